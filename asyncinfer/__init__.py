@@ -1,0 +1,96 @@
+"""Asyncio-first inference for chat models. `__all__` is the API; engines load when they are asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncinfer.config import (
+    AdaptiveConcurrencyParams,
+    GenerationParams,
+    GuidedDecodingParams,
+    InferenceConfig,
+    InferenceEngineType,
+    ModelParams,
+    RemoteParams,
+)
+from asyncinfer.errors import (
+    AsyncInferError,
+    ConfigError,
+    EngineDeadError,
+    InferenceFailedError,
+    InputError,
+    MissingDependencyError,
+    RequestError,
+    RunInterruptedError,
+    ScratchError,
+    ScratchLockedError,
+)
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.results import (
+    FailureDetail,
+    FinishReason,
+    InferenceErrorType,
+    InferenceResult,
+    Progress,
+    RunSummary,
+    StreamDelta,
+    Usage,
+)
+from asyncinfer.types.tools import ToolCall, ToolDefinition
+
+if TYPE_CHECKING:
+    from asyncinfer.engines.base import BaseInferenceEngine
+    from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
+    from asyncinfer.engines.registry import build_engine
+
+_LAZY = {
+    "BaseInferenceEngine": "asyncinfer.engines.base",
+    "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
+    "build_engine": "asyncinfer.engines.registry",
+}
+
+__all__ = [
+    "AdaptiveConcurrencyParams",
+    "AsyncInferError",
+    "BaseInferenceEngine",
+    "ConfigError",
+    "ContentItem",
+    "Conversation",
+    "EngineDeadError",
+    "FailureDetail",
+    "FinishReason",
+    "GenerationParams",
+    "GuidedDecodingParams",
+    "InferenceConfig",
+    "InferenceEngineType",
+    "InferenceErrorType",
+    "InferenceFailedError",
+    "InferenceResult",
+    "InputError",
+    "LlamaCppInferenceEngine",
+    "Message",
+    "MissingDependencyError",
+    "ModelParams",
+    "Progress",
+    "RemoteParams",
+    "RequestError",
+    "Role",
+    "RunInterruptedError",
+    "RunSummary",
+    "ScratchError",
+    "ScratchLockedError",
+    "StreamDelta",
+    "ToolCall",
+    "ToolDefinition",
+    "Type",
+    "Usage",
+    "build_engine",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,21 @@
+"""What a user may ask: the parameter classes, and how they are read from YAML and the command line."""
+
+from asyncinfer.config.base import merged
+from asyncinfer.config.engine_type import InferenceEngineType
+from asyncinfer.config.generation import GenerationParams, GuidedDecodingParams
+from asyncinfer.config.inference import InferenceConfig
+from asyncinfer.config.model import ModelParams
+from asyncinfer.config.remote import AdaptiveConcurrencyParams, RemoteParams
+from asyncinfer.config.yaml import parse_cli_overrides
+
+__all__ = [
+    "AdaptiveConcurrencyParams",
+    "GenerationParams",
+    "GuidedDecodingParams",
+    "InferenceConfig",
+    "InferenceEngineType",
+    "ModelParams",
+    "RemoteParams",
+    "merged",
+    "parse_cli_overrides",
+]

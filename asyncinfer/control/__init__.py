@@ -1,0 +1,1 @@
+"""How hard to push. Pure decisions: no I/O, no clock of their own; `now` is an argument, in seconds."""

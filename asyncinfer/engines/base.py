@@ -1,0 +1,363 @@
+"""What every engine offers. A subclass answers one conversation; everything else is here or in `run`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+from weakref import WeakKeyDictionary
+
+import anyio
+
+from asyncinfer import sync
+from asyncinfer.config import GenerationParams, InferenceConfig, InferenceEngineType, ModelParams, RemoteParams
+from asyncinfer.config import merged as merge
+from asyncinfer.control.endpoint import Endpoint
+from asyncinfer.control.retry import RetryPolicy
+from asyncinfer.errors import ConfigError, InferenceFailedError, InputError
+from asyncinfer.run.clock import Clock, MonotonicClock
+from asyncinfer.run.gate import Gate
+from asyncinfer.run.hosted import Hosted, Mailbox
+from asyncinfer.run.job import Job
+from asyncinfer.run.loop import Answerer, Outcome, Stop
+from asyncinfer.run.progress import OnProgress
+from asyncinfer.run.request import Request
+from asyncinfer.run.rows import FileSource, ListSource, Source, check
+from asyncinfer.scratch.file import scratch_path
+from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.results import (
+    Completion,
+    FailureDetail,
+    InferenceResult,
+    RunSummary,
+    StreamDelta,
+)
+
+log = logging.getLogger("asyncinfer")
+
+
+class BaseInferenceEngine(ABC):
+    """Runs chat models through one interface. Every `a` method has a blocking twin without the `a`.
+
+    An engine may be used from several event loops and threads at once, and again after it was closed.
+    """
+
+    engine_type: ClassVar[InferenceEngineType]
+
+    def __init__(
+        self,
+        model_params: ModelParams,
+        *,
+        generation_params: GenerationParams | None = None,
+        remote_params: RemoteParams | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._model_params = model_params
+        self._generation_params = generation_params or GenerationParams()
+        self._remote_params = remote_params
+        self._clock = clock or MonotonicClock()
+        self._lock = threading.Lock()
+        self._endpoint = Endpoint(self._concurrency())
+        self._gates: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
+
+    # What a subclass supplies
+
+    @classmethod
+    @abstractmethod
+    def get_supported_params(cls) -> set[str]:
+        """The generation parameters that this engine heeds, by name."""
+
+    @abstractmethod
+    async def _generate(self, request: Request) -> Completion:
+        """Answer one conversation.
+
+        Raises:
+            RequestError: this row failed. EngineDeadError: no row can be answered any more.
+        """
+
+    async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
+        """Answer one conversation in parts; an engine that cannot gives its answer as one."""
+        completion = await self._generate(request)
+        message = completion.message
+        yield StreamDelta(
+            content=message.content if isinstance(message.content, str) else "",
+            reasoning_content=message.reasoning_content or "",
+            tool_calls=tuple(call.model_dump(mode="json") for call in message.tool_calls or ()),
+            finish_reason=completion.finish_reason,
+            usage=completion.usage,
+        )
+
+    def _concurrency(self) -> int:
+        """How many rows are worth having in flight at once."""
+        return self._remote_params.num_workers if self._remote_params is not None else 1
+
+    def _model_for(self, call: ModelParams) -> ModelParams:
+        """The model parameters in effect when a call's config brings its own."""
+        return merge(self._model_params, call)
+
+    async def _close(self) -> None:
+        """Free what the engine owns; it opens again when it is used again."""
+
+    # Running
+
+    async def ainfer(
+        self,
+        input: Sequence[Conversation] | None = None,
+        inference_config: InferenceConfig | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> list[Conversation]:
+        """Answer every conversation of `input`, or of `inference_config.input_path`, in input order.
+
+        Raises:
+            InferenceFailedError: rows failed, after every other was finished and saved; `.result` has those.
+        """
+        result = await self._collect(input, inference_config, on_progress, None, partial=False)
+        if result.has_failures:
+            raise InferenceFailedError(_failed(result, inference_config), result)
+        return [conversation for _, conversation in result.successful]
+
+    async def ainfer_partial(
+        self,
+        input: Sequence[Conversation] | None = None,
+        inference_config: InferenceConfig | None = None,
+        *,
+        progress_path: str | Path | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> InferenceResult:
+        """As `ainfer`, but rows that fail are reported in the result; the others are still written."""
+        return await self._collect(input, inference_config, on_progress, progress_path, partial=True)
+
+    async def arun(
+        self,
+        inference_config: InferenceConfig,
+        *,
+        on_progress: OnProgress | None = None,
+        stop: anyio.Event | None = None,
+        grace: float = 10.0,
+    ) -> RunSummary:
+        """Answer the file `input_path` into the file `output_path`; memory does not grow with its answers.
+
+        Setting `stop` ends the run early: no row is begun any more, those in flight get `grace` seconds.
+
+        Raises:
+            RunInterruptedError: `stop` ended the run before it was done.
+        """
+        if inference_config.input_path is None or inference_config.output_path is None:
+            raise ConfigError("arun goes from file to file: set input_path and output_path")
+        job = self._job(inference_config, on_progress)
+        job.stop = Stop(stop or anyio.Event(), grace)
+        return await job.run(FileSource(inference_config.input_path))
+
+    def ainfer_iter(
+        self,
+        source: Iterable[object] | AsyncIterable[object],
+        inference_config: InferenceConfig | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> Hosted[tuple[int, Outcome]]:
+        """Yield `(index, Conversation | FailureDetail)` as rows finish, saved ones included.
+
+        `source` yields conversations and may be async and endless; it is read no further ahead than the
+        engine and the consumer take. Rows are saved, and resumed, only with an `output_path`.
+        """
+        job = self._job(inference_config, on_progress)
+
+        async def work(mailbox: Mailbox[tuple[int, Outcome]]) -> None:
+            await job.stream(source, lambda i, outcome, taken: mailbox.emit((i, outcome), taken))
+
+        return Hosted(work)
+
+    def astream(
+        self, conversation: Conversation, inference_config: InferenceConfig | None = None
+    ) -> Hosted[StreamDelta]:
+        """Yield one answer as it comes. Saves nothing and retries nothing."""
+        check(conversation)
+        answerer = self._answerer(inference_config or InferenceConfig())
+        request = Request(conversation, answerer.generation, answerer.model, stream=True)
+
+        async def work(mailbox: Mailbox[StreamDelta]) -> None:
+            await answerer.gate.enter()
+            try:
+                async for delta in self._stream(request):
+                    mailbox.emit(delta)
+            finally:
+                answerer.gate.leave()
+
+        return Hosted(work)
+
+    async def alist_models(self, chat_only: bool = True) -> list[str]:
+        """The models that this engine can answer with."""
+        return [self._model_params.model_name] if self._model_params.model_name else []
+
+    async def aclose(self) -> None:
+        """Free the model or the connections."""
+        await self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.aclose()
+
+    # Blocking twins
+
+    def infer(
+        self,
+        input: Sequence[Conversation] | None = None,
+        inference_config: InferenceConfig | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> list[Conversation]:
+        """The blocking twin of `ainfer`."""
+        return sync.call(partial(self.ainfer, input, inference_config, on_progress=on_progress))
+
+    def infer_partial(
+        self,
+        input: Sequence[Conversation] | None = None,
+        inference_config: InferenceConfig | None = None,
+        *,
+        progress_path: str | Path | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> InferenceResult:
+        """The blocking twin of `ainfer_partial`."""
+        return sync.call(
+            partial(
+                self.ainfer_partial, input, inference_config, progress_path=progress_path, on_progress=on_progress
+            )
+        )
+
+    def run(self, inference_config: InferenceConfig, *, on_progress: OnProgress | None = None) -> RunSummary:
+        """The blocking twin of `arun`."""
+        return sync.call(partial(self.arun, inference_config, on_progress=on_progress))
+
+    def stream(
+        self, conversation: Conversation, inference_config: InferenceConfig | None = None
+    ) -> Iterator[StreamDelta]:
+        """The blocking twin of `astream`."""
+        return sync.iterate(partial(self.astream, conversation, inference_config))
+
+    def list_models(self, chat_only: bool = True) -> list[str]:
+        """The blocking twin of `alist_models`."""
+        return sync.call(partial(self.alist_models, chat_only))
+
+    def close(self) -> None:
+        """The blocking twin of `aclose`."""
+        sync.call(self.aclose)
+
+    # Settling what a call asks for
+
+    async def _collect(
+        self,
+        input: Sequence[Conversation] | None,
+        config: InferenceConfig | None,
+        on_progress: OnProgress | None,
+        progress_path: str | Path | None,
+        *,
+        partial: bool,
+    ) -> InferenceResult:
+        """Run, keeping every outcome."""
+        source = _source(input, config)
+        if source is None:
+            return InferenceResult([], {})
+        job = self._job(config, on_progress)
+        job.partial, job.progress_path = partial, progress_path or job.progress_path
+        successful: list[tuple[int, Conversation]] = []
+        failures: dict[int, FailureDetail] = {}
+
+        def keep(index: int, outcome: Outcome) -> None:
+            if isinstance(outcome, Conversation):
+                successful.append((index, outcome))
+            else:
+                failures[index] = outcome
+
+        await job.run(source, keep)
+        successful.sort(key=lambda pair: pair[0])
+        return InferenceResult(successful, dict(sorted(failures.items())))
+
+    def _job(self, config: InferenceConfig | None, on_progress: OnProgress | None) -> Job:
+        config = config or InferenceConfig()
+        answerer = self._answerer(config)
+        keys = RowKeys(self.engine_type.value, answerer.model, answerer.generation, self._remote_for(config))
+        return Job(
+            answerer,
+            keys,
+            output_path=Path(config.output_path) if config.output_path is not None else None,
+            progress_path=config.progress_path,
+            on_progress=on_progress,
+        )
+
+    def _answerer(self, config: InferenceConfig) -> Answerer:
+        generation = merge(self._generation_params, config.generation)
+        self._warn_unsupported(generation)
+        remote = self._remote_for(config) or RemoteParams()
+        policy = RetryPolicy(remote.max_retries, remote.retry_backoff_base, remote.retry_backoff_max)
+        return Answerer(
+            self._generate, self._gate(), policy, self._model_for(config.model), generation, self._clock
+        )
+
+    def _remote_for(self, config: InferenceConfig) -> RemoteParams | None:
+        if self._remote_params is None or config.remote_params is None:
+            return self._remote_params
+        return merge(self._remote_params, config.remote_params)
+
+    def _gate(self) -> Gate:
+        """This loop's gate; loops share only the endpoint's state."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            gate = self._gates.get(loop)
+        if gate is None:
+            gate = Gate(self._endpoint, self._lock, self._clock)
+            with self._lock:
+                self._gates[loop] = gate
+        return gate
+
+    def _warn_unsupported(self, generation: GenerationParams) -> None:
+        defaults, supported = GenerationParams(), self.get_supported_params()
+        ignored = sorted(
+            name
+            for name in type(generation).model_fields
+            if name not in supported and getattr(generation, name) != getattr(defaults, name)
+        )
+        if ignored:
+            log.warning(
+                "%s does not support %s: ignored. It supports: %s.",
+                type(self).__name__,
+                ", ".join(ignored),
+                ", ".join(sorted(supported)),
+            )
+
+
+def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None) -> Source | None:
+    """Where the rows come from; None for an empty list, which needs no run."""
+    path = config.input_path if config is not None else None
+    if input is not None:
+        if isinstance(input, Conversation):
+            raise InputError("input is a list of conversations; for one, pass [conversation]")
+        return ListSource(list(input)) if input else None
+    if path is None:
+        raise ConfigError("there is nothing to run: pass input=[...] or set input_path")
+    return FileSource(path)
+
+
+def _failed(result: InferenceResult, config: InferenceConfig | None) -> str:
+    shown = [f"  row {index}: {detail.error_message}" for index, detail in list(result.failures.items())[:3]]
+    total = len(result.successful) + len(result.failures)
+    where = "The others are in `.result`"
+    if config is not None and config.output_path is not None:
+        where += f" and saved in {scratch_path(config.output_path, '')}"
+    return "\n".join(
+        [f"{len(result.failures)} of {total} rows failed:", *shown, f"{where}. Run the same again to retry those that failed."]
+    )
+
+

@@ -1,0 +1,99 @@
+"""Everything asyncinfer raises, named for what the caller may do about it.
+
+    AsyncInferError
+    ├── ConfigError              a setting is wrong: mend the config, nothing has run
+    │   └── MissingDependencyError   an optional package is absent: run the `pip install` it names
+    ├── InputError               the input has bad rows: mend them, nothing has run
+    ├── RequestError             one row failed; the others go on
+    ├── EngineDeadError          the engine can answer no row any more; what was finished is saved
+    ├── ScratchError             results cannot be saved: free the disk or path, then run again to go on
+    │   └── ScratchLockedError       another run is saving to the same place
+    ├── InferenceFailedError     some rows failed; `.result` has the others
+    └── RunInterruptedError      the run was asked to stop; running it again goes on from there
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncinfer.types.results import InferenceErrorType, InferenceResult, RunSummary
+
+
+class AsyncInferError(Exception):
+    """The root of the tree."""
+
+
+class ConfigError(AsyncInferError, ValueError):
+    """A setting is wrong. The message names the file, the dotted path and what is allowed."""
+
+
+class MissingDependencyError(ConfigError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed. Run: pip install 'asyncinfer[{extra}]'")
+        self.package, self.extra = package, extra
+
+
+class InputError(AsyncInferError, ValueError):
+    """The input cannot be used. The message lists the bad rows by line number (at most 20)."""
+
+
+class RequestError(AsyncInferError):
+    """One attempt at one row failed. Carries facts; `control.retry` decides what follows from them.
+
+    `is_overload` says that the endpoint refused because it is busy, which speaks for every row;
+    `retry_after` is the wait it asked for, in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_type: InferenceErrorType,
+        status_code: int | None = None,
+        is_retryable: bool = False,
+        is_overload: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.status_code = status_code
+        self.is_retryable = is_retryable
+        self.is_overload = is_overload
+        self.retry_after = retry_after
+
+
+class EngineDeadError(AsyncInferError):
+    """The engine cannot go on. Rows not yet finished fail; a new engine resumes them."""
+
+    def __init__(
+        self, message: str, *, error_type: InferenceErrorType, status_code: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.error_type, self.status_code = error_type, status_code
+
+
+class ScratchError(AsyncInferError):
+    """Finished rows cannot be saved. What was saved before stays, and the run can be resumed."""
+
+
+class ScratchLockedError(ScratchError):
+    """Another run holds the scratch file."""
+
+
+class InferenceFailedError(AsyncInferError):
+    """Rows failed. `.result` holds those that did not, and a reason for each that did."""
+
+    def __init__(self, message: str, result: InferenceResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class RunInterruptedError(AsyncInferError):
+    """The run was asked to stop before it was done. `.summary` counts what is saved."""
+
+    def __init__(self, message: str, summary: RunSummary) -> None:
+        super().__init__(message)
+        self.summary = summary

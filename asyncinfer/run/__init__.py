@@ -1,0 +1,1 @@
+"""One run: read rows, admit them, generate, retry, save, write the output, report progress."""

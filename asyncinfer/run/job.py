@@ -1,0 +1,182 @@
+"""A whole run from input to output: survey, resume, loop, write the output, tidy up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from asyncinfer.errors import EngineDeadError, RunInterruptedError, ScratchError
+from asyncinfer.run.ledger import Ledger
+from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop, death
+from asyncinfer.run.plan import Plan
+from asyncinfer.run.progress import OnProgress, Reporter, Tally
+from asyncinfer.run.reader import PlannedReader, Reader, StreamReader, claim
+from asyncinfer.run.rows import Source, in_slices
+from asyncinfer.run.tasks import task_group
+from asyncinfer.scratch.file import ScratchFile, scratch_path
+from asyncinfer.scratch.format import SavedLine
+from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.types.results import RunSummary
+
+log = logging.getLogger("asyncinfer")
+
+Deliver = Callable[[int, Outcome], None]
+
+
+@dataclass
+class Job:
+    """What one call of an engine's public methods asks for.
+
+    `partial`: write the answers that there are even if rows failed.
+    """
+
+    answerer: Answerer
+    keys: RowKeys
+    output_path: Path | None = None
+    progress_path: str | Path | None = None
+    on_progress: OnProgress | None = None
+    partial: bool = True
+    stop: Stop = field(default_factory=Stop)
+
+    async def run(self, source: Source, deliver: Deliver | None = None) -> RunSummary:
+        """Answer every row of `source`, resuming what scratch holds; `deliver` gets every row's outcome.
+
+        Raises:
+            InputError: bad rows; nothing was run. ScratchError: answers cannot be saved.
+            EngineDeadError: never; its rows fail. RunInterruptedError: `stop` was set before the end.
+        """
+        plan = Plan(source, self.keys)
+        await in_slices(plan.survey())
+        tally, ledger = Tally(self.answerer.clock, len(plan)), Ledger(len(plan))
+        async with self._scratch(plan) as scratch:
+            if scratch is not None:
+                await self._claim(scratch, plan, ledger)
+            if deliver is None:
+                tally.completed = tally.resumed = ledger.fresh_count
+            loop = Loop(self.answerer, ledger, tally, scratch, deliver)
+            reader = PlannedReader(source, plan, ledger, scratch, deliver_saved=deliver is not None)
+            async with reporting(Reporter(tally, self.progress_path, self.on_progress)):
+                await loop.run(reader, self.stop)
+                if loop.dead is not None:
+                    self._fail_unread(loop.dead, ledger, tally, deliver)
+            self._raise_if_stopped(loop, ledger, tally, scratch)
+            await self._conclude(scratch, ledger, tally)
+        return tally.summary()
+
+    async def stream(
+        self,
+        source: Iterable[object] | AsyncIterable[object],
+        deliver: Callable[[int, Outcome, Callable[[], None]], None],
+    ) -> None:
+        """Answer the rows of `source` as it yields them; nothing is saved without an output path.
+
+        `deliver(index, outcome, taken)`: the row stays open, and holds back the reading of others, until
+        `taken()` is called.
+        """
+        tally, ledger = Tally(self.answerer.clock), Ledger()
+        async with self._scratch(None) as scratch:
+            saved: list[SavedLine] = []
+            if scratch is not None:
+                await in_slices(saved.append(line) for line in scratch.recover())
+            loop = Loop(
+                self.answerer, ledger, tally, scratch, lambda i, o: deliver(i, o, loop.taken), hold=True
+            )
+            reader: Reader = StreamReader(source, self.keys, ledger, scratch, saved)
+            async with reporting(Reporter(tally, self.progress_path, self.on_progress)):
+                await loop.run(reader, self.stop)
+            if loop.dead is not None:
+                raise loop.dead
+            self._raise_if_stopped(loop, ledger, tally, scratch)
+            await self._conclude(scratch, ledger, tally)
+
+    @asynccontextmanager
+    async def _scratch(self, plan: Plan | None) -> AsyncIterator[ScratchFile | None]:
+        """The locked scratch file, or None for a run that is not saved."""
+        scratch = await self._acquire(plan)
+        try:
+            yield scratch
+        finally:
+            if scratch is not None:
+                with anyio.CancelScope(shield=True):
+                    await to_thread.run_sync(scratch.close)
+
+    async def _acquire(self, plan: Plan | None) -> ScratchFile | None:
+        if self.output_path is not None:
+            scratch = ScratchFile(scratch_path(self.output_path, ""))
+            await to_thread.run_sync(scratch.acquire)
+            return scratch
+        if plan is None or len(plan) < 2:
+            return None
+        name = await to_thread.run_sync(self.keys.run_hash, [bytes(plan.keys)])
+        scratch = ScratchFile(scratch_path(None, name))
+        try:
+            await to_thread.run_sync(scratch.acquire)
+        except ScratchError as error:
+            log.warning("This run is not saved as it goes, and cannot be resumed: %s", error)
+            return None
+        return scratch
+
+    async def _claim(self, scratch: ScratchFile, plan: Plan, ledger: Ledger) -> None:
+        unclaimed = 0
+
+        def counting() -> Iterable[None]:
+            nonlocal unclaimed
+            for unclaimed in claim(scratch.recover(), plan, ledger):
+                yield
+
+        await in_slices(iter(counting()))
+        if ledger.saved_count or unclaimed:
+            log.info(
+                "%s: %d of %d rows are saved already; %d saved rows belong to other input or settings",
+                scratch.path,
+                ledger.saved_count,
+                len(plan),
+                unclaimed,
+            )
+
+    def _fail_unread(
+        self, error: EngineDeadError, ledger: Ledger, tally: Tally, deliver: Deliver | None
+    ) -> None:
+        for row in ledger.open_rows():
+            tally.fail(row, death(error))
+            if deliver is not None:
+                deliver(row, death(error))
+
+    def _raise_if_stopped(
+        self, loop: Loop, ledger: Ledger, tally: Tally, scratch: ScratchFile | None
+    ) -> None:
+        summary = tally.summary()
+        if not loop.stopped or (tally.total is not None and summary.completed + summary.failed >= tally.total):
+            return
+        where = f" They are in {scratch.path}; run the same again to go on." if scratch is not None else ""
+        of = f" of {tally.total}" if tally.total is not None else ""
+        raise RunInterruptedError(f"Stopped: {ledger.saved_count}{of} rows are saved.{where}", summary)
+
+    async def _conclude(self, scratch: ScratchFile | None, ledger: Ledger, tally: Tally) -> None:
+        """Write the output, and let go of the scratch file where nothing is left to resume."""
+        if scratch is None:
+            return
+        if self.output_path is not None and (self.partial or not tally.failed):
+            await in_slices(scratch.assemble(self.output_path, ledger.spans()))
+        if not tally.failed:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(lambda: scratch.close(remove=True))
+
+
+@asynccontextmanager
+async def reporting(reporter: Reporter) -> AsyncIterator[None]:
+    """Report while the block runs, and once more at its end."""
+    async with task_group() as tasks:
+        tasks.start_soon(reporter.run)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await reporter.finish()

@@ -1,0 +1,60 @@
+"""Which rows are done, and where the answers of the saved ones stand in the scratch file."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+_OPEN, _SAVED, _STALE, _FAILED = range(4)
+
+
+class Ledger:
+    """Thirteen bytes a row. Grows as rows are recorded beyond its end."""
+
+    def __init__(self, rows: int = 0) -> None:
+        self._state = bytearray(rows)
+        self._offsets = array("Q", bytes(8 * rows))
+        self._lengths = array("I", bytes(4 * rows))
+
+    def save(self, row: int, offset: int, length: int, *, stale: bool = False) -> None:
+        """The row's answer is durable. `stale`: under an id or metadata that the input no longer has."""
+        self._grow(row)
+        self._state[row] = _STALE if stale else _SAVED
+        self._offsets[row], self._lengths[row] = offset, length
+
+    def fail(self, row: int) -> None:
+        self._grow(row)
+        self._state[row] = _FAILED
+
+    def saved(self, row: int) -> bool:
+        return row < len(self._state) and self._state[row] in (_SAVED, _STALE)
+
+    def stale(self, row: int) -> bool:
+        return self._state[row] == _STALE
+
+    def span(self, row: int) -> tuple[int, int]:
+        return self._offsets[row], self._lengths[row]
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """The saved answers' spans, in row order."""
+        return (self.span(row) for row, state in enumerate(self._state) if state == _SAVED)
+
+    def open_rows(self) -> Iterator[int]:
+        """The rows with neither an answer nor a failure."""
+        return (row for row, state in enumerate(self._state) if state == _OPEN)
+
+    @property
+    def fresh_count(self) -> int:
+        """How many rows are saved under the id and metadata that the input has."""
+        return self._state.count(_SAVED)
+
+    @property
+    def saved_count(self) -> int:
+        return self._state.count(_SAVED) + self._state.count(_STALE)
+
+    def _grow(self, row: int) -> None:
+        missing = row + 1 - len(self._state)
+        if missing > 0:
+            self._state.extend(bytes(missing))
+            self._offsets.frombytes(bytes(8 * missing))
+            self._lengths.frombytes(bytes(4 * missing))

@@ -1,0 +1,224 @@
+"""The run loop: admit rows, attempt them, decide what follows, save the answers."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from asyncinfer.config import GenerationParams, ModelParams
+from asyncinfer.control.retry import RetryPolicy
+from asyncinfer.errors import EngineDeadError, RequestError
+from asyncinfer.run.clock import Clock
+from asyncinfer.run.gate import Gate
+from asyncinfer.run.ledger import Ledger
+from asyncinfer.run.progress import Tally
+from asyncinfer.run.reader import Reader
+from asyncinfer.run.request import Request
+from asyncinfer.run.rows import Row
+from asyncinfer.run.tasks import task_group
+from asyncinfer.run.window import Window
+from asyncinfer.run.workers import Workers
+from asyncinfer.scratch.file import ScratchFile
+from asyncinfer.scratch.format import encode
+from asyncinfer.scratch.writer import ScratchWriter
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorType
+
+log = logging.getLogger("asyncinfer")
+
+Outcome = Conversation | FailureDetail
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """What a run needs of an engine: an answer to one request, under the engine's gate and retry policy."""
+
+    generate: Callable[[Request], Awaitable[Completion]]
+    gate: Gate
+    retry: RetryPolicy
+    model: ModelParams
+    generation: GenerationParams
+    clock: Clock
+
+
+@dataclass
+class Stop:
+    """How a run is asked to end early: `asked` is set, rows in flight get `grace` seconds."""
+
+    asked: anyio.Event = field(default_factory=anyio.Event)
+    grace: float = 10.0
+
+
+class Loop:
+    """Takes rows from a reader until all are answered or failed.
+
+    `deliver(index, outcome)` is called on the loop once a row is durable, or has failed. With `hold`, a
+    row stays open, and keeps its place in the window, until `taken()` is called for it.
+    """
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        ledger: Ledger,
+        tally: Tally,
+        scratch: ScratchFile | None,
+        deliver: Callable[[int, Outcome], None] | None,
+        *,
+        hold: bool = False,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._answerer, self._ledger, self._tally = answerer, ledger, tally
+        self._deliver, self._hold, self._jitter = deliver, hold, jitter
+        self._gate, self._clock = answerer.gate, answerer.clock
+        self._window = Window(4 * self._gate.limit + (0 if hold else 256), answerer.clock)
+        self._writer = ScratchWriter(scratch, _line, self._saved)
+        self._feeding = anyio.CancelScope()
+        self._at_gate: Row | None = None
+        self.dead: EngineDeadError | None = None
+        self.stopped = False
+
+    async def run(self, reader: Reader, stop: Stop) -> None:
+        """Run until every row is done, the engine is dead, or the run is stopped; answers that have come
+        by then are saved, whatever ended it.
+
+        Raises:
+            ScratchError: an answer could not be saved. InputError: the input changed underfoot.
+        """
+        async with task_group() as tasks:
+            tasks.start_soon(self._writer.run)
+            try:
+                await self._work(reader, stop)
+            finally:
+                self._writer.close()
+        if self.dead is not None:
+            self._bury(self.dead)
+
+    def taken(self) -> None:
+        """A held row's outcome was consumed."""
+        self._window.finish()
+
+    async def _work(self, reader: Reader, stop: Stop) -> None:
+        async with task_group() as tasks:
+            workers = Workers(tasks, self._attempt)
+            with self._feeding:
+                async with task_group() as feeders:
+                    feeders.start_soon(self._read, reader)
+                    feeders.start_soon(self._watch, stop)
+                    await self._dispatch(workers)
+                    feeders.cancel_scope.cancel()
+            workers.release()
+            if self.stopped:
+                tasks.cancel_scope.deadline = anyio.current_time() + stop.grace
+
+    async def _watch(self, stop: Stop) -> None:
+        await stop.asked.wait()
+        self.stopped = True
+        self._feeding.cancel()
+
+    async def _read(self, reader: Reader) -> None:
+        while True:
+            rows = await reader.read(await self._window.room(self._gate.limit))
+            if rows is None:
+                break
+            self._window.offer(rows)
+        self._window.exhaust()
+
+    async def _dispatch(self, workers: Workers) -> None:
+        while (row := await self._window.next()) is not None:
+            if row.error is not None:
+                self._fail(row, FailureDetail(str(row.error), InferenceErrorType.PARSE_ERROR, None, False))
+            elif row.answered is not None:
+                self._resume(row)
+            else:
+                self._at_gate = row
+                await self._gate.enter()
+                self._at_gate = None
+                workers.start(row)
+
+    async def _attempt(self, row: Row) -> None:
+        """Ask the engine once. The permit goes back whatever happens."""
+        try:
+            request = Request(row.conversation, self._answerer.generation, self._answerer.model)
+            completion = await self._answerer.generate(request)
+        except RequestError as error:
+            self._refused(row, error)
+        except EngineDeadError as error:
+            self._die(row, error)
+        except Exception as error:
+            log.debug("row %d: the engine raised", row.index, exc_info=True)
+            text = f"{type(error).__name__}: {error}"
+            self._fail(row, FailureDetail(text, InferenceErrorType.RUNTIME, None, False))
+        else:
+            self._gate.admitted()
+            row.answered, row.usage = completion.answer(row.conversation), completion.usage
+            self._writer.put(row)
+        finally:
+            self._gate.leave()
+
+    def _refused(self, row: Row, error: RequestError) -> None:
+        if error.is_overload:
+            self._gate.refused(error)
+        admissions = self._gate.admissions
+        retry = self._answerer.retry.decide(
+            error, row.spent, admitted_since=admissions > row.admissions, jitter=self._jitter()
+        )
+        row.admissions = admissions
+        if retry.kind == "no":
+            self._fail(row, FailureDetail(str(error), error.error_type, error.status_code, error.is_retryable))
+            return
+        row.spent += retry.spends
+        log.debug("row %d: %s; again in %.2f s", row.index, error, retry.after)
+        self._window.retry(row, retry.after)
+
+    def _die(self, row: Row, error: EngineDeadError) -> None:
+        self._fail(row, death(error))
+        if self.dead is None:
+            self.dead = error
+            self._feeding.cancel()
+
+    def _bury(self, error: EngineDeadError) -> None:
+        """Fail the rows that were read and never attempted."""
+        waiting = self._window.drain()
+        for row in [self._at_gate, *waiting] if self._at_gate is not None else waiting:
+            self._fail(row, death(error))
+
+    def _resume(self, row: Row) -> None:
+        assert row.answered is not None, "a resumed row has its answer"
+        if self._ledger.stale(row.index):
+            self._writer.put(row)
+        else:
+            self._done(row, row.answered)
+
+    def _saved(self, row: Row, offset: int, length: int) -> None:
+        assert row.answered is not None, "only answers are saved"
+        self._ledger.save(row.index, offset, length)
+        self._done(row, row.answered)
+
+    def _done(self, row: Row, answered: Conversation) -> None:
+        self._tally.complete(row.usage, resumed=row.resumed)
+        self._hand_over(row, answered)
+
+    def _fail(self, row: Row, detail: FailureDetail) -> None:
+        self._ledger.fail(row.index)
+        self._tally.fail(row.index, detail)
+        self._hand_over(row, detail)
+
+    def _hand_over(self, row: Row, outcome: Outcome) -> None:
+        if self._deliver is not None:
+            self._deliver(row.index, outcome)
+        if not self._hold:
+            self._window.finish()
+
+
+def death(error: EngineDeadError) -> FailureDetail:
+    """The failure of a row whose engine died. A new engine may well answer it."""
+    return FailureDetail(str(error), error.error_type, error.status_code, is_retryable=True)
+
+
+def _line(row: Row) -> bytes:
+    assert row.answered is not None, "only answers are saved"
+    return encode(row.key, row.n, row.source, row.answered.to_json())

@@ -1,0 +1,161 @@
+"""Read rows as a run asks for them: new ones to attempt, saved ones with their answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Iterator
+from time import perf_counter
+from typing import Protocol
+
+from anyio import to_thread
+
+from asyncinfer.errors import InputError
+from asyncinfer.run.ledger import Ledger
+from asyncinfer.run.plan import Plan
+from asyncinfer.run.rows import Item, Row, Source, as_async, check, item_of
+from asyncinfer.scratch.file import ScratchFile
+from asyncinfer.scratch.format import SavedLine
+from asyncinfer.scratch.index import KeyIndex
+from asyncinfer.scratch.keys import RowKeys, row_id
+from asyncinfer.types.conversation import Conversation, Role
+
+_CHUNK_ROWS = 256
+_CHUNK_BYTES = 1 << 20
+_CHUNK_SECONDS = 0.02
+
+
+class Reader(Protocol):
+    """Where a run's rows come from."""
+
+    async def read(self, room: int) -> list[Row] | None:
+        """Up to `room` more rows, perhaps none yet; None when there are no more."""
+        ...
+
+
+class PlannedReader:
+    """Rows of a source that was surveyed. Saved rows come with `answered` if `deliver_saved`, else not at all."""
+
+    def __init__(
+        self, source: Source, plan: Plan, ledger: Ledger, scratch: ScratchFile | None, *, deliver_saved: bool
+    ) -> None:
+        self._source, self._plan, self._ledger = source, plan, ledger
+        self._scratch, self._deliver_saved = scratch, deliver_saved
+        self._items = enumerate(source.items())
+
+    async def read(self, room: int) -> list[Row] | None:
+        return await to_thread.run_sync(self._chunk, min(room, _CHUNK_ROWS))
+
+    def _chunk(self, room: int) -> list[Row] | None:
+        rows: list[Row] = []
+        size, deadline = 0, perf_counter() + _CHUNK_SECONDS
+        for index, item in self._items:
+            if not self._skip(index, item):
+                rows.append(self._row(index, item))
+                size += len(item.text or b"")
+            if len(rows) >= room or size > _CHUNK_BYTES or perf_counter() > deadline:
+                return rows
+        return rows or None
+
+    def _skip(self, index: int, item: Item) -> bool:
+        if index >= len(self._plan) or item.source != self._plan.sources[index]:
+            raise InputError(
+                f"{self._source.name}: changed while it was read (row {index}). Run again to go on with what it holds now."
+            )
+        return self._ledger.saved(index) and not (self._deliver_saved or self._ledger.stale(index))
+
+    def _row(self, index: int, item: Item) -> Row:
+        key, n = self._plan.identity(index)
+        row = Row(index, with_id(item.load(), key, n), key, n, item.source)
+        if self._ledger.saved(index) and self._scratch is not None:
+            saved = Conversation.from_json(self._scratch.read(*self._ledger.span(index)).decode())
+            row.answered = rewrapped(saved, row.conversation) if self._ledger.stale(index) else saved
+            row.resumed = True
+        return row
+
+
+class StreamReader:
+    """Rows of an iterable that can be read once, checked as they come; a bad one is a row of its own."""
+
+    def __init__(
+        self,
+        source: Iterable[object] | AsyncIterable[object],
+        row_keys: RowKeys,
+        ledger: Ledger,
+        scratch: ScratchFile | None,
+        saved: list[SavedLine],
+    ) -> None:
+        self._items = as_async(source)
+        self._row_keys, self._ledger, self._scratch = row_keys, ledger, scratch
+        self._saved = saved
+        self._index = KeyIndex(b"".join(line.key for line in saved))
+        self._seen: dict[bytes, int] = {}
+        self._count = 0
+
+    async def read(self, room: int) -> list[Row] | None:
+        end = object()
+        given = await anext(self._items, end)
+        if given is end:
+            return None
+        index, self._count = self._count, self._count + 1
+        return [await to_thread.run_sync(self._row, index, given) if self._heavy(given) else self._row(index, given)]
+
+    def _heavy(self, given: object) -> bool:
+        """Whether a row needs the disk: saved rows and image files are read off the loop."""
+        if self._scratch is not None:
+            return True
+        return isinstance(given, Conversation) and any(not isinstance(m.content, str) for m in given.messages)
+
+    def _row(self, index: int, given: object) -> Row:
+        try:
+            item = item_of(given)
+            conversation = item.load()
+            check(conversation)
+            key = self._row_keys(conversation)
+        except (InputError, OSError) as error:
+            return Row(index, Conversation(messages=[]), error=InputError(f"row {index}: {error}"))
+        n = self._occurrence(key)
+        row = Row(index, with_id(conversation, key, n), key, n, item.source)
+        found = self._index.find(key, n)
+        if found is not None and self._scratch is not None:
+            line = self._saved[found]
+            stale = line.source != item.source
+            self._ledger.save(index, line.offset, line.length, stale=stale)
+            saved = Conversation.from_json(self._scratch.read(line.offset, line.length).decode())
+            row.answered = rewrapped(saved, row.conversation) if stale else saved
+            row.resumed = True
+        return row
+
+    def _occurrence(self, key: bytes) -> int:
+        if self._scratch is None:
+            return 0
+        n = self._seen.get(key, 0)
+        self._seen[key] = n + 1
+        return n
+
+
+def claim(lines: Iterator[SavedLine], plan: Plan, ledger: Ledger) -> Iterator[int]:
+    """Give each saved line to the row that it answers; yields, at every line, how many no row claimed."""
+    unclaimed = 0
+    for line in lines:
+        row = plan.index.find(line.key, line.n)
+        if row is None:
+            unclaimed += 1
+        else:
+            ledger.save(row, line.offset, line.length, stale=line.source != plan.sources[row])
+        yield unclaimed
+
+
+def with_id(conversation: Conversation, key: bytes, n: int) -> Conversation:
+    """The conversation, under an id derived from its identity where it has none."""
+    if conversation.conversation_id is not None:
+        return conversation
+    return conversation.model_copy(update={"conversation_id": row_id(key, n)})
+
+
+def rewrapped(saved: Conversation, present: Conversation) -> Conversation:
+    """The saved answer, under the id and metadata that the input has now."""
+    answer = saved.messages[-1]
+    assert answer.role == Role.ASSISTANT, "a saved row ends with its answer"
+    told = {name: saved.metadata[name] for name in ("usage", "finish_reason") if name in saved.metadata}
+    return present.model_copy(
+        update={"messages": [*present.messages, answer], "metadata": {**present.metadata, **told}}
+    )

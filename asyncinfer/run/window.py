@@ -1,0 +1,94 @@
+"""The rows of a run that are open: read and not yet finished. Their number is bounded."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Iterable
+
+import anyio
+
+from asyncinfer.run.clock import Clock, wait_until
+from asyncinfer.run.rows import Row
+
+
+class Window:
+    """Hands out rows: one whose retry is due first, then new ones.
+
+    A row that backs off waits here, and holds no permit, no connection and no task.
+    """
+
+    def __init__(self, capacity: int, clock: Clock) -> None:
+        self.capacity = capacity
+        self._clock = clock
+        self._open = 0
+        self._ready: deque[Row] = deque()
+        self._retries: list[tuple[float, int, Row]] = []
+        self._tickets = itertools.count()
+        self._exhausted = False
+        self._changed: anyio.Event | None = None
+
+    @property
+    def open(self) -> int:
+        return self._open
+
+    async def room(self, low_water: int) -> int:
+        """Wait until more rows are wanted; how many."""
+        while self._open >= self.capacity or len(self._ready) > low_water:
+            await self._change()
+        return self.capacity - self._open
+
+    def offer(self, rows: Iterable[Row]) -> None:
+        """Open rows that were read."""
+        before = len(self._ready)
+        self._ready.extend(rows)
+        self._open += len(self._ready) - before
+        self._notify()
+
+    def exhaust(self) -> None:
+        """No more rows will be offered."""
+        self._exhausted = True
+        self._notify()
+
+    def retry(self, row: Row, after: float) -> None:
+        """Hand `row` out again `after` seconds from now."""
+        heapq.heappush(self._retries, (self._clock.now() + after, next(self._tickets), row))
+        self._notify()
+
+    def finish(self) -> None:
+        """Close one row."""
+        self._open -= 1
+        self._notify()
+
+    async def next(self) -> Row | None:
+        """The next row to attempt; None once every row is closed and no more will come."""
+        while True:
+            if self._retries and self._retries[0][0] <= self._clock.now():
+                return heapq.heappop(self._retries)[2]
+            if self._ready:
+                row = self._ready.popleft()
+                if not self._ready:
+                    self._notify()
+                return row
+            if self._exhausted and not self._open:
+                return None
+            await self._change(self._retries[0][0] if self._retries else None)
+
+    def drain(self) -> list[Row]:
+        """Take out every row that is not being attempted, when a run ends early."""
+        rows = [*(row for _, _, row in self._retries), *self._ready]
+        self._retries.clear()
+        self._ready.clear()
+        return rows
+
+    async def _change(self, due: float | None = None) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await wait_until(self._changed, self._clock, due)
+
+    def _notify(self) -> None:
+        # Most changes find nobody waiting, and an event is not cheap.
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None

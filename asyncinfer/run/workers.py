@@ -1,0 +1,46 @@
+"""Tasks that are used again: starting one costs ten times what handing it a row does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from anyio.abc import TaskGroup
+
+from asyncinfer.run.rows import Row
+
+
+class Workers:
+    """Runs `work(row)` for each row that is started, in as many tasks as are busy at once."""
+
+    def __init__(self, tasks: TaskGroup, work: Callable[[Row], Awaitable[None]]) -> None:
+        self._tasks, self._work = tasks, work
+        self._idle: list[asyncio.Future[Row | None]] = []
+        self._released = False
+
+    def start(self, row: Row) -> None:
+        """Have `row` worked on; never waits."""
+        while self._idle:
+            waiting = self._idle.pop()
+            if not waiting.done():
+                waiting.set_result(row)
+                return
+        self._tasks.start_soon(self._serve, row)
+
+    def release(self) -> None:
+        """Let every task end once it is idle."""
+        self._released = True
+        for waiting in self._idle:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._idle.clear()
+
+    async def _serve(self, row: Row | None) -> None:
+        loop = asyncio.get_running_loop()
+        while row is not None:
+            await self._work(row)
+            if self._released:
+                return
+            waiting: asyncio.Future[Row | None] = loop.create_future()
+            self._idle.append(waiting)
+            row = await waiting

@@ -1,0 +1,87 @@
+"""The scratch file's lines: one finished row each, checked by a checksum, readable as JSONL.
+
+    {"crc":"9a0b1c2d","key":"<32 hex>","n":0,"source":"<8 hex>","conversation":{...}}
+
+`crc` is the CRC-32 of all that follows its comma, up to the newline. `key` and `n` are the row's
+identity. `source` is the CRC-32 of the input row the answer was saved for: where it differs on
+resume, the row's id or metadata may have changed, and the answer is saved anew under the present ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+from zlib import crc32
+
+_HEAD = re.compile(
+    rb'\{"crc":"([0-9a-f]{8})","key":"([0-9a-f]{32})","n":(\d{1,9}),"source":"([0-9a-f]{8})","conversation":'
+)
+_LAST_FIELD = b'"conversation":'
+_CHECKED_FROM = len('{"crc":"00000000",')
+
+
+@dataclass(frozen=True, slots=True)
+class SavedLine:
+    """One whole line: its identity, and where its conversation's JSON stands in the file."""
+
+    key: bytes
+    n: int
+    source: int
+    offset: int
+    length: int
+
+
+def encode(key: bytes, n: int, source: int, conversation: str) -> bytes:
+    """The line that saves `conversation` (its JSON) as the answer to row `(key, n)`."""
+    rest = f'"key":"{key.hex()}","n":{n},"source":"{source:08x}","conversation":{conversation}}}'.encode()
+    return b'{"crc":"%08x",%b\n' % (crc32(rest), rest)
+
+
+def decode(line: bytes, offset: int) -> SavedLine | None:
+    """What a line that starts at `offset` saves, or None where it is damaged."""
+    head = _HEAD.match(line)
+    if head is None or not line.endswith(b"}\n"):
+        return None
+    if crc32(memoryview(line)[_CHECKED_FROM:-1]) != int(head[1], 16):
+        return None
+    return SavedLine(
+        key=bytes.fromhex(head[2].decode()),
+        n=int(head[3]),
+        source=int(head[4], 16),
+        offset=offset + head.end(),
+        length=len(line) - head.end() - len(b"}\n"),
+    )
+
+
+def spans(lines: Iterable[bytes], offset: int) -> Iterator[tuple[int, int]]:
+    """Where each line's conversation stands, as (offset, length), when the first line starts at `offset`."""
+    for line in lines:
+        start = line.index(_LAST_FIELD) + len(_LAST_FIELD)
+        yield offset + start, len(line) - start - len(b"}\n")
+        offset += len(line)
+
+
+@dataclass(slots=True)
+class Recovery:
+    """Reads what a scratch file holds. `end` is where the last whole line ends; what follows it was
+    torn by a crash. `damaged` lists the numbers of whole lines that do not match their checksum.
+    """
+
+    file: BinaryIO
+    end: int = 0
+    damaged: list[int] | None = None
+
+    def lines(self) -> Iterator[SavedLine]:
+        damaged: list[int] = []
+        self.damaged = damaged
+        for number, line in enumerate(self.file, 1):
+            if not line.endswith(b"\n"):
+                return
+            saved = decode(line, self.end)
+            self.end += len(line)
+            if saved is None:
+                damaged.append(number)
+            else:
+                yield saved

@@ -1,0 +1,155 @@
+"""What comes back: one answer, one failure, and the account of a whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from asyncinfer.types.conversation import Conversation, Message
+
+
+class FinishReason(StrEnum):
+    """Why the model stopped."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens spent. `cached_tokens` and `cache_creation_tokens` are parts of `prompt_tokens`,
+    `reasoning_tokens` of `completion_tokens`; None where the engine does not say.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.total_tokens + other.total_tokens,
+            _plus(self.cached_tokens, other.cached_tokens),
+            _plus(self.cache_creation_tokens, other.cache_creation_tokens),
+            _plus(self.reasoning_tokens, other.reasoning_tokens),
+        )
+
+    def to_dict(self) -> dict[str, int]:
+        """The known counts, as `metadata["usage"]` holds them."""
+        return {name: count for name in _COUNTS if (count := getattr(self, name)) is not None}
+
+
+_COUNTS = Usage.__slots__
+
+
+def _plus(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else a + b
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDelta:
+    """What one step of a stream adds. The last delta carries `finish_reason` and `usage`."""
+
+    content: str = ""
+    reasoning_content: str = ""
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The model's whole answer to one conversation."""
+
+    message: Message
+    finish_reason: FinishReason = FinishReason.UNKNOWN
+    usage: Usage | None = None
+    metadata: dict[str, Any] | None = None
+
+    def answer(self, conversation: Conversation) -> Conversation:
+        """`conversation` with this answer appended, as a new object."""
+        metadata = {**conversation.metadata, **(self.metadata or {})}
+        if self.usage is not None:
+            metadata["usage"] = self.usage.to_dict()
+        metadata["finish_reason"] = self.finish_reason.value
+        return conversation.model_copy(
+            update={"messages": [*conversation.messages, self.message], "metadata": metadata}
+        )
+
+
+class InferenceErrorType(StrEnum):
+    """What kind of failure ended a row."""
+
+    API_STATUS = "api_status"
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    PARSE_ERROR = "parse_error"
+    CONFIG = "config"
+    RUNTIME = "runtime"
+    ENGINE_FAILURE = "engine_failure"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureDetail:
+    """Why a row has no answer. `is_retryable`: trying the same row again may succeed."""
+
+    error_message: str
+    error_type: InferenceErrorType = InferenceErrorType.UNKNOWN
+    status_code: int | None = None
+    is_retryable: bool = True
+
+
+@dataclass(frozen=True)
+class InferenceResult:
+    """The rows of a run that succeeded, in input order, and the reasons of those that did not."""
+
+    successful: list[tuple[int, Conversation]]
+    failures: dict[int, FailureDetail]
+
+    @property
+    def failed_indices(self) -> list[int]:
+        return sorted(self.failures)
+
+    @property
+    def error_messages(self) -> dict[int, str]:
+        return {index: detail.error_message for index, detail in self.failures.items()}
+
+    @property
+    def has_failures(self) -> bool:
+        return bool(self.failures)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is. `completed` includes `resumed`; `usage` counts this run's answers only."""
+
+    total: int | None = None
+    completed: int = 0
+    failed: int = 0
+    resumed: int = 0
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The account of a run. `failure_samples` holds at most 20 `(index, reason)`."""
+
+    total: int
+    completed: int
+    failed: int
+    resumed: int
+    usage: Usage
+    seconds: float
+    failure_samples: list[tuple[int, FailureDetail]]

@@ -1,0 +1,154 @@
+"""Engines that do as they are told, and a clock that tests move."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+import anyio
+
+from asyncinfer import (
+    Conversation,
+    FinishReason,
+    InferenceEngineType,
+    InferenceErrorType,
+    Message,
+    ModelParams,
+    RemoteParams,
+    RequestError,
+    Role,
+    Usage,
+)
+from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.run.request import Request
+from asyncinfer.types.results import Completion
+
+Script = Callable[[str, int], Awaitable[None] | None]
+
+
+def question(text: str, **more: object) -> Conversation:
+    """A conversation of one user message."""
+    return Conversation.from_dict({"messages": [{"role": "user", "content": text}], **more})
+
+
+def questions(count: int) -> list[Conversation]:
+    return [question(f"question {i}", conversation_id=f"q{i}") for i in range(count)]
+
+
+def write_jsonl(path: Path, conversations: Iterable[Conversation]) -> Path:
+    path.write_text("".join(c.to_json() + "\n" for c in conversations))
+    return path
+
+
+def read_jsonl(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def answer_to(text: str) -> str:
+    return f"answer to {text}"
+
+
+_SETTLES = 20  # turns of the loop within which a chain of wake-ups has run its course
+
+
+class FakeClock:
+    """Virtual time: it jumps to the next alarm once the tasks have had their turns."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._alarms: list[tuple[float, int, anyio.Event]] = []
+        self._tickets = itertools.count()
+
+    def now(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        ring = anyio.Event()
+        entry = (self._now + max(0.0, seconds), next(self._tickets), ring)
+        heapq.heappush(self._alarms, entry)
+        try:
+            await ring.wait()
+        finally:
+            if entry in self._alarms:
+                self._alarms.remove(entry)
+                heapq.heapify(self._alarms)
+
+    async def run(self) -> None:
+        """Let time pass until cancelled."""
+        while True:
+            for _ in range(_SETTLES):
+                await anyio.sleep(0)
+            if self._alarms:
+                due, _, ring = heapq.heappop(self._alarms)
+                self._now = max(self._now, due)
+                ring.set()
+
+
+class FakeEngine(BaseInferenceEngine):
+    """Answers at once. `script(text, attempt)` may wait, or raise, before it does.
+
+    `asked` counts the attempts at each question; `peak` is the most that were in flight at once.
+    """
+
+    engine_type = InferenceEngineType.REMOTE
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        workers: int = 8,
+        clock: FakeClock | None = None,
+        model: str = "fake",
+        **remote: object,
+    ) -> None:
+        super().__init__(
+            ModelParams(model_name=model),
+            remote_params=RemoteParams.model_validate({"num_workers": workers, **remote}),
+            clock=clock,
+        )
+        self._script = script
+        self.asked: Counter[str] = Counter()
+        self.in_flight = self.peak = 0
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return {"max_new_tokens", "temperature", "seed", "stop_strings"}
+
+    async def _generate(self, request: Request) -> Completion:
+        text = str(request.conversation.messages[-1].content)
+        self.asked[text] += 1
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            if self._script is not None:
+                pause = self._script(text, self.asked[text])
+                if pause is not None:
+                    await pause
+        finally:
+            self.in_flight -= 1
+        return Completion(
+            Message(role=Role.ASSISTANT, content=answer_to(text)), FinishReason.STOP, Usage(3, 4, 7)
+        )
+
+
+def refusal(after: float | None = None) -> RequestError:
+    return RequestError(
+        "busy",
+        error_type=InferenceErrorType.API_STATUS,
+        status_code=429,
+        is_retryable=True,
+        is_overload=True,
+        retry_after=after,
+    )
+
+
+def timeout() -> RequestError:
+    return RequestError("timed out", error_type=InferenceErrorType.TIMEOUT, is_retryable=True)
+
+
+def rejection() -> RequestError:
+    return RequestError("bad request", error_type=InferenceErrorType.API_STATUS, status_code=400)
