@@ -1,15 +1,15 @@
 """Everything asyncinfer raises, named for what the caller may do about it.
 
-    AsyncInferError
-    ├── ConfigError              a setting is wrong: mend the config, nothing has run
-    │   └── MissingDependencyError   an optional package is absent: run the `pip install` it names
-    ├── InputError               the input has bad rows: mend them, nothing has run
-    ├── RequestError             one row failed; the others go on
-    ├── EngineDeadError          the engine can answer no row any more; what was finished is saved
-    ├── ScratchError             results cannot be saved: free the disk or path, then run again to go on
-    │   └── ScratchLockedError       another run is saving to the same place
-    ├── InferenceFailedError     some rows failed; `.result` has the others
-    └── RunInterruptedError      the run was asked to stop; running it again goes on from there
+AsyncInferError
+├── ConfigError              a setting is wrong: mend the config, nothing has run
+│   └── MissingDependencyError   an optional package is absent: run the `pip install` it names
+├── InputError               the input has bad rows: mend them, nothing has run
+├── RequestError             one row failed; the others go on
+├── EngineDeadError          the engine can answer no row any more; what was finished is saved
+├── ScratchError             results cannot be saved: free the disk or path, then run again to go on
+│   └── ScratchLockedError       another run is saving to the same place
+├── InferenceFailedError     some rows failed; `.result` has the others
+└── RunInterruptedError      the run was asked to stop; running it again goes on from there
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ class RequestError(AsyncInferError):
 class EngineDeadError(AsyncInferError):
     """The engine cannot go on. Rows not yet finished fail; a new engine resumes them."""
 
-    def __init__(
-        self, message: str, *, error_type: InferenceErrorType, status_code: int | None = None
-    ) -> None:
+    def __init__(self, message: str, *, error_type: InferenceErrorType, status_code: int | None = None) -> None:
         super().__init__(message)
         self.error_type, self.status_code = error_type, status_code
 

@@ -22,7 +22,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from asyncinfer import FinishReason, InferenceConfig, InferenceEngineType, Message, ModelParams, RemoteParams, Role, Usage
+from asyncinfer import (
+    FinishReason,
+    InferenceConfig,
+    InferenceEngineType,
+    Message,
+    ModelParams,
+    RemoteParams,
+    Role,
+    Usage,
+)
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion
@@ -174,7 +183,12 @@ def measure_size(rows: int, rounds: int) -> dict[str, float]:
 def keep_scratch(folder: Path, rows: int) -> None:
     """Make the finished scratch file that a kill just before the end leaves behind."""
     env = {**os.environ, "ASYNCINFER_BENCH_KEEP": "1"}
-    subprocess.run([sys.executable, __file__, "--measure", "finish", str(folder), str(rows)], check=True, env=env, capture_output=True)
+    subprocess.run(
+        [sys.executable, __file__, "--measure", "finish", str(folder), str(rows)],
+        check=True,
+        env=env,
+        capture_output=True,
+    )
 
 
 def finish_without_output(folder: Path, rows: int) -> dict[str, float]:
@@ -183,7 +197,7 @@ def finish_without_output(folder: Path, rows: int) -> dict[str, float]:
     async def die(*_: Any) -> None:
         os._exit(0)
 
-    Job._conclude = die  # pyright: ignore[reportPrivateUsage]
+    setattr(Job, "_conclude", die)  # noqa: B010
     asyncio.run(engine().arun(config(folder)))
     return {}
 
@@ -205,7 +219,9 @@ def main() -> None:
         print(json.dumps(measure_aiohttp() if what == "aiohttp" else measures[what](folder, rows)))
         return
     results: dict[int, dict[str, float]] = {}
-    print(f"{'rows':>9} {'cpu/row':>9} {'/request':>9} {'vs first':>9} {'rows/s':>8} {'RSS MB':>7} {'resume/loads':>13} {'RSS MB':>7}")
+    print(
+        f"{'rows':>9} {'cpu/row':>9} {'/request':>9} {'vs first':>9} {'rows/s':>8} {'RSS MB':>7} {'resume/loads':>13} {'RSS MB':>7}"
+    )
     for rows in args.rows:
         got = results[rows] = measure_size(rows, 1 if rows > 200_000 else args.rounds)
         first = results[args.rows[0]]["cpu_us"]

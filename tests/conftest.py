@@ -12,7 +12,17 @@ import pytest
 
 PACKAGE = str(Path(__file__).parent.parent / "asyncinfer")
 BLOCKING = frozenset(
-    {"open", "time.sleep", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "subprocess.Popen"}
+    {
+        "open",
+        "time.sleep",
+        "os.listdir",
+        "os.mkdir",
+        "os.remove",
+        "os.rename",
+        "os.rmdir",
+        "os.truncate",
+        "subprocess.Popen",
+    }
 )
 _blocked: list[str] = []
 

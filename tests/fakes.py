@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 
 from asyncinfer import (
     Conversation,
@@ -81,7 +82,7 @@ class FakeClock:
         """Let time pass until cancelled."""
         while True:
             for _ in range(_SETTLES):
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             if self._alarms:
                 due, _, ring = heapq.heappop(self._alarms)
                 self._now = max(self._now, due)
@@ -130,9 +131,7 @@ class FakeEngine(BaseInferenceEngine):
                     await pause
         finally:
             self.in_flight -= 1
-        return Completion(
-            Message(role=Role.ASSISTANT, content=answer_to(text)), FinishReason.STOP, Usage(3, 4, 7)
-        )
+        return Completion(Message(role=Role.ASSISTANT, content=answer_to(text)), FinishReason.STOP, Usage(3, 4, 7))
 
 
 def refusal(after: float | None = None) -> RequestError:

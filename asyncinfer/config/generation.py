@@ -49,7 +49,7 @@ class GenerationParams(Params):
     presence_penalty: float = 0.0
     stop_strings: list[str] | None = None
     stop_token_ids: list[NonNegativeInt] | None = None
-    logit_bias: dict[int | str, Bias] = Field(default_factory=dict)
+    logit_bias: dict[int | str, Bias] = Field(default_factory=dict[int | str, float])
     """Added to a token's logit, by token id; -100 bans it."""
     min_p: Fraction = 0.0
     use_cache: bool = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import AliasChoices, BeforeValidator, Field, PositiveInt, model_validator
 
@@ -62,10 +62,14 @@ class ModelParams(Params):
     @model_validator(mode="before")
     @classmethod
     def _revision_has_a_key_of_its_own(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(kwargs := data.get("model_kwargs"), dict) and "revision" in kwargs:
-            others = {key: value for key, value in kwargs.items() if key != "revision"}
-            data = {**data, "model_kwargs": others, "model_revision": kwargs["revision"]}
-        return data
+        if not isinstance(data, dict):
+            return data
+        values = cast(dict[str, Any], data)
+        kwargs = values.get("model_kwargs")
+        if isinstance(kwargs, dict) and "revision" in kwargs:
+            others = dict(cast(dict[str, Any], kwargs))
+            return {**values, "model_revision": others.pop("revision"), "model_kwargs": others}
+        return values
 
     @model_validator(mode="after")
     def _processor_kwargs_are_not_fields(self) -> ModelParams:

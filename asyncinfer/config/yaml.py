@@ -21,14 +21,16 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = cast(Any, self.construct_object(key_node, deep=True))
+            key: Any = cast(Any, self).construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
+cast(Any, _Loader).add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
@@ -89,9 +91,10 @@ def _set(data: Any, parts: list[str], value: Any, path: str) -> None:
     if not rest:
         data[key] = value
         return
-    if isinstance(data, dict) and data.get(key) is None:
-        data[key] = {}
-    _set(data[key], rest, value, path)
+    container = cast(Any, data)
+    if isinstance(data, dict) and container.get(key) is None:
+        container[key] = {}
+    _set(container[key], rest, value, path)
 
 
 def interpolate(data: Any, where: str, path: str = "") -> Any:
@@ -105,7 +108,8 @@ def interpolate(data: Any, where: str, path: str = "") -> Any:
         return data
 
     def value_of(match: re.Match[str]) -> str:
-        value = os.environ.get(match[1], match[2])
+        default: str | None = match[2]
+        value = os.environ.get(match[1], default)
         if value is None:
             raise ConfigError(f"{where}: {path}: the environment variable {match[1]} is not set")
         return value

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,13 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from asyncinfer import sync
-from asyncinfer.config import GenerationParams, InferenceConfig, InferenceEngineType, ModelParams, RemoteParams
+from asyncinfer.config import (
+    GenerationParams,
+    InferenceConfig,
+    InferenceEngineType,
+    ModelParams,
+    RemoteParams,
+)
 from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.retry import RetryPolicy
@@ -103,7 +109,8 @@ class BaseInferenceEngine(ABC):
         return merge(self._model_params, call)
 
     async def _close(self) -> None:
-        """Free what the engine owns; it opens again when it is used again."""
+        """Free what the engine owns; it opens again when it is used again. By default, nothing."""
+        return
 
     # Running
 
@@ -233,7 +240,11 @@ class BaseInferenceEngine(ABC):
         """The blocking twin of `ainfer_partial`."""
         return sync.call(
             partial(
-                self.ainfer_partial, input, inference_config, progress_path=progress_path, on_progress=on_progress
+                self.ainfer_partial,
+                input,
+                inference_config,
+                progress_path=progress_path,
+                on_progress=on_progress,
             )
         )
 
@@ -302,9 +313,7 @@ class BaseInferenceEngine(ABC):
         self._warn_unsupported(generation)
         remote = self._remote_for(config) or RemoteParams()
         policy = RetryPolicy(remote.max_retries, remote.retry_backoff_base, remote.retry_backoff_max)
-        return Answerer(
-            self._generate, self._gate(), policy, self._model_for(config.model), generation, self._clock
-        )
+        return Answerer(self._generate, self._gate(), policy, self._model_for(config.model), generation, self._clock)
 
     def _remote_for(self, config: InferenceConfig) -> RemoteParams | None:
         if self._remote_params is None or config.remote_params is None:
@@ -357,7 +366,9 @@ def _failed(result: InferenceResult, config: InferenceConfig | None) -> str:
     if config is not None and config.output_path is not None:
         where += f" and saved in {scratch_path(config.output_path, '')}"
     return "\n".join(
-        [f"{len(result.failures)} of {total} rows failed:", *shown, f"{where}. Run the same again to retry those that failed."]
+        [
+            f"{len(result.failures)} of {total} rows failed:",
+            *shown,
+            f"{where}. Run the same again to retry those that failed.",
+        ]
     )
-
-

@@ -56,6 +56,4 @@ def build_engine(config: InferenceConfig) -> BaseInferenceEngine:
     entry = ENGINES.get(config.engine)
     if entry is None:
         raise ConfigError(f"engine: {config.engine.name} is not available in this version; it has: {known}")
-    return entry.load()(
-        config.model, generation_params=config.generation, remote_params=config.remote_params
-    )
+    return entry.load()(config.model, generation_params=config.generation, remote_params=config.remote_params)

@@ -20,7 +20,7 @@ class Gate:
 
     def __init__(self, endpoint: Endpoint, lock: threading.Lock, clock: Clock) -> None:
         self._endpoint, self._lock, self._clock = endpoint, lock, clock
-        self._queue: deque[anyio.Event] = deque()
+        self._queue: deque[_Turn] = deque()
         self.in_use = 0
 
     @property
@@ -33,15 +33,12 @@ class Gate:
         if not self._queue and self._delay() == 0.0:
             self.in_use += 1
             return
-        turn = anyio.Event()
+        turn = _Turn()
         self._queue.append(turn)
         try:
-            while self._queue[0] is not turn or (delay := self._delay()) != 0.0:
-                # Without a delay only a returned permit, or the row ahead, can change anything.
-                timed = self._queue[0] is turn and delay is not None
-                due = self._clock.now() + delay if timed and delay is not None else None
-                await wait_until(turn, self._clock, due)
-                self._queue[self._queue.index(turn)] = turn = anyio.Event()
+            while (due := self._due(turn)) != 0.0:
+                await wait_until(turn.news, self._clock, due)
+                turn.news = anyio.Event()
             self.in_use += 1
         finally:
             self._queue.remove(turn)
@@ -75,6 +72,21 @@ class Gate:
                 return None
             return self._endpoint.wait(self._clock.now())
 
+    def _due(self, turn: _Turn) -> float | None:
+        """0 when `turn` may enter now, the time when it may, or None while only news can tell."""
+        if self._queue[0] is not turn or (delay := self._delay()) is None:
+            return None
+        return self._clock.now() + delay if delay else 0.0
+
     def _nudge(self) -> None:
         if self._queue:
-            self._queue[0].set()
+            self._queue[0].news.set()
+
+
+class _Turn:
+    """A place in the queue; `news` is set when things may have changed for it."""
+
+    __slots__ = ("news",)
+
+    def __init__(self) -> None:
+        self.news = anyio.Event()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop, death
 from asyncinfer.run.plan import Plan
 from asyncinfer.run.progress import OnProgress, Reporter, Tally
-from asyncinfer.run.reader import PlannedReader, Reader, StreamReader, claim
+from asyncinfer.run.reader import Claims, PlannedReader, Reader, StreamReader
 from asyncinfer.run.rows import Source, in_slices
 from asyncinfer.run.tasks import task_group
 from asyncinfer.scratch.file import ScratchFile, scratch_path
@@ -84,9 +84,11 @@ class Job:
             saved: list[SavedLine] = []
             if scratch is not None:
                 await in_slices(saved.append(line) for line in scratch.recover())
-            loop = Loop(
-                self.answerer, ledger, tally, scratch, lambda i, o: deliver(i, o, loop.taken), hold=True
-            )
+
+            def hand_over(index: int, outcome: Outcome) -> None:
+                deliver(index, outcome, loop.taken)
+
+            loop = Loop(self.answerer, ledger, tally, scratch, hand_over, hold=True)
             reader: Reader = StreamReader(source, self.keys, ledger, scratch, saved)
             async with reporting(Reporter(tally, self.progress_path, self.on_progress)):
                 await loop.run(reader, self.stop)
@@ -96,7 +98,7 @@ class Job:
             await self._conclude(scratch, ledger, tally)
 
     @asynccontextmanager
-    async def _scratch(self, plan: Plan | None) -> AsyncIterator[ScratchFile | None]:
+    async def _scratch(self, plan: Plan | None) -> AsyncGenerator[ScratchFile | None]:
         """The locked scratch file, or None for a run that is not saved."""
         scratch = await self._acquire(plan)
         try:
@@ -123,34 +125,24 @@ class Job:
         return scratch
 
     async def _claim(self, scratch: ScratchFile, plan: Plan, ledger: Ledger) -> None:
-        unclaimed = 0
-
-        def counting() -> Iterable[None]:
-            nonlocal unclaimed
-            for unclaimed in claim(scratch.recover(), plan, ledger):
-                yield
-
-        await in_slices(iter(counting()))
-        if ledger.saved_count or unclaimed:
+        claims = Claims(plan, ledger)
+        await in_slices(claims.of(scratch.recover()))
+        if ledger.saved_count or claims.unclaimed:
             log.info(
                 "%s: %d of %d rows are saved already; %d saved rows belong to other input or settings",
                 scratch.path,
                 ledger.saved_count,
                 len(plan),
-                unclaimed,
+                claims.unclaimed,
             )
 
-    def _fail_unread(
-        self, error: EngineDeadError, ledger: Ledger, tally: Tally, deliver: Deliver | None
-    ) -> None:
+    def _fail_unread(self, error: EngineDeadError, ledger: Ledger, tally: Tally, deliver: Deliver | None) -> None:
         for row in ledger.open_rows():
             tally.fail(row, death(error))
             if deliver is not None:
                 deliver(row, death(error))
 
-    def _raise_if_stopped(
-        self, loop: Loop, ledger: Ledger, tally: Tally, scratch: ScratchFile | None
-    ) -> None:
+    def _raise_if_stopped(self, loop: Loop, ledger: Ledger, tally: Tally, scratch: ScratchFile | None) -> None:
         summary = tally.summary()
         if not loop.stopped or (tally.total is not None and summary.completed + summary.failed >= tally.total):
             return
@@ -170,7 +162,7 @@ class Job:
 
 
 @asynccontextmanager
-async def reporting(reporter: Reporter) -> AsyncIterator[None]:
+async def reporting(reporter: Reporter) -> AsyncGenerator[None]:
     """Report while the block runs, and once more at its end."""
     async with task_group() as tasks:
         tasks.start_soon(reporter.run)

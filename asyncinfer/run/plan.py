@@ -107,4 +107,3 @@ class Problems:
             raise InputError(
                 "\n".join([f"{self._name}: {self._count} bad row(s); nothing was run:", *self._shown, *more])
             )
-

@@ -58,7 +58,8 @@ class PlannedReader:
     def _skip(self, index: int, item: Item) -> bool:
         if index >= len(self._plan) or item.source != self._plan.sources[index]:
             raise InputError(
-                f"{self._source.name}: changed while it was read (row {index}). Run again to go on with what it holds now."
+                f"{self._source.name}: changed while it was read (row {index}). "
+                "Run again to go on with what it holds now."
             )
         return self._ledger.saved(index) and not (self._deliver_saved or self._ledger.stale(index))
 
@@ -132,16 +133,22 @@ class StreamReader:
         return n
 
 
-def claim(lines: Iterator[SavedLine], plan: Plan, ledger: Ledger) -> Iterator[int]:
-    """Give each saved line to the row that it answers; yields, at every line, how many no row claimed."""
-    unclaimed = 0
-    for line in lines:
-        row = plan.index.find(line.key, line.n)
-        if row is None:
-            unclaimed += 1
-        else:
-            ledger.save(row, line.offset, line.length, stale=line.source != plan.sources[row])
-        yield unclaimed
+class Claims:
+    """Gives each saved line to the row that it answers, and counts those that no row claims."""
+
+    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+        self._plan, self._ledger = plan, ledger
+        self.unclaimed = 0
+
+    def of(self, lines: Iterable[SavedLine]) -> Iterator[None]:
+        for line in lines:
+            row = self._plan.index.find(line.key, line.n)
+            if row is None:
+                self.unclaimed += 1
+            else:
+                stale = line.source != self._plan.sources[row]
+                self._ledger.save(row, line.offset, line.length, stale=stale)
+            yield
 
 
 def with_id(conversation: Conversation, key: bytes, n: int) -> Conversation:

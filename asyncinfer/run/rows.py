@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Se
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 from zlib import crc32
 
 from anyio import to_thread
@@ -102,7 +102,7 @@ def item_of(conversation: object) -> Item:
         return Item(None, crc32(conversation.to_json().encode()), None, conversation)
     if isinstance(conversation, dict):
         try:
-            return item_of(Conversation.from_dict(conversation))
+            return item_of(Conversation.from_dict(cast(dict[str, Any], conversation)))
         except ValidationError as error:
             raise InputError(reason(error)) from None
     raise InputError(f"a row must be a Conversation, not {type(conversation).__name__}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -70,9 +70,7 @@ class DiskFile:
 class ScratchFile:
     """One run's saved rows. Open it with `recover`; other runs are refused until `close`."""
 
-    def __init__(
-        self, path: Path, open_file: Callable[[Path, int], AppendFile] = DiskFile
-    ) -> None:
+    def __init__(self, path: Path, open_file: Callable[[Path, int], AppendFile] = DiskFile) -> None:
         self.path = path
         self._open_file = open_file
         self._file: AppendFile | None = None
@@ -173,7 +171,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _as_scratch_error(path: Path, what: str) -> Iterator[None]:
+def _as_scratch_error(path: Path, what: str) -> Generator[None]:
     try:
         yield
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel
@@ -18,36 +18,108 @@ from asyncinfer.types.conversation import ContentItem, Conversation, Message, Ty
 # Every config field is in one of the two; a test holds that. IN: another value may give another answer.
 IN: dict[type[BaseModel], frozenset[str]] = {
     ModelParams: frozenset(
-        "model_name adapter_model tokenizer_name tokenizer_pad_token tokenizer_kwargs processor_kwargs "
-        "model_max_length load_pretrained_weights torch_dtype_str chat_template chat_template_kwargs "
-        "model_kwargs model_revision tool_call_parser".split()
+        [
+            "model_name",
+            "adapter_model",
+            "tokenizer_name",
+            "tokenizer_pad_token",
+            "tokenizer_kwargs",
+            "processor_kwargs",
+            "model_max_length",
+            "load_pretrained_weights",
+            "torch_dtype_str",
+            "chat_template",
+            "chat_template_kwargs",
+            "model_kwargs",
+            "model_revision",
+            "tool_call_parser",
+        ]
     ),
     GenerationParams: frozenset(
-        "max_new_tokens exclude_prompt_from_response seed temperature top_p frequency_penalty presence_penalty "
-        "stop_strings stop_token_ids logit_bias min_p num_beams use_sampling guided_decoding "
-        "skip_special_tokens tool_choice parallel_tool_calls".split()
+        [
+            "max_new_tokens",
+            "exclude_prompt_from_response",
+            "seed",
+            "temperature",
+            "top_p",
+            "frequency_penalty",
+            "presence_penalty",
+            "stop_strings",
+            "stop_token_ids",
+            "logit_bias",
+            "min_p",
+            "num_beams",
+            "use_sampling",
+            "guided_decoding",
+            "skip_special_tokens",
+            "tool_choice",
+            "parallel_tool_calls",
+        ]
     ),
-    GuidedDecodingParams: frozenset("json regex choice strict".split()),
+    GuidedDecodingParams: frozenset(["json", "regex", "choice", "strict"]),
     RemoteParams: frozenset({"api_url"}),
 }
 OUT: dict[type[BaseModel], frozenset[str]] = {
     ModelParams: frozenset(
-        "trust_remote_code compile attn_implementation device_map enable_liger_kernel shard_for_eval "
-        "freeze_layers".split()
+        [
+            "trust_remote_code",
+            "compile",
+            "attn_implementation",
+            "device_map",
+            "enable_liger_kernel",
+            "shard_for_eval",
+            "freeze_layers",
+        ]
     ),
     GenerationParams: frozenset({"batch_size", "use_cache"}),
     GuidedDecodingParams: frozenset(),
     RemoteParams: frozenset(
-        "api_key api_key_env_varname user_id max_retries retry_backoff_base retry_backoff_max connection_timeout "
-        "num_workers requests_per_minute input_tokens_per_minute output_tokens_per_minute politeness_policy "
-        "batch_completion_window use_adaptive_concurrency".split()
+        [
+            "api_key",
+            "api_key_env_varname",
+            "user_id",
+            "max_retries",
+            "retry_backoff_base",
+            "retry_backoff_max",
+            "connection_timeout",
+            "num_workers",
+            "requests_per_minute",
+            "input_tokens_per_minute",
+            "output_tokens_per_minute",
+            "politeness_policy",
+            "batch_completion_window",
+            "use_adaptive_concurrency",
+        ]
     ),
 }
 # How a local model is run, not what it is: these model_kwargs leave its answers as they are.
 MODEL_KWARGS_OUT = frozenset(
-    "n_threads n_threads_batch n_batch n_ubatch n_gpu_layers use_mmap use_mlock low_vram verbose numa no_perf "
-    "main_gpu split_mode tensor_split offload_kqv op_offload flash_attn device_map gpu_memory_utilization "
-    "max_num_seqs tensor_parallel_size pipeline_parallel_size enable_prefix_caching n_parallel".split()
+    [
+        "n_threads",
+        "n_threads_batch",
+        "n_batch",
+        "n_ubatch",
+        "n_gpu_layers",
+        "use_mmap",
+        "use_mlock",
+        "low_vram",
+        "verbose",
+        "numa",
+        "no_perf",
+        "main_gpu",
+        "split_mode",
+        "tensor_split",
+        "offload_kqv",
+        "op_offload",
+        "flash_attn",
+        "device_map",
+        "gpu_memory_utilization",
+        "max_num_seqs",
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "enable_prefix_caching",
+        "n_parallel",
+    ]
 )
 
 
@@ -55,7 +127,11 @@ class RowKeys:
     """Makes the keys of one run's rows. What the rows share is hashed once."""
 
     def __init__(
-        self, engine: str, model: ModelParams, generation: GenerationParams, remote: RemoteParams | None = None
+        self,
+        engine: str,
+        model: ModelParams,
+        generation: GenerationParams,
+        remote: RemoteParams | None = None,
     ) -> None:
         self._shared = blake2b(digest_size=KEY_BYTES)
         self._shared.update(to_json([engine, _model(model), _in(generation), _remote(remote)]))
@@ -121,9 +197,9 @@ def _in(params: BaseModel) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, type) and issubclass(value, BaseModel):
-        return value.model_json_schema()
-    return _in(value) if type(value) in IN else value
+    if isinstance(value, type):
+        return cast(type[BaseModel], value).model_json_schema()
+    return _in(value) if isinstance(value, BaseModel) else value
 
 
 def _model(model: ModelParams) -> dict[str, Any]:

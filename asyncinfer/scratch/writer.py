@@ -18,7 +18,8 @@ class ScratchWriter(Generic[R]):
     """Groups records into durable writes.
 
     `encode` makes a record's line, in a worker thread. `saved(record, offset, length)` is called on
-    the loop once the line is on disk; the span is that of its conversation in the file. The queue is bounded by its callers' window of open rows.
+    the loop once the line is on disk; the span is that of its conversation in the file. The queue is
+    bounded by its callers' window of open rows.
     """
 
     def __init__(

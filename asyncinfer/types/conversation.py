@@ -1,14 +1,13 @@
 """A conversation and its parts. Unknown keys are kept, so that what is read is written again.
 
-Validation of plain text messages runs in pydantic's compiled core alone: a file of a million rows
-passes through here twice.
+A file of a million rows passes through here twice, so plain text messages are read and written by
+pydantic's compiled core; Python runs for images, tools and unknown keys.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, cast
 
@@ -17,8 +16,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
+    SerializeAsAny,
+    Tag,
     ValidationInfo,
     model_validator,
 )
@@ -49,8 +51,9 @@ def _from_base64(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return base64.b64decode(value, validate=True) or None
-    except binascii.Error as error:
+        # Encoders wrap lines; an empty string stands for no image.
+        return base64.b64decode("".join(value.split()), validate=True) or None
+    except ValueError as error:
         raise ValueError(f"binary is not base64: {error}") from None
 
 
@@ -58,8 +61,10 @@ def _to_base64(value: bytes | None) -> str | None:
     return base64.b64encode(value).decode("ascii") if value is not None else None
 
 
-Binary = Annotated[
-    bytes | None, BeforeValidator(_from_base64), PlainSerializer(_to_base64, return_type=str | None, when_used="json")
+_Binary = Annotated[
+    bytes | None,
+    BeforeValidator(_from_base64),
+    PlainSerializer(_to_base64, return_type=str | None, when_used="json"),
 ]
 
 
@@ -67,28 +72,29 @@ class ContentItem(BaseModel):
     """One part of a message: text, or an image by path, by URL or as bytes (base64 in JSON).
 
     The OpenAI spelling is accepted too: `{"type": "text", "text": ...}` and
-    `{"type": "image_url", "image_url": {"url": ..., "detail": ...}}`.
+    `{"type": "image_url", "image_url": {"url": ..., "detail": ...}}`; `detail` becomes a key of the item.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     type: Type
     content: str | None = None
-    binary: Binary = None
+    binary: _Binary = Field(default=None, repr=False)
 
     @model_validator(mode="before")
     @classmethod
     def _from_openai(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "content" in data:
+        if not isinstance(data, dict):
             return data
-        item = dict(cast(dict[str, Any], data))
-        if item.get("type") == "text" and "text" in item:
-            item["content"] = item.pop("text")
-        elif item.get("type") == "image_url" and "image_url" in item:
-            image = item.pop("image_url")
-            image = dict(cast(dict[str, Any], image)) if isinstance(image, dict) else {"url": image}
-            item["content"] = image.pop("url", None)
-            item.update(image)
+        item = cast(dict[str, Any], data)
+        if item.get("content") is not None:
+            return item
+        if item.get("type") == Type.TEXT and "text" in item:
+            return {**_without(item, "text"), "content": item["text"]}
+        if item.get("type") == Type.IMAGE_URL and "image_url" in item:
+            given = item["image_url"]
+            image = cast(dict[str, Any], given) if isinstance(given, dict) else {"url": given}
+            return {**_without(image, "url"), **_without(item, "image_url"), "content": image.get("url")}
         return item
 
     @model_validator(mode="after")
@@ -108,6 +114,10 @@ class ContentItem(BaseModel):
         return self.type == Type.TEXT
 
 
+def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k != key}
+
+
 class ContentItemCounts(NamedTuple):
     """How many items a message has, by kind."""
 
@@ -116,25 +126,46 @@ class ContentItemCounts(NamedTuple):
     image_items: int
 
 
-def _without_content(value: None, info: ValidationInfo) -> None:
+def _may_be_missing(value: None, info: ValidationInfo) -> None:
     if not (info.data.get("tool_calls") or info.data.get("reasoning_content")):
         raise ValueError("a message needs `content` or `tool_calls`")
+
+
+def _kind(content: Any) -> str | None:
+    if isinstance(content, str):
+        return "text"
+    if isinstance(content, list | tuple):
+        return "items"
+    return "missing" if content is None else None
+
+
+# Told apart by `_kind`, so that an error speaks of one kind and not of all three.
+_Content = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[list[ContentItem], Tag("items")]
+    | Annotated[None, AfterValidator(_may_be_missing), Tag("missing")],
+    Discriminator(
+        _kind,
+        custom_error_type="content_type",
+        custom_error_message="`content` must be a string, a list of items, or null",
+    ),
+]
 
 
 class Message(BaseModel):
     """One turn. `content` may be None where an assistant only calls tools or only reasons."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
     id: str | None = None
     role: Role
+    name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
-    # The last field, so that the check of its None branch sees the others; a string runs no Python.
-    content: str | list[ContentItem] | Annotated[None, AfterValidator(_without_content)] = Field(
-        default=None, union_mode="left_to_right", validate_default=True
-    )
+    # The last field, so that `_may_be_missing` sees the others. Written as what it is: asking `_kind` again
+    # would make writing a quarter slower.
+    content: SerializeAsAny[_Content] = Field(default=None, validate_default=True)
 
     @property
     def content_items(self) -> list[ContentItem]:
@@ -170,12 +201,10 @@ class Message(BaseModel):
 
 
 def _as_definitions(tools: Any) -> Any:
-    if not isinstance(tools, list):
+    if not isinstance(tools, list | tuple):
         return tools
-    return [
-        ToolDefinition.from_callable(tool) if callable(tool) and not isinstance(tool, ToolDefinition) else tool
-        for tool in cast(list[Any], tools)
-    ]
+    given = cast(Sequence[Any], tools)
+    return [ToolDefinition.from_callable(tool) if callable(tool) else tool for tool in given]
 
 
 class Conversation(BaseModel):
@@ -183,7 +212,7 @@ class Conversation(BaseModel):
     Python functions with type hints.
     """
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="constants")
 
     conversation_id: str | None = None
     messages: list[Message]
@@ -208,27 +237,58 @@ class Conversation(BaseModel):
         return [m for m in self._of(role) if filter_fn is None or filter_fn(m)]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data, without what was not set."""
+        """As JSON-ready data, without what is None or was not set; a message without content says so."""
+        self._note_metadata()
         data = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        for message, shown in zip(self.messages, data["messages"], strict=True):
-            if message.content is None:
-                # Chat templates and the OpenAI format want the key.
-                shown["content"] = None
+        _restore_nulls(self, data)
         return data
 
     def to_json(self) -> str:
         """As one line of JSON: what `to_dict` holds."""
-        if any(message.content is None for message in self.messages):
+        if not self._is_plain():
             return to_json(self.to_dict()).decode()
+        self._note_metadata()
         return self.__pydantic_serializer__.to_json(self, exclude_unset=True, exclude_none=True).decode()
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Conversation:
+        """The conversation that `data` describes.
+
+        Raises:
+            ValueError: it does not describe one (pydantic's `ValidationError`, which says where).
+        """
         return cls.model_validate(data)
 
     @classmethod
     def from_json(cls, data: str | bytes) -> Conversation:
+        """The conversation that a line of JSON describes. Raises as `from_dict` does."""
         return cls.model_validate_json(data)
 
     def _of(self, role: Role | None) -> Iterator[Message]:
         return (m for m in self.messages if role is None or m.role == role)
+
+    def _is_plain(self) -> bool:
+        """Whether there is no null to restore: text messages, known keys."""
+        return not (self.tools or self.model_extra) and all(
+            isinstance(m.content, str) and not m.tool_calls and not m.model_extra for m in self.messages
+        )
+
+    def _note_metadata(self) -> None:
+        # `conversation.metadata["key"] = ...` fills the default, which pydantic does not count as set.
+        if self.metadata:
+            self.model_fields_set.add("metadata")
+
+
+def _restore_nulls(value: Any, shown: Any) -> None:
+    """Put into `shown`, the dump of `value`, the nulls that must stay: unknown keys, and missing content
+    (the OpenAI format and chat templates want the key).
+    """
+    if isinstance(value, BaseModel):
+        shown.update({key: None for key, extra in (value.model_extra or {}).items() if extra is None})
+        if isinstance(value, Message) and value.content is None:
+            shown["content"] = None
+        for name in shown.keys() & type(value).model_fields:
+            _restore_nulls(getattr(value, name), shown[name])
+    elif isinstance(value, list):
+        for one, one_shown in zip(cast(list[Any], value), shown, strict=True):
+            _restore_nulls(one, one_shown)

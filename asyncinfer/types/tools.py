@@ -7,17 +7,20 @@ import json
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PydanticUserError, TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
 
 class ToolType(StrEnum):
+    """What a tool is; functions are the only kind."""
+
     FUNCTION = "function"
 
 
 def _as_json(arguments: Any) -> Any:
-    return json.dumps(arguments) if isinstance(arguments, dict | list) else arguments
+    return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict | list) else arguments
 
 
 class FunctionCall(BaseModel):
@@ -41,7 +44,8 @@ class FunctionCall(BaseModel):
         except json.JSONDecodeError as error:
             raise ValueError(f"function {self.name!r}: its arguments are not JSON: {error}") from error
         if not isinstance(parsed, dict):
-            raise ValueError(f"function {self.name!r}: its arguments are {type(parsed).__name__}, not an object")
+            kind = type(parsed).__name__
+            raise ValueError(f"function {self.name!r}: its arguments are a {kind}, not an object")
         return cast(dict[str, Any], parsed)
 
 
@@ -79,32 +83,61 @@ class ToolDefinition(BaseModel):
         """The definition of a Python function: its name, type hints and Google-style docstring.
 
         Raises:
-            ValueError: an argument has no type hint.
+            ValueError: an argument has no type hint, no name (`*args`), or a type or default that JSON
+                cannot hold.
         """
-        summary, arguments = _docstring(function)
-        hints = get_type_hints(function, include_extras=True)
-        properties: dict[str, Any] = {}
-        required: list[str] = []
-        for name, parameter in inspect.signature(function).parameters.items():
-            if name not in hints:
-                raise ValueError(f"tool {function.__name__!r}: argument {name!r} has no type hint")
-            properties[name] = TypeAdapter(hints[name]).json_schema()
-            if name in arguments:
-                properties[name]["description"] = arguments[name]
-            if parameter.default is inspect.Parameter.empty:
-                required.append(name)
-            else:
-                properties[name]["default"] = parameter.default
-        schema = {"type": "object", "properties": properties, "required": required}
-        return cls(function=FunctionDefinition(name=function.__name__, description=summary, parameters=schema))
+        name = getattr(function, "__name__", type(function).__name__)
+        try:
+            summary, about = _docstring(inspect.getdoc(function) or "")
+            parameters = _json_schema(_arguments(function), about)
+        except (ValueError, NameError, TypeError, PydanticUserError) as error:
+            raise ValueError(f"tool {name!r}: {error}") from error
+        described = FunctionDefinition(name=name, description=summary or None, parameters=parameters)
+        return cls(type=ToolType.FUNCTION, function=described)
 
 
-def _docstring(function: Callable[..., Any]) -> tuple[str | None, dict[str, str]]:
-    """The docstring's text before its sections, and what its `Args:` say of each argument."""
-    text = inspect.getdoc(function)
-    if not text:
-        return None, {}
-    summary, _, rest = text.partition("\nArgs:\n")
-    section = re.split(r"\n(?=\S)", rest)[0]
-    found = re.findall(r"^ +(\w+)(?: \([^)]*\))?: (.*(?:\n {8,}.*)*)", section, re.MULTILINE)
-    return summary.strip() or None, {name: " ".join(about.split()) for name, about in found}
+def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    parameters = list(inspect.signature(function, eval_str=True).parameters.values())
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ValueError(f"{str(parameter)!r} stands for any arguments; name each one")
+        if parameter.annotation is parameter.empty:
+            raise ValueError(f"argument {parameter.name!r} has no type hint")
+    return parameters
+
+
+_MODE: JsonSchemaMode = "validation"
+
+
+def _json_schema(arguments: list[inspect.Parameter], about: dict[str, str]) -> dict[str, Any]:
+    adapters = {argument.name: TypeAdapter[Any](argument.annotation) for argument in arguments}
+    # In one call, so that types used by several arguments share one definition at the root.
+    schemas, shared = TypeAdapter.json_schemas((name, _MODE, adapter) for name, adapter in adapters.items())
+    properties: dict[str, Any] = {}
+    for argument in arguments:
+        schema = properties[argument.name] = dict(schemas[argument.name, _MODE])
+        if argument.name in about:
+            schema["description"] = about[argument.name]
+        if argument.default is not argument.empty:
+            dump = adapters[argument.name].dump_python
+            schema["default"] = dump(argument.default, mode="json", warnings=False)
+    required = [argument.name for argument in arguments if argument.default is argument.empty]
+    return {"type": "object", "properties": properties, "required": required, **shared}
+
+
+_SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Examples?|Notes?):[ \t]*$", re.MULTILINE)
+
+
+def _docstring(text: str) -> tuple[str, dict[str, str]]:
+    """What a Google-style docstring says before its sections, and of each argument."""
+    summary, *sections = _SECTION.split(text)
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        if title in ("Args", "Arguments", "Parameters"):
+            return summary.strip(), _described(inspect.cleandoc(body))
+    return summary.strip(), {}
+
+
+def _described(section: str) -> dict[str, str]:
+    """`name (type): text` entries at the margin; indented lines go on with the text."""
+    entries = re.findall(r"^(\w+)\s*(?:\(.*?\))?:(.*(?:\n(?:[ \t]+.*)?)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}

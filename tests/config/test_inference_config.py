@@ -120,10 +120,16 @@ class TestProblems:
         ("text", "said"),
         [
             ("a: [", "line 1, column 5: not valid YAML"),
-            ("engine: VLLM\nengine: VLLM", "line 2, column 1: not valid YAML: the key 'engine' is there twice"),
+            (
+                "engine: VLLM\nengine: VLLM",
+                "line 2, column 1: not valid YAML: the key 'engine' is there twice",
+            ),
             ("- 1", "holds a list"),
             ("engine: FOO", "'FOO' is no engine; it is one of NATIVE"),
-            ("model: {model_name: '${NOT_SET_ANYWHERE}'}", "model.model_name: the environment variable NOT_SET"),
+            (
+                "model: {model_name: '${NOT_SET_ANYWHERE}'}",
+                "model.model_name: the environment variable NOT_SET",
+            ),
             ("generation: {guided_decoding: {regex: a, choice: [b]}}", "regex and choice exclude each other"),
             ("model: {torch_dtype_str: float8}", "no known dtype"),
             ("remote_params: {retry_backoff_base: 60}", "retry_backoff_max must not be less"),
@@ -159,7 +165,14 @@ class TestOverrides:
         assert config.generation.temperature == 0.001
 
     def test_from_the_command_line(self) -> None:
-        args = ["--generation.seed", "-3", "--engine=VLLM", "--generation.use_sampling", "--model.model_name", "a=b"]
+        args = [
+            "--generation.seed",
+            "-3",
+            "--engine=VLLM",
+            "--generation.use_sampling",
+            "--model.model_name",
+            "a=b",
+        ]
         assert parse_cli_overrides(args) == [
             "generation.seed=-3",
             "engine=VLLM",

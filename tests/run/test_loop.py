@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from asyncinfer import (
@@ -87,12 +88,12 @@ class TestAnswers:
 
 class TestPermits:
     async def test_bound_what_is_in_flight(self, config: InferenceConfig) -> None:
-        engine = FakeEngine(lambda *_: anyio.sleep(0), workers=3)
+        engine = FakeEngine(lambda *_: anyio.lowlevel.checkpoint(), workers=3)
         await engine.arun(config)
         assert engine.peak == 3
 
     async def test_are_shared_by_concurrent_calls(self) -> None:
-        engine = FakeEngine(lambda *_: anyio.sleep(0), workers=4)
+        engine = FakeEngine(lambda *_: anyio.lowlevel.checkpoint(), workers=4)
         async with anyio.create_task_group() as tasks:
             for i in range(20):
                 tasks.start_soon(engine.ainfer, [question(f"{i}")])
@@ -266,9 +267,7 @@ class TestResume:
 
     async def test_takes_ids_and_metadata_from_the_present_input(self, config: InferenceConfig) -> None:
         first = await self.interrupted(config)
-        renamed = [
-            question(f"question {i}", conversation_id=f"new{i}", metadata={"i": i}) for i in reversed(range(50))
-        ]
+        renamed = [question(f"question {i}", conversation_id=f"new{i}", metadata={"i": i}) for i in reversed(range(50))]
         write_jsonl(Path(str(config.input_path)), renamed)
         second = FakeEngine()
         summary = await second.arun(config)
@@ -340,7 +339,9 @@ class TestInput:
     async def test_bad_lines_are_all_named(self, tmp_path: Path) -> None:
         good = question("fine").to_json()
         await self.check(
-            tmp_path, f'{good}\nnot json\n\n{{"messages": []}}\n', r"2 bad row.*\n  line 2: .*\n  line 4: .*no messages"
+            tmp_path,
+            f'{good}\nnot json\n\n{{"messages": []}}\n',
+            r"2 bad row.*\n  line 2: .*\n  line 4: .*no messages",
         )
 
     async def test_an_unknown_role_is_named(self, tmp_path: Path) -> None:
@@ -400,12 +401,10 @@ class TestIteration:
         assert answers(config.output_path) == EXPECTED[:10]
 
     async def test_breaking_off_cancels_the_work(self) -> None:
-        engine = FakeEngine(
-            lambda text, _: None if text == "question 0" else anyio.sleep_forever(), workers=2
-        )
+        engine = FakeEngine(lambda text, _: None if text == "question 0" else anyio.sleep_forever(), workers=2)
         async for _ in engine.ainfer_iter(questions(5)):
             break
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         await anyio.wait_all_tasks_blocked()
         assert engine.in_flight == 0
 

@@ -12,135 +12,227 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from asyncinfer import ContentItem, Conversation, Message, Role, ToolDefinition, Type
-
-texts = st.text(max_size=20)
-items = st.one_of(
-    st.fixed_dictionaries({"type": st.just("text"), "content": texts}),
-    st.fixed_dictionaries({"type": st.just("image_url"), "content": st.just("https://example.com/a.png")}),
-    st.fixed_dictionaries({"type": st.just("image_binary"), "binary": st.just("aGk=")}),
-)
-calls = st.fixed_dictionaries(
-    {"id": texts, "type": st.just("function"), "function": st.fixed_dictionaries({"name": texts, "arguments": texts})}
-)
-messages = st.one_of(
-    st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": texts}),
-    st.fixed_dictionaries({"role": st.just("user"), "content": st.lists(items, max_size=3)}),
-    st.fixed_dictionaries(
-        {"role": st.just("assistant"), "content": st.none(), "tool_calls": st.lists(calls, min_size=1, max_size=2)}
-    ),
-    st.fixed_dictionaries({"role": st.just("tool"), "content": texts, "tool_call_id": texts}),
-    st.fixed_dictionaries({"role": st.just("assistant"), "content": texts, "reasoning_content": texts, "extra": texts}),
-)
-conversations = st.fixed_dictionaries(
-    {"messages": st.lists(messages, max_size=4)},
-    optional={
-        "conversation_id": texts,
-        "metadata": st.dictionaries(texts, st.one_of(texts, st.integers(-5, 5), st.lists(st.booleans())), max_size=3),
-        "annotator": texts,
-    },
+from asyncinfer.types import (
+    Completion,
+    ContentItem,
+    Conversation,
+    FinishReason,
+    FunctionCall,
+    Message,
+    Role,
+    ToolCall,
+    Type,
+    Usage,
 )
 
-
-@given(conversations)
-def test_round_trip_is_lossless(data: dict[str, Any]) -> None:
-    line = json.dumps(data)
-    conversation = Conversation.from_json(line)
-    assert json.loads(conversation.to_json()) == data
-    assert conversation.to_dict() == data
-    assert Conversation.from_dict(data) == conversation
-    assert pickle.loads(pickle.dumps(conversation)) == copy.deepcopy(conversation) == conversation
+Json = dict[str, Any]
 
 
-def test_openai_content_loads() -> None:
-    message = Message.model_validate(
+def some(kind: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(kind, min_size=1, max_size=2)
+
+
+def fields(_optional: Json | None = None, /, **required: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
+    """Objects with the keys in `required`, some of `_optional`, and sometimes a key that no model knows."""
+    return st.fixed_dictionaries(required, optional={**(_optional or {}), "x-unknown": values})
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=5,
+)
+items = (
+    fields(type=st.just("text"), content=texts)
+    | fields(type=st.sampled_from(["image_url", "image_path"]), content=st.text("abc", min_size=1))
+    | fields(type=st.just("image_binary"), binary=st.just("aGk="))
+)
+calls = fields(id=texts, type=st.just("function"), function=fields(name=texts, arguments=texts))
+tools = fields(
+    type=st.just("function"),
+    function=fields({"description": texts, "parameters": st.dictionaries(texts, values)}, name=texts),
+)
+messages = (
+    fields({"id": texts, "name": texts}, role=st.sampled_from(list(Role)).map(str), content=texts)
+    | fields(role=st.just("user"), content=st.lists(items, max_size=3))
+    | fields(role=st.just("assistant"), content=st.none(), tool_calls=some(calls))
+    | fields(role=st.just("tool"), content=texts, tool_call_id=texts)
+    | fields({"content": texts}, role=st.just("assistant"), reasoning_content=texts, tool_calls=some(calls))
+)
+conversations = fields(
+    {"conversation_id": texts, "metadata": st.dictionaries(texts, values, max_size=3), "tools": some(tools)},
+    messages=st.lists(messages, max_size=4),
+)
+
+
+def user(content: Any = "hello") -> Conversation:
+    return Conversation(messages=[Message(role=Role.USER, content=content)])
+
+
+class TestRoundTrip:
+    @given(conversations)
+    def test_is_lossless(self, data: Json) -> None:
+        conversation = Conversation.from_json(json.dumps(data))
+        for message in data["messages"]:
+            message.setdefault("content", None)  # the one thing that is added
+
+        assert conversation.to_dict() == data
+        assert json.loads(conversation.to_json()) == data
+        assert Conversation.from_dict(data) == conversation
+
+    @given(conversations)
+    def test_through_pickle_and_copy(self, data: Json) -> None:
+        conversation = Conversation.from_dict(data)
+
+        assert pickle.loads(pickle.dumps(conversation)) == conversation
+        assert copy.deepcopy(conversation).to_json() == conversation.to_json()
+
+    def test_one_line_per_conversation(self) -> None:
+        assert user("two\nlines").to_json() == '{"messages":[{"role":"user","content":"two\\nlines"}]}'
+
+    def test_not_a_number_stays(self) -> None:
+        line = '{"messages":[],"metadata":{"score":NaN,"bound":-Infinity}}'
+        assert Conversation.from_json(line).to_json() == line
+
+    def test_what_was_not_set_is_not_written(self) -> None:
+        message = Message(role=Role.USER, content="hi", id=None, tool_calls=None)
+        assert Conversation(messages=[message], tools=None).to_dict() == {
+            "messages": [{"role": "user", "content": "hi"}]
+        }
+
+    def test_an_answer_is_written_whole(self) -> None:
+        given = user()
+        answered = Completion(Message(role=Role.ASSISTANT, content="hi"), FinishReason.STOP, Usage(1, 2, 3)).answer(
+            given
+        )
+
+        assert json.loads(answered.to_json()) == {
+            "messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}],
+            "metadata": {
+                "finish_reason": "stop",
+                "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+            },
+        }
+        assert given == user()
+
+    def test_metadata_filled_in_place_is_written(self) -> None:
+        conversation = user()
+        conversation.metadata["source"] = "web"
+
+        assert conversation.to_dict()["metadata"] == {"source": "web"}
+        assert json.loads(conversation.to_json())["metadata"] == {"source": "web"}
+
+    def test_a_tool_call_says_that_there_is_no_content(self) -> None:
+        call = ToolCall(id="1", function=FunctionCall(name="f", arguments="{}"))
+        conversation = Conversation(messages=[Message(role=Role.ASSISTANT, tool_calls=[call])])
+
+        assert conversation.to_dict()["messages"][0]["content"] is None
+        assert json.loads(conversation.to_json()) == conversation.to_dict()
+
+
+class TestContent:
+    def test_openai_items_load(self) -> None:
+        image = {"url": "data:image/png;base64,aGk=", "detail": "low"}
+        message = user([{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": image}])[0]
+
+        text, picture = message.content_items
+        assert (text.type, text.content) == (Type.TEXT, "What is this?")
+        assert (picture.type, picture.content) == (Type.IMAGE_URL, "data:image/png;base64,aGk=")
+        assert picture.model_extra == {"detail": "low"}
+
+    def test_the_url_alone_will_do(self) -> None:
+        item = ContentItem.model_validate({"type": "image_url", "image_url": "https://example.com/a.png"})
+        assert item == ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png")
+
+    def test_bytes_are_base64_in_json(self) -> None:
+        conversation = user([ContentItem(type=Type.IMAGE_BINARY, binary=b"\x89PNG")])
+        assert '"binary":"iVBORw=="' in conversation.to_json()
+        assert Conversation.from_json(conversation.to_json()) == conversation
+
+    def test_base64_may_be_wrapped_and_an_empty_one_is_no_image(self) -> None:
+        assert ContentItem.model_validate({"type": "image_binary", "binary": "aG\nk="}).binary == b"hi"
+        assert ContentItem.model_validate({"type": "text", "content": "a", "binary": ""}).binary is None
+
+    def test_images_keep_out_of_the_repr(self) -> None:
+        assert "aaaa" not in repr(user([ContentItem(type=Type.IMAGE_BINARY, binary=b"aaaa")]))
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {"role": "tool", "content": "12 degrees", "tool_call_id": "1"},
+            {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": ""}}]},
+            {"role": "assistant", "content": None, "reasoning_content": "Hm."},
+            {"role": "user", "content": ""},
+        ],
+    )
+    def test_what_can_be_a_message(self, message: Json) -> None:
+        assert Message.model_validate(message).role == message["role"]
+
+    @pytest.mark.parametrize(
+        ("message", "said"),
+        [
+            ({"role": "user"}, "needs `content` or `tool_calls`"),
+            ({"role": "assistant", "content": None, "tool_calls": []}, "needs `content` or `tool_calls`"),
+            ({"role": "user", "content": 5}, "must be a string, a list of items, or null"),
+            ({"role": "boss", "content": "x"}, "role"),
+            ({"content": "x"}, "role"),
+            ({"role": "user", "content": [{"type": "image_binary", "binary": "%%%"}]}, "not base64"),
+            ({"role": "user", "content": [{"type": "image_binary", "binary": "é"}]}, "not base64"),
+            ({"role": "user", "content": [{"type": "image_binary", "binary": ""}]}, "needs `binary`"),
+            ({"role": "user", "content": [{"type": "image_path"}]}, "needs `content`"),
+            ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "needs `content`"),
+            ({"role": "user", "content": [{"type": "text", "content": "a", "binary": "aGk="}]}, "no `binary`"),
+        ],
+    )
+    def test_what_cannot(self, message: Json, said: str) -> None:
+        with pytest.raises(ValidationError, match=said) as caught:
+            Message.model_validate(message)
+        assert caught.value.error_count() == 1
+
+    def test_messages_and_items_do_not_change(self) -> None:
+        with pytest.raises(ValidationError, match="frozen"):
+            user()[0].content = "other"  # type: ignore[misc]
+
+
+class TestHelpers:
+    conversation = Conversation.from_dict(
         {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "What is this?"},
-                {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}},
-            ],
+            "messages": [
+                {"role": "system", "content": "0"},
+                {"role": "user", "content": "1"},
+                {"role": "assistant", "content": "2"},
+                {"role": "user", "content": "3"},
+            ]
         }
     )
-    assert message.compute_flattened_text_content() == "What is this?"
-    assert message.image_content_items[0].content == "https://example.com/a.png"
-    assert message.contains_images()
-    assert message.count_content_items() == (2, 1, 1)
 
+    def test_finding_messages(self) -> None:
+        c = self.conversation
+        assert c.first_message() == c[0]
+        assert c.first_message(Role.USER) == c[1]
+        assert c.last_message(Role.USER) == c.last_message() == c[-1]
+        assert c.first_message(Role.TOOL) is c.last_message(Role.TOOL) is None
+        assert c.filter_messages(role=Role.USER) == [c[1], c[3]]
+        assert c.filter_messages(filter_fn=lambda m: m.content in ("0", "3")) == [c[0], c[3]]
 
-def test_binary_is_base64_in_json() -> None:
-    item = ContentItem(type=Type.IMAGE_BINARY, binary=b"\x89PNG")
-    message = Message(role=Role.USER, content=[item])
-    again = Message.model_validate_json(message.model_dump_json(exclude_none=True))
-    assert again.image_content_items[0].binary == b"\x89PNG"
+    def test_a_string_is_one_text_item(self) -> None:
+        message = self.conversation[1]
+        assert message.content_items == [ContentItem(type=Type.TEXT, content="1")]
+        assert message.compute_flattened_text_content() == "1"
+        assert message.count_content_items() == (1, 1, 0)
 
+    def test_text_and_images_apart(self) -> None:
+        text = {"type": "text", "content": "a"}
+        message = user([text, {"type": "image_path", "content": "/a.png"}, text])[0]
+        assert message.compute_flattened_text_content("-") == "a-a"
+        assert [item.content for item in message.image_content_items] == ["/a.png"]
+        assert message.contains_images()
+        assert message.contains_text()
+        assert message.count_content_items() == (3, 2, 1)
 
-@pytest.mark.parametrize(
-    ("message", "said"),
-    [
-        ({"role": "user"}, "needs `content`"),
-        ({"role": "assistant", "tool_calls": []}, "needs `content`"),
-        ({"role": "boss", "content": "x"}, "role"),
-        ({"role": "user", "content": [{"type": "image_binary", "binary": "%%%"}]}, "not base64"),
-        ({"role": "user", "content": [{"type": "image_path"}]}, "needs `content`"),
-        ({"role": "user", "content": [{"type": "text", "content": "a", "binary": "aGk="}]}, "no `binary`"),
-    ],
-)
-def test_what_cannot_be_a_message(message: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
-        Message.model_validate(message)
-
-
-def test_helpers() -> None:
-    conversation = Conversation.from_dict(
-        {"messages": [{"role": r, "content": f"{i}"} for i, r in enumerate(["system", "user", "assistant", "user"])]}
-    )
-    assert conversation[0].role == Role.SYSTEM
-    assert conversation.first_message(Role.USER) == conversation[1]
-    assert conversation.last_message(Role.USER) == conversation.last_message() == conversation[3]
-    assert conversation.last_message(Role.TOOL) is None
-    assert conversation.filter_messages(role=Role.USER, filter_fn=lambda m: m.content == "3") == [conversation[3]]
-
-
-def test_python_functions_are_tools() -> None:
-    def get_weather(city: str, days: int = 1) -> str:
-        """Tell the weather.
-
-        Args:
-            city: The city's name,
-                as people write it.
-            days (int): How far ahead.
-
-        Returns:
-            Text.
-        """
-        return city * days
-
-    conversation = Conversation(messages=[Message(role=Role.USER, content="?")], tools=[get_weather])  # type: ignore[list-item]
-    assert conversation.tools is not None
-    function = conversation.tools[0].function
-    assert (function.name, function.description) == ("get_weather", "Tell the weather.")
-    assert function.parameters == {
-        "type": "object",
-        "properties": {
-            "city": {"type": "string", "description": "The city's name, as people write it."},
-            "days": {"type": "integer", "description": "How far ahead.", "default": 1},
-        },
-        "required": ["city"],
-    }
-
-
-def test_a_function_without_hints_is_no_tool() -> None:
-    def bare(x):  # type: ignore[no-untyped-def]
-        return x
-
-    with pytest.raises(ValueError, match="argument 'x' has no type hint"):
-        ToolDefinition.from_callable(bare)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def test_tool_arguments() -> None:
-    message = Message.model_validate(
-        {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {"a": 1}}}]}
-    )
-    assert message.tool_calls is not None
-    assert message.tool_calls[0].function.get_arguments_dict() == {"a": 1}
+    def test_no_content_has_no_items(self) -> None:
+        message = Message(role=Role.ASSISTANT, reasoning_content="Hm.")
+        assert message.content_items == []
+        assert not message.contains_text()
+        assert not message.contains_images()

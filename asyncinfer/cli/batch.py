@@ -1,0 +1,99 @@
+"""A file of conversations, answered: into a file, or onto the terminal."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+from rich.console import Console
+from rich.panel import Panel
+
+from asyncinfer.cli.display import Display, show_summary
+from asyncinfer.config import InferenceConfig
+from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.registry import build_engine
+from asyncinfer.errors import RunInterruptedError
+from asyncinfer.run.tasks import task_group
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.results import InferenceResult
+
+
+async def run_batch(config: InferenceConfig) -> int:
+    """Answer `config.input_path`; the exit code. Without an output path the answers are shown."""
+    async with build_engine(config) as engine:
+        if config.output_path is None:
+            return await _show(engine, config)
+        return await _save(engine, config)
+
+
+async def _save(engine: BaseInferenceEngine, config: InferenceConfig) -> int:
+    stop = anyio.Event()
+    try:
+        async with interruptible(stop):
+            with Display() as display:
+                summary = await engine.arun(config, on_progress=display.update, stop=stop)
+    except RunInterruptedError as error:
+        raise RunInterruptedError(f"{error}\n  {_command()}", error.summary) from None
+    show_summary(summary, config.output_path)
+    return 1 if summary.failed else 0
+
+
+async def _show(engine: BaseInferenceEngine, config: InferenceConfig) -> int:
+    with Display() as display:
+        result = await engine.ainfer_partial(inference_config=config, on_progress=display.update)
+    if sys.stdout.isatty():
+        _print_panels(result)
+    else:
+        for _, conversation in result.successful:
+            print(conversation.to_json())
+    for index, detail in result.failures.items():
+        print(f"row {index} failed: {detail.error_message}", file=sys.stderr)
+    return 1 if result.has_failures else 0
+
+
+def _print_panels(result: InferenceResult) -> None:
+    console = Console(highlight=False, markup=False)
+    for _, conversation in result.successful:
+        console.print(Panel(_text(conversation), title=conversation.conversation_id, title_align="left"))
+
+
+def _text(conversation: Conversation) -> str:
+    return "\n\n".join(f"{m.role}: {m.compute_flattened_text_content()}" for m in conversation.messages)
+
+
+@asynccontextmanager
+async def interruptible(stop: anyio.Event) -> AsyncGenerator[None]:
+    """The first SIGINT or SIGTERM sets `stop`; the second cancels the block. What is saved stays saved."""
+    cancelled = False
+    async with task_group() as tasks:
+
+        async def watch() -> None:
+            nonlocal cancelled
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                tasks_ready.set()
+                async for _ in signals:
+                    if stop.is_set():
+                        cancelled = True
+                        tasks.cancel_scope.cancel()
+                        return
+                    print(
+                        "\nStopping: running rows may finish. Press Ctrl-C again to stop now.",
+                        file=sys.stderr,
+                    )
+                    stop.set()
+
+        tasks_ready = anyio.Event()
+        tasks.start_soon(watch)
+        await tasks_ready.wait()
+        yield
+        tasks.cancel_scope.cancel()
+    if cancelled:
+        raise KeyboardInterrupt
+
+
+def _command() -> str:
+    return shlex.join(["asyncinfer", *sys.argv[1:]])

@@ -1,0 +1,108 @@
+"""An interactive chat: tokens appear as they come."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from asyncinfer.config import InferenceConfig
+from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.registry import build_engine
+from asyncinfer.errors import RequestError
+from asyncinfer.run.tasks import task_group
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+
+HELP = "/reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops an answer."
+
+
+async def run_chat(config: InferenceConfig, *, image: str | None = None, system_prompt: str | None = None) -> int:
+    """Chat on the terminal, or line by line with what is piped in; the exit code."""
+    async with build_engine(config) as engine:
+        await Chat(engine, config, image, system_prompt).run()
+    return 0
+
+
+class Chat:
+    """One session: a history that grows by a question and its answer at a time."""
+
+    def __init__(
+        self,
+        engine: BaseInferenceEngine,
+        config: InferenceConfig,
+        image: str | None,
+        system_prompt: str | None,
+    ) -> None:
+        self._engine, self._config, self._image = engine, config, image
+        self._opening = [Message(role=Role.SYSTEM, content=system_prompt)] if system_prompt else []
+        self._messages = list(self._opening)
+        self._terminal = sys.stdin.isatty()
+
+    async def run(self) -> None:
+        if self._terminal:
+            print(HELP, file=sys.stderr)
+        while (text := await self._read()) is not None:
+            match text.strip():
+                case "":
+                    continue
+                case "/exit" | "/quit":
+                    return
+                case "/help":
+                    print(HELP, file=sys.stderr)
+                case "/reset":
+                    self._messages = list(self._opening)
+                case question:
+                    await self._turn(question)
+
+    async def _read(self) -> str | None:
+        def line() -> str | None:
+            if not self._terminal:
+                return sys.stdin.readline() or None
+            try:
+                return input("> ")
+            except EOFError:
+                return None
+
+        return await to_thread.run_sync(line, abandon_on_cancel=True)
+
+    async def _turn(self, question: str) -> None:
+        asked = [*self._messages, self._question(question)]
+        parts: list[str] = []
+        try:
+            with anyio.CancelScope() as scope:
+                async with task_group() as tasks:
+                    tasks.start_soon(_cancel_on_interrupt, scope)
+                    await self._stream(asked, parts)
+                    tasks.cancel_scope.cancel()
+        except RequestError as error:
+            print(f"\nasyncinfer: {error}", file=sys.stderr)
+            return
+        print()
+        if parts:
+            self._messages = [*asked, Message(role=Role.ASSISTANT, content="".join(parts))]
+
+    async def _stream(self, messages: list[Message], parts: list[str]) -> None:
+        async with self._engine.astream(Conversation(messages=messages), self._config) as deltas:
+            async for delta in deltas:
+                parts.append(delta.content)
+                print(delta.content, end="", flush=True)
+
+    def _question(self, text: str) -> Message:
+        image, self._image = self._image, None
+        if image is None:
+            return Message(role=Role.USER, content=text)
+        kind = Type.IMAGE_URL if "://" in image else Type.IMAGE_PATH
+        where = image if kind is Type.IMAGE_URL else str(Path(image).expanduser())
+        return Message(
+            role=Role.USER,
+            content=[ContentItem(type=kind, content=where), ContentItem(type=Type.TEXT, content=text)],
+        )
+
+
+async def _cancel_on_interrupt(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+        async for _ in signals:
+            scope.cancel()

@@ -1,0 +1,86 @@
+"""Render a conversation into the text a model continues, with a Jinja chat template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from asyncinfer.engines.grammar import refused
+from asyncinfer.errors import ConfigError
+from asyncinfer.run.request import Request
+from asyncinfer.types.conversation import Message
+from asyncinfer.types.tools import ToolCall
+
+Render = Callable[..., str]
+
+
+def template_file(setting: str) -> Path | None:
+    """The file that `model.chat_template` names; None if it is the template itself."""
+    if "{" in setting:
+        return None
+    path = Path(setting).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"model.chat_template: {setting!r} is neither a Jinja template nor an existing file")
+    return path
+
+
+@lru_cache(maxsize=16)
+def template_text(setting: str) -> str:
+    """The template that `model.chat_template` means."""
+    path = template_file(setting)
+    return setting if path is None else path.read_text(encoding="utf-8")
+
+
+def tools_of(request: Request) -> list[dict[str, Any]]:
+    """The tools that this answer may use."""
+    if request.generation.tool_choice == "none":
+        return []
+    return [tool.model_dump(mode="json", exclude_none=True) for tool in request.conversation.tools or ()]
+
+
+def prompt_for(request: Request, render: Render, *, takes_tools: bool) -> str:
+    """The prompt.
+
+    Raises:
+        RequestError: the template, or a model of text, cannot take this conversation.
+    """
+    tools = tools_of(request)
+    if tools and not takes_tools:
+        raise refused(
+            "this model's chat template takes no tools; set model.chat_template to one that does, "
+            "or generation.tool_choice to 'none'"
+        )
+    if any(message.contains_images() for message in request.conversation.messages):
+        raise refused("this model reads text only, and the conversation contains images")
+    messages = [_plain(message) for message in request.conversation.messages]
+    try:
+        return render(messages=messages, tools=tools or None, **(request.model.chat_template_kwargs or {}))
+    except Exception as error:
+        raise refused(f"the chat template rejects this conversation: {error}") from error
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    """A message as templates expect it."""
+    plain: dict[str, Any] = {
+        "role": message.role.value,
+        "content": message.compute_flattened_text_content(),
+    }
+    if message.tool_calls:
+        plain["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        plain["tool_call_id"] = message.tool_call_id
+    if message.reasoning_content is not None:
+        plain["reasoning_content"] = message.reasoning_content
+    return plain
+
+
+def _plain_call(call: ToolCall) -> dict[str, Any]:
+    """Templates write the arguments with `tojson`, and so want them as an object."""
+    plain = call.model_dump(mode="json", exclude_none=True)
+    with suppress(ValueError):
+        plain["function"]["arguments"] = json.loads(call.function.arguments)
+    return plain

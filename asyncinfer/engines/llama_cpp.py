@@ -1,0 +1,99 @@
+"""The llama.cpp engine: GGUF models on this machine, through llama-cpp-python."""
+
+from __future__ import annotations
+
+import logging
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from asyncinfer.config import InferenceEngineType, ModelParams
+from asyncinfer.engines import gguf
+from asyncinfer.engines.chat_prompt import template_file, template_text
+from asyncinfer.engines.llama_model import LlamaModel, model_options
+from asyncinfer.engines.llama_stepper import LlamaStepper
+from asyncinfer.engines.local import LocalInferenceEngine
+from asyncinfer.engines.model_thread import Stepper
+from asyncinfer.errors import ConfigError, MissingDependencyError
+
+log = logging.getLogger("asyncinfer")
+
+# Options of earlier llama.cpp releases, which configs still set.
+RETIRED = frozenset({"low_vram"})
+
+
+class LlamaCppInferenceEngine(LocalInferenceEngine):
+    """Runs a GGUF model with llama.cpp, one row at a time.
+
+    `model_name` is the path of a .gguf file, a hub repository (`model_kwargs.filename` picks the file, by
+    default `*8_0.gguf`), or `pkg:package/file.gguf` for a file inside an installed Python package.
+    `model_kwargs` takes what `llama_cpp.Llama` takes. The context holds `model_max_length` tokens, or
+    `model_kwargs.n_ctx`, or what the model was trained with up to 4096.
+
+    Temperature 0 is greedy, anything above samples. With a `seed` a row's answer is the same whichever
+    rows come before or after it.
+    """
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.LLAMACPP
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return {
+            "frequency_penalty",
+            "guided_decoding",
+            "logit_bias",
+            "max_new_tokens",
+            "min_p",
+            "presence_penalty",
+            "seed",
+            "skip_special_tokens",
+            "stop_strings",
+            "stop_token_ids",
+            "temperature",
+            "tool_choice",
+            "top_p",
+        }
+
+    def _check(self) -> None:
+        if find_spec("llama_cpp") is None:
+            raise MissingDependencyError("llama-cpp-python", "llamacpp")
+        params = self._model_params
+        _check_options(params.model_kwargs)
+        gguf.find_local(params.model_name)
+        if params.chat_template:
+            template_file(params.chat_template)
+        if params.adapter_model and not Path(params.adapter_model).expanduser().is_file():
+            raise ConfigError(f"model.adapter_model: no file {params.adapter_model!r} (a LoRA in GGUF)")
+
+    def _load(self) -> Stepper:
+        params = self._model_params
+        path = gguf.find_local(params.model_name)
+        if path is None:
+            path = gguf.fetch(params.model_name, params.model_revision, params.model_kwargs)
+        log.info("loading %s", path)
+        model = LlamaModel(path, _settings(params))
+        if template := params.chat_template:
+            model.render(template_text(template))
+        return LlamaStepper(model)
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    known = model_options() | gguf.HUB_OPTIONS if options else set[str]()
+    for name in options.keys() - known - RETIRED:
+        near = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+        raise ConfigError(f"model.model_kwargs.{name}: llama.cpp has no such option{hint}")
+
+
+def _settings(params: ModelParams) -> dict[str, Any]:
+    """What of `params` goes to llama.cpp."""
+    ours = gguf.HUB_OPTIONS | RETIRED
+    settings = {name: value for name, value in params.model_kwargs.items() if name not in ours}
+    for name in RETIRED & params.model_kwargs.keys():
+        log.debug("model.model_kwargs.%s: llama.cpp no longer has this option; ignored", name)
+    if params.model_max_length is not None:
+        settings["n_ctx"] = params.model_max_length
+    if params.adapter_model:
+        settings["lora_path"] = str(Path(params.adapter_model).expanduser())
+    return settings

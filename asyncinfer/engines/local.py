@@ -1,0 +1,132 @@
+"""Engines whose model runs in this process, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+
+import anyio
+
+from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
+from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.model_thread import Deliver, ModelThread, News, Stepper, closed_error
+from asyncinfer.errors import ConfigError
+from asyncinfer.run.clock import Clock
+from asyncinfer.run.request import Request
+from asyncinfer.types.results import Completion, StreamDelta
+
+
+class LocalInferenceEngine(BaseInferenceEngine):
+    """Answers rows with a `Stepper` in its own thread; the event loop runs no model code.
+
+    The model is loaded by the first call, and again by the first call after a close. Calls from any
+    number of event loops share it.
+    """
+
+    def __init__(
+        self,
+        model_params: ModelParams,
+        *,
+        generation_params: GenerationParams | None = None,
+        remote_params: RemoteParams | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(model_params, generation_params=generation_params, remote_params=remote_params, clock=clock)
+        self._thread: ModelThread | None = None
+        self._thread_lock = threading.Lock()
+        self._check()
+
+    # What a subclass supplies
+
+    @abstractmethod
+    def _load(self) -> Stepper:
+        """Load the model; called in the model's thread. What it returns must not refer to the engine.
+
+        Raises:
+            ConfigError: this model cannot be loaded, and what to do about it.
+        """
+
+    def _check(self) -> None:
+        """Raise a ConfigError for what can be seen to be wrong without loading the model."""
+
+    def _slots(self) -> int:
+        """How many rows the stepper will answer at once."""
+        return 1
+
+    # What the base class asks for
+
+    def _concurrency(self) -> int:
+        # As many again wait in the thread, so that no slot idles while the loop hands out the next row.
+        return 2 * self._slots()
+
+    def _model_for(self, call: ModelParams) -> ModelParams:
+        own = self._model_params.model_name
+        if call.model_name and call.model_name != own:
+            raise ConfigError(
+                f"model.model_name: this engine has loaded {own!r} and cannot answer as {call.model_name!r}; "
+                "make another engine for it"
+            )
+        return super()._model_for(call)
+
+    async def _generate(self, request: Request) -> Completion:
+        answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+
+        def deliver(event: News) -> None:
+            if answer.done() or isinstance(event, StreamDelta):
+                return
+            if isinstance(event, Completion):
+                answer.set_result(event)
+            else:
+                answer.set_exception(event)
+
+        thread, row = self._submit(request, deliver)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            thread.abort(row)
+            raise
+
+    async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
+        events: asyncio.Queue[News] = asyncio.Queue()
+        thread, row = self._submit(request, events.put_nowait)
+        try:
+            while isinstance(event := await events.get(), StreamDelta):
+                yield event
+            if not isinstance(event, Completion):
+                raise event
+            yield _last_delta(event)
+        finally:
+            thread.abort(row)
+
+    async def _close(self) -> None:
+        with self._thread_lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+            await anyio.to_thread.run_sync(thread.join)
+
+    def _submit(self, request: Request, deliver: Deliver) -> tuple[ModelThread, int]:
+        with self._thread_lock:
+            if self._thread is None:
+                self._thread = self._open()
+            return self._thread, self._thread.submit(request, deliver)
+
+    def _open(self) -> ModelThread:
+        if not threading.main_thread().is_alive():
+            raise closed_error()  # The program is ending; a thread begun now would keep it from that.
+        thread = ModelThread(self._load)
+        # An engine that is dropped without a close stops its thread all the same.
+        weakref.finalize(self, thread.stop).atexit = False
+        return thread
+
+
+def _last_delta(completion: Completion) -> StreamDelta:
+    """What a stream still has to say when all text has been sent."""
+    return StreamDelta(
+        tool_calls=tuple(call.model_dump(mode="json") for call in completion.message.tool_calls or ()),
+        finish_reason=completion.finish_reason,
+        usage=completion.usage,
+    )

@@ -1,0 +1,52 @@
+"""Tool calls as local models write them: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from typing import Any, cast
+
+from asyncinfer.types.tools import FunctionCall, ToolCall
+
+OPENING = "<tool_call>"
+_CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
+
+
+def parse(text: str) -> tuple[str, list[ToolCall]]:
+    """The text before the first call, and the calls. Without a well-formed call, all of it is text."""
+    calls = [call for body in _CALL.findall(text) if (call := _call(body)) is not None]
+    return (text.partition(OPENING)[0], calls) if calls else (text, [])
+
+
+def schema(tools: list[dict[str, Any]], name: str | None = None) -> dict[str, Any]:
+    """The JSON schema of a call of `tools`, or of the one called `name`. Raises KeyError without such."""
+    functions = [tool["function"] for tool in tools if name in (None, tool["function"]["name"])]
+    if not functions:
+        raise KeyError(name)
+    return {"oneOf": [_one(function) for function in functions]}
+
+
+def _one(function: dict[str, Any]) -> dict[str, Any]:
+    arguments = function.get("parameters") or {"type": "object"}
+    return {
+        "type": "object",
+        "properties": {"name": {"const": function["name"]}, "arguments": arguments},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+
+
+def _call(body: str) -> ToolCall | None:
+    try:
+        parsed: Any = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(parsed, dict):
+        return None
+    fields = cast(dict[str, Any], parsed)
+    name, arguments = fields.get("name"), fields.get("arguments", fields.get("parameters", {}))
+    if not isinstance(name, str) or not isinstance(arguments, str | dict):
+        return None
+    written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return ToolCall(id=f"call_{uuid.uuid4().hex[:24]}", function=FunctionCall(name=name, arguments=written))
