@@ -53,7 +53,7 @@ class ModelParams(Params):
     torch_dtype_str: Annotated[str, BeforeValidator(_dtype)] = Field(
         default="auto", validation_alias=AliasChoices("torch_dtype_str", "torch_dtype")
     )
-    """The weights' precision: `auto` (the model's own), `float32`, `float16`, `bfloat16`, `float64`, or a short name."""
+    """The weights' precision: `auto` (the model's), `float32`, `float16`, `bfloat16`, `float64`, or a short name."""
     compile: bool = False
     """Compile the model before use."""
     chat_template: str | None = None

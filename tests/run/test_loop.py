@@ -98,8 +98,7 @@ class TestPermits:
         async with anyio.create_task_group() as tasks:
             for i in range(20):
                 tasks.start_soon(engine.ainfer, [question(f"{i}")])
-            while engine.in_flight < 4:
-                await anyio.sleep(0)
+            await anyio.wait_all_tasks_blocked()
             release.set()
         assert engine.peak == 4
         assert sum(engine.asked.values()) == 20
