@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
-from asyncinfer.config.base import Params, PathText
-from asyncinfer.config.engine_type import EngineName
+from asyncinfer.config.base import Params
+from asyncinfer.config.engine_type import InferenceEngineType
 from asyncinfer.config.generation import GenerationParams
 from asyncinfer.config.model import ModelParams
-from asyncinfer.config.overrides import override
-from asyncinfer.config.problems import Location, at, problems_in
+from asyncinfer.config.problems import explain
 from asyncinfer.config.remote import RemoteParams
-from asyncinfer.config.variables import escaped, fill_in
-from asyncinfer.config.yaml import dump, parse, read
+from asyncinfer.config.yaml import dump, interpolate, override, parse, read
 from asyncinfer.errors import ConfigError
+
+
+def _engine(name: Any) -> Any:
+    try:
+        return InferenceEngineType(name) if isinstance(name, str) else name
+    except ValueError:
+        raise ValueError(f"{name!r} is no engine; it is one of {', '.join(InferenceEngineType.__members__)}") from None
 
 
 class InferenceConfig(Params):
@@ -25,14 +30,12 @@ class InferenceConfig(Params):
 
     model: ModelParams = Field(default_factory=ModelParams)
     generation: GenerationParams = Field(default_factory=GenerationParams)
-    input_path: PathText | None = None
+    input_path: str | None = None
     """A JSONL file, a conversation a line."""
-    output_path: PathText | None = None
-    """Where the answered conversations go, as JSONL in input order."""
-    progress_path: PathText | None = None
+    output_path: str | None = None
+    progress_path: str | None = None
     """A JSON file that tells how far the run is, for others to poll."""
-    engine: EngineName | None = None
-    """Which engine runs the model."""
+    engine: Annotated[InferenceEngineType, BeforeValidator(_engine)] | None = None
     remote_params: RemoteParams | None = None
 
     @classmethod
@@ -50,34 +53,14 @@ class InferenceConfig(Params):
         return cls._from(text, "config", overrides)
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write what was set explicitly; the API key is left out.
-
-        Raises:
-            ConfigError: the file cannot be written.
-        """
-        secret = {"remote_params": {"api_key"}}
-        data = self.model_dump(mode="json", exclude_unset=True, exclude=secret, fallback=str)
-        try:
-            Path(path).write_text(dump(escaped(data)), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        """Write what was set explicitly; secrets are left out."""
+        data = self.model_dump(mode="json", exclude_unset=True, exclude={"remote_params": {"api_key"}})
+        Path(path).write_text(dump(data), encoding="utf-8")
 
     @classmethod
     def _from(cls, text: str, where: str, overrides: Iterable[str]) -> Self:
-        written = parse(text, where)
-        asked = override(written, overrides)
-        data, problems = fill_in(asked)
+        data = interpolate(override(parse(text, where), overrides), where)
         try:
-            config = cls.model_validate(data)
+            return cls.model_validate(data)
         except ValidationError as error:
-            problems = problems_in(error, cls, asked) | problems
-        else:
-            if not problems:
-                return config
-        lines = [_source(place, written, asked, where) + said for place, said in problems.items()]
-        raise ConfigError("\n".join(lines))
-
-
-def _source(place: Location, written: Any, asked: Any, where: str) -> str:
-    """Who said it: overriding leaves everything else in the file as the very same objects."""
-    return f"{where}: " if at(written, place) is at(asked, place) else "override "
+            raise ConfigError(explain(error, cls, where)) from None
