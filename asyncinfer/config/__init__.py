@@ -5,8 +5,8 @@ from asyncinfer.config.engine_type import InferenceEngineType
 from asyncinfer.config.generation import GenerationParams, GuidedDecodingParams
 from asyncinfer.config.inference import InferenceConfig
 from asyncinfer.config.model import ModelParams
+from asyncinfer.config.overrides import parse_cli_overrides
 from asyncinfer.config.remote import AdaptiveConcurrencyParams, RemoteParams
-from asyncinfer.config.yaml import parse_cli_overrides
 
 __all__ = [
     "AdaptiveConcurrencyParams",

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 
 class InferenceEngineType(StrEnum):
-    """Which engine runs the model. Any case is accepted, and the aliases below."""
+    """Which engine runs the model. Any case is accepted, and so are the aliases below."""
 
     NATIVE = "NATIVE"
+    """Transformers, in this process."""
     VLLM = "VLLM"
+    """vLLM, in this process."""
     REMOTE_VLLM = "REMOTE_VLLM"
+    """A vLLM server that someone else started."""
     SGLANG = "SGLANG"
+    """An SGLang server that someone else started."""
     LLAMACPP = "LLAMACPP"
+    """llama.cpp, in this process."""
     REMOTE = "REMOTE"
+    """Any API that speaks OpenAI's chat format, at `remote_params.api_url`."""
     ANTHROPIC = "ANTHROPIC"
     GOOGLE_VERTEX = "GOOGLE_VERTEX"
     GOOGLE_GEMINI = "GEMINI"
@@ -27,11 +37,25 @@ class InferenceEngineType(StrEnum):
     BEDROCK = "BEDROCK"
     CEREBRAS = "CEREBRAS"
     HUGGING_FACE_ROUTER = "HUGGING_FACE_ROUTER"
+    """Hugging Face's router to its inference providers."""
 
     @classmethod
     def _missing_(cls, value: object) -> InferenceEngineType | None:
-        name = str(value).upper()
+        name = str(value).strip().upper().replace("-", "_")
         return cls.__members__.get(_ALIASES.get(name, name))
 
 
 _ALIASES = {"GEMINI": "GOOGLE_GEMINI", "VERTEX": "GOOGLE_VERTEX", "LLAMA_CPP": "LLAMACPP"}
+
+
+def _engine(name: Any) -> InferenceEngineType:
+    try:
+        return InferenceEngineType(name)
+    except ValueError:
+        names = list(InferenceEngineType.__members__)
+        close = get_close_matches(str(name).upper(), names, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"should be one of {', '.join(names)}{meant}") from None
+
+
+EngineName = Annotated[InferenceEngineType, BeforeValidator(_engine)]

@@ -8,34 +8,39 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from asyncinfer.config.base import Params
-from asyncinfer.config.engine_type import InferenceEngineType
+from asyncinfer.config.base import Params, PathText
+from asyncinfer.config.engine_type import EngineName
 from asyncinfer.config.generation import GenerationParams
 from asyncinfer.config.model import ModelParams
-from asyncinfer.config.problems import explain
+from asyncinfer.config.overrides import override
+from asyncinfer.config.problems import Location, at, problems_in
 from asyncinfer.config.remote import RemoteParams
-from asyncinfer.config.yaml import dump, interpolate, override, parse, read
+from asyncinfer.config.variables import escaped, fill_in
+from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
 
 
-def _engine(name: Any) -> Any:
-    try:
-        return InferenceEngineType(name) if isinstance(name, str) else name
-    except ValueError:
-        raise ValueError(f"{name!r} is no engine; it is one of {', '.join(InferenceEngineType.__members__)}") from None
+def _settings(value: Any) -> Any:
+    # `generation:` with every key below it commented out.
+    return {} if value is None else value
+
+
+Group = BeforeValidator(_settings)
 
 
 class InferenceConfig(Params):
     """Everything a run may be asked. Only what is set explicitly overrides an engine's own settings."""
 
-    model: ModelParams = Field(default_factory=ModelParams)
-    generation: GenerationParams = Field(default_factory=GenerationParams)
-    input_path: str | None = None
+    model: Annotated[ModelParams, Group] = Field(default_factory=ModelParams)
+    generation: Annotated[GenerationParams, Group] = Field(default_factory=GenerationParams)
+    input_path: PathText | None = None
     """A JSONL file, a conversation a line."""
-    output_path: str | None = None
-    progress_path: str | None = None
+    output_path: PathText | None = None
+    """Where the answered conversations go, as JSONL in input order."""
+    progress_path: PathText | None = None
     """A JSON file that tells how far the run is, for others to poll."""
-    engine: Annotated[InferenceEngineType, BeforeValidator(_engine)] | None = None
+    engine: EngineName | None = None
+    """Which engine runs the model."""
     remote_params: RemoteParams | None = None
 
     @classmethod
@@ -53,14 +58,34 @@ class InferenceConfig(Params):
         return cls._from(text, "config", overrides)
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write what was set explicitly; secrets are left out."""
-        data = self.model_dump(mode="json", exclude_unset=True, exclude={"remote_params": {"api_key"}})
-        Path(path).write_text(dump(data), encoding="utf-8")
+        """Write what was set explicitly; the API key is left out.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        secret = {"remote_params": {"api_key"}}
+        data = self.model_dump(mode="json", exclude_unset=True, exclude=secret, fallback=str)
+        try:
+            Path(path).write_text(dump(escaped(data)), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
     @classmethod
     def _from(cls, text: str, where: str, overrides: Iterable[str]) -> Self:
-        data = interpolate(override(parse(text, where), overrides), where)
+        written = parse(text, where)
+        asked = override(written, overrides)
+        data, problems = fill_in(asked)
         try:
-            return cls.model_validate(data)
+            config = cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(explain(error, cls, where)) from None
+            problems = problems_in(error, cls, asked) | problems
+        else:
+            if not problems:
+                return config
+        lines = [_source(place, written, asked, where) + said for place, said in problems.items()]
+        raise ConfigError("\n".join(lines))
+
+
+def _source(place: Location, written: Any, asked: Any, where: str) -> str:
+    """Who said it: overriding leaves everything else in the file as the very same objects."""
+    return f"{where}: " if at(written, place) is at(asked, place) else "override "

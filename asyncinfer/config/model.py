@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, cast
 
-from pydantic import AliasChoices, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
-from asyncinfer.config.base import Params
+from asyncinfer.config.base import Count, Params, PathText
 
 _DTYPES = {
     "f32": "float32",
@@ -17,47 +17,65 @@ _DTYPES = {
     "f64": "float64",
     "double": "float64",
 }
-_KNOWN = frozenset({"auto", *_DTYPES.values()})
+_KNOWN = frozenset({"auto", "uint8", *_DTYPES.values()})
 
 
-def _dtype(name: Any) -> Any:
-    known = _DTYPES.get(str(name), str(name)).removeprefix("torch.")
+def _dtype(value: Any) -> str:
+    """The full name of a dtype, from any of its names or from torch's own object."""
+    name = str(value).lower().removeprefix("torch.")
+    known = _DTYPES.get(name, name)
     if known not in _KNOWN:
-        raise ValueError(f"{name!r} is no known dtype; it is one of {', '.join(sorted(_KNOWN | _DTYPES.keys()))}")
+        raise ValueError(f"should be one of {', '.join(sorted(_KNOWN | _DTYPES.keys()))}")
     return known
 
 
 class ModelParams(Params):
     """The model and how to load it. Engines take what concerns them; some fields matter in training only."""
 
-    model_name: str = ""
+    model_name: PathText = ""
     """A hub repository id, a path, a provider's model name, or `pkg:package/file` for a model in a package."""
-    adapter_model: str | None = None
+    adapter_model: PathText | None = None
     """A LoRA adapter to apply on top."""
-    tokenizer_name: str | None = None
+    tokenizer_name: PathText | None = None
+    """Another tokenizer than the model's."""
     tokenizer_pad_token: str | None = None
+    """Another padding token than the tokenizer's."""
     tokenizer_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the tokenizer's constructor."""
     processor_kwargs: dict[str, Any] = Field(default_factory=dict)
-    model_max_length: PositiveInt | None = None
+    """Passed to the constructor of the processor of images."""
+    model_max_length: Count | None = None
     """The context length, in tokens: prompt and answer together."""
     load_pretrained_weights: bool = True
+    """False initialises the weights afresh."""
     trust_remote_code: bool = False
+    """Let the model's repository run code of its own here."""
     torch_dtype_str: Annotated[str, BeforeValidator(_dtype)] = Field(
         default="auto", validation_alias=AliasChoices("torch_dtype_str", "torch_dtype")
     )
+    """The weights' precision: `auto` (the model's), `float32`, `float16`, `bfloat16`, `float64`, or a short name."""
     compile: bool = False
+    """Compile the model before use."""
     chat_template: str | None = None
-    """A Jinja template, or None or `auto` for the model's own."""
+    """A Jinja template, or null or `auto` for the model's own."""
     chat_template_kwargs: dict[str, Any] | None = None
+    """Passed to the chat template."""
     attn_implementation: str | None = None
+    """`sdpa`, `flash_attention_2`, `eager`, or a kernel's repository; null lets the engine choose."""
     device_map: str | None = "auto"
+    """Where the layers go: `auto`, a device, or null for the default device."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Passed to the model's constructor."""
     enable_liger_kernel: bool = False
+    """For training."""
     shard_for_eval: bool = False
+    """For evaluation."""
     freeze_layers: list[str] = Field(default_factory=list)
+    """For training."""
     model_revision: str | None = None
+    """A branch, tag or commit of the model's repository."""
     tool_call_parser: str | None = None
+    """The name of vLLM's parser for this model's tool calls."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,58 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pydantic import SecretStr, model_validator
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, model_validator
-
-from asyncinfer.config.base import Params
-
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from asyncinfer.config.base import Count, Fraction, Natural, NonNegative, Params, Positive
 
 
 class RemoteParams(Params):
     """An endpoint, its key, its limits."""
 
     api_url: str | None = None
+    """The endpoint; hosted engines know their own."""
     api_key: SecretStr | None = None
+    """Shown in no message, log or dump; `${VAR}` reads it from the environment."""
     api_key_env_varname: str | None = None
     """The environment variable that holds the key."""
     user_id: str | None = None
-    max_retries: NonNegativeInt = 5
-    retry_backoff_base: PositiveFloat = 1.0
-    """Seconds; the n-th retry waits up to `base * 2**n`."""
-    retry_backoff_max: PositiveFloat = 30.0
-    connection_timeout: Seconds = 300.0
+    """An opaque id of the end user, for the provider's abuse reports."""
+    max_retries: Natural = 5
+    """Retries of a row after failures that may pass."""
+    retry_backoff_base: Positive = 1.0
+    """Seconds; the wait doubles with each retry, from this on."""
+    retry_backoff_max: Positive = 30.0
+    """Seconds; no wait of ours is longer. A `Retry-After` of the server's is honoured in full."""
+    connection_timeout: NonNegative = 300.0
     """Seconds for a whole request."""
-    num_workers: PositiveInt = 50
+    num_workers: Count = 50
     """The most requests in flight at once."""
-    requests_per_minute: PositiveInt | None = None
-    input_tokens_per_minute: PositiveInt | None = None
-    output_tokens_per_minute: PositiveInt | None = None
-    politeness_policy: Seconds = 0.0
+    requests_per_minute: Count | None = None
+    """The provider's limit, if you know it."""
+    input_tokens_per_minute: Count | None = None
+    """The provider's limit on prompt tokens, if you know it."""
+    output_tokens_per_minute: Count | None = None
+    """The provider's limit on answer tokens, if you know it."""
+    politeness_policy: NonNegative = 0.0
+    """Seconds a worker rests between requests. Prefer `requests_per_minute`."""
     batch_completion_window: str | None = "24h"
+    """How soon a batch job must be done."""
     use_adaptive_concurrency: bool = True
+    """Follow the error rate with the number of requests in flight, up to `num_workers`."""
 
     @model_validator(mode="after")
     def _backoff_has_room(self) -> RemoteParams:
         if self.retry_backoff_max < self.retry_backoff_base:
-            raise ValueError("retry_backoff_max must not be less than retry_backoff_base")
+            low, high = self.retry_backoff_base, self.retry_backoff_max
+            raise ValueError(f"retry_backoff_max ({high}) must not be less than retry_backoff_base ({low})")
         return self
 
 
 class AdaptiveConcurrencyParams(Params):
     """How the number of requests in flight follows the error rate."""
 
-    min_concurrency: PositiveInt = 5
-    max_concurrency: PositiveInt = 100
+    min_concurrency: Count = 5
+    max_concurrency: Count = 100
     initial_concurrency_factor: Fraction = 0.5
-    concurrency_step: PositiveInt = 5
-    min_update_time: PositiveFloat = 60.0
+    """Where to start, between the two bounds: 0 at the lower, 1 at the upper."""
+    concurrency_step: Count = 5
+    """How much is added at a time."""
+    min_update_time: Positive = 60.0
+    """Seconds between changes, at least."""
     error_threshold: Fraction = 0.01
-    backoff_factor: PositiveFloat = 0.8
+    """Share of failed requests above which concurrency is cut."""
+    backoff_factor: Positive = 0.8
+    """What a cut multiplies concurrency by."""
     recovery_threshold: Fraction = 0.005
-    min_window_size: PositiveInt = 10
+    """Share of failed requests at or below which it may grow again."""
+    min_window_size: Count = 10
+    """Requests to have seen before the share counts."""
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> AdaptiveConcurrencyParams:

@@ -1,10 +1,8 @@
-"""YAML text to plain data: read, parsed strictly, overridden by dotted paths, `${VAR}` filled in."""
+"""YAML text to plain data and back: strict about keys, and of YAML 1.2's mind about numbers and dates."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,41 +10,76 @@ import yaml
 
 from asyncinfer.errors import ConfigError
 
-_VARIABLE = re.compile(r"(?<!\\)\$\{(?:oc\.env:)?([A-Za-z_][A-Za-z0-9_]*)(?:(?::-|,)([^}]*))?\}")
+_FLOAT, _TIMESTAMP, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("float", "timestamp", "merge"))
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+_ODD_BREAKS = re.compile("[\r\x85\u2028\u2029]")
+
+
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """PyYAML's, except that `1e-3` is a number and `2024-01-01` is text (such as a model's revision)."""
+    usual = cast(Any, yaml.SafeLoader).yaml_implicit_resolvers
+    changed = {first: [one for one in ones if one[0] != _TIMESTAMP] for first, ones in usual.items()}
+    for first in "-+.0123456789":
+        changed[first] = [*changed.get(first, []), (_FLOAT, _EXPONENT)]
+    return changed
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's idea of a float (`1e-3`), and no key twice."""
+    yaml_implicit_resolvers = _resolvers()
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.deep_construct = True  # an alias to what it is part of is then an error, not a cycle
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key: Any = cast(Any, self).construct_object(key_node, deep=True)
-            if key in seen:
+        """The mapping; a key that is there twice is an error, as the first value would be lost."""
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in seen and key.tag != _MERGE:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                    None, None, f"the key {key.value!r} is there twice", key.start_mark
                 )
-            seen.add(key)
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
-cast(Any, _Loader).add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    # Quotes just what the loader would take for something else than text.
+    yaml_implicit_resolvers = _resolvers()
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # Only between double quotes does PyYAML escape the line breaks that it would otherwise normalise.
+        style = '"' if _ODD_BREAKS.search(data) else None
+        return cast(Any, self).represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+cast(Any, _Dumper).add_representer(str, _Dumper.represent_str)
 
 
 def read(path: Path) -> str:
-    """The file's text."""
+    """The file's text.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {why}") from None
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
-    """The mapping that `text` holds; nothing is an empty one."""
-    data = _load(text, where)
+    """The mapping that `text` holds; nothing is an empty one.
+
+    Raises:
+        ConfigError: with line and column.
+    """
+    data = load(text, where)
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -54,83 +87,20 @@ def parse(text: str, where: str) -> dict[str, Any]:
     return cast(dict[str, Any], data)
 
 
-def _load(text: str, where: str) -> Any:
+def load(text: str, where: str) -> Any:
+    """Any YAML value, such as that of an override."""
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
         raise ConfigError(f"{where}{place}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid YAML: {error}") from None
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(f"{where}: not valid YAML: character {error.position + 1}: {error.reason}") from None
+    except (ValueError, RecursionError) as error:  # e.g. a number such as 0b_
+        raise ConfigError(f"{where}: not valid YAML: {type(error).__name__}") from None
 
 
 def dump(data: dict[str, Any]) -> str:
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-
-
-def override(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """`data` with each `dotted.path=value` set; values are YAML, so lists and null work."""
-    for assignment in overrides:
-        path, equals, value = assignment.partition("=")
-        if not equals or not path:
-            raise ConfigError(f"override {assignment!r}: write it as dotted.path=value")
-        _set(data, path.split("."), _load(value, f"override {path}"), path)
-    return data
-
-
-def _set(data: Any, parts: list[str], value: Any, path: str) -> None:
-    head, *rest = parts
-    key: Any = head
-    if isinstance(data, list):
-        if not head.isdigit() or int(head) >= len(cast(list[Any], data)):
-            raise ConfigError(f"override {path}: the list there has no element {head!r}")
-        key = int(head)
-    elif not isinstance(data, dict):
-        raise ConfigError(f"override {path}: there is no group of settings above {head!r}")
-    if not rest:
-        data[key] = value
-        return
-    container = cast(Any, data)
-    if isinstance(data, dict) and container.get(key) is None:
-        container[key] = {}
-    _set(container[key], rest, value, path)
-
-
-def interpolate(data: Any, where: str, path: str = "") -> Any:
-    """`data` with `${VAR}` and `${VAR:-default}` in its strings replaced; a backslash before `$` keeps it."""
-    if isinstance(data, dict):
-        items = cast(dict[str, Any], data).items()
-        return {key: interpolate(value, where, f"{path}.{key}" if path else str(key)) for key, value in items}
-    if isinstance(data, list):
-        return [interpolate(value, where, f"{path}.{i}") for i, value in enumerate(cast(list[Any], data))]
-    if not isinstance(data, str):
-        return data
-
-    def value_of(match: re.Match[str]) -> str:
-        default: str | None = match[2]
-        value = os.environ.get(match[1], default)
-        if value is None:
-            raise ConfigError(f"{where}: {path}: the environment variable {match[1]} is not set")
-        return value
-
-    return _VARIABLE.sub(value_of, data).replace(r"\${", "${")
-
-
-def parse_cli_overrides(args: list[str]) -> list[str]:
-    """`--a.b 1`, `--a.b=1` and a bare `--flag` as `a.b=1` and `flag=true`.
-
-    Raises:
-        ConfigError: an argument belongs to no option.
-    """
-    overrides: list[str] = []
-    waiting = list(args)
-    while waiting:
-        argument = waiting.pop(0)
-        if not argument.startswith("--"):
-            raise ConfigError(f"unexpected argument {argument!r}; settings are given as --dotted.path value")
-        name, equals, value = argument[2:].partition("=")
-        if not equals:
-            value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
-        overrides.append(f"{name}={value}")
-    return overrides
+    """The text that `load` reads as `data`."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,83 @@
+"""Settings changed from outside the file, as `dotted.path=value` or `--dotted.path value`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, cast
+
+from asyncinfer.config.problems import is_secret
+from asyncinfer.config.yaml import load
+from asyncinfer.errors import ConfigError
+
+_INDEX = re.compile(r"\[(\d+)\]")
+
+
+def override(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of `data` with each `dotted.path=value` set; values are YAML, so lists and null work.
+
+    What is not overridden is shared with `data`, not copied.
+
+    Raises:
+        ConfigError: an override is malformed, or leads into something that holds no settings.
+    """
+    for assignment in overrides:
+        path, equals, value = assignment.partition("=")
+        path = _INDEX.sub(r".\1", path.strip())
+        if not equals or not path:
+            raise ConfigError(f"override {path.split()[0] if path else '=...'}: write it as dotted.path=value")
+        data = _with(data, path.split("."), _value(value, path), path)
+    return data
+
+
+def _value(text: str, path: str) -> Any:
+    try:
+        return load(text, f"override {path}")
+    except ConfigError as error:
+        raise ConfigError(f"{error}; text with special characters goes in quotes") from None
+
+
+def _with(data: Any, parts: list[str], value: Any, path: str) -> Any:
+    if not parts:
+        return value
+    head, *rest = parts
+    if isinstance(data, list):
+        return _with_element(cast(list[Any], data), head, rest, value, path)
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(f"override {path}: what is above {head!r} is a single value, not a group of settings")
+    group = cast(dict[Any, Any], data or {})
+    key = next((key for key in group if str(key) == head), head)  # token ids are numbers in a file
+    return {**group, key: _with(group.get(key), rest, value, path)}
+
+
+def _with_element(data: list[Any], head: str, rest: list[str], value: Any, path: str) -> list[Any]:
+    if not head.isdecimal() or int(head) >= len(data):
+        raise ConfigError(f"override {path}: the list there has {len(data)} elements, and no {head!r}")
+    at = int(head)
+    return [*data[:at], _with(data[at], rest, value, path), *data[at + 1 :]]
+
+
+def parse_cli_overrides(args: list[str]) -> list[str]:
+    """`--a.b 1`, `--a.b=1` and a bare `--flag` as `a.b=1` and `flag=true`.
+
+    Raises:
+        ConfigError: an argument belongs to no option.
+    """
+    overrides: list[str] = []
+    waiting = list(args)
+    while waiting:
+        argument = waiting.pop(0)
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not name:
+            raise ConfigError(_stray(argument, overrides[-1] if overrides else ""))
+        if not equals:
+            value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
+        overrides.append(f"{name}={value}")
+    return overrides
+
+
+def _stray(argument: str, before: str) -> str:
+    before = before.partition("=")[0]
+    shown = "" if is_secret(before.split(".")) else f" {argument!r}"
+    after = f" after --{before}" if before else ""
+    return f"unexpected argument{shown}{after}; settings are given as --dotted.path value"

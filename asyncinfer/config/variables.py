@@ -1,0 +1,48 @@
+r"""Environment variables in settings: `${VAR}`, `${VAR:-default}`, `${oc.env:VAR,default}`; `\${` is a plain `${`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from asyncinfer.config.problems import Location, dotted
+
+_VARIABLE = re.compile(r"(?<!\\)\$\{(?:oc\.env:)?([A-Za-z_][A-Za-z0-9_]*)(?:(?::-|,)([^}]*))?\}")
+
+
+def fill_in(data: Any, environ: Mapping[str, str] = os.environ) -> tuple[Any, dict[Location, str]]:
+    """`data` with its variables replaced, and what is wrong where one is not set and has no default.
+
+    What a variable holds stays text: it is never parsed as YAML.
+    """
+    unset: dict[Location, str] = {}
+
+    def fill(value: Any, place: Location) -> Any:
+        if isinstance(value, dict):
+            items = cast(dict[Any, Any], value).items()
+            return {key: fill(inner, (*place, key)) for key, inner in items}
+        if isinstance(value, list):
+            return [fill(inner, (*place, i)) for i, inner in enumerate(cast(list[Any], value))]
+        return fill_text(value, place) if isinstance(value, str) else value
+
+    def fill_text(text: str, place: Location) -> str:
+        def value_of(match: re.Match[str]) -> str:
+            name, default = match.groups()
+            if name not in environ and default is None:
+                unset[place] = f"{dotted(place)}: the environment variable {name} is not set"
+            return environ.get(name) or default or ""
+
+        return _VARIABLE.sub(value_of, text).replace(r"\${", "${")
+
+    return fill(data, ()), unset
+
+
+def escaped(data: Any) -> Any:
+    """`data` such that `fill_in` gives it back as it is."""
+    if isinstance(data, dict):
+        return {key: escaped(value) for key, value in cast(dict[Any, Any], data).items()}
+    if isinstance(data, list):
+        return [escaped(value) for value in cast(list[Any], data)]
+    return data.replace("${", r"\${") if isinstance(data, str) else data

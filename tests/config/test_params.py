@@ -1,0 +1,184 @@
+"""The parameter classes, as they are used from Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from asyncinfer import (
+    AdaptiveConcurrencyParams,
+    ConfigError,
+    GenerationParams,
+    GuidedDecodingParams,
+    InferenceConfig,
+    InferenceEngineType,
+    ModelParams,
+    RemoteParams,
+)
+from asyncinfer.config import merged
+
+
+class TestDefaults:
+    def test_differ_from_the_seeds_only_as_intended(self) -> None:
+        assert RemoteParams().num_workers == 50
+        assert GenerationParams().use_cache is True
+        assert GenerationParams().batch_size is None
+        assert (GenerationParams().max_new_tokens, GenerationParams().temperature) == (1024, 0.0)
+
+    def test_need_no_model(self) -> None:
+        assert InferenceConfig().model.model_name == ""
+
+
+class TestRanges:
+    @pytest.mark.parametrize(
+        ("params", "bad"),
+        [
+            (GenerationParams, {"max_new_tokens": 0}),
+            (GenerationParams, {"batch_size": 0}),
+            (GenerationParams, {"num_beams": 0}),
+            (GenerationParams, {"temperature": -0.1}),
+            (GenerationParams, {"temperature": float("nan")}),
+            (GenerationParams, {"top_p": 1.1}),
+            (GenerationParams, {"top_p": float("nan")}),
+            (GenerationParams, {"min_p": -0.1}),
+            (GenerationParams, {"logit_bias": {1: 101}}),
+            (GenerationParams, {"max_new_tokens": True}),
+            (GenerationParams, {"seed": "many"}),
+            (ModelParams, {"model_max_length": 0}),
+            (ModelParams, {"torch_dtype_str": "float8"}),
+            (ModelParams, {"processor_kwargs": {"model_name": "x"}}),
+            (RemoteParams, {"num_workers": 0}),
+            (RemoteParams, {"max_retries": -1}),
+            (RemoteParams, {"requests_per_minute": 0}),
+            (RemoteParams, {"input_tokens_per_minute": 0}),
+            (RemoteParams, {"output_tokens_per_minute": 0}),
+            (RemoteParams, {"politeness_policy": float("inf")}),
+            (RemoteParams, {"connection_timeout": -1}),
+            (RemoteParams, {"retry_backoff_base": 0}),
+            (RemoteParams, {"retry_backoff_base": 31}),
+            (AdaptiveConcurrencyParams, {"min_concurrency": 0}),
+            (AdaptiveConcurrencyParams, {"max_concurrency": 4}),
+            (AdaptiveConcurrencyParams, {"initial_concurrency_factor": 1.5}),
+            (AdaptiveConcurrencyParams, {"concurrency_step": 0}),
+            (AdaptiveConcurrencyParams, {"min_update_time": 0}),
+            (AdaptiveConcurrencyParams, {"backoff_factor": 0}),
+            (AdaptiveConcurrencyParams, {"recovery_threshold": 0.01}),
+            (AdaptiveConcurrencyParams, {"min_window_size": 0}),
+        ],
+    )
+    def test_are_held(self, params: type[BaseModel], bad: dict[str, Any]) -> None:
+        with pytest.raises(ConfigError, match=rf"^{params.__name__}: .*{next(iter(bad))}|_threshold"):
+            params(**bad)
+
+    def test_are_held_on_assignment_too(self) -> None:
+        params = RemoteParams(api_key="sekret")  # pyright: ignore[reportArgumentType]
+        with pytest.raises(ValidationError, match="greater than or equal to 1") as caught:
+            params.num_workers = 0
+        assert "sekret" not in str(caught.value)
+
+    def test_take_numbers_written_as_text(self) -> None:
+        assert GenerationParams(max_new_tokens="64").max_new_tokens == 64  # pyright: ignore[reportArgumentType]
+
+
+class TestMistakes:
+    def test_are_told_with_what_was_meant(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            GenerationParams(max_new_token=3, temperature=-1)  # pyright: ignore[reportCallIssue]
+        assert str(caught.value).splitlines() == [
+            "GenerationParams: temperature: should be greater than or equal to 0 (found -1)",
+            "GenerationParams: max_new_token: unknown key; did you mean 'max_new_tokens'?",
+        ]
+
+    def test_within_groups_are_told_with_their_path(self) -> None:
+        with pytest.raises(ConfigError, match=r"^InferenceConfig: model.compile: should be a valid boolean"):
+            InferenceConfig(model={"compile": "perhaps"})  # pyright: ignore[reportArgumentType]
+
+    def test_never_show_the_key(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            RemoteParams(api_key=["sekret"], retry_backoff_base=60)  # pyright: ignore[reportArgumentType]
+        assert "sekret" not in str(caught.value)
+        assert "sekret" not in repr(RemoteParams(api_key="sekret"))  # pyright: ignore[reportArgumentType]
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "engine"),
+        [
+            *InferenceEngineType.__members__.items(),
+            *((engine.value, engine) for engine in InferenceEngineType),
+            ("gemini", InferenceEngineType.GOOGLE_GEMINI),
+            ("Vertex", InferenceEngineType.GOOGLE_VERTEX),
+            ("llamacpp", InferenceEngineType.LLAMACPP),
+            ("remote-vllm", InferenceEngineType.REMOTE_VLLM),
+        ],
+    )
+    def test_of_engines(self, name: str, engine: InferenceEngineType) -> None:
+        assert InferenceConfig.from_str(f"engine: {name}").engine is engine
+        assert InferenceEngineType(name) is engine
+
+    @pytest.mark.parametrize(
+        ("name", "dtype"),
+        [
+            ("auto", "auto"),
+            ("f32", "float32"),
+            ("float", "float32"),
+            ("half", "float16"),
+            ("f16", "float16"),
+            ("BF16", "bfloat16"),
+            ("double", "float64"),
+            ("torch.float16", "float16"),
+        ],
+    )
+    @pytest.mark.parametrize("key", ["torch_dtype_str", "torch_dtype"])
+    def test_of_dtypes(self, key: str, name: str, dtype: str) -> None:
+        assert ModelParams(**{key: name}).torch_dtype_str == dtype  # pyright: ignore[reportArgumentType]
+
+    def test_of_files_may_be_paths(self) -> None:
+        config = InferenceConfig(input_path=Path("in.jsonl"))  # pyright: ignore[reportArgumentType]
+        assert config.input_path == "in.jsonl"
+
+    def test_revision_moves_to_its_key(self) -> None:
+        given = {"revision": "v1", "n_ctx": 8}
+        params = ModelParams(model_kwargs=given)
+        assert (params.model_revision, params.model_kwargs) == ("v1", {"n_ctx": 8})
+        assert given == {"revision": "v1", "n_ctx": 8}
+
+
+class Product(BaseModel):
+    name: str
+
+
+class TestGuidedDecoding:
+    @pytest.mark.parametrize("schema", [Product, Product.model_json_schema(), json.dumps(Product.model_json_schema())])
+    def test_takes_a_schema_in_three_forms(self, schema: Any) -> None:
+        assert GuidedDecodingParams(json=schema).json is schema
+
+    @pytest.mark.parametrize("schema", [3, ["a"], "no JSON", "[1]", int, Product(name="x")])
+    def test_takes_nothing_else(self, schema: Any) -> None:
+        with pytest.raises(ConfigError, match="json: should be a JSON schema"):
+            GuidedDecodingParams(json=schema)
+
+    def test_goes_one_way_only(self) -> None:
+        with pytest.raises(ConfigError, match="json and regex exclude each other"):
+            GuidedDecodingParams(json={}, regex="a")
+
+
+class TestMerging:
+    def test_takes_only_what_was_set(self) -> None:
+        base = GenerationParams(max_new_tokens=5, temperature=0.5)
+        both = merged(base, GenerationParams(temperature=0.0))
+        assert (both.max_new_tokens, both.temperature) == (5, 0.0)
+        assert both.model_fields_set == {"max_new_tokens", "temperature"}
+
+    def test_of_nothing_is_the_base_itself(self) -> None:
+        base = RemoteParams(num_workers=3)
+        assert merged(base, RemoteParams()) is base
+
+    def test_changes_neither(self) -> None:
+        base, call = ModelParams(model_name="a"), ModelParams(model_name="b")
+        merged(base, call)
+        assert (base.model_name, call.model_name) == ("a", "b")
