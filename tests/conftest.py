@@ -24,37 +24,55 @@ BLOCKING = frozenset(
         "subprocess.Popen",
     }
 )
-_blocked: list[str] = []
 
 
-def _watch(event: str, args: tuple[object, ...]) -> None:
-    if event not in BLOCKING or asyncio._get_running_loop() is None:
-        return
-    ours, frame = None, sys._getframe(1)
+class BlockWatch:
+    """Notes what the package does on a running loop that may block it."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self._on = False
+
+    def on(self) -> None:
+        self.seen.clear()
+        self._on = True
+
+    def off(self) -> None:
+        self._on = False
+
+    def hear(self, event: str, args: tuple[object, ...]) -> None:
+        if not self._on or event not in BLOCKING or asyncio._get_running_loop() is None:
+            return
+        if (place := _place_in_package(sys._getframe(2))) is not None:
+            self.seen.append(f"{event}{args[:1]} from {place}")
+
+
+_watch = BlockWatch()
+
+
+def _place_in_package(frame: FrameType | None) -> str | None:
+    """The innermost line of the package that led here; None for a lazy import, which happens once."""
+    ours = None
     while frame is not None:
         name = frame.f_code.co_filename
         if "importlib" in name:
-            return  # a lazy import, once
+            return None
         if ours is None and name.startswith(PACKAGE):
-            ours = _place(frame)
+            ours = f"{name}:{frame.f_lineno}"
         frame = frame.f_back
-    if ours is not None:
-        _blocked.append(f"{event}{args[:1]} from {ours}")
+    return ours
 
 
-def _place(frame: FrameType) -> str:
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-sys.addaudithook(_watch)
+sys.addaudithook(_watch.hear)
 
 
 @pytest.fixture(autouse=True)
-def nothing_blocks_the_loop() -> Iterator[None]:
+def block_watch() -> Iterator[BlockWatch]:
     """Fail a test in which the package touched the disk, slept or started a process on a running loop."""
-    _blocked.clear()
-    yield
-    assert not _blocked, f"blocked the event loop: {_blocked[:5]}"
+    _watch.on()
+    yield _watch
+    _watch.off()
+    assert not _watch.seen, f"blocked the event loop: {_watch.seen[:5]}"
 
 
 @pytest.fixture(autouse=True)

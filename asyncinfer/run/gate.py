@@ -28,6 +28,11 @@ class Gate:
         with self._lock:
             return self._endpoint.permits()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a permit."""
+        return len(self._queue)
+
     async def enter(self) -> None:
         """Take a permit. A cancelled wait takes none and lets the next in line go first."""
         if not self._queue and self._delay() == 0.0:

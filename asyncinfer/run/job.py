@@ -18,7 +18,7 @@ from asyncinfer.run.plan import Plan
 from asyncinfer.run.progress import OnProgress, Reporter, Tally
 from asyncinfer.run.reader import Claims, PlannedReader, Reader, StreamReader
 from asyncinfer.run.rows import Source, in_slices
-from asyncinfer.run.tasks import task_group
+from asyncinfer.run.tasks import sheltered, task_group
 from asyncinfer.scratch.file import ScratchFile, scratch_path
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
@@ -44,6 +44,7 @@ class Job:
     partial: bool = True
     stop: Stop = field(default_factory=Stop)
 
+    @sheltered
     async def run(self, source: Source, deliver: Deliver | None = None) -> RunSummary:
         """Answer every row of `source`, resuming what scratch holds; `deliver` gets every row's outcome.
 
@@ -69,6 +70,7 @@ class Job:
             await self._conclude(scratch, ledger, tally)
         return tally.summary()
 
+    @sheltered
     async def stream(
         self,
         source: Iterable[object] | AsyncIterable[object],
@@ -164,11 +166,14 @@ class Job:
 @asynccontextmanager
 async def reporting(reporter: Reporter) -> AsyncGenerator[None]:
     """Report while the block runs, and once more at its end."""
-    async with task_group() as tasks:
-        tasks.start_soon(reporter.run)
-        try:
-            yield
-        finally:
-            tasks.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await reporter.finish()
+    try:
+        async with task_group() as tasks:
+            tasks.start_soon(reporter.run)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+    finally:
+        # Only now: a report under way would write over the last one.
+        with anyio.CancelScope(shield=True):
+            await reporter.finish()

@@ -1,13 +1,17 @@
-"""A task group that raises what went wrong, not a group of it."""
+"""Task groups that raise what went wrong, not a group of it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import cast
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -18,6 +22,27 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
             yield tasks
     except BaseExceptionGroup as group:
         raise _first(group) from None
+
+
+def sheltered(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Have each call run in a task of its own.
+
+    A shielded scope holds off the cancellation of scopes around it, but not `Task.cancel()` of the task
+    it is in, as `asyncio.timeout` does it. The caller's task hands that on as a cancelled scope.
+    """
+
+    @wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        results: list[T] = []
+
+        async def work() -> None:
+            results.append(await function(*args, **kwargs))
+
+        async with task_group() as tasks:
+            tasks.start_soon(work)
+        return results[0]
+
+    return call
 
 
 def _first(error: BaseException) -> BaseException:
