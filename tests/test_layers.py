@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "cli": {"engines", "run", "control", "scratch", "sync", "config", "types", "errors"},
 }
 PURE = {"control"}
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__"))
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -38,7 +38,8 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self._console.is_terminal:
+            self._bars.stop()
 
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""

@@ -150,7 +150,7 @@ async def test_json_follows_the_schema(engine: LlamaCppInferenceEngine, schema: 
 
 async def test_what_cannot_be_guided_is_refused(engine: LlamaCppInferenceEngine) -> None:
     assert "regex" in await refusal(engine, ask("hi"), guided_decoding=GuidedDecodingParams(regex="a+"))
-    assert "json" in await refusal(engine, ask("hi"), guided_decoding=GuidedDecodingParams(json="no schema"))
+    assert "json" in await refusal(engine, ask("hi"), guided_decoding=GuidedDecodingParams(json={"type": "nonsense"}))
 
 
 async def test_seed_decides_whatever_came_before(engine: LlamaCppInferenceEngine) -> None:

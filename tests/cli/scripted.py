@@ -1,0 +1,69 @@
+"""The real command line, with an engine that does as the environment variable SCRIPT (JSON) tells it:
+
+    SCRIPT='{"seconds": 0.1}' python -m tests.cli.scripted infer -c config.yaml
+
+`seconds`: how long an answer takes. `log`: a file that gets a line for each row asked. `fails`, `dies`: the
+question at which a row fails, or the engine dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import anyio
+
+from asyncinfer import (
+    EngineDeadError,
+    FinishReason,
+    InferenceEngineType,
+    InferenceErrorType,
+    Message,
+    RequestError,
+    Role,
+    Usage,
+)
+from asyncinfer.cli.main import main
+from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.registry import ENGINES, EngineEntry
+from asyncinfer.run.request import Request
+from asyncinfer.types.results import Completion
+
+
+class ScriptedEngine(BaseInferenceEngine):
+    """Answers `answer to <question>`; `<system prompt>: ` comes first where there is one."""
+
+    engine_type = InferenceEngineType.REMOTE
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return {"max_new_tokens", "temperature"}
+
+    async def _generate(self, request: Request) -> Completion:
+        options = json.loads(os.environ.get("SCRIPT", "{}"))
+        text = request.conversation.messages[-1].compute_flattened_text_content()
+        if "log" in options:
+            note(options["log"], text)
+        await anyio.sleep(options.get("seconds", 0))
+        if text == options.get("fails"):
+            raise RequestError(
+                "the server says no", error_type=InferenceErrorType.API_STATUS, status_code=400, is_retryable=False
+            )
+        if text == options.get("dies"):
+            raise EngineDeadError("the server room is on fire", error_type=InferenceErrorType.ENGINE_FAILURE)
+        system = request.conversation.first_message(Role.SYSTEM)
+        opening = f"{system.content}: " if system is not None else ""
+        message = Message(role=Role.ASSISTANT, content=f"{opening}answer to {text}")
+        return Completion(message, FinishReason.STOP, Usage(3, 4, 7))
+
+
+def note(path: str, text: str) -> None:
+    """Append a line in one write, so that a kill leaves none by half."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(fd, text.encode() + b"\n")
+    os.close(fd)
+
+
+if __name__ == "__main__":
+    ENGINES[InferenceEngineType.REMOTE] = EngineEntry(InferenceEngineType.REMOTE, "tests.cli.scripted:ScriptedEngine")
+    main()
