@@ -15,7 +15,7 @@ from tests.cli.conftest import ROOT, Job
 from tests.fakes import question, read_jsonl, write_jsonl
 
 
-def answers(path: Path) -> list[str]:
+def answers(path: Path) -> list[object]:
     return [row["messages"][-1]["content"] for row in read_jsonl(path)]
 
 
