@@ -33,10 +33,16 @@ class Gate:
         """How many wait for a permit."""
         return len(self._queue)
 
+    def enter_at_once(self) -> bool:
+        """Take a permit if that needs no waiting; whether one was taken."""
+        if self._queue or self._delay() != 0.0:
+            return False
+        self.in_use += 1
+        return True
+
     async def enter(self) -> None:
         """Take a permit. A cancelled wait takes none and lets the next in line go first."""
-        if not self._queue and self._delay() == 0.0:
-            self.in_use += 1
+        if self.enter_at_once():
             return
         turn = _Turn()
         self._queue.append(turn)

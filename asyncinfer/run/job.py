@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +63,8 @@ class Job:
             loop = Loop(self.answerer, ledger, tally, scratch, deliver)
             reader = PlannedReader(source, plan, ledger, scratch, deliver_saved=deliver is not None)
             async with reporting(Reporter(tally, self.progress_path, self.on_progress)):
-                await loop.run(reader, self.stop)
+                with closing(reader):
+                    await loop.run(reader, self.stop)
                 if loop.dead is not None:
                     self._fail_unread(loop.dead, ledger, tally, deliver)
             self._raise_if_stopped(loop, ledger, tally, scratch)

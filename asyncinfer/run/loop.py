@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import anyio
+from anyio import to_thread
 
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.control.retry import RetryPolicy
@@ -75,7 +76,7 @@ class Loop:
         self._deliver, self._hold, self._jitter = deliver, hold, jitter
         self._gate, self._clock = answerer.gate, answerer.clock
         self._window = Window(4 * self._gate.limit + (0 if hold else 256), answerer.clock)
-        self._writer = ScratchWriter(scratch, _line, self._saved)
+        self._writer = ScratchWriter(scratch, self._saved) if scratch is not None else None
         self._feeding = anyio.CancelScope()
         self._at_gate: Row | None = None
         self.dead: EngineDeadError | None = None
@@ -89,11 +90,13 @@ class Loop:
             ScratchError: an answer could not be saved. InputError: the input changed underfoot.
         """
         async with task_group() as tasks:
-            tasks.start_soon(self._writer.run)
+            if self._writer is not None:
+                tasks.start_soon(self._writer.run)
             try:
                 await self._work(reader, stop)
             finally:
-                self._writer.close()
+                if self._writer is not None:
+                    self._writer.close()
         if self.dead is not None:
             self._bury(self.dead)
 
@@ -103,7 +106,7 @@ class Loop:
 
     async def _work(self, reader: Reader, stop: Stop) -> None:
         async with task_group() as tasks:
-            workers = Workers(tasks, self._attempt)
+            workers = Workers(tasks, self._attempt, self._more)
             with self._feeding:
                 async with task_group() as feeders:
                     feeders.start_soon(self._read, reader)
@@ -120,29 +123,47 @@ class Loop:
         self._feeding.cancel()
 
     async def _read(self, reader: Reader) -> None:
-        while True:
-            rows = await reader.read(await self._window.room(self._gate.limit))
-            if rows is None:
-                break
-            self._window.offer(rows)
+        while (rows := await reader.read(await self._window.room(self._gate.limit))) is not None:
+            self._window.open(len(rows))
+            for row in rows:
+                await self._begin(row)
         self._window.exhaust()
+
+    async def _begin(self, row: Row) -> None:
+        if row.error is not None:
+            self._fail(row, FailureDetail(str(row.error), InferenceErrorType.PARSE_ERROR, None, False))
+        elif row.answered is None:
+            self._window.offer(row)
+        elif self._ledger.stale(row.index):
+            await self._save(row)
+        else:
+            self._done(row)
 
     async def _dispatch(self, workers: Workers) -> None:
         while (row := await self._window.next()) is not None:
-            if row.error is not None:
-                self._fail(row, FailureDetail(str(row.error), InferenceErrorType.PARSE_ERROR, None, False))
-            elif row.answered is not None:
-                self._resume(row)
-            else:
-                self._at_gate = row
-                await self._gate.enter()
-                self._at_gate = None
-                workers.start(row)
+            self._at_gate = row
+            await self._gate.enter()
+            self._at_gate = None
+            workers.start(row)
+
+    def _more(self) -> Row | None:
+        """A row for a worker that has just done one, if the next needs to wait for nothing."""
+        if self._feeding.cancel_called or not self._gate.enter_at_once():
+            return None
+        row = self._window.next_at_once()
+        if row is None:
+            self._gate.leave()
+        return row
 
     async def _attempt(self, row: Row) -> None:
-        """Ask the engine once. The permit goes back whatever happens."""
+        row.completion = await self._ask(row)
+        if row.completion is not None:
+            await self._save(row)
+
+    async def _ask(self, row: Row) -> Completion | None:
+        """Ask the engine once; None where that failed. The permit goes back whatever happens."""
         try:
-            request = Request(row.conversation, self._answerer.generation, self._answerer.model)
+            request = Request(row.conversation(), self._answerer.generation, self._answerer.model)
             completion = await self._answerer.generate(request)
         except RequestError as error:
             self._refused(row, error)
@@ -154,10 +175,10 @@ class Loop:
             self._fail(row, FailureDetail(text, InferenceErrorType.RUNTIME, None, False))
         else:
             self._gate.admitted()
-            row.answered, row.usage = completion.answer(row.conversation), completion.usage
-            self._writer.put(row)
+            return completion
         finally:
             self._gate.leave()
+        return None
 
     def _refused(self, row: Row, error: RequestError) -> None:
         if error.is_overload:
@@ -186,30 +207,44 @@ class Loop:
         for row in [self._at_gate, *waiting] if self._at_gate is not None else waiting:
             self._fail(row, death(error))
 
-    def _resume(self, row: Row) -> None:
-        assert row.answered is not None, "a resumed row has its answer"
-        if self._ledger.stale(row.index):
-            self._writer.put(row)
+    async def _save(self, row: Row) -> None:
+        """Have the answer saved; it is not lost if the run is cancelled now."""
+        if self._writer is None:
+            self._done(row)
+        elif row.is_large:
+            with anyio.CancelScope(shield=True):
+                self._writer.put(row, await to_thread.run_sync(self._line, row))
         else:
-            self._done(row, row.answered)
+            self._writer.put(row, self._line(row))
+
+    def _line(self, row: Row) -> bytes:
+        finished = row.finished()
+        if self._deliver is not None:
+            row.answered = finished
+        row.asked = None
+        return encode(row.key, row.n, row.source, finished.to_json())
 
     def _saved(self, row: Row, offset: int, length: int) -> None:
-        assert row.answered is not None, "only answers are saved"
         self._ledger.save(row.index, offset, length)
-        self._done(row, row.answered)
+        self._done(row)
 
-    def _done(self, row: Row, answered: Conversation) -> None:
-        self._tally.complete(row.usage, resumed=row.resumed)
-        self._hand_over(row, answered)
+    def _done(self, row: Row) -> None:
+        if row.completion is not None:
+            self._tally.complete(row.completion.usage)
+        else:
+            self._tally.resume()
+        if self._deliver is not None:
+            self._deliver(row.index, row.finished())
+        self._close()
 
     def _fail(self, row: Row, detail: FailureDetail) -> None:
         self._ledger.fail(row.index)
         self._tally.fail(row.index, detail)
-        self._hand_over(row, detail)
-
-    def _hand_over(self, row: Row, outcome: Outcome) -> None:
         if self._deliver is not None:
-            self._deliver(row.index, outcome)
+            self._deliver(row.index, detail)
+        self._close()
+
+    def _close(self) -> None:
         if not self._hold:
             self._window.finish()
 
@@ -217,8 +252,3 @@ class Loop:
 def death(error: EngineDeadError) -> FailureDetail:
     """The failure of a row whose engine died. A new engine may well answer it."""
     return FailureDetail(str(error), error.error_type, error.status_code, is_retryable=True)
-
-
-def _line(row: Row) -> bytes:
-    assert row.answered is not None, "only answers are saved"
-    return encode(row.key, row.n, row.source, row.answered.to_json())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from asyncinfer.errors import InputError
 from asyncinfer.run.rows import Item, Source, check
@@ -35,7 +35,7 @@ class Plan:
         """The row's key, and how often it came before."""
         return self.index.key(row), self._occurrences[row] if self._occurrences else 0
 
-    def survey(self) -> Iterator[None]:
+    def survey(self) -> Generator[None]:
         """Read and check every row; yields now and then.
 
         Raises:

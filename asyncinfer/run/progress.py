@@ -34,11 +34,14 @@ class Tally:
         self.usage = Usage()
         self.samples: list[tuple[int, FailureDetail]] = []
 
-    def complete(self, usage: Usage | None, *, resumed: bool = False) -> None:
+    def complete(self, usage: Usage | None) -> None:
         self.completed += 1
-        self.resumed += resumed
-        if usage is not None and not resumed:
+        if usage is not None:
             self.usage += usage
+
+    def resume(self) -> None:
+        self.completed += 1
+        self.resumed += 1
 
     def fail(self, index: int, detail: FailureDetail) -> None:
         self.failed += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable, Generator, Iterable
 from time import perf_counter
 from typing import Protocol
 
@@ -11,11 +11,11 @@ from anyio import to_thread
 from asyncinfer.errors import InputError
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.plan import Plan
-from asyncinfer.run.rows import Item, Row, Source, as_async, check, item_of
+from asyncinfer.run.rows import Item, Row, Source, as_async, check, item_of, with_id
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.index import KeyIndex
-from asyncinfer.scratch.keys import RowKeys, row_id
+from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation, Role
 
 _CHUNK_ROWS = 256
@@ -39,37 +39,49 @@ class PlannedReader:
     ) -> None:
         self._source, self._plan, self._ledger = source, plan, ledger
         self._scratch, self._deliver_saved = scratch, deliver_saved
-        self._items = enumerate(source.items())
+        self._items = source.items()
+        self._next = 0
+        self._left = len(plan) if deliver_saved else len(plan) - ledger.fresh_count
 
     async def read(self, room: int) -> list[Row] | None:
         return await to_thread.run_sync(self._chunk, min(room, _CHUNK_ROWS))
 
+    def close(self) -> None:
+        """Let go of the source."""
+        self._items.close()
+
     def _chunk(self, room: int) -> list[Row] | None:
+        if not self._left:
+            return None
         rows: list[Row] = []
         size, deadline = 0, perf_counter() + _CHUNK_SECONDS
-        for index, item in self._items:
+        for item in self._items:
+            index, self._next = self._next, self._next + 1
             if not self._skip(index, item):
                 rows.append(self._row(index, item))
-                size += len(item.text or b"")
-            if len(rows) >= room or size > _CHUNK_BYTES or perf_counter() > deadline:
+                size += item.size
+            if len(rows) >= min(room, self._left) or size > _CHUNK_BYTES or perf_counter() > deadline:
+                self._left -= len(rows)
                 return rows
-        return rows or None
+        raise self._changed(len(self._plan))
 
     def _skip(self, index: int, item: Item) -> bool:
         if index >= len(self._plan) or item.source != self._plan.sources[index]:
-            raise InputError(
-                f"{self._source.name}: changed while it was read (row {index}). "
-                "Run again to go on with what it holds now."
-            )
+            raise self._changed(index)
         return self._ledger.saved(index) and not (self._deliver_saved or self._ledger.stale(index))
 
+    def _changed(self, index: int) -> InputError:
+        return InputError(
+            f"{self._source.name}: changed while it was read (row {index}). Run again to go on with what it holds now."
+        )
+
     def _row(self, index: int, item: Item) -> Row:
-        key, n = self._plan.identity(index)
-        row = Row(index, with_id(item.load(), key, n), key, n, item.source)
+        row = Row(index, *self._plan.identity(index), item.source, item.size, unread=item)
         if self._ledger.saved(index) and self._scratch is not None:
-            saved = Conversation.from_json(self._scratch.read(*self._ledger.span(index)).decode())
-            row.answered = rewrapped(saved, row.conversation) if self._ledger.stale(index) else saved
-            row.resumed = True
+            saved = Conversation.from_json(self._scratch.read(*self._ledger.span(index)))
+            row.answered = rewrapped(saved, row.conversation()) if self._ledger.stale(index) else saved
+        elif row.is_large:
+            row.conversation()
         return row
 
 
@@ -112,17 +124,16 @@ class StreamReader:
             check(conversation)
             key = self._row_keys(conversation)
         except (InputError, OSError) as error:
-            return Row(index, Conversation(messages=[]), error=InputError(f"row {index}: {error}"))
+            return Row(index, error=InputError(f"row {index}: {error}"))
         n = self._occurrence(key)
-        row = Row(index, with_id(conversation, key, n), key, n, item.source)
+        row = Row(index, key, n, item.source, item.size, asked=with_id(conversation, key, n))
         found = self._index.find(key, n)
         if found is not None and self._scratch is not None:
             line = self._saved[found]
             stale = line.source != item.source
             self._ledger.save(index, line.offset, line.length, stale=stale)
-            saved = Conversation.from_json(self._scratch.read(line.offset, line.length).decode())
-            row.answered = rewrapped(saved, row.conversation) if stale else saved
-            row.resumed = True
+            saved = Conversation.from_json(self._scratch.read(line.offset, line.length))
+            row.answered = rewrapped(saved, row.conversation()) if stale else saved
         return row
 
     def _occurrence(self, key: bytes) -> int:
@@ -140,7 +151,7 @@ class Claims:
         self._plan, self._ledger = plan, ledger
         self.unclaimed = 0
 
-    def of(self, lines: Iterable[SavedLine]) -> Iterator[None]:
+    def of(self, lines: Iterable[SavedLine]) -> Generator[None]:
         for line in lines:
             row = self._plan.index.find(line.key, line.n)
             if row is None:
@@ -149,13 +160,6 @@ class Claims:
                 stale = line.source != self._plan.sources[row]
                 self._ledger.save(row, line.offset, line.length, stale=stale)
             yield
-
-
-def with_id(conversation: Conversation, key: bytes, n: int) -> Conversation:
-    """The conversation, under an id derived from its identity where it has none."""
-    if conversation.conversation_id is not None:
-        return conversation
-    return conversation.model_copy(update={"conversation_id": row_id(key, n)})
 
 
 def rewrapped(saved: Conversation, present: Conversation) -> Conversation:

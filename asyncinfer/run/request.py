@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.types.conversation import Conversation
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One row for an engine to answer. `stream`: somebody reads the tokens as they come."""
 
     conversation: Conversation

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -13,41 +14,25 @@ from anyio import to_thread
 from pydantic import ValidationError
 
 from asyncinfer.errors import InputError
+from asyncinfer.scratch.keys import row_id
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Usage
+from asyncinfer.types.results import Completion
 
 _SLICE_SECONDS = 0.05
-
-
-@dataclass(slots=True)
-class Row:
-    """One row on its way through a run. `source` is the checksum of the input it was read from.
-
-    `answered`: its answer, once there is one; `resumed`: scratch held it already. `error`: it cannot be
-    attempted at all. `spent`: the retries it has used up; `admissions`: how many answers the endpoint had
-    given when this row was last refused.
-    """
-
-    index: int
-    conversation: Conversation
-    key: bytes = b""
-    n: int = 0
-    source: int = 0
-    answered: Conversation | None = None
-    resumed: bool = False
-    error: InputError | None = None
-    usage: Usage | None = None
-    spent: int = 0
-    admissions: int = 0
+_BUFFER = 1 << 18
+_LARGE = 1 << 15
 
 
 class Item(NamedTuple):
-    """One input row: the line it stands on (from 1; None in memory), its checksum, and how to read it."""
+    """One input row: the line it stands on (from 1; None in memory), its checksum and size in bytes, and how
+    to read it.
+    """
 
     line: int | None
     source: int
-    text: bytes | None
-    conversation: Conversation | None
+    size: int
+    text: bytes
+    conversation: Conversation | None = None
 
     def load(self) -> Conversation:
         """The conversation.
@@ -55,7 +40,53 @@ class Item(NamedTuple):
         Raises:
             InputError: it is not a usable conversation; the message says why.
         """
-        return self.conversation if self.conversation is not None else parse(self.text or b"")
+        return self.conversation if self.conversation is not None else parse(self.text)
+
+
+@dataclass(slots=True)
+class Row:
+    """One row on its way through a run.
+
+    `unread`: the row as it was read, until its conversation is asked for; a row that waits is then one block
+    of bytes, and not a dozen objects for every garbage collection to visit. `source` and `size`: the checksum
+    and the bytes of what it was read from. `completion`: the engine's answer, once there is one; `answered`:
+    the finished conversation, where scratch held it or it was made already. `error`: it cannot be attempted
+    at all. `spent`: the retries it has used up; `admissions`: how many answers the endpoint had given when
+    this row was last refused.
+    """
+
+    index: int
+    key: bytes = b""
+    n: int = 0
+    source: int = 0
+    size: int = 0
+    unread: Item | None = None
+    asked: Conversation | None = None
+    completion: Completion | None = None
+    answered: Conversation | None = None
+    error: InputError | None = None
+    spent: int = 0
+    admissions: int = 0
+
+    def conversation(self) -> Conversation:
+        """What the engine is asked, under an id."""
+        if self.asked is None:
+            assert self.unread is not None, "a row is read from something"
+            self.asked = with_id(self.unread.load(), self.key, self.n)
+            self.unread = None
+        return self.asked
+
+    @property
+    def is_large(self) -> bool:
+        """Whether parsing and writing it would hold up an event loop."""
+        return self.size > _LARGE
+
+    def finished(self) -> Conversation:
+        """The conversation with its answer."""
+        if self.answered is not None:
+            return self.answered
+        assert self.completion is not None, "only an answered row is finished"
+        return self.completion.answer(self.conversation())
 
 
 class Source(Protocol):
@@ -63,7 +94,7 @@ class Source(Protocol):
 
     name: str
 
-    def items(self) -> Iterator[Item]: ...
+    def items(self) -> Generator[Item]: ...
 
 
 class FileSource:
@@ -73,12 +104,12 @@ class FileSource:
         self.path = Path(path)
         self.name = str(path)
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Generator[Item]:
         try:
-            with self.path.open("rb") as file:
+            with self.path.open("rb", buffering=_BUFFER) as file:
                 for number, text in enumerate(file, 1):
                     if not text.isspace():
-                        yield Item(number, crc32(text), text, None)
+                        yield Item(number, crc32(text), len(text), text)
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {error.strerror or error}") from error
 
@@ -91,7 +122,7 @@ class ListSource:
     def __init__(self, conversations: Sequence[Conversation]) -> None:
         self._conversations = conversations
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Generator[Item]:
         for conversation in self._conversations:
             yield item_of(conversation)
 
@@ -99,7 +130,8 @@ class ListSource:
 def item_of(conversation: object) -> Item:
     """A row given as an object: a `Conversation` or its dict."""
     if isinstance(conversation, Conversation):
-        return Item(None, crc32(conversation.to_json().encode()), None, conversation)
+        text = conversation.to_json().encode()
+        return Item(None, crc32(text), len(text), b"", conversation)
     if isinstance(conversation, dict):
         try:
             return item_of(Conversation.from_dict(cast(dict[str, Any], conversation)))
@@ -128,6 +160,13 @@ def check(conversation: Conversation) -> None:
         raise InputError("the conversation has no messages")
 
 
+def with_id(conversation: Conversation, key: bytes, n: int) -> Conversation:
+    """The conversation, under an id derived from its identity where it has none."""
+    if conversation.conversation_id is not None:
+        return conversation
+    return conversation.model_copy(update={"conversation_id": row_id(key, n)})
+
+
 def reason(error: ValidationError) -> str:
     """A validation error in one line: where, and what is wrong."""
     shown: list[str] = []
@@ -139,15 +178,16 @@ def reason(error: ValidationError) -> str:
     return "; ".join(shown)
 
 
-async def in_slices(work: Iterator[object]) -> None:
+async def in_slices(work: Generator[object]) -> None:
     """Exhaust `work` in a worker thread, a slice at a time, so that a cancellation waits for one slice only."""
 
     def some() -> bool:
         deadline = perf_counter() + _SLICE_SECONDS
         return any(perf_counter() > deadline for _ in work)
 
-    while await to_thread.run_sync(some):
-        pass
+    with closing(work):
+        while await to_thread.run_sync(some):
+            pass
 
 
 async def as_async(source: Iterable[object] | AsyncIterable[object]) -> AsyncIterator[object]:

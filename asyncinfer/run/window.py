@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterable
 
 import anyio
 
@@ -29,21 +28,19 @@ class Window:
         self._exhausted = False
         self._changed: anyio.Event | None = None
 
-    @property
-    def open(self) -> int:
-        return self._open
-
     async def room(self, low_water: int) -> int:
         """Wait until more rows are wanted; how many."""
         while self._open >= self.capacity or len(self._ready) > low_water:
             await self._change()
         return self.capacity - self._open
 
-    def offer(self, rows: Iterable[Row]) -> None:
-        """Open rows that were read."""
-        before = len(self._ready)
-        self._ready.extend(rows)
-        self._open += len(self._ready) - before
+    def open(self, rows: int) -> None:
+        """Count rows that were read as open."""
+        self._open += rows
+
+    def offer(self, row: Row) -> None:
+        """Hand out an open row when its turn comes."""
+        self._ready.append(row)
         self._notify()
 
     def exhaust(self) -> None:
@@ -61,15 +58,21 @@ class Window:
         self._open -= 1
         self._notify()
 
+    def next_at_once(self) -> Row | None:
+        """The next row to attempt, if there is one now."""
+        if self._retries and self._retries[0][0] <= self._clock.now():
+            return heapq.heappop(self._retries)[2]
+        if not self._ready:
+            return None
+        row = self._ready.popleft()
+        if not self._ready:
+            self._notify()
+        return row
+
     async def next(self) -> Row | None:
         """The next row to attempt; None once every row is closed and no more will come."""
         while True:
-            if self._retries and self._retries[0][0] <= self._clock.now():
-                return heapq.heappop(self._retries)[2]
-            if self._ready:
-                row = self._ready.popleft()
-                if not self._ready:
-                    self._notify()
+            if (row := self.next_at_once()) is not None:
                 return row
             if self._exhausted and not self._open:
                 return None

@@ -11,10 +11,14 @@ from asyncinfer.run.rows import Row
 
 
 class Workers:
-    """Runs `work(row)` for each row that is started, in as many tasks as are busy at once."""
+    """Runs `work(row)` for each row that is started, in as many tasks as are busy at once. A task that has
+    done its row takes the one that `more()` has for it.
+    """
 
-    def __init__(self, tasks: TaskGroup, work: Callable[[Row], Awaitable[None]]) -> None:
-        self._tasks, self._work = tasks, work
+    def __init__(
+        self, tasks: TaskGroup, work: Callable[[Row], Awaitable[None]], more: Callable[[], Row | None]
+    ) -> None:
+        self._tasks, self._work, self._more = tasks, work, more
         self._idle: list[asyncio.Future[Row | None]] = []
         self._released = False
 
@@ -39,8 +43,8 @@ class Workers:
         loop = asyncio.get_running_loop()
         while row is not None:
             await self._work(row)
-            if self._released:
-                return
-            waiting: asyncio.Future[Row | None] = loop.create_future()
-            self._idle.append(waiting)
-            row = await waiting
+            row = self._more()
+            if row is None and not self._released:
+                waiting: asyncio.Future[Row | None] = loop.create_future()
+                self._idle.append(waiting)
+                row = await waiting

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from asyncinfer.scratch.format import Recovery, SavedLine
 
 log = logging.getLogger("asyncinfer")
 
+_BLOCK = 1 << 16
 CACHE = Path("~/.cache/asyncinfer/tmp")
 
 
@@ -93,7 +94,7 @@ class ScratchFile:
                     f"Another run is saving to {self.path}. Wait for it to end, or choose another output_path."
                 ) from None
 
-    def recover(self) -> Iterator[SavedLine]:
+    def recover(self) -> Generator[SavedLine]:
         """Yield every whole saved line, then truncate a torn tail and open the file for appending."""
         with _as_scratch_error(self.path, "cannot be read"):
             if self.path.exists():
@@ -134,11 +135,16 @@ class ScratchFile:
         with _as_scratch_error(self.path, "cannot be read"):
             return self._file.read(offset, length)
 
-    def assemble(self, output: Path, spans: Iterable[tuple[int, int]], every: int = 512) -> Iterator[None]:
+    def assemble(self, output: Path, spans: Iterable[tuple[int, int]], every: int = 512) -> Generator[None]:
         """Write the JSON at `spans`, a line each, to `output`, whole or not at all; yields every so many lines."""
+        block, start = b"", 0
         with _as_scratch_error(output, "cannot be written"), replacing(output) as file:
             for count, (offset, length) in enumerate(spans, 1):
-                file.write(self.read(offset, length) + b"\n")
+                # Rows stand nearly in order, so that one read serves many.
+                if not start <= offset <= offset + length <= start + len(block):
+                    block, start = self.read(offset, max(length, _BLOCK)), offset
+                file.write(block[offset - start : offset - start + length])
+                file.write(b"\n")
                 if count % every == 0:
                     yield
 

@@ -10,9 +10,10 @@ resume, the row's id or metadata may have changed, and the answer is saved anew 
 from __future__ import annotations
 
 import re
+from binascii import unhexlify
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 _HEAD = re.compile(
@@ -22,8 +23,7 @@ _LAST_FIELD = b'"conversation":'
 _CHECKED_FROM = len('{"crc":"00000000",')
 
 
-@dataclass(frozen=True, slots=True)
-class SavedLine:
+class SavedLine(NamedTuple):
     """One whole line: its identity, and where its conversation's JSON stands in the file."""
 
     key: bytes
@@ -46,12 +46,13 @@ def decode(line: bytes, offset: int) -> SavedLine | None:
         return None
     if crc32(memoryview(line)[_CHECKED_FROM:-1]) != int(head[1], 16):
         return None
+    start = head.end()
     return SavedLine(
-        key=bytes.fromhex(head[2].decode()),
+        key=unhexlify(head[2]),
         n=int(head[3]),
         source=int(head[4], 16),
-        offset=offset + head.end(),
-        length=len(line) - head.end() - len(b"}\n"),
+        offset=offset + start,
+        length=len(line) - start - len(b"}\n"),
     )
 
 

@@ -17,25 +17,21 @@ R = TypeVar("R")
 class ScratchWriter(Generic[R]):
     """Groups records into durable writes.
 
-    `encode` makes a record's line, in a worker thread. `saved(record, offset, length)` is called on
-    the loop once the line is on disk; the span is that of its conversation in the file. The queue is
-    bounded by its callers' window of open rows.
+    `saved(record, offset, length)` is called on the loop once the record's line is on disk; the span is
+    that of its conversation in the file. The queue is bounded by its callers' window of open rows.
     """
 
-    def __init__(
-        self,
-        file: ScratchFile | None,
-        encode: Callable[[R], bytes],
-        saved: Callable[[R, int, int], None],
-    ) -> None:
-        self._file, self._encode, self._saved = file, encode, saved
-        self._waiting: list[R] = []
+    def __init__(self, file: ScratchFile, saved: Callable[[R, int, int], None]) -> None:
+        self._file, self._saved = file, saved
+        self._records: list[R] = []
+        self._lines: list[bytes] = []
         self._wake = anyio.Event()
         self._closed = False
 
-    def put(self, record: R) -> None:
-        """Hand over a record; never waits."""
-        self._waiting.append(record)
+    def put(self, record: R, line: bytes) -> None:
+        """Hand over a record with the line that saves it; never waits."""
+        self._records.append(record)
+        self._lines.append(line)
         self._wake.set()
 
     def close(self) -> None:
@@ -50,17 +46,12 @@ class ScratchWriter(Generic[R]):
             ScratchError: the disk refused; nothing of that batch was saved.
         """
         with anyio.CancelScope(shield=True):
-            while self._waiting or not self._closed:
+            while self._records or not self._closed:
                 await self._wake.wait()
                 self._wake = anyio.Event()
-                while self._waiting:
-                    batch, self._waiting = self._waiting, []
-                    saved = await to_thread.run_sync(self._save, batch)
-                    for record, (offset, length) in zip(batch, saved, strict=True):
-                        self._saved(record, offset, length)
-
-    def _save(self, batch: list[R]) -> list[tuple[int, int]]:
-        if self._file is None:
-            return [(0, 0)] * len(batch)
-        lines = [self._encode(record) for record in batch]
-        return list(spans(lines, self._file.append(b"".join(lines))))
+                while self._records:
+                    records, self._records = self._records, []
+                    lines, self._lines = self._lines, []
+                    offset = await to_thread.run_sync(self._file.append, b"".join(lines))
+                    for record, span in zip(records, spans(lines, offset), strict=True):
+                        self._saved(record, *span)

@@ -75,7 +75,7 @@ class ContentItem(BaseModel):
     `{"type": "image_url", "image_url": {"url": ..., "detail": ...}}`; `detail` becomes a key of the item.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
     type: Type
     content: str | None = None
@@ -269,9 +269,12 @@ class Conversation(BaseModel):
 
     def _is_plain(self) -> bool:
         """Whether there is no null to restore: text messages, known keys."""
-        return not (self.tools or self.model_extra) and all(
-            isinstance(m.content, str) and not m.tool_calls and not m.model_extra for m in self.messages
-        )
+        if self.tools or self.__pydantic_extra__:
+            return False
+        for message in self.messages:
+            if not isinstance(message.content, str) or message.tool_calls or message.__pydantic_extra__:
+                return False
+        return True
 
     def _note_metadata(self) -> None:
         # `conversation.metadata["key"] = ...` fills the default, which pydantic does not count as set.

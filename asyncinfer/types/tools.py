@@ -26,7 +26,7 @@ def _as_json(arguments: Any) -> Any:
 class FunctionCall(BaseModel):
     """What the model calls. `arguments` is JSON text, as the model wrote it, and may be malformed."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
     name: str
     arguments: Annotated[str, BeforeValidator(_as_json)]
@@ -52,7 +52,7 @@ class FunctionCall(BaseModel):
 class ToolCall(BaseModel):
     """One call by an assistant; a tool message answers it by `tool_call_id`."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
     id: str
     type: ToolType = ToolType.FUNCTION
@@ -62,7 +62,7 @@ class ToolCall(BaseModel):
 class FunctionDefinition(BaseModel):
     """A function the model may call. `parameters` is a JSON Schema object."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
     name: str
     description: str | None = None
@@ -73,7 +73,7 @@ class FunctionDefinition(BaseModel):
 class ToolDefinition(BaseModel):
     """A tool the model may use."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
     type: ToolType = ToolType.FUNCTION
     function: FunctionDefinition

@@ -67,7 +67,12 @@ class Job:
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Begin `asyncinfer infer -c config.yaml *args`."""
         command = [sys.executable, "-m", "tests.cli.scripted", "infer", "-c", str(self.folder / "config.yaml"), *args]
-        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        pipes: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
         return subprocess.Popen(command, cwd=ROOT, env=self.environment(), **{**pipes, **options})
 
     def run(self, *args: str, input: str | None = None) -> Ran:

@@ -53,9 +53,9 @@ async def test_a_row_counts_as_saved_only_once_it_would_survive_a_crash(
     def saved(record: int, offset: int, length: int) -> None:
         survived.append(memory.crash(path)[offset : offset + length] == f'{{"i":{record}}}'.encode())
 
-    writer = ScratchWriter[int](file, lambda i: encode(bytes(16), i, 0, f'{{"i":{i}}}'), saved)
+    writer = ScratchWriter[int](file, saved)
     for i in range(10):
-        writer.put(i)
+        writer.put(i, encode(bytes(16), i, 0, f'{{"i":{i}}}'))
     writer.close()
     await writer.run()
     file.close()
