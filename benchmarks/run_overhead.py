@@ -19,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,32 +177,42 @@ def in_child(*args: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_size(rows: int, rounds: int) -> dict[str, float]:
-    """The medians of several rounds at one size."""
+def measure_size(rows: int, rounds: int, smallest: int) -> dict[str, float]:
+    """The medians of several rounds at one size; each has its own request and its own run of the smallest
+    size, as the machine is never equally fast for long.
+    """
     samples: list[dict[str, float]] = []
     for _ in range(rounds):
-        folder = Path(tempfile.mkdtemp(prefix="run_overhead_"))
-        try:
-            write_input(folder / "in.jsonl", rows)
-            request = in_child("--measure", "aiohttp", str(folder), str(rows))
+        request = in_child("--measure", "aiohttp", ".", "0")
+        with job(smallest) as folder:
+            smallest_us = in_child("--measure", "run", str(folder), str(smallest))["cpu_us"]
+        with job(rows) as folder:
             ran = in_child("--measure", "run", str(folder), str(rows))
             keep_scratch(folder, rows)
             resumed = in_child("--measure", "resume", str(folder), str(rows))
-            samples.append({**request, **ran, **resumed})
-        finally:
-            shutil.rmtree(folder)
+        ratios = {
+            "row_per_request": ran["cpu_us"] / request["request_us"],
+            "row_per_smallest": ran["cpu_us"] / smallest_us,
+            "resume_per_loads": resumed["resume_us"] / resumed["loads_us"],
+        }
+        samples.append({**request, **ran, **resumed, **ratios})
     return {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
+
+
+@contextmanager
+def job(rows: int) -> Generator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="run_overhead_"))
+    try:
+        write_input(folder / "in.jsonl", rows)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def keep_scratch(folder: Path, rows: int) -> None:
     """Make the finished scratch file that a kill just before the end leaves behind."""
-    env = {**os.environ, "ASYNCINFER_BENCH_KEEP": "1"}
-    subprocess.run(
-        [sys.executable, __file__, "--measure", "finish", str(folder), str(rows)],
-        check=True,
-        env=env,
-        capture_output=True,
-    )
+    command = [sys.executable, __file__, "--measure", "finish", str(folder), str(rows)]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def finish_without_output(folder: Path, rows: int) -> dict[str, float]:
@@ -232,14 +244,13 @@ def main() -> None:
         return
     results: dict[int, dict[str, float]] = {}
     print(
-        f"{'rows':>9} {'cpu/row':>9} {'/request':>9} {'vs first':>9} {'rows/s':>8} {'RSS MB':>7} {'resume/loads':>13} {'RSS MB':>7}"
+        f"{'rows':>9} {'cpu/row':>10} {'/request':>9} {'/smallest':>10} {'rows/s':>8} {'RSS MB':>7} {'resume/loads':>13} {'RSS MB':>7}"
     )
     for rows in args.rows:
-        got = results[rows] = measure_size(rows, 1 if rows > 200_000 else args.rounds)
-        first = results[args.rows[0]]["cpu_us"]
+        got = results[rows] = measure_size(rows, args.rounds, min(args.rows))
         print(
-            f"{rows:>9} {got['cpu_us']:>6.1f} us {got['cpu_us'] / got['request_us']:>9.2f} {got['cpu_us'] / first:>9.2f} "
-            f"{got['rows_per_s']:>8.0f} {got['rss_mb']:>7.0f} {got['resume_us'] / got['loads_us']:>13.2f} {got['resume_rss_mb']:>7.0f}",
+            f"{rows:>9} {got['cpu_us']:>7.1f} us {got['row_per_request']:>9.2f} {got['row_per_smallest']:>10.2f} "
+            f"{got['rows_per_s']:>8.0f} {got['rss_mb']:>7.0f} {got['resume_per_loads']:>13.2f} {got['resume_rss_mb']:>7.0f}",
             flush=True,
         )
     args.out.mkdir(parents=True, exist_ok=True)
@@ -255,7 +266,7 @@ def plot(results: dict[int, dict[str, float]], path: Path) -> None:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5))
     sizes = list(results)
-    left.plot(sizes, [r["cpu_us"] / r["request_us"] for r in results.values()], marker="o", label="a row")
+    left.plot(sizes, [r["row_per_request"] for r in results.values()], marker="o", label="a row")
     left.axhline(0.25, linestyle="--", color="gray", label="wanted")
     left.set(xscale="log", xlabel="rows", ylabel="CPU, in plain aiohttp requests", ylim=(0, None))
     left.legend()

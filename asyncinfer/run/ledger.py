@@ -18,12 +18,14 @@ class Ledger:
 
     def save(self, row: int, offset: int, length: int, *, stale: bool = False) -> None:
         """The row's answer is durable. `stale`: under an id or metadata that the input no longer has."""
-        self._grow(row)
+        if row >= len(self._state):
+            self._grow(row)
         self._state[row] = _STALE if stale else _SAVED
         self._offsets[row], self._lengths[row] = offset, length
 
     def fail(self, row: int) -> None:
-        self._grow(row)
+        if row >= len(self._state):
+            self._grow(row)
         self._state[row] = _FAILED
 
     def saved(self, row: int) -> bool:
@@ -54,7 +56,6 @@ class Ledger:
 
     def _grow(self, row: int) -> None:
         missing = row + 1 - len(self._state)
-        if missing > 0:
-            self._state.extend(bytes(missing))
-            self._offsets.frombytes(bytes(8 * missing))
-            self._lengths.frombytes(bytes(4 * missing))
+        self._state.extend(bytes(missing))
+        self._offsets.frombytes(bytes(8 * missing))
+        self._lengths.frombytes(bytes(4 * missing))

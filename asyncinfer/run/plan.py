@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 from asyncinfer.errors import InputError
 from asyncinfer.run.rows import Item, Source, check
-from asyncinfer.scratch.index import KeyIndex, has_repeats
+from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_repeats
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
 
@@ -34,6 +34,12 @@ class Plan:
     def identity(self, row: int) -> tuple[bytes, int]:
         """The row's key, and how often it came before."""
         return self.index.key(row), self._occurrences[row] if self._occurrences else 0
+
+    def row_of(self, key: bytes, n: int, guess: int) -> int | None:
+        """The row with this identity, or None; looks at `guess` first, which is far cheaper than a search."""
+        if guess < len(self) and self.keys.startswith(key, guess * KEY_BYTES) and self.identity(guess)[1] == n:
+            return guess
+        return self.index.find(key, n)
 
     def survey(self) -> Generator[None]:
         """Read and check every row; yields now and then.
@@ -64,7 +70,7 @@ class Plan:
             self.keys += self._row_keys(conversation)
         except (InputError, OSError) as error:
             problems.add(item.line, len(self), str(error))
-            self.keys += bytes(16)
+            self.keys += bytes(KEY_BYTES)
             conversation = None
         self.sources.append(item.source)
         return conversation

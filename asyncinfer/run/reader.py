@@ -21,6 +21,7 @@ from asyncinfer.types.conversation import Conversation, Role
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 1 << 20
 _CHUNK_SECONDS = 0.02
+_EVERY = 64
 
 
 class Reader(Protocol):
@@ -152,14 +153,18 @@ class Claims:
         self.unclaimed = 0
 
     def of(self, lines: Iterable[SavedLine]) -> Generator[None]:
-        for line in lines:
-            row = self._plan.index.find(line.key, line.n)
+        expected = 0
+        for count, line in enumerate(lines):
+            # Rows are saved nearly in their order.
+            row = self._plan.row_of(line.key, line.n, expected)
             if row is None:
                 self.unclaimed += 1
             else:
+                expected = row + 1
                 stale = line.source != self._plan.sources[row]
                 self._ledger.save(row, line.offset, line.length, stale=stale)
-            yield
+            if count % _EVERY == 0:
+                yield
 
 
 def rewrapped(saved: Conversation, present: Conversation) -> Conversation:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from bisect import bisect_left
 from itertools import islice
 from operator import eq
+from struct import Struct
 
 KEY_BYTES = 16
+_PREFIX = Struct("=Q8x").unpack
 
 
 class KeyIndex:
@@ -32,13 +33,13 @@ class KeyIndex:
 
     def find(self, key: bytes, n: int) -> int | None:
         """The row whose identity is `(key, n)`, or None."""
-        prefix = int.from_bytes(key[:8], sys.byteorder)
+        (prefix,) = _PREFIX(key)
         at = bisect_left(self._prefixes, prefix) + n
         if at >= len(self._prefixes) or self._prefixes[at] != prefix:
             return None
         row = self._order[at]
         # Two keys with one 64-bit prefix would be taken for each other without this look.
-        return row if self.key(row) == key else None
+        return row if self._keys.startswith(key, row * KEY_BYTES) else None
 
     def occurrences(self) -> array[int] | None:
         """For each row, how often its key came before it; None where every key is new."""

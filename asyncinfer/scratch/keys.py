@@ -172,10 +172,10 @@ def _add_message(update: Any, message: Message) -> None:
         update(b"%b;" % message.role.encode())
         for item in content or ():
             _add_item(update, item)
-    if message.tool_calls or message.tool_call_id or message.reasoning_content or message.name or message.model_extra:
+    extra = message.__pydantic_extra__
+    if message.tool_calls or message.tool_call_id or message.reasoning_content or message.name or extra:
         calls = [call.model_dump(mode="json") for call in message.tool_calls or ()]
-        told = [message.tool_call_id, message.reasoning_content, message.name, message.model_extra]
-        update(to_json([calls, *told]))
+        update(to_json([calls, message.tool_call_id, message.reasoning_content, message.name, extra]))
 
 
 def _add_item(update: Any, item: ContentItem) -> None:
