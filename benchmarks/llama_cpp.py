@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,9 @@ from asyncinfer import Conversation, GenerationParams, InferenceConfig, Message,
 from asyncinfer.engines.gguf import find_local
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
 from asyncinfer.engines.llama_model import cores
+
+# Python looks for modules beside a script first, and would find this file in the library's place.
+sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
 
 PROMPTS = [
     "Tell me about Paris.",

@@ -51,7 +51,7 @@ def infer(
         str | None, typer.Option("--input_path", "--input-path", help="Conversations, a JSON object a line.")
     ] = None,
     output_path: Annotated[
-        str | None, typer.Option("--output_path", "--output-path", help="Where the answers go.")
+        str | None, typer.Option("--output_path", "--output-path", help="Where the answers go; null: the terminal.")
     ] = None,
     image: Annotated[str | None, typer.Option(help="An image (path or URL) for the first message of a chat.")] = None,
     system_prompt: Annotated[
@@ -94,9 +94,9 @@ def engines() -> None:
     show_engines()
 
 
-def _quoted(text: str) -> str:
-    """As a YAML string, so that a path is never taken for a number."""
-    return "'" + text.replace("'", "''") + "'"
+def _quoted(path: str) -> str:
+    """As a YAML string, so that a path is never taken for a number; `null` is none."""
+    return path if path == "null" else "'" + path.replace("'", "''") + "'"
 
 
 def _configure_logging(level: str) -> None:

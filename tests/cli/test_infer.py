@@ -85,6 +85,9 @@ class TestToTheTerminal:
             "finish_reason": "stop",
         }
 
+    def test_null_overrides_the_path(self, job: Job) -> None:
+        assert len(job.run("--output_path", "null").out.splitlines()) == 10
+
     def test_people_see_text(self, job: Job) -> None:
         job.configure(output=False)
         shown = on_a_terminal(job)
@@ -158,7 +161,10 @@ class TestMistakes:
 
     def test_nothing_to_run(self, job: Job) -> None:
         ran = job.run("--input_path", "null")
-        assert ran.code == 2
+        assert (ran.code, ran.err) == (
+            2,
+            "asyncinfer: there is nothing to run: give --input_path FILE, or -i to chat\n",
+        )
 
 
 class TestChat:
