@@ -120,7 +120,9 @@ def test_a_snippet_runs(snippet: str, result: str, capsys: pytest.CaptureFixture
     defined = run(snippet, VLLMInferenceEngine=small_engine)
     [answered] = defined[result]
     assert isinstance(answered, Conversation)
-    assert answered.messages[-1].content in capsys.readouterr().out.replace("\\n", "\n")
+    text = answered.messages[-1].compute_flattened_text_content()
+    assert text
+    assert text in capsys.readouterr().out.replace("\\n", "\n")
     defined["engine"].close()
 
 
