@@ -16,6 +16,7 @@ from asyncinfer.config import (
 from asyncinfer.errors import (
     AsyncInferError,
     ConfigError,
+    EngineConfigError,
     EngineDeadError,
     InferenceFailedError,
     InputError,
@@ -42,8 +43,10 @@ if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
     from asyncinfer.engines.registry import build_engine
+    from asyncinfer.run.loop import Stop
 
 _LAZY = {
+    "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
     "build_engine": "asyncinfer.engines.registry",
@@ -56,6 +59,7 @@ __all__ = [
     "ConfigError",
     "ContentItem",
     "Conversation",
+    "EngineConfigError",
     "EngineDeadError",
     "FailureDetail",
     "FinishReason",
@@ -79,6 +83,7 @@ __all__ = [
     "RunSummary",
     "ScratchError",
     "ScratchLockedError",
+    "Stop",
     "StreamDelta",
     "ToolCall",
     "ToolDefinition",

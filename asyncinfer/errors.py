@@ -6,6 +6,7 @@ AsyncInferError
 ├── InputError               the input has bad rows: mend them, nothing has run
 ├── RequestError             one row failed; the others go on
 ├── EngineDeadError          the engine can answer no row any more; what was finished is saved
+│   └── EngineConfigError        its settings are why; also a ConfigError
 ├── ScratchError             results cannot be saved: free the disk or path, then run again to go on
 │   └── ScratchLockedError       another run is saving to the same place
 ├── InferenceFailedError     some rows failed; `.result` has the others
@@ -71,6 +72,10 @@ class EngineDeadError(AsyncInferError):
     def __init__(self, message: str, *, error_type: InferenceErrorType, status_code: int | None = None) -> None:
         super().__init__(message)
         self.error_type, self.status_code = error_type, status_code
+
+
+class EngineConfigError(EngineDeadError, ConfigError):
+    """The engine can answer no row with these settings, as it turned out when it began."""
 
 
 class ScratchError(AsyncInferError):

@@ -17,34 +17,36 @@ from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RunInterruptedError
+from asyncinfer.run.loop import Stop
 from asyncinfer.run.tasks import task_group
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import InferenceResult
 
+# The exit code when some rows have no answer.
+ROWS_FAILED = 1
+
 
 async def run_batch(config: InferenceConfig) -> int:
     """Answer `config.input_path`; the exit code. Without an output path the answers are shown."""
+    stop = Stop()
     async with build_engine(config) as engine:
-        if config.output_path is None:
-            return await _show(engine, config)
-        return await _save(engine, config)
+        try:
+            async with interruptible(stop.asked):
+                return await (_save if config.output_path is not None else _show)(engine, config, stop)
+        except RunInterruptedError as error:
+            raise RunInterruptedError(f"{error}\n  {_command()}", error.summary) from None
 
 
-async def _save(engine: BaseInferenceEngine, config: InferenceConfig) -> int:
-    stop = anyio.Event()
-    try:
-        async with interruptible(stop):
-            with Display() as display:
-                summary = await engine.arun(config, on_progress=display.update, stop=stop)
-    except RunInterruptedError as error:
-        raise RunInterruptedError(f"{error}\n  {_command()}", error.summary) from None
-    show_summary(summary, config.output_path)
-    return 1 if summary.failed else 0
-
-
-async def _show(engine: BaseInferenceEngine, config: InferenceConfig) -> int:
+async def _save(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop) -> int:
     with Display() as display:
-        result = await engine.ainfer_partial(inference_config=config, on_progress=display.update)
+        summary = await engine.arun(config, on_progress=display.update, stop=stop)
+    show_summary(summary, config.output_path)
+    return ROWS_FAILED if summary.failed else 0
+
+
+async def _show(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop) -> int:
+    with Display() as display:
+        result = await engine.ainfer_partial(inference_config=config, on_progress=display.update, stop=stop)
     if sys.stdout.isatty():
         _print_panels(result)
     else:
@@ -52,7 +54,7 @@ async def _show(engine: BaseInferenceEngine, config: InferenceConfig) -> int:
             print(conversation.to_json())
     for index, detail in result.failures.items():
         print(f"row {index} failed: {detail.error_message}", file=sys.stderr)
-    return 1 if result.has_failures else 0
+    return ROWS_FAILED if result.has_failures else 0
 
 
 def _print_panels(result: InferenceResult) -> None:

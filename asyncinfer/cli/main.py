@@ -18,7 +18,7 @@ from rich.logging import RichHandler
 from asyncinfer.config import InferenceConfig, parse_cli_overrides
 from asyncinfer.errors import AsyncInferError, ConfigError, InputError, RunInterruptedError
 
-ROWS_FAILED, USAGE, BROKEN, INTERRUPTED = 1, 2, 3, 130
+USAGE, BROKEN, INTERRUPTED = 2, 3, 130
 
 app = typer.Typer(
     add_completion=False,

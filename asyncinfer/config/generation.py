@@ -43,8 +43,14 @@ with warnings.catch_warnings():
             raise ValueError("should be a JSON schema, as a mapping or as JSON text, or a pydantic model class")
 
         @field_serializer("json", when_used="json")
-        def _as_schema(self, schema: Any) -> Any:
-            return cast(type[BaseModel], schema).model_json_schema() if _is_model(schema) else schema
+        def _written(self, schema: Any) -> Any:
+            return self.schema_dict() if _is_model(schema) else schema
+
+        def schema_dict(self) -> dict[str, Any] | None:
+            """The JSON schema of `json`, in whichever form it was given."""
+            if _is_model(self.json):
+                return cast(type[BaseModel], self.json).model_json_schema()
+            return _from_text(self.json)
 
         @model_validator(mode="after")
         def _one_of_three(self) -> GuidedDecodingParams:

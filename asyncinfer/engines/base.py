@@ -26,7 +26,7 @@ from asyncinfer.config import (
 from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.retry import RetryPolicy
-from asyncinfer.errors import ConfigError, InferenceFailedError, InputError
+from asyncinfer.errors import ConfigError, EngineConfigError, InferenceFailedError, InputError
 from asyncinfer.run.clock import Clock, MonotonicClock
 from asyncinfer.run.gate import Gate
 from asyncinfer.run.hosted import Hosted, Mailbox
@@ -35,7 +35,6 @@ from asyncinfer.run.loop import Answerer, Outcome, Stop
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.request import Request
 from asyncinfer.run.rows import FileSource, ListSource, Source, check
-from asyncinfer.scratch.file import scratch_path
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import (
@@ -92,19 +91,15 @@ class BaseInferenceEngine(ABC):
         """Answer one conversation in parts; an engine that cannot gives its answer as one."""
         completion = await self._generate(request)
         message = completion.message
-        yield StreamDelta(
-            content=message.content if isinstance(message.content, str) else "",
-            reasoning_content=message.reasoning_content or "",
-            tool_calls=tuple(call.model_dump(mode="json") for call in message.tool_calls or ()),
-            finish_reason=completion.finish_reason,
-            usage=completion.usage,
-        )
+        if message.reasoning_content:
+            yield StreamDelta(reasoning_content=message.reasoning_content)
+        yield completion.as_delta(message.compute_flattened_text_content())
 
     def _concurrency(self) -> int:
         """How many rows are worth having in flight at once."""
         return self._remote_params.num_workers if self._remote_params is not None else 1
 
-    def _model_for(self, call: ModelParams) -> ModelParams:
+    async def _model_for(self, call: ModelParams) -> ModelParams:
         """The model parameters in effect when a call's config brings its own."""
         return merge(self._model_params, call)
 
@@ -126,9 +121,10 @@ class BaseInferenceEngine(ABC):
         Raises:
             InferenceFailedError: rows failed, after every other was finished and saved; `.result` has those.
         """
-        result = await self._collect(input, inference_config, on_progress, None, partial=False)
+        job = await self._job(inference_config, on_progress, partial=False)
+        result = await self._collect(job, input, inference_config)
         if result.has_failures:
-            raise InferenceFailedError(_failed(result, inference_config), result)
+            raise InferenceFailedError(_failed(result, job.saved_in), result)
         return [conversation for _, conversation in result.successful]
 
     async def ainfer_partial(
@@ -138,30 +134,36 @@ class BaseInferenceEngine(ABC):
         *,
         progress_path: str | Path | None = None,
         on_progress: OnProgress | None = None,
+        stop: Stop | None = None,
     ) -> InferenceResult:
-        """As `ainfer`, but rows that fail are reported in the result; the others are still written."""
-        return await self._collect(input, inference_config, on_progress, progress_path, partial=True)
+        """As `ainfer`, but rows that fail are reported in the result; the others are still written.
+
+        Raises:
+            RunInterruptedError: `stop` ended the run before it was done.
+        """
+        job = await self._job(inference_config, on_progress, progress_path=progress_path, stop=stop)
+        return await self._collect(job, input, inference_config)
 
     async def arun(
         self,
         inference_config: InferenceConfig,
         *,
         on_progress: OnProgress | None = None,
-        stop: anyio.Event | None = None,
-        grace: float = 10.0,
+        stop: Stop | None = None,
     ) -> RunSummary:
         """Answer the file `input_path` into the file `output_path`; memory does not grow with its answers.
 
-        Setting `stop` ends the run early: no row is begun any more, those in flight get `grace` seconds.
-
         Raises:
+            EngineConfigError: the engine could not begin with its settings.
             RunInterruptedError: `stop` ended the run before it was done.
         """
         if inference_config.input_path is None or inference_config.output_path is None:
             raise ConfigError("arun goes from file to file: set input_path and output_path")
-        job = self._job(inference_config, on_progress)
-        job.stop = Stop(stop or anyio.Event(), grace)
-        return await job.run(FileSource(inference_config.input_path))
+        job = await self._job(inference_config, on_progress, stop=stop)
+        summary = await job.run(FileSource(inference_config.input_path))
+        if isinstance(job.dead, EngineConfigError):
+            raise job.dead
+        return summary
 
     def ainfer_iter(
         self,
@@ -170,14 +172,15 @@ class BaseInferenceEngine(ABC):
         *,
         on_progress: OnProgress | None = None,
     ) -> Hosted[tuple[int, Outcome]]:
-        """Yield `(index, Conversation | FailureDetail)` as rows finish, saved ones included.
+        """Yield `(index, Conversation | FailureDetail)` as rows finish, saved ones included. Raises
+        EngineDeadError once the engine can answer no row any more.
 
         `source` yields conversations and may be async and endless; it is read no further ahead than the
         engine and the consumer take. Rows are saved, and resumed, only with an `output_path`.
         """
-        job = self._job(inference_config, on_progress)
 
         async def work(mailbox: Mailbox[tuple[int, Outcome]]) -> None:
+            job = await self._job(inference_config, on_progress)
             await job.stream(source, lambda i, outcome, taken: mailbox.emit((i, outcome), taken))
 
         return Hosted(work)
@@ -187,10 +190,10 @@ class BaseInferenceEngine(ABC):
     ) -> Hosted[StreamDelta]:
         """Yield one answer as it comes. Saves nothing and retries nothing."""
         check(conversation)
-        answerer = self._answerer(inference_config or InferenceConfig())
-        request = Request(conversation, answerer.generation, answerer.model, stream=True)
 
         async def work(mailbox: Mailbox[StreamDelta]) -> None:
+            answerer = await self._answerer(inference_config or InferenceConfig())
+            request = Request(conversation, answerer.generation, answerer.model, stream=True)
             await answerer.gate.enter()
             try:
                 async for delta in self._stream(request):
@@ -269,20 +272,12 @@ class BaseInferenceEngine(ABC):
     # Settling what a call asks for
 
     async def _collect(
-        self,
-        input: Sequence[Conversation] | None,
-        config: InferenceConfig | None,
-        on_progress: OnProgress | None,
-        progress_path: str | Path | None,
-        *,
-        partial: bool,
+        self, job: Job, input: Sequence[Conversation] | None, config: InferenceConfig | None
     ) -> InferenceResult:
         """Run, keeping every outcome."""
         source = _source(input, config)
         if source is None:
             return InferenceResult([], {})
-        job = self._job(config, on_progress)
-        job.partial, job.progress_path = partial, progress_path or job.progress_path
         successful: list[tuple[int, Conversation]] = []
         failures: dict[int, FailureDetail] = {}
 
@@ -296,24 +291,34 @@ class BaseInferenceEngine(ABC):
         successful.sort(key=lambda pair: pair[0])
         return InferenceResult(successful, dict(sorted(failures.items())))
 
-    def _job(self, config: InferenceConfig | None, on_progress: OnProgress | None) -> Job:
+    async def _job(
+        self,
+        config: InferenceConfig | None,
+        on_progress: OnProgress | None,
+        *,
+        partial: bool = True,
+        progress_path: str | Path | None = None,
+        stop: Stop | None = None,
+    ) -> Job:
         config = config or InferenceConfig()
-        answerer = self._answerer(config)
-        keys = RowKeys(self.engine_type.value, answerer.model, answerer.generation, self._remote_for(config))
+        answerer = await self._answerer(config)
         return Job(
             answerer,
-            keys,
+            RowKeys(self.engine_type.value, answerer.model, answerer.generation, self._remote_for(config)),
             output_path=Path(config.output_path) if config.output_path is not None else None,
-            progress_path=config.progress_path,
+            progress_path=progress_path or config.progress_path,
             on_progress=on_progress,
+            partial=partial,
+            stop=stop or Stop(),
         )
 
-    def _answerer(self, config: InferenceConfig) -> Answerer:
+    async def _answerer(self, config: InferenceConfig) -> Answerer:
+        model = await self._model_for(config.model)
         generation = merge(self._generation_params, config.generation)
         self._warn_unsupported(generation)
         remote = self._remote_for(config) or RemoteParams()
         policy = RetryPolicy(remote.max_retries, remote.retry_backoff_base, remote.retry_backoff_max)
-        return Answerer(self._generate, self._gate(), policy, self._model_for(config.model), generation, self._clock)
+        return Answerer(self._generate, self._gate(), policy, model, generation, self._clock)
 
     def _remote_for(self, config: InferenceConfig) -> RemoteParams | None:
         if self._remote_params is None or config.remote_params is None:
@@ -359,16 +364,14 @@ def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None
     return FileSource(path)
 
 
-def _failed(result: InferenceResult, config: InferenceConfig | None) -> str:
+def _failed(result: InferenceResult, saved_in: Path | None) -> str:
     shown = [f"  row {index}: {detail.error_message}" for index, detail in list(result.failures.items())[:3]]
     total = len(result.successful) + len(result.failures)
-    where = "The others are in `.result`"
-    if config is not None and config.output_path is not None:
-        where += f" and saved in {scratch_path(config.output_path, '')}"
+    where = f" and saved in {saved_in}" if saved_in is not None else ""
     return "\n".join(
         [
             f"{len(result.failures)} of {total} rows failed:",
             *shown,
-            f"{where}. Run the same again to retry those that failed.",
+            f"The others are in `.result`{where}. Run the same again to retry those that failed.",
         ]
     )

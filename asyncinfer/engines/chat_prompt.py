@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from asyncinfer.engines.grammar import refused
+from asyncinfer.config import ModelParams
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import Message
+from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
 Render = Callable[..., str]
 
 
-def template_file(setting: str) -> Path | None:
-    """The file that `model.chat_template` names; None if it is the template itself."""
-    if "{" in setting:
+def template_file(setting: str | None) -> Path | None:
+    """The file that `model.chat_template` names; None if it is a template itself, or the model's own.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if setting is None or setting == "auto" or "{" in setting:
         return None
     path = Path(setting).expanduser()
     if not path.is_file():
@@ -28,11 +32,11 @@ def template_file(setting: str) -> Path | None:
     return path
 
 
-@lru_cache(maxsize=16)
-def template_text(setting: str) -> str:
-    """The template that `model.chat_template` means."""
-    path = template_file(setting)
-    return setting if path is None else path.read_text(encoding="utf-8")
+def with_template(params: ModelParams) -> ModelParams:
+    """`params` with the text of the template that they mean; None for the model's own. Reads a file."""
+    path = template_file(params.chat_template)
+    text = path.read_text(encoding="utf-8") if path is not None else params.chat_template
+    return params.model_copy(update={"chat_template": None if text == "auto" else text})
 
 
 def tools_of(request: Request) -> list[dict[str, Any]]:
@@ -50,17 +54,17 @@ def prompt_for(request: Request, render: Render, *, takes_tools: bool) -> str:
     """
     tools = tools_of(request)
     if tools and not takes_tools:
-        raise refused(
+        raise unanswerable(
             "this model's chat template takes no tools; set model.chat_template to one that does, "
             "or generation.tool_choice to 'none'"
         )
     if any(message.contains_images() for message in request.conversation.messages):
-        raise refused("this model reads text only, and the conversation contains images")
+        raise unanswerable("this model reads text only, and the conversation contains images")
     messages = [_plain(message) for message in request.conversation.messages]
     try:
         return render(messages=messages, tools=tools or None, **(request.model.chat_template_kwargs or {}))
     except Exception as error:
-        raise refused(f"the chat template rejects this conversation: {error}") from error
+        raise unanswerable(f"the chat template rejects this conversation: {error}") from error
 
 
 def _plain(message: Message) -> dict[str, Any]:

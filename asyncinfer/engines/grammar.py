@@ -11,8 +11,7 @@ from typing import Any, cast
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.engines import tool_calls
-from asyncinfer.errors import RequestError
-from asyncinfer.types.results import InferenceErrorType
+from asyncinfer.types.results import unanswerable
 
 
 def grammar_for(generation: GenerationParams, tools: list[dict[str, Any]]) -> str | None:
@@ -32,27 +31,16 @@ def grammar_for(generation: GenerationParams, tools: list[dict[str, Any]]) -> st
         return _tool_call(tools, cast(Any, choice)["function"]["name"])
     except (KeyError, TypeError):
         names = ", ".join(tool["function"]["name"] for tool in tools)
-        raise refused(f"generation.tool_choice: {choice!r} names none of the tools: {names}") from None
-
-
-def refused(message: str) -> RequestError:
-    """This row cannot be answered as it is asked."""
-    return RequestError(message, error_type=InferenceErrorType.CONFIG)
+        raise unanswerable(f"generation.tool_choice: {choice!r} names none of the tools: {names}") from None
 
 
 def _guided(guided: GuidedDecodingParams) -> str | None:
     if guided.regex is not None:
-        raise refused("generation.guided_decoding.regex: llama.cpp follows no regular expressions; use json or choice")
+        raise unanswerable("generation.guided_decoding.regex: llama.cpp follows none; use json or choice")
     if guided.choice is not None:
         return "root ::= " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in guided.choice)
-    return None if guided.json is None else _from_schema(_schema_text(guided.json))
-
-
-def _schema_text(schema: Any) -> str:
-    if isinstance(schema, str):
-        return schema
-    make: Callable[[], Any] | None = getattr(schema, "model_json_schema", None)
-    return json.dumps(make() if make is not None else schema)
+    schema = guided.schema_dict()
+    return None if schema is None else _from_schema(json.dumps(schema))
 
 
 @lru_cache(maxsize=64)
@@ -61,10 +49,10 @@ def _from_schema(text: str) -> str:
     try:
         return convert(text)
     except Exception as error:
-        raise refused(f"generation.guided_decoding.json: llama.cpp cannot follow it: {error!r}") from error
+        raise unanswerable(f"generation.guided_decoding.json: llama.cpp cannot follow it: {error!r}") from error
 
 
 def _tool_call(tools: list[dict[str, Any]], name: str | None) -> str:
     body = _from_schema(json.dumps(tool_calls.schema(tools, name)))
     renamed = re.sub(r"^root ::=", "call ::=", body, flags=re.MULTILINE)
-    return f'root ::= "<tool_call>\\n" call "\\n</tool_call>"\n{renamed}'
+    return f'root ::= "{tool_calls.OPENING}\\n" call "\\n{tool_calls.CLOSING}"\n{renamed}'

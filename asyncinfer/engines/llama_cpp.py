@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from asyncinfer.config import InferenceEngineType, ModelParams
 from asyncinfer.engines import gguf
-from asyncinfer.engines.chat_prompt import template_file, template_text
+from asyncinfer.engines.chat_prompt import template_file, with_template
 from asyncinfer.engines.llama_model import LlamaModel, model_options
 from asyncinfer.engines.llama_stepper import LlamaStepper
 from asyncinfer.engines.local import LocalInferenceEngine
@@ -61,8 +61,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
         params = self._model_params
         _check_options(params.model_kwargs)
         gguf.find_local(params.model_name)
-        if params.chat_template:
-            template_file(params.chat_template)
+        template_file(params.chat_template)
         if params.adapter_model and not Path(params.adapter_model).expanduser().is_file():
             raise ConfigError(f"model.adapter_model: no file {params.adapter_model!r} (a LoRA in GGUF)")
 
@@ -73,8 +72,8 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
             path = gguf.fetch(params.model_name, params.model_revision, params.model_kwargs)
         log.info("loading %s", path)
         model = LlamaModel(path, _settings(params))
-        if template := params.chat_template:
-            model.render(template_text(template))
+        if template := with_template(params).chat_template:
+            model.render(template)
         return LlamaStepper(model)
 
 

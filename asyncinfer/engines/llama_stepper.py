@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines import tool_calls
-from asyncinfer.engines.chat_prompt import prompt_for, template_text, tools_of
-from asyncinfer.engines.grammar import grammar_for, refused
+from asyncinfer.engines.chat_prompt import prompt_for, tools_of
+from asyncinfer.engines.grammar import grammar_for
 from asyncinfer.engines.llama_model import LlamaModel, Sampler, Sampling
 from asyncinfer.engines.model_thread import Emit
 from asyncinfer.engines.text_stream import TextStream
-from asyncinfer.errors import ConfigError
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
+from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage, unanswerable
 
 
 @dataclass(slots=True)
@@ -134,29 +133,25 @@ class LlamaStepper:
         text = prompt_for(request, self._model.render(template), takes_tools="tools" in template)
         tokens = self._model.tokenize(text)
         if not tokens:
-            raise refused("the chat template renders this conversation to nothing")
+            raise unanswerable("the chat template renders this conversation to nothing")
         if len(tokens) >= self._model.context:
-            raise refused(
+            raise unanswerable(
                 f"the prompt has {len(tokens)} tokens, the context holds {self._model.context}: raise "
                 f"model.model_max_length (the model was trained with {self._model.trained_context})"
             )
         return tokens
 
     def _template(self, request: Request) -> str:
-        try:
-            own = request.model.chat_template
-            template = template_text(own) if own else self._model.chat_template
-        except ConfigError as error:
-            raise refused(str(error)) from error
+        template = request.model.chat_template or self._model.chat_template
         if template is None:
-            raise refused("the GGUF file has no chat template: set model.chat_template")
+            raise unanswerable("the GGUF file has no chat template: set model.chat_template")
         return template
 
     def _sampler(self, generation: GenerationParams, grammar: str | None) -> Sampler:
         try:
             return self._model.sampler(_sampling(generation, grammar, self._model.vocabulary))
         except ValueError as error:
-            raise refused(f"llama.cpp cannot follow the grammar of this request: {error}") from error
+            raise unanswerable(f"llama.cpp cannot follow the grammar of this request: {error}") from error
 
 
 def _sampling(generation: GenerationParams, grammar: str | None, vocabulary: int) -> Sampling:
@@ -178,7 +173,7 @@ def _biases(generation: GenerationParams, vocabulary: int) -> dict[int, float]:
     try:
         biases = {int(token): float(bias) for token, bias in generation.logit_bias.items()}
     except ValueError as error:
-        raise refused(f"generation.logit_bias: its keys are token ids: {error}") from error
+        raise unanswerable(f"generation.logit_bias: its keys are token ids: {error}") from error
     if strange := [token for token in biases if not 0 <= token < vocabulary]:
-        raise refused(f"generation.logit_bias: token ids go from 0 to {vocabulary - 1}, not {strange}")
+        raise unanswerable(f"generation.logit_bias: token ids go from 0 to {vocabulary - 1}, not {strange}")
     return biases

@@ -12,11 +12,15 @@ import anyio
 
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.chat_prompt import with_template
 from asyncinfer.engines.model_thread import Deliver, ModelThread, News, Stepper, closed_error
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, StreamDelta
+
+# What may differ from call to call; all else is settled when the model is loaded.
+_OF_A_CALL = frozenset({"chat_template", "chat_template_kwargs"})
 
 
 class LocalInferenceEngine(BaseInferenceEngine):
@@ -62,14 +66,16 @@ class LocalInferenceEngine(BaseInferenceEngine):
         # As many again wait in the thread, so that no slot idles while the loop hands out the next row.
         return 2 * self._slots()
 
-    def _model_for(self, call: ModelParams) -> ModelParams:
-        own = self._model_params.model_name
-        if call.model_name and call.model_name != own:
-            raise ConfigError(
-                f"model.model_name: this engine has loaded {own!r} and cannot answer as {call.model_name!r}; "
-                "make another engine for it"
-            )
-        return super()._model_for(call)
+    async def _model_for(self, call: ModelParams) -> ModelParams:
+        own = self._model_params
+        for name in call.model_fields_set - _OF_A_CALL:
+            asked, loaded = getattr(call, name), getattr(own, name)
+            if asked != loaded and not (name == "model_name" and not asked):
+                raise ConfigError(
+                    f"model.{name}: this engine was made with {loaded!r} and cannot answer with {asked!r}; "
+                    "make another engine for it"
+                )
+        return await anyio.to_thread.run_sync(with_template, await super()._model_for(call))
 
     async def _generate(self, request: Request) -> Completion:
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
@@ -97,7 +103,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
                 yield event
             if not isinstance(event, Completion):
                 raise event
-            yield _last_delta(event)
+            yield event.as_delta()
         finally:
             thread.abort(row)
 
@@ -121,12 +127,3 @@ class LocalInferenceEngine(BaseInferenceEngine):
         # An engine that is dropped without a close stops its thread all the same.
         weakref.finalize(self, thread.stop).atexit = False
         return thread
-
-
-def _last_delta(completion: Completion) -> StreamDelta:
-    """What a stream still has to say when all text has been sent."""
-    return StreamDelta(
-        tool_calls=tuple(call.model_dump(mode="json") for call in completion.message.tool_calls or ()),
-        finish_reason=completion.finish_reason,
-        usage=completion.usage,
-    )

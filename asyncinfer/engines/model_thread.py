@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from asyncinfer import sync
-from asyncinfer.errors import ConfigError, EngineDeadError, RequestError
+from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError, RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, InferenceErrorType, StreamDelta
 
@@ -24,10 +24,6 @@ Event = StreamDelta | Completion | RequestError
 Emit = Callable[[int, Event], None]
 News = Event | EngineDeadError
 Deliver = Callable[[News], None]
-
-
-class UnloadableError(EngineDeadError, ConfigError):
-    """The model cannot be loaded with these settings, so that no row can be answered."""
 
 
 class Stepper(Protocol):
@@ -226,7 +222,7 @@ class _Worker:
             return handoff.pop()()
         except ConfigError as error:
             message = str(error)
-            self._failure = lambda: UnloadableError(message, error_type=InferenceErrorType.CONFIG)
+            self._failure = lambda: EngineConfigError(message, error_type=InferenceErrorType.CONFIG)
         except Exception as error:
             log.exception("the model could not be loaded")
             self._failure = _dead(f"the model could not be loaded: {error!r}. Close the engine and try again")

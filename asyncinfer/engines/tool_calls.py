@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
-OPENING = "<tool_call>"
-_CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+_CALL = re.compile(rf"{OPENING}\s*(.*?)\s*(?:{CLOSING}|\Z)", re.DOTALL)
 
 
 def parse(text: str) -> tuple[str, list[ToolCall]]:

@@ -13,13 +13,13 @@ from anyio import to_thread
 
 from asyncinfer.errors import EngineDeadError, RunInterruptedError, ScratchError
 from asyncinfer.run.ledger import Ledger
-from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop, death
+from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop
 from asyncinfer.run.plan import Plan
 from asyncinfer.run.progress import OnProgress, Reporter, Tally
 from asyncinfer.run.reader import Claims, PlannedReader, Reader, StreamReader
-from asyncinfer.run.rows import Source, in_slices
-from asyncinfer.run.tasks import sheltered, task_group
-from asyncinfer.scratch.file import ScratchFile, scratch_path
+from asyncinfer.run.rows import Source
+from asyncinfer.run.tasks import in_slices, sheltered, task_group
+from asyncinfer.scratch.file import ScratchFile, beside, in_cache
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.results import RunSummary
@@ -33,7 +33,8 @@ Deliver = Callable[[int, Outcome], None]
 class Job:
     """What one call of an engine's public methods asks for.
 
-    `partial`: write the answers that there are even if rows failed.
+    `partial`: write the answers that there are even if rows failed. A run tells of itself in `saved_in`, the
+    scratch file, and `dead`, why the engine could not go on.
     """
 
     answerer: Answerer
@@ -43,6 +44,8 @@ class Job:
     on_progress: OnProgress | None = None
     partial: bool = True
     stop: Stop = field(default_factory=Stop)
+    saved_in: Path | None = field(default=None, init=False)
+    dead: EngineDeadError | None = field(default=None, init=False)
 
     @sheltered
     async def run(self, source: Source, deliver: Deliver | None = None) -> RunSummary:
@@ -65,8 +68,7 @@ class Job:
             async with reporting(Reporter(tally, self.progress_path, self.on_progress)):
                 with closing(reader):
                     await loop.run(reader, self.stop)
-                if loop.dead is not None:
-                    self._fail_unread(loop.dead, ledger, tally, deliver)
+            self.dead = loop.dead
             self._raise_if_stopped(loop, ledger, tally, scratch)
             await self._conclude(scratch, ledger, tally)
         return tally.summary()
@@ -84,9 +86,9 @@ class Job:
         """
         tally, ledger = Tally(self.answerer.clock), Ledger()
         async with self._scratch(None) as scratch:
-            saved: list[SavedLine] = []
+            saved: dict[tuple[bytes, int], SavedLine] = {}
             if scratch is not None:
-                await in_slices(saved.append(line) for line in scratch.recover())
+                await in_slices(saved.update({(line.key, line.n): line}) for line in scratch.recover())
 
             def hand_over(index: int, outcome: Outcome) -> None:
                 deliver(index, outcome, loop.taken)
@@ -104,6 +106,7 @@ class Job:
     async def _scratch(self, plan: Plan | None) -> AsyncGenerator[ScratchFile | None]:
         """The locked scratch file, or None for a run that is not saved."""
         scratch = await self._acquire(plan)
+        self.saved_in = scratch.path if scratch is not None else None
         try:
             yield scratch
         finally:
@@ -113,13 +116,13 @@ class Job:
 
     async def _acquire(self, plan: Plan | None) -> ScratchFile | None:
         if self.output_path is not None:
-            scratch = ScratchFile(scratch_path(self.output_path, ""))
+            scratch = ScratchFile(beside(self.output_path))
             await to_thread.run_sync(scratch.acquire)
             return scratch
         if plan is None or len(plan) < 2:
             return None
-        name = await to_thread.run_sync(self.keys.run_hash, [bytes(plan.keys)])
-        scratch = ScratchFile(scratch_path(None, name))
+        name = await to_thread.run_sync(self.keys.run_hash, plan.keys)
+        scratch = ScratchFile(in_cache(name))
         try:
             await to_thread.run_sync(scratch.acquire)
         except ScratchError as error:
@@ -138,12 +141,6 @@ class Job:
                 len(plan),
                 claims.unclaimed,
             )
-
-    def _fail_unread(self, error: EngineDeadError, ledger: Ledger, tally: Tally, deliver: Deliver | None) -> None:
-        for row in ledger.open_rows():
-            tally.fail(row, death(error))
-            if deliver is not None:
-                deliver(row, death(error))
 
     def _raise_if_stopped(self, loop: Loop, ledger: Ledger, tally: Tally, scratch: ScratchFile | None) -> None:
         summary = tally.summary()

@@ -41,10 +41,6 @@ class Ledger:
         """The saved answers' spans, in row order."""
         return (self.span(row) for row, state in enumerate(self._state) if state == _SAVED)
 
-    def open_rows(self) -> Iterator[int]:
-        """The rows with neither an answer nor a failure."""
-        return (row for row, state in enumerate(self._state) if state == _OPEN)
-
     @property
     def fresh_count(self) -> int:
         """How many rows are saved under the id and metadata that the input has."""

@@ -27,7 +27,7 @@ from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorType
+from asyncinfer.types.results import Completion, FailureDetail, failure_of
 
 log = logging.getLogger("asyncinfer")
 
@@ -75,10 +75,11 @@ class Loop:
         self._answerer, self._ledger, self._tally = answerer, ledger, tally
         self._deliver, self._hold, self._jitter = deliver, hold, jitter
         self._gate, self._clock = answerer.gate, answerer.clock
+        # Enough open rows that saving and backing off keep no permit idle; an iterator's consumer holds them back.
         self._window = Window(4 * self._gate.limit + (0 if hold else 256), answerer.clock)
         self._writer = ScratchWriter(scratch, self._saved) if scratch is not None else None
         self._feeding = anyio.CancelScope()
-        self._at_gate: Row | None = None
+        self._admission = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
         self.stopped = False
 
@@ -97,8 +98,6 @@ class Loop:
             finally:
                 if self._writer is not None:
                     self._writer.close()
-        if self.dead is not None:
-            self._bury(self.dead)
 
     def taken(self) -> None:
         """A held row's outcome was consumed."""
@@ -131,7 +130,7 @@ class Loop:
 
     async def _begin(self, row: Row) -> None:
         if row.error is not None:
-            self._fail(row, FailureDetail(str(row.error), InferenceErrorType.PARSE_ERROR, None, False))
+            self._fail(row, failure_of(row.error))
         elif row.answered is None:
             self._window.offer(row)
         elif self._ledger.stale(row.index):
@@ -141,14 +140,23 @@ class Loop:
 
     async def _dispatch(self, workers: Workers) -> None:
         while (row := await self._window.next()) is not None:
-            self._at_gate = row
+            if await self._permitted():
+                workers.start(row)
+            else:
+                self._fail(row, failure_of(self.dead))
+
+    async def _permitted(self) -> bool:
+        """Take a permit; False, without one, if the engine is dead or dies before there is one."""
+        if self.dead is not None:
+            return False
+        with anyio.CancelScope() as self._admission:
             await self._gate.enter()
-            self._at_gate = None
-            workers.start(row)
+            return True
+        return False
 
     def _more(self) -> Row | None:
         """A row for a worker that has just done one, if the next needs to wait for nothing."""
-        if self._feeding.cancel_called or not self._gate.enter_at_once():
+        if self.dead is not None or self._feeding.cancel_called or not self._gate.enter_at_once():
             return None
         row = self._window.next_at_once()
         if row is None:
@@ -166,13 +174,13 @@ class Loop:
             request = Request(row.conversation(), self._answerer.generation, self._answerer.model)
             completion = await self._answerer.generate(request)
         except RequestError as error:
-            self._refused(row, error)
-        except EngineDeadError as error:
-            self._die(row, error)
+            self._failed_once(row, error)
         except Exception as error:
-            log.debug("row %d: the engine raised", row.index, exc_info=True)
-            text = f"{type(error).__name__}: {error}"
-            self._fail(row, FailureDetail(text, InferenceErrorType.RUNTIME, None, False))
+            if isinstance(error, EngineDeadError):
+                self._die(error)
+            else:
+                log.debug("row %d: the engine raised", row.index, exc_info=True)
+            self._fail(row, failure_of(error))
         else:
             self._gate.admitted()
             return completion
@@ -180,7 +188,7 @@ class Loop:
             self._gate.leave()
         return None
 
-    def _refused(self, row: Row, error: RequestError) -> None:
+    def _failed_once(self, row: Row, error: RequestError) -> None:
         if error.is_overload:
             self._gate.refused(error)
         admissions = self._gate.admissions
@@ -188,24 +196,24 @@ class Loop:
             error, row.spent, admitted_since=admissions > row.admissions, jitter=self._jitter()
         )
         row.admissions = admissions
-        if retry.kind == "no":
-            self._fail(row, FailureDetail(str(error), error.error_type, error.status_code, error.is_retryable))
+        if retry.kind == "no" or self.dead is not None:
+            self._fail(row, failure_of(error))
             return
         row.spent += retry.spends
         log.debug("row %d: %s; again in %.2f s", row.index, error, retry.after)
         self._window.retry(row, retry.after)
 
-    def _die(self, row: Row, error: EngineDeadError) -> None:
-        self._fail(row, death(error))
-        if self.dead is None:
-            self.dead = error
+    def _die(self, error: EngineDeadError) -> None:
+        """From now on rows fail unasked; the saved ones are still delivered. An iterator ends instead, as
+        its source may have no end.
+        """
+        if self.dead is not None:
+            return
+        self.dead = error
+        self._admission.cancel()
+        self._window.wait_no_more()
+        if self._hold:
             self._feeding.cancel()
-
-    def _bury(self, error: EngineDeadError) -> None:
-        """Fail the rows that were read and never attempted."""
-        waiting = self._window.drain()
-        for row in [self._at_gate, *waiting] if self._at_gate is not None else waiting:
-            self._fail(row, death(error))
 
     async def _save(self, row: Row) -> None:
         """Have the answer saved; it is not lost if the run is cancelled now."""
@@ -222,7 +230,7 @@ class Loop:
         if self._deliver is not None:
             row.answered = finished
         row.asked = None
-        return encode(row.key, row.n, row.source, finished.to_json())
+        return encode(row.key, row.n, row.checksum, finished.to_json())
 
     def _saved(self, row: Row, offset: int, length: int) -> None:
         self._ledger.save(row.index, offset, length)
@@ -247,8 +255,3 @@ class Loop:
     def _close(self) -> None:
         if not self._hold:
             self._window.finish()
-
-
-def death(error: EngineDeadError) -> FailureDetail:
-    """The failure of a row whose engine died. A new engine may well answer it."""
-    return FailureDetail(str(error), error.error_type, error.status_code, is_retryable=True)

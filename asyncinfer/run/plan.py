@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Generator
 
 from asyncinfer.errors import InputError
-from asyncinfer.run.rows import Item, Source, check
+from asyncinfer.run.rows import Item, Source
 from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_repeats
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
@@ -24,12 +24,12 @@ class Plan:
     def __init__(self, source: Source, row_keys: RowKeys) -> None:
         self._source, self._row_keys = source, row_keys
         self.keys = bytearray()
-        self.sources = array("I")
+        self.checksums = array("I")
         self.index = KeyIndex(b"")
         self._occurrences: array[int] | None = None
 
     def __len__(self) -> int:
-        return len(self.sources)
+        return len(self.checksums)
 
     def identity(self, row: int) -> tuple[bytes, int]:
         """The row's key, and how often it came before."""
@@ -66,13 +66,12 @@ class Plan:
     def _admit(self, item: Item, problems: Problems) -> Conversation | None:
         try:
             conversation = item.load()
-            check(conversation)
             self.keys += self._row_keys(conversation)
         except (InputError, OSError) as error:
             problems.add(item.line, len(self), str(error))
             self.keys += bytes(KEY_BYTES)
             conversation = None
-        self.sources.append(item.source)
+        self.checksums.append(item.checksum)
         return conversation
 
     def _name_repeated_ids(self, problems: Problems) -> None:

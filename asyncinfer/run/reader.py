@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Generator, Iterable
+from collections import Counter
+from collections.abc import AsyncIterable, Generator, Iterable, Mapping
 from time import perf_counter
 from typing import Protocol
 
@@ -11,10 +12,9 @@ from anyio import to_thread
 from asyncinfer.errors import InputError
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.plan import Plan
-from asyncinfer.run.rows import Item, Row, Source, as_async, check, item_of, with_id
+from asyncinfer.run.rows import Item, Row, Source, as_async, item_of, with_id
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
-from asyncinfer.scratch.index import KeyIndex
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation, Role
 
@@ -67,7 +67,7 @@ class PlannedReader:
         raise self._changed(len(self._plan))
 
     def _skip(self, index: int, item: Item) -> bool:
-        if index >= len(self._plan) or item.source != self._plan.sources[index]:
+        if index >= len(self._plan) or item.checksum != self._plan.checksums[index]:
             raise self._changed(index)
         return self._ledger.saved(index) and not (self._deliver_saved or self._ledger.stale(index))
 
@@ -77,10 +77,9 @@ class PlannedReader:
         )
 
     def _row(self, index: int, item: Item) -> Row:
-        row = Row(index, *self._plan.identity(index), item.source, item.size, unread=item)
-        if self._ledger.saved(index) and self._scratch is not None:
-            saved = Conversation.from_json(self._scratch.read(*self._ledger.span(index)))
-            row.answered = rewrapped(saved, row.conversation()) if self._ledger.stale(index) else saved
+        row = Row(index, *self._plan.identity(index), item.checksum, item.size, unread=item)
+        if self._scratch is not None and self._ledger.saved(index):
+            recall(row, self._scratch, self._ledger)
         elif row.is_large:
             row.conversation()
         return row
@@ -95,13 +94,12 @@ class StreamReader:
         row_keys: RowKeys,
         ledger: Ledger,
         scratch: ScratchFile | None,
-        saved: list[SavedLine],
+        saved: Mapping[tuple[bytes, int], SavedLine],
     ) -> None:
         self._items = as_async(source)
         self._row_keys, self._ledger, self._scratch = row_keys, ledger, scratch
         self._saved = saved
-        self._index = KeyIndex(b"".join(line.key for line in saved))
-        self._seen: dict[bytes, int] = {}
+        self._seen: Counter[bytes] = Counter()
         self._count = 0
 
     async def read(self, room: int) -> list[Row] | None:
@@ -122,27 +120,17 @@ class StreamReader:
         try:
             item = item_of(given)
             conversation = item.load()
-            check(conversation)
             key = self._row_keys(conversation)
         except (InputError, OSError) as error:
             return Row(index, error=InputError(f"row {index}: {error}"))
-        n = self._occurrence(key)
-        row = Row(index, key, n, item.source, item.size, asked=with_id(conversation, key, n))
-        found = self._index.find(key, n)
-        if found is not None and self._scratch is not None:
-            line = self._saved[found]
-            stale = line.source != item.source
-            self._ledger.save(index, line.offset, line.length, stale=stale)
-            saved = Conversation.from_json(self._scratch.read(line.offset, line.length))
-            row.answered = rewrapped(saved, row.conversation()) if stale else saved
+        n = self._seen[key]
+        self._seen[key] += 1
+        row = Row(index, key, n, item.checksum, item.size, asked=with_id(conversation, key, n))
+        line = self._saved.get((key, n))
+        if self._scratch is not None and line is not None:
+            self._ledger.save(index, line.offset, line.length, stale=line.checksum != item.checksum)
+            recall(row, self._scratch, self._ledger)
         return row
-
-    def _occurrence(self, key: bytes) -> int:
-        if self._scratch is None:
-            return 0
-        n = self._seen.get(key, 0)
-        self._seen[key] = n + 1
-        return n
 
 
 class Claims:
@@ -161,10 +149,16 @@ class Claims:
                 self.unclaimed += 1
             else:
                 expected = row + 1
-                stale = line.source != self._plan.sources[row]
+                stale = line.checksum != self._plan.checksums[row]
                 self._ledger.save(row, line.offset, line.length, stale=stale)
             if count % _EVERY == 0:
                 yield
+
+
+def recall(row: Row, scratch: ScratchFile, ledger: Ledger) -> None:
+    """Give `row` the answer that is saved for it. Blocks."""
+    saved = Conversation.from_json(scratch.read(*ledger.span(row.index)))
+    row.answered = rewrapped(saved, row.conversation()) if ledger.stale(row.index) else saved
 
 
 def rewrapped(saved: Conversation, present: Conversation) -> Conversation:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any, NamedTuple, Protocol, cast
 from zlib import crc32
 
@@ -18,7 +16,6 @@ from asyncinfer.scratch.keys import row_id
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import Completion
 
-_SLICE_SECONDS = 0.05
 _BUFFER = 1 << 18
 _LARGE = 1 << 15
 # `Conversation.model_validate_json` without its options: each of a million rows passes here twice.
@@ -26,15 +23,15 @@ _validate_json = Conversation.__pydantic_validator__.validate_json
 
 
 class Item(NamedTuple):
-    """One input row: the line it stands on (from 1; None in memory), its checksum and size in bytes, and how
-    to read it.
+    """One input row: the line it stands on (from 1; None in memory), its checksum and size in bytes, and what
+    it holds: a line of JSON, or something `given` as an object.
     """
 
     line: int | None
-    source: int
+    checksum: int
     size: int
     text: bytes
-    conversation: Conversation | None = None
+    given: Conversation | InputError | None = None
 
     def load(self) -> Conversation:
         """The conversation.
@@ -42,7 +39,11 @@ class Item(NamedTuple):
         Raises:
             InputError: it is not a usable conversation; the message says why.
         """
-        return self.conversation if self.conversation is not None else parse(self.text)
+        if isinstance(self.given, InputError):
+            raise self.given
+        conversation = parse(self.text) if self.given is None else self.given
+        check(conversation)
+        return conversation
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Row:
     """One row on its way through a run.
 
     `unread`: the row as it was read, until its conversation is asked for; a row that waits is then one block
-    of bytes, and not a dozen objects for every garbage collection to visit. `source` and `size`: the checksum
+    of bytes, and not a dozen objects for every garbage collection to visit. `checksum` and `size`: the CRC-32
     and the bytes of what it was read from. `completion`: the engine's answer, once there is one; `answered`:
     the finished conversation, where scratch held it or it was made already. `error`: it cannot be attempted
     at all. `spent`: the retries it has used up; `admissions`: how many answers the endpoint had given when
@@ -60,7 +61,7 @@ class Row:
     index: int
     key: bytes = b""
     n: int = 0
-    source: int = 0
+    checksum: int = 0
     size: int = 0
     unread: Item | None = None
     asked: Conversation | None = None
@@ -121,7 +122,7 @@ class ListSource:
 
     name = "input"
 
-    def __init__(self, conversations: Sequence[Conversation]) -> None:
+    def __init__(self, conversations: Sequence[object]) -> None:
         self._conversations = conversations
 
     def items(self) -> Generator[Item]:
@@ -129,17 +130,25 @@ class ListSource:
             yield item_of(conversation)
 
 
-def item_of(conversation: object) -> Item:
+def item_of(row: object) -> Item:
     """A row given as an object: a `Conversation` or its dict."""
-    if isinstance(conversation, Conversation):
-        text = conversation.to_json().encode()
-        return Item(None, crc32(text), len(text), b"", conversation)
-    if isinstance(conversation, dict):
-        try:
-            return item_of(Conversation.from_dict(cast(dict[str, Any], conversation)))
-        except ValidationError as error:
-            raise InputError(reason(error)) from None
-    raise InputError(f"a row must be a Conversation, not {type(conversation).__name__}")
+    try:
+        conversation = _as_conversation(row)
+    except InputError as error:
+        return Item(None, 0, 0, b"", error)
+    text = conversation.to_json().encode()
+    return Item(None, crc32(text), len(text), b"", conversation)
+
+
+def _as_conversation(row: object) -> Conversation:
+    if isinstance(row, Conversation):
+        return row
+    if not isinstance(row, dict):
+        raise InputError(f"a row must be a Conversation, not {type(row).__name__}")
+    try:
+        return Conversation.from_dict(cast(dict[str, Any], row))
+    except ValidationError as error:
+        raise InputError(reason(error)) from None
 
 
 def parse(text: bytes) -> Conversation:
@@ -149,11 +158,9 @@ def parse(text: bytes) -> Conversation:
         InputError: with the reason, without the line's number.
     """
     try:
-        conversation = _validate_json(text)
+        return _validate_json(text)
     except ValidationError as error:
         raise InputError(reason(error)) from None
-    check(conversation)
-    return conversation
 
 
 def check(conversation: Conversation) -> None:
@@ -178,18 +185,6 @@ def reason(error: ValidationError) -> str:
         message = detail["msg"].removeprefix("Value error, ")
         shown.append(f"{path}: {message}" if path else message)
     return "; ".join(shown)
-
-
-async def in_slices(work: Generator[object]) -> None:
-    """Exhaust `work` in a worker thread, a slice at a time, so that a cancellation waits for one slice only."""
-
-    def some() -> bool:
-        deadline = perf_counter() + _SLICE_SECONDS
-        return any(perf_counter() > deadline for _ in work)
-
-    with closing(work):
-        while await to_thread.run_sync(some):
-            pass
 
 
 async def as_async(source: Iterable[object] | AsyncIterable[object]) -> AsyncIterator[object]:

@@ -1,14 +1,18 @@
-"""Task groups that raise what went wrong, not a group of it."""
+"""Task groups that raise what went wrong and not a group of it, and long work in short slices."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, closing
 from functools import wraps
+from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskGroup
+
+_SLICE_SECONDS = 0.05
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +47,18 @@ def sheltered(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coro
         return results[0]
 
     return call
+
+
+async def in_slices(work: Generator[object]) -> None:
+    """Exhaust `work` in a worker thread, a slice at a time, so that a cancellation waits for one slice only."""
+
+    def some() -> bool:
+        deadline = perf_counter() + _SLICE_SECONDS
+        return any(perf_counter() > deadline for _ in work)
+
+    with closing(work):
+        while await to_thread.run_sync(some):
+            pass
 
 
 def _first(error: BaseException) -> BaseException:

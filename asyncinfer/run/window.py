@@ -78,12 +78,11 @@ class Window:
                 return None
             await self._change(self._retries[0][0] if self._retries else None)
 
-    def drain(self) -> list[Row]:
-        """Take out every row that is not being attempted, when a run ends early."""
-        rows = [*(row for _, _, row in self._retries), *self._ready]
+    def wait_no_more(self) -> None:
+        """Hand out the rows that back off now."""
+        self._ready.extend(row for _, _, row in self._retries)
         self._retries.clear()
-        self._ready.clear()
-        return rows
+        self._notify()
 
     async def _change(self, due: float | None = None) -> None:
         if self._changed is None:

@@ -15,7 +15,7 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from asyncinfer.errors import ScratchError, ScratchLockedError
-from asyncinfer.scratch.atomic import replacing
+from asyncinfer.scratch.atomic import replacing, sync_folder
 from asyncinfer.scratch.format import Recovery, SavedLine
 
 log = logging.getLogger("asyncinfer")
@@ -24,11 +24,13 @@ _BLOCK = 1 << 16
 CACHE = Path("~/.cache/asyncinfer/tmp")
 
 
-def scratch_path(output_path: str | Path | None, run_hash: str) -> Path:
-    """`<output_dir>/scratch/<output_filename>`, or a name of its own in the cache without an output path."""
-    if output_path is not None:
-        output = Path(output_path)
-        return output.parent / "scratch" / output.name
+def beside(output: Path) -> Path:
+    """Where the rows of a run with an output path are saved: `<output_dir>/scratch/<output_filename>`."""
+    return output.parent / "scratch" / output.name
+
+
+def in_cache(run_hash: str) -> Path:
+    """Where those of a run without one are."""
     return CACHE.expanduser() / f"temp_inference_output_{run_hash}.jsonl"
 
 
@@ -87,6 +89,7 @@ class ScratchFile:
         """
         with _as_scratch_error(self.path, "cannot be opened"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.path.parent.parent)
             try:
                 self._lock.acquire()
             except Timeout:
@@ -117,10 +120,6 @@ class ScratchFile:
                 len(recovery.damaged),
                 ", ".join(map(str, recovery.damaged[:20])),
             )
-
-    @property
-    def size(self) -> int:
-        return self._size
 
     def append(self, data: bytes) -> int:
         """Make `data` durable; returns the offset it starts at."""
@@ -164,16 +163,6 @@ class ScratchFile:
             # The folder is ours by its name; it stays where other runs save to it.
             with contextlib.suppress(OSError):
                 self.path.parent.rmdir()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new and renamed entries of a folder durable, where the platform can."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from binascii import unhexlify
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
@@ -28,14 +28,14 @@ class SavedLine(NamedTuple):
 
     key: bytes
     n: int
-    source: int
+    checksum: int
     offset: int
     length: int
 
 
-def encode(key: bytes, n: int, source: int, conversation: str) -> bytes:
+def encode(key: bytes, n: int, checksum: int, conversation: str) -> bytes:
     """The line that saves `conversation` (its JSON) as the answer to row `(key, n)`."""
-    rest = f'"key":"{key.hex()}","n":{n},"source":"{source:08x}","conversation":{conversation}}}'.encode()
+    rest = f'"key":"{key.hex()}","n":{n},"source":"{checksum:08x}","conversation":{conversation}}}'.encode()
     return b'{"crc":"%08x",%b\n' % (crc32(rest), rest)
 
 
@@ -50,7 +50,7 @@ def decode(line: bytes, offset: int) -> SavedLine | None:
     return SavedLine(
         key=unhexlify(head[2]),
         n=int(head[3]),
-        source=int(head[4], 16),
+        checksum=int(head[4], 16),
         offset=offset + start,
         length=len(line) - start - len(b"}\n"),
     )
@@ -72,17 +72,15 @@ class Recovery:
 
     file: BinaryIO
     end: int = 0
-    damaged: list[int] | None = None
+    damaged: list[int] = field(default_factory=list[int])
 
     def lines(self) -> Iterator[SavedLine]:
-        damaged: list[int] = []
-        self.damaged = damaged
         for number, line in enumerate(self.file, 1):
             if not line.endswith(b"\n"):
                 return
             saved = decode(line, self.end)
             self.end += len(line)
             if saved is None:
-                damaged.append(number)
+                self.damaged.append(number)
             else:
                 yield saved

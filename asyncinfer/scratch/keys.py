@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel
@@ -113,6 +112,8 @@ MODEL_KWARGS_OUT = frozenset(
         "op_offload",
         "flash_attn",
         "device_map",
+        "cache_dir",
+        "local_dir",
         "gpu_memory_utilization",
         "max_num_seqs",
         "tensor_parallel_size",
@@ -149,11 +150,10 @@ class RowKeys:
             digest.update(to_json([tool.model_dump(mode="json") for tool in conversation.tools]))
         return digest.digest()
 
-    def run_hash(self, keys: Iterable[bytes]) -> str:
-        """A name for the whole run: settings and rows, in hex."""
+    def run_hash(self, keys: bytes | bytearray) -> str:
+        """A name for the whole run, in hex: its settings and its rows' keys, end to end."""
         digest = self._shared.copy()
-        for key in keys:
-            digest.update(key)
+        digest.update(keys)
         return digest.hexdigest()
 
 
@@ -199,8 +199,8 @@ def _in(params: BaseModel) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, type):
-        return cast(type[BaseModel], value).model_json_schema()
+    if isinstance(value, GuidedDecodingParams):
+        return _in(value) | {"json": value.schema_dict()}
     return _in(value) if isinstance(value, BaseModel) else value
 
 

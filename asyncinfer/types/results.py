@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from asyncinfer.errors import EngineDeadError, InputError, RequestError
 from asyncinfer.types.conversation import Conversation, Message
 
 
@@ -75,6 +76,11 @@ class Completion:
     usage: Usage | None = None
     metadata: dict[str, Any] | None = None
 
+    def as_delta(self, content: str = "") -> StreamDelta:
+        """The end of a stream: `content`, the tool calls, why it ended and what it took."""
+        calls = tuple(call.model_dump(mode="json") for call in self.message.tool_calls or ())
+        return StreamDelta(content, tool_calls=calls, finish_reason=self.finish_reason, usage=self.usage)
+
     def answer(self, conversation: Conversation) -> Conversation:
         """`conversation` with this answer appended, as a new object."""
         metadata = {**conversation.metadata, **(self.metadata or {})}
@@ -108,6 +114,25 @@ class FailureDetail:
     error_type: InferenceErrorType = InferenceErrorType.UNKNOWN
     status_code: int | None = None
     is_retryable: bool = True
+
+
+def unanswerable(why: str) -> RequestError:
+    """The row cannot be answered as it is asked, by whatever number of attempts."""
+    return RequestError(why, error_type=InferenceErrorType.CONFIG)
+
+
+def failure_of(error: Exception | None) -> FailureDetail:
+    """What `error` means for the row that it ended."""
+    match error:
+        case RequestError():
+            return FailureDetail(str(error), error.error_type, error.status_code, error.is_retryable)
+        case EngineDeadError():  # A new engine may well answer the row.
+            return FailureDetail(str(error), error.error_type, error.status_code, is_retryable=True)
+        case InputError():
+            return FailureDetail(str(error), InferenceErrorType.PARSE_ERROR, is_retryable=False)
+        case _:
+            text = f"{type(error).__name__}: {error}"
+            return FailureDetail(text, InferenceErrorType.RUNTIME, is_retryable=False)
 
 
 @dataclass(frozen=True)

@@ -49,13 +49,21 @@ class FunctionCall(BaseModel):
         return cast(dict[str, Any], parsed)
 
 
-class ToolCall(BaseModel):
-    """One call by an assistant; a tool message answers it by `tool_call_id`."""
+class _Typed(BaseModel):
+    """Says what kind of tool it is, also where it was made without saying so: other readers want the key."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
-    id: str
     type: ToolType = ToolType.FUNCTION
+
+    def model_post_init(self, context: Any) -> None:
+        self.model_fields_set.add("type")
+
+
+class ToolCall(_Typed):
+    """One call by an assistant; a tool message answers it by `tool_call_id`."""
+
+    id: str
     function: FunctionCall
 
 
@@ -70,12 +78,9 @@ class FunctionDefinition(BaseModel):
     strict: bool | None = None
 
 
-class ToolDefinition(BaseModel):
+class ToolDefinition(_Typed):
     """A tool the model may use."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
-
-    type: ToolType = ToolType.FUNCTION
     function: FunctionDefinition
 
     @classmethod
@@ -93,7 +98,7 @@ class ToolDefinition(BaseModel):
         except (ValueError, NameError, TypeError, PydanticUserError) as error:
             raise ValueError(f"tool {name!r}: {error}") from error
         described = FunctionDefinition(name=name, description=summary or None, parameters=parameters)
-        return cls(type=ToolType.FUNCTION, function=described)
+        return cls(function=described)
 
 
 def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -303,8 +303,9 @@ async def test_another_model_is_refused() -> None:
 
     engine = CountingEngine()
     conversation = Conversation(messages=[Message(role=Role.USER, content="1")])
-    with pytest.raises(ConfigError, match="other"):
-        await engine.ainfer([conversation], InferenceConfig(model=ModelParams(model_name="other")))
+    for asked in (ModelParams(model_name="other"), ModelParams(model_max_length=77)):
+        with pytest.raises(ConfigError, match="other|77"):
+            await engine.ainfer([conversation], InferenceConfig(model=asked))
 
 
 @pytest.mark.parametrize("ending", ["sync.infer", "asyncio.run", "ever"])

@@ -13,6 +13,7 @@ import pytest
 from asyncinfer import (
     ConfigError,
     Conversation,
+    EngineConfigError,
     EngineDeadError,
     FailureDetail,
     InferenceConfig,
@@ -21,6 +22,7 @@ from asyncinfer import (
     InputError,
     RunInterruptedError,
     ScratchLockedError,
+    Stop,
 )
 from asyncinfer.scratch.file import ScratchFile
 from tests.fakes import (
@@ -238,6 +240,53 @@ class TestFailures:
         await engine.arun(config)
         assert engine.asked.total() == len(result.failures)
 
+    async def test_of_a_dead_engine_leave_the_saved_rows(self, config: InferenceConfig) -> None:
+        """Rows that were saved before are delivered, also those that come after the engine's death."""
+
+        def dead_before_30(text: str, _: int) -> None:
+            if int(text.split()[-1]) < 30:
+                raise EngineDeadError("gone", error_type=InferenceErrorType.ENGINE_FAILURE)
+
+        stuck = FakeEngine(lambda text, _: None if int(text.split()[-1]) >= 30 else _raise(rejection()))
+        with pytest.raises(InferenceFailedError):
+            await stuck.ainfer(inference_config=config)
+        write_jsonl(
+            Path(str(config.input_path)), [q.model_copy(update={"metadata": {"new": 1}}) for q in questions(50)]
+        )
+        result = await FakeEngine(dead_before_30).ainfer_partial(inference_config=config)
+        assert [index for index, _ in result.successful] == list(range(30, 50))
+        assert result.failed_indices == list(range(30))
+        assert answers(config.output_path) == EXPECTED[30:]
+
+    async def test_of_a_dead_engine_do_not_wait_for_retries(self) -> None:
+        def script(text: str, _: int) -> None:
+            if text == "question 0":
+                raise refusal(after=1e9)
+            raise EngineDeadError("gone", error_type=InferenceErrorType.ENGINE_FAILURE)
+
+        engine = FakeEngine(script, clock=FakeClock(), workers=2)
+        result = await engine.ainfer_partial(questions(20))
+        assert len(result.failures) == 20
+
+    async def test_to_begin_at_all_are_raised(self, config: InferenceConfig) -> None:
+        def script(*_: object) -> None:
+            raise EngineConfigError("no such model", error_type=InferenceErrorType.CONFIG)
+
+        with pytest.raises(EngineConfigError, match="no such model"):
+            await FakeEngine(script).arun(config)
+        result = await FakeEngine(script).ainfer_partial(inference_config=config)
+        assert {d.error_type for d in result.failures.values()} == {InferenceErrorType.CONFIG}
+
+    async def test_say_where_the_others_are(self, home: Path) -> None:
+        with pytest.raises(InferenceFailedError, match=r"saved in .*/\.cache/asyncinfer/tmp/temp_inference_output_"):
+            await FakeEngine(lambda text, _: _raise(rejection()) if text == "b" else None).ainfer(
+                [question("a"), question("b")]
+            )
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
 
 class TestResume:
     async def interrupted(self, config: InferenceConfig, after: int = 20) -> FakeEngine:
@@ -250,7 +299,7 @@ class TestResume:
 
         engine = FakeEngine(script, workers=2)
         with pytest.raises(RunInterruptedError, match="run the same again"):
-            await engine.arun(config, stop=stop)
+            await engine.arun(config, stop=Stop(stop))
         return engine
 
     async def test_asks_only_what_is_not_saved(self, config: InferenceConfig) -> None:
@@ -357,6 +406,11 @@ class TestInput:
         text = "".join(question(t, conversation_id="x").to_json() + "\n" for t in ("a", "b"))
         await self.check(tmp_path, text, "line 2: conversation_id 'x' is already that of line 1")
 
+    async def test_bad_rows_of_a_list_are_named_too(self) -> None:
+        rows: list[Conversation] = [question("a"), {"messages": [{"role": "bard", "content": "b"}]}, 3]  # type: ignore[list-item]
+        with pytest.raises(InputError, match=r"(?s)2 bad row.*row 1: messages\.0\.role.*row 2: a row must be"):
+            await FakeEngine().ainfer(rows)
+
     async def test_an_empty_file_is_an_error(self, tmp_path: Path) -> None:
         await self.check(tmp_path, "\n\n", "no conversations")
 
@@ -403,6 +457,28 @@ class TestIteration:
         assert second.asked.total() <= 10 - len(seen)
         assert answers(config.output_path) == EXPECTED[:10]
 
+    async def test_answers_an_equal_row_that_was_added(self, tmp_path: Path) -> None:
+        """A row that was saved anew, under other metadata, is no second occurrence of itself."""
+        config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
+
+        async def stuck(rows: list[Conversation], engine: FakeEngine) -> None:
+            async for _ in engine.ainfer_iter([*rows, question("stuck")], config):
+                pass
+
+        def script(text: str, _: int) -> None:
+            if text == "stuck":
+                raise rejection()
+
+        await stuck([question("a", metadata={"v": 1})], FakeEngine(script))
+        await stuck([question("a", metadata={"v": 2})], FakeEngine(script))
+        again = FakeEngine(script)
+        await stuck([question("a", metadata={"v": 2}), question("a", metadata={"v": 3})], again)
+        assert again.asked["a"] == 1
+
+    async def test_gives_equal_rows_ids_of_their_own(self) -> None:
+        outcomes = [outcome async for _, outcome in FakeEngine().ainfer_iter([question("a"), question("a")])]
+        assert len({c.conversation_id for c in outcomes if isinstance(c, Conversation)}) == 2
+
     async def test_breaking_off_cancels_the_work(self) -> None:
         engine = FakeEngine(lambda text, _: None if text == "question 0" else anyio.sleep_forever(), workers=2)
         async for _ in engine.ainfer_iter(questions(5)):
@@ -426,7 +502,7 @@ class TestStop:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(act)
             with pytest.raises(RunInterruptedError) as caught:
-                await engine.arun(config, stop=stop)
+                await engine.arun(config, stop=Stop(stop))
         assert caught.value.summary.completed == engine.asked.total()
 
     async def test_cancels_them_after_the_grace_period(self, config: InferenceConfig) -> None:
@@ -434,7 +510,7 @@ class TestStop:
         stop.set()
         engine = FakeEngine(lambda *_: anyio.sleep_forever(), workers=3)
         with pytest.raises(RunInterruptedError):
-            await engine.arun(config, stop=stop, grace=0.0)
+            await engine.arun(config, stop=Stop(stop, 0.0))
 
 
 class TestProgress:

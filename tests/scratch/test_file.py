@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asyncinfer.errors import ScratchError, ScratchLockedError
-from asyncinfer.scratch.file import DiskFile, ScratchFile, scratch_path
+from asyncinfer.scratch.file import DiskFile, ScratchFile, beside, in_cache
 from asyncinfer.scratch.format import encode
 
 
@@ -44,11 +44,11 @@ class FullDisk(DiskFile):
 
 
 def test_stands_beside_the_output(tmp_path: Path) -> None:
-    assert scratch_path(tmp_path / "results.jsonl", "") == tmp_path / "scratch" / "results.jsonl"
+    assert beside(tmp_path / "results.jsonl") == tmp_path / "scratch" / "results.jsonl"
 
 
 def test_stands_in_the_cache_without_an_output(home: Path) -> None:
-    assert scratch_path(None, "abc") == home / ".cache/asyncinfer/tmp/temp_inference_output_abc.jsonl"
+    assert in_cache("abc") == home / ".cache/asyncinfer/tmp/temp_inference_output_abc.jsonl"
 
 
 def test_keeps_what_was_appended(tmp_path: Path) -> None:

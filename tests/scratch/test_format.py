@@ -25,7 +25,7 @@ def test_a_line_is_json_and_reads_back(key: bytes, n: int, source: int, conversa
     line = encode(key, n, source, conversation)
     saved = decode(line, offset=100)
     assert saved is not None
-    assert (saved.key, saved.n, saved.source) == (key, n, source)
+    assert (saved.key, saved.n, saved.checksum) == (key, n, source)
     assert line[saved.offset - 100 :][: saved.length].decode() == conversation
     assert list(spans([line], 100)) == [(saved.offset, saved.length)]
     assert json.loads(line)["conversation"] == json.loads(conversation)
