@@ -7,10 +7,11 @@ thread ends, so that a program which closes nothing still exits at once.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TypeVar, cast
 
 import anyio
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _portal: BlockingPortal | None = None
+_users = 0
 _at_exit: dict[int, Callable[[], object]] = {}
 _tickets = itertools.count()
 _watcher: threading.Thread | None = None
@@ -45,6 +47,17 @@ def at_main_exit(callback: Callable[[], object]) -> Callable[[], None]:
     return unregister
 
 
+def _forget_threads() -> None:
+    """A forked child has none of its parent's threads."""
+    global _lock, _portal, _users, _watcher
+    _lock, _portal, _users, _watcher = threading.Lock(), None, 0, None
+    _at_exit.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
 def _watch_main() -> None:
     threading.main_thread().join()
     for callback in list(_at_exit.values()):
@@ -64,29 +77,47 @@ def call(function: Callable[[], Awaitable[T]]) -> T:
         finally:
             wound_up.set()
 
-    future: Future[T] = portal().start_task_soon(work)
-    try:
-        return future.result()
-    except BaseException:
-        # A cancelled future is done at once, the work behind it is not.
-        if future.cancel() or future.cancelled():
-            wound_up.wait()
-        raise
+    with _portal_in_use() as portal:
+        future: Future[T] = portal.start_task_soon(work)
+        try:
+            return future.result()
+        except BaseException:
+            # A cancelled future is done at once, the work behind it is not.
+            if future.cancel() or future.cancelled():
+                wound_up.wait()
+            raise
 
 
-def portal() -> BlockingPortal:
-    """The process's portal, started on first use."""
-    global _portal
+@contextmanager
+def _portal_in_use() -> Generator[BlockingPortal]:
+    """The process's portal, started on first use. Once the main thread has ended it stops with its last call."""
+    global _portal, _users
     with _lock:
+        _users += 1
+        fresh = _portal is None
         if _portal is None:
             started: Future[BlockingPortal] = Future()
             threading.Thread(target=anyio.run, args=(_serve, started), name="asyncinfer-sync").start()
             _portal = started.result()
-            fresh = _portal
-        else:
-            return _portal
-    at_main_exit(lambda: fresh.start_task_soon(fresh.stop, True))
-    return fresh
+        portal = _portal
+    if fresh:
+        at_main_exit(_stop_if_unused)
+    try:
+        yield portal
+    finally:
+        with _lock:
+            _users -= 1
+        if not threading.main_thread().is_alive():
+            _stop_if_unused()
+
+
+def _stop_if_unused() -> None:
+    global _portal
+    with _lock:
+        if _users or _portal is None:
+            return
+        portal, _portal = _portal, None
+    portal.start_task_soon(portal.stop, True)
 
 
 async def _serve(started: Future[BlockingPortal]) -> None:

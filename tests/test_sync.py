@@ -121,3 +121,40 @@ def test_the_portal_is_one_thread_for_all() -> None:
     FakeEngine().infer([question("a")])
     FakeEngine().infer([question("a")])
     assert sum(thread.name == "asyncinfer-sync" for thread in threading.enumerate()) == 1
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+def test_a_thread_goes_on_after_the_main_thread(delay: float) -> None:
+    done = run_script(
+        """
+        import sys, threading, time, anyio
+        sys.path.insert(0, {repository!r})
+        from tests.fakes import FakeEngine, question
+        engine = FakeEngine(lambda *_: anyio.sleep(0.3))
+        engine.infer([question("first")])
+
+        def work():
+            time.sleep(DELAY)
+            for _ in range(2):
+                print(engine.infer([question("a")])[0].messages[-1].content)
+
+        threading.Thread(target=work).start()
+        """.replace("DELAY", str(delay))
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "answer to a\nanswer to a\n", "")
+
+
+def test_a_forked_child_has_a_portal_of_its_own() -> None:
+    done = run_script(
+        """
+        import os, sys
+        sys.path.insert(0, {repository!r})
+        from tests.fakes import FakeEngine, question
+        print(len(FakeEngine().infer([question("a")])), flush=True)
+        child = os.fork()
+        print(len(FakeEngine().infer([question("b")])), flush=True)
+        if child:
+            os.waitpid(child, 0)
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n1\n1\n")

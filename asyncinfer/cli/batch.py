@@ -11,9 +11,11 @@ from contextlib import asynccontextmanager
 import anyio
 from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
 from asyncinfer.cli.display import Display, show_summary
 from asyncinfer.config import InferenceConfig
+from asyncinfer.config.overrides import masked
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RunInterruptedError
@@ -60,7 +62,7 @@ async def _show(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop
 def _print_panels(result: InferenceResult) -> None:
     console = Console(highlight=False, markup=False)
     for _, conversation in result.successful:
-        console.print(Panel(_text(conversation), title=conversation.conversation_id, title_align="left"))
+        console.print(Panel(_text(conversation), title=Text(conversation.conversation_id or ""), title_align="left"))
 
 
 def _text(conversation: Conversation) -> str:
@@ -98,4 +100,4 @@ async def interruptible(stop: anyio.Event) -> AsyncGenerator[None]:
 
 
 def _command() -> str:
-    return shlex.join(["asyncinfer", *sys.argv[1:]])
+    return shlex.join(["asyncinfer", *masked(sys.argv[1:])])

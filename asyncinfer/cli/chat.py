@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
-from anyio import to_thread
 
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RequestError
+from asyncinfer.run.pull import as_async
 from asyncinfer.run.tasks import task_group
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 
@@ -39,12 +41,11 @@ class Chat:
         self._engine, self._config, self._image = engine, config, image
         self._opening = [Message(role=Role.SYSTEM, content=system_prompt)] if system_prompt else []
         self._messages = list(self._opening)
-        self._terminal = sys.stdin.isatty()
 
     async def run(self) -> None:
-        if self._terminal:
+        if sys.stdin.isatty():
             print(HELP, file=sys.stderr)
-        while (text := await self._read()) is not None:
+        async for text in as_async(_lines(sys.stdin.isatty())):
             match text.strip():
                 case "":
                     continue
@@ -56,17 +57,6 @@ class Chat:
                     self._messages = list(self._opening)
                 case question:
                     await self._turn(question)
-
-    async def _read(self) -> str | None:
-        def line() -> str | None:
-            if not self._terminal:
-                return sys.stdin.readline() or None
-            try:
-                return input("> ")
-            except EOFError:
-                return None
-
-        return await to_thread.run_sync(line, abandon_on_cancel=True)
 
     async def _turn(self, question: str) -> None:
         asked = [*self._messages, self._question(question)]
@@ -100,6 +90,16 @@ class Chat:
             role=Role.USER,
             content=[ContentItem(type=kind, content=where), ContentItem(type=Type.TEXT, content=text)],
         )
+
+
+def _lines(terminal: bool) -> Iterator[str]:
+    """What is typed, or piped in, line by line."""
+    if not terminal:
+        yield from sys.stdin
+        return
+    with suppress(EOFError):
+        while True:
+            yield input("> ")
 
 
 async def _cancel_on_interrupt(scope: anyio.CancelScope) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import sys
@@ -30,6 +31,11 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # JSON Lines are UTF-8, whatever the locale; a terminal shows what it can.
+        if isinstance(stream, io.TextIOWrapper):
+            tty = stream.isatty()
+            stream.reconfigure(encoding=None if tty else "utf-8", errors="replace" if tty else None)
     app()
 
 
@@ -100,8 +106,10 @@ def _quoted(path: str) -> str:
 
 
 def _configure_logging(level: str) -> None:
+    if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise typer.BadParameter("should be debug, info, warning or error", param_hint="--log-level")
     log = logging.getLogger("asyncinfer")
-    log.setLevel(logging.getLevelNamesMapping().get(level.upper(), logging.WARNING))
+    log.setLevel(level.upper())
     log.addHandler(RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False))
 
 

@@ -10,6 +10,7 @@ from asyncinfer.config.problems import is_secret
 from asyncinfer.config.yaml import load
 from asyncinfer.errors import ConfigError
 
+HIDDEN = "<hidden>"
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
@@ -31,6 +32,9 @@ def override(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(text: str, path: str) -> Any:
+    if is_secret(path.split(".")):
+        # Text, whatever YAML would make of it; and no message may quote it.
+        return None if text == "null" else text
     try:
         return load(text, f"override {path}")
     except ConfigError as error:
@@ -74,6 +78,19 @@ def parse_cli_overrides(args: list[str]) -> list[str]:
             value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
         overrides.append(f"{name}={value}")
     return overrides
+
+
+def masked(args: Iterable[str]) -> list[str]:
+    """Command line arguments with secrets left out, as they may be shown."""
+    shown: list[str] = []
+    secret_next = False
+    for argument in args:
+        name, equals, _ = argument.partition("=")
+        secret = is_secret(name.removeprefix("--").split("."))
+        hidden = f"{name}={HIDDEN}" if secret and equals else HIDDEN if secret_next else argument
+        secret_next = secret and not equals
+        shown.append(hidden)
+    return shown
 
 
 def _stray(argument: str, before: str) -> str:

@@ -10,17 +10,20 @@ import yaml
 
 from asyncinfer.errors import ConfigError
 
-_FLOAT, _TIMESTAMP, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("float", "timestamp", "merge"))
+_INT, _FLOAT, _TIMESTAMP, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "merge"))
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 _ODD_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """PyYAML's, except that `1e-3` is a number and `2024-01-01` is text (such as a model's revision)."""
+    """PyYAML's, except that `1e-3` is a number, and `2024-01-01`, `0777` and `1:30` are text (such as a model's
+    revision).
+    """
     usual = cast(Any, yaml.SafeLoader).yaml_implicit_resolvers
-    changed = {first: [one for one in ones if one[0] != _TIMESTAMP] for first, ones in usual.items()}
+    changed = {first: [one for one in ones if one[0] not in (_TIMESTAMP, _INT)] for first, ones in usual.items()}
     for first in "-+.0123456789":
-        changed[first] = [*changed.get(first, []), (_FLOAT, _EXPONENT)]
+        changed[first] = [(_INT, _INTEGER), *changed.get(first, []), (_FLOAT, _EXPONENT)]
     return changed
 
 
@@ -97,7 +100,7 @@ def load(text: str, where: str) -> Any:
         raise ConfigError(f"{where}{place}: not valid YAML: {error.problem}") from None
     except yaml.reader.ReaderError as error:
         raise ConfigError(f"{where}: not valid YAML: character {error.position + 1}: {error.reason}") from None
-    except (ValueError, RecursionError) as error:  # e.g. a number such as 0b_
+    except (ValueError, RecursionError) as error:  # e.g. a number
         raise ConfigError(f"{where}: not valid YAML: {type(error).__name__}") from None
 
 

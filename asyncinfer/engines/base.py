@@ -160,7 +160,7 @@ class BaseInferenceEngine(ABC):
         if inference_config.input_path is None or inference_config.output_path is None:
             raise ConfigError("arun goes from file to file: set input_path and output_path")
         job = await self._job(inference_config, on_progress, stop=stop)
-        summary = await job.run(FileSource(inference_config.input_path))
+        summary = await job.run(_file(inference_config.input_path))
         if isinstance(job.dead, EngineConfigError):
             raise job.dead
         return summary
@@ -305,8 +305,8 @@ class BaseInferenceEngine(ABC):
         return Job(
             answerer,
             RowKeys(self.engine_type.value, answerer.model, answerer.generation, self._remote_for(config)),
-            output_path=Path(config.output_path) if config.output_path is not None else None,
-            progress_path=progress_path or config.progress_path,
+            output_path=_path(config.output_path),
+            progress_path=_path(progress_path or config.progress_path),
             on_progress=on_progress,
             partial=partial,
             stop=stop or Stop(),
@@ -361,7 +361,16 @@ def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None
         return ListSource(list(input)) if input else None
     if path is None:
         raise ConfigError("there is nothing to run: pass input=[...] or set input_path")
-    return FileSource(path)
+    return _file(path)
+
+
+def _file(path: str) -> FileSource:
+    return FileSource(Path(path).expanduser())
+
+
+def _path(given: str | Path | None) -> Path | None:
+    """The file that is meant: `~` is the user's home."""
+    return None if given is None else Path(given).expanduser()
 
 
 def _failed(result: InferenceResult, saved_in: Path | None) -> str:

@@ -71,11 +71,12 @@ class LlamaModel:
         self._templates: dict[str, Render] = {}
         self._prompt: list[int] = []
         self.trained_context: int = _api().llama_model_n_ctx_train(self._llm.model)
-        self.context: int = settings.get("n_ctx") or min(DEFAULT_CONTEXT, self.trained_context)
+        self.context: int = settings.get("n_ctx") or min(self._llm.n_ctx(), self.trained_context)
         self.chat_template: str | None = self._llm.metadata.get("tokenizer.chat_template")
         self.vocabulary: int = self._llm.n_vocab()
         # A processor gains nothing from larger batches, and a cancelled row is let go between two.
-        self.batch: int = min(self._llm.n_batch, 2**31 if _api().llama_supports_gpu_offload() else 128)
+        # Never one token alone, which is rounded otherwise.
+        self.batch: int = max(min(self._llm.n_batch, 2**31 if _api().llama_supports_gpu_offload() else 128), 2)
 
     def render(self, template: str) -> Render:
         """The function that renders `template`; raises ConfigError if it is not valid Jinja."""

@@ -11,14 +11,15 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from asyncinfer.errors import EngineDeadError, RunInterruptedError, ScratchError
+from asyncinfer.errors import ConfigError, EngineDeadError, RunInterruptedError, ScratchError
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop
 from asyncinfer.run.plan import Plan
 from asyncinfer.run.progress import OnProgress, Reporter, Tally
 from asyncinfer.run.reader import Claims, PlannedReader, Reader, StreamReader
-from asyncinfer.run.rows import Source
+from asyncinfer.run.rows import FileSource, Source
 from asyncinfer.run.tasks import in_slices, sheltered, task_group
+from asyncinfer.scratch.atomic import check_target
 from asyncinfer.scratch.file import ScratchFile, beside, in_cache
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
@@ -40,7 +41,7 @@ class Job:
     answerer: Answerer
     keys: RowKeys
     output_path: Path | None = None
-    progress_path: str | Path | None = None
+    progress_path: Path | None = None
     on_progress: OnProgress | None = None
     partial: bool = True
     stop: Stop = field(default_factory=Stop)
@@ -55,6 +56,7 @@ class Job:
             InputError: bad rows; nothing was run. ScratchError: answers cannot be saved.
             EngineDeadError: never; its rows fail. RunInterruptedError: `stop` was set before the end.
         """
+        await to_thread.run_sync(self._check_paths, source)
         plan = Plan(source, self.keys)
         await in_slices(plan.survey())
         tally, ledger = Tally(self.answerer.clock, len(plan)), Ledger(len(plan))
@@ -84,6 +86,7 @@ class Job:
         `deliver(index, outcome, taken)`: the row stays open, and holds back the reading of others, until
         `taken()` is called.
         """
+        await to_thread.run_sync(self._check_paths, None)
         tally, ledger = Tally(self.answerer.clock), Ledger()
         async with self._scratch(None) as scratch:
             saved: dict[tuple[bytes, int], SavedLine] = {}
@@ -101,6 +104,24 @@ class Job:
                 raise loop.dead
             self._raise_if_stopped(loop, ledger, tally, scratch)
             await self._conclude(scratch, ledger, tally)
+
+    def _check_paths(self, source: Source | None) -> None:
+        """Raise ConfigError for paths that would overwrite each other, or cannot be written, before any row is
+        paid for.
+        """
+        if self.output_path is None:
+            others: dict[str, Path] = {}
+        else:
+            check_target(self.output_path, "output_path")
+            others = {"output_path": self.output_path, "the scratch file": beside(self.output_path)}
+        if isinstance(source, FileSource):
+            others["input_path"] = source.path
+        if self.progress_path is not None:
+            others["progress_path"] = self.progress_path
+        named: dict[Path, str] = {}
+        for name, path in others.items():
+            if (other := named.setdefault(path.resolve(), name)) != name:
+                raise ConfigError(f"{name} and {other} are the same file, {path}; give each its own")
 
     @asynccontextmanager
     async def _scratch(self, plan: Plan | None) -> AsyncGenerator[ScratchFile | None]:
@@ -122,8 +143,8 @@ class Job:
         if plan is None or len(plan) < 2:
             return None
         name = await to_thread.run_sync(self.keys.run_hash, plan.keys)
-        scratch = ScratchFile(in_cache(name))
         try:
+            scratch = ScratchFile(in_cache(name))
             await to_thread.run_sync(scratch.acquire)
         except ScratchError as error:
             log.warning("This run is not saved as it goes, and cannot be resumed: %s", error)
@@ -151,10 +172,13 @@ class Job:
         raise RunInterruptedError(f"Stopped: {ledger.saved_count}{of} rows are saved.{where}", summary)
 
     async def _conclude(self, scratch: ScratchFile | None, ledger: Ledger, tally: Tally) -> None:
-        """Write the output, and let go of the scratch file where nothing is left to resume."""
+        """Write the output, and let go of the scratch file where nothing is left to resume. A run without any
+        answer leaves an older output alone.
+        """
         if scratch is None:
             return
-        if self.output_path is not None and (self.partial or not tally.failed):
+        assert tally.total in (None, tally.completed + tally.failed), "every row has an outcome"
+        if self.output_path is not None and (ledger.saved_count if self.partial else not tally.failed):
             await in_slices(scratch.assemble(self.output_path, ledger.spans()))
         if not tally.failed:
             with anyio.CancelScope(shield=True):

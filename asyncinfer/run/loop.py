@@ -20,7 +20,7 @@ from asyncinfer.run.progress import Tally
 from asyncinfer.run.reader import Reader
 from asyncinfer.run.request import Request
 from asyncinfer.run.rows import Row
-from asyncinfer.run.tasks import task_group
+from asyncinfer.run.tasks import task_group, uncancelled
 from asyncinfer.run.window import Window
 from asyncinfer.run.workers import Workers
 from asyncinfer.scratch.file import ScratchFile
@@ -172,7 +172,9 @@ class Loop:
         """Ask the engine once; None where that failed. The permit goes back whatever happens."""
         try:
             request = Request(row.conversation(), self._answerer.generation, self._answerer.model)
-            completion = await self._answerer.generate(request)
+            completion = await uncancelled(self._answerer.generate, request)
+            if not isinstance(completion, Completion):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"the engine answered with a {type(completion).__name__}, not a Completion")
         except RequestError as error:
             self._failed_once(row, error)
         except Exception as error:

@@ -67,7 +67,7 @@ class Plan:
         try:
             conversation = item.load()
             self.keys += self._row_keys(conversation)
-        except (InputError, OSError) as error:
+        except InputError as error:
             problems.add(item.line, len(self), str(error))
             self.keys += bytes(KEY_BYTES)
             conversation = None

@@ -67,9 +67,9 @@ class Reporter:
     both always at the end. A progress file that cannot be written is one warning; the run goes on.
     """
 
-    def __init__(self, tally: Tally, path: str | Path | None, callback: OnProgress | None) -> None:
+    def __init__(self, tally: Tally, path: Path | None, callback: OnProgress | None) -> None:
         self._tally, self._callback = tally, callback
-        self._path = Path(path) if path is not None else None
+        self._path = path
 
     async def run(self) -> None:
         """Report until cancelled."""

@@ -12,7 +12,8 @@ from anyio import to_thread
 from asyncinfer.errors import InputError
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.plan import Plan
-from asyncinfer.run.rows import Item, Row, Source, as_async, item_of, with_id
+from asyncinfer.run.pull import as_async
+from asyncinfer.run.rows import Item, Row, Source, item_of, with_id
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
@@ -121,7 +122,7 @@ class StreamReader:
             item = item_of(given)
             conversation = item.load()
             key = self._row_keys(conversation)
-        except (InputError, OSError) as error:
+        except InputError as error:
             return Row(index, error=InputError(f"row {index}: {error}"))
         n = self._seen[key]
         self._seen[key] += 1

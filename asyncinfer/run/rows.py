@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 from zlib import crc32
 
-from anyio import to_thread
 from pydantic import ValidationError
 
 from asyncinfer.errors import InputError
@@ -108,8 +108,12 @@ class FileSource:
         self.name = str(path)
 
     def items(self) -> Generator[Item]:
+        if self.path.exists() and not self.path.is_file():
+            raise InputError(f"{self.name}: is not a file; a run reads its input twice, so save it to one first")
         try:
             with self.path.open("rb", buffering=_BUFFER) as file:
+                if file.read(len(BOM_UTF8)) != BOM_UTF8:
+                    file.seek(0)
                 for number, text in enumerate(file, 1):
                     if not text.isspace():
                         yield Item(number, crc32(text), len(text), text)
@@ -136,7 +140,10 @@ def item_of(row: object) -> Item:
         conversation = _as_conversation(row)
     except InputError as error:
         return Item(None, 0, 0, b"", error)
-    text = conversation.to_json().encode()
+    try:
+        text = conversation.to_json().encode()
+    except ValueError as error:
+        return Item(None, 0, 0, b"", InputError(f"JSON cannot hold it: {error}"))
     return Item(None, crc32(text), len(text), b"", conversation)
 
 
@@ -185,17 +192,3 @@ def reason(error: ValidationError) -> str:
         message = detail["msg"].removeprefix("Value error, ")
         shown.append(f"{path}: {message}" if path else message)
     return "; ".join(shown)
-
-
-async def as_async(source: Iterable[object] | AsyncIterable[object]) -> AsyncIterator[object]:
-    """Iterate over any iterable; one that is not async, nor in memory, is advanced in a worker thread."""
-    if isinstance(source, AsyncIterable):
-        async for item in source:
-            yield item
-    elif isinstance(source, Sequence):
-        for item in source:
-            yield item
-    else:
-        iterator, end = iter(source), object()
-        while (item := await to_thread.run_sync(next, iterator, end)) is not end:
-            yield item

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from asyncinfer.errors import ScratchError, ScratchLockedError
 from asyncinfer.scratch.atomic import replacing, sync_folder
-from asyncinfer.scratch.format import Recovery, SavedLine
+from asyncinfer.scratch.format import FIRST_BYTES, Recovery, SavedLine
 
 log = logging.getLogger("asyncinfer")
 
@@ -30,8 +30,15 @@ def beside(output: Path) -> Path:
 
 
 def in_cache(run_hash: str) -> Path:
-    """Where those of a run without one are."""
-    return CACHE.expanduser() / f"temp_inference_output_{run_hash}.jsonl"
+    """Where those of a run without one are.
+
+    Raises:
+        ScratchError: the user has no home.
+    """
+    try:
+        return CACHE.expanduser() / f"temp_inference_output_{run_hash}.jsonl"
+    except RuntimeError as error:
+        raise ScratchError(f"{CACHE}: {error}") from None
 
 
 class AppendFile(Protocol):
@@ -102,8 +109,14 @@ class ScratchFile:
         with _as_scratch_error(self.path, "cannot be read"):
             if self.path.exists():
                 with self.path.open("rb") as file:
+                    ours = FIRST_BYTES.startswith(file.read(len(FIRST_BYTES)))
+                    file.seek(0)
                     recovery = Recovery(file)
-                    yield from recovery.lines()
+                    for line in recovery.lines():
+                        ours = True
+                        yield line
+                if not ours:
+                    raise ScratchError(f"{self.path} was not written by asyncinfer: move it elsewhere first")
                 self._size = recovery.end
                 self._report(recovery)
             self._file = self._open_file(self.path, self._size)

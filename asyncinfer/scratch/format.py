@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
+FIRST_BYTES = b'{"crc":'
 _HEAD = re.compile(
     rb'\{"crc":"([0-9a-f]{8})","key":"([0-9a-f]{32})","n":(\d{1,9}),"source":"([0-9a-f]{8})","conversation":'
 )

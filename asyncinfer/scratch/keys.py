@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams, RemoteParams
+from asyncinfer.errors import InputError
 from asyncinfer.scratch.index import KEY_BYTES
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
 
@@ -141,7 +142,7 @@ class RowKeys:
         """The conversation's key. Its id and metadata do not count; the bytes of its local images do.
 
         Raises:
-            OSError: an image file cannot be read.
+            InputError: an image file cannot be read.
         """
         digest = self._shared.copy()
         for message in conversation.messages:
@@ -181,11 +182,19 @@ def _add_message(update: Any, message: Message) -> None:
 def _add_item(update: Any, item: ContentItem) -> None:
     binary = item.binary
     if binary is None and item.type == Type.IMAGE_PATH and item.content:
-        binary = Path(item.content).expanduser().read_bytes()
+        binary = _bytes_of(item.content)
     # Two paths to the same image ask the same thing.
     text = None if item.type == Type.IMAGE_PATH else item.content
     digest = blake2b(binary).hexdigest() if binary is not None else None
     update(to_json([item.type, text, digest, item.model_extra]))
+
+
+def _bytes_of(path: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except (OSError, ValueError, RuntimeError) as error:  # also a NUL in it, or the home of nobody
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"the image {path!r} cannot be read: {why}") from None
 
 
 def _in(params: BaseModel) -> dict[str, Any]:

@@ -51,6 +51,28 @@ def test_one_signal_lets_running_rows_finish(job: Job, number: signal.Signals) -
     assert Counter(job.asked()) == Counter(f"question {i}" for i in range(10)), "each row was asked once"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_without_an_output_path(job: Job, number: signal.Signals) -> None:
+    job.configure(output=False, seconds=0.3, workers=2)
+    with job.start() as process:
+        while len(job.asked()) < 3:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "run the same again to go on" in err
+
+
+def test_how_to_go_on_tells_no_secret(job: Job) -> None:
+    job.configure(workers=2, seconds=0.2)
+    with job.start("--remote_params.api_key", "sk-1", "--remote_params.api_key=sk-2") as process:
+        assert wait_for(process, job.scratch, 1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert "--remote_params.api_key '<hidden>' '--remote_params.api_key=<hidden>'" in err
+    assert "sk-" not in err
+
+
 def test_two_signals_stop_at_once(job: Job) -> None:
     job.configure(workers=2, seconds=0.2)
     with job.start() as process:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
@@ -283,6 +286,21 @@ class TestFailures:
                 [question("a"), question("b")]
             )
 
+    async def test_of_a_cancellation_that_nobody_asked_for_are_the_rows_own(self, config: InferenceConfig) -> None:
+        def script(text: str, _: int) -> None:
+            if text == "question 7":
+                raise asyncio.CancelledError
+
+        result = await FakeEngine(script, clock=FakeClock(), max_retries=0).ainfer_partial(inference_config=config)
+        assert result.failed_indices == [7]
+        assert result.failures[7].error_type == InferenceErrorType.CANCELLED
+        assert len(result.successful) == 49
+
+    async def test_of_all_rows_leave_an_older_output_alone(self, config: InferenceConfig) -> None:
+        await FakeEngine().arun(config)
+        await FakeEngine(lambda *_: _raise(rejection()), model="other").arun(config)
+        assert answers(config.output_path) == EXPECTED
+
 
 def _raise(error: Exception) -> None:
     raise error
@@ -411,6 +429,31 @@ class TestInput:
         with pytest.raises(InputError, match=r"(?s)2 bad row.*row 1: messages\.0\.role.*row 2: a row must be"):
             await FakeEngine().ainfer(rows)
 
+    @pytest.mark.parametrize("setting", ["output_path", "progress_path"])
+    async def test_and_output_are_different_files(self, config: InferenceConfig, tmp_path: Path, setting: str) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "in.jsonl")
+        before = (tmp_path / "in.jsonl").read_text()
+        with pytest.raises(ConfigError, match="same file"):
+            await FakeEngine().ainfer(
+                inference_config=config.model_copy(update={setting: str(tmp_path / "." / "link")})
+            )
+        assert (tmp_path / "in.jsonl").read_text() == before
+
+    async def test_may_begin_with_a_byte_order_mark(self, config: InferenceConfig, tmp_path: Path) -> None:
+        path = tmp_path / "in.jsonl"
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        assert (await FakeEngine().arun(config)).completed == 50
+
+    async def test_from_a_pipe_is_an_error(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        with pytest.raises(InputError, match="is not a file"):
+            await FakeEngine().ainfer(inference_config=InferenceConfig(input_path=str(tmp_path / "fifo")))
+
+    async def test_an_image_that_cannot_be_read_is_named(self) -> None:
+        picture = {"role": "user", "content": [{"type": "image_path", "content": "a\0b"}]}
+        with pytest.raises(InputError, match=r"row 0: the image 'a\\x00b' cannot be read"):
+            await FakeEngine().ainfer([Conversation.from_dict({"messages": [picture]})])
+
     async def test_an_empty_file_is_an_error(self, tmp_path: Path) -> None:
         await self.check(tmp_path, "\n\n", "no conversations")
 
@@ -486,6 +529,30 @@ class TestIteration:
         await anyio.lowlevel.checkpoint()
         await anyio.wait_all_tasks_blocked()
         assert engine.in_flight == 0
+
+    async def test_may_leave_a_source_that_blocks(self) -> None:
+        blocked = threading.Event()
+
+        def source() -> Iterator[Conversation]:
+            yield question("a")
+            blocked.wait(60)
+
+        try:
+            async with FakeEngine().ainfer_iter(source()) as outcomes:
+                assert (await anext(outcomes))[0] == 0
+        finally:
+            blocked.set()
+
+    async def test_advances_a_source_in_one_thread(self) -> None:
+        threads: set[int] = set()
+
+        def source() -> Iterator[Conversation]:
+            for i in range(50):
+                threads.add(threading.get_ident())
+                yield question(f"{i}")
+
+        assert len([pair async for pair in FakeEngine().ainfer_iter(source())]) == 50
+        assert len(threads) == 1
 
 
 class TestStop:

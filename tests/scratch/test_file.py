@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from asyncinfer.errors import ScratchError, ScratchLockedError
+from asyncinfer.scratch.atomic import replacing
 from asyncinfer.scratch.file import DiskFile, ScratchFile, beside, in_cache
 from asyncinfer.scratch.format import encode
 
@@ -49,6 +50,27 @@ def test_stands_beside_the_output(tmp_path: Path) -> None:
 
 def test_stands_in_the_cache_without_an_output(home: Path) -> None:
     assert in_cache("abc") == home / ".cache/asyncinfer/tmp/temp_inference_output_abc.jsonl"
+
+
+def test_leaves_a_file_of_somebody_elses_alone(tmp_path: Path) -> None:
+    path = tmp_path / "scratch" / "out.jsonl"
+    path.parent.mkdir()
+    path.write_text("my notes\nmore of them")
+    file = ScratchFile(path)
+    file.acquire()
+    with pytest.raises(ScratchError, match="was not written by asyncinfer"):
+        list(file.recover())
+    file.close()
+    assert path.read_text() == "my notes\nmore of them"
+
+
+def test_replaces_what_an_output_links_to(tmp_path: Path) -> None:
+    (tmp_path / "real.jsonl").write_text("old")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    with replacing(tmp_path / "link.jsonl") as file:
+        file.write(b"new")
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert (tmp_path / "real.jsonl").read_text() == "new"
 
 
 def test_keeps_what_was_appended(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Iterate over anything from async code. What may block runs in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+async def as_async(source: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    """Iterate over any iterable; one that is not async, nor in memory, is advanced in a thread of its own.
+
+    Leaving while the source blocks leaves the thread to it; that keeps neither the loop nor the process.
+    """
+    if isinstance(source, AsyncIterable):
+        async for item in source:
+            yield item
+    elif isinstance(source, Sequence):
+        for item in source:
+            yield item
+    else:
+        pull = _Pull(iter(source))
+        try:
+            while (item := await pull.next()) is not None:
+                yield item[0]
+        finally:
+            pull.stop()
+
+
+class _Pull(Generic[T]):
+    """Advances an iterator in one thread, an item at a time, when asked to."""
+
+    def __init__(self, iterator: Iterator[T]) -> None:
+        self._iterator = iterator
+        self._wanted: SimpleQueue[asyncio.Future[tuple[T] | None] | None] = SimpleQueue()
+        threading.Thread(target=self._serve, name="asyncinfer-source", daemon=True).start()
+
+    async def next(self) -> tuple[T] | None:
+        """The next item, in a tuple; None at the end."""
+        answer: asyncio.Future[tuple[T] | None] = asyncio.get_running_loop().create_future()
+        self._wanted.put(answer)
+        return await answer
+
+    def stop(self) -> None:
+        self._wanted.put(None)
+
+    def _serve(self) -> None:
+        while (answer := self._wanted.get()) is not None:
+            item, error = None, None
+            try:
+                item = (next(self._iterator),)
+            except StopIteration:
+                pass
+            except BaseException as raised:
+                error = raised
+            try:
+                answer.get_loop().call_soon_threadsafe(_settle, answer, item, error)
+            except RuntimeError:
+                return  # The loop is closed: nobody waits any more.
+
+
+def _settle(answer: asyncio.Future[tuple[T] | None], item: tuple[T] | None, error: BaseException | None) -> None:
+    if answer.done():
+        return
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(item)
