@@ -41,14 +41,19 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
+    from asyncinfer.engines.hosted import OpenAIInferenceEngine, RemoteVLLMInferenceEngine
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
     from asyncinfer.engines.registry import build_engine
+    from asyncinfer.engines.remote import RemoteInferenceEngine
     from asyncinfer.run.loop import Stop
 
 _LAZY = {
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
+    "OpenAIInferenceEngine": "asyncinfer.engines.hosted",
+    "RemoteInferenceEngine": "asyncinfer.engines.remote",
+    "RemoteVLLMInferenceEngine": "asyncinfer.engines.hosted",
     "build_engine": "asyncinfer.engines.registry",
 }
 
@@ -75,8 +80,11 @@ __all__ = [
     "Message",
     "MissingDependencyError",
     "ModelParams",
+    "OpenAIInferenceEngine",
     "Progress",
+    "RemoteInferenceEngine",
     "RemoteParams",
+    "RemoteVLLMInferenceEngine",
     "RequestError",
     "Role",
     "RunInterruptedError",

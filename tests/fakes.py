@@ -62,22 +62,30 @@ class FakeClock:
 
     def __init__(self) -> None:
         self._now = 0.0
-        self._alarms: list[tuple[float, int, anyio.Event]] = []
+        self._alarms: list[tuple[float, int, Callable[[], None]]] = []
         self._tickets = itertools.count()
 
     def now(self) -> float:
         return self._now
 
-    async def sleep(self, seconds: float) -> None:
-        ring = anyio.Event()
+    def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
         entry = (self._now + max(0.0, seconds), next(self._tickets), ring)
         heapq.heappush(self._alarms, entry)
-        try:
-            await ring.wait()
-        finally:
+
+        def call_off() -> None:
             if entry in self._alarms:
                 self._alarms.remove(entry)
                 heapq.heapify(self._alarms)
+
+        return call_off
+
+    async def sleep(self, seconds: float) -> None:
+        rung = anyio.Event()
+        call_off = self.alarm(seconds, rung.set)
+        try:
+            await rung.wait()
+        finally:
+            call_off()
 
     async def run(self) -> None:
         """Let time pass until cancelled."""
@@ -87,7 +95,7 @@ class FakeClock:
             if self._alarms:
                 due, _, ring = heapq.heappop(self._alarms)
                 self._now = max(self._now, due)
-                ring.set()
+                ring()
 
 
 class FakeEngine(BaseInferenceEngine):
@@ -109,7 +117,9 @@ class FakeEngine(BaseInferenceEngine):
     ) -> None:
         super().__init__(
             ModelParams(model_name=model),
-            remote_params=RemoteParams.model_validate({"num_workers": workers, **remote}),
+            remote_params=RemoteParams.model_validate(
+                {"num_workers": workers, "use_adaptive_concurrency": False, **remote}
+            ),
             clock=clock,
         )
         self._script = script

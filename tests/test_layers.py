@@ -21,11 +21,14 @@ ROOMS: dict[str, set[str]] = {
     "sync": {"config", "types", "errors"},
     "scratch": {"sync", "config", "types", "errors"},
     "control": {"sync", "config", "types", "errors"},
-    "run": {"control", "scratch", "sync", "config", "types", "errors"},
-    "engines": {"run", "control", "scratch", "sync", "config", "types", "errors"},
+    "dialects": {"sync", "config", "types", "errors"},
+    "providers": {"dialects", "control", "scratch", "sync", "config", "types", "errors"},
+    "transport": {"dialects", "control", "scratch", "sync", "config", "types", "errors"},
+    "run": {"transport", "providers", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
+    "engines": {"run", "transport", "providers", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
     "cli": {"engines", "run", "control", "scratch", "sync", "config", "types", "errors"},
 }
-PURE = {"control"}
+PURE = {"control", "dialects"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__"))
 
 
@@ -75,7 +78,8 @@ API = """
 AdaptiveConcurrencyParams AsyncInferError BaseInferenceEngine ConfigError ContentItem Conversation EngineConfigError
 EngineDeadError FailureDetail FinishReason GenerationParams GuidedDecodingParams InferenceConfig InferenceEngineType
 InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message
-MissingDependencyError ModelParams Progress RemoteParams RequestError Role RunInterruptedError RunSummary ScratchError
+MissingDependencyError ModelParams OpenAIInferenceEngine Progress RemoteInferenceEngine RemoteParams
+RemoteVLLMInferenceEngine RequestError Role RunInterruptedError RunSummary ScratchError
 ScratchLockedError Stop StreamDelta ToolCall ToolDefinition Type Usage build_engine
 """
 

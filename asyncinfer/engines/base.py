@@ -6,11 +6,11 @@ import asyncio
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -26,7 +26,7 @@ from asyncinfer.config import (
 from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.retry import RetryPolicy
-from asyncinfer.errors import ConfigError, EngineConfigError, InferenceFailedError, InputError
+from asyncinfer.errors import ConfigError, EngineConfigError, InferenceFailedError, InputError, RequestError
 from asyncinfer.run.clock import Clock, MonotonicClock
 from asyncinfer.run.gate import Gate
 from asyncinfer.run.hosted import Hosted, Mailbox
@@ -40,6 +40,7 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import (
     Completion,
     FailureDetail,
+    InferenceErrorType,
     InferenceResult,
     RunSummary,
     StreamDelta,
@@ -69,7 +70,7 @@ class BaseInferenceEngine(ABC):
         self._remote_params = remote_params
         self._clock = clock or MonotonicClock()
         self._lock = threading.Lock()
-        self._endpoint = Endpoint(self._concurrency())
+        self._endpoint = Endpoint(self._concurrency(), remote_params)
         self._gates: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
 
     # What a subclass supplies
@@ -102,6 +103,14 @@ class BaseInferenceEngine(ABC):
     async def _model_for(self, call: ModelParams) -> ModelParams:
         """The model parameters in effect when a call's config brings its own."""
         return merge(self._model_params, call)
+
+    def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> Any:
+        """What the rows of a call share, for `Request.prepared`. By default, nothing.
+
+        Raises:
+            ConfigError: no row can be answered with these settings.
+        """
+        return None
 
     async def _close(self) -> None:
         """Free what the engine owns; it opens again when it is used again. By default, nothing."""
@@ -141,7 +150,7 @@ class BaseInferenceEngine(ABC):
         Raises:
             RunInterruptedError: `stop` ended the run before it was done.
         """
-        job = await self._job(inference_config, on_progress, progress_path=progress_path, stop=stop)
+        job = await self._job(inference_config, on_progress, progress_path=progress_path, stop=stop, check=False)
         return await self._collect(job, input, inference_config)
 
     async def arun(
@@ -193,13 +202,17 @@ class BaseInferenceEngine(ABC):
 
         async def work(mailbox: Mailbox[StreamDelta]) -> None:
             answerer = await self._answerer(inference_config or InferenceConfig())
-            request = Request(conversation, answerer.generation, answerer.model, stream=True)
-            await answerer.gate.enter()
+            attempt = await answerer.gate.enter(answerer.cost(lambda: conversation))
+            last, failure = StreamDelta(), None
             try:
-                async for delta in self._stream(request):
-                    mailbox.emit(delta)
+                async for last in self._stream(answerer.request(conversation, attempt, stream=True)):
+                    mailbox.emit(last)
+            except RequestError as error:
+                failure = error
+                raise
             finally:
-                answerer.gate.leave()
+                ended = last.finish_reason is not None and failure is None
+                answerer.gate.leave(attempt, answered=ended, usage=last.usage, error=failure)
 
         return Hosted(work)
 
@@ -299,9 +312,10 @@ class BaseInferenceEngine(ABC):
         partial: bool = True,
         progress_path: str | Path | None = None,
         stop: Stop | None = None,
+        check: bool = True,
     ) -> Job:
         config = config or InferenceConfig()
-        answerer = await self._answerer(config)
+        answerer = await self._answerer(config, check=check)
         return Job(
             answerer,
             RowKeys(self.engine_type.value, answerer.model, answerer.generation, self._remote_for(config)),
@@ -312,13 +326,21 @@ class BaseInferenceEngine(ABC):
             stop=stop or Stop(),
         )
 
-    async def _answerer(self, config: InferenceConfig) -> Answerer:
+    async def _answerer(self, config: InferenceConfig, *, check: bool = True) -> Answerer:
         model = await self._model_for(config.model)
         generation = merge(self._generation_params, config.generation)
         self._warn_unsupported(generation)
         remote = self._remote_for(config) or RemoteParams()
         policy = RetryPolicy(remote.max_retries, remote.retry_backoff_base, remote.retry_backoff_max)
-        return Answerer(self._generate, self._gate(), policy, model, generation, self._clock)
+        generate = self._generate
+        prepared: Any = None
+        try:
+            prepared = self._prepare(model, generation, remote)
+        except ConfigError as error:
+            if check:
+                raise
+            generate = _unable(str(error))
+        return Answerer(generate, self._gate(), policy, self._clock, model, generation, prepared)
 
     def _remote_for(self, config: InferenceConfig) -> RemoteParams | None:
         if self._remote_params is None or config.remote_params is None:
@@ -331,7 +353,8 @@ class BaseInferenceEngine(ABC):
         with self._lock:
             gate = self._gates.get(loop)
         if gate is None:
-            gate = Gate(self._endpoint, self._lock, self._clock)
+            politeness = self._remote_params.politeness_policy if self._remote_params is not None else 0.0
+            gate = Gate(self._endpoint, self._lock, self._clock, politeness)
             with self._lock:
                 self._gates[loop] = gate
         return gate
@@ -366,6 +389,15 @@ def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None
 
 def _file(path: str) -> FileSource:
     return FileSource(Path(path).expanduser())
+
+
+def _unable(why: str) -> Callable[[Request], Awaitable[Completion]]:
+    """Answers no row, for a reason that is in the settings."""
+
+    async def generate(_: Request) -> Completion:
+        raise EngineConfigError(why, error_type=InferenceErrorType.CONFIG)
+
+    return generate
 
 
 def _path(given: str | Path | None) -> Path | None:

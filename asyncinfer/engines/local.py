@@ -38,7 +38,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
         remote_params: RemoteParams | None = None,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(model_params, generation_params=generation_params, remote_params=remote_params, clock=clock)
+        # The parameters of an endpoint are not for a model in this process.
+        super().__init__(model_params, generation_params=generation_params, clock=clock)
         self._thread: ModelThread | None = None
         self._thread_lock = threading.Lock()
         self._check()

@@ -39,6 +39,9 @@ ENGINES: dict[InferenceEngineType, EngineEntry] = {
             extra="llamacpp",
             requires="llama_cpp",
         ),
+        EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
+        EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
+        EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
     )
 }
 

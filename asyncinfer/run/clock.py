@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
@@ -13,17 +15,18 @@ class Clock(Protocol):
         """Seconds on a clock that never goes back."""
         ...
 
-    async def sleep(self, seconds: float) -> None: ...
+    def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
+        """Have `ring` called on the running loop after so many seconds; what is returned calls that off."""
+        ...
 
 
 class MonotonicClock:
     """The machine's own clock."""
 
-    def now(self) -> float:
-        return time.monotonic()
+    now = staticmethod(time.monotonic)
 
-    async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
+    def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(seconds, ring).cancel
 
 
 async def wait_until(event: anyio.Event, clock: Clock, due: float | None) -> None:
@@ -31,12 +34,9 @@ async def wait_until(event: anyio.Event, clock: Clock, due: float | None) -> Non
     if due is None:
         await event.wait()
         return
-    async with anyio.create_task_group() as tasks:
-
-        async def alarm() -> None:
-            await clock.sleep(due - clock.now())
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(alarm)
+    # The event that is waited for is the alarm too: who waits looks again in either case.
+    call_off = clock.alarm(due - clock.now(), event.set)
+    try:
         await event.wait()
-        tasks.cancel_scope.cancel()
+    finally:
+        call_off()

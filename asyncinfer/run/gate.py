@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
+from collections.abc import Mapping
 
 import anyio
 
-from asyncinfer.control.endpoint import Endpoint
+from asyncinfer.control.endpoint import Attempt, Endpoint
+from asyncinfer.control.rate_limit import FREE, Cost, Observation
 from asyncinfer.errors import RequestError
 from asyncinfer.run.clock import Clock, wait_until
+from asyncinfer.types.results import Usage
 
 
 class Gate:
     """One engine's permits on one event loop, shared by all its runs and streams there.
 
-    What the endpoint has shown is shared between loops, under `lock`, which no await ever holds.
+    What the endpoint has shown is shared between loops, under `lock`, which no await ever holds. A permit
+    rests `politeness` seconds after it came back.
     """
 
-    def __init__(self, endpoint: Endpoint, lock: threading.Lock, clock: Clock) -> None:
-        self._endpoint, self._lock, self._clock = endpoint, lock, clock
+    def __init__(self, endpoint: Endpoint, lock: threading.Lock, clock: Clock, politeness: float = 0.0) -> None:
+        self._endpoint, self._lock, self._clock, self._politeness = endpoint, lock, clock, politeness
         self._queue: deque[_Turn] = deque()
+        self._resting: deque[float] = deque()
         self.in_use = 0
 
     @property
     def limit(self) -> int:
+        """The permits there are now."""
         with self._lock:
             return self._endpoint.permits()
 
@@ -33,65 +40,87 @@ class Gate:
         """How many wait for a permit."""
         return len(self._queue)
 
-    def enter_at_once(self) -> bool:
-        """Take a permit if that needs no waiting; whether one was taken."""
-        if self._queue or self._delay() != 0.0:
-            return False
-        self.in_use += 1
-        return True
-
-    async def enter(self) -> None:
-        """Take a permit. A cancelled wait takes none and lets the next in line go first."""
-        if self.enter_at_once():
-            return
-        turn = _Turn()
-        self._queue.append(turn)
-        try:
-            while (due := self._due(turn)) != 0.0:
-                await wait_until(turn.news, self._clock, due)
-                turn.news = anyio.Event()
-            self.in_use += 1
-        finally:
-            self._queue.remove(turn)
-            self._nudge()
-
-    def leave(self) -> None:
-        """Give a permit back."""
-        self.in_use -= 1
-        self._nudge()
-
-    def admitted(self) -> None:
-        """Tell the endpoint's controller of an answer."""
-        with self._lock:
-            self._endpoint.admitted(self._clock.now())
-
-    def refused(self, error: RequestError) -> None:
-        """Tell the endpoint's controller that it was busy."""
-        with self._lock:
-            self._endpoint.refused(self._clock.now(), error.retry_after)
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether who enters should say what tokens it will take."""
+        return self._endpoint.counts_tokens
 
     @property
     def admissions(self) -> int:
         """How many attempts the endpoint has answered so far."""
+        return self._endpoint.admissions
+
+    def enter_at_once(self, cost: Cost = FREE) -> Attempt | None:
+        """A permit, if that needs no waiting."""
+        return None if self._queue else self._take(cost)[0]
+
+    async def enter(self, cost: Cost = FREE) -> Attempt:
+        """A permit. A cancelled wait takes none and lets the next in line go first."""
+        if (attempt := self.enter_at_once(cost)) is not None:
+            return attempt
+        turn = _Turn()
+        self._queue.append(turn)
+        try:
+            while True:
+                wait = math.inf
+                if self._queue[0] is turn:
+                    attempt, wait = self._take(cost)
+                    if attempt is not None:
+                        return attempt
+                await wait_until(turn.news, self._clock, None if wait == math.inf else self._clock.now() + wait)
+                turn.news = anyio.Event()
+        finally:
+            self._queue.remove(turn)
+            self.nudge()
+
+    def leave(
+        self,
+        attempt: Attempt,
+        *,
+        answered: bool = False,
+        usage: Usage | None = None,
+        error: RequestError | None = None,
+    ) -> None:
+        """Give a permit back and tell the endpoint's controller how the attempt went. One that was neither
+        answered nor failed was given up.
+        """
+        now = self._clock.now()
         with self._lock:
-            return self._endpoint.admissions
+            if answered:
+                self._endpoint.answered(attempt, now, usage)
+            else:
+                self._endpoint.failed(attempt, now, error, in_flight=self.in_use)
+        self.in_use -= 1
+        if self._politeness:
+            self._resting.append(now + self._politeness)
+        if self._queue:
+            self.nudge()
 
-    def _delay(self) -> float | None:
-        """Seconds until the next may enter; None while every permit is out."""
+    def told(self, attempt: Attempt, limits: Mapping[str, Observation]) -> None:
+        """A response told of the endpoint's limits."""
         with self._lock:
-            if self.in_use >= self._endpoint.permits():
-                return None
-            return self._endpoint.wait(self._clock.now())
+            self._endpoint.told(attempt, limits)
 
-    def _due(self, turn: _Turn) -> float | None:
-        """0 when `turn` may enter now, the time when it may, or None while only news can tell."""
-        if self._queue[0] is not turn or (delay := self._delay()) is None:
-            return None
-        return self._clock.now() + delay if delay else 0.0
-
-    def _nudge(self) -> None:
+    def nudge(self) -> None:
+        """Let the first in line look again."""
         if self._queue:
             self._queue[0].news.set()
+
+    def _take(self, cost: Cost) -> tuple[Attempt | None, float]:
+        """A permit, or the seconds until there may be one; infinite while only news can tell."""
+        now = self._clock.now()
+        resting = self._resting
+        while resting and resting[0] <= now:
+            resting.popleft()
+        with self._lock:
+            if self.in_use + len(resting) >= self._endpoint.permits():
+                return None, resting[0] - now if resting else math.inf
+            wait = self._endpoint.wait(now, cost)
+            if wait > 0.0:
+                return None, wait
+            attempt = self._endpoint.begin(now, cost)
+        self.in_use += 1
+        return attempt, 0.0
 
 
 class _Turn:

@@ -12,6 +12,7 @@ import anyio
 from anyio import to_thread
 
 from asyncinfer.errors import ConfigError, EngineDeadError, RunInterruptedError, ScratchError
+from asyncinfer.run.collector import seldom_collecting
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop
 from asyncinfer.run.plan import Plan
@@ -57,6 +58,10 @@ class Job:
             EngineDeadError: never; its rows fail. RunInterruptedError: `stop` was set before the end.
         """
         await to_thread.run_sync(self._check_paths, source)
+        with seldom_collecting():
+            return await self._run(source, deliver)
+
+    async def _run(self, source: Source, deliver: Deliver | None) -> RunSummary:
         plan = Plan(source, self.keys)
         await in_slices(plan.survey())
         tally, ledger = Tally(self.answerer.clock, len(plan)), Ledger(len(plan))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 from anyio import to_thread
 
 from asyncinfer.config import GenerationParams, ModelParams
+from asyncinfer.control.endpoint import Attempt
+from asyncinfer.control.rate_limit import FREE, Cost, estimate
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.run.clock import Clock
@@ -20,14 +24,14 @@ from asyncinfer.run.progress import Tally
 from asyncinfer.run.reader import Reader
 from asyncinfer.run.request import Request
 from asyncinfer.run.rows import Row
-from asyncinfer.run.tasks import task_group, uncancelled
+from asyncinfer.run.tasks import cancellation_was_asked, task_group
 from asyncinfer.run.window import Window
 from asyncinfer.run.workers import Workers
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, FailureDetail, failure_of
+from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorType, failure_of
 
 log = logging.getLogger("asyncinfer")
 
@@ -36,14 +40,25 @@ Outcome = Conversation | FailureDetail
 
 @dataclass(frozen=True)
 class Answerer:
-    """What a run needs of an engine: an answer to one request, under the engine's gate and retry policy."""
+    """What a run needs of an engine: an answer to one request, under the engine's gate and retry policy, and
+    the settings in effect.
+    """
 
     generate: Callable[[Request], Awaitable[Completion]]
     gate: Gate
     retry: RetryPolicy
+    clock: Clock
     model: ModelParams
     generation: GenerationParams
-    clock: Clock
+    prepared: Any = None
+
+    def request(self, conversation: Conversation, attempt: Attempt, *, stream: bool = False) -> Request:
+        """What the engine is asked, under the permit `attempt`."""
+        return Request(conversation, self.generation, self.model, self.prepared, attempt, stream)
+
+    def cost(self, conversation: Callable[[], Conversation]) -> Cost:
+        """What a request will take of the endpoint's limits, as far as they count."""
+        return estimate(conversation(), self.generation) if self.gate.counts_tokens else FREE
 
 
 @dataclass
@@ -140,59 +155,71 @@ class Loop:
 
     async def _dispatch(self, workers: Workers) -> None:
         while (row := await self._window.next()) is not None:
-            if await self._permitted():
+            row.attempt = await self._permitted(row)
+            if row.attempt is not None:
                 workers.start(row)
             else:
                 self._fail(row, failure_of(self.dead))
 
-    async def _permitted(self) -> bool:
-        """Take a permit; False, without one, if the engine is dead or dies before there is one."""
+    async def _permitted(self, row: Row) -> Attempt | None:
+        """A permit; None if the engine is dead or dies before there is one."""
         if self.dead is not None:
-            return False
+            return None
+        cost = self._answerer.cost(row.conversation)
+        if (attempt := self._gate.enter_at_once(cost)) is not None:
+            return attempt
         with anyio.CancelScope() as self._admission:
-            await self._gate.enter()
-            return True
-        return False
+            return await self._gate.enter(cost)
+        return None
 
     def _more(self) -> Row | None:
         """A row for a worker that has just done one, if the next needs to wait for nothing."""
-        if self.dead is not None or self._feeding.cancel_called or not self._gate.enter_at_once():
+        if self.dead is not None or self._feeding.cancel_called:
             return None
         row = self._window.next_at_once()
-        if row is None:
-            self._gate.leave()
+        if row is not None:
+            row.attempt = self._gate.enter_at_once(self._answerer.cost(row.conversation))
+            if row.attempt is None:
+                self._window.put_back(row)
+                return None
         return row
 
     async def _attempt(self, row: Row) -> None:
-        row.completion = await self._ask(row)
-        if row.completion is not None:
+        """Ask the engine once, and see to what follows. The permit goes back whatever happens."""
+        attempt, row.attempt = row.attempt, None
+        assert attempt is not None, "a row is attempted under a permit"
+        self._tally.attempts += 1
+        completion, usage, failure = None, None, None
+        try:
+            answer = await self._answerer.generate(self._answerer.request(row.conversation(), attempt))
+            usage, completion = answer.usage, answer
+        except RequestError as error:
+            failure = error
+        except asyncio.CancelledError:
+            if cancellation_was_asked():
+                raise
+            what = "the engine cancelled this row"
+            failure = RequestError(what, error_type=InferenceErrorType.CANCELLED, is_retryable=True)
+        except Exception as error:
+            self._broke(row, error)
+        finally:
+            self._gate.leave(attempt, answered=completion is not None, usage=usage, error=failure)
+        if failure is not None:
+            self._failed_once(row, failure)
+        elif completion is not None:
+            row.completion = completion
             await self._save(row)
 
-    async def _ask(self, row: Row) -> Completion | None:
-        """Ask the engine once; None where that failed. The permit goes back whatever happens."""
-        try:
-            request = Request(row.conversation(), self._answerer.generation, self._answerer.model)
-            completion = await uncancelled(self._answerer.generate, request)
-            if not isinstance(completion, Completion):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"the engine answered with a {type(completion).__name__}, not a Completion")
-        except RequestError as error:
-            self._failed_once(row, error)
-        except Exception as error:
-            if isinstance(error, EngineDeadError):
-                self._die(error)
-            else:
-                log.debug("row %d: the engine raised", row.index, exc_info=True)
-            self._fail(row, failure_of(error))
+    def _broke(self, row: Row, error: Exception) -> None:
+        """The engine raised what is no answer to this attempt alone."""
+        if isinstance(error, EngineDeadError):
+            self._die(error)
         else:
-            self._gate.admitted()
-            return completion
-        finally:
-            self._gate.leave()
-        return None
+            log.debug("row %d: the engine raised", row.index, exc_info=error)
+        self._fail(row, failure_of(error))
 
     def _failed_once(self, row: Row, error: RequestError) -> None:
-        if error.is_overload:
-            self._gate.refused(error)
+        self._tally.refused += error.is_overload
         admissions = self._gate.admissions
         retry = self._answerer.retry.decide(
             error, row.spent, admitted_since=admissions > row.admissions, jitter=self._jitter()
@@ -202,6 +229,7 @@ class Loop:
             self._fail(row, failure_of(error))
             return
         row.spent += retry.spends
+        self._tally.retried += 1
         log.debug("row %d: %s; again in %.2f s", row.index, error, retry.after)
         self._window.retry(row, retry.after)
 

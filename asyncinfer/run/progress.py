@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from asyncinfer.run.clock import Clock
 from asyncinfer.scratch.atomic import replacing
-from asyncinfer.types.results import FailureDetail, Progress, RunSummary, Usage
+from asyncinfer.types.results import FailureDetail, Progress, RunSummary, Usage, UsageSum
 
 log = logging.getLogger("asyncinfer")
 
@@ -31,13 +31,14 @@ class Tally:
         self._clock, self._began = clock, clock.now()
         self.total = total
         self.completed = self.failed = self.resumed = 0
-        self.usage = Usage()
+        self.attempts = self.refused = self.retried = 0
+        self._usage = UsageSum()
         self.samples: list[tuple[int, FailureDetail]] = []
 
     def complete(self, usage: Usage | None) -> None:
         self.completed += 1
         if usage is not None:
-            self.usage += usage
+            self._usage.add(usage)
 
     def resume(self) -> None:
         self.completed += 1
@@ -49,6 +50,11 @@ class Tally:
             self.samples.append((index, detail))
 
     @property
+    def usage(self) -> Usage:
+        """The tokens of this run's answers."""
+        return self._usage.total()
+
+    @property
     def seconds(self) -> float:
         return self._clock.now() - self._began
 
@@ -58,7 +64,16 @@ class Tally:
     def summary(self) -> RunSummary:
         total = self.total if self.total is not None else self.completed + self.failed
         return RunSummary(
-            total, self.completed, self.failed, self.resumed, self.usage, self.seconds, list(self.samples)
+            total=total,
+            completed=self.completed,
+            failed=self.failed,
+            resumed=self.resumed,
+            usage=self.usage,
+            seconds=self.seconds,
+            failure_samples=list(self.samples),
+            attempts=self.attempts,
+            refused=self.refused,
+            retried=self.retried,
         )
 
 

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from pydantic import ValidationError
 
+from asyncinfer.control.endpoint import Attempt
 from asyncinfer.errors import InputError
 from asyncinfer.scratch.keys import row_id
 from asyncinfer.types.conversation import Conversation
@@ -54,8 +55,8 @@ class Row:
     of bytes, and not a dozen objects for every garbage collection to visit. `checksum` and `size`: the CRC-32
     and the bytes of what it was read from. `completion`: the engine's answer, once there is one; `answered`:
     the finished conversation, where scratch held it or it was made already. `error`: it cannot be attempted
-    at all. `spent`: the retries it has used up; `admissions`: how many answers the endpoint had given when
-    this row was last refused.
+    at all. `attempt`: the permit that it holds. `spent`: the retries it has used up; `admissions`: how many
+    answers the endpoint had given when this row was last refused.
     """
 
     index: int
@@ -68,6 +69,7 @@ class Row:
     completion: Completion | None = None
     answered: Conversation | None = None
     error: InputError | None = None
+    attempt: Attempt | None = None
     spent: int = 0
     admissions: int = 0
 
@@ -75,7 +77,10 @@ class Row:
         """What the engine is asked, under an id."""
         if self.asked is None:
             assert self.unread is not None, "a row is read from something"
-            self.asked = with_id(self.unread.load(), self.key, self.n)
+            conversation = self.unread.load()
+            if conversation.conversation_id is None and self.unread.given is None:
+                conversation.conversation_id = row_id(self.key, self.n)  # nobody else has seen it
+            self.asked = with_id(conversation, self.key, self.n)
             self.unread = None
         return self.asked
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, closing
 from functools import wraps
 from time import perf_counter
@@ -14,14 +14,10 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from asyncinfer.errors import RequestError
-from asyncinfer.types.results import InferenceErrorType
-
 _SLICE_SECONDS = 0.05
 
 P = ParamSpec("P")
 T = TypeVar("T")
-A = TypeVar("A")
 
 
 @asynccontextmanager
@@ -55,21 +51,12 @@ def sheltered(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coro
     return call
 
 
-async def uncancelled(function: Callable[[A], Awaitable[T]], argument: A) -> T:
-    """`await function(argument)`; a CancelledError that nobody asked for becomes an error like others.
-
-    Code that awaits a future somebody else cancelled raises one, and a task group would take it for its
-    own cancellation and end without a word.
+def cancellation_was_asked() -> bool:
+    """Whether the CancelledError at hand is this task's own. Awaiting a future that somebody else cancelled
+    raises one too, and a task group would take it for its own cancellation and end without a word.
     """
-    try:
-        return await function(argument)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if (task is not None and task.cancelling()) or anyio.current_effective_deadline() == -math.inf:
-            raise
-        raise RequestError(
-            "the engine cancelled this row", error_type=InferenceErrorType.CANCELLED, is_retryable=True
-        ) from error
+    task = asyncio.current_task()
+    return (task is not None and task.cancelling() > 0) or anyio.current_effective_deadline() == -math.inf
 
 
 async def in_slices(work: Generator[object]) -> None:

@@ -69,6 +69,10 @@ class Window:
             self._notify()
         return row
 
+    def put_back(self, row: Row) -> None:
+        """Hand out `row`, which was taken and not attempted, before others."""
+        self._ready.appendleft(row)
+
     async def next(self) -> Row | None:
         """The next row to attempt; None once every row is closed and no more will come."""
         while True:
@@ -85,7 +89,7 @@ class Window:
         self._notify()
 
     async def _change(self, due: float | None = None) -> None:
-        if self._changed is None:
+        if self._changed is None or self._changed.is_set():
             self._changed = anyio.Event()
         await wait_until(self._changed, self._clock, due)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,9 +10,9 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams, RemoteParams
-from asyncinfer.errors import InputError
 from asyncinfer.scratch.index import KEY_BYTES
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
+from asyncinfer.types.images import read_image
 
 # Every config field is in one of the two; a test holds that. IN: another value may give another answer.
 IN: dict[type[BaseModel], frozenset[str]] = {
@@ -182,19 +181,11 @@ def _add_message(update: Any, message: Message) -> None:
 def _add_item(update: Any, item: ContentItem) -> None:
     binary = item.binary
     if binary is None and item.type == Type.IMAGE_PATH and item.content:
-        binary = _bytes_of(item.content)
+        binary = read_image(item.content)
     # Two paths to the same image ask the same thing.
     text = None if item.type == Type.IMAGE_PATH else item.content
     digest = blake2b(binary).hexdigest() if binary is not None else None
     update(to_json([item.type, text, digest, item.model_extra]))
-
-
-def _bytes_of(path: str) -> bytes:
-    try:
-        return Path(path).expanduser().read_bytes()
-    except (OSError, ValueError, RuntimeError) as error:  # also a NUL in it, or the home of nobody
-        why = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"the image {path!r} cannot be read: {why}") from None
 
 
 def _in(params: BaseModel) -> dict[str, Any]:

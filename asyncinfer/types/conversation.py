@@ -207,6 +207,10 @@ def _as_definitions(tools: Any) -> Any:
     return [ToolDefinition.from_callable(tool) if callable(tool) else tool for tool in given]
 
 
+_METADATA = {"metadata"}
+_ANSWERED = frozenset({"messages", "metadata"})
+
+
 class Conversation(BaseModel):
     """Messages in order, with the tools the model may use. `tools` takes definitions, their dicts, or
     Python functions with type hints.
@@ -237,9 +241,8 @@ class Conversation(BaseModel):
         return [m for m in self._of(role) if filter_fn is None or filter_fn(m)]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data, without what is None or was not set; a message without content says so."""
-        self._note_metadata()
-        data = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        """As JSON-ready data, without what is None; a message without content says so."""
+        data = self.model_dump(mode="json", exclude_none=True, exclude=self._left_out())
         _restore_nulls(self, data)
         return data
 
@@ -247,8 +250,7 @@ class Conversation(BaseModel):
         """As one line of JSON: what `to_dict` holds."""
         if not self._is_plain():
             return to_json(self.to_dict()).decode()
-        self._note_metadata()
-        return self.__pydantic_serializer__.to_json(self, exclude_unset=True, exclude_none=True).decode()
+        return self.__pydantic_serializer__.to_json(self, exclude_none=True, exclude=self._left_out()).decode()
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Conversation:
@@ -276,10 +278,22 @@ class Conversation(BaseModel):
                 return False
         return True
 
-    def _note_metadata(self) -> None:
-        # `conversation.metadata["key"] = ...` fills the default, which pydantic does not count as set.
-        if self.metadata:
-            self.model_fields_set.add("metadata")
+    def _left_out(self) -> set[str] | None:
+        """An empty metadata is written only where it was given."""
+        return None if self.metadata or "metadata" in self.__pydantic_fields_set__ else _METADATA
+
+    def answered(self, message: Message, metadata: dict[str, Any]) -> Conversation:
+        """A new conversation, with `message` at its end and under `metadata`.
+
+        As `model_copy(update=...)`, in half the time.
+        """
+        new = type(self).__new__(type(self))
+        fields = {**self.__dict__, "messages": [*self.messages, message], "metadata": metadata}
+        object.__setattr__(new, "__dict__", fields)
+        object.__setattr__(new, "__pydantic_fields_set__", self.__pydantic_fields_set__ | _ANSWERED)
+        object.__setattr__(new, "__pydantic_extra__", self.__pydantic_extra__)
+        object.__setattr__(new, "__pydantic_private__", None)
+        return new
 
 
 def _restore_nulls(value: Any, shown: Any) -> None:

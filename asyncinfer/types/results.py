@@ -34,16 +34,6 @@ class Usage:
     cache_creation_tokens: int | None = None
     reasoning_tokens: int | None = None
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.total_tokens + other.total_tokens,
-            _plus(self.cached_tokens, other.cached_tokens),
-            _plus(self.cache_creation_tokens, other.cache_creation_tokens),
-            _plus(self.reasoning_tokens, other.reasoning_tokens),
-        )
-
     def to_dict(self) -> dict[str, int]:
         """The known counts, as `metadata["usage"]` holds them."""
         return {name: count for name in _COUNTS if (count := getattr(self, name)) is not None}
@@ -52,8 +42,26 @@ class Usage:
 _COUNTS = Usage.__slots__
 
 
-def _plus(a: int | None, b: int | None) -> int | None:
-    return b if a is None else a if b is None else a + b
+class UsageSum:
+    """Usages added up; a count that no engine tells stays None."""
+
+    def __init__(self) -> None:
+        self._prompt = self._completion = self._total = 0
+        self._others: dict[str, int] = {}
+
+    def add(self, usage: Usage) -> None:
+        self._prompt += usage.prompt_tokens
+        self._completion += usage.completion_tokens
+        self._total += usage.total_tokens
+        for name in _MAY_BE_UNKNOWN:
+            if (count := getattr(usage, name)) is not None:
+                self._others[name] = self._others.get(name, 0) + count
+
+    def total(self) -> Usage:
+        return Usage(self._prompt, self._completion, self._total, **self._others)
+
+
+_MAY_BE_UNKNOWN = ("cached_tokens", "cache_creation_tokens", "reasoning_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +95,7 @@ class Completion:
         if self.usage is not None:
             metadata["usage"] = self.usage.to_dict()
         metadata["finish_reason"] = self.finish_reason.value
-        return conversation.model_copy(
-            update={"messages": [*conversation.messages, self.message], "metadata": metadata}
-        )
+        return conversation.answered(self.message, metadata)
 
 
 class InferenceErrorType(StrEnum):
@@ -169,7 +175,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The account of a run. `failure_samples` holds at most 20 `(index, reason)`."""
+    """The account of a run. `failure_samples` holds at most 20 `(index, reason)`.
+
+    `attempts` counts what the engine was asked, `refused` how often the endpoint was too busy for it, and
+    `retried` how often a row was put off to be tried again.
+    """
 
     total: int
     completed: int
@@ -178,3 +188,6 @@ class RunSummary:
     usage: Usage
     seconds: float
     failure_samples: list[tuple[int, FailureDetail]]
+    attempts: int = 0
+    refused: int = 0
+    retried: int = 0

@@ -49,21 +49,13 @@ class FunctionCall(BaseModel):
         return cast(dict[str, Any], parsed)
 
 
-class _Typed(BaseModel):
-    """Says what kind of tool it is, also where it was made without saying so: other readers want the key."""
+class ToolCall(BaseModel):
+    """One call by an assistant; a tool message answers it by `tool_call_id`."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
-    type: ToolType = ToolType.FUNCTION
-
-    def model_post_init(self, context: Any) -> None:
-        self.model_fields_set.add("type")
-
-
-class ToolCall(_Typed):
-    """One call by an assistant; a tool message answers it by `tool_call_id`."""
-
     id: str
+    type: ToolType = ToolType.FUNCTION
     function: FunctionCall
 
 
@@ -78,9 +70,12 @@ class FunctionDefinition(BaseModel):
     strict: bool | None = None
 
 
-class ToolDefinition(_Typed):
+class ToolDefinition(BaseModel):
     """A tool the model may use."""
 
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
+
+    type: ToolType = ToolType.FUNCTION
     function: FunctionDefinition
 
     @classmethod

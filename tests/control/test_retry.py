@@ -44,12 +44,13 @@ def test_the_backoff_stays_within_its_bounds(spent: int, jitter: float) -> None:
 
 def test_a_refusal_holds_the_endpoint() -> None:
     endpoint = Endpoint(limit=4)
-    endpoint.refused(now=10.0, retry_after=5.0)
-    endpoint.refused(now=11.0, retry_after=None)
-    assert endpoint.wait(now=12.0) == 3.0
-    assert endpoint.wait(now=15.0) == 0.0
-    endpoint.admitted(now=15.0)
-    assert endpoint.admissions == 1
+    first, second = endpoint.begin(9.0), endpoint.begin(9.0)
+    endpoint.failed(first, 10.0, refusal(5.0), in_flight=2)
+    endpoint.failed(second, 11.0, refusal(None), in_flight=1)
+    assert endpoint.wait(12.0) == 3.0
+    assert endpoint.wait(15.0) == 0.0
+    endpoint.answered(endpoint.begin(15.0), 16.0, None)
+    assert (endpoint.admissions, endpoint.refusals) == (1, 2)
 
 
 def test_errors_carry_facts() -> None:

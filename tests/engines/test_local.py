@@ -105,7 +105,7 @@ class CountingEngine(LocalInferenceEngine):
 
     def request(self, text: str, *, stream: bool = False) -> Request:
         conversation = Conversation(messages=[Message(role=Role.USER, content=text)])
-        return Request(conversation, GenerationParams(), self._model_params, stream)
+        return Request(conversation, GenerationParams(), self._model_params, stream=stream)
 
 
 class Gated:

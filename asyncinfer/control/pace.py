@@ -1,0 +1,164 @@
+"""When the next attempt may start: at once until the endpoint refuses, then near the rate it delivers.
+
+AIMD on the number in flight alone cannot hold a server that refuses at once: a refused attempt frees its
+permit in a millisecond, and the next is refused too. So a refusal also sets a rate. After each it is cut
+to just below what the endpoint delivers, comes back to that along a cubic curve, lingers there, and then
+probes ever faster upward, until the next refusal (as the CUBIC congestion control of RFC 9438 does with
+a window). Figures: `benchmarks/adaptive.py`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+# After a refusal the rate is this share of the delivered one. What was
+# delivered lags behind a rate that grows, so no cut is deeper than to `_DEEPEST` of the rate.
+_CUT, _DEEPEST = 0.95, 0.7
+# It is back at the delivered rate after so many seconds and attempts; later where waits that the endpoint
+# asked for would cost more than a share of the time.
+_RETURN_SECONDS, _RETURN_ATTEMPTS, _LONGEST_RETURN, _COST = 2.0, 80, 8.0, 0.05
+# It is 5% above it after so many seconds and attempts more; after twice as many, 40%.
+_GROWTH_SECONDS, _GROWTH_ATTEMPTS = 1.0, 30
+# Never faster than so many times what is delivered: an unused rate says nothing.
+_HEADROOM = 1.5
+# Seconds that an attempt may be early, for timers are no more exact.
+_SLACK = 0.003
+# Attempts left out after a cut, so that the endpoint has room for the next.
+_PAUSE = 2.0
+# Until the first refusal: so many at once, two more for each answer, so many more each second.
+_FIRST, _PER_ANSWER, _PER_SECOND = 10, 2, 100.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """Spaces attempts. `goal` is the rate the endpoint delivered when it last refused, in attempts a second;
+    None while it never has. `cuts` counts the times it made the rate lower.
+    """
+
+    goal: float | None = None
+    cuts: int = 0
+    _cut_at: float = 0.0
+    _due: float = 0.0
+    _return: float = _RETURN_SECONDS
+    _began: float | None = None
+    _sent: int = 0
+    _answers: int = 0
+    _cycle: _Cycle | None = None
+    _delivered: Delivered = field(default_factory=lambda: Delivered())
+
+    def rate(self, now: float) -> float | None:
+        """Attempts a second; None for no limit."""
+        if self.goal is None:
+            return None
+        back = self._back_after()
+        since = now - self._cut_at - back
+        if since < 0:
+            return self.goal * (1 - (1 - _CUT) * min(-since / back, 1.0) ** 3)
+        growth = max(_GROWTH_SECONDS, _GROWTH_ATTEMPTS / self.goal)
+        probed = self.goal * (1 + (1 - _CUT) * (since / growth) ** 3)
+        delivered = self._delivered.rate(now)
+        return probed if delivered is None else min(probed, max(self.goal, delivered * _HEADROOM))
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next attempt may start."""
+        if self.goal is not None:
+            return max(0.0, self._due - _SLACK - now)
+        if self._began is None:
+            self._began = now
+        room = _FIRST + _PER_ANSWER * self._answers + _PER_SECOND * (now - self._began) - self._sent
+        return 0.0 if room >= 1 else (1 - room) / _PER_SECOND
+
+    def started(self, now: float) -> None:
+        """An attempt starts."""
+        self._sent += 1
+        if (rate := self.rate(now)) is not None:
+            self._due = max(self._due, now - _SLACK) + 1 / rate
+
+    def probes(self, sent: float) -> bool:
+        """Whether a refusal of an attempt that started at `sent` is the pace's own doing: the attempt was
+        under way when the rate was cut, or went out to see whether there is more than the goal.
+        """
+        return self.goal is not None and not 0 <= sent - self._cut_at < self._back_after()
+
+    def answered(self, now: float) -> None:
+        """An attempt came through."""
+        self._answers += 1
+        self._delivered.add(now)
+
+    def refused(self, now: float, sent: float) -> None:
+        """An attempt that started at `sent` was refused."""
+        if self.goal is not None and sent < self._cut_at:
+            return  # It was under way when the rate was cut; that cut is for it too.
+        goal = self._deliverable(now)
+        self._weigh_probing(now, goal)
+        self.goal = goal
+        self.cuts += 1
+        self._cut_at = now
+        self._cycle = _Cycle(now, self._answers)
+        self._due = max(self._due, now + _PAUSE / (goal * _CUT))
+
+    def hold(self, until: float) -> None:
+        """Nothing starts before `until`, and the wait does not count towards the next probe."""
+        if self._cycle is not None:
+            self._cycle.held += max(0.0, until - self._cut_at)
+        self._due = max(self._due, until)
+        self._cut_at = max(self._cut_at, until)
+
+    def _back_after(self) -> float:
+        """Seconds from a cut until the rate is at the goal again."""
+        return max(self._return, _RETURN_ATTEMPTS / (self.goal or 1.0))
+
+    def _deliverable(self, now: float) -> float:
+        """What the endpoint takes, to judge by what it has delivered, in attempts a second."""
+        rate, delivered = self.rate(now), self._delivered.rate(now)
+        if rate is None:
+            began = now if self._began is None else self._began
+            rate = max(self._sent, 1) / (now - began + 0.001)
+            return rate if delivered is None else min(rate, delivered)
+        return max(rate * _DEEPEST, min(rate, delivered or 0.0))
+
+    def _weigh_probing(self, now: float, goal: float) -> None:
+        """Probe more seldom where the wait after the last probe cost much that no burst made good."""
+        if self._cycle is None or now - self._cycle.began < self._return / 2:
+            return
+        missed = now - self._cycle.began - (self._answers - self._cycle.answers) / goal
+        lost = min(missed, self._cycle.held)
+        self._return = min(max(lost / _COST / 1.5, _RETURN_SECONDS), _LONGEST_RETURN)
+
+
+@dataclass(slots=True)
+class _Cycle:
+    """From one cut to the next: when it began, with how many answers, and the seconds it was held."""
+
+    began: float
+    answers: int
+    held: float = 0.0
+
+
+class Delivered:
+    """The rate of answers, over the last second, or as much longer, up to five, as twenty of them take."""
+
+    _SECONDS, _LONGEST, _ANSWERS, _KEPT = 1.0, 5.0, 20, 8192
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self._first: float | None = None
+
+    def add(self, now: float) -> None:
+        if self._first is None:
+            self._first = now
+        self._times.append(now)
+        if len(self._times) > 2 * self._KEPT:
+            del self._times[: -self._KEPT]
+
+    def rate(self, now: float) -> float | None:
+        """Answers a second; None before there is enough to tell."""
+        if self._first is None or now - self._first < self._SECONDS:
+            return None
+        end = len(self._times)
+        lately = end - bisect_left(self._times, now - self._SECONDS)
+        counted = max(lately, min(self._ANSWERS, end - bisect_left(self._times, now - self._LONGEST)))
+        if counted < 2:
+            return None
+        return counted / max(self._SECONDS, now - self._times[-counted])

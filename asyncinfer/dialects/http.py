@@ -1,0 +1,163 @@
+"""HTTP as a value: a request to send, the response to it, and what a refusal means.
+
+`Retry-After`: RFC 9110 section 10.2.3 (June 2022). `retry-after-ms`: as OpenAI's SDK reads it (openai-python
+2.54, November 2026); `x-ms-retry-after-ms`: Azure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from html import unescape
+from math import isfinite
+from typing import Any, NamedTuple, cast
+
+from pydantic_core import from_json
+
+from asyncinfer.errors import RequestError
+from asyncinfer.types.results import InferenceErrorType
+
+_TRANSIENT = frozenset({408, 409, 425, 429})
+_OVERLOAD = frozenset({429, 503, 529})
+# Answers that say one thing by their status and mean another: (status, text in the message, is it transient).
+EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
+    (400, "could not parse the json body", True),  # OpenAI, now and then, of valid JSON under load
+    (429, "insufficient_quota", False),  # OpenAI: the account is empty, which no wait changes
+    (429, "exceeded your current quota", False),
+)
+_SHOWN = 300
+
+
+class HttpRequest(NamedTuple):
+    """What to send. `body` is JSON. `timeout`: seconds for the whole exchange, or for a stream between two parts
+    of it; 0 for none.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    method: str = "POST"
+    timeout: float = 300.0
+
+
+class HttpResponse(NamedTuple):
+    """What came back. `headers` are looked up in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def json_object(response: HttpResponse) -> dict[str, Any]:
+    """The JSON object that a successful response holds.
+
+    Raises:
+        RequestError: it is no success (see `status_error`), or its body is none; trying again may help.
+    """
+    if response.status != 200:
+        raise status_error(response)
+    try:
+        data: Any = from_json(response.body)
+    except ValueError as error:
+        raise garbled(f"is not JSON ({error}): {_excerpt(response.body)}") from None
+    if not isinstance(data, dict):
+        raise garbled(f"is no JSON object: {_excerpt(response.body)}")
+    return cast(dict[str, Any], data)
+
+
+def garbled(what: str) -> RequestError:
+    """A success whose body cannot be read: a proxy or a crash may have cut it."""
+    return RequestError(f"the response {what}", error_type=InferenceErrorType.PARSE_ERROR, is_retryable=True)
+
+
+def status_error(response: HttpResponse, now: float | None = None) -> RequestError:
+    """What a response that is no success means. `now`: the time of day in seconds since the epoch, for dates in
+    `Retry-After`; by default that of the response's own `Date`.
+    """
+    status = response.status
+    if 300 <= status < 400:
+        where = response.headers.get("location", "elsewhere")
+        return _error(status, f"redirects to {where}; set remote_params.api_url to where the API is")
+    said = message_in(response.body)
+    transient = status in _TRANSIENT or status >= 500
+    for known, text, is_transient in EXCEPTIONS:
+        if status == known and text in said.lower():
+            transient = is_transient
+    return RequestError(
+        f"HTTP {status}: {said}",
+        error_type=InferenceErrorType.API_STATUS,
+        status_code=status,
+        is_retryable=transient,
+        is_overload=transient and status in _OVERLOAD,
+        retry_after=retry_after(response.headers, now),
+    )
+
+
+def _error(status: int, what: str) -> RequestError:
+    return RequestError(f"HTTP {status}: {what}", error_type=InferenceErrorType.API_STATUS, status_code=status)
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """The wait that the endpoint asks for, in seconds."""
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        if (milliseconds := _number(headers.get(name))) is not None:
+            return milliseconds / 1000
+    given = headers.get("retry-after")
+    if given is None:
+        return None
+    seconds = _number(given)
+    return seconds if seconds is not None else _until(given, headers.get("date"), now)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return max(0.0, number) if isfinite(number) else None
+
+
+def _until(date: str, today: str | None, now: float | None) -> float | None:
+    try:
+        if now is None:
+            now = parsedate_to_datetime(today or "").timestamp()
+        return max(0.0, parsedate_to_datetime(date).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def message_in(body: bytes) -> str:
+    """What an error's body says, whoever wrote it: OpenAI, FastAPI, a proxy's HTML page."""
+    try:
+        data: Any = from_json(body)
+    except ValueError:
+        return _excerpt(body) or "(no text)"
+    if isinstance(data, list) and data:
+        data = cast(list[Any], data)[0]
+    return _message(data) or _excerpt(body) or "(no text)"
+
+
+def _message(data: Any) -> str:
+    if not isinstance(data, dict):
+        return ""
+    fields = cast(dict[str, Any], data)
+    error: Any = fields.get("error", fields)
+    if isinstance(error, str):
+        return error
+    if isinstance(error, dict):
+        inner = cast(dict[str, Any], error)
+        text = inner.get("message") or inner.get("detail") or inner.get("msg") or fields.get("message")
+        code = inner.get("code")
+        if text:
+            kind = f" ({code})" if isinstance(code, str) and code not in str(text) else ""
+            return f"{str(text)[:_SHOWN]}{kind}"
+    return ""
+
+
+def _excerpt(body: bytes) -> str:
+    """The text of a body, tags and white space folded."""
+    text = body[: 4 * _SHOWN].decode("utf-8", "replace")
+    if text.lstrip()[:1] == "<":
+        text = unescape(re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", text))
+    return " ".join(text.split())[:_SHOWN]

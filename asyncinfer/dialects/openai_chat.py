@@ -1,0 +1,271 @@
+"""OpenAI's chat completions, and those of the many servers that speak them with quirks of their own.
+
+Written after OpenAI's API reference ("Create chat completion") and openai-python 2.54, November 2026; vLLM's
+`structured_outputs` after its "Structured Outputs" page (v0.12 and later).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic_core import to_json
+
+from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams
+from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
+from asyncinfer.dialects.images import data_url
+from asyncinfer.errors import ConfigError, RequestError
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.results import (
+    Completion,
+    FinishReason,
+    InferenceErrorType,
+    Usage,
+    unanswerable,
+)
+from asyncinfer.types.tools import ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """How a server differs from the others.
+
+    `token_limit`: the field that bounds the answer. `extensions`: our parameters that it takes beyond
+    OpenAI's, under the same name. `structured_outputs`: it takes vLLM's field of that name, and so regular
+    expressions and choices. `adapters`: a LoRA adapter is asked for as the model. `reasoning_models`: the
+    beginnings of the names of models that take no temperature but 1, and no logit bias.
+    """
+
+    token_limit: str = "max_tokens"
+    extensions: frozenset[str] = frozenset()
+    structured_outputs: bool = False
+    adapters: bool = False
+    reasoning_models: tuple[str, ...] = ()
+
+
+class ChatEncoder:
+    """Makes the bodies of requests that differ only in their conversation.
+
+    Raises:
+        ConfigError: nothing can be asked with these settings.
+    """
+
+    def __init__(
+        self, generation: GenerationParams, model: ModelParams, quirks: Quirks, user_id: str | None = None
+    ) -> None:
+        name = (quirks.adapters and model.adapter_model) or model.model_name
+        self._shared: dict[str, Any] = {
+            "model": name,
+            quirks.token_limit: generation.max_new_tokens,
+            **_sampling(generation, quirks, name),
+            **_guided(generation.guided_decoding, quirks),
+            **({"user": user_id} if user_id is not None else {}),
+        }
+        self._with_tools = _tools(generation)
+
+    def __call__(self, conversation: Conversation, *, stream: bool = False) -> bytes:
+        """The body. Images given by path must have been read before.
+
+        Raises:
+            RequestError: the server cannot be asked this.
+        """
+        body = {**self._shared, "messages": [_message(message) for message in conversation.messages]}
+        if conversation.tools:
+            body |= {"tools": [tool.model_dump(mode="json", exclude_none=True) for tool in conversation.tools]}
+            body |= self._with_tools
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return to_json(body)
+
+
+def decode(response: HttpResponse) -> Completion:
+    """The answer in a response.
+
+    Raises:
+        RequestError: it holds none.
+    """
+    data = json_object(response)
+    if "error" in data and not data.get("choices"):
+        raise error_in(data["error"], response.body)
+    try:
+        [choice, *_] = data["choices"]
+        return Completion(
+            _answer(choice["message"]), finish_reason(choice.get("finish_reason")), usage_in(data.get("usage"))
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+
+
+# What is asked
+
+
+def _message(message: Message) -> dict[str, Any]:
+    content = message.content
+    if isinstance(content, str):
+        plain: dict[str, Any] = {"role": message.role.value, "content": content}
+    elif content is None:
+        plain = {"role": message.role.value, "content": None}
+    else:
+        plain = {"role": message.role.value, "content": [_item(item) for item in content]}
+    if message.name is not None:
+        plain["name"] = message.name
+    if message.tool_calls:
+        plain["tool_calls"] = [call.model_dump(mode="json", exclude_none=True) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        plain["tool_call_id"] = message.tool_call_id
+    return plain
+
+
+def _item(item: ContentItem) -> dict[str, Any]:
+    if item.type is Type.TEXT:
+        return {"type": "text", "text": item.content}
+    if item.type is Type.IMAGE_PATH and item.binary is None:
+        raise unanswerable(f"the image {item.content!r} was not read")
+    url = item.content if item.binary is None else data_url(item.binary)
+    return {"type": "image_url", "image_url": {"url": url, **(item.model_extra or {})}}
+
+
+def _sampling(generation: GenerationParams, quirks: Quirks, model: str) -> dict[str, Any]:
+    """What was asked of the sampler; what is at its default is left to the server, but for the temperature."""
+    fields: dict[str, Any] = {}
+    if not model.startswith(quirks.reasoning_models or ("\0",)):
+        fields["temperature"] = generation.temperature
+        if generation.logit_bias:
+            fields["logit_bias"] = {str(token): bias for token, bias in generation.logit_bias.items()}
+    if generation.top_p is not None:
+        fields["top_p"] = generation.top_p
+    if generation.frequency_penalty:
+        fields["frequency_penalty"] = generation.frequency_penalty
+    if generation.presence_penalty:
+        fields["presence_penalty"] = generation.presence_penalty
+    if generation.seed is not None:
+        fields["seed"] = generation.seed
+    if generation.stop_strings:
+        fields["stop"] = generation.stop_strings
+    for name in quirks.extensions:
+        if (value := getattr(generation, name)) != GenerationParams.model_fields[name].default:
+            fields[name] = value
+    return fields
+
+
+def _tools(generation: GenerationParams) -> dict[str, Any]:
+    """What is said of the tools where there are any."""
+    fields: dict[str, Any] = {}
+    if generation.tool_choice is not None:
+        fields["tool_choice"] = generation.tool_choice
+    if not generation.parallel_tool_calls:
+        fields["parallel_tool_calls"] = False
+    return fields
+
+
+def _guided(guided: GuidedDecodingParams | None, quirks: Quirks) -> dict[str, Any]:
+    if guided is None:
+        return {}
+    if guided.regex is not None or guided.choice is not None:
+        name = "regex" if guided.regex is not None else "choice"
+        if not quirks.structured_outputs:
+            raise ConfigError(f"generation.guided_decoding.{name}: this API follows only json")
+        return {"structured_outputs": {name: getattr(guided, name)}}
+    schema = guided.schema_dict()
+    if schema is None:
+        return {}
+    shape: dict[str, Any] = {"name": getattr(guided.json, "__name__", "Response"), "schema": schema}
+    if guided.strict:
+        shape |= {"schema": closed(schema), "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": shape}}
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `schema` in which no object takes properties that it does not name, as strict mode wants it."""
+    copy = deepcopy(schema)
+    _close(copy)
+    return copy
+
+
+def _close(value: Any) -> None:
+    if isinstance(value, dict):
+        fields = cast(dict[str, Any], value)
+        if fields.get("type") == "object":
+            fields.setdefault("additionalProperties", False)
+    if isinstance(value, dict | list):
+        inner = cast(dict[str, Any], value).values() if isinstance(value, dict) else cast(list[Any], value)
+        for one in inner:
+            _close(one)
+
+
+# What is answered
+
+
+def _answer(message: Mapping[str, Any]) -> Message:
+    """The assistant's message. A refusal is its text; reasoning comes under either of two names."""
+    calls = message.get("tool_calls")
+    content = message.get("content")
+    if content is None and not calls:
+        content = message.get("refusal") or ""
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if not calls and reasoning is None and isinstance(content, str):
+        return Message(role=Role.ASSISTANT, content=content)
+    return Message(
+        role=Role.ASSISTANT,
+        content=content,
+        tool_calls=[ToolCall.model_validate(call) for call in calls] if calls else None,
+        reasoning_content=reasoning if isinstance(reasoning, str) else None,
+    )
+
+
+_FINISH = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+    "error": FinishReason.ERROR,
+    # Names that other servers have for the same.
+    "eos": FinishReason.STOP,
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+}
+
+
+def finish_reason(reason: str | None) -> FinishReason:
+    return _FINISH.get(reason or "", FinishReason.UNKNOWN)
+
+
+def usage_in(usage: Mapping[str, Any] | None) -> Usage | None:
+    """The tokens that a response says it took."""
+    if not usage:
+        return None
+    prompt, completion = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    of_prompt, of_completion = group(usage, "prompt_tokens_details"), group(usage, "completion_tokens_details")
+    # DeepSeek tells of its cache beside the counts, not below them.
+    cached = of_prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+    return Usage(
+        prompt,
+        completion,
+        usage.get("total_tokens") or prompt + completion,
+        cached_tokens=cached,
+        cache_creation_tokens=of_prompt.get("cache_write_tokens"),
+        reasoning_tokens=of_completion.get("reasoning_tokens"),
+    )
+
+
+def group(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object under `key`; an empty one where there is none."""
+    value = data.get(key)
+    return cast(Mapping[str, Any], value) if isinstance(value, dict) else {}
+
+
+def error_in(error: Any, body: bytes) -> RequestError:
+    """An error that came as a success, as routers send them when the server behind them fails."""
+    code = cast(dict[str, Any], error).get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) else None
+    return RequestError(
+        f"the API answered with an error: {message_in(body)}",
+        error_type=InferenceErrorType.API_STATUS,
+        status_code=status,
+        is_retryable=status is None or status == 429 or status >= 500,
+        is_overload=status in (429, 503, 529),
+    )

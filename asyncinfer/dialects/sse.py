@@ -1,0 +1,51 @@
+"""Server-sent events, as the HTML standard defines them (section 9.2.6, "Interpreting an event stream")."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import NamedTuple
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+class Event(NamedTuple):
+    """One event; `name` is `message` where the stream gives none."""
+
+    data: str
+    name: str = "message"
+
+
+class EventDecoder:
+    """Turns bytes, however they are cut, into events. An event that its blank line does not end is none."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+        self._rest = ""
+        self._data: list[str] = []
+        self._name = ""
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that `chunk` completes."""
+        text = self._rest + self._decoder.decode(chunk)
+        # A carriage return at the end may be half of a line end.
+        usable = len(text) - 1 if text.endswith("\r") else len(text)
+        lines = _LINE_END.split(text[:usable])
+        self._rest = lines.pop() + text[usable:]
+        return [event for line in lines if (event := self._line(line)) is not None]
+
+    def _line(self, line: str) -> Event | None:
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            self._data.append(value)
+        elif field == "event":
+            self._name = value
+        return None
+
+    def _dispatch(self) -> Event | None:
+        event = Event("\n".join(self._data), self._name or "message") if self._data else None
+        self._data, self._name = [], ""
+        return event

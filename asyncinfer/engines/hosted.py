@@ -1,0 +1,20 @@
+"""The engines of the catalog's providers, a class each."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from asyncinfer.config import InferenceEngineType
+from asyncinfer.engines.remote import RemoteInferenceEngine
+
+
+class OpenAIInferenceEngine(RemoteInferenceEngine):
+    """OpenAI's own API; the key comes from `OPENAI_API_KEY`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.OPENAI
+
+
+class RemoteVLLMInferenceEngine(RemoteInferenceEngine):
+    """A vLLM server that someone else started, at `remote_params.api_url`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.REMOTE_VLLM

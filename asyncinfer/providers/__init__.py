@@ -1,0 +1,1 @@
+"""Who speaks which dialect, where, and with which key."""

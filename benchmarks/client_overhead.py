@@ -1,0 +1,295 @@
+"""Requests a second of asyncinfer with everything on, against plain aiohttp and other clients, in one run.
+
+One local server answers at once, on a core of its own; each client runs on another, in a process of its own,
+with 100 requests in flight. asyncinfer reads a file, validates it, adapts, saves each row with fsync and
+writes the output; the others only ask. Every round begins with plain aiohttp, so that its ratios compare
+what ran side by side.
+
+    python benchmarks/client_overhead.py [--rows 5000] [--many 200000] [--rounds 5] [--out benchmarks/results]
+
+Clients that are not installed (openai, litellm, lm-deluge) are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+AT_ONCE = 100
+QUESTION = "What is the capital of France, and since when? Answer in a few sentences, please. Number {}."
+ANSWER = "Paris is the capital of France, and has been for most of the time since the tenth century. " * 5
+CLIENTS = {"aiohttp": None, "asyncinfer": None, "lm-deluge": "lm_deluge", "openai": "openai", "litellm": "litellm"}
+# The slow ones get fewer rows; a rate needs no more.
+SHARE = {"openai": 5, "litellm": 5}
+
+
+# The server
+
+
+class Responder(asyncio.Protocol):
+    """The least of HTTP: reads a request by its Content-Length and sends one and the same answer."""
+
+    def __init__(self, response: bytes) -> None:
+        self._response = response
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end].lower()
+            at = head.find(b"content-length:")
+            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            if len(self._buffer) < end + 4 + length:
+                return
+            self._buffer = self._buffer[end + 4 + length :]
+            self._transport.write(self._response)
+
+
+def serve() -> None:
+    pin(-1)
+    body = json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": ANSWER}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 40, "completion_tokens": 100, "total_tokens": 140},
+        }
+    ).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    async def main() -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Responder(head.encode() + body), "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
+def pin(core: int) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[core]})
+
+
+@contextmanager
+def server() -> Generator[str]:
+    process = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+# The clients. Each takes the URL and the number of rows, warms up, and returns the seconds.
+
+
+def messages(i: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": QUESTION.format(i)}]
+
+
+async def workers(count: int, ask: Any) -> float:
+    """The seconds that `AT_ONCE` loops of `await ask(i)` take for all rows."""
+    left = iter(range(count))
+
+    async def worker() -> None:
+        for i in left:
+            await ask(i)
+
+    await ask(0)
+    began = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    return time.perf_counter() - began
+
+
+async def plain_aiohttp(url: str, rows: int) -> float:
+    import aiohttp
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def ask(i: int) -> None:
+            body = {"model": "m", "messages": messages(i), "max_tokens": 1024, "temperature": 0}
+            async with session.post(f"{url}/chat/completions", json=body) as response:
+                await response.json()
+
+        return await workers(rows, ask)
+
+
+async def with_openai(url: str, rows: int) -> float:
+    import openai
+
+    async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
+
+        async def ask(i: int) -> None:
+            given: Any = messages(i)
+            await client.chat.completions.create(model="m", messages=given, max_tokens=1024, temperature=0)
+
+        return await workers(rows, ask)
+
+
+async def with_litellm(url: str, rows: int) -> float:
+    import litellm
+
+    lite: Any = litellm
+    lite.suppress_debug_info = True
+
+    async def ask(i: int) -> None:
+        await lite.acompletion(
+            model="openai/m", messages=messages(i), api_base=url, api_key="none", max_tokens=1024, temperature=0
+        )
+
+    return await workers(rows, ask)
+
+
+async def with_lm_deluge(url: str, rows: int) -> float:
+    from importlib import import_module
+
+    deluge: Any = import_module("lm_deluge")
+    os.environ["NO_KEY"] = "none"
+    deluge.register_model(
+        id="local", name="m", api_base=url, api_key_env_var="NO_KEY", api_spec="openai", input_cost=0, output_cost=0
+    )
+    client = deluge.LLMClient(
+        "local",
+        max_requests_per_minute=100_000_000,
+        max_tokens_per_minute=100_000_000_000,
+        max_concurrent_requests=AT_ONCE,
+        progress="manual",
+    )
+    await client.process_prompts_async([QUESTION.format(0)], show_progress=False)
+    began = time.perf_counter()
+    await client.process_prompts_async([QUESTION.format(i) for i in range(rows)], show_progress=False)
+    return time.perf_counter() - began
+
+
+async def with_asyncinfer(url: str, rows: int) -> float:
+    from asyncinfer import InferenceConfig, ModelParams, RemoteInferenceEngine, RemoteParams
+
+    folder = Path(tempfile.mkdtemp(prefix="client_overhead_"))
+    try:
+        for name, count in (("warm.jsonl", 100), ("in.jsonl", rows)):
+            with (folder / name).open("w") as file:
+                file.writelines(json.dumps({"messages": messages(i)}) + "\n" for i in range(count))
+        remote = RemoteParams(api_url=url, num_workers=AT_ONCE)
+        async with RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
+            out = str(folder / "out.jsonl")
+            await engine.arun(InferenceConfig(input_path=str(folder / "warm.jsonl"), output_path=out))
+            began = time.perf_counter()
+            summary = await engine.arun(InferenceConfig(input_path=str(folder / "in.jsonl"), output_path=out))
+            seconds = time.perf_counter() - began
+        assert summary.completed == rows, summary
+        return seconds
+    finally:
+        shutil.rmtree(folder)
+
+
+ASK = {
+    "aiohttp": plain_aiohttp,
+    "asyncinfer": with_asyncinfer,
+    "lm-deluge": with_lm_deluge,
+    "openai": with_openai,
+    "litellm": with_litellm,
+}
+
+
+def measure(client: str, url: str, rows: int) -> None:
+    pin(0)
+    cpu = time.process_time()
+    seconds = asyncio.run(ASK[client](url, rows))
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"rate": rows / seconds, "cpu_us": (time.process_time() - cpu) / rows * 1e6, "rss_mb": rss}))
+
+
+def in_child(client: str, url: str, rows: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--measure", client, url, str(rows)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=5_000)
+    parser.add_argument("--many", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--measure", nargs=3)
+    args = parser.parse_args()
+    if args.serve:
+        serve()
+    elif args.measure:
+        measure(args.measure[0], args.measure[1], int(args.measure[2]))
+    else:
+        compare(args.rows, args.many, args.rounds, args.out)
+
+
+def compare(rows: int, many: int, rounds: int, out: Path) -> None:
+    clients = [name for name, module in CLIENTS.items() if module is None or find_spec(module) is not None]
+    samples: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
+    with server() as url:
+        for _ in range(rounds):
+            base = in_child("aiohttp", url, rows)["rate"]
+            for name in clients:
+                got = in_child(name, url, rows // SHARE.get(name, 1))
+                samples[name].append({**got, "ratio": got["rate"] / base})
+        pairs = [
+            (in_child("asyncinfer", url, rows), in_child("asyncinfer", url, many)) for _ in range(2 if many else 0)
+        ]
+    results = {
+        name: {key: statistics.median(sample[key] for sample in runs) for key in runs[0]}
+        for name, runs in samples.items()
+    }
+    print(f"{'client':>12} {'requests/s':>11} {'/aiohttp':>9} {'CPU/request':>12} {'RSS MB':>7}")
+    for name, got in results.items():
+        print(f"{name:>12} {got['rate']:>11.0f} {got['ratio']:>9.2f} {got['cpu_us']:>9.0f} us {got['rss_mb']:>7.0f}")
+    if pairs:
+        few_rate, many_rate = (statistics.median(pair[i]["rate"] for pair in pairs) for i in (0, 1))
+        rss = max(pair[1]["rss_mb"] for pair in pairs)
+        results[f"asyncinfer, {many} rows"] = {"rate": many_rate, "ratio_to_few": many_rate / few_rate, "rss_mb": rss}
+        print(
+            f"asyncinfer, {many} rows: {many_rate:.0f} requests/s, {many_rate / few_rate:.2f} of {rows} rows; {rss:.0f} MB"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "client_overhead.json").write_text(json.dumps(results, indent=2) + "\n")
+    plot(results, out / "client_overhead.png")
+
+
+def plot(results: dict[str, dict[str, float]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = {name: got["ratio"] for name, got in results.items() if "ratio" in got}
+    figure, axes = pyplot.subplots(figsize=(6, 3))
+    axes.barh(list(shown), list(shown.values()))
+    axes.axvline(0.9, linestyle="--", color="gray", label="wanted")
+    axes.invert_yaxis()
+    axes.set(xlabel="requests/s, in those of plain aiohttp")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
