@@ -152,7 +152,7 @@ def test_a_forked_child_has_a_portal_of_its_own() -> None:
         from tests.fakes import FakeEngine, question
         print(len(FakeEngine().infer([question("a")])), flush=True)
         child = os.fork()
-        os.write(1, b"%d\n" % len(FakeEngine().infer([question("b")])))
+        os.write(1, b"%d\\n" % len(FakeEngine().infer([question("b")])))
         if child:
             os.waitpid(child, 0)
         """

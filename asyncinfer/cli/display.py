@@ -70,6 +70,8 @@ def show_summary(summary: RunSummary, output_path: str | None) -> None:
     resumed = f" ({summary.resumed} resumed)" if summary.resumed else ""
     table.add_row("rows", f"{summary.completed} of {summary.total} finished{resumed}")
     table.add_row("failures", str(summary.failed))
+    if summary.retried:
+        table.add_row("requests", f"{summary.attempts}, of which {summary.refused} refused, {summary.retried} retried")
     table.add_row("tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out")
     table.add_row("tokens/s", f"{usage.completion_tokens / max(summary.seconds, 1e-9):.1f}")
     table.add_row("time", f"{summary.seconds:.1f} s")

@@ -34,13 +34,15 @@ class Quirks:
 
     `token_limit`: the field that bounds the answer. `extensions`: our parameters that it takes beyond
     OpenAI's, under the same name. `structured_outputs`: it takes vLLM's field of that name, and so regular
-    expressions and choices. `adapters`: a LoRA adapter is asked for as the model. `reasoning_models`: the
+    expressions and choices. `old_schemas`: it takes a JSON schema beside `json_object`, not as `json_schema`, as
+    llama-cpp-python's server does. `adapters`: a LoRA adapter is asked for as the model. `reasoning_models`: the
     beginnings of the names of models that take no temperature but 1, and no logit bias.
     """
 
     token_limit: str = "max_tokens"
     extensions: frozenset[str] = frozenset()
     structured_outputs: bool = False
+    old_schemas: bool = False
     adapters: bool = False
     reasoning_models: tuple[str, ...] = ()
 
@@ -171,6 +173,8 @@ def _guided(guided: GuidedDecodingParams | None, quirks: Quirks) -> dict[str, An
     schema = guided.schema_dict()
     if schema is None:
         return {}
+    if quirks.old_schemas:
+        return {"response_format": {"type": "json_object", "schema": schema}}
     shape: dict[str, Any] = {"name": getattr(guided.json, "__name__", "Response"), "schema": schema}
     if guided.strict:
         shape |= {"schema": closed(schema), "strict": True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams
 from asyncinfer.config import merged as merge
 from asyncinfer.control.limit_headers import limits_in
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, garbled, json_object, status_error
-from asyncinfer.dialects.openai_chat import ChatEncoder, decode
+from asyncinfer.dialects.openai_chat import ChatEncoder, Quirks, decode
 from asyncinfer.dialects.openai_stream import StreamDecoder
 from asyncinfer.dialects.sse import EventDecoder
 from asyncinfer.engines.base import BaseInferenceEngine
@@ -30,12 +31,13 @@ _HEADERS = {"Content-Type": "application/json", "User-Agent": "asyncinfer"}
 
 
 class _Prepared(NamedTuple):
-    """What the requests of one call share."""
+    """What the requests of one call share. `older`: the same for a server that does not know `json_schema`."""
 
     url: str
     headers: dict[str, str]
     encode: ChatEncoder
     timeout: float
+    older: _Prepared | None = None
 
     async def request(self, request: Request) -> HttpRequest:
         """What to send. Images are read, and encoded, off the loop."""
@@ -76,6 +78,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             remote = merge(remote, RemoteParams(api_url=self.provider().url))
         super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
         self._transport = Transport()
+        self._old_schemas = False
 
     @classmethod
     def provider(cls) -> Provider:
@@ -106,15 +109,21 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> _Prepared:
         if not model.model_name:
             raise ConfigError("model.model_name: not set; give the name by which the API knows the model")
-        return _Prepared(
-            chat_url(remote, self.engine_type),
-            _HEADERS | bearer(self.provider(), remote),
-            ChatEncoder(generation, model, self.provider().quirks, remote.user_id),
-            remote.connection_timeout,
-        )
+        url, headers = chat_url(remote, self.engine_type), _HEADERS | bearer(self.provider(), remote)
+
+        def prepared(quirks: Quirks, older: _Prepared | None = None) -> _Prepared:
+            encode = ChatEncoder(generation, model, quirks, remote.user_id)
+            return _Prepared(url, headers, encode, remote.connection_timeout, older)
+
+        quirks = self.provider().quirks
+        guided = generation.guided_decoding
+        may_be_older = self.provider().url is None and guided is not None and guided.json is not None
+        return prepared(quirks, prepared(replace(quirks, old_schemas=True)) if may_be_older else None)
 
     async def _generate(self, request: Request) -> Completion:
-        response = await self._transport.send(await request.prepared.request(request))
+        response = await self._transport.send(await self._prepared(request).request(request))
+        if self._wants_older(request, response):
+            return await self._generate(request)
         self._heed(request, response)
         try:
             return decode(response)
@@ -122,9 +131,13 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             raise self._or_end(error) from None
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
-        async with self._transport.stream(await request.prepared.request(request)) as streamed:
+        async with self._transport.stream(await self._prepared(request).request(request)) as streamed:
             if streamed.status != 200:
                 response = await streamed.response()
+                if self._wants_older(request, response):
+                    async for delta in self._stream(request):
+                        yield delta
+                    return
                 self._heed(request, response)
                 raise self._or_end(status_error(response))
             if streamed.is_event_stream:
@@ -136,6 +149,19 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
     async def _close(self) -> None:
         await self._transport.aclose()
+
+    def _prepared(self, request: Request) -> _Prepared:
+        prepared: _Prepared = request.prepared
+        return prepared.older if self._old_schemas and prepared.older is not None else prepared
+
+    def _wants_older(self, request: Request, response: HttpResponse) -> bool:
+        """Whether the server has just told that it knows `json_object` and not `json_schema`; it is not asked so
+        again.
+        """
+        if response.status < 400 or self._old_schemas or request.prepared.older is None:
+            return False
+        self._old_schemas = b"json_schema" in response.body and b"json_object" in response.body
+        return self._old_schemas
 
     def _heed(self, request: Request, response: HttpResponse) -> None:
         """Tell the controller what the response's headers say of the endpoint's limits."""
