@@ -7,7 +7,7 @@ import threading
 import urllib.request
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import lru_cache
 
 import aiohttp
@@ -142,9 +142,9 @@ class _Session:
         connector = self._client.connector
         self._client.detach()
         if connector is not None:
-            closing = connector.close().__await__()
-            with suppress(StopIteration, RuntimeError):
-                next(closing)
+            # Nothing but its first step is needed: it closes the sockets, and then waits to see them closed.
+            with closing(connector.close().__await__()) as steps, suppress(StopIteration, RuntimeError):
+                next(steps)
 
     @staticmethod
     async def _hold() -> AsyncGenerator[aiohttp.ClientSession]:

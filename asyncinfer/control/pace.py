@@ -120,8 +120,8 @@ class Pace:
 
     def _weigh_probing(self, now: float, goal: float) -> None:
         """Probe more seldom where the wait after the last probe cost much that no burst made good."""
-        if self._cycle is None or now - self._cycle.began < self._return / 2:
-            return
+        if self._cycle is None or now < self._cut_at + self._back_after():
+            return  # Refused on the way back: the goal was too high, which tells nothing of a probe's cost.
         missed = now - self._cycle.began - (self._answers - self._cycle.answers) / goal
         lost = min(missed, self._cycle.held)
         self._return = min(max(lost / _COST / 1.5, _RETURN_SECONDS), _LONGEST_RETURN)

@@ -24,7 +24,6 @@ _OVERLOAD = frozenset({429, 503, 529})
 EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (400, "could not parse the json body", True),  # OpenAI, now and then, of valid JSON under load
     (429, "insufficient_quota", False),  # OpenAI: the account is empty, which no wait changes
-    (429, "exceeded your current quota", False),
 )
 _SHOWN = 300
 
@@ -123,7 +122,7 @@ def _until(date: str, today: str | None, now: float | None) -> float | None:
         if now is None:
             now = parsedate_to_datetime(today or "").timestamp()
         return max(0.0, parsedate_to_datetime(date).timestamp() - now)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -144,7 +143,7 @@ def _message(data: Any) -> str:
     fields = cast(dict[str, Any], data)
     error: Any = fields.get("error", fields)
     if isinstance(error, str):
-        return error
+        return error[:_SHOWN]
     if isinstance(error, dict):
         inner = cast(dict[str, Any], error)
         text = inner.get("message") or inner.get("detail") or inner.get("msg") or fields.get("message")

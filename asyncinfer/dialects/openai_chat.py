@@ -7,7 +7,6 @@ Written after OpenAI's API reference ("Create chat completion") and openai-pytho
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from pydantic_core import to_json
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams
 from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
 from asyncinfer.dialects.images import data_url
+from asyncinfer.dialects.strict_schema import strict
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.results import (
@@ -177,26 +177,8 @@ def _guided(guided: GuidedDecodingParams | None, quirks: Quirks) -> dict[str, An
         return {"response_format": {"type": "json_object", "schema": schema}}
     shape: dict[str, Any] = {"name": getattr(guided.json, "__name__", "Response"), "schema": schema}
     if guided.strict:
-        shape |= {"schema": closed(schema), "strict": True}
+        shape |= {"schema": strict(schema), "strict": True}
     return {"response_format": {"type": "json_schema", "json_schema": shape}}
-
-
-def closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """A copy of `schema` in which no object takes properties that it does not name, as strict mode wants it."""
-    copy = deepcopy(schema)
-    _close(copy)
-    return copy
-
-
-def _close(value: Any) -> None:
-    if isinstance(value, dict):
-        fields = cast(dict[str, Any], value)
-        if fields.get("type") == "object":
-            fields.setdefault("additionalProperties", False)
-    if isinstance(value, dict | list):
-        inner = cast(dict[str, Any], value).values() if isinstance(value, dict) else cast(list[Any], value)
-        for one in inner:
-            _close(one)
 
 
 # What is answered

@@ -122,13 +122,12 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
     async def _generate(self, request: Request) -> Completion:
         response = await self._transport.send(await self._prepared(request).request(request))
+        self._heed(request, response)
+        if response.status == 200:
+            return decode(response)
         if self._wants_older(request, response):
             return await self._generate(request)
-        self._heed(request, response)
-        try:
-            return decode(response)
-        except RequestError as error:
-            raise self._or_end(error) from None
+        raise self._or_end(status_error(response))
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         async with self._transport.stream(await self._prepared(request).request(request)) as streamed:

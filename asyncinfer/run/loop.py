@@ -208,7 +208,10 @@ class Loop:
             self._failed_once(row, failure)
         elif completion is not None:
             row.completion = completion
-            await self._save(row)
+            if row.is_large:
+                await self._save(row)
+            else:
+                self._save_here(row)
 
     def _broke(self, row: Row, error: Exception) -> None:
         """The engine raised what is no answer to this attempt alone."""
@@ -247,11 +250,16 @@ class Loop:
 
     async def _save(self, row: Row) -> None:
         """Have the answer saved; it is not lost if the run is cancelled now."""
-        if self._writer is None:
-            self._done(row)
-        elif row.is_large:
+        if row.is_large and self._writer is not None:
             with anyio.CancelScope(shield=True):
                 self._writer.put(row, await to_thread.run_sync(self._line, row))
+        else:
+            self._save_here(row)
+
+    def _save_here(self, row: Row) -> None:
+        """As `_save`, for a row whose line takes no time to make."""
+        if self._writer is None:
+            self._done(row)
         else:
             self._writer.put(row, self._line(row))
 

@@ -36,10 +36,18 @@ class Usage:
 
     def to_dict(self) -> dict[str, int]:
         """The known counts, as `metadata["usage"]` holds them."""
-        return {name: count for name in _COUNTS if (count := getattr(self, name)) is not None}
-
-
-_COUNTS = Usage.__slots__
+        counts = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+        }
+        if self.cached_tokens is not None:
+            counts["cached_tokens"] = self.cached_tokens
+        if self.cache_creation_tokens is not None:
+            counts["cache_creation_tokens"] = self.cache_creation_tokens
+        if self.reasoning_tokens is not None:
+            counts["reasoning_tokens"] = self.reasoning_tokens
+        return counts
 
 
 class UsageSum:
@@ -53,15 +61,17 @@ class UsageSum:
         self._prompt += usage.prompt_tokens
         self._completion += usage.completion_tokens
         self._total += usage.total_tokens
-        for name in _MAY_BE_UNKNOWN:
-            if (count := getattr(usage, name)) is not None:
+        if usage.cached_tokens is usage.cache_creation_tokens is usage.reasoning_tokens is None:
+            return
+        for name, count in usage.to_dict().items():
+            if name in _MAY_BE_UNKNOWN:
                 self._others[name] = self._others.get(name, 0) + count
 
     def total(self) -> Usage:
         return Usage(self._prompt, self._completion, self._total, **self._others)
 
 
-_MAY_BE_UNKNOWN = ("cached_tokens", "cache_creation_tokens", "reasoning_tokens")
+_MAY_BE_UNKNOWN = frozenset({"cached_tokens", "cache_creation_tokens", "reasoning_tokens"})
 
 
 @dataclass(frozen=True, slots=True)
