@@ -9,8 +9,10 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import lru_cache
+from io import BytesIO
 
 import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
@@ -21,7 +23,11 @@ MAX_BODY = 256 * 2**20
 # A host that cannot be reached is given up sooner than one that takes its time to answer.
 _CONNECT_SECONDS = 30.0
 
-_FOREIGN = (aiohttp.ClientError, OSError)  # TimeoutError is an OSError.
+# aiohttp warns of larger bodies that it gets as bytes.
+_LARGE_BODY = 2**20
+
+# TimeoutError is an OSError. A ValueError tells of a URL or a header that cannot be sent.
+_FOREIGN = (aiohttp.ClientError, OSError, ValueError)
 
 _Sessions = dict[asyncio.AbstractEventLoop, "_Session"]
 
@@ -72,15 +78,11 @@ class Transport:
     async def aclose(self) -> None:
         """Close the connections of every loop."""
         with self._lock:
-            sessions = list(self._sessions.items())
-            self._sessions.clear()
-        for loop, session in sessions:
-            if loop is asyncio.get_running_loop():
-                await session.aclose()
-            elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(session.aclose(), loop))
-            else:
-                session.drop()
+            own = self._sessions.pop(asyncio.get_running_loop(), None)
+            # Not waited for: another loop may be blocked by a sync twin that waits for this one.
+            _abandon(self._sessions)
+        if own is not None:
+            await own.aclose()
 
     async def _open(self) -> _Session:
         """This loop's session, from now on."""
@@ -98,7 +100,7 @@ class Streamed:
 
     def __init__(self, response: aiohttp.ClientResponse, timeout: float) -> None:
         self._response, self._timeout = response, timeout
-        self.status = response.status
+        self.status, self.headers = response.status, response.headers
         self.is_event_stream = response.content_type == "text/event-stream"
 
     async def response(self) -> HttpResponse:
@@ -121,17 +123,15 @@ class _Session:
         self._client = await anext(self._holder)
 
     async def request(self, request: HttpRequest, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        url = _url(request.url)
-        proxy, proxy_auth = _proxy(url.scheme, url.host or "")
+        url, body = _url(request.url), request.body
         return await self._client.request(
             request.method,
             url,
-            data=request.body or None,
+            data=(BytesIO(body) if len(body) > _LARGE_BODY else body) or None,
             headers=request.headers,
             timeout=limits,
             allow_redirects=False,
-            proxy=proxy,
-            proxy_auth=proxy_auth,
+            proxy=_proxy(url.scheme, url.host or ""),
         )
 
     async def aclose(self) -> None:
@@ -171,17 +171,15 @@ def _url(text: str) -> URL:
 
 
 @lru_cache(maxsize=64)
-def _proxy(scheme: str, host: str) -> tuple[URL | None, aiohttp.BasicAuth | None]:
-    """The proxy that the environment names for a host (`https_proxy`, `no_proxy`, ...), and its credentials.
+def _proxy(scheme: str, host: str) -> URL | None:
+    """The proxy that the environment names for a host (`https_proxy`, `no_proxy`, ...), credentials included.
 
     aiohttp's own `trust_env` would also read passwords from ~/.netrc, on the loop.
     """
     named = urllib.request.getproxies().get(scheme)
     if named is None or urllib.request.proxy_bypass(host):
-        return None, None
-    url = URL(named if "://" in named else f"http://{named}")
-    auth = aiohttp.BasicAuth(url.user, url.password or "") if url.user else None
-    return url.with_user(None), auth
+        return None
+    return URL(named if "://" in named else f"http://{named}")
 
 
 @lru_cache(maxsize=16)
@@ -228,11 +226,22 @@ def _as_request_error(error: Exception, timeout: float) -> RequestError:
         return _timed_out(f"no connection within {_connect(timeout):g} s")
     if isinstance(error, TimeoutError):
         return _timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
-    return RequestError(
-        f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
-        error_type=InferenceErrorType.CONNECTION,
-        is_retryable=not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL),
-    )
+    if isinstance(error, aiohttp.ClientResponseError):
+        _forget_secrets(error)
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    # A certificate that is not trusted is a ValueError too.
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
+        return RequestError(what, error_type=InferenceErrorType.CONFIG)
+    final = isinstance(error, aiohttp.ClientConnectorCertificateError)
+    return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=not final)
+
+
+def _forget_secrets(error: aiohttp.ClientResponseError) -> None:
+    """Its text shows a proxy's password; and it stays behind ours, where its repr would show the key."""
+    asked = error.request_info
+    headers = CIMultiDictProxy(CIMultiDict[str]())
+    error.request_info = asked._replace(headers=headers, real_url=asked.real_url.with_user(None))
+    error.args = ()
 
 
 def _timed_out(what: str) -> RequestError:

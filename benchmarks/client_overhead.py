@@ -166,8 +166,8 @@ async def with_lm_deluge(url: str, rows: int) -> float:
 
     deluge: Any = import_module("lm_deluge")
     os.environ["NO_KEY"] = "none"
-    deluge.register_model(
-        id="local", name="m", api_base=url, api_key_env_var="NO_KEY", api_spec="openai", input_cost=0, output_cost=0
+    import_module("lm_deluge.models").register_model(
+        id="local", name="m", api_base=url, api_key_env_var="NO_KEY", api_spec="openai", regions=[]
     )
     client = deluge.LLMClient(
         "local",

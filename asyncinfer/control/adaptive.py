@@ -30,6 +30,11 @@ def adaptive_params(remote: RemoteParams) -> AdaptiveConcurrencyParams:
     )
 
 
+def fixed_params(permits: int) -> AdaptiveConcurrencyParams:
+    """The settings under which the number of permits stays what it is."""
+    return AdaptiveConcurrencyParams(min_concurrency=permits, max_concurrency=permits, concurrency_step=1)
+
+
 @dataclass(slots=True)
 class Aimd:
     """Permits that follow the share of overloads among the outcomes, one window of them at a time.
@@ -96,5 +101,5 @@ class Aimd:
             self._warm_up(rate)
 
     def _cut(self) -> None:
-        self.permits = max(floor(self.permits * self.params.backoff_factor), self.params.min_concurrency)
+        self.permits = max(floor(self.permits * min(self.params.backoff_factor, 1.0)), self.params.min_concurrency)
         self.phase, self._streak = Phase.BACKOFF, 0

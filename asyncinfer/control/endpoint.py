@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from asyncinfer.config import RemoteParams
-from asyncinfer.control.adaptive import Aimd, adaptive_params
+from asyncinfer.control.adaptive import Aimd, adaptive_params, fixed_params
 from asyncinfer.control.pace import Pace
 from asyncinfer.control.rate_limit import FREE, Cost, Observation, RateLimits, Reservation
 from asyncinfer.errors import RequestError
@@ -19,6 +19,7 @@ from asyncinfer.types.results import InferenceErrorType, Usage
 log = logging.getLogger("asyncinfer.control")
 
 _TRACED = 10_000
+_LONG_HOLD = 60.0
 
 
 class Decision(NamedTuple):
@@ -41,17 +42,17 @@ class Attempt:
 class Endpoint:
     """The state that all rows of one engine share. Not thread-safe: its owner holds a lock.
 
-    A plain one keeps a fixed number of permits. With `remote` it heeds rate limits, and adapts permits and
-    pace to what the endpoint takes. `trace` holds the latest decisions.
+    A plain one has a fixed number of permits. With `remote` it heeds rate limits, and adapts permits and pace
+    to what the endpoint takes. `trace` holds the latest decisions.
     """
 
     def __init__(self, limit: int, remote: RemoteParams | None = None) -> None:
-        self._limit = limit
         adaptive = remote is not None and remote.use_adaptive_concurrency
-        self._aimd = Aimd(adaptive_params(remote)) if remote is not None and adaptive else None
+        self._aimd = Aimd(adaptive_params(remote) if remote is not None and adaptive else fixed_params(limit))
         self._pace = Pace() if adaptive else None
-        self._limits = RateLimits(remote) if remote is not None else None
+        self._limits = RateLimits(remote or RemoteParams())
         self._held_until = -math.inf
+        self.most = limit
         self.admissions = 0
         self.refusals = 0
         self.trace: deque[Decision] = deque(maxlen=_TRACED)
@@ -59,16 +60,16 @@ class Endpoint:
     @property
     def counts_tokens(self) -> bool:
         """Whether an attempt's tokens matter, so that they must be estimated."""
-        return self._limits is not None and self._limits.counts_tokens
+        return self._limits.counts_tokens
 
     def permits(self) -> int:
-        """How many attempts may be in flight now."""
-        return self._limit if self._aimd is None else self._aimd.permits
+        """How many attempts may be in flight now; `most` is the most that may ever be."""
+        return self._aimd.permits
 
     def wait(self, now: float, cost: Cost = FREE) -> float:
         """Seconds until an attempt of `cost` may start: 0 for now, infinite while only an answer can tell."""
         wait = 0.0 if self._held_until <= now else self._held_until - now
-        if self._limits is not None and self._limits.active:
+        if self._limits.active:
             wait = max(wait, self._limits.wait(now, cost))
         if self._pace is not None:
             wait = max(wait, self._pace.wait(now))
@@ -78,50 +79,47 @@ class Endpoint:
         """An attempt starts."""
         if self._pace is not None:
             self._pace.started(now)
-        if self._limits is None or not self._limits.active:
-            return Attempt(now)
-        return Attempt(now, self._limits.reserve(now, cost))
+        return Attempt(now, self._limits.reserve(now, cost) if self._limits.active else None)
 
     def answered(self, attempt: Attempt, now: float, usage: Usage | None) -> None:
         """It came through."""
         self.admissions += 1
-        self._settle(attempt, now, usage)
+        if attempt.reservation is not None:
+            self._limits.settle(attempt.reservation, now, usage)
         if self._pace is not None:
-            self._pace.answered(now)
-        if self._aimd is not None:
-            permits = self._aimd.permits
-            self._aimd.answered(now)
-            if self._aimd.permits != permits:
-                self._note(now, f"{self._aimd.phase}: {permits} permits before")
+            self._pace.answered(now, attempt.sent)
+        permits = self._aimd.permits
+        self._aimd.answered(now)
+        if self._aimd.permits != permits:
+            self._note(now, f"{self._aimd.phase}: {permits} permits before")
 
     def failed(self, attempt: Attempt, now: float, error: RequestError | None, *, in_flight: int) -> None:
-        """It failed, or was given up; `in_flight` counts it. Only overload speaks for the endpoint."""
+        """It failed, or was given up; `in_flight` counts it. Only overload speaks for the endpoint: a refusal, or
+        a timeout under load. Any other status was delivered as an answer is.
+        """
         refused = error is not None and error.is_overload
-        self._settle(attempt, now, Usage() if refused or error is None else None)
+        if attempt.reservation is not None:
+            # What was refused took nothing; of anything else that is not known, and the reservation stands.
+            self._limits.settle(attempt.reservation, now, Usage() if refused else None)
         if error is None:
             return
         if refused:
             self._refused(attempt, now, error.retry_after)
-        elif error.error_type is InferenceErrorType.TIMEOUT and in_flight > 1 and self._aimd is not None:
+        elif error.error_type is InferenceErrorType.TIMEOUT and in_flight > 1:
             self._overloaded(now, "timeout")
+        elif error.status_code is not None and self._pace is not None:
+            self._pace.answered(now, attempt.sent)
 
     def told(self, attempt: Attempt, limits: Mapping[str, Observation]) -> None:
         """The response to `attempt` told of the endpoint's limits."""
-        if self._limits is not None:
-            self._limits.learn(limits, attempt.sent, attempt.reservation)
-
-    def _settle(self, attempt: Attempt, now: float, usage: Usage | None) -> None:
-        """Without a `usage` the estimate of the prompt stands."""
-        if self._limits is not None and attempt.reservation is not None:
-            spent = usage or Usage(prompt_tokens=attempt.reservation.cost.input_tokens)
-            self._limits.settle(attempt.reservation, now, spent)
+        self._limits.learn(limits, attempt.sent, attempt.reservation)
 
     def _refused(self, attempt: Attempt, now: float, retry_after: float | None) -> None:
         self.refusals += 1
         own_doing = self._pace is not None and self._pace.probes(attempt.sent)
         if self._pace is not None:
             cuts = self._pace.cuts
-            self._pace.refused(now, attempt.sent)
+            self._pace.refused(now, attempt.sent, holds=bool(retry_after))
             if self._pace.cuts > cuts:
                 self._note(now, "refused")
         if not own_doing:
@@ -131,10 +129,10 @@ class Endpoint:
             if self._pace is not None:
                 self._pace.hold(self._held_until)
             self._note(now, f"held for {retry_after:g} s")
+            if retry_after > _LONG_HOLD:
+                log.warning("the endpoint asked to wait %.0f s; nothing is sent until then", retry_after)
 
     def _overloaded(self, now: float, why: str) -> None:
-        if self._aimd is None:
-            return
         permits = self._aimd.permits
         self._aimd.overloaded(now)
         if self._aimd.permits != permits:

@@ -1,6 +1,6 @@
 """What response headers tell of an endpoint's rate limits.
 
-`x-ratelimit-*`: OpenAI, "Rate limits in headers"; Groq, Cerebras, Together and others alike.
+`x-ratelimit-*`: OpenAI, "Rate limits in headers", and others alike.
 `anthropic-ratelimit-*`: Anthropic, "Rate limits: response headers". Both read in November 2026.
 """
 
@@ -23,6 +23,8 @@ _HEADERS = (
     ),
 )
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+# What is beyond these is no limit a minute, or is counted in ways that are not known here.
+_LARGEST, _LATEST = 10**12, 100_000.0
 _UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 
@@ -33,9 +35,11 @@ def limits_in(headers: Mapping[str, str]) -> dict[str, Observation]:
         if limit in headers and remaining in headers:
             try:
                 seconds = _seconds(headers.get(reset, "60"), headers.get("date"))
-                found[name] = Observation(int(headers[limit]), max(0, int(headers[remaining])), seconds)
-            except ValueError:
+                seen = Observation(int(headers[limit]), max(0, int(headers[remaining])), seconds)
+            except (ValueError, OverflowError):
                 continue
+            if seen.remaining <= seen.limit <= _LARGEST and seen.reset <= _LATEST:
+                found[name] = seen
     return found
 
 

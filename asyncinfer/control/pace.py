@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from math import log2
 
 # After a refusal the rate is this share of the delivered one. What was
 # delivered lags behind a rate that grows, so no cut is deeper than to `_DEEPEST` of the rate.
@@ -20,10 +21,18 @@ _CUT, _DEEPEST = 0.95, 0.7
 _RETURN_SECONDS, _RETURN_ATTEMPTS, _LONGEST_RETURN, _COST = 2.0, 80, 8.0, 0.05
 # It is 5% above it after so many seconds and attempts more; after twice as many, 40%.
 _GROWTH_SECONDS, _GROWTH_ATTEMPTS = 1.0, 30
+# However few attempts there are, neither takes longer than so many seconds.
+_LONGEST_WAY_BACK, _LONGEST_GROWTH = 30.0, 10.0
+# While all is refused the rate only falls, and says nothing of what the endpoint took before. From a rate far
+# below that it doubles in so many seconds; and one attempt in so many is made whatever the rate.
+_DOUBLING, _LONGEST_PAUSE = 1.0, 15.0
 # Never faster than so many times what is delivered: an unused rate says nothing.
 _HEADROOM = 1.5
 # Seconds that an attempt may be early, for timers are no more exact.
 _SLACK = 0.003
+# A few refusals are no news of the rate: some servers refuse at random, at whatever rate they are asked. So many
+# for each answer cut nothing, and no more than so many in a row.
+_TOLERATED, _MOST_TOLERATED = 0.05, 2.0
 # Attempts left out after a cut, so that the endpoint has room for the next.
 _PAUSE = 2.0
 # Until the first refusal: so many at once, two more for each answer, so many more each second.
@@ -38,6 +47,9 @@ class Pace:
 
     goal: float | None = None
     cuts: int = 0
+    _known: float | None = None
+    _tells: bool = False
+    _tolerance: float = 0.0
     _cut_at: float = 0.0
     _due: float = 0.0
     _return: float = _RETURN_SECONDS
@@ -49,16 +61,23 @@ class Pace:
 
     def rate(self, now: float) -> float | None:
         """Attempts a second; None for no limit."""
-        if self.goal is None:
-            return None
-        back = self._back_after()
-        since = now - self._cut_at - back
-        if since < 0:
-            return self.goal * (1 - (1 - _CUT) * min(-since / back, 1.0) ** 3)
-        growth = max(_GROWTH_SECONDS, _GROWTH_ATTEMPTS / self.goal)
-        probed = self.goal * (1 + (1 - _CUT) * (since / growth) ** 3)
+        goal, since = self._course(now)
+        if goal is None or since < 0:
+            return goal and goal * 2.0 ** (since / _DOUBLING) * _CUT
+        back = self._back_after(goal)
+        if since < back:
+            return goal * (1 - (1 - _CUT) * (1 - since / back) ** 3)
+        growth = min(max(_GROWTH_SECONDS, _GROWTH_ATTEMPTS / goal), _LONGEST_GROWTH)
+        probed = goal * (1 + (1 - _CUT) * ((since - back) / growth) ** 3)
         delivered = self._delivered.rate(now)
-        return probed if delivered is None else min(probed, max(self.goal, delivered * _HEADROOM))
+        return probed if delivered is None else min(probed, max(goal, delivered * _HEADROOM))
+
+    def _course(self, now: float) -> tuple[float | None, float]:
+        """The rate to come back to, and the seconds since the way back began; less than 0 while it still doubles."""
+        since = max(now - self._cut_at, 0.0)
+        if self.goal is None or self._known is None or self.goal >= self._known / 2:
+            return self.goal, since
+        return self._known, since - log2(self._known / self.goal) * _DOUBLING
 
     def wait(self, now: float) -> float:
         """Seconds until the next attempt may start."""
@@ -73,30 +92,39 @@ class Pace:
         """An attempt starts."""
         self._sent += 1
         if (rate := self.rate(now)) is not None:
-            self._due = max(self._due, now - _SLACK) + 1 / rate
+            self._due = max(self._due, now - _SLACK) + min(1 / rate, _LONGEST_PAUSE)
 
     def probes(self, sent: float) -> bool:
         """Whether a refusal of an attempt that started at `sent` is the pace's own doing: the attempt was
         under way when the rate was cut, or went out to see whether there is more than the goal.
         """
-        return self.goal is not None and not 0 <= sent - self._cut_at < self._back_after()
+        goal, since = self._course(sent)
+        return goal is not None and (sent < self._cut_at or since >= self._back_after(goal))
 
-    def answered(self, now: float) -> None:
-        """An attempt came through."""
+    def answered(self, now: float, sent: float) -> None:
+        """An attempt that started at `sent` came through."""
         self._answers += 1
+        self._tells = self._tells or sent >= self._cut_at
+        self._tolerance = min(self._tolerance + _TOLERATED, _MOST_TOLERATED)
         self._delivered.add(now)
 
-    def refused(self, now: float, sent: float) -> None:
-        """An attempt that started at `sent` was refused."""
+    def refused(self, now: float, sent: float, *, holds: bool = False) -> None:
+        """An attempt that started at `sent` was refused. `holds`: with a wait for all."""
         if self.goal is not None and sent < self._cut_at:
             return  # It was under way when the rate was cut; that cut is for it too.
+        if self.goal is not None and self._tolerance >= 1.0 and not holds:
+            self._tolerance -= 1.0
+            return
         goal = self._deliverable(now)
+        if self.goal is None or self._tells:
+            self._known = goal  # Else nothing got through at the last rate, and this is no measure of it.
+        self._tells = False
         self._weigh_probing(now, goal)
         self.goal = goal
         self.cuts += 1
         self._cut_at = now
         self._cycle = _Cycle(now, self._answers)
-        self._due = max(self._due, now + _PAUSE / (goal * _CUT))
+        self._due = max(self._due, now + min(_PAUSE / (goal * _CUT), _LONGEST_PAUSE))
 
     def hold(self, until: float) -> None:
         """Nothing starts before `until`, and the wait does not count towards the next probe."""
@@ -105,22 +133,22 @@ class Pace:
         self._due = max(self._due, until)
         self._cut_at = max(self._cut_at, until)
 
-    def _back_after(self) -> float:
+    def _back_after(self, goal: float) -> float:
         """Seconds from a cut until the rate is at the goal again."""
-        return max(self._return, _RETURN_ATTEMPTS / (self.goal or 1.0))
+        return min(max(self._return, _RETURN_ATTEMPTS / goal), _LONGEST_WAY_BACK)
 
     def _deliverable(self, now: float) -> float:
         """What the endpoint takes, to judge by what it has delivered, in attempts a second."""
         rate, delivered = self.rate(now), self._delivered.rate(now)
         if rate is None:
             began = now if self._began is None else self._began
-            rate = max(self._sent, 1) / (now - began + 0.001)
+            rate = max(self._sent / (now - began + 0.001), 1.0)
             return rate if delivered is None else min(rate, delivered)
         return max(rate * _DEEPEST, min(rate, delivered or 0.0))
 
     def _weigh_probing(self, now: float, goal: float) -> None:
         """Probe more seldom where the wait after the last probe cost much that no burst made good."""
-        if self._cycle is None or now < self._cut_at + self._back_after():
+        if self._cycle is None or not self.probes(now):
             return  # Refused on the way back: the goal was too high, which tells nothing of a probe's cost.
         missed = now - self._cycle.began - (self._answers - self._cycle.answers) / goal
         lost = min(missed, self._cycle.held)

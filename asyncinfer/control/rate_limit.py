@@ -155,7 +155,7 @@ class RateLimits:
     @property
     def counts_tokens(self) -> bool:
         """Whether a request's tokens matter, so that they must be estimated."""
-        return self._input is not None or self._output is not None or self._learnt.keys() > {"requests"}
+        return self._input is not None or self._output is not None or bool(self._learnt.keys() - {"requests"})
 
     def wait(self, now: float, cost: Cost) -> float:
         """Seconds until a request of `cost` may start; infinite while only an answer can tell."""
@@ -183,16 +183,18 @@ class RateLimits:
             limit.taken += _amount(name, cost)
         return Reservation(cost, {name: limit.taken for name, limit in self._learnt.items()})
 
-    def settle(self, reservation: Reservation, now: float, spent: Usage) -> None:
-        """The request has ended, and took `spent`."""
+    def settle(self, reservation: Reservation, now: float, spent: Usage | None) -> None:
+        """The request has ended, and took `spent`; as much as was reserved where nobody knows."""
         cost = reservation.cost
         if self._input:
-            self._input.settle(cost.input_tokens, now, spent.prompt_tokens)
+            self._input.settle(cost.input_tokens, now, cost.input_tokens if spent is None else spent.prompt_tokens)
         if self._output:
-            self._output.settle(cost.output_tokens, now, spent.completion_tokens)
-            if spent.completion_tokens:
-                self._answers += 1
-                self._longest = max(spent.completion_tokens, self._longest * _FADING)
+            self._output.settle(
+                cost.output_tokens, now, cost.output_tokens if spent is None else spent.completion_tokens
+            )
+        if spent is not None and spent.completion_tokens:
+            self._answers += 1
+            self._longest = max(spent.completion_tokens, self._longest * _FADING)
 
     def learn(self, seen: Mapping[str, Observation], sent: float, reservation: Reservation | None) -> None:
         """Heed what the response to a request that was sent at `sent` told of the endpoint's limits."""

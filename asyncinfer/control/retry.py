@@ -27,7 +27,7 @@ NO = Retry("no")
 class RetryPolicy:
     """Exponential backoff with full jitter: the n-th retry waits between 0 and `base * 2**n`, at most `max`.
 
-    A wait that the endpoint asked for is honoured in full instead.
+    A wait that the endpoint asked for is honoured in full instead; one of no time asks for none.
     """
 
     max_retries: int = 5
@@ -45,7 +45,7 @@ class RetryPolicy:
         spends = not (error.is_overload and admitted_since)
         if spends and spent >= self.max_retries:
             return NO
-        wait = error.retry_after if error.retry_after is not None else self.backoff(spent, jitter)
+        wait = error.retry_after or self.backoff(spent, jitter)
         return Retry("rate_limit" if error.is_overload else "transient", wait, spends)
 
     def backoff(self, spent: int, jitter: float) -> float:

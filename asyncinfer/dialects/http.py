@@ -24,6 +24,7 @@ _OVERLOAD = frozenset({429, 503, 529})
 EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (400, "could not parse the json body", True),  # OpenAI, now and then, of valid JSON under load
     (429, "insufficient_quota", False),  # OpenAI: the account is empty, which no wait changes
+    (429, "request too large", False),  # OpenAI: larger than a minute's tokens, and so for ever
 )
 _SHOWN = 300
 
@@ -72,29 +73,29 @@ def garbled(what: str) -> RequestError:
 
 def status_error(response: HttpResponse, now: float | None = None) -> RequestError:
     """What a response that is no success means. `now`: the time of day in seconds since the epoch, for dates in
-    `Retry-After`; by default that of the response's own `Date`.
+    `Retry-After` where the response has no `Date` of its own.
     """
     status = response.status
     if 300 <= status < 400:
         where = response.headers.get("location", "elsewhere")
-        return _error(status, f"redirects to {where}; set remote_params.api_url to where the API is")
-    said = message_in(response.body)
-    transient = status in _TRANSIENT or status >= 500
-    for known, text, is_transient in EXCEPTIONS:
+        return refusal(status, f"HTTP {status}: redirects to {where}; set remote_params.api_url to where the API is")
+    return refusal(status, f"HTTP {status}: {message_in(response.body)}", retry_after(response.headers, now))
+
+
+def refusal(status: int | None, said: str, after: float | None = None) -> RequestError:
+    """What the API means by a status and a message; without a status, that trying again may help."""
+    transient = status is None or status in _TRANSIENT or status >= 500
+    for known, text, transient_all_the_same in EXCEPTIONS:
         if status == known and text in said.lower():
-            transient = is_transient
+            transient = transient_all_the_same
     return RequestError(
-        f"HTTP {status}: {said}",
+        said,
         error_type=InferenceErrorType.API_STATUS,
         status_code=status,
         is_retryable=transient,
         is_overload=transient and status in _OVERLOAD,
-        retry_after=retry_after(response.headers, now),
+        retry_after=after,
     )
-
-
-def _error(status: int, what: str) -> RequestError:
-    return RequestError(f"HTTP {status}: {what}", error_type=InferenceErrorType.API_STATUS, status_code=status)
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -118,10 +119,10 @@ def _number(text: str | None) -> float | None:
 
 
 def _until(date: str, today: str | None, now: float | None) -> float | None:
+    """The seconds to `date` from `today`, or from `now` where there is none."""
     try:
-        if now is None:
-            now = parsedate_to_datetime(today or "").timestamp()
-        return max(0.0, parsedate_to_datetime(date).timestamp() - now)
+        begin = parsedate_to_datetime(today).timestamp() if today else now
+        return max(0.0, parsedate_to_datetime(date).timestamp() - begin) if begin is not None else None
     except (ValueError, OverflowError):
         return None
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import uuid4
 
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams
-from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
+from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in, refusal
 from asyncinfer.dialects.images import data_url
 from asyncinfer.dialects.strict_schema import strict
 from asyncinfer.errors import ConfigError, RequestError
@@ -21,7 +22,6 @@ from asyncinfer.types.conversation import ContentItem, Conversation, Message, Ro
 from asyncinfer.types.results import (
     Completion,
     FinishReason,
-    InferenceErrorType,
     Usage,
     unanswerable,
 )
@@ -35,14 +35,16 @@ class Quirks:
     `token_limit`: the field that bounds the answer. `extensions`: our parameters that it takes beyond
     OpenAI's, under the same name. `structured_outputs`: it takes vLLM's field of that name, and so regular
     expressions and choices. `old_schemas`: it takes a JSON schema beside `json_object`, not as `json_schema`, as
-    llama-cpp-python's server does. `adapters`: a LoRA adapter is asked for as the model. `reasoning_models`: the
-    beginnings of the names of models that take no temperature but 1, and no logit bias.
+    llama-cpp-python's server does; `schemas_may_be_old`: only its errors tell. `adapters`: a LoRA adapter is
+    asked for as the model. `reasoning_models`: the beginnings of the names of models that take no temperature
+    but 1, and no logit bias.
     """
 
     token_limit: str = "max_tokens"
     extensions: frozenset[str] = frozenset()
     structured_outputs: bool = False
     old_schemas: bool = False
+    schemas_may_be_old: bool = False
     adapters: bool = False
     reasoning_models: tuple[str, ...] = ()
 
@@ -89,7 +91,7 @@ def decode(response: HttpResponse) -> Completion:
         RequestError: it holds none.
     """
     data = json_object(response)
-    if "error" in data and not data.get("choices"):
+    if data.get("error") and not data.get("choices"):
         raise error_in(data["error"], response.body)
     try:
         [choice, *_] = data["choices"]
@@ -132,7 +134,7 @@ def _item(item: ContentItem) -> dict[str, Any]:
 def _sampling(generation: GenerationParams, quirks: Quirks, model: str) -> dict[str, Any]:
     """What was asked of the sampler; what is at its default is left to the server, but for the temperature."""
     fields: dict[str, Any] = {}
-    if not model.startswith(quirks.reasoning_models or ("\0",)):
+    if not model.startswith(quirks.reasoning_models):
         fields["temperature"] = generation.temperature
         if generation.logit_bias:
             fields["logit_bias"] = {str(token): bias for token, bias in generation.logit_bias.items()}
@@ -196,8 +198,24 @@ def _answer(message: Mapping[str, Any]) -> Message:
     return Message(
         role=Role.ASSISTANT,
         content=content,
-        tool_calls=[ToolCall.model_validate(call) for call in calls] if calls else None,
+        tool_calls=[tool_call(call) for call in calls] if calls else None,
         reasoning_content=reasoning if isinstance(reasoning, str) else None,
+    )
+
+
+def tool_call(call: Mapping[str, Any]) -> ToolCall:
+    """A tool call, under an id of its own where the server gave it none.
+
+    Raises:
+        ValueError: it names no function, or cannot be read.
+    """
+    function = group(call, "function")
+    if not function.get("name"):
+        raise ValueError("a tool call without a name")
+    given = {"id": call.get("id") or f"call_{uuid4().hex[:24]}", "type": call.get("type") or "function"}
+    arguments = function.get("arguments")
+    return ToolCall.model_validate(
+        {**call, **given, "function": {**function, "arguments": "" if arguments is None else arguments}}
     )
 
 
@@ -220,22 +238,28 @@ def finish_reason(reason: str | None) -> FinishReason:
     return _FINISH.get(reason or "", FinishReason.UNKNOWN)
 
 
-def usage_in(usage: Mapping[str, Any] | None) -> Usage | None:
-    """The tokens that a response says it took."""
-    if not usage:
+def usage_in(usage: Any) -> Usage | None:
+    """The tokens that a response says it took; what it says in other ways than as numbers is not heeded."""
+    if not isinstance(usage, dict) or not usage:
         return None
-    prompt, completion = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    of_prompt, of_completion = group(usage, "prompt_tokens_details"), group(usage, "completion_tokens_details")
-    # DeepSeek tells of its cache beside the counts, not below them.
-    cached = of_prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+    told = cast(Mapping[str, Any], usage)
+    prompt, completion = _count(told, "prompt_tokens") or 0, _count(told, "completion_tokens") or 0
+    of_prompt, of_completion = group(told, "prompt_tokens_details"), group(told, "completion_tokens_details")
+    cached = _count(of_prompt, "cached_tokens")
     return Usage(
         prompt,
         completion,
-        usage.get("total_tokens") or prompt + completion,
-        cached_tokens=cached,
-        cache_creation_tokens=of_prompt.get("cache_write_tokens"),
-        reasoning_tokens=of_completion.get("reasoning_tokens"),
+        _count(told, "total_tokens") or prompt + completion,
+        # DeepSeek tells of its cache beside the counts, not below them.
+        cached_tokens=cached if cached is not None else _count(told, "prompt_cache_hit_tokens"),
+        cache_creation_tokens=_count(of_prompt, "cache_write_tokens"),
+        reasoning_tokens=_count(of_completion, "reasoning_tokens"),
     )
+
+
+def _count(told: Mapping[str, Any], name: str) -> int | None:
+    count = told.get(name)
+    return count if isinstance(count, int) and count >= 0 else None
 
 
 def group(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -247,11 +271,4 @@ def group(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def error_in(error: Any, body: bytes) -> RequestError:
     """An error that came as a success, as routers send them when the server behind them fails."""
     code = cast(dict[str, Any], error).get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) else None
-    return RequestError(
-        f"the API answered with an error: {message_in(body)}",
-        error_type=InferenceErrorType.API_STATUS,
-        status_code=status,
-        is_retryable=status is None or status == 429 or status >= 500,
-        is_overload=status in (429, 503, 529),
-    )
+    return refusal(code if isinstance(code, int) else None, f"the API answered with an error: {message_in(body)}")

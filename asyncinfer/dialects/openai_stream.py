@@ -6,26 +6,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_core import from_json
 
 from asyncinfer.dialects.http import garbled
-from asyncinfer.dialects.openai_chat import error_in, finish_reason, group, usage_in
+from asyncinfer.dialects.openai_chat import error_in, finish_reason, group, tool_call, usage_in
 from asyncinfer.dialects.sse import Event
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta, Usage
-from asyncinfer.types.tools import ToolCall
 
 
 @dataclass(slots=True)
 class StreamDecoder:
-    """Turns a stream's events into deltas. Tool calls come whole, with the last delta, as do usage and reason."""
+    """Turns a stream's events into deltas, until it is `done`. Tool calls come whole, with the last delta, as do
+    usage and reason.
+    """
 
-    _calls: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    _calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _finish: FinishReason | None = None
     _usage: Usage | None = None
-    _done: bool = False
+    done: bool = False
 
     def feed(self, event: Event) -> Iterator[StreamDelta]:
         """The deltas that `event` brings.
@@ -33,19 +33,22 @@ class StreamDecoder:
         Raises:
             RequestError: it tells of an error, or cannot be read.
         """
+        if event.name == "error":
+            raise error_in(event.data, event.data.encode())
         if event.data.strip() == "[DONE]":
-            self._done = True
+            self.done = True
             return
         try:
             data: Any = from_json(event.data)
             choices, error = data.get("choices"), data.get("error")
-        except (ValueError, AttributeError):
-            raise garbled(f"holds an event that is no JSON object: {event.data[:200]}") from None
+            self._usage = usage_in(data.get("usage")) or self._usage
+            # Of several choices the first is the answer.
+            deltas = [delta for choice in choices or () if not choice.get("index") for delta in self._choice(choice)]
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise garbled(f"holds an event that cannot be read: {event.data[:200]}") from None
         if error and not choices:
             raise error_in(error, event.data.encode())
-        self._usage = usage_in(data.get("usage")) or self._usage
-        if choices:
-            yield from self._choice(choices[0])
+        yield from deltas
 
     def finish(self) -> StreamDelta:
         """The last delta, when the stream has ended.
@@ -53,19 +56,21 @@ class StreamDecoder:
         Raises:
             RequestError: it ended before its end.
         """
-        if self._finish is None and not self._done:
+        if self._finish is None and not self.done:
             raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
         try:
-            calls = tuple(ToolCall.model_validate(call) for _, call in sorted(self._calls.items()))
-        except ValidationError:
-            raise garbled("holds a tool call without a name or an id") from None
-        message = Message(role=Role.ASSISTANT, content="", tool_calls=list(calls) or None)
+            calls = [tool_call({"id": call["id"], "function": call["function"]}) for call in self._in_order()]
+        except ValueError:
+            raise garbled("holds a tool call that cannot be read") from None
+        message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
         return Completion(message, self._finish or FinishReason.UNKNOWN, self._usage).as_delta()
 
     def _choice(self, choice: Mapping[str, Any]) -> Iterator[StreamDelta]:
         delta = group(choice, "delta")
         text = delta.get("content") or delta.get("refusal") or ""
         reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
+        if not isinstance(text, str) or not isinstance(reasoning, str):
+            raise TypeError("no text")
         for part in delta.get("tool_calls") or ():
             self._add(part)
         if (reason := choice.get("finish_reason")) is not None:
@@ -75,9 +80,23 @@ class StreamDecoder:
 
     def _add(self, part: Mapping[str, Any]) -> None:
         """Fit a piece of a tool call to those before it."""
-        call = self._calls.setdefault(part.get("index", len(self._calls)), {"function": {"name": "", "arguments": ""}})
-        if part.get("id"):
-            call["id"] = part["id"]
+        call = self._call(part.get("index"), part.get("id"))
         function = group(part, "function")
-        call["function"]["name"] += function.get("name") or ""
+        call["function"]["name"] = function.get("name") or call["function"]["name"]
         call["function"]["arguments"] += function.get("arguments") or ""
+
+    def _in_order(self) -> list[dict[str, Any]]:
+        """The calls by their index; those without one as they came."""
+        return sorted(
+            self._calls, key=lambda call: call["index"] if isinstance(call["index"], int) else len(self._calls)
+        )
+
+    def _call(self, index: Any, call_id: Any) -> dict[str, Any]:
+        """The call with that index, or that id; another id is another call, and neither goes on with the last."""
+        same = [call for call in self._calls if index is None or call["index"] == index]
+        last = same[-1] if same else None
+        if last is None or (call_id and last["id"] not in (None, call_id)):
+            last = {"index": index, "id": None, "function": {"name": "", "arguments": ""}}
+            self._calls.append(last)
+        last["id"] = call_id or last["id"]
+        return last

@@ -21,17 +21,25 @@ class EventDecoder:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
-        self._rest = ""
+        self._begun: list[str] = []  # the parts of a line that has not ended
         self._data: list[str] = []
         self._name = ""
+        self._after_return = False
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes."""
-        text = self._rest + self._decoder.decode(chunk)
-        # A carriage return at the end may be half of a line end.
-        usable = len(text) - 1 if text.endswith("\r") else len(text)
-        lines = _LINE_END.split(text[:usable])
-        self._rest = lines.pop() + text[usable:]
+        text = self._decoder.decode(chunk)
+        if self._after_return and text:
+            text = text.removeprefix("\n")  # the second half of a line end
+            self._after_return = False
+        if text:
+            self._after_return = text.endswith("\r")
+        first, *others = _LINE_END.split(text)
+        self._begun.append(first)
+        if not others:
+            return []
+        lines = ["".join(self._begun), *others[:-1]]
+        self._begun = [others[-1]]
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def _line(self, line: str) -> Event | None:

@@ -48,6 +48,17 @@ from asyncinfer.types.results import (
 
 log = logging.getLogger("asyncinfer")
 
+_ENGINES_OWN = frozenset(
+    {
+        "num_workers",
+        "use_adaptive_concurrency",
+        "politeness_policy",
+        "requests_per_minute",
+        "input_tokens_per_minute",
+        "output_tokens_per_minute",
+    }
+)
+
 
 class BaseInferenceEngine(ABC):
     """Runs chat models through one interface. Every `a` method has a blocking twin without the `a`.
@@ -330,6 +341,7 @@ class BaseInferenceEngine(ABC):
         model = await self._model_for(config.model)
         generation = merge(self._generation_params, config.generation)
         self._warn_unsupported(generation)
+        self._warn_engines_own(config.remote_params)
         remote = self._remote_for(config) or RemoteParams()
         policy = RetryPolicy(remote.max_retries, remote.retry_backoff_base, remote.retry_backoff_max)
         generate = self._generate
@@ -343,9 +355,17 @@ class BaseInferenceEngine(ABC):
         return Answerer(generate, self._gate(), policy, self._clock, model, generation, prepared)
 
     def _remote_for(self, config: InferenceConfig) -> RemoteParams | None:
-        if self._remote_params is None or config.remote_params is None:
-            return self._remote_params
-        return merge(self._remote_params, config.remote_params)
+        own, call = self._remote_params, config.remote_params
+        return own if own is None or call is None else merge(own, call)
+
+    def _warn_engines_own(self, call: RemoteParams | None) -> None:
+        """Name what a call asks for and cannot have, as all calls of an engine share one controller."""
+        if call is None or self._remote_params is None:
+            return
+        asked = call.model_fields_set & _ENGINES_OWN
+        ignored = sorted(name for name in asked if getattr(call, name) != getattr(self._remote_params, name))
+        if ignored:
+            log.warning("remote_params.%s: set when the engine is made, for all its calls; ignored", ", ".join(ignored))
 
     def _gate(self) -> Gate:
         """This loop's gate; loops share only the endpoint's state."""

@@ -17,7 +17,7 @@ def bearer(provider: Provider, remote: RemoteParams, environ: Mapping[str, str] 
         ConfigError: a key is needed, and there is none.
     """
     if remote.api_key is not None:
-        return {"Authorization": f"Bearer {remote.api_key.get_secret_value()}"}
+        return {"Authorization": f"Bearer {remote.api_key.get_secret_value().strip()}"}
     variable = remote.api_key_env_varname or provider.key_variable
     if variable is None:
         return {}

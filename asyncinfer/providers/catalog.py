@@ -50,7 +50,10 @@ _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
 CATALOG: dict[InferenceEngineType, Provider] = {
     provider.name: provider
     for provider in (
-        Provider(InferenceEngineType.REMOTE, quirks=Quirks(extensions=frozenset({"min_p", "stop_token_ids"}))),
+        Provider(
+            InferenceEngineType.REMOTE,
+            quirks=Quirks(extensions=frozenset({"min_p", "stop_token_ids"}), schemas_may_be_old=True),
+        ),
         Provider(
             InferenceEngineType.REMOTE_VLLM,
             quirks=Quirks(extensions=_VLLM, structured_outputs=True, adapters=True),

@@ -15,6 +15,9 @@ from asyncinfer.errors import RequestError
 from asyncinfer.run.clock import Clock, wait_until
 from asyncinfer.types.results import Usage
 
+# Seconds that one loop waits for tokens that another has reserved.
+_PATIENCE = 1.0
+
 
 class Gate:
     """One engine's permits on one event loop, shared by all its runs and streams there.
@@ -34,6 +37,11 @@ class Gate:
         """The permits there are now."""
         with self._lock:
             return self._endpoint.permits()
+
+    @property
+    def most(self) -> int:
+        """The most permits that there may ever be."""
+        return self._endpoint.most
 
     @property
     def waiting(self) -> int:
@@ -58,13 +66,13 @@ class Gate:
         """A permit. A cancelled wait takes none and lets the next in line go first."""
         if (attempt := self.enter_at_once(cost)) is not None:
             return attempt
-        turn = _Turn()
+        turn, began = _Turn(), self._clock.now()
         self._queue.append(turn)
         try:
             while True:
                 wait = math.inf
                 if self._queue[0] is turn:
-                    attempt, wait = self._take(cost)
+                    attempt, wait = self._take(cost, began + _PATIENCE - self._clock.now())
                     if attempt is not None:
                         return attempt
                 await wait_until(turn.news, self._clock, None if wait == math.inf else self._clock.now() + wait)
@@ -106,8 +114,10 @@ class Gate:
         if self._queue:
             self._queue[0].news.set()
 
-    def _take(self, cost: Cost) -> tuple[Attempt | None, float]:
-        """A permit, or the seconds until there may be one; infinite while only news can tell."""
+    def _take(self, cost: Cost, patience: float = _PATIENCE) -> tuple[Attempt | None, float]:
+        """A permit, or the seconds until there may be one; infinite while only news can tell. `patience`: how long
+        to wait yet for news on other loops.
+        """
         now = self._clock.now()
         resting = self._resting
         while resting and resting[0] <= now:
@@ -116,11 +126,14 @@ class Gate:
             if self.in_use + len(resting) >= self._endpoint.permits():
                 return None, resting[0] - now if resting else math.inf
             wait = self._endpoint.wait(now, cost)
-            if wait > 0.0:
-                return None, wait
-            attempt = self._endpoint.begin(now, cost)
-        self.in_use += 1
-        return attempt, 0.0
+            if wait == math.inf and not self.in_use:
+                # The answer it hangs on is due on another loop, which does not know of this one, and which may be
+                # blocked by a sync twin that waits here.
+                wait = 0.0 if patience <= 0.0 else patience
+            if wait == 0.0:
+                self.in_use += 1
+                return self._endpoint.begin(now, cost), 0.0
+        return None, wait
 
 
 class _Turn:

@@ -16,7 +16,7 @@ from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.control.endpoint import Attempt
 from asyncinfer.control.rate_limit import FREE, Cost, estimate
 from asyncinfer.control.retry import RetryPolicy
-from asyncinfer.errors import EngineDeadError, RequestError
+from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.gate import Gate
 from asyncinfer.run.ledger import Ledger
@@ -36,6 +36,8 @@ from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorTy
 log = logging.getLogger("asyncinfer")
 
 Outcome = Conversation | FailureDetail
+# Statuses that, before there is any answer, every other row would get too.
+_NO_ENTRY = (401, 403)
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,13 @@ class Loop:
         self._deliver, self._hold, self._jitter = deliver, hold, jitter
         self._gate, self._clock = answerer.gate, answerer.clock
         # Enough open rows that saving and backing off keep no permit idle; an iterator's consumer holds them back.
-        self._window = Window(4 * self._gate.limit + (0 if hold else 256), answerer.clock)
+        self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock)
         self._writer = ScratchWriter(scratch, self._saved) if scratch is not None else None
         self._feeding = anyio.CancelScope()
         self._admission = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
         self.stopped = False
+        self._let_in = False
 
     async def run(self, reader: Reader, stop: Stop) -> None:
         """Run until every row is done, the engine is dead, or the run is stopped; answers that have come
@@ -207,11 +210,8 @@ class Loop:
         if failure is not None:
             self._failed_once(row, failure)
         elif completion is not None:
-            row.completion = completion
-            if row.is_large:
-                await self._save(row)
-            else:
-                self._save_here(row)
+            row.completion, self._let_in = completion, True
+            await self._save(row)
 
     def _broke(self, row: Row, error: Exception) -> None:
         """The engine raised what is no answer to this attempt alone."""
@@ -223,6 +223,12 @@ class Loop:
 
     def _failed_once(self, row: Row, error: RequestError) -> None:
         self._tally.refused += error.is_overload
+        if error.status_code in _NO_ENTRY and not self._let_in:
+            what = f"{error}. Check the API key, and what it may use"
+            end = EngineConfigError(what, error_type=error.error_type, status_code=error.status_code)
+            self._die(end)
+            self._fail(row, failure_of(end))
+            return
         admissions = self._gate.admissions
         retry = self._answerer.retry.decide(
             error, row.spent, admitted_since=admissions > row.admissions, jitter=self._jitter()
@@ -250,16 +256,11 @@ class Loop:
 
     async def _save(self, row: Row) -> None:
         """Have the answer saved; it is not lost if the run is cancelled now."""
-        if row.is_large and self._writer is not None:
-            with anyio.CancelScope(shield=True):
-                self._writer.put(row, await to_thread.run_sync(self._line, row))
-        else:
-            self._save_here(row)
-
-    def _save_here(self, row: Row) -> None:
-        """As `_save`, for a row whose line takes no time to make."""
         if self._writer is None:
             self._done(row)
+        elif row.is_large:
+            with anyio.CancelScope(shield=True):
+                self._writer.put(row, await to_thread.run_sync(self._line, row))
         else:
             self._writer.put(row, self._line(row))
 

@@ -1,0 +1,114 @@
+"""What headers tell of an endpoint's limits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from asyncinfer.control.limit_headers import limits_in
+from asyncinfer.control.rate_limit import Observation
+
+MORNING = "Tue, 24 Nov 2026 10:00:00 GMT"
+PARTS = ("limit", "remaining", "reset")
+
+
+def openai(name: str, *values: str) -> dict[str, str]:
+    return {f"x-ratelimit-{part}-{name}": value for part, value in zip(PARTS, values, strict=False)}
+
+
+def anthropic(name: str, *values: str) -> dict[str, str]:
+    return {f"anthropic-ratelimit-{name}-{part}": value for part, value in zip(PARTS, values, strict=False)}
+
+
+def test_openai_tells_of_requests_and_tokens() -> None:
+    headers = openai("requests", "60", "59", "1s") | openai("tokens", "150000", "149984", "6m0s")
+    assert limits_in(headers) == {
+        "requests": Observation(60, 59, 1.0),
+        "tokens": Observation(150_000, 149_984, 360.0),
+    }
+
+
+def test_anthropic_tells_of_both_kinds_of_tokens_and_dates_the_reset() -> None:
+    reset = "2026-11-24T10:00:30Z"
+    headers = {"date": MORNING} | anthropic("requests", "50", "49", reset)
+    headers |= anthropic("input-tokens", "40000", "39000", reset) | anthropic("output-tokens", "8000", "0", reset)
+    assert limits_in(headers) == {
+        "requests": Observation(50, 49, 30.0),
+        "input_tokens": Observation(40_000, 39_000, 30.0),
+        "output_tokens": Observation(8_000, 0, 30.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("reset", "seconds"),
+    [
+        ("20ms", 0.02),
+        ("8.64s", 8.64),
+        ("1m30.5s", 90.5),
+        ("1h0m1s", 3601.0),
+        ("1d", 86400.0),
+        ("0s", 0.0),
+        ("12.5", 12.5),
+        ("-1", 0.0),
+        ("2026-11-24T10:00:07.5+00:00", 7.5),
+        ("2026-11-24T09:59:00Z", 0.0),
+    ],
+)
+def test_a_reset_is_spelled_in_many_ways(reset: str, seconds: float) -> None:
+    headers = {"date": MORNING} | openai("requests", "60", "10", reset)
+    assert limits_in(headers)["requests"].reset == pytest.approx(seconds)
+
+
+def test_without_a_reset_it_is_a_minute() -> None:
+    assert limits_in(openai("requests", "60", "10")) == {"requests": Observation(60, 10, 60.0)}
+
+
+def test_what_was_overdrawn_is_nothing_left() -> None:
+    assert limits_in(openai("tokens", "100", "-5", "1s")) == {"tokens": Observation(100, 0, 1.0)}
+
+
+def test_names_come_in_any_case() -> None:
+    headers = CIMultiDict({name.title(): value for name, value in openai("requests", "60", "10", "1s").items()})
+    assert limits_in(headers) == {"requests": Observation(60, 10, 1.0)}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        openai("tokens", "many", "10", "1s"),
+        openai("tokens", "100", "", "1s"),
+        openai("tokens", "100", "10", "soon"),
+        openai("tokens", "100", "10", ""),
+        openai("tokens", "100", "10", "2026-11-24T10:00:00Z"),  # no Date to measure it by
+        openai("tokens", "100"),
+    ],
+)
+def test_what_cannot_be_read_is_left_out_and_the_rest_counts(broken: dict[str, str]) -> None:
+    assert limits_in(broken | openai("requests", "60", "10", "1s")) == {"requests": Observation(60, 10, 1.0)}
+
+
+def test_no_headers_tell_of_no_limits() -> None:
+    assert limits_in({"content-type": "application/json"}) == {}
+
+
+values = (
+    st.text(max_size=8)
+    | st.integers().map(str)
+    | st.floats().map(str)
+    | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", fullmatch=True)
+    | st.from_regex(r"\w{3}, \d{1,22} Jan \d{1,22} 00:00:00 [+-]\d{4,22}", fullmatch=True)
+)
+
+
+@given(values, values, values, values)
+def test_whatever_headers_say_is_a_limit_or_nothing(limit: str, remaining: str, reset: str, today: str) -> None:
+    for seen in limits_in({"date": today} | openai("requests", limit, remaining, reset)).values():
+        assert seen.remaining >= 0
+        assert seen.reset >= 0
+
+
+@given(values)
+def test_so_does_the_date(today: str) -> None:
+    limits_in({"date": today} | openai("requests", "60", "10", "2026-11-24T10:00:00Z"))

@@ -1,0 +1,38 @@
+"""Images as data URLs."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncinfer import InferenceErrorType, RequestError
+from asyncinfer.dialects.images import data_url, media_type
+
+SIGNATURES = {
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/gif": b"GIF89a",
+    "image/webp": b"RIFF\x10\x00\x00\x00WEBP",
+}
+
+
+@given(st.sampled_from(sorted(SIGNATURES)), st.binary())
+def test_the_first_bytes_tell_the_type_and_all_are_kept(kind: str, rest: bytes) -> None:
+    image = SIGNATURES[kind] + rest
+    head, _, data = data_url(image).partition(",")
+    assert head == f"data:{kind};base64"
+    assert base64.b64decode(data, validate=True) == image
+
+
+def test_the_older_gif_is_one_too() -> None:
+    assert media_type(b"GIF87a...") == "image/gif"
+
+
+@pytest.mark.parametrize("data", [b"", b"RIFF\x10\x00\x00\x00WAVE", b"RIFF", b"BM", b"<svg/>", b"%PDF-1.7", b"\x89PN"])
+def test_anything_else_is_refused_for_good(data: bytes) -> None:
+    with pytest.raises(RequestError, match="neither PNG, JPEG, GIF nor WebP") as caught:
+        data_url(data)
+    assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)

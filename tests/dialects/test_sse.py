@@ -1,0 +1,95 @@
+"""Server-sent events: the rules of the HTML standard, and that it does not matter how the bytes are cut."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from asyncinfer.dialects.sse import Event, EventDecoder
+
+
+def decoded(*chunks: bytes) -> list[Event]:
+    decoder = EventDecoder()
+    return [event for chunk in chunks for event in decoder.feed(chunk)]
+
+
+def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
+    return [stream[a:b] for a, b in itertools.pairwise(edges)]
+
+
+cuts = st.lists(st.integers(0, 10_000), max_size=12)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=8)
+names = texts.filter(bool)
+noise = st.sampled_from([[], [": ping"], ["id: 7", "retry: 10", "unheard: of"]])
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[bytes, list[Event]]:
+    """Bytes that hold events, spelled in all the ways that the standard allows; and the events."""
+    events = draw(st.lists(st.builds(Event, st.lists(texts, min_size=1).map("\n".join), names), max_size=4))
+    lines: list[str] = []
+    for data, name in events:
+        named = [f"event: {name}"] if name != "message" or draw(st.booleans()) else []
+        lines += [*draw(noise), *named, *(_data(line, draw(st.booleans())) for line in data.split("\n")), ""]
+    end = draw(st.sampled_from(["\r\n", "\n", "\r"]))
+    text = "".join(line + end for line in lines)
+    # The standard's last line end may be a lone CR; we wait for the LF that could belong to it.
+    whole = draw(st.sampled_from(["", "\ufeff"])) + text + ("\n" if text.endswith("\r") else "")
+    return whole.encode(), events
+
+
+def _data(line: str, bare: bool) -> str:
+    """A space may follow the colon, and must where the text begins with one of its own."""
+    return f"data:{line}" if bare and not line.startswith(" ") else f"data: {line}"
+
+
+@given(streams(), cuts)
+def test_events_arrive_whole_however_they_are_spelled_and_cut(
+    stream: tuple[bytes, list[Event]], cuts: list[int]
+) -> None:
+    sent, events = stream
+    assert decoded(*pieces(sent, cuts)) == events
+
+
+@given(st.lists(st.sampled_from([b"data:", b"\r", b"\n", b"\xef\xbb\xbf", b"\xc3", b"\xa9", b":", b"x", b" "])), cuts)
+@example([b"data:", b"\xef\xbb\xbf", b"x", b"\r", b"\n", b"\r", b"\n"], [7, 10])
+def test_no_cut_changes_what_any_bytes_mean(parts: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join(parts)
+    assert decoded(*pieces(stream, cuts)) == decoded(stream)
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+def test_a_line_ends_in_any_of_three_ways(end: str) -> None:
+    stream = f"data: one{end}{end}data: two{end}{end}\n".encode()
+    assert decoded(stream) == [Event("one"), Event("two")]
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (b"data: a\ndata: b\n\n", [Event("a\nb")]),
+        (b"event: error\ndata: x\n\n", [Event("x", "error")]),
+        (b": comment\n\n", []),
+        (b"event: lonely\n\n", []),
+        (b"data\n\n", [Event("")]),
+        (b"data:  two spaces\n\n", [Event(" two spaces")]),
+        (b"\xef\xbb\xbfdata: after a byte order mark\n\n", [Event("after a byte order mark")]),
+        (b"data: \xff\n\n", [Event("\ufffd")]),
+        ("data: \u2028 ends no line\n\n".encode(), [Event("\u2028 ends no line")]),
+    ],
+)
+def test_the_standard_says(stream: bytes, events: list[Event]) -> None:
+    assert decoded(stream) == events
+
+
+@pytest.mark.parametrize("rest", [b"data: b", b"data: b\n", b"event: x\ndata: b\n"])
+def test_an_event_that_no_blank_line_ends_is_none(rest: bytes) -> None:
+    assert decoded(b"data: a\n\n" + rest) == [Event("a")]
+
+
+def test_a_name_holds_for_one_event() -> None:
+    assert decoded(b"event: x\ndata: a\n\ndata: b\n\n") == [Event("a", "x"), Event("b")]

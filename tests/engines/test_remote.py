@@ -1,0 +1,570 @@
+"""RemoteInferenceEngine against a server that misbehaves: what is tried again, what ends a row, what ends the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from asyncinfer import (
+    ConfigError,
+    Conversation,
+    EngineConfigError,
+    FinishReason,
+    InferenceConfig,
+    InferenceErrorType,
+    InferenceFailedError,
+    InferenceResult,
+    ModelParams,
+    OpenAIInferenceEngine,
+    RemoteInferenceEngine,
+    RemoteParams,
+    RequestError,
+)
+from asyncinfer import transport as transport_module
+from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from tests.fakes import FakeClock, answer_to, question, questions, read_jsonl, write_jsonl
+from tests.faults import (
+    Ask,
+    Fault,
+    FaultServer,
+    Script,
+    come_back_at,
+    drip,
+    duplicate_headers,
+    duplicate_length,
+    echo,
+    error_as_success,
+    gzipped,
+    hang_up,
+    html,
+    html_as_success,
+    mistyped,
+    no_choices,
+    no_http,
+    no_json,
+    null,
+    oversized,
+    redirect,
+    reset,
+    reset_in_body,
+    sse,
+    stall,
+    status,
+    truncated,
+)
+
+KEY = "sk-very-secret"
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("no_proxy", "*")
+    transport_module._proxy.cache_clear()
+    yield
+    transport_module._proxy.cache_clear()
+
+
+def engine_at(url: str | None, *, model: str = "m", clock: FakeClock | None = None, **remote: Any) -> Any:
+    """An engine that does not wait long. It does not adapt, so that what is in flight is known."""
+    settings = {
+        "api_url": url,
+        "api_key": KEY,
+        "num_workers": 8,
+        "max_retries": 3,
+        "retry_backoff_base": 0.001,
+        "retry_backoff_max": 0.01,
+        "connection_timeout": 5.0,
+        "use_adaptive_concurrency": False,
+        **remote,
+    }
+    params = RemoteParams.model_validate(settings)
+    return RemoteInferenceEngine(ModelParams(model_name=model), remote_params=params, clock=clock)
+
+
+@asynccontextmanager
+async def served(
+    script: Script | None = None, *, clock: FakeClock | None = None, **remote: Any
+) -> AsyncGenerator[tuple[FaultServer, RemoteInferenceEngine]]:
+    """A server and an engine that asks it. A `clock` runs as long as they are."""
+    async with (
+        FaultServer(script) as server,
+        engine_at(server.url, clock=clock, **remote) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        if clock is not None:
+            tasks.start_soon(clock.run)
+        yield server, engine
+        tasks.cancel_scope.cancel()
+
+
+def departures(engine: RemoteInferenceEngine) -> list[float]:
+    """When requests are sent, by the engine's clock; while one is on its way, a test's clock may jump."""
+    times: list[float] = []
+    send = engine._transport.send
+
+    async def noted(request: HttpRequest) -> HttpResponse:
+        times.append(engine._clock.now())
+        return await send(request)
+
+    engine._transport.send = noted  # type: ignore[method-assign]
+    return times
+
+
+def at_first(fault: Fault) -> Script:
+    """A server that fails each question once."""
+    return lambda ask: fault if ask.attempt == 1 else None
+
+
+def at(index: int, fault: Fault) -> Script:
+    """A server that fails one question always."""
+    return lambda ask: fault if ask.question == f"question {index}" else None
+
+
+def answers(result: InferenceResult) -> list[object]:
+    return [conversation.messages[-1].content for _, conversation in result.successful]
+
+
+ABOUT = 2.0  # seconds: a date in a header is a whole second, and looked at some moments after it was written
+EXPECTED = [answer_to(f"question {i}") for i in range(5000)]
+
+PASSING: dict[str, Fault] = {
+    **{f"status {code}": status(code) for code in (408, 409, 425, 429, 500, 502, 503, 504, 529)},
+    **{
+        fault.__name__: fault
+        for fault in (reset, reset_in_body, truncated, hang_up, duplicate_length, no_http, stall, drip)
+    },
+    "html": html,
+    "html as success": html_as_success,
+    "null": null,
+    "no choices": no_choices,
+    "no JSON": no_json,
+    "error as success": error_as_success,
+    "OpenAI's 400 under load": status(400, "We could not parse the JSON body of your request."),
+}
+LASTING: dict[str, tuple[Fault, int | None, InferenceErrorType]] = {
+    **{f"status {code}": (status(code), code, InferenceErrorType.API_STATUS) for code in (400, 404, 405, 413, 422)},
+    "redirect": (redirect("http://localhost:1/v1"), 307, InferenceErrorType.API_STATUS),
+    "oversized": (oversized(5000), None, InferenceErrorType.PARSE_ERROR),
+    "no money": (status(429, "insufficient_quota"), 429, InferenceErrorType.API_STATUS),
+}
+
+
+class TestFaults:
+    @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+    async def test_that_pass_are_tried_again(self, fault: Fault) -> None:
+        async with served(at_first(fault), connection_timeout=0.2) as (server, engine):
+            result = await engine.ainfer_partial(questions(3))
+            assert answers(result) == EXPECTED[:3]
+            assert set(server.asked.values()) == {2}
+
+    @pytest.mark.parametrize(("fault", "code", "kind"), LASTING.values(), ids=LASTING)
+    async def test_that_stay_end_their_row(
+        self, fault: Fault, code: int | None, kind: InferenceErrorType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(transport_module, "MAX_BODY", 1000)
+        async with served(at(1, fault)) as (server, engine):
+            result = await engine.ainfer_partial(questions(3))
+            assert (result.failed_indices, server.asked["question 1"]) == ([1], 1)
+            detail = result.failures[1]
+            assert (detail.error_type, detail.status_code, detail.is_retryable) == (kind, code, False)
+
+    @pytest.mark.parametrize("fault", [gzipped, duplicate_headers, mistyped], ids=lambda f: f.__name__)
+    async def test_that_do_no_harm_do_none(self, fault: Fault) -> None:
+        async with served(lambda _: fault) as (server, engine):
+            assert answers(await engine.ainfer_partial(questions(3))) == EXPECTED[:3]
+            assert set(server.asked.values()) == {1}
+
+    async def test_that_never_pass_end_their_row_after_max_retries(self) -> None:
+        async with served(at(1, html), max_retries=2) as (server, engine):
+            result = await engine.ainfer_partial(questions(3))
+            assert (result.failed_indices, server.asked["question 1"]) == ([1], 3)
+            detail = result.failures[1]
+            assert detail.error_message == "HTTP 502: Oops the proxy is ill"
+            assert (detail.status_code, detail.is_retryable) == (502, True)
+
+    async def test_of_a_timeout_say_which_setting_is_meant(self) -> None:
+        async with served(at(0, stall), connection_timeout=0.05, max_retries=0) as (_, engine):
+            with pytest.raises(InferenceFailedError, match=r"0\.05 s \(remote_params\.connection_timeout\)"):
+                await engine.ainfer(questions(1))
+
+    async def test_of_a_redirect_say_where_the_api_is(self) -> None:
+        async with FaultServer() as other, served(lambda _: redirect(other.url)) as (_, engine):
+            with pytest.raises(InferenceFailedError, match=f"redirects to {other.url}; set remote_params.api_url"):
+                await engine.ainfer(questions(1))
+            assert not other.asks, "the key does not follow"
+
+    async def test_hold_no_permit_while_they_wait(self) -> None:
+        """One worker: the first row's retry comes after the second row."""
+        async with served(at_first(status(500)), num_workers=1, clock=FakeClock(), retry_backoff_base=0.01) as (
+            server,
+            engine,
+        ):
+            await engine.ainfer(questions(2))
+            assert [ask.question for ask in server.asks[:2]] == ["question 0", "question 1"]
+
+
+class TestRefusedKeys:
+    @pytest.mark.parametrize("code", [401, 403])
+    async def test_end_the_run_at_once(self, code: int, tmp_path: Path) -> None:
+        config = InferenceConfig(
+            input_path=str(write_jsonl(tmp_path / "in.jsonl", questions(500))), output_path=str(tmp_path / "out.jsonl")
+        )
+        async with served(lambda _: status(code, "who are you?")) as (server, engine):
+            with pytest.raises(EngineConfigError, match=rf"HTTP {code}: who are you\?\. Check the API key"):
+                await engine.arun(config)
+            assert len(server.asks) <= 9, "what was in flight, and a row whose turn had come"
+            result = await engine.ainfer_partial(inference_config=config)
+            assert len(result.failures) == 500
+            assert len(server.asks) <= 18
+
+    async def test_end_their_row_only_once_others_were_answered(self) -> None:
+        async with served(at(20, status(403, "not this one"))) as (server, engine):
+            result = await engine.ainfer_partial(questions(40))
+            assert result.failed_indices == [20]
+            assert server.asked["question 20"] == 1
+
+    async def test_end_a_later_run_too(self) -> None:
+        """That an earlier run was answered, with a key of its own perhaps, says nothing of this one."""
+        async with served() as (server, engine):
+            await engine.ainfer(questions(3))
+            server.script = lambda _: status(401)
+            server.asks.clear()
+            assert len((await engine.ainfer_partial(questions(500))).failures) == 500
+            assert len(server.asks) <= 9
+
+
+class TestBusyServers:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            status(429, retry_after="30"),
+            status(503, retry_after="30"),
+            status(429, retry_after_ms="30000"),
+            status(429, x_ms_retry_after_ms="30000"),
+            come_back_at(30),
+        ],
+        ids=["seconds", "seconds of a 503", "milliseconds", "Azure's milliseconds", "date"],
+    )
+    async def test_say_when_all_rows_may_come_back(self, fault: Fault) -> None:
+        async with served(lambda ask: fault if len(server.asks) == 1 else None, clock=FakeClock(), num_workers=1) as (
+            server,
+            engine,
+        ):
+            sent = departures(engine)
+            await engine.ainfer(questions(4))
+            assert sent == pytest.approx([0, 30, 30, 30, 30], abs=ABOUT)
+
+    async def test_lose_no_row_while_they_work(self) -> None:
+        """Every second request is refused; hundreds of rows meet more refusals than they have retries."""
+        async with served(lambda ask: status(429) if len(server.asks) % 2 == 0 else None, max_retries=2) as (
+            server,
+            engine,
+        ):
+            assert answers(await engine.ainfer_partial(questions(500))) == EXPECTED[:500]
+            assert max(server.asked.values()) > 3
+
+    async def test_that_do_not_work_lose_the_row(self) -> None:
+        async with served(lambda _: status(503), max_retries=2) as (server, engine):
+            result = await engine.ainfer_partial(questions(1))
+            assert (len(server.asks), result.failures[0].is_retryable) == (3, True)
+
+
+class TestLimits:
+    async def test_of_workers_bound_what_is_in_flight(self) -> None:
+        async with served(num_workers=5) as (server, engine), anyio.create_task_group() as tasks:
+            full = anyio.Event()
+
+            def wait(_: Ask) -> Fault:
+                async def reply(*_: Any) -> Any:
+                    await full.wait()
+                    return await gzipped(*_)
+
+                return reply
+
+            server.script = wait
+            for i in range(4):
+                tasks.start_soon(engine.ainfer, [question(f"{i}.{j}") for j in range(5)])
+            await server.until(lambda: server.in_flight == 5)
+            full.set()
+        assert server.peak == 5
+        assert len(server.asks) == 20
+
+    async def test_of_requests_a_minute_are_kept(self) -> None:
+        async with served(clock=FakeClock(), requests_per_minute=3) as (_, engine):
+            sent = departures(engine)
+            await engine.ainfer(questions(8))
+            assert sent == [0, 0, 0, 60, 60, 60, 120, 120]
+
+    async def test_of_politeness_let_a_permit_rest_after_its_release(self) -> None:
+        async with served(clock=FakeClock(), politeness_policy=5.0, num_workers=2) as (_, engine):
+            sent = departures(engine)
+            await engine.ainfer(questions(6))
+            assert all(later - earlier >= 5 for earlier, later in zip(sent, sent[2:], strict=False))
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("make", "setting"),
+        [
+            (lambda _: engine_at(None), "remote_params.api_url: not set"),
+            (lambda _: engine_at("localhost:8000/v1"), "remote_params.api_url: should begin with http"),
+            (lambda _: engine_at("http://127.0.0.1:99999/v1"), "remote_params.api_url"),
+            (lambda _: engine_at("http://127.0.0.1:abc/v1"), "remote_params.api_url"),
+            (lambda url: engine_at(url, model=""), "model.model_name: not set"),
+            (lambda url: engine_at(url, api_key=None, api_key_env_varname="NOT_SET"), "environment variable NOT_SET"),
+            (
+                lambda url: OpenAIInferenceEngine(ModelParams(model_name="m"), remote_params=RemoteParams(api_url=url)),
+                "OPENAI needs an API key; set the environment variable OPENAI_API_KEY",
+            ),
+        ],
+    )
+    async def test_that_are_missing_or_wrong_are_told_before_anything_is_sent(
+        self, make: Callable[[str], RemoteInferenceEngine], setting: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        async with FaultServer() as server, make(server.url) as engine:
+            with pytest.raises(ConfigError, match=setting):
+                await engine.ainfer(questions(3))
+            with pytest.raises(ConfigError, match=setting):
+                await anext(engine.astream(question("a")))
+            result = await engine.ainfer_partial(questions(3))
+            assert {(d.error_type, setting in d.error_message) for d in result.failures.values()} == {
+                (InferenceErrorType.CONFIG, True)
+            }
+            assert len(result.failures) == 3
+            assert not server.asks
+
+    async def test_name_the_keys_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MY_KEY", "sk-mine\n")
+        async with served(api_key=None, api_key_env_varname="MY_KEY") as (server, engine):
+            await engine.ainfer(questions(1))
+            assert server.asks[0].headers["Authorization"] == "Bearer sk-mine"
+
+    async def test_may_leave_out_the_key(self) -> None:
+        async with served(api_key=None) as (server, engine):
+            await engine.ainfer(questions(1))
+            assert "Authorization" not in server.asks[0].headers
+
+    async def test_of_a_call_override_the_engines(self) -> None:
+        async with FaultServer() as other, served() as (server, engine):
+            await engine.ainfer(questions(1))
+            config = InferenceConfig(
+                model=ModelParams(model_name="other"),
+                remote_params=RemoteParams(api_url=other.url, api_key="sk-other"),  # type: ignore[arg-type]
+            )
+            await engine.ainfer(questions(1), config)
+            await engine.ainfer([question("c")], InferenceConfig(model=ModelParams(model_name="third")))
+        [ask] = other.asks
+        assert (ask.body["model"], ask.headers["Authorization"]) == ("other", "Bearer sk-other")
+        assert [ask.body["model"] for ask in server.asks] == ["m", "third"]
+        assert {ask.headers["Authorization"] for ask in server.asks} == {f"Bearer {KEY}"}
+
+
+class TestStreams:
+    async def test_come_in_parts_and_end_with_what_they_took(self) -> None:
+        async with served(lambda _: sse(["an", "swer"])) as (server, engine):
+            deltas = [delta async for delta in engine.astream(question("a"))]
+            assert [delta.content for delta in deltas] == ["an", "swer", ""]
+            assert deltas[-1].finish_reason == FinishReason.STOP
+            assert deltas[-1].usage is not None
+            assert deltas[-1].usage.total_tokens == 7
+            assert server.asks[0].body["stream"] is True
+
+    async def test_may_come_whole(self) -> None:
+        async with served() as (_, engine):
+            assert [d.content async for d in engine.astream(question("a"))] == [answer_to("a")]
+
+    @pytest.mark.parametrize(
+        ("fault", "kind"),
+        [
+            (sse(["an"], hang_up), InferenceErrorType.CONNECTION),
+            (sse(["an"], reset), InferenceErrorType.CONNECTION),
+            (sse(["an"], stall), InferenceErrorType.TIMEOUT),
+        ],
+        ids=["cut", "reset", "stalled"],
+    )
+    async def test_that_break_off_say_so_after_what_came(self, fault: Fault, kind: InferenceErrorType) -> None:
+        async with served(lambda _: fault, connection_timeout=0.1) as (_, engine):
+            came: list[str] = []
+            with pytest.raises(RequestError) as caught:
+                async for delta in engine.astream(question("a")):
+                    came.append(delta.content)
+            assert came == ["an"]
+            assert (caught.value.error_type, caught.value.is_retryable) == (kind, True)
+
+    async def test_that_are_refused_say_why(self) -> None:
+        async with served(lambda _: status(429, "busy")) as (_, engine):
+            with pytest.raises(RequestError, match="HTTP 429: busy"):
+                await anext(engine.astream(question("a")))
+
+    async def test_that_are_left_hang_up_and_give_their_permit_back(self) -> None:
+        def script(ask: Ask) -> Fault | None:
+            return sse(["an"], stall) if ask.body.get("stream") else None
+
+        async with served(script, num_workers=1) as (server, engine):
+            async with engine.astream(question("a")) as stream:
+                assert (await anext(stream)).content == "an"
+            await server.until(lambda: server.abandoned == 1)
+            assert len(await engine.ainfer(questions(1))) == 1
+
+
+class TestModels:
+    async def test_are_listed(self) -> None:
+        async with served() as (server, engine):
+            openai = OpenAIInferenceEngine(
+                ModelParams(model_name="m"),
+                remote_params=RemoteParams(api_url=server.url, api_key=KEY),  # type: ignore[arg-type]
+            )
+            async with openai:
+                assert await openai.alist_models() == ["chatty"]
+                assert await openai.alist_models(chat_only=False) == ["chatty", "text-embedding-x"]
+            assert await engine.alist_models() == ["chatty", "text-embedding-x"]
+            assert {ask.headers["Authorization"] for ask in server.asks} == {f"Bearer {KEY}"}
+
+    @pytest.mark.parametrize("fault", [html, html_as_success, null, echo(401), stall])
+    async def test_that_are_not_told_are_an_error(self, fault: Fault) -> None:
+        async with served(lambda _: fault, connection_timeout=0.1) as (_, engine):
+            with pytest.raises(RequestError) as caught:
+                await engine.alist_models()
+            assert KEY not in str(caught.value)
+
+
+class TestSecrets:
+    ECHOES = (echo(400), echo(429), echo(302), echo(500), no_http, duplicate_length, reset)
+
+    async def test_are_in_no_message_log_or_file(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Not even where the server repeats the key that it got."""
+        caplog.set_level(logging.DEBUG)
+        config = InferenceConfig(
+            input_path=str(write_jsonl(tmp_path / "in.jsonl", questions(40))), output_path=str(tmp_path / "out.jsonl")
+        )
+
+        def script(ask: Ask) -> Fault | None:
+            return self.ECHOES[i] if (i := int(ask.question.split()[-1])) < len(self.ECHOES) else None
+
+        async with served(script) as (_, engine):
+            with pytest.raises(InferenceFailedError) as caught:
+                await engine.ainfer(inference_config=config)
+            result = await engine.ainfer_partial(inference_config=config, progress_path=tmp_path / "progress.json")
+            assert len(result.failures) == len(self.ECHOES)
+            told = f"{caught.value}{result.failures}{engine!r}{engine._remote_params!r}{caplog.text}"
+            told += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+        assert "question 39" in told
+        assert KEY not in told
+
+    @pytest.mark.parametrize("code", [401, 403])
+    async def test_are_not_in_what_ends_a_run(self, code: int) -> None:
+        async with served(lambda _: echo(code)) as (_, engine):
+            with pytest.raises(InferenceFailedError, match=r"no good: Bearer .*Check the API key") as caught:
+                await engine.ainfer(questions(1))
+            assert KEY not in str(caught.value)
+
+    async def test_are_not_in_what_ends_a_stream(self) -> None:
+        async with served(lambda _: echo(400)) as (_, engine):
+            with pytest.raises(RequestError, match="no good: Bearer") as caught:
+                await anext(engine.astream(question("a")))
+            assert KEY not in str(caught.value)
+
+    @pytest.mark.parametrize("url", ["htp://ann:pass-word@host/v1", "http://ann:pass-word@host:99999/v1"])
+    async def test_of_a_url_are_not_told(self, url: str) -> None:
+        async with engine_at(url) as engine:
+            with pytest.raises(ConfigError, match="api_url") as caught:
+                await engine.ainfer(questions(1))
+            assert "pass-word" not in str(caught.value)
+
+    async def test_of_a_url_and_a_key_exclude_each_other(self) -> None:
+        async with engine_at("http://ann:pass-word@127.0.0.1:1/v1") as engine:
+            with pytest.raises(ConfigError, match="api_url.*api_key") as caught:
+                await engine.ainfer(questions(1))
+            assert "pass-word" not in str(caught.value)
+
+
+# Twenty of a hundred requests go wrong, in every way there is. Which, is decided by the question and the attempt.
+MIX: tuple[Fault, ...] = (
+    *(status(code) for code in (408, 409, 429, 500, 502, 503, 529)),
+    status(429, retry_after_ms="5"),
+    status(503, retry_after="0.01"),
+    *(reset, reset_in_body, truncated, hang_up, duplicate_length, no_http),
+    *(html, html_as_success, null, no_choices, no_json, error_as_success),
+    *(gzipped, mistyped, duplicate_headers),
+)
+HASTY = {"num_workers": 100, "max_retries": 10, "connection_timeout": 1.0}
+
+
+def mixed(faults: tuple[Fault, ...], share: float = 0.2) -> Script:
+    def script(ask: Ask) -> Fault | None:
+        draw = random.Random(f"{ask.question}/{ask.attempt}")
+        if draw.random() >= share:
+            return None
+        return draw.choice((stall, drip)) if draw.random() < 0.01 else draw.choice(faults)
+
+    return script
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> InferenceConfig:
+    """Five thousand questions, file to file."""
+    write_jsonl(tmp_path / "in.jsonl", questions(5000))
+    return InferenceConfig(input_path=str(tmp_path / "in.jsonl"), output_path=str(tmp_path / "out.jsonl"))
+
+
+def check_output(config: InferenceConfig) -> None:
+    """Every row is there, once, in order, with its own answer."""
+    rows = read_jsonl(Path(str(config.output_path)))
+    assert [row["conversation_id"] for row in rows] == [f"q{i}" for i in range(5000)]
+    assert [row["messages"][-1]["content"] for row in rows] == EXPECTED
+
+
+class TestManyRows:
+    async def test_survive_a_mix_of_faults(self, config: InferenceConfig) -> None:
+        async with served(mixed(MIX), **HASTY) as (server, engine):
+            summary = await engine.arun(config)
+            assert (summary.completed, summary.failed) == (5000, 0)
+            check_output(config)
+            assert len(server.asked) == 5000
+            assert len(server.asks) == summary.attempts > 5800
+            assert server.peak <= 100
+            assert not server.in_flight
+
+    async def test_survive_it_while_concurrency_adapts(self, config: InferenceConfig) -> None:
+        """Without refusals: to the pace, one in fifty that comes whatever the rate means to go slower and slower."""
+        calm = tuple(fault for fault in MIX if fault not in MIX[:9])
+        async with served(mixed(calm), **HASTY, use_adaptive_concurrency=True) as (server, engine):
+            summary = await engine.arun(config)
+            assert (summary.completed, summary.failed) == (5000, 0)
+            check_output(config)
+            assert server.peak <= 100
+
+    async def test_cancelled_in_the_middle_go_on_where_they_were(self, config: InferenceConfig) -> None:
+        script = mixed(MIX)
+        async with served(script, **HASTY) as (server, engine):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(engine.arun, config)
+                await server.until(lambda: len(server.asks) > 3000)
+                tasks.cancel_scope.cancel()
+            await server.until(lambda: not server.in_flight)
+            durable = set(saved_questions(config))
+            assert len(durable) > 1000
+            before = server.asked.copy()
+            summary = await engine.arun(config)
+            again = server.asked - before
+            assert summary.resumed == len(durable)
+            assert not durable & set(again), "what is durable is not asked again"
+            assert durable | set(again) == {f"question {i}" for i in range(5000)}
+        check_output(config)
+
+
+def saved_questions(config: InferenceConfig) -> Iterator[str]:
+    """What stands in whole lines of the scratch file."""
+    output = Path(str(config.output_path))
+    for line in (output.parent / "scratch" / output.name).read_bytes().split(b"\n")[:-1]:
+        conversation = Conversation.from_dict(json.loads(line)["conversation"])
+        yield str(conversation.messages[0].content)

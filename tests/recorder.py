@@ -1,0 +1,88 @@
+"""A server that notes what it is sent, and answers whatever it is told.
+
+async with Recorder() as api:
+    api.answers({"choices": [...]})
+    ... ask api.url, by any client ...
+    assert api.sent[0].body == {...}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+CHAT = "/v1/chat/completions"
+SUCCESS: dict[str, Any] = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-4.1",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
+}
+
+
+class Sent(NamedTuple):
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+class Recorder:
+    """Answers every request alike: with `SUCCESS`, until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.answers(SUCCESS)
+
+    @property
+    def url(self) -> str:
+        return str(self._server.make_url("/v1"))
+
+    def answers(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        """From now on, answer with this JSON."""
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return web.json_response(body, status=status, headers=headers)
+
+        self._answer: Callable[[web.Request], Awaitable[web.StreamResponse]] = answer
+
+    def streams(self, *parts: bytes, breaks: bool = False) -> None:
+        """From now on, answer with an event stream; one that `breaks` is cut off before its end."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await response.prepare(request)
+            for part in parts:
+                await response.write(part)
+            if breaks:
+                assert request.transport is not None
+                request.transport.close()
+            return response
+
+        self._answer = answer
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._server = TestServer(app)
+        await self._server.start_server(access_log=None)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._server.close()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        raw = await request.read()
+        self.sent.append(Sent(request.method, request.path, dict(request.headers), json.loads(raw) if raw else None))
+        return await self._answer(request)

@@ -1,0 +1,297 @@
+"""The gate: permits are conserved, the queue keeps its order, rests and new limits are heeded."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asyncinfer import RemoteParams
+from asyncinfer.control.endpoint import Attempt, Endpoint
+from asyncinfer.run.gate import Gate
+from tests.fakes import FakeClock, refusal, timeout
+
+
+class Permits(Endpoint):
+    """An endpoint whose permits a test sets."""
+
+    def allow(self, permits: int) -> None:
+        self._aimd.permits = permits
+
+
+def gate_of(endpoint: Endpoint, politeness: float = 0.0) -> tuple[Gate, FakeClock]:
+    clock = FakeClock()
+    return Gate(endpoint, threading.Lock(), clock, politeness), clock
+
+
+class Visitor:
+    """Someone who enters the gate, and stays until told to leave."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._told = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self.inside = self.gone = False
+
+    async def visit(self, entered: Callable[[Visitor], None] = lambda _: None) -> None:
+        attempt: Attempt | None = None
+        with self._scope:
+            attempt = await self._gate.enter()
+            self.inside = True
+            entered(self)
+            try:
+                await self._told.wait()
+            finally:
+                self.inside = False
+                self._gate.leave(attempt, answered=not self._scope.cancel_called)
+        self.gone = True
+
+    def leave(self) -> None:
+        self._told.set()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+
+class TestPermits:
+    async def test_are_taken_without_waiting_while_there_are_any(self) -> None:
+        gate, _ = gate_of(Endpoint(2))
+        assert gate.enter_at_once() is not None
+        assert gate.enter_at_once() is not None
+        assert gate.enter_at_once() is None
+        assert gate.in_use == gate.limit == 2
+
+    async def test_come_back_whatever_happened(self) -> None:
+        gate, _ = gate_of(Endpoint(1))
+        for outcome in ({"answered": True}, {"error": timeout()}, {"error": refusal()}, {}):
+            gate.leave(await gate.enter(), **outcome)
+            assert gate.in_use == 0
+        assert gate.admissions == 1
+
+    async def test_go_to_those_who_wait_in_their_order(self) -> None:
+        gate, _ = gate_of(Endpoint(1))
+        order: list[int] = []
+        first = await gate.enter()
+
+        async def wait(i: int) -> None:
+            attempt = await gate.enter()
+            order.append(i)
+            gate.leave(attempt, answered=True)
+
+        async with anyio.create_task_group() as tasks:
+            for i in range(20):
+                tasks.start_soon(wait, i)
+            await anyio.wait_all_tasks_blocked()
+            assert gate.waiting == 20
+            gate.leave(first, answered=True)
+        assert order == list(range(20))
+
+    async def test_are_not_taken_by_who_comes_while_others_wait(self) -> None:
+        gate, _ = gate_of(Endpoint(1))
+        visitor = Visitor(gate)
+        first = await gate.enter()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(visitor.visit)
+            await anyio.wait_all_tasks_blocked()
+            gate.leave(first, answered=True)
+            assert gate.enter_at_once() is None, "the one in line has not looked yet, but goes first"
+            await anyio.wait_all_tasks_blocked()
+            assert visitor.inside
+            visitor.leave()
+
+    async def test_that_are_lowered_while_in_use_are_not_given_out_again(self) -> None:
+        endpoint = Permits(4)
+        gate, _ = gate_of(endpoint)
+        inside = [await gate.enter() for _ in range(4)]
+        endpoint.allow(2)
+        for left in (3, 2):
+            gate.leave(inside.pop(), answered=True)
+            assert gate.in_use == left
+            assert gate.enter_at_once() is None
+        gate.leave(inside.pop(), answered=True)
+        assert gate.enter_at_once() is not None
+
+    async def test_that_are_raised_let_several_in_at_once(self) -> None:
+        """One leaves, and the controller allows three more: all who then fit are let in."""
+        endpoint = Permits(1)
+        gate, _ = gate_of(endpoint)
+        visitors = [Visitor(gate) for _ in range(6)]
+        first = await gate.enter()
+        async with anyio.create_task_group() as tasks:
+            for visitor in visitors:
+                tasks.start_soon(visitor.visit)
+            await anyio.wait_all_tasks_blocked()
+            endpoint.allow(4)
+            gate.leave(first, answered=True)
+            await anyio.wait_all_tasks_blocked()
+            assert [visitor.inside for visitor in visitors] == [True] * 4 + [False] * 2
+            for visitor in visitors:
+                visitor.leave()
+
+    async def test_rest_for_as_long_as_the_politeness_policy_says(self) -> None:
+        gate, clock = gate_of(Endpoint(2), politeness=5.0)
+        times: list[float] = []
+
+        async def visit() -> None:
+            attempt = await gate.enter()
+            times.append(clock.now())
+            await clock.sleep(1.0)
+            gate.leave(attempt, answered=True)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(clock.run)
+            async with anyio.create_task_group() as visits:
+                for _ in range(6):
+                    visits.start_soon(visit)
+            tasks.cancel_scope.cancel()
+        assert times == [0.0, 0.0, 6.0, 6.0, 12.0, 12.0]
+
+    @pytest.mark.parametrize("error", [refusal(30.0)])
+    async def test_wait_until_the_endpoint_allows(self, error: Exception) -> None:
+        gate, clock = gate_of(Endpoint(2, RemoteParams(num_workers=2, use_adaptive_concurrency=False)))
+        gate.leave(await gate.enter(), error=error)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(clock.run)
+            await gate.enter()
+            tasks.cancel_scope.cancel()
+        assert clock.now() == 30.0
+
+
+class TestACancelledWait:
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    async def test_takes_no_permit_and_lets_the_next_go(self, place: int) -> None:
+        gate, _ = gate_of(Endpoint(1))
+        visitors = [Visitor(gate) for _ in range(3)]
+        first = await gate.enter()
+        async with anyio.create_task_group() as tasks:
+            for visitor in visitors:
+                tasks.start_soon(visitor.visit)
+            await anyio.wait_all_tasks_blocked()
+            gone = visitors.pop(place)
+            gone.cancel()
+            gate.leave(first, answered=True)
+            await anyio.wait_all_tasks_blocked()
+            assert (gone.gone, gone.inside) == (True, False)
+            assert visitors[0].inside
+            for visitor in visitors:
+                visitor.leave()
+        assert (gate.in_use, gate.waiting) == (0, 0)
+
+    async def test_in_the_moment_of_its_turn_loses_nothing(self) -> None:
+        """The permit came back and the first in line was told; it is cancelled before it could look."""
+        gate, _ = gate_of(Endpoint(1))
+        first, second = Visitor(gate), Visitor(gate)
+        held = await gate.enter()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first.visit)
+            tasks.start_soon(second.visit)
+            await anyio.wait_all_tasks_blocked()
+            gate.leave(held, answered=True)
+            first.cancel()
+            await anyio.wait_all_tasks_blocked()
+            assert second.inside
+            second.leave()
+        assert gate.in_use == 0
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["come", "leave", "cancel", "allow", "turn"]), st.integers(0, 30)), max_size=80
+)
+
+
+@given(permits=st.integers(1, 5), steps=STEPS)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_comes_permits_are_conserved_and_order_is_kept(permits: int, steps: list[tuple[str, int]]) -> None:
+    """Visitors come, leave and are cancelled at any moment, between any two turns of the loop, while the
+    limit changes. There are never more let in than permits, those in line go in order, and in the end all
+    permits are back.
+    """
+    asyncio.run(_play(permits, steps))
+
+
+async def _play(permits: int, steps: list[tuple[str, int]]) -> None:
+    endpoint = Permits(permits)
+    gate, _ = gate_of(endpoint)
+    visitors: list[Visitor] = []
+    entered: list[int] = []
+
+    def enter(visitor: Visitor) -> None:
+        assert gate.in_use <= gate.limit, "more were let in than there are permits"
+        entered.append(visitors.index(visitor))
+
+    async with anyio.create_task_group() as tasks:
+        for step, n in steps:
+            if step == "come":
+                visitors.append(Visitor(gate))
+                tasks.start_soon(visitors[-1].visit, enter)
+            elif step == "allow":
+                endpoint.allow(1 + n % 5)
+                gate.nudge()
+            elif step == "turn":
+                await anyio.lowlevel.checkpoint()
+            elif visitors:
+                visitor = visitors[n % len(visitors)]
+                (visitor.leave if step == "leave" else visitor.cancel)()
+        await anyio.wait_all_tasks_blocked()
+        inside = sum(visitor.inside for visitor in visitors)
+        assert gate.in_use == inside
+        assert not gate.waiting or inside >= gate.limit, "someone waits though there is a permit"
+        for visitor in visitors:
+            visitor.leave()
+    assert entered == sorted(entered)
+    assert (gate.in_use, gate.waiting) == (0, 0)
+    assert all(visitor.gone for visitor in visitors)
+
+
+class TestTwoLoops:
+    def test_share_what_the_endpoint_has_shown(self) -> None:
+        """A refusal that one loop met holds the other too; permits are each loop's own."""
+        endpoint, lock, clock = Endpoint(1, RemoteParams(num_workers=1)), threading.Lock(), FakeClock()
+
+        async def be_refused() -> None:
+            gate = Gate(endpoint, lock, clock)
+            gate.leave(await gate.enter(), error=refusal(20.0))
+
+        async def enter() -> float:
+            gate = Gate(endpoint, lock, clock)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(clock.run)
+                await gate.enter()
+                tasks.cancel_scope.cancel()
+            return clock.now()
+
+        asyncio.run(be_refused())
+        assert asyncio.run(enter()) == 20.0
+
+    def test_count_every_answer_when_they_run_at_once(self) -> None:
+        endpoint, lock = Endpoint(3, RemoteParams(num_workers=3, use_adaptive_concurrency=False)), threading.Lock()
+
+        async def visits() -> None:
+            clock = FakeClock()
+            gate = Gate(endpoint, lock, clock)
+
+            async def visit() -> None:
+                attempt = await gate.enter()
+                await anyio.lowlevel.checkpoint()
+                gate.leave(attempt, answered=True)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(clock.run)
+                async with anyio.create_task_group() as visits:
+                    for _ in range(500):
+                        visits.start_soon(visit)
+                tasks.cancel_scope.cancel()
+            assert gate.in_use == 0
+
+        threads = [threading.Thread(target=asyncio.run, args=(visits(),)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert endpoint.admissions == 1000

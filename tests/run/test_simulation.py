@@ -1,0 +1,231 @@
+"""Whole runs against servers whose capacity the client does not know, in virtual time.
+
+Every request passes the run loop, the gate and the controller as it would in earnest; only the clock and
+the server are scripted. `benchmarks/adaptive.py` asks the same of a real server in real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from asyncinfer import Conversation
+from tests.fakes import FakeClock, FakeEngine, question, refusal
+
+LATENCY = 0.05  # seconds that an admitted request takes
+
+Rate = Callable[[float], float]
+
+
+def steady(rate: float) -> Rate:
+    return lambda _: rate
+
+
+def stepped(before: float, after: float, at: float) -> Rate:
+    return lambda now: before if now < at else after
+
+
+class QuickClock(FakeClock):
+    """A FakeClock that lets time pass as soon as no task has anything left to do at this moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._off: set[int] = set()
+
+    def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
+        ticket = next(self._tickets)
+        heapq.heappush(self._alarms, (self._now + max(0.0, seconds), ticket, ring))
+        return lambda: self._off.add(ticket)
+
+    async def run(self) -> None:
+        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+        while True:
+            await anyio.lowlevel.checkpoint()
+            if not ready and self._alarms:
+                due, ticket, ring = heapq.heappop(self._alarms)
+                if ticket not in self._off:
+                    self._now = max(self._now, due)
+                    ring()
+
+
+@dataclass
+class Bucket:
+    """A server that admits `rate(now)` requests a second, and at once what it has saved up of `burst` seconds,
+    at least one. Others are refused; with `hints` it says in how many whole seconds to come again.
+    """
+
+    clock: FakeClock
+    rate: Rate
+    seconds: float
+    burst: float = 1.0
+    hints: bool = False
+    admitted: int = 0
+    refused: int = 0
+    _tokens: float = math.inf
+    _at: float = 0.0
+
+    @property
+    def capacity(self) -> int:
+        """What it could have admitted by the end, the full bucket at the start included."""
+        steps = int(self.seconds * 10)
+        return int(self._most(0.0) + sum(self.rate(i / 10) / 10 for i in range(steps)))
+
+    def __call__(self, _: str, __: int) -> Awaitable[None]:
+        now = self.clock.now()
+        rate = self.rate(now)
+        self._tokens, self._at = min(self._most(now), self._tokens + rate * (now - self._at)), now
+        if self._tokens < 1:
+            self.refused += now < self.seconds
+            raise refusal(float(max(1, math.ceil((1 - self._tokens) / rate))) if self.hints else None)
+        self._tokens -= 1
+        self.admitted += now < self.seconds
+        return self.clock.sleep(LATENCY)
+
+    def _most(self, now: float) -> float:
+        return max(1.0, self.rate(now) * self.burst)
+
+
+@dataclass
+class Queue:
+    """A server that refuses nothing and works off `rate` requests a second, one after the other."""
+
+    clock: FakeClock
+    rate: float
+    seconds: float
+    admitted: int = 0
+    refused: int = 0
+    _free: float = 0.0
+
+    @property
+    def capacity(self) -> int:
+        return int(self.rate * self.seconds)
+
+    async def __call__(self, _: str, __: int) -> None:
+        self._free = max(self._free, self.clock.now()) + 1 / self.rate
+        await self.clock.sleep(self._free - self.clock.now())
+        self.admitted += self.clock.now() < self.seconds
+
+
+@dataclass
+class Report:
+    """How a run went: shares of the server's capacity used and of the requests refused, until its time was up."""
+
+    used: float
+    refused: float
+    engine: FakeEngine = field(repr=False)
+
+
+async def simulate(server: Bucket | Queue, workers: int = 256, **remote: object) -> Report:
+    """Run so many rows that the server has enough to do, and see that every one is answered."""
+    random.seed(0)  # the jitter of the retries
+    engine = FakeEngine(server, workers=workers, clock=server.clock, **{"use_adaptive_concurrency": True, **remote})
+    rows = server.capacity + 20
+
+    async def source() -> AsyncIterator[Conversation]:
+        for i in range(rows):
+            yield question(f"{i}", conversation_id=f"q{i}")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.clock.run)
+        outcomes = {i: outcome async for i, outcome in engine.ainfer_iter(source())}
+        tasks.cancel_scope.cancel()
+    assert len(outcomes) == rows
+    assert all(isinstance(outcome, Conversation) for outcome in outcomes.values()), "a row was lost"
+    requests = server.admitted + server.refused
+    return Report(server.admitted / server.capacity, server.refused / requests, engine)
+
+
+@pytest.fixture
+def clock() -> QuickClock:
+    return QuickClock()
+
+
+CASES = {
+    "steady 100/s": (steady(100), 30),
+    "100/s, then 50": (stepped(100, 50, at=30), 60),
+    "50/s, then 150": (stepped(50, 150, at=30), 60),
+    "10/s": (steady(10), 60),
+}
+
+
+@pytest.mark.parametrize("hints", [False, True], ids=["", "Retry-After"])
+@pytest.mark.parametrize("case", CASES)
+async def test_an_unknown_rate_is_used_and_little_is_refused(case: str, hints: bool, clock: QuickClock) -> None:
+    rate, seconds = CASES[case]
+    report = await simulate(Bucket(clock, rate, seconds, hints=hints))
+    assert report.used >= 0.92
+    assert report.refused <= 0.08
+
+
+@pytest.mark.parametrize("case", ["steady 100/s", "100/s, then 50", "50/s, then 150"])
+async def test_so_is_that_of_a_server_that_saves_up_little(case: str, clock: QuickClock) -> None:
+    rate, seconds = CASES[case]
+    report = await simulate(Bucket(clock, rate, seconds, burst=0.1))
+    assert report.used >= 0.92
+    assert report.refused <= 0.08
+
+
+async def test_ten_a_second_with_a_bucket_of_one_token_is_the_hard_corner(clock: QuickClock) -> None:
+    """Whoever comes a moment early is refused, and there are few requests to learn from: of the opening's ten
+    nine are refused, and the rate is found by steps down from far too much.
+    """
+    report = await simulate(Bucket(clock, steady(10), 60, burst=0.1))
+    assert report.used >= 0.85
+    assert report.refused <= 0.08
+
+
+async def test_harder_where_each_refusal_costs_a_second_that_no_bucket_saves(clock: QuickClock) -> None:
+    """Whole seconds are waited after each refusal, which is ten requests' time; one token is there then. A
+    server that says so is obeyed, whatever that costs.
+    """
+    report = await simulate(Bucket(clock, steady(10), 60, burst=0.1, hints=True))
+    assert report.used >= 0.5
+    assert report.refused <= 0.3
+
+
+async def test_slow_answers_change_little(clock: QuickClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds an answer, as models take: what is delivered lags behind what is sent."""
+    monkeypatch.setitem(globals(), "LATENCY", 2.0)
+    report = await simulate(Bucket(clock, steady(100), 30))
+    assert report.used >= 0.92
+    assert report.refused <= 0.08
+
+
+async def test_a_server_that_queues_is_filled_and_never_refuses(clock: QuickClock) -> None:
+    """Its answers take ever longer, up to two and a half seconds; that alone is no overload."""
+    report = await simulate(Queue(clock, rate=100, seconds=30))
+    assert report.used >= 0.98
+    assert report.refused == 0.0
+    assert report.engine._endpoint.permits() == 256
+    assert report.engine._endpoint.wait(clock.now()) == 0.0, "there is no pace where nothing was refused"
+
+
+async def test_a_fixed_concurrency_floods_the_same_server(clock: QuickClock) -> None:
+    """What the controller is for."""
+    report = await simulate(Bucket(clock, steady(100), 10), use_adaptive_concurrency=False)
+    assert report.refused >= 0.5
+
+
+async def test_a_user_who_knows_the_rate_has_nothing_refused(clock: QuickClock) -> None:
+    """600 go out at once, to a server that saves up as many, and again each minute."""
+    report = await simulate(Bucket(clock, steady(10), 121, burst=60.0), requests_per_minute=600)
+    assert report.refused == 0.0
+    assert clock.now() > 120.0
+
+
+async def test_a_pause_of_the_server_costs_no_row(clock: QuickClock) -> None:
+    """Ten seconds in which all are refused: the pace sinks so far that few rows are refused often."""
+
+    def paused(now: float) -> float:
+        return 0.001 if 20 <= now < 30 else 100.0
+
+    report = await simulate(Bucket(clock, paused, 60))
+    assert report.refused <= 0.08

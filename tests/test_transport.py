@@ -1,0 +1,461 @@
+"""The transport alone: what it sends, how it keeps connections, what it makes of errors, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import sys
+import textwrap
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+from pydantic_core import to_json
+
+from asyncinfer import InferenceErrorType, ModelParams, RemoteInferenceEngine, RemoteParams, RequestError
+from asyncinfer import transport as module
+from asyncinfer.dialects.http import HttpRequest
+from asyncinfer.transport import Transport
+from tests.fakes import question
+from tests.faults import (
+    Fault,
+    FaultServer,
+    completion,
+    drip,
+    duplicate_headers,
+    duplicate_length,
+    gzipped,
+    hang_up,
+    no_http,
+    oversized,
+    redirect,
+    reset,
+    reset_in_body,
+    sse,
+    stall,
+    status,
+    truncated,
+)
+
+KEY = "sk-very-secret"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No proxies but those that a test sets; nothing remembered of other tests' settings."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    caches = (module._proxy, module._whole, module._between)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    transport = Transport()
+    yield transport
+    await transport.aclose()
+
+
+def to(url: str, text: str = "hi", timeout: float = 10.0) -> HttpRequest:
+    """A question for the API at `url`."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+    body = to_json({"messages": [{"role": "user", "content": text}]})
+    return HttpRequest(f"{url}/chat/completions", headers, body, timeout=timeout)
+
+
+async def failure(transport: Transport, request: HttpRequest) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        await transport.send(request)
+    return caught.value
+
+
+def all_it_tells(error: BaseException | None) -> str:
+    """Every text that an exception and those behind it show."""
+    told = ""
+    while error is not None:
+        told += f"{error}\n{error!r}\n"
+        error = error.__cause__ or error.__context__
+    return told
+
+
+class TestSending:
+    async def test_gives_back_whatever_came(self, transport: Transport) -> None:
+        async with FaultServer(lambda ask: status(418, x_pot="tea") if ask.question == "coffee" else None) as server:
+            response = await transport.send(to(server.url))
+            assert (response.status, response.body) == (200, completion("hi"))
+            response = await transport.send(to(server.url, "coffee"))
+            assert (response.status, response.headers["X-POT"]) == (418, "tea")
+
+    async def test_unpacks_gzip(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: gzipped) as server:
+            assert (await transport.send(to(server.url))).body == completion("hi")
+            assert "gzip" in server.asks[0].headers["Accept-Encoding"]
+
+    async def test_takes_headers_that_come_twice(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: duplicate_headers) as server:
+            assert (await transport.send(to(server.url))).headers["retry-after"] == "1"
+
+    async def test_takes_large_bodies_without_a_warning(self, transport: Transport) -> None:
+        """A few images make a request of some megabytes; aiohttp warns of those that it gets as bytes."""
+        async with FaultServer() as server:
+            assert (await transport.send(to(server.url, "x" * 3 * 2**20))).status == 200
+            assert len(server.asks[0].question) == 3 * 2**20
+
+    async def test_follows_no_redirect(self, transport: Transport) -> None:
+        """The key goes nowhere but where it was meant to go."""
+        async with FaultServer() as other, FaultServer(lambda _: redirect(f"{other.url}/chat/completions")) as server:
+            assert (await transport.send(to(server.url))).status == 307
+            assert not other.asks
+
+    async def test_sends_no_cookies_back(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: status(200, set_cookie="a=b")) as server:
+            for _ in range(2):
+                await transport.send(to(server.url))
+            assert "Cookie" not in server.asks[1].headers
+
+
+class TestConnections:
+    async def test_are_used_again(self, transport: Transport) -> None:
+        async with FaultServer() as server:
+            for _ in range(10):
+                await transport.send(to(server.url))
+            assert server.connections == 1
+
+    async def test_are_used_again_after_a_refusal(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: status(429)) as server:
+            for _ in range(5):
+                await transport.send(to(server.url))
+            assert server.connections == 1
+
+    async def test_are_as_many_as_there_are_requests_at_once(self, transport: Transport) -> None:
+        """The pool has no bound of its own: the engine's permits are the bound."""
+        async with FaultServer(lambda _: stall) as server, anyio.create_task_group() as tasks:
+            for _ in range(150):
+                tasks.start_soon(transport.send, to(server.url))
+            await server.until(lambda: server.in_flight == 150)
+            tasks.cancel_scope.cancel()
+
+    async def test_that_are_cut_fail_one_request_only(self, transport: Transport) -> None:
+        async with FaultServer(lambda ask: hang_up if ask.attempt == 2 else None) as server:
+            await transport.send(to(server.url))
+            error = await failure(transport, to(server.url))
+            assert (error.error_type, error.is_retryable) == (InferenceErrorType.CONNECTION, True)
+            assert (await transport.send(to(server.url))).status == 200
+            assert [ask.connection for ask in server.asks] == [0, 0, 1]
+
+    async def test_belong_to_a_loop_each(self, transport: Transport) -> None:
+        async with FaultServer() as server, anyio.create_task_group() as tasks:
+
+            def in_a_loop_of_its_own() -> None:
+                async def twice() -> None:
+                    for _ in range(2):
+                        assert (await transport.send(to(server.url))).status == 200
+
+                asyncio.run(twice())
+
+            for _ in range(2):
+                tasks.start_soon(to_thread.run_sync, in_a_loop_of_its_own)
+            await server.until(lambda: len(server.asks) == 4)
+            await server.until(lambda: not server.open_connections)  # closed with their loops
+            assert server.connections == 2
+
+
+class TestTime:
+    @pytest.mark.parametrize("fault", [stall, drip])
+    async def test_of_a_whole_exchange_is_limited(self, transport: Transport, fault: Fault) -> None:
+        async with FaultServer(lambda _: fault) as server:
+            error = await failure(transport, to(server.url, timeout=0.05))
+            assert (error.error_type, error.is_retryable) == (InferenceErrorType.TIMEOUT, True)
+            assert "no answer within 0.05 s (remote_params.connection_timeout)" in str(error)
+            await server.until(lambda: server.abandoned == 1)
+
+    async def test_to_connect_is_limited_apart(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_CONNECT_SECONDS", 0.05)
+        with deaf_port() as port:
+            error = await failure(transport, to(f"http://127.0.0.1:{port}/v1"))
+        assert (error.error_type, error.is_retryable) == (InferenceErrorType.TIMEOUT, True)
+        assert "no connection within 0.05 s" in str(error)
+
+    async def test_of_a_stream_is_limited_between_two_parts(self, transport: Transport) -> None:
+        """A slow stream goes on for longer than the limit; one that says nothing is given up."""
+        async with FaultServer(lambda ask: drip if ask.question == "slow" else sse(["a"], stall)) as server:
+            async with transport.stream(to(server.url, "slow", timeout=0.2)) as streamed:
+                came = 0
+                async for chunk in streamed.chunks():
+                    came += len(chunk)
+                    if came == 30:
+                        break
+            async with transport.stream(to(server.url, timeout=0.05)) as streamed:
+                with pytest.raises(RequestError, match="no answer within 0.05 s") as caught:
+                    _ = [chunk async for chunk in streamed.chunks()]
+            assert caught.value.error_type == InferenceErrorType.TIMEOUT
+
+
+@contextmanager
+def deaf_port() -> Generator[int]:
+    """A port where nobody answers the phone: its queue of connections is full."""
+    with ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            caller = sockets.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+class TestSize:
+    @pytest.mark.parametrize(
+        "fault",
+        [oversized(2000), oversized(2000, told=False), oversized(2000, packed=True)],
+        ids=["told", "found", "packed"],
+    )
+    async def test_is_bounded(self, transport: Transport, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Told of beforehand, found on the way, or grown out of a few packed bytes."""
+        monkeypatch.setattr(module, "MAX_BODY", 1000)
+        async with FaultServer(lambda _: fault) as server:
+            error = await failure(transport, to(server.url))
+            assert "larger than" in str(error)
+            assert (error.error_type, error.is_retryable) == (InferenceErrorType.PARSE_ERROR, False)
+
+    async def test_up_to_the_bound_is_taken(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MAX_BODY", 2000)
+        async with FaultServer(lambda _: oversized(2000)) as server:
+            assert len((await transport.send(to(server.url))).body) == 2000
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        "fault", [reset, reset_in_body, truncated, hang_up, duplicate_length, no_http], ids=lambda f: f.__name__
+    )
+    async def test_of_the_connection_may_be_tried_again(self, transport: Transport, fault: Fault) -> None:
+        async with FaultServer(lambda _: fault) as server:
+            error = await failure(transport, to(server.url))
+        assert (error.error_type, error.is_retryable) == (InferenceErrorType.CONNECTION, True)
+        assert KEY not in all_it_tells(error)
+
+    async def test_of_a_closed_port_may_be_tried_again(self, transport: Transport) -> None:
+        async with FaultServer() as server:
+            pass
+        error = await failure(transport, to(server.url))
+        assert (error.error_type, error.is_retryable) == (InferenceErrorType.CONNECTION, True)
+        assert f"127.0.0.1:{server.port}" in str(error)
+
+    @pytest.mark.parametrize("url", ["http://127.0.0.1:99999/v1", "http://127.0.0.1:abc/v1", "http:///v1"])
+    async def test_of_the_url_may_not(self, transport: Transport, url: str) -> None:
+        error = await failure(transport, to(url))
+        assert (error.error_type, error.is_retryable) == (InferenceErrorType.CONFIG, False)
+
+    async def test_of_a_header_may_not(self, transport: Transport) -> None:
+        async with FaultServer() as server:
+            request = to(server.url)._replace(headers={"Authorization": f"Bearer {KEY}\n"})
+            error = await failure(transport, request)
+        assert (error.error_type, error.is_retryable) == (InferenceErrorType.CONFIG, False)
+        assert KEY not in all_it_tells(error)
+
+    async def test_while_a_stream_comes_are_ours_too(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: sse(["a"], reset)) as server:
+            async with transport.stream(to(server.url)) as streamed:
+                assert streamed.is_event_stream
+                with pytest.raises(RequestError) as caught:
+                    _ = [chunk async for chunk in streamed.chunks()]
+            assert caught.value.error_type == InferenceErrorType.CONNECTION
+
+
+class TestCancelling:
+    async def test_a_request_closes_its_connection(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: stall) as server, anyio.create_task_group() as tasks:
+            tasks.start_soon(transport.send, to(server.url))
+            await server.until(lambda: server.in_flight == 1)
+            tasks.cancel_scope.cancel()
+        assert server.abandoned == 1
+
+    async def test_a_stream_closes_its_connection(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: sse(["a", "b"], stall)) as server:
+            async with transport.stream(to(server.url)) as streamed:
+                assert b'"a"' in await anext(streamed.chunks())  # type: ignore[arg-type]
+                assert not server.abandoned
+            await server.until(lambda: server.abandoned == 1)
+            assert not server.in_flight
+
+
+class TestProxies:
+    async def test_are_taken_from_the_environment(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with proxy() as (port, heard):
+            monkeypatch.setenv("http_proxy", f"http://ann:pw@127.0.0.1:{port}")
+            assert (await transport.send(to("http://api.invalid/v1"))).body == b"{}"
+        assert heard[0].startswith("POST http://api.invalid/v1/chat/completions HTTP/1.1")
+        assert f"Proxy-Authorization: Basic {b64encode(b'ann:pw').decode()}" in heard[0]
+
+    async def test_carry_tls_through_a_tunnel(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The proxy here refuses to dig it. It got to see no key, and its own password is not told."""
+        async with proxy(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n") as (port, heard):
+            monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
+            error = await failure(transport, to("https://api.invalid/v1"))
+        assert heard[0].startswith("CONNECT api.invalid:443 HTTP/1.1")
+        assert KEY not in heard[0] + all_it_tells(error)
+        assert error.error_type == InferenceErrorType.CONNECTION
+
+    async def test_do_not_tell_their_password(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with proxy(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n") as (port, _):
+            monkeypatch.setenv("https_proxy", f"http://ann:pass-word@127.0.0.1:{port}")
+            told = all_it_tells(await failure(transport, to("https://api.invalid/v1")))
+        assert "pass-word" not in told
+        assert b64encode(b"ann:pass-word").decode() not in told
+
+    @pytest.mark.parametrize("bypass", ["127.0.0.1", "localhost,127.0.0.1", "*"])
+    async def test_are_passed_by(self, transport: Transport, monkeypatch: pytest.MonkeyPatch, bypass: str) -> None:
+        async with proxy() as (port, heard), FaultServer() as server:
+            monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+            monkeypatch.setenv("no_proxy", bypass)
+            assert (await transport.send(to(server.url))).body == completion("hi")
+        assert not heard
+
+
+@asynccontextmanager
+async def proxy(
+    answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+) -> AsyncGenerator[tuple[int, list[str]]]:
+    """A proxy that passes nothing on: it gives one answer. Its port, and the heads of what it heard."""
+    heard: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as listening:
+        yield listening.sockets[0].getsockname()[1], heard
+
+
+def engine_for(server: FaultServer) -> RemoteInferenceEngine:
+    return RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=RemoteParams(api_url=server.url))
+
+
+class TestClosing:
+    async def test_ends_the_connections_and_allows_new_ones(self, transport: Transport) -> None:
+        async with FaultServer() as server:
+            for _ in range(2):
+                await transport.send(to(server.url))
+                assert server.open_connections == 1
+                await transport.aclose()
+                await server.until(lambda: not server.open_connections)
+
+    async def test_ends_the_connections_of_other_loops(self) -> None:
+        async with FaultServer() as server:
+            engine = engine_for(server)
+            await to_thread.run_sync(engine.infer, [question("from the portal's loop")])
+            await engine.ainfer([question("from this one")])
+            assert server.open_connections == 2
+            await engine.aclose()
+            await server.until(lambda: not server.open_connections)
+
+    async def test_happens_to_a_dropped_engine(self) -> None:
+        async with FaultServer() as server:
+            engine = engine_for(server)
+            await engine.ainfer([question("a")])
+            assert server.open_connections == 1
+            del engine
+            gc.collect()
+            await server.until(lambda: not server.open_connections)
+
+
+SCRIPTS = {
+    "asyncio.run": """
+        async def main():
+            await engine.ainfer(asked)
+            print("done")
+        asyncio.run(main())
+    """,
+    "asyncio.run, twice": """
+        for _ in range(2):
+            asyncio.run(engine.ainfer(asked))
+        print("done")
+    """,
+    "sync": """
+        engine.infer(asked)
+        print("done")
+    """,
+    "sync inside a running loop": """
+        async def main():
+            engine.infer(asked)
+            await engine.ainfer(asked)
+            print("done")
+        asyncio.run(main())
+    """,
+    "sync close inside a running loop": """
+        async def main():
+            await engine.ainfer(asked)
+            engine.close()
+            await engine.ainfer(asked)
+            print("done")
+        asyncio.run(main())
+    """,
+    "closed by another loop, later": """
+        asyncio.run(engine.ainfer(asked))
+        engine.close()
+        print("done")
+    """,
+    "closed while its loop pauses": """
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(engine.ainfer(asked))
+        engine.close()
+        loop.run_until_complete(engine.ainfer(asked))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+        print("done")
+    """,
+    "dropped while the loop goes on": """
+        async def main():
+            global engine
+            await engine.ainfer(asked)
+            del engine
+            gc.collect()
+            await asyncio.sleep(0.05)
+            gc.collect()
+            print("done")
+        asyncio.run(main())
+    """,
+    "a stream that nobody ends": """
+        async def main():
+            stream = engine.astream(asked[0])
+            await anext(stream)
+            print("done")
+        asyncio.run(main())
+    """,
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+async def test_an_engine_that_is_never_closed_leaves_in_silence(script: str) -> None:
+    """No ResourceWarning, no 'Unclosed client session', no thread that hangs."""
+    code = textwrap.dedent(
+        """
+        import asyncio, gc, logging, sys
+        sys.path.insert(0, sys.argv[2])
+        from asyncinfer import ModelParams, RemoteInferenceEngine, RemoteParams
+        from tests.fakes import questions
+        logging.getLogger("asyncio").setLevel(logging.ERROR)  # development mode warns of slow callbacks
+        engine = RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=RemoteParams(api_url=sys.argv[1]))
+        asked = questions(3)
+        """
+    ) + textwrap.dedent(script)
+    async with FaultServer() as server:
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, server.url, str(ROOT)]
+        with anyio.fail_after(20):
+            done = await anyio.run_process(command, check=False)
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (0, "done\n", "")
