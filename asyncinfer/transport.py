@@ -118,13 +118,15 @@ class _Session:
 
     def __init__(self) -> None:
         self._holder = self._hold()
+        # Bodies that are not whole yet: aiohttp does not tell their readers when it closes a connection.
+        self._unfinished: weakref.WeakSet[aiohttp.ClientResponse] = weakref.WeakSet()
 
     async def open(self) -> None:
         self._client = await anext(self._holder)
 
     async def request(self, request: HttpRequest, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         url, body = _url(request.url), request.body
-        return await self._client.request(
+        response = await self._client.request(
             request.method,
             url,
             data=(BytesIO(body) if len(body) > _LARGE_BODY else body) or None,
@@ -133,12 +135,22 @@ class _Session:
             allow_redirects=False,
             proxy=_proxy(url.scheme, url.host or ""),
         )
+        if not response.content.is_eof():
+            self._unfinished.add(response)
+        return response
 
     async def aclose(self) -> None:
+        self._tell_readers()
         await self._holder.aclose()
+
+    def _tell_readers(self) -> None:
+        for response in self._unfinished:
+            if not response.content.is_eof():
+                response.content.set_exception(aiohttp.ClientConnectionError("the engine was closed"))
 
     def drop(self) -> None:
         """Let go without waiting, when the loop runs no more."""
+        self._tell_readers()
         connector = self._client.connector
         self._client.detach()
         if connector is not None:

@@ -20,6 +20,7 @@ from pydantic_core import to_json
 from asyncinfer import InferenceErrorType, ModelParams, RemoteInferenceEngine, RemoteParams, RequestError
 from asyncinfer import transport as module
 from asyncinfer.dialects.http import HttpRequest
+from asyncinfer.run.tasks import task_group
 from asyncinfer.transport import Transport
 from tests.fakes import question
 from tests.faults import (
@@ -346,6 +347,16 @@ def engine_for(server: FaultServer) -> RemoteInferenceEngine:
 
 
 class TestClosing:
+    async def test_ends_a_stream_that_is_read(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: sse(["a"], stall)) as server, transport.stream(to(server.url)) as streamed:
+            chunks = streamed.chunks()
+            assert b'"a"' in await anext(chunks)  # type: ignore[arg-type]
+            with pytest.raises(RequestError, match="closed") as caught:
+                async with task_group() as tasks:
+                    tasks.start_soon(transport.aclose)
+                    await anext(chunks)  # type: ignore[arg-type]
+            assert caught.value.error_type == InferenceErrorType.CONNECTION
+
     async def test_ends_the_connections_and_allows_new_ones(self, transport: Transport) -> None:
         async with FaultServer() as server:
             for _ in range(2):

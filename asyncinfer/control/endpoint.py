@@ -19,7 +19,8 @@ from asyncinfer.types.results import InferenceErrorType, Usage
 log = logging.getLogger("asyncinfer.control")
 
 _TRACED = 10_000
-_LONG_HOLD = 60.0
+# Seconds: waits so long cost more than a few refused attempts, and so long are worth a word.
+_COSTLY_HOLD, _LONG_HOLD = 0.5, 60.0
 
 
 class Decision(NamedTuple):
@@ -119,14 +120,14 @@ class Endpoint:
         own_doing = self._pace is not None and self._pace.probes(attempt.sent)
         if self._pace is not None:
             cuts = self._pace.cuts
-            self._pace.refused(now, attempt.sent, holds=bool(retry_after))
+            self._pace.refused(now, attempt.sent, holds=(retry_after or 0.0) >= _COSTLY_HOLD)
             if self._pace.cuts > cuts:
                 self._note(now, "refused")
         if not own_doing:
             self._overloaded(now, "refused")
         if retry_after and now + retry_after > self._held_until:
             self._held_until = now + retry_after
-            if self._pace is not None:
+            if self._pace is not None and retry_after >= _COSTLY_HOLD:
                 self._pace.hold(self._held_until)
             self._note(now, f"held for {retry_after:g} s")
             if retry_after > _LONG_HOLD:

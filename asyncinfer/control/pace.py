@@ -30,9 +30,9 @@ _DOUBLING, _LONGEST_PAUSE = 1.0, 15.0
 _HEADROOM = 1.5
 # Seconds that an attempt may be early, for timers are no more exact.
 _SLACK = 0.003
-# A few refusals are no news of the rate: some servers refuse at random, at whatever rate they are asked. So many
-# for each answer cut nothing, and no more than so many in a row.
-_TOLERATED, _MOST_TOLERATED = 0.05, 2.0
+# Some servers refuse a few at random, at whatever rate they are asked. While no more than so many, or less than this
+# share, were refused since the last cut, the way back goes on, and the goal only fades by a little.
+_NO_NEWS, _TOLERATED, _FADING = 2, 0.1, 0.995
 # Attempts left out after a cut, so that the endpoint has room for the next.
 _PAUSE = 2.0
 # Until the first refusal: so many at once, two more for each answer, so many more each second.
@@ -49,14 +49,13 @@ class Pace:
     cuts: int = 0
     _known: float | None = None
     _tells: bool = False
-    _tolerance: float = 0.0
     _cut_at: float = 0.0
     _due: float = 0.0
     _return: float = _RETURN_SECONDS
     _began: float | None = None
     _sent: int = 0
     _answers: int = 0
-    _cycle: _Cycle | None = None
+    _cycle: _Cycle = field(default_factory=lambda: _Cycle(0.0, 0))
     _delivered: Delivered = field(default_factory=lambda: Delivered())
 
     def rate(self, now: float) -> float | None:
@@ -91,6 +90,7 @@ class Pace:
     def started(self, now: float) -> None:
         """An attempt starts."""
         self._sent += 1
+        self._cycle.sent += 1
         if (rate := self.rate(now)) is not None:
             self._due = max(self._due, now - _SLACK) + min(1 / rate, _LONGEST_PAUSE)
 
@@ -105,21 +105,24 @@ class Pace:
         """An attempt that started at `sent` came through."""
         self._answers += 1
         self._tells = self._tells or sent >= self._cut_at
-        self._tolerance = min(self._tolerance + _TOLERATED, _MOST_TOLERATED)
         self._delivered.add(now)
 
     def refused(self, now: float, sent: float, *, holds: bool = False) -> None:
-        """An attempt that started at `sent` was refused. `holds`: with a wait for all."""
+        """An attempt that started at `sent` was refused; `holds`: with a wait for all that costs more."""
         if self.goal is not None and sent < self._cut_at:
             return  # It was under way when the rate was cut; that cut is for it too.
-        if self.goal is not None and self._tolerance >= 1.0 and not holds:
-            self._tolerance -= 1.0
+        cycle = self._cycle
+        cycle.refused += 1
+        few = not holds and (cycle.refused < _NO_NEWS or cycle.share < _TOLERATED)
+        if self.goal is not None and few and not self.probes(sent):
             return
         goal = self._deliverable(now)
+        self._weigh_probing(now, goal)
+        if self.goal is not None and few:
+            goal = max(goal, self.goal * _FADING)
         if self.goal is None or self._tells:
             self._known = goal  # Else nothing got through at the last rate, and this is no measure of it.
         self._tells = False
-        self._weigh_probing(now, goal)
         self.goal = goal
         self.cuts += 1
         self._cut_at = now
@@ -128,8 +131,7 @@ class Pace:
 
     def hold(self, until: float) -> None:
         """Nothing starts before `until`, and the wait does not count towards the next probe."""
-        if self._cycle is not None:
-            self._cycle.held += max(0.0, until - self._cut_at)
+        self._cycle.held += max(0.0, until - self._cut_at)
         self._due = max(self._due, until)
         self._cut_at = max(self._cut_at, until)
 
@@ -148,7 +150,7 @@ class Pace:
 
     def _weigh_probing(self, now: float, goal: float) -> None:
         """Probe more seldom where the wait after the last probe cost much that no burst made good."""
-        if self._cycle is None or not self.probes(now):
+        if self.goal is None or not self.probes(now):
             return  # Refused on the way back: the goal was too high, which tells nothing of a probe's cost.
         missed = now - self._cycle.began - (self._answers - self._cycle.answers) / goal
         lost = min(missed, self._cycle.held)
@@ -157,11 +159,19 @@ class Pace:
 
 @dataclass(slots=True)
 class _Cycle:
-    """From one cut to the next: when it began, with how many answers, and the seconds it was held."""
+    """From one cut to the next: when it began, with how many answers, the seconds it was held, and how many of the
+    attempts since then were refused.
+    """
 
     began: float
     answers: int
     held: float = 0.0
+    sent: int = 0
+    refused: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.refused / max(self.sent, 1)
 
 
 class Delivered:

@@ -215,5 +215,8 @@ def _remote(remote: RemoteParams | None) -> str | None:
     """The endpoint without credentials: user, password and query may carry a key."""
     if remote is None or remote.api_url is None:
         return None
-    url = urlsplit(remote.api_url)
+    try:
+        url = urlsplit(remote.api_url)
+    except ValueError:  # It is no URL; who asks it says so.
+        return ""
     return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))

@@ -158,11 +158,43 @@ class TestARefusal:
         assert (paced.goal, paced.rate(2.5), paced.cuts) == (goal, rate, 1)
 
     def test_of_a_later_attempt_cuts_again_but_not_deeper_than_a_third(self, paced: Pace) -> None:
-        rate = paced.rate(4.9)
+        """All that was sent since the cut was refused: that is news, and no chance."""
+        rate = paced.rate(3.2)
         assert rate is not None
-        refuse(paced, 4.9, 4.89)
+        for _ in range(2):
+            paced.started(3.1)
+            paced.refused(3.2, 3.1)
         assert paced.cuts == 2
-        assert paced.goal == pytest.approx(0.7 * rate), "nothing was delivered, but that may only be late"
+        assert paced.goal == pytest.approx(0.7 * rate), "nothing was delivered lately, but that may only be late"
+
+    def test_of_a_few_at_random_cuts_and_lowers_next_to_nothing(self, paced: Pace) -> None:
+        """Some servers refuse one in thirty, at whatever rate they are asked."""
+        now = 2.0
+        for i in range(1, 3000):
+            now += max(paced.wait(now), 0.001)
+            paced.started(now)
+            if i % 30:
+                paced.answered(now, now)
+            else:
+                paced.refused(now, now)
+        assert paced.goal is not None
+        assert paced.goal > 80
+
+    @pytest.mark.parametrize("outage", [10.0, 600.0])
+    def test_of_everything_for_a_while_is_forgotten_within_seconds(self, paced: Pace, outage: float) -> None:
+        """An endpoint that was down says nothing of what it takes when it is up."""
+        now = 2.1
+        while now < 2.1 + outage:
+            now += paced.wait(now)
+            paced.started(now)
+            paced.refused(now, now)
+            now += 0.01
+        back = now
+        while (rate := paced.rate(now)) is not None and rate < 90:
+            now += max(paced.wait(now), 0.001)
+            paced.started(now)
+            paced.answered(now, now)
+        assert now - back < 30
 
     def test_leaves_out_two_attempts_so_that_there_is_room_for_the_next(self, paced: Pace) -> None:
         assert paced.wait(2.0) == pytest.approx(2 / 95, abs=0.005)
