@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -148,9 +149,7 @@ async def with_openai(url: str, rows: int) -> float:
 
 
 async def with_litellm(url: str, rows: int) -> float:
-    import litellm
-
-    lite: Any = litellm
+    lite: Any = import_module("litellm")
     lite.suppress_debug_info = True
 
     async def ask(i: int) -> None:
@@ -162,8 +161,6 @@ async def with_litellm(url: str, rows: int) -> float:
 
 
 async def with_lm_deluge(url: str, rows: int) -> float:
-    from importlib import import_module
-
     deluge: Any = import_module("lm_deluge")
     os.environ["NO_KEY"] = "none"
     import_module("lm_deluge.models").register_model(
