@@ -269,7 +269,7 @@ class Loop:
         if self._deliver is not None:
             row.answered = finished
         row.asked = None
-        return encode(row.key, row.n, row.checksum, finished.to_json())
+        return encode(row.key, row.n, row.checksum, finished.to_json_bytes())
 
     def _saved(self, row: Row, offset: int, length: int) -> None:
         self._ledger.save(row.index, offset, length)

@@ -146,7 +146,7 @@ def item_of(row: object) -> Item:
     except InputError as error:
         return Item(None, 0, 0, b"", error)
     try:
-        text = conversation.to_json().encode()
+        text = conversation.to_json_bytes()
     except ValueError as error:
         return Item(None, 0, 0, b"", InputError(f"JSON cannot hold it: {error}"))
     return Item(None, crc32(text), len(text), b"", conversation)

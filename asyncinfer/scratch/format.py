@@ -10,7 +10,7 @@ resume, the row's id or metadata may have changed, and the answer is saved anew 
 from __future__ import annotations
 
 import re
-from binascii import unhexlify
+from binascii import hexlify, unhexlify
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
@@ -34,10 +34,11 @@ class SavedLine(NamedTuple):
     length: int
 
 
-def encode(key: bytes, n: int, checksum: int, conversation: str) -> bytes:
+def encode(key: bytes, n: int, checksum: int, conversation: bytes) -> bytes:
     """The line that saves `conversation` (its JSON) as the answer to row `(key, n)`."""
-    rest = f'"key":"{key.hex()}","n":{n},"source":"{checksum:08x}","conversation":{conversation}}}'.encode()
-    return b'{"crc":"%08x",%b\n' % (crc32(rest), rest)
+    head = b'"key":"%b","n":%d,"source":"%08x","conversation":' % (hexlify(key), n, checksum)
+    crc = crc32(b"}", crc32(conversation, crc32(head)))
+    return b'{"crc":"%08x",%b%b}\n' % (crc, head, conversation)
 
 
 def decode(line: bytes, offset: int) -> SavedLine | None:

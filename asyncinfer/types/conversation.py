@@ -248,9 +248,13 @@ class Conversation(BaseModel):
 
     def to_json(self) -> str:
         """As one line of JSON: what `to_dict` holds."""
+        return self.to_json_bytes().decode()
+
+    def to_json_bytes(self) -> bytes:
+        """As `to_json`, in UTF-8."""
         if not self._is_plain():
-            return to_json(self.to_dict()).decode()
-        return self.__pydantic_serializer__.to_json(self, exclude_none=True, exclude=self._left_out()).decode()
+            return to_json(self.to_dict())
+        return self.__pydantic_serializer__.to_json(self, exclude_none=True, exclude=self._left_out())
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Conversation:

@@ -85,9 +85,9 @@ class StreamDelta:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Completion:
-    """The model's whole answer to one conversation."""
+    """The model's whole answer to one conversation. Not frozen, which would double what it costs to make."""
 
     message: Message
     finish_reason: FinishReason = FinishReason.UNKNOWN

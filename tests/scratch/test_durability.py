@@ -55,7 +55,7 @@ async def test_a_row_counts_as_saved_only_once_it_would_survive_a_crash(
 
     writer = ScratchWriter[int](file, saved)
     for i in range(10):
-        writer.put(i, encode(bytes(16), i, 0, f'{{"i":{i}}}'))
+        writer.put(i, encode(bytes(16), i, 0, b'{"i":%d}' % i))
     writer.close()
     await writer.run()
     file.close()

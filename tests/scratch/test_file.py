@@ -14,7 +14,7 @@ from asyncinfer.scratch.format import encode
 
 
 def line(i: int) -> bytes:
-    return encode(bytes([i]) * 16, 0, i, f'{{"i":{i}}}')
+    return encode(bytes([i]) * 16, 0, i, b'{"i":%d}' % i)
 
 
 def opened(path: Path, **more: object) -> ScratchFile:

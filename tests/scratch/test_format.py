@@ -12,7 +12,7 @@ from asyncinfer.scratch.format import Recovery, SavedLine, decode, encode, spans
 
 keys = st.binary(min_size=16, max_size=16)
 conversations = st.dictionaries(st.text(max_size=5), st.text(max_size=20), max_size=3).map(json.dumps)
-rows = st.builds(encode, keys, st.integers(0, 10**6), st.integers(0, 2**32 - 1), conversations)
+rows = st.builds(encode, keys, st.integers(0, 10**6), st.integers(0, 2**32 - 1), conversations.map(str.encode))
 
 
 def recover(data: bytes) -> tuple[list[SavedLine], Recovery]:
@@ -22,7 +22,7 @@ def recover(data: bytes) -> tuple[list[SavedLine], Recovery]:
 
 @given(keys, st.integers(0, 10**6), st.integers(0, 2**32 - 1), conversations)
 def test_a_line_is_json_and_reads_back(key: bytes, n: int, source: int, conversation: str) -> None:
-    line = encode(key, n, source, conversation)
+    line = encode(key, n, source, conversation.encode())
     saved = decode(line, offset=100)
     assert saved is not None
     assert (saved.key, saved.n, saved.checksum) == (key, n, source)
