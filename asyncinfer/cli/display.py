@@ -75,7 +75,8 @@ def show_summary(summary: RunSummary, output_path: str | None) -> None:
     table.add_row("tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out")
     table.add_row("tokens/s", f"{usage.completion_tokens / max(summary.seconds, 1e-9):.1f}")
     table.add_row("time", f"{summary.seconds:.1f} s")
-    table.add_row("output", str(output_path))
+    if summary.completed:
+        table.add_row("output", str(output_path))
     console.print(table)
     for index, detail in summary.failure_samples[:5]:
         console.print(f"row {index} failed: {detail.error_message}", soft_wrap=True)

@@ -356,7 +356,11 @@ class BaseInferenceEngine(ABC):
 
     def _remote_for(self, config: InferenceConfig) -> RemoteParams | None:
         own, call = self._remote_params, config.remote_params
-        return own if own is None or call is None else merge(own, call)
+        if own is None or call is None:
+            return own
+        # A null leaves to the engine what it knows, such as where its provider is.
+        given = {name: getattr(call, name) for name in call.model_fields_set}
+        return own.model_copy(update={name: value for name, value in given.items() if value is not None})
 
     def _warn_engines_own(self, call: RemoteParams | None) -> None:
         """Name what a call asks for and cannot have, as all calls of an engine share one controller."""

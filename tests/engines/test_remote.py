@@ -523,6 +523,14 @@ def check_output(config: InferenceConfig) -> None:
     assert [row["messages"][-1]["content"] for row in rows] == EXPECTED
 
 
+class TestNulls:
+    async def test_in_a_call_leave_the_url_to_the_engine(self) -> None:
+        async with served() as (server, engine):
+            call = InferenceConfig(remote_params=RemoteParams(api_url=None, api_key=None))
+            await engine.ainfer(questions(1), call)
+            assert len(server.asks) == 1
+
+
 class TestManyRows:
     async def test_survive_a_mix_of_faults(self, config: InferenceConfig) -> None:
         async with served(mixed(MIX), **HASTY) as (server, engine):
