@@ -25,7 +25,7 @@ _GROWTH_SECONDS, _GROWTH_ATTEMPTS = 1.0, 30
 _LONGEST_WAY_BACK, _LONGEST_GROWTH = 30.0, 10.0
 # While all is refused the rate only falls, and says nothing of what the endpoint took before. From a rate far
 # below that it doubles in so many seconds; and one attempt in so many is made whatever the rate.
-_DOUBLING, _LONGEST_PAUSE = 1.0, 15.0
+_DOUBLING, _LONGEST_PAUSE, _ENOUGH = 1.0, 15.0, 3
 # Never faster than so many times what is delivered: an unused rate says nothing.
 _HEADROOM = 1.5
 # Seconds that an attempt may be early, for timers are no more exact.
@@ -48,7 +48,6 @@ class Pace:
     goal: float | None = None
     cuts: int = 0
     _known: float | None = None
-    _tells: bool = False
     _cut_at: float = 0.0
     _due: float = 0.0
     _return: float = _RETURN_SECONDS
@@ -104,7 +103,7 @@ class Pace:
     def answered(self, now: float, sent: float) -> None:
         """An attempt that started at `sent` came through."""
         self._answers += 1
-        self._tells = self._tells or sent >= self._cut_at
+        self._cycle.delivered += sent >= self._cut_at
         self._delivered.add(now)
 
     def refused(self, now: float, sent: float, *, holds: bool = False) -> None:
@@ -120,9 +119,8 @@ class Pace:
         self._weigh_probing(now, goal)
         if self.goal is not None and few:
             goal = max(goal, self.goal * _FADING)
-        if self.goal is None or self._tells:
-            self._known = goal  # Else nothing got through at the last rate, and this is no measure of it.
-        self._tells = False
+        if self.goal is None or cycle.delivered >= _ENOUGH:
+            self._known = goal  # Else next to nothing got through, and this is no measure.
         self.goal = goal
         self.cuts += 1
         self._cut_at = now
@@ -160,7 +158,7 @@ class Pace:
 @dataclass(slots=True)
 class _Cycle:
     """From one cut to the next: when it began, with how many answers, the seconds it was held, and how many of the
-    attempts since then were refused.
+    attempts since then were refused, or delivered.
     """
 
     began: float
@@ -168,6 +166,7 @@ class _Cycle:
     held: float = 0.0
     sent: int = 0
     refused: int = 0
+    delivered: int = 0
 
     @property
     def share(self) -> float:

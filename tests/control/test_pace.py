@@ -181,14 +181,19 @@ class TestARefusal:
         assert paced.goal > 80
 
     @pytest.mark.parametrize("outage", [10.0, 600.0])
-    def test_of_everything_for_a_while_is_forgotten_within_seconds(self, paced: Pace, outage: float) -> None:
-        """An endpoint that was down says nothing of what it takes when it is up."""
-        now = 2.1
+    @pytest.mark.parametrize("let_in", [0.0, 0.5])
+    def test_of_nearly_everything_is_forgotten_within_seconds(self, paced: Pace, outage: float, let_in: float) -> None:
+        """An endpoint that was down, or let in one in two seconds, says nothing of what it takes when it is up."""
+        now, room = 2.1, 0.0
         while now < 2.1 + outage:
-            now += paced.wait(now)
+            wait = paced.wait(now) + 0.01
+            now, room = now + wait, min(room + wait * let_in, 1.0)
             paced.started(now)
-            paced.refused(now, now)
-            now += 0.01
+            if room >= 1.0:
+                paced.answered(now, now)
+                room = 0.0
+            else:
+                paced.refused(now, now)
         back = now
         while (rate := paced.rate(now)) is not None and rate < 90:
             now += max(paced.wait(now), 0.001)
