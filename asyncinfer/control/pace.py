@@ -60,8 +60,10 @@ class Pace:
     def rate(self, now: float) -> float | None:
         """Attempts a second; None for no limit."""
         goal, since = self._course(now)
-        if goal is None or since < 0:
-            return goal and goal * 2.0 ** (since / _DOUBLING) * _CUT
+        if goal is None:
+            return None
+        if since < 0:
+            return goal * 2.0 ** (since / _DOUBLING) * _CUT
         back = self._back_after(goal)
         if since < back:
             return goal * (1 - (1 - _CUT) * (1 - since / back) ** 3)
