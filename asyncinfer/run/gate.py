@@ -101,8 +101,7 @@ class Gate:
         self.in_use -= 1
         if self._politeness:
             self._resting.append(now + self._politeness)
-        if self._queue:
-            self.nudge()
+        self.nudge()
 
     def told(self, attempt: Attempt, limits: Mapping[str, Observation]) -> None:
         """A response told of the endpoint's limits."""
