@@ -1,17 +1,25 @@
-"""Move HTTP requests and responses: the only place that knows aiohttp, and where its errors become ours."""
+"""Move HTTP requests and responses: the only place that knows aiohttp, and where its errors become ours.
+
+Connections, their pool, TLS, proxies and the parser are aiohttp's. Its `ClientSession` is left out: cookies, redirects,
+middlewares and a task for each body are for browsers' sakes, are not wanted here, and cost more than half of a request.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import urllib.request
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import lru_cache
-from io import BytesIO
+from typing import NamedTuple
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -23,11 +31,13 @@ MAX_BODY = 256 * 2**20
 # A host that cannot be reached is given up sooner than one that takes its time to answer.
 _CONNECT_SECONDS = 30.0
 
-# aiohttp warns of larger bodies that it gets as bytes.
-_LARGE_BODY = 2**20
+# A larger body is not copied behind its head; and of a response no more than so much, twice over, waits to be read.
+_LARGE_BODY = _BUFFER = 2**16
+# What would end a header early, and begin another.
+_ILLEGAL = re.compile(r"[\x00\r\n]")
 
 # TimeoutError is an OSError. A ValueError tells of a URL or a header that cannot be sent.
-_FOREIGN = (aiohttp.ClientError, OSError, ValueError)
+_FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 
 _Sessions = dict[asyncio.AbstractEventLoop, "_Session"]
 
@@ -52,12 +62,12 @@ class Transport:
         """
         session = self._sessions.get(asyncio.get_running_loop()) or await self._open()
         try:
-            response = await session.request(request, _whole(request.timeout))
-            try:
-                return HttpResponse(response.status, response.headers, await _body(response))
-            except BaseException:
-                response.close()
-                raise
+            async with asyncio.timeout(request.timeout or None):
+                exchange = await session.begin(request)
+                try:
+                    return HttpResponse(exchange.status, exchange.headers, await exchange.body())
+                finally:
+                    exchange.close()
         except _FOREIGN as error:
             raise _as_request_error(error, request.timeout) from error
 
@@ -69,11 +79,11 @@ class Transport:
         """
         session = self._sessions.get(asyncio.get_running_loop()) or await self._open()
         with _errors_as_ours(request.timeout):
-            response = await session.request(request, _between(request.timeout))
+            exchange = await session.begin(request, silence=request.timeout or None)
         try:
-            yield Streamed(response, request.timeout)
+            yield Streamed(exchange, request.timeout)
         finally:
-            response.close()
+            exchange.close()
 
     async def aclose(self) -> None:
         """Close the connections of every loop."""
@@ -98,19 +108,73 @@ class Transport:
 class Streamed:
     """A response under way. `response` waits for all of it; `chunks` gives it as it comes."""
 
-    def __init__(self, response: aiohttp.ClientResponse, timeout: float) -> None:
-        self._response, self._timeout = response, timeout
-        self.status, self.headers = response.status, response.headers
-        self.is_event_stream = response.content_type == "text/event-stream"
+    def __init__(self, exchange: _Exchange, timeout: float) -> None:
+        self._exchange, self._timeout = exchange, timeout
+        self.status, self.headers = exchange.status, exchange.headers
+        kind = self.headers.get("Content-Type", "").partition(";")[0]
+        self.is_event_stream = kind.strip().lower() == "text/event-stream"
 
     async def response(self) -> HttpResponse:
         with _errors_as_ours(self._timeout):
-            return HttpResponse(self.status, self._response.headers, await _body(self._response))
+            return HttpResponse(self.status, self.headers, await self._exchange.body())
 
     async def chunks(self) -> AsyncIterator[bytes]:
         with _errors_as_ours(self._timeout):
-            async for chunk in self._response.content.iter_any():
+            async for chunk in self._exchange.content.iter_any():
                 yield chunk
+
+
+class _Exchange:
+    """A response on its connection, which goes back to the pool as soon as the body has ended."""
+
+    __slots__ = ("__weakref__", "_connection", "content", "headers", "status")
+
+    def __init__(
+        self, connection: Connection, status: int, headers: Mapping[str, str], content: aiohttp.StreamReader
+    ) -> None:
+        self._connection, self.status, self.headers, self.content = connection, status, headers, content
+        content.on_eof(self._ended)
+
+    async def body(self) -> bytes:
+        """All of the body.
+
+        Raises:
+            RequestError: it is too large.
+        """
+        length = int(self.headers.get("Content-Length") or MAX_BODY + 1)
+        if length <= MAX_BODY and "Content-Encoding" not in self.headers:
+            return await self.content.read()
+        parts: list[bytes] = []
+        left = MAX_BODY
+        async for part in self.content.iter_any():
+            left -= len(part)
+            if left < 0:
+                raise RequestError(
+                    f"the response is larger than {MAX_BODY >> 20} MiB", error_type=InferenceErrorType.PARSE_ERROR
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close the connection, if the body has not ended."""
+        self._connection.close()
+
+    def _ended(self) -> None:
+        transport = self._connection.transport
+        if transport is None or transport.get_write_buffer_size():
+            self._connection.close()  # The server has answered before it had read all of the request.
+        else:
+            self._connection.release()
+
+
+class _Way(NamedTuple):
+    """How to reach a URL: what aiohttp connects by, what the first line of a request names, and the headers that say
+    more of the way than of the request.
+    """
+
+    to: aiohttp.ClientRequest
+    target: str
+    headers: dict[str, str]
 
 
 class _Session:
@@ -118,52 +182,71 @@ class _Session:
 
     def __init__(self) -> None:
         self._holder = self._hold()
+        self._way = lru_cache(maxsize=64)(_way)
         # Bodies that are not whole yet: aiohttp does not tell their readers when it closes a connection.
-        self._unfinished: weakref.WeakSet[aiohttp.ClientResponse] = weakref.WeakSet()
+        self._unfinished: weakref.WeakSet[_Exchange] = weakref.WeakSet()
 
     async def open(self) -> None:
-        self._client = await anext(self._holder)
+        self._connector = await anext(self._holder)
 
-    async def request(self, request: HttpRequest, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        url, body = _url(request.url), request.body
-        response = await self._client.request(
-            request.method,
-            url,
-            data=(BytesIO(body) if len(body) > _LARGE_BODY else body) or None,
-            headers=request.headers,
-            timeout=limits,
-            allow_redirects=False,
-            proxy=_proxy(url.scheme, url.host or ""),
-        )
-        if not response.content.is_eof():
-            self._unfinished.add(response)
-        return response
+    async def begin(self, request: HttpRequest, *, silence: float | None = None) -> _Exchange:
+        """Send a request, and wait for the head of its response, each part of which may take `silence` seconds."""
+        way = self._way(request.url)
+        head = _head(request, way)
+        connection = await self._connect(way, request.timeout)
+        try:
+            exchange = await _exchange(connection, head, request.body, silence)
+        except BaseException:
+            connection.close()
+            raise
+        if not exchange.content.is_eof():
+            self._unfinished.add(exchange)
+        return exchange
+
+    async def _connect(self, way: _Way, seconds: float) -> Connection:
+        try:
+            return await self._connector.connect(way.to, [], _connecting(seconds))
+        except TimeoutError as error:
+            raise _timed_out(f"no connection within {_connect_seconds(seconds):g} s") from error
 
     async def aclose(self) -> None:
         self._tell_readers()
         await self._holder.aclose()
 
     def _tell_readers(self) -> None:
-        for response in self._unfinished:
-            if not response.content.is_eof():
-                response.content.set_exception(aiohttp.ClientConnectionError("the engine was closed"))
+        for exchange in self._unfinished:
+            if not exchange.content.is_eof():
+                exchange.content.set_exception(aiohttp.ClientConnectionError("the engine was closed"))
 
     def drop(self) -> None:
         """Let go without waiting, when the loop runs no more."""
         self._tell_readers()
-        connector = self._client.connector
-        self._client.detach()
-        if connector is not None:
-            # Nothing but its first step is needed: it closes the sockets, and then waits to see them closed.
-            with closing(connector.close().__await__()) as steps, suppress(StopIteration, RuntimeError):
-                next(steps)
+        # Nothing but its first step is needed: it closes the sockets, and then waits to see them closed.
+        with closing(self._connector.close().__await__()) as steps, suppress(StopIteration, RuntimeError):
+            next(steps)
 
     @staticmethod
-    async def _hold() -> AsyncGenerator[aiohttp.ClientSession]:
+    async def _hold() -> AsyncGenerator[aiohttp.BaseConnector]:
         # The engine's gate bounds what is under way; a pool with a bound of its own would only add a queue.
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
-            yield client
+        async with aiohttp.TCPConnector(limit=0) as connector:
+            yield connector
+
+
+async def _exchange(connection: Connection, head: bytes, body: bytes, silence: float | None) -> _Exchange:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None:
+        raise aiohttp.ServerDisconnectedError()
+    protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_timeout=silence, read_bufsize=_BUFFER)
+    if len(body) < _LARGE_BODY:
+        transport.write(head + body)
+    else:
+        transport.write(head)
+        transport.write(body)
+    protocol.start_timeout()
+    while True:
+        message, content = await protocol.read()
+        if message.code >= 200 or message.code == 101:
+            return _Exchange(connection, message.code, message.headers, content)
 
 
 def _abandon(sessions: _Sessions) -> None:
@@ -177,9 +260,41 @@ def _abandon(sessions: _Sessions) -> None:
     sessions.clear()
 
 
-@lru_cache(maxsize=64)
-def _url(text: str) -> URL:
-    return URL(text)
+def _way(text: str) -> _Way:
+    """Raises ValueError for a URL that leads nowhere."""
+    url = URL(text)
+    if not url.raw_host:
+        raise ValueError(f"no host in {text!r}")
+    bare, proxy = url.with_user(None), _proxy(url.scheme, url.host or "")
+    ours = ("User-Agent", "Content-Type")
+    to = aiohttp.ClientRequest("GET", bare, proxy=proxy, skip_auto_headers=ours, loop=asyncio.get_running_loop())
+    headers = dict(to.headers) | _credentials("Authorization", url)
+    if proxy is None or url.scheme == "https":
+        return _Way(to, url.raw_path_qs, headers)
+    return _Way(to, str(to.url), headers | _credentials("Proxy-Authorization", proxy))
+
+
+def _credentials(header: str, url: URL) -> dict[str, str]:
+    """The header for what a URL holds of them."""
+    if url.user is None and url.password is None:
+        return {}
+    return {header: "Basic " + b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()}
+
+
+def _head(request: HttpRequest, way: _Way) -> bytes:
+    """The head of a request.
+
+    Raises:
+        ValueError: a header cannot be sent.
+    """
+    lines = [f"{request.method} {way.target} HTTP/1.1"]
+    for name, value in {**way.headers, **request.headers}.items():
+        if _ILLEGAL.search(value):
+            raise ValueError(f"the header {name} holds a line break, or a zero byte")
+        lines.append(f"{name}: {value}")
+    if request.body or request.method != "GET":
+        lines.append(f"Content-Length: {len(request.body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 @lru_cache(maxsize=64)
@@ -195,33 +310,12 @@ def _proxy(scheme: str, host: str) -> URL | None:
 
 
 @lru_cache(maxsize=16)
-def _whole(seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=seconds or None, sock_connect=_connect(seconds))
+def _connecting(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=_connect_seconds(seconds))
 
 
-@lru_cache(maxsize=16)
-def _between(seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_read=seconds or None, sock_connect=_connect(seconds))
-
-
-def _connect(seconds: float) -> float:
+def _connect_seconds(seconds: float) -> float:
     return min(seconds or _CONNECT_SECONDS, _CONNECT_SECONDS)
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    length = response.content_length
-    if length is not None and length <= MAX_BODY and "Content-Encoding" not in response.headers:
-        return await response.read()
-    parts: list[bytes] = []
-    left = MAX_BODY
-    async for part in response.content.iter_any():
-        left -= len(part)
-        if left < 0 or (length is not None and length > MAX_BODY):
-            raise RequestError(
-                f"the response is larger than {MAX_BODY >> 20} MiB", error_type=InferenceErrorType.PARSE_ERROR
-            )
-        parts.append(part)
-    return b"".join(parts)
 
 
 @contextmanager
@@ -234,8 +328,6 @@ def _errors_as_ours(timeout: float) -> Generator[None]:
 
 def _as_request_error(error: Exception, timeout: float) -> RequestError:
     """What went wrong on the way."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return _timed_out(f"no connection within {_connect(timeout):g} s")
     if isinstance(error, TimeoutError):
         return _timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
     if isinstance(error, aiohttp.ClientResponseError):

@@ -9,7 +9,7 @@ import sys
 import textwrap
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -53,7 +53,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    caches = (module._proxy, module._whole, module._between)
+    caches = (module._proxy, module._connecting)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -170,6 +170,37 @@ class TestConnections:
             await server.until(lambda: len(server.asks) == 4)
             await server.until(lambda: not server.open_connections)  # closed with their loops
             assert server.connections == 2
+
+    async def test_are_not_used_again_with_a_request_half_sent(self, transport: Transport) -> None:
+        """A server may refuse a large body by its head, and read no more of it."""
+        async with raw_server(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n") as url:
+            for _ in range(2):
+                assert (await transport.send(HttpRequest(url, {}, bytes(2**24)))).status == 413
+
+    async def test_take_an_interim_response_for_none(self, transport: Transport) -> None:
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        async with raw_server(interim + b"HTTP/1.1 204 No Content\r\n\r\n") as url:
+            assert (await transport.send(HttpRequest(url, {}))).status == 204
+
+
+@asynccontextmanager
+async def raw_server(response: bytes) -> AsyncGenerator[str]:
+    """A server that answers the head of a connection's first request with these bytes, and reads no more; its URL."""
+    done, handlers = asyncio.Event(), list[asyncio.Task[None] | None]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response)
+        await done.wait()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        done.set()
+        await asyncio.gather(*[task for task in handlers if task is not None])
 
 
 class TestTime:
