@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from math import log2
 
 # After a refusal the rate is this share of the delivered one. What was
-# delivered lags behind a rate that grows, so no cut is deeper than to `_DEEPEST` of the rate.
-_CUT, _DEEPEST = 0.95, 0.7
+# delivered lags behind a rate that grows, so no cut is deeper than to `_DEEPEST` of the rate; nor less deep than to
+# `_UNKNOWN` of it before anything is known of what is delivered.
+_CUT, _DEEPEST, _UNKNOWN = 0.95, 0.7, 0.5
 # It is back at the delivered rate after so many seconds and attempts; later where waits that the endpoint
 # asked for would cost more than a share of the time.
 _RETURN_SECONDS, _RETURN_ATTEMPTS, _LONGEST_RETURN, _COST = 2.0, 80, 8.0, 0.05
@@ -144,9 +145,9 @@ class Pace:
         rate, delivered = self.rate(now), self._delivered.rate(now)
         if rate is None:
             began = now if self._began is None else self._began
-            rate = max(self._sent / (now - began + 0.001), 1.0)
+            rate = max(self._sent / max(now - began, _FIRST / _PER_SECOND), 1.0)
             return rate if delivered is None else min(rate, delivered)
-        return max(rate * _DEEPEST, min(rate, delivered or 0.0))
+        return rate * _UNKNOWN if delivered is None else max(rate * _DEEPEST, min(rate, delivered))
 
     def _weigh_probing(self, now: float, goal: float) -> None:
         """Probe more seldom where the wait after the last probe cost much that no burst made good."""
