@@ -111,8 +111,7 @@ class Streamed:
     def __init__(self, exchange: _Exchange, timeout: float) -> None:
         self._exchange, self._timeout = exchange, timeout
         self.status, self.headers = exchange.status, exchange.headers
-        kind = self.headers.get("Content-Type", "").partition(";")[0]
-        self.is_event_stream = kind.strip().lower() == "text/event-stream"
+        self.media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     async def response(self) -> HttpResponse:
         with _errors_as_ours(self._timeout):

@@ -300,7 +300,7 @@ class TestErrors:
     async def test_while_a_stream_comes_are_ours_too(self, transport: Transport) -> None:
         async with FaultServer(lambda _: sse(["a"], reset)) as server:
             async with transport.stream(to(server.url)) as streamed:
-                assert streamed.is_event_stream
+                assert streamed.media_type == "text/event-stream"
                 with pytest.raises(RequestError) as caught:
                     _ = [chunk async for chunk in streamed.chunks()]
             assert caught.value.error_type == InferenceErrorType.CONNECTION

@@ -112,3 +112,5 @@ class GenerationParams(Params):
     """`none`, `auto`, `required`, or `{"type": "function", "function": {"name": ...}}`."""
     parallel_tool_calls: bool = True
     """Whether one answer may hold several tool calls."""
+    extra_body: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Fields for the body of each request to an API, by the API's own names; they go before ours."""

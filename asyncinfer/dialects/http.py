@@ -49,18 +49,27 @@ class HttpResponse(NamedTuple):
     body: bytes
 
 
-def json_object(response: HttpResponse) -> dict[str, Any]:
-    """The JSON object that a successful response holds.
+# What every request says of itself.
+HEADERS = {"Content-Type": "application/json", "User-Agent": "asyncinfer"}
+
+
+def json_value(response: HttpResponse) -> Any:
+    """What a successful response holds, as JSON.
 
     Raises:
-        RequestError: it is no success (see `status_error`), or its body is none; trying again may help.
+        RequestError: it is no success (see `status_error`), or its body is no JSON; trying again may help.
     """
     if response.status != 200:
         raise status_error(response)
     try:
-        data: Any = from_json(response.body)
+        return from_json(response.body)
     except ValueError as error:
         raise garbled(f"is not JSON ({error}): {_excerpt(response.body)}") from None
+
+
+def json_object(response: HttpResponse) -> dict[str, Any]:
+    """The JSON object that a successful response holds. Raises as `json_value` does, and where it is no object."""
+    data = json_value(response)
     if not isinstance(data, dict):
         raise garbled(f"is no JSON object: {_excerpt(response.body)}")
     return cast(dict[str, Any], data)

@@ -13,9 +13,10 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 
-from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams
-from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in, refusal
-from asyncinfer.dialects.images import data_url
+from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, garbled, json_object, message_in, refusal
+from asyncinfer.dialects.media import data_url, file_of
 from asyncinfer.dialects.strict_schema import strict
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
@@ -26,6 +27,25 @@ from asyncinfer.types.results import (
     unanswerable,
 )
 from asyncinfer.types.tools import ToolCall
+
+SUPPORTED = frozenset(
+    {
+        "extra_body",
+        "frequency_penalty",
+        "guided_decoding",
+        "logit_bias",
+        "max_new_tokens",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "seed",
+        "stop_strings",
+        "temperature",
+        "tool_choice",
+        "top_p",
+    }
+)
+# What a reasoning model refuses.
+_NOT_WHERE_REASONED = frozenset({"temperature", "logit_bias"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +69,9 @@ class Quirks:
     reasoning_models: tuple[str, ...] = ()
 
 
+NO_QUIRKS = Quirks()
+
+
 class ChatEncoder:
     """Makes the bodies of requests that differ only in their conversation.
 
@@ -56,21 +79,23 @@ class ChatEncoder:
         ConfigError: nothing can be asked with these settings.
     """
 
-    def __init__(
-        self, generation: GenerationParams, model: ModelParams, quirks: Quirks, user_id: str | None = None
-    ) -> None:
-        name = (quirks.adapters and model.adapter_model) or model.model_name
+    def __init__(self, call: Call, quirks: Quirks) -> None:
+        model, generation = call.model, call.generation
+        name = (quirks.adapters and model.adapter_model) or model.model_name or ""
+        refused = _NOT_WHERE_REASONED if name.startswith(quirks.reasoning_models) else frozenset[str]()
+        self.dropped = refused & generation.model_fields_set
+        self._url, self._timeout = call.url, call.timeout
         self._shared: dict[str, Any] = {
             "model": name,
             quirks.token_limit: generation.max_new_tokens,
-            **_sampling(generation, quirks, name),
+            **{name: value for name, value in _sampling(generation, quirks).items() if name not in refused},
             **_guided(generation.guided_decoding, quirks),
-            **({"user": user_id} if user_id is not None else {}),
+            **({"user": call.user_id} if call.user_id is not None else {}),
         }
-        self._with_tools = _tools(generation)
+        self._with_tools, self._extra = _tools(generation), generation.extra_body
 
-    def __call__(self, conversation: Conversation, *, stream: bool = False) -> bytes:
-        """The body. Images given by path must have been read before.
+    def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
+        """The request. Files given by path must have been read before.
 
         Raises:
             RequestError: the server cannot be asked this.
@@ -81,7 +106,7 @@ class ChatEncoder:
             body |= self._with_tools
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return to_json(body)
+        return HttpRequest(self._url, HEADERS, to_json(body | self._extra), timeout=self._timeout)
 
 
 def decode(response: HttpResponse) -> Completion:
@@ -125,19 +150,20 @@ def _message(message: Message) -> dict[str, Any]:
 def _item(item: ContentItem) -> dict[str, Any]:
     if item.type is Type.TEXT:
         return {"type": "text", "text": item.content}
-    if item.type is Type.IMAGE_PATH and item.binary is None:
-        raise unanswerable(f"the image {item.content!r} was not read")
-    url = item.content if item.binary is None else data_url(item.binary)
-    return {"type": "image_url", "image_url": {"url": url, **(item.model_extra or {})}}
+    file = file_of(item)
+    url = file if isinstance(file, str) else data_url(file)
+    if item.is_image():
+        return {"type": "image_url", "image_url": {"url": url, **(item.model_extra or {})}}
+    if not url.startswith("data:"):
+        raise unanswerable("this API takes documents by path or as bytes, not by URL")
+    return {"type": "file", "file": {"filename": "document.pdf", "file_data": url, **(item.model_extra or {})}}
 
 
-def _sampling(generation: GenerationParams, quirks: Quirks, model: str) -> dict[str, Any]:
+def _sampling(generation: GenerationParams, quirks: Quirks) -> dict[str, Any]:
     """What was asked of the sampler; what is at its default is left to the server, but for the temperature."""
-    fields: dict[str, Any] = {}
-    if not model.startswith(quirks.reasoning_models):
-        fields["temperature"] = generation.temperature
-        if generation.logit_bias:
-            fields["logit_bias"] = {str(token): bias for token, bias in generation.logit_bias.items()}
+    fields: dict[str, Any] = {"temperature": generation.temperature}
+    if generation.logit_bias:
+        fields["logit_bias"] = {str(token): bias for token, bias in generation.logit_bias.items()}
     if generation.top_p is not None:
         fields["top_p"] = generation.top_p
     if generation.frequency_penalty:

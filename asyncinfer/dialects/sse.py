@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from asyncinfer.types.results import StreamDelta
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -57,3 +60,32 @@ class EventDecoder:
         event = Event("\n".join(self._data), self._name or "message") if self._data else None
         self._data, self._name = [], ""
         return event
+
+
+class EventReader(Protocol):
+    """What a dialect makes of the events of one answer; see `dialect.StreamDecoder`."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def feed(self, event: Event) -> Iterator[StreamDelta]: ...
+
+    def finish(self) -> StreamDelta: ...
+
+
+class EventStream:
+    """The `StreamDecoder` of a dialect that streams server-sent events."""
+
+    def __init__(self, reader: EventReader) -> None:
+        self._events, self._reader = EventDecoder(), reader
+
+    @property
+    def done(self) -> bool:
+        return self._reader.done
+
+    def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
+        for event in self._events.feed(chunk):
+            yield from self._reader.feed(event)
+
+    def finish(self) -> StreamDelta:
+        return self._reader.finish()

@@ -123,6 +123,10 @@ class BaseInferenceEngine(ABC):
         """
         return None
 
+    def _dropped(self, prepared: Any) -> frozenset[str]:
+        """The supported parameters that this model is not told of all the same. By default, none."""
+        return frozenset()
+
     async def _close(self) -> None:
         """Free what the engine owns; it opens again when it is used again. By default, nothing."""
         return
@@ -340,7 +344,7 @@ class BaseInferenceEngine(ABC):
     async def _answerer(self, config: InferenceConfig, *, check: bool = True) -> Answerer:
         model = await self._model_for(config.model)
         generation = merge(self._generation_params, config.generation)
-        self._warn_unsupported(generation)
+        dropped = self._unsupported(generation)
         self._warn_engines_own(config.remote_params)
         remote = self._remote_for(config) or RemoteParams()
         policy = RetryPolicy(remote.max_retries, remote.retry_backoff_base, remote.retry_backoff_max)
@@ -348,11 +352,15 @@ class BaseInferenceEngine(ABC):
         prepared: Any = None
         try:
             prepared = self._prepare(model, generation, remote)
+            dropped |= self._dropped(prepared)
         except ConfigError as error:
             if check:
                 raise
             generate = _unable(str(error))
-        return Answerer(generate, self._gate(), policy, self._clock, model, generation, prepared)
+        self._warn_dropped(dropped)
+        return Answerer(
+            generate, self._gate(), policy, self._clock, model, generation, prepared, tuple(sorted(dropped))
+        )
 
     def _remote_for(self, config: InferenceConfig) -> RemoteParams | None:
         own, call = self._remote_params, config.remote_params
@@ -383,19 +391,18 @@ class BaseInferenceEngine(ABC):
                 self._gates[loop] = gate
         return gate
 
-    def _warn_unsupported(self, generation: GenerationParams) -> None:
-        defaults, supported = GenerationParams(), self.get_supported_params()
-        ignored = sorted(
-            name
-            for name in type(generation).model_fields
-            if name not in supported and getattr(generation, name) != getattr(defaults, name)
-        )
-        if ignored:
+    def _unsupported(self, generation: GenerationParams) -> frozenset[str]:
+        """The parameters that were set and that this engine does not heed."""
+        defaults, unsupported = GenerationParams(), GenerationParams.model_fields.keys() - self.get_supported_params()
+        return frozenset(name for name in unsupported if getattr(generation, name) != getattr(defaults, name))
+
+    def _warn_dropped(self, dropped: frozenset[str]) -> None:
+        if dropped:
             log.warning(
                 "%s does not support %s: ignored. It supports: %s.",
                 type(self).__name__,
-                ", ".join(ignored),
-                ", ".join(sorted(supported)),
+                ", ".join(sorted(dropped)),
+                ", ".join(sorted(self.get_supported_params() - dropped)),
             )
 
 

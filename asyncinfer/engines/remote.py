@@ -1,4 +1,4 @@
-"""Engines behind an API: a dialect encodes, the transport sends, the dialect decodes."""
+"""Engines behind an API: a dialect encodes, a signer authorises, the transport sends, the dialect decodes."""
 
 from __future__ import annotations
 
@@ -6,55 +6,49 @@ import re
 import time
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import ClassVar, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-import anyio
+from anyio import to_thread
 
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
-from asyncinfer.config import merged as merge
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.dialects.http import HttpRequest, HttpResponse, garbled, json_object, status_error
-from asyncinfer.dialects.openai_chat import ChatEncoder, Quirks, decode
-from asyncinfer.dialects.openai_stream import StreamDecoder
-from asyncinfer.dialects.sse import EventDecoder
+from asyncinfer.dialects.dialect import Call, Dialect, Encoder, model_entries
+from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
-from asyncinfer.providers.auth import bearer
-from asyncinfer.providers.catalog import CATALOG, Provider
+from asyncinfer.providers.auth import Signer
+from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.providers.provider import Provider
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
 from asyncinfer.transport import Streamed, Transport
-from asyncinfer.types.images import with_images
+from asyncinfer.types.files import with_files
 from asyncinfer.types.results import Completion, StreamDelta, unanswerable
 
-_CHAT, _MODELS = "/chat/completions", "/models"
-_HEADERS = {"Content-Type": "application/json", "User-Agent": "asyncinfer"}
 # A shorter key is a placeholder, such as "EMPTY" for vLLM, and may well be a word.
 _SECRET = 8
 
 
 class _Prepared(NamedTuple):
-    """What the requests of one call share. `older`: the same for a server that does not know `json_schema`."""
+    """What the requests of one call share. `fallback`: the same for a server that turns out to know less."""
 
     url: str
-    headers: dict[str, str]
-    encode: ChatEncoder
-    timeout: float
-    older: _Prepared | None = None
+    dialect: Dialect
+    encode: Encoder
+    sign: Signer
+    fallback: _Prepared | None = None
 
     async def request(self, request: Request) -> HttpRequest:
-        """What to send. Images are read, and encoded, off the loop."""
-        if any(not isinstance(message.content, str | None) for message in request.conversation.messages):
-            body = await anyio.to_thread.run_sync(self._encode_items, request)
-        else:
-            body = self.encode(request.conversation, stream=request.stream)
-        return HttpRequest(self.url, self.headers, body, timeout=self.timeout)
+        """What to send. Files are read, and encoded, off the loop."""
+        for message in request.conversation.messages:
+            if not isinstance(message.content, str | None):
+                return await self.sign(await to_thread.run_sync(self._encode_files, request))
+        return await self.sign(self.encode(request.conversation, stream=request.stream))
 
-    def _encode_items(self, request: Request) -> bytes:
+    def _encode_files(self, request: Request) -> HttpRequest:
         try:
-            return self.encode(with_images(request.conversation), stream=request.stream)
+            return self.encode(with_files(request.conversation), stream=request.stream)
         except InputError as error:
             raise unanswerable(str(error)) from None
 
@@ -76,12 +70,15 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         remote_params: RemoteParams | None = None,
         clock: Clock | None = None,
     ) -> None:
-        remote = remote_params or RemoteParams()
-        if remote.api_url is None:
-            remote = merge(remote, RemoteParams(api_url=self.provider().url))
+        provider, remote = self.provider(), remote_params or RemoteParams()
+        own = {"api_url": provider.filled(provider.url), "num_workers": provider.workers}
+        unset = {name: value for name, value in own.items() if name not in remote.model_fields_set or name == "api_url"}
+        if remote.api_url is not None:
+            unset.pop("api_url")
+        remote = remote.model_copy(update=unset)
         super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
         self._transport = Transport()
-        self._older: set[str] = set()
+        self._fallen_back: set[str] = set()
 
     @classmethod
     def provider(cls) -> Provider:
@@ -90,7 +87,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
-        return set(cls.provider().supported)
+        return set(cls.provider().dialect.supported)
 
     async def alist_models(self, chat_only: bool = True) -> list[str]:
         """The models that the API serves, by name; with `chat_only`, without those known not to chat.
@@ -98,65 +95,83 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         Raises:
             RequestError: the API did not tell. ConfigError: there is no URL, or no key.
         """
-        remote = self._remote_params or RemoteParams()
-        url, headers = self._reach(remote)
-        url = url.removesuffix(_CHAT) + _MODELS
-        request = HttpRequest(url, headers, method="GET", timeout=remote.connection_timeout)
-        with _key_untold(headers):
-            data = json_object(await self._transport.send(request))
-        try:
-            names = [str(model["id"]) for model in data["data"]]
-        except (KeyError, TypeError):
-            raise garbled("lists no models") from None
-        return [name for name in names if not (chat_only and name.startswith(self.provider().not_chat))]
+        remote, provider = self._remote_params or RemoteParams(), self.provider()
+        url, sign = self._reach(remote)
+        listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
+        listing = listing or url.removesuffix(provider.dialect.path) + provider.dialect.models_path
+        request = await sign(HttpRequest(listing, HEADERS, method="GET", timeout=remote.connection_timeout))
+        with _untold(sign):
+            entries = model_entries(await self._transport.send(request))
+        return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
 
     def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> _Prepared:
         if not model.model_name:
             raise ConfigError("model.model_name: not set; give the name by which the API knows the model")
-        url, headers = self._reach(remote)
+        url, sign = self._reach(remote)
+        call = Call(url, model, generation, remote.user_id, remote.connection_timeout)
 
-        def prepared(quirks: Quirks, older: _Prepared | None = None) -> _Prepared:
-            encode = ChatEncoder(generation, model, quirks, remote.user_id)
-            return _Prepared(url, headers, encode, remote.connection_timeout, older)
+        def prepared(dialect: Dialect) -> _Prepared:
+            fallback = prepared(dialect.fallback.dialect) if dialect.fallback is not None else None
+            return _Prepared(url, dialect, dialect.encoder(call), sign, fallback)
 
-        quirks = self.provider().quirks
-        guided = generation.guided_decoding
-        may_be_older = quirks.schemas_may_be_old and guided is not None and guided.json is not None
-        return prepared(quirks, prepared(replace(quirks, old_schemas=True)) if may_be_older else None)
+        return prepared(self.provider().dialect)
 
-    def _reach(self, remote: RemoteParams) -> tuple[str, dict[str, str]]:
-        """Where to ask, and the headers to ask with.
+    def _dropped(self, prepared: _Prepared) -> frozenset[str]:
+        return prepared.encode.dropped
+
+    def _reach(self, remote: RemoteParams) -> tuple[str, Signer]:
+        """Where to ask, and what authorises it.
 
         Raises:
             ConfigError: there is no URL or no key, or they do not go together.
         """
-        url, key = chat_url(remote, self.engine_type), bearer(self.provider(), remote)
-        if key and "@" in urlsplit(url).netloc:
+        url = self._chat_url(remote)
+        sign = self.provider().auth.signer(self.engine_type.name, remote)
+        if sign.secrets and "@" in urlsplit(url).netloc:
             raise ConfigError("remote_params.api_url: holds credentials, and there is an api_key too; give one of them")
-        return url, _HEADERS | key
+        return url, sign
+
+    def _chat_url(self, remote: RemoteParams) -> str:
+        """Where to ask; of a URL that ends with the API's version, the chats below it.
+
+        Raises:
+            ConfigError: there is none, or it is none.
+        """
+        url, path = remote.api_url, self.provider().dialect.path
+        if url is None:
+            raise ConfigError(
+                f"remote_params.api_url: not set; {self.engine_type.name} needs {self.provider().wanted()}"
+            )
+        parts = _parts(url)
+        if parts is None:
+            shown = re.sub(r"[^/]*@", "", url.partition("?")[0])  # without what may be secret
+            raise ConfigError(
+                f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
+            )
+        return url.rstrip("/") + path if parts.path.rstrip("/").endswith("/v1") else url
 
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)
-        with _key_untold(sent.headers):
+        with _untold(sent.sign):
             response = await self._transport.send(await sent.request(request))
             self._heed(request, response.headers)
             if response.status == 200:
-                return decode(response)
-            if self._says_older(sent, response):
+                return sent.dialect.decode(response)
+            if self._falls_back(sent, response):
                 return await self._generate(request)
             raise status_error(response, time.time())
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         sent = self._prepared(request)
-        with _key_untold(sent.headers):
+        with _untold(sent.sign):
             async with self._transport.stream(await sent.request(request)) as streamed:
                 self._heed(request, streamed.headers)
                 if streamed.status == 200:
-                    async for delta in _deltas(streamed):
+                    async for delta in _deltas(streamed, sent.dialect):
                         yield delta
                     return
                 response = await streamed.response()
-            if not self._says_older(sent, response):
+            if not self._falls_back(sent, response):
                 raise status_error(response, time.time())
         async for delta in self._stream(request):
             yield delta
@@ -165,15 +180,16 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         await self._transport.aclose()
 
     def _prepared(self, request: Request) -> _Prepared:
-        """What to send by: in the older form, if the server was found to know no other."""
+        """What to send by: what a server that was found to know less takes."""
         prepared: _Prepared = request.prepared
-        return prepared.older if prepared.older is not None and prepared.url in self._older else prepared
+        return prepared.fallback if prepared.fallback is not None and prepared.url in self._fallen_back else prepared
 
-    def _says_older(self, sent: _Prepared, response: HttpResponse) -> bool:
-        """Whether the server says that it knows `json_object` and not the `json_schema` that it was sent."""
-        if sent.older is None or b"json_schema" not in response.body or b"json_object" not in response.body:
+    def _falls_back(self, sent: _Prepared, response: HttpResponse) -> bool:
+        """Whether this response says that the server knows less than it was asked by."""
+        fallback = sent.dialect.fallback
+        if fallback is None or not fallback.wanted(response):
             return False
-        self._older.add(sent.url)
+        self._fallen_back.add(sent.url)
         return True
 
     def _heed(self, request: Request, headers: Mapping[str, str]) -> None:
@@ -183,50 +199,30 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
 
 @contextmanager
-def _key_untold(headers: Mapping[str, str]) -> Generator[None]:
+def _untold(sign: Signer) -> Generator[None]:
     """An error does not repeat the key, even where the server does."""
     try:
         yield
     except RequestError as error:
-        key = headers.get("Authorization", "").removeprefix("Bearer ")
-        if len(key) >= _SECRET:
-            error.args = (str(error).replace(key, "[API key]"),)
+        for secret in sign.secrets:
+            if len(secret) >= _SECRET:
+                error.args = (str(error).replace(secret, "[API key]"),)
         raise
 
 
-async def _deltas(streamed: Streamed) -> AsyncIterator[StreamDelta]:
+async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamDelta]:
     """The deltas of a stream; of a server that does not stream, its answer as one."""
-    if not streamed.is_event_stream:
-        completion = decode(await streamed.response())
+    if streamed.media_type != dialect.stream_type:
+        completion = dialect.decode(await streamed.response())
         yield completion.as_delta(completion.message.compute_flattened_text_content())
         return
-    events, decoder = EventDecoder(), StreamDecoder()
+    decoder = dialect.stream()
     async for chunk in streamed.chunks():
-        for event in events.feed(chunk):
-            for delta in decoder.feed(event):
-                yield delta
+        for delta in decoder.feed(chunk):
+            yield delta
         if decoder.done:  # Some servers keep the connection open.
             break
     yield decoder.finish()
-
-
-def chat_url(remote: RemoteParams, engine: InferenceEngineType) -> str:
-    """Where to ask; of a URL that ends with the API's version, the chat completions below it.
-
-    Raises:
-        ConfigError: there is none, or it is none.
-    """
-    url = remote.api_url
-    if url is None:
-        raise ConfigError(
-            f"remote_params.api_url: not set; {engine.name} needs the URL of the API, such as "
-            f"http://localhost:8000/v1{_CHAT}"
-        )
-    parts = _parts(url)
-    if parts is None:
-        shown = re.sub(r"[^/]*@", "", url.partition("?")[0])  # without what may be secret
-        raise ConfigError(f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})")
-    return url.rstrip("/") + _CHAT if parts.path.rstrip("/").endswith("/v1") else url
 
 
 def _parts(url: str) -> SplitResult | None:

@@ -43,7 +43,7 @@ _NO_ENTRY = (401, 403)
 @dataclass(frozen=True)
 class Answerer:
     """What a run needs of an engine: an answer to one request, under the engine's gate and retry policy, and
-    the settings in effect.
+    the settings in effect; `dropped` names those of them that the engine does not heed.
     """
 
     generate: Callable[[Request], Awaitable[Completion]]
@@ -53,6 +53,7 @@ class Answerer:
     model: ModelParams
     generation: GenerationParams
     prepared: Any = None
+    dropped: tuple[str, ...] = ()
 
     def request(self, conversation: Conversation, attempt: Attempt, *, stream: bool = False) -> Request:
         """What the engine is asked, under the permit `attempt`."""
@@ -211,6 +212,8 @@ class Loop:
             self._failed_once(row, failure)
         elif completion is not None:
             row.completion, self._let_in = completion, True
+            if self._answerer.dropped:
+                completion.metadata = {**(completion.metadata or {}), "dropped_parameters": [*self._answerer.dropped]}
             await self._save(row)
 
     def _broke(self, row: Row, error: Exception) -> None:

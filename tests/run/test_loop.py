@@ -451,7 +451,7 @@ class TestInput:
 
     async def test_an_image_that_cannot_be_read_is_named(self) -> None:
         picture = {"role": "user", "content": [{"type": "image_path", "content": "a\0b"}]}
-        with pytest.raises(InputError, match=r"row 0: the image 'a\\x00b' cannot be read"):
+        with pytest.raises(InputError, match=r"row 0: the file 'a\\x00b' cannot be read"):
             await FakeEngine().ainfer([Conversation.from_dict({"messages": [picture]})])
 
     async def test_an_empty_file_is_an_error(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images as data URLs."""
+"""Images and documents as data URLs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncinfer import InferenceErrorType, RequestError
-from asyncinfer.dialects.images import data_url, media_type
+from asyncinfer.dialects.media import data_url, media_type
 
 SIGNATURES = {
     "image/png": b"\x89PNG\r\n\x1a\n",
     "image/jpeg": b"\xff\xd8\xff",
     "image/gif": b"GIF89a",
     "image/webp": b"RIFF\x10\x00\x00\x00WEBP",
+    "application/pdf": b"%PDF-1.7",
 }
 
 
@@ -31,8 +32,8 @@ def test_the_older_gif_is_one_too() -> None:
     assert media_type(b"GIF87a...") == "image/gif"
 
 
-@pytest.mark.parametrize("data", [b"", b"RIFF\x10\x00\x00\x00WAVE", b"RIFF", b"BM", b"<svg/>", b"%PDF-1.7", b"\x89PN"])
+@pytest.mark.parametrize("data", [b"", b"RIFF\x10\x00\x00\x00WAVE", b"RIFF", b"BM", b"<svg/>", b"%PDX-1.7", b"\x89PN"])
 def test_anything_else_is_refused_for_good(data: bytes) -> None:
-    with pytest.raises(RequestError, match="neither PNG, JPEG, GIF nor WebP") as caught:
+    with pytest.raises(RequestError, match="neither a PNG, JPEG, GIF or WebP image nor a PDF") as caught:
         data_url(data)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)

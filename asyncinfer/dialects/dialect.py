@@ -1,0 +1,105 @@
+"""What every wire format offers, as a value: a provider is a row of data that holds one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, cast
+
+from asyncinfer.config import GenerationParams, ModelParams
+from asyncinfer.dialects.http import HttpRequest, HttpResponse, garbled, json_value
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.results import Completion, StreamDelta
+
+
+class Call(NamedTuple):
+    """What the requests of one call share. `url`: where its chats go. `timeout`: seconds for one of them."""
+
+    url: str
+    model: ModelParams
+    generation: GenerationParams
+    user_id: str | None = None
+    timeout: float = 300.0
+
+
+class Encoder(Protocol):
+    """Makes the requests of one call, without the headers that authorise them.
+
+    `dropped`: the parameters that were set and that this model is not told of.
+    """
+
+    @property
+    def dropped(self) -> frozenset[str]: ...
+
+    def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
+        """The request. Files given by path must have been read before.
+
+        Raises:
+            RequestError: the API cannot be asked this.
+        """
+        ...
+
+
+class StreamDecoder(Protocol):
+    """Turns the bytes of one streamed answer into deltas. `done`: no more need be read."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
+        """The deltas that `chunk` completes.
+
+        Raises:
+            RequestError: the stream tells of an error, or cannot be read.
+        """
+        ...
+
+    def finish(self) -> StreamDelta:
+        """The last delta, with tool calls, usage and reason, when the stream has ended.
+
+        Raises:
+            RequestError: it ended before its end.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A wire format.
+
+    `encoder` raises ConfigError where nothing can be asked with a call's settings; `decode` raises RequestError for
+    what holds no answer. `supported`: the generation parameters that it can tell. `path`: where chats go, below the
+    API's version; `models_path`: where models are listed. `stream_type`: the media type of a streamed answer.
+    """
+
+    encoder: Callable[[Call], Encoder]
+    decode: Callable[[HttpResponse], Completion]
+    stream: Callable[[], StreamDecoder]
+    supported: frozenset[str]
+    path: str
+    models_path: str = "/models"
+    stream_type: str = "text/event-stream"
+    fallback: Fallback | None = None
+
+
+class Fallback(NamedTuple):
+    """The dialect of servers that turn out to know less: those of whose response `wanted` holds."""
+
+    wanted: Callable[[HttpResponse], bool]
+    dialect: Dialect
+
+
+def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
+    """The entries of a listing of models, each with its name under `id`; the list may stand alone, or under a key.
+
+    Raises:
+        RequestError: it is no listing.
+    """
+    listed = json_value(response)
+    try:
+        if isinstance(listed, dict):
+            groups = cast(dict[str, Any], listed)
+            listed = next(groups[key] for key in ("data", "models") if key in groups)
+        return [{**entry, "id": str(entry.get("id") or entry["name"])} for entry in listed]
+    except (KeyError, TypeError, AttributeError, StopIteration):
+        raise garbled("lists no models") from None

@@ -1,0 +1,60 @@
+"""Images and PDF documents: their media types, and as data URLs (RFC 2397)."""
+
+from __future__ import annotations
+
+import base64
+
+from asyncinfer.errors import RequestError
+from asyncinfer.types.conversation import FILE_PATHS, ContentItem
+from asyncinfer.types.results import unanswerable
+
+PDF = "application/pdf"
+# The first bytes of each format that chat APIs take.
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+    (b"%PDF-", PDF),
+)
+
+
+def media_type(data: bytes) -> str:
+    """The type of an image or a document, by its first bytes.
+
+    Raises:
+        RequestError: it is none that chat APIs take.
+    """
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature) and (kind != "image/webp" or data[8:12] == b"WEBP"):
+            return kind
+    raise _unknown(data)
+
+
+def data_url(data: bytes) -> str:
+    """The image, or document, as a URL that holds it."""
+    return f"data:{media_type(data)};base64,{in_base64(data)}"
+
+
+def in_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def file_of(item: ContentItem) -> bytes | str:
+    """The bytes of an image or a document, or else its URL.
+
+    Raises:
+        RequestError: it was given by a path, and not read; or it is not of the kind that its type says.
+    """
+    if item.binary is None:
+        if item.type in FILE_PATHS:
+            raise unanswerable(f"{item.content!r} was not read")
+        return item.content or ""
+    if (media_type(item.binary) == PDF) != item.is_document():
+        raise unanswerable(f"an item of type {item.type} holds {media_type(item.binary)}")
+    return item.binary
+
+
+def _unknown(data: bytes) -> RequestError:
+    kinds = "neither a PNG, JPEG, GIF or WebP image nor a PDF document"
+    return unanswerable(f"a file is {kinds}; it begins with {data[:8]!r}")

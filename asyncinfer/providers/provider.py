@@ -1,0 +1,56 @@
+"""A provider is a row of data: where its API is, what it speaks, and which key it wants."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.dialect import Dialect
+from asyncinfer.dialects.openai import openai_chat
+from asyncinfer.providers.auth import Auth, Key
+
+_PLACE = re.compile(r"{(\w+)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Where an API is, what it speaks, and how its requests are authorised.
+
+    `url`: where chats go; None where the user says it. What stands in braces there are environment variables, of
+    which `places` names others that will do. `listing`: where models are listed, if not beside the chats.
+    `workers`: how many requests may be in flight, unless the user says it. `not_chat`: how the names of models begin
+    that cannot chat; `chat_types`: what a listing says of those that can, if it tells under `type`.
+    """
+
+    name: InferenceEngineType
+    url: str | None = None
+    auth: Auth = field(default_factory=Key)
+    dialect: Dialect = field(default_factory=openai_chat)
+    listing: str | None = None
+    workers: int = 50
+    not_chat: tuple[str, ...] = ()
+    chat_types: frozenset[str] = frozenset()
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    def chats(self, entry: Mapping[str, object]) -> bool:
+        """Whether the model of this entry of the listing can chat, as far as is known."""
+        return not str(entry["id"]).startswith(self.not_chat) and entry.get("type") in {None, *self.chat_types}
+
+    def filled(self, url: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
+        """`url` with the environment's values in its places; None if one of them is not known."""
+        if url is None:
+            return None
+        values = {name: self._value(name, environ) for name in _PLACE.findall(url)}
+        return url.format_map(values) if all(values.values()) else None
+
+    def wanted(self) -> str:
+        """What the user must say for the API to be found."""
+        if self.url is None:
+            return f"the URL of the API, such as http://localhost:8000/v1{self.dialect.path}"
+        return "it, or the environment variables " + " and ".join(_PLACE.findall(self.url))
+
+    def _value(self, name: str, environ: Mapping[str, str]) -> str:
+        return next((environ[other] for other in (name, *self.places.get(name, ())) if environ.get(other)), "")
