@@ -41,7 +41,19 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
-    from asyncinfer.engines.hosted import OpenAIInferenceEngine, RemoteVLLMInferenceEngine
+    from asyncinfer.engines.hosted import (
+        CerebrasInferenceEngine,
+        DeepSeekInferenceEngine,
+        FireworksInferenceEngine,
+        HuggingFaceRouterInferenceEngine,
+        OpenAIInferenceEngine,
+        OpenRouterInferenceEngine,
+        ParasailInferenceEngine,
+        RemoteVLLMInferenceEngine,
+        SambanovaInferenceEngine,
+        SGLangInferenceEngine,
+        TogetherInferenceEngine,
+    )
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
     from asyncinfer.engines.registry import build_engine
     from asyncinfer.engines.remote import RemoteInferenceEngine
@@ -50,10 +62,19 @@ if TYPE_CHECKING:
 _LAZY = {
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
+    "CerebrasInferenceEngine": "asyncinfer.engines.hosted",
+    "DeepSeekInferenceEngine": "asyncinfer.engines.hosted",
+    "FireworksInferenceEngine": "asyncinfer.engines.hosted",
+    "HuggingFaceRouterInferenceEngine": "asyncinfer.engines.hosted",
     "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
     "OpenAIInferenceEngine": "asyncinfer.engines.hosted",
+    "OpenRouterInferenceEngine": "asyncinfer.engines.hosted",
+    "ParasailInferenceEngine": "asyncinfer.engines.hosted",
     "RemoteInferenceEngine": "asyncinfer.engines.remote",
     "RemoteVLLMInferenceEngine": "asyncinfer.engines.hosted",
+    "SGLangInferenceEngine": "asyncinfer.engines.hosted",
+    "SambanovaInferenceEngine": "asyncinfer.engines.hosted",
+    "TogetherInferenceEngine": "asyncinfer.engines.hosted",
     "build_engine": "asyncinfer.engines.registry",
 }
 
@@ -61,15 +82,19 @@ __all__ = [
     "AdaptiveConcurrencyParams",
     "AsyncInferError",
     "BaseInferenceEngine",
+    "CerebrasInferenceEngine",
     "ConfigError",
     "ContentItem",
     "Conversation",
+    "DeepSeekInferenceEngine",
     "EngineConfigError",
     "EngineDeadError",
     "FailureDetail",
     "FinishReason",
+    "FireworksInferenceEngine",
     "GenerationParams",
     "GuidedDecodingParams",
+    "HuggingFaceRouterInferenceEngine",
     "InferenceConfig",
     "InferenceEngineType",
     "InferenceErrorType",
@@ -81,6 +106,8 @@ __all__ = [
     "MissingDependencyError",
     "ModelParams",
     "OpenAIInferenceEngine",
+    "OpenRouterInferenceEngine",
+    "ParasailInferenceEngine",
     "Progress",
     "RemoteInferenceEngine",
     "RemoteParams",
@@ -89,10 +116,13 @@ __all__ = [
     "Role",
     "RunInterruptedError",
     "RunSummary",
+    "SGLangInferenceEngine",
+    "SambanovaInferenceEngine",
     "ScratchError",
     "ScratchLockedError",
     "Stop",
     "StreamDelta",
+    "TogetherInferenceEngine",
     "ToolCall",
     "ToolDefinition",
     "Type",

@@ -94,6 +94,8 @@ def status_error(response: HttpResponse, now: float | None = None) -> RequestErr
 def refusal(status: int | None, said: str, after: float | None = None) -> RequestError:
     """What the API means by a status and a message; without a status, that trying again may help."""
     transient = status is None or status in _TRANSIENT or status >= 500
+    # OpenRouter says by a time to wait that the credits are only reserved for what is under way.
+    transient |= status == 402 and after is not None
     for known, text, transient_all_the_same in EXCEPTIONS:
         if status == known and text in said.lower():
             transient = transient_all_the_same
@@ -160,8 +162,15 @@ def _message(data: Any) -> str:
         code = inner.get("code")
         if text:
             kind = f" ({code})" if isinstance(code, str) and code not in str(text) else ""
-            return f"{str(text)[:_SHOWN]}{kind}"
+            return f"{str(text)[:_SHOWN]}{kind}{_behind(inner)}"
     return ""
+
+
+def _behind(error: Mapping[str, Any]) -> str:
+    """What the server behind a router said, which OpenRouter puts into the error's metadata."""
+    metadata = error.get("metadata")
+    raw = cast(dict[str, Any], metadata).get("raw") if isinstance(metadata, dict) else None
+    return f": {_excerpt(raw.encode())}" if isinstance(raw, str) and raw else ""
 
 
 def _excerpt(body: bytes) -> str:

@@ -7,19 +7,21 @@ from functools import partial
 
 from asyncinfer.dialects.dialect import Dialect, Fallback
 from asyncinfer.dialects.http import HttpResponse
-from asyncinfer.dialects.openai_chat import NO_QUIRKS, SUPPORTED, ChatEncoder, Quirks, decode
+from asyncinfer.dialects.openai_chat import SUPPORTED, ChatEncoder, decode
+from asyncinfer.dialects.openai_quirks import NO_QUIRKS, Patterns, Quirks, Schemas
 from asyncinfer.dialects.openai_stream import StreamDecoder
 from asyncinfer.dialects.sse import EventStream
 
 
 def openai_chat(quirks: Quirks = NO_QUIRKS) -> Dialect:
     """Chat completions, with these quirks."""
-    old = replace(quirks, schemas_may_be_old=False, old_schemas=True)
+    old = replace(quirks, schemas_may_be_old=False, schemas=Schemas.BARE)
+    guides = quirks.schemas is not Schemas.NONE or quirks.patterns is not Patterns.NONE
     return Dialect(
         partial(ChatEncoder, quirks=quirks),
         decode,
         lambda: EventStream(StreamDecoder()),
-        SUPPORTED | quirks.extensions,
+        (SUPPORTED | quirks.extensions) - quirks.lacks - (frozenset[str]() if guides else {"guided_decoding"}),
         path="/chat/completions",
         fallback=Fallback(_knows_old_schemas_only, openai_chat(old)) if quirks.schemas_may_be_old else None,
     )

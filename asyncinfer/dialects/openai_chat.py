@@ -1,75 +1,56 @@
 """OpenAI's chat completions, and those of the many servers that speak them with quirks of their own.
 
-Written after OpenAI's API reference ("Create chat completion") and openai-python 2.54, November 2026; vLLM's
-`structured_outputs` after its "Structured Outputs" page (v0.12 and later).
+Written after OpenAI's API reference ("Create chat completion") and openai-python 3.57, November 2026. Where other
+providers differ, see the catalog.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 from uuid import uuid4
 
 from pydantic_core import to_json
 
-from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.dialect import Call
 from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, garbled, json_object, message_in, refusal
 from asyncinfer.dialects.media import data_url, file_of
-from asyncinfer.dialects.strict_schema import strict
-from asyncinfer.errors import ConfigError, RequestError
+from asyncinfer.dialects.openai_guided import guided_fields
+from asyncinfer.dialects.openai_quirks import NO_QUIRKS, Files, Quirks
+from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
-from asyncinfer.types.results import (
-    Completion,
-    FinishReason,
-    Usage,
-    unanswerable,
-)
+from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, Usage, unanswerable
 from asyncinfer.types.tools import ToolCall
 
-SUPPORTED = frozenset(
-    {
-        "extra_body",
-        "frequency_penalty",
-        "guided_decoding",
-        "logit_bias",
-        "max_new_tokens",
-        "parallel_tool_calls",
-        "presence_penalty",
-        "seed",
-        "stop_strings",
-        "temperature",
-        "tool_choice",
-        "top_p",
-    }
+__all__ = ["NO_QUIRKS", "SUPPORTED", "ChatEncoder", "Quirks", "decode"]
+
+# Our parameters that steer the sampler, those of OpenAI's and those that others take too, and their fields.
+_SAMPLING = {
+    "temperature": "temperature",
+    "logit_bias": "logit_bias",
+    "top_p": "top_p",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "seed": "seed",
+    "stop_strings": "stop",
+    "min_p": "min_p",
+    "skip_special_tokens": "skip_special_tokens",
+    "stop_token_ids": "stop_token_ids",
+}
+_OPENAI_SAMPLING = frozenset(_SAMPLING) - {"min_p", "skip_special_tokens", "stop_token_ids"}
+SUPPORTED = _OPENAI_SAMPLING | {
+    "extra_body",
+    "guided_decoding",
+    "max_new_tokens",
+    "parallel_tool_calls",
+    "tool_choice",
+}
+# What a reasoning model refuses, with an error; and what of it one takes that was told not to reason.
+_NOT_WHERE_REASONED = frozenset(
+    {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop_strings"}
 )
-# What a reasoning model refuses.
-_NOT_WHERE_REASONED = frozenset({"temperature", "logit_bias"})
-
-
-@dataclass(frozen=True, slots=True)
-class Quirks:
-    """How a server differs from the others.
-
-    `token_limit`: the field that bounds the answer. `extensions`: our parameters that it takes beyond
-    OpenAI's, under the same name. `structured_outputs`: it takes vLLM's field of that name, and so regular
-    expressions and choices. `old_schemas`: it takes a JSON schema beside `json_object`, not as `json_schema`, as
-    llama-cpp-python's server does; `schemas_may_be_old`: only its errors tell. `adapters`: a LoRA adapter is
-    asked for as the model. `reasoning_models`: the beginnings of the names of models that take no temperature
-    but 1, and no logit bias.
-    """
-
-    token_limit: str = "max_tokens"
-    extensions: frozenset[str] = frozenset()
-    structured_outputs: bool = False
-    old_schemas: bool = False
-    schemas_may_be_old: bool = False
-    adapters: bool = False
-    reasoning_models: tuple[str, ...] = ()
-
-
-NO_QUIRKS = Quirks()
+_WITHOUT_REASONING = frozenset({"temperature", "top_p"})
 
 
 class ChatEncoder:
@@ -81,18 +62,20 @@ class ChatEncoder:
 
     def __init__(self, call: Call, quirks: Quirks) -> None:
         model, generation = call.model, call.generation
-        name = (quirks.adapters and model.adapter_model) or model.model_name or ""
-        refused = _NOT_WHERE_REASONED if name.startswith(quirks.reasoning_models) else frozenset[str]()
+        refused = _refused(model.model_name, generation, quirks)
         self.dropped = refused & generation.model_fields_set
-        self._url, self._timeout = call.url, call.timeout
+        self._url, self._timeout, self._quirks = call.url, call.timeout, quirks
         self._shared: dict[str, Any] = {
-            "model": name,
+            "model": model.model_name,
             quirks.token_limit: generation.max_new_tokens,
-            **{name: value for name, value in _sampling(generation, quirks).items() if name not in refused},
-            **_guided(generation.guided_decoding, quirks),
-            **({"user": call.user_id} if call.user_id is not None else {}),
+            **_sampling(generation, (_OPENAI_SAMPLING | quirks.extensions) - quirks.lacks - refused),
+            **guided_fields(generation.guided_decoding, quirks),
         }
-        self._with_tools, self._extra = _tools(generation), generation.extra_body
+        if quirks.user is not None and call.user_id is not None:
+            self._shared[quirks.user] = call.user_id
+        if quirks.adapter is not None and model.adapter_model:
+            self._shared[quirks.adapter] = model.adapter_model
+        self._with_tools, self._extra = _tools(generation, quirks), generation.extra_body
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """The request. Files given by path must have been read before.
@@ -100,7 +83,7 @@ class ChatEncoder:
         Raises:
             RequestError: the server cannot be asked this.
         """
-        body = {**self._shared, "messages": [_message(message) for message in conversation.messages]}
+        body = {**self._shared, "messages": [_message(message, self._quirks) for message in conversation.messages]}
         if conversation.tools:
             body |= {"tools": [tool.model_dump(mode="json", exclude_none=True) for tool in conversation.tools]}
             body |= self._with_tools
@@ -116,8 +99,8 @@ def decode(response: HttpResponse) -> Completion:
         RequestError: it holds none.
     """
     data = json_object(response)
-    if data.get("error") and not data.get("choices"):
-        raise error_in(data["error"], response.body)
+    if error := error_of(data, response.body):
+        raise error
     try:
         [choice, *_] = data["choices"]
         return Completion(
@@ -130,86 +113,79 @@ def decode(response: HttpResponse) -> Completion:
 # What is asked
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, quirks: Quirks) -> dict[str, Any]:
     content = message.content
     if isinstance(content, str):
         plain: dict[str, Any] = {"role": message.role.value, "content": content}
     elif content is None:
         plain = {"role": message.role.value, "content": None}
     else:
-        plain = {"role": message.role.value, "content": [_item(item) for item in content]}
+        plain = {"role": message.role.value, "content": [_item(item, quirks) for item in content]}
     if message.name is not None:
         plain["name"] = message.name
     if message.tool_calls:
         plain["tool_calls"] = [call.model_dump(mode="json", exclude_none=True) for call in message.tool_calls]
     if message.tool_call_id is not None:
         plain["tool_call_id"] = message.tool_call_id
-    return plain
+    return plain | _reasoning(message, quirks) if message.role is Role.ASSISTANT else plain
 
 
-def _item(item: ContentItem) -> dict[str, Any]:
+def _reasoning(message: Message, quirks: Quirks) -> dict[str, Any]:
+    """What of an earlier answer's reasoning goes back."""
+    kept = {key: value for key, value in (message.model_extra or {}).items() if key in quirks.kept and value}
+    if kept or quirks.reasoning is None or not message.reasoning_content:
+        return kept
+    return {quirks.reasoning: message.reasoning_content}
+
+
+def _item(item: ContentItem, quirks: Quirks) -> dict[str, Any]:
     if item.type is Type.TEXT:
         return {"type": "text", "text": item.content}
+    kind, taken = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
     file = file_of(item)
     url = file if isinstance(file, str) else data_url(file)
+    if taken is Files.NONE or (taken is Files.INLINE and not url.startswith("data:")):
+        raise unanswerable(f"this API takes {kind} {taken.value}")
+    extra: dict[str, Any] = item.model_extra or {}
     if item.is_image():
-        return {"type": "image_url", "image_url": {"url": url, **(item.model_extra or {})}}
-    if not url.startswith("data:"):
-        raise unanswerable("this API takes documents by path or as bytes, not by URL")
-    return {"type": "file", "file": {"filename": "document.pdf", "file_data": url, **(item.model_extra or {})}}
+        return {"type": "image_url", "image_url": {"url": url, **extra}}
+    return {"type": "file", "file": {"filename": "document.pdf", "file_data": url, **extra}}
 
 
-def _sampling(generation: GenerationParams, quirks: Quirks) -> dict[str, Any]:
+def _refused(model: str, generation: GenerationParams, quirks: Quirks) -> frozenset[str]:
+    """The parameters that this very model does not take. A fine-tuned one is named after its base."""
+    if not model.removeprefix("ft:").startswith(quirks.reasoning_models):
+        return frozenset()
+    reasons = generation.extra_body.get("reasoning_effort") != "none"
+    return _NOT_WHERE_REASONED if reasons else _NOT_WHERE_REASONED - _WITHOUT_REASONING
+
+
+def _sampling(generation: GenerationParams, told: frozenset[str]) -> dict[str, Any]:
     """What was asked of the sampler; what is at its default is left to the server, but for the temperature."""
-    fields: dict[str, Any] = {"temperature": generation.temperature}
-    if generation.logit_bias:
-        fields["logit_bias"] = {str(token): bias for token, bias in generation.logit_bias.items()}
-    if generation.top_p is not None:
-        fields["top_p"] = generation.top_p
-    if generation.frequency_penalty:
-        fields["frequency_penalty"] = generation.frequency_penalty
-    if generation.presence_penalty:
-        fields["presence_penalty"] = generation.presence_penalty
-    if generation.seed is not None:
-        fields["seed"] = generation.seed
-    if generation.stop_strings:
-        fields["stop"] = generation.stop_strings
-    for name in quirks.extensions:
-        if (value := getattr(generation, name)) != GenerationParams.model_fields[name].default:
-            fields[name] = value
+    fields: dict[str, Any] = {}
+    for name, field in _SAMPLING.items():
+        value = getattr(generation, name)
+        at_default = value == GenerationParams.model_fields[name].default or value in ([], {})
+        if name in told and (name == "temperature" or not at_default):
+            fields[field] = value
     return fields
 
 
-def _tools(generation: GenerationParams) -> dict[str, Any]:
+def _tools(generation: GenerationParams, quirks: Quirks) -> dict[str, Any]:
     """What is said of the tools where there are any."""
     fields: dict[str, Any] = {}
     if generation.tool_choice is not None:
         fields["tool_choice"] = generation.tool_choice
-    if not generation.parallel_tool_calls:
+    if not generation.parallel_tool_calls and "parallel_tool_calls" not in quirks.lacks:
         fields["parallel_tool_calls"] = False
     return fields
 
 
-def _guided(guided: GuidedDecodingParams | None, quirks: Quirks) -> dict[str, Any]:
-    if guided is None:
-        return {}
-    if guided.regex is not None or guided.choice is not None:
-        name = "regex" if guided.regex is not None else "choice"
-        if not quirks.structured_outputs:
-            raise ConfigError(f"generation.guided_decoding.{name}: this API follows only json")
-        return {"structured_outputs": {name: getattr(guided, name)}}
-    schema = guided.schema_dict()
-    if schema is None:
-        return {}
-    if quirks.old_schemas:
-        return {"response_format": {"type": "json_object", "schema": schema}}
-    shape: dict[str, Any] = {"name": getattr(guided.json, "__name__", "Response"), "schema": schema}
-    if guided.strict:
-        shape |= {"schema": strict(schema), "strict": True}
-    return {"response_format": {"type": "json_schema", "json_schema": shape}}
-
-
 # What is answered
+
+
+# What of an answer is kept as it came, for it is to be sent back: OpenRouter's reasoning in parts, with signatures.
+_KEPT = frozenset({"reasoning_details"})
 
 
 def _answer(message: Mapping[str, Any]) -> Message:
@@ -219,13 +195,14 @@ def _answer(message: Mapping[str, Any]) -> Message:
     if content is None and not calls:
         content = message.get("refusal") or ""
     reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if not calls and reasoning is None and isinstance(content, str):
+    if not calls and reasoning is None and isinstance(content, str) and not _KEPT & message.keys():
         return Message(role=Role.ASSISTANT, content=content)
     return Message(
         role=Role.ASSISTANT,
         content=content,
         tool_calls=[tool_call(call) for call in calls] if calls else None,
         reasoning_content=reasoning if isinstance(reasoning, str) else None,
+        **{key: message[key] for key in _KEPT if message.get(key)},
     )
 
 
@@ -257,10 +234,25 @@ _FINISH = {
     "end_turn": FinishReason.STOP,
     "stop_sequence": FinishReason.STOP,
     "max_tokens": FinishReason.LENGTH,
+    "abort": FinishReason.ERROR,
 }
+# DeepSeek cuts an answer off for want of capacity; half an answer is none.
+_CUT_OFF = "insufficient_system_resource"
 
 
 def finish_reason(reason: str | None) -> FinishReason:
+    """Why the model stopped.
+
+    Raises:
+        RequestError: it was stopped, and may answer when it is asked again.
+    """
+    if reason == _CUT_OFF:
+        raise RequestError(
+            f"the API cut the answer off ({_CUT_OFF})",
+            error_type=InferenceErrorType.API_STATUS,
+            is_retryable=True,
+            is_overload=True,
+        )
     return _FINISH.get(reason or "", FinishReason.UNKNOWN)
 
 
@@ -271,16 +263,20 @@ def usage_in(usage: Any) -> Usage | None:
     told = cast(Mapping[str, Any], usage)
     prompt, completion = _count(told, "prompt_tokens") or 0, _count(told, "completion_tokens") or 0
     of_prompt, of_completion = group(told, "prompt_tokens_details"), group(told, "completion_tokens_details")
-    cached = _count(of_prompt, "cached_tokens")
+    # Some tell of these beside the counts, not below them: DeepSeek and Together of the cache, SGLang of reasoning.
+    cached = (_count(of_prompt, "cached_tokens"), *(_count(told, name) for name in _CACHED))
+    reasoning = (_count(of_completion, "reasoning_tokens"), _count(told, "reasoning_tokens"))
     return Usage(
         prompt,
         completion,
         _count(told, "total_tokens") or prompt + completion,
-        # DeepSeek tells of its cache beside the counts, not below them.
-        cached_tokens=cached if cached is not None else _count(told, "prompt_cache_hit_tokens"),
+        cached_tokens=next((count for count in cached if count is not None), None),
         cache_creation_tokens=_count(of_prompt, "cache_write_tokens"),
-        reasoning_tokens=_count(of_completion, "reasoning_tokens"),
+        reasoning_tokens=next((count for count in reasoning if count is not None), None),
     )
+
+
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
 
 
 def _count(told: Mapping[str, Any], name: str) -> int | None:
@@ -290,11 +286,25 @@ def _count(told: Mapping[str, Any], name: str) -> int | None:
 
 def group(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """The object under `key`; an empty one where there is none."""
-    value = data.get(key)
+    return _object(data.get(key))
+
+
+def _object(value: Any) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], value) if isinstance(value, dict) else {}
+
+
+def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
+    """The error that a success tells of: in an answer's place, or beside one that it cut off."""
+    told: Any = data.get("choices")
+    choices = cast(list[Any], told) if isinstance(told, list) else []
+    first = _object(choices[0] if choices else None)
+    failed = not told or first.get("finish_reason") == "error"
+    error: Any = first.get("error") or (data.get("error") if failed else None)
+    return error_in(error, body) if error else None
 
 
 def error_in(error: Any, body: bytes) -> RequestError:
     """An error that came as a success, as routers send them when the server behind them fails."""
     code = cast(dict[str, Any], error).get("code") if isinstance(error, dict) else None
-    return refusal(code if isinstance(code, int) else None, f"the API answered with an error: {message_in(body)}")
+    said = message_in(to_json({"error": error})) if isinstance(error, dict) else message_in(body)
+    return refusal(code if isinstance(code, int) else None, f"the API answered with an error: {said}")

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from asyncinfer.dialects.http import garbled
-from asyncinfer.dialects.openai_chat import error_in, finish_reason, group, tool_call, usage_in
+from asyncinfer.dialects.openai_chat import error_in, error_of, finish_reason, group, tool_call, usage_in
 from asyncinfer.dialects.sse import Event
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
@@ -40,15 +40,15 @@ class StreamDecoder:
             return
         try:
             data: Any = from_json(event.data)
-            choices, error = data.get("choices"), data.get("error")
+            choices, error = data.get("choices"), error_of(data, event.data.encode())
             self._usage = usage_in(data.get("usage")) or self._usage
             # Of several choices the first is the answer.
             deltas = [delta for choice in choices or () if not choice.get("index") for delta in self._choice(choice)]
         except (ValueError, AttributeError, KeyError, TypeError):
             raise garbled(f"holds an event that cannot be read: {event.data[:200]}") from None
-        if error and not choices:
-            raise error_in(error, event.data.encode())
         yield from deltas
+        if error is not None:
+            raise error
 
     def finish(self) -> StreamDelta:
         """The last delta, when the stream has ended.

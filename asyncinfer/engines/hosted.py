@@ -18,3 +18,59 @@ class RemoteVLLMInferenceEngine(RemoteInferenceEngine):
     """A vLLM server that someone else started, at `remote_params.api_url`."""
 
     engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.REMOTE_VLLM
+
+
+class SGLangInferenceEngine(RemoteInferenceEngine):
+    """An SGLang server that someone else started, at `remote_params.api_url`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.SGLANG
+
+
+class DeepSeekInferenceEngine(RemoteInferenceEngine):
+    """DeepSeek's API; the key comes from `DEEPSEEK_API_KEY`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.DEEPSEEK
+
+
+class FireworksInferenceEngine(RemoteInferenceEngine):
+    """Fireworks AI; the key comes from `FIREWORKS_API_KEY`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.FIREWORKS
+
+
+class ParasailInferenceEngine(RemoteInferenceEngine):
+    """Parasail; the key comes from `PARASAIL_API_KEY`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.PARASAIL
+
+
+class TogetherInferenceEngine(RemoteInferenceEngine):
+    """Together AI; the key comes from `TOGETHER_API_KEY`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.TOGETHER
+
+
+class OpenRouterInferenceEngine(RemoteInferenceEngine):
+    """OpenRouter, which asks other providers; the key comes from `OPENROUTER_API_KEY`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.OPENROUTER
+
+
+class SambanovaInferenceEngine(RemoteInferenceEngine):
+    """SambaNova Cloud; the key comes from `SAMBANOVA_API_KEY`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.SAMBANOVA
+
+
+class CerebrasInferenceEngine(RemoteInferenceEngine):
+    """Cerebras Inference; the key comes from `CEREBRAS_API_KEY`."""
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.CEREBRAS
+
+
+class HuggingFaceRouterInferenceEngine(RemoteInferenceEngine):
+    """Hugging Face's router to its inference providers, which `model_name` may name after a colon; the key comes from
+    `HF_TOKEN`.
+    """
+
+    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.HUGGING_FACE_ROUTER

@@ -42,6 +42,17 @@ ENGINES: dict[InferenceEngineType, EngineEntry] = {
         EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
         EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
+        EngineEntry(InferenceEngineType.SGLANG, "asyncinfer.engines.hosted:SGLangInferenceEngine"),
+        EngineEntry(InferenceEngineType.DEEPSEEK, "asyncinfer.engines.hosted:DeepSeekInferenceEngine"),
+        EngineEntry(InferenceEngineType.FIREWORKS, "asyncinfer.engines.hosted:FireworksInferenceEngine"),
+        EngineEntry(InferenceEngineType.PARASAIL, "asyncinfer.engines.hosted:ParasailInferenceEngine"),
+        EngineEntry(InferenceEngineType.TOGETHER, "asyncinfer.engines.hosted:TogetherInferenceEngine"),
+        EngineEntry(InferenceEngineType.OPENROUTER, "asyncinfer.engines.hosted:OpenRouterInferenceEngine"),
+        EngineEntry(InferenceEngineType.SAMBANOVA, "asyncinfer.engines.hosted:SambanovaInferenceEngine"),
+        EngineEntry(InferenceEngineType.CEREBRAS, "asyncinfer.engines.hosted:CerebrasInferenceEngine"),
+        EngineEntry(
+            InferenceEngineType.HUGGING_FACE_ROUTER, "asyncinfer.engines.hosted:HuggingFaceRouterInferenceEngine"
+        ),
     )
 }
 

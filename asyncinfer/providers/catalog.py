@@ -1,14 +1,21 @@
-"""The providers, a row of data each."""
+"""The providers, a row of data each.
+
+The rows were written in November 2026, after each provider's API reference and the newest of its SDKs: openai 3.57,
+together 3.1, fireworks-ai 1.2, cerebras-cloud-sdk 1.91, sambanova 1.13, openrouter 1.3, huggingface-hub 2.4. vLLM's
+and SGLang's: after the requests that vllm 0.32 and sglang 0.5.23 define. DeepSeek has no SDK; its row is after its
+pages "Create Chat Completion", "Thinking Mode" and "JSON Output". Parasail promises OpenAI's format, and no more.
+"""
 
 from __future__ import annotations
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.openai import openai_chat
-from asyncinfer.dialects.openai_chat import Quirks
+from asyncinfer.dialects.openai_quirks import Files, Patterns, Quirks, Schemas
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.provider import Provider
 
 _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
+_MIN_P = frozenset({"min_p"})
 
 CATALOG: dict[InferenceEngineType, Provider] = {
     provider.name: provider
@@ -19,24 +26,170 @@ CATALOG: dict[InferenceEngineType, Provider] = {
         ),
         Provider(
             InferenceEngineType.REMOTE_VLLM,
-            dialect=openai_chat(Quirks(extensions=_VLLM, structured_outputs=True, adapters=True)),
+            dialect=openai_chat(
+                Quirks(
+                    extensions=_VLLM,
+                    adapter="model",  # each adapter is a model of the server's listing
+                    patterns=Patterns.VLLM,
+                    documents=Files.NONE,
+                    reasoning="reasoning",
+                )
+            ),
+        ),
+        # Its OpenAI endpoint, not `/generate`: that one knows neither tools nor which model's reasoning to part from
+        # the answer, and wants the chat template here; what only it took once, `regex` and `lora_path`, both take.
+        Provider(
+            InferenceEngineType.SGLANG,
+            dialect=openai_chat(
+                Quirks(
+                    extensions=_VLLM,
+                    adapter="lora_path",  # as `model:adapter` too, which a model's name with a colon could be
+                    patterns=Patterns.SGLANG,
+                    documents=Files.NONE,
+                    reasoning="reasoning_content",
+                )
+            ),
         ),
         Provider(
             InferenceEngineType.OPENAI,
             "https://api.openai.com/v1/chat/completions",
             Key("OPENAI_API_KEY"),
-            openai_chat(Quirks(token_limit="max_completion_tokens", reasoning_models=("o1", "o3", "o4", "gpt-5"))),
+            # System messages stay what they are: reasoning models take them as the developer's.
+            openai_chat(
+                Quirks(
+                    token_limit="max_completion_tokens",
+                    user="safety_identifier",  # which `user` is deprecated for
+                    reasoning_models=("o1", "o3", "o4", "gpt-5", "gpt-6"),
+                )
+            ),
             not_chat=(
                 "babbage-",
+                "chatgpt-image-",
+                "computer-use-",
                 "dall-e-",
                 "davinci-",
+                "gpt-4o-mini-realtime-",
+                "gpt-4o-mini-transcribe",
+                "gpt-4o-mini-tts",
+                "gpt-4o-realtime-",
+                "gpt-4o-transcribe",
                 "gpt-image-",
+                "gpt-realtime",
                 "omni-moderation-",
                 "sora-",
                 "text-embedding-",
+                "text-moderation-",
                 "tts-",
                 "whisper-",
             ),
+        ),
+        Provider(
+            InferenceEngineType.DEEPSEEK,
+            "https://api.deepseek.com/v1/chat/completions",
+            Key("DEEPSEEK_API_KEY"),
+            openai_chat(
+                Quirks(
+                    # The penalties are taken and not heeded; so is the temperature, but where thinking is off.
+                    lacks=frozenset(
+                        {"frequency_penalty", "logit_bias", "parallel_tool_calls", "presence_penalty", "seed"}
+                    ),
+                    user="user_id",
+                    schemas=Schemas.NONE,
+                    documents=Files.NONE,
+                    # Answers 400 to tools' results without the reasoning that led to the calls; else ignores it.
+                    reasoning="reasoning_content",
+                )
+            ),
+        ),
+        Provider(
+            InferenceEngineType.FIREWORKS,
+            "https://api.fireworks.ai/inference/v1/chat/completions",
+            Key("FIREWORKS_API_KEY"),
+            openai_chat(
+                Quirks(
+                    extensions=_MIN_P,
+                    patterns=Patterns.FIREWORKS,
+                    documents=Files.NONE,
+                    reasoning="reasoning_content",
+                )
+            ),
+        ),
+        Provider(
+            InferenceEngineType.PARASAIL,
+            "https://api.parasail.io/v1/chat/completions",
+            Key("PARASAIL_API_KEY"),
+            openai_chat(Quirks(documents=Files.NONE)),
+        ),
+        Provider(
+            InferenceEngineType.TOGETHER,
+            "https://api.together.ai/v1/chat/completions",
+            Key("TOGETHER_API_KEY"),
+            openai_chat(
+                Quirks(
+                    extensions=_MIN_P,
+                    lacks=frozenset({"parallel_tool_calls"}),
+                    user=None,
+                    patterns=Patterns.TOGETHER,
+                    documents=Files.NONE,
+                    reasoning="reasoning",
+                )
+            ),
+            chat_types=frozenset({"chat"}),
+        ),
+        Provider(
+            InferenceEngineType.OPENROUTER,
+            "https://openrouter.ai/api/v1/chat/completions",
+            Key("OPENROUTER_API_KEY"),
+            openai_chat(
+                Quirks(
+                    token_limit="max_completion_tokens",
+                    extensions=_MIN_P,
+                    documents=Files.ALL,
+                    reasoning="reasoning",
+                    kept=frozenset({"reasoning_details"}),
+                )
+            ),
+        ),
+        Provider(
+            InferenceEngineType.SAMBANOVA,
+            "https://api.sambanova.ai/v1/chat/completions",
+            Key("SAMBANOVA_API_KEY"),
+            openai_chat(
+                Quirks(
+                    lacks=frozenset({"frequency_penalty", "presence_penalty"}),  # taken, and not implemented
+                    user=None,
+                    images=Files.INLINE,
+                    documents=Files.NONE,
+                    reasoning="reasoning",
+                )
+            ),
+            not_chat=("E5-", "Whisper-"),
+        ),
+        Provider(
+            InferenceEngineType.CEREBRAS,
+            "https://api.cerebras.ai/v1/chat/completions",
+            Key("CEREBRAS_API_KEY"),
+            openai_chat(
+                Quirks(
+                    token_limit="max_completion_tokens",
+                    images=Files.INLINE,
+                    documents=Files.NONE,
+                    reasoning="reasoning",
+                )
+            ),
+        ),
+        Provider(
+            InferenceEngineType.HUGGING_FACE_ROUTER,
+            "https://router.huggingface.co/v1/chat/completions",
+            Key("HF_TOKEN"),
+            openai_chat(
+                Quirks(
+                    lacks=frozenset({"logit_bias", "parallel_tool_calls"}),
+                    user=None,
+                    documents=Files.NONE,
+                )
+            ),
+            workers=20,
         ),
     )
 }

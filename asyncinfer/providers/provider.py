@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.dialect import Dialect
@@ -36,8 +37,13 @@ class Provider:
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def chats(self, entry: Mapping[str, object]) -> bool:
-        """Whether the model of this entry of the listing can chat, as far as is known."""
-        return not str(entry["id"]).startswith(self.not_chat) and entry.get("type") in {None, *self.chat_types}
+        """Whether the model of this entry of the listing can chat, as far as is known.
+
+        Beside `type`, listings tell by `supports_chat` (Fireworks), or by what the model puts out under
+        `architecture` (OpenRouter, Hugging Face).
+        """
+        known = str(entry["id"]).startswith(self.not_chat) or entry.get("type") not in {None, *self.chat_types}
+        return not known and entry.get("supports_chat") is not False and "text" in _outputs(entry)
 
     def filled(self, url: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
         """`url` with the environment's values in its places; None if one of them is not known."""
@@ -54,3 +60,10 @@ class Provider:
 
     def _value(self, name: str, environ: Mapping[str, str]) -> str:
         return next((environ[other] for other in (name, *self.places.get(name, ())) if environ.get(other)), "")
+
+
+def _outputs(entry: Mapping[str, object]) -> Container[object]:
+    """What a model puts out: `text` where its entry does not tell."""
+    architecture = entry.get("architecture")
+    told = cast(Mapping[str, object], architecture).get("output_modalities") if isinstance(architecture, dict) else None
+    return cast(list[object], told) if isinstance(told, list) else ("text",)

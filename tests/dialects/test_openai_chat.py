@@ -182,7 +182,7 @@ CASES: dict[str, Case] = {
     ),
     "logit bias": Case({"logit_bias": {"50256": -100, "11": 2.5}}, {"logit_bias": {50256: -100, "11": 2.5}}),
     "token limit": Case({"max_completion_tokens": 7}, {"max_new_tokens": 7}),
-    "end user": Case({"user": "u-1"}, user_id="u-1"),
+    "end user": Case({"safety_identifier": "u-1"}, user_id="u-1"),
 }  # fmt: skip
 
 
@@ -304,11 +304,29 @@ def test_strict_changes_schemas_and_not_what_looks_like_them(schema: Json, made:
 # Where we differ from a plain call of the SDK, on purpose
 
 
-@pytest.mark.parametrize("model", ["o3", "o4-mini", "gpt-5-mini"])
+STEERED: Json = {
+    "top_p": 0.9,
+    "frequency_penalty": 0.5,
+    "presence_penalty": 0.5,
+    "logit_bias": {1: 1},
+    "stop_strings": ["END"],
+}
+
+
+@pytest.mark.parametrize("model", ["o3", "o4-mini", "gpt-5-mini", "gpt-6.2-sol", "ft:o4-mini-2025-04-16:us::1"])
 async def test_reasoning_models_are_not_asked_for_what_they_refuse(model: str, api: Recorder) -> None:
-    """They take no temperature but 1, and no logit bias; our defaults must not cost the request."""
-    body = (await sent_by_us(Case({}, {"logit_bias": {1: 1}, "seed": 1}, model=model), api)).body
-    assert body == {"model": model, "messages": HELLO, "max_completion_tokens": 1024, "seed": 1}
+    """They let nobody steer their sampler; our defaults must not cost the request."""
+    case = Case({}, {**STEERED, "seed": 1}, model=model)
+    async with engine_for(case, api) as engine:
+        [answered] = await engine.ainfer([case.conversation])
+    assert api.sent[-1].body == {"model": model, "messages": HELLO, "max_completion_tokens": 1024, "seed": 1}
+    assert answered.metadata["dropped_parameters"] == sorted(STEERED)
+
+
+async def test_a_model_told_not_to_reason_takes_a_temperature_again(api: Recorder) -> None:
+    generation = {"temperature": 0.5, "top_p": 0.9, "extra_body": {"reasoning_effort": "none"}}
+    body = (await sent_by_us(Case({}, generation, model="gpt-5.5"), api)).body
+    assert (body["temperature"], body["top_p"], body["reasoning_effort"]) == (0.5, 0.9, "none")
 
 
 async def test_what_is_said_of_tools_is_left_out_without_tools(api: Recorder) -> None:
@@ -348,7 +366,7 @@ def encoder(
 
 def test_vllm_knows_an_adapter_as_a_model() -> None:
     model = ModelParams(model_name="base", adapter_model="lora")
-    for quirks, name in ((Quirks(adapters=True), "lora"), (Quirks(), "base")):
+    for quirks, name in ((Quirks(adapter="model"), "lora"), (Quirks(), "base")):
         assert json.loads(encoder(quirks, model=model)(Conversation(messages=[])).body)["model"] == name
 
 

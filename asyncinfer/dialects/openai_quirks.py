@@ -1,0 +1,70 @@
+"""How the servers that speak OpenAI's chat completions differ from each other, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Files(Enum):
+    """How an API takes images, or documents. A value says so of the others."""
+
+    NONE = "not at all"
+    INLINE = "by path or as bytes, not by URL"
+    ALL = "by path, by URL and as bytes"
+
+
+class Schemas(Enum):
+    """How an API is told of a JSON schema: not at all; as `json_schema`; or, as older servers, beside `json_object`."""
+
+    NONE = "none"
+    NAMED = "json_schema"
+    BARE = "json_object"
+
+
+class Patterns(Enum):
+    """How an API is told of a regular expression, and of choices.
+
+    VLLM: in its field `structured_outputs`. SGLANG: in its field `regex`. TOGETHER: as a `response_format` of
+    type `regex`. FIREWORKS: as one of type `grammar`, which holds choices and no regular expression.
+    """
+
+    NONE = "none"
+    VLLM = "structured_outputs"
+    SGLANG = "regex"
+    TOGETHER = "response_format regex"
+    FIREWORKS = "response_format grammar"
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """How a server differs from OpenAI.
+
+    Of parameters: `token_limit` is the field that bounds the answer. `extensions`: our parameters that it takes beyond
+    OpenAI's, under the same name. `lacks`: those of OpenAI's that it does not take, or takes and does not heed.
+    `user`: the field for the end user's id. `adapter`: the field that names a LoRA adapter; `model` where
+    it takes the base model's place. `reasoning_models`: the beginnings of the names of models that refuse what
+    steers the sampler.
+
+    Of guided decoding: `schemas`, `patterns`; `schemas_may_be_old`: only its errors tell.
+
+    Of messages: `images`, `documents`. `reasoning`: the key under which an earlier answer's reasoning is sent back;
+    `kept`: the keys of an answer that go back as they came, and instead of the reasoning.
+    """
+
+    token_limit: str = "max_tokens"
+    extensions: frozenset[str] = frozenset()
+    lacks: frozenset[str] = frozenset()
+    user: str | None = "user"
+    adapter: str | None = None
+    reasoning_models: tuple[str, ...] = ()
+    schemas: Schemas = Schemas.NAMED
+    patterns: Patterns = Patterns.NONE
+    schemas_may_be_old: bool = False
+    images: Files = Files.ALL
+    documents: Files = Files.INLINE
+    reasoning: str | None = None
+    kept: frozenset[str] = frozenset()
+
+
+NO_QUIRKS = Quirks()
