@@ -41,6 +41,71 @@ def test_anthropic_tells_of_both_kinds_of_tokens_and_dates_the_reset() -> None:
     }
 
 
+NOON = "1795521600"  # of the same day, 12:00 GMT, as seconds of the epoch
+CEREBRAS = {
+    f"x-ratelimit-{part}-{name}": value
+    for name, values in {
+        "requests-minute": ("30", "29", "12.5"),
+        "tokens-minute": ("60000", "59000", "12.5"),
+        "requests-day": ("14400", "1", "33011.38"),
+        "tokens-day": ("1000000", "5", "33011.38"),
+    }.items()
+    for part, value in zip(PARTS, values, strict=True)
+}
+FIREWORKS = {
+    "x-ratelimit-limit-tokens-prompt": "3600000",
+    "x-ratelimit-remaining-tokens-prompt": "3599000",
+    "x-ratelimit-limit-tokens-cache-adjusted-prompt": "900000",
+    "x-ratelimit-remaining-tokens-cache-adjusted-prompt": "899000",
+    "x-ratelimit-limit-tokens-generated": "36000",
+    "x-ratelimit-remaining-tokens-generated": "0",
+}
+TOGETHER = {
+    "x-ratelimit-limit": "10",
+    "x-ratelimit-remaining": "9",
+    "x-ratelimit-reset": "1",
+    "x-tokenlimit-limit": "3000",
+    "x-tokenlimit-remaining": "2900",
+}
+SAMBANOVA = openai("requests", "60", "59", str(int(NOON) - 7170)) | {
+    "x-ratelimit-limit-requests-day": "12000",
+    "x-ratelimit-remaining-requests-day": "3",
+    "x-ratelimit-reset-requests-day": NOON,
+}
+OPENROUTER = {
+    "x-ratelimit-limit": "20",
+    "x-ratelimit-remaining": "0",
+    "x-ratelimit-reset": f"{int(NOON) - 7140}000",
+}
+
+
+@pytest.mark.parametrize(
+    ("headers", "limits"),
+    [
+        (CEREBRAS, {"requests": Observation(30, 29, 12.5), "tokens": Observation(60_000, 59_000, 12.5)}),
+        (
+            FIREWORKS,
+            {
+                "input_tokens": Observation(3_600_000, 3_599_000, 60.0),
+                "output_tokens": Observation(36_000, 0, 60.0),
+            },
+        ),
+        (TOGETHER, {"requests": Observation(10, 9, 1.0), "tokens": Observation(3_000, 2_900, 1.0)}),
+        (SAMBANOVA, {"requests": Observation(60, 59, 30.0)}),
+        (OPENROUTER, {"requests": Observation(20, 0, 60.0)}),
+    ],
+    ids=["Cerebras", "Fireworks", "Together", "SambaNova", "OpenRouter"],
+)
+def test_others_tell_of_what_they_count(headers: dict[str, str], limits: dict[str, Observation]) -> None:
+    """Of limits a day nothing is learnt."""
+    assert limits_in({"date": MORNING} | headers) == limits
+
+
+def test_a_limit_of_nothing_and_of_no_time_is_none() -> None:
+    """Any server may count so, by the hour or the year."""
+    assert limits_in({"x-ratelimit-limit": "60", "x-ratelimit-remaining": "1"}) == {}
+
+
 @pytest.mark.parametrize(
     ("reset", "seconds"),
     [
@@ -54,6 +119,8 @@ def test_anthropic_tells_of_both_kinds_of_tokens_and_dates_the_reset() -> None:
         ("-1", 0.0),
         ("2026-11-24T10:00:07.5+00:00", 7.5),
         ("2026-11-24T09:59:00Z", 0.0),
+        (NOON, 7200.0),
+        (f"{NOON}500", 7200.5),
     ],
 )
 def test_a_reset_is_spelled_in_many_ways(reset: str, seconds: float) -> None:
@@ -82,6 +149,7 @@ def test_names_come_in_any_case() -> None:
         openai("tokens", "100", "10", "soon"),
         openai("tokens", "100", "10", ""),
         openai("tokens", "100", "10", "2026-11-24T10:00:00Z"),  # no Date to measure it by
+        openai("tokens", "100", "10", NOON),
         openai("tokens", "100"),
     ],
 )
