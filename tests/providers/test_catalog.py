@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,16 +13,20 @@ from asyncinfer import (
     ConfigError,
     GenerationParams,
     InferenceConfig,
+    InferenceEngineType,
     InferenceErrorType,
     ModelParams,
     RemoteInferenceEngine,
     RemoteParams,
+    Usage,
     build_engine,
 )
+from asyncinfer.providers.auth import Key
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
 from tests.fakes import question
-from tests.recorder import CHAT, Recorder
+from tests.providers.samples import Sample, access, sample_of
+from tests.recorder import Recorder
 
 each = pytest.mark.parametrize("provider", CATALOG.values(), ids=[name.name for name in CATALOG])
 needs_a_key = pytest.mark.parametrize(
@@ -49,6 +54,11 @@ def engine_for(provider: Provider, **remote: object) -> RemoteInferenceEngine:
     return engine
 
 
+def at(api: Recorder, sample: Sample) -> dict[str, object]:
+    """Where the API is, as a user says it."""
+    return {"api_url": api.url.removesuffix("/v1") + sample.base}
+
+
 @each
 def test_it_has_a_class_of_its_own_that_is_public(provider: Provider) -> None:
     kind = type(engine_for(provider))
@@ -67,22 +77,104 @@ def test_what_it_heeds_are_parameters_of_ours(provider: Provider) -> None:
 def test_its_url_takes_chats_over_tls(provider: Provider) -> None:
     if provider.url is not None:
         assert urlsplit(provider.url).scheme == "https"
-        assert provider.url.endswith("/chat/completions")
+        assert provider.url.endswith(provider.dialect.path)
 
 
 @each
-async def test_it_answers_and_lists_its_models(provider: Provider, api: Recorder) -> None:
-    async with engine_for(provider, api_url=api.url, api_key="sk-1") as engine:
+async def test_it_is_asked_answers_streams_refuses_and_lists(
+    provider: Provider, api: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, let_in = sample_of(provider), access(provider, monkeypatch)
+    async with engine_for(provider, **at(api, sample), **let_in) as engine:
+        api.answers(sample.answer)
         [answered] = await engine.ainfer([question("Hello?")])
-        api.answers({"data": [{"id": "m"}, *({"id": f"{name}1"} for name in provider.not_chat)]})
-        assert await engine.alist_models() == ["m"]
-        assert len(await engine.alist_models(chat_only=False)) == 1 + len(provider.not_chat)
-    assert answered.messages[-1].content == "Hello."
-    chat, models, _ = api.sent
-    assert (chat.method, chat.path) == ("POST", CHAT)
-    assert (models.method, models.path) == ("GET", "/v1/models")
-    assert chat.headers["Authorization"] == models.headers["Authorization"] == "Bearer sk-1"
-    assert GenerationParams().max_new_tokens in chat.body.values()
+        api.streams(*sample.stream)
+        async with engine.astream(question("Hello?")) as deltas:
+            seen = [delta async for delta in deltas]
+        api.answers(sample.refusal, sample.status)
+        result = await engine.ainfer_partial([question("Hello?")])
+        api.answers(sample.listing(["m", *(f"{name}1" for name in provider.not_chat)]))
+        chat, every = await engine.alist_models(), await engine.alist_models(chat_only=False)
+    assert (answered.messages[-1].content, answered.metadata["finish_reason"]) == ("Hello.", "stop")
+    assert "".join(delta.content for delta in seen) == "Hello."
+    assert seen[-1].usage is not None
+    assert answered.metadata["usage"] == seen[-1].usage.to_dict() == Usage(3, 4, 7).to_dict()
+    failure = result.failures[0]
+    assert ("slow down" in failure.error_message, failure.status_code, failure.is_retryable) == (
+        True,
+        sample.status,
+        True,
+    )
+    assert (chat, len(every)) == (["m"], 1 + len(provider.not_chat))
+    asked, listed = api.sent[0], api.sent[-1]
+    assert (asked.method, asked.path) == ("POST", sample.chat)
+    assert sample.limit(asked.body) == GenerationParams().max_new_tokens
+    assert (listed.method, listed.path) == ("GET", sample.models)
+    if isinstance(provider.auth, Key):
+        key = f"{provider.auth.scheme}{let_in['api_key']}"
+        assert {sent.headers[provider.auth.header] for sent in api.sent} == {key}
+
+
+LISTINGS: dict[InferenceEngineType, tuple[Any, list[str], list[str]]] = {
+    InferenceEngineType.TOGETHER: (
+        [{"id": "a/chat", "type": "chat"}, {"id": "b/flux", "type": "image"}, {"id": "c/bge", "type": "embedding"}],
+        ["a/chat"],
+        ["a/chat", "b/flux", "c/bge"],
+    ),
+    InferenceEngineType.OPENROUTER: (
+        {
+            "data": [
+                {"id": "a/text", "architecture": {"modality": "text->text", "output_modalities": ["text"]}},
+                {"id": "b/both", "architecture": {"output_modalities": ["image", "text"]}},
+                {"id": "c/image", "architecture": {"output_modalities": ["image"]}},
+                {"id": "d/untold"},
+            ]
+        },
+        ["a/text", "b/both", "d/untold"],
+        ["a/text", "b/both", "c/image", "d/untold"],
+    ),
+    InferenceEngineType.HUGGING_FACE_ROUTER: (
+        {
+            "object": "list",
+            "data": [
+                {"id": "Qwen/Qwen3-8B", "architecture": {"output_modalities": ["text"]}, "providers": [{"provider": "x"}]},
+                {"id": "a/speech", "architecture": {"output_modalities": ["audio"]}, "providers": []},
+            ],
+        },
+        ["Qwen/Qwen3-8B"],
+        ["Qwen/Qwen3-8B", "a/speech"],
+    ),
+    InferenceEngineType.FIREWORKS: (
+        {
+            "object": "list",
+            "data": [
+                {"id": "accounts/fireworks/models/a", "kind": "HF_BASE_MODEL", "supports_chat": True},
+                {"id": "accounts/fireworks/models/b", "kind": "EMBEDDING_MODEL", "supports_chat": False},
+            ],
+        },
+        ["accounts/fireworks/models/a"],
+        ["accounts/fireworks/models/a", "accounts/fireworks/models/b"],
+    ),
+    InferenceEngineType.SAMBANOVA: (
+        {"data": [{"id": "gpt-oss-120b", "context_length": 131072}, {"id": "Whisper-Large-v3"}]},
+        ["gpt-oss-120b"],
+        ["gpt-oss-120b", "Whisper-Large-v3"],
+    ),
+    InferenceEngineType.REMOTE_VLLM: (
+        {"object": "list", "data": [{"id": "base", "root": "base"}, {"id": "lora", "parent": "base"}]},
+        ["base", "lora"],
+        ["base", "lora"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTINGS, ids=[name.name for name in LISTINGS])
+async def test_a_listing_tells_which_models_can_chat(name: InferenceEngineType, api: Recorder) -> None:
+    listing, chat, every = LISTINGS[name]
+    api.answers(listing)
+    async with engine_for(CATALOG[name], api_url=api.url, api_key="sk-1") as engine:
+        assert await engine.alist_models() == chat
+        assert await engine.alist_models(chat_only=False) == every
 
 
 @needs_a_key
@@ -91,7 +183,7 @@ async def test_without_its_key_nothing_is_sent(
 ) -> None:
     assert provider.auth.variable is not None
     monkeypatch.delenv(provider.auth.variable, raising=False)
-    async with engine_for(provider, api_url=api.url) as engine:
+    async with engine_for(provider, **at(api, sample_of(provider))) as engine:
         with pytest.raises(ConfigError, match=provider.auth.variable):
             await engine.ainfer([question("Hello?")])
         with pytest.raises(ConfigError, match=provider.auth.variable):
@@ -108,9 +200,12 @@ async def test_its_key_is_read_from_the_environment(
 ) -> None:
     assert provider.auth.variable is not None
     monkeypatch.setenv(provider.auth.variable, "sk-env\n")
-    async with engine_for(provider, api_url=api.url) as engine:
+    sample = sample_of(provider)
+    api.answers(sample.answer)
+    async with engine_for(provider, **at(api, sample)) as engine:
         await engine.ainfer([question("Hello?")])
-    assert api.sent[0].headers["Authorization"] == "Bearer sk-env"
+    assert isinstance(provider.auth, Key)
+    assert api.sent[0].headers[provider.auth.header] == f"{provider.auth.scheme}sk-env"
 
 
 async def test_a_server_of_one_s_own_must_be_told_where_it_is() -> None:

@@ -1,0 +1,79 @@
+"""What servers say, one sample a dialect, for the tests that walk the whole catalog."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from asyncinfer import InferenceEngineType
+from asyncinfer.providers.provider import Provider
+from tests.recorder import CHAT, SUCCESS
+
+Json = dict[str, Any]
+
+
+class Sample(NamedTuple):
+    """One server's words: `answer`, and `stream` in parts, say "Hello." and took 3 and 4 tokens; `refusal`, with
+    `status`, says "slow down".
+
+    `base`: where the API is below the server, as users would write it; `chat` and `models`: the paths that are asked
+    then. `listing`: a list of models by name. `limit`: where a request's body bounds the answer.
+    """
+
+    answer: Json
+    stream: tuple[bytes, ...]
+    refusal: Json
+    listing: Callable[[list[str]], Any]
+    limit: Callable[[Json], Any]
+    chat: str
+    models: str = "/v1/models"
+    base: str = "/v1"
+    status: int = 429
+
+
+def _events(*events: Json | str) -> tuple[bytes, ...]:
+    texts = (event if isinstance(event, str) else json.dumps(event) for event in events)
+    return tuple(f"data: {text}\n\n".encode() for text in texts)
+
+
+def _chunk(finish: str | None = None, **delta: Any) -> Json:
+    return SUCCESS | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], "usage": None}
+
+
+# By the path of the dialect's chats.
+_SAMPLES: dict[str, Sample] = {
+    "/chat/completions": Sample(
+        answer=SUCCESS,
+        stream=_events(
+            _chunk(role="assistant", content="Hel"),
+            _chunk(content="lo."),
+            _chunk("stop"),
+            SUCCESS | {"choices": []},
+            "[DONE]",
+        ),
+        refusal={"error": {"message": "slow down"}},
+        listing=lambda names: {"object": "list", "data": [{"id": name, "object": "model"} for name in names]},
+        limit=lambda body: body.get("max_tokens") or body.get("max_completion_tokens"),
+        chat=CHAT,
+    ),
+}
+
+
+def sample_of(provider: Provider) -> Sample:
+    assert provider.dialect.path in _SAMPLES, f"tests/providers/samples.py has no sample of {provider.dialect.path}"
+    return _SAMPLES[provider.dialect.path]
+
+
+def _by_key(_: pytest.MonkeyPatch) -> Json:
+    return {"api_key": "sk-test-1"}
+
+
+# How the tests are let in where that takes more than a key: what is set in the environment, and `remote_params`.
+_ACCESS: dict[InferenceEngineType, Callable[[pytest.MonkeyPatch], Json]] = {}
+
+
+def access(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Json:
+    return _ACCESS.get(provider.name, _by_key)(monkeypatch)
