@@ -75,6 +75,8 @@ class ChatEncoder:
             self._shared[quirks.user] = call.user_id
         if quirks.adapter is not None and model.adapter_model:
             self._shared[quirks.adapter] = model.adapter_model
+        if quirks.template_kwargs and model.chat_template_kwargs:
+            self._shared["chat_template_kwargs"] = model.chat_template_kwargs
         self._with_tools, self._extra = _tools(generation, quirks), generation.extra_body
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:

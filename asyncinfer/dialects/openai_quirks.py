@@ -43,8 +43,8 @@ class Quirks:
     Of parameters: `token_limit` is the field that bounds the answer. `extensions`: our parameters that it takes beyond
     OpenAI's, under the same name. `lacks`: those of OpenAI's that it does not take, or takes and does not heed.
     `user`: the field for the end user's id. `adapter`: the field that names a LoRA adapter; `model` where
-    it takes the base model's place. `reasoning_models`: the beginnings of the names of models that refuse what
-    steers the sampler.
+    it takes the base model's place. `template_kwargs`: it passes a field of that name to the chat template.
+    `reasoning_models`: the beginnings of the names of models that refuse what steers the sampler.
 
     Of guided decoding: `schemas`, `patterns`; `schemas_may_be_old`: only its errors tell.
 
@@ -57,6 +57,7 @@ class Quirks:
     lacks: frozenset[str] = frozenset()
     user: str | None = "user"
     adapter: str | None = None
+    template_kwargs: bool = False
     reasoning_models: tuple[str, ...] = ()
     schemas: Schemas = Schemas.NAMED
     patterns: Patterns = Patterns.NONE

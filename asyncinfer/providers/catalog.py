@@ -30,6 +30,7 @@ CATALOG: dict[InferenceEngineType, Provider] = {
                 Quirks(
                     extensions=_VLLM,
                     adapter="model",  # each adapter is a model of the server's listing
+                    template_kwargs=True,
                     patterns=Patterns.VLLM,
                     documents=Files.NONE,
                     reasoning="reasoning",
@@ -44,6 +45,7 @@ CATALOG: dict[InferenceEngineType, Provider] = {
                 Quirks(
                     extensions=_VLLM,
                     adapter="lora_path",  # as `model:adapter` too, which a model's name with a colon could be
+                    template_kwargs=True,
                     patterns=Patterns.SGLANG,
                     documents=Files.NONE,
                     reasoning="reasoning_content",
@@ -129,6 +131,7 @@ CATALOG: dict[InferenceEngineType, Provider] = {
                     extensions=_MIN_P,
                     lacks=frozenset({"parallel_tool_calls"}),
                     user=None,
+                    template_kwargs=True,
                     patterns=Patterns.TOGETHER,
                     documents=Files.NONE,
                     reasoning="reasoning",
@@ -158,6 +161,7 @@ CATALOG: dict[InferenceEngineType, Provider] = {
                 Quirks(
                     lacks=frozenset({"frequency_penalty", "presence_penalty"}),  # taken, and not implemented
                     user=None,
+                    template_kwargs=True,
                     images=Files.INLINE,
                     documents=Files.NONE,
                     reasoning="reasoning",

@@ -8,7 +8,7 @@ import base64
 import enum
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -44,6 +44,7 @@ from tests.dialects.mangled import mangled
 from tests.recorder import SUCCESS, Recorder, Sent
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 PNG_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
@@ -376,6 +377,14 @@ def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(by: Json)
         encoder(generation=GenerationParams(**guided(**by)))
 
 
+def test_a_generic_model_s_name_is_spelled_in_the_api_s_letters() -> None:
+    class Box(BaseModel, Generic[T]):
+        held: T
+
+    body = json.loads(encoder(generation=GenerationParams(**guided(json=Box[int])))(Conversation(messages=[])).body)
+    assert body["response_format"]["json_schema"]["name"] == "Box_int_"
+
+
 def test_encoding_changes_nothing_of_what_it_was_given() -> None:
     conversation = Conversation.from_dict({"messages": TOLD, "tools": [WEATHER]})
     generation = GenerationParams(**guided(json=SCHEMA, strict=True), logit_bias={1: 2})
@@ -469,8 +478,10 @@ def test_reasoning_comes_under_either_name(key: str) -> None:
         ([3, 4], None),
         ({}, None),
         ({"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 8}, Usage(9, 1, 10, cached_tokens=8)),
+        ({"prompt_tokens": 9, "completion_tokens": 1, "cached_tokens": 8}, Usage(9, 1, 10, cached_tokens=8)),
+        ({"prompt_tokens": 9, "completion_tokens": 4, "reasoning_tokens": 3}, Usage(9, 4, 13, reasoning_tokens=3)),
     ],
-    ids=["detailed", "no total", "nulls", "text for a count", "a list", "empty", "DeepSeek's cache"],
+    ids=["detailed", "no total", "nulls", "text for a count", "a list", "empty", "DeepSeek's cache", "Together's", "SGLang's"],
 )  # fmt: skip
 def test_usage(usage: Any, counted: Usage | None) -> None:
     assert read(answer(content="", usage=usage)).usage == counted

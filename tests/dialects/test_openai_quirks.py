@@ -4,9 +4,13 @@ same on the wire; of one response both read the same.
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asyncinfer import (
     ConfigError,
@@ -25,9 +29,15 @@ from asyncinfer import (
     build_engine,
 )
 from asyncinfer import InferenceEngineType as Engine
+from asyncinfer.dialects.http import HttpResponse
+from asyncinfer.dialects.openai_chat import decode
+from asyncinfer.dialects.openai_stream import StreamDecoder
+from asyncinfer.dialects.sse import Event
 from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
 from tests.dialects.judges import JUDGES
+from tests.dialects.mangled import mangled
 from tests.dialects.test_openai_chat import (
     CALL,
     HELLO,
@@ -66,7 +76,7 @@ class Case(NamedTuple):
     tools: list[Any] | None = None
     ours: list[Json] | None = None
     user_id: str | None = None
-    adapter: str | None = None
+    model: Json = {}  # noqa: RUF012
     dropped: tuple[str, ...] = ()
 
 
@@ -93,6 +103,7 @@ A_TOOL: Json = {"tools": [WEATHER], "tool_choice": NAMED}
 ONE_CALL: Json = {"tool_choice": NAMED, "parallel_tool_calls": False}
 AS_SCHEMA = json_schema(name="Response", schema=SCHEMA)
 OUR_REASONING = reasoned(reasoning_content="I must look it up.")
+NO_THINKING = {"enable_thinking": False}
 SECRET_PARTS = [{"type": "reasoning.encrypted", "data": "c2VjcmV0", "index": 0}]
 
 
@@ -115,9 +126,10 @@ CASES: dict[Engine, dict[str, Case]] = {
         ),
     },
     Engine.REMOTE_VLLM: {
+        "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
         "sampler": steered(min_p=0.1, stop_token_ids=[2], skip_special_tokens=False),
         "end user": Case({"user": "u-1"}, user_id="u-1"),
-        "an adapter": Case({"model": "lora"}, adapter="lora"),
+        "an adapter": Case({"model": "lora"}, model={"adapter_model": "lora"}),
         "regex": Case({"structured_outputs": {"regex": "[a-z]+"}}, guided(regex="[a-z]+")),
         "choice": Case({"structured_outputs": {"choice": ["a", "b"]}}, guided(choice=["a", "b"])),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
@@ -127,8 +139,9 @@ CASES: dict[Engine, dict[str, Case]] = {
         ),
     },
     Engine.SGLANG: {
+        "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
         "sampler": steered(min_p=0.1, stop_token_ids=[2], skip_special_tokens=False),
-        "an adapter": Case({"lora_path": "lora"}, adapter="lora"),
+        "an adapter": Case({"lora_path": "lora"}, model={"adapter_model": "lora"}),
         "regex": Case({"regex": "[a-z]+"}, guided(regex="[a-z]+")),
         "choice": Case({"regex": r"(yes\.|no \(never\))"}, guided(choice=["yes.", "no (never)"])),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
@@ -150,6 +163,7 @@ CASES: dict[Engine, dict[str, Case]] = {
         "an image": Case({}, messages=SEES_BYTES, ours=BYTES),
     },
     Engine.TOGETHER: {
+        "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
         "sampler": steered(min_p=0.1),
         "no field for the end user": Case({}, user_id="u-1"),
         "one call": Case(A_TOOL, ONE_CALL, tools=[WEATHER], dropped=("parallel_tool_calls",)),
@@ -190,6 +204,7 @@ CASES: dict[Engine, dict[str, Case]] = {
         ),
     },
     Engine.SAMBANOVA: {
+        "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
         "sampler": steered(("frequency_penalty", "presence_penalty")),
         "no field for the end user": Case({}, user_id="u-1"),
         "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
@@ -225,7 +240,7 @@ each_case = pytest.mark.parametrize(
 def engine_for(name: Engine, api: Recorder, case: Case = Case({})) -> RemoteInferenceEngine:  # noqa: B008
     config = InferenceConfig(
         engine=name,
-        model=ModelParams(model_name="m", adapter_model=case.adapter),
+        model=ModelParams(model_name="m", **case.model),
         generation=GenerationParams(**case.generation),
         remote_params=RemoteParams.model_validate(
             {"api_url": api.url, "api_key": KEY, "user_id": case.user_id, "max_retries": 0}
@@ -509,6 +524,20 @@ async def test_half_an_answer_of_deepseek_s_is_none(streams: bool, api: Recorder
     else:
         ours = await failure_of(failure, api)
     assert (ours.is_retryable, ours.is_overload) == (True, True)
+
+
+@settings(max_examples=300)
+@given(mangled(st.sampled_from([*(body for _, body, _, _ in ANSWERS.values()), *CUT_OFF.values()])))
+def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(body: Any) -> None:
+    with contextlib.suppress(RequestError):
+        assert isinstance(decode(HttpResponse(200, {}, json.dumps(body).encode())), Completion)
+
+
+@settings(max_examples=300)
+@given(mangled(st.just(chunk("error", content="Hel", reasoning="Hm.") | {"error": UPSTREAM})))
+def test_so_is_whatever_is_streamed(event: Any) -> None:
+    with contextlib.suppress(RequestError):
+        assert all(isinstance(delta, StreamDelta) for delta in StreamDecoder().feed(Event(json.dumps(event))))
 
 
 # What keeps a connection alive
