@@ -264,12 +264,17 @@ def finish_reason(reason: str | None) -> FinishReason:
     return _FINISH.get(reason or "", FinishReason.UNKNOWN)
 
 
+_PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+
+
 def usage_in(usage: Any) -> Usage | None:
     """The tokens that a response says it took; what it says in other ways than as numbers is not heeded."""
     if not isinstance(usage, dict) or not usage:
         return None
     told = cast(Mapping[str, Any], usage)
     prompt, completion = _count(told, "prompt_tokens") or 0, _count(told, "completion_tokens") or 0
+    if told.keys() <= _PLAIN_USAGE:
+        return Usage(prompt, completion, _count(told, "total_tokens") or prompt + completion)
     of_prompt, of_completion = group(told, "prompt_tokens_details"), group(told, "completion_tokens_details")
     cached = _count(of_prompt, "cached_tokens")
     return Usage(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
 from typing import ClassVar, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -100,8 +99,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
         listing = listing or url.removesuffix(provider.dialect.path) + provider.dialect.models_path
         request = await sign(HttpRequest(listing, HEADERS, method="GET", timeout=remote.connection_timeout))
-        with _untold(sign):
+        try:
             entries = model_entries(await self._transport.send(request))
+        except RequestError as error:
+            _hide(sign, error)
+            raise
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
 
     def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> _Prepared:
@@ -152,7 +154,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)
-        with _untold(sent.sign):
+        try:
             response = await self._transport.send(await sent.request(request))
             self._heed(request, response.headers)
             if response.status == 200:
@@ -160,10 +162,13 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             if self._falls_back(sent, response):
                 return await self._generate(request)
             raise status_error(response, time.time())
+        except RequestError as error:
+            _hide(sent.sign, error)
+            raise
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         sent = self._prepared(request)
-        with _untold(sent.sign):
+        try:
             async with self._transport.stream(await sent.request(request)) as streamed:
                 self._heed(request, streamed.headers)
                 if streamed.status == 200:
@@ -173,6 +178,9 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                 response = await streamed.response()
             if not self._falls_back(sent, response):
                 raise status_error(response, time.time())
+        except RequestError as error:
+            _hide(sent.sign, error)
+            raise
         async for delta in self._stream(request):
             yield delta
 
@@ -198,16 +206,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             self._gate().told(request.attempt, limits)
 
 
-@contextmanager
-def _untold(sign: Signer) -> Generator[None]:
+def _hide(sign: Signer, error: RequestError) -> None:
     """An error does not repeat the key, even where the server does."""
-    try:
-        yield
-    except RequestError as error:
-        for secret in sign.secrets:
-            if len(secret) >= _SECRET:
-                error.args = (str(error).replace(secret, "[API key]"),)
-        raise
+    for secret in sign.secrets:
+        if len(secret) >= _SECRET:
+            error.args = (str(error).replace(secret, "[API key]"),)
 
 
 async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamDelta]:
