@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.hosted import OpenAIInferenceEngine, RemoteVLLMInferenceEngine
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
-    from asyncinfer.engines.registry import build_engine
+    from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
     from asyncinfer.run.loop import Stop
 
@@ -55,6 +55,8 @@ _LAZY = {
     "RemoteInferenceEngine": "asyncinfer.engines.remote",
     "RemoteVLLMInferenceEngine": "asyncinfer.engines.hosted",
     "build_engine": "asyncinfer.engines.registry",
+    "register_engine": "asyncinfer.engines.registry",
+    "register_provider": "asyncinfer.engines.registry",
 }
 
 __all__ = [
@@ -98,6 +100,8 @@ __all__ = [
     "Type",
     "Usage",
     "build_engine",
+    "register_engine",
+    "register_provider",
 ]
 
 

@@ -81,6 +81,7 @@ InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInfer
 MissingDependencyError ModelParams OpenAIInferenceEngine Progress RemoteInferenceEngine RemoteParams
 RemoteVLLMInferenceEngine RequestError Role RunInterruptedError RunSummary ScratchError
 ScratchLockedError Stop StreamDelta ToolCall ToolDefinition Type Usage build_engine
+register_engine register_provider
 """
 
 

@@ -13,5 +13,5 @@ def show_engines() -> None:
     table = Table("engine", "extra", "installed", "supported parameters")
     for name, entry in ENGINES.items():
         supported = ", ".join(sorted(entry.load().get_supported_params()))
-        table.add_row(name.name, entry.extra or "", "yes" if entry.installed() else "no", supported)
+        table.add_row(str(name), entry.extra or "", "yes" if entry.installed() else "no", supported)
     Console().print(table)

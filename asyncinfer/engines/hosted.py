@@ -11,10 +11,10 @@ from asyncinfer.engines.remote import RemoteInferenceEngine
 class OpenAIInferenceEngine(RemoteInferenceEngine):
     """OpenAI's own API; the key comes from `OPENAI_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.OPENAI
+    engine_type: ClassVar[str] = InferenceEngineType.OPENAI
 
 
 class RemoteVLLMInferenceEngine(RemoteInferenceEngine):
     """A vLLM server that someone else started, at `remote_params.api_url`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.REMOTE_VLLM
+    engine_type: ClassVar[str] = InferenceEngineType.REMOTE_VLLM

@@ -59,7 +59,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     fast they go, is the engine's; all its calls share it.
     """
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.REMOTE
+    engine_type: ClassVar[str] = InferenceEngineType.REMOTE
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             ConfigError: there is no URL or no key, or they do not go together.
         """
         url = self._chat_url(remote)
-        sign = self.provider().auth.signer(self.engine_type.name, remote)
+        sign = self.provider().auth.signer(self.engine_type, remote)
         if sign.secrets and "@" in urlsplit(url).netloc:
             raise ConfigError("remote_params.api_url: holds credentials, and there is an api_key too; give one of them")
         return url, sign
@@ -141,9 +141,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         """
         url, path = remote.api_url, self.provider().dialect.path
         if url is None:
-            raise ConfigError(
-                f"remote_params.api_url: not set; {self.engine_type.name} needs {self.provider().wanted()}"
-            )
+            raise ConfigError(f"remote_params.api_url: not set; {self.engine_type} needs {self.provider().wanted()}")
         parts = _parts(url)
         if parts is None:
             shown = re.sub(r"[^/]*@", "", url.partition("?")[0])  # without what may be secret

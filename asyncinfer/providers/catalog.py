@@ -10,7 +10,7 @@ from asyncinfer.providers.provider import Provider
 
 _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
 
-CATALOG: dict[InferenceEngineType, Provider] = {
+CATALOG: dict[str, Provider] = {
     provider.name: provider
     for provider in (
         Provider(
