@@ -11,11 +11,18 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import uuid4
 
-from pydantic_core import to_json
-
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.dialect import Call
-from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, garbled, json_object, message_in, refusal
+from asyncinfer.dialects.http import (
+    HEADERS,
+    HttpRequest,
+    HttpResponse,
+    garbled,
+    json_body,
+    json_object,
+    message_in,
+    refusal,
+)
 from asyncinfer.dialects.media import data_url, file_of
 from asyncinfer.dialects.strict_schema import strict
 from asyncinfer.errors import ConfigError, RequestError
@@ -106,7 +113,7 @@ class ChatEncoder:
             body |= self._with_tools
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return HttpRequest(self._url, HEADERS, to_json(body | self._extra), timeout=self._timeout)
+        return HttpRequest(self._url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
 
 
 def decode(response: HttpResponse) -> Completion:
