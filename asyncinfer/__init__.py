@@ -41,13 +41,14 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
-    from asyncinfer.engines.hosted import OpenAIInferenceEngine, RemoteVLLMInferenceEngine
+    from asyncinfer.engines.hosted import AnthropicInferenceEngine, OpenAIInferenceEngine, RemoteVLLMInferenceEngine
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
     from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
     from asyncinfer.run.loop import Stop
 
 _LAZY = {
+    "AnthropicInferenceEngine": "asyncinfer.engines.hosted",
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
@@ -61,6 +62,7 @@ _LAZY = {
 
 __all__ = [
     "AdaptiveConcurrencyParams",
+    "AnthropicInferenceEngine",
     "AsyncInferError",
     "BaseInferenceEngine",
     "ConfigError",

@@ -75,7 +75,7 @@ def test_importing_the_package_loads_no_heavy_module() -> None:
 
 
 API = """
-AdaptiveConcurrencyParams AsyncInferError BaseInferenceEngine ConfigError ContentItem Conversation EngineConfigError
+AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError BaseInferenceEngine ConfigError ContentItem Conversation EngineConfigError
 EngineDeadError FailureDetail FinishReason GenerationParams GuidedDecodingParams InferenceConfig InferenceEngineType
 InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message
 MissingDependencyError ModelParams OpenAIInferenceEngine Progress RemoteInferenceEngine RemoteParams

@@ -24,6 +24,7 @@ _OVERLOAD = frozenset({429, 503, 529})
 EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (400, "could not parse the json body", True),  # OpenAI, now and then, of valid JSON under load
     (429, "insufficient_quota", False),  # OpenAI: the account is empty, which no wait changes
+    (429, "spend_limit_reached", False),  # Anthropic: nothing more this month, or by this contract
     (429, "request too large", False),  # OpenAI: larger than a minute's tokens, and so for ever
 )
 _SHOWN = 300
@@ -164,11 +165,18 @@ def _message(data: Any) -> str:
     if isinstance(error, dict):
         inner = cast(dict[str, Any], error)
         text = inner.get("message") or inner.get("detail") or inner.get("msg") or fields.get("message")
-        code = inner.get("code")
+        code = _code(inner)
         if text:
             kind = f" ({code})" if isinstance(code, str) and code not in str(text) else ""
             return f"{str(text)[:_SHOWN]}{kind}"
     return ""
+
+
+def _code(error: dict[str, Any]) -> Any:
+    """What an error is called; Anthropic tells it among the details."""
+    details = error.get("details")
+    inner = cast(dict[str, Any], details) if isinstance(details, dict) else {}
+    return error.get("code") or inner.get("error_code")
 
 
 def _excerpt(body: bytes) -> str:

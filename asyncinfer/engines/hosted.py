@@ -8,6 +8,12 @@ from asyncinfer.config import InferenceEngineType
 from asyncinfer.engines.remote import RemoteInferenceEngine
 
 
+class AnthropicInferenceEngine(RemoteInferenceEngine):
+    """Anthropic's own API; the key comes from `ANTHROPIC_API_KEY`."""
+
+    engine_type: ClassVar[str] = InferenceEngineType.ANTHROPIC
+
+
 class OpenAIInferenceEngine(RemoteInferenceEngine):
     """OpenAI's own API; the key comes from `OPENAI_API_KEY`."""
 

@@ -45,6 +45,7 @@ ENGINES: dict[str, EngineEntry] = {
         ),
         EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
+        EngineEntry(InferenceEngineType.ANTHROPIC, "asyncinfer.engines.hosted:AnthropicInferenceEngine"),
         EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
     )
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from anyio import to_thread
@@ -13,7 +13,7 @@ from anyio import to_thread
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
 from asyncinfer.dialects.dialect import Call, Dialect, Encoder, model_entries
-from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, status_error
+from asyncinfer.dialects.http import HttpRequest, HttpResponse, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
 from asyncinfer.providers.auth import Signer
@@ -98,13 +98,27 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         url, sign = self._reach(remote)
         listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
         listing = listing or url.removesuffix(provider.dialect.path) + provider.dialect.models_path
-        request = await sign(HttpRequest(listing, HEADERS, method="GET", timeout=remote.connection_timeout))
+        first = HttpRequest(listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout)
         try:
-            entries = model_entries(await self._transport.send(request))
+            entries = await self._listed(first, sign)
         except RequestError as error:
             _hide(sign, error)
             raise
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
+
+    async def _listed(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
+        """The entries of all pages of a listing; the query of a page that came already leads nowhere."""
+        entries: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        query: str | None = ""
+        while query is not None and query not in seen:
+            seen.add(query)
+            joint = "&" if "?" in first.url else "?"
+            page = first._replace(url=f"{first.url}{joint}{query}" if query else first.url)
+            response = await self._transport.send(await sign(page))
+            entries += model_entries(response)
+            query = self.provider().dialect.more_models(response)
+        return entries
 
     def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> _Prepared:
         if not model.model_name:

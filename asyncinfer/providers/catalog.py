@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.dialects.openai_chat import Quirks
 from asyncinfer.providers.auth import Key
@@ -20,6 +21,13 @@ CATALOG: dict[str, Provider] = {
         Provider(
             InferenceEngineType.REMOTE_VLLM,
             dialect=openai_chat(Quirks(extensions=_VLLM, structured_outputs=True, adapters=True)),
+        ),
+        Provider(
+            InferenceEngineType.ANTHROPIC,
+            "https://api.anthropic.com/v1/messages",
+            Key("ANTHROPIC_API_KEY", header="x-api-key", scheme=""),
+            ANTHROPIC_MESSAGES,
+            chat_types=frozenset({"model"}),
         ),
         Provider(
             InferenceEngineType.OPENAI,
