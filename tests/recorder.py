@@ -68,6 +68,14 @@ class Recorder:
 
         self._answer = answer
 
+    def answers_by_query(self, body: Callable[[str], Any]) -> None:
+        """From now on, answer with what this makes of the query in the URL."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return web.json_response(body(request.query_string))
+
+        self._answer = answer
+
     def streams(self, *parts: bytes, breaks: bool = False) -> None:
         """From now on, answer with an event stream; one that `breaks` is cut off before its end."""
 

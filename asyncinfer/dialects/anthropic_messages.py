@@ -1,8 +1,11 @@
 """Anthropic's Messages API: what one call's requests share, and what a response says.
 
-Written after Anthropic's API reference ("Create a Message", "Errors"), "Structured outputs", "Prompt caching:
-automatic caching", "Stop reasons and fallback", and anthropic-python 2.13, November 2026. That SDK no longer knows
-`temperature` and `top_p`, which its users send as extra fields to the models that still take them.
+Written after Anthropic's API reference ("Create a Message", "Errors", "Versions"), "Structured outputs", "Prompt
+caching: automatic caching", "Stop reasons and fallback", and anthropic-python 2.13, November 2026.
+
+We ask by version 2023-06-01 of the API and not by 2026-10-21, which that SDK names: the newer one refuses
+`temperature` and `top_p` of every model, and what else it changes (documents said by the assistant, citations by the
+user) does not concern us. For the same reason the SDK has no such parameters; its users send them as extra fields.
 """
 
 from __future__ import annotations
