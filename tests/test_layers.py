@@ -26,7 +26,19 @@ ROOMS: dict[str, set[str]] = {
     "transport": {"dialects", "control", "scratch", "sync", "config", "types", "errors"},
     "run": {"transport", "providers", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
     "engines": {"run", "transport", "providers", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
-    "cli": {"engines", "run", "control", "scratch", "sync", "config", "types", "errors"},
+    "cli": {
+        "engines",
+        "run",
+        "transport",
+        "providers",
+        "dialects",
+        "control",
+        "scratch",
+        "sync",
+        "config",
+        "types",
+        "errors",
+    },
 }
 PURE = {"control", "dialects"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__"))
