@@ -42,6 +42,7 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.hosted import (
+        AnthropicInferenceEngine,
         CerebrasInferenceEngine,
         DeepSeekInferenceEngine,
         FireworksInferenceEngine,
@@ -55,11 +56,12 @@ if TYPE_CHECKING:
         TogetherInferenceEngine,
     )
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
-    from asyncinfer.engines.registry import build_engine
+    from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
     from asyncinfer.run.loop import Stop
 
 _LAZY = {
+    "AnthropicInferenceEngine": "asyncinfer.engines.hosted",
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "CerebrasInferenceEngine": "asyncinfer.engines.hosted",
@@ -76,10 +78,13 @@ _LAZY = {
     "SambanovaInferenceEngine": "asyncinfer.engines.hosted",
     "TogetherInferenceEngine": "asyncinfer.engines.hosted",
     "build_engine": "asyncinfer.engines.registry",
+    "register_engine": "asyncinfer.engines.registry",
+    "register_provider": "asyncinfer.engines.registry",
 }
 
 __all__ = [
     "AdaptiveConcurrencyParams",
+    "AnthropicInferenceEngine",
     "AsyncInferError",
     "BaseInferenceEngine",
     "CerebrasInferenceEngine",
@@ -128,6 +133,8 @@ __all__ = [
     "Type",
     "Usage",
     "build_engine",
+    "register_engine",
+    "register_provider",
 ]
 
 

@@ -26,7 +26,19 @@ ROOMS: dict[str, set[str]] = {
     "transport": {"dialects", "control", "scratch", "sync", "config", "types", "errors"},
     "run": {"transport", "providers", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
     "engines": {"run", "transport", "providers", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
-    "cli": {"engines", "run", "control", "scratch", "sync", "config", "types", "errors"},
+    "cli": {
+        "engines",
+        "run",
+        "transport",
+        "providers",
+        "dialects",
+        "control",
+        "scratch",
+        "sync",
+        "config",
+        "types",
+        "errors",
+    },
 }
 PURE = {"control", "dialects"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__"))
@@ -75,14 +87,14 @@ def test_importing_the_package_loads_no_heavy_module() -> None:
 
 
 API = """
-AdaptiveConcurrencyParams AsyncInferError BaseInferenceEngine CerebrasInferenceEngine ConfigError ContentItem
-Conversation DeepSeekInferenceEngine EngineConfigError EngineDeadError FailureDetail FinishReason
-FireworksInferenceEngine GenerationParams GuidedDecodingParams HuggingFaceRouterInferenceEngine InferenceConfig
-InferenceEngineType InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message
-MissingDependencyError ModelParams OpenAIInferenceEngine OpenRouterInferenceEngine ParasailInferenceEngine Progress
-RemoteInferenceEngine RemoteParams RemoteVLLMInferenceEngine RequestError Role RunInterruptedError RunSummary
-SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError Stop StreamDelta
-TogetherInferenceEngine ToolCall ToolDefinition Type Usage build_engine
+AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError BaseInferenceEngine CerebrasInferenceEngine
+ConfigError ContentItem Conversation DeepSeekInferenceEngine EngineConfigError EngineDeadError FailureDetail
+FinishReason FireworksInferenceEngine GenerationParams GuidedDecodingParams HuggingFaceRouterInferenceEngine
+InferenceConfig InferenceEngineType InferenceErrorType InferenceFailedError InferenceResult InputError
+LlamaCppInferenceEngine Message MissingDependencyError ModelParams OpenAIInferenceEngine OpenRouterInferenceEngine
+ParasailInferenceEngine Progress RemoteInferenceEngine RemoteParams RemoteVLLMInferenceEngine RequestError Role
+RunInterruptedError RunSummary SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError Stop
+StreamDelta TogetherInferenceEngine ToolCall ToolDefinition Type Usage build_engine register_engine register_provider
 """
 
 

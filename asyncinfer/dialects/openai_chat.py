@@ -14,7 +14,16 @@ from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.dialect import Call
-from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, garbled, json_object, message_in, refusal
+from asyncinfer.dialects.http import (
+    HEADERS,
+    HttpRequest,
+    HttpResponse,
+    garbled,
+    json_body,
+    json_object,
+    message_in,
+    refusal,
+)
 from asyncinfer.dialects.media import data_url, file_of
 from asyncinfer.dialects.openai_guided import guided_fields
 from asyncinfer.dialects.openai_quirks import NO_QUIRKS, Files, Quirks
@@ -91,7 +100,7 @@ class ChatEncoder:
             body |= self._with_tools
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return HttpRequest(self._url, HEADERS, to_json(body | self._extra), timeout=self._timeout)
+        return HttpRequest(self._url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
 
 
 def decode(response: HttpResponse) -> Completion:
@@ -258,12 +267,17 @@ def finish_reason(reason: str | None) -> FinishReason:
     return _FINISH.get(reason or "", FinishReason.UNKNOWN)
 
 
+_PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+
+
 def usage_in(usage: Any) -> Usage | None:
     """The tokens that a response says it took; what it says in other ways than as numbers is not heeded."""
     if not isinstance(usage, dict) or not usage:
         return None
     told = cast(Mapping[str, Any], usage)
     prompt, completion = _count(told, "prompt_tokens") or 0, _count(told, "completion_tokens") or 0
+    if told.keys() <= _PLAIN_USAGE:
+        return Usage(prompt, completion, _count(told, "total_tokens") or prompt + completion)
     of_prompt, of_completion = group(told, "prompt_tokens_details"), group(told, "completion_tokens_details")
     # Some tell of these beside the counts, not below them: DeepSeek and Together of the cache, SGLang of reasoning.
     cached = (_count(of_prompt, "cached_tokens"), *(_count(told, name) for name in _CACHED))

@@ -8,64 +8,70 @@ from asyncinfer.config import InferenceEngineType
 from asyncinfer.engines.remote import RemoteInferenceEngine
 
 
+class AnthropicInferenceEngine(RemoteInferenceEngine):
+    """Anthropic's own API; the key comes from `ANTHROPIC_API_KEY`."""
+
+    engine_type: ClassVar[str] = InferenceEngineType.ANTHROPIC
+
+
 class OpenAIInferenceEngine(RemoteInferenceEngine):
     """OpenAI's own API; the key comes from `OPENAI_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.OPENAI
+    engine_type: ClassVar[str] = InferenceEngineType.OPENAI
 
 
 class RemoteVLLMInferenceEngine(RemoteInferenceEngine):
     """A vLLM server that someone else started, at `remote_params.api_url`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.REMOTE_VLLM
+    engine_type: ClassVar[str] = InferenceEngineType.REMOTE_VLLM
 
 
 class SGLangInferenceEngine(RemoteInferenceEngine):
     """An SGLang server that someone else started, at `remote_params.api_url`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.SGLANG
+    engine_type: ClassVar[str] = InferenceEngineType.SGLANG
 
 
 class DeepSeekInferenceEngine(RemoteInferenceEngine):
     """DeepSeek's API; the key comes from `DEEPSEEK_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.DEEPSEEK
+    engine_type: ClassVar[str] = InferenceEngineType.DEEPSEEK
 
 
 class FireworksInferenceEngine(RemoteInferenceEngine):
     """Fireworks AI; the key comes from `FIREWORKS_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.FIREWORKS
+    engine_type: ClassVar[str] = InferenceEngineType.FIREWORKS
 
 
 class ParasailInferenceEngine(RemoteInferenceEngine):
     """Parasail; the key comes from `PARASAIL_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.PARASAIL
+    engine_type: ClassVar[str] = InferenceEngineType.PARASAIL
 
 
 class TogetherInferenceEngine(RemoteInferenceEngine):
     """Together AI; the key comes from `TOGETHER_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.TOGETHER
+    engine_type: ClassVar[str] = InferenceEngineType.TOGETHER
 
 
 class OpenRouterInferenceEngine(RemoteInferenceEngine):
     """OpenRouter, which asks other providers; the key comes from `OPENROUTER_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.OPENROUTER
+    engine_type: ClassVar[str] = InferenceEngineType.OPENROUTER
 
 
 class SambanovaInferenceEngine(RemoteInferenceEngine):
     """SambaNova Cloud; the key comes from `SAMBANOVA_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.SAMBANOVA
+    engine_type: ClassVar[str] = InferenceEngineType.SAMBANOVA
 
 
 class CerebrasInferenceEngine(RemoteInferenceEngine):
     """Cerebras Inference; the key comes from `CEREBRAS_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.CEREBRAS
+    engine_type: ClassVar[str] = InferenceEngineType.CEREBRAS
 
 
 class HuggingFaceRouterInferenceEngine(RemoteInferenceEngine):
@@ -73,4 +79,4 @@ class HuggingFaceRouterInferenceEngine(RemoteInferenceEngine):
     `HF_TOKEN`.
     """
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.HUGGING_FACE_ROUTER
+    engine_type: ClassVar[str] = InferenceEngineType.HUGGING_FACE_ROUTER

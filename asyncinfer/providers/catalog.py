@@ -9,6 +9,7 @@ pages "Create Chat Completion", "Thinking Mode" and "JSON Output". Parasail prom
 from __future__ import annotations
 
 from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.dialects.openai_quirks import Files, Patterns, Quirks, Schemas
 from asyncinfer.providers.auth import Key
@@ -17,7 +18,7 @@ from asyncinfer.providers.provider import Provider
 _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
 _MIN_P = frozenset({"min_p"})
 
-CATALOG: dict[InferenceEngineType, Provider] = {
+CATALOG: dict[str, Provider] = {
     provider.name: provider
     for provider in (
         Provider(
@@ -51,6 +52,13 @@ CATALOG: dict[InferenceEngineType, Provider] = {
                     reasoning="reasoning_content",
                 )
             ),
+        ),
+        Provider(
+            InferenceEngineType.ANTHROPIC,
+            "https://api.anthropic.com/v1/messages",
+            Key("ANTHROPIC_API_KEY", header="x-api-key", scheme=""),
+            ANTHROPIC_MESSAGES,
+            chat_types=frozenset({"model"}),
         ),
         Provider(
             InferenceEngineType.OPENAI,

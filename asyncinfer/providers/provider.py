@@ -8,7 +8,6 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.dialect import Dialect
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.providers.auth import Auth, Key
@@ -26,7 +25,7 @@ class Provider:
     that cannot chat; `chat_types`: what a listing says of those that can, if it tells under `type`.
     """
 
-    name: InferenceEngineType
+    name: str
     url: str | None = None
     auth: Auth = field(default_factory=Key)
     dialect: Dialect = field(default_factory=openai_chat)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from asyncinfer import InferenceEngineType
 from asyncinfer.providers.provider import Provider
 from tests.recorder import CHAT, SUCCESS
 
@@ -39,6 +38,10 @@ def _events(*events: Json | str) -> tuple[bytes, ...]:
     return tuple(f"data: {text}\n\n".encode() for text in texts)
 
 
+def _named(*events: Json) -> tuple[bytes, ...]:
+    return tuple(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
+
+
 def _chunk(finish: str | None = None, **delta: Any) -> Json:
     return SUCCESS | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], "usage": None}
 
@@ -62,6 +65,31 @@ _SAMPLES: dict[str, Sample] = {
 }
 
 
+_SAMPLES["/messages"] = Sample(
+    answer={
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [{"type": "text", "text": "Hello."}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 3, "output_tokens": 4},
+    },
+    stream=_named(
+        {"type": "message_start", "message": {"role": "assistant", "content": [], "usage": {"input_tokens": 3}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello."}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}},
+        {"type": "message_stop"},
+    ),
+    refusal={"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}},
+    listing=lambda names: {"data": [{"id": name, "type": "model"} for name in names], "has_more": False},
+    limit=lambda body: body["max_tokens"],
+    chat="/v1/messages",
+)
+
+
 def sample_of(provider: Provider) -> Sample:
     assert provider.dialect.path in _SAMPLES, f"tests/providers/samples.py has no sample of {provider.dialect.path}"
     return _SAMPLES[provider.dialect.path]
@@ -72,7 +100,7 @@ def _by_key(_: pytest.MonkeyPatch) -> Json:
 
 
 # How the tests are let in where that takes more than a key: what is set in the environment, and `remote_params`.
-_ACCESS: dict[InferenceEngineType, Callable[[pytest.MonkeyPatch], Json]] = {}
+_ACCESS: dict[str, Callable[[pytest.MonkeyPatch], Json]] = {}
 
 
 def access(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Json:
