@@ -41,7 +41,12 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
-    from asyncinfer.engines.hosted import OpenAIInferenceEngine, RemoteVLLMInferenceEngine
+    from asyncinfer.engines.hosted import (
+        GoogleGeminiInferenceEngine,
+        GoogleVertexInferenceEngine,
+        OpenAIInferenceEngine,
+        RemoteVLLMInferenceEngine,
+    )
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
     from asyncinfer.engines.registry import build_engine
     from asyncinfer.engines.remote import RemoteInferenceEngine
@@ -50,6 +55,8 @@ if TYPE_CHECKING:
 _LAZY = {
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
+    "GoogleGeminiInferenceEngine": "asyncinfer.engines.hosted",
+    "GoogleVertexInferenceEngine": "asyncinfer.engines.hosted",
     "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
     "OpenAIInferenceEngine": "asyncinfer.engines.hosted",
     "RemoteInferenceEngine": "asyncinfer.engines.remote",
@@ -69,6 +76,8 @@ __all__ = [
     "FailureDetail",
     "FinishReason",
     "GenerationParams",
+    "GoogleGeminiInferenceEngine",
+    "GoogleVertexInferenceEngine",
     "GuidedDecodingParams",
     "InferenceConfig",
     "InferenceEngineType",

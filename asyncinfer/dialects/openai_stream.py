@@ -59,7 +59,7 @@ class StreamDecoder:
         if self._finish is None and not self.done:
             raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
         try:
-            calls = [tool_call({"id": call["id"], "function": call["function"]}) for call in self._in_order()]
+            calls = [tool_call({key: call[key] for key in call if key != "index"}) for call in self._in_order()]
         except ValueError:
             raise garbled("holds a tool call that cannot be read") from None
         message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
@@ -84,6 +84,8 @@ class StreamDecoder:
         function = group(part, "function")
         call["function"]["name"] = function.get("name") or call["function"]["name"]
         call["function"]["arguments"] += function.get("arguments") or ""
+        if signed := group(part, "extra_content"):  # Google's signature of the thought behind the call
+            call["extra_content"] = signed
 
     def _in_order(self) -> list[dict[str, Any]]:
         """The calls by their index; those without one as they came."""

@@ -23,7 +23,10 @@ class EngineEntry:
     requires: str | None = None
 
     def installed(self) -> bool:
-        return self.requires is None or find_spec(self.requires) is not None
+        try:
+            return self.requires is None or find_spec(self.requires) is not None
+        except ModuleNotFoundError:  # nor is the package that it is in
+            return False
 
     def load(self) -> type[BaseInferenceEngine]:
         module, _, name = self.class_path.partition(":")
@@ -42,6 +45,13 @@ ENGINES: dict[InferenceEngineType, EngineEntry] = {
         EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
         EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
+        EngineEntry(InferenceEngineType.GOOGLE_GEMINI, "asyncinfer.engines.hosted:GoogleGeminiInferenceEngine"),
+        EngineEntry(
+            InferenceEngineType.GOOGLE_VERTEX,
+            "asyncinfer.engines.hosted:GoogleVertexInferenceEngine",
+            extra="vertex",
+            requires="google.auth",
+        ),
     )
 }
 

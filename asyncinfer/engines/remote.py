@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.dialects.dialect import Call, Dialect, Encoder, model_entries
+from asyncinfer.dialects.dialect import Call, Dialect, Encoder
 from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
@@ -28,6 +28,8 @@ from asyncinfer.types.results import Completion, StreamDelta, unanswerable
 
 # A shorter key is a placeholder, such as "EMPTY" for vLLM, and may well be a word.
 _SECRET = 8
+# How the URL ends that an SDK for OpenAI's API is given: with the API's version, or Google's names for that API.
+_VERSIONS = ("/v1", "/openai", "/openapi")
 
 
 class _Prepared(NamedTuple):
@@ -101,7 +103,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         listing = listing or url.removesuffix(provider.dialect.path) + provider.dialect.models_path
         request = await sign(HttpRequest(listing, HEADERS, method="GET", timeout=remote.connection_timeout))
         with _untold(sign):
-            entries = model_entries(await self._transport.send(request))
+            entries = provider.dialect.entries(await self._transport.send(request))
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
 
     def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> _Prepared:
@@ -148,7 +150,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
-        return url.rstrip("/") + path if parts.path.rstrip("/").endswith("/v1") else url
+        return url.rstrip("/") + path if parts.path.rstrip("/").endswith(_VERSIONS) else url
 
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)
