@@ -68,7 +68,7 @@ def test_every_room_is_known() -> None:
 
 
 def test_importing_the_package_loads_no_heavy_module() -> None:
-    heavy = "{'aiohttp', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml'}"
+    heavy = "{'aiohttp', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml', 'google.auth'}"
     code = f"import sys, asyncinfer; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['yaml']")

@@ -9,7 +9,6 @@ can go on over either.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from mimetypes import guess_type
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -39,6 +38,8 @@ SUPPORTED = frozenset(
     }
 )
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY", "validated": "VALIDATED"}
+# The images that Gemini takes, by how their names end; of another URL the type is left to Google.
+_KINDS = {kind: f"image/{kind}" for kind in ("png", "jpeg", "webp", "heic", "heif")} | {"jpg": "image/jpeg"}
 _DETAIL = {name: f"MEDIA_RESOLUTION_{name.upper()}" for name in ("low", "medium", "high")}
 
 
@@ -134,7 +135,7 @@ def _file(item: ContentItem) -> dict[str, Any]:
         if not comma:
             raise unanswerable("a data URL that is not in base64")
         return {"inlineData": {"mimeType": kind, "data": data}}
-    kind = PDF if item.is_document() else guess_type(urlsplit(file).path)[0]
+    kind = PDF if item.is_document() else _KINDS.get(urlsplit(file).path.rpartition(".")[2].lower())
     return {"fileData": {"fileUri": file, **({"mimeType": kind} if kind else {})}}
 
 

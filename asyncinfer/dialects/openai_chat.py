@@ -63,7 +63,7 @@ class Quirks:
     every model under an empty beginning. `end_user`: the field for the user's id, if there is one. `flat_schemas`:
     schemas, those of tools too, must hold no references. `any_media`: an image's URL may hold a document, and a
     document's URL goes as audio of its media type, as Vertex has it. `signed`: `extra_content` of its messages goes
-    back to it, with Google's signature of a thought.
+    back to it, which is Google's signature of a thought.
     """
 
     token_limit: str = "max_tokens"
@@ -254,8 +254,12 @@ def _answer(message: Mapping[str, Any]) -> Message:
     if content is None and not calls:
         content = message.get("refusal") or ""
     reasoning = message.get("reasoning_content") or message.get("reasoning")
-    # Google's signature of a thought, without which it does not take the message back.
-    signed = {"extra_content": message["extra_content"]} if message.get("extra_content") else {}
+    google = of_google(message)
+    if google.get("thought") is True and isinstance(content, str) and content.startswith(THOUGHT):
+        reasoning, _, content = content.removeprefix(THOUGHT).partition(END_OF_THOUGHT)
+    # Without its signature Google may not take a message back.
+    signature = google.get("thought_signature")
+    signed: dict[str, Any] = {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
     if not calls and not signed and reasoning is None and isinstance(content, str):
         return Message(role=Role.ASSISTANT, content=content)
     return Message(
@@ -265,6 +269,15 @@ def _answer(message: Mapping[str, Any]) -> Message:
         reasoning_content=reasoning if isinstance(reasoning, str) else None,
         **signed,
     )
+
+
+# How Google's servers mark a thought within the text, beside saying so under `extra_content`.
+THOUGHT, END_OF_THOUGHT = "<thought>", "</thought>"
+
+
+def of_google(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What Google's servers say beyond OpenAI's fields, of a message, a call, or a part of one."""
+    return group(group(message, "extra_content"), "google")
 
 
 def tool_call(call: Mapping[str, Any]) -> ToolCall:
@@ -309,15 +322,19 @@ def usage_in(usage: Any) -> Usage | None:
     told = cast(Mapping[str, Any], usage)
     prompt, completion = _count(told, "prompt_tokens") or 0, _count(told, "completion_tokens") or 0
     of_prompt, of_completion = group(told, "prompt_tokens_details"), group(told, "completion_tokens_details")
-    cached = _count(of_prompt, "cached_tokens")
+    cached, reasoning = _count(of_prompt, "cached_tokens"), _count(of_completion, "reasoning_tokens")
+    total = _count(told, "total_tokens") or prompt + completion
+    # Google's servers count thoughts in the total alone.
+    if (beyond := total - prompt - completion) > 0 and reasoning in (None, beyond):
+        completion, reasoning = completion + beyond, beyond
     return Usage(
         prompt,
         completion,
-        _count(told, "total_tokens") or prompt + completion,
+        total,
         # DeepSeek tells of its cache beside the counts, not below them.
         cached_tokens=cached if cached is not None else _count(told, "prompt_cache_hit_tokens"),
         cache_creation_tokens=_count(of_prompt, "cache_write_tokens"),
-        reasoning_tokens=_count(of_completion, "reasoning_tokens"),
+        reasoning_tokens=reasoning,
     )
 
 

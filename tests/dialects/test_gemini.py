@@ -181,7 +181,8 @@ async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder, sdk: AsyncO
     """It leaves to the server what is not set; we always send our own defaults of limit and temperature."""
     ours = await sent_by_us(case, api)
     defaults: Json = {"model": "gemini-2.5-flash", "max_completion_tokens": 1024, "temperature": 0}
-    await sdk.chat.completions.create(**defaults | {"messages": case.messages} | case.sdk)
+    asked: Json = defaults | {"messages": case.messages} | case.sdk
+    await sdk.chat.completions.create(**asked)
     theirs = api.sent[-1]
     assert ours.body == theirs.body
     assert (ours.method, ours.path) == (theirs.method, theirs.path) == ("POST", "/v1/openai/chat/completions")
@@ -305,6 +306,31 @@ def test_a_streamed_call_keeps_its_signature() -> None:
     call = {"index": 0, **CALL}
     seen = [*decoder.feed(events(chunk(tool_calls=[call]), chunk("tool_calls"))), decoder.finish()]
     assert seen == [StreamDelta(tool_calls=(CALL,), finish_reason=FinishReason.TOOL_CALLS)]
+
+
+def test_thoughts_come_apart_from_the_text() -> None:
+    """As the compatible endpoint sends them where `include_thoughts` asks for them: marked in the text, and beside it."""
+    thought: Json = {"extra_content": {"google": {"thought": True, "thought_signature": "c2lnbmVk"}}}
+    message = {"role": "assistant", "content": "<thought>Hm.</thought>4", **thought}
+    answer = read(SUCCESS | {"choices": [{"message": message, "finish_reason": "stop"}]}).message
+    assert (answer.reasoning_content, answer.content, answer.model_extra) == ("Hm.", "4", SIGNED)
+    decoder = gemini().stream()
+    parts = [
+        chunk(content="<thought>H", **thought),
+        chunk(content="m.", **thought),
+        chunk(content="</thought>4"),
+        chunk("stop"),
+    ]
+    assert [*decoder.feed(events(*parts))] == [
+        StreamDelta(reasoning_content="H"),
+        StreamDelta(reasoning_content="m."),
+        StreamDelta("4"),
+    ]
+
+
+def test_text_that_looks_like_a_thought_and_is_not_said_to_be_one_is_text() -> None:
+    message = {"role": "assistant", "content": "<thought>Hm.</thought>4"}
+    assert read(SUCCESS | {"choices": [{"message": message}]}).message.content == "<thought>Hm.</thought>4"
 
 
 def test_a_stream_of_nothing_was_broken_off() -> None:

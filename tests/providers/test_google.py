@@ -212,7 +212,7 @@ async def test_a_token_may_come_from_a_variable_of_the_user_s(monkeypatch: pytes
 async def test_a_refused_token_is_tried_again_when_google_says_so(
     status: int, said: Json, retryable: bool, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_exponential_backoff.time, "sleep", lambda _: None)
+    monkeypatch.setattr(_exponential_backoff, "time", SimpleNamespace(sleep=lambda _: None))
     tokens.refusal = (status, said)
     sign = signer()
     with pytest.raises(RequestError, match=f"no access token: {said['error']}") as caught:
@@ -224,7 +224,7 @@ async def test_a_refused_token_is_tried_again_when_google_says_so(
 
 @pytest.mark.usefixtures("signed_in")
 async def test_a_token_server_out_of_reach_is_tried_again(tokens: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_exponential_backoff.time, "sleep", lambda _: None)
+    monkeypatch.setattr(_exponential_backoff, "time", SimpleNamespace(sleep=lambda _: None))
     await tokens.stop()
     with pytest.raises(RequestError) as caught:
         await authorized(signer())
@@ -465,7 +465,8 @@ async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder) -> None:
         await engine.ainfer([conversation(case)])
     defaults: Json = {"model": case.model, "max_completion_tokens": 1024, "temperature": 0, "messages": case.messages}
     async with AsyncOpenAI(base_url=f"{api.url}/endpoints/openapi", api_key="ya29.mine") as sdk:
-        await sdk.chat.completions.create(**defaults | case.sdk)
+        asked: Json = defaults | case.sdk
+        await sdk.chat.completions.create(**asked)
     ours, theirs = api.sent
     assert ours.body == theirs.body
     assert (ours.path, ours.headers["Authorization"]) == (theirs.path, theirs.headers["Authorization"])
