@@ -42,17 +42,19 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.hosted import (
+        AnthropicInferenceEngine,
         GoogleGeminiInferenceEngine,
         GoogleVertexInferenceEngine,
         OpenAIInferenceEngine,
         RemoteVLLMInferenceEngine,
     )
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
-    from asyncinfer.engines.registry import build_engine
+    from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
     from asyncinfer.run.loop import Stop
 
 _LAZY = {
+    "AnthropicInferenceEngine": "asyncinfer.engines.hosted",
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "GoogleGeminiInferenceEngine": "asyncinfer.engines.hosted",
@@ -62,10 +64,13 @@ _LAZY = {
     "RemoteInferenceEngine": "asyncinfer.engines.remote",
     "RemoteVLLMInferenceEngine": "asyncinfer.engines.hosted",
     "build_engine": "asyncinfer.engines.registry",
+    "register_engine": "asyncinfer.engines.registry",
+    "register_provider": "asyncinfer.engines.registry",
 }
 
 __all__ = [
     "AdaptiveConcurrencyParams",
+    "AnthropicInferenceEngine",
     "AsyncInferError",
     "BaseInferenceEngine",
     "ConfigError",
@@ -107,6 +112,8 @@ __all__ = [
     "Type",
     "Usage",
     "build_engine",
+    "register_engine",
+    "register_provider",
 ]
 
 

@@ -77,13 +77,15 @@ class GenerateEncoder:
 
 
 def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """`body` with `extra` merged into it, object by object: most settings are within `generationConfig`."""
+    """`body` with `extra` merged into it, object by object: most settings are within `generationConfig`. A null takes
+    a field out.
+    """
     merged = dict(body)
     for key, value in extra.items():
         mine = merged.get(key)
         both = isinstance(mine, dict) and isinstance(value, dict)
         merged[key] = _merged(cast(dict[str, Any], mine), cast(dict[str, Any], value)) if both else value
-    return merged
+    return {key: value for key, value in merged.items() if value is not None}
 
 
 # The conversation

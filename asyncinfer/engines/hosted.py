@@ -13,7 +13,7 @@ from asyncinfer.run.clock import Clock
 class GoogleGeminiInferenceEngine(RemoteInferenceEngine):
     """Google's Gemini API; the key comes from `GEMINI_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.GOOGLE_GEMINI
+    engine_type: ClassVar[str] = InferenceEngineType.GOOGLE_GEMINI
 
 
 class GoogleVertexInferenceEngine(RemoteInferenceEngine):
@@ -22,7 +22,7 @@ class GoogleVertexInferenceEngine(RemoteInferenceEngine):
     The access tokens come from the application default credentials.
     """
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.GOOGLE_VERTEX
+    engine_type: ClassVar[str] = InferenceEngineType.GOOGLE_VERTEX
 
     def __init__(
         self,
@@ -41,13 +41,19 @@ class GoogleVertexInferenceEngine(RemoteInferenceEngine):
         super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
 
 
+class AnthropicInferenceEngine(RemoteInferenceEngine):
+    """Anthropic's own API; the key comes from `ANTHROPIC_API_KEY`."""
+
+    engine_type: ClassVar[str] = InferenceEngineType.ANTHROPIC
+
+
 class OpenAIInferenceEngine(RemoteInferenceEngine):
     """OpenAI's own API; the key comes from `OPENAI_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.OPENAI
+    engine_type: ClassVar[str] = InferenceEngineType.OPENAI
 
 
 class RemoteVLLMInferenceEngine(RemoteInferenceEngine):
     """A vLLM server that someone else started, at `remote_params.api_url`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.REMOTE_VLLM
+    engine_type: ClassVar[str] = InferenceEngineType.REMOTE_VLLM

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
 from asyncinfer.dialects.gemini import gemini
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.dialects.openai_chat import Quirks
 from asyncinfer.providers.auth import Key
-from asyncinfer.providers.google import VERTEX_QUIRKS, GeminiKey, GoogleTokens, vertex_entries, vertex_url
+from asyncinfer.providers.google import VERTEX_QUIRKS, GeminiKey, GoogleTokens, vertex_entries, vertex_more, vertex_url
 from asyncinfer.providers.provider import Provider
 
 _VERTEX = "https://{REGION}-aiplatform.googleapis.com/v1beta1"
 _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
 
-CATALOG: dict[InferenceEngineType, Provider] = {
+CATALOG: dict[str, Provider] = {
     provider.name: provider
     for provider in (
         Provider(
@@ -25,6 +26,13 @@ CATALOG: dict[InferenceEngineType, Provider] = {
         Provider(
             InferenceEngineType.REMOTE_VLLM,
             dialect=openai_chat(Quirks(extensions=_VLLM, structured_outputs=True, adapters=True)),
+        ),
+        Provider(
+            InferenceEngineType.ANTHROPIC,
+            "https://api.anthropic.com/v1/messages",
+            Key("ANTHROPIC_API_KEY", header="x-api-key", scheme=""),
+            ANTHROPIC_MESSAGES,
+            chat_types=frozenset({"model"}),
         ),
         Provider(
             InferenceEngineType.OPENAI,
@@ -54,8 +62,8 @@ CATALOG: dict[InferenceEngineType, Provider] = {
             InferenceEngineType.GOOGLE_VERTEX,
             f"{_VERTEX}/projects/{{PROJECT_ID}}/locations/{{REGION}}/endpoints/openapi/chat/completions",
             GoogleTokens(),
-            replace(openai_chat(VERTEX_QUIRKS), entries=vertex_entries),
-            listing=f"{_VERTEX}/publishers/google/models?pageSize=200",
+            replace(openai_chat(VERTEX_QUIRKS), entries=vertex_entries, more_models=vertex_more),
+            listing=f"{_VERTEX}/publishers/google/models",
             not_chat=(
                 "google/chirp",
                 "google/gemini-embedding-",

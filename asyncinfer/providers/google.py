@@ -18,14 +18,14 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.dialect import model_entries
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from asyncinfer.dialects.http import HttpRequest, HttpResponse, json_object
 from asyncinfer.dialects.openai_chat import Quirks
 from asyncinfer.errors import EngineConfigError, MissingDependencyError, RequestError
 from asyncinfer.providers.auth import HeaderSigner, Key, Signer
@@ -210,6 +210,12 @@ def vertex_url(url: str) -> str:
 def vertex_entries(response: HttpResponse) -> list[dict[str, Any]]:
     """The models of a listing, by the names that chats take: `google/gemini-2.5-flash`."""
     return [{**entry, "id": _vertex_name(entry["id"])} for entry in model_entries(response)]
+
+
+def vertex_more(response: HttpResponse) -> str | None:
+    """The query of the listing's next page."""
+    token = json_object(response).get("nextPageToken") if response.body.lstrip().startswith(b"{") else None
+    return urlencode({"pageToken": token}) if isinstance(token, str) and token else None
 
 
 def _vertex_name(name: str) -> str:

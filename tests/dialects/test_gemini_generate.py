@@ -408,9 +408,9 @@ def test_an_answer_that_was_only_a_thought_is_no_turn() -> None:
 
 
 def test_extra_fields_are_merged_into_what_is_there_and_go_before_it() -> None:
-    extra = {"generationConfig": {"topK": 1, "temperature": 1}, "safetySettings": []}
+    extra = {"generationConfig": {"topK": 1, "temperature": 1, "maxOutputTokens": None}, "safetySettings": []}
     body = json.loads(encoder(extra_body=extra)(question("Hello?")).body)
-    assert body["generationConfig"] == {"maxOutputTokens": 1024, "temperature": 1, "topK": 1}
+    assert body["generationConfig"] == {"temperature": 1, "topK": 1}
     assert body["safetySettings"] == []
 
 

@@ -348,6 +348,13 @@ def test_models_are_listed_by_the_names_that_chats_take() -> None:
     assert [VERTEX.chats(entry) for entry in listed] == [True, False]
 
 
+def test_a_listing_may_have_more_pages() -> None:
+    more = VERTEX.dialect.more_models
+    assert more(HttpResponse(200, {}, b'{"nextPageToken": "a=b"}')) == "pageToken=a%3Db"
+    assert more(HttpResponse(200, {}, b'{"nextPageToken": ""}')) is None
+    assert more(HttpResponse(200, {}, b"[]")) is None
+
+
 # What is asked
 
 
