@@ -47,6 +47,7 @@ class Sent(NamedTuple):
     path: str
     headers: dict[str, str]
     body: Any
+    query: str = ""
 
 
 class Recorder:
@@ -105,7 +106,8 @@ class Recorder:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
-        self.sent.append(Sent(request.method, request.path, dict(request.headers), json.loads(raw) if raw else None))
+        body = json.loads(raw) if raw else None
+        self.sent.append(Sent(request.method, request.path, dict(request.headers), body, request.query_string))
         return await self._answer(request)
 
 

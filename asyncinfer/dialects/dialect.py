@@ -63,15 +63,31 @@ class StreamDecoder(Protocol):
         ...
 
 
+def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
+    """The entries of a listing of models, each with its name under `id`; the list may stand alone, or under a key.
+
+    Raises:
+        RequestError: it is no listing.
+    """
+    listed = json_value(response)
+    try:
+        if isinstance(listed, dict):
+            groups = cast(dict[str, Any], listed)
+            listed = next(groups[key] for key in ("data", "models", "publisherModels") if key in groups)
+        return [{**entry, "id": str(entry.get("id") or entry["name"])} for entry in listed]
+    except (KeyError, TypeError, AttributeError, StopIteration):
+        raise garbled("lists no models") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """A wire format.
 
     `encoder` raises ConfigError where nothing can be asked with a call's settings; `decode` raises RequestError for
     what holds no answer. `supported`: the generation parameters that it can tell. `path`: where chats go, below the
-    API's version; `models_path`: where models are listed. `stream_type`: the media type of a streamed answer.
-    `headers`: what every request says of itself, also one for the models. `more_models`: of a page of their listing,
-    the query of the next, or None.
+    API's version; `models_path`: where models are listed; `entries`: reads that list, as `model_entries` does.
+    `stream_type`: the media type of a streamed answer. `headers`: what every request says of itself, also one for the
+    models. `more_models`: of a page of their listing, the query of the next, or None.
     """
 
     encoder: Callable[[Call], Encoder]
@@ -84,6 +100,7 @@ class Dialect:
     headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
     more_models: Callable[[HttpResponse], str | None] = lambda _: None
     fallback: Fallback | None = None
+    entries: Callable[[HttpResponse], list[dict[str, Any]]] = model_entries
 
 
 class Fallback(NamedTuple):
@@ -91,19 +108,3 @@ class Fallback(NamedTuple):
 
     wanted: Callable[[HttpResponse], bool]
     dialect: Dialect
-
-
-def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
-    """The entries of a listing of models, each with its name under `id`; the list may stand alone, or under a key.
-
-    Raises:
-        RequestError: it is no listing.
-    """
-    listed = json_value(response)
-    try:
-        if isinstance(listed, dict):
-            groups = cast(dict[str, Any], listed)
-            listed = next(groups[key] for key in ("data", "models") if key in groups)
-        return [{**entry, "id": str(entry.get("id") or entry["name"])} for entry in listed]
-    except (KeyError, TypeError, AttributeError, StopIteration):
-        raise garbled("lists no models") from None

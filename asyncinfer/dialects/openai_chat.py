@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.flat_schema import flat
 from asyncinfer.dialects.http import (
     HEADERS,
     HttpRequest,
@@ -24,13 +25,13 @@ from asyncinfer.dialects.http import (
     message_in,
     refusal,
 )
-from asyncinfer.dialects.media import data_url, file_of
+from asyncinfer.dialects.media import PDF, data_url, file_of
 from asyncinfer.dialects.openai_guided import guided_fields
 from asyncinfer.dialects.openai_quirks import NO_QUIRKS, Files, Quirks
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, Usage, unanswerable
-from asyncinfer.types.tools import ToolCall
+from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 __all__ = ["NO_QUIRKS", "SUPPORTED", "ChatEncoder", "Quirks", "decode"]
 
@@ -86,7 +87,7 @@ class ChatEncoder:
             self._shared[quirks.adapter] = model.adapter_model
         if quirks.template_kwargs and model.chat_template_kwargs:
             self._shared["chat_template_kwargs"] = model.chat_template_kwargs
-        self._with_tools, self._extra = _tools(generation, quirks), generation.extra_body
+        self._with_tools, self._extra = _tools(generation, quirks.lacks | refused), generation.extra_body
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """The request. Files given by path must have been read before.
@@ -96,7 +97,7 @@ class ChatEncoder:
         """
         body = {**self._shared, "messages": [_message(message, self._quirks) for message in conversation.messages]}
         if conversation.tools:
-            body |= {"tools": [tool.model_dump(mode="json", exclude_none=True) for tool in conversation.tools]}
+            body |= {"tools": [_tool(tool, self._quirks) for tool in conversation.tools]}
             body |= self._with_tools
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -155,6 +156,10 @@ def _item(item: ContentItem, quirks: Quirks) -> dict[str, Any]:
     kind, taken = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
     file = file_of(item)
     url = file if isinstance(file, str) else data_url(file)
+    if quirks.any_media and not item.is_image():
+        if url.startswith("data:"):
+            return {"type": "image_url", "image_url": {"url": url, **(item.model_extra or {})}}
+        return {"type": "input_audio", "input_audio": {"data": url, "format": PDF}}
     if taken is Files.NONE or (taken is Files.INLINE and not url.startswith("data:")):
         raise unanswerable(f"this API takes {kind} {taken.value}")
     extra: dict[str, Any] = item.model_extra or {}
@@ -163,12 +168,24 @@ def _item(item: ContentItem, quirks: Quirks) -> dict[str, Any]:
     return {"type": "file", "file": {"filename": "document.pdf", "file_data": url, **extra}}
 
 
+def _tool(tool: ToolDefinition, quirks: Quirks) -> dict[str, Any]:
+    plain = tool.model_dump(mode="json", exclude_none=True)
+    if quirks.flat_schemas and tool.function.parameters is not None:
+        parameters = flat(tool.function.parameters)
+        if parameters is None:
+            raise unanswerable(f"tool {tool.function.name!r}: this API takes no schema that is part of itself")
+        plain["function"]["parameters"] = parameters
+    return plain
+
+
 def _refused(model: str, generation: GenerationParams, quirks: Quirks) -> frozenset[str]:
     """The parameters that this very model does not take. A fine-tuned one is named after its base."""
+    lacking = (names for beginning, names in quirks.models_lack.items() if model.startswith(beginning))
+    refused = frozenset[str]().union(*lacking)
     if not model.removeprefix("ft:").startswith(quirks.reasoning_models):
-        return frozenset()
+        return refused
     reasons = generation.extra_body.get("reasoning_effort") != "none"
-    return _NOT_WHERE_REASONED if reasons else _NOT_WHERE_REASONED - _WITHOUT_REASONING
+    return refused | (_NOT_WHERE_REASONED if reasons else _NOT_WHERE_REASONED - _WITHOUT_REASONING)
 
 
 def _sampling(generation: GenerationParams, told: frozenset[str]) -> dict[str, Any]:
@@ -182,12 +199,12 @@ def _sampling(generation: GenerationParams, told: frozenset[str]) -> dict[str, A
     return fields
 
 
-def _tools(generation: GenerationParams, quirks: Quirks) -> dict[str, Any]:
+def _tools(generation: GenerationParams, lacking: frozenset[str]) -> dict[str, Any]:
     """What is said of the tools where there are any."""
     fields: dict[str, Any] = {}
     if generation.tool_choice is not None:
         fields["tool_choice"] = generation.tool_choice
-    if not generation.parallel_tool_calls and "parallel_tool_calls" not in quirks.lacks:
+    if not generation.parallel_tool_calls and "parallel_tool_calls" not in lacking:
         fields["parallel_tool_calls"] = False
     return fields
 
@@ -206,15 +223,31 @@ def _answer(message: Mapping[str, Any]) -> Message:
     if content is None and not calls:
         content = message.get("refusal") or ""
     reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if not calls and reasoning is None and isinstance(content, str) and not _KEPT & message.keys():
+    google = of_google(message)
+    if google.get("thought") is True and isinstance(content, str) and content.startswith(THOUGHT):
+        reasoning, _, content = content.removeprefix(THOUGHT).partition(END_OF_THOUGHT)
+    # Without its signature Google may not take a message back.
+    signature = google.get("thought_signature")
+    signed: dict[str, Any] = {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
+    kept = signed | {key: message[key] for key in _KEPT if message.get(key)}
+    if not calls and not kept and reasoning is None and isinstance(content, str):
         return Message(role=Role.ASSISTANT, content=content)
     return Message(
         role=Role.ASSISTANT,
         content=content,
         tool_calls=[tool_call(call) for call in calls] if calls else None,
         reasoning_content=reasoning if isinstance(reasoning, str) else None,
-        **{key: message[key] for key in _KEPT if message.get(key)},
+        **kept,
     )
+
+
+# How Google's servers mark a thought within the text, beside saying so under `extra_content`.
+THOUGHT, END_OF_THOUGHT = "<thought>", "</thought>"
+
+
+def of_google(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What Google's servers say beyond OpenAI's fields, of a message, a call, or a part of one."""
+    return group(group(message, "extra_content"), "google")
 
 
 def tool_call(call: Mapping[str, Any]) -> ToolCall:
@@ -276,19 +309,24 @@ def usage_in(usage: Any) -> Usage | None:
         return None
     told = cast(Mapping[str, Any], usage)
     prompt, completion = _count(told, "prompt_tokens") or 0, _count(told, "completion_tokens") or 0
-    if told.keys() <= _PLAIN_USAGE:
-        return Usage(prompt, completion, _count(told, "total_tokens") or prompt + completion)
+    total = _count(told, "total_tokens") or prompt + completion
+    if total == prompt + completion and told.keys() <= _PLAIN_USAGE:
+        return Usage(prompt, completion, total)
     of_prompt, of_completion = group(told, "prompt_tokens_details"), group(told, "completion_tokens_details")
     # Some tell of these beside the counts, not below them: DeepSeek and Together of the cache, SGLang of reasoning.
     cached = (_count(of_prompt, "cached_tokens"), *(_count(told, name) for name in _CACHED))
-    reasoning = (_count(of_completion, "reasoning_tokens"), _count(told, "reasoning_tokens"))
+    reasoned = (_count(of_completion, "reasoning_tokens"), _count(told, "reasoning_tokens"))
+    reasoning = next((count for count in reasoned if count is not None), None)
+    # Google's servers count thoughts in the total alone.
+    if (beyond := total - prompt - completion) > 0 and reasoning in (None, beyond):
+        completion, reasoning = completion + beyond, beyond
     return Usage(
         prompt,
         completion,
-        _count(told, "total_tokens") or prompt + completion,
+        total,
         cached_tokens=next((count for count in cached if count is not None), None),
         cache_creation_tokens=_count(of_prompt, "cache_write_tokens"),
-        reasoning_tokens=next((count for count in reasoning if count is not None), None),
+        reasoning_tokens=reasoning,
     )
 
 

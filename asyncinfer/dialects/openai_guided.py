@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from asyncinfer.config import GuidedDecodingParams
+from asyncinfer.dialects.flat_schema import flat
 from asyncinfer.dialects.openai_quirks import Patterns, Quirks, Schemas
 from asyncinfer.dialects.strict_schema import strict
 from asyncinfer.errors import ConfigError
@@ -50,6 +51,10 @@ def _schema(schema: dict[str, Any], guided: GuidedDecodingParams, quirks: Quirks
     shape: dict[str, Any] = {"name": name, "schema": schema}
     if guided.strict:
         shape |= {"schema": strict(schema), "strict": True}
+    if quirks.flat_schemas:
+        shape["schema"] = flat(shape["schema"])
+        if shape["schema"] is None:
+            raise ConfigError("generation.guided_decoding.json: this API takes no schema that is part of itself")
     return {"type": "json_schema", "json_schema": shape}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -41,20 +42,24 @@ class Quirks:
     """How a server differs from OpenAI.
 
     Of parameters: `token_limit` is the field that bounds the answer. `extensions`: our parameters that it takes beyond
-    OpenAI's, under the same name. `lacks`: those of OpenAI's that it does not take, or takes and does not heed.
+    OpenAI's, under the same name. `lacks`: those of OpenAI's that it does not take, or takes and does not heed;
+    `models_lack`: those that models are not told of whose names begin so.
     `user`: the field for the end user's id. `adapter`: the field that names a LoRA adapter; `model` where
     it takes the base model's place. `template_kwargs`: it passes a field of that name to the chat template.
     `reasoning_models`: the beginnings of the names of models that refuse what steers the sampler.
 
-    Of guided decoding: `schemas`, `patterns`; `schemas_may_be_old`: only its errors tell.
+    Of guided decoding: `schemas`, `patterns`; `schemas_may_be_old`: only its errors tell; `flat_schemas`: schemas,
+    those of tools too, must hold no references.
 
-    Of messages: `images`, `documents`. `reasoning`: the key under which an earlier answer's reasoning is sent back;
-    `kept`: the keys of an answer that go back as they came, and instead of the reasoning.
+    Of messages: `images`, `documents`; `any_media`: an image's URL may hold a document, and a document's URL goes as
+    audio of its media type, as Vertex has it. `reasoning`: the key under which an earlier answer's reasoning is sent
+    back; `kept`: the keys of an answer that go back as they came, and instead of the reasoning.
     """
 
     token_limit: str = "max_tokens"
     extensions: frozenset[str] = frozenset()
     lacks: frozenset[str] = frozenset()
+    models_lack: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     user: str | None = "user"
     adapter: str | None = None
     template_kwargs: bool = False
@@ -62,8 +67,10 @@ class Quirks:
     schemas: Schemas = Schemas.NAMED
     patterns: Patterns = Patterns.NONE
     schemas_may_be_old: bool = False
+    flat_schemas: bool = False
     images: Files = Files.ALL
     documents: Files = Files.INLINE
+    any_media: bool = False
     reasoning: str | None = None
     kept: frozenset[str] = frozenset()
 

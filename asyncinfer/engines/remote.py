@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.dialects.dialect import Call, Dialect, Encoder, model_entries
+from asyncinfer.dialects.dialect import Call, Dialect, Encoder
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
@@ -27,6 +27,8 @@ from asyncinfer.types.results import Completion, StreamDelta, unanswerable
 
 # A shorter key is a placeholder, such as "EMPTY" for vLLM, and may well be a word.
 _SECRET = 8
+# How the URL ends that an SDK for OpenAI's API is given: with the API's version, or Google's names for that API.
+_VERSIONS = ("/v1", "/openai", "/openapi")
 
 
 class _Prepared(NamedTuple):
@@ -116,7 +118,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             joint = "&" if "?" in first.url else "?"
             page = first._replace(url=f"{first.url}{joint}{query}" if query else first.url)
             response = await self._transport.send(await sign(page))
-            entries += model_entries(response)
+            entries += self.provider().dialect.entries(response)
             query = self.provider().dialect.more_models(response)
         return entries
 
@@ -162,7 +164,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
-        return url.rstrip("/") + path if parts.path.rstrip("/").endswith("/v1") else url
+        return url.rstrip("/") + path if parts.path.rstrip("/").endswith(_VERSIONS) else url
 
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)

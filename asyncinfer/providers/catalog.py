@@ -8,13 +8,18 @@ pages "Create Chat Completion", "Thinking Mode" and "JSON Output". Parasail prom
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
+from asyncinfer.dialects.gemini import gemini
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.dialects.openai_quirks import Files, Patterns, Quirks, Schemas
 from asyncinfer.providers.auth import Key
+from asyncinfer.providers.google import VERTEX_QUIRKS, GeminiKey, GoogleTokens, vertex_entries, vertex_more, vertex_url
 from asyncinfer.providers.provider import Provider
 
+_VERTEX = "https://{REGION}-aiplatform.googleapis.com/v1beta1"
 _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
 _MIN_P = frozenset({"min_p"})
 
@@ -202,6 +207,35 @@ CATALOG: dict[str, Provider] = {
                 )
             ),
             workers=20,
+        ),
+        Provider(
+            InferenceEngineType.GOOGLE_GEMINI,
+            "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
+            GeminiKey(),
+            gemini(),
+            not_chat=("aqa", "embedding-", "gemini-embedding-", "imagen-", "lyria-", "text-embedding-", "veo-"),
+        ),
+        Provider(
+            InferenceEngineType.GOOGLE_VERTEX,
+            f"{_VERTEX}/projects/{{PROJECT_ID}}/locations/{{REGION}}/endpoints/openapi/chat/completions",
+            GoogleTokens(),
+            replace(openai_chat(VERTEX_QUIRKS), entries=vertex_entries, more_models=vertex_more),
+            listing=f"{_VERTEX}/publishers/google/models",
+            not_chat=(
+                "google/chirp",
+                "google/gemini-embedding-",
+                "google/imagegeneration",
+                "google/imagen-",
+                "google/imagetext",
+                "google/lyria-",
+                "google/multimodalembedding",
+                "google/text-embedding-",
+                "google/text-multilingual-embedding-",
+                "google/textembedding",
+                "google/veo-",
+            ),
+            places={"PROJECT_ID": ("GOOGLE_CLOUD_PROJECT",), "REGION": ("GOOGLE_CLOUD_LOCATION",)},
+            refined=vertex_url,
         ),
     )
 }
