@@ -41,7 +41,7 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
-    from asyncinfer.engines.hosted import OpenAIInferenceEngine, RemoteVLLMInferenceEngine
+    from asyncinfer.engines.hosted import BedrockInferenceEngine, OpenAIInferenceEngine, RemoteVLLMInferenceEngine
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
     from asyncinfer.engines.registry import build_engine
     from asyncinfer.engines.remote import RemoteInferenceEngine
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
+    "BedrockInferenceEngine": "asyncinfer.engines.hosted",
     "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
     "OpenAIInferenceEngine": "asyncinfer.engines.hosted",
     "RemoteInferenceEngine": "asyncinfer.engines.remote",
@@ -61,6 +62,7 @@ __all__ = [
     "AdaptiveConcurrencyParams",
     "AsyncInferError",
     "BaseInferenceEngine",
+    "BedrockInferenceEngine",
     "ConfigError",
     "ContentItem",
     "Conversation",

@@ -34,6 +34,8 @@ class Sent(NamedTuple):
     path: str
     headers: dict[str, str]
     body: Any
+    target: str = ""  # the path as it was written
+    raw: bytes = b""
 
 
 class Recorder:
@@ -55,11 +57,11 @@ class Recorder:
 
         self._answer: Callable[[web.Request], Awaitable[web.StreamResponse]] = answer
 
-    def streams(self, *parts: bytes, breaks: bool = False) -> None:
+    def streams(self, *parts: bytes, breaks: bool = False, media_type: str = "text/event-stream") -> None:
         """From now on, answer with an event stream; one that `breaks` is cut off before its end."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            response = web.StreamResponse(headers={"Content-Type": media_type})
             await response.prepare(request)
             for part in parts:
                 await response.write(part)
@@ -84,5 +86,7 @@ class Recorder:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
-        self.sent.append(Sent(request.method, request.path, dict(request.headers), json.loads(raw) if raw else None))
+        body = json.loads(raw) if raw else None
+        headers = dict(request.headers)
+        self.sent.append(Sent(request.method, request.path, headers, body, request.raw_path, raw))
         return await self._answer(request)

@@ -68,14 +68,14 @@ def test_every_room_is_known() -> None:
 
 
 def test_importing_the_package_loads_no_heavy_module() -> None:
-    heavy = "{'aiohttp', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml'}"
+    heavy = "{'aiohttp', 'botocore', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml'}"
     code = f"import sys, asyncinfer; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['yaml']")
 
 
 API = """
-AdaptiveConcurrencyParams AsyncInferError BaseInferenceEngine ConfigError ContentItem Conversation EngineConfigError
+AdaptiveConcurrencyParams AsyncInferError BaseInferenceEngine BedrockInferenceEngine ConfigError ContentItem Conversation EngineConfigError
 EngineDeadError FailureDetail FinishReason GenerationParams GuidedDecodingParams InferenceConfig InferenceEngineType
 InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message
 MissingDependencyError ModelParams OpenAIInferenceEngine Progress RemoteInferenceEngine RemoteParams

@@ -63,32 +63,6 @@ class StreamDecoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """A wire format.
-
-    `encoder` raises ConfigError where nothing can be asked with a call's settings; `decode` raises RequestError for
-    what holds no answer. `supported`: the generation parameters that it can tell. `path`: where chats go, below the
-    API's version; `models_path`: where models are listed. `stream_type`: the media type of a streamed answer.
-    """
-
-    encoder: Callable[[Call], Encoder]
-    decode: Callable[[HttpResponse], Completion]
-    stream: Callable[[], StreamDecoder]
-    supported: frozenset[str]
-    path: str
-    models_path: str = "/models"
-    stream_type: str = "text/event-stream"
-    fallback: Fallback | None = None
-
-
-class Fallback(NamedTuple):
-    """The dialect of servers that turn out to know less: those of whose response `wanted` holds."""
-
-    wanted: Callable[[HttpResponse], bool]
-    dialect: Dialect
-
-
 def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
     """The entries of a listing of models, each with its name under `id`; the list may stand alone, or under a key.
 
@@ -103,3 +77,36 @@ def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
         return [{**entry, "id": str(entry.get("id") or entry["name"])} for entry in listed]
     except (KeyError, TypeError, AttributeError, StopIteration):
         raise garbled("lists no models") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A wire format.
+
+    `encoder` raises ConfigError where nothing can be asked with a call's settings; `decode` raises RequestError for
+    what holds no answer. `supported`: the generation parameters that it can tell. `path`: where chats go, below the
+    API's version; `models_path`: where models are listed, or else `models_url` of the URL where chats go; `entries`:
+    what a listing names, under `id`. `stream_type`: the media type of a streamed answer.
+    """
+
+    encoder: Callable[[Call], Encoder]
+    decode: Callable[[HttpResponse], Completion]
+    stream: Callable[[], StreamDecoder]
+    supported: frozenset[str]
+    path: str
+    models_path: str = "/models"
+    stream_type: str = "text/event-stream"
+    fallback: Fallback | None = None
+    entries: Callable[[HttpResponse], list[dict[str, Any]]] = model_entries
+    models_url: Callable[[str], str] | None = None
+
+    def listing(self, url: str) -> str:
+        """Where models are listed, of the API whose chats go to `url`."""
+        return self.models_url(url) if self.models_url else url.removesuffix(self.path) + self.models_path
+
+
+class Fallback(NamedTuple):
+    """The dialect of servers that turn out to know less: those of whose response `wanted` holds."""
+
+    wanted: Callable[[HttpResponse], bool]
+    dialect: Dialect

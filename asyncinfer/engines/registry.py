@@ -42,6 +42,12 @@ ENGINES: dict[InferenceEngineType, EngineEntry] = {
         EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
         EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
+        EngineEntry(
+            InferenceEngineType.BEDROCK,
+            "asyncinfer.engines.hosted:BedrockInferenceEngine",
+            extra="bedrock",
+            requires="botocore",
+        ),
     )
 }
 

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.dialects.dialect import Call, Dialect, Encoder, model_entries
+from asyncinfer.dialects.dialect import Call, Dialect, Encoder
 from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
@@ -98,10 +98,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         remote, provider = self._remote_params or RemoteParams(), self.provider()
         url, sign = self._reach(remote)
         listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
-        listing = listing or url.removesuffix(provider.dialect.path) + provider.dialect.models_path
+        listing = listing or provider.dialect.listing(url)
         request = await sign(HttpRequest(listing, HEADERS, method="GET", timeout=remote.connection_timeout))
         with _untold(sign):
-            entries = model_entries(await self._transport.send(request))
+            entries = provider.dialect.entries(await self._transport.send(request))
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
 
     def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> _Prepared:

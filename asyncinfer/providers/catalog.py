@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.bedrock import bedrock_converse
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.dialects.openai_chat import Quirks
 from asyncinfer.providers.auth import Key
+from asyncinfer.providers.aws import Aws
 from asyncinfer.providers.provider import Provider
 
 _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
@@ -37,6 +39,15 @@ CATALOG: dict[InferenceEngineType, Provider] = {
                 "tts-",
                 "whisper-",
             ),
+        ),
+        Provider(
+            InferenceEngineType.BEDROCK,
+            "https://bedrock-runtime.{AWS_REGION}.amazonaws.com",
+            Aws("bedrock", "AWS_BEARER_TOKEN_BEDROCK"),
+            bedrock_converse(),
+            not_chat=("amazon.rerank-", "cohere.rerank-"),
+            chat_types=frozenset({"chat"}),
+            places={"AWS_REGION": ("AWS_DEFAULT_REGION",)},
         ),
     )
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +13,7 @@ from asyncinfer import (
     ConfigError,
     GenerationParams,
     InferenceConfig,
+    InferenceEngineType,
     InferenceErrorType,
     ModelParams,
     RemoteInferenceEngine,
@@ -21,7 +23,7 @@ from asyncinfer import (
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
 from tests.fakes import question
-from tests.recorder import CHAT, Recorder
+from tests.recorder import CHAT, SUCCESS, Recorder
 
 each = pytest.mark.parametrize("provider", CATALOG.values(), ids=[name.name for name in CATALOG])
 needs_a_key = pytest.mark.parametrize(
@@ -29,6 +31,28 @@ needs_a_key = pytest.mark.parametrize(
     [provider for provider in CATALOG.values() if provider.auth.variable],
     ids=[name.name for name, provider in CATALOG.items() if provider.auth.variable],
 )
+
+
+class Wire(NamedTuple):
+    """How an API answers a chat with `m`, and lists its models."""
+
+    success: dict[str, Any]
+    path: str
+    models_path: str
+    listed: str
+    entry: Callable[[str], dict[str, Any]]
+
+
+OPENAI = Wire(SUCCESS, CHAT, "/v1/models", "data", lambda name: {"id": name})
+WIRES = {
+    InferenceEngineType.BEDROCK: Wire(
+        {"output": {"message": {"role": "assistant", "content": [{"text": "Hello."}]}}, "stopReason": "end_turn"},
+        "/v1/model/m/converse",
+        "/v1/foundation-models",
+        "modelSummaries",
+        lambda name: {"modelId": name, "inputModalities": ["TEXT"], "outputModalities": ["TEXT"]},
+    ),
+}
 
 
 @pytest.fixture
@@ -67,22 +91,24 @@ def test_what_it_heeds_are_parameters_of_ours(provider: Provider) -> None:
 def test_its_url_takes_chats_over_tls(provider: Provider) -> None:
     if provider.url is not None:
         assert urlsplit(provider.url).scheme == "https"
-        assert provider.url.endswith("/chat/completions")
+        assert provider.url.endswith(provider.dialect.path)
 
 
 @each
 async def test_it_answers_and_lists_its_models(provider: Provider, api: Recorder) -> None:
+    wire = WIRES.get(provider.name, OPENAI)
     async with engine_for(provider, api_url=api.url, api_key="sk-1") as engine:
+        api.answers(wire.success)
         [answered] = await engine.ainfer([question("Hello?")])
-        api.answers({"data": [{"id": "m"}, *({"id": f"{name}1"} for name in provider.not_chat)]})
+        api.answers({wire.listed: [wire.entry("m"), *(wire.entry(f"{name}1") for name in provider.not_chat)]})
         assert await engine.alist_models() == ["m"]
         assert len(await engine.alist_models(chat_only=False)) == 1 + len(provider.not_chat)
     assert answered.messages[-1].content == "Hello."
     chat, models, _ = api.sent
-    assert (chat.method, chat.path) == ("POST", CHAT)
-    assert (models.method, models.path) == ("GET", "/v1/models")
+    assert (chat.method, chat.path) == ("POST", wire.path)
+    assert (models.method, models.path) == ("GET", wire.models_path)
     assert chat.headers["Authorization"] == models.headers["Authorization"] == "Bearer sk-1"
-    assert GenerationParams().max_new_tokens in chat.body.values()
+    assert str(GenerationParams().max_new_tokens).encode() in chat.raw
 
 
 @needs_a_key
