@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
@@ -84,10 +85,9 @@ class _Names:
 
     def name(self, given: Any) -> str:
         plain = re.sub(r"[^A-Za-z0-9()\[\]-]+", " ", given.removesuffix(".pdf") if isinstance(given, str) else "")
-        first = name = plain.strip()[:190] or "document"
-        while name in self._taken:
-            name = f"{first} {len(self._taken) + 1}"
-        self._taken.add(name)
+        first = plain.strip()[:190] or "document"
+        names = (f"{first} {number}" if number > 1 else first for number in count(1))
+        self._taken.add(name := next(name for name in names if name not in self._taken))
         return name
 
 
