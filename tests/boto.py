@@ -8,12 +8,14 @@ import re
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
-import botocore.session
+import botocore.session  # pyright: ignore[reportMissingTypeStubs]
 from anyio import to_thread
-from botocore.config import Config
+from botocore.awsrequest import AWSResponse  # pyright: ignore[reportMissingTypeStubs]
+from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs]
 
 from tests.recorder import Recorder, Sent
 
@@ -26,13 +28,20 @@ def base(api: Recorder) -> str:
     return api.url.removesuffix("/v1")
 
 
-async def asked(api: Recorder, operation: str, service: str = "bedrock-runtime", **arguments: Any) -> Any:
+KEYS = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET, "aws_session_token": TOKEN}
+
+
+async def asked(
+    api: Recorder,
+    operation: str,
+    service: str = "bedrock-runtime",
+    **arguments: Any,
+) -> Any:
     """What botocore's client makes of the recorder's answer to this request, streams whole."""
 
     def ask() -> Any:
-        with_keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET, "aws_session_token": TOKEN}
         config = Config(retries={"total_max_attempts": 1}, region_name=REGION)
-        client = _session().create_client(service, endpoint_url=base(api), config=config, **with_keys)
+        client = _session().create_client(service, endpoint_url=base(api), config=config, **KEYS)
         try:
             answer = getattr(client, operation)(**arguments)
             if "stream" not in answer:
@@ -41,6 +50,27 @@ async def asked(api: Recorder, operation: str, service: str = "bedrock-runtime",
                 return list(events)
         finally:
             client.close()
+
+    return await to_thread.run_sync(ask)
+
+
+async def authorised_by_environment(**arguments: Any) -> str:
+    """What botocore's client authorises itself by, without keys of its own. It sends an API key over TLS alone, so
+    the request is caught before it leaves.
+    """
+
+    def ask() -> str:
+        caught: list[str] = []
+
+        def catch(request: Any, **_: Any) -> Any:
+            caught.append(request.headers["Authorization"].decode())
+            return AWSResponse(request.url, 200, {}, SimpleNamespace(stream=lambda: [b"{}"]))
+
+        client = _session().create_client("bedrock-runtime", region_name=REGION)
+        client.meta.events.register("before-send.bedrock-runtime", catch)
+        client.converse(**arguments)
+        client.close()
+        return caught[0]
 
     return await to_thread.run_sync(ask)
 
