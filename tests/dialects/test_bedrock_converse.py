@@ -24,6 +24,7 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.bedrock_converse import SUPPORTED, ConverseEncoder
 from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.strict_schema import closed
 from tests.boto import KEY_ID, REGION, SECRET, TOKEN, asked, base, scope, signature, signed_headers
 from tests.recorder import Recorder, Sent
 
@@ -560,3 +561,25 @@ async def test_without_a_region_nothing_is_sent(monkeypatch: pytest.MonkeyPatch)
     async with BedrockInferenceEngine(ModelParams(model_name=NOVA)) as engine:
         with pytest.raises(ConfigError, match=r"BEDROCK needs it, or the environment variables AWS_REGION"):
             await engine.ainfer([CASES["text"].conversation])
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ({"type": ["object", "null"]}, {"type": ["object", "null"], "additionalProperties": False}),
+        ({"type": "object", "additionalProperties": True}, {"type": "object", "additionalProperties": True}),
+        ({"const": {"type": "object"}}, {"const": {"type": "object"}}),
+        (
+            {"$defs": {"A": {"type": "object"}}, "anyOf": [{"$ref": "#/$defs/A"}, {"type": "object"}]},
+            {
+                "$defs": {"A": {"type": "object", "additionalProperties": False}},
+                "anyOf": [{"$ref": "#/$defs/A"}, {"type": "object", "additionalProperties": False}],
+            },
+        ),
+    ],
+)
+def test_objects_of_a_schema_take_nothing_that_it_does_not_name(given: Json, made: Json) -> None:
+    """Which Bedrock wants to be said, also of what pydantic writes. What else it says stays."""
+    before = json.dumps(given)
+    assert closed(given) == made
+    assert json.dumps(given) == before
