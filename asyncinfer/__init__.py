@@ -41,13 +41,19 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
-    from asyncinfer.engines.hosted import BedrockInferenceEngine, OpenAIInferenceEngine, RemoteVLLMInferenceEngine
+    from asyncinfer.engines.hosted import (
+        AnthropicInferenceEngine,
+        BedrockInferenceEngine,
+        OpenAIInferenceEngine,
+        RemoteVLLMInferenceEngine,
+    )
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
-    from asyncinfer.engines.registry import build_engine
+    from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
     from asyncinfer.run.loop import Stop
 
 _LAZY = {
+    "AnthropicInferenceEngine": "asyncinfer.engines.hosted",
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "BedrockInferenceEngine": "asyncinfer.engines.hosted",
@@ -56,10 +62,13 @@ _LAZY = {
     "RemoteInferenceEngine": "asyncinfer.engines.remote",
     "RemoteVLLMInferenceEngine": "asyncinfer.engines.hosted",
     "build_engine": "asyncinfer.engines.registry",
+    "register_engine": "asyncinfer.engines.registry",
+    "register_provider": "asyncinfer.engines.registry",
 }
 
 __all__ = [
     "AdaptiveConcurrencyParams",
+    "AnthropicInferenceEngine",
     "AsyncInferError",
     "BaseInferenceEngine",
     "BedrockInferenceEngine",
@@ -100,6 +109,8 @@ __all__ = [
     "Type",
     "Usage",
     "build_engine",
+    "register_engine",
+    "register_provider",
 ]
 
 

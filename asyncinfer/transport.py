@@ -184,6 +184,7 @@ class _Session:
     def __init__(self) -> None:
         self._holder = self._hold()
         self._way = lru_cache(maxsize=64)(_way)
+        self._last: tuple[HttpRequest | None, bytes] = (None, b"")
         # Bodies that are not whole yet: aiohttp does not tell their readers when it closes a connection.
         self._unfinished: weakref.WeakSet[_Exchange] = weakref.WeakSet()
 
@@ -193,7 +194,7 @@ class _Session:
     async def begin(self, request: HttpRequest, *, silence: float | None = None) -> _Exchange:
         """Send a request, and wait for the head of its response, each part of which may take `silence` seconds."""
         way = self._way(request.url)
-        head = _head(request, way)
+        head = self._head(request, way)
         connection = await self._connect(way, request.timeout)
         try:
             exchange = await _exchange(connection, head, request.body, silence)
@@ -203,6 +204,16 @@ class _Session:
         if not exchange.content.is_eof():
             self._unfinished.add(exchange)
         return exchange
+
+    def _head(self, request: HttpRequest, way: _Way) -> bytes:
+        """The head of a request. Most requests are like the one before, but for their length."""
+        before, start = self._last
+        if before is None or not _alike(before, request):
+            start = _start(request, way)
+            self._last = request._replace(body=b""), start
+        if request.body or request.method != "GET":
+            return b"%bContent-Length: %d\r\n\r\n" % (start, len(request.body))
+        return start + b"\r\n"
 
     async def _connect(self, way: _Way, seconds: float) -> Connection:
         try:
@@ -282,8 +293,12 @@ def _credentials(header: str, url: URL) -> dict[str, str]:
     return {header: "Basic " + b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()}
 
 
-def _head(request: HttpRequest, way: _Way) -> bytes:
-    """The head of a request.
+def _alike(one: HttpRequest, other: HttpRequest) -> bool:
+    return one.headers is other.headers and one.url == other.url and one.method == other.method
+
+
+def _start(request: HttpRequest, way: _Way) -> bytes:
+    """The first lines of a request.
 
     Raises:
         ValueError: a header cannot be sent.
@@ -293,9 +308,7 @@ def _head(request: HttpRequest, way: _Way) -> bytes:
         if _ILLEGAL.search(value):
             raise ValueError(f"the header {name} holds a line break, or a zero byte")
         lines.append(f"{name}: {value}")
-    if request.body or request.method != "GET":
-        lines.append(f"Content-Length: {len(request.body)}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    return ("\r\n".join(lines) + "\r\n").encode()
 
 
 @lru_cache(maxsize=64)

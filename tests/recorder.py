@@ -25,6 +25,25 @@ SUCCESS: dict[str, Any] = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
 }
+MESSAGES = "/v1/messages"
+MESSAGE: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-sonnet-4-6",
+    "content": [{"type": "text", "text": "Hello."}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 3, "output_tokens": 4},
+}
+CONVERSED: dict[str, Any] = {
+    "output": {"message": {"role": "assistant", "content": [{"text": "Hello."}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7},
+    "metrics": {"latencyMs": 1},
+}
+# What each API answers with until it is told otherwise, by its path.
+SUCCESSES: dict[str, dict[str, Any]] = {CHAT: SUCCESS, MESSAGES: MESSAGE, "/v1/model/m/converse": CONVERSED}
 
 
 class Sent(NamedTuple):
@@ -39,11 +58,11 @@ class Sent(NamedTuple):
 
 
 class Recorder:
-    """Answers every request alike: with `SUCCESS`, until it is told otherwise."""
+    """Answers every request alike: with the `SUCCESSES` of its path, until it is told otherwise."""
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
-        self.answers(SUCCESS)
+        self._answer: Callable[[web.Request], Awaitable[web.StreamResponse]] = _success
 
     @property
     def url(self) -> str:
@@ -55,7 +74,15 @@ class Recorder:
         async def answer(_: web.Request) -> web.StreamResponse:
             return web.json_response(body, status=status, headers=headers)
 
-        self._answer: Callable[[web.Request], Awaitable[web.StreamResponse]] = answer
+        self._answer = answer
+
+    def answers_by_query(self, body: Callable[[str], Any]) -> None:
+        """From now on, answer with what this makes of the query in the URL."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return web.json_response(body(request.query_string))
+
+        self._answer = answer
 
     def streams(self, *parts: bytes, breaks: bool = False, media_type: str = "text/event-stream") -> None:
         """From now on, answer with an event stream; one that `breaks` is cut off before its end."""
@@ -90,3 +117,7 @@ class Recorder:
         headers = dict(request.headers)
         self.sent.append(Sent(request.method, request.path, headers, body, request.raw_path, raw))
         return await self._answer(request)
+
+
+async def _success(request: web.Request) -> web.StreamResponse:
+    return web.json_response(SUCCESSES.get(request.path, SUCCESS))

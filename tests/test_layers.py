@@ -26,7 +26,19 @@ ROOMS: dict[str, set[str]] = {
     "transport": {"dialects", "control", "scratch", "sync", "config", "types", "errors"},
     "run": {"transport", "providers", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
     "engines": {"run", "transport", "providers", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
-    "cli": {"engines", "run", "control", "scratch", "sync", "config", "types", "errors"},
+    "cli": {
+        "engines",
+        "run",
+        "transport",
+        "providers",
+        "dialects",
+        "control",
+        "scratch",
+        "sync",
+        "config",
+        "types",
+        "errors",
+    },
 }
 PURE = {"control", "dialects"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__"))
@@ -75,12 +87,14 @@ def test_importing_the_package_loads_no_heavy_module() -> None:
 
 
 API = """
-AdaptiveConcurrencyParams AsyncInferError BaseInferenceEngine BedrockInferenceEngine ConfigError ContentItem Conversation EngineConfigError
+AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError BaseInferenceEngine BedrockInferenceEngine ConfigError
+ContentItem Conversation EngineConfigError
 EngineDeadError FailureDetail FinishReason GenerationParams GuidedDecodingParams InferenceConfig InferenceEngineType
 InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message
 MissingDependencyError ModelParams OpenAIInferenceEngine Progress RemoteInferenceEngine RemoteParams
 RemoteVLLMInferenceEngine RequestError Role RunInterruptedError RunSummary ScratchError
 ScratchLockedError Stop StreamDelta ToolCall ToolDefinition Type Usage build_engine
+register_engine register_provider
 """
 
 

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from asyncinfer.engines.registry import ENGINES
+from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.providers.features import providers_table
 
 
 def show_engines() -> None:
@@ -13,5 +15,11 @@ def show_engines() -> None:
     table = Table("engine", "extra", "installed", "supported parameters")
     for name, entry in ENGINES.items():
         supported = ", ".join(sorted(entry.load().get_supported_params()))
-        table.add_row(name.name, entry.extra or "", "yes" if entry.installed() else "no", supported)
+        table.add_row(str(name), entry.extra or "", "yes" if entry.installed() else "no", supported)
     Console().print(table)
+
+
+def markdown_table() -> str:
+    """The providers of the catalog, with what each can do."""
+    rows = ((name, CATALOG[name]) for name in ENGINES if name in CATALOG)
+    return providers_table(rows, lambda name: ENGINES[name].class_path.partition(":")[2])

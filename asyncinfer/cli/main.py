@@ -93,11 +93,16 @@ def infer(
 
 
 @app.command()
-def engines() -> None:
+def engines(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Those behind an API, in detail, as Markdown.")] = False,
+) -> None:
     """List the engines of this version."""
-    from asyncinfer.cli.engines import show_engines
+    from asyncinfer.cli.engines import markdown_table, show_engines
 
-    show_engines()
+    if markdown:
+        print(markdown_table())
+    else:
+        show_engines()
 
 
 def _quoted(path: str) -> str:

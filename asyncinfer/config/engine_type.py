@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from enum import StrEnum
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -48,14 +49,28 @@ class InferenceEngineType(StrEnum):
 _ALIASES = {"GEMINI": "GOOGLE_GEMINI", "VERTEX": "GOOGLE_VERTEX", "LLAMA_CPP": "LLAMACPP"}
 
 
-def _engine(name: Any) -> InferenceEngineType:
+# Other packages bring engines under this group of entry points: `NAME = "module:Class"`.
+ENTRY_POINTS = "asyncinfer.engines"
+_announced: set[str] = set()
+
+
+def announce(name: str) -> None:
+    """From now on, `name` is an engine's name, in any case."""
+    _announced.add(name.upper())
+
+
+def _engine(name: Any) -> str:
     try:
         return InferenceEngineType(name)
     except ValueError:
-        names = list(InferenceEngineType.__members__)
-        close = get_close_matches(str(name).upper(), names, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"should be one of {', '.join(names)}{meant}") from None
+        others = sorted(_announced | {point.name.upper() for point in entry_points(group=ENTRY_POINTS)})
+    given = str(name).strip().upper()
+    if given in others:
+        return given
+    names = [*InferenceEngineType.__members__, *others]
+    close = get_close_matches(given, names, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(f"should be one of {', '.join(names)}{meant}")
 
 
-EngineName = Annotated[InferenceEngineType, BeforeValidator(_engine)]
+EngineName = Annotated[InferenceEngineType | str, BeforeValidator(_engine)]

@@ -113,4 +113,4 @@ class GenerationParams(Params):
     parallel_tool_calls: bool = True
     """Whether one answer may hold several tool calls."""
     extra_body: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Fields for the body of each request to an API, by the API's own names; they go before ours."""
+    """Fields for each request's body, by the API's own names. They go before ours; a null takes one out."""

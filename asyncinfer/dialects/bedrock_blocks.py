@@ -6,16 +6,14 @@ Written after the Bedrock API reference (`ContentBlock`, `SystemContentBlock`) a
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any, cast
-from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel
 
-from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type
+from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type, split_data_url
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
@@ -24,6 +22,7 @@ Block = dict[str, Any]
 
 # The formats of what lies on S3, by how its name ends.
 _IMAGES = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "gif": "gif", "webp": "webp"}
+_MEDIA = frozenset({f"image/{kind}" for kind in _IMAGES.values()})
 _DOCUMENTS = frozenset({"pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"})
 
 
@@ -52,6 +51,8 @@ def turns(conversation: Conversation) -> list[dict[str, Any]]:
             continue
         role = "assistant" if message.role == Role.ASSISTANT else "user"
         content = list(_blocks(message, names))
+        if not content and role == "assistant":
+            continue  # It said nothing, as it may after a tool's result; Converse refuses an empty turn.
         if made and made[-1]["role"] == role:
             made[-1]["content"] += content
         else:
@@ -99,14 +100,15 @@ def _blocks(message: Message, names: _Names) -> Iterator[Block]:
     else:
         parts = [*_reasoning(message), *items, *[_call(call) for call in message.tool_calls or ()]]
         said = [part for part in parts if part.get("text") is None or part["text"].strip()]
-        yield from said or parts
+        yield from said if said or message.role == Role.ASSISTANT else parts
     yield from cache_point(message)
 
 
 def _result(message: Message, content: list[Block]) -> Block:
     if not message.tool_call_id:
         raise unanswerable("a tool's message has no tool_call_id, which says what it answers")
-    return {"toolResult": {"toolUseId": message.tool_call_id, "content": content or [{"text": ""}]}}
+    failed = {"status": "error"} if (message.model_extra or {}).get("is_error") else {}
+    return {"toolResult": {"toolUseId": message.tool_call_id, "content": content or [{"text": ""}], **failed}}
 
 
 def _reasoning(message: Message) -> list[Block]:
@@ -134,11 +136,10 @@ def _file(item: ContentItem, names: _Names) -> Block:
     if isinstance(file, str) and file.startswith("s3://"):
         shape = {"format": _format(file, kind), "source": {"s3Location": {"uri": file}}}
     else:
-        data = file if isinstance(file, bytes) else _held(file, kind)
-        found = media_type(data)
-        if (found == PDF) != item.is_document():
-            raise unanswerable(f"an item of type {item.type} holds {found}")
-        shape = {"format": found.partition("/")[2], "source": {"bytes": in_base64(data)}}
+        found, data = (media_type(file), in_base64(file)) if isinstance(file, bytes) else _held(file, kind)
+        if found not in ({PDF} if item.is_document() else _MEDIA):
+            raise unanswerable(f"an item of type {item.type} holds {found!r}, which Bedrock does not take there")
+        shape = {"format": found.partition("/")[2], "source": {"bytes": data}}
     if kind == "document":
         extra = item.model_extra or {}
         shape["name"] = names.name(extra.get("filename") or extra.get("name"))
@@ -156,14 +157,9 @@ def _format(uri: str, kind: str) -> str:
     )
 
 
-def _held(url: str, kind: str) -> bytes:
-    """What a data URL holds."""
+def _held(url: str, kind: str) -> tuple[str, str]:
+    """What a data URL holds: its media type, and it in base64."""
     if not url.startswith("data:"):
         what = f"Bedrock takes no {kind} by its URL ({url[:100]!r})"
         raise unanswerable(f"{what}; give a path, bytes, a data: URL, or an s3:// one")
-    head, _, data = url.partition(",")
-    try:
-        plain = unquote_to_bytes(data)
-        return base64.b64decode(plain, validate=True) if head.endswith(";base64") else plain
-    except ValueError as error:
-        raise unanswerable(f"a data: URL cannot be read: {error}") from None
+    return split_data_url(url)

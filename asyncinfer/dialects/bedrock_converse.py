@@ -6,19 +6,19 @@ botocore 1.44's service model `bedrock-runtime` 2023-09-30, November 2026.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.dialects.anthropic_schema import adapted, closed
 from asyncinfer.dialects.bedrock_blocks import cache_point, system_blocks, turns, uses_tools
+from asyncinfer.dialects.claude_models import sampling, takes_schemas
 from asyncinfer.dialects.dialect import Call
-from asyncinfer.dialects.http import HEADERS, HttpRequest
+from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
 from asyncinfer.dialects.openai_chat import group
-from asyncinfer.dialects.strict_schema import closed, strict
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import unanswerable
@@ -35,16 +35,12 @@ SUPPORTED = frozenset(
         "top_p",
     }
 )
-# Claude models that can be told how to sample: those up to 4.6. Later ones answer 400 to it.
-_CLAUDE = re.compile(r"\bclaude-")
-_SAMPLED_CLAUDE = re.compile(
-    r"\bclaude-(?:v\d|instant|[23]\b|(?:opus|sonnet|haiku)-4(?:-[0-6])?(?!\d)(?!-\d\d?(?!\d)))"
-)
-_SAMPLING = frozenset({"temperature", "top_p"})
+_SAMPLING = {"temperature": "temperature", "top_p": "topP"}
 
 
 class ConverseEncoder:
-    """Makes the requests of one call, below a URL without the model's path.
+    """Makes the requests of one call, below a URL without the model's path. `outputConfig` in `generation.extra_body`
+    is merged with ours.
 
     Raises:
         ConfigError: nothing can be asked with these settings.
@@ -52,16 +48,19 @@ class ConverseEncoder:
 
     def __init__(self, call: Call) -> None:
         model, generation = call.model.model_name, call.generation
-        refused = _SAMPLING if _CLAUDE.search(model) and not _SAMPLED_CLAUDE.search(model) else frozenset[str]()
-        self.dropped = refused & generation.model_fields_set
+        told = _sampling(call)
+        unset = {name for name in _SAMPLING if getattr(generation, name) is None}
+        self.dropped = frozenset(_SAMPLING.keys() & generation.model_fields_set - told.keys() - unset)
         self._url, self._timeout = f"{call.url.rstrip('/')}/model/{quote(model, safe='')}", call.timeout
-        self._extra = generation.extra_body
         self._shared: dict[str, Any] = {
-            "inferenceConfig": _inference(generation, refused | _left_to_model(call)),
-            **_format(generation.guided_decoding),
+            "inferenceConfig": _inference(generation, told),
+            **_format(generation.guided_decoding, model),
             **({"additionalModelRequestFields": call.model.model_kwargs} if call.model.model_kwargs else {}),
             **({"requestMetadata": {"user_id": call.user_id}} if call.user_id is not None else {}),
         }
+        self._extra = generation.extra_body
+        if config := group(self._extra, "outputConfig"):
+            self._extra = {**self._extra, "outputConfig": {**self._shared.get("outputConfig", {}), **config}}
         self._choice, self._no_tools = _choice(generation.tool_choice), generation.tool_choice == "none"
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
@@ -80,38 +79,27 @@ class ConverseEncoder:
                 "generation.tool_choice: Bedrock has no `none`, and wants the tools told where they were called before"
             )
         url = f"{self._url}/converse{'-stream' if stream else ''}"
-        return HttpRequest(url, HEADERS, to_json(body | self._extra), timeout=self._timeout)
+        return HttpRequest(url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
 
 
 # What is asked
 
 
-def _inference(generation: GenerationParams, left_out: Iterable[str]) -> dict[str, Any]:
-    """Beside the token limit, our default for the temperature is sent; the others' is the server's."""
-    fields: dict[str, Any] = {"maxTokens": generation.max_new_tokens}
-    if "temperature" not in left_out:
-        fields["temperature"] = generation.temperature
-    if generation.top_p is not None and "top_p" not in left_out:
-        fields["topP"] = generation.top_p
-    if generation.stop_strings:
-        fields["stopSequences"] = generation.stop_strings
-    return fields
+def _inference(generation: GenerationParams, told: Mapping[str, float]) -> dict[str, Any]:
+    fields = {"maxTokens": generation.max_new_tokens, **{_SAMPLING[name]: value for name, value in told.items()}}
+    return {**fields, "stopSequences": generation.stop_strings} if generation.stop_strings else fields
 
 
-def _left_to_model(call: Call) -> frozenset[str]:
-    """The temperature, where the user did not set it and Claude would refuse our default: it takes only 1 while it
-    thinks, and none beside `top_p`.
-    """
+def _sampling(call: Call) -> dict[str, float]:
+    """What the model takes of temperature and `top_p`. Beside the token limit, our default temperature is sent."""
     generation = call.generation
-    if "temperature" in generation.model_fields_set or not _CLAUDE.search(call.model.model_name):
-        return frozenset()
     own = group(generation.extra_body, "additionalModelRequestFields") or call.model.model_kwargs
-    thinking = group(own, "thinking") or group(own, "reasoning_config")
-    thinks = thinking.get("type", "disabled") != "disabled"
-    return frozenset({"temperature"}) if thinks or generation.top_p is not None else frozenset()
+    thinks = (group(own, "thinking") or group(own, "reasoning_config")).get("type", "disabled") != "disabled"
+    keep = "temperature" if "temperature" in generation.model_fields_set else "top_p"
+    return sampling(call.model.model_name, generation.temperature, generation.top_p, thinks=thinks, keep=keep)
 
 
-def _format(guided: GuidedDecodingParams | None) -> dict[str, Any]:
+def _format(guided: GuidedDecodingParams | None, model: str) -> dict[str, Any]:
     if guided is None:
         return {}
     for name in ("regex", "choice"):
@@ -120,9 +108,12 @@ def _format(guided: GuidedDecodingParams | None) -> dict[str, Any]:
     schema = guided.schema_dict()
     if schema is None:
         return {}
-    shape = {"schema": to_json(strict(schema) if guided.strict else closed(schema)).decode()}
-    if isinstance(guided.json, type):
-        shape["name"] = guided.json.__name__
+    if not takes_schemas(model):
+        raise ConfigError(f"generation.guided_decoding.json: {model} follows no schema; Claude models since 4.5 do")
+    kind = guided.json if isinstance(guided.json, type) else None
+    shape = {"schema": to_json(closed(schema) if kind is None else adapted(schema)).decode()}
+    if kind is not None:
+        shape["name"] = kind.__name__
     return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": shape}}}}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
 from asyncinfer.config import GenerationParams, ModelParams
-from asyncinfer.dialects.http import HttpRequest, HttpResponse, garbled, json_value
+from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, garbled, json_value
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import Completion, StreamDelta
 
@@ -86,7 +86,8 @@ class Dialect:
     `encoder` raises ConfigError where nothing can be asked with a call's settings; `decode` raises RequestError for
     what holds no answer. `supported`: the generation parameters that it can tell. `path`: where chats go, below the
     API's version; `models_path`: where models are listed, or else `models_url` of the URL where chats go; `entries`:
-    what a listing names, under `id`. `stream_type`: the media type of a streamed answer.
+    what a listing names, under `id`. `stream_type`: the media type of a streamed answer. `headers`: what every request
+    says of itself, also one for the models. `more_models`: of a page of their listing, the query of the next, or None.
     """
 
     encoder: Callable[[Call], Encoder]
@@ -96,6 +97,8 @@ class Dialect:
     path: str
     models_path: str = "/models"
     stream_type: str = "text/event-stream"
+    headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
+    more_models: Callable[[HttpResponse], str | None] = lambda _: None
     fallback: Fallback | None = None
     entries: Callable[[HttpResponse], list[dict[str, Any]]] = model_entries
     models_url: Callable[[str], str] | None = None

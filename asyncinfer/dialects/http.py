@@ -13,7 +13,7 @@ from html import unescape
 from math import isfinite
 from typing import Any, NamedTuple, cast
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import InferenceErrorType
@@ -25,6 +25,7 @@ EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (400, "could not parse the json body", True),  # OpenAI, now and then, of valid JSON under load
     (424, "", True),  # Bedrock: the model failed, or its stream did
     (429, "insufficient_quota", False),  # OpenAI: the account is empty, which no wait changes
+    (429, "spend_limit_reached", False),  # Anthropic: nothing more this month, or by this contract
     (429, "request too large", False),  # OpenAI: larger than a minute's tokens, and so for ever
 )
 _SHOWN = 300
@@ -52,6 +53,13 @@ class HttpResponse(NamedTuple):
 
 # What every request says of itself.
 HEADERS = {"Content-Type": "application/json", "User-Agent": "asyncinfer"}
+
+
+def json_body(body: dict[str, Any], extra: Mapping[str, Any]) -> bytes:
+    """The body of a request, with the user's fields before ours; a null takes a field out."""
+    if extra:
+        body = {name: value for name, value in {**body, **extra}.items() if name not in extra or value is not None}
+    return to_json(body)
 
 
 def json_value(response: HttpResponse) -> Any:
@@ -159,18 +167,20 @@ def _message(data: Any) -> str:
         return error[:_SHOWN]
     if isinstance(error, dict):
         inner = cast(dict[str, Any], error)
-        text = (
-            inner.get("message")
-            or inner.get("detail")
-            or inner.get("msg")
-            or fields.get("message")
-            or inner.get("Message")
-        )
-        code = inner.get("code")
+        names = ("message", "detail", "msg", "Message")  # the last is AWS's, now and then
+        text = next((inner[name] for name in names if inner.get(name)), None) or fields.get("message")
+        code = _code(inner)
         if text:
             kind = f" ({code})" if isinstance(code, str) and code not in str(text) else ""
             return f"{str(text)[:_SHOWN]}{kind}"
     return ""
+
+
+def _code(error: dict[str, Any]) -> Any:
+    """What an error is called; Anthropic tells it among the details."""
+    details = error.get("details")
+    inner = cast(dict[str, Any], details) if isinstance(details, dict) else {}
+    return error.get("code") or inner.get("error_code")
 
 
 def _excerpt(body: bytes) -> str:

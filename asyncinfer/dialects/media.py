@@ -36,6 +36,19 @@ def data_url(data: bytes) -> str:
     return f"data:{media_type(data)};base64,{in_base64(data)}"
 
 
+def split_data_url(url: str) -> tuple[str, str]:
+    """The media type of what a data URL holds, and that in base64.
+
+    Raises:
+        RequestError: it is not in base64.
+    """
+    head, _, data = url.partition(",")
+    kind, *parameters = head.removeprefix("data:").split(";")
+    if "base64" not in parameters or not data:
+        raise unanswerable(f"a data URL holds nothing in base64: {url[:40]!r}")
+    return kind.lower(), data
+
+
 def in_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 

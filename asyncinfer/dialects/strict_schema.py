@@ -22,24 +22,6 @@ def strict(schema: dict[str, Any]) -> dict[str, Any]:
     return _strict(schema, schema, frozenset())
 
 
-def closed(schema: Any) -> Any:
-    """A copy of `schema` in which no object takes other properties than it names, unless it says so."""
-    if isinstance(schema, list):
-        return [closed(one) for one in cast(list[Any], schema)]
-    if not isinstance(schema, dict):
-        return schema
-    fields = {key: _within(key, value) for key, value in cast(dict[str, Any], schema).items()}
-    if _is_object(fields):
-        fields.setdefault("additionalProperties", False)
-    return fields
-
-
-def _within(key: str, value: Any) -> Any:
-    if key in _NAMED and isinstance(value, dict):
-        return {name: closed(one) for name, one in cast(dict[str, Any], value).items()}
-    return closed(value) if key in _SCHEMAS else value
-
-
 def _strict(schema: Any, root: dict[str, Any], within: frozenset[str]) -> Any:
     if isinstance(schema, list):
         return [_strict(one, root, within) for one in cast(list[Any], schema)]
@@ -63,18 +45,14 @@ def _inner(key: str, value: Any, root: dict[str, Any], within: frozenset[str]) -
 
 
 def _closed(fields: dict[str, Any]) -> dict[str, Any]:
-    if _is_object(fields):
+    kind = fields.get("type")
+    if kind == "object" or (isinstance(kind, list) and "object" in kind):
         fields.setdefault("additionalProperties", False)
     if isinstance(properties := fields.get("properties"), dict):
         fields["required"] = list(cast(dict[str, Any], properties))
     if "default" in fields and fields["default"] is None:
         del fields["default"]
     return fields
-
-
-def _is_object(fields: dict[str, Any]) -> bool:
-    kind = fields.get("type")
-    return kind == "object" or (isinstance(kind, list) and "object" in kind)
 
 
 def _target(root: dict[str, Any], ref: str) -> dict[str, Any] | None:

@@ -19,7 +19,6 @@ from asyncinfer import sync
 from asyncinfer.config import (
     GenerationParams,
     InferenceConfig,
-    InferenceEngineType,
     ModelParams,
     RemoteParams,
 )
@@ -66,7 +65,7 @@ class BaseInferenceEngine(ABC):
     An engine may be used from several event loops and threads at once, and again after it was closed.
     """
 
-    engine_type: ClassVar[InferenceEngineType]
+    engine_type: ClassVar[str]
 
     def __init__(
         self,
@@ -333,7 +332,7 @@ class BaseInferenceEngine(ABC):
         answerer = await self._answerer(config, check=check)
         return Job(
             answerer,
-            RowKeys(self.engine_type.value, answerer.model, answerer.generation, self._remote_for(config)),
+            RowKeys(str(self.engine_type), answerer.model, answerer.generation, self._remote_for(config)),
             output_path=_path(config.output_path),
             progress_path=_path(progress_path or config.progress_path),
             on_progress=on_progress,

@@ -8,6 +8,12 @@ from asyncinfer.config import InferenceEngineType
 from asyncinfer.engines.remote import RemoteInferenceEngine
 
 
+class AnthropicInferenceEngine(RemoteInferenceEngine):
+    """Anthropic's own API; the key comes from `ANTHROPIC_API_KEY`."""
+
+    engine_type: ClassVar[str] = InferenceEngineType.ANTHROPIC
+
+
 class BedrockInferenceEngine(RemoteInferenceEngine):
     """Amazon Bedrock's Converse, in the region of `AWS_REGION`, by AWS credentials or the API key in
     `AWS_BEARER_TOKEN_BEDROCK`.
@@ -17,16 +23,16 @@ class BedrockInferenceEngine(RemoteInferenceEngine):
     `additionalModelRequestFields`.
     """
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.BEDROCK
+    engine_type: ClassVar[str] = InferenceEngineType.BEDROCK
 
 
 class OpenAIInferenceEngine(RemoteInferenceEngine):
     """OpenAI's own API; the key comes from `OPENAI_API_KEY`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.OPENAI
+    engine_type: ClassVar[str] = InferenceEngineType.OPENAI
 
 
 class RemoteVLLMInferenceEngine(RemoteInferenceEngine):
     """A vLLM server that someone else started, at `remote_params.api_url`."""
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.REMOTE_VLLM
+    engine_type: ClassVar[str] = InferenceEngineType.REMOTE_VLLM

@@ -35,7 +35,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
     rows come before or after it.
     """
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.LLAMACPP
+    engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
 
     @classmethod
     def get_supported_params(cls) -> set[str]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 from asyncinfer.config import InferenceConfig, InferenceEngineType
+from asyncinfer.config.engine_type import ENTRY_POINTS, announce
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError
+from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.providers.provider import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class EngineEntry:
     that is recognised.
     """
 
-    name: InferenceEngineType
+    name: str
     class_path: str
     extra: str | None = None
     requires: str | None = None
@@ -30,7 +34,7 @@ class EngineEntry:
         return getattr(import_module(module), name)
 
 
-ENGINES: dict[InferenceEngineType, EngineEntry] = {
+ENGINES: dict[str, EngineEntry] = {
     entry.name: entry
     for entry in (
         EngineEntry(
@@ -41,6 +45,7 @@ ENGINES: dict[InferenceEngineType, EngineEntry] = {
         ),
         EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
+        EngineEntry(InferenceEngineType.ANTHROPIC, "asyncinfer.engines.hosted:AnthropicInferenceEngine"),
         EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
         EngineEntry(
             InferenceEngineType.BEDROCK,
@@ -59,10 +64,48 @@ def build_engine(config: InferenceConfig) -> BaseInferenceEngine:
         ConfigError: no engine is named, or this version does not have it.
         MissingDependencyError: what it needs is not installed.
     """
-    known = ", ".join(name.name for name in ENGINES)
+    known = ", ".join(ENGINES)
     if config.engine is None:
         raise ConfigError(f"engine: not set; this version has: {known}")
-    entry = ENGINES.get(config.engine)
-    if entry is None:
-        raise ConfigError(f"engine: {config.engine.name} is not available in this version; it has: {known}")
-    return entry.load()(config.model, generation_params=config.generation, remote_params=config.remote_params)
+    kind = engine_class(config.engine)
+    if kind is None:
+        raise ConfigError(f"engine: {config.engine} is not available in this version; it has: {known}")
+    return kind(config.model, generation_params=config.generation, remote_params=config.remote_params)
+
+
+def register_engine(name: str, engine: type[BaseInferenceEngine]) -> None:
+    """Have `engine: NAME` in a configuration mean this class. A package does the same for all who install it by an
+    entry point in the group `asyncinfer.engines`: `NAME = "module:Class"`.
+    """
+    announce(name)
+    _registered[name.upper()] = engine
+
+
+def register_provider(provider: Provider) -> type[BaseInferenceEngine]:
+    """Have `engine: NAME` in a configuration mean this provider; its engine's class.
+
+    Raises:
+        ConfigError: there is one of that name.
+    """
+    from asyncinfer.engines.remote import RemoteInferenceEngine
+
+    name = provider.name.upper()
+    if name in ENGINES or name in _registered:
+        raise ConfigError(f"the provider {name}: there is an engine of that name")
+    CATALOG[name] = provider
+    kind = type(f"{name.title()}InferenceEngine", (RemoteInferenceEngine,), {"engine_type": name})
+    register_engine(name, kind)
+    return kind
+
+
+_registered: dict[str, type[BaseInferenceEngine]] = {}
+
+
+def engine_class(name: str) -> type[BaseInferenceEngine] | None:
+    """The class of that name: ours, one that was registered, or one that a package brings."""
+    if (entry := ENGINES.get(name)) is not None:
+        return entry.load()
+    if (kind := _registered.get(name)) is not None:
+        return kind
+    brought = next((point for point in entry_points(group=ENTRY_POINTS) if point.name.upper() == name), None)
+    return brought.load() if brought is not None else None

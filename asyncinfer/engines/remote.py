@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Generator, Mapping
-from contextlib import contextmanager
-from typing import ClassVar, NamedTuple
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from anyio import to_thread
@@ -14,7 +13,7 @@ from anyio import to_thread
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
 from asyncinfer.dialects.dialect import Call, Dialect, Encoder
-from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, status_error
+from asyncinfer.dialects.http import HttpRequest, HttpResponse, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
 from asyncinfer.providers.auth import Signer
@@ -60,7 +59,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     fast they go, is the engine's; all its calls share it.
     """
 
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.REMOTE
+    engine_type: ClassVar[str] = InferenceEngineType.REMOTE
 
     def __init__(
         self,
@@ -99,10 +98,27 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         url, sign = self._reach(remote)
         listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
         listing = listing or provider.dialect.listing(url)
-        request = await sign(HttpRequest(listing, HEADERS, method="GET", timeout=remote.connection_timeout))
-        with _untold(sign):
-            entries = provider.dialect.entries(await self._transport.send(request))
+        first = HttpRequest(listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout)
+        try:
+            entries = await self._listed(first, sign)
+        except RequestError as error:
+            _hide(sign, error)
+            raise
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
+
+    async def _listed(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
+        """The entries of all pages of a listing; the query of a page that came already leads nowhere."""
+        entries: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        query: str | None = ""
+        while query is not None and query not in seen:
+            seen.add(query)
+            joint = "&" if "?" in first.url else "?"
+            page = first._replace(url=f"{first.url}{joint}{query}" if query else first.url)
+            response = await self._transport.send(await sign(page))
+            entries += self.provider().dialect.entries(response)
+            query = self.provider().dialect.more_models(response)
+        return entries
 
     def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> _Prepared:
         if not model.model_name:
@@ -126,7 +142,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             ConfigError: there is no URL or no key, or they do not go together.
         """
         url = self._chat_url(remote)
-        sign = self.provider().auth.signer(self.engine_type.name, remote)
+        sign = self.provider().auth.signer(self.engine_type, remote)
         if sign.secrets and "@" in urlsplit(url).netloc:
             raise ConfigError("remote_params.api_url: holds credentials, and there is an api_key too; give one of them")
         return url, sign
@@ -139,9 +155,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         """
         url, path = remote.api_url, self.provider().dialect.path
         if url is None:
-            raise ConfigError(
-                f"remote_params.api_url: not set; {self.engine_type.name} needs {self.provider().wanted()}"
-            )
+            raise ConfigError(f"remote_params.api_url: not set; {self.engine_type} needs {self.provider().wanted()}")
         parts = _parts(url)
         if parts is None:
             shown = re.sub(r"[^/]*@", "", url.partition("?")[0])  # without what may be secret
@@ -152,7 +166,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)
-        with _untold(sent.sign):
+        try:
             response = await self._transport.send(await sent.request(request))
             self._heed(request, response.headers)
             if response.status == 200:
@@ -160,10 +174,13 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             if self._falls_back(sent, response):
                 return await self._generate(request)
             raise status_error(response, time.time())
+        except RequestError as error:
+            _hide(sent.sign, error)
+            raise
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         sent = self._prepared(request)
-        with _untold(sent.sign):
+        try:
             async with self._transport.stream(await sent.request(request)) as streamed:
                 self._heed(request, streamed.headers)
                 if streamed.status == 200:
@@ -173,6 +190,9 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                 response = await streamed.response()
             if not self._falls_back(sent, response):
                 raise status_error(response, time.time())
+        except RequestError as error:
+            _hide(sent.sign, error)
+            raise
         async for delta in self._stream(request):
             yield delta
 
@@ -198,16 +218,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             self._gate().told(request.attempt, limits)
 
 
-@contextmanager
-def _untold(sign: Signer) -> Generator[None]:
+def _hide(sign: Signer, error: RequestError) -> None:
     """An error does not repeat the key, even where the server does."""
-    try:
-        yield
-    except RequestError as error:
-        for secret in sign.secrets:
-            if len(secret) >= _SECRET:
-                error.args = (str(error).replace(secret, "[API key]"),)
-        raise
+    for secret in sign.secrets:
+        if len(secret) >= _SECRET:
+            error.args = (str(error).replace(secret, "[API key]"),)
 
 
 async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamDelta]:

@@ -69,12 +69,17 @@ class Key:
         return HeaderSigner({self.header: f"{self.scheme}{key}"}, (key,))
 
 
-@dataclass(frozen=True, slots=True)
 class HeaderSigner:
     """Adds the same headers to each request."""
 
-    headers: Mapping[str, str]
-    secrets: tuple[str, ...]
+    def __init__(self, headers: Mapping[str, str], secrets: tuple[str, ...]) -> None:
+        self.secrets = secrets
+        self._headers = headers
+        # Requests of one call have the same headers, and keep being alike for those who know them by identity.
+        self._last: tuple[Mapping[str, str], Mapping[str, str]] = ({}, headers)
 
     async def __call__(self, request: HttpRequest) -> HttpRequest:
-        return request._replace(headers={**request.headers, **self.headers})
+        before, after = self._last
+        if request.headers is not before:
+            self._last = before, after = request.headers, {**request.headers, **self._headers}
+        return HttpRequest(request.url, after, request.body, request.method, request.timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
 from asyncinfer.dialects.bedrock import bedrock_converse
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.dialects.openai_chat import Quirks
@@ -12,7 +13,7 @@ from asyncinfer.providers.provider import Provider
 
 _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
 
-CATALOG: dict[InferenceEngineType, Provider] = {
+CATALOG: dict[str, Provider] = {
     provider.name: provider
     for provider in (
         Provider(
@@ -22,6 +23,13 @@ CATALOG: dict[InferenceEngineType, Provider] = {
         Provider(
             InferenceEngineType.REMOTE_VLLM,
             dialect=openai_chat(Quirks(extensions=_VLLM, structured_outputs=True, adapters=True)),
+        ),
+        Provider(
+            InferenceEngineType.ANTHROPIC,
+            "https://api.anthropic.com/v1/messages",
+            Key("ANTHROPIC_API_KEY", header="x-api-key", scheme=""),
+            ANTHROPIC_MESSAGES,
+            chat_types=frozenset({"model"}),
         ),
         Provider(
             InferenceEngineType.OPENAI,

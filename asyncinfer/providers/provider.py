@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.dialect import Dialect
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.providers.auth import Auth, Key
@@ -25,7 +24,7 @@ class Provider:
     that cannot chat; `chat_types`: what a listing says of those that can, if it tells under `type`.
     """
 
-    name: InferenceEngineType
+    name: str
     url: str | None = None
     auth: Auth = field(default_factory=Key)
     dialect: Dialect = field(default_factory=openai_chat)

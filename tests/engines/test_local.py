@@ -76,7 +76,7 @@ class Counter:
 
 
 class CountingEngine(LocalInferenceEngine):
-    engine_type: ClassVar[InferenceEngineType] = InferenceEngineType.LLAMACPP
+    engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
 
     def __init__(self, make: Callable[[], Stepper] = Counter) -> None:
         super().__init__(ModelParams(model_name="counter"))

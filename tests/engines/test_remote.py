@@ -18,6 +18,7 @@ from asyncinfer import (
     Conversation,
     EngineConfigError,
     FinishReason,
+    GenerationParams,
     InferenceConfig,
     InferenceErrorType,
     InferenceFailedError,
@@ -352,6 +353,23 @@ class TestSettings:
         async with served(api_key=None) as (server, engine):
             await engine.ainfer(questions(1))
             assert "Authorization" not in server.asks[0].headers
+
+    async def test_that_the_api_does_not_take_are_told_with_each_answer(self, caplog: pytest.LogCaptureFixture) -> None:
+        generation = GenerationParams(num_beams=2, min_p=0.1)
+        async with served() as (server, engine):
+            [answered] = await engine.ainfer(questions(1), InferenceConfig(generation=generation))
+            [plain] = await engine.ainfer([question("b")])
+        assert answered.metadata["dropped_parameters"] == ["num_beams"]
+        assert "RemoteInferenceEngine does not support num_beams: ignored" in caplog.text
+        assert (server.asks[0].body["min_p"], "num_beams" in server.asks[0].body) == (0.1, False)
+        assert "dropped_parameters" not in plain.metadata
+
+    async def test_may_be_fields_of_the_apis_own(self) -> None:
+        generation = GenerationParams(extra_body={"top_k": 5, "max_tokens": 7, "temperature": None})
+        async with served() as (server, engine):
+            await engine.ainfer(questions(1), InferenceConfig(generation=generation))
+        body = server.asks[0].body
+        assert (body["top_k"], body["max_tokens"], "temperature" in body) == (5, 7, False)
 
     async def test_of_a_call_override_the_engines(self) -> None:
         async with FaultServer() as other, served() as (server, engine):

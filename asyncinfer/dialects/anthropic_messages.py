@@ -1,0 +1,247 @@
+"""Anthropic's Messages API: what one call's requests share, and what a response says.
+
+Written after Anthropic's API reference ("Create a Message", "Errors", "Versions"), "Structured outputs", "Prompt
+caching: automatic caching", "Stop reasons and fallback", and anthropic-python 2.13, November 2026.
+
+We ask by version 2023-06-01 of the API and not by 2026-10-21, which that SDK names: the newer one refuses
+`temperature` and `top_p` of every model, and what else it changes (documents said by the assistant, citations by the
+user) does not concern us. For the same reason the SDK has no such parameters; its users send them as extra fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.dialects.anthropic_content import THINKING, system_prompt, tool, turns
+from asyncinfer.dialects.anthropic_schema import adapted, closed
+from asyncinfer.dialects.claude_models import sampling, takes_schemas
+from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.http import (
+    HEADERS,
+    HttpRequest,
+    HttpResponse,
+    garbled,
+    json_body,
+    json_object,
+    message_in,
+    refusal,
+)
+from asyncinfer.dialects.openai_chat import group, tool_call
+from asyncinfer.errors import ConfigError, RequestError
+from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.results import Completion, FinishReason, Usage
+
+Json = dict[str, Any]
+VERSIONED = {**HEADERS, "anthropic-version": "2023-06-01"}
+SUPPORTED = frozenset(
+    {
+        "extra_body",
+        "guided_decoding",
+        "max_new_tokens",
+        "parallel_tool_calls",
+        "stop_strings",
+        "temperature",
+        "tool_choice",
+        "top_p",
+    }
+)
+_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+
+
+class MessagesEncoder:
+    """Makes the bodies of requests that differ only in their conversation.
+
+    All that comes before the last message is cached, as is that: `cache_control: null` in `generation.extra_body`
+    turns this off. `output_config` there is merged with ours.
+
+    Raises:
+        ConfigError: nothing can be asked with these settings.
+    """
+
+    def __init__(self, call: Call) -> None:
+        name, generation = call.model.model_name or "", call.generation
+        extra = generation.extra_body
+        told = _sampling(name, generation)
+        unset = {field for field in ("temperature", "top_p") if getattr(generation, field) is None}
+        self.dropped = frozenset({"temperature", "top_p"} & generation.model_fields_set - told.keys() - unset)
+        self._url, self._timeout = call.url, call.timeout
+        self._shared: Json = {
+            "model": name,
+            "max_tokens": generation.max_new_tokens,
+            "cache_control": {"type": "ephemeral"},
+            **told,
+            **({"stop_sequences": generation.stop_strings} if generation.stop_strings else {}),
+            **({"metadata": {"user_id": call.user_id}} if call.user_id is not None else {}),
+            **_guided(generation.guided_decoding, name),
+        }
+        self._choice, self._extra = _tool_choice(generation), extra
+        if config := group(extra, "output_config"):
+            self._extra = {**extra, "output_config": {**self._shared.get("output_config", {}), **config}}
+
+    def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
+        """The request. Files given by path must have been read before.
+
+        Raises:
+            RequestError: the API cannot be asked this.
+        """
+        body = {**self._shared, "messages": turns(conversation.messages)}
+        if (system := system_prompt(conversation.messages)) is not None:
+            body["system"] = system
+        if conversation.tools:
+            body |= {"tools": [tool(definition) for definition in conversation.tools], **self._choice}
+        if stream:
+            body["stream"] = True
+        return HttpRequest(self._url, VERSIONED, json_body(body, self._extra), timeout=self._timeout)
+
+
+def decode(response: HttpResponse) -> Completion:
+    """The answer in a response.
+
+    Raises:
+        RequestError: it holds none.
+    """
+    data = json_object(response)
+    if data.get("type") == "error":
+        raise error_in(data, response.body)
+    try:
+        return Completion(_answer(data["content"]), finish_reason(data.get("stop_reason")), usage_in(data.get("usage")))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+
+
+# What is asked
+
+
+def _sampling(name: str, generation: GenerationParams) -> Json:
+    thinking = group(generation.extra_body, "thinking")
+    thinks = bool(thinking) and thinking.get("type") != "disabled"
+    keep = "temperature" if "temperature" in generation.model_fields_set else "top_p"
+    told = sampling(name, generation.temperature, generation.top_p, thinks=thinks, keep=keep)
+    if told.get("temperature", 0.0) > 1:
+        raise ConfigError(f"generation.temperature: this API takes 0 to 1 (found {generation.temperature})")
+    return told
+
+
+def _guided(guided: GuidedDecodingParams | None, name: str) -> Json:
+    if guided is None:
+        return {}
+    for other in ("regex", "choice"):
+        if getattr(guided, other) is not None:
+            raise ConfigError(f"generation.guided_decoding.{other}: this API follows only json")
+    schema = guided.schema_dict()
+    if schema is None:
+        return {}
+    if not takes_schemas(name):
+        raise ConfigError(f"generation.guided_decoding.json: {name} follows no schema; Claude models since 4.5 do")
+    shape = adapted(schema) if isinstance(guided.json, type) else closed(schema)
+    return {"output_config": {"format": {"type": "json_schema", "schema": shape}}}
+
+
+def _tool_choice(generation: GenerationParams) -> Json:
+    """What is said of the tools where there are any."""
+    choice, one = generation.tool_choice, not generation.parallel_tool_calls
+    if choice is None and not one:
+        return {}
+    told = _choice(choice if choice is not None else "auto")
+    if one and told["type"] != "none":
+        told["disable_parallel_tool_use"] = True
+    return {"tool_choice": told}
+
+
+def _choice(choice: str | Json) -> Json:
+    if isinstance(choice, str) and choice in _CHOICES:
+        return {"type": _CHOICES[choice]}
+    name = group(choice, "function").get("name") if isinstance(choice, dict) else None
+    if not isinstance(name, str):
+        known = "auto, required, none, or {type: function, function: {name: ...}}"
+        raise ConfigError(f"generation.tool_choice: should be {known} (found {choice!r})")
+    return {"type": "tool", "name": name}
+
+
+# What is answered
+
+
+def _answer(blocks: list[Json]) -> Message:
+    """The assistant's message. Its thinking is kept as it came, too, to be sent back with the signatures."""
+    uses = [block for block in blocks if block["type"] == "tool_use"]
+    thoughts = [block for block in blocks if block["type"] in ("thinking", "redacted_thinking")]
+    text = "".join(block["text"] for block in blocks if block["type"] == "text")
+    message: Json = {"role": Role.ASSISTANT, "content": None if uses and not text else text}
+    if uses:
+        message["tool_calls"] = [use(block, block["input"]) for block in uses]
+    if thoughts:
+        spoken = "".join(block["thinking"] for block in thoughts if block["type"] == "thinking")
+        message |= {"reasoning_content": spoken or None, THINKING: thoughts}
+    return Message.model_validate(message)
+
+
+def use(block: Mapping[str, Any], arguments: Any) -> Any:
+    """The tool call of a block. `arguments`: as an object, or as its text.
+
+    Raises:
+        ValueError: it names no function, or cannot be read.
+    """
+    if not isinstance(arguments, dict | str):
+        raise ValueError("arguments that are no object")
+    return tool_call({"id": block.get("id"), "function": {"name": block.get("name"), "arguments": arguments}})
+
+
+_FINISH = {
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.LENGTH,
+    "pause_turn": FinishReason.LENGTH,  # the tools that run at Anthropic reached their limit
+    "tool_use": FinishReason.TOOL_CALLS,
+    "refusal": FinishReason.CONTENT_FILTER,
+}
+
+
+def finish_reason(reason: str | None) -> FinishReason:
+    return _FINISH.get(reason or "", FinishReason.UNKNOWN)
+
+
+def usage_in(usage: Any) -> Usage | None:
+    """The tokens that a response says it took. Those read from the cache, or written to it, are of the prompt."""
+    if not isinstance(usage, dict) or not usage:
+        return None
+    told = cast(Mapping[str, Any], usage)
+    cached, created = _count(told, "cache_read_input_tokens"), _count(told, "cache_creation_input_tokens")
+    prompt = (_count(told, "input_tokens") or 0) + (cached or 0) + (created or 0)
+    completion = _count(told, "output_tokens") or 0
+    return Usage(
+        prompt,
+        completion,
+        prompt + completion,
+        cached_tokens=cached,
+        cache_creation_tokens=created,
+        reasoning_tokens=_count(group(told, "output_tokens_details"), "thinking_tokens"),
+    )
+
+
+def _count(told: Mapping[str, Any], name: str) -> int | None:
+    count = told.get(name)
+    return count if isinstance(count, int) and count >= 0 else None
+
+
+_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+def error_in(data: Mapping[str, Any], body: bytes) -> RequestError:
+    """An error that came as a success, or within a stream: as the status that it would have had."""
+    kind = group(data, "error").get("type")
+    status = _STATUS.get(kind) if isinstance(kind, str) else None
+    return refusal(status, f"the API answered with an error: {message_in(body)}")
