@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from asyncinfer.engines.hosted import (
         AnthropicInferenceEngine,
         BedrockInferenceEngine,
+        GoogleGeminiInferenceEngine,
+        GoogleVertexInferenceEngine,
         OpenAIInferenceEngine,
         RemoteVLLMInferenceEngine,
     )
@@ -57,6 +59,8 @@ _LAZY = {
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "BedrockInferenceEngine": "asyncinfer.engines.hosted",
+    "GoogleGeminiInferenceEngine": "asyncinfer.engines.hosted",
+    "GoogleVertexInferenceEngine": "asyncinfer.engines.hosted",
     "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
     "OpenAIInferenceEngine": "asyncinfer.engines.hosted",
     "RemoteInferenceEngine": "asyncinfer.engines.remote",
@@ -80,6 +84,8 @@ __all__ = [
     "FailureDetail",
     "FinishReason",
     "GenerationParams",
+    "GoogleGeminiInferenceEngine",
+    "GoogleVertexInferenceEngine",
     "GuidedDecodingParams",
     "InferenceConfig",
     "InferenceEngineType",

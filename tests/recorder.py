@@ -53,6 +53,7 @@ class Sent(NamedTuple):
     path: str
     headers: dict[str, str]
     body: Any
+    query: str = ""
     target: str = ""  # the path as it was written
     raw: bytes = b""
 
@@ -114,8 +115,9 @@ class Recorder:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         body = json.loads(raw) if raw else None
-        headers = dict(request.headers)
-        self.sent.append(Sent(request.method, request.path, headers, body, request.raw_path, raw))
+        target = request.raw_path
+        sent = Sent(request.method, request.path, dict(request.headers), body, request.query_string, target, raw)
+        self.sent.append(sent)
         return await self._answer(request)
 
 

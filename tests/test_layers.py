@@ -80,7 +80,9 @@ def test_every_room_is_known() -> None:
 
 
 def test_importing_the_package_loads_no_heavy_module() -> None:
-    heavy = "{'aiohttp', 'botocore', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml'}"
+    heavy = (
+        "{'aiohttp', 'botocore', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml', 'google.auth'}"
+    )
     code = f"import sys, asyncinfer; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['yaml']")
@@ -89,7 +91,8 @@ def test_importing_the_package_loads_no_heavy_module() -> None:
 API = """
 AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError BaseInferenceEngine BedrockInferenceEngine ConfigError
 ContentItem Conversation EngineConfigError
-EngineDeadError FailureDetail FinishReason GenerationParams GuidedDecodingParams InferenceConfig InferenceEngineType
+EngineDeadError FailureDetail FinishReason GenerationParams GoogleGeminiInferenceEngine GoogleVertexInferenceEngine
+GuidedDecodingParams InferenceConfig InferenceEngineType
 InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message
 MissingDependencyError ModelParams OpenAIInferenceEngine Progress RemoteInferenceEngine RemoteParams
 RemoteVLLMInferenceEngine RequestError Role RunInterruptedError RunSummary ScratchError

@@ -73,7 +73,7 @@ def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
     try:
         if isinstance(listed, dict):
             groups = cast(dict[str, Any], listed)
-            listed = next(groups[key] for key in ("data", "models") if key in groups)
+            listed = next(groups[key] for key in ("data", "models", "publisherModels") if key in groups)
         return [{**entry, "id": str(entry.get("id") or entry["name"])} for entry in listed]
     except (KeyError, TypeError, AttributeError, StopIteration):
         raise garbled("lists no models") from None
@@ -86,8 +86,9 @@ class Dialect:
     `encoder` raises ConfigError where nothing can be asked with a call's settings; `decode` raises RequestError for
     what holds no answer. `supported`: the generation parameters that it can tell. `path`: where chats go, below the
     API's version; `models_path`: where models are listed, or else `models_url` of the URL where chats go; `entries`:
-    what a listing names, under `id`. `stream_type`: the media type of a streamed answer. `headers`: what every request
-    says of itself, also one for the models. `more_models`: of a page of their listing, the query of the next, or None.
+    reads that list, as `model_entries` does. `stream_type`: the media type of a streamed answer. `headers`: what every
+    request says of itself, also one for the models. `more_models`: of a page of their listing, the query of the next,
+    or None.
     """
 
     encoder: Callable[[Call], Encoder]

@@ -1,7 +1,7 @@
 """HTTP as a value: a request to send, the response to it, and what a refusal means.
 
 `Retry-After`: RFC 9110 section 10.2.3 (June 2022). `retry-after-ms`: as OpenAI's SDK reads it (openai-python
-2.54, November 2026); `x-ms-retry-after-ms`: Azure.
+2.54, November 2026); `x-ms-retry-after-ms`: Azure. `retryDelay`: Google's google/rpc/error_details.proto.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (429, "request too large", False),  # OpenAI: larger than a minute's tokens, and so for ever
 )
 _SHOWN = 300
+_RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
 
 
 class HttpRequest(NamedTuple):
@@ -97,9 +98,10 @@ def status_error(response: HttpResponse, now: float | None = None) -> RequestErr
     if 300 <= status < 400:
         where = response.headers.get("location", "elsewhere")
         return refusal(status, f"HTTP {status}: redirects to {where}; set remote_params.api_url to where the API is")
+    after = retry_after(response.headers, now)
+    after = after if after is not None else _retry_info(response.body)
     kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]  # AWS's code, beside the message
-    said = f"HTTP {status}: {message_in(response.body)}{f' ({kind})' if kind else ''}"
-    return refusal(status, said, retry_after(response.headers, now))
+    return refusal(status, f"HTTP {status}: {message_in(response.body)}{f' ({kind})' if kind else ''}", after)
 
 
 def refusal(status: int | None, said: str, after: float | None = None) -> RequestError:
@@ -128,6 +130,12 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         return None
     seconds = _number(given)
     return seconds if seconds is not None else _until(given, headers.get("date"), now)
+
+
+def _retry_info(body: bytes) -> float | None:
+    """The wait that Google's APIs ask for in an error's details, as `google.rpc.RetryInfo`."""
+    found = _RETRY_DELAY.search(body)
+    return float(found[1]) if found is not None else None
 
 
 def _number(text: str | None) -> float | None:

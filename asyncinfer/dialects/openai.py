@@ -19,7 +19,7 @@ def openai_chat(quirks: Quirks = NO_QUIRKS) -> Dialect:
         partial(ChatEncoder, quirks=quirks),
         decode,
         lambda: EventStream(StreamDecoder()),
-        SUPPORTED | quirks.extensions,
+        (SUPPORTED | quirks.extensions) - quirks.lacking.get("", frozenset()),
         path="/chat/completions",
         fallback=Fallback(_knows_old_schemas_only, openai_chat(old)) if quirks.schemas_may_be_old else None,
     )

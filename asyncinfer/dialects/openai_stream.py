@@ -9,7 +9,16 @@ from typing import Any
 from pydantic_core import from_json
 
 from asyncinfer.dialects.http import garbled
-from asyncinfer.dialects.openai_chat import error_in, finish_reason, group, tool_call, usage_in
+from asyncinfer.dialects.openai_chat import (
+    END_OF_THOUGHT,
+    THOUGHT,
+    error_in,
+    finish_reason,
+    group,
+    of_google,
+    tool_call,
+    usage_in,
+)
 from asyncinfer.dialects.sse import Event
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
@@ -25,6 +34,7 @@ class StreamDecoder:
     _calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _finish: FinishReason | None = None
     _usage: Usage | None = None
+    _thinking: bool = False
     done: bool = False
 
     def feed(self, event: Event) -> Iterator[StreamDelta]:
@@ -59,7 +69,7 @@ class StreamDecoder:
         if self._finish is None and not self.done:
             raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
         try:
-            calls = [tool_call({"id": call["id"], "function": call["function"]}) for call in self._in_order()]
+            calls = [tool_call({key: call[key] for key in call if key != "index"}) for call in self._in_order()]
         except ValueError:
             raise garbled("holds a tool call that cannot be read") from None
         message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
@@ -71,6 +81,10 @@ class StreamDecoder:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
         if not isinstance(text, str) or not isinstance(reasoning, str):
             raise TypeError("no text")
+        if of_google(delta).get("thought") is True:
+            text, reasoning, self._thinking = "", text.removeprefix(THOUGHT), True
+        elif self._thinking and text:
+            text, self._thinking = text.removeprefix(END_OF_THOUGHT), False
         for part in delta.get("tool_calls") or ():
             self._add(part)
         if (reason := choice.get("finish_reason")) is not None:
@@ -84,6 +98,8 @@ class StreamDecoder:
         function = group(part, "function")
         call["function"]["name"] = function.get("name") or call["function"]["name"]
         call["function"]["arguments"] += function.get("arguments") or ""
+        if signed := group(part, "extra_content"):  # Google's signature of the thought behind the call
+            call["extra_content"] = signed
 
     def _in_order(self) -> list[dict[str, Any]]:
         """The calls by their index; those without one as they came."""

@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
-from asyncinfer.config import InferenceEngineType
+from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.engines.remote import RemoteInferenceEngine
+from asyncinfer.run.clock import Clock
+
+
+class GoogleGeminiInferenceEngine(RemoteInferenceEngine):
+    """Google's Gemini API; the key comes from `GEMINI_API_KEY`."""
+
+    engine_type: ClassVar[str] = InferenceEngineType.GOOGLE_GEMINI
+
+
+class GoogleVertexInferenceEngine(RemoteInferenceEngine):
+    """Google's Vertex AI, in a project and a region: those given, or `PROJECT_ID` and `REGION` of the environment.
+
+    The access tokens come from the application default credentials.
+    """
+
+    engine_type: ClassVar[str] = InferenceEngineType.GOOGLE_VERTEX
+
+    def __init__(
+        self,
+        model_params: ModelParams,
+        *,
+        generation_params: GenerationParams | None = None,
+        remote_params: RemoteParams | None = None,
+        project_id: str | None = None,
+        region: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        remote, provider = remote_params or RemoteParams(), self.provider()
+        given = {name: value for name, value in (("PROJECT_ID", project_id), ("REGION", region)) if value}
+        if given and remote.api_url is None:
+            remote = remote.model_copy(update={"api_url": provider.filled(provider.url, {**os.environ, **given})})
+        super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
 
 
 class AnthropicInferenceEngine(RemoteInferenceEngine):

@@ -27,7 +27,10 @@ class EngineEntry:
     requires: str | None = None
 
     def installed(self) -> bool:
-        return self.requires is None or find_spec(self.requires) is not None
+        try:
+            return self.requires is None or find_spec(self.requires) is not None
+        except ModuleNotFoundError:  # nor is the package that it is in
+            return False
 
     def load(self) -> type[BaseInferenceEngine]:
         module, _, name = self.class_path.partition(":")
@@ -52,6 +55,13 @@ ENGINES: dict[str, EngineEntry] = {
             "asyncinfer.engines.hosted:BedrockInferenceEngine",
             extra="bedrock",
             requires="botocore",
+        ),
+        EngineEntry(InferenceEngineType.GOOGLE_GEMINI, "asyncinfer.engines.hosted:GoogleGeminiInferenceEngine"),
+        EngineEntry(
+            InferenceEngineType.GOOGLE_VERTEX,
+            "asyncinfer.engines.hosted:GoogleVertexInferenceEngine",
+            extra="vertex",
+            requires="google.auth",
         ),
     )
 }

@@ -27,6 +27,8 @@ from asyncinfer.types.results import Completion, StreamDelta, unanswerable
 
 # A shorter key is a placeholder, such as "EMPTY" for vLLM, and may well be a word.
 _SECRET = 8
+# How the URL ends that an SDK for OpenAI's API is given: with the API's version, or Google's names for that API.
+_VERSIONS = ("/v1", "/openai", "/openapi")
 
 
 class _Prepared(NamedTuple):
@@ -162,7 +164,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
-        return url.rstrip("/") + path if parts.path.rstrip("/").endswith("/v1") else url
+        return url.rstrip("/") + path if parts.path.rstrip("/").endswith(_VERSIONS) else url
 
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)

@@ -14,7 +14,10 @@ from asyncinfer.providers.provider import Provider
 from asyncinfer.types.conversation import Conversation
 
 _PNG, _PDF = "iVBORw0KGgo=", "JVBERi0xLjc="
-_TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+_TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
+}
 _SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -80,7 +83,9 @@ def _request(provider: Provider, trial: _Trial) -> HttpRequest | None:
     conversation = {"messages": [{"role": "user", "content": trial.says}], "tools": trial.tools}
     generation = GenerationParams.model_validate(trial.generation or {})
     try:
-        encode = provider.dialect.encoder(Call("http://localhost", ModelParams(model_name="m"), generation))
+        encode = provider.dialect.encoder(
+            Call(provider.url or "http://localhost", ModelParams(model_name="m"), generation)
+        )
         return encode(Conversation.from_dict(conversation))
     except (ConfigError, RequestError):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from asyncinfer.dialects.dialect import Dialect
@@ -21,7 +21,8 @@ class Provider:
     `url`: where chats go; None where the user says it. What stands in braces there are environment variables, of
     which `places` names others that will do. `listing`: where models are listed, if not beside the chats.
     `workers`: how many requests may be in flight, unless the user says it. `not_chat`: how the names of models begin
-    that cannot chat; `chat_types`: what a listing says of those that can, if it tells under `type`.
+    that cannot chat; `chat_types`: what a listing says of those that can, if it tells under `type`. `refined`: what
+    becomes of a URL whose places are filled.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Provider:
     not_chat: tuple[str, ...] = ()
     chat_types: frozenset[str] = frozenset()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    refined: Callable[[str], str] = str
 
     def chats(self, entry: Mapping[str, object]) -> bool:
         """Whether the model of this entry of the listing can chat, as far as is known."""
@@ -43,13 +45,13 @@ class Provider:
         if url is None:
             return None
         values = {name: self._value(name, environ) for name in _PLACE.findall(url)}
-        return url.format_map(values) if all(values.values()) else None
+        return self.refined(url.format_map(values)) if all(values.values()) else None
 
     def wanted(self) -> str:
         """What the user must say for the API to be found."""
         if self.url is None:
             return f"the URL of the API, such as http://localhost:8000/v1{self.dialect.path}"
-        return "it, or the environment variables " + " and ".join(_PLACE.findall(self.url))
+        return "it, or the environment variables " + " and ".join(dict.fromkeys(_PLACE.findall(self.url)))
 
     def _value(self, name: str, environ: Mapping[str, str]) -> str:
         return next((environ[other] for other in (name, *self.places.get(name, ())) if environ.get(other)), "")

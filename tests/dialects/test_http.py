@@ -96,6 +96,22 @@ def test_the_wait_that_headers_ask_for(headers: dict[str, str], seconds: float |
     assert status_error(response(429, **headers)).retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    ("delay", "headers", "seconds"),
+    [
+        ("37.25s", {}, 37.25),
+        ("11s", {}, 11.0),
+        ("11s", {"retry_after": "2"}, 2.0),
+        ("soon", {}, None),
+        ("-1s", {}, None),
+    ],
+)
+def test_google_asks_for_a_wait_in_the_body(delay: str, headers: dict[str, str], seconds: float | None) -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
+    body = {"error": {"code": 429, "message": "Slow down.", "details": details}}
+    assert status_error(response(429, body, **headers)).retry_after == seconds
+
+
 def test_a_date_is_measured_by_the_caller_s_clock_where_the_server_tells_no_time() -> None:
     headers = {"retry-after": "Tue, 24 Nov 2026 10:01:30 GMT"}
     assert retry_after(headers, now=MORNING_SECONDS) == 90.0

@@ -450,9 +450,10 @@ def test_reasoning_comes_under_either_name(key: str) -> None:
         ({"prompt_tokens": "3", "completion_tokens": 4}, Usage(0, 4, 4)),
         ([3, 4], None),
         ({}, None),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9}, Usage(3, 6, 9, reasoning_tokens=2)),
         ({"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 8}, Usage(9, 1, 10, cached_tokens=8)),
     ],
-    ids=["detailed", "no total", "nulls", "text for a count", "a list", "empty", "DeepSeek's cache"],
+    ids=["detailed", "no total", "nulls", "text for a count", "a list", "empty", "Google's thoughts", "DeepSeek's cache"],
 )  # fmt: skip
 def test_usage(usage: Any, counted: Usage | None) -> None:
     assert read(answer(content="", usage=usage)).usage == counted

@@ -1,0 +1,231 @@
+"""Gemini's own API, `generateContent`: what is answered, at once or as server-sent events.
+
+Written after Google's "Generate content" reference (`GenerateContentResponse`) and google-genai 3.6, November 2026.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+from uuid import uuid4
+
+from pydantic_core import from_json
+
+from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
+from asyncinfer.dialects.openai_chat import error_in, group
+from asyncinfer.dialects.sse import Event
+from asyncinfer.errors import RequestError
+from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta, Usage
+from asyncinfer.types.tools import ToolCall
+
+_FINISH = {
+    "STOP": FinishReason.STOP,
+    "MAX_TOKENS": FinishReason.LENGTH,
+    **dict.fromkeys(
+        (
+            "SAFETY",
+            "RECITATION",
+            "LANGUAGE",
+            "BLOCKLIST",
+            "PROHIBITED_CONTENT",
+            "SPII",
+            "MODEL_ARMOR",
+            "IMAGE_SAFETY",
+            "IMAGE_PROHIBITED_CONTENT",
+            "IMAGE_RECITATION",
+        ),
+        FinishReason.CONTENT_FILTER,
+    ),
+    **dict.fromkeys(
+        (
+            "MALFORMED_FUNCTION_CALL",
+            "UNEXPECTED_TOOL_CALL",
+            "TOO_MANY_TOOL_CALLS",
+            "MISSING_THOUGHT_SIGNATURE",
+            "MALFORMED_RESPONSE",
+        ),
+        FinishReason.ERROR,
+    ),
+}
+
+
+class _Piece(NamedTuple):
+    """What one response, or one event of a stream, holds. `blocked`: why the prompt was not answered."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    signature: str | None = None
+    finish: str | None = None
+    usage: Usage | None = None
+    blocked: str | None = None
+    answered: bool = False
+
+
+def decode(response: HttpResponse) -> Completion:
+    """The answer in a response; of a prompt that was blocked, an empty one.
+
+    Raises:
+        RequestError: it holds none.
+    """
+    data = json_object(response)
+    if "error" in data and not data.get("candidates"):
+        raise error_in(data["error"], response.body)
+    try:
+        piece = _piece(data)
+        if not piece.answered and piece.blocked is None:
+            raise ValueError("neither a candidate nor a reason why there is none")
+        return _completion([piece])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+
+
+@dataclass(slots=True)
+class StreamDecoder:
+    """Turns a stream's events into deltas. Tool calls come with the last delta, as do usage and reason.
+
+    The stream has no last event of its own: it is over when the connection is.
+    """
+
+    _pieces: list[_Piece] = field(default_factory=list[_Piece])
+    done: bool = False
+
+    def feed(self, event: Event) -> Iterator[StreamDelta]:
+        """The deltas that `event` brings.
+
+        Raises:
+            RequestError: it tells of an error, or cannot be read.
+        """
+        try:
+            data: Any = from_json(event.data)
+            error, piece = data.get("error"), _piece(data)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise garbled(f"holds an event that cannot be read: {event.data[:200]}") from None
+        if error:
+            raise error_in(error, event.data.encode())
+        self._pieces.append(piece._replace(text="", reasoning=""))
+        if piece.text or piece.reasoning:
+            yield StreamDelta(content=piece.text, reasoning_content=piece.reasoning)
+
+    def finish(self) -> StreamDelta:
+        """The last delta, when the stream has ended.
+
+        Raises:
+            RequestError: it ended before its end.
+        """
+        if all(piece.finish is None and piece.blocked is None for piece in self._pieces):
+            raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+        return _completion(self._pieces).as_delta()
+
+
+def _completion(pieces: list[_Piece]) -> Completion:
+    """The answer that the pieces make."""
+    calls = [call for piece in pieces for call in piece.calls]
+    text, reasoning = "".join(piece.text for piece in pieces), "".join(piece.reasoning for piece in pieces)
+    signatures = [piece.signature for piece in pieces if piece.signature]
+    message = Message(
+        role=Role.ASSISTANT,
+        content=text if text or not calls else None,
+        tool_calls=calls or None,
+        reasoning_content=reasoning or None,
+        **(_signed(signatures[-1]) if signatures else {}),
+    )
+    usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
+    blocked = next((piece.blocked for piece in pieces if piece.blocked is not None), None)
+    metadata = {"block_reason": blocked} if blocked is not None else None
+    return Completion(message, _reason(pieces, bool(calls), blocked), usage, metadata)
+
+
+def _reason(pieces: list[_Piece], called: bool, blocked: str | None) -> FinishReason:
+    """Why it ended. Gemini says STOP of tool calls too."""
+    said = next((piece.finish for piece in reversed(pieces) if piece.finish is not None), None)
+    if said is None:
+        return FinishReason.CONTENT_FILTER if blocked is not None else FinishReason.UNKNOWN
+    reason = _FINISH.get(said, FinishReason.UNKNOWN)
+    return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
+
+
+def _piece(data: Mapping[str, Any]) -> _Piece:
+    """Raises ValueError, TypeError, KeyError or AttributeError for what is none."""
+    candidates: list[Any] = _list(data.get("candidates"))
+    usage = _usage(data.get("usageMetadata"))
+    blocked = group(data, "promptFeedback").get("blockReason")
+    piece = _Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None)
+    # Of several candidates the first is the answer.
+    for candidate in candidates:
+        if not candidate.get("index"):
+            return _read(candidate, piece)
+    return piece
+
+
+def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
+    content, finish = candidate.get("content"), candidate.get("finishReason")
+    parts: list[Mapping[str, Any]] = _list(content.get("parts")) if content is not None else []
+    texts = [(_text(part), part.get("thought") is True) for part in parts]
+    signatures = [part.get("thoughtSignature") for part in parts if "functionCall" not in part]
+    return piece._replace(
+        text="".join(text for text, thought in texts if not thought),
+        reasoning="".join(text for text, thought in texts if thought),
+        calls=tuple(_call(part) for part in parts if "functionCall" in part),
+        signature=next((one for one in reversed(signatures) if isinstance(one, str)), None),
+        finish=finish if isinstance(finish, str) else None,
+        answered=content is not None or finish is not None,
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    """An empty one where there is none."""
+    if not isinstance(value, list | None):
+        raise TypeError("no list")
+    return cast(list[Any], value or [])
+
+
+def _text(part: Mapping[str, Any]) -> str:
+    text = part.get("text", "")
+    if not isinstance(text, str):
+        raise TypeError("no text")
+    return text
+
+
+def _call(part: Mapping[str, Any]) -> ToolCall:
+    """A tool call, under an id of its own where Gemini gave it none."""
+    call, signature = part["functionCall"], part.get("thoughtSignature")
+    if not call.get("name"):
+        raise ValueError("a call without a name")
+    arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
+    return ToolCall.model_validate(
+        {
+            "id": call.get("id") or f"call_{uuid4().hex[:24]}",
+            "function": {"name": call["name"], "arguments": arguments},
+            **(_signed(signature) if isinstance(signature, str) else {}),
+        }
+    )
+
+
+def _signed(signature: str) -> dict[str, Any]:
+    return {"extra_content": {"google": {"thought_signature": signature}}}
+
+
+def _usage(told: Any) -> Usage | None:
+    """The tokens that a response says it took. Gemini counts thoughts, and what its own tools read, apart."""
+    if not isinstance(told, dict) or not told:
+        return None
+    counts = cast(Mapping[str, Any], told)
+    thoughts = _count(counts, "thoughtsTokenCount")
+    prompt = (_count(counts, "promptTokenCount") or 0) + (_count(counts, "toolUsePromptTokenCount") or 0)
+    completion = (_count(counts, "candidatesTokenCount") or 0) + (thoughts or 0)
+    return Usage(
+        prompt,
+        completion,
+        _count(counts, "totalTokenCount") or prompt + completion,
+        cached_tokens=_count(counts, "cachedContentTokenCount"),
+        reasoning_tokens=thoughts,
+    )
+
+
+def _count(told: Mapping[str, Any], name: str) -> int | None:
+    count = told.get(name)
+    return count if isinstance(count, int) and count >= 0 else None

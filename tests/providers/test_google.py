@@ -1,0 +1,504 @@
+"""Vertex: tokens from a server that plays Google's, the places of its URL, and what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from anyio import create_task_group, to_thread
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import _exponential_backoff
+from openai import AsyncOpenAI
+from pydantic import BaseModel
+
+from asyncinfer import (
+    ConfigError,
+    Conversation,
+    EngineConfigError,
+    GenerationParams,
+    GoogleVertexInferenceEngine,
+    GuidedDecodingParams,
+    InferenceEngineType,
+    InferenceErrorType,
+    InferenceFailedError,
+    MissingDependencyError,
+    ModelParams,
+    RemoteParams,
+    RequestError,
+)
+from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from asyncinfer.providers import google
+from asyncinfer.providers.auth import Signer
+from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_entries, vertex_url
+from tests.fakes import question, questions
+from tests.recorder import Recorder
+
+Json = dict[str, Any]
+
+VERTEX = CATALOG[InferenceEngineType.GOOGLE_VERTEX]
+ADC = "GOOGLE_APPLICATION_CREDENTIALS"
+
+
+# Tokens
+
+
+class TokenServer:
+    """Google's OAuth endpoint: gives `ya29.token-1`, `ya29.token-2`, ..., or answers as it is told."""
+
+    def __init__(self) -> None:
+        self.claims: list[Json] = []
+        self.refusal: tuple[int, Json] | None = None
+        self.lasts: int = 3600
+        app = web.Application()
+        app.router.add_post("/token", self._give)
+        self._server = TestServer(app)
+
+    @property
+    def url(self) -> str:
+        return str(self._server.make_url("/token"))
+
+    async def start(self) -> None:
+        await self._server.start_server(access_log=None)
+
+    async def stop(self) -> None:
+        await self._server.close()
+
+    async def _give(self, request: web.Request) -> web.Response:
+        asked = parse_qs((await request.read()).decode())
+        payload = asked["assertion"][0].split(".")[1]
+        self.claims.append(json.loads(base64.urlsafe_b64decode(payload + "==")))
+        if self.refusal is not None:
+            return web.json_response(self.refusal[1], status=self.refusal[0])
+        token = {"access_token": f"ya29.token-{len(self.claims)}", "expires_in": self.lasts, "token_type": "Bearer"}
+        return web.json_response(token)
+
+
+@pytest.fixture(scope="module")
+def private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    kind = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()).decode()
+
+
+@pytest.fixture
+async def tokens() -> AsyncIterator[TokenServer]:
+    server = TokenServer()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Recorder]:
+    async with Recorder() as api:
+        yield api
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's own account, and any cloud that it is in, are none of the tests' business."""
+    for name in (ADC, "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION", "PROJECT_ID", "REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("no_proxy", "*")
+    google._account.cache_clear()
+
+
+@pytest.fixture
+def account(tokens: TokenServer, private_key: str, tmp_path: Path) -> Path:
+    """The key file of a service account."""
+    path = tmp_path / "account.json"
+    key = {
+        "type": "service_account",
+        "project_id": "p",
+        "private_key_id": "1",
+        "private_key": private_key,
+        "client_email": "me@p.iam.gserviceaccount.com",
+        "client_id": "1",
+        "token_uri": tokens.url,
+    }
+    path.write_text(json.dumps(key))
+    return path
+
+
+@pytest.fixture
+def signed_in(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ADC, str(account))
+
+
+def engine_at(api: Recorder, **remote: Any) -> GoogleVertexInferenceEngine:
+    settings = {"api_url": f"{api.url}/endpoints/openapi", "max_retries": 0, **remote}
+    model = ModelParams(model_name="google/gemini-2.5-flash")
+    return GoogleVertexInferenceEngine(model, remote_params=RemoteParams(**settings))
+
+
+def signer(**remote: Any) -> Signer:
+    return GoogleTokens().signer("GOOGLE_VERTEX", RemoteParams(**remote))
+
+
+async def authorized(sign: Signer) -> str:
+    return (await sign(HttpRequest("http://api", {}))).headers["Authorization"]
+
+
+@pytest.mark.usefixtures("signed_in")
+async def test_many_rows_wait_for_one_token(api: Recorder, tokens: TokenServer) -> None:
+    """The server is on the engine's own loop: whoever waited for it on the loop would wait for ever."""
+    async with engine_at(api, num_workers=50, use_adaptive_concurrency=False) as engine:
+        await engine.ainfer(questions(60))
+        await engine.ainfer([question("And you?")])
+    assert {sent.headers["Authorization"] for sent in api.sent} == {"Bearer ya29.token-1"}
+    [claims] = tokens.claims
+    assert (claims["iss"], claims["aud"]) == ("me@p.iam.gserviceaccount.com", "https://oauth2.googleapis.com/token")
+    assert claims["scope"] == "https://www.googleapis.com/auth/cloud-platform"
+
+
+@pytest.mark.usefixtures("signed_in")
+async def test_engines_and_loops_share_an_account(tokens: TokenServer) -> None:
+    async with create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(to_thread.run_sync, lambda: asyncio.run(authorized(signer())))
+    assert await authorized(signer()) == "Bearer ya29.token-1"
+    assert len(tokens.claims) == 1
+
+
+@pytest.mark.parametrize(("lasts", "good"), [(3600, 3375), (100, 50)])
+@pytest.mark.usefixtures("signed_in")
+async def test_a_token_is_renewed_shortly_before_its_end(
+    lasts: int, good: int, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(google, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    tokens.lasts = lasts
+    sign = signer()
+    assert await authorized(sign) == "Bearer ya29.token-1"
+    now[0] += good - 5
+    assert await authorized(sign) == "Bearer ya29.token-1"
+    now[0] += 6
+    assert await authorized(sign) == "Bearer ya29.token-2"
+
+
+async def test_an_explicit_key_is_a_token_or_the_path_of_an_account(account: Path, tokens: TokenServer) -> None:
+    assert await authorized(signer(api_key="ya29.mine\n")) == "Bearer ya29.mine"
+    assert tokens.claims == []
+    assert await authorized(signer(api_key=str(account))) == "Bearer ya29.token-1"
+
+
+async def test_a_token_may_come_from_a_variable_of_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "ya29.env")
+    assert await authorized(signer(api_key_env_varname="MY_TOKEN")) == "Bearer ya29.env"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "retryable"),
+    [
+        (400, {"error": "invalid_grant", "error_description": "no such account"}, False),
+        (503, {"error": "unavailable"}, True),
+        (500, {"error": "internal_failure"}, True),
+    ],
+)
+@pytest.mark.usefixtures("signed_in")
+async def test_a_refused_token_is_tried_again_when_google_says_so(
+    status: int, said: Json, retryable: bool, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_exponential_backoff, "time", SimpleNamespace(sleep=lambda _: None))
+    tokens.refusal = (status, said)
+    sign = signer()
+    with pytest.raises(RequestError, match=f"no access token: {said['error']}") as caught:
+        await authorized(sign)
+    assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.API_STATUS, retryable)
+    tokens.refusal = None
+    assert (await authorized(sign)).startswith("Bearer ya29.token-")
+
+
+@pytest.mark.usefixtures("signed_in")
+async def test_a_token_server_out_of_reach_is_tried_again(tokens: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_exponential_backoff, "time", SimpleNamespace(sleep=lambda _: None))
+    await tokens.stop()
+    with pytest.raises(RequestError) as caught:
+        await authorized(signer())
+    assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
+
+
+@pytest.mark.parametrize("file", [None, "missing.json", "broken.json", "other.json"])
+async def test_without_credentials_the_run_ends_and_says_what_to_do(
+    file: str | None, api: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "other.json").write_text('{"type": "service_account"}')
+    if file is not None:
+        monkeypatch.setenv(ADC, str(tmp_path / file))
+    async with engine_at(api) as engine:
+        with pytest.raises(EngineConfigError, match=f"GOOGLE_VERTEX needs Google Cloud credentials .*{ADC}"):
+            await engine.alist_models()
+        with pytest.raises(InferenceFailedError, match=ADC):
+            await engine.ainfer([question("Hello?")])
+    assert api.sent == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "package"), [("google", "google-auth"), ("google.auth", "google-auth"), ("requests", "requests")]
+)
+async def test_what_is_not_installed_is_named(
+    missing: str, package: str, api: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(google, "find_spec", lambda name: None if name == missing else find_spec(name))
+    async with engine_at(api) as engine:
+        with pytest.raises(MissingDependencyError, match=rf"{package} .*pip install 'asyncinfer\[vertex\]'"):
+            await engine.ainfer([question("Hello?")])
+    assert await authorized(signer(api_key="ya29.mine")) == "Bearer ya29.mine"
+
+
+@pytest.mark.usefixtures("signed_in")
+async def test_no_error_shows_a_token(api: Recorder, tokens: TokenServer) -> None:
+    api.answers({"error": {"code": 400, "message": "bad token ya29.token-1"}}, 400)
+    async with engine_at(api) as engine:
+        result = await engine.ainfer_partial([question("Hello?")])
+    assert result.failures[0].error_message == "HTTP 400: bad token [API key]"
+
+
+# Gemini's key
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "value"),
+    [
+        ("/v1beta/openai/chat/completions", "Authorization", "Bearer AIza-1"),
+        ("/v1beta/openai/models", "Authorization", "Bearer AIza-1"),
+        ("/v1beta/models/gemini-2.5-flash:generateContent", "x-goog-api-key", "AIza-1"),
+        ("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse", "x-goog-api-key", "AIza-1"),
+        ("/a:b/openai/chat/completions", "Authorization", "Bearer AIza-1"),
+    ],
+)
+async def test_gemini_is_given_its_key_under_one_header(path: str, header: str, value: str) -> None:
+    sign = GeminiKey().signer("GOOGLE_GEMINI", RemoteParams(), {"GEMINI_API_KEY": "AIza-1"})
+    assert (await sign(HttpRequest(f"http://api{path}", {}))).headers == {header: value}
+    assert sign.secrets == ("AIza-1",)
+
+
+# Places
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("us-central1", "us-central1-aiplatform.googleapis.com"),
+        ("global", "aiplatform.googleapis.com"),
+        ("us", "aiplatform.us.rep.googleapis.com"),
+        ("eu", "aiplatform.eu.rep.googleapis.com"),
+    ],
+)
+def test_the_url_is_that_of_the_region(region: str, host: str) -> None:
+    url = VERTEX.filled(VERTEX.url, {"PROJECT_ID": "p", "REGION": region})
+    assert url == f"https://{host}/v1beta1/projects/p/locations/{region}/endpoints/openapi/chat/completions"
+    assert (VERTEX.filled(VERTEX.listing, {"REGION": region}) or "").startswith(
+        f"https://{host}/v1beta1/publishers/google/models"
+    )
+
+
+def test_another_url_stays_as_it_is() -> None:
+    assert vertex_url("https://proxy.example/global-aiplatform") == "https://proxy.example/global-aiplatform"
+
+
+Names = dict[str, str]
+URL = "https://r-aiplatform.googleapis.com/v1beta1/projects/p/locations/r/endpoints/openapi/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("environ", "given"),
+    [
+        ({"PROJECT_ID": "p", "REGION": "r"}, {}),
+        ({"GOOGLE_CLOUD_PROJECT": "p", "GOOGLE_CLOUD_LOCATION": "r"}, {}),
+        ({"PROJECT_ID": "other", "REGION": "r"}, {"project_id": "p"}),
+        ({}, {"project_id": "p", "region": "r"}),
+    ],
+)
+async def test_project_and_region_are_given_or_of_the_environment(
+    environ: Names, given: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    async with GoogleVertexInferenceEngine(ModelParams(model_name="m"), **given) as engine:
+        assert engine._remote_params is not None
+        assert (engine._remote_params.api_url, engine._remote_params.num_workers) == (URL, 50)
+
+
+async def test_a_place_that_is_not_known_is_asked_for() -> None:
+    async with GoogleVertexInferenceEngine(ModelParams(model_name="m"), project_id="p") as engine:
+        with pytest.raises(ConfigError, match="the environment variables REGION and PROJECT_ID$"):
+            await engine.ainfer([question("Hello?")])
+
+
+def test_models_are_listed_by_the_names_that_chats_take() -> None:
+    names = ["publishers/google/models/gemini-2.5-flash", "publishers/google/models/imagen-4.0"]
+    body = json.dumps({"publisherModels": [{"name": name} for name in names]}).encode()
+    listed = vertex_entries(HttpResponse(200, {}, body))
+    assert [entry["id"] for entry in listed] == ["google/gemini-2.5-flash", "google/imagen-4.0"]
+    assert [VERTEX.chats(entry) for entry in listed] == [True, False]
+
+
+def test_a_listing_may_have_more_pages() -> None:
+    more = VERTEX.dialect.more_models
+    assert more(HttpResponse(200, {}, b'{"nextPageToken": "a=b"}')) == "pageToken=a%3Db"
+    assert more(HttpResponse(200, {}, b'{"nextPageToken": ""}')) is None
+    assert more(HttpResponse(200, {}, b"[]")) is None
+
+
+# What is asked
+
+
+class Stone(BaseModel):
+    hard: bool
+
+
+class Plum(BaseModel):
+    stone: Stone
+
+
+class Branch(BaseModel):
+    forks: list[Branch]
+
+
+def throw(stone: Stone) -> None:
+    """Throw it."""
+
+
+def split(branch: Branch) -> None:
+    """Split it."""
+
+
+STONE: Json = {
+    "title": "Stone",
+    "type": "object",
+    "properties": {"hard": {"title": "Hard", "type": "boolean"}},
+    "required": ["hard"],
+}
+PLUM: Json = {"title": "Plum", "type": "object", "properties": {"stone": STONE}, "required": ["stone"]}
+THROW: Json = {
+    "type": "function",
+    "function": {
+        "name": "throw",
+        "description": "Throw it.",
+        "parameters": {"type": "object", "properties": {"stone": STONE}, "required": ["stone"]},
+    },
+}
+PDF = b"%PDF-1.7"
+PDF_URL = "data:application/pdf;base64," + base64.b64encode(PDF).decode()
+
+
+class Case(NamedTuple):
+    """One request, as it is made of OpenAI's SDK, and what of it we are asked in words of our own."""
+
+    sdk: Json = {}  # noqa: RUF012
+    generation: Json = {}  # noqa: RUF012
+    messages: list[Json] = [{"role": "user", "content": "Hello!"}]  # noqa: RUF012
+    ours: list[Json] | None = None
+    tools: list[Callable[..., Any]] | None = None
+    model: str = "google/gemini-2.5-flash"
+
+
+def user(*items: Json) -> list[Json]:
+    return [{"role": "user", "content": list(items)}]
+
+
+def guided(schema: Any) -> Json:
+    return {"guided_decoding": GuidedDecodingParams(json=schema)}
+
+
+THINKING: Json = {"extra_body": {"google": {"thinking_config": {"include_thoughts": True}}}}
+CASES: dict[str, Case] = {
+    "text": Case(),
+    "system": Case(messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello!"}]),
+    "a schema without references": Case(
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "Plum", "schema": PLUM}}}, guided(Plum)
+    ),
+    "a tool without references": Case({"tools": [THROW]}, tools=[throw]),
+    "tool choice": Case({"tools": [THROW], "tool_choice": "required"}, {"tool_choice": "required"}, tools=[throw]),
+    "an image by URL": Case(
+        messages=user({"type": "image_url", "image_url": {"url": "gs://bucket/cat.png"}}),
+        ours=user({"type": "image_url", "content": "gs://bucket/cat.png"}),
+    ),
+    "a document as bytes": Case(
+        messages=user({"type": "image_url", "image_url": {"url": PDF_URL}}),
+        ours=user({"type": "document_binary", "binary": PDF}),
+    ),
+    "a document by URL": Case(
+        messages=user({"type": "input_audio", "input_audio": {"data": "gs://bucket/a.pdf", "format": "application/pdf"}}),
+        ours=user({"type": "document_url", "content": "gs://bucket/a.pdf"}),
+    ),
+    "seed": Case({"seed": 0}, {"seed": 0}),
+    "penalties": Case(
+        {"frequency_penalty": 0.5, "presence_penalty": -1}, {"frequency_penalty": 0.5, "presence_penalty": -1}
+    ),
+    "stop": Case({"stop": ["END"]}, {"stop_strings": ["END"]}),
+    "sampling": Case({"temperature": 0.7, "top_p": 0.9}, {"temperature": 0.7, "top_p": 0.9}),
+    "reasoning effort": Case({"reasoning_effort": "low"}, {"extra_body": {"reasoning_effort": "low"}}),
+    "thinking": Case({"extra_body": THINKING}, {"extra_body": THINKING}),
+    "logit bias for another's model": Case(
+        {"logit_bias": {"1": 5}}, {"logit_bias": {1: 5}}, model="meta/llama-4-scout-17b-16e-instruct-maas"
+    ),
+}  # fmt: skip
+
+
+def engine_for(case: Case, api: Recorder) -> GoogleVertexInferenceEngine:
+    return GoogleVertexInferenceEngine(
+        ModelParams(model_name=case.model),
+        generation_params=GenerationParams(**case.generation),
+        remote_params=RemoteParams(api_url=f"{api.url}/endpoints/openapi", api_key="ya29.mine", user_id="u-1"),
+    )
+
+
+def conversation(case: Case) -> Conversation:
+    return Conversation.from_dict({"messages": case.ours or case.messages, "tools": case.tools})
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder) -> None:
+    """The SDK sends references as they are, which Vertex does not follow; and we send our own defaults of limit and
+    temperature. The user's id has no field.
+    """
+    async with engine_for(case, api) as engine:
+        await engine.ainfer([conversation(case)])
+    defaults: Json = {"model": case.model, "max_completion_tokens": 1024, "temperature": 0, "messages": case.messages}
+    async with AsyncOpenAI(base_url=f"{api.url}/endpoints/openapi", api_key="ya29.mine") as sdk:
+        asked: Json = defaults | case.sdk
+        await sdk.chat.completions.create(**asked)
+    ours, theirs = api.sent
+    assert ours.body == theirs.body
+    assert (ours.path, ours.headers["Authorization"]) == (theirs.path, theirs.headers["Authorization"])
+
+
+async def test_what_google_s_models_ignore_is_dropped_and_noted(api: Recorder) -> None:
+    case = Case(generation={"logit_bias": {1: 5}, "parallel_tool_calls": False}, tools=[throw])
+    async with engine_for(case, api) as engine:
+        [answered] = await engine.ainfer([conversation(case)])
+    assert answered.metadata["dropped_parameters"] == ["logit_bias", "parallel_tool_calls"]
+    assert api.sent[0].body.keys() == {"model", "messages", "max_completion_tokens", "temperature", "tools"}
+
+
+@pytest.mark.parametrize("by", [{"json": Branch}, {"regex": "a+"}, {"choice": ["a"]}])
+async def test_what_vertex_cannot_follow_is_refused_before_anything_is_sent(by: Json, api: Recorder) -> None:
+    case = Case(generation={"guided_decoding": GuidedDecodingParams(**by)})
+    async with engine_for(case, api) as engine:
+        with pytest.raises(ConfigError, match=f"guided_decoding.{next(iter(by))}"):
+            await engine.ainfer([conversation(case)])
+    assert api.sent == []
+
+
+async def test_a_tool_that_takes_what_is_part_of_itself_cannot_be_sent(api: Recorder) -> None:
+    case = Case(tools=[split])
+    async with engine_for(case, api) as engine:
+        result = await engine.ainfer_partial([conversation(case)])
+    assert "tool 'split'" in result.failures[0].error_message
+    assert result.failures[0].error_type is InferenceErrorType.CONFIG
