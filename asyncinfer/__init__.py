@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.hosted import (
         AnthropicInferenceEngine,
+        BedrockInferenceEngine,
         CerebrasInferenceEngine,
         DeepSeekInferenceEngine,
         FireworksInferenceEngine,
@@ -66,6 +67,7 @@ _LAZY = {
     "AnthropicInferenceEngine": "asyncinfer.engines.hosted",
     "Stop": "asyncinfer.run.loop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
+    "BedrockInferenceEngine": "asyncinfer.engines.hosted",
     "CerebrasInferenceEngine": "asyncinfer.engines.hosted",
     "DeepSeekInferenceEngine": "asyncinfer.engines.hosted",
     "FireworksInferenceEngine": "asyncinfer.engines.hosted",
@@ -91,6 +93,7 @@ __all__ = [
     "AnthropicInferenceEngine",
     "AsyncInferError",
     "BaseInferenceEngine",
+    "BedrockInferenceEngine",
     "CerebrasInferenceEngine",
     "ConfigError",
     "ContentItem",

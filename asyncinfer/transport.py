@@ -33,6 +33,8 @@ _CONNECT_SECONDS = 30.0
 
 # A larger body is not copied behind its head; and of a response no more than so much, twice over, waits to be read.
 _LARGE_BODY = _BUFFER = 2**16
+# A URL that is encoded as it is to be sent, and may be signed so; yarl would undo what is not strictly needed.
+_ENCODED = re.compile(r"[!-~]*%[!-~]*")
 # What would end a header early, and begin another.
 _ILLEGAL = re.compile(r"[\x00\r\n]")
 
@@ -272,7 +274,7 @@ def _abandon(sessions: _Sessions) -> None:
 
 def _way(text: str) -> _Way:
     """Raises ValueError for a URL that leads nowhere."""
-    url = URL(text)
+    url = URL(text, encoded=_ENCODED.fullmatch(text) is not None)
     if not url.raw_host:
         raise ValueError(f"no host in {text!r}")
     bare, proxy = url.with_user(None), _proxy(url.scheme, url.host or "")

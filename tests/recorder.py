@@ -36,8 +36,14 @@ MESSAGE: dict[str, Any] = {
     "stop_sequence": None,
     "usage": {"input_tokens": 3, "output_tokens": 4},
 }
+CONVERSED: dict[str, Any] = {
+    "output": {"message": {"role": "assistant", "content": [{"text": "Hello."}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7},
+    "metrics": {"latencyMs": 1},
+}
 # What each API answers with until it is told otherwise, by its path.
-SUCCESSES: dict[str, dict[str, Any]] = {CHAT: SUCCESS, MESSAGES: MESSAGE}
+SUCCESSES: dict[str, dict[str, Any]] = {CHAT: SUCCESS, MESSAGES: MESSAGE, "/v1/model/m/converse": CONVERSED}
 
 
 class Sent(NamedTuple):
@@ -48,6 +54,8 @@ class Sent(NamedTuple):
     headers: dict[str, str]
     body: Any
     query: str = ""
+    target: str = ""  # the path as it was written
+    raw: bytes = b""
 
 
 class Recorder:
@@ -77,11 +85,11 @@ class Recorder:
 
         self._answer = answer
 
-    def streams(self, *parts: bytes, breaks: bool = False) -> None:
+    def streams(self, *parts: bytes, breaks: bool = False, media_type: str = "text/event-stream") -> None:
         """From now on, answer with an event stream; one that `breaks` is cut off before its end."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            response = web.StreamResponse(headers={"Content-Type": media_type})
             await response.prepare(request)
             for part in parts:
                 await response.write(part)
@@ -107,7 +115,9 @@ class Recorder:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         body = json.loads(raw) if raw else None
-        self.sent.append(Sent(request.method, request.path, dict(request.headers), body, request.query_string))
+        target = request.raw_path
+        sent = Sent(request.method, request.path, dict(request.headers), body, request.query_string, target, raw)
+        self.sent.append(sent)
         return await self._answer(request)
 
 

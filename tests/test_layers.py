@@ -80,22 +80,24 @@ def test_every_room_is_known() -> None:
 
 
 def test_importing_the_package_loads_no_heavy_module() -> None:
-    heavy = "{'aiohttp', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml', 'google.auth'}"
+    heavy = (
+        "{'aiohttp', 'botocore', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml', 'google.auth'}"
+    )
     code = f"import sys, asyncinfer; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['yaml']")
 
 
 API = """
-AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError BaseInferenceEngine CerebrasInferenceEngine
-ConfigError ContentItem Conversation DeepSeekInferenceEngine EngineConfigError EngineDeadError FailureDetail
-FinishReason FireworksInferenceEngine GenerationParams GoogleGeminiInferenceEngine GoogleVertexInferenceEngine
-GuidedDecodingParams HuggingFaceRouterInferenceEngine InferenceConfig InferenceEngineType InferenceErrorType
-InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message MissingDependencyError ModelParams
-OpenAIInferenceEngine OpenRouterInferenceEngine ParasailInferenceEngine Progress RemoteInferenceEngine RemoteParams
-RemoteVLLMInferenceEngine RequestError Role RunInterruptedError RunSummary SGLangInferenceEngine
-SambanovaInferenceEngine ScratchError ScratchLockedError Stop StreamDelta TogetherInferenceEngine ToolCall
-ToolDefinition Type Usage build_engine register_engine register_provider
+AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError BaseInferenceEngine BedrockInferenceEngine
+CerebrasInferenceEngine ConfigError ContentItem Conversation DeepSeekInferenceEngine EngineConfigError EngineDeadError
+FailureDetail FinishReason FireworksInferenceEngine GenerationParams GoogleGeminiInferenceEngine
+GoogleVertexInferenceEngine GuidedDecodingParams HuggingFaceRouterInferenceEngine InferenceConfig InferenceEngineType
+InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message
+MissingDependencyError ModelParams OpenAIInferenceEngine OpenRouterInferenceEngine ParasailInferenceEngine Progress
+RemoteInferenceEngine RemoteParams RemoteVLLMInferenceEngine RequestError Role RunInterruptedError RunSummary
+SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError Stop StreamDelta
+TogetherInferenceEngine ToolCall ToolDefinition Type Usage build_engine register_engine register_provider
 """
 
 

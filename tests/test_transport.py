@@ -42,6 +42,7 @@ from tests.faults import (
     status,
     truncated,
 )
+from tests.recorder import Recorder
 
 KEY = "sk-very-secret"
 ROOT = Path(__file__).parent.parent
@@ -501,3 +502,15 @@ async def test_an_engine_that_is_never_closed_leaves_in_silence(script: str) -> 
         with anyio.fail_after(20):
             done = await anyio.run_process(command, check=False)
     assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"), [("/a%3Ab%2Fc%7e", "/a%3Ab%2Fc%7e"), ("/a b:\u00e9", "/a%20b:%C3%A9"), ("/%3A b", "/:%20b")]
+)
+async def test_a_url_that_is_encoded_is_sent_as_it_is(path: str, sent: str) -> None:
+    """It may have been signed so. One that cannot be sent as it is gets encoded."""
+    async with Recorder() as api:
+        transport = Transport()
+        await transport.send(HttpRequest(api.url + path, {}))
+        await transport.aclose()
+    assert api.sent[0].target == f"/v1{sent}"

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 
-# Both orders: claude-3-5-sonnet-20241022, claude-opus-4-1. A date is no minor version.
-_NAME = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:[-.](\d{1,2})(?!\d))?")
+# Both orders: claude-3-5-sonnet-20241022, claude-opus-4-1; and Bedrock's claude-v2:1. A date is no minor version.
+_NAME = re.compile(r"claude-(?:[a-z]+-)?v?(\d+)(?:[-.](\d{1,2})(?!\d))?")
 _NEWEST = (99, 0)
 _SCHEMAS_SINCE, _ONE_OF_BOTH_SINCE, _NO_SAMPLING_SINCE = (4, 5), (4, 1), (4, 7)
 _LEAST_TOP_P_WITH_THINKING = 0.95

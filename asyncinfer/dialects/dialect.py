@@ -85,9 +85,10 @@ class Dialect:
 
     `encoder` raises ConfigError where nothing can be asked with a call's settings; `decode` raises RequestError for
     what holds no answer. `supported`: the generation parameters that it can tell. `path`: where chats go, below the
-    API's version; `models_path`: where models are listed; `entries`: reads that list, as `model_entries` does.
-    `stream_type`: the media type of a streamed answer. `headers`: what every request says of itself, also one for the
-    models. `more_models`: of a page of their listing, the query of the next, or None.
+    API's version; `models_path`: where models are listed, or else `models_url` of the URL where chats go; `entries`:
+    reads that list, as `model_entries` does. `stream_type`: the media type of a streamed answer. `headers`: what every
+    request says of itself, also one for the models. `more_models`: of a page of their listing, the query of the next,
+    or None.
     """
 
     encoder: Callable[[Call], Encoder]
@@ -101,6 +102,11 @@ class Dialect:
     more_models: Callable[[HttpResponse], str | None] = lambda _: None
     fallback: Fallback | None = None
     entries: Callable[[HttpResponse], list[dict[str, Any]]] = model_entries
+    models_url: Callable[[str], str] | None = None
+
+    def listing(self, url: str) -> str:
+        """Where models are listed, of the API whose chats go to `url`."""
+        return self.models_url(url) if self.models_url else url.removesuffix(self.path) + self.models_path
 
 
 class Fallback(NamedTuple):

@@ -23,6 +23,7 @@ _OVERLOAD = frozenset({429, 503, 529})
 # Answers that say one thing by their status and mean another: (status, text in the message, is it transient).
 EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (400, "could not parse the json body", True),  # OpenAI, now and then, of valid JSON under load
+    (424, "", True),  # Bedrock: the model failed, or its stream did
     (429, "insufficient_quota", False),  # OpenAI: the account is empty, which no wait changes
     (429, "spend_limit_reached", False),  # Anthropic: nothing more this month, or by this contract
     (429, "request too large", False),  # OpenAI: larger than a minute's tokens, and so for ever
@@ -99,7 +100,8 @@ def status_error(response: HttpResponse, now: float | None = None) -> RequestErr
         return refusal(status, f"HTTP {status}: redirects to {where}; set remote_params.api_url to where the API is")
     after = retry_after(response.headers, now)
     after = after if after is not None else _retry_info(response.body)
-    return refusal(status, f"HTTP {status}: {message_in(response.body)}", after)
+    kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]  # AWS's code, beside the message
+    return refusal(status, f"HTTP {status}: {message_in(response.body)}{f' ({kind})' if kind else ''}", after)
 
 
 def refusal(status: int | None, said: str, after: float | None = None) -> RequestError:
@@ -175,7 +177,8 @@ def _message(data: Any) -> str:
         return error[:_SHOWN]
     if isinstance(error, dict):
         inner = cast(dict[str, Any], error)
-        text = inner.get("message") or inner.get("detail") or inner.get("msg") or fields.get("message")
+        names = ("message", "detail", "msg", "Message")  # the last is AWS's, now and then
+        text = next((inner[name] for name in names if inner.get(name)), None) or fields.get("message")
         code = _code(inner)
         if text:
             kind = f" ({code})" if isinstance(code, str) and code not in str(text) else ""

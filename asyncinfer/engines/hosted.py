@@ -47,6 +47,18 @@ class AnthropicInferenceEngine(RemoteInferenceEngine):
     engine_type: ClassVar[str] = InferenceEngineType.ANTHROPIC
 
 
+class BedrockInferenceEngine(RemoteInferenceEngine):
+    """Amazon Bedrock's Converse, in the region of `AWS_REGION`, by AWS credentials or the API key in
+    `AWS_BEARER_TOKEN_BEDROCK`.
+
+    A `remote_params.api_url` of one's own is the host alone, such as
+    `https://bedrock-runtime-fips.us-east-1.amazonaws.com`: the model's path is added. `model.model_kwargs` are sent as
+    `additionalModelRequestFields`.
+    """
+
+    engine_type: ClassVar[str] = InferenceEngineType.BEDROCK
+
+
 class OpenAIInferenceEngine(RemoteInferenceEngine):
     """OpenAI's own API; the key comes from `OPENAI_API_KEY`."""
 

@@ -50,6 +50,12 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
         EngineEntry(InferenceEngineType.ANTHROPIC, "asyncinfer.engines.hosted:AnthropicInferenceEngine"),
         EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
+        EngineEntry(
+            InferenceEngineType.BEDROCK,
+            "asyncinfer.engines.hosted:BedrockInferenceEngine",
+            extra="bedrock",
+            requires="botocore",
+        ),
         EngineEntry(InferenceEngineType.SGLANG, "asyncinfer.engines.hosted:SGLangInferenceEngine"),
         EngineEntry(InferenceEngineType.DEEPSEEK, "asyncinfer.engines.hosted:DeepSeekInferenceEngine"),
         EngineEntry(InferenceEngineType.FIREWORKS, "asyncinfer.engines.hosted:FireworksInferenceEngine"),

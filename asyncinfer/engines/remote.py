@@ -99,7 +99,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         remote, provider = self._remote_params or RemoteParams(), self.provider()
         url, sign = self._reach(remote)
         listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
-        listing = listing or url.removesuffix(provider.dialect.path) + provider.dialect.models_path
+        listing = listing or provider.dialect.listing(url)
         first = HttpRequest(listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout)
         try:
             entries = await self._listed(first, sign)

@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
+from asyncinfer.dialects.bedrock import bedrock_converse
 from asyncinfer.dialects.gemini import gemini
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.dialects.openai_quirks import Files, Patterns, Quirks, Schemas
 from asyncinfer.providers.auth import Key
+from asyncinfer.providers.aws import Aws
 from asyncinfer.providers.google import VERTEX_QUIRKS, GeminiKey, GoogleTokens, vertex_entries, vertex_more, vertex_url
 from asyncinfer.providers.provider import Provider
 
@@ -207,6 +209,15 @@ CATALOG: dict[str, Provider] = {
                 )
             ),
             workers=20,
+        ),
+        Provider(
+            InferenceEngineType.BEDROCK,
+            "https://bedrock-runtime.{AWS_REGION}.amazonaws.com",
+            Aws("bedrock", "AWS_BEARER_TOKEN_BEDROCK"),
+            bedrock_converse(),
+            not_chat=("amazon.rerank-", "cohere.rerank-"),
+            chat_types=frozenset({"chat"}),
+            places={"AWS_REGION": ("AWS_DEFAULT_REGION",)},
         ),
         Provider(
             InferenceEngineType.GOOGLE_GEMINI,

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from asyncinfer.providers.provider import Provider
-from tests.recorder import CHAT, SUCCESS
+from tests.dialects.frames import STREAM_TYPE, event
+from tests.recorder import CHAT, CONVERSED, SUCCESS
 
 Json = dict[str, Any]
 
@@ -31,6 +32,7 @@ class Sample(NamedTuple):
     models: str = "/v1/models"
     base: str = "/v1"
     status: int = 429
+    media_type: str = "text/event-stream"
 
 
 def _events(*events: Json | str) -> tuple[bytes, ...]:
@@ -87,6 +89,28 @@ _SAMPLES["/messages"] = Sample(
     listing=lambda names: {"data": [{"id": name, "type": "model"} for name in names], "has_more": False},
     limit=lambda body: body["max_tokens"],
     chat="/v1/messages",
+)
+
+
+_SAMPLES[""] = Sample(  # Bedrock's Converse, whose path holds the model's name
+    answer=CONVERSED,
+    stream=(
+        event("messageStart", {"role": "assistant"}),
+        event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hello."}}),
+        event("contentBlockStop", {"contentBlockIndex": 0}),
+        event("messageStop", {"stopReason": "end_turn"}),
+        event("metadata", {"usage": CONVERSED["usage"], "metrics": {"latencyMs": 1}}),
+    ),
+    refusal={"message": "slow down"},
+    listing=lambda names: {
+        "modelSummaries": [
+            {"modelId": name, "inputModalities": ["TEXT"], "outputModalities": ["TEXT"]} for name in names
+        ]
+    },
+    limit=lambda body: body["inferenceConfig"]["maxTokens"],
+    chat="/v1/model/m/converse",
+    models="/v1/foundation-models",
+    media_type=STREAM_TYPE,
 )
 
 

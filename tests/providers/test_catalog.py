@@ -92,7 +92,7 @@ async def test_it_is_asked_answers_streams_refuses_and_lists(
     async with engine_for(provider, **at(api, sample), **let_in) as engine:
         api.answers(sample.answer)
         [answered] = await engine.ainfer([question("Hello?")])
-        api.streams(*sample.stream)
+        api.streams(*sample.stream, media_type=sample.media_type)
         async with engine.astream(question("Hello?")) as deltas:
             seen = [delta async for delta in deltas]
         api.answers(sample.refusal, sample.status)

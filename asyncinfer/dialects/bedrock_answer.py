@@ -1,0 +1,104 @@
+"""What Amazon Bedrock's Converse answers.
+
+Written after the Bedrock API reference ("Converse", response) and botocore 1.44's service model `bedrock-runtime`
+2023-09-30, November 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from pydantic_core import to_json
+
+from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
+from asyncinfer.dialects.openai_chat import group
+from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.results import Completion, FinishReason, Usage
+from asyncinfer.types.tools import FunctionCall, ToolCall
+
+
+def decode(response: HttpResponse) -> Completion:
+    """The answer in a response.
+
+    Raises:
+        RequestError: it holds none.
+    """
+    data = json_object(response)
+    try:
+        message = answer(data["output"]["message"]["content"])
+        return Completion(message, finish_reason(data.get("stopReason")), usage_in(data.get("usage")))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+
+
+def answer(content: Iterable[Mapping[str, Any]]) -> Message:
+    """The assistant's message. Reasoning that the model signed, or hid, is kept whole in `thinking_blocks`, to be
+    sent back with it; tools that Bedrock ran itself are left out.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it cannot be read.
+    """
+    texts, thoughts = list[str](), list[str]()
+    calls, kept = list[ToolCall](), list[Mapping[str, Any]]()
+    for block in content:
+        if "text" in block:
+            texts.append(block["text"])
+        elif "citationsContent" in block:
+            texts += [part["text"] for part in block["citationsContent"].get("content") or ()]
+        elif "toolUse" in block and block["toolUse"].get("type") is None:
+            calls.append(tool_call(**{key: block["toolUse"][key] for key in ("toolUseId", "name", "input")}))
+        elif "reasoningContent" in block:
+            told: Mapping[str, Any] = block["reasoningContent"]
+            text = group(told, "reasoningText")
+            thoughts.append(text.get("text") or "")
+            kept += [block] if text.get("signature") or "redactedContent" in told else []
+    extra: dict[str, Any] = {"thinking_blocks": kept} if kept else {}
+    return Message(
+        role=Role.ASSISTANT,
+        content="".join(texts) if texts or not calls else None,
+        tool_calls=calls or None,
+        reasoning_content="".join(thoughts) or None,
+        **extra,
+    )
+
+
+def tool_call(toolUseId: str, name: str, input: Any) -> ToolCall:
+    """A call of a tool; its arguments may be JSON text already.
+
+    Raises:
+        ValueError: it names no tool.
+    """
+    if not name:
+        raise ValueError("a tool call without a name")
+    arguments = input if isinstance(input, str) else to_json(input).decode()
+    return ToolCall(id=toolUseId, function=FunctionCall(name=name, arguments=arguments or "{}"))
+
+
+_FINISH = {
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.LENGTH,
+    "tool_use": FinishReason.TOOL_CALLS,
+    "content_filtered": FinishReason.CONTENT_FILTER,
+    "guardrail_intervened": FinishReason.CONTENT_FILTER,
+    "malformed_model_output": FinishReason.ERROR,
+    "malformed_tool_use": FinishReason.ERROR,
+}
+
+
+def finish_reason(reason: Any) -> FinishReason:
+    return _FINISH.get(reason, FinishReason.UNKNOWN) if isinstance(reason, str) else FinishReason.UNKNOWN
+
+
+def usage_in(usage: Any) -> Usage | None:
+    """The tokens that an answer took. Bedrock counts those read from its cache, and written to it, beside the input."""
+    if not isinstance(usage, dict) or not usage:
+        return None
+    counts = cast(dict[str, Any], usage).items()
+    told = {key: value for key, value in counts if isinstance(value, int) and value >= 0}
+    read, written = told.get("cacheReadInputTokens"), told.get("cacheWriteInputTokens")
+    prompt = told.get("inputTokens", 0) + (read or 0) + (written or 0)
+    completion = told.get("outputTokens", 0)
+    return Usage(prompt, completion, prompt + completion, cached_tokens=read, cache_creation_tokens=written)

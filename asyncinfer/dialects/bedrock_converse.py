@@ -1,0 +1,148 @@
+"""Amazon Bedrock's Converse: one form for all of its chat models. What is asked.
+
+Written after the Bedrock API reference ("Converse"), the user guide's "Get validated JSON results from models", and
+botocore 1.44's service model `bedrock-runtime` 2023-09-30, November 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from pydantic_core import to_json
+
+from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.dialects.anthropic_schema import adapted, closed
+from asyncinfer.dialects.bedrock_blocks import cache_point, system_blocks, turns, uses_tools
+from asyncinfer.dialects.claude_models import sampling, takes_schemas
+from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
+from asyncinfer.dialects.openai_chat import group
+from asyncinfer.errors import ConfigError
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.results import unanswerable
+from asyncinfer.types.tools import ToolDefinition
+
+SUPPORTED = frozenset(
+    {
+        "extra_body",
+        "guided_decoding",
+        "max_new_tokens",
+        "stop_strings",
+        "temperature",
+        "tool_choice",
+        "top_p",
+    }
+)
+_SAMPLING = {"temperature": "temperature", "top_p": "topP"}
+
+
+class ConverseEncoder:
+    """Makes the requests of one call, below a URL without the model's path. `outputConfig` in `generation.extra_body`
+    is merged with ours.
+
+    Raises:
+        ConfigError: nothing can be asked with these settings.
+    """
+
+    def __init__(self, call: Call) -> None:
+        model, generation = call.model.model_name, call.generation
+        told = _sampling(call)
+        unset = {name for name in _SAMPLING if getattr(generation, name) is None}
+        self.dropped = frozenset(_SAMPLING.keys() & generation.model_fields_set - told.keys() - unset)
+        self._url, self._timeout = f"{call.url.rstrip('/')}/model/{quote(model, safe='')}", call.timeout
+        self._shared: dict[str, Any] = {
+            "inferenceConfig": _inference(generation, told),
+            **_format(generation.guided_decoding, model),
+            **({"additionalModelRequestFields": call.model.model_kwargs} if call.model.model_kwargs else {}),
+            **({"requestMetadata": {"user_id": call.user_id}} if call.user_id is not None else {}),
+        }
+        self._extra = generation.extra_body
+        if config := group(self._extra, "outputConfig"):
+            self._extra = {**self._extra, "outputConfig": {**self._shared.get("outputConfig", {}), **config}}
+        self._choice, self._no_tools = _choice(generation.tool_choice), generation.tool_choice == "none"
+
+    def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
+        """The request. Files given by path must have been read before.
+
+        Raises:
+            RequestError: Bedrock cannot be asked this.
+        """
+        body: dict[str, Any] = {"messages": turns(conversation), **self._shared}
+        if system := system_blocks(conversation):
+            body["system"] = system
+        if conversation.tools and not self._no_tools:
+            body["toolConfig"] = {"tools": _tools(conversation.tools), **self._choice}
+        elif self._no_tools and uses_tools(body["messages"]):
+            raise unanswerable(
+                "generation.tool_choice: Bedrock has no `none`, and wants the tools told where they were called before"
+            )
+        url = f"{self._url}/converse{'-stream' if stream else ''}"
+        return HttpRequest(url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
+
+
+# What is asked
+
+
+def _inference(generation: GenerationParams, told: Mapping[str, float]) -> dict[str, Any]:
+    fields = {"maxTokens": generation.max_new_tokens, **{_SAMPLING[name]: value for name, value in told.items()}}
+    return {**fields, "stopSequences": generation.stop_strings} if generation.stop_strings else fields
+
+
+def _sampling(call: Call) -> dict[str, float]:
+    """What the model takes of temperature and `top_p`. Beside the token limit, our default temperature is sent."""
+    generation = call.generation
+    own = group(generation.extra_body, "additionalModelRequestFields") or call.model.model_kwargs
+    thinks = (group(own, "thinking") or group(own, "reasoning_config")).get("type", "disabled") != "disabled"
+    keep = "temperature" if "temperature" in generation.model_fields_set else "top_p"
+    return sampling(call.model.model_name, generation.temperature, generation.top_p, thinks=thinks, keep=keep)
+
+
+def _format(guided: GuidedDecodingParams | None, model: str) -> dict[str, Any]:
+    if guided is None:
+        return {}
+    for name in ("regex", "choice"):
+        if getattr(guided, name) is not None:
+            raise ConfigError(f"generation.guided_decoding.{name}: Bedrock follows only json")
+    schema = guided.schema_dict()
+    if schema is None:
+        return {}
+    if not takes_schemas(model):
+        raise ConfigError(f"generation.guided_decoding.json: {model} follows no schema; Claude models since 4.5 do")
+    kind = guided.json if isinstance(guided.json, type) else None
+    shape = {"schema": to_json(closed(schema) if kind is None else adapted(schema)).decode()}
+    if kind is not None:
+        shape["name"] = kind.__name__
+    return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": shape}}}}
+
+
+def _tools(tools: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    for tool in tools:
+        function = tool.function
+        spec: dict[str, Any] = {"name": function.name}
+        if function.description:
+            spec["description"] = function.description
+        spec["inputSchema"] = {"json": function.parameters or {"type": "object", "properties": {}}}
+        if function.strict is not None:
+            spec["strict"] = function.strict
+        made += [{"toolSpec": spec}, *cache_point(tool)]
+    return made
+
+
+def _choice(choice: str | dict[str, Any] | None) -> dict[str, Any]:
+    """What is said of the choice, where there are tools. A mapping may also be in Bedrock's own form.
+
+    Raises:
+        ConfigError: it is none that Bedrock has.
+    """
+    if choice is None or choice == "none":
+        return {}
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        return {"toolChoice": {"tool": {"name": function["name"]}} if isinstance(function, dict) else choice}
+    known = {"auto": "auto", "required": "any", "any": "any"}
+    if choice not in known:
+        raise ConfigError(f"generation.tool_choice: should be none, auto, required or a function (found {choice!r})")
+    return {"toolChoice": {known[choice]: {}}}

@@ -1,0 +1,112 @@
+"""Bedrock's ConverseStream: events in AWS's frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic_core import from_json
+
+from asyncinfer.dialects.aws_events import Frame, FrameDecoder
+from asyncinfer.dialects.bedrock_answer import finish_reason, tool_call, usage_in
+from asyncinfer.dialects.http import garbled, message_in, refusal
+from asyncinfer.dialects.openai_chat import group
+from asyncinfer.errors import RequestError
+from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta, Usage
+
+# The status that each exception has where it is no part of a stream.
+_STATUS = {
+    "validationException": 400,
+    "modelTimeoutException": 408,
+    "modelStreamErrorException": 424,
+    "throttlingException": 429,
+    "internalServerException": 500,
+    "serviceUnavailableException": 503,
+}
+
+
+class ConverseStream:
+    """Turns a stream into deltas, until it is `done`. Tool calls come whole, with the last delta, as do usage and
+    reason.
+    """
+
+    def __init__(self) -> None:
+        self._frames = FrameDecoder()
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._finish: FinishReason | None = None
+        self._usage: Usage | None = None
+        self._told = False  # the metadata, which come last
+
+    @property
+    def done(self) -> bool:
+        return self._told and self._finish is not None
+
+    def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
+        """The deltas that `chunk` completes.
+
+        Raises:
+            RequestError: the stream tells of an error, or cannot be read.
+        """
+        for frame in self._frames.feed(chunk):
+            if (delta := self._read(frame)) is not None:
+                yield delta
+
+    def finish(self) -> StreamDelta:
+        """The last delta, when the stream has ended.
+
+        Raises:
+            RequestError: it ended before its end.
+        """
+        if self._finish is None:
+            raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+        try:
+            calls = [tool_call(**call) for _, call in sorted(self._calls.items())]
+        except (ValueError, TypeError):
+            raise garbled("holds a tool call that cannot be read") from None
+        message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
+        return Completion(message, self._finish, self._usage).as_delta()
+
+    def _read(self, frame: Frame) -> StreamDelta | None:
+        kind = frame.header(":message-type")
+        if kind in ("exception", "error"):
+            raise _error(frame)
+        try:
+            return self._event(frame.header(":event-type"), from_json(frame.payload))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            shown = frame.payload[:200].decode("utf-8", "replace")
+            raise garbled(f"holds an event that cannot be read: {shown}") from None
+
+    def _event(self, kind: str, data: Mapping[str, Any]) -> StreamDelta | None:
+        if kind == "contentBlockDelta":
+            return self._delta(data["contentBlockIndex"], data["delta"])
+        if kind == "contentBlockStart":
+            self._begin(data["contentBlockIndex"], data["start"].get("toolUse"))
+        elif kind == "messageStop":
+            self._finish = finish_reason(data["stopReason"])
+        elif kind == "metadata":
+            self._usage, self._told = usage_in(data.get("usage")), True
+        return None
+
+    def _begin(self, index: Any, call: Mapping[str, Any] | None) -> None:
+        """A block begins. What Bedrock calls itself is no call of ours."""
+        if call is not None and call.get("type") is None:
+            self._calls[int(index)] = {"toolUseId": call["toolUseId"], "name": call["name"], "input": ""}
+
+    def _delta(self, index: Any, delta: Mapping[str, Any]) -> StreamDelta | None:
+        if "toolUse" in delta:
+            if (call := self._calls.get(index)) is not None:
+                call["input"] += delta["toolUse"].get("input") or ""
+            return None
+        text = delta.get("text") or ""
+        reasoning = group(delta, "reasoningContent").get("text") or ""
+        if not isinstance(text, str) or not isinstance(reasoning, str):
+            raise TypeError("no text")
+        return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None
+
+
+def _error(frame: Frame) -> RequestError:
+    """An error that came within the stream: one of Bedrock's exceptions, or one that it does not foresee."""
+    kind = frame.header(":exception-type") or frame.header(":error-code")
+    said = frame.header(":error-message") or message_in(frame.payload)
+    return refusal(_STATUS.get(kind), f"the stream broke off: {said}{f' ({kind})' if kind else ''}")
