@@ -1,0 +1,211 @@
+"""AnthropicInferenceEngine against the Messages API that a real vLLM server has beside OpenAI's."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from pydantic import BaseModel
+
+from asyncinfer import (
+    AnthropicInferenceEngine,
+    Conversation,
+    GenerationParams,
+    GuidedDecodingParams,
+    InferenceConfig,
+    ModelParams,
+    RemoteParams,
+    RequestError,
+)
+from asyncinfer.types.results import StreamDelta
+from tests.fakes import question, questions, read_jsonl, write_jsonl
+from tests.vllm_server import ADAPTER, MAX_LENGTH, MODEL, VllmServer
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="needs the extra heavy, see .ci/heavy"),
+]
+
+CAPITAL = question("What is the capital of France?")
+ANSWER = "The capital of France is Paris."
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "strict": True,
+        "parameters": {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]},
+    },
+}
+FORCED = {"type": "function", "function": {"name": "weather"}}
+ASKED_FOR_WEATHER = question("What is the weather in Paris?", tools=[WEATHER])
+
+
+class City(BaseModel):
+    name: str
+    big: bool
+
+
+def engine_at(server: VllmServer, model: str = MODEL, **remote: Any) -> AnthropicInferenceEngine:
+    reached = RemoteParams(api_url=f"{server.url}/messages", api_key="x", **remote)
+    return AnthropicInferenceEngine(ModelParams(model_name=model), remote_params=reached)
+
+
+@pytest.fixture
+def engine(vllm_server: VllmServer) -> AnthropicInferenceEngine:
+    return engine_at(vllm_server)
+
+
+def config(**generation: Any) -> InferenceConfig:
+    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": 16, **generation}))
+
+
+async def answer(engine: AnthropicInferenceEngine, asked: Conversation = CAPITAL, **generation: Any) -> Conversation:
+    async with engine:
+        [answered] = await engine.ainfer([asked], config(**generation))
+    return answered
+
+
+async def streamed(engine: AnthropicInferenceEngine, asked: Conversation, **generation: Any) -> list[StreamDelta]:
+    async with engine, engine.astream(asked, config(**generation)) as stream:
+        return [delta async for delta in stream]
+
+
+def said(conversation: Conversation) -> str:
+    content = conversation.messages[-1].content
+    assert isinstance(content, str)
+    return content
+
+
+async def test_chat(engine: AnthropicInferenceEngine) -> None:
+    answered = await answer(engine)
+    assert said(answered) == ANSWER
+    assert answered.metadata["finish_reason"] == "stop"
+    assert answered.metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 8, "total_tokens": 45}
+
+
+async def test_an_answer_that_is_cut(engine: AnthropicInferenceEngine) -> None:
+    metadata = (await answer(engine, max_new_tokens=4)).metadata
+    assert (metadata["finish_reason"], metadata["usage"]["completion_tokens"]) == ("length", 4)
+
+
+async def test_the_system_prompt_and_all_turns_arrive(
+    engine: AnthropicInferenceEngine, vllm_server: VllmServer
+) -> None:
+    turns = [
+        {"role": "system", "content": "You answer in one word."},
+        {"role": "user", "content": "My name is Zo\u00eb \U0001f600. Remember it."},
+        {"role": "assistant", "content": "I will."},
+        {"role": "user", "content": "What is my name?"},
+    ]
+    counted = json.loads(vllm_server.ask("/tokenize", {"model": MODEL, "messages": turns}))["count"]
+    answered = await answer(engine, Conversation.from_dict({"messages": turns}))
+    assert answered.metadata["usage"]["prompt_tokens"] == counted
+
+
+async def test_a_stream_is_the_whole_answer_in_parts(engine: AnthropicInferenceEngine) -> None:
+    deltas = await streamed(engine, CAPITAL)
+    assert "".join(delta.content for delta in deltas) == ANSWER
+    assert len(deltas) > 5
+    assert deltas[-1].finish_reason == "stop"
+    assert deltas[-1].usage is not None
+    assert (deltas[-1].usage.prompt_tokens, deltas[-1].usage.completion_tokens) == (37, 8)
+
+
+async def test_a_stream_that_is_left_ends_at_the_server(
+    engine: AnthropicInferenceEngine, vllm_server: VllmServer
+) -> None:
+    story = question("Tell me a very long story about a fox.")
+    async with engine:
+        async with engine.astream(story, config(max_new_tokens=900)) as stream:
+            async for _ in stream:
+                break
+        with anyio.fail_after(15):
+            while await anyio.to_thread.run_sync(vllm_server.running):
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_stop_strings_end_the_answer_before_them(engine: AnthropicInferenceEngine) -> None:
+    stopped = await answer(engine, stop_strings=["no such text", " Paris"])
+    assert (said(stopped), stopped.metadata["finish_reason"]) == ("The capital of France is", "stop")
+
+
+async def test_sampling_can_be_narrowed_to_the_likeliest_token(engine: AnthropicInferenceEngine) -> None:
+    assert said(await answer(engine, temperature=1.0, top_p=1e-6)) == ANSWER
+
+
+@pytest.mark.parametrize("schema", [City, City.model_json_schema()], ids=["class", "dict"])
+async def test_json_follows_the_schema(schema: object, engine: AnthropicInferenceEngine) -> None:
+    asked, guided = question("Describe Paris as JSON."), GuidedDecodingParams(json=schema)
+    City.model_validate_json(said(await answer(engine, asked, guided_decoding=guided, max_new_tokens=64)))
+
+
+@pytest.mark.parametrize("tool_choice", [FORCED, "required"], ids=str)
+async def test_a_tool_is_called_where_it_must_be(tool_choice: Any, engine: AnthropicInferenceEngine) -> None:
+    answered = await answer(engine, ASKED_FOR_WEATHER, tool_choice=tool_choice, max_new_tokens=80)
+    [call] = answered.messages[-1].tool_calls or []
+    assert (call.function.name, call.function.get_arguments_dict()) == ("weather", {"city": "Paris"})
+    assert answered.metadata["finish_reason"] == "tool_calls"
+
+
+async def test_a_tool_is_called_in_a_stream(engine: AnthropicInferenceEngine) -> None:
+    deltas = await streamed(engine, ASKED_FOR_WEATHER, tool_choice=FORCED, max_new_tokens=80)
+    [call] = deltas[-1].tool_calls
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("weather", {"city": "Paris"})
+    assert deltas[-1].finish_reason == "tool_calls"
+
+
+async def test_what_a_tool_gave_is_heeded(engine: AnthropicInferenceEngine) -> None:
+    called = await answer(engine, ASKED_FOR_WEATHER, tool_choice=FORCED, max_new_tokens=80)
+    [call] = called.messages[-1].tool_calls or []
+    told = {"role": "tool", "tool_call_id": call.id, "content": "It is snowing heavily."}
+    turns = called.to_dict()["messages"]
+    asked = Conversation.from_dict({"messages": [*turns, told], "tools": [WEATHER]})
+    assert "snow" in said(await answer(engine, asked, max_new_tokens=30))
+
+
+async def test_the_models_are_listed(engine: AnthropicInferenceEngine) -> None:
+    async with engine:
+        assert await engine.alist_models() == [MODEL, ADAPTER]
+
+
+async def test_an_adapter_is_a_model(vllm_server: VllmServer) -> None:
+    assert said(await answer(engine_at(vllm_server, ADAPTER))) != ANSWER
+
+
+async def test_an_unknown_model_is_told_by_name_and_not_tried_again(vllm_server: VllmServer) -> None:
+    async with engine_at(vllm_server, "no-such") as engine:
+        result = await engine.ainfer_partial([CAPITAL], config())
+        with pytest.raises(RequestError, match="no-such"):
+            await anext(aiter(engine.astream(CAPITAL, config())))
+    failed = result.failures[0]
+    assert (failed.status_code, failed.is_retryable) == (404, False)
+    assert "The model `no-such` does not exist" in failed.error_message
+
+
+async def test_a_row_that_is_too_long_fails_alone_and_is_not_tried_again(
+    engine: AnthropicInferenceEngine, tmp_path: Path
+) -> None:
+    rows = [CAPITAL, question("word " * (MAX_LENGTH + 1)), question("Name a colour.")]
+    run = config(max_new_tokens=4)
+    run.input_path = str(write_jsonl(tmp_path / "in.jsonl", rows))
+    run.output_path = str(tmp_path / "out.jsonl")
+    async with engine:
+        summary = await engine.arun(run)
+    assert (summary.completed, summary.failed, summary.attempts) == (2, 1, 3)
+    [(index, failed)] = summary.failure_samples
+    assert (index, failed.status_code) == (1, 400)
+    assert f"maximum context length is {MAX_LENGTH}" in failed.error_message
+
+
+async def test_64_rows_at_once(vllm_server: VllmServer, tmp_path: Path) -> None:
+    short = config(max_new_tokens=4)
+    short.output_path = str(tmp_path / "out.jsonl")
+    async with engine_at(vllm_server, num_workers=64, use_adaptive_concurrency=False) as engine:
+        answers = await engine.ainfer(questions(64), short)
+    assert [conversation.conversation_id for conversation in answers] == [f"q{i}" for i in range(64)]
+    assert all(said(conversation) for conversation in answers)
+    assert read_jsonl(tmp_path / "out.jsonl") == [conversation.to_dict() for conversation in answers]
