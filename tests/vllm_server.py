@@ -84,11 +84,14 @@ class VllmServer:
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.read().decode()
 
+    def tokens(self, messages: list[dict[str, Any]]) -> list[int]:
+        """The prompt that these messages make."""
+        return json.loads(self.ask("/tokenize", {"model": MODEL, "messages": messages}))["tokens"]
+
     def token(self, text: str) -> int:
         """The id of the one token that is `text`."""
-        [token] = json.loads(self.ask("/tokenize", {"model": MODEL, "prompt": text, "add_special_tokens": False}))[
-            "tokens"
-        ]
+        asked = {"model": MODEL, "prompt": text, "add_special_tokens": False}
+        [token] = json.loads(self.ask("/tokenize", asked))["tokens"]
         return token
 
     def running(self) -> int:

@@ -9,19 +9,27 @@ from typing import Any
 
 import anyio
 import pytest
-from pydantic import BaseModel
 
 from asyncinfer import (
     AnthropicInferenceEngine,
     Conversation,
-    GenerationParams,
     GuidedDecodingParams,
-    InferenceConfig,
     ModelParams,
     RemoteParams,
     RequestError,
 )
-from asyncinfer.types.results import StreamDelta
+from tests.asking import (
+    ASKED_FOR_WEATHER,
+    CAPITAL,
+    FORCED,
+    SEVERAL_TURNS,
+    City,
+    answer,
+    config,
+    said,
+    streamed,
+    with_result,
+)
 from tests.fakes import question, questions, read_jsonl, write_jsonl
 from tests.vllm_server import ADAPTER, MAX_LENGTH, MODEL, VllmServer
 
@@ -30,23 +38,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="needs the extra heavy, see .ci/heavy"),
 ]
 
-CAPITAL = question("What is the capital of France?")
 ANSWER = "The capital of France is Paris."
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "strict": True,
-        "parameters": {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]},
-    },
-}
-FORCED = {"type": "function", "function": {"name": "weather"}}
-ASKED_FOR_WEATHER = question("What is the weather in Paris?", tools=[WEATHER])
-
-
-class City(BaseModel):
-    name: str
-    big: bool
 
 
 def engine_at(server: VllmServer, model: str = MODEL, **remote: Any) -> AnthropicInferenceEngine:
@@ -57,27 +49,6 @@ def engine_at(server: VllmServer, model: str = MODEL, **remote: Any) -> Anthropi
 @pytest.fixture
 def engine(vllm_server: VllmServer) -> AnthropicInferenceEngine:
     return engine_at(vllm_server)
-
-
-def config(**generation: Any) -> InferenceConfig:
-    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": 16, **generation}))
-
-
-async def answer(engine: AnthropicInferenceEngine, asked: Conversation = CAPITAL, **generation: Any) -> Conversation:
-    async with engine:
-        [answered] = await engine.ainfer([asked], config(**generation))
-    return answered
-
-
-async def streamed(engine: AnthropicInferenceEngine, asked: Conversation, **generation: Any) -> list[StreamDelta]:
-    async with engine, engine.astream(asked, config(**generation)) as stream:
-        return [delta async for delta in stream]
-
-
-def said(conversation: Conversation) -> str:
-    content = conversation.messages[-1].content
-    assert isinstance(content, str)
-    return content
 
 
 async def test_chat(engine: AnthropicInferenceEngine) -> None:
@@ -95,19 +66,12 @@ async def test_an_answer_that_is_cut(engine: AnthropicInferenceEngine) -> None:
 async def test_the_system_prompt_and_all_turns_arrive(
     engine: AnthropicInferenceEngine, vllm_server: VllmServer
 ) -> None:
-    turns = [
-        {"role": "system", "content": "You answer in one word."},
-        {"role": "user", "content": "My name is Zo\u00eb \U0001f600. Remember it."},
-        {"role": "assistant", "content": "I will."},
-        {"role": "user", "content": "What is my name?"},
-    ]
-    counted = json.loads(vllm_server.ask("/tokenize", {"model": MODEL, "messages": turns}))["count"]
-    answered = await answer(engine, Conversation.from_dict({"messages": turns}))
-    assert answered.metadata["usage"]["prompt_tokens"] == counted
+    answered = await answer(engine, Conversation.from_dict({"messages": SEVERAL_TURNS}))
+    assert answered.metadata["usage"]["prompt_tokens"] == len(vllm_server.tokens(SEVERAL_TURNS))
 
 
 async def test_a_stream_is_the_whole_answer_in_parts(engine: AnthropicInferenceEngine) -> None:
-    deltas = await streamed(engine, CAPITAL)
+    deltas = await streamed(engine)
     assert "".join(delta.content for delta in deltas) == ANSWER
     assert len(deltas) > 5
     assert deltas[-1].finish_reason == "stop"
@@ -160,11 +124,7 @@ async def test_a_tool_is_called_in_a_stream(engine: AnthropicInferenceEngine) ->
 
 async def test_what_a_tool_gave_is_heeded(engine: AnthropicInferenceEngine) -> None:
     called = await answer(engine, ASKED_FOR_WEATHER, tool_choice=FORCED, max_new_tokens=80)
-    [call] = called.messages[-1].tool_calls or []
-    told = {"role": "tool", "tool_call_id": call.id, "content": "It is snowing heavily."}
-    turns = called.to_dict()["messages"]
-    asked = Conversation.from_dict({"messages": [*turns, told], "tools": [WEATHER]})
-    assert "snow" in said(await answer(engine, asked, max_new_tokens=30))
+    assert "snow" in said(await answer(engine, with_result(called, "It is snowing heavily."), max_new_tokens=30))
 
 
 async def test_the_models_are_listed(engine: AnthropicInferenceEngine) -> None:

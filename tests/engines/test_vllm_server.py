@@ -10,12 +10,9 @@ from typing import Any
 
 import anyio
 import pytest
-from pydantic import BaseModel
 
 from asyncinfer import (
     Conversation,
-    FailureDetail,
-    GenerationParams,
     GuidedDecodingParams,
     InferenceConfig,
     ModelParams,
@@ -26,7 +23,19 @@ from asyncinfer import (
     RemoteVLLMInferenceEngine,
     RequestError,
 )
-from asyncinfer.types.results import StreamDelta
+from tests.asking import (
+    ASKED_FOR_WEATHER,
+    CAPITAL,
+    FORCED,
+    SEVERAL_TURNS,
+    City,
+    answer,
+    config,
+    failure,
+    said,
+    streamed,
+    with_result,
+)
 from tests.conftest import BlockWatch
 from tests.fakes import question, questions, read_jsonl, write_jsonl
 from tests.vllm_server import ADAPTER, MAX_LENGTH, MODEL, VllmServer
@@ -36,29 +45,8 @@ pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="needs the extra heavy, see .ci/heavy"),
 ]
 
-CAPITAL = question("What is the capital of France?")
 ANSWER = "The capital of France is Paris."
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "strict": True,  # vLLM holds a forced call to its parameters only then.
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"enum": ["Paris", "Rome"]}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    },
-}
 ENDLESS = {"ignore_eos": True}
-FORCED = {"type": "function", "function": {"name": "weather"}}
-ASKED_FOR_WEATHER = question("What is the weather in Paris?", tools=[WEATHER])
-
-
-class City(BaseModel):
-    name: str
-    big: bool
 
 
 @pytest.fixture
@@ -70,43 +58,15 @@ def at(server: VllmServer, **remote: Any) -> RemoteParams:
     return RemoteParams(api_url=server.url, **remote)
 
 
-def config(**generation: Any) -> InferenceConfig:
-    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": 16, **generation}))
-
-
 def guided(**by: Any) -> GuidedDecodingParams:
     return GuidedDecodingParams.model_validate(by)
-
-
-async def answer(engine: RemoteInferenceEngine, asked: Conversation = CAPITAL, **generation: Any) -> Conversation:
-    async with engine:
-        [answered] = await engine.ainfer([asked], config(**generation))
-    return answered
-
-
-async def streamed(engine: RemoteInferenceEngine, asked: Conversation, **generation: Any) -> list[StreamDelta]:
-    async with engine, engine.astream(asked, config(**generation)) as stream:
-        return [delta async for delta in stream]
-
-
-async def failure(engine: RemoteInferenceEngine, asked: Conversation = CAPITAL, **generation: Any) -> FailureDetail:
-    async with engine:
-        result = await engine.ainfer_partial([asked], config(**generation))
-    return result.failures[0]
-
-
-def said(conversation: Conversation) -> str:
-    content = conversation.messages[-1].content
-    assert isinstance(content, str)
-    return content
 
 
 # Chat
 
 
 def test_the_models_own_chat_template_is_served(vllm_server: VllmServer) -> None:
-    asked = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
-    tokens = json.loads(vllm_server.ask("/tokenize", asked))["tokens"]
+    tokens = vllm_server.tokens([{"role": "user", "content": "Hi"}])
     prompt = json.loads(vllm_server.ask("/detokenize", {"model": MODEL, "tokens": tokens}))["prompt"]
     assert prompt == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -135,21 +95,15 @@ async def test_an_answer_that_is_cut(engine: RemoteVLLMInferenceEngine) -> None:
 async def test_a_conversation_of_several_turns_arrives_whole(
     engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
 ) -> None:
-    turns = [
-        {"role": "system", "content": "You answer in one word."},
-        {"role": "user", "content": "My name is Zo\u00eb \U0001f600. Remember it."},
-        {"role": "assistant", "content": "I will."},
-        {"role": "user", "content": [{"type": "text", "text": "What is my name?"}]},
-    ]
-    plain = [*turns[:3], {"role": "user", "content": "What is my name?"}]
-    counted = json.loads(vllm_server.ask("/tokenize", {"model": MODEL, "messages": plain}))["count"]
-    answered = await answer(engine, Conversation.from_dict({"messages": turns}))
-    assert answered.metadata["usage"]["prompt_tokens"] == counted
+    *before, last = SEVERAL_TURNS
+    in_parts = [*before, {**last, "content": [{"type": "text", "text": last["content"]}]}]
+    answered = await answer(engine, Conversation.from_dict({"messages": in_parts}))
+    assert answered.metadata["usage"]["prompt_tokens"] == len(vllm_server.tokens(SEVERAL_TURNS))
     assert len(answered.messages) == 5
 
 
 async def test_a_stream_is_the_whole_answer_in_parts(engine: RemoteVLLMInferenceEngine) -> None:
-    deltas = await streamed(engine, CAPITAL)
+    deltas = await streamed(engine)
     assert "".join(delta.content for delta in deltas) == ANSWER
     assert len(deltas) > 5
     assert deltas[-1].finish_reason == "stop"
@@ -221,13 +175,14 @@ async def test_special_tokens_can_be_kept(skipped: bool, engine: RemoteVLLMInfer
     assert ("<|im_end|>" in text) is not skipped
 
 
-async def test_a_repeated_token_can_be_made_unlikely(engine: RemoteVLLMInferenceEngine) -> None:
+@pytest.mark.parametrize("penalty", ["frequency_penalty", "presence_penalty"])
+async def test_a_repeated_token_can_be_made_unlikely(penalty: str, engine: RemoteVLLMInferenceEngine) -> None:
     async with engine:
-        texts = [
-            said((await engine.ainfer([CAPITAL], config(max_new_tokens=32, extra_body=ENDLESS, **penalty)))[0])
-            for penalty in ({}, {"frequency_penalty": 2.0}, {"presence_penalty": 2.0})
+        plain, penalised = [
+            said((await engine.ainfer([CAPITAL], config(max_new_tokens=32, extra_body=ENDLESS, **more)))[0])
+            for more in ({}, {penalty: 2.0})
         ]
-    assert len(set(texts)) == 3
+    assert plain != penalised
 
 
 async def test_no_parameter_is_dropped(engine: RemoteVLLMInferenceEngine) -> None:
@@ -270,7 +225,7 @@ async def test_one_of_the_choices_is_answered(engine: RemoteVLLMInferenceEngine)
 
 
 async def test_a_stream_is_guided_too(engine: RemoteVLLMInferenceEngine) -> None:
-    deltas = await streamed(engine, CAPITAL, guided_decoding=guided(choice=["Lyon", "Rome"]))
+    deltas = await streamed(engine, guided_decoding=guided(choice=["Lyon", "Rome"]))
     assert "".join(delta.content for delta in deltas) in ("Lyon", "Rome")
 
 
@@ -300,11 +255,7 @@ async def test_no_tool_is_called_where_none_may_be(engine: RemoteVLLMInferenceEn
 
 async def test_what_a_tool_gave_is_heeded(engine: RemoteVLLMInferenceEngine) -> None:
     called = await answer(engine, ASKED_FOR_WEATHER, tool_choice=FORCED, max_new_tokens=80)
-    [call] = called.messages[-1].tool_calls or []
-    told = {"role": "tool", "tool_call_id": call.id, "content": "It is snowing heavily."}
-    turns = called.to_dict()["messages"]
-    asked = Conversation.from_dict({"messages": [*turns, told], "tools": [WEATHER]})
-    assert "snow" in said(await answer(engine, asked, max_new_tokens=30))
+    assert "snow" in said(await answer(engine, with_result(called, "It is snowing heavily."), max_new_tokens=30))
 
 
 # The adapter
