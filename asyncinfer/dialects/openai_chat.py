@@ -115,9 +115,9 @@ def decode(response: HttpResponse) -> Completion:
         raise error
     try:
         [choice, *_] = data["choices"]
-        return Completion(
-            _answer(choice["message"]), finish_reason(choice.get("finish_reason")), usage_in(data.get("usage"))
-        )
+        message = _answer(choice["message"])
+        reason = ended(finish_reason(choice.get("finish_reason")), message)
+        return Completion(message, reason, usage_in(data.get("usage")))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise garbled(f"holds no answer: {message_in(response.body)}") from None
 
@@ -298,6 +298,11 @@ def finish_reason(reason: str | None) -> FinishReason:
             is_overload=True,
         )
     return _FINISH.get(reason or "", FinishReason.UNKNOWN)
+
+
+def ended(reason: FinishReason, message: Message) -> FinishReason:
+    """Why the model stopped, of a whole answer: OpenAI and vLLM call it `stop`, too, where the call was forced."""
+    return FinishReason.TOOL_CALLS if reason is FinishReason.STOP and message.tool_calls else reason
 
 
 _PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})

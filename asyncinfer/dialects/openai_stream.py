@@ -12,6 +12,7 @@ from asyncinfer.dialects.http import garbled
 from asyncinfer.dialects.openai_chat import (
     END_OF_THOUGHT,
     THOUGHT,
+    ended,
     error_in,
     error_of,
     finish_reason,
@@ -74,7 +75,8 @@ class StreamDecoder:
         except ValueError:
             raise garbled("holds a tool call that cannot be read") from None
         message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
-        return Completion(message, self._finish or FinishReason.UNKNOWN, self._usage).as_delta()
+        reason = ended(self._finish or FinishReason.UNKNOWN, message)
+        return Completion(message, reason, self._usage).as_delta()
 
     def _choice(self, choice: Mapping[str, Any]) -> Iterator[StreamDelta]:
         delta = group(choice, "delta")

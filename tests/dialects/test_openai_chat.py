@@ -504,6 +504,12 @@ def test_finish_reasons(reason: str | None, meant: FinishReason) -> None:
     assert read(answer(reason, content="")).finish_reason is meant
 
 
+@pytest.mark.parametrize(("reason", "meant"), [("stop", FinishReason.TOOL_CALLS), ("length", FinishReason.LENGTH)])
+def test_a_call_that_was_forced_ends_the_answer_as_any_other_does(reason: str, meant: FinishReason) -> None:
+    """Of a forced call the SDK says `stop`, as the API does; who looks for calls would miss it."""
+    assert read(answer(reason, content="", tool_calls=[CALL])).finish_reason is meant
+
+
 def test_a_choice_need_not_say_why_it_ended() -> None:
     body = {"choices": [{"message": {"content": "Hi."}}]}
     assert read(body) == Completion(Message.model_validate({"role": "assistant", "content": "Hi."}))

@@ -229,6 +229,11 @@ def test_an_event_that_cannot_be_read_is_tried_again(event: Json | str) -> None:
 def test_a_call_that_lacks_its_id_or_place_is_still_a_call() -> None:
     [last] = deltas_of(fragment(0, name="f"), chunk("tool_calls"))
     assert last.tool_calls[0]["id"].startswith("call_")
+
+
+def test_a_call_that_was_forced_ends_the_stream_as_any_other_does() -> None:
+    [last] = deltas_of(begun(0, "c", "time"), fragment(0, "{}"), chunk("stop"))
+    assert last.finish_reason is FinishReason.TOOL_CALLS
     [last] = deltas_of(begun(0, "a", "f"), fragment(None, id="b", name="g"), chunk("tool_calls"))
     assert [(call["id"], call["function"]["name"]) for call in last.tool_calls] == [("a", "f"), ("b", "g")]
 

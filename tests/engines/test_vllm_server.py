@@ -238,10 +238,12 @@ async def test_a_tool_is_called_where_it_must_be(tool_choice: Any, engine: Remot
     [call] = answered.messages[-1].tool_calls or []
     assert call.id
     assert (call.function.name, call.function.get_arguments_dict()) == ("weather", {"city": "Paris"})
+    assert answered.metadata["finish_reason"] == "tool_calls"
 
 
-async def test_a_tool_is_called_in_a_stream(engine: RemoteVLLMInferenceEngine) -> None:
-    deltas = await streamed(engine, ASKED_FOR_WEATHER, tool_choice="required", max_new_tokens=80)
+@pytest.mark.parametrize("tool_choice", [FORCED, "required"], ids=str)
+async def test_a_tool_is_called_in_a_stream(tool_choice: Any, engine: RemoteVLLMInferenceEngine) -> None:
+    deltas = await streamed(engine, ASKED_FOR_WEATHER, tool_choice=tool_choice, max_new_tokens=80)
     [call] = deltas[-1].tool_calls
     assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("weather", {"city": "Paris"})
     assert deltas[-1].finish_reason == "tool_calls"
