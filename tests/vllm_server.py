@@ -21,7 +21,10 @@ _PATIENCE = 300.0
 
 
 class VllmServer:
-    """A server on a port of its own; `start` waits until it answers, `kill` leaves nothing of it behind."""
+    """A server on a port of its own; `start` waits until it answers, `kill` leaves nothing of it behind.
+
+    Its chat template is the model's own, and ends with `begun`, if that is given: the beginning of the answer.
+    """
 
     def __init__(self, files: Smollm2, home: Path) -> None:
         with socket.socket() as free:
@@ -39,8 +42,11 @@ class VllmServer:
         return f"{self.root}/v1"
 
     def start(self) -> None:
+        template = self._home / "template.jinja"
+        template.write_text((self._files.model / "chat_template.jinja").read_text() + "{{ begun }}")
         options = {
             "model": self._files.model,
+            "chat-template": template,
             "served-model-name": MODEL,
             "lora-modules": f"{ADAPTER}={self._files.adapter}",
             "max-lora-rank": 8,

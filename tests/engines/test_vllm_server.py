@@ -74,6 +74,12 @@ def test_the_models_own_chat_template_is_served(vllm_server: VllmServer) -> None
     )
 
 
+async def test_the_chat_template_is_given_what_the_model_says(vllm_server: VllmServer) -> None:
+    model = ModelParams(model_name=MODEL, chat_template_kwargs={"begun": "The capital of France"})
+    answered = await answer(RemoteVLLMInferenceEngine(model, remote_params=at(vllm_server)))
+    assert said(answered) == ANSWER.removeprefix("The capital of France")
+
+
 async def test_greedy_answers_are_the_same_each_time(engine: RemoteVLLMInferenceEngine) -> None:
     async with engine:
         answers = [said((await engine.ainfer([CAPITAL], config()))[0]) for _ in range(2)]
