@@ -102,10 +102,13 @@ def test_an_interrupt_cancels_the_work() -> None:
         sys.path.insert(0, {repository!r})
         import anyio
         from tests.fakes import FakeEngine, questions
-        engine = FakeEngine(lambda *_: anyio.sleep_forever())
+        asked = threading.Event()
+        def never(*_):
+            asked.set()
+            return anyio.sleep_forever()
+        engine = FakeEngine(never)
         def interrupt():
-            while not engine.in_flight:
-                pass
+            asked.wait()
             os.kill(os.getpid(), signal.SIGINT)
         threading.Thread(target=interrupt, daemon=True).start()
         try:
