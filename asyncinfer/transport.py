@@ -20,7 +20,6 @@ from typing import NamedTuple
 import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
-from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
@@ -71,7 +70,8 @@ class Transport:
                 finally:
                     exchange.close()
         except _FOREIGN as error:
-            raise _as_request_error(error, request.timeout) from error
+            failure = _as_request_error(error, request.timeout)
+        raise failure  # from nothing: what aiohttp says may show a key, or a proxy's password
 
     @asynccontextmanager
     async def stream(self, request: HttpRequest) -> AsyncGenerator[Streamed]:
@@ -81,7 +81,8 @@ class Transport:
         """
         session = self._sessions.get(asyncio.get_running_loop()) or await self._open()
         with _errors_as_ours(request.timeout):
-            exchange = await session.begin(request, silence=request.timeout or None)
+            async with asyncio.timeout(request.timeout or None):
+                exchange = await session.begin(request, silence=request.timeout or None)
         try:
             yield Streamed(exchange, request.timeout)
         finally:
@@ -120,8 +121,12 @@ class Streamed:
             return HttpResponse(self.status, self.headers, await self._exchange.body())
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        left = MAX_BODY
         with _errors_as_ours(self._timeout):
             async for chunk in self._exchange.content.iter_any():
+                left -= len(chunk)
+                if left < 0:
+                    raise _too_large()
                 yield chunk
 
 
@@ -142,17 +147,17 @@ class _Exchange:
         Raises:
             RequestError: it is too large.
         """
-        length = int(self.headers.get("Content-Length") or MAX_BODY + 1)
-        if length <= MAX_BODY and "Content-Encoding" not in self.headers:
+        length = int(self.headers.get("Content-Length") or -1)
+        if length > MAX_BODY:
+            raise _too_large()
+        if length >= 0 and "Content-Encoding" not in self.headers:
             return await self.content.read()
         parts: list[bytes] = []
         left = MAX_BODY
         async for part in self.content.iter_any():
             left -= len(part)
             if left < 0:
-                raise RequestError(
-                    f"the response is larger than {MAX_BODY >> 20} MiB", error_type=InferenceErrorType.PARSE_ERROR
-                )
+                raise _too_large()
             parts.append(part)
         return b"".join(parts)
 
@@ -216,10 +221,15 @@ class _Session:
         return start + b"\r\n"
 
     async def _connect(self, way: _Way, seconds: float) -> Connection:
+        """A connection with nothing left to read: what came unasked would be taken for the answer."""
         try:
-            return await self._connector.connect(way.to, [], _connecting(seconds))
-        except TimeoutError as error:
-            raise _timed_out(f"no connection within {_connect_seconds(seconds):g} s") from error
+            while True:
+                connection = await self._connector.connect(way.to, [], _connecting(seconds))
+                if connection.protocol is not None and not connection.protocol.should_close:
+                    return connection
+                connection.close()
+        except TimeoutError:
+            raise _timed_out(f"no connection within {_connect_seconds(seconds):g} s") from None
 
     async def aclose(self) -> None:
         self._tell_readers()
@@ -257,7 +267,7 @@ async def _exchange(connection: Connection, head: bytes, body: bytes, silence: f
     protocol.start_timeout()
     while True:
         message, content = await protocol.read()
-        if message.code >= 200 or message.code == 101:
+        if not 100 <= message.code < 200 or message.code == 101:
             return _Exchange(connection, message.code, message.headers, content)
 
 
@@ -320,12 +330,15 @@ def _proxy(scheme: str, host: str) -> URL | None:
     named = urllib.request.getproxies().get(scheme)
     if named is None or urllib.request.proxy_bypass(host):
         return None
-    return URL(named if "://" in named else f"http://{named}")
+    proxy = URL(named if "://" in named else f"http://{named}")
+    if proxy.scheme not in ("http", "https"):
+        raise ValueError(f"{scheme}_proxy names a {proxy.scheme} proxy; only http and https ones are spoken to")
+    return proxy
 
 
 @lru_cache(maxsize=16)
 def _connecting(seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=_connect_seconds(seconds))
+    return aiohttp.ClientTimeout(total=None, connect=_connect_seconds(seconds), sock_connect=_connect_seconds(seconds))
 
 
 def _connect_seconds(seconds: float) -> float:
@@ -336,17 +349,20 @@ def _connect_seconds(seconds: float) -> float:
 def _errors_as_ours(timeout: float) -> Generator[None]:
     try:
         yield
+        return
     except _FOREIGN as error:
-        raise _as_request_error(error, timeout) from error
+        failure = _as_request_error(error, timeout)
+    failure.__context__ = None
+    raise failure from None
 
 
 def _as_request_error(error: Exception, timeout: float) -> RequestError:
     """What went wrong on the way."""
     if isinstance(error, TimeoutError):
         return _timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
-    if isinstance(error, aiohttp.ClientResponseError):
-        _forget_secrets(error)
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    # Its own text shows the URL, of a proxy with the password.
+    text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     # A certificate that is not trusted is a ValueError too.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
         return RequestError(what, error_type=InferenceErrorType.CONFIG)
@@ -354,12 +370,9 @@ def _as_request_error(error: Exception, timeout: float) -> RequestError:
     return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=not final)
 
 
-def _forget_secrets(error: aiohttp.ClientResponseError) -> None:
-    """Its text shows a proxy's password; and it stays behind ours, where its repr would show the key."""
-    asked = error.request_info
-    headers = CIMultiDictProxy(CIMultiDict[str]())
-    error.request_info = asked._replace(headers=headers, real_url=asked.real_url.with_user(None))
-    error.args = ()
+def _too_large() -> RequestError:
+    what = f"the response is larger than {MAX_BODY >> 20} MiB"
+    return RequestError(what, error_type=InferenceErrorType.PARSE_ERROR)
 
 
 def _timed_out(what: str) -> RequestError:

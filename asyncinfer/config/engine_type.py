@@ -54,6 +54,14 @@ ENTRY_POINTS = "asyncinfer.engines"
 _announced: set[str] = set()
 
 
+def is_known(name: str) -> bool:
+    """Whether one of our own engines has this name, or goes by it."""
+    try:
+        return bool(InferenceEngineType(name))
+    except ValueError:
+        return False
+
+
 def announce(name: str) -> None:
     """From now on, `name` is an engine's name, in any case."""
     _announced.add(name.upper())

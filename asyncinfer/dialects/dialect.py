@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
+from urllib.parse import urlsplit, urlunsplit
 
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, garbled, json_value
@@ -106,7 +107,10 @@ class Dialect:
 
     def listing(self, url: str) -> str:
         """Where models are listed, of the API whose chats go to `url`."""
-        return self.models_url(url) if self.models_url else url.removesuffix(self.path) + self.models_path
+        if self.models_url:
+            return self.models_url(url)
+        parts = urlsplit(url)
+        return urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix(self.path) + self.models_path))
 
 
 class Fallback(NamedTuple):

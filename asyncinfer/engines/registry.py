@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 from asyncinfer.config import InferenceConfig, InferenceEngineType
-from asyncinfer.config.engine_type import ENTRY_POINTS, announce
+from asyncinfer.config.engine_type import ENTRY_POINTS, announce, is_known
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError
 from asyncinfer.providers.catalog import CATALOG
@@ -97,26 +98,34 @@ def build_engine(config: InferenceConfig) -> BaseInferenceEngine:
 def register_engine(name: str, engine: type[BaseInferenceEngine]) -> None:
     """Have `engine: NAME` in a configuration mean this class. A package does the same for all who install it by an
     entry point in the group `asyncinfer.engines`: `NAME = "module:Class"`.
+
+    Raises:
+        ConfigError: there is an engine of that name, or it is none.
     """
+    name = _free(name)
     announce(name)
-    _registered[name.upper()] = engine
+    _registered[name] = engine
 
 
 def register_provider(provider: Provider) -> type[BaseInferenceEngine]:
-    """Have `engine: NAME` in a configuration mean this provider; its engine's class.
-
-    Raises:
-        ConfigError: there is one of that name.
-    """
+    """Have `engine: NAME` in a configuration mean this provider, and get its class. Raises as `register_engine`."""
     from asyncinfer.engines.remote import RemoteInferenceEngine
 
-    name = provider.name.upper()
-    if name in ENGINES or name in _registered:
-        raise ConfigError(f"the provider {name}: there is an engine of that name")
+    name = _free(provider.name)
     CATALOG[name] = provider
     kind = type(f"{name.title()}InferenceEngine", (RemoteInferenceEngine,), {"engine_type": name})
     register_engine(name, kind)
     return kind
+
+
+def _free(name: str) -> str:
+    """The name as configurations are read."""
+    name = name.upper()
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+        raise ConfigError(f"an engine's name has letters, digits and underscores (found {name!r})")
+    if name in _registered or is_known(name):
+        raise ConfigError(f"{name}: there is an engine of that name")
+    return name
 
 
 _registered: dict[str, type[BaseInferenceEngine]] = {}

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from anyio import to_thread
 
@@ -25,6 +25,8 @@ from asyncinfer.transport import Streamed, Transport
 from asyncinfer.types.files import with_files
 from asyncinfer.types.results import Completion, StreamDelta, unanswerable
 
+# No API has more models than these pages hold; one whose listing goes on is broken.
+_PAGES = 1000
 # A shorter key is a placeholder, such as "EMPTY" for vLLM, and may well be a word.
 _SECRET = 8
 # How the URL ends that an SDK for OpenAI's API is given: with the API's version, or Google's names for that API.
@@ -32,9 +34,11 @@ _VERSIONS = ("/v1", "/openai", "/openapi")
 
 
 class _Prepared(NamedTuple):
-    """What the requests of one call share. `fallback`: the same for a server that turns out to know less."""
+    """What the requests of one call share. `target`: the URL and the model. `fallback`: the same for a server that
+    turns out to know less.
+    """
 
-    url: str
+    target: tuple[str, str]
     dialect: Dialect
     encode: Encoder
     sign: Signer
@@ -46,6 +50,10 @@ class _Prepared(NamedTuple):
             if not isinstance(message.content, str | None):
                 return await self.sign(await to_thread.run_sync(self._encode_files, request))
         return await self.sign(self.encode(request.conversation, stream=request.stream))
+
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may repeat."""
+        return _secrets(self.target[0], self.sign)
 
     def _encode_files(self, request: Request) -> HttpRequest:
         try:
@@ -79,7 +87,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         remote = remote.model_copy(update=unset)
         super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
         self._transport = Transport()
-        self._fallen_back: set[str] = set()
+        self._fallen_back: set[tuple[str, str]] = set()
 
     @classmethod
     def provider(cls) -> Provider:
@@ -104,7 +112,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         try:
             entries = await self._listed(first, sign)
         except RequestError as error:
-            _hide(sign, error)
+            _hide(_secrets(url, sign), error)
             raise
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
 
@@ -113,7 +121,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         entries: list[dict[str, Any]] = []
         seen: set[str] = set()
         query: str | None = ""
-        while query is not None and query not in seen:
+        while query is not None and query not in seen and len(seen) < _PAGES:
             seen.add(query)
             joint = "&" if "?" in first.url else "?"
             page = first._replace(url=f"{first.url}{joint}{query}" if query else first.url)
@@ -130,7 +138,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
         def prepared(dialect: Dialect) -> _Prepared:
             fallback = prepared(dialect.fallback.dialect) if dialect.fallback is not None else None
-            return _Prepared(url, dialect, dialect.encoder(call), sign, fallback)
+            return _Prepared((url, model.model_name or ""), dialect, dialect.encoder(call), sign, fallback)
 
         return prepared(self.provider().dialect)
 
@@ -164,7 +172,8 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
-        return url.rstrip("/") + path if parts.path.rstrip("/").endswith(_VERSIONS) else url
+        below = parts.path.rstrip("/")
+        return urlunsplit(parts._replace(path=below + path if below.endswith(_VERSIONS) else parts.path, fragment=""))
 
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)
@@ -175,9 +184,9 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                 return sent.dialect.decode(response)
             if self._falls_back(sent, response):
                 return await self._generate(request)
-            raise status_error(response, time.time())
+            raise status_error(_untold(response, sent.secrets()), time.time())
         except RequestError as error:
-            _hide(sent.sign, error)
+            _hide(sent.secrets(), error)
             raise
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
@@ -191,9 +200,9 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                     return
                 response = await streamed.response()
             if not self._falls_back(sent, response):
-                raise status_error(response, time.time())
+                raise status_error(_untold(response, sent.secrets()), time.time())
         except RequestError as error:
-            _hide(sent.sign, error)
+            _hide(sent.secrets(), error)
             raise
         async for delta in self._stream(request):
             yield delta
@@ -204,14 +213,14 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     def _prepared(self, request: Request) -> _Prepared:
         """What to send by: what a server that was found to know less takes."""
         prepared: _Prepared = request.prepared
-        return prepared.fallback if prepared.fallback is not None and prepared.url in self._fallen_back else prepared
+        return prepared.fallback if prepared.fallback is not None and prepared.target in self._fallen_back else prepared
 
     def _falls_back(self, sent: _Prepared, response: HttpResponse) -> bool:
         """Whether this response says that the server knows less than it was asked by."""
         fallback = sent.dialect.fallback
         if fallback is None or not fallback.wanted(response):
             return False
-        self._fallen_back.add(sent.url)
+        self._fallen_back.add(sent.target)
         return True
 
     def _heed(self, request: Request, headers: Mapping[str, str]) -> None:
@@ -220,11 +229,25 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             self._gate().told(request.attempt, limits)
 
 
-def _hide(sign: Signer, error: RequestError) -> None:
+def _secrets(url: str, sign: Signer) -> tuple[str, ...]:
+    """What no message may repeat: keys, and what a URL may hold of them."""
+    parts = urlsplit(url)
+    found = (*sign.secrets, parts.password, *(value for _, value in parse_qsl(parts.query)))
+    return tuple(secret for secret in found if secret and len(secret) >= _SECRET)
+
+
+def _hide(secrets: tuple[str, ...], error: RequestError) -> None:
     """An error does not repeat the key, even where the server does."""
-    for secret in sign.secrets:
-        if len(secret) >= _SECRET:
-            error.args = (str(error).replace(secret, "[API key]"),)
+    for secret in secrets:
+        error.args = (str(error).replace(secret, "[API key]"),)
+
+
+def _untold(response: HttpResponse, secrets: tuple[str, ...]) -> HttpResponse:
+    """A refusal without the key, before its text is cut to what is shown."""
+    body = response.body
+    for secret in secrets:
+        body = body.replace(secret.encode(errors="surrogatepass"), b"[API key]")
+    return response._replace(body=body)
 
 
 async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamDelta]:

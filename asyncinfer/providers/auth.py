@@ -53,8 +53,8 @@ class Key:
     scheme: str = "Bearer "
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
-        if remote.api_key is not None:
-            return self._with(remote.api_key.get_secret_value().strip())
+        if remote.api_key is not None and (given := remote.api_key.get_secret_value().strip()):
+            return self._with(given)
         variable = remote.api_key_env_varname or self.variable
         if variable is None:
             return HeaderSigner({}, ())

@@ -43,7 +43,7 @@ class Provider:
         Beside `type`, listings tell by `supports_chat` (Fireworks), or by what the model puts out under
         `architecture` (OpenRouter, Hugging Face).
         """
-        known = str(entry["id"]).startswith(self.not_chat) or entry.get("type") not in {None, *self.chat_types}
+        known = str(entry["id"]).startswith(self.not_chat) or entry.get("type") not in (None, *self.chat_types)
         return not known and entry.get("supports_chat") is not False and "text" in _outputs(entry)
 
     def filled(self, url: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -51,7 +51,7 @@ class Provider:
         if url is None:
             return None
         values = {name: self._value(name, environ) for name in _PLACE.findall(url)}
-        return self.refined(url.format_map(values)) if all(values.values()) else None
+        return self.refined(_PLACE.sub(lambda place: values[place[1]], url)) if all(values.values()) else None
 
     def wanted(self) -> str:
         """What the user must say for the API to be found."""

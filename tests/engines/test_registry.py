@@ -7,7 +7,14 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from asyncinfer import ConfigError, InferenceConfig, RemoteInferenceEngine, build_engine, register_provider
+from asyncinfer import (
+    ConfigError,
+    InferenceConfig,
+    RemoteInferenceEngine,
+    build_engine,
+    register_engine,
+    register_provider,
+)
 from asyncinfer.config import engine_type
 from asyncinfer.engines import registry
 from asyncinfer.providers import Key, Provider, Quirks, openai_chat
@@ -56,8 +63,16 @@ class TestAProviderOfOnesOwn:
         with pytest.raises(ConfigError, match="OPENAI: there is an engine of that name"):
             register_provider(Provider("openai", "http://localhost/v1"))
         register_provider(Provider("FAST", "http://localhost/v1"))
-        with pytest.raises(ConfigError, match="FAST"):
-            register_provider(Provider("FAST", "http://localhost/v1"))
+        for taken in ("FAST", "fast", "Gemini", "google-gemini"):
+            with pytest.raises(ConfigError, match="name"):
+                register_provider(Provider(taken, "http://localhost/v1"))
+        with pytest.raises(ConfigError, match="there is an engine of that name"):
+            register_engine("OPENAI", FakeEngine)
+
+    @pytest.mark.parametrize("name", ["", " x", "a-b", "1"])
+    def test_has_a_name_that_a_configuration_can_hold(self, name: str) -> None:
+        with pytest.raises(ConfigError, match="letters, digits and underscores"):
+            register_provider(Provider(name, "http://localhost/v1"))
 
     def test_is_named_where_a_name_is_wrong(self) -> None:
         register_provider(Provider("FAST", "http://localhost/v1"))
