@@ -18,6 +18,7 @@ from asyncinfer.dialects.anthropic_content import THINKING, system_prompt, tool,
 from asyncinfer.dialects.anthropic_schema import adapted, closed
 from asyncinfer.dialects.claude_models import sampling, takes_schemas
 from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.fields import count, group
 from asyncinfer.dialects.http import (
     HEADERS,
     HttpRequest,
@@ -28,7 +29,7 @@ from asyncinfer.dialects.http import (
     message_in,
     refusal,
 )
-from asyncinfer.dialects.openai_chat import group, tool_call
+from asyncinfer.dialects.openai_answer import tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.results import Completion, FinishReason, Usage
@@ -208,22 +209,17 @@ def usage_in(usage: Any) -> Usage | None:
     if not isinstance(usage, dict) or not usage:
         return None
     told = cast(Mapping[str, Any], usage)
-    cached, created = _count(told, "cache_read_input_tokens"), _count(told, "cache_creation_input_tokens")
-    prompt = (_count(told, "input_tokens") or 0) + (cached or 0) + (created or 0)
-    completion = _count(told, "output_tokens") or 0
+    cached, created = count(told, "cache_read_input_tokens"), count(told, "cache_creation_input_tokens")
+    prompt = (count(told, "input_tokens") or 0) + (cached or 0) + (created or 0)
+    completion = count(told, "output_tokens") or 0
     return Usage(
         prompt,
         completion,
         prompt + completion,
         cached_tokens=cached,
         cache_creation_tokens=created,
-        reasoning_tokens=_count(group(told, "output_tokens_details"), "thinking_tokens"),
+        reasoning_tokens=count(group(told, "output_tokens_details"), "thinking_tokens"),
     )
-
-
-def _count(told: Mapping[str, Any], name: str) -> int | None:
-    count = told.get(name)
-    return count if isinstance(count, int) and count >= 0 else None
 
 
 _STATUS = {

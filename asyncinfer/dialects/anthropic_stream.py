@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from asyncinfer.dialects.anthropic_messages import error_in, finish_reason, group, usage_in, use
+from asyncinfer.dialects.anthropic_messages import error_in, finish_reason, usage_in, use
+from asyncinfer.dialects.fields import as_text, group
 from asyncinfer.dialects.http import garbled
 from asyncinfer.dialects.sse import Event
 from asyncinfer.errors import RequestError
@@ -105,14 +106,8 @@ def _said(part: Json) -> StreamDelta | None:
     """What a block, or a piece of one, says; signatures and quotations say nothing."""
     match part["type"]:
         case "text" | "text_delta":
-            return StreamDelta(_text(part["text"]))
+            return StreamDelta(as_text(part["text"]))
         case "thinking" | "thinking_delta":
-            return StreamDelta(reasoning_content=_text(part["thinking"]))
+            return StreamDelta(reasoning_content=as_text(part["thinking"]))
         case _:
             return None
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return value

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from pydantic_core import to_json
 
+from asyncinfer.dialects.fields import count, group
 from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
-from asyncinfer.dialects.openai_chat import group
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, Usage
 from asyncinfer.types.tools import FunctionCall, ToolCall
@@ -96,9 +96,8 @@ def usage_in(usage: Any) -> Usage | None:
     """The tokens that an answer took. Bedrock counts those read from its cache, and written to it, beside the input."""
     if not isinstance(usage, dict) or not usage:
         return None
-    counts = cast(dict[str, Any], usage).items()
-    told = {key: value for key, value in counts if isinstance(value, int) and value >= 0}
-    read, written = told.get("cacheReadInputTokens"), told.get("cacheWriteInputTokens")
-    prompt = told.get("inputTokens", 0) + (read or 0) + (written or 0)
-    completion = told.get("outputTokens", 0)
+    told = cast(Mapping[str, Any], usage)
+    read, written = count(told, "cacheReadInputTokens"), count(told, "cacheWriteInputTokens")
+    prompt = (count(told, "inputTokens") or 0) + (read or 0) + (written or 0)
+    completion = count(told, "outputTokens") or 0
     return Usage(prompt, completion, prompt + completion, cached_tokens=read, cache_creation_tokens=written)

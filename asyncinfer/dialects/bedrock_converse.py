@@ -17,8 +17,8 @@ from asyncinfer.dialects.anthropic_schema import adapted, closed
 from asyncinfer.dialects.bedrock_blocks import cache_point, system_blocks, turns, uses_tools
 from asyncinfer.dialects.claude_models import sampling, takes_schemas
 from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.fields import group
 from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
-from asyncinfer.dialects.openai_chat import group
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import unanswerable
@@ -80,9 +80,6 @@ class ConverseEncoder:
             )
         url = f"{self._url}/converse{'-stream' if stream else ''}"
         return HttpRequest(url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
-
-
-# What is asked
 
 
 def _inference(generation: GenerationParams, told: Mapping[str, float]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pydantic_core import from_json
 
 from asyncinfer.dialects.aws_events import Frame, FrameDecoder
 from asyncinfer.dialects.bedrock_answer import finish_reason, tool_call, usage_in
+from asyncinfer.dialects.fields import as_text, group
 from asyncinfer.dialects.http import garbled, message_in, refusal
-from asyncinfer.dialects.openai_chat import group
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta, Usage
@@ -98,10 +98,8 @@ class ConverseStream:
             if (call := self._calls.get(index)) is not None:
                 call["input"] += delta["toolUse"].get("input") or ""
             return None
-        text = delta.get("text") or ""
-        reasoning = group(delta, "reasoningContent").get("text") or ""
-        if not isinstance(text, str) or not isinstance(reasoning, str):
-            raise TypeError("no text")
+        text = as_text(delta.get("text") or "")
+        reasoning = as_text(group(delta, "reasoningContent").get("text") or "")
         return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None
 
 

@@ -13,8 +13,10 @@ from uuid import uuid4
 
 from pydantic_core import from_json
 
+from asyncinfer.dialects.fields import as_text, count, group
+from asyncinfer.dialects.google_thoughts import signed
 from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
-from asyncinfer.dialects.openai_chat import error_in, group
+from asyncinfer.dialects.openai_answer import ended, error_in
 from asyncinfer.dialects.sse import Event
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
@@ -131,21 +133,19 @@ def _completion(pieces: list[_Piece]) -> Completion:
         content=text if text or not calls else None,
         tool_calls=calls or None,
         reasoning_content=reasoning or None,
-        **(_signed(signatures[-1]) if signatures else {}),
+        **(signed(signatures[-1]) if signatures else {}),
     )
     usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
     blocked = next((piece.blocked for piece in pieces if piece.blocked is not None), None)
     metadata = {"block_reason": blocked} if blocked is not None else None
-    return Completion(message, _reason(pieces, bool(calls), blocked), usage, metadata)
+    return Completion(message, ended(_reason(pieces, blocked), message), usage, metadata)
 
 
-def _reason(pieces: list[_Piece], called: bool, blocked: str | None) -> FinishReason:
-    """Why it ended. Gemini says STOP of tool calls too."""
+def _reason(pieces: list[_Piece], blocked: str | None) -> FinishReason:
     said = next((piece.finish for piece in reversed(pieces) if piece.finish is not None), None)
     if said is None:
         return FinishReason.CONTENT_FILTER if blocked is not None else FinishReason.UNKNOWN
-    reason = _FINISH.get(said, FinishReason.UNKNOWN)
-    return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
+    return _FINISH.get(said, FinishReason.UNKNOWN)
 
 
 def _piece(data: Mapping[str, Any]) -> _Piece:
@@ -164,7 +164,7 @@ def _piece(data: Mapping[str, Any]) -> _Piece:
 def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
     content, finish = candidate.get("content"), candidate.get("finishReason")
     parts: list[Mapping[str, Any]] = _list(content.get("parts")) if content is not None else []
-    texts = [(_text(part), part.get("thought") is True) for part in parts]
+    texts = [(as_text(part.get("text", "")), part.get("thought") is True) for part in parts]
     signatures = [part.get("thoughtSignature") for part in parts if "functionCall" not in part]
     return piece._replace(
         text="".join(text for text, thought in texts if not thought),
@@ -183,13 +183,6 @@ def _list(value: Any) -> list[Any]:
     return cast(list[Any], value or [])
 
 
-def _text(part: Mapping[str, Any]) -> str:
-    text = part.get("text", "")
-    if not isinstance(text, str):
-        raise TypeError("no text")
-    return text
-
-
 def _call(part: Mapping[str, Any]) -> ToolCall:
     """A tool call, under an id of its own where Gemini gave it none."""
     call, signature = part["functionCall"], part.get("thoughtSignature")
@@ -200,13 +193,9 @@ def _call(part: Mapping[str, Any]) -> ToolCall:
         {
             "id": call.get("id") or f"call_{uuid4().hex[:24]}",
             "function": {"name": call["name"], "arguments": arguments},
-            **(_signed(signature) if isinstance(signature, str) else {}),
+            **(signed(signature) if isinstance(signature, str) else {}),
         }
     )
-
-
-def _signed(signature: str) -> dict[str, Any]:
-    return {"extra_content": {"google": {"thought_signature": signature}}}
 
 
 def _usage(told: Any) -> Usage | None:
@@ -214,18 +203,13 @@ def _usage(told: Any) -> Usage | None:
     if not isinstance(told, dict) or not told:
         return None
     counts = cast(Mapping[str, Any], told)
-    thoughts = _count(counts, "thoughtsTokenCount")
-    prompt = (_count(counts, "promptTokenCount") or 0) + (_count(counts, "toolUsePromptTokenCount") or 0)
-    completion = (_count(counts, "candidatesTokenCount") or 0) + (thoughts or 0)
+    thoughts = count(counts, "thoughtsTokenCount")
+    prompt = (count(counts, "promptTokenCount") or 0) + (count(counts, "toolUsePromptTokenCount") or 0)
+    completion = (count(counts, "candidatesTokenCount") or 0) + (thoughts or 0)
     return Usage(
         prompt,
         completion,
-        _count(counts, "totalTokenCount") or prompt + completion,
-        cached_tokens=_count(counts, "cachedContentTokenCount"),
+        count(counts, "totalTokenCount") or prompt + completion,
+        cached_tokens=count(counts, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
     )
-
-
-def _count(told: Mapping[str, Any], name: str) -> int | None:
-    count = told.get(name)
-    return count if isinstance(count, int) and count >= 0 else None

@@ -16,6 +16,7 @@ from pydantic_core import from_json, to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.google_thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, HttpRequest
 from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type
 from asyncinfer.errors import ConfigError
@@ -114,7 +115,7 @@ def _parts(message: Message) -> list[dict[str, Any]]:
     parts = [_part(item) for item in message.content_items]
     if message.tool_calls and parts == [{"text": ""}]:
         parts = []
-    if signature := signature_in(message):
+    if signature := _signature(message):
         if not parts or "text" not in parts[-1]:
             parts.append({"text": ""})
         parts[-1] |= signature
@@ -146,7 +147,7 @@ def _call(call: ToolCall) -> dict[str, Any]:
         arguments = call.function.get_arguments_dict()
     except ValueError as error:
         raise unanswerable(str(error)) from None
-    return {"functionCall": {"id": call.id, "name": call.function.name, "args": arguments}, **signature_in(call)}
+    return {"functionCall": {"id": call.id, "name": call.function.name, "args": arguments}, **_signature(call)}
 
 
 def _result(message: Message, names: dict[str, str]) -> dict[str, Any]:
@@ -171,11 +172,9 @@ def _object(text: str) -> dict[str, Any] | None:
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
-def signature_in(signed: Message | ToolCall) -> dict[str, Any]:
+def _signature(signed: Message | ToolCall) -> dict[str, Any]:
     """The signature of the thought behind a message or a call, as a part has it."""
-    extra: Any = (signed.model_extra or {}).get("extra_content")
-    google: Any = cast(dict[str, Any], extra).get("google") if isinstance(extra, dict) else None
-    signature: Any = cast(dict[str, Any], google).get("thought_signature") if isinstance(google, dict) else None
+    signature = of_google(signed.model_extra or {}).get("thought_signature")
     return {"thoughtSignature": signature} if isinstance(signature, str) and signature else {}
 
 

@@ -8,19 +8,10 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from asyncinfer.dialects.fields import as_text, group
+from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google
 from asyncinfer.dialects.http import garbled
-from asyncinfer.dialects.openai_chat import (
-    END_OF_THOUGHT,
-    THOUGHT,
-    ended,
-    error_in,
-    error_of,
-    finish_reason,
-    group,
-    of_google,
-    tool_call,
-    usage_in,
-)
+from asyncinfer.dialects.openai_answer import ended, error_in, error_of, finish_reason, tool_call, usage_in
 from asyncinfer.dialects.sse import Event
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
@@ -80,10 +71,8 @@ class StreamDecoder:
 
     def _choice(self, choice: Mapping[str, Any]) -> Iterator[StreamDelta]:
         delta = group(choice, "delta")
-        text = delta.get("content") or delta.get("refusal") or ""
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
-        if not isinstance(text, str) or not isinstance(reasoning, str):
-            raise TypeError("no text")
+        text = as_text(delta.get("content") or delta.get("refusal") or "")
+        reasoning = as_text(delta.get("reasoning_content") or delta.get("reasoning") or "")
         if of_google(delta).get("thought") is True:
             text, reasoning, self._thinking = "", text.removeprefix(THOUGHT), True
         elif self._thinking and text:

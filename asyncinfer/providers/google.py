@@ -26,7 +26,7 @@ from anyio import to_thread
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.dialect import model_entries
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, json_object
-from asyncinfer.dialects.openai_chat import Quirks
+from asyncinfer.dialects.openai_quirks import Quirks
 from asyncinfer.errors import EngineConfigError, MissingDependencyError, RequestError
 from asyncinfer.providers.auth import HeaderSigner, Key, Signer
 from asyncinfer.types.results import InferenceErrorType
