@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from asyncinfer.dialects.anthropic_schema import closed
 from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type, split_data_url
+from asyncinfer.dialects.tools import NO_PARAMETERS, arguments_of
 from asyncinfer.types.conversation import ContentItem, Message, Role
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall, ToolDefinition
@@ -26,7 +27,6 @@ _OF_DOCUMENT = ("cache_control", "citations", "context", "title")
 _OF_RESULT = ("is_error",)
 _OF_TOOL = ("allowed_callers", "cache_control", "defer_loading", "eager_input_streaming", "input_examples")
 _SIDES = {Role.USER: "user", Role.TOOL: "user", Role.ASSISTANT: "assistant"}
-_NO_ARGUMENTS: Json = {"type": "object", "properties": {}}
 
 
 def system_prompt(messages: list[Message]) -> str | list[Json] | None:
@@ -63,7 +63,7 @@ def turns(messages: list[Message]) -> list[Json]:
 def tool(definition: ToolDefinition) -> Json:
     """A tool, with the keys that the API knows beyond ours."""
     function = definition.function
-    told: Json = {"name": function.name, "input_schema": function.parameters or _NO_ARGUMENTS}
+    told: Json = {"name": function.name, "input_schema": function.parameters or NO_PARAMETERS}
     if function.description is not None:
         told["description"] = function.description
     if function.strict is not None:
@@ -130,11 +130,7 @@ def _source(item: ContentItem) -> Json:
 
 
 def _use(call: ToolCall) -> Json:
-    try:
-        arguments = call.function.get_arguments_dict()
-    except ValueError as error:
-        raise unanswerable(str(error)) from None
-    return {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments}
+    return {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments_of(call)}
 
 
 def _result(message: Message) -> Json:

@@ -23,13 +23,13 @@ from asyncinfer.dialects.http import (
     HEADERS,
     HttpRequest,
     HttpResponse,
-    garbled,
     json_body,
     json_object,
     message_in,
+    no_answer,
     refusal,
 )
-from asyncinfer.dialects.openai_answer import tool_call
+from asyncinfer.dialects.tools import function_named, tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.results import Completion, FinishReason, Usage
@@ -109,7 +109,7 @@ def decode(response: HttpResponse) -> Completion:
     try:
         return Completion(_answer(data["content"]), finish_reason(data.get("stop_reason")), usage_in(data.get("usage")))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+        raise no_answer(response) from None
 
 
 # What is asked
@@ -154,8 +154,7 @@ def _tool_choice(generation: GenerationParams) -> Json:
 def _choice(choice: str | Json) -> Json:
     if isinstance(choice, str) and choice in _CHOICES:
         return {"type": _CHOICES[choice]}
-    name = group(choice, "function").get("name") if isinstance(choice, dict) else None
-    if not isinstance(name, str):
+    if (name := function_named(choice)) is None:
         known = "auto, required, none, or {type: function, function: {name: ...}}"
         raise ConfigError(f"generation.tool_choice: should be {known} (found {choice!r})")
     return {"type": "tool", "name": name}

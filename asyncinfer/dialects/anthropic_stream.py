@@ -13,11 +13,9 @@ from pydantic_core import from_json, to_json
 
 from asyncinfer.dialects.anthropic_messages import error_in, finish_reason, usage_in, use
 from asyncinfer.dialects.fields import as_text, group
-from asyncinfer.dialects.http import garbled
+from asyncinfer.dialects.http import broken_off, garbled
 from asyncinfer.dialects.sse import Event
-from asyncinfer.errors import RequestError
-from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta
+from asyncinfer.types.results import FinishReason, StreamDelta
 
 Json = dict[str, Any]
 
@@ -59,13 +57,12 @@ class StreamDecoder:
             RequestError: it ended before its end.
         """
         if self._finish is None and not self.done:
-            raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+            raise broken_off()
         try:
             calls = [use(call, call["arguments"] or to_json(call["input"]).decode()) for call in self._calls.values()]
         except ValueError:
             raise garbled("holds a tool call that cannot be read") from None
-        message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
-        return Completion(message, self._finish or FinishReason.UNKNOWN, usage_in(self._usage)).as_delta()
+        return StreamDelta.last(calls, self._finish or FinishReason.UNKNOWN, usage_in(self._usage))
 
     def _read(self, kind: str, data: Json) -> StreamDelta | None:
         match kind:

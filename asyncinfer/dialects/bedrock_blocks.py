@@ -14,6 +14,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type, split_data_url
+from asyncinfer.dialects.tools import arguments_of
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
@@ -119,11 +120,7 @@ def _reasoning(message: Message) -> list[Block]:
 
 
 def _call(call: ToolCall) -> Block:
-    try:
-        arguments = call.function.get_arguments_dict()
-    except ValueError as error:
-        raise unanswerable(f"a tool call cannot be sent: {error}") from None
-    return {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": arguments}}
+    return {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": arguments_of(call)}}
 
 
 def _item(item: ContentItem, names: _Names) -> list[Block]:

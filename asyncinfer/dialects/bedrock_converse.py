@@ -19,6 +19,7 @@ from asyncinfer.dialects.claude_models import sampling, takes_schemas
 from asyncinfer.dialects.dialect import Call
 from asyncinfer.dialects.fields import group
 from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
+from asyncinfer.dialects.tools import NO_PARAMETERS, function_named
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import unanswerable
@@ -121,7 +122,7 @@ def _tools(tools: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
         spec: dict[str, Any] = {"name": function.name}
         if function.description:
             spec["description"] = function.description
-        spec["inputSchema"] = {"json": function.parameters or {"type": "object", "properties": {}}}
+        spec["inputSchema"] = {"json": function.parameters or NO_PARAMETERS}
         if function.strict is not None:
             spec["strict"] = function.strict
         made += [{"toolSpec": spec}, *cache_point(tool)]
@@ -137,8 +138,8 @@ def _choice(choice: str | dict[str, Any] | None) -> dict[str, Any]:
     if choice is None or choice == "none":
         return {}
     if isinstance(choice, dict):
-        function = choice.get("function")
-        return {"toolChoice": {"tool": {"name": function["name"]}} if isinstance(function, dict) else choice}
+        name = function_named(choice)
+        return {"toolChoice": {"tool": {"name": name}} if name is not None else choice}
     known = {"auto": "auto", "required": "any", "any": "any"}
     if choice not in known:
         raise ConfigError(f"generation.tool_choice: should be none, auto, required or a function (found {choice!r})")

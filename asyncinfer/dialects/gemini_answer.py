@@ -5,22 +5,20 @@ Written after Google's "Generate content" reference (`GenerateContentResponse`) 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
-from uuid import uuid4
 
 from pydantic_core import from_json
 
 from asyncinfer.dialects.fields import as_text, count, group
 from asyncinfer.dialects.google_thoughts import signed
-from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
+from asyncinfer.dialects.http import HttpResponse, broken_off, garbled, json_object, no_answer
 from asyncinfer.dialects.openai_answer import ended, error_in
 from asyncinfer.dialects.sse import Event
-from asyncinfer.errors import RequestError
+from asyncinfer.dialects.tools import tool_call
 from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta, Usage
+from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 from asyncinfer.types.tools import ToolCall
 
 _FINISH = {
@@ -82,7 +80,7 @@ def decode(response: HttpResponse) -> Completion:
             raise ValueError("neither a candidate nor a reason why there is none")
         return _completion([piece])
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+        raise no_answer(response) from None
 
 
 @dataclass(slots=True)
@@ -119,7 +117,7 @@ class StreamDecoder:
             RequestError: it ended before its end.
         """
         if all(piece.finish is None and piece.blocked is None for piece in self._pieces):
-            raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+            raise broken_off()
         return _completion(self._pieces).as_delta()
 
 
@@ -138,7 +136,7 @@ def _completion(pieces: list[_Piece]) -> Completion:
     usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
     blocked = next((piece.blocked for piece in pieces if piece.blocked is not None), None)
     metadata = {"block_reason": blocked} if blocked is not None else None
-    return Completion(message, ended(_reason(pieces, blocked), message), usage, metadata)
+    return Completion(message, ended(_reason(pieces, blocked), calls), usage, metadata)
 
 
 def _reason(pieces: list[_Piece], blocked: str | None) -> FinishReason:
@@ -186,16 +184,9 @@ def _list(value: Any) -> list[Any]:
 def _call(part: Mapping[str, Any]) -> ToolCall:
     """A tool call, under an id of its own where Gemini gave it none."""
     call, signature = part["functionCall"], part.get("thoughtSignature")
-    if not call.get("name"):
-        raise ValueError("a call without a name")
-    arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
-    return ToolCall.model_validate(
-        {
-            "id": call.get("id") or f"call_{uuid4().hex[:24]}",
-            "function": {"name": call["name"], "arguments": arguments},
-            **(signed(signature) if isinstance(signature, str) else {}),
-        }
-    )
+    function: dict[str, Any] = {"name": call.get("name"), "arguments": call.get("args") or {}}
+    kept = signed(signature) if isinstance(signature, str) else {}
+    return tool_call({"id": call.get("id"), "function": function, **kept})
 
 
 def _usage(told: Any) -> Usage | None:

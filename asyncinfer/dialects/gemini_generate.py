@@ -19,6 +19,7 @@ from asyncinfer.dialects.dialect import Call
 from asyncinfer.dialects.google_thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, HttpRequest
 from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type
+from asyncinfer.dialects.tools import arguments_of, function_named
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.results import unanswerable
@@ -143,11 +144,8 @@ def _file(item: ContentItem) -> dict[str, Any]:
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    try:
-        arguments = call.function.get_arguments_dict()
-    except ValueError as error:
-        raise unanswerable(str(error)) from None
-    return {"functionCall": {"id": call.id, "name": call.function.name, "args": arguments}, **_signature(call)}
+    told = {"id": call.id, "name": call.function.name, "args": arguments_of(call)}
+    return {"functionCall": told, **_signature(call)}
 
 
 def _result(message: Message, names: dict[str, str]) -> dict[str, Any]:
@@ -224,9 +222,7 @@ def _tool_config(choice: str | dict[str, Any] | None) -> dict[str, Any]:
         return {}
     if isinstance(choice, str) and choice in _MODES:
         return {"toolConfig": {"functionCallingConfig": {"mode": _MODES[choice]}}}
-    function: Any = choice.get("function") if isinstance(choice, dict) else None
-    name: Any = cast(dict[str, Any], function).get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str):
+    if (name := function_named(choice)) is None:
         known = ", ".join(_MODES)
         raise ConfigError(f"generation.tool_choice: should be {known}, or name a function (found {choice!r})")
     return {"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}}

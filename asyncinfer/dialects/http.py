@@ -90,6 +90,16 @@ def garbled(what: str) -> RequestError:
     return RequestError(f"the response {what}", error_type=InferenceErrorType.PARSE_ERROR, is_retryable=True)
 
 
+def no_answer(response: HttpResponse) -> RequestError:
+    """A success that holds no answer, or one that cannot be read."""
+    return garbled(f"holds no answer: {message_in(response.body)}")
+
+
+def broken_off() -> RequestError:
+    """A stream that ended before its end."""
+    return RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+
+
 def status_error(response: HttpResponse, now: float | None = None) -> RequestError:
     """What a response that is no success means. `now`: the time of day in seconds since the epoch, for dates in
     `Retry-After` where the response has no `Date` of its own.

@@ -5,15 +5,15 @@ Written after OpenAI's API reference ("Create chat completion", response) and op
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
-from uuid import uuid4
 
 from pydantic_core import to_json
 
 from asyncinfer.dialects.fields import as_group, count, group
 from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
-from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in, refusal
+from asyncinfer.dialects.http import HttpResponse, json_object, message_in, no_answer, refusal
+from asyncinfer.dialects.tools import tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, Usage
@@ -32,10 +32,10 @@ def decode(response: HttpResponse) -> Completion:
     try:
         [choice, *_] = data["choices"]
         message = _answer(choice["message"])
-        reason = ended(finish_reason(choice.get("finish_reason")), message)
+        reason = ended(finish_reason(choice.get("finish_reason")), message.tool_calls)
         return Completion(message, reason, usage_in(data.get("usage")))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+        raise no_answer(response) from None
 
 
 # What of an answer is kept as it came, for it is to be sent back: OpenRouter's reasoning in parts, with signatures.
@@ -63,22 +63,6 @@ def _answer(message: Mapping[str, Any]) -> Message:
         tool_calls=[tool_call(call) for call in calls] if calls else None,
         reasoning_content=reasoning if isinstance(reasoning, str) else None,
         **kept,
-    )
-
-
-def tool_call(call: Mapping[str, Any]) -> ToolCall:
-    """A tool call, under an id of its own where the server gave it none.
-
-    Raises:
-        ValueError: it names no function, or cannot be read.
-    """
-    function = group(call, "function")
-    if not function.get("name"):
-        raise ValueError("a tool call without a name")
-    given = {"id": call.get("id") or f"call_{uuid4().hex[:24]}", "type": call.get("type") or "function"}
-    arguments = function.get("arguments")
-    return ToolCall.model_validate(
-        {**call, **given, "function": {**function, "arguments": "" if arguments is None else arguments}}
     )
 
 
@@ -116,11 +100,11 @@ def finish_reason(reason: str | None) -> FinishReason:
     return _FINISH.get(reason or "", FinishReason.UNKNOWN)
 
 
-def ended(reason: FinishReason, message: Message) -> FinishReason:
-    """Why the model stopped, of a whole answer. A tool call ends as a text does, where Gemini made it; and, from OpenAI
-    and vLLM, where it was forced.
+def ended(reason: FinishReason, calls: Sequence[ToolCall] | None) -> FinishReason:
+    """Why the model stopped, of a whole answer: to have tools called, if it calls any. Gemini never says so; OpenAI and
+    vLLM do not where the call was forced.
     """
-    return FinishReason.TOOL_CALLS if reason is FinishReason.STOP and message.tool_calls else reason
+    return FinishReason.TOOL_CALLS if reason is FinishReason.STOP and calls else reason
 
 
 _PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})

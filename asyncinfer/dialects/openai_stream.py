@@ -10,12 +10,11 @@ from pydantic_core import from_json
 
 from asyncinfer.dialects.fields import as_text, group
 from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google
-from asyncinfer.dialects.http import garbled
-from asyncinfer.dialects.openai_answer import ended, error_in, error_of, finish_reason, tool_call, usage_in
+from asyncinfer.dialects.http import broken_off, garbled
+from asyncinfer.dialects.openai_answer import ended, error_in, error_of, finish_reason, usage_in
 from asyncinfer.dialects.sse import Event
-from asyncinfer.errors import RequestError
-from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta, Usage
+from asyncinfer.dialects.tools import tool_call
+from asyncinfer.types.results import FinishReason, StreamDelta, Usage
 
 
 @dataclass(slots=True)
@@ -60,14 +59,12 @@ class StreamDecoder:
             RequestError: it ended before its end.
         """
         if self._finish is None and not self.done:
-            raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+            raise broken_off()
         try:
             calls = [tool_call({key: call[key] for key in call if key != "index"}) for call in self._in_order()]
         except ValueError:
             raise garbled("holds a tool call that cannot be read") from None
-        message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
-        reason = ended(self._finish or FinishReason.UNKNOWN, message)
-        return Completion(message, reason, self._usage).as_delta()
+        return StreamDelta.last(calls, ended(self._finish or FinishReason.UNKNOWN, calls), self._usage)
 
     def _choice(self, choice: Mapping[str, Any]) -> Iterator[StreamDelta]:
         delta = group(choice, "delta")
