@@ -15,8 +15,7 @@ from typing import Any, cast
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.anthropic_content import THINKING, system_prompt, tool, turns
-from asyncinfer.dialects.anthropic_schema import adapted, closed
-from asyncinfer.dialects.claude_models import sampling, takes_schemas
+from asyncinfer.dialects.claude_models import Sampling, held_schema, sampling
 from asyncinfer.dialects.dialect import Call
 from asyncinfer.dialects.fields import count, group
 from asyncinfer.dialects.http import (
@@ -25,6 +24,7 @@ from asyncinfer.dialects.http import (
     HttpResponse,
     json_body,
     json_object,
+    merged_under,
     message_in,
     no_answer,
     refusal,
@@ -63,10 +63,7 @@ class MessagesEncoder:
 
     def __init__(self, call: Call) -> None:
         name, generation = call.model.model_name or "", call.generation
-        extra = generation.extra_body
-        told = _sampling(name, generation)
-        unset = {field for field in ("temperature", "top_p") if getattr(generation, field) is None}
-        self.dropped = frozenset({"temperature", "top_p"} & generation.model_fields_set - told.keys() - unset)
+        told, self.dropped = _sampling(name, generation)
         self._url, self._timeout = call.url, call.timeout
         self._shared: Json = {
             "model": name,
@@ -77,9 +74,8 @@ class MessagesEncoder:
             **({"metadata": {"user_id": call.user_id}} if call.user_id is not None else {}),
             **_guided(generation.guided_decoding, name),
         }
-        self._choice, self._extra = _tool_choice(generation), extra
-        if config := group(extra, "output_config"):
-            self._extra = {**extra, "output_config": {**self._shared.get("output_config", {}), **config}}
+        self._choice = _tool_choice(generation)
+        self._extra = merged_under("output_config", self._shared, generation.extra_body)
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """The request. Files given by path must have been read before.
@@ -115,29 +111,18 @@ def decode(response: HttpResponse) -> Completion:
 # What is asked
 
 
-def _sampling(name: str, generation: GenerationParams) -> Json:
+def _sampling(name: str, generation: GenerationParams) -> Sampling:
     thinking = group(generation.extra_body, "thinking")
     thinks = bool(thinking) and thinking.get("type") != "disabled"
-    keep = "temperature" if "temperature" in generation.model_fields_set else "top_p"
-    told = sampling(name, generation.temperature, generation.top_p, thinks=thinks, keep=keep)
+    told, dropped = sampling(name, generation, thinks=thinks)
     if told.get("temperature", 0.0) > 1:
         raise ConfigError(f"generation.temperature: this API takes 0 to 1 (found {generation.temperature})")
-    return told
+    return Sampling(told, dropped)
 
 
 def _guided(guided: GuidedDecodingParams | None, name: str) -> Json:
-    if guided is None:
-        return {}
-    for other in ("regex", "choice"):
-        if getattr(guided, other) is not None:
-            raise ConfigError(f"generation.guided_decoding.{other}: this API follows only json")
-    schema = guided.schema_dict()
-    if schema is None:
-        return {}
-    if not takes_schemas(name):
-        raise ConfigError(f"generation.guided_decoding.json: {name} follows no schema; Claude models since 4.5 do")
-    shape = adapted(schema) if isinstance(guided.json, type) else closed(schema)
-    return {"output_config": {"format": {"type": "json_schema", "schema": shape}}}
+    schema = held_schema(name, guided)
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}} if schema is not None else {}
 
 
 def _tool_choice(generation: GenerationParams) -> Json:

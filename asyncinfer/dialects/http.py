@@ -63,6 +63,12 @@ def json_body(body: dict[str, Any], extra: Mapping[str, Any]) -> bytes:
     return to_json(body)
 
 
+def merged_under(name: str, ours: Mapping[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """The user's fields; an object among them under `name` is merged with ours, and goes before it field by field."""
+    theirs = extra.get(name)
+    return {**extra, name: {**ours.get(name, {}), **theirs}} if isinstance(theirs, dict) and theirs else extra
+
+
 def json_value(response: HttpResponse) -> Any:
     """What a successful response holds, as JSON.
 
