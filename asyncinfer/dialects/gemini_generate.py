@@ -18,7 +18,7 @@ from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.dialect import Call
 from asyncinfer.dialects.google_thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, HttpRequest
-from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type
+from asyncinfer.dialects.media import PDF, file_of, held
 from asyncinfer.dialects.tools import arguments_of, function_named
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
@@ -132,14 +132,9 @@ def _part(item: ContentItem) -> dict[str, Any]:
 
 def _file(item: ContentItem) -> dict[str, Any]:
     file = file_of(item)
-    if isinstance(file, bytes):
-        return {"inlineData": {"mimeType": media_type(file), "data": in_base64(file)}}
-    if file.startswith("data:"):
-        kind, comma, data = file.removeprefix("data:").partition(";base64,")
-        if not comma:
-            raise unanswerable("a data URL that is not in base64")
-        return {"inlineData": {"mimeType": kind, "data": data}}
-    kind = PDF if item.is_document() else _KINDS.get(urlsplit(file).path.rpartition(".")[2].lower())
+    if (inline := held(file)) is not None:
+        return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
+    kind = PDF if item.is_document() else _KINDS.get(urlsplit(str(file)).path.rpartition(".")[2].lower())
     return {"fileData": {"fileUri": file, **({"mimeType": kind} if kind else {})}}
 
 
