@@ -40,18 +40,6 @@ _NATIVE = frozenset({"cachedContent", "generationConfig", "safetySettings", "ser
 _COMPATIBLE = frozenset({"extra_body", "reasoning_effort", "response_format", "web_search_options"})
 
 
-def gemini() -> Dialect:
-    """Both of Gemini's endpoints, as one."""
-    return Dialect(
-        GeminiEncoder,
-        decode,
-        lambda: EventStream(_StreamDecoder()),
-        gemini_generate.SUPPORTED,
-        path=PATH,
-        entries=entries,
-    )
-
-
 class GeminiEncoder:
     """Makes the requests of one call, for either endpoint.
 
@@ -160,3 +148,14 @@ def _is_lacking(item: ContentItem) -> bool:
     """Whether the compatible endpoint does not take this."""
     by_url = item.binary is None and not (item.content or "").startswith("data:")
     return item.is_document() or (item.is_image() and by_url)
+
+
+# Both of Gemini's endpoints, as one.
+GEMINI = Dialect(
+    GeminiEncoder,
+    decode,
+    lambda: EventStream(_StreamDecoder()),
+    gemini_generate.SUPPORTED,
+    path=PATH,
+    entries=entries,
+)
