@@ -9,6 +9,11 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure: no example is timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 PACKAGE = str(Path(__file__).parent.parent / "asyncinfer")
 BLOCKING = frozenset(

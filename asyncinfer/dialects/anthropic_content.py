@@ -10,7 +10,8 @@ from itertools import groupby
 from typing import Any, NamedTuple, cast
 
 from asyncinfer.dialects.anthropic_schema import closed
-from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type, split_data_url
+from asyncinfer.dialects.media import IMAGES, PDF, file_of, held
+from asyncinfer.dialects.tools import NO_PARAMETERS, arguments_of
 from asyncinfer.types.conversation import ContentItem, Message, Role
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall, ToolDefinition
@@ -18,7 +19,6 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 Json = dict[str, Any]
 THINKING = "thinking_blocks"
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
-_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 # The keys beyond ours that each part may have; others, such as OpenAI's `detail`, would be refused.
 _OF_TEXT = ("cache_control", "citations")
 _OF_IMAGE = ("cache_control", "transformations")
@@ -26,7 +26,6 @@ _OF_DOCUMENT = ("cache_control", "citations", "context", "title")
 _OF_RESULT = ("is_error",)
 _OF_TOOL = ("allowed_callers", "cache_control", "defer_loading", "eager_input_streaming", "input_examples")
 _SIDES = {Role.USER: "user", Role.TOOL: "user", Role.ASSISTANT: "assistant"}
-_NO_ARGUMENTS: Json = {"type": "object", "properties": {}}
 
 
 def system_prompt(messages: list[Message]) -> str | list[Json] | None:
@@ -63,7 +62,7 @@ def turns(messages: list[Message]) -> list[Json]:
 def tool(definition: ToolDefinition) -> Json:
     """A tool, with the keys that the API knows beyond ours."""
     function = definition.function
-    told: Json = {"name": function.name, "input_schema": function.parameters or _NO_ARGUMENTS}
+    told: Json = {"name": function.name, "input_schema": function.parameters or NO_PARAMETERS}
     if function.description is not None:
         told["description"] = function.description
     if function.strict is not None:
@@ -119,22 +118,16 @@ def _item(item: ContentItem) -> Json:
 def _source(item: ContentItem) -> Json:
     """Where an image or a document is, or what it is."""
     file = file_of(item)
-    if isinstance(file, bytes):
-        return {"type": "base64", "media_type": media_type(file), "data": in_base64(file)}
-    if not file.startswith("data:"):
+    if (inline := held(file)) is None:
         return {"type": "url", "url": file}
-    kind, data = split_data_url(file)
-    if kind not in (_IMAGES if item.is_image() else {PDF}):
+    kind, data = inline
+    if kind not in (IMAGES if item.is_image() else {PDF}):
         raise unanswerable(f"an item of type {item.type} holds {kind!r}, which this API does not take")
     return {"type": "base64", "media_type": kind, "data": data}
 
 
 def _use(call: ToolCall) -> Json:
-    try:
-        arguments = call.function.get_arguments_dict()
-    except ValueError as error:
-        raise unanswerable(str(error)) from None
-    return {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments}
+    return {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments_of(call)}
 
 
 def _result(message: Message) -> Json:

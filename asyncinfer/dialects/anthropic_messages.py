@@ -15,20 +15,21 @@ from typing import Any, cast
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.anthropic_content import THINKING, system_prompt, tool, turns
-from asyncinfer.dialects.anthropic_schema import adapted, closed
-from asyncinfer.dialects.claude_models import sampling, takes_schemas
+from asyncinfer.dialects.claude_models import Sampling, held_schema, sampling
 from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.fields import count, group
 from asyncinfer.dialects.http import (
     HEADERS,
     HttpRequest,
     HttpResponse,
-    garbled,
     json_body,
     json_object,
+    merged_under,
     message_in,
+    no_answer,
     refusal,
 )
-from asyncinfer.dialects.openai_chat import group, tool_call
+from asyncinfer.dialects.tools import function_named, tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.results import Completion, FinishReason, Usage
@@ -62,10 +63,7 @@ class MessagesEncoder:
 
     def __init__(self, call: Call) -> None:
         name, generation = call.model.model_name or "", call.generation
-        extra = generation.extra_body
-        told = _sampling(name, generation)
-        unset = {field for field in ("temperature", "top_p") if getattr(generation, field) is None}
-        self.dropped = frozenset({"temperature", "top_p"} & generation.model_fields_set - told.keys() - unset)
+        told, self.dropped = _sampling(name, generation)
         self._url, self._timeout = call.url, call.timeout
         self._shared: Json = {
             "model": name,
@@ -76,9 +74,8 @@ class MessagesEncoder:
             **({"metadata": {"user_id": call.user_id}} if call.user_id is not None else {}),
             **_guided(generation.guided_decoding, name),
         }
-        self._choice, self._extra = _tool_choice(generation), extra
-        if config := group(extra, "output_config"):
-            self._extra = {**extra, "output_config": {**self._shared.get("output_config", {}), **config}}
+        self._choice = _tool_choice(generation)
+        self._extra = merged_under("output_config", self._shared, generation.extra_body)
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """The request. Files given by path must have been read before.
@@ -108,35 +105,24 @@ def decode(response: HttpResponse) -> Completion:
     try:
         return Completion(_answer(data["content"]), finish_reason(data.get("stop_reason")), usage_in(data.get("usage")))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+        raise no_answer(response) from None
 
 
 # What is asked
 
 
-def _sampling(name: str, generation: GenerationParams) -> Json:
+def _sampling(name: str, generation: GenerationParams) -> Sampling:
     thinking = group(generation.extra_body, "thinking")
     thinks = bool(thinking) and thinking.get("type") != "disabled"
-    keep = "temperature" if "temperature" in generation.model_fields_set else "top_p"
-    told = sampling(name, generation.temperature, generation.top_p, thinks=thinks, keep=keep)
+    told, dropped = sampling(name, generation, thinks=thinks)
     if told.get("temperature", 0.0) > 1:
         raise ConfigError(f"generation.temperature: this API takes 0 to 1 (found {generation.temperature})")
-    return told
+    return Sampling(told, dropped)
 
 
 def _guided(guided: GuidedDecodingParams | None, name: str) -> Json:
-    if guided is None:
-        return {}
-    for other in ("regex", "choice"):
-        if getattr(guided, other) is not None:
-            raise ConfigError(f"generation.guided_decoding.{other}: this API follows only json")
-    schema = guided.schema_dict()
-    if schema is None:
-        return {}
-    if not takes_schemas(name):
-        raise ConfigError(f"generation.guided_decoding.json: {name} follows no schema; Claude models since 4.5 do")
-    shape = adapted(schema) if isinstance(guided.json, type) else closed(schema)
-    return {"output_config": {"format": {"type": "json_schema", "schema": shape}}}
+    schema = held_schema(name, guided)
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}} if schema is not None else {}
 
 
 def _tool_choice(generation: GenerationParams) -> Json:
@@ -153,8 +139,7 @@ def _tool_choice(generation: GenerationParams) -> Json:
 def _choice(choice: str | Json) -> Json:
     if isinstance(choice, str) and choice in _CHOICES:
         return {"type": _CHOICES[choice]}
-    name = group(choice, "function").get("name") if isinstance(choice, dict) else None
-    if not isinstance(name, str):
+    if (name := function_named(choice)) is None:
         known = "auto, required, none, or {type: function, function: {name: ...}}"
         raise ConfigError(f"generation.tool_choice: should be {known} (found {choice!r})")
     return {"type": "tool", "name": name}
@@ -208,22 +193,17 @@ def usage_in(usage: Any) -> Usage | None:
     if not isinstance(usage, dict) or not usage:
         return None
     told = cast(Mapping[str, Any], usage)
-    cached, created = _count(told, "cache_read_input_tokens"), _count(told, "cache_creation_input_tokens")
-    prompt = (_count(told, "input_tokens") or 0) + (cached or 0) + (created or 0)
-    completion = _count(told, "output_tokens") or 0
+    cached, created = count(told, "cache_read_input_tokens"), count(told, "cache_creation_input_tokens")
+    prompt = (count(told, "input_tokens") or 0) + (cached or 0) + (created or 0)
+    completion = count(told, "output_tokens") or 0
     return Usage(
         prompt,
         completion,
         prompt + completion,
         cached_tokens=cached,
         cache_creation_tokens=created,
-        reasoning_tokens=_count(group(told, "output_tokens_details"), "thinking_tokens"),
+        reasoning_tokens=count(group(told, "output_tokens_details"), "thinking_tokens"),
     )
-
-
-def _count(told: Mapping[str, Any], name: str) -> int | None:
-    count = told.get(name)
-    return count if isinstance(count, int) and count >= 0 else None
 
 
 _STATUS = {

@@ -11,12 +11,11 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from asyncinfer.dialects.anthropic_messages import error_in, finish_reason, group, usage_in, use
-from asyncinfer.dialects.http import garbled
+from asyncinfer.dialects.anthropic_messages import error_in, finish_reason, usage_in, use
+from asyncinfer.dialects.fields import as_text, group
+from asyncinfer.dialects.http import broken_off, garbled
 from asyncinfer.dialects.sse import Event
-from asyncinfer.errors import RequestError
-from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta
+from asyncinfer.types.results import FinishReason, StreamDelta
 
 Json = dict[str, Any]
 
@@ -58,13 +57,12 @@ class StreamDecoder:
             RequestError: it ended before its end.
         """
         if self._finish is None and not self.done:
-            raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+            raise broken_off()
         try:
             calls = [use(call, call["arguments"] or to_json(call["input"]).decode()) for call in self._calls.values()]
         except ValueError:
             raise garbled("holds a tool call that cannot be read") from None
-        message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
-        return Completion(message, self._finish or FinishReason.UNKNOWN, usage_in(self._usage)).as_delta()
+        return StreamDelta.last(calls, self._finish or FinishReason.UNKNOWN, usage_in(self._usage))
 
     def _read(self, kind: str, data: Json) -> StreamDelta | None:
         match kind:
@@ -105,14 +103,8 @@ def _said(part: Json) -> StreamDelta | None:
     """What a block, or a piece of one, says; signatures and quotations say nothing."""
     match part["type"]:
         case "text" | "text_delta":
-            return StreamDelta(_text(part["text"]))
+            return StreamDelta(as_text(part["text"]))
         case "thinking" | "thinking_delta":
-            return StreamDelta(reasoning_content=_text(part["thinking"]))
+            return StreamDelta(reasoning_content=as_text(part["thinking"]))
         case _:
             return None
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return value

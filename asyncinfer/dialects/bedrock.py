@@ -16,20 +16,6 @@ from asyncinfer.dialects.dialect import Dialect
 from asyncinfer.dialects.http import HttpResponse, garbled, json_object
 
 
-def bedrock_converse() -> Dialect:
-    """Converse and ConverseStream. Their path holds the model's name, so the URL of a call ends before it."""
-    return Dialect(
-        ConverseEncoder,
-        decode,
-        ConverseStream,
-        SUPPORTED,
-        path="",
-        stream_type="application/vnd.amazon.eventstream",
-        entries=model_summaries,
-        models_url=models_url,
-    )
-
-
 def model_summaries(response: HttpResponse) -> list[dict[str, Any]]:
     """The entries of a listing of models, in order; of `type` "chat" those that read text and write it.
 
@@ -52,3 +38,16 @@ def models_url(url: str) -> str:
 def _type(entry: Mapping[str, Any]) -> str:
     reads, writes = entry.get("inputModalities") or (), entry.get("outputModalities") or ()
     return "chat" if "TEXT" in reads and "TEXT" in writes else "other"
+
+
+# Converse and ConverseStream. Their path holds the model's name, so the URL of a call ends before it.
+BEDROCK_CONVERSE = Dialect(
+    ConverseEncoder,
+    decode,
+    ConverseStream,
+    SUPPORTED,
+    path="",
+    stream_type="application/vnd.amazon.eventstream",
+    entries=model_summaries,
+    models_url=models_url,
+)

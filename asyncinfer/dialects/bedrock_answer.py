@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from pydantic_core import to_json
-
-from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
-from asyncinfer.dialects.openai_chat import group
+from asyncinfer.dialects.fields import count, group
+from asyncinfer.dialects.http import HttpResponse, json_object, no_answer
+from asyncinfer.dialects.tools import tool_call
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, Usage
-from asyncinfer.types.tools import FunctionCall, ToolCall
+from asyncinfer.types.tools import ToolCall
 
 
 def decode(response: HttpResponse) -> Completion:
@@ -29,7 +28,7 @@ def decode(response: HttpResponse) -> Completion:
         message = answer(data["output"]["message"]["content"])
         return Completion(message, finish_reason(data.get("stopReason")), usage_in(data.get("usage")))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+        raise no_answer(response) from None
 
 
 def answer(content: Iterable[Mapping[str, Any]]) -> Message:
@@ -47,7 +46,7 @@ def answer(content: Iterable[Mapping[str, Any]]) -> Message:
         elif "citationsContent" in block:
             texts += [part["text"] for part in block["citationsContent"].get("content") or ()]
         elif "toolUse" in block and block["toolUse"].get("type") is None:
-            calls.append(tool_call(**{key: block["toolUse"][key] for key in ("toolUseId", "name", "input")}))
+            calls.append(use(block["toolUse"]))
         elif "reasoningContent" in block:
             told: Mapping[str, Any] = block["reasoningContent"]
             text = group(told, "reasoningText")
@@ -63,16 +62,14 @@ def answer(content: Iterable[Mapping[str, Any]]) -> Message:
     )
 
 
-def tool_call(toolUseId: str, name: str, input: Any) -> ToolCall:
-    """A call of a tool; its arguments may be JSON text already.
+def use(block: Mapping[str, Any]) -> ToolCall:
+    """The tool call of a block; its arguments may be JSON text already.
 
     Raises:
-        ValueError: it names no tool.
+        ValueError: it names no tool, or cannot be read.
     """
-    if not name:
-        raise ValueError("a tool call without a name")
-    arguments = input if isinstance(input, str) else to_json(input).decode()
-    return ToolCall(id=toolUseId, function=FunctionCall(name=name, arguments=arguments or "{}"))
+    function: dict[str, Any] = {"name": block.get("name"), "arguments": block.get("input") or {}}
+    return tool_call({"id": block.get("toolUseId"), "function": function})
 
 
 _FINISH = {
@@ -96,9 +93,8 @@ def usage_in(usage: Any) -> Usage | None:
     """The tokens that an answer took. Bedrock counts those read from its cache, and written to it, beside the input."""
     if not isinstance(usage, dict) or not usage:
         return None
-    counts = cast(dict[str, Any], usage).items()
-    told = {key: value for key, value in counts if isinstance(value, int) and value >= 0}
-    read, written = told.get("cacheReadInputTokens"), told.get("cacheWriteInputTokens")
-    prompt = told.get("inputTokens", 0) + (read or 0) + (written or 0)
-    completion = told.get("outputTokens", 0)
+    told = cast(Mapping[str, Any], usage)
+    read, written = count(told, "cacheReadInputTokens"), count(told, "cacheWriteInputTokens")
+    prompt = (count(told, "inputTokens") or 0) + (read or 0) + (written or 0)
+    completion = count(told, "outputTokens") or 0
     return Usage(prompt, completion, prompt + completion, cached_tokens=read, cache_creation_tokens=written)

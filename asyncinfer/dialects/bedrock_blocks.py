@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from pydantic import BaseModel
 
-from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type, split_data_url
+from asyncinfer.dialects.media import IMAGES, PDF, file_of, held
+from asyncinfer.dialects.tools import arguments_of
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
@@ -22,7 +23,6 @@ Block = dict[str, Any]
 
 # The formats of what lies on S3, by how its name ends.
 _IMAGES = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "gif": "gif", "webp": "webp"}
-_MEDIA = frozenset({f"image/{kind}" for kind in _IMAGES.values()})
 _DOCUMENTS = frozenset({"pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"})
 
 
@@ -119,11 +119,7 @@ def _reasoning(message: Message) -> list[Block]:
 
 
 def _call(call: ToolCall) -> Block:
-    try:
-        arguments = call.function.get_arguments_dict()
-    except ValueError as error:
-        raise unanswerable(f"a tool call cannot be sent: {error}") from None
-    return {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": arguments}}
+    return {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": arguments_of(call)}}
 
 
 def _item(item: ContentItem, names: _Names) -> list[Block]:
@@ -136,8 +132,8 @@ def _file(item: ContentItem, names: _Names) -> Block:
     if isinstance(file, str) and file.startswith("s3://"):
         shape = {"format": _format(file, kind), "source": {"s3Location": {"uri": file}}}
     else:
-        found, data = (media_type(file), in_base64(file)) if isinstance(file, bytes) else _held(file, kind)
-        if found not in ({PDF} if item.is_document() else _MEDIA):
+        found, data = held(file) or _by_url(file, kind)
+        if found not in ({PDF} if item.is_document() else IMAGES):
             raise unanswerable(f"an item of type {item.type} holds {found!r}, which Bedrock does not take there")
         shape = {"format": found.partition("/")[2], "source": {"bytes": data}}
     if kind == "document":
@@ -157,9 +153,6 @@ def _format(uri: str, kind: str) -> str:
     )
 
 
-def _held(url: str, kind: str) -> tuple[str, str]:
-    """What a data URL holds: its media type, and it in base64."""
-    if not url.startswith("data:"):
-        what = f"Bedrock takes no {kind} by its URL ({url[:100]!r})"
-        raise unanswerable(f"{what}; give a path, bytes, a data: URL, or an s3:// one")
-    return split_data_url(url)
+def _by_url(url: bytes | str, kind: str) -> NoReturn:
+    what = f"Bedrock takes no {kind} by its URL ({url[:100]!r})"
+    raise unanswerable(f"{what}; give a path, bytes, a data: URL, or an s3:// one")

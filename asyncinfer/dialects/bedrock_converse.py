@@ -13,12 +13,12 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
-from asyncinfer.dialects.anthropic_schema import adapted, closed
 from asyncinfer.dialects.bedrock_blocks import cache_point, system_blocks, turns, uses_tools
-from asyncinfer.dialects.claude_models import sampling, takes_schemas
+from asyncinfer.dialects.claude_models import Sampling, held_schema, sampling
 from asyncinfer.dialects.dialect import Call
-from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
-from asyncinfer.dialects.openai_chat import group
+from asyncinfer.dialects.fields import group
+from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body, merged_under
+from asyncinfer.dialects.tools import NO_PARAMETERS, function_named
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import unanswerable
@@ -48,9 +48,7 @@ class ConverseEncoder:
 
     def __init__(self, call: Call) -> None:
         model, generation = call.model.model_name, call.generation
-        told = _sampling(call)
-        unset = {name for name in _SAMPLING if getattr(generation, name) is None}
-        self.dropped = frozenset(_SAMPLING.keys() & generation.model_fields_set - told.keys() - unset)
+        told, self.dropped = _sampling(call)
         self._url, self._timeout = f"{call.url.rstrip('/')}/model/{quote(model, safe='')}", call.timeout
         self._shared: dict[str, Any] = {
             "inferenceConfig": _inference(generation, told),
@@ -58,9 +56,7 @@ class ConverseEncoder:
             **({"additionalModelRequestFields": call.model.model_kwargs} if call.model.model_kwargs else {}),
             **({"requestMetadata": {"user_id": call.user_id}} if call.user_id is not None else {}),
         }
-        self._extra = generation.extra_body
-        if config := group(self._extra, "outputConfig"):
-            self._extra = {**self._extra, "outputConfig": {**self._shared.get("outputConfig", {}), **config}}
+        self._extra = merged_under("outputConfig", self._shared, generation.extra_body)
         self._choice, self._no_tools = _choice(generation.tool_choice), generation.tool_choice == "none"
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
@@ -82,38 +78,25 @@ class ConverseEncoder:
         return HttpRequest(url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
 
 
-# What is asked
-
-
 def _inference(generation: GenerationParams, told: Mapping[str, float]) -> dict[str, Any]:
     fields = {"maxTokens": generation.max_new_tokens, **{_SAMPLING[name]: value for name, value in told.items()}}
     return {**fields, "stopSequences": generation.stop_strings} if generation.stop_strings else fields
 
 
-def _sampling(call: Call) -> dict[str, float]:
+def _sampling(call: Call) -> Sampling:
     """What the model takes of temperature and `top_p`. Beside the token limit, our default temperature is sent."""
-    generation = call.generation
-    own = group(generation.extra_body, "additionalModelRequestFields") or call.model.model_kwargs
+    own = group(call.generation.extra_body, "additionalModelRequestFields") or call.model.model_kwargs
     thinks = (group(own, "thinking") or group(own, "reasoning_config")).get("type", "disabled") != "disabled"
-    keep = "temperature" if "temperature" in generation.model_fields_set else "top_p"
-    return sampling(call.model.model_name, generation.temperature, generation.top_p, thinks=thinks, keep=keep)
+    return sampling(call.model.model_name, call.generation, thinks=thinks)
 
 
 def _format(guided: GuidedDecodingParams | None, model: str) -> dict[str, Any]:
-    if guided is None:
-        return {}
-    for name in ("regex", "choice"):
-        if getattr(guided, name) is not None:
-            raise ConfigError(f"generation.guided_decoding.{name}: Bedrock follows only json")
-    schema = guided.schema_dict()
+    schema = held_schema(model, guided)
     if schema is None:
         return {}
-    if not takes_schemas(model):
-        raise ConfigError(f"generation.guided_decoding.json: {model} follows no schema; Claude models since 4.5 do")
-    kind = guided.json if isinstance(guided.json, type) else None
-    shape = {"schema": to_json(closed(schema) if kind is None else adapted(schema)).decode()}
-    if kind is not None:
-        shape["name"] = kind.__name__
+    shape = {"schema": to_json(schema).decode()}
+    if guided is not None and isinstance(guided.json, type):
+        shape["name"] = guided.json.__name__
     return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": shape}}}}
 
 
@@ -124,7 +107,7 @@ def _tools(tools: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
         spec: dict[str, Any] = {"name": function.name}
         if function.description:
             spec["description"] = function.description
-        spec["inputSchema"] = {"json": function.parameters or {"type": "object", "properties": {}}}
+        spec["inputSchema"] = {"json": function.parameters or NO_PARAMETERS}
         if function.strict is not None:
             spec["strict"] = function.strict
         made += [{"toolSpec": spec}, *cache_point(tool)]
@@ -140,8 +123,8 @@ def _choice(choice: str | dict[str, Any] | None) -> dict[str, Any]:
     if choice is None or choice == "none":
         return {}
     if isinstance(choice, dict):
-        function = choice.get("function")
-        return {"toolChoice": {"tool": {"name": function["name"]}} if isinstance(function, dict) else choice}
+        name = function_named(choice)
+        return {"toolChoice": {"tool": {"name": name}} if name is not None else choice}
     known = {"auto": "auto", "required": "any", "any": "any"}
     if choice not in known:
         raise ConfigError(f"generation.tool_choice: should be none, auto, required or a function (found {choice!r})")

@@ -8,12 +8,11 @@ from typing import Any
 from pydantic_core import from_json
 
 from asyncinfer.dialects.aws_events import Frame, FrameDecoder
-from asyncinfer.dialects.bedrock_answer import finish_reason, tool_call, usage_in
-from asyncinfer.dialects.http import garbled, message_in, refusal
-from asyncinfer.dialects.openai_chat import group
+from asyncinfer.dialects.bedrock_answer import finish_reason, usage_in, use
+from asyncinfer.dialects.fields import as_text, group
+from asyncinfer.dialects.http import broken_off, garbled, message_in, refusal
 from asyncinfer.errors import RequestError
-from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta, Usage
+from asyncinfer.types.results import FinishReason, StreamDelta, Usage
 
 # The status that each exception has where it is no part of a stream.
 _STATUS = {
@@ -59,13 +58,12 @@ class ConverseStream:
             RequestError: it ended before its end.
         """
         if self._finish is None:
-            raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+            raise broken_off()
         try:
-            calls = [tool_call(**call) for _, call in sorted(self._calls.items())]
+            calls = [use(call) for _, call in sorted(self._calls.items())]
         except (ValueError, TypeError):
             raise garbled("holds a tool call that cannot be read") from None
-        message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
-        return Completion(message, self._finish, self._usage).as_delta()
+        return StreamDelta.last(calls, self._finish, self._usage)
 
     def _read(self, frame: Frame) -> StreamDelta | None:
         kind = frame.header(":message-type")
@@ -98,10 +96,8 @@ class ConverseStream:
             if (call := self._calls.get(index)) is not None:
                 call["input"] += delta["toolUse"].get("input") or ""
             return None
-        text = delta.get("text") or ""
-        reasoning = group(delta, "reasoningContent").get("text") or ""
-        if not isinstance(text, str) or not isinstance(reasoning, str):
-            raise TypeError("no text")
+        text = as_text(delta.get("text") or "")
+        reasoning = as_text(group(delta, "reasoningContent").get("text") or "")
         return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None
 
 

@@ -89,7 +89,7 @@ class Dialect:
     API's version; `models_path`: where models are listed, or else `models_url` of the URL where chats go; `entries`:
     reads that list, as `model_entries` does. `stream_type`: the media type of a streamed answer. `headers`: what every
     request says of itself, also one for the models. `more_models`: of a page of their listing, the query of the next,
-    or None.
+    or None. `fallback`: another dialect, for servers that turn out to know less.
     """
 
     encoder: Callable[[Call], Encoder]

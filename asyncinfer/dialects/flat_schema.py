@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from asyncinfer.dialects.schema_refs import referred
+
 _DEFINITIONS = ("$defs", "definitions")
 
 
@@ -12,7 +14,7 @@ def flat(schema: dict[str, Any]) -> dict[str, Any] | None:
     reference; None where a schema is part of itself, which cannot be written so.
     """
     try:
-        return _flat(schema, schema, frozenset())
+        return _flat(schema, schema, frozenset({"#"}))  # the root is within itself
     except RecursionError:
         return None
 
@@ -26,19 +28,9 @@ def _flat(value: Any, root: dict[str, Any], within: frozenset[str]) -> Any:
     ref = fields.get("$ref")
     if isinstance(ref, str) and ref in within:
         raise RecursionError
-    if isinstance(ref, str) and (target := _target(root, ref)) is not None:
+    if isinstance(ref, str) and (target := referred(root, ref)) is not None:
         beside = {key: one for key, one in fields.items() if key != "$ref"}
         return _flat({**target, **beside}, root, within | {ref})
     # The definitions themselves are left out: each stands where it is referred to.
     kept = ((key, one) for key, one in fields.items() if fields is not root or key not in _DEFINITIONS)
     return {key: _flat(one, root, within) for key, one in kept}
-
-
-def _target(root: dict[str, Any], ref: str) -> dict[str, Any] | None:
-    """What `#/$defs/Name` refers to; None where that is no schema of this document."""
-    if not ref.startswith("#"):
-        return None
-    value: Any = root
-    for part in ref.removeprefix("#").split("/")[1:]:
-        value = cast(dict[str, Any], value).get(part) if isinstance(value, dict) else None
-    return cast(dict[str, Any], value) if isinstance(value, dict) else None

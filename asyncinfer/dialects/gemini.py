@@ -15,12 +15,13 @@ from typing import Any
 from pydantic_core import from_json
 
 from asyncinfer.config import GenerationParams
-from asyncinfer.dialects import gemini_answer, gemini_generate, openai_chat, openai_stream
+from asyncinfer.dialects import gemini_answer, gemini_generate, openai_answer, openai_chat, openai_stream
 from asyncinfer.dialects.dialect import Call, Dialect, model_entries
 from asyncinfer.dialects.flat_schema import flat
 from asyncinfer.dialects.gemini_generate import GenerateEncoder
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
-from asyncinfer.dialects.openai_chat import ChatEncoder, Quirks
+from asyncinfer.dialects.openai_chat import ChatEncoder
+from asyncinfer.dialects.openai_quirks import Quirks
 from asyncinfer.dialects.sse import Event, EventStream
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message
@@ -37,18 +38,6 @@ QUIRKS = Quirks(
 # The fields of the body that only one of the two knows.
 _NATIVE = frozenset({"cachedContent", "generationConfig", "safetySettings", "serviceTier", "store", "toolConfig"})
 _COMPATIBLE = frozenset({"extra_body", "reasoning_effort", "response_format", "web_search_options"})
-
-
-def gemini() -> Dialect:
-    """Both of Gemini's endpoints, as one."""
-    return Dialect(
-        GeminiEncoder,
-        decode,
-        lambda: EventStream(_StreamDecoder()),
-        gemini_generate.SUPPORTED,
-        path=PATH,
-        entries=entries,
-    )
 
 
 class GeminiEncoder:
@@ -92,8 +81,8 @@ def decode(response: HttpResponse) -> Completion:
         RequestError: it holds none.
     """
     if b'"candidates"' in response.body or b'"promptFeedback"' in response.body:
-        return gemini_answer.decode(response) if _is_native(response.body) else openai_chat.decode(response)
-    return openai_chat.decode(response)
+        return gemini_answer.decode(response) if _is_native(response.body) else openai_answer.decode(response)
+    return openai_answer.decode(response)
 
 
 def entries(response: HttpResponse) -> list[dict[str, Any]]:
@@ -159,3 +148,14 @@ def _is_lacking(item: ContentItem) -> bool:
     """Whether the compatible endpoint does not take this."""
     by_url = item.binary is None and not (item.content or "").startswith("data:")
     return item.is_document() or (item.is_image() and by_url)
+
+
+# Both of Gemini's endpoints, as one.
+GEMINI = Dialect(
+    GeminiEncoder,
+    decode,
+    lambda: EventStream(_StreamDecoder()),
+    gemini_generate.SUPPORTED,
+    path=PATH,
+    entries=entries,
+)

@@ -5,20 +5,20 @@ Written after Google's "Generate content" reference (`GenerateContentResponse`) 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
-from uuid import uuid4
 
 from pydantic_core import from_json
 
-from asyncinfer.dialects.http import HttpResponse, garbled, json_object, message_in
-from asyncinfer.dialects.openai_chat import error_in, group
+from asyncinfer.dialects.fields import as_text, count, group
+from asyncinfer.dialects.google_thoughts import signed
+from asyncinfer.dialects.http import HttpResponse, broken_off, garbled, json_object, no_answer
+from asyncinfer.dialects.openai_answer import ended, error_in
 from asyncinfer.dialects.sse import Event
-from asyncinfer.errors import RequestError
+from asyncinfer.dialects.tools import tool_call
 from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta, Usage
+from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 from asyncinfer.types.tools import ToolCall
 
 _FINISH = {
@@ -80,7 +80,7 @@ def decode(response: HttpResponse) -> Completion:
             raise ValueError("neither a candidate nor a reason why there is none")
         return _completion([piece])
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise garbled(f"holds no answer: {message_in(response.body)}") from None
+        raise no_answer(response) from None
 
 
 @dataclass(slots=True)
@@ -117,7 +117,7 @@ class StreamDecoder:
             RequestError: it ended before its end.
         """
         if all(piece.finish is None and piece.blocked is None for piece in self._pieces):
-            raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+            raise broken_off()
         return _completion(self._pieces).as_delta()
 
 
@@ -131,21 +131,19 @@ def _completion(pieces: list[_Piece]) -> Completion:
         content=text if text or not calls else None,
         tool_calls=calls or None,
         reasoning_content=reasoning or None,
-        **(_signed(signatures[-1]) if signatures else {}),
+        **(signed(signatures[-1]) if signatures else {}),
     )
     usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
     blocked = next((piece.blocked for piece in pieces if piece.blocked is not None), None)
     metadata = {"block_reason": blocked} if blocked is not None else None
-    return Completion(message, _reason(pieces, bool(calls), blocked), usage, metadata)
+    return Completion(message, ended(_reason(pieces, blocked), calls), usage, metadata)
 
 
-def _reason(pieces: list[_Piece], called: bool, blocked: str | None) -> FinishReason:
-    """Why it ended. Gemini says STOP of tool calls too."""
+def _reason(pieces: list[_Piece], blocked: str | None) -> FinishReason:
     said = next((piece.finish for piece in reversed(pieces) if piece.finish is not None), None)
     if said is None:
         return FinishReason.CONTENT_FILTER if blocked is not None else FinishReason.UNKNOWN
-    reason = _FINISH.get(said, FinishReason.UNKNOWN)
-    return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
+    return _FINISH.get(said, FinishReason.UNKNOWN)
 
 
 def _piece(data: Mapping[str, Any]) -> _Piece:
@@ -164,7 +162,7 @@ def _piece(data: Mapping[str, Any]) -> _Piece:
 def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
     content, finish = candidate.get("content"), candidate.get("finishReason")
     parts: list[Mapping[str, Any]] = _list(content.get("parts")) if content is not None else []
-    texts = [(_text(part), part.get("thought") is True) for part in parts]
+    texts = [(as_text(part.get("text", "")), part.get("thought") is True) for part in parts]
     signatures = [part.get("thoughtSignature") for part in parts if "functionCall" not in part]
     return piece._replace(
         text="".join(text for text, thought in texts if not thought),
@@ -183,30 +181,12 @@ def _list(value: Any) -> list[Any]:
     return cast(list[Any], value or [])
 
 
-def _text(part: Mapping[str, Any]) -> str:
-    text = part.get("text", "")
-    if not isinstance(text, str):
-        raise TypeError("no text")
-    return text
-
-
 def _call(part: Mapping[str, Any]) -> ToolCall:
     """A tool call, under an id of its own where Gemini gave it none."""
     call, signature = part["functionCall"], part.get("thoughtSignature")
-    if not call.get("name"):
-        raise ValueError("a call without a name")
-    arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
-    return ToolCall.model_validate(
-        {
-            "id": call.get("id") or f"call_{uuid4().hex[:24]}",
-            "function": {"name": call["name"], "arguments": arguments},
-            **(_signed(signature) if isinstance(signature, str) else {}),
-        }
-    )
-
-
-def _signed(signature: str) -> dict[str, Any]:
-    return {"extra_content": {"google": {"thought_signature": signature}}}
+    function: dict[str, Any] = {"name": call.get("name"), "arguments": call.get("args") or {}}
+    kept = signed(signature) if isinstance(signature, str) else {}
+    return tool_call({"id": call.get("id"), "function": function, **kept})
 
 
 def _usage(told: Any) -> Usage | None:
@@ -214,18 +194,13 @@ def _usage(told: Any) -> Usage | None:
     if not isinstance(told, dict) or not told:
         return None
     counts = cast(Mapping[str, Any], told)
-    thoughts = _count(counts, "thoughtsTokenCount")
-    prompt = (_count(counts, "promptTokenCount") or 0) + (_count(counts, "toolUsePromptTokenCount") or 0)
-    completion = (_count(counts, "candidatesTokenCount") or 0) + (thoughts or 0)
+    thoughts = count(counts, "thoughtsTokenCount")
+    prompt = (count(counts, "promptTokenCount") or 0) + (count(counts, "toolUsePromptTokenCount") or 0)
+    completion = (count(counts, "candidatesTokenCount") or 0) + (thoughts or 0)
     return Usage(
         prompt,
         completion,
-        _count(counts, "totalTokenCount") or prompt + completion,
-        cached_tokens=_count(counts, "cachedContentTokenCount"),
+        count(counts, "totalTokenCount") or prompt + completion,
+        cached_tokens=count(counts, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
     )
-
-
-def _count(told: Mapping[str, Any], name: str) -> int | None:
-    count = told.get(name)
-    return count if isinstance(count, int) and count >= 0 else None

@@ -16,8 +16,10 @@ from pydantic_core import from_json, to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.google_thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, HttpRequest
-from asyncinfer.dialects.media import PDF, file_of, in_base64, media_type
+from asyncinfer.dialects.media import PDF, file_of, held
+from asyncinfer.dialects.tools import arguments_of, function_named
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.results import unanswerable
@@ -114,7 +116,7 @@ def _parts(message: Message) -> list[dict[str, Any]]:
     parts = [_part(item) for item in message.content_items]
     if message.tool_calls and parts == [{"text": ""}]:
         parts = []
-    if signature := signature_in(message):
+    if signature := _signature(message):
         if not parts or "text" not in parts[-1]:
             parts.append({"text": ""})
         parts[-1] |= signature
@@ -130,23 +132,15 @@ def _part(item: ContentItem) -> dict[str, Any]:
 
 def _file(item: ContentItem) -> dict[str, Any]:
     file = file_of(item)
-    if isinstance(file, bytes):
-        return {"inlineData": {"mimeType": media_type(file), "data": in_base64(file)}}
-    if file.startswith("data:"):
-        kind, comma, data = file.removeprefix("data:").partition(";base64,")
-        if not comma:
-            raise unanswerable("a data URL that is not in base64")
-        return {"inlineData": {"mimeType": kind, "data": data}}
-    kind = PDF if item.is_document() else _KINDS.get(urlsplit(file).path.rpartition(".")[2].lower())
+    if (inline := held(file)) is not None:
+        return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
+    kind = PDF if item.is_document() else _KINDS.get(urlsplit(str(file)).path.rpartition(".")[2].lower())
     return {"fileData": {"fileUri": file, **({"mimeType": kind} if kind else {})}}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    try:
-        arguments = call.function.get_arguments_dict()
-    except ValueError as error:
-        raise unanswerable(str(error)) from None
-    return {"functionCall": {"id": call.id, "name": call.function.name, "args": arguments}, **signature_in(call)}
+    told = {"id": call.id, "name": call.function.name, "args": arguments_of(call)}
+    return {"functionCall": told, **_signature(call)}
 
 
 def _result(message: Message, names: dict[str, str]) -> dict[str, Any]:
@@ -171,11 +165,9 @@ def _object(text: str) -> dict[str, Any] | None:
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
-def signature_in(signed: Message | ToolCall) -> dict[str, Any]:
+def _signature(signed: Message | ToolCall) -> dict[str, Any]:
     """The signature of the thought behind a message or a call, as a part has it."""
-    extra: Any = (signed.model_extra or {}).get("extra_content")
-    google: Any = cast(dict[str, Any], extra).get("google") if isinstance(extra, dict) else None
-    signature: Any = cast(dict[str, Any], google).get("thought_signature") if isinstance(google, dict) else None
+    signature = of_google(signed.model_extra or {}).get("thought_signature")
     return {"thoughtSignature": signature} if isinstance(signature, str) and signature else {}
 
 
@@ -225,9 +217,7 @@ def _tool_config(choice: str | dict[str, Any] | None) -> dict[str, Any]:
         return {}
     if isinstance(choice, str) and choice in _MODES:
         return {"toolConfig": {"functionCallingConfig": {"mode": _MODES[choice]}}}
-    function: Any = choice.get("function") if isinstance(choice, dict) else None
-    name: Any = cast(dict[str, Any], function).get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str):
+    if (name := function_named(choice)) is None:
         known = ", ".join(_MODES)
         raise ConfigError(f"generation.tool_choice: should be {known}, or name a function (found {choice!r})")
     return {"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}}

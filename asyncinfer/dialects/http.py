@@ -63,6 +63,12 @@ def json_body(body: dict[str, Any], extra: Mapping[str, Any]) -> bytes:
     return to_json(body)
 
 
+def merged_under(name: str, ours: Mapping[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """The user's fields; an object among them under `name` is merged with ours, and goes before it field by field."""
+    theirs = extra.get(name)
+    return {**extra, name: {**ours.get(name, {}), **theirs}} if isinstance(theirs, dict) and theirs else extra
+
+
 def json_value(response: HttpResponse) -> Any:
     """What a successful response holds, as JSON.
 
@@ -88,6 +94,16 @@ def json_object(response: HttpResponse) -> dict[str, Any]:
 def garbled(what: str) -> RequestError:
     """A success whose body cannot be read: a proxy or a crash may have cut it."""
     return RequestError(f"the response {what}", error_type=InferenceErrorType.PARSE_ERROR, is_retryable=True)
+
+
+def no_answer(response: HttpResponse) -> RequestError:
+    """A success that holds no answer, or one that cannot be read."""
+    return garbled(f"holds no answer: {message_in(response.body)}")
+
+
+def broken_off() -> RequestError:
+    """A stream that ended before its end."""
+    return RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
 
 
 def status_error(response: HttpResponse, now: float | None = None) -> RequestError:

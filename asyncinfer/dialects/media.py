@@ -9,6 +9,7 @@ from asyncinfer.types.conversation import FILE_PATHS, ContentItem
 from asyncinfer.types.results import unanswerable
 
 PDF = "application/pdf"
+IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 # The first bytes of each format that chat APIs take.
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -47,6 +48,17 @@ def split_data_url(url: str) -> tuple[str, str]:
     if "base64" not in parameters or not data:
         raise unanswerable(f"a data URL holds nothing in base64: {url[:40]!r}")
     return kind.lower(), data
+
+
+def held(file: bytes | str) -> tuple[str, str] | None:
+    """The media type of what bytes, or a data URL, hold, and that in base64; None for another URL.
+
+    Raises:
+        RequestError: it is none that chat APIs take, or a data URL not in base64.
+    """
+    if isinstance(file, bytes):
+        return media_type(file), in_base64(file)
+    return split_data_url(file) if file.startswith("data:") else None
 
 
 def in_base64(data: bytes) -> str:

@@ -7,7 +7,8 @@ from functools import partial
 
 from asyncinfer.dialects.dialect import Dialect, Fallback
 from asyncinfer.dialects.http import HttpResponse
-from asyncinfer.dialects.openai_chat import SUPPORTED, ChatEncoder, decode
+from asyncinfer.dialects.openai_answer import decode
+from asyncinfer.dialects.openai_chat import SUPPORTED, ChatEncoder
 from asyncinfer.dialects.openai_quirks import NO_QUIRKS, Patterns, Quirks, Schemas
 from asyncinfer.dialects.openai_stream import StreamDecoder
 from asyncinfer.dialects.sse import EventStream

@@ -8,23 +8,13 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from asyncinfer.dialects.http import garbled
-from asyncinfer.dialects.openai_chat import (
-    END_OF_THOUGHT,
-    THOUGHT,
-    ended,
-    error_in,
-    error_of,
-    finish_reason,
-    group,
-    of_google,
-    tool_call,
-    usage_in,
-)
+from asyncinfer.dialects.fields import as_text, group
+from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google
+from asyncinfer.dialects.http import broken_off, garbled
+from asyncinfer.dialects.openai_answer import ended, error_in, error_of, finish_reason, usage_in
 from asyncinfer.dialects.sse import Event
-from asyncinfer.errors import RequestError
-from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, StreamDelta, Usage
+from asyncinfer.dialects.tools import tool_call
+from asyncinfer.types.results import FinishReason, StreamDelta, Usage
 
 
 @dataclass(slots=True)
@@ -69,21 +59,17 @@ class StreamDecoder:
             RequestError: it ended before its end.
         """
         if self._finish is None and not self.done:
-            raise RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+            raise broken_off()
         try:
             calls = [tool_call({key: call[key] for key in call if key != "index"}) for call in self._in_order()]
         except ValueError:
             raise garbled("holds a tool call that cannot be read") from None
-        message = Message(role=Role.ASSISTANT, content="", tool_calls=calls or None)
-        reason = ended(self._finish or FinishReason.UNKNOWN, message)
-        return Completion(message, reason, self._usage).as_delta()
+        return StreamDelta.last(calls, ended(self._finish or FinishReason.UNKNOWN, calls), self._usage)
 
     def _choice(self, choice: Mapping[str, Any]) -> Iterator[StreamDelta]:
         delta = group(choice, "delta")
-        text = delta.get("content") or delta.get("refusal") or ""
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
-        if not isinstance(text, str) or not isinstance(reasoning, str):
-            raise TypeError("no text")
+        text = as_text(delta.get("content") or delta.get("refusal") or "")
+        reasoning = as_text(delta.get("reasoning_content") or delta.get("reasoning") or "")
         if of_google(delta).get("thought") is True:
             text, reasoning, self._thinking = "", text.removeprefix(THOUGHT), True
         elif self._thinking and text:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from asyncinfer.dialects.schema_refs import referred
+
 # The keywords whose values are schemas, or lists of them; and those that hold schemas by name.
 _SCHEMAS = frozenset({"items", "anyOf", "allOf", "oneOf"})
 _NAMED = frozenset({"properties", "$defs", "definitions"})
@@ -33,7 +35,7 @@ def _strict(schema: Any, root: dict[str, Any], within: frozenset[str]) -> Any:
         if ref in within:
             return {"$ref": ref}
         beside = {key: value for key, value in fields.items() if key != "$ref"}
-        if (target := _target(root, ref)) is not None:
+        if (target := referred(root, ref)) is not None:
             return _strict({**target, **beside}, root, within | {ref})
     return _closed({key: _inner(key, value, root, within) for key, value in fields.items()})
 
@@ -53,11 +55,3 @@ def _closed(fields: dict[str, Any]) -> dict[str, Any]:
     if "default" in fields and fields["default"] is None:
         del fields["default"]
     return fields
-
-
-def _target(root: dict[str, Any], ref: str) -> dict[str, Any] | None:
-    """What `#/$defs/Name` refers to; None where that is no schema of this document."""
-    value: Any = root
-    for part in ref.removeprefix("#/").split("/"):
-        value = cast(dict[str, Any], value).get(part) if isinstance(value, dict) else None
-    return cast(dict[str, Any], value) if isinstance(value, dict) else None

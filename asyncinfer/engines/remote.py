@@ -80,10 +80,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         clock: Clock | None = None,
     ) -> None:
         provider, remote = self.provider(), remote_params or RemoteParams()
-        own = {"api_url": provider.filled(provider.url), "num_workers": provider.workers}
-        unset = {name: value for name, value in own.items() if name not in remote.model_fields_set or name == "api_url"}
-        if remote.api_url is not None:
-            unset.pop("api_url")
+        unset: dict[str, Any] = {}
+        if remote.api_url is None:
+            unset["api_url"] = provider.filled(provider.url)
+        if "num_workers" not in remote.model_fields_set:
+            unset["num_workers"] = provider.workers
         remote = remote.model_copy(update=unset)
         super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
         self._transport = Transport()

@@ -8,17 +8,16 @@ pages "Create Chat Completion", "Thinking Mode" and "JSON Output". Parasail prom
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
-from asyncinfer.dialects.bedrock import bedrock_converse
-from asyncinfer.dialects.gemini import gemini
+from asyncinfer.dialects.bedrock import BEDROCK_CONVERSE
+from asyncinfer.dialects.gemini import GEMINI
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.dialects.openai_quirks import Files, Patterns, Quirks, Schemas
+from asyncinfer.dialects.vertex import VERTEX
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.aws import Aws
-from asyncinfer.providers.google import VERTEX_QUIRKS, GeminiKey, GoogleTokens, vertex_entries, vertex_more, vertex_url
+from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
 from asyncinfer.providers.provider import Provider
 
 _VERTEX = "https://{REGION}-aiplatform.googleapis.com/v1beta1"
@@ -214,7 +213,7 @@ CATALOG: dict[str, Provider] = {
             InferenceEngineType.BEDROCK,
             "https://bedrock-runtime.{AWS_REGION}.amazonaws.com",
             Aws("bedrock", "AWS_BEARER_TOKEN_BEDROCK"),
-            bedrock_converse(),
+            BEDROCK_CONVERSE,
             not_chat=("amazon.rerank-", "cohere.rerank-"),
             chat_types=frozenset({"chat"}),
             places={"AWS_REGION": ("AWS_DEFAULT_REGION",)},
@@ -223,14 +222,14 @@ CATALOG: dict[str, Provider] = {
             InferenceEngineType.GOOGLE_GEMINI,
             "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
             GeminiKey(),
-            gemini(),
+            GEMINI,
             not_chat=("aqa", "embedding-", "gemini-embedding-", "imagen-", "lyria-", "text-embedding-", "veo-"),
         ),
         Provider(
             InferenceEngineType.GOOGLE_VERTEX,
             f"{_VERTEX}/projects/{{PROJECT_ID}}/locations/{{REGION}}/endpoints/openapi/chat/completions",
             GoogleTokens(),
-            replace(openai_chat(VERTEX_QUIRKS), entries=vertex_entries, more_models=vertex_more),
+            VERTEX,
             listing=f"{_VERTEX}/publishers/google/models",
             not_chat=(
                 "google/chirp",

@@ -18,15 +18,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 
 from asyncinfer.config import RemoteParams
-from asyncinfer.dialects.dialect import model_entries
-from asyncinfer.dialects.http import HttpRequest, HttpResponse, json_object
-from asyncinfer.dialects.openai_chat import Quirks
+from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import EngineConfigError, MissingDependencyError, RequestError
 from asyncinfer.providers.auth import HeaderSigner, Key, Signer
 from asyncinfer.types.results import InferenceErrorType
@@ -185,42 +183,10 @@ def _seconds_good(expiry: datetime | None) -> float:
     return max(left - _MARGIN, left / 2)
 
 
-# Vertex's differences and places, as its "Chat Completions API" page has them (September 2026): what it does not
-# know it ignores, if the model is Google's.
-
-VERTEX_QUIRKS = Quirks(
-    token_limit="max_completion_tokens",
-    models_lack={"google/": frozenset({"logit_bias", "parallel_tool_calls"})},
-    user=None,
-    flat_schemas=True,
-    any_media=True,
-    kept=frozenset({"extra_content"}),
-)
-
-
 def vertex_url(url: str) -> str:
-    """The URL of a region; those that are more than one region have hosts of another form, as google-genai knows."""
+    """Where Vertex is in a region; those that are more than one have hosts of another form, as google-genai knows."""
     region, dash, rest = url.removeprefix("https://").partition("-aiplatform.googleapis.com/")
     if not dash or region not in ("global", "us", "eu"):
         return url
     host = "aiplatform.googleapis.com" if region == "global" else f"aiplatform.{region}.rep.googleapis.com"
     return f"https://{host}/{rest}"
-
-
-def vertex_entries(response: HttpResponse) -> list[dict[str, Any]]:
-    """The models of a listing, by the names that chats take: `google/gemini-2.5-flash`."""
-    return [{**entry, "id": _vertex_name(entry["id"])} for entry in model_entries(response)]
-
-
-def vertex_more(response: HttpResponse) -> str | None:
-    """The query of the listing's next page."""
-    token = json_object(response).get("nextPageToken") if response.body.lstrip().startswith(b"{") else None
-    return urlencode({"pageToken": token}) if isinstance(token, str) and token else None
-
-
-def _vertex_name(name: str) -> str:
-    match name.split("/"):
-        case ["publishers", publisher, "models", model]:
-            return f"{publisher}/{model}"
-        case _:
-            return name

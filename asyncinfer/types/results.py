@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from asyncinfer.errors import EngineDeadError, InputError, RequestError
 from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.tools import ToolCall
 
 
 class FinishReason(StrEnum):
@@ -84,6 +86,14 @@ class StreamDelta:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
 
+    @classmethod
+    def last(
+        cls, calls: Sequence[ToolCall] | None, reason: FinishReason, usage: Usage | None, content: str = ""
+    ) -> StreamDelta:
+        """The end of a stream: the tool calls, why it ended and what it took, after `content`."""
+        plain = tuple(call.model_dump(mode="json") for call in calls or ())
+        return cls(content, tool_calls=plain, finish_reason=reason, usage=usage)
+
 
 @dataclass(slots=True)
 class Completion:
@@ -95,9 +105,8 @@ class Completion:
     metadata: dict[str, Any] | None = None
 
     def as_delta(self, content: str = "") -> StreamDelta:
-        """The end of a stream: `content`, the tool calls, why it ended and what it took."""
-        calls = tuple(call.model_dump(mode="json") for call in self.message.tool_calls or ())
-        return StreamDelta(content, tool_calls=calls, finish_reason=self.finish_reason, usage=self.usage)
+        """As the end of a stream, after `content`."""
+        return StreamDelta.last(self.message.tool_calls, self.finish_reason, self.usage, content)
 
     def answer(self, conversation: Conversation) -> Conversation:
         """`conversation` with this answer appended, as a new object."""

@@ -473,8 +473,8 @@ def encoder(model: str = NOVA, **generation: Any) -> ConverseEncoder:
 @pytest.mark.parametrize(
     ("generation", "message"),
     [
-        (guided(regex="a+"), r"generation\.guided_decoding\.regex: Bedrock follows only json"),
-        (guided(choice=["a", "b"]), r"generation\.guided_decoding\.choice: Bedrock follows only json"),
+        (guided(regex="a+"), r"generation\.guided_decoding\.regex: this API follows only json"),
+        (guided(choice=["a", "b"]), r"generation\.guided_decoding\.choice: this API follows only json"),
         (guided(json=SCHEMA) | {"model": "anthropic.claude-3-haiku-20240307-v1:0"}, "Claude models since 4.5 do"),
         ({"tool_choice": "weather"}, r"generation\.tool_choice: should be none, auto, required"),
     ],

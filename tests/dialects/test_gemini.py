@@ -27,7 +27,7 @@ from asyncinfer import (
     StreamDelta,
 )
 from asyncinfer.dialects.dialect import Call
-from asyncinfer.dialects.gemini import GeminiEncoder, decode, gemini
+from asyncinfer.dialects.gemini import GEMINI, GeminiEncoder, decode
 from asyncinfer.dialects.http import HttpResponse
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import mangled
@@ -302,7 +302,7 @@ async def test_a_stream_is_read_as_the_endpoint_s(case: Case, stream: bytes, api
 
 
 def test_a_streamed_call_keeps_its_signature() -> None:
-    decoder = gemini().stream()
+    decoder = GEMINI.stream()
     call = {"index": 0, **CALL}
     seen = [*decoder.feed(events(chunk(tool_calls=[call]), chunk("tool_calls"))), decoder.finish()]
     assert seen == [StreamDelta(tool_calls=(CALL,), finish_reason=FinishReason.TOOL_CALLS)]
@@ -314,7 +314,7 @@ def test_thoughts_come_apart_from_the_text() -> None:
     message = {"role": "assistant", "content": "<thought>Hm.</thought>4", **thought}
     answer = read(SUCCESS | {"choices": [{"message": message, "finish_reason": "stop"}]}).message
     assert (answer.reasoning_content, answer.content, answer.model_extra) == ("Hm.", "4", SIGNED)
-    decoder = gemini().stream()
+    decoder = GEMINI.stream()
     parts = [
         chunk(content="<thought>H", **thought),
         chunk(content="m.", **thought),
@@ -335,7 +335,7 @@ def test_text_that_looks_like_a_thought_and_is_not_said_to_be_one_is_text() -> N
 
 def test_a_stream_of_nothing_was_broken_off() -> None:
     with pytest.raises(RequestError, match="broke off"):
-        gemini().stream().finish()
+        GEMINI.stream().finish()
 
 
 async def test_an_error_comes_as_a_list(api: Recorder) -> None:
@@ -366,7 +366,7 @@ def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(bod
 
 @given(st.lists(st.text(), max_size=3))
 def test_any_text_is_a_stream_or_a_request_error(texts: list[str]) -> None:
-    decoder = gemini().stream()
+    decoder = GEMINI.stream()
     try:
         _ = [*decoder.feed(events(*texts)), decoder.finish()]
     except RequestError:

@@ -36,7 +36,9 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.dialect import Call
 from asyncinfer.dialects.http import HttpResponse
-from asyncinfer.dialects.openai_chat import NO_QUIRKS, ChatEncoder, Quirks, decode
+from asyncinfer.dialects.openai_answer import decode
+from asyncinfer.dialects.openai_chat import ChatEncoder
+from asyncinfer.dialects.openai_quirks import NO_QUIRKS, Quirks
 from asyncinfer.dialects.strict_schema import strict
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY

@@ -30,7 +30,7 @@ from asyncinfer import (
 )
 from asyncinfer import InferenceEngineType as Engine
 from asyncinfer.dialects.http import HttpResponse
-from asyncinfer.dialects.openai_chat import decode
+from asyncinfer.dialects.openai_answer import decode
 from asyncinfer.dialects.openai_stream import StreamDecoder
 from asyncinfer.dialects.sse import Event
 from asyncinfer.providers.catalog import CATALOG

@@ -38,10 +38,11 @@ from asyncinfer import (
     RequestError,
 )
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from asyncinfer.dialects.vertex import entries
 from asyncinfer.providers import google
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.catalog import CATALOG
-from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_entries, vertex_url
+from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
 from tests.fakes import question, questions
 from tests.recorder import Recorder
 
@@ -343,7 +344,7 @@ async def test_a_place_that_is_not_known_is_asked_for() -> None:
 def test_models_are_listed_by_the_names_that_chats_take() -> None:
     names = ["publishers/google/models/gemini-2.5-flash", "publishers/google/models/imagen-4.0"]
     body = json.dumps({"publisherModels": [{"name": name} for name in names]}).encode()
-    listed = vertex_entries(HttpResponse(200, {}, body))
+    listed = entries(HttpResponse(200, {}, body))
     assert [entry["id"] for entry in listed] == ["google/gemini-2.5-flash", "google/imagen-4.0"]
     assert [VERTEX.chats(entry) for entry in listed] == [True, False]
 

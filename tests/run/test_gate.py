@@ -206,7 +206,7 @@ STEPS = st.lists(
 
 
 @given(permits=st.integers(1, 5), steps=STEPS)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_permits_are_conserved_and_order_is_kept(permits: int, steps: list[tuple[str, int]]) -> None:
     """Visitors come, leave and are cancelled at any moment, between any two turns of the loop, while the
     limit changes. There are never more let in than permits, those in line go in order, and in the end all

@@ -1,0 +1,48 @@
+"""What dialects share of tools: which one must be called, and how calls of them come and go back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from asyncinfer.dialects.fields import as_group, group
+from asyncinfer.types.results import unanswerable
+from asyncinfer.types.tools import ToolCall
+
+# The parameters of a function that has none, for APIs that want a schema all the same.
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+def function_named(choice: str | Mapping[str, Any]) -> str | None:
+    """The function that a `tool_choice` wants called; None where it names none."""
+    name = group(as_group(choice), "function").get("name")
+    return name if isinstance(name, str) else None
+
+
+def arguments_of(call: ToolCall) -> dict[str, Any]:
+    """The arguments of an earlier call, for APIs that want an object.
+
+    Raises:
+        RequestError: they are none.
+    """
+    try:
+        return call.function.get_arguments_dict()
+    except ValueError as error:
+        raise unanswerable(str(error)) from None
+
+
+def tool_call(call: Mapping[str, Any]) -> ToolCall:
+    """A tool call, under an id of its own where the server gave it none.
+
+    Raises:
+        ValueError: it names no function, or cannot be read.
+    """
+    function = group(call, "function")
+    if not function.get("name"):
+        raise ValueError("a tool call without a name")
+    given = {"id": call.get("id") or f"call_{uuid4().hex[:24]}", "type": call.get("type") or "function"}
+    arguments = function.get("arguments")
+    return ToolCall.model_validate(
+        {**call, **given, "function": {**function, "arguments": "" if arguments is None else arguments}}
+    )
