@@ -94,5 +94,3 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
 
 async def _with_images(request: Request) -> Request:
     return request._replace(conversation=await with_images(request.conversation))
-
-

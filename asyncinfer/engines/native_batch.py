@@ -45,13 +45,15 @@ class Batch:
     def __init__(self, model: NativeModel, rows: Sequence[Row]) -> None:
         """Reads the prompts."""
         self._model = model
+        # Changed in place, never replaced: `_rules` looks at it.
         self.rows = list(rows)
         self.settings = rows[0].settings
         self.shapes = rows[0].prompt.shapes
         inputs = model.collate([row.prompt for row in rows], [row.tokens for row in rows])
         config = generation_config(model, rows)
+        self._rules = _rules(self.rows)
         self._ids, self._processors, self._inputs = model.hf.generate(
-            **inputs, generation_config=config, logits_processor=[self._rule], custom_generate=_hand_over
+            **inputs, generation_config=config, logits_processor=[self._rules], custom_generate=_hand_over
         )
         self._forward(first=True)
         self._forget_images()
@@ -121,12 +123,6 @@ class Batch:
             self._inputs = hf._update_model_kwargs_for_generation(outputs, self._inputs)
             self._scores = outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=self._ids.device)
 
-    def _rule(self, _: Any, scores: Any) -> Any:
-        for place, row in enumerate(self.rows):
-            if row.is_ruled:
-                row.rule(scores[place], row.tokens)
-        return scores
-
     def _draw(self, scores: Any) -> Any:
         """A token for each row by its own random number, whichever rows are beside it."""
         torch = _torch()
@@ -146,11 +142,11 @@ class Batch:
     def _can_be_joined(self) -> bool:
         """Whether all that a row has in the batch is known to be a stretch of columns."""
         cache: Any = import_module("transformers.cache_utils")
-        mine = self._inputs.get(_CACHE)
+        mine: Any = self._inputs.get(_CACHE)
         return (
             isinstance(mine, cache.DynamicCache)
             and all(type(layer) is cache.DynamicLayer for layer in mine.layers)
-            and all(p == self._rule or type(p).__name__ in _MEMORYLESS for p in self._processors)
+            and all(p is self._rules or type(p).__name__ in _MEMORYLESS for p in self._processors)
             and all(name in _PER_TOKEN or not hasattr(value, "dim") for name, value in self._inputs.items())
         )
 
@@ -200,6 +196,9 @@ def search(model: NativeModel, rows: Sequence[Row], watch: Callable[[], bool]) -
                 row.rule(scores[beam], ids[beam, start:].tolist())
         return scores
 
+    def end(ids: Any, *_: Any, **__: Any) -> Any:
+        return torch.full((len(ids),), watch(), device=ids.device)
+
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -207,9 +206,23 @@ def search(model: NativeModel, rows: Sequence[Row], watch: Callable[[], bool]) -
             **inputs,
             generation_config=generation_config(model, rows),
             logits_processor=[rule],
-            stopping_criteria=[lambda ids, _, **__: torch.full((len(ids),), watch(), device=ids.device)],
+            stopping_criteria=[end],
         )
     return ids[:, start:].tolist()
+
+
+def _rules(rows: list[Row]) -> Callable[[Any, Any], Any]:
+    """A processor of scores by each row's own rules. It refers to the rows and not to their batch, whose memory is
+    free as soon as nobody has it.
+    """
+
+    def apply(_: Any, scores: Any) -> Any:
+        for place, row in enumerate(rows):
+            if row.is_ruled:
+                row.rule(scores[place], row.tokens)
+        return scores
+
+    return apply
 
 
 def generation_config(model: NativeModel, rows: Sequence[Row]) -> Any:

@@ -81,6 +81,7 @@ class Row:
         # Text is wanted token by token only where somebody reads it, or where it may end the answer.
         self._follow = request.stream or bool(generation.stop_strings)
         self._prefix = "" if generation.exclude_prompt_from_response else self._decoder.whole(self.prompt.tokens)
+        self._unsaid = self._prefix
 
     @property
     def length(self) -> int:
@@ -117,7 +118,7 @@ class Row:
             return self._finish(FinishReason.STOP, emit)
         self.tokens.append(token)
         if self._follow:
-            self._push(self._decoder.push(token), emit)
+            self._tell(self._text.push(_bytes(self._decoder.push(token))), emit)
         if self.guide is not None:
             self.guide.take(token)
         if self._text.stopped or (self.guide is not None and self.guide.ended):
@@ -131,14 +132,9 @@ class Row:
                 return
         self._finish(FinishReason.STOP, emit)
 
-    def _push(self, text: str, emit: Emit) -> None:
-        if len(self.tokens) == 1 and self._prefix:
-            self._tell(self._prefix, emit)
-        self._tell(self._text.push(text.encode("utf-8", "replace")), emit)
-
     def _finish(self, reason: FinishReason, emit: Emit) -> bool:
         if not self._text.stopped:
-            self._tell(self._text.push(self._decoder.rest(self.tokens).encode("utf-8", "replace")), emit)
+            self._tell(self._text.push(_bytes(self._decoder.rest(self.tokens))), emit)
         self._tell(self._text.finish(), emit)
         content, calls = tool_calls.parse(self._text.text) if self._tools else (self._text.text, [])
         if not calls:
@@ -154,7 +150,8 @@ class Row:
         return True
 
     def _tell(self, text: str, emit: Emit) -> None:
-        if text and self.request.stream:
+        if self.request.stream and (text := self._unsaid + text):
+            self._unsaid = ""
             emit(self.number, StreamDelta(content=text))
 
 
@@ -167,7 +164,6 @@ class _Decoder:
         self._tokens: list[int] = []
         # Text is read from `_start`, so that a token is decoded with those before it; up to `_told` it was given out.
         self._start = self._told = 0
-        self._given: list[str] = []
 
     def whole(self, tokens: Sequence[int]) -> str:
         return self._decode(list(tokens), skip_special_tokens=self._skip)
@@ -178,13 +174,15 @@ class _Decoder:
         if len(now) <= len(before) or now.endswith(_UNFINISHED):
             return ""
         self._start, self._told = self._told, len(self._tokens)
-        self._given.append(now[len(before) :])
-        return self._given[-1]
+        return now[len(before) :]
 
     def rest(self, tokens: Sequence[int]) -> str:
         """What of the text of all `tokens` was not given out."""
-        given, text = "".join(self._given), self.whole(tokens)
-        return text.removeprefix(given) if text.startswith(given) else ""
+        return self.whole(tokens[self._start :])[len(self.whole(tokens[self._start : self._told])) :]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _biases(generation: GenerationParams, vocabulary: int) -> dict[int, float]:
