@@ -88,11 +88,8 @@ def _grammar(generation: GenerationParams, tools: list[dict[str, Any]]) -> str |
         names = ", ".join(tool["function"]["name"] for tool in tools)
         raise unanswerable(f"generation.tool_choice: {choice!r} names none of the tools: {names}") from None
     opening, closing = json.dumps(f"{tool_calls.OPENING}\n"), json.dumps(f"\n{tool_calls.CLOSING}")
-    return _lark(f"start: {opening} call {closing}\ncall: %json {json.dumps(schema | _options())}")
-
-
-def _options() -> dict[str, Any]:
-    return {"x-guidance": _SCHEMA_OPTIONS}
+    options = {"x-guidance": _SCHEMA_OPTIONS}
+    return _lark(f"start: {opening} call {closing}\ncall: %json {json.dumps(_closed(schema) | options)}")
 
 
 def _guided(guided: GuidedDecodingParams) -> str | None:
@@ -101,7 +98,33 @@ def _guided(guided: GuidedDecodingParams) -> str | None:
     if guided.choice is not None:
         return _lark("start: " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in guided.choice))
     schema = guided.schema_dict()
-    return None if schema is None else _from_schema(json.dumps(schema))
+    return None if schema is None else _from_schema(json.dumps(_closed(schema)))
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with no properties but those it lists, where it does not speak of others: as the other local engines
+    read it, since a small model else goes on inventing some.
+    """
+    if isinstance(schema, list):
+        return [_closed(one) for one in cast(list[Any], schema)]
+    if not isinstance(schema, dict):
+        return schema
+    given = cast(dict[str, Any], schema)
+    closed = {
+        key: {name: _closed(one) for name, one in value.items()} if key in _NAMED else _closed(value)
+        for key, value in given.items()
+        if key not in _DATA
+    }
+    if "properties" in given and not given.keys() & _OF_OTHERS:
+        closed["additionalProperties"] = False
+    return closed | {key: given[key] for key in _DATA & given.keys()}
+
+
+_NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
+_DATA = frozenset({"const", "enum", "default", "examples"})
+_OF_OTHERS = frozenset(
+    {"additionalProperties", "unevaluatedProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref"}
+)
 
 
 @lru_cache(maxsize=64)

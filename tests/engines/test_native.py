@@ -275,7 +275,6 @@ class TestImages:
     @pytest.mark.parametrize(
         ("image", "why"),
         [
-            ({"type": "image_path", "content": "/nowhere.png"}, "nowhere.png"),
             ({"type": "image_url", "content": "ftp://a/b"}, "http://, https:// or data:"),
             ({"type": "image_url", "content": "data:image/png;base64,AAAA"}, "an image cannot be read"),
             ({"type": "document_binary", "binary": b"%PDF-"}, "contains documents"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -108,9 +108,9 @@ def mistral(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Rows:
 
 
 @pytest.fixture
-def rows(llama: Rows) -> Iterator[Rows]:
+def rows(llama: Rows) -> Rows:
     llama.reset()
-    yield llama
+    return llama
 
 
 class TestBatches:
