@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,34 @@ from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
 Render = Callable[..., str]
+# The formats of known models, by the names that `model.chat_template` may give them.
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def template_file(setting: str | None) -> Path | None:
-    """The file that `model.chat_template` names; None if it is a template itself, or the model's own.
+    """The file that `model.chat_template` names, one of ours or the user's; None if it is a template itself, or the
+    model's own.
 
     Raises:
         ConfigError: there is no such file.
     """
     if setting is None or setting == "auto" or "{" in setting:
         return None
+    if (ours := template_names().get(setting.lower())) is not None:
+        return ours
     path = Path(setting).expanduser()
     if not path.is_file():
-        raise ConfigError(f"model.chat_template: {setting!r} is neither a Jinja template nor an existing file")
+        raise ConfigError(
+            f"model.chat_template: {setting!r} is neither a Jinja template, nor an existing file, nor one of "
+            f"{', '.join(template_names())}"
+        )
     return path
+
+
+@cache
+def template_names() -> dict[str, Path]:
+    """Where our templates are, by name."""
+    return {path.stem: path for path in sorted(TEMPLATES.glob("*.jinja"))}
 
 
 def with_template(params: ModelParams) -> ModelParams:

@@ -45,15 +45,13 @@ class Batch:
     def __init__(self, model: NativeModel, rows: Sequence[Row]) -> None:
         """Reads the prompts."""
         self._model = model
-        # Changed in place, never replaced: `_rules` looks at it.
         self.rows = list(rows)
         self.settings = rows[0].settings
         self.shapes = rows[0].prompt.shapes
         inputs = model.collate([row.prompt for row in rows], [row.tokens for row in rows])
         config = generation_config(model, rows)
-        self._rules = _rules(self.rows)
         self._ids, self._processors, self._inputs = model.hf.generate(
-            **inputs, generation_config=config, logits_processor=[self._rules], custom_generate=_hand_over
+            **inputs, generation_config=config, custom_generate=_hand_over
         )
         self._forward(first=True)
         self._forget_images()
@@ -66,6 +64,9 @@ class Batch:
         """Each row's next token, which becomes part of it."""
         torch = _torch()
         with torch.inference_mode():
+            for place, row in enumerate(self.rows):
+                if row.is_ruled:
+                    row.rule(self._scores[place], row.tokens)
             scores = self._processors(self._ids, self._scores)
             tokens = scores.argmax(dim=-1) if self.settings.temperature == 0.0 else self._draw(scores)
             self._ids = torch.cat([self._ids, tokens[:, None]], dim=-1)
@@ -146,7 +147,7 @@ class Batch:
         return (
             isinstance(mine, cache.DynamicCache)
             and all(type(layer) is cache.DynamicLayer for layer in mine.layers)
-            and all(p is self._rules or type(p).__name__ in _MEMORYLESS for p in self._processors)
+            and all(type(p).__name__ in _MEMORYLESS for p in self._processors)
             and all(name in _PER_TOKEN or not hasattr(value, "dim") for name, value in self._inputs.items())
         )
 
@@ -209,20 +210,6 @@ def search(model: NativeModel, rows: Sequence[Row], watch: Callable[[], bool]) -
             stopping_criteria=[end],
         )
     return ids[:, start:].tolist()
-
-
-def _rules(rows: list[Row]) -> Callable[[Any, Any], Any]:
-    """A processor of scores by each row's own rules. It refers to the rows and not to their batch, whose memory is
-    free as soon as nobody has it.
-    """
-
-    def apply(_: Any, scores: Any) -> Any:
-        for place, row in enumerate(rows):
-            if row.is_ruled:
-                row.rule(scores[place], row.tokens)
-        return scores
-
-    return apply
 
 
 def generation_config(model: NativeModel, rows: Sequence[Row]) -> Any:

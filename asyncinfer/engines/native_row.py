@@ -74,6 +74,9 @@ class Row:
         self.alone |= self.settings.beams > 1 and self.settings.temperature > 0.0 and generation.seed is not None
         self._random = Random(generation.seed)
         self._biases = _biases(generation, model.vocabulary)
+        penalties = generation.frequency_penalty or generation.presence_penalty
+        # Whether `rule` does anything.
+        self.is_ruled = bool(penalties or self._biases or self.guide is not None)
         self._ends = model.ends.union(generation.stop_token_ids or ())
         self._tools = bool(tools)
         self._text = TextStream(generation.stop_strings or (), tool_calls.OPENING if tools else "")
@@ -87,13 +90,6 @@ class Row:
     def length(self) -> int:
         """Tokens that a batch has to read before it goes on with this row."""
         return len(self.prompt.tokens) + len(self.tokens)
-
-    @property
-    def is_ruled(self) -> bool:
-        """Whether `rule` does anything."""
-        generation = self.request.generation
-        penalties = generation.frequency_penalty or generation.presence_penalty
-        return bool(penalties or self._biases or self.guide is not None)
 
     def rule(self, scores: Any, tokens: Sequence[int]) -> None:
         """Change the scores of the token that follows `tokens`, in place."""
