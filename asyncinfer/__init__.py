@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         TogetherInferenceEngine,
     )
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
+    from asyncinfer.engines.native import NativeTextInferenceEngine
     from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
     from asyncinfer.run.loop import Stop
@@ -75,6 +76,7 @@ _LAZY = {
     "GoogleGeminiInferenceEngine": "asyncinfer.engines.hosted",
     "GoogleVertexInferenceEngine": "asyncinfer.engines.hosted",
     "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
+    "NativeTextInferenceEngine": "asyncinfer.engines.native",
     "OpenAIInferenceEngine": "asyncinfer.engines.hosted",
     "OpenRouterInferenceEngine": "asyncinfer.engines.hosted",
     "ParasailInferenceEngine": "asyncinfer.engines.hosted",
@@ -119,6 +121,7 @@ __all__ = [
     "Message",
     "MissingDependencyError",
     "ModelParams",
+    "NativeTextInferenceEngine",
     "OpenAIInferenceEngine",
     "OpenRouterInferenceEngine",
     "ParasailInferenceEngine",

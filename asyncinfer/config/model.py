@@ -57,7 +57,8 @@ class ModelParams(Params):
     compile: bool = False
     """Compile the model before use."""
     chat_template: str | None = None
-    """A Jinja template, the path of a file that holds one, or null or `auto` for the model's own."""
+    """A Jinja template, the path of a file that holds one, a known format's name such as `llama3-instruct`, or null
+    or `auto` for the model's own."""
     chat_template_kwargs: dict[str, Any] | None = None
     """Passed to the chat template."""
     attn_implementation: str | None = None

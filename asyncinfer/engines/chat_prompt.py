@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,34 @@ from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
 Render = Callable[..., str]
+# The formats of known models, by the names that `model.chat_template` may give them.
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def template_file(setting: str | None) -> Path | None:
-    """The file that `model.chat_template` names; None if it is a template itself, or the model's own.
+    """The file that `model.chat_template` names, one of ours or the user's; None if it is a template itself, or the
+    model's own.
 
     Raises:
         ConfigError: there is no such file.
     """
     if setting is None or setting == "auto" or "{" in setting:
         return None
+    if (ours := template_names().get(setting.lower())) is not None:
+        return ours
     path = Path(setting).expanduser()
     if not path.is_file():
-        raise ConfigError(f"model.chat_template: {setting!r} is neither a Jinja template nor an existing file")
+        raise ConfigError(
+            f"model.chat_template: {setting!r} is neither a Jinja template, nor an existing file, nor one of "
+            f"{', '.join(template_names())}"
+        )
     return path
+
+
+@cache
+def template_names() -> dict[str, Path]:
+    """Where our templates are, by name."""
+    return {path.stem: path for path in sorted(TEMPLATES.glob("*.jinja"))}
 
 
 def with_template(params: ModelParams) -> ModelParams:
@@ -46,8 +61,8 @@ def tools_of(request: Request) -> list[dict[str, Any]]:
     return [tool.model_dump(mode="json", exclude_none=True) for tool in request.conversation.tools or ()]
 
 
-def prompt_for(request: Request, render: Render, *, takes_tools: bool) -> str:
-    """The prompt.
+def prompt_for(request: Request, render: Render, *, takes_tools: bool, takes_images: bool = False) -> str:
+    """The prompt. A model that `takes_images` gets messages as lists of parts.
 
     Raises:
         RequestError: the template, or a model of text, cannot take this conversation.
@@ -58,20 +73,20 @@ def prompt_for(request: Request, render: Render, *, takes_tools: bool) -> str:
             "this model's chat template takes no tools; set model.chat_template to one that does, "
             "or generation.tool_choice to 'none'"
         )
-    if any(message.contains_images() for message in request.conversation.messages):
+    if not takes_images and any(message.contains_images() for message in request.conversation.messages):
         raise unanswerable("this model reads text only, and the conversation contains images")
-    messages = [_plain(message) for message in request.conversation.messages]
+    messages = [_plain(message, in_parts=takes_images) for message in request.conversation.messages]
     try:
         return render(messages=messages, tools=tools or None, **(request.model.chat_template_kwargs or {}))
     except Exception as error:
         raise unanswerable(f"the chat template rejects this conversation: {error}") from error
 
 
-def _plain(message: Message) -> dict[str, Any]:
+def _plain(message: Message, *, in_parts: bool = False) -> dict[str, Any]:
     """A message as templates expect it."""
     plain: dict[str, Any] = {
         "role": message.role.value,
-        "content": message.compute_flattened_text_content(),
+        "content": _parts(message) if in_parts else message.compute_flattened_text_content(),
     }
     if message.tool_calls:
         plain["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
@@ -80,6 +95,16 @@ def _plain(message: Message) -> dict[str, Any]:
     if message.reasoning_content is not None:
         plain["reasoning_content"] = message.reasoning_content
     return plain
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    """The images, of which the processor is given the pixels, and the texts between them."""
+    if any(item.is_document() for item in message.content_items):
+        raise unanswerable("this model reads text and images, and the conversation contains documents")
+    return [
+        {"type": "image"} if item.is_image() else {"type": "text", "text": item.content}
+        for item in message.content_items
+    ]
 
 
 def _plain_call(call: ToolCall) -> dict[str, Any]:

@@ -47,6 +47,12 @@ ENGINES: dict[str, EngineEntry] = {
             extra="llamacpp",
             requires="llama_cpp",
         ),
+        EngineEntry(
+            InferenceEngineType.NATIVE,
+            "asyncinfer.engines.native:NativeTextInferenceEngine",
+            extra="native",
+            requires="transformers",
+        ),
         EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
         EngineEntry(InferenceEngineType.ANTHROPIC, "asyncinfer.engines.hosted:AnthropicInferenceEngine"),

