@@ -33,18 +33,18 @@ async def measure(options: Options) -> Section:
         bare = await asyncio.to_thread(load_bare, options.model, threads)
         await asyncio.to_thread(theirs_in_turn, bare, [question(PROMPTS[0])], 2)
         await all_comparisons(section, engine, bare, options)
-        bare.close()
+    async with LlamaCppInferenceEngine(
+        params.model_copy(update={"model_kwargs": {**threads, "kv_unified": True}})
+    ) as engine:
+        await ours_at_once(engine, [question(PROMPTS[0])], 2)
+        await shared_prompt(section, engine, bare, options, ", kv_unified")
+    bare.close()
     return section
 
 
 async def all_comparisons(section: Section, engine: LlamaCppInferenceEngine, bare: Any, options: Options) -> None:
     tokens = options.tokens
     short = [question(prompt) for prompt in PROMPTS]
-
-    def sharing(turn: int) -> list[Conversation]:
-        # No round may find the prefix of the one before.
-        system = f"Day {turn}. {SHARED}"
-        return [question(f"{PROMPTS[n % 4]} Answer as number {n}.", system) for n in range(ROWS)]
 
     def arriving(turn: int) -> list[Conversation]:
         return [question(f"{PROMPTS[n % 4]} This is question {n} of day {turn}.") for n in range(2 * ROWS)]
@@ -68,12 +68,26 @@ async def all_comparisons(section: Section, engine: LlamaCppInferenceEngine, bar
     await compare(
         section, "one row alone", 0.97, rounds, lambda _: theirs(short), lambda _: ours_in_turn(engine, short, tokens)
     )
-    name = f"{ROWS} rows, shared system prompt"
-    await compare(
-        section, name, 1.5, rounds, lambda n: theirs(sharing(n)), lambda n: ours_at_once(engine, sharing(n), tokens)
-    )
+    await shared_prompt(section, engine, bare, options)
     await at_once(rounds)
     await compare(section, "at random times (theirs: all at once)", 0.85, rounds, at_once, at_random)
+
+
+async def shared_prompt(
+    section: Section, engine: LlamaCppInferenceEngine, bare: Any, options: Options, how: str = ""
+) -> None:
+    def rows(turn: int) -> list[Conversation]:
+        # No round may find the prefix of the one before.
+        system = f"Day {turn}{how}. {SHARED}"
+        return [question(f"{PROMPTS[n % 4]} Answer as number {n}.", system) for n in range(ROWS)]
+
+    async def theirs(turn: int) -> float:
+        return await asyncio.to_thread(theirs_in_turn, bare, rows(turn), options.tokens)
+
+    async def ours(turn: int) -> float:
+        return await ours_at_once(engine, rows(turn), options.tokens)
+
+    await compare(section, f"{ROWS} rows, shared system prompt{how}", 1.5, options.rounds, theirs, ours)
 
 
 def theirs_in_turn(bare: Any, rows: Sequence[Conversation], tokens: int) -> float:

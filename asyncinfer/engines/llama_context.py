@@ -20,12 +20,13 @@ class Part(NamedTuple):
 
 
 class LlamaContext:
-    """Sequences, each with cells of its own for `params.n_ctx / params.n_seq_max` tokens.
+    """Sequences, each with room for `params.n_ctx / params.n_seq_max` tokens.
 
-    Cells of its own, not llama.cpp's unified pool, because then a row is computed as if it were alone: its
-    attention reads its own cells, always from the first, and so rounds alike whatever the others are. It also
-    costs what it would alone, no row can take another's room, and a sequence that rests costs nothing. The
-    price is that a shared prefix is copied (once per row, in memory) instead of shared.
+    By default each has cells of its own, because then a row is computed as if it were alone: its attention reads
+    its own cells, always from the first, and so rounds alike whatever the others are. A row costs what it would
+    alone, and a sequence that rests costs nothing. The price is that a shared prefix is copied instead of shared.
+    In one pool (`params.kv_unified`) it is shared, which is quicker for rows with a long prefix in common and
+    slower for long rows without; where a row's cells lie then changes the rounding.
     """
 
     def __init__(self, model: Any, params: Any, vocabulary: int) -> None:

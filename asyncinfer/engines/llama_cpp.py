@@ -31,6 +31,9 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
     `model_kwargs` takes what `llama_cpp.Llama` takes. The context of each row holds `model_max_length` tokens, or
     `model_kwargs.n_ctx`, or what the model was trained with up to 4096.
 
+    `model_kwargs.kv_unified: true` keeps all rows in one pool: quicker for short rows and for a long system prompt that
+    they share, slower for long rows that share nothing, and without the promise about rounding that follows.
+
     Temperature 0 is greedy, anything above samples. Greedy answers are those of `llama_cpp.Llama`, and with a `seed`
     a row's answer is the same whichever rows come before, beside or after it, where llama.cpp's kernels round alike
     for one token and for several (its own on a processor do); elsewhere a near tie may fall the other way.

@@ -121,7 +121,7 @@ class LlamaModel:
         params: Any = api().llama_context_params.from_buffer_copy(theirs)
         self._llm._ctx.close()
         params.n_ctx = self.context_length * self.parallel
-        params.n_seq_max, params.kv_unified = self.parallel, False
+        params.n_seq_max, params.kv_unified = self.parallel, self._unified(given)
         params.n_batch = self.batch + self.parallel
         params.n_ubatch = min(given.get("n_ubatch", 512), params.n_batch)
         try:
@@ -135,6 +135,13 @@ class LlamaModel:
             adapters = (api().llama_adapter_lora_p_ctypes * 1)(adapter)
             api().llama_set_adapters_lora(context.ctx, adapters, 1, (ctypes.c_float * 1)(self._llm.lora_scale))
         return context
+
+    def _unified(self, given: Mapping[str, Any]) -> bool:
+        """Whether the rows share one pool of cells. Raises ConfigError for a model to which the pool's size matters."""
+        unified = bool(given.get("kv_unified"))
+        if unified and any(key.endswith("rope.scaling.original_context_length") for key in self._llm.metadata):
+            raise ConfigError("model.model_kwargs.kv_unified: this model's answers depend on the size of the context")
+        return unified
 
     def _read_piece(self, token: int, special: bool, size: int = 64) -> bytes:
         buffer = ctypes.create_string_buffer(size)

@@ -12,7 +12,7 @@ from asyncinfer.engines.llama_api import api
 from asyncinfer.errors import ConfigError
 
 DEFAULT_PARALLEL = 8
-OWN = frozenset({"n_parallel"})
+OWN = frozenset({"n_parallel", "kv_unified"})
 # The types that llama.cpp can keep keys and values in, by name: the number in its API, and bits per value.
 CACHE_TYPES: dict[str, tuple[int, float]] = {
     "f32": (0, 32),
@@ -93,6 +93,8 @@ def _check(name: str, value: Any) -> None:
             f"model.model_kwargs.{name}: llama.cpp keeps no keys and values as {value!r}; "
             f"use one of {', '.join(CACHE_TYPES)}"
         )
+    if name == "kv_unified" and not isinstance(value, bool):
+        raise ConfigError(f"model.model_kwargs.{name}: should be true or false, not {value!r}")
     if name in _RANGES:
         low, high = _RANGES[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

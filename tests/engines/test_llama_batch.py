@@ -197,9 +197,9 @@ async def test_each_row_has_its_own_settings(engine: LlamaCppInferenceEngine) ->
     assert together[0] == alone[0]
 
 
-@pytest.mark.parametrize("parallel", [1, 3])
-async def test_rows_may_be_more_than_fit_at_once(parallel: int, bare: Bare) -> None:
-    async with LlamaCppInferenceEngine(params(n_parallel=parallel)) as engine:
+@pytest.mark.parametrize("options", [{"n_parallel": 1}, {"n_parallel": 3}, {"n_parallel": 3, "kv_unified": True}])
+async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: Bare) -> None:
+    async with LlamaCppInferenceEngine(params(**options)) as engine:
         answered = await engine.ainfer([ask(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
     assert [row.metadata["usage"]["completion_tokens"] for row in answered] == [6] * 5
     assert await furthest(bare, answered) < EPSILON

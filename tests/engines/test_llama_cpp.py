@@ -284,6 +284,7 @@ def test_missing_model_is_refused_at_construction(name: str, message: str) -> No
         ({"n_threads": -3}, "n_threads.*whole number"),
         ({"n_parallel": "many"}, "n_parallel.*many"),
         ({"rope_scaling_type": 77}, "rope_scaling_type"),
+        ({"kv_unified": 2}, "kv_unified.*true or false"),
         ({"mmproj": "vision.gguf"}, "mmproj.*text models"),
     ],
 )
