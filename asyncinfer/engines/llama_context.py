@@ -37,6 +37,9 @@ class LlamaContext:
         if self.ctx is None:
             raise MemoryError(complaints() or "llama.cpp made no context")
         self._memory = api().llama_get_memory(self.ctx)
+        if self._memory is None:
+            self.close()
+            raise MemoryError("this kind of model remembers nothing of a conversation")
         self._batch = _Batch(params.n_batch)
 
     def evaluate(self, parts: Sequence[Part]) -> list[Any]:

@@ -52,6 +52,8 @@ class LlamaModel:
         self.batch: int = max(min(given["n_batch"], 2**31 if offload else BATCH), 2)
         self.batch_beside: int = min(self.batch, 2**31 if offload else BATCH_BESIDE)
         try:
+            if api().llama_model_has_encoder(self._llm.model):
+                raise ConfigError(f"model.model_name: {path.name} has an encoder; only decoder models can chat here")
             self.parallel = self._parallel(given)
             self.context = self._context(given)
         except BaseException:
@@ -120,7 +122,7 @@ class LlamaModel:
         theirs = self._llm.context_params
         params: Any = api().llama_context_params.from_buffer_copy(theirs)
         self._llm._ctx.close()
-        params.n_ctx = self.context_length * self.parallel
+        params.n_ctx = min(self.context_length * self.parallel, 2**31)
         params.n_seq_max, params.kv_unified = self.parallel, self._unified(given)
         params.n_batch = self.batch + self.parallel
         params.n_ubatch = min(given.get("n_ubatch", 512), params.n_batch)
@@ -131,10 +133,19 @@ class LlamaModel:
                 f"model: llama.cpp can make no context of {self.context_length} tokens for each of "
                 f"{self.parallel} rows: {error}. Check model_max_length and model_kwargs"
             ) from error
-        if (adapter := self._llm._lora_adapter) is not None:
-            adapters = (api().llama_adapter_lora_p_ctypes * 1)(adapter)
-            api().llama_set_adapters_lora(context.ctx, adapters, 1, (ctypes.c_float * 1)(self._llm.lora_scale))
+        self._adapt(context)
         return context
+
+    def _adapt(self, context: LlamaContext) -> None:
+        """Apply the LoRA adapter, which llama-cpp-python applied to its own context only."""
+        adapter, scale = self._llm._lora_adapter, self._llm.lora_scale
+        if adapter is None:
+            return
+        if hasattr(api(), "llama_set_adapters_lora"):
+            adapters = (api().llama_adapter_lora_p_ctypes * 1)(adapter)
+            api().llama_set_adapters_lora(context.ctx, adapters, 1, (ctypes.c_float * 1)(scale))
+        else:  # Earlier releases.
+            api().llama_set_adapter_lora(context.ctx, adapter, scale)
 
     def _unified(self, given: Mapping[str, Any]) -> bool:
         """Whether the rows share one pool of cells. Raises ConfigError for a model to which the pool's size matters."""

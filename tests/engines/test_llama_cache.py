@@ -108,9 +108,8 @@ def test_the_prompt_used_longest_ago_goes_first(cache: PrefixCache) -> None:
 def test_rows_in_work_are_neighbours(cache: PrefixCache, memory: Memory) -> None:
     slots = [read(cache, [10 * n] * 40) for n in range(1, 5)]
     cache.leave(slots[1])
-    gap = cache.gap()
-    assert gap == (slots[3], slots[1])
-    cache.move(*gap)
+    assert cache.gap() == (slots[3], slots[1])
+    cache.move(slots[3], slots[1])
     assert [slot.number for slot in cache.slots if slot.busy] == [0, 1, 2]
     assert (slots[1].prompt, slots[1].read, cache.gap()) == ([40] * 40, 40, None)
 
