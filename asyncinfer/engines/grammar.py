@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.engines import tool_calls
+from asyncinfer.engines.regex_grammar import from_regex
 from asyncinfer.types.results import unanswerable
 
 _NUL = re.compile(r"\x00|(?<!\\)(?:\\\\)*\\(?:u0000|x00)")
@@ -39,7 +40,7 @@ def grammar_for(generation: GenerationParams, tools: list[dict[str, Any]]) -> st
 
 def _guided(guided: GuidedDecodingParams) -> str | None:
     if guided.regex is not None:
-        raise unanswerable("generation.guided_decoding.regex: llama.cpp follows none; use json or choice")
+        return from_regex(guided.regex)
     if guided.choice is not None:
         return "root ::= " + " | ".join(_literal(choice) for choice in guided.choice)
     schema = guided.schema_dict()

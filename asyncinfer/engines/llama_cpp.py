@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +10,8 @@ from typing import Any, ClassVar
 from asyncinfer.config import InferenceEngineType, ModelParams
 from asyncinfer.engines import gguf
 from asyncinfer.engines.chat_prompt import template_file, with_template
-from asyncinfer.engines.llama_model import LlamaModel, model_options
+from asyncinfer.engines.llama_model import LlamaModel
+from asyncinfer.engines.llama_options import DEFAULT_PARALLEL, check_options
 from asyncinfer.engines.llama_stepper import LlamaStepper
 from asyncinfer.engines.local import LocalInferenceEngine
 from asyncinfer.engines.model_thread import Stepper
@@ -24,15 +24,19 @@ RETIRED = frozenset({"low_vram"})
 
 
 class LlamaCppInferenceEngine(LocalInferenceEngine):
-    """Runs a GGUF model with llama.cpp, one row at a time.
+    """Runs a GGUF model with llama.cpp, `model_kwargs.n_parallel` rows in one batch (8; fewer if memory is short).
 
     `model_name` is the path of a .gguf file, a hub repository (`model_kwargs.filename` picks the file, by
     default `*8_0.gguf`), or `pkg:package/file.gguf` for a file inside an installed Python package.
-    `model_kwargs` takes what `llama_cpp.Llama` takes. The context holds `model_max_length` tokens, or
+    `model_kwargs` takes what `llama_cpp.Llama` takes. The context of each row holds `model_max_length` tokens, or
     `model_kwargs.n_ctx`, or what the model was trained with up to 4096.
 
-    Temperature 0 is greedy, anything above samples. With a `seed` a row's answer is the same whichever
-    rows come before or after it.
+    `model_kwargs.kv_unified: true` keeps all rows in one pool: quicker for short rows and for a long system prompt that
+    they share, slower for long rows that share nothing, and without the promise about rounding that follows.
+
+    Temperature 0 is greedy, anything above samples. Greedy answers are those of `llama_cpp.Llama`, and with a `seed`
+    a row's answer is the same whichever rows come before, beside or after it, where llama.cpp's kernels round alike
+    for one token and for several (its own on a processor do); elsewhere a near tie may fall the other way.
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
@@ -59,11 +63,15 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
         if find_spec("llama_cpp") is None:
             raise MissingDependencyError("llama-cpp-python", "llamacpp")
         params = self._model_params
-        _check_options(params.model_kwargs)
+        check_options(params.model_kwargs, gguf.HUB_OPTIONS | RETIRED)
         gguf.find_local(params.model_name)
         template_file(params.chat_template)
         if params.adapter_model and not Path(params.adapter_model).expanduser().is_file():
             raise ConfigError(f"model.adapter_model: no file {params.adapter_model!r} (a LoRA in GGUF)")
+
+    def _slots(self) -> int:
+        asked: Any = self._model_params.model_kwargs.get("n_parallel")
+        return asked if isinstance(asked, int) else DEFAULT_PARALLEL
 
     def _load(self) -> Stepper:
         params = self._model_params
@@ -75,14 +83,6 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
         if template := with_template(params).chat_template:
             model.render(template)
         return LlamaStepper(model)
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    known = model_options() | gguf.HUB_OPTIONS if options else set[str]()
-    for name in options.keys() - known - RETIRED:
-        near = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
-        raise ConfigError(f"model.model_kwargs.{name}: llama.cpp has no such option{hint}")
 
 
 def _settings(params: ModelParams) -> dict[str, Any]:

