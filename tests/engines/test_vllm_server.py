@@ -1,0 +1,425 @@
+"""RemoteVLLMInferenceEngine against a real vLLM server, with SmolLM2 and a LoRA adapter behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from pydantic import BaseModel
+
+from asyncinfer import (
+    Conversation,
+    FailureDetail,
+    GenerationParams,
+    GuidedDecodingParams,
+    InferenceConfig,
+    ModelParams,
+    OpenAIInferenceEngine,
+    Progress,
+    RemoteInferenceEngine,
+    RemoteParams,
+    RemoteVLLMInferenceEngine,
+    RequestError,
+)
+from asyncinfer.types.results import StreamDelta
+from tests.conftest import BlockWatch
+from tests.fakes import question, questions, read_jsonl, write_jsonl
+from tests.vllm_server import ADAPTER, MAX_LENGTH, MODEL, VllmServer
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="needs the extra heavy, see .ci/heavy"),
+]
+
+CAPITAL = question("What is the capital of France?")
+ANSWER = "The capital of France is Paris."
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "strict": True,  # vLLM holds a forced call to its parameters only then.
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Paris", "Rome"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+ENDLESS = {"ignore_eos": True}
+FORCED = {"type": "function", "function": {"name": "weather"}}
+ASKED_FOR_WEATHER = question("What is the weather in Paris?", tools=[WEATHER])
+
+
+class City(BaseModel):
+    name: str
+    big: bool
+
+
+@pytest.fixture
+def engine(vllm_server: VllmServer) -> RemoteVLLMInferenceEngine:
+    return RemoteVLLMInferenceEngine(ModelParams(model_name=MODEL), remote_params=at(vllm_server))
+
+
+def at(server: VllmServer, **remote: Any) -> RemoteParams:
+    return RemoteParams(api_url=server.url, **remote)
+
+
+def config(**generation: Any) -> InferenceConfig:
+    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": 16, **generation}))
+
+
+def guided(**by: Any) -> GuidedDecodingParams:
+    return GuidedDecodingParams.model_validate(by)
+
+
+async def answer(engine: RemoteInferenceEngine, asked: Conversation = CAPITAL, **generation: Any) -> Conversation:
+    async with engine:
+        [answered] = await engine.ainfer([asked], config(**generation))
+    return answered
+
+
+async def streamed(engine: RemoteInferenceEngine, asked: Conversation, **generation: Any) -> list[StreamDelta]:
+    async with engine, engine.astream(asked, config(**generation)) as stream:
+        return [delta async for delta in stream]
+
+
+async def failure(engine: RemoteInferenceEngine, asked: Conversation = CAPITAL, **generation: Any) -> FailureDetail:
+    async with engine:
+        result = await engine.ainfer_partial([asked], config(**generation))
+    return result.failures[0]
+
+
+def said(conversation: Conversation) -> str:
+    content = conversation.messages[-1].content
+    assert isinstance(content, str)
+    return content
+
+
+# Chat
+
+
+def test_the_models_own_chat_template_is_served(vllm_server: VllmServer) -> None:
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+    tokens = json.loads(vllm_server.ask("/tokenize", asked))["tokens"]
+    prompt = json.loads(vllm_server.ask("/detokenize", {"model": MODEL, "tokens": tokens}))["prompt"]
+    assert prompt == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+async def test_greedy_answers_are_the_same_each_time(engine: RemoteVLLMInferenceEngine) -> None:
+    async with engine:
+        answers = [said((await engine.ainfer([CAPITAL], config()))[0]) for _ in range(2)]
+    assert answers == [ANSWER, ANSWER]
+
+
+async def test_an_answer_that_ends_by_itself(engine: RemoteVLLMInferenceEngine) -> None:
+    metadata = (await answer(engine)).metadata
+    assert metadata["finish_reason"] == "stop"
+    assert metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 8, "total_tokens": 45}
+
+
+async def test_an_answer_that_is_cut(engine: RemoteVLLMInferenceEngine) -> None:
+    metadata = (await answer(engine, max_new_tokens=4)).metadata
+    assert metadata["finish_reason"] == "length"
+    assert metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 4, "total_tokens": 41}
+
+
+async def test_a_conversation_of_several_turns_arrives_whole(
+    engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
+) -> None:
+    turns = [
+        {"role": "system", "content": "You answer in one word."},
+        {"role": "user", "content": "My name is Zo\u00eb \U0001f600. Remember it."},
+        {"role": "assistant", "content": "I will."},
+        {"role": "user", "content": [{"type": "text", "text": "What is my name?"}]},
+    ]
+    plain = [*turns[:3], {"role": "user", "content": "What is my name?"}]
+    counted = json.loads(vllm_server.ask("/tokenize", {"model": MODEL, "messages": plain}))["count"]
+    answered = await answer(engine, Conversation.from_dict({"messages": turns}))
+    assert answered.metadata["usage"]["prompt_tokens"] == counted
+    assert len(answered.messages) == 5
+
+
+async def test_a_stream_is_the_whole_answer_in_parts(engine: RemoteVLLMInferenceEngine) -> None:
+    deltas = await streamed(engine, CAPITAL)
+    assert "".join(delta.content for delta in deltas) == ANSWER
+    assert len(deltas) > 5
+    assert deltas[-1].finish_reason == "stop"
+    assert deltas[-1].usage is not None
+    assert deltas[-1].usage.completion_tokens == 8
+
+
+async def test_a_stream_that_is_left_ends_at_the_server(
+    engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
+) -> None:
+    """Else the server would write on for a minute, to nobody."""
+    endless = config(max_new_tokens=900, extra_body=ENDLESS)
+    async with engine:
+        async with engine.astream(CAPITAL, endless) as stream:
+            async for _ in stream:
+                break
+        with anyio.fail_after(15):
+            while await anyio.to_thread.run_sync(vllm_server.running):
+                await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("engine_class", [RemoteInferenceEngine, OpenAIInferenceEngine])
+async def test_the_other_engines_of_this_format_are_understood_too(
+    engine_class: type[RemoteInferenceEngine], vllm_server: VllmServer
+) -> None:
+    engine = engine_class(ModelParams(model_name=MODEL), remote_params=at(vllm_server, api_key="x"))
+    answered = await answer(engine, guided_decoding=guided(json=City, strict=True), max_new_tokens=64)
+    City.model_validate_json(said(answered))
+
+
+# Parameters
+
+
+async def test_stop_strings_end_the_answer_before_them(engine: RemoteVLLMInferenceEngine) -> None:
+    stopped = await answer(engine, stop_strings=["no such text", " Paris"])
+    assert (said(stopped), stopped.metadata["finish_reason"]) == ("The capital of France is", "stop")
+
+
+async def test_stop_tokens_end_the_answer(engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer) -> None:
+    stopped = await answer(engine, stop_token_ids=[vllm_server.token(" Paris")])
+    assert said(stopped).startswith("The capital of France is")
+    assert stopped.metadata["finish_reason"] == "stop"
+    assert stopped.metadata["usage"]["completion_tokens"] == 6
+
+
+async def test_a_token_that_is_banned_does_not_come(engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer) -> None:
+    banned = vllm_server.token(" Paris")
+    assert " Paris" not in said(await answer(engine, logit_bias={banned: -100}))
+
+
+async def test_the_same_seed_gives_the_same_answer(engine: RemoteVLLMInferenceEngine) -> None:
+    async with engine:
+        answers = [said((await engine.ainfer([CAPITAL], config(temperature=1.5, seed=s)))[0]) for s in (1, 1, 2, 3)]
+    assert answers[0] == answers[1]
+    assert len(set(answers)) > 1
+
+
+@pytest.mark.parametrize("narrow", [{"min_p": 1.0}, {"top_p": 1e-6}])
+async def test_sampling_can_be_narrowed_to_the_likeliest_token(
+    narrow: dict[str, float], engine: RemoteVLLMInferenceEngine
+) -> None:
+    assert said(await answer(engine, temperature=2.0, **narrow)) == ANSWER
+
+
+@pytest.mark.parametrize("skipped", [True, False])
+async def test_special_tokens_can_be_kept(skipped: bool, engine: RemoteVLLMInferenceEngine) -> None:
+    text = said(await answer(engine, skip_special_tokens=skipped, extra_body=ENDLESS))
+    assert text.startswith(ANSWER)
+    assert ("<|im_end|>" in text) is not skipped
+
+
+async def test_a_repeated_token_can_be_made_unlikely(engine: RemoteVLLMInferenceEngine) -> None:
+    async with engine:
+        texts = [
+            said((await engine.ainfer([CAPITAL], config(max_new_tokens=32, extra_body=ENDLESS, **penalty)))[0])
+            for penalty in ({}, {"frequency_penalty": 2.0}, {"presence_penalty": 2.0})
+        ]
+    assert len(set(texts)) == 3
+
+
+async def test_no_parameter_is_dropped(engine: RemoteVLLMInferenceEngine) -> None:
+    everything = {
+        "seed": 1,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "min_p": 0.01,
+        "frequency_penalty": 0.1,
+        "presence_penalty": 0.1,
+        "stop_strings": ["xyz"],
+        "stop_token_ids": [0],
+        "logit_bias": {5: 1},
+        "skip_special_tokens": False,
+    }
+    answered = await answer(engine, **everything)
+    assert said(answered)
+    assert "dropped_parameters" not in answered.metadata
+
+
+# Structured outputs
+
+
+@pytest.mark.parametrize(
+    "by", [{"json": City}, {"json": City, "strict": True}, {"json": City.model_json_schema()}], ids=str
+)
+async def test_json_follows_the_schema(by: dict[str, Any], engine: RemoteVLLMInferenceEngine) -> None:
+    asked = question("Describe Paris as JSON.")
+    City.model_validate_json(said(await answer(engine, asked, guided_decoding=guided(**by), max_new_tokens=64)))
+
+
+async def test_a_regular_expression_is_matched(engine: RemoteVLLMInferenceEngine) -> None:
+    pattern = r"[A-Z][a-z]{2,8}: \d{2}"
+    assert re.fullmatch(pattern, said(await answer(engine, guided_decoding=guided(regex=pattern))))
+
+
+async def test_one_of_the_choices_is_answered(engine: RemoteVLLMInferenceEngine) -> None:
+    choices = ["Lyon", 'a "quoted" answer']
+    assert said(await answer(engine, guided_decoding=guided(choice=choices))) in choices
+
+
+async def test_a_stream_is_guided_too(engine: RemoteVLLMInferenceEngine) -> None:
+    deltas = await streamed(engine, CAPITAL, guided_decoding=guided(choice=["Lyon", "Rome"]))
+    assert "".join(delta.content for delta in deltas) in ("Lyon", "Rome")
+
+
+# Tools
+
+
+@pytest.mark.parametrize("tool_choice", [FORCED, "required"], ids=str)
+async def test_a_tool_is_called_where_it_must_be(tool_choice: Any, engine: RemoteVLLMInferenceEngine) -> None:
+    answered = await answer(engine, ASKED_FOR_WEATHER, tool_choice=tool_choice, max_new_tokens=80)
+    [call] = answered.messages[-1].tool_calls or []
+    assert call.id
+    assert (call.function.name, call.function.get_arguments_dict()) == ("weather", {"city": "Paris"})
+
+
+async def test_a_tool_is_called_in_a_stream(engine: RemoteVLLMInferenceEngine) -> None:
+    deltas = await streamed(engine, ASKED_FOR_WEATHER, tool_choice="required", max_new_tokens=80)
+    [call] = deltas[-1].tool_calls
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("weather", {"city": "Paris"})
+    assert deltas[-1].finish_reason == "tool_calls"
+
+
+async def test_no_tool_is_called_where_none_may_be(engine: RemoteVLLMInferenceEngine) -> None:
+    answered = await answer(engine, ASKED_FOR_WEATHER, tool_choice="none")
+    assert said(answered)
+    assert not answered.messages[-1].tool_calls
+
+
+async def test_what_a_tool_gave_is_heeded(engine: RemoteVLLMInferenceEngine) -> None:
+    called = await answer(engine, ASKED_FOR_WEATHER, tool_choice=FORCED, max_new_tokens=80)
+    [call] = called.messages[-1].tool_calls or []
+    told = {"role": "tool", "tool_call_id": call.id, "content": "It is snowing heavily."}
+    turns = called.to_dict()["messages"]
+    asked = Conversation.from_dict({"messages": [*turns, told], "tools": [WEATHER]})
+    assert "snow" in said(await answer(engine, asked, max_new_tokens=30))
+
+
+# The adapter
+
+
+async def test_the_models_and_the_adapters_are_listed(engine: RemoteVLLMInferenceEngine) -> None:
+    async with engine:
+        assert await engine.alist_models() == [MODEL, ADAPTER]
+
+
+async def test_an_adapter_changes_the_answer(engine: RemoteVLLMInferenceEngine) -> None:
+    """Of one engine, for the calls that name it."""
+    adapted = config()
+    adapted.model = ModelParams(model_name=MODEL, adapter_model=ADAPTER)
+    async with engine:
+        answers = [said((await engine.ainfer([CAPITAL], c))[0]) for c in (config(), adapted, adapted, config())]
+    assert answers[0] == answers[3] == ANSWER
+    assert answers[1] == answers[2] != ANSWER
+
+
+async def test_an_adapter_that_the_server_does_not_have(vllm_server: VllmServer) -> None:
+    model = ModelParams(model_name=MODEL, adapter_model="tame")
+    failed = await failure(RemoteVLLMInferenceEngine(model, remote_params=at(vllm_server)))
+    assert (failed.status_code, failed.is_retryable) == (404, False)
+    assert "tame" in failed.error_message
+
+
+# Failures
+
+
+async def test_an_unknown_model_is_told_by_name_and_not_tried_again(vllm_server: VllmServer, tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "in.jsonl", [CAPITAL])
+    run = InferenceConfig(input_path=str(rows), output_path=str(tmp_path / "out.jsonl"))
+    engine = RemoteVLLMInferenceEngine(ModelParams(model_name="no-such"), remote_params=at(vllm_server))
+    async with engine:
+        summary = await engine.arun(run)
+        with pytest.raises(RequestError, match="no-such"):
+            await anext(aiter(engine.astream(CAPITAL)))
+    [(_, failed)] = summary.failure_samples
+    assert (summary.attempts, summary.failed, failed.status_code) == (1, 1, 404)
+    assert "The model `no-such` does not exist" in failed.error_message
+
+
+async def test_a_row_that_is_too_long_fails_alone_and_is_not_tried_again(
+    engine: RemoteVLLMInferenceEngine, tmp_path: Path
+) -> None:
+    rows = [CAPITAL, question("word " * (MAX_LENGTH + 1)), question("Name a colour.")]
+    run = config(max_new_tokens=4)
+    run.input_path = str(write_jsonl(tmp_path / "in.jsonl", rows))
+    run.output_path = str(tmp_path / "out.jsonl")
+    async with engine:
+        summary = await engine.arun(run)
+    assert (summary.completed, summary.failed, summary.attempts) == (2, 1, 3)
+    [(index, failed)] = summary.failure_samples
+    assert (index, failed.status_code, failed.is_retryable) == (1, 400, False)
+    assert f"maximum context length is {MAX_LENGTH}" in failed.error_message
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"max_new_tokens": MAX_LENGTH + 1}, "max_model_len"),
+        ({"guided_decoding": guided(regex="(")}, "regex"),
+        ({"extra_body": {"temperature": -1}}, "temperature"),
+        ({"extra_body": {"n": "many"}}, "n"),
+    ],
+    ids=str,
+)
+async def test_what_the_server_refuses_is_told(
+    asked: dict[str, Any], told: str, engine: RemoteVLLMInferenceEngine
+) -> None:
+    failed = await failure(engine, **asked)
+    assert (failed.status_code, failed.is_retryable) == (400, False)
+    assert told in failed.error_message
+
+
+# Many rows
+
+
+async def test_64_rows_at_once(vllm_server: VllmServer, tmp_path: Path) -> None:
+    remote = at(vllm_server, num_workers=64, use_adaptive_concurrency=False)
+    engine = RemoteVLLMInferenceEngine(ModelParams(model_name=MODEL), remote_params=remote)
+    short = config(max_new_tokens=4)
+    short.output_path = str(tmp_path / "out.jsonl")
+    async with engine:
+        answers = await engine.ainfer(questions(64), short)
+    assert [conversation.conversation_id for conversation in answers] == [f"q{i}" for i in range(64)]
+    assert all(said(conversation) for conversation in answers)
+    assert read_jsonl(tmp_path / "out.jsonl") == [conversation.to_dict() for conversation in answers]
+
+
+async def test_a_server_killed_and_restarted_in_the_middle(
+    vllm_server: VllmServer, tmp_path: Path, block_watch: BlockWatch
+) -> None:
+    """Every row is answered, once in the output; the rows in flight at the kill are retried."""
+    block_watch.off()  # The test itself starts a process on the loop.
+    middle = anyio.Event()
+
+    def watch(progress: Progress) -> None:
+        if progress.completed >= 10:
+            middle.set()
+
+    async def restart() -> None:
+        await middle.wait()
+        await anyio.to_thread.run_sync(vllm_server.kill)
+        await anyio.to_thread.run_sync(vllm_server.start)
+
+    run = config(max_new_tokens=4)
+    run.input_path = str(write_jsonl(tmp_path / "in.jsonl", questions(40)))
+    run.output_path = str(tmp_path / "out.jsonl")
+    remote = at(vllm_server, num_workers=4, max_retries=100, retry_backoff_max=4.0)
+    engine = RemoteVLLMInferenceEngine(ModelParams(model_name=MODEL), remote_params=remote)
+    async with engine, anyio.create_task_group() as tasks:
+        tasks.start_soon(restart)
+        summary = await engine.arun(run, on_progress=watch)
+    assert (summary.completed, summary.failed) == (40, 0)
+    assert summary.retried > 0
+    assert [row["conversation_id"] for row in read_jsonl(tmp_path / "out.jsonl")] == [f"q{i}" for i in range(40)]
