@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
     from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
+    from asyncinfer.engines.vllm import VLLMInferenceEngine
     from asyncinfer.run.loop import Stop
 
 _LAZY = {
@@ -55,6 +56,7 @@ _LAZY = {
     "OpenAIInferenceEngine": "asyncinfer.engines.hosted",
     "RemoteInferenceEngine": "asyncinfer.engines.remote",
     "RemoteVLLMInferenceEngine": "asyncinfer.engines.hosted",
+    "VLLMInferenceEngine": "asyncinfer.engines.vllm",
     "build_engine": "asyncinfer.engines.registry",
     "register_engine": "asyncinfer.engines.registry",
     "register_provider": "asyncinfer.engines.registry",
@@ -101,6 +103,7 @@ __all__ = [
     "ToolDefinition",
     "Type",
     "Usage",
+    "VLLMInferenceEngine",
     "build_engine",
     "register_engine",
     "register_provider",

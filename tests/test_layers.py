@@ -92,7 +92,7 @@ EngineDeadError FailureDetail FinishReason GenerationParams GuidedDecodingParams
 InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message
 MissingDependencyError ModelParams OpenAIInferenceEngine Progress RemoteInferenceEngine RemoteParams
 RemoteVLLMInferenceEngine RequestError Role RunInterruptedError RunSummary ScratchError
-ScratchLockedError Stop StreamDelta ToolCall ToolDefinition Type Usage build_engine
+ScratchLockedError Stop StreamDelta ToolCall ToolDefinition Type Usage VLLMInferenceEngine build_engine
 register_engine register_provider
 """
 

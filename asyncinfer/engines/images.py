@@ -1,0 +1,90 @@
+"""The images of a conversation as bytes, for models that run in this process."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import partial
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from anyio import to_thread
+
+from asyncinfer.dialects.media import split_data_url
+from asyncinfer.errors import InputError, RequestError
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
+from asyncinfer.types.files import MAX_FILE, with_files
+from asyncinfer.types.results import InferenceErrorType, unanswerable
+
+SECONDS = 60.0
+
+
+async def with_images(conversation: Conversation) -> Conversation:
+    """The conversation with the bytes of each image, from where its path or URL says.
+
+    Raises:
+        RequestError: one cannot be had.
+    """
+    if not any(message.contains_images() for message in conversation.messages):
+        return conversation
+    return await to_thread.run_sync(partial(_read, conversation), abandon_on_cancel=True)
+
+
+def images_of(conversation: Conversation) -> list[bytes]:
+    """The bytes of the images, in their order."""
+    items = [item for message in conversation.messages for item in message.image_content_items]
+    return [item.binary for item in items if item.binary is not None]
+
+
+def _read(conversation: Conversation) -> Conversation:
+    try:
+        read = with_files(conversation)
+    except InputError as error:
+        raise unanswerable(str(error)) from error
+    return read.model_copy(update={"messages": [_fetched(message) for message in read.messages]})
+
+
+def _fetched(message: Message) -> Message:
+    if not message.contains_images():
+        return message
+    return message.model_copy(update={"content": [_fetch(item) for item in message.content_items]})
+
+
+def _fetch(item: ContentItem) -> ContentItem:
+    if item.type != Type.IMAGE_URL or item.binary is not None:
+        return item
+    url = item.content or ""
+    return item.model_copy(update={"binary": _inline(url) if url.startswith("data:") else _download(url)})
+
+
+def _inline(url: str) -> bytes:
+    try:
+        return base64.b64decode(split_data_url(url)[1], validate=True)
+    except binascii.Error as error:
+        raise unanswerable(f"a data URL is not base64: {error}") from error
+
+
+def _download(url: str) -> bytes:
+    if not url.startswith(("http://", "https://")):
+        raise unanswerable(f"an image's URL begins with http://, https:// or data:, not {url[:40]!r}")
+    try:
+        with urlopen(Request(url, headers={"User-Agent": "asyncinfer"}), timeout=SECONDS) as answer:
+            data: bytes = answer.read(MAX_FILE + 1)
+    except HTTPError as error:
+        error.close()
+        raise _unreachable(url, error, error.code) from error
+    except (OSError, ValueError) as error:
+        raise _unreachable(url, error) from error
+    if len(data) > MAX_FILE:
+        raise unanswerable(f"the image at {url!r} is larger than {MAX_FILE >> 20} MiB")
+    return data
+
+
+def _unreachable(url: str, error: Exception, status: int | None = None) -> RequestError:
+    passing = status is None or status == 429 or status >= 500
+    return RequestError(
+        f"the image at {url!r} cannot be had: {error}",
+        error_type=InferenceErrorType.CONNECTION,
+        status_code=status,
+        is_retryable=passing,
+    )
