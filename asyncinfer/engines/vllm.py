@@ -6,15 +6,15 @@ import logging
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from asyncinfer.config import InferenceEngineType, ModelParams
 from asyncinfer.engines import vllm_args
-from asyncinfer.engines.chat_prompt import template_file, with_template
+from asyncinfer.engines.chat_prompt import template_file
 from asyncinfer.engines.images import with_images
 from asyncinfer.engines.local import LocalInferenceEngine
 from asyncinfer.engines.model_thread import Stepper
-from asyncinfer.engines.vllm_model import VllmModel, host, known_options
+from asyncinfer.engines.vllm_model import VllmModel, check_parsers, host, known_options
 from asyncinfer.engines.vllm_sampling import SUPPORTED
 from asyncinfer.engines.vllm_stepper import VllmStepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
@@ -53,6 +53,9 @@ class VLLMInferenceEngine(LocalInferenceEngine):
         params = self._model_params
         if not params.model_name:
             raise ConfigError("model.model_name: not set; give a folder or a hub repository")
+        path = Path(params.model_name).expanduser()
+        if params.model_name.startswith(("/", ".", "~")) and not path.exists():
+            raise ConfigError(f"model.model_name: {path.absolute()} does not exist")
         template_file(params.chat_template)
         if params.adapter_model and Path(params.adapter_model).expanduser().is_dir():
             vllm_args.adapter_rank(params.adapter_model)
@@ -63,16 +66,15 @@ class VLLMInferenceEngine(LocalInferenceEngine):
 
     def _load(self) -> Stepper:
         params = self._model_params
+        tools = params.tool_call_parser or params.model_kwargs.get("tool_call_parser")
+        reasoning = params.model_kwargs.get("reasoning_parser")
         vllm_args.check_options(params.model_kwargs, known_options())
+        check_parsers(tools, reasoning)
         args = vllm_args.engine_args(params, host())
         log.info("loading %s", params.model_name)
         model = VllmModel(args, _adapter(params))
         try:
-            return VllmStepper(
-                model,
-                tool_parser=_named(params.tool_call_parser or params.model_kwargs.get("tool_call_parser")),
-                reasoning_parser=_named(params.model_kwargs.get("reasoning_parser")),
-            )
+            return VllmStepper(model, tool_parser=tools, reasoning_parser=reasoning)
         except ConfigError:
             model.close()
             raise
@@ -92,7 +94,3 @@ async def _with_images(request: Request) -> Request:
 
 def _adapter(params: ModelParams) -> str | None:
     return str(Path(params.adapter_model).expanduser()) if params.adapter_model else None
-
-
-def _named(parser: Any) -> str | None:
-    return str(parser) if parser else None

@@ -6,11 +6,12 @@ Names and defaults as in vLLM 0.32 (November 2026).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from asyncinfer.config import ModelParams
 from asyncinfer.engines import gguf
@@ -55,7 +56,7 @@ def engine_args(params: ModelParams, host: Host) -> dict[str, Any]:
     """
     options = {name: value for name, value in params.model_kwargs.items() if name not in EXTRAS}
     args: dict[str, Any] = {
-        "model": params.model_name,
+        "model": _place(params.model_name),
         "trust_remote_code": params.trust_remote_code,
         "dtype": params.torch_dtype_str,
         "tensor_parallel_size": _parallel(options, host),
@@ -64,7 +65,7 @@ def engine_args(params: ModelParams, host: Host) -> dict[str, Any]:
         "disable_log_stats": True,
     }
     optional = {
-        "tokenizer": params.tokenizer_name,
+        "tokenizer": params.tokenizer_name and _place(params.tokenizer_name),
         "revision": params.model_revision,
         "tokenizer_revision": params.model_revision if not params.tokenizer_name else None,
         "max_model_len": params.model_max_length,
@@ -77,6 +78,10 @@ def engine_args(params: ModelParams, host: Host) -> dict[str, Any]:
         args |= _on_cpu(params, options, host)
     args |= _quantized(params, host) | _adapted(params, host)
     return args | {name: value for name, value in options.items() if name not in ("tensor_parallel_size", *_QUANT)}
+
+
+def _place(name: str) -> str:
+    return str(Path(name).expanduser()) if name.startswith("~") else name
 
 
 _QUANT = ("quantization", "quantization_config")
@@ -104,10 +109,10 @@ def _quantized(params: ModelParams, host: Host) -> dict[str, Any]:
     options = params.model_kwargs
     args = {name: options[name] for name in _QUANT if options.get(name) is not None}
     config: Any = args.get("quantization_config")
-    method = config.get("quant_method") if isinstance(config, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if method is not None:
+    if isinstance(config, dict) and "quant_method" in config:
         # As Transformers writes it; vLLM reads the rest from the model's own configuration.
-        args = {"quantization": method} | {k: v for k, v in args.items() if k == "quantization"}
+        method: Any = cast(dict[str, Any], config)["quant_method"]
+        args = {"quantization": args.get("quantization", method)}
     elif options.get("load_in_4bit") or options.get("load_in_8bit"):
         args.setdefault("quantization", "bitsandbytes")
     if str(options.get("filename", "")).lower().endswith(".gguf") or params.model_name.lower().endswith(".gguf"):
@@ -156,8 +161,9 @@ def adapter_rank(adapter: str) -> int:
     """
     path = _adapter_config(adapter)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return max(int(rank) for rank in (config["r"], *(config.get("rank_pattern") or {}).values()))
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
+        ranks: list[Any] = [config["r"], *(config.get("rank_pattern") or {}).values()]
+        return max(int(rank) for rank in ranks)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"model.adapter_model: {path} tells no rank `r` of a LoRA: {error!r}") from error
 
@@ -169,14 +175,9 @@ def _adapter_config(adapter: str) -> Path:
     if folder.exists() or not gguf.REPO.fullmatch(adapter):
         raise ConfigError(f"model.adapter_model: {adapter!r} is neither a folder nor a hub repository (owner/name)")
     try:
-        return Path(_download()(adapter, "adapter_config.json"))
+        hub: Any = import_module("huggingface_hub")
+        return Path(hub.hf_hub_download(adapter, "adapter_config.json"))
     except Exception as error:
         raise ConfigError(
             f"model.adapter_model: {adapter!r} is no folder here, and the Hugging Face hub did not give it: {error}"
         ) from error
-
-
-def _download() -> Callable[[str, str], str]:
-    from importlib import import_module
-
-    return import_module("huggingface_hub").hf_hub_download

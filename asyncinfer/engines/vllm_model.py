@@ -9,6 +9,7 @@ anyway.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -16,9 +17,12 @@ import random
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from typing import Any
+
+from pydantic import ValidationError
 
 from asyncinfer.engines import vllm_noise
 from asyncinfer.engines.turns import Turns
@@ -40,8 +44,8 @@ class VllmModel:
     def __init__(self, args: Mapping[str, Any], adapter: str | None) -> None:
         """Raises ConfigError when vLLM cannot load the model with these arguments."""
         self._one_process = os.environ.get(_MULTIPROCESSING, "0") == "0"
-        with _turns, _in_one_process(self._one_process), _as_config_error():
-            self._engine = _load(args, self._one_process)
+        with _turns, vllm_noise.led_to_our_log(), _in_one_process(self._one_process), _as_config_error():
+            self._engine: Any = _load(args, self._one_process)
             _open.add(id(self._engine))
             self._adapter = self._adapt(adapter)
         config = self._engine.vllm_config
@@ -113,6 +117,8 @@ class VllmModel:
                 engine.engine_core.shutdown()
             del engine
             gc.collect()
+            with suppress(Exception):  # C's allocator would keep it for later; Linux only.
+                ctypes.CDLL(None).malloc_trim(0)
 
     def parsers(self, tool_parser: str | None, reasoning_parser: str | None) -> Any:
         """vLLM's class that parses answers; None where neither is asked for.
@@ -129,7 +135,7 @@ class VllmModel:
                 tokenizer=self.tokenizer,
             )
         except Exception as error:
-            raise ConfigError(f"model.tool_call_parser, model_kwargs.reasoning_parser: {_reasons(error)}") from error
+            raise ConfigError(f"model.tool_call_parser, reasoning_parser: {_reasons(error)}") from error
 
     def _whole_prompts(self) -> Any:
         """How to tokenise: as the template says, and however long, as we tell ourselves what is too long."""
@@ -164,11 +170,19 @@ def host() -> Host:
     )
 
 
-def parser_names() -> tuple[set[str], set[str]]:
-    """The names of the parsers of tool calls, and of those of reasoning."""
-    tools = _api("vllm.tool_parsers").ToolParserManager.list_registered()
-    reasoning = _api("vllm.reasoning").ReasoningParserManager.list_registered()
-    return set(tools), set(reasoning)
+def _named_parser(setting: str, name: str | None, manager: Any) -> None:
+    known: list[str] = manager.list_registered()
+    if name is not None and name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
+        raise ConfigError(f"{setting}: vLLM has no parser {name!r}; {hint}")
+
+
+def check_parsers(tool_parser: str | None, reasoning_parser: str | None) -> None:
+    """Raise a ConfigError for a parser that vLLM does not have."""
+    tools, reasoning = _api("vllm.tool_parsers").ToolParserManager, _api("vllm.reasoning").ReasoningParserManager
+    _named_parser("model.tool_call_parser", tool_parser, tools)
+    _named_parser("model.model_kwargs.reasoning_parser", reasoning_parser, reasoning)
 
 
 def chat_request(**values: Any) -> Any:
@@ -229,11 +243,15 @@ def _shared_state_kept(kept: bool) -> Generator[None]:
     core = _api("vllm.v1.engine.core")
     theirs = core.cleanup_dist_env_and_memory
     if kept:
-        core.cleanup_dist_env_and_memory = lambda *_, **__: None
+        core.cleanup_dist_env_and_memory = _nothing
     try:
         yield
     finally:
         core.cleanup_dist_env_and_memory = theirs
+
+
+def _nothing() -> None:
+    pass
 
 
 @contextmanager
@@ -248,16 +266,18 @@ def _as_config_error() -> Generator[None]:
 
 def _reasons(error: BaseException) -> str:
     told = str(error) or repr(error)
+    if isinstance(error, ValidationError):
+        told = "; ".join(one["msg"] for one in error.errors(include_url=False, include_context=False))
     cause = error.__cause__
-    return told if cause is None or str(cause) in told else f"{told}: {_reasons(cause)}"
+    return told.rstrip(".") if cause is None or str(cause) in told else f"{told}: {_reasons(cause)}"
 
 
 def _advice(error: BaseException) -> str:
     text = f"{type(error).__name__} {error}".lower()
-    if "memory" in text or "kv cache" in text:
+    if any(word in text for word in ("memory", "kv cache", "max_model_len")):
         return (
-            ". Options of vLLM go under model.model_kwargs (gpu_memory_utilization, kv_cache_memory_bytes, max_num_seqs),"
-            " the context's length is model.model_max_length"
+            ". Options of vLLM go under model.model_kwargs (gpu_memory_utilization, kv_cache_memory_bytes, "
+            "max_num_seqs); max_model_len is model.model_max_length"
         )
     return ""
 

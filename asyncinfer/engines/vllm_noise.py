@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 
 log = logging.getLogger("asyncinfer.vllm")
 
@@ -25,19 +26,26 @@ class _Forward(logging.Handler):
 
 @contextmanager
 def led_to_our_log() -> Generator[None]:
-    """Inside, `vllm` may be imported: what it logs comes to our logger, unless the user set up its log."""
-    if "vllm" in sys.modules or any(name in os.environ for name in _SETTINGS):
+    """Inside, `vllm` may be imported and a model loaded: what vLLM logs comes to our logger, unless the user set up
+    its log, or imported it before.
+    """
+    if not _ours() or "VLLM_CONFIGURE_LOGGING" in os.environ:
         yield
         return
     os.environ["VLLM_CONFIGURE_LOGGING"] = "0"
+    try:
+        yield
+    finally:
+        del os.environ["VLLM_CONFIGURE_LOGGING"]
+
+
+@cache
+def _ours() -> bool:
+    if "vllm" in sys.modules or any(name in os.environ for name in _SETTINGS):
+        return False
     theirs = logging.getLogger("vllm")
     if not theirs.handlers:
         theirs.addHandler(_Forward())
         theirs.propagate = False
         theirs.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        # Its other processes inherit the environment, and go on saying little.
-        if os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
-            del os.environ["VLLM_CONFIGURE_LOGGING"]
+    return True

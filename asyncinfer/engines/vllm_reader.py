@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import StreamDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
+
+log = logging.getLogger("asyncinfer")
 
 
 class Reader:
@@ -41,10 +44,7 @@ class Reader:
 
     def read(self, text: str, tokens: Sequence[int]) -> Message:
         """The whole answer."""
-        reasoning, content, calls = None, text, list[ToolCall]()
-        if self._parser is not None:
-            reasoning, content, found = self._parser().parse(text, self._chat, True, tokens)
-            content, calls = content or "", [_call(call) for call in found or ()]
+        reasoning, content, calls = self._parsed(text, tokens)
         if self._marked:
             content, calls = tool_calls.parse(content)
         return Message(
@@ -54,10 +54,24 @@ class Reader:
             reasoning_content=reasoning or None,
         )
 
+    def _parsed(self, text: str, tokens: Sequence[int]) -> tuple[str | None, str, list[ToolCall]]:
+        if self._parser is None:
+            return None, text, []
+        try:
+            reasoning, content, found = self._parser().parse(text, self._chat, True, tokens)
+            return reasoning, content or "", [_call(call) for call in found or ()]
+        except Exception as error:
+            log.warning("vLLM's parser failed on an answer, which is given as it is: %r", error)
+            return None, text, []
+
     def _parse_part(self, text: str, tokens: list[int], prompt: list[int], finished: bool) -> tuple[str, str]:
-        if self._growing is None and self._parser is not None:
-            self._growing = self._parser()
-        said = self._growing.parse_delta(text, tokens, self._chat, prompt, finished=finished)
+        assert self._parser is not None
+        self._growing = self._growing or self._parser()
+        try:
+            said: Any = self._growing.parse_delta(text, tokens, self._chat, prompt, finished=finished)
+        except Exception as error:
+            log.warning("vLLM's parser failed on a part of an answer, which is given as it is: %r", error)
+            return text, ""
         return (said.content or "", said.reasoning or "") if said is not None else ("", "")
 
     def _certain(self, content: str, finished: bool) -> str:

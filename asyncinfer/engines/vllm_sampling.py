@@ -94,11 +94,11 @@ def named(choice: str | dict[str, Any] | None, tools: list[dict[str, Any]]) -> s
     Raises:
         RequestError: there is no such tool.
     """
-    known = [tool["function"]["name"] for tool in tools]
+    known: list[str] = [tool["function"]["name"] for tool in tools]
     try:
-        name = cast(Any, choice)["function"]["name"]
+        name: Any = cast(Any, choice)["function"]["name"]
     except (KeyError, TypeError):
         name = None
     if name not in known:
         raise unanswerable(f"generation.tool_choice: {choice!r} names none of the tools: {', '.join(known)}")
-    return name
+    return str(name)

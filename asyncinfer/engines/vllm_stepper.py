@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -144,39 +144,30 @@ class VllmStepper:
     def _take(self, number: int, row: _Row, output: Any, emit: Emit) -> None:
         (said,) = output.outputs
         row.tokens += len(said.token_ids)
-        try:
-            if row.request.stream:
-                delta = row.reader.push(
-                    said.text, said.token_ids, output.prompt_token_ids or (), finished=output.finished
-                )
-                if delta is not None:
-                    emit(number, delta)
-            if output.finished:
-                self._finish(number, row, output, emit)
-        except RequestError as error:
-            self.abort(number)
-            emit(number, error)
+        if row.request.stream:
+            prompt: Sequence[int] = output.prompt_token_ids or ()
+            delta = row.reader.push(said.text, said.token_ids, prompt, finished=output.finished)
+            if delta is not None:
+                emit(number, delta)
+        if output.finished:
+            del self._rows[number]
+            emit(number, _completion(row, output))
 
-    def _finish(self, number: int, row: _Row, output: Any, emit: Emit) -> None:
-        (said,) = output.outputs
-        finish = _FINISHED.get(said.finish_reason)
-        del self._rows[number]
-        if finish is None:
-            raise _failed(f"vLLM ended this row: {said.finish_reason}")
-        try:
-            message = row.reader.pushed() if row.request.stream else row.reader.read(said.text, said.token_ids)
-        except Exception as error:
-            raise _failed(f"vLLM's parser failed on this answer: {error!r}") from error
-        prompt = len(output.prompt_token_ids or ())
-        usage = Usage(prompt, row.tokens, prompt + row.tokens, cached_tokens=output.num_cached_tokens)
-        emit(number, Completion(message, FinishReason.TOOL_CALLS if message.tool_calls else finish, usage))
+
+def _completion(row: _Row, output: Any) -> Completion | RequestError:
+    (said,) = output.outputs
+    finish = _FINISHED.get(said.finish_reason)
+    if finish is None:
+        return RequestError(
+            f"vLLM ended this row: {said.finish_reason}", error_type=InferenceErrorType.RUNTIME, is_retryable=True
+        )
+    message = row.reader.pushed() if row.request.stream else row.reader.read(said.text, said.token_ids)
+    prompt = len(output.prompt_token_ids or ())
+    usage = Usage(prompt, row.tokens, prompt + row.tokens, cached_tokens=output.num_cached_tokens)
+    return Completion(message, FinishReason.TOOL_CALLS if message.tool_calls else finish, usage)
 
 
 def _set(structured: Any) -> dict[str, Any]:
     """What is set of vLLM's `StructuredOutputsParams`."""
     names = ("json", "regex", "choice", "grammar", "json_object", "structural_tag", "whitespace_pattern")
     return {name: value for name in names if (value := getattr(structured, name)) is not None}
-
-
-def _failed(why: str) -> RequestError:
-    return RequestError(why, error_type=InferenceErrorType.RUNTIME, is_retryable=True)
