@@ -57,8 +57,8 @@ class VLLMInferenceEngine(LocalInferenceEngine):
         if params.model_name.startswith(("/", ".", "~")) and not path.exists():
             raise ConfigError(f"model.model_name: {path.absolute()} does not exist")
         template_file(params.chat_template)
-        if params.adapter_model and Path(params.adapter_model).expanduser().is_dir():
-            vllm_args.adapter_rank(params.adapter_model)
+        if params.adapter_model:
+            vllm_args.check_adapter(params.adapter_model)
 
     def _slots(self) -> int:
         asked = self._model_params.model_kwargs.get("max_num_seqs")

@@ -168,12 +168,21 @@ def adapter_rank(adapter: str) -> int:
         raise ConfigError(f"model.adapter_model: {path} tells no rank `r` of a LoRA: {error!r}") from error
 
 
+def check_adapter(adapter: str) -> None:
+    """Raise a ConfigError for an adapter that is not there. Reads nothing."""
+    folder = Path(adapter).expanduser()
+    if folder.is_dir():
+        if not (folder / "adapter_config.json").is_file():
+            raise ConfigError(f"model.adapter_model: {folder.absolute()} has no adapter_config.json, as peft saves it")
+    elif folder.exists() or not gguf.REPO.fullmatch(adapter):
+        raise ConfigError(f"model.adapter_model: {adapter!r} is neither a folder nor a hub repository (owner/name)")
+
+
 def _adapter_config(adapter: str) -> Path:
+    check_adapter(adapter)
     folder = Path(adapter).expanduser()
     if folder.is_dir():
         return folder / "adapter_config.json"
-    if folder.exists() or not gguf.REPO.fullmatch(adapter):
-        raise ConfigError(f"model.adapter_model: {adapter!r} is neither a folder nor a hub repository (owner/name)")
     try:
         hub: Any = import_module("huggingface_hub")
         return Path(hub.hf_hub_download(adapter, "adapter_config.json"))

@@ -44,7 +44,8 @@ class VllmModel:
     def __init__(self, args: Mapping[str, Any], adapter: str | None) -> None:
         """Raises ConfigError when vLLM cannot load the model with these arguments."""
         self._one_process = os.environ.get(_MULTIPROCESSING, "0") == "0"
-        with _turns, vllm_noise.led_to_our_log(), _in_one_process(self._one_process), _as_config_error():
+        model = str(args["model"])
+        with _turns, vllm_noise.led_to_our_log(), _in_one_process(self._one_process), _as_config_error(model):
             self._engine: Any = _load(args, self._one_process)
             _open.add(id(self._engine))
             self._adapter = self._adapt(adapter)
@@ -187,10 +188,8 @@ def check_parsers(tool_parser: str | None, reasoning_parser: str | None) -> None
 
 def chat_request(**values: Any) -> Any:
     """An OpenAI request, as vLLM's parsers want to see it."""
-    try:
-        return _api("vllm.entrypoints.openai.chat_completion.protocol").ChatCompletionRequest(**values)
-    except ValueError as error:
-        raise unanswerable(f"vLLM cannot do what is asked: {error}") from error
+    given = {name: value for name, value in values.items() if value is not None}
+    return _api("vllm.entrypoints.openai.chat_completion.protocol").ChatCompletionRequest(**given)
 
 
 def _load(args: Mapping[str, Any], one_process: bool) -> Any:
@@ -255,13 +254,13 @@ def _nothing() -> None:
 
 
 @contextmanager
-def _as_config_error() -> Generator[None]:
+def _as_config_error(model: str) -> Generator[None]:
     try:
         yield
     except (ConfigError, RequestError):
         raise
     except Exception as error:
-        raise ConfigError(f"model: vLLM cannot load it: {_reasons(error)}{_advice(error)}") from error
+        raise ConfigError(f"model.model_name: vLLM cannot load {model!r}: {_reasons(error)}{_advice(error)}") from error
 
 
 def _reasons(error: BaseException) -> str:

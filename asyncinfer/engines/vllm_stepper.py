@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -52,11 +53,12 @@ class VllmStepper:
         return bool(self._rows)
 
     def add(self, row: int, request: Request) -> None:
-        tools = tools_of(request)
-        prompt = self._prompt(request, tools)
-        room = self._room(prompt)
-        taken, asked, how = self._reading(request, tools)
-        values = sampling(request.generation, room) | how | {"stream": request.stream}
+        with _as_unanswerable():
+            tools = tools_of(request)
+            prompt = self._prompt(request, tools)
+            room = self._room(prompt)
+            taken, asked, how = self._reading(request, tools)
+            values = sampling(request.generation, room) | how | {"stream": request.stream}
         taken.internal = self._model.add(str(row), prompt, values, asked)
         self._rows[row] = taken
 
@@ -165,6 +167,17 @@ def _completion(row: _Row, output: Any) -> Completion | RequestError:
     prompt = len(output.prompt_token_ids or ())
     usage = Usage(prompt, row.tokens, prompt + row.tokens, cached_tokens=output.num_cached_tokens)
     return Completion(message, FinishReason.TOOL_CALLS if message.tool_calls else finish, usage)
+
+
+@contextmanager
+def _as_unanswerable() -> Generator[None]:
+    """Inside, nothing touches the engine: what fails there is the row's fault."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except Exception as error:
+        raise unanswerable(f"vLLM cannot do what is asked: {error}") from error
 
 
 def _set(structured: Any) -> dict[str, Any]:
