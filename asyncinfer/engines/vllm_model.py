@@ -195,8 +195,16 @@ def chat_request(**values: Any) -> Any:
 def _load(args: Mapping[str, Any], one_process: bool) -> Any:
     engine: Any = _api("vllm.v1.engine.llm_engine").LLMEngine
     executors: Any = _api("vllm.v1.executor").Executor
-    config = _api("vllm.engine.arg_utils").EngineArgs(**args).create_engine_config()
+    config = _api("vllm.engine.arg_utils").EngineArgs(**_as_configs(args)).create_engine_config()
     return engine(config, executors.get_class(config), log_stats=False, multiprocess_mode=not one_process)
+
+
+def _as_configs(args: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping for a part of vLLM's configuration as its class, where `EngineArgs` leaves that to `LLM`."""
+    config = _api("vllm.config")
+    kinds = {"structured_outputs_config": config.StructuredOutputsConfig, "profiler_config": config.ProfilerConfig}
+    made = {name: kinds[name](**args[name]) for name in kinds.keys() & args if isinstance(args[name], dict)}
+    return {**args, **made}
 
 
 def _sampling_params(sampling: Mapping[str, Any], structure: Mapping[str, Any] | None) -> Any:

@@ -21,7 +21,7 @@ class _Forward(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelno if record.levelno >= logging.ERROR else logging.DEBUG
         if log.isEnabledFor(level):
-            log.log(level, "%s", record.getMessage())
+            log.log(level, "%s", record.getMessage(), exc_info=record.exc_info)
 
 
 @contextmanager

@@ -117,7 +117,7 @@ class VllmStepper:
         self, request: Request, tools: list[dict[str, Any]], asked: dict[str, Any] | None, marked: bool
     ) -> tuple[_Row, Mapping[str, Any] | None, dict[str, Any]]:
         """As `_reading`, with vLLM's parsers, which may want another structure, and the special tokens."""
-        shown = tools if self._parses_tools else []
+        shown = _strict(tools, request) if self._parses_tools else []
         generation, kwargs = request.generation, request.model.chat_template_kwargs
         chat = chat_request(
             model=self._model.config.model,
@@ -167,6 +167,13 @@ def _completion(row: _Row, output: Any) -> Completion | RequestError:
     prompt = len(output.prompt_token_ids or ())
     usage = Usage(prompt, row.tokens, prompt + row.tokens, cached_tokens=output.num_cached_tokens)
     return Completion(message, FinishReason.TOOL_CALLS if message.tool_calls else finish, usage)
+
+
+def _strict(tools: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:
+    """The tools, held to their schemas where a call must be made; vLLM does so where it is said of a tool."""
+    if request.generation.tool_choice in (None, "auto"):
+        return tools
+    return [{**tool, "function": {"strict": True, **tool["function"]}} for tool in tools]
 
 
 @contextmanager
