@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 import re
@@ -19,11 +20,13 @@ import pytest
 from pydantic import BaseModel
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceConfig, ModelParams
+from asyncinfer.dialects.media import data_url
 from asyncinfer.engines.vllm import VLLMInferenceEngine
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.tools import FunctionDefinition, ToolDefinition
 from tests.smollm2 import Smollm2, smollm2
+from tests.tiny_vision import tiny_vision
 
 if find_spec("vllm") is None:
     pytest.skip("needs the extra heavy", allow_module_level=True)
@@ -315,6 +318,37 @@ async def test_reasoning_is_told_from_the_answer(files: Smollm2) -> None:
     streamed = "".join(delta.reasoning_content for delta in deltas)
     assert streamed.strip().startswith((message.reasoning_content or "").strip())
     assert "".join(delta.content for delta in deltas).strip() == said(answered).strip()
+
+
+def pictured(kind: Type, content: str | None = None, binary: bytes | None = None) -> Conversation:
+    image = ContentItem(type=kind, content=content, binary=binary)
+    text = ContentItem(type=Type.TEXT, content="What is this?")
+    return Conversation(messages=[Message(role=Role.USER, content=[image, text])])
+
+
+def png(colour: str) -> bytes:
+    file = io.BytesIO()
+    import_module("PIL.Image").new("RGB", (40, 30), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+async def test_images_are_seen(files: Smollm2, tmp_path: Path) -> None:
+    model = await asyncio.to_thread(tiny_vision, tmp_path / "model", files.model)
+    (tmp_path / "red.png").write_bytes(png("red"))
+    rows = [
+        pictured(Type.IMAGE_PATH, str(tmp_path / "red.png")),
+        pictured(Type.IMAGE_URL, data_url(png("red"))),
+        pictured(Type.IMAGE_BINARY, binary=png("red")),
+        pictured(Type.IMAGE_BINARY, binary=png("blue")),
+        pictured(Type.IMAGE_BINARY, binary=b"\x89PNG\r\n\x1a\n"),
+        ask("What is this?"),
+    ]
+    asked = params(files, model_name=str(model), model_max_length=256)
+    async with VLLMInferenceEngine(asked) as engine:
+        result = await engine.ainfer_partial(rows, config(max_new_tokens=8))
+    assert "cannot be decoded" in result.failures[4].error_message
+    path, url, binary, blue, _ = (said(conversation) for _, conversation in result.successful)
+    assert path == url == binary != blue
 
 
 async def test_adapter_changes_the_answer(engine: VLLMInferenceEngine, files: Smollm2) -> None:
