@@ -11,8 +11,9 @@ import os
 import random
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from local_measure import PROMPTS, Options, Section, compare, lag_of_the_loop, question
 
@@ -25,6 +26,17 @@ SIZES = {"kv_cache_memory_bytes": 512 * 2**20, "max_num_seqs": 64}
 MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
 
 
+class Bare(NamedTuple):
+    """vLLM's own `LLM`, in a thread of its own."""
+
+    llm: Any
+    thread: ThreadPoolExecutor
+
+    async def at_once(self, rows: Sequence[Conversation], tokens: int) -> float:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.thread, theirs_at_once, self.llm, rows, tokens)
+
+
 async def measure(options: Options) -> Section:
     section = Section("vllm", {"model": options.model, "tokens a row": options.tokens, "rows at once": ROWS})
     params = ModelParams(model_name=options.model, model_max_length=CONTEXT, model_kwargs=SIZES)
@@ -34,32 +46,34 @@ async def measure(options: Options) -> Section:
         section.lags["loading"] = lag.worst
         section.facts["threads"] = import_module("torch").get_num_threads()
         for processes, place in ((1, "here"), (2, "in a process of its own")):
-            bare = await asyncio.to_thread(load_bare, options.model, processes)
-            await asyncio.to_thread(theirs_at_once, bare, [question(PROMPTS[0])], 2)
-            await against_the_bare(section, engine, bare, options, place)
-            if processes == 2:
-                bare.llm_engine.engine_core.shutdown()
+            # Always the same thread, as each has its own idea of how many torch may use.
+            with ThreadPoolExecutor(1) as thread:
+                bare = thread.submit(load_bare, options.model, processes, section.facts["threads"]).result()
+                await against_the_bare(section, engine, Bare(bare, thread), options, place)
+                if processes == 2:
+                    bare.llm_engine.engine_core.shutdown()
         await against_itself(section, engine, options)
     return section
 
 
 async def against_the_bare(
-    section: Section, engine: VLLMInferenceEngine, bare: Any, options: Options, place: str
+    section: Section, engine: VLLMInferenceEngine, bare: Bare, options: Options, place: str
 ) -> None:
     tokens, rounds = options.tokens, options.rounds
 
     async def their_one(turn: int) -> float:
-        return await asyncio.to_thread(theirs_at_once, bare, [question(PROMPTS[turn % 4])], tokens)
+        return await bare.at_once([question(PROMPTS[turn % 4])], tokens)
 
     async def our_one(turn: int) -> float:
         return await ours_at_once(engine, [question(PROMPTS[turn % 4])], tokens)
 
     async def their_rows(turn: int) -> float:
-        return await asyncio.to_thread(theirs_at_once, bare, many(turn), tokens)
+        return await bare.at_once(many(turn), tokens)
 
     async def our_rows(turn: int) -> float:
         return await ours_at_once(engine, many(turn), tokens)
 
+    await bare.at_once([question(PROMPTS[0])], 2)
     await compare(section, f"one row alone (LLM: {place})", 0.97, rounds, their_one, our_one)
     await compare(section, f"{ROWS} rows (LLM: {place})", 0.97, rounds, their_rows, our_rows)
 
@@ -121,7 +135,8 @@ async def answer(engine: VLLMInferenceEngine, rows: Sequence[Conversation], toke
     return sum(row.metadata["usage"]["completion_tokens"] for row in answered)
 
 
-def load_bare(model: str, processes: int) -> Any:
+def load_bare(model: str, processes: int, threads: Any) -> Any:
+    import_module("torch").set_num_threads(threads)
     os.environ[MULTIPROCESSING] = str(processes - 1)
     try:
         return import_module("vllm").LLM(model, dtype="float32", max_model_len=CONTEXT, enforce_eager=True, **SIZES)

@@ -225,8 +225,9 @@ def _in_one_process(one_process: bool) -> Generator[None]:
     os.environ[_MULTIPROCESSING] = "0" if one_process else "1"
     torch: Any = import_module("torch")
     set_threads = torch.set_num_threads
-    if one_process and "OMP_NUM_THREADS" not in os.environ and _api("vllm.platforms").current_platform.is_cpu():
-        set_threads(_threads())
+    if one_process and _api("vllm.platforms").current_platform.is_cpu():
+        # Said in this thread: otherwise vLLM's and torch's ideas of how many there are may differ, which is fatal.
+        set_threads(torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else _threads())
     try:
         yield
     finally:
