@@ -14,7 +14,7 @@ import gc
 import logging
 import os
 import random
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -46,9 +46,14 @@ class VllmModel:
         self._one_process = os.environ.get(_MULTIPROCESSING, "0") == "0"
         model = str(args["model"])
         with _turns, vllm_noise.led_to_our_log(), _in_one_process(self._one_process), _as_config_error(model):
+            _keep_shared_state()
             self._engine: Any = _load(args, self._one_process)
             _open.add(id(self._engine))
-            self._adapter = self._adapt(adapter)
+            try:
+                self._adapter = self._adapt(adapter)
+            except BaseException:
+                self._end()
+                raise
         config = self._engine.vllm_config
         self.config: Any = config.model_config
         self.context: int = config.model_config.max_model_len
@@ -110,16 +115,19 @@ class VllmModel:
 
     def close(self) -> None:
         """Free the memory; what is global in the process too, after the last engine."""
-        engine, self._engine = self._engine, None
         with _turns:
-            _open.discard(id(engine))
-            with suppress(Exception), _shared_state_kept(bool(_open) and self._one_process):
-                engine.renderer.shutdown()
-                engine.engine_core.shutdown()
-            del engine
-            gc.collect()
-            with suppress(Exception):  # C's allocator would keep it for later; Linux only.
-                ctypes.CDLL(None).malloc_trim(0)
+            self._end()
+
+    def _end(self) -> None:
+        engine, self._engine = self._engine, None
+        _open.discard(id(engine))
+        with suppress(Exception):
+            engine.renderer.shutdown()
+            engine.engine_core.shutdown()
+        del engine
+        gc.collect()
+        with suppress(Exception):  # C's allocator would keep it for later; Linux only.
+            ctypes.CDLL(None).malloc_trim(0)
 
     def parsers(self, tool_parser: str | None, reasoning_parser: str | None) -> Any:
         """vLLM's class that parses answers; None where neither is asked for.
@@ -245,21 +253,14 @@ def _threads() -> int:
     return max(cores - 1, 1)
 
 
-@contextmanager
-def _shared_state_kept(kept: bool) -> Generator[None]:
-    """vLLM's engine takes down on its end what the other engines of the process need."""
+@cache
+def _keep_shared_state() -> None:
+    """An engine core that ends, or is collected after it failed to load, takes down what is shared by all of the
+    process. From now on, that waits for the last of ours.
+    """
     core = _api("vllm.v1.engine.core")
-    theirs = core.cleanup_dist_env_and_memory
-    if kept:
-        core.cleanup_dist_env_and_memory = _nothing
-    try:
-        yield
-    finally:
-        core.cleanup_dist_env_and_memory = theirs
-
-
-def _nothing() -> None:
-    pass
+    theirs: Callable[[], None] = core.cleanup_dist_env_and_memory
+    core.cleanup_dist_env_and_memory = lambda: None if _open else theirs()
 
 
 @contextmanager

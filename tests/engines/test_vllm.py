@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -366,6 +368,18 @@ async def test_two_engines_at_once_do_not_disturb_each_other(
     await with_tools.aclose()
     assert said(await answer(engine, QUESTIONS[2])) == alone[0]
     assert said(await answer(with_tools, QUESTIONS[2])) == alone[1]
+
+
+async def test_engine_that_cannot_load_does_not_harm_another(
+    engine: VLLMInferenceEngine, files: Smollm2, tmp_path: Path
+) -> None:
+    before = said(await answer(engine, QUESTIONS[0]))
+    shutil.copytree(files.adapter, tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"broken")
+    async with VLLMInferenceEngine(params(files, adapter_model=str(tmp_path / "adapter"))) as broken:
+        assert "cannot load" in await refusal(broken, ask("hi"))
+    gc.collect()
+    assert said(await answer(engine, QUESTIONS[0])) == before
 
 
 async def test_memory_is_given_back_on_close(engine: VLLMInferenceEngine) -> None:
