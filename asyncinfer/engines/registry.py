@@ -43,9 +43,9 @@ ENGINES: dict[str, EngineEntry] = {
             extra="llamacpp",
             requires="llama_cpp",
         ),
-        EngineEntry(InferenceEngineType.VLLM, "asyncinfer.engines.vllm:VLLMInferenceEngine", "vllm", requires="vllm"),
         EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
+        EngineEntry(InferenceEngineType.VLLM, "asyncinfer.engines.vllm:VLLMInferenceEngine", "vllm", requires="vllm"),
         EngineEntry(InferenceEngineType.ANTHROPIC, "asyncinfer.engines.hosted:AnthropicInferenceEngine"),
         EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
     )
