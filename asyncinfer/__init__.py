@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from asyncinfer.engines.native import NativeTextInferenceEngine
     from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
+    from asyncinfer.engines.vllm import VLLMInferenceEngine
     from asyncinfer.run.loop import Stop
 
 _LAZY = {
@@ -85,6 +86,7 @@ _LAZY = {
     "SGLangInferenceEngine": "asyncinfer.engines.hosted",
     "SambanovaInferenceEngine": "asyncinfer.engines.hosted",
     "TogetherInferenceEngine": "asyncinfer.engines.hosted",
+    "VLLMInferenceEngine": "asyncinfer.engines.vllm",
     "build_engine": "asyncinfer.engines.registry",
     "register_engine": "asyncinfer.engines.registry",
     "register_provider": "asyncinfer.engines.registry",
@@ -144,6 +146,7 @@ __all__ = [
     "ToolDefinition",
     "Type",
     "Usage",
+    "VLLMInferenceEngine",
     "build_engine",
     "register_engine",
     "register_provider",

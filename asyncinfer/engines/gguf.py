@@ -15,7 +15,7 @@ from asyncinfer.errors import ConfigError, MissingDependencyError
 HUB_OPTIONS = frozenset({"filename", "cache_dir", "local_dir"})
 DEFAULT_FILENAME = "*8_0.gguf"
 
-_REPO = re.compile(r"[\w.-]+/[\w.-]+")
+REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
@@ -30,7 +30,7 @@ def find_local(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    if not name.endswith(".gguf") and not path.exists() and _REPO.fullmatch(name):
+    if not name.endswith(".gguf") and not path.exists() and REPO.fullmatch(name):
         return None
     what = "is a directory" if path.is_dir() else "does not exist"
     raise ConfigError(

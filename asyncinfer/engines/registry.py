@@ -55,6 +55,7 @@ ENGINES: dict[str, EngineEntry] = {
         ),
         EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
+        EngineEntry(InferenceEngineType.VLLM, "asyncinfer.engines.vllm:VLLMInferenceEngine", "vllm", requires="vllm"),
         EngineEntry(InferenceEngineType.ANTHROPIC, "asyncinfer.engines.hosted:AnthropicInferenceEngine"),
         EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
         EngineEntry(

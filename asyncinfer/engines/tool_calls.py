@@ -49,4 +49,8 @@ def _call(body: str) -> ToolCall | None:
     if not isinstance(name, str) or not isinstance(arguments, str | dict):
         return None
     written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return ToolCall(id=f"call_{uuid.uuid4().hex[:24]}", function=FunctionCall(name=name, arguments=written))
+    return ToolCall(id=new_id(), function=FunctionCall(name=name, arguments=written))
+
+
+def new_id() -> str:
+    return f"call_{uuid.uuid4().hex[:24]}"

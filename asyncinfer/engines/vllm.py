@@ -1,0 +1,96 @@
+"""The vLLM engine: models on this machine, through vLLM."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+from asyncinfer.config import InferenceEngineType, ModelParams
+from asyncinfer.engines import vllm_args
+from asyncinfer.engines.chat_prompt import template_file
+from asyncinfer.engines.images import with_images
+from asyncinfer.engines.local import LocalInferenceEngine
+from asyncinfer.engines.model_thread import Stepper
+from asyncinfer.engines.vllm_model import VllmModel, check_parsers, host, known_options
+from asyncinfer.engines.vllm_sampling import SUPPORTED
+from asyncinfer.engines.vllm_stepper import VllmStepper
+from asyncinfer.errors import ConfigError, MissingDependencyError
+from asyncinfer.run.request import Request
+from asyncinfer.types.results import Completion, StreamDelta
+
+log = logging.getLogger("asyncinfer")
+
+# vLLM's default depends on the GPU, and is this at most.
+MOST_SLOTS = 1024
+
+
+class VLLMInferenceEngine(LocalInferenceEngine):
+    """Runs a model with vLLM in this process; the rows of all calls share its batches.
+
+    `model_name` is a folder or a hub repository. `model_kwargs` takes the fields of vLLM's `EngineArgs`, such as
+    `tensor_parallel_size` (null: all GPUs), `gpu_memory_utilization`, `max_num_seqs`, `quantization`,
+    `enable_prefix_caching` (on) and `reasoning_parser`, and Transformers' `load_in_4bit`. `adapter_model` is a LoRA
+    as peft saves it. Tool calls are found by `tool_call_parser`, one of vLLM's parsers, or else in the format
+    `<tool_call>{"name": ..., "arguments": ...}</tool_call>`.
+
+    Without a GPU, weights are float32 unless `torch_dtype_str` says otherwise, nothing is compiled
+    (`enforce_eager`), a quarter of the free memory, 4 GiB at most, holds keys and values, and the context is the
+    model's own as far as it fits.
+    """
+
+    engine_type: ClassVar[str] = InferenceEngineType.VLLM
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return set(SUPPORTED)
+
+    def _check(self) -> None:
+        if find_spec("vllm") is None:
+            raise MissingDependencyError("vllm", "vllm")
+        params = self._model_params
+        if not params.model_name:
+            raise ConfigError("model.model_name: not set; give a folder or a hub repository")
+        path = Path(params.model_name).expanduser()
+        if params.model_name.startswith(("/", ".", "~")) and not path.exists():
+            raise ConfigError(f"model.model_name: {path.absolute()} does not exist")
+        template_file(params.chat_template)
+        if params.adapter_model:
+            vllm_args.check_adapter(params.adapter_model)
+
+    def _slots(self) -> int:
+        asked = self._model_params.model_kwargs.get("max_num_seqs")
+        return asked if isinstance(asked, int) else MOST_SLOTS
+
+    def _load(self) -> Stepper:
+        params = self._model_params
+        tools = params.tool_call_parser or params.model_kwargs.get("tool_call_parser")
+        reasoning = params.model_kwargs.get("reasoning_parser")
+        vllm_args.check_options(params.model_kwargs, known_options())
+        check_parsers(tools, reasoning)
+        args = vllm_args.engine_args(params, host())
+        log.info("loading %s", params.model_name)
+        model = VllmModel(args, _adapter(params))
+        try:
+            return VllmStepper(model, tool_parser=tools, reasoning_parser=reasoning)
+        except ConfigError:
+            model.close()
+            raise
+
+    async def _generate(self, request: Request) -> Completion:
+        return await super()._generate(await _with_images(request))
+
+    async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
+        async for delta in super()._stream(await _with_images(request)):
+            yield delta
+
+
+async def _with_images(request: Request) -> Request:
+    """Files are read, and URLs fetched, before the row comes to the model's thread."""
+    return request._replace(conversation=await with_images(request.conversation))
+
+
+def _adapter(params: ModelParams) -> str | None:
+    return str(Path(params.adapter_model).expanduser()) if params.adapter_model else None

@@ -1,0 +1,104 @@
+"""What of `GenerationParams` goes to vLLM, as the arguments of its `SamplingParams` (vLLM 0.32, November 2026)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.engines import tool_calls
+from asyncinfer.types.results import unanswerable
+
+# The parameters that the engine heeds.
+SUPPORTED = frozenset(
+    {
+        "frequency_penalty",
+        "guided_decoding",
+        "logit_bias",
+        "max_new_tokens",
+        "min_p",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "seed",
+        "skip_special_tokens",
+        "stop_strings",
+        "stop_token_ids",
+        "temperature",
+        "tool_choice",
+        "top_p",
+    }
+)
+
+
+def sampling(generation: GenerationParams, room: int) -> dict[str, Any]:
+    """How to sample. `room`: the tokens that the context holds beside the prompt.
+
+    Raises:
+        RequestError: a token id is none.
+    """
+    return {
+        "max_tokens": min(generation.max_new_tokens, room),
+        "temperature": generation.temperature,
+        "top_p": 1.0 if generation.top_p is None else generation.top_p,
+        "min_p": generation.min_p,
+        "frequency_penalty": generation.frequency_penalty,
+        "presence_penalty": generation.presence_penalty,
+        "seed": None if generation.seed is None else generation.seed & (2**63 - 1),
+        # An empty one would end the answer before it begins.
+        "stop": [stop for stop in generation.stop_strings or () if stop],
+        "stop_token_ids": list(generation.stop_token_ids or ()),
+        "skip_special_tokens": generation.skip_special_tokens,
+        "logit_bias": _biases(generation) or None,
+    }
+
+
+def _biases(generation: GenerationParams) -> dict[int, float]:
+    try:
+        return {int(token): float(bias) for token, bias in generation.logit_bias.items()}
+    except ValueError as error:
+        raise unanswerable(f"generation.logit_bias: its keys are token ids: {error}") from error
+
+
+def structure(generation: GenerationParams) -> dict[str, Any] | None:
+    """The structure that the answer must have, as the arguments of `StructuredOutputsParams`; None for any."""
+    guided = generation.guided_decoding
+    return None if guided is None else _guided(guided)
+
+
+def _guided(guided: GuidedDecodingParams) -> dict[str, Any] | None:
+    if guided.regex is not None:
+        return {"regex": guided.regex}
+    if guided.choice is not None:
+        return {"choice": list(guided.choice)}
+    schema = guided.schema_dict()
+    return None if schema is None else {"json": schema}
+
+
+def call_structure(choice: str | dict[str, Any] | None, tools: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The structure of a tool call that must be made, in our own format (see `tool_calls`); None if none must."""
+    if not tools or choice in (None, "auto", "none"):
+        return None
+    name = None if choice == "required" else named(choice, tools)
+    tag = {
+        "type": "tag",
+        "begin": f"{tool_calls.OPENING}\n",
+        "content": {"type": "json_schema", "json_schema": tool_calls.schema(tools, name)},
+        "end": f"\n{tool_calls.CLOSING}",
+    }
+    return {"structural_tag": json.dumps({"type": "structural_tag", "format": tag})}
+
+
+def named(choice: str | dict[str, Any] | None, tools: list[dict[str, Any]]) -> str:
+    """The tool that `tool_choice` names.
+
+    Raises:
+        RequestError: there is no such tool.
+    """
+    known: list[str] = [tool["function"]["name"] for tool in tools]
+    try:
+        name: Any = cast(Any, choice)["function"]["name"]
+    except (KeyError, TypeError):
+        name = None
+    if name not in known:
+        raise unanswerable(f"generation.tool_choice: {choice!r} names none of the tools: {', '.join(known)}")
+    return str(name)

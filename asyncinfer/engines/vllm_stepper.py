@@ -1,0 +1,193 @@
+"""vLLM, one token of every running row a step."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from asyncinfer.engines.chat_prompt import tools_of
+from asyncinfer.engines.model_thread import Emit
+from asyncinfer.engines.vllm_messages import messages_of, text_messages
+from asyncinfer.engines.vllm_model import VllmModel, chat_request
+from asyncinfer.engines.vllm_reader import Reader
+from asyncinfer.engines.vllm_sampling import call_structure, named, sampling, structure
+from asyncinfer.errors import RequestError
+from asyncinfer.run.request import Request
+from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, Usage, unanswerable
+
+_FINISHED = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "repetition": FinishReason.STOP}
+
+
+@dataclass(slots=True)
+class _Row:
+    """A row in work. `internal` is vLLM's name for it."""
+
+    request: Request
+    reader: Reader
+    internal: str = ""
+    tokens: int = 0
+
+
+class VllmStepper:
+    """Answers rows with a VllmModel, which has its own queue and makes the batches.
+
+    Raises:
+        ConfigError: there is no such parser.
+    """
+
+    def __init__(self, model: VllmModel, *, tool_parser: str | None, reasoning_parser: str | None) -> None:
+        self._model = model
+        self._parser = model.parsers(tool_parser, reasoning_parser)
+        self._parses_tools = tool_parser is not None
+        self._rows: dict[int, _Row] = {}
+
+    @property
+    def slots(self) -> int:
+        return self._model.slots
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._rows)
+
+    def add(self, row: int, request: Request) -> None:
+        with _as_unanswerable():
+            tools = tools_of(request)
+            prompt = self._prompt(request, tools)
+            room = self._room(prompt)
+            taken, asked, how = self._reading(request, tools)
+            values = sampling(request.generation, room) | how | {"stream": request.stream}
+        taken.internal = self._model.add(str(row), prompt, values, asked)
+        self._rows[row] = taken
+
+    def step(self, emit: Emit) -> None:
+        for output in self._model.step():
+            number = int(output.request_id)
+            if (row := self._rows.get(number)) is not None:
+                self._take(number, row, output, emit)
+
+    def abort(self, row: int) -> None:
+        if (taken := self._rows.pop(row, None)) is not None:
+            self._model.abort(taken.internal)
+
+    def close(self) -> None:
+        self._rows.clear()
+        self._model.close()
+
+    # A row comes
+
+    def _prompt(self, request: Request, tools: list[dict[str, Any]]) -> Any:
+        template = request.model.chat_template
+        known = template or self._model.chat_template
+        if tools and known is not None and "tools" not in known:
+            raise unanswerable(
+                "this model's chat template takes no tools; set model.chat_template to one that does, "
+                "or generation.tool_choice to 'none'"
+            )
+        messages = messages_of(request.conversation, takes_images=self._model.takes_images)
+        return self._model.render(messages, template, request.model.chat_template_kwargs or {}, tools)
+
+    def _room(self, prompt: Any) -> int:
+        """How many tokens the answer may have."""
+        length, context = len(prompt.get("prompt_token_ids") or ()), self._model.context
+        if length >= context:
+            raise unanswerable(
+                f"the prompt has {length} tokens, the context holds {context}: raise model.model_max_length"
+            )
+        return context - length
+
+    def _reading(
+        self, request: Request, tools: list[dict[str, Any]]
+    ) -> tuple[_Row, Mapping[str, Any] | None, dict[str, Any]]:
+        """How the answer is read; what holds it to a structure; and how to sample for that."""
+        generation, choice = request.generation, request.generation.tool_choice
+        if tools and isinstance(choice, dict):
+            named(choice, tools)
+        asked = structure(generation)
+        marked = bool(tools) and not self._parses_tools
+        if marked and asked is None:
+            asked = call_structure(choice, tools)
+        if self._parser is None:
+            return _Row(request, Reader(marked=marked)), asked, {}
+        return self._parsed(request, tools, asked, marked)
+
+    def _parsed(
+        self, request: Request, tools: list[dict[str, Any]], asked: dict[str, Any] | None, marked: bool
+    ) -> tuple[_Row, Mapping[str, Any] | None, dict[str, Any]]:
+        """As `_reading`, with vLLM's parsers, which may want another structure, and the special tokens."""
+        shown = _strict(tools, request) if self._parses_tools else []
+        generation, kwargs = request.generation, request.model.chat_template_kwargs
+        chat = chat_request(
+            model=self._model.config.model,
+            messages=text_messages(request.conversation),
+            tools=shown or None,
+            tool_choice=(generation.tool_choice or "auto") if shown else None,
+            parallel_tool_calls=generation.parallel_tool_calls,
+            structured_outputs=asked,
+            chat_template_kwargs=kwargs,
+            skip_special_tokens=generation.skip_special_tokens,
+        )
+        make = partial(
+            self._parser,
+            self._model.tokenizer,
+            chat.tools,
+            model_config=self._model.config,
+            chat_template_kwargs=kwargs or {},
+        )
+        chat = make().adjust_request(chat)
+        adjusted = chat.extract_structured_outputs()
+        row = _Row(request, Reader(make, chat, marked=marked))
+        return row, adjusted and _set(adjusted), {"skip_special_tokens": chat.skip_special_tokens}
+
+    # An answer comes
+
+    def _take(self, number: int, row: _Row, output: Any, emit: Emit) -> None:
+        (said,) = output.outputs
+        row.tokens += len(said.token_ids)
+        if row.request.stream:
+            prompt: Sequence[int] = output.prompt_token_ids or ()
+            delta = row.reader.push(said.text, said.token_ids, prompt, finished=output.finished)
+            if delta is not None:
+                emit(number, delta)
+        if output.finished:
+            del self._rows[number]
+            emit(number, _completion(row, output))
+
+
+def _completion(row: _Row, output: Any) -> Completion | RequestError:
+    (said,) = output.outputs
+    finish = _FINISHED.get(said.finish_reason)
+    if finish is None:
+        return RequestError(
+            f"vLLM ended this row: {said.finish_reason}", error_type=InferenceErrorType.RUNTIME, is_retryable=True
+        )
+    message = row.reader.pushed() if row.request.stream else row.reader.read(said.text, said.token_ids)
+    prompt = len(output.prompt_token_ids or ())
+    usage = Usage(prompt, row.tokens, prompt + row.tokens, cached_tokens=output.num_cached_tokens)
+    return Completion(message, FinishReason.TOOL_CALLS if message.tool_calls else finish, usage)
+
+
+def _strict(tools: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:
+    """The tools, held to their schemas where a call must be made; vLLM does so where it is said of a tool."""
+    if request.generation.tool_choice in (None, "auto"):
+        return tools
+    return [{**tool, "function": {"strict": True, **tool["function"]}} for tool in tools]
+
+
+@contextmanager
+def _as_unanswerable() -> Generator[None]:
+    """Inside, nothing touches the engine: what fails there is the row's fault."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except Exception as error:
+        raise unanswerable(f"vLLM cannot do what is asked: {error}") from error
+
+
+def _set(structured: Any) -> dict[str, Any]:
+    """What is set of vLLM's `StructuredOutputsParams`."""
+    names = ("json", "regex", "choice", "grammar", "json_object", "structural_tag", "whitespace_pattern")
+    return {name: value for name in names if (value := getattr(structured, name)) is not None}
