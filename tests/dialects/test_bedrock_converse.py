@@ -577,7 +577,7 @@ async def test_where_chats_go_and_where_models_are_listed(url: str | None, chats
     prepared = engine._prepare(ModelParams(model_name="a:b/c"), GenerationParams(), engine._remote_params or remote)
     request = prepared.encode(CASES["text"].conversation)
     assert request.url == f"{chats.rstrip('/')}/model/a%3Ab%2Fc/converse"
-    assert engine.provider().dialect.listing(prepared.url) == f"{models}/foundation-models"
+    assert engine.provider().dialect.listing(prepared.target[0]) == f"{models}/foundation-models"
 
 
 async def test_without_a_region_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
