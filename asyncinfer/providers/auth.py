@@ -33,6 +33,11 @@ class Auth(Protocol):
     @property
     def variable(self) -> str | None: ...
 
+    @property
+    def needs(self) -> str:
+        """What the user must have, in Markdown; empty for nothing."""
+        ...
+
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
         """For the requests of a call to the provider of that name; reads no file, asks no server.
 
@@ -51,6 +56,10 @@ class Key:
     variable: str | None = None
     header: str = "Authorization"
     scheme: str = "Bearer "
+
+    @property
+    def needs(self) -> str:
+        return f"`{self.variable}`" if self.variable else ""
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
         if remote.api_key is not None and (given := remote.api_key.get_secret_value().strip()):

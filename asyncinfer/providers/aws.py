@@ -45,6 +45,10 @@ class Aws:
     token_variable: str
     variable: str | None = None
 
+    @property
+    def needs(self) -> str:
+        return f"AWS credentials, or `{self.token_variable}`"
+
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
         named = remote.api_key is not None or remote.api_key_env_varname
         if named or environ.get(self.token_variable, "").strip():

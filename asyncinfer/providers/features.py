@@ -73,7 +73,7 @@ def _row(name: str, kind: str, provider: Provider) -> Iterator[str]:
     can, supported = features(provider), provider.dialect.supported
     yield f"`{name}`"
     yield f"`{kind}`"
-    yield f"`{provider.auth.variable}`" if provider.auth.variable else ""
+    yield provider.auth.needs
     yield from ("yes" if feature in can else "" for feature in TRIALS)
     yield ", ".join(f"`{parameter}`" for parameter in sorted(supported - COMMON))
     yield ", ".join(f"`{parameter}`" for parameter in sorted(COMMON - supported))

@@ -42,6 +42,10 @@ class GeminiKey:
 
     variable: str | None = "GEMINI_API_KEY"
 
+    @property
+    def needs(self) -> str:
+        return f"`{self.variable}`"
+
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
         return _GeminiSigner(
             Key(self.variable).signer(name, remote, environ),
@@ -68,6 +72,10 @@ class GoogleTokens:
     """
 
     variable: str | None = None
+
+    @property
+    def needs(self) -> str:
+        return "Google Cloud credentials"
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
         given = remote.api_key.get_secret_value().strip() if remote.api_key is not None else None
