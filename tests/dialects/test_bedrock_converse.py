@@ -476,6 +476,7 @@ def encoder(model: str = NOVA, **generation: Any) -> ConverseEncoder:
         (guided(regex="a+"), r"generation\.guided_decoding\.regex: this API follows only json"),
         (guided(choice=["a", "b"]), r"generation\.guided_decoding\.choice: this API follows only json"),
         (guided(json=SCHEMA) | {"model": "anthropic.claude-3-haiku-20240307-v1:0"}, "Claude models since 4.5 do"),
+        ({"tool_choice": {"function": {}}}, r"generation\.tool_choice: should be none, auto, required"),
         ({"tool_choice": "weather"}, r"generation\.tool_choice: should be none, auto, required"),
     ],
 )
