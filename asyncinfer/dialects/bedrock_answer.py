@@ -63,12 +63,14 @@ def answer(content: Iterable[Mapping[str, Any]]) -> Message:
 
 
 def use(block: Mapping[str, Any]) -> ToolCall:
-    """The tool call of a block; its arguments may be JSON text already.
+    """The tool call of a block; its arguments may be JSON text already; there may be none.
 
     Raises:
         ValueError: it names no tool, or cannot be read.
     """
-    function: dict[str, Any] = {"name": block.get("name"), "arguments": block.get("input") or {}}
+    given = block.get("input")
+    arguments = {} if given in (None, "", "null") else given
+    function: dict[str, Any] = {"name": block.get("name"), "arguments": arguments}
     return tool_call({"id": block.get("toolUseId"), "function": function})
 
 

@@ -124,8 +124,10 @@ def _choice(choice: str | dict[str, Any] | None) -> dict[str, Any]:
         return {}
     if isinstance(choice, dict):
         name = function_named(choice)
-        return {"toolChoice": {"tool": {"name": name}} if name is not None else choice}
+        choice = {"tool": {"name": name}} if name is not None else choice
+        if len(choice) == 1 and choice.keys() <= {"auto", "any", "tool"}:
+            return {"toolChoice": choice}
     known = {"auto": "auto", "required": "any", "any": "any"}
-    if choice not in known:
+    if not isinstance(choice, str) or choice not in known:
         raise ConfigError(f"generation.tool_choice: should be none, auto, required or a function (found {choice!r})")
     return {"toolChoice": {known[choice]: {}}}

@@ -89,7 +89,9 @@ class ConverseStream:
     def _begin(self, index: Any, call: Mapping[str, Any] | None) -> None:
         """A block begins. What Bedrock calls itself is no call of ours."""
         if call is not None and call.get("type") is None:
-            self._calls[int(index)] = {"toolUseId": call["toolUseId"], "name": call["name"], "input": ""}
+            if not isinstance(index, int):
+                raise TypeError("no place")
+            self._calls[index] = {"toolUseId": call["toolUseId"], "name": call["name"], "input": ""}
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> StreamDelta | None:
         if "toolUse" in delta:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from asyncinfer.config import GenerationParams, ModelParams
-from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, garbled, json_value
+from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams
+from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, as_json, garbled, json_value, no_json
+from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import Completion, StreamDelta
 
@@ -105,12 +106,55 @@ class Dialect:
     entries: Callable[[HttpResponse], list[dict[str, Any]]] = model_entries
     models_url: Callable[[str], str] | None = None
 
+    def encoder_for(self, call: Call) -> Encoder:
+        """What makes the requests of one call.
+
+        Raises:
+            ConfigError: nothing can be asked with these settings.
+        """
+        for key, value in _settings(call):
+            try:
+                as_json(value)
+            except ValueError as error:
+                raise ConfigError(f"{key}: cannot be told as JSON: {error}") from None
+        return _Refusing(self.encoder(call))
+
     def listing(self, url: str) -> str:
         """Where models are listed, of the API whose chats go to `url`."""
         if self.models_url:
             return self.models_url(url)
         parts = urlsplit(url)
         return urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix(self.path) + self.models_path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusing:
+    """An encoder that also refuses conversations that JSON cannot hold."""
+
+    encode: Encoder
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        return self.encode.dropped
+
+    def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
+        try:
+            return self.encode(conversation, stream=stream)
+        except (ValueError, RecursionError) as error:
+            raise no_json(error) from None
+
+
+def _settings(call: Call) -> Iterator[tuple[str, Any]]:
+    """The settings that requests may hold, each by its key."""
+    for name in ("model_name", "adapter_model", "model_kwargs", "chat_template_kwargs"):
+        yield f"model.{name}", getattr(call.model, name)
+    for name in GenerationParams.model_fields:
+        value = getattr(call.generation, name)
+        if isinstance(value, GuidedDecodingParams):
+            yield f"generation.{name}.json", value.schema_dict()
+            yield f"generation.{name}", (value.regex, value.choice)
+        else:
+            yield f"generation.{name}", value
 
 
 class Fallback(NamedTuple):

@@ -10,7 +10,7 @@ the answer: one has `choices`, the other `candidates`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from pydantic_core import from_json
 
@@ -38,6 +38,9 @@ QUIRKS = Quirks(
 # The fields of the body that only one of the two knows.
 _NATIVE = frozenset({"cachedContent", "generationConfig", "safetySettings", "serviceTier", "store", "toolConfig"})
 _COMPATIBLE = frozenset({"extra_body", "reasoning_effort", "response_format", "web_search_options"})
+# The fields of an answer by which the two are known.
+_OF_NATIVE = frozenset({"candidates", "modelVersion", "promptFeedback", "usageMetadata"})
+_OF_COMPATIBLE = frozenset({"choices", "object"})
 
 
 class GeminiEncoder:
@@ -80,9 +83,7 @@ def decode(response: HttpResponse) -> Completion:
     Raises:
         RequestError: it holds none.
     """
-    if b'"candidates"' in response.body or b'"promptFeedback"' in response.body:
-        return gemini_answer.decode(response) if _is_native(response.body) else openai_answer.decode(response)
-    return openai_answer.decode(response)
+    return gemini_answer.decode(response) if _is_native(response.body) else openai_answer.decode(response)
 
 
 def entries(response: HttpResponse) -> list[dict[str, Any]]:
@@ -91,31 +92,36 @@ def entries(response: HttpResponse) -> list[dict[str, Any]]:
 
 
 class _StreamDecoder:
-    """Reads a stream of either endpoint, as its first event says."""
+    """Reads a stream of either endpoint, as the first event says that tells. Those before it, such as an error, both
+    endpoints have alike.
+    """
 
     def __init__(self) -> None:
-        self._reader: openai_stream.StreamDecoder | gemini_answer.StreamDecoder | None = None
+        self._reader: openai_stream.StreamDecoder | gemini_answer.StreamDecoder = openai_stream.StreamDecoder()
+        self._told = False
 
     @property
     def done(self) -> bool:
-        return self._reader is not None and self._reader.done
+        return self._reader.done
 
     def feed(self, event: Event) -> Iterator[StreamDelta]:
-        if self._reader is None:
-            native = _is_native(event.data)
-            self._reader = gemini_answer.StreamDecoder() if native else openai_stream.StreamDecoder()
+        if not self._told and (native := _is_native(event.data)) is not None:
+            self._told = True
+            self._reader = gemini_answer.StreamDecoder() if native else self._reader
         return self._reader.feed(event)
 
     def finish(self) -> StreamDelta:
-        return (self._reader or openai_stream.StreamDecoder()).finish()
+        return self._reader.finish()
 
 
-def _is_native(body: bytes | str) -> bool:
+def _is_native(body: bytes | str) -> bool | None:
+    """Whether an answer, or a part of one, is of Gemini's own API; None where it does not tell."""
     try:
         data: Any = from_json(body)
     except ValueError:
-        return False
-    return isinstance(data, dict) and ("candidates" in data or "promptFeedback" in data)
+        return None
+    keys: set[str] = set(cast(dict[str, Any], data)) if isinstance(data, dict) else set()
+    return False if keys & _OF_COMPATIBLE else True if keys & _OF_NATIVE else None
 
 
 def _natively(generation: GenerationParams) -> str | None:

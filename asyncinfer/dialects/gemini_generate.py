@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.dialect import Call
 from asyncinfer.dialects.google_thoughts import of_google
-from asyncinfer.dialects.http import HEADERS, HttpRequest
+from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
 from asyncinfer.dialects.media import PDF, file_of, held
 from asyncinfer.dialects.tools import arguments_of, function_named
 from asyncinfer.errors import ConfigError
@@ -75,7 +75,9 @@ class GenerateEncoder:
             body["tools"] = [{"functionDeclarations": [_declaration(tool) for tool in conversation.tools]}]
             body |= self._with_tools
         method = ":streamGenerateContent?alt=sse" if stream else ":generateContent"
-        return HttpRequest(self._url + method, HEADERS, to_json(_merged(body, self._extra)), timeout=self._timeout)
+        return HttpRequest(
+            self._url + method, HEADERS, json_body(_merged(body, self._extra), {}), timeout=self._timeout
+        )
 
 
 def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
@@ -134,8 +136,15 @@ def _file(item: ContentItem) -> dict[str, Any]:
     file = file_of(item)
     if (inline := held(file)) is not None:
         return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
-    kind = PDF if item.is_document() else _KINDS.get(urlsplit(str(file)).path.rpartition(".")[2].lower())
+    kind = PDF if item.is_document() else _KINDS.get(_path(str(file)).rpartition(".")[2].lower())
     return {"fileData": {"fileUri": file, **({"mimeType": kind} if kind else {})}}
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:  # an IPv6 address that is none
+        raise unanswerable(f"{url[:100]!r} is no URL") from None
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

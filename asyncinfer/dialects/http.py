@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from pydantic_core import from_json, to_json
 
 from asyncinfer.errors import RequestError
-from asyncinfer.types.results import InferenceErrorType
+from asyncinfer.types.results import InferenceErrorType, unanswerable
 
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _OVERLOAD = frozenset({429, 503, 529})
@@ -57,10 +57,34 @@ HEADERS = {"Content-Type": "application/json", "User-Agent": "asyncinfer"}
 
 
 def json_body(body: dict[str, Any], extra: Mapping[str, Any]) -> bytes:
-    """The body of a request, with the user's fields before ours; a null takes a field out."""
+    """The body of a request, with the user's fields before ours; a null takes a field out.
+
+    Raises:
+        RequestError: JSON cannot hold it.
+    """
     if extra:
         body = {name: value for name, value in {**body, **extra}.items() if name not in extra or value is not None}
-    return to_json(body)
+    try:
+        return as_json(body)
+    except ValueError as error:
+        raise no_json(error) from None
+
+
+def no_json(error: Exception) -> RequestError:
+    """A request that JSON cannot hold."""
+    return unanswerable(f"the request cannot be told as JSON: {error}")
+
+
+def as_json(value: Any) -> bytes:
+    """`value` as JSON.
+
+    Raises:
+        ValueError: JSON cannot hold it: another type, half a character, a number that is none, too many levels.
+    """
+    told = to_json(value)
+    if b"NaN" in told or b"Infinity" in told:
+        from_json(told, allow_inf_nan=False)
+    return told
 
 
 def merged_under(name: str, ours: Mapping[str, Any], extra: dict[str, Any]) -> dict[str, Any]:

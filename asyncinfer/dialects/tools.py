@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from asyncinfer.dialects.fields import as_group, group
+from asyncinfer.dialects.http import as_json
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
@@ -24,12 +25,18 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
     """The arguments of an earlier call, for APIs that want an object.
 
     Raises:
-        RequestError: they are none.
+        RequestError: they are none, or hold what JSON cannot.
     """
     try:
-        return call.function.get_arguments_dict()
+        arguments = call.function.get_arguments_dict()
     except ValueError as error:
         raise unanswerable(str(error)) from None
+    try:
+        as_json(arguments)
+    except ValueError as error:
+        name = call.function.name
+        raise unanswerable(f"function {name!r}: its arguments cannot be told as JSON: {error}") from None
+    return arguments
 
 
 def tool_call(call: Mapping[str, Any]) -> ToolCall:

@@ -139,7 +139,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
         def prepared(dialect: Dialect) -> _Prepared:
             fallback = prepared(dialect.fallback.dialect) if dialect.fallback is not None else None
-            return _Prepared((url, model.model_name or ""), dialect, dialect.encoder(call), sign, fallback)
+            return _Prepared((url, model.model_name or ""), dialect, dialect.encoder_for(call), sign, fallback)
 
         return prepared(self.provider().dialect)
 

@@ -41,7 +41,7 @@ class FunctionCall(BaseModel):
             return {}
         try:
             parsed = json.loads(self.arguments)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"function {self.name!r}: its arguments are not JSON: {error}") from error
         if not isinstance(parsed, dict):
             kind = type(parsed).__name__

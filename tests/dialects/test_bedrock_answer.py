@@ -123,6 +123,12 @@ async def test_an_answer_s_reasoning_goes_back_with_the_next_question(api: Recor
     assert api.sent[-1].body["messages"][1] == {"role": "assistant", "content": [THOUGHT, CALLED]}
 
 
+@pytest.mark.parametrize("given", [None, "", "null", {}])
+def test_a_call_without_arguments_can_be_sent_back(given: Any) -> None:
+    [call] = decoded(answer({"toolUse": {"toolUseId": "t", "name": "f", "input": given}})).message.tool_calls or ()
+    assert call.function.get_arguments_dict() == {}
+
+
 def test_what_bedrock_ran_itself_is_no_call_of_ours() -> None:
     own = {"toolUse": {"toolUseId": "s1", "name": "nova_grounding", "input": {}, "type": "server_tool_use"}}
     found = {"toolResult": {"toolUseId": "s1", "content": [{"text": "..."}]}}

@@ -476,6 +476,7 @@ def encoder(model: str = NOVA, **generation: Any) -> ConverseEncoder:
         (guided(regex="a+"), r"generation\.guided_decoding\.regex: this API follows only json"),
         (guided(choice=["a", "b"]), r"generation\.guided_decoding\.choice: this API follows only json"),
         (guided(json=SCHEMA) | {"model": "anthropic.claude-3-haiku-20240307-v1:0"}, "Claude models since 4.5 do"),
+        ({"tool_choice": {"function": {}}}, r"generation\.tool_choice: should be none, auto, required"),
         ({"tool_choice": "weather"}, r"generation\.tool_choice: should be none, auto, required"),
     ],
 )
@@ -493,6 +494,7 @@ def test_settings_that_bedrock_does_not_have(generation: Json, message: str) -> 
         ([user([{"type": "document_url", "content": "s3://cats/cat.png"}])], "the format of the document"),
         ([user([{"type": "image_url", "content": "data:image/png;base64,"}])], "a data URL holds nothing in base64"),
         ([user([{"type": "image_url", "content": "data:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
+        ([user([{"type": "image_url", "content": "DATA:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
         ([user([image(PDF)])], "an item of type image_binary holds application/pdf"),
         ([user([document(PNG)])], "an item of type document_binary holds image/png"),
         (

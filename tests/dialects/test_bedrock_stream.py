@@ -200,6 +200,12 @@ def test_a_stream_that_ends_early_broke_off() -> None:
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
+@pytest.mark.parametrize("index", [float("inf"), "0", None])
+def test_a_call_without_its_place_cannot_be_read(index: Any) -> None:
+    with pytest.raises(RequestError, match="holds an event that cannot be read"):
+        deltas_of(bytes_of([START, begun(index, "t1", "f"), stop("tool_use"), METADATA]))
+
+
 @settings(max_examples=300)
 @given(mangled(st.sampled_from([[list(one) for one in events] for events in STREAMS.values()])))
 def test_mangled_streams_raise_nothing_else(events: list[Any]) -> None:

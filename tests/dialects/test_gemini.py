@@ -301,6 +301,23 @@ async def test_a_stream_is_read_as_the_endpoint_s(case: Case, stream: bytes, api
     assert seen[-1].finish_reason is FinishReason.STOP
 
 
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        ({"usageMetadata": {"promptTokenCount": 3}}, [NATIVE]),
+        ({"modelVersion": "gemini-2.5-flash"}, [NATIVE]),
+        ({"responseId": "r"}, [NATIVE]),
+        ({"id": "c"}, [chunk("stop", content="Hello."), "[DONE]"]),
+        ({"object": "chat.completion.chunk", "choices": []}, [chunk("stop", content="Hello."), "[DONE]"]),
+    ],
+)
+def test_a_stream_may_begin_with_what_is_no_answer_yet(first: Json, rest: list[Json | str]) -> None:
+    decoder = GEMINI.stream()
+    seen = [*decoder.feed(events(first, *rest)), decoder.finish()]
+    assert "".join(delta.content for delta in seen) == "Hello."
+    assert seen[-1].finish_reason is FinishReason.STOP
+
+
 def test_a_streamed_call_keeps_its_signature() -> None:
     decoder = GEMINI.stream()
     call = {"index": 0, **CALL}
