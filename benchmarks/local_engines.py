@@ -21,7 +21,7 @@ from local_measure import LAG_MS, Options, Section
 from asyncinfer.engines.llama_options import cores
 
 # Each module has `async def measure(options: Options) -> Section`.
-SECTIONS = {"llama_cpp": "local_llama"}
+SECTIONS = {"llama_cpp": "local_llama", "native": "local_native", "vllm": "local_vllm"}
 
 
 def show(section: Section) -> None:

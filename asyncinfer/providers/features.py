@@ -14,7 +14,10 @@ from asyncinfer.providers.provider import Provider
 from asyncinfer.types.conversation import Conversation
 
 _PNG, _PDF = "iVBORw0KGgo=", "JVBERi0xLjc="
-_TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+_TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
+}
 _SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 
 

@@ -110,7 +110,6 @@ class TestMistakes:
             (["--generation.temperature", "hot"], "generation.temperature"),
             (["--generation.temperature", "-1"], "generation.temperature"),
             (["--engine", "LAMACPP"], "LLAMACPP"),
-            (["--engine", "VLLM"], "not available in this version"),
             (["--input_path", "nowhere.jsonl"], "nowhere.jsonl: cannot be read: No such file"),
             (["stray"], "stray"),
         ],
