@@ -494,6 +494,7 @@ def test_settings_that_bedrock_does_not_have(generation: Json, message: str) -> 
         ([user([{"type": "document_url", "content": "s3://cats/cat.png"}])], "the format of the document"),
         ([user([{"type": "image_url", "content": "data:image/png;base64,"}])], "a data URL holds nothing in base64"),
         ([user([{"type": "image_url", "content": "data:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
+        ([user([{"type": "image_url", "content": "DATA:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
         ([user([image(PDF)])], "an item of type image_binary holds application/pdf"),
         ([user([document(PNG)])], "an item of type document_binary holds image/png"),
         (
@@ -512,6 +513,11 @@ async def test_rows_that_bedrock_cannot_be_asked(messages: list[Json], message: 
     assert message in failure.error_message
     assert (failure.error_type, failure.is_retryable) == (InferenceErrorType.CONFIG, False)
     assert api.sent == []
+
+
+def test_an_empty_text_is_left_out_where_its_turn_holds_another() -> None:
+    asked = Conversation.from_dict({"messages": [user(""), user("Hello!"), user(" ")]})
+    assert json.loads(encoder()(asked).body)["messages"] == [turn("user", {"text": "Hello!"})]
 
 
 async def test_tools_that_were_called_cannot_be_kept_back(api: Recorder) -> None:
@@ -578,7 +584,7 @@ async def test_where_chats_go_and_where_models_are_listed(url: str | None, chats
     prepared = engine._prepare(ModelParams(model_name="a:b/c"), GenerationParams(), engine._remote_params or remote)
     request = prepared.encode(CASES["text"].conversation)
     assert request.url == f"{chats.rstrip('/')}/model/a%3Ab%2Fc/converse"
-    assert engine.provider().dialect.listing(prepared.url) == f"{models}/foundation-models"
+    assert engine.provider().dialect.listing(prepared.target[0]) == f"{models}/foundation-models"
 
 
 async def test_without_a_region_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,10 +77,21 @@ def test_a_row_that_json_cannot_hold_is_refused(value: Any, dialect: Dialect) ->
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)
 
 
-@pytest.mark.parametrize("dialect", [ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, GEMINI], ids=["anthropic", "bedrock", "gemini"])
+@pytest.mark.parametrize(
+    "dialect", [ANTHROPIC_MESSAGES, BEDROCK_CONVERSE, GEMINI], ids=["anthropic", "bedrock", "gemini"]
+)
 @pytest.mark.parametrize(
     "value",
-    ["NaN", "Infinity", "-Infinity", "1e999", r'"\ud800"', "[" * 300 + "]" * 300, "[" * 60000 + "]" * 60000, "1" * 5000],
+    [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e999",
+        r'"\ud800"',
+        "[" * 300 + "]" * 300,
+        "[" * 60000 + "]" * 60000,
+        "1" * 5000,
+    ],
     ids=lambda value: value[:10],
 )
 def test_arguments_that_json_cannot_hold_are_refused_by_the_name_of_the_call(value: str, dialect: Dialect) -> None:
