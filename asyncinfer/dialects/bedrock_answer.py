@@ -69,7 +69,7 @@ def use(block: Mapping[str, Any]) -> ToolCall:
         ValueError: it names no tool, or cannot be read.
     """
     given = block.get("input")
-    arguments = {} if given in (None, "", "null") else given
+    arguments: Any = {} if given in (None, "", "null") else given
     function: dict[str, Any] = {"name": block.get("name"), "arguments": arguments}
     return tool_call({"id": block.get("toolUseId"), "function": function})
 

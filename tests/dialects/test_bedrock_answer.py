@@ -125,7 +125,7 @@ async def test_an_answer_s_reasoning_goes_back_with_the_next_question(api: Recor
 
 @pytest.mark.parametrize("given", [None, "", "null", {}])
 def test_a_call_without_arguments_can_be_sent_back(given: Any) -> None:
-    [call] = decoded(answer({"toolUse": {"toolUseId": "t", "name": "f", "input": given}})).message.tool_calls or ()
+    [call] = decoded(answer({"toolUse": {"toolUseId": "t", "name": "f", "input": given}})).message.tool_calls or []
     assert call.function.get_arguments_dict() == {}
 
 
