@@ -77,7 +77,8 @@ def _turn(said: list[_Said]) -> str | list[Json]:
     content = said[0].message.content
     if len(said) == 1 and isinstance(content, str) and said[0].blocks in ([], [{"type": "text", "text": content}]):
         return content
-    return [block for one in said for block in one.blocks]
+    blocks = [block for one in said for block in one.blocks]
+    return sorted(blocks, key=lambda block: block.get("type") != "tool_result")  # the API wants the results first
 
 
 def _blocks(message: Message) -> list[Json]:

@@ -57,7 +57,17 @@ def turns(conversation: Conversation) -> list[dict[str, Any]]:
             made[-1]["content"] += content
         else:
             made.append({"role": role, "content": content})
-    return made
+    return [{**turn, "content": _said(turn["content"])} for turn in made]
+
+
+def _said(content: list[Block]) -> list[Block]:
+    """Empty text is left out where there is something else; Converse refuses it."""
+    said = [part for part in content if not _is_empty(part)]
+    return said if any("cachePoint" not in part for part in said) else content
+
+
+def _is_empty(part: Block) -> bool:
+    return part.get("text") is not None and not part["text"].strip()
 
 
 def uses_tools(turns: Iterable[Mapping[str, Any]]) -> bool:
@@ -93,14 +103,13 @@ class _Names:
 
 
 def _blocks(message: Message, names: _Names) -> Iterator[Block]:
-    """Empty text is left out where there is something else; Converse refuses it."""
+    """What a message says; of an assistant without empty text, so that it may have said nothing."""
     items = [block for item in message.content_items for block in _item(item, names)]
     if message.role == Role.TOOL:
         yield _result(message, items)
     else:
         parts = [*_reasoning(message), *items, *[_call(call) for call in message.tool_calls or ()]]
-        said = [part for part in parts if part.get("text") is None or part["text"].strip()]
-        yield from said if said or message.role == Role.ASSISTANT else parts
+        yield from (part for part in parts if message.role != Role.ASSISTANT or not _is_empty(part))
     yield from cache_point(message)
 
 

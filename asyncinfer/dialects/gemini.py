@@ -20,6 +20,7 @@ from asyncinfer.dialects.dialect import Call, Dialect, model_entries
 from asyncinfer.dialects.flat_schema import flat
 from asyncinfer.dialects.gemini_generate import GenerateEncoder
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from asyncinfer.dialects.media import holds_data
 from asyncinfer.dialects.openai_chat import ChatEncoder
 from asyncinfer.dialects.openai_quirks import Quirks
 from asyncinfer.dialects.sse import Event, EventStream
@@ -152,7 +153,7 @@ def _items(message: Message) -> list[ContentItem]:
 
 def _is_lacking(item: ContentItem) -> bool:
     """Whether the compatible endpoint does not take this."""
-    by_url = item.binary is None and not (item.content or "").startswith("data:")
+    by_url = item.binary is None and not holds_data(item.content or "")
     return item.is_document() or (item.is_image() and by_url)
 
 

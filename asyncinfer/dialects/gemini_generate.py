@@ -18,7 +18,7 @@ from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.dialect import Call
 from asyncinfer.dialects.google_thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
-from asyncinfer.dialects.media import PDF, file_of, held
+from asyncinfer.dialects.media import IMAGES, PDF, file_of, held
 from asyncinfer.dialects.tools import arguments_of, function_named
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
@@ -42,6 +42,7 @@ SUPPORTED = frozenset(
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY", "validated": "VALIDATED"}
 # The images that Gemini takes, by how their names end; of another URL the type is left to Google.
 _KINDS = {kind: f"image/{kind}" for kind in ("png", "jpeg", "webp", "heic", "heif")} | {"jpg": "image/jpeg"}
+_IMAGES = IMAGES | frozenset(_KINDS.values())
 _DETAIL = {name: f"MEDIA_RESOLUTION_{name.upper()}" for name in ("low", "medium", "high")}
 
 
@@ -135,6 +136,8 @@ def _part(item: ContentItem) -> dict[str, Any]:
 def _file(item: ContentItem) -> dict[str, Any]:
     file = file_of(item)
     if (inline := held(file)) is not None:
+        if inline[0] not in ({PDF} if item.is_document() else _IMAGES):
+            raise unanswerable(f"an item of type {item.type} holds {inline[0]!r}, which this API does not take")
         return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
     kind = PDF if item.is_document() else _KINDS.get(_path(str(file)).rpartition(".")[2].lower())
     return {"fileData": {"fileUri": file, **({"mimeType": kind} if kind else {})}}

@@ -50,6 +50,11 @@ def split_data_url(url: str) -> tuple[str, str]:
     return kind.lower(), data
 
 
+def holds_data(url: str) -> bool:
+    """Whether this is a data URL; a scheme may be in any case."""
+    return url[:5].lower() == "data:"
+
+
 def held(file: bytes | str) -> tuple[str, str] | None:
     """The media type of what bytes, or a data URL, hold, and that in base64; None for another URL.
 
@@ -66,7 +71,7 @@ def in_base64(data: bytes) -> str:
 
 
 def file_of(item: ContentItem) -> bytes | str:
-    """The bytes of an image or a document, or else its URL.
+    """The bytes of an image or a document, or else its URL; one that holds it begins with `data:`, in small letters.
 
     Raises:
         RequestError: it was given by a path, and not read; or it is not of the kind that its type says.
@@ -74,7 +79,8 @@ def file_of(item: ContentItem) -> bytes | str:
     if item.binary is None:
         if item.type in FILE_PATHS:
             raise unanswerable(f"{item.content!r} was not read")
-        return item.content or ""
+        url = item.content or ""
+        return f"data:{url[5:]}" if holds_data(url) else url
     if (media_type(item.binary) == PDF) != item.is_document():
         raise unanswerable(f"an item of type {item.type} holds {media_type(item.binary)}")
     return item.binary

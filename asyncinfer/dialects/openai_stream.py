@@ -86,7 +86,11 @@ class StreamDecoder:
         call = self._call(part.get("index"), part.get("id"))
         function = group(part, "function")
         call["function"]["name"] = function.get("name") or call["function"]["name"]
-        call["function"]["arguments"] += function.get("arguments") or ""
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):  # whole, as some servers send them
+            call["function"]["arguments"] = arguments
+        elif arguments:
+            call["function"]["arguments"] += arguments
         if signed := group(part, "extra_content"):  # Google's signature of the thought behind the call
             call["extra_content"] = signed
 

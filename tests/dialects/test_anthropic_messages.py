@@ -412,6 +412,13 @@ def test_a_row_that_cannot_be_asked_says_why(message: Json, why: str) -> None:
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)
 
 
+def test_the_results_of_tools_come_first_in_their_turn() -> None:
+    asked = [HI, assistant(None, tool_calls=[CALL]), user("Well?"), tool("sunny", CALL["id"]), user("And?")]
+    blocks = encoded(messages=asked)["messages"][-1]["content"]
+    assert [block["type"] for block in blocks] == ["tool_result", "text", "text"]
+    assert [block["text"] for block in blocks[1:]] == ["Well?", "And?"]
+
+
 def test_encoding_changes_nothing_of_what_it_was_given() -> None:
     case = CASES["thinking sent back"]
     conversation = case.conversation.model_copy(update={"tools": CASES["tools"].conversation.tools})

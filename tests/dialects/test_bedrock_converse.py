@@ -515,6 +515,11 @@ async def test_rows_that_bedrock_cannot_be_asked(messages: list[Json], message: 
     assert api.sent == []
 
 
+def test_an_empty_text_is_left_out_where_its_turn_holds_another() -> None:
+    asked = Conversation.from_dict({"messages": [user(""), user("Hello!"), user(" ")]})
+    assert json.loads(encoder()(asked).body)["messages"] == [turn("user", {"text": "Hello!"})]
+
+
 async def test_tools_that_were_called_cannot_be_kept_back(api: Recorder) -> None:
     """Bedrock refuses their blocks where it is not told of the tools, and has no choice that forbids them."""
     case = Case({}, [*ASKED, tool("sunny")], {"tool_choice": "none"}, tools=[WEATHER])

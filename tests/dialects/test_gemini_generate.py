@@ -380,6 +380,8 @@ def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(generatio
         ({"role": "tool", "tool_call_id": "x", "content": "sunny"}, "answers 'x', which no message before it calls"),
         ({"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": "{"}}]}, "not JSON"),
         (user({"type": "image_url", "content": "http://[::1"}), "is no URL"),
+        (user({"type": "image_url", "content": "DATA:image/svg+xml;base64,AA"}), "holds 'image/svg"),
+        (user({"type": "document_url", "content": "data:image/png;base64,AA"}), "holds 'image/png'"),
         (user({"type": "document_path", "content": "a.pdf"}), "was not read"),
         (user({"type": "image_url", "content": "data:image/svg+xml,<svg/>"}), "nothing in base64"),
         ({"role": "tool", "name": "f", "content": [{"type": "image_binary", "binary": PNG}]}, "only text"),

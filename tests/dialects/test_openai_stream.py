@@ -238,6 +238,13 @@ def test_a_call_that_was_forced_ends_the_stream_as_any_other_does() -> None:
     assert [(call["id"], call["function"]["name"]) for call in last.tool_calls] == [("a", "f"), ("b", "g")]
 
 
+@pytest.mark.parametrize("arguments", [{"city": "é"}, {}])
+def test_arguments_may_come_as_an_object(arguments: Json) -> None:
+    part: Json = {"index": 0, "id": "a", "function": {"name": "f", "arguments": arguments}}
+    [last] = deltas_of(chunk(tool_calls=[part]), chunk("tool_calls"))
+    assert last.tool_calls[0]["function"]["arguments"] == json.dumps(arguments, ensure_ascii=False)
+
+
 def test_a_call_without_a_name_cannot_be_answered() -> None:
     with pytest.raises(RequestError, match="a tool call that") as caught:
         deltas_of(begun(0, "a", ""), chunk("tool_calls"))
