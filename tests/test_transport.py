@@ -183,6 +183,26 @@ class TestConnections:
         async with raw_server(interim + b"HTTP/1.1 204 No Content\r\n\r\n") as url:
             assert (await transport.send(HttpRequest(url, {}))).status == 204
 
+    async def test_are_not_used_again_with_something_left_to_read(self, transport: Transport) -> None:
+        """A response that nobody asked for would be taken for the next row's answer, and so on for ever."""
+        whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+        asked = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal asked
+            with suppress(asyncio.IncompleteReadError):
+                while await reader.readuntil(b"\r\n\r\n"):
+                    asked += 1
+                    answer = b"answer %d" % asked
+                    writer.write(2 * (whole % (len(answer), answer)))
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            got = [(await transport.send(HttpRequest(url, {}, method="GET"))).body for _ in range(3)]
+            await transport.aclose()
+        assert got == [b"answer 1", b"answer 2", b"answer 3"]
+
 
 @asynccontextmanager
 async def raw_server(response: bytes) -> AsyncGenerator[str]:
@@ -340,6 +360,22 @@ class TestProxies:
         assert heard[0].startswith("CONNECT api.invalid:443 HTTP/1.1")
         assert KEY not in heard[0] + all_it_tells(error)
         assert error.error_type == InferenceErrorType.CONNECTION
+
+    async def test_that_say_nothing_are_given_up(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with proxy(b"") as (port, _):
+            monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+            with pytest.raises(RequestError) as caught:
+                async with transport.stream(to("https://api.invalid/v1")._replace(timeout=0.1)):
+                    pass
+        assert caught.value.error_type == InferenceErrorType.TIMEOUT
+
+    async def test_of_another_kind_are_not_spoken_to(
+        self, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("http_proxy", "socks5://ann:pass-word@127.0.0.1:1080")
+        error = await failure(transport, to("http://api.invalid/v1"))
+        assert (error.error_type, "socks5" in str(error)) == (InferenceErrorType.CONFIG, True)
+        assert "pass-word" not in all_it_tells(error)
 
     async def test_do_not_tell_their_password(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
         async with proxy(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n") as (port, _):

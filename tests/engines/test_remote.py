@@ -56,6 +56,7 @@ from tests.faults import (
     redirect,
     reset,
     reset_in_body,
+    says,
     sse,
     stall,
     status,
@@ -349,6 +350,13 @@ class TestSettings:
             await engine.ainfer(questions(1))
             assert server.asks[0].headers["Authorization"] == "Bearer sk-mine"
 
+    @pytest.mark.parametrize("below", ["", "/", "/chat/completions"])
+    async def test_may_give_a_url_with_a_query(self, below: str) -> None:
+        async with FaultServer() as server, engine_at(f"{server.url}{below}?api-version=1") as engine:
+            await engine.ainfer(questions(1))
+            await engine.alist_models()
+        assert [ask.question for ask in server.asks] == ["question 0", "/v1/models"]
+
     async def test_may_leave_out_the_key(self) -> None:
         async with served(api_key=None) as (server, engine):
             await engine.ainfer(questions(1))
@@ -477,6 +485,20 @@ class TestSecrets:
             told += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
         assert "question 39" in told
         assert KEY not in told
+
+    async def test_are_hidden_before_a_message_is_cut(self) -> None:
+        """Where the cut goes through the key, what is left of it is still most of it."""
+        said = b'{"error": {"message": "%b %b"}}' % (b"x" * 280, KEY.encode())
+        async with served(lambda _: says(said, code=400)) as (_, engine):
+            result = await engine.ainfer_partial(questions(1))
+        assert KEY[:8] not in result.failures[0].error_message
+
+    async def test_may_be_in_the_url(self) -> None:
+        async with FaultServer(lambda _: says(b"who is s3cret-key-of-ann?", code=400)) as server:
+            url = f"{server.url}/chat/completions?key=s3cret-key-of-ann"
+            async with engine_at(url, api_key=None) as engine:
+                result = await engine.ainfer_partial(questions(1))
+        assert result.failures[0].error_message == "HTTP 400: who is [API key]?"
 
     @pytest.mark.parametrize("code", [401, 403])
     async def test_are_not_in_what_ends_a_run(self, code: int) -> None:
