@@ -352,7 +352,6 @@ def _errors_as_ours(timeout: float) -> Generator[None]:
         return
     except _FOREIGN as error:
         failure = _as_request_error(error, timeout)
-    failure.__context__ = None
     raise failure from None
 
 

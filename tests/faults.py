@@ -268,6 +268,11 @@ async def no_http(request: web.Request, _: Ask) -> web.StreamResponse:
     return _write(request, b"220 mail.example.com ESMTP\r\n")
 
 
+async def key_as_http(request: web.Request, _: Ask) -> web.StreamResponse:
+    """The key it got, where the status should be."""
+    return _write(request, f"{request.headers['Authorization']}\r\n".encode())
+
+
 async def stall(_: web.Request, __: Ask) -> web.StreamResponse:
     """Nothing, ever."""
     await anyio.sleep_forever()

@@ -126,7 +126,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             seen.add(query)
             joint = "&" if "?" in first.url else "?"
             page = first._replace(url=f"{first.url}{joint}{query}" if query else first.url)
-            response = await self._transport.send(await sign(page))
+            response = _untold(await self._transport.send(await sign(page)), _secrets(first.url, sign))
             entries += self.provider().dialect.entries(response)
             query = self.provider().dialect.more_models(response)
         return entries
@@ -238,13 +238,14 @@ def _secrets(url: str, sign: Signer) -> tuple[str, ...]:
 
 
 def _hide(secrets: tuple[str, ...], error: RequestError) -> None:
-    """An error does not repeat the key, even where the server does."""
+    """An error does not repeat the key, even where the server does; nor does what stands behind it."""
+    error.__cause__ = error.__context__ = None
     for secret in secrets:
         error.args = (str(error).replace(secret, "[API key]"),)
 
 
 def _untold(response: HttpResponse, secrets: tuple[str, ...]) -> HttpResponse:
-    """A refusal without the key, before its text is cut to what is shown."""
+    """A response without the key, before its text is cut to what is shown."""
     body = response.body
     for secret in secrets:
         body = body.replace(secret.encode(errors="surrogatepass"), b"[API key]")

@@ -47,6 +47,7 @@ from tests.faults import (
     hang_up,
     html,
     html_as_success,
+    key_as_http,
     mistyped,
     no_choices,
     no_http,
@@ -491,7 +492,17 @@ class TestSecrets:
         said = b'{"error": {"message": "%b %b"}}' % (b"x" * 280, KEY.encode())
         async with served(lambda _: says(said, code=400)) as (_, engine):
             result = await engine.ainfer_partial(questions(1))
-        assert KEY[:8] not in result.failures[0].error_message
+            with pytest.raises(RequestError) as caught:
+                await engine.alist_models()
+        assert KEY[:8] not in result.failures[0].error_message + str(caught.value)
+
+    async def test_are_not_behind_an_error(self) -> None:
+        """A response that is no HTTP shows up in what aiohttp says of it."""
+        async with served(lambda _: key_as_http) as (_, engine):
+            with pytest.raises(RequestError) as caught:
+                await anext(engine.astream(question("a")))
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+        assert KEY not in repr(caught.value)
 
     async def test_may_be_in_the_url(self) -> None:
         async with FaultServer(lambda _: says(b"who is s3cret-key-of-ann?", code=400)) as server:
