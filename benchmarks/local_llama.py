@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from local_measure import PROMPTS, Options, Section, compare, lag_of_the_loop, question
+from local_measure import (
+    PROMPTS,
+    Options,
+    Section,
+    answer,
+    at_random_times,
+    compare,
+    lag_of_the_loop,
+    ours_at_once,
+    question,
+)
 
-from asyncinfer import Conversation, GenerationParams, InferenceConfig, ModelParams
+from asyncinfer import Conversation, ModelParams
 from asyncinfer.engines.gguf import find_local
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
 from asyncinfer.engines.llama_options import DEFAULT_PARALLEL
@@ -52,25 +61,12 @@ async def all_comparisons(section: Section, engine: LlamaCppInferenceEngine, bar
     async def theirs(rows: list[Conversation]) -> float:
         return await asyncio.to_thread(theirs_in_turn, bare, rows, tokens)
 
-    took: dict[int, float] = {}
-
-    async def at_once(turn: int) -> float:
-        begun = time.perf_counter()
-        rate = await ours_at_once(engine, arriving(2 * turn), tokens)
-        took[turn] = time.perf_counter() - begun
-        return rate
-
-    async def at_random(turn: int) -> float:
-        window = (took.get(turn) or min(took.values(), default=0) or 10.0) / 2
-        return await ours_at_random(engine, arriving(2 * turn + 1), tokens, window, random.Random(turn))
-
     rounds = options.rounds
     await compare(
         section, "one row alone", 0.97, rounds, lambda _: theirs(short), lambda _: ours_in_turn(engine, short, tokens)
     )
     await shared_prompt(section, engine, bare, options)
-    await at_once(rounds)
-    await compare(section, "at random times (theirs: all at once)", 0.85, rounds, at_once, at_random)
+    await at_random_times(section, engine, arriving, options)
 
 
 async def shared_prompt(
@@ -103,33 +99,6 @@ async def ours_in_turn(engine: LlamaCppInferenceEngine, rows: Sequence[Conversat
     begun = time.perf_counter()
     counts = [await answer(engine, [row], tokens) for row in rows]
     return sum(counts) / (time.perf_counter() - begun)
-
-
-async def ours_at_once(engine: LlamaCppInferenceEngine, rows: Sequence[Conversation], tokens: int) -> float:
-    begun = time.perf_counter()
-    return await answer(engine, rows, tokens) / (time.perf_counter() - begun)
-
-
-async def ours_at_random(
-    engine: LlamaCppInferenceEngine, rows: Sequence[Conversation], tokens: int, window: float, chance: random.Random
-) -> float:
-    """Each row is a call of its own, at a random time within the first `window` seconds, the first at once."""
-
-    async def late(row: Conversation, delay: float) -> int:
-        await asyncio.sleep(delay)
-        return await answer(engine, [row], tokens)
-
-    delays = sorted(chance.uniform(0, window) for _ in rows)
-    begun = time.perf_counter()
-    waits = (delay - delays[0] for delay in delays)
-    counts = await asyncio.gather(*(late(row, wait) for row, wait in zip(rows, waits, strict=True)))
-    return sum(counts) / (time.perf_counter() - begun)
-
-
-async def answer(engine: LlamaCppInferenceEngine, rows: Sequence[Conversation], tokens: int) -> int:
-    """How many tokens the answers have."""
-    answered = await engine.ainfer(list(rows), InferenceConfig(generation=GenerationParams(max_new_tokens=tokens)))
-    return sum(row.metadata["usage"]["completion_tokens"] for row in answered)
 
 
 def load_bare(model: str, threads: dict[str, int]) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-from asyncinfer import Conversation, Message, Role
+from asyncinfer import BaseInferenceEngine, Conversation, GenerationParams, InferenceConfig, Message, Role
 
 PROMPTS = [
     "Tell me about Paris.",
@@ -99,3 +100,52 @@ def question(text: str, system: str | None = None) -> Conversation:
     if system is not None:
         messages.insert(0, Message(role=Role.SYSTEM, content=system))
     return Conversation(messages=messages)
+
+
+async def ours_at_once(engine: BaseInferenceEngine, rows: Sequence[Conversation], tokens: int) -> float:
+    begun = time.perf_counter()
+    return await answer(engine, rows, tokens) / (time.perf_counter() - begun)
+
+
+async def ours_at_random(
+    engine: BaseInferenceEngine, rows: Sequence[Conversation], tokens: int, window: float, chance: random.Random
+) -> float:
+    """Each row is a call of its own, at a random time within the first `window` seconds, the first at once."""
+
+    async def late(row: Conversation, delay: float) -> int:
+        await asyncio.sleep(delay)
+        return await answer(engine, [row], tokens)
+
+    delays = sorted(chance.uniform(0, window) for _ in rows)
+    begun = time.perf_counter()
+    waits = (delay - delays[0] for delay in delays)
+    counts = await asyncio.gather(*(late(row, wait) for row, wait in zip(rows, waits, strict=True)))
+    return sum(counts) / (time.perf_counter() - begun)
+
+
+async def answer(engine: BaseInferenceEngine, rows: Sequence[Conversation], tokens: int) -> int:
+    """How many tokens the answers have."""
+    answered = await engine.ainfer(list(rows), InferenceConfig(generation=GenerationParams(max_new_tokens=tokens)))
+    return sum(row.metadata["usage"]["completion_tokens"] for row in answered)
+
+
+async def at_random_times(
+    section: Section, engine: BaseInferenceEngine, rows: Callable[[int], list[Conversation]], options: Options
+) -> None:
+    """Compare rows that come one by one, within half the time that all at once take, with those. `rows(n)` are new
+    ones for each n.
+    """
+    took: dict[int, float] = {}
+
+    async def at_once(turn: int) -> float:
+        begun = time.perf_counter()
+        rate = await ours_at_once(engine, rows(2 * turn), options.tokens)
+        took[turn] = time.perf_counter() - begun
+        return rate
+
+    async def at_random(turn: int) -> float:
+        window = (took.get(turn) or min(took.values())) / 2
+        return await ours_at_random(engine, rows(2 * turn + 1), options.tokens, window, random.Random(turn))
+
+    await at_once(options.rounds)
+    await compare(section, "at random times (theirs: all at once)", 0.85, options.rounds, at_once, at_random)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from local_measure import PROMPTS, Options, Section, compare, lag_of_the_loop, question
+from local_measure import PROMPTS, Options, Section, compare, lag_of_the_loop, ours_at_once, question
 
-from asyncinfer import Conversation, GenerationParams, InferenceConfig, ModelParams, NativeTextInferenceEngine
+from asyncinfer import Conversation, GenerationParams, ModelParams, NativeTextInferenceEngine
 from asyncinfer.engines.native_load import Loaded, load
 
 ROWS = 32
@@ -24,7 +24,7 @@ async def measure(options: Options) -> Section:
     params = ModelParams(model_name=options.model)
     async with NativeTextInferenceEngine(params, generation_params=GenerationParams(batch_size=ROWS)) as engine:
         async with lag_of_the_loop() as lag:
-            await ours(engine, [question(PROMPTS[0])], 2)
+            await ours_at_once(engine, [question(PROMPTS[0])], 2)
         section.lags["loading"] = lag.worst
         await all_comparisons(section, engine, await asyncio.to_thread(load, params), options)
     return section
@@ -43,10 +43,12 @@ async def all_comparisons(section: Section, engine: NativeTextInferenceEngine, b
         return sum([await theirs([row]) for row in many[:4]]) / 4
 
     async def all_at_once(_: int) -> float:
-        return await ours(engine, many, tokens)
+        return await ours_at_once(engine, many, tokens)
 
     await theirs(one)
-    await compare(section, "one row alone", 0.97, rounds, lambda _: theirs(one), lambda _: ours(engine, one, tokens))
+    await compare(
+        section, "one row alone", 0.97, rounds, lambda _: theirs(one), lambda _: ours_at_once(engine, one, tokens)
+    )
     await compare(section, f"{ROWS} rows (theirs: one batch)", 0.95, rounds, lambda _: theirs(many), all_at_once)
     await compare(section, f"{ROWS} rows (theirs: one at a time)", 5.0, rounds, theirs_in_turn, all_at_once)
 
@@ -66,9 +68,3 @@ def generate(bare: Loaded, rows: Sequence[Conversation], tokens: int) -> float:
     tokenizer.batch_decode(said, skip_special_tokens=True)
     count = int((said != tokenizer.eos_token_id).sum())
     return count / (time.perf_counter() - begun)
-
-
-async def ours(engine: NativeTextInferenceEngine, rows: Sequence[Conversation], tokens: int) -> float:
-    begun = time.perf_counter()
-    answered = await engine.ainfer(list(rows), InferenceConfig(generation=GenerationParams(max_new_tokens=tokens)))
-    return sum(row.metadata["usage"]["completion_tokens"] for row in answered) / (time.perf_counter() - begun)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from local_measure import PROMPTS, Options, Section, compare, lag_of_the_loop, question
+from local_measure import PROMPTS, Options, Section, at_random_times, compare, lag_of_the_loop, ours_at_once, question
 
-from asyncinfer import Conversation, GenerationParams, InferenceConfig, ModelParams
+from asyncinfer import Conversation, ModelParams
 from asyncinfer.engines.vllm import VLLMInferenceEngine
 
 CONTEXT = 1024
@@ -52,7 +51,7 @@ async def measure(options: Options) -> Section:
                 await against_the_bare(section, engine, Bare(bare, thread), options, place)
                 if processes == 2:
                     bare.llm_engine.engine_core.shutdown()
-        await against_itself(section, engine, options)
+        await at_random_times(section, engine, lambda day: many(100 + day), options)
     return section
 
 
@@ -78,23 +77,6 @@ async def against_the_bare(
     await compare(section, f"{ROWS} rows (LLM: {place})", 0.97, rounds, their_rows, our_rows)
 
 
-async def against_itself(section: Section, engine: VLLMInferenceEngine, options: Options) -> None:
-    took: dict[int, float] = {}
-
-    async def at_once(turn: int) -> float:
-        begun = time.perf_counter()
-        rate = await ours_at_once(engine, many(100 + 2 * turn), options.tokens)
-        took[turn] = time.perf_counter() - begun
-        return rate
-
-    async def at_random(turn: int) -> float:
-        window = (took.get(turn) or min(took.values())) / 2
-        return await ours_at_random(engine, many(101 + 2 * turn), options.tokens, window, random.Random(turn))
-
-    await at_once(options.rounds)
-    await compare(section, "at random times (theirs: all at once)", 0.85, options.rounds, at_once, at_random)
-
-
 def many(day: int) -> list[Conversation]:
     """Rows that no round has seen before."""
     return [question(f"On day {day}, as number {n}: {PROMPTS[n % 4]}") for n in range(ROWS)]
@@ -106,33 +88,6 @@ def theirs_at_once(bare: Any, rows: Sequence[Conversation], tokens: int) -> floa
     begun = time.perf_counter()
     done = bare.chat(asked, params, use_tqdm=False)
     return sum(len(one.outputs[0].token_ids) for one in done) / (time.perf_counter() - begun)
-
-
-async def ours_at_once(engine: VLLMInferenceEngine, rows: Sequence[Conversation], tokens: int) -> float:
-    begun = time.perf_counter()
-    return await answer(engine, rows, tokens) / (time.perf_counter() - begun)
-
-
-async def ours_at_random(
-    engine: VLLMInferenceEngine, rows: Sequence[Conversation], tokens: int, window: float, chance: random.Random
-) -> float:
-    """Each row is a call of its own, at a random time within the first `window` seconds, the first at once."""
-
-    async def late(row: Conversation, delay: float) -> int:
-        await asyncio.sleep(delay)
-        return await answer(engine, [row], tokens)
-
-    delays = sorted(chance.uniform(0, window) for _ in rows)
-    begun = time.perf_counter()
-    waits = (delay - delays[0] for delay in delays)
-    counts = await asyncio.gather(*(late(row, wait) for row, wait in zip(rows, waits, strict=True)))
-    return sum(counts) / (time.perf_counter() - begun)
-
-
-async def answer(engine: VLLMInferenceEngine, rows: Sequence[Conversation], tokens: int) -> int:
-    """How many tokens the answers have."""
-    answered = await engine.ainfer(list(rows), InferenceConfig(generation=GenerationParams(max_new_tokens=tokens)))
-    return sum(row.metadata["usage"]["completion_tokens"] for row in answered)
 
 
 def load_bare(model: str, processes: int, threads: Any) -> Any:

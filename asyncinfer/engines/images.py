@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from functools import partial
+from urllib import request as http
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from anyio import to_thread
 
 from asyncinfer.dialects.media import split_data_url
 from asyncinfer.errors import InputError, RequestError
+from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
 from asyncinfer.types.files import MAX_FILE, with_files
 from asyncinfer.types.results import InferenceErrorType, unanswerable
@@ -19,15 +20,17 @@ from asyncinfer.types.results import InferenceErrorType, unanswerable
 SECONDS = 60.0
 
 
-async def with_images(conversation: Conversation) -> Conversation:
-    """The conversation with the bytes of each image, from where its path or URL says.
+async def with_images(request: Request) -> Request:
+    """The request with the bytes of each image, from where its path or URL says.
 
     Raises:
         RequestError: one cannot be had.
     """
+    conversation = request.conversation
     if not any(message.contains_images() for message in conversation.messages):
-        return conversation
-    return await to_thread.run_sync(partial(_read, conversation), abandon_on_cancel=True)
+        return request
+    read = await to_thread.run_sync(partial(_read, conversation), abandon_on_cancel=True)
+    return request._replace(conversation=read)
 
 
 def images_of(conversation: Conversation) -> list[bytes]:
@@ -68,7 +71,7 @@ def _download(url: str) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise unanswerable(f"an image's URL begins with http://, https:// or data:, not {url[:40]!r}")
     try:
-        with urlopen(Request(url, headers={"User-Agent": "asyncinfer"}), timeout=SECONDS) as answer:
+        with http.urlopen(http.Request(url, headers={"User-Agent": "asyncinfer"}), timeout=SECONDS) as answer:
             data: bytes = answer.read(MAX_FILE + 1)
     except HTTPError as error:
         error.close()

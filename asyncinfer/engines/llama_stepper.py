@@ -15,6 +15,7 @@ from asyncinfer.engines.llama_cache import PrefixCache, Slot
 from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
+from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.model_thread import Emit
 from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.errors import RequestError
@@ -198,16 +199,6 @@ def _sampling(generation: GenerationParams, grammar: str | None, vocabulary: int
         presence_penalty=generation.presence_penalty,
         # The largest value asks llama.cpp for a random seed.
         seed=seed % (2**32 - 1),
-        logit_bias=_biases(generation, vocabulary),
+        logit_bias=biases(generation, vocabulary),
         grammar=grammar,
     )
-
-
-def _biases(generation: GenerationParams, vocabulary: int) -> dict[int, float]:
-    try:
-        biases = {int(token): float(bias) for token, bias in generation.logit_bias.items()}
-    except ValueError as error:
-        raise unanswerable(f"generation.logit_bias: its keys are token ids: {error}") from error
-    if strange := [token for token in biases if not 0 <= token < vocabulary]:
-        raise unanswerable(f"generation.logit_bias: token ids go from 0 to {vocabulary - 1}, not {strange}")
-    return biases

@@ -57,6 +57,14 @@ class LocalInferenceEngine(BaseInferenceEngine):
     def _check(self) -> None:
         """Raise a ConfigError for what can be seen to be wrong without loading the model."""
 
+    async def _ready(self, request: Request) -> Request:
+        """The request as the stepper wants it; what blocks, or waits for a network, is done here. By default, as it is.
+
+        Raises:
+            RequestError: the row cannot be answered.
+        """
+        return request
+
     def _slots(self) -> int:
         """How many rows the stepper will answer at once."""
         return 1
@@ -89,7 +97,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
             else:
                 answer.set_exception(event)
 
-        thread, row = self._submit(request, deliver)
+        thread, row = self._submit(await self._ready(request), deliver)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -98,7 +106,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         events: asyncio.Queue[News] = asyncio.Queue()
-        thread, row = self._submit(request, events.put_nowait)
+        thread, row = self._submit(await self._ready(request), events.put_nowait)
         try:
             while isinstance(event := await events.get(), StreamDelta):
                 yield event

@@ -6,6 +6,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+# What to go by where nobody tells.
+UNKNOWN_MEMORY = 4 * 2**30
+
 
 def free_memory() -> int | None:
     """Bytes that this process can still take, the limit of its container included; None where nobody tells."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from typing import ClassVar
 
@@ -17,7 +16,6 @@ from asyncinfer.engines.native_model import NativeModel
 from asyncinfer.engines.native_stepper import NativeStepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
 from asyncinfer.run.request import Request
-from asyncinfer.types.results import Completion, StreamDelta
 
 log = logging.getLogger("asyncinfer")
 
@@ -84,13 +82,5 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
             model.check_template(params.chat_template)
         return NativeStepper(model, self._slots())
 
-    async def _generate(self, request: Request) -> Completion:
-        return await super()._generate(await _with_images(request))
-
-    async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
-        async for delta in super()._stream(await _with_images(request)):
-            yield delta
-
-
-async def _with_images(request: Request) -> Request:
-    return request._replace(conversation=await with_images(request.conversation))
+    async def _ready(self, request: Request) -> Request:
+        return await with_images(request)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from asyncinfer.engines.chat_prompt import Render, prompt_for, tools_of
 from asyncinfer.engines.images import images_of
+from asyncinfer.engines.memory import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.native_guide import Guides
 from asyncinfer.engines.native_load import Loaded
 from asyncinfer.errors import ConfigError
@@ -162,7 +162,7 @@ class NativeModel:
         if self.device.type == "cuda":
             cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
             return torch.cuda.mem_get_info(self.device)[0] + cached
-        return _available()
+        return free_memory() or UNKNOWN_MEMORY
 
     def close(self) -> None:
         """Free the memory."""
@@ -181,15 +181,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-
-
-def _available(default: int = 4 * 2**30) -> int:
-    """Bytes that can be had without swapping, by Linux's account."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return default
 
 
 def _picture(data: bytes) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines import tool_calls
 from asyncinfer.engines.chat_prompt import tools_of
+from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.model_thread import Emit
 from asyncinfer.engines.native_model import NativeModel, Prompt
 from asyncinfer.engines.text_stream import TextStream
@@ -73,7 +74,7 @@ class Row:
         self.alone = bool(self.prompt.extras) and not self.settings.use_cache
         self.alone |= self.settings.beams > 1 and self.settings.temperature > 0.0 and generation.seed is not None
         self._random = Random(generation.seed)
-        self._biases = _biases(generation, model.vocabulary)
+        self._biases = biases(generation, model.vocabulary)
         penalties = generation.frequency_penalty or generation.presence_penalty
         # Whether `rule` does anything.
         self.is_ruled = bool(penalties or self._biases or self.guide is not None)
@@ -179,13 +180,3 @@ class _Decoder:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "replace")
-
-
-def _biases(generation: GenerationParams, vocabulary: int) -> dict[int, float]:
-    try:
-        biases = {int(token): float(bias) for token, bias in generation.logit_bias.items()}
-    except ValueError as error:
-        raise unanswerable(f"generation.logit_bias: its keys are token ids: {error}") from error
-    if strange := [token for token in biases if not 0 <= token < vocabulary]:
-        raise unanswerable(f"generation.logit_bias: token ids go from 0 to {vocabulary - 1}, not {strange}")
-    return biases

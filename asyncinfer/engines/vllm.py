@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +18,6 @@ from asyncinfer.engines.vllm_sampling import SUPPORTED
 from asyncinfer.engines.vllm_stepper import VllmStepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
 from asyncinfer.run.request import Request
-from asyncinfer.types.results import Completion, StreamDelta
 
 log = logging.getLogger("asyncinfer")
 
@@ -79,17 +77,8 @@ class VLLMInferenceEngine(LocalInferenceEngine):
             model.close()
             raise
 
-    async def _generate(self, request: Request) -> Completion:
-        return await super()._generate(await _with_images(request))
-
-    async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
-        async for delta in super()._stream(await _with_images(request)):
-            yield delta
-
-
-async def _with_images(request: Request) -> Request:
-    """Files are read, and URLs fetched, before the row comes to the model's thread."""
-    return request._replace(conversation=await with_images(request.conversation))
+    async def _ready(self, request: Request) -> Request:
+        return await with_images(request)
 
 
 def _adapter(params: ModelParams) -> str | None:

@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from asyncinfer.engines import vllm_noise
+from asyncinfer.engines.memory import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.turns import Turns
 from asyncinfer.engines.vllm_args import Host
 from asyncinfer.errors import ConfigError, RequestError
@@ -175,7 +176,7 @@ def host() -> Host:
     ranks = import_module("typing").get_args(_api("vllm.config.lora").MaxLoRARanks)
     return Host(
         gpus=0 if platform.is_cpu() else import_module("torch").accelerator.device_count(),
-        free_memory=import_module("psutil").virtual_memory().available,
+        free_memory=free_memory() or UNKNOWN_MEMORY,
         ranks=ranks,
         quantizations=_api("vllm.model_executor.layers.quantization").QUANTIZATION_METHODS,
     )

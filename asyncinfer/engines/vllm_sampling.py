@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.engines import tool_calls
+from asyncinfer.engines.logit_bias import biases
 from asyncinfer.types.results import unanswerable
 
 # The parameters that the engine heeds.
@@ -48,15 +49,8 @@ def sampling(generation: GenerationParams, room: int) -> dict[str, Any]:
         "stop": [stop for stop in generation.stop_strings or () if stop],
         "stop_token_ids": list(generation.stop_token_ids or ()),
         "skip_special_tokens": generation.skip_special_tokens,
-        "logit_bias": _biases(generation) or None,
+        "logit_bias": biases(generation) or None,
     }
-
-
-def _biases(generation: GenerationParams) -> dict[int, float]:
-    try:
-        return {int(token): float(bias) for token, bias in generation.logit_bias.items()}
-    except ValueError as error:
-        raise unanswerable(f"generation.logit_bias: its keys are token ids: {error}") from error
 
 
 def structure(generation: GenerationParams) -> dict[str, Any] | None:
