@@ -54,6 +54,7 @@ class LlamaModel:
         try:
             if api().llama_model_has_encoder(self._llm.model):
                 raise ConfigError(f"model.model_name: {path.name} has an encoder; only decoder models can chat here")
+            self._check_adapter()
             self.parallel = self._parallel(given)
             self.context = self._context(given)
         except BaseException:
@@ -146,6 +147,14 @@ class LlamaModel:
             api().llama_set_adapters_lora(context.ctx, adapters, 1, (ctypes.c_float * 1)(scale))
         else:  # Earlier releases.
             api().llama_set_adapter_lora(context.ctx, adapter, scale)
+
+    def _check_adapter(self) -> None:
+        """Raise a ConfigError if there was no adapter to load: llama-cpp-python goes on with a null pointer."""
+        adapter = self._llm._lora_adapter
+        if adapter is not None and not adapter:
+            raise ConfigError(
+                f"model.adapter_model: {self._llm.lora_path} is no LoRA adapter of this model in GGUF: {complaints()}"
+            )
 
     def _unified(self, given: Mapping[str, Any]) -> bool:
         """Whether the rows share one pool of cells. Raises ConfigError for a model to which the pool's size matters."""
