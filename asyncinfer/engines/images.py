@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from functools import partial
+from importlib import import_module
+from io import BytesIO
+from typing import Any
 from urllib import request as http
 from urllib.error import HTTPError
 
@@ -37,6 +40,19 @@ def images_of(conversation: Conversation) -> list[bytes]:
     """The bytes of the images, in their order."""
     items = [item for message in conversation.messages for item in message.image_content_items]
     return [item.binary for item in items if item.binary is not None]
+
+
+def pixels(data: bytes) -> Any:
+    """The image as Pillow has it, in RGB: palettes and transparency are not for models.
+
+    Raises:
+        RequestError: it cannot be read.
+    """
+    pillow: Any = import_module("PIL.Image")
+    try:
+        return pillow.open(BytesIO(data)).convert("RGB")
+    except Exception as error:
+        raise unanswerable(f"an image cannot be read: {error}") from error
 
 
 def _read(conversation: Conversation) -> Conversation:

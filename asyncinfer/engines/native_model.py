@@ -6,11 +6,10 @@ import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from io import BytesIO
 from typing import Any
 
-from asyncinfer.engines.chat_prompt import Render, prompt_for, tools_of
-from asyncinfer.engines.images import images_of
+from asyncinfer.engines.chat_prompt import Render, in_parts, in_text, prompt_for, tools_of
+from asyncinfer.engines.images import images_of, pixels
 from asyncinfer.engines.memory import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.native_guide import Guides
 from asyncinfer.engines.native_load import Loaded
@@ -64,9 +63,8 @@ class NativeModel:
             RequestError: the template, the processor or the context does not take it.
         """
         template = self._template(request)
-        text = prompt_for(
-            request, self._render(template), takes_tools="tools" in template, takes_images=self._processor is not None
-        )
+        content = in_text if self._processor is None else in_parts
+        text = prompt_for(request, self._render(template), takes_tools="tools" in template, content=content)
         prompt = self._read(text, images_of(request.conversation))
         if not prompt.tokens:
             raise unanswerable("the chat template renders this conversation to nothing")
@@ -107,7 +105,7 @@ class NativeModel:
         """The template has written every special token, the first included."""
         if self._processor is None:
             return Prompt(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        pictures = [_picture(data) for data in images]
+        pictures = [pixels(data) for data in images]
         try:
             inputs = self._processor(
                 text=[text],
@@ -181,14 +179,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-
-
-def _picture(data: bytes) -> Any:
-    image: Any = import_module("PIL.Image")
-    try:
-        return image.open(BytesIO(data)).convert("RGB")
-    except Exception as error:
-        raise unanswerable(f"an image cannot be read: {error}") from error
 
 
 def _is_per_token(value: Any, length: int) -> bool:

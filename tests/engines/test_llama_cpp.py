@@ -236,6 +236,8 @@ async def test_what_the_template_cannot_take_is_refused(engine: LlamaCppInferenc
     image = ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png")
     pictured = Conversation(messages=[Message(role=Role.USER, content=[image])])
     assert "images" in await refusal(engine, pictured)
+    paper = ContentItem(type=Type.DOCUMENT_BINARY, binary=b"%PDF-")
+    assert "documents" in await refusal(engine, Conversation(messages=[Message(role=Role.USER, content=[paper])]))
     template = "{{ raise_exception('roles must alternate') }}"
     async with LlamaCppInferenceEngine(params(chat_template=template)) as strict:
         assert "roles must alternate" in await refusal(strict, ask("hi"))
