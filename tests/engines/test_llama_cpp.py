@@ -235,7 +235,7 @@ async def test_what_the_template_cannot_take_is_refused(engine: LlamaCppInferenc
     assert "takes no tools" in await refusal(engine, ask("hi", tools=[WEATHER]))
     image = ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png")
     pictured = Conversation(messages=[Message(role=Role.USER, content=[image])])
-    assert "images" in await refusal(engine, pictured)
+    assert "set model.model_kwargs.mmproj" in await refusal(engine, pictured)
     paper = ContentItem(type=Type.DOCUMENT_BINARY, binary=b"%PDF-")
     assert "documents" in await refusal(engine, Conversation(messages=[Message(role=Role.USER, content=[paper])]))
     template = "{{ raise_exception('roles must alternate') }}"
@@ -287,7 +287,6 @@ def test_missing_model_is_refused_at_construction(name: str, message: str) -> No
         ({"n_parallel": "many"}, "n_parallel.*many"),
         ({"rope_scaling_type": 77}, "rope_scaling_type"),
         ({"kv_unified": 2}, "kv_unified.*true or false"),
-        ({"mmproj": "vision.gguf"}, "mmproj.*text models"),
     ],
 )
 def test_values_that_would_end_the_process_are_refused(options: dict[str, Any], message: str) -> None:
