@@ -18,7 +18,7 @@ from asyncinfer.engines.llama_prompt import prompt_of
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
 from asyncinfer.engines.llama_vision import Prompt
 from asyncinfer.engines.logit_bias import biases
-from asyncinfer.engines.model_thread import Emit
+from asyncinfer.engines.stepper import Emit
 from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request

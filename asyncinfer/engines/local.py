@@ -7,13 +7,17 @@ import threading
 import weakref
 from abc import abstractmethod
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import anyio
 
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.chat_prompt import with_template
-from asyncinfer.engines.model_thread import Deliver, ModelThread, News, Stepper, closed_error
+from asyncinfer.engines.model_thread import ModelThread
+from asyncinfer.engines.model_worker import Deliver, News, closed_error
+from asyncinfer.engines.pulse import Patience, Pulse
+from asyncinfer.engines.stepper import Stepper
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
@@ -29,6 +33,9 @@ class LocalInferenceEngine(BaseInferenceEngine):
     The model is loaded by the first call, and again by the first call after a close. Calls from any
     number of event loops share it.
     """
+
+    # How long one step may take, and what else is waited for: a step that never ends fails the rows, and is told of.
+    patience: ClassVar[Patience] = Patience()
 
     def __init__(
         self,
@@ -132,7 +139,10 @@ class LocalInferenceEngine(BaseInferenceEngine):
     def _open(self) -> ModelThread:
         if not threading.main_thread().is_alive():
             raise closed_error()  # The program is ending; a thread begun now would keep it from that.
-        thread = ModelThread(self._load)
+        thread = self._new_thread()
         # An engine that is dropped without a close stops its thread all the same.
         weakref.finalize(self, thread.stop).atexit = False
         return thread
+
+    def _new_thread(self) -> ModelThread:
+        return ModelThread(self._load, Pulse(self.patience))
