@@ -40,6 +40,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
+    _others = frozenset({"attn_implementation", "compile", "device_map", "torch_dtype_str"})
 
     @classmethod
     def get_supported_params(cls) -> set[str]:

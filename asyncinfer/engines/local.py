@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import weakref
 from abc import abstractmethod
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import anyio
 
@@ -19,6 +21,8 @@ from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, StreamDelta
 
+log = logging.getLogger("asyncinfer")
+
 # What may differ from call to call; all else is settled when the model is loaded.
 _OF_A_CALL = frozenset({"chat_template", "chat_template_kwargs"})
 
@@ -29,6 +33,9 @@ class LocalInferenceEngine(BaseInferenceEngine):
     The model is loaded by the first call, and again by the first call after a close. Calls from any
     number of event loops share it.
     """
+
+    _others: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the model's parameters that say something to other engines only."""
 
     def __init__(
         self,
@@ -43,6 +50,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
         self._thread: ModelThread | None = None
         self._thread_lock = threading.Lock()
         self._check()
+        for name in sorted(self._others & model_params.model_fields_set):
+            log.debug("model.%s: %s has no use for it; ignored", name, self.engine_type)
 
     # What a subclass supplies
 

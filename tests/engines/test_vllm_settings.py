@@ -63,6 +63,22 @@ def test_what_is_not_vllms_stays_here() -> None:
     assert args(model_kwargs={"quantization_config": {"linear": "fp8"}})["quantization_config"] == {"linear": "fp8"}
 
 
+def test_transformers_spellings_are_understood_or_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    spelled = {"device_map": "auto", "torch_dtype": "bfloat16", "low_cpu_mem_usage": True}
+    quantised = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "llm_int8_threshold": 5.0}
+    params = ModelParams(model_name="owner/model", model_kwargs=spelled | quantised)
+    with caplog.at_level("DEBUG", "asyncinfer"):
+        vllm_args.check_options(params.model_kwargs, set())
+    assert [name for name in (*spelled, *quantised) if name in caplog.text] == [
+        "low_cpu_mem_usage",
+        "bnb_4bit_quant_type",
+        "llm_int8_threshold",
+    ]
+    given = engine_args(params, GPUS)
+    assert (given["dtype"], given["quantization"]) == ("bfloat16", "bitsandbytes")
+    assert not given.keys() & (spelled.keys() | quantised.keys())
+
+
 def test_without_a_gpu_the_defaults_are_modest() -> None:
     given = args(CPU)
     assert (given["dtype"], given["enforce_eager"], given["tensor_parallel_size"]) == ("float32", True, 1)
