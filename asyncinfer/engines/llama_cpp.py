@@ -14,7 +14,7 @@ from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.engines.llama_options import DEFAULT_PARALLEL, check_options
 from asyncinfer.engines.llama_stepper import LlamaStepper
 from asyncinfer.engines.local import LocalInferenceEngine
-from asyncinfer.engines.model_thread import Stepper
+from asyncinfer.engines.stepper import Stepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
 
 log = logging.getLogger("asyncinfer")

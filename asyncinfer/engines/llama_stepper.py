@@ -16,7 +16,7 @@ from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
 from asyncinfer.engines.logit_bias import biases
-from asyncinfer.engines.model_thread import Emit
+from asyncinfer.engines.stepper import Emit
 from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request

@@ -15,7 +15,10 @@ import anyio
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.chat_prompt import with_template
-from asyncinfer.engines.model_thread import Deliver, ModelThread, News, Stepper, closed_error
+from asyncinfer.engines.model_thread import ModelThread
+from asyncinfer.engines.model_worker import Deliver, News, closed_error
+from asyncinfer.engines.pulse import Patience, Pulse
+from asyncinfer.engines.stepper import Stepper
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
@@ -34,8 +37,10 @@ class LocalInferenceEngine(BaseInferenceEngine):
     number of event loops share it.
     """
 
+    # How long one step may take, and what else is waited for: a step that never ends fails the rows, and is told of.
+    patience: ClassVar[Patience] = Patience()
+    # Fields of the model's parameters that say something to other engines only.
     _others: ClassVar[frozenset[str]] = frozenset()
-    """Fields of the model's parameters that say something to other engines only."""
 
     def __init__(
         self,
@@ -141,7 +146,10 @@ class LocalInferenceEngine(BaseInferenceEngine):
     def _open(self) -> ModelThread:
         if not threading.main_thread().is_alive():
             raise closed_error()  # The program is ending; a thread begun now would keep it from that.
-        thread = ModelThread(self._load)
+        thread = self._new_thread()
         # An engine that is dropped without a close stops its thread all the same.
         weakref.finalize(self, thread.stop).atexit = False
         return thread
+
+    def _new_thread(self) -> ModelThread:
+        return ModelThread(self._load, Pulse(self.patience))

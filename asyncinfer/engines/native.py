@@ -11,9 +11,9 @@ from asyncinfer.engines import native_load
 from asyncinfer.engines.chat_prompt import template_file, with_template
 from asyncinfer.engines.images import with_images
 from asyncinfer.engines.local import LocalInferenceEngine
-from asyncinfer.engines.model_thread import Stepper
 from asyncinfer.engines.native_model import NativeModel
 from asyncinfer.engines.native_stepper import NativeStepper
+from asyncinfer.engines.stepper import Stepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
 from asyncinfer.run.request import Request
 

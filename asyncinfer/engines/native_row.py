@@ -11,8 +11,8 @@ from asyncinfer.config import GenerationParams
 from asyncinfer.engines import tool_calls
 from asyncinfer.engines.chat_prompt import tools_of
 from asyncinfer.engines.logit_bias import biases
-from asyncinfer.engines.model_thread import Emit
 from asyncinfer.engines.native_model import NativeModel, Prompt
+from asyncinfer.engines.stepper import Emit
 from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import Message, Role

@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from asyncinfer.engines.model_thread import Emit
 from asyncinfer.engines.native_batch import Batch
 from asyncinfer.engines.native_model import NativeModel, is_out_of_memory
 from asyncinfer.engines.native_row import Row
 from asyncinfer.engines.native_search import Search
+from asyncinfer.engines.stepper import Emit
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import InferenceErrorType

@@ -12,7 +12,7 @@ from asyncinfer.engines import vllm_args
 from asyncinfer.engines.chat_prompt import template_file
 from asyncinfer.engines.images import with_images
 from asyncinfer.engines.local import LocalInferenceEngine
-from asyncinfer.engines.model_thread import Stepper
+from asyncinfer.engines.stepper import Stepper
 from asyncinfer.engines.vllm_model import VllmModel, check_parsers, host, known_options
 from asyncinfer.engines.vllm_sampling import SUPPORTED
 from asyncinfer.engines.vllm_stepper import VllmStepper

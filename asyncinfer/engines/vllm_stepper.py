@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from asyncinfer.engines.chat_prompt import tools_of
-from asyncinfer.engines.model_thread import Emit
+from asyncinfer.engines.stepper import Emit
 from asyncinfer.engines.vllm_messages import messages_of, text_messages
 from asyncinfer.engines.vllm_model import VllmModel, chat_request
 from asyncinfer.engines.vllm_reader import Reader

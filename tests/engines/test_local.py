@@ -16,7 +16,9 @@ import pytest
 
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams
 from asyncinfer.engines.local import LocalInferenceEngine
-from asyncinfer.engines.model_thread import Emit, ModelThread, Stepper
+from asyncinfer.engines.model_thread import ModelThread
+from asyncinfer.engines.pulse import Patience, Pulse
+from asyncinfer.engines.stepper import Emit, Stepper
 from asyncinfer.errors import ConfigError, EngineDeadError, RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import Conversation, Message, Role
@@ -37,7 +39,7 @@ class Counter:
         self.steps = self.widest = 0
         self.added: list[str] = []
         self.stepped: dict[str, int] = {}
-        self.closed = False
+        self.stepping, self.freed = threading.Semaphore(0), threading.Event()
 
     @property
     def busy(self) -> bool:
@@ -52,6 +54,7 @@ class Counter:
         self.widest = max(self.widest, len(self.rows))
 
     def step(self, emit: Emit) -> None:
+        self.stepping.release()
         if self.gate is not None:
             self.gate.acquire()
         self.steps += 1
@@ -72,15 +75,15 @@ class Counter:
         self.rows.pop(row, None)
 
     def close(self) -> None:
-        self.closed = True
+        self.freed.set()
 
 
 class CountingEngine(LocalInferenceEngine):
     engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
 
-    def __init__(self, make: Callable[[], Stepper] = Counter) -> None:
+    def __init__(self, make: Callable[[], Stepper] = Counter, now: Callable[[], float] | None = None) -> None:
         super().__init__(ModelParams(model_name="counter"))
-        self.make = make
+        self.make, self.now = make, now
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
@@ -91,6 +94,9 @@ class CountingEngine(LocalInferenceEngine):
 
     def _load(self) -> Stepper:
         return self.make()
+
+    def _new_thread(self) -> ModelThread:
+        return ModelThread(self._load, Pulse(self.patience, self.now), 0.001) if self.now else super()._new_thread()
 
     @property
     def thread(self) -> ModelThread:
@@ -237,6 +243,54 @@ async def test_death_fails_all_rows_until_the_engine_is_closed(caplog: pytest.Lo
     assert "the model failed" in caplog.text
 
 
+class Hours:
+    """A clock on which an hour passes whenever it is looked at, once `pass_by` is set."""
+
+    def __init__(self) -> None:
+        self.pass_by, self._now = False, 0.0
+
+    def __call__(self) -> float:
+        self._now += 3600.0 if self.pass_by else 0.0
+        return self._now
+
+
+async def test_a_step_that_never_ends_fails_all_rows_and_is_left_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+    gate, hours = threading.Semaphore(0), Hours()
+    models = [Counter(gate), Counter()]
+    engine = CountingEngine(lambda: models[0], hours)
+    tasks = await tasks_of(engine, "1", "2", "3", "4", "waits")
+    await asyncio.to_thread(models[0].stepping.acquire)
+    hours.pass_by = True
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(outcome, EngineDeadError)
+        assert "the model is stuck: one step of the model has taken 3600 s" in str(outcome)
+        assert "run again to go on" in str(outcome)
+    with pytest.raises(EngineDeadError, match="stuck"):
+        await engine.answer("1")
+    assert "> step (" in caplog.text
+    await engine.aclose()
+    gate.release()  # The step ends after all.
+    await asyncio.to_thread(models[0].freed.wait)
+    engine.make, hours.pass_by = lambda: models[1], False
+    assert await engine.answer("1") == "1 "
+    await engine.aclose()
+
+
+async def test_close_does_not_wait_for_a_step_that_never_ends() -> None:
+    gate, hours = threading.Semaphore(0), Hours()
+    model = Counter(gate)
+    engine = CountingEngine(lambda: model, hours)
+    engine.patience = Patience(work=10**9)  # pyright: ignore[reportAttributeAccessIssue]
+    (running,) = await tasks_of(engine, "1")
+    await asyncio.to_thread(model.stepping.acquire)
+    hours.pass_by = True
+    await engine.aclose()
+    with pytest.raises(EngineDeadError, match="closed"):
+        await running
+    gate.release()
+    await asyncio.to_thread(model.freed.wait)
+
+
 async def test_model_that_cannot_be_loaded_is_a_config_error() -> None:
     def load() -> Stepper:
         raise ConfigError("model.model_name: no such thing")
@@ -260,7 +314,7 @@ async def test_close_frees_the_model_and_the_next_call_reopens() -> None:
     await engine.aclose()
     with pytest.raises(EngineDeadError, match="closed"):
         await running
-    assert models[0].closed
+    assert models[0].freed.is_set()
     assert await engine.answer("2") == "1 2 "
     await engine.aclose()
     await engine.aclose()
@@ -296,6 +350,16 @@ async def test_dropped_engine_stops_its_thread() -> None:
     del engine
     gc.collect()
     assert await asyncio.to_thread(thread.join, 10)
+
+
+def test_what_concerns_other_engines_only_is_told_to_who_asks(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CountingEngine, "_others", frozenset({"model_name", "device_map"}))
+    with caplog.at_level("DEBUG", "asyncinfer"):
+        CountingEngine()
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    assert "model.model_name" in caplog.text
 
 
 async def test_another_model_is_refused() -> None:

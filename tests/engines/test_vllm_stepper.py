@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from asyncinfer.config import GenerationParams, ModelParams
-from asyncinfer.engines.model_thread import Event
+from asyncinfer.engines.stepper import Event
 from asyncinfer.engines.vllm_model import VllmModel
 from asyncinfer.engines.vllm_reader import Reader
 from asyncinfer.engines.vllm_stepper import VllmStepper

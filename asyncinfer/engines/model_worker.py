@@ -1,0 +1,204 @@
+"""What the model's thread does: obey, step, tell, until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+
+from asyncinfer.engines.pulse import LOADING, Pulse
+from asyncinfer.engines.stepper import Event, Stepper
+from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError, RequestError
+from asyncinfer.run.request import Request
+from asyncinfer.types.results import InferenceErrorType, StreamDelta
+
+log = logging.getLogger("asyncinfer")
+
+News = Event | EngineDeadError
+Deliver = Callable[[News], None]
+Failure = Callable[[], EngineDeadError]
+Inbox = SimpleQueue[Callable[["Worker"], None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A row and whom to tell: `deliver` is called on `loop`."""
+
+    row: int
+    request: Request
+    loop: asyncio.AbstractEventLoop
+    deliver: Deliver
+
+
+class Worker:
+    """Obeys what comes through the inbox. Without a model, it answers every row with why there is none."""
+
+    def __init__(self, inbox: Inbox, pulse: Pulse) -> None:
+        self._inbox = inbox
+        self._pulse = pulse
+        self._waiting: dict[int, Call] = {}
+        self._running: dict[int, Call] = {}
+        self._outbox: dict[asyncio.AbstractEventLoop, list[tuple[Call, News]]] = {}
+        self._stopped = False
+        self._failure: Failure | None = None
+        self._stepper: Stepper | None = None
+
+    def run(self, handoff: list[Callable[[], Stepper]]) -> None:
+        """Work until stopped, with the model that the function in `handoff` loads, which is taken out. What is done
+        after it was given up is thrown away, and the model too.
+        """
+        self._pulse.begin(LOADING)
+        self._load(handoff)
+        if self._pulse.end():
+            self._serve()
+        else:
+            self._free()
+
+    def take_over(self, stuck: Worker, failure: Failure) -> None:
+        """Serve in place of a worker that will not come back, whose rows fail, until stopped."""
+        self._waiting = {call.row: call for call in stuck.calls()}
+        self._fail(failure)
+        self._flush()
+        self._serve()
+
+    def calls(self) -> list[Call]:
+        """The rows that are not finished."""
+        return [*self._running.values(), *self._waiting.values()]
+
+    # Commands
+
+    def take(self, call: Call) -> None:
+        if self._failure is None:
+            self._waiting[call.row] = call
+        else:
+            self._tell(call, self._failure())
+
+    def abort(self, row: int) -> None:
+        self._waiting.pop(row, None)
+        if self._running.pop(row, None) is not None and self._stepper is not None:
+            self._stepper.abort(row)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    # The loop
+
+    def _serve(self) -> None:
+        while not self._stopped:
+            self._rest()
+            self._pulse.begin("one step of the model")
+            self._work()
+            if not self._pulse.end():
+                self._free()
+                return
+            self._flush()
+        self._pulse.begin("freeing the model")
+        self._fail(closed_error)
+        if self._pulse.end():
+            self._flush()
+
+    def _rest(self) -> None:
+        """Wait for a command when there is nothing else to do."""
+        if not self._waiting and (self._stepper is None or not self._stepper.busy):
+            self._inbox.get()(self)
+
+    def _work(self) -> None:
+        try:
+            while not self._inbox.empty():
+                self._inbox.get()(self)
+            self._advance()
+        except Exception as error:
+            self._die(error)
+
+    def _advance(self) -> None:
+        if self._stepper is None or self._stopped:
+            return
+        self._admit(self._stepper)
+        if self._stepper.busy:
+            self._stepper.step(self._emit)
+
+    def _admit(self, stepper: Stepper) -> None:
+        while self._waiting and len(self._running) < stepper.slots:
+            row = next(iter(self._waiting))
+            call = self._running[row] = self._waiting.pop(row)
+            try:
+                stepper.add(row, call.request)
+            except RequestError as error:
+                self._emit(row, error)
+
+    def _emit(self, row: int, event: Event) -> None:
+        call = self._running.get(row)
+        if call is None:
+            return
+        if not isinstance(event, StreamDelta):
+            del self._running[row]
+        elif not call.request.stream:
+            return
+        self._tell(call, event)
+
+    def _tell(self, call: Call, news: News) -> None:
+        self._outbox.setdefault(call.loop, []).append((call, news))
+
+    def _flush(self) -> None:
+        """Tell each waiting loop all its news with one wake-up."""
+        while self._outbox:
+            loop, news = self._outbox.popitem()
+            try:
+                loop.call_soon_threadsafe(_deliver, news)
+            except RuntimeError:  # The loop is closed: nobody waits there any more.
+                for call, _ in news:
+                    self._inbox.put(partial(Worker.abort, row=call.row))
+
+    # Coming and going
+
+    def _load(self, handoff: list[Callable[[], Stepper]]) -> None:
+        try:
+            self._stepper = handoff.pop()()
+        except ConfigError as error:
+            message = str(error)
+            self._failure = lambda: EngineConfigError(message, error_type=InferenceErrorType.CONFIG)
+        except Exception as error:
+            log.exception("the model could not be loaded")
+            self._failure = dead(f"the model could not be loaded: {error!r}. Close the engine and try again")
+
+    def _die(self, error: Exception) -> None:
+        log.error("the model failed", exc_info=error)
+        self._fail(dead(f"the model failed: {error!r}. {HOW_TO_GO_ON}"))
+
+    def _fail(self, failure: Failure) -> None:
+        """Give up the model and every row; later rows get the same answer."""
+        self._failure = failure
+        for call in self.calls():
+            self._tell(call, failure())
+        self._running.clear()
+        self._waiting.clear()
+        self._free()
+
+    def _free(self) -> None:
+        stepper, self._stepper = self._stepper, None
+        if stepper is not None:
+            with suppress(Exception):
+                stepper.close()
+
+
+HOW_TO_GO_ON = "Close the engine, or make a new one, and run again to go on"
+
+
+def closed_error() -> EngineDeadError:
+    return EngineDeadError(
+        "the engine was closed before this row was finished", error_type=InferenceErrorType.CANCELLED
+    )
+
+
+def dead(message: str) -> Failure:
+    """Makes a new exception for each row: a shared one would collect every row's traceback."""
+    return lambda: EngineDeadError(message, error_type=InferenceErrorType.ENGINE_FAILURE)
+
+
+def _deliver(news: Iterable[tuple[Call, News]]) -> None:
+    for call, event in news:
+        call.deliver(event)

@@ -1,0 +1,46 @@
+"""What runs a model for the thread that owns it, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from asyncinfer.errors import RequestError
+from asyncinfer.run.request import Request
+from asyncinfer.types.results import Completion, StreamDelta
+
+Event = StreamDelta | Completion | RequestError
+Emit = Callable[[int, Event], None]
+
+
+class Stepper(Protocol):
+    """A model that answers up to `slots` rows at once. All its methods run in the model's thread.
+
+    An exception other than `RequestError` means that it can go on with no row.
+    """
+
+    @property
+    def slots(self) -> int: ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether a row is in work."""
+        ...
+
+    def add(self, row: int, request: Request) -> None:
+        """Take `row` into work. A RequestError fails this row alone."""
+        ...
+
+    def step(self, emit: Emit) -> None:
+        """Go on by a token or a batch. Each row is ended by emitting its Completion or RequestError;
+        deltas before that are needed only where `request.stream`.
+        """
+        ...
+
+    def abort(self, row: int) -> None:
+        """Drop `row`; nothing is emitted for it any more."""
+        ...
+
+    def close(self) -> None:
+        """Free the model."""
+        ...
