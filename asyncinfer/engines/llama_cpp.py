@@ -50,6 +50,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
             "logit_bias",
             "max_new_tokens",
             "min_p",
+            "parallel_tool_calls",
             "presence_penalty",
             "seed",
             "skip_special_tokens",

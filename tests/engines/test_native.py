@@ -178,6 +178,18 @@ class TestGuidedDecoding:
         assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
         assert answered.metadata["finish_reason"] == "tool_calls"
 
+    @pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
+    async def test_makes_calls_in_parallel_where_it_may(
+        self, engine: NativeTextInferenceEngine, parallel: bool, count: int
+    ) -> None:
+        call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
+        two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
+        with_tools = two.model_copy(update={"model": ModelParams(chat_template=TOOL_TEMPLATE)})
+        [answered] = await engine.ainfer([question("How is the weather?", tools=[WEATHER])], with_tools)
+        assert len(answered.messages[-1].tool_calls or []) == count
+        assert answered.metadata["finish_reason"] == "tool_calls"
+        assert "dropped_parameters" not in answered.metadata
+
 
 class TestModels:
     async def test_may_have_an_adapter(self, folders: Smollm2) -> None:

@@ -286,6 +286,17 @@ async def test_forced_tool_call_is_made_and_parsed(with_tools: VLLMInferenceEngi
     assert deltas[-1].tool_calls[0]["function"]["name"] == "weather"
 
 
+@pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
+async def test_calls_are_parallel_where_they_may_be(
+    with_tools: VLLMInferenceEngine, parallel: bool, count: int
+) -> None:
+    call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
+    two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
+    (answered,) = await with_tools.ainfer([ask("How is the weather?", tools=[WEATHER])], two)
+    assert len(answered.messages[-1].tool_calls or []) == count
+    assert answered.metadata["finish_reason"] == "tool_calls"
+
+
 async def test_tool_that_is_not_there_is_refused(with_tools: VLLMInferenceEngine) -> None:
     choice = {"type": "function", "function": {"name": "no_such"}}
     assert "no_such" in await refusal(with_tools, ask("hi", tools=[WEATHER]), tool_choice=choice)

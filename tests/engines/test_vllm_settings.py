@@ -164,7 +164,7 @@ def test_sampling_is_what_was_asked_for() -> None:
         logit_bias={"5": 2.0},
         skip_special_tokens=False,
     )
-    assert sampling(generation, 60) == {
+    assert sampling(generation, 60, []) == {
         "max_tokens": 60,
         "temperature": 0.5,
         "top_p": 0.9,
@@ -177,10 +177,10 @@ def test_sampling_is_what_was_asked_for() -> None:
         "skip_special_tokens": False,
         "logit_bias": {5: 2.0},
     }
-    plain = sampling(GenerationParams(), 10**6)
+    plain = sampling(GenerationParams(), 10**6, [])
     assert (plain["max_tokens"], plain["top_p"], plain["seed"], plain["logit_bias"]) == (1024, 1.0, None, None)
     with pytest.raises(RequestError, match="token ids"):
-        sampling(GenerationParams(logit_bias={"word": 1.0}), 1)
+        sampling(GenerationParams(logit_bias={"word": 1.0}), 1, [])
 
 
 @pytest.mark.parametrize(
