@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from asyncinfer.config import ModelParams
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.request import Request
-from asyncinfer.types.conversation import Message
+from asyncinfer.types.conversation import Conversation, Message
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
@@ -62,7 +63,8 @@ def tools_of(request: Request) -> list[dict[str, Any]]:
 
 
 def prompt_for(request: Request, render: Render, *, takes_tools: bool, takes_images: bool = False) -> str:
-    """The prompt. A model that `takes_images` gets messages as lists of parts.
+    """The prompt. A model that `takes_images` gets messages as lists of parts, if its template knows what to do with
+    them.
 
     Raises:
         RequestError: the template, or a model of text, cannot take this conversation.
@@ -73,13 +75,31 @@ def prompt_for(request: Request, render: Render, *, takes_tools: bool, takes_ima
             "this model's chat template takes no tools; set model.chat_template to one that does, "
             "or generation.tool_choice to 'none'"
         )
-    if not takes_images and any(message.contains_images() for message in request.conversation.messages):
-        raise unanswerable("this model reads text only, and the conversation contains images")
-    messages = [_plain(message, in_parts=takes_images) for message in request.conversation.messages]
+    given = {"tools": tools or None, **(request.model.chat_template_kwargs or {})}
+    in_parts = takes_images and _takes_parts(render, given)
+    if not in_parts and (others := _others_than_text(request.conversation)):
+        who = "this model's chat template writes" if takes_images else "this model reads"
+        raise unanswerable(f"{who} text only, and the conversation contains {others}")
+    messages = [_plain(message, in_parts=in_parts) for message in request.conversation.messages]
     try:
-        return render(messages=messages, tools=tools or None, **(request.model.chat_template_kwargs or {}))
+        return render(messages=messages, **given)
     except Exception as error:
         raise unanswerable(f"the chat template rejects this conversation: {error}") from error
+
+
+def _others_than_text(conversation: Conversation) -> str | None:
+    items = [item for message in conversation.messages for item in message.content_items if not item.is_text()]
+    return ("images" if items[0].is_image() else "documents") if items else None
+
+
+def _takes_parts(render: Render, given: Mapping[str, Any]) -> bool:
+    """Whether the template writes the text of a list of parts, and not the list itself."""
+    text = "6d756368"
+    try:
+        shown = render(messages=[{"role": "user", "content": [{"type": "text", "text": text}]}], **given)
+    except Exception:
+        return False
+    return text in shown and re.search(rf"text['\"]: ['\"]{text}", shown) is None
 
 
 def _plain(message: Message, *, in_parts: bool = False) -> dict[str, Any]:

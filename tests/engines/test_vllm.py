@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceConfig, ModelParams
 from asyncinfer.dialects.media import data_url
+from asyncinfer.engines.chat_prompt import template_names
 from asyncinfer.engines.vllm import VLLMInferenceEngine
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
@@ -362,6 +363,15 @@ async def test_images_are_seen(files: Smollm2, tmp_path: Path) -> None:
     assert "cannot be decoded" in result.failures[4].error_message
     path, url, binary, blue, _ = (said(conversation) for _, conversation in result.successful)
     assert path == url == binary != blue
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["internvl3", "llama3-instruct", "llava", "molmo", "phi3-instruct", "qwen2-vl-instruct", "qwen3-vl-instruct"],
+)
+def test_named_templates_are_seen_to_write_images_themselves(name: str) -> None:
+    detect: Any = import_module("vllm.renderers.hf")._detect_content_format  # type: ignore[attr-defined]
+    assert detect(template_names()[name].read_text(), default="string") == "openai"
 
 
 async def test_adapter_changes_the_answer(engine: VLLMInferenceEngine, files: Smollm2) -> None:
