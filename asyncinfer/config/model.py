@@ -91,10 +91,10 @@ class ModelParams(Params):
     @classmethod
     def _what_has_a_key_of_its_own(cls, data: Any) -> Any:
         """In `model_kwargs` only Transformers would know it."""
-        if not isinstance(data, dict) or not isinstance(data.get("model_kwargs"), dict):
-            return cast(Any, data)
         values = cast(dict[str, Any], data)
-        given = cast(dict[str, Any], values["model_kwargs"])
+        if not isinstance(data, dict) or not isinstance(values.get("model_kwargs"), dict):
+            return values
+        given: dict[str, Any] = values["model_kwargs"]
         moved = {name: value for name, value in given.items() if isinstance(value, _KINDS.get(name, ()))}
         kept = {name: value for name, value in values.items() if name not in moved}
         others = {name: value for name, value in given.items() if name not in moved}
