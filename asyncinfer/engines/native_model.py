@@ -104,16 +104,17 @@ class NativeModel:
         return render
 
     def _read(self, text: str, images: Sequence[bytes]) -> Prompt:
-        """The template has written every special token, the first included."""
+        """The template has written every special token; where not the first, the processor does, as in Transformers."""
         if self._processor is None:
             return Prompt(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         pictures = [_picture(data) for data in images]
+        first = self.tokenizer.bos_token
         try:
             inputs = self._processor(
                 text=[text],
                 images=[pictures] if pictures else None,
                 return_tensors="pt",
-                add_special_tokens=False,
+                add_special_tokens=first is None or not text.startswith(first),
             )
         except Exception as error:
             raise unanswerable(f"the model's processor rejects this conversation: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -283,6 +284,32 @@ class TestImages:
         async with NativeTextInferenceEngine(params(vision)) as made:
             first, second, third = await made.ainfer([*asked, seen("?", RED)], config())
         assert text_of(first) == text_of(second) == text_of(third)
+
+    @pytest.mark.parametrize("template", [None, "{{ bos_token }}" + tiny_models.VISION_TEMPLATE])
+    async def test_prompts_begin_once_with_what_the_processor_begins_them(
+        self, vision: Path, tmp_path: Path, template: str | None
+    ) -> None:
+        transformers, tokenizers = import_module("transformers"), import_module("tokenizers")
+        processor: Any = transformers.AutoProcessor.from_pretrained(vision)  # type: ignore[attr-defined]
+        tokens = processor.tokenizer
+        tokens.bos_token = "<|endoftext|>"
+        tokens.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(  # type: ignore[attr-defined]
+            single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
+        )
+        folder = await asyncio.to_thread(shutil.copytree, vision, tmp_path / "begun")
+        processor.save_pretrained(folder)
+        async with NativeTextInferenceEngine(params(folder, chat_template=template)) as made:
+            answered = await answer(made, seen("What is it?", RED))
+        picture = import_module("PIL.Image").open(BytesIO(RED))  # type: ignore[attr-defined]
+        asked = [{"type": "image", "image": picture}, {"type": "text", "text": "What is it?"}]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": asked}], tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        ids = inputs["input_ids"][0].tolist()
+        assert (ids[0], ids.count(0), len(ids)) == (0, 1, answered.metadata["usage"]["prompt_tokens"])
+        model = transformers.AutoModelForImageTextToText.from_pretrained(folder)  # type: ignore[attr-defined]
+        whole = model.generate(**inputs, max_new_tokens=24, do_sample=False)
+        assert text_of(answered) == processor.decode(whole[0, len(ids) :], skip_special_tokens=True)
 
     @pytest.mark.parametrize(
         ("image", "why"),
