@@ -53,6 +53,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         # The parameters of an endpoint are not for a model in this process.
         super().__init__(model_params, generation_params=generation_params, clock=clock)
         self._thread: ModelThread | None = None
+        self._end_when_dropped: weakref.finalize[[], LocalInferenceEngine] | None = None
         self._thread_lock = threading.Lock()
         self._check()
         for name in sorted(self._others & model_params.model_fields_set):
@@ -133,6 +134,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
     async def _close(self) -> None:
         with self._thread_lock:
             thread, self._thread = self._thread, None
+            if self._end_when_dropped is not None:
+                self._end_when_dropped.detach()
         if thread is not None:
             thread.stop()
             await anyio.to_thread.run_sync(thread.join)
@@ -148,7 +151,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
             raise closed_error()  # The program is ending; a thread begun now would keep it from that.
         thread = self._new_thread()
         # An engine that is dropped without a close stops its thread all the same.
-        weakref.finalize(self, thread.stop).atexit = False
+        self._end_when_dropped = weakref.finalize(self, thread.stop)
+        self._end_when_dropped.atexit = False
         return thread
 
     def _new_thread(self) -> ModelThread:

@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -316,8 +317,11 @@ async def test_close_frees_the_model_and_the_next_call_reopens() -> None:
         await running
     assert models[0].freed.is_set()
     assert await engine.answer("2") == "1 2 "
+    gone = weakref.ref(engine.thread)
     await engine.aclose()
     await engine.aclose()
+    gc.collect()
+    assert gone() is None
     assert len(models) == 2
 
 
