@@ -82,17 +82,18 @@ async def lag_of_the_loop() -> AsyncGenerator[Lag]:
 
 
 async def compare(section: Section, name: str, target: float, rounds: int, theirs: Rate, ours: Rate) -> None:
-    """Measure both in turns; each is called with the number of the round."""
+    """Measure both in turns, each beside the same busy loop; they are called with the number of the round."""
     measured = Comparison(name, target)
     section.comparisons.append(measured)
     for turn in range(rounds):
         for side in ("theirs", "ours") if turn % 2 else ("ours", "theirs"):
-            if side == "theirs":
-                measured.theirs.append(await theirs(turn))
-                continue
             async with lag_of_the_loop() as lag:
-                measured.ours.append(await ours(turn))
-            section.lags[name] = max(section.lags.get(name, 0.0), lag.worst)
+                if side == "theirs":
+                    measured.theirs.append(await theirs(turn))
+                else:
+                    measured.ours.append(await ours(turn))
+            if side == "ours":
+                section.lags[name] = max(section.lags.get(name, 0.0), lag.worst)
 
 
 def question(text: str, system: str | None = None) -> Conversation:

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from asyncinfer.engines.pulse import LOADING, Pulse
 from asyncinfer.engines.stepper import Event, Stepper
 from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError, RequestError
+from asyncinfer.run import collector
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import InferenceErrorType, StreamDelta
 
@@ -157,7 +158,8 @@ class Worker:
 
     def _load(self, handoff: list[Callable[[], Stepper]]) -> None:
         try:
-            self._stepper = handoff.pop()()
+            with collector.loading():
+                self._stepper = handoff.pop()()
         except ConfigError as error:
             message = str(error)
             self._failure = lambda: EngineConfigError(message, error_type=InferenceErrorType.CONFIG)

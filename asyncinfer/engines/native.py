@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import ClassVar
 
 from asyncinfer.config import InferenceEngineType
-from asyncinfer.engines import native_load
+from asyncinfer.engines import native_load, shared_libraries
 from asyncinfer.engines.chat_prompt import template_file, with_template
 from asyncinfer.engines.images import with_images
 from asyncinfer.engines.local import LocalInferenceEngine
@@ -76,6 +76,7 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
         return max(POOL, 2 * (self._generation_params.batch_size or 0))
 
     def _load(self) -> Stepper:
+        shared_libraries.preload("torch", "triton")
         params = with_template(self._model_params)
         log.info("loading %s", params.model_name)
         model = NativeModel(native_load.load(params))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -169,8 +170,10 @@ class NativeModel:
         """Free the memory."""
         torch: Any = import_module("torch")
         on_gpu = self.device.type == "cuda"
+        left = weakref.ref(self.hf)
         self.hf = self._processor = None
-        gc.collect()
+        if left() is not None:
+            gc.collect()  # Stops every thread, in a process with so many objects for a fifth of a second.
         if on_gpu:
             torch.cuda.empty_cache()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from asyncinfer.config import InferenceEngineType, ModelParams
-from asyncinfer.engines import vllm_args
+from asyncinfer.engines import shared_libraries, vllm_args
 from asyncinfer.engines.chat_prompt import template_file
 from asyncinfer.engines.images import with_images
 from asyncinfer.engines.local import LocalInferenceEngine
@@ -64,6 +64,7 @@ class VLLMInferenceEngine(LocalInferenceEngine):
         return asked if isinstance(asked, int) else MOST_SLOTS
 
     def _load(self) -> Stepper:
+        shared_libraries.preload("torch", "triton", "cv2")
         params = self._model_params
         tools = params.tool_call_parser or params.model_kwargs.get("tool_call_parser")
         reasoning = params.model_kwargs.get("reasoning_parser")

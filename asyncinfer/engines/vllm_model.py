@@ -32,6 +32,7 @@ from asyncinfer.engines.memory import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.turns import Turns
 from asyncinfer.engines.vllm_args import Host
 from asyncinfer.errors import ConfigError, RequestError
+from asyncinfer.run import collector
 from asyncinfer.types.results import unanswerable
 
 log = logging.getLogger("asyncinfer")
@@ -208,6 +209,7 @@ def _load(args: Mapping[str, Any], one_process: bool) -> Any:
     engine: Any = _api("vllm.v1.engine.llm_engine").LLMEngine
     executors: Any = _api("vllm.v1.executor").Executor
     config = _api("vllm.engine.arg_utils").EngineArgs(**_as_configs(args)).create_engine_config()
+    collector.settle()  # vLLM collects by itself, several times.
     return engine(config, executors.get_class(config), log_stats=False, multiprocess_mode=not one_process)
 
 
