@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ Render = Callable[..., str]
 Content = Callable[[Message], Any]
 # The formats of known models, by the names that `model.chat_template` may give them.
 TEMPLATES = Path(__file__).parent / "templates"
+_PROBE = "6d756368"
 
 
 def template_file(setting: str | None) -> Path | None:
@@ -62,11 +64,16 @@ def tools_of(request: Request) -> list[dict[str, Any]]:
     return [tool.model_dump(mode="json", exclude_none=True) for tool in request.conversation.tools or ()]
 
 
-def in_text(message: Message) -> str:
+def given_to_template(request: Request) -> dict[str, Any]:
+    """What a template is given besides the messages."""
+    return {"tools": tools_of(request) or None, **(request.model.chat_template_kwargs or {})}
+
+
+def in_text(message: Message, *, who: str = "this model reads") -> str:
     """The content of a message for a model of text. Raises RequestError if there is more than text in it."""
     if not all(item.is_text() for item in message.content_items):
         what = "images" if message.contains_images() else "documents"
-        raise unanswerable(f"this model reads text only, and the conversation contains {what}")
+        raise unanswerable(f"{who} text only, and the conversation contains {what}")
     return message.compute_flattened_text_content()
 
 
@@ -90,17 +97,43 @@ def prompt_for(request: Request, render: Render, *, takes_tools: bool, content: 
     Raises:
         RequestError: the template, or `content`, cannot take this conversation.
     """
-    tools = tools_of(request)
-    if tools and not takes_tools:
+    given = given_to_template(request)
+    if given["tools"] and not takes_tools:
         raise unanswerable(
             "this model's chat template takes no tools; set model.chat_template to one that does, "
             "or generation.tool_choice to 'none'"
         )
     messages = [_plain(message, content) for message in request.conversation.messages]
     try:
-        return render(messages=messages, tools=tools or None, **(request.model.chat_template_kwargs or {}))
+        return render(messages=messages, **given)
     except Exception as error:
         raise unanswerable(f"the chat template rejects this conversation: {error}") from error
+
+
+def parts_or_text(request: Request, render: Render) -> Content:
+    """What makes the contents of messages for a model that sees: parts, if its template knows what to do with them."""
+    if takes_parts(render, **given_to_template(request)):
+        return in_parts
+    return partial(in_text, who="this model's chat template writes")
+
+
+def takes_text(render: Render, **given: Any) -> bool:
+    """Whether the template writes a content that is a string."""
+    return _writes(render, _PROBE, given)
+
+
+def takes_parts(render: Render, **given: Any) -> bool:
+    """Whether the template writes the text of a content that is a list of parts."""
+    return _writes(render, [{"type": "text", "text": _PROBE}], given)
+
+
+def _writes(render: Render, content: Any, given: Mapping[str, Any]) -> bool:
+    try:
+        shown = render(messages=[{"role": "user", "content": content}], **given)
+    except Exception:  # What a template rejects is told to the row that it rejects.
+        return False
+    # Some write a list as Python shows it.
+    return _PROBE in shown and re.search(rf"text['\"]: ['\"]{_PROBE}", shown) is None
 
 
 def _plain(message: Message, content: Content) -> dict[str, Any]:

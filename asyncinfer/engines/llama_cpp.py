@@ -49,6 +49,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
+    _others = frozenset({"attn_implementation", "compile", "device_map", "torch_dtype_str"})
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
@@ -58,6 +59,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
             "logit_bias",
             "max_new_tokens",
             "min_p",
+            "parallel_tool_calls",
             "presence_penalty",
             "seed",
             "skip_special_tokens",

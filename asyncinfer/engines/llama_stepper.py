@@ -69,7 +69,7 @@ class LlamaStepper:
             request,
             prompt,
             sampler,
-            TextStream(request.generation.stop_strings or (), tool_calls.OPENING if tools else ""),
+            TextStream(tool_calls.stops(request.generation, tools), tool_calls.OPENING if tools else ""),
             min(request.generation.max_new_tokens, self._model.context_length - prompt.size),
             bool(tools),
         )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from asyncinfer.engines.chat_prompt import Content, Render
+from asyncinfer.engines.chat_prompt import Content, Render, takes_parts, takes_text
 from asyncinfer.engines.llama_api import api
 from asyncinfer.errors import ConfigError
-
-_PROBE = "a probe of the content"
 
 
 class Template(NamedTuple):
@@ -20,7 +18,7 @@ class Template(NamedTuple):
 
     def content(self, text: Content) -> Content:
         """What it takes for a message of which `text` makes a string."""
-        return (lambda message: _part(text(message))) if self.in_parts else text
+        return (lambda message: [{"type": "text", "text": text(message)}]) if self.in_parts else text
 
 
 def compiled(source: str, *, bos: str, eos: str) -> Template:
@@ -33,15 +31,4 @@ def compiled(source: str, *, bos: str, eos: str) -> Template:
     def render(**values: Any) -> str:
         return formatter(**values).prompt
 
-    return Template(render, "tools" in source, not _shows(render, _PROBE) and _shows(render, _part(_PROBE)))
-
-
-def _part(text: str) -> list[dict[str, str]]:
-    return [{"type": "text", "text": text}]
-
-
-def _shows(render: Render, content: Any) -> bool:
-    try:
-        return _PROBE in render(messages=[{"role": "user", "content": content}], tools=None)
-    except Exception:  # What a template rejects is told to the row that it rejects.
-        return False
+    return Template(render, "tools" in source, not takes_text(render, tools=None) and takes_parts(render, tools=None))

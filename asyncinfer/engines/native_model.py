@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from asyncinfer.engines.chat_prompt import Render, in_parts, in_text, prompt_for, tools_of
+from asyncinfer.engines.chat_prompt import Render, in_text, parts_or_text, prompt_for, tools_of
 from asyncinfer.engines.images import images_of, pixels
 from asyncinfer.engines.memory import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.native_guide import Guides
@@ -64,8 +64,9 @@ class NativeModel:
             RequestError: the template, the processor or the context does not take it.
         """
         template = self._template(request)
-        content = in_text if self._processor is None else in_parts
-        text = prompt_for(request, self._render(template), takes_tools="tools" in template, content=content)
+        render = self._render(template)
+        content = in_text if self._processor is None else parts_or_text(request, render)
+        text = prompt_for(request, render, takes_tools="tools" in template, content=content)
         prompt = self._read(text, images_of(request.conversation))
         if not prompt.tokens:
             raise unanswerable("the chat template renders this conversation to nothing")
@@ -103,16 +104,17 @@ class NativeModel:
         return render
 
     def _read(self, text: str, images: Sequence[bytes]) -> Prompt:
-        """The template has written every special token, the first included."""
+        """The template has written every special token; where not the first, the processor does, as in Transformers."""
         if self._processor is None:
             return Prompt(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         pictures = [pixels(data) for data in images]
+        first = self.tokenizer.bos_token
         try:
             inputs = self._processor(
                 text=[text],
                 images=[pictures] if pictures else None,
                 return_tensors="pt",
-                add_special_tokens=False,
+                add_special_tokens=first is None or not text.startswith(first),
             )
         except Exception as error:
             raise unanswerable(f"the model's processor rejects this conversation: {error}") from error

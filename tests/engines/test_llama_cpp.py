@@ -231,6 +231,18 @@ async def test_tool_call_is_parsed() -> None:
     assert deltas[-1].tool_calls[0]["function"]["name"] == "weather"
 
 
+@pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
+async def test_calls_are_parallel_where_they_may_be(parallel: bool, count: int) -> None:
+    call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
+    asked = ask("How is the weather?", tools=[WEATHER])
+    two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
+    async with LlamaCppInferenceEngine(params(chat_template=TOOL_TEMPLATE)) as engine:
+        (answered,) = await engine.ainfer([asked], two)
+    assert len(answered.messages[-1].tool_calls or []) == count
+    assert answered.metadata["finish_reason"] == "tool_calls"
+    assert "dropped_parameters" not in answered.metadata
+
+
 async def test_what_the_template_cannot_take_is_refused(engine: LlamaCppInferenceEngine) -> None:
     assert "takes no tools" in await refusal(engine, ask("hi", tools=[WEATHER]))
     image = ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png")
