@@ -51,25 +51,6 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
     engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
     _others = frozenset({"attn_implementation", "compile", "device_map", "torch_dtype_str"})
 
-    @classmethod
-    def get_supported_params(cls) -> set[str]:
-        return {
-            "frequency_penalty",
-            "guided_decoding",
-            "logit_bias",
-            "max_new_tokens",
-            "min_p",
-            "parallel_tool_calls",
-            "presence_penalty",
-            "seed",
-            "skip_special_tokens",
-            "stop_strings",
-            "stop_token_ids",
-            "temperature",
-            "tool_choice",
-            "top_p",
-        }
-
     def _check(self) -> None:
         if find_spec("llama_cpp") is None:
             raise MissingDependencyError("llama-cpp-python", "llamacpp")

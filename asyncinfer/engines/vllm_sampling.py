@@ -10,26 +10,6 @@ from asyncinfer.engines import tool_calls
 from asyncinfer.engines.logit_bias import biases
 from asyncinfer.types.results import unanswerable
 
-# The parameters that the engine heeds.
-SUPPORTED = frozenset(
-    {
-        "frequency_penalty",
-        "guided_decoding",
-        "logit_bias",
-        "max_new_tokens",
-        "min_p",
-        "parallel_tool_calls",
-        "presence_penalty",
-        "seed",
-        "skip_special_tokens",
-        "stop_strings",
-        "stop_token_ids",
-        "temperature",
-        "tool_choice",
-        "top_p",
-    }
-)
-
 
 def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]]) -> dict[str, Any]:
     """How to sample. `room`: the tokens that the context holds beside the prompt; `tools`: those that are called in
