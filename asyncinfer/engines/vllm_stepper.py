@@ -13,7 +13,7 @@ from asyncinfer.engines.stepper import Emit
 from asyncinfer.engines.vllm_messages import messages_of, text_messages
 from asyncinfer.engines.vllm_model import VllmModel, chat_request
 from asyncinfer.engines.vllm_reader import Reader
-from asyncinfer.engines.vllm_sampling import call_structure, named, sampling, structure
+from asyncinfer.engines.vllm_sampling import call_structure, sampling, structure
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, Usage, unanswerable
@@ -104,12 +104,10 @@ class VllmStepper:
     ) -> tuple[_Row, Mapping[str, Any] | None, dict[str, Any]]:
         """How the answer is read; what holds it to a structure; and how to sample for that."""
         generation, choice = request.generation, request.generation.tool_choice
-        if tools and isinstance(choice, dict):
-            named(choice, tools)
-        asked = structure(generation)
+        forced, asked = call_structure(choice, tools), structure(generation)
         marked = bool(tools) and not self._parses_tools
         if marked and asked is None:
-            asked = call_structure(choice, tools)
+            asked = forced
         if self._parser is None:
             return _Row(request, Reader(marked=marked)), asked, {}
         return self._parsed(request, tools, asked, marked)
