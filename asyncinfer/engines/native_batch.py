@@ -9,7 +9,7 @@ continuous batching (`generate_batch`) is no alternative on a processor: 32 rows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ _MEMORYLESS = frozenset(
 )
 _PER_TOKEN = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
 _CACHE = "past_key_values"
+# Transformers' name for the names of inputs that only the prompt's pass reads.
+_ONLY_FIRST = "MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL"
 # Columns of nothing but padding are worth taking out of the cache from so many on.
 _WORTH_TRIMMING = 16
 
@@ -187,33 +189,6 @@ class Batch:
             layer.values = layer.values[..., spare:, :].contiguous()
 
 
-def search(model: NativeModel, rows: Sequence[Row], watch: Callable[[], bool]) -> list[list[int]]:
-    """Each row's answer by a beam search, which `watch` ends early by its True."""
-    torch = _torch()
-    inputs = model.collate([row.prompt for row in rows], [[] for _ in rows])
-    start, beams, seed = inputs["input_ids"].shape[1], rows[0].settings.beams, rows[0].request.generation.seed
-
-    def rule(ids: Any, scores: Any) -> Any:
-        for place, row in enumerate(rows):
-            for beam in range(place * beams, (place + 1) * beams if row.is_ruled else 0):
-                row.rule(scores[beam], ids[beam, start:].tolist())
-        return scores
-
-    def end(ids: Any, *_: Any, **__: Any) -> Any:
-        return torch.full((len(ids),), watch(), device=ids.device)
-
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        ids = model.hf.generate(
-            **inputs,
-            generation_config=generation_config(model, rows),
-            logits_processor=[rule],
-            stopping_criteria=[end],
-        )
-    return ids[:, start:].tolist()
-
-
 def generation_config(model: NativeModel, rows: Sequence[Row]) -> Any:
     """The settings of a batch as Transformers has them; what they leave open is as the model's own say."""
     settings: Settings = rows[0].settings
@@ -234,9 +209,6 @@ def generation_config(model: NativeModel, rows: Sequence[Row]) -> Any:
         pad_token_id=model.pad,
         return_dict_in_generate=False,
     )
-
-
-_ONLY_FIRST = "MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL"
 
 
 def _select(name: str, value: Any, places: Any, count: int) -> Any:
