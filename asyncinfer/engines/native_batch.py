@@ -9,7 +9,7 @@ continuous batching (`generate_batch`) is no alternative on a processor: 32 rows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -158,22 +158,20 @@ class Batch:
     def _widen(self, width: int) -> None:
         """Put columns of padding on the left, up to `width`."""
         torch = _torch()
-        more = width - self._ids.shape[1]
+        self._write_out()
+        if not (more := width - self._ids.shape[1]):
+            return
+        pad: Any = torch.nn.functional.pad
+        self._ids = torch.cat([self._ids[:, :1].expand(-1, more), self._ids], dim=1)
+        self._change(lambda inputs: pad(inputs, (more, 0)), lambda states: pad(states, (0, 0, more, 0)))
+
+    def _write_out(self) -> None:
+        """Give each row a mask and positions, which rows without padding do without, or share."""
         if self._inputs.get("attention_mask") is None:
-            self._inputs["attention_mask"] = torch.ones_like(self._ids)
-        # Without padding the rows share one row of positions.
+            self._inputs["attention_mask"] = _torch().ones_like(self._ids)
         positions = self._inputs.get("position_ids")
         if positions is not None and positions.shape[-2] != len(self.rows):
             self._inputs["position_ids"] = positions.expand(*positions.shape[:-2], len(self.rows), -1)
-        if not more:
-            return
-        self._ids = torch.cat([self._ids[:, :1].expand(-1, more), self._ids], dim=1)
-        for name in self._inputs.keys() & set(_PER_TOKEN):
-            if self._inputs[name] is not None:
-                self._inputs[name] = torch.nn.functional.pad(self._inputs[name], (more, 0))
-        for layer in self._inputs[_CACHE].layers:
-            layer.keys = torch.nn.functional.pad(layer.keys, (0, 0, more, 0))
-            layer.values = torch.nn.functional.pad(layer.values, (0, 0, more, 0))
 
     def _trim(self) -> None:
         """Take out the columns on the left that are padding in every row."""
@@ -181,12 +179,17 @@ class Batch:
         if mask is None or (spare := int((mask.cumsum(dim=-1) == 0).sum(dim=-1).min())) < _WORTH_TRIMMING:
             return
         self._ids = self._ids[:, spare:]
+        self._change(lambda inputs: inputs[..., spare:], lambda states: states[..., spare:, :].contiguous())
+
+    def _change(self, inputs: Callable[[Any], Any], states: Callable[[Any], Any]) -> None:
+        """Change what has a column for each token: inputs (rows x columns), and keys and values (rows x heads x
+        columns x size) of each layer.
+        """
         for name in self._inputs.keys() & set(_PER_TOKEN):
             if self._inputs[name] is not None:
-                self._inputs[name] = self._inputs[name][..., spare:]
+                self._inputs[name] = inputs(self._inputs[name])
         for layer in self._inputs[_CACHE].layers:
-            layer.keys = layer.keys[..., spare:, :].contiguous()
-            layer.values = layer.values[..., spare:, :].contiguous()
+            layer.keys, layer.values = states(layer.keys), states(layer.values)
 
 
 def generation_config(model: NativeModel, rows: Sequence[Row]) -> Any:
