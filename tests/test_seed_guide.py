@@ -24,7 +24,7 @@ from asyncinfer import Conversation, InferenceConfig, InferenceEngineType, build
 from asyncinfer.engines.gguf import find_local
 from tests.fakes import question
 from tests.file_server import FileServer
-from tests.smollm2 import GGUF, smollm2
+from tests.smollm2 import GGUF, Smollm2
 from tests.tiny_vision import tiny_vision
 
 QUICK_START = """
@@ -156,10 +156,8 @@ def engine(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def folder(pytestconfig: pytest.Config) -> Path:
-    cache = pytestconfig.cache
-    assert cache is not None
-    return smollm2(cache.mkdir("smollm2")).model
+def folder(smollm2: Smollm2) -> Path:
+    return smollm2.model
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from asyncinfer.engines.vllm import VLLMInferenceEngine
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.tools import FunctionDefinition, ToolDefinition
-from tests.smollm2 import Smollm2, smollm2
+from tests.smollm2 import Smollm2
 from tests.tiny_vision import tiny_vision
 
 if find_spec("vllm") is None:
@@ -58,30 +58,23 @@ WEATHER = ToolDefinition(
 NAMED = {"type": "function", "function": {"name": "weather"}}
 
 
-@pytest.fixture(scope="module")
-def files(pytestconfig: pytest.Config) -> Smollm2:
-    cache = pytestconfig.cache
-    assert cache is not None
-    return smollm2(cache.mkdir("smollm2"))
-
-
-def params(files: Smollm2, **kwargs: Any) -> ModelParams:
-    given = {"model_name": str(files.model), "model_max_length": 1024, **kwargs}
+def params(smollm2: Smollm2, **kwargs: Any) -> ModelParams:
+    given = {"model_name": str(smollm2.model), "model_max_length": 1024, **kwargs}
     given["model_kwargs"] = SMALL | kwargs.get("model_kwargs", {})
     return ModelParams.model_validate(given)
 
 
 @pytest.fixture(scope="module")
-def engine(files: Smollm2) -> Iterator[VLLMInferenceEngine]:
-    made = VLLMInferenceEngine(params(files))
+def engine(smollm2: Smollm2) -> Iterator[VLLMInferenceEngine]:
+    made = VLLMInferenceEngine(params(smollm2))
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def with_tools(files: Smollm2) -> Iterator[VLLMInferenceEngine]:
+def with_tools(smollm2: Smollm2) -> Iterator[VLLMInferenceEngine]:
     """Its template takes tools."""
-    made = VLLMInferenceEngine(params(files, chat_template=TOOL_TEMPLATE))
+    made = VLLMInferenceEngine(params(smollm2, chat_template=TOOL_TEMPLATE))
     yield made
     made.close()
 
@@ -112,14 +105,14 @@ async def refusal(engine: VLLMInferenceEngine, conversation: Conversation, **gen
 
 
 async def test_greedy_answers_are_those_of_vllms_own_llm(
-    engine: VLLMInferenceEngine, files: Smollm2, monkeypatch: pytest.MonkeyPatch
+    engine: VLLMInferenceEngine, smollm2: Smollm2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = [said(await answer(engine, question)) for question in QUESTIONS]
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
     def bare() -> list[str]:
         vllm: Any = import_module("vllm")
-        llm = vllm.LLM(str(files.model), dtype="float32", max_model_len=1024, enforce_eager=True, **SMALL)
+        llm = vllm.LLM(str(smollm2.model), dtype="float32", max_model_len=1024, enforce_eager=True, **SMALL)
         how = vllm.SamplingParams(temperature=0.0, max_tokens=32)
         ask_it = [[{"role": "user", "content": question}] for question in QUESTIONS]
         # One by one, as a batch rounds otherwise.
@@ -303,8 +296,8 @@ async def test_tool_that_is_not_there_is_refused(with_tools: VLLMInferenceEngine
     assert "no_such" in await refusal(with_tools, ask("hi", tools=[WEATHER]), tool_choice=choice)
 
 
-async def test_tool_call_is_parsed_by_the_parser_that_is_named(files: Smollm2) -> None:
-    asked = params(files, chat_template=TOOL_TEMPLATE, tool_call_parser="hermes")
+async def test_tool_call_is_parsed_by_the_parser_that_is_named(smollm2: Smollm2) -> None:
+    asked = params(smollm2, chat_template=TOOL_TEMPLATE, tool_call_parser="hermes")
     conversation = ask("How is the weather in Rome?", tools=[WEATHER])
     async with VLLMInferenceEngine(asked) as engine:
         for choice in ("required", NAMED):
@@ -318,10 +311,10 @@ async def test_tool_call_is_parsed_by_the_parser_that_is_named(files: Smollm2) -
     assert deltas[-1].tool_calls[0]["function"]["name"] == "weather"
 
 
-async def test_reasoning_is_told_from_the_answer(files: Smollm2) -> None:
+async def test_reasoning_is_told_from_the_answer(smollm2: Smollm2) -> None:
     options = {"reasoning_parser": "granite", "structured_outputs_config": {"enable_in_reasoning": True}}
     words = {"regex": r"Here is my thought process: (one|two) Here is my response: (yes|no)"}
-    async with VLLMInferenceEngine(params(files, model_kwargs=options)) as engine:
+    async with VLLMInferenceEngine(params(smollm2, model_kwargs=options)) as engine:
         answered = await answer(engine, "One?", guided_decoding=words)
         async with engine.astream(ask("One?"), config(guided_decoding=words)) as stream:
             deltas = [delta async for delta in stream]
@@ -346,8 +339,8 @@ def png(colour: str) -> bytes:
     return file.getvalue()
 
 
-async def test_images_are_seen(files: Smollm2, tmp_path: Path) -> None:
-    model = await asyncio.to_thread(tiny_vision, tmp_path / "model", files.model)
+async def test_images_are_seen(smollm2: Smollm2, tmp_path: Path) -> None:
+    model = await asyncio.to_thread(tiny_vision, tmp_path / "model", smollm2.model)
     (tmp_path / "red.png").write_bytes(png("red"))
     rows = [
         pictured(Type.IMAGE_PATH, str(tmp_path / "red.png")),
@@ -357,7 +350,7 @@ async def test_images_are_seen(files: Smollm2, tmp_path: Path) -> None:
         pictured(Type.IMAGE_BINARY, binary=b"\x89PNG\r\n\x1a\n"),
         ask("What is this?"),
     ]
-    asked = params(files, model_name=str(model), model_max_length=256)
+    asked = params(smollm2, model_name=str(model), model_max_length=256)
     async with VLLMInferenceEngine(asked) as engine:
         result = await engine.ainfer_partial(rows, config(max_new_tokens=8))
     assert "cannot be decoded" in result.failures[4].error_message
@@ -374,9 +367,9 @@ def test_named_templates_are_seen_to_write_images_themselves(name: str) -> None:
     assert detect(template_names()[name].read_text(), default="string") == "openai"
 
 
-async def test_adapter_changes_the_answer(engine: VLLMInferenceEngine, files: Smollm2) -> None:
+async def test_adapter_changes_the_answer(engine: VLLMInferenceEngine, smollm2: Smollm2) -> None:
     plain = said(await answer(engine, QUESTIONS[2]))
-    async with VLLMInferenceEngine(params(files, adapter_model=str(files.adapter))) as adapted:
+    async with VLLMInferenceEngine(params(smollm2, adapter_model=str(smollm2.adapter))) as adapted:
         assert said(await answer(adapted, QUESTIONS[2])) != plain
 
 
@@ -392,12 +385,12 @@ async def test_two_engines_at_once_do_not_disturb_each_other(
 
 
 async def test_engine_that_cannot_load_does_not_harm_another(
-    engine: VLLMInferenceEngine, files: Smollm2, tmp_path: Path
+    engine: VLLMInferenceEngine, smollm2: Smollm2, tmp_path: Path
 ) -> None:
     before = said(await answer(engine, QUESTIONS[0]))
-    shutil.copytree(files.adapter, tmp_path / "adapter")
+    shutil.copytree(smollm2.adapter, tmp_path / "adapter")
     (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"broken")
-    async with VLLMInferenceEngine(params(files, adapter_model=str(tmp_path / "adapter"))) as broken:
+    async with VLLMInferenceEngine(params(smollm2, adapter_model=str(tmp_path / "adapter"))) as broken:
         assert "cannot load" in await refusal(broken, ask("hi"))
     gc.collect()
     assert said(await answer(engine, QUESTIONS[0])) == before
@@ -453,16 +446,16 @@ async def test_engine_that_died_says_how_to_go_on(engine: VLLMInferenceEngine, m
         ({"model_name": "no/such-model"}, "no/such-model"),
     ],
 )
-async def test_what_cannot_be_loaded_says_why(files: Smollm2, kwargs: dict[str, Any], message: str) -> None:
-    async with VLLMInferenceEngine(params(files, **kwargs)) as engine:
+async def test_what_cannot_be_loaded_says_why(smollm2: Smollm2, kwargs: dict[str, Any], message: str) -> None:
+    async with VLLMInferenceEngine(params(smollm2, **kwargs)) as engine:
         assert re.search(message, await refusal(engine, ask("hi")), re.DOTALL)
 
 
-def test_missing_folder_is_refused_at_construction(files: Smollm2) -> None:
+def test_missing_folder_is_refused_at_construction(smollm2: Smollm2) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
-        VLLMInferenceEngine(params(files, model_name="/nowhere/model"))
+        VLLMInferenceEngine(params(smollm2, model_name="/nowhere/model"))
     with pytest.raises(ConfigError, match="adapter_config.json"):
-        VLLMInferenceEngine(params(files, adapter_model=str(files.model)))
+        VLLMInferenceEngine(params(smollm2, adapter_model=str(smollm2.model)))
 
 
 QUIET = """
@@ -482,9 +475,9 @@ asyncio.run(main())
 
 
 def test_nothing_is_printed_and_pythons_random_numbers_stay_and_an_open_engine_lets_the_program_end(
-    files: Smollm2,
+    smollm2: Smollm2,
 ) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", QUIET, str(files.model)]
+    command = [sys.executable, "-W", "ignore", "-c", QUIET, str(smollm2.model)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     random.seed(1)
     assert done.stdout == f"{random.random()}\n"
