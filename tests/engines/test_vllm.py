@@ -360,7 +360,7 @@ async def test_images_are_seen(files: Smollm2, tmp_path: Path) -> None:
     asked = params(files, model_name=str(model), model_max_length=256)
     async with VLLMInferenceEngine(asked) as engine:
         result = await engine.ainfer_partial(rows, config(max_new_tokens=8))
-    assert "cannot be decoded" in result.failures[4].error_message
+    assert "cannot be read" in result.failures[4].error_message
     path, url, binary, blue, _ = (said(conversation) for _, conversation in result.successful)
     assert path == url == binary != blue
 
