@@ -33,6 +33,7 @@ class LlamaContext:
         """Raises MemoryError when llama.cpp cannot make it."""
         self._as_array: Any = import_module("numpy").ctypeslib.as_array
         self._vocabulary = vocabulary
+        self._pooled = bool(params.kv_unified)
         self.ctx: Any = api().llama_init_from_model(model, params)
         if self.ctx is None:
             raise MemoryError(complaints() or "llama.cpp made no context")
@@ -43,17 +44,33 @@ class LlamaContext:
         self._batch = _Batch(params.n_batch)
 
     def evaluate(self, parts: Sequence[Part]) -> list[Any]:
-        """Evaluate the parts in one batch; the scores of those that want them, in order.
+        """Evaluate the parts; the scores of those that want them, in order.
 
         The scores are views, valid until the next call. Sequences that are neighbours by number are
         computed together; a gap between them costs another pass over the weights.
         """
-        wanted = self._batch.fill(sorted(parts))
+        groups = self._alike(parts)
+        scores: dict[int, Any] = {}
+        for group in groups:
+            found = self._evaluate(group)
+            # The next group's scores are written where these are.
+            scores |= found if len(groups) == 1 else {sequence: one.copy() for sequence, one in found.items()}
+        return [scores[part.sequence] for part in parts if part.scores]
+
+    def _alike(self, parts: Sequence[Part]) -> list[list[Part]]:
+        """The parts by their lengths. Of unequal ones llama.cpp takes off as many tokens as the shortest has, in a pass
+        of their own, and so on: no fewer passes, but a prompt's tokens could be computed one by one, which may round
+        otherwise. A pool has one pass for all.
+        """
+        lengths = [0] if self._pooled else sorted({len(part.tokens) for part in parts})
+        return [sorted(part for part in parts if self._pooled or len(part.tokens) == length) for length in lengths]
+
+    def _evaluate(self, parts: Sequence[Part]) -> dict[int, Any]:
+        wanted = self._batch.fill(parts)
         code = api().llama_decode(self.ctx, self._batch.struct)
         if code:
             raise RuntimeError(f"llama.cpp could not evaluate a batch (code {code}): {complaints()}")
-        scores = {sequence: self._scores(index) for sequence, index in wanted.items()}
-        return [scores[part.sequence] for part in parts if part.scores]
+        return {sequence: self._scores(index) for sequence, index in wanted.items()}
 
     def cut(self, sequence: int, length: int) -> int:
         """Keep the first `length` tokens of a sequence, if this kind of model can; how many are kept."""
