@@ -16,7 +16,7 @@ from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
 from asyncinfer.engines.logit_bias import biases
-from asyncinfer.engines.stepper import Emit
+from asyncinfer.engines.stepper import Emit, blaming_the_row
 from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
@@ -55,17 +55,8 @@ class LlamaStepper:
         return bool(self._rows)
 
     def add(self, row: int, request: Request) -> None:
-        tools = tools_of(request)
-        prompt = self._prompt(request)
-        self._rows[row] = _Row(
-            row,
-            request,
-            prompt,
-            self._sampler(request.generation, grammar_for(request.generation, tools)),
-            TextStream(request.generation.stop_strings or (), tool_calls.OPENING if tools else ""),
-            min(request.generation.max_new_tokens, self._model.context_length - len(prompt)),
-            bool(tools),
-        )
+        with blaming_the_row("llama.cpp"):
+            self._rows[row] = self._row(row, request)
 
     def step(self, emit: Emit) -> None:
         self._seat()
@@ -86,6 +77,19 @@ class LlamaStepper:
         for row in list(self._rows.values()):
             self._drop(row)
         self._model.close()
+
+    def _row(self, row: int, request: Request) -> _Row:
+        tools = tools_of(request)
+        prompt = self._prompt(request)
+        return _Row(
+            row,
+            request,
+            prompt,
+            self._sampler(request.generation, grammar_for(request.generation, tools)),
+            TextStream(request.generation.stop_strings or (), tool_calls.OPENING if tools else ""),
+            min(request.generation.max_new_tokens, self._model.context_length - len(prompt)),
+            bool(tools),
+        )
 
     def _seat(self) -> None:
         """Give each row its sequence, and keep those in use next to each other."""

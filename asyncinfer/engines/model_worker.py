@@ -61,9 +61,9 @@ class Worker:
             self._free()
 
     def take_over(self, stuck: Worker, failure: Failure) -> None:
-        """Serve in place of a worker that will not come back, until stopped. Its rows fail; what it had to tell of others
-        is told. It may come back at any moment, and so is only read, the rows first: one may then be told of twice,
-        but none is missed.
+        """Serve in place of a worker that will not come back, until stopped. Its rows fail; what it had to tell of
+        others is told. It may come back at any moment, and so is only read, the rows first: one may then be told of
+        twice, but none is missed.
         """
         self._waiting = {call.row: call for call in [*stuck._running.values(), *stuck._waiting.values()]}
         self._outbox = {loop: [*news] for loop, news in [*stuck._outbox.items()]}

@@ -10,7 +10,7 @@ from asyncinfer.engines.native_batch import Batch
 from asyncinfer.engines.native_model import NativeModel, is_out_of_memory
 from asyncinfer.engines.native_row import Row
 from asyncinfer.engines.native_search import Search
-from asyncinfer.engines.stepper import Emit
+from asyncinfer.engines.stepper import Emit, blaming_the_row
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import InferenceErrorType
@@ -44,7 +44,8 @@ class NativeStepper:
         return bool(self._waiting or self._batch or self._search)
 
     def add(self, row: int, request: Request) -> None:
-        self._waiting[row] = Row(row, request, self._model)
+        with blaming_the_row("Transformers"):
+            self._waiting[row] = Row(row, request, self._model)
         self._last_arrival = self._clock()
 
     def step(self, emit: Emit) -> None:
