@@ -17,6 +17,7 @@ from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
 from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.stepper import Emit, blaming_the_row
+from asyncinfer.engines.temperature import effective
 from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
@@ -196,7 +197,7 @@ class LlamaStepper:
 def _sampling(generation: GenerationParams, grammar: str | None, vocabulary: int) -> Sampling:
     seed = random.getrandbits(32) if generation.seed is None else generation.seed
     return Sampling(
-        temperature=generation.temperature,
+        temperature=effective(generation.temperature),
         top_p=1.0 if generation.top_p is None else generation.top_p,
         min_p=generation.min_p,
         frequency_penalty=generation.frequency_penalty,

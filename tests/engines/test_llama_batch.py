@@ -224,3 +224,12 @@ def test_prompt_is_computed_as_if_it_were_alone_wherever_it_is_cut_and_whoever_i
         _, read, _ = model.context.evaluate([writes, Part(1, cut, prompt[cut:], True), short])
         assert numpy.array_equal(read, alone)
     model.close()
+
+
+async def test_temperature_too_small_to_divide_by_takes_the_likeliest(engine: LlamaCppInferenceEngine) -> None:
+    async def answer(temperature: float) -> list[Conversation]:
+        config = InferenceConfig(generation=GenerationParams(temperature=temperature, max_new_tokens=TOKENS, seed=1))
+        return await engine.ainfer([ask(QUESTIONS[1])], config)
+
+    tiny, greedy = await answer(1e-38), await answer(0.0)
+    assert tiny[0].messages[-1].content == greedy[0].messages[-1].content
