@@ -151,6 +151,6 @@ def _plain(message: Message, content: Content) -> dict[str, Any]:
 def _plain_call(call: ToolCall) -> dict[str, Any]:
     """Templates write the arguments with `tojson`, and so want them as an object."""
     plain = call.model_dump(mode="json", exclude_none=True)
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):  # They may be nested deeper than can be read.
         plain["function"]["arguments"] = json.loads(call.function.arguments)
     return plain

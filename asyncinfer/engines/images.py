@@ -54,6 +54,8 @@ def pixels(data: bytes) -> Any:
     pillow: Any = import_module("PIL.Image")
     try:
         return pillow.open(BytesIO(data)).convert("RGB")
+    except pillow.UnidentifiedImageError:
+        raise unanswerable("an image cannot be read: Pillow knows no such kind of file") from None
     except Exception as error:
         raise unanswerable(f"an image cannot be read: {error}") from error
 

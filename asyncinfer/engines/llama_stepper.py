@@ -18,7 +18,8 @@ from asyncinfer.engines.llama_prompt import prompt_of
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
 from asyncinfer.engines.llama_vision import Prompt
 from asyncinfer.engines.logit_bias import biases
-from asyncinfer.engines.stepper import Emit
+from asyncinfer.engines.stepper import Emit, blaming_the_row
+from asyncinfer.engines.temperature import effective
 from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
@@ -57,22 +58,8 @@ class LlamaStepper:
         return bool(self._rows)
 
     def add(self, row: int, request: Request) -> None:
-        tools = tools_of(request)
-        sampler = self._sampler(request.generation, grammar_for(request.generation, tools))
-        try:
-            prompt = prompt_of(request, self._model)
-        except BaseException:
-            sampler.close()
-            raise
-        self._rows[row] = _Row(
-            row,
-            request,
-            prompt,
-            sampler,
-            TextStream(tool_calls.stops(request.generation, tools), tool_calls.OPENING if tools else ""),
-            min(request.generation.max_new_tokens, self._model.context_length - prompt.size),
-            bool(tools),
-        )
+        with blaming_the_row("llama.cpp"):
+            self._rows[row] = self._row(row, request)
 
     def step(self, emit: Emit) -> None:
         self._seat()
@@ -96,6 +83,24 @@ class LlamaStepper:
         for row in list(self._rows.values()):
             self._drop(row)
         self._model.close()
+
+    def _row(self, row: int, request: Request) -> _Row:
+        tools = tools_of(request)
+        sampler = self._sampler(request.generation, grammar_for(request.generation, tools))
+        try:
+            prompt = prompt_of(request, self._model)
+        except BaseException:
+            sampler.close()
+            raise
+        return _Row(
+            row,
+            request,
+            prompt,
+            sampler,
+            TextStream(tool_calls.stops(request.generation, tools), tool_calls.OPENING if tools else ""),
+            min(request.generation.max_new_tokens, self._model.context_length - prompt.size),
+            bool(tools),
+        )
 
     def _seat(self) -> None:
         """Give each row its sequence, and keep those in use next to each other."""
@@ -200,7 +205,7 @@ class LlamaStepper:
 def _sampling(generation: GenerationParams, grammar: str | None, vocabulary: int) -> Sampling:
     seed = random.getrandbits(32) if generation.seed is None else generation.seed
     return Sampling(
-        temperature=generation.temperature,
+        temperature=effective(generation.temperature),
         top_p=1.0 if generation.top_p is None else generation.top_p,
         min_p=generation.min_p,
         frequency_penalty=generation.frequency_penalty,

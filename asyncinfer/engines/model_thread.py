@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -39,6 +40,7 @@ class ModelThread:
         # Re-entrant, because a garbage collection inside `stop` may finalize the engine, which stops.
         self._lock = threading.RLock()
         self._stopped = False
+        self._process = os.getpid()
         self._inbox: Inbox = SimpleQueue()
         self._pulse = pulse or Pulse()
         unregister = sync.at_main_exit(self.stop)
@@ -48,6 +50,8 @@ class ModelThread:
 
     def submit(self, request: Request, deliver: Deliver) -> int:
         """Queue a row; `deliver` is called on the running loop with what becomes of it."""
+        if self._process != os.getpid():
+            raise _left_behind()
         call = Call(next(self._rows), request, asyncio.get_running_loop(), deliver)
         with self._lock:
             if self._stopped:
@@ -78,8 +82,12 @@ def _watch(
 ) -> None:
     worker, ended = Worker(inbox, pulse), threading.Event()
     thread = threading.Thread(target=_work, args=(worker, handoff, ended), name="asyncinfer-model", daemon=True)
-    thread.start()
     try:
+        try:
+            thread.start()
+        except RuntimeError as error:
+            Worker(inbox, Pulse()).take_over(worker, dead(f"the model gets no thread: {error}. {HOW_TO_GO_ON}"))
+            return
         while not ended.wait(look):
             if (stuck := pulse.look()) is None:
                 continue
@@ -107,6 +115,11 @@ def _tell(stuck: Stuck, thread: threading.Thread) -> None:
     so_far = ", and the model is given up" if stuck.given_up else " so far"
     level = logging.ERROR if stuck.given_up else logging.WARNING
     log.log(level, "%s has taken %.0f s%s; it is in %s", stuck.work, stuck.seconds, so_far, " > ".join(places))
+
+
+_left_behind = dead(
+    f"this process was forked from one that used the engine, and the model stayed there. {HOW_TO_GO_ON}"
+)
 
 
 def _failure(stuck: Stuck) -> Failure:

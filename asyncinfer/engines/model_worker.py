@@ -22,7 +22,8 @@ log = logging.getLogger("asyncinfer")
 News = Event | EngineDeadError
 Deliver = Callable[[News], None]
 Failure = Callable[[], EngineDeadError]
-Inbox = SimpleQueue[Callable[["Worker"], None]]
+Command = Callable[["Worker"], None]
+Inbox = SimpleQueue[Command]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,15 +61,16 @@ class Worker:
             self._free()
 
     def take_over(self, stuck: Worker, failure: Failure) -> None:
-        """Serve in place of a worker that will not come back, whose rows fail, until stopped."""
-        self._waiting = {call.row: call for call in stuck.calls()}
+        """Serve in place of a worker that will not come back, until stopped. Its rows fail; what it had to tell of
+        others is told. It may come back at any moment, and so is only read, the rows first: one may then be told of
+        twice, but none is missed.
+        """
+        self._waiting = {call.row: call for call in [*stuck._running.values(), *stuck._waiting.values()]}
+        self._outbox = {loop: [*news] for loop, news in [*stuck._outbox.items()]}
+        self._stopped = stuck._stopped
         self._fail(failure)
         self._flush()
         self._serve()
-
-    def calls(self) -> list[Call]:
-        """The rows that are not finished."""
-        return [*self._running.values(), *self._waiting.values()]
 
     # Commands
 
@@ -90,30 +92,45 @@ class Worker:
 
     def _serve(self) -> None:
         while not self._stopped:
-            self._rest()
+            command = self._rest()
             self._pulse.begin("one step of the model")
-            self._work()
+            self._work(command)
             if not self._pulse.end():
-                self._free()
+                self._hand_back()
                 return
             self._flush()
         self._pulse.begin("freeing the model")
         self._fail(closed_error)
-        if self._pulse.end():
-            self._flush()
+        self._pulse.end()
+        self._flush()
 
-    def _rest(self) -> None:
+    def _rest(self) -> Command | None:
         """Wait for a command when there is nothing else to do."""
-        if not self._waiting and (self._stepper is None or not self._stepper.busy):
-            self._inbox.get()(self)
+        idle = not self._waiting and (self._stepper is None or not self._stepper.busy)
+        return self._inbox.get() if idle else None
 
-    def _work(self) -> None:
+    def _work(self, command: Command | None) -> None:
         try:
+            if command is not None:
+                command(self)
             while not self._inbox.empty():
                 self._inbox.get()(self)
             self._advance()
-        except Exception as error:
+        except BaseException as error:  # A panic of Rust and a SystemExit are no Exception; the rows wait all the same.
             self._die(error)
+
+    def _hand_back(self) -> None:
+        """Leave what came after this worker was given up to the one that serves in its place."""
+        self._flush()
+        for call in self._calls():
+            self._inbox.put(partial(Worker.take, call=call))
+        if self._stopped:
+            self._inbox.put(Worker.stop)
+        self._free()
+
+    def _calls(self) -> list[Call]:
+        """The rows that are not finished."""
+        return [*self._running.values(), *self._waiting.values()]
 
     def _advance(self) -> None:
         if self._stepper is None or self._stopped:
@@ -163,18 +180,18 @@ class Worker:
         except ConfigError as error:
             message = str(error)
             self._failure = lambda: EngineConfigError(message, error_type=InferenceErrorType.CONFIG)
-        except Exception as error:
+        except BaseException as error:
             log.exception("the model could not be loaded")
             self._failure = dead(f"the model could not be loaded: {error!r}. Close the engine and try again")
 
-    def _die(self, error: Exception) -> None:
+    def _die(self, error: BaseException) -> None:
         log.error("the model failed", exc_info=error)
         self._fail(dead(f"the model failed: {error!r}. {HOW_TO_GO_ON}"))
 
     def _fail(self, failure: Failure) -> None:
         """Give up the model and every row; later rows get the same answer."""
         self._failure = failure
-        for call in self.calls():
+        for call in self._calls():
             self._tell(call, failure())
         self._running.clear()
         self._waiting.clear()
@@ -183,7 +200,7 @@ class Worker:
     def _free(self) -> None:
         stepper, self._stepper = self._stepper, None
         if stepper is not None:
-            with suppress(Exception):
+            with suppress(BaseException):
                 stepper.close()
 
 

@@ -25,10 +25,13 @@ _OF_OTHERS = frozenset(
 
 
 class Guide:
-    """Follows one answer."""
+    """Follows one answer. `failure` says why it cannot do so any more: the library gives up on what takes too much
+    work, or no token fits.
+    """
 
     def __init__(self, matcher: Any, ends: list[int]) -> None:
         self._matcher, self._ends = matcher, ends
+        self.failure: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -37,6 +40,7 @@ class Guide:
 
     def take(self, token: int) -> None:
         self._matcher.consume_token(token)
+        self._check()
 
     def forbid(self, scores: Any) -> None:
         """Set to minus infinity, in place, the scores of tokens that must not come next."""
@@ -47,8 +51,15 @@ class Guide:
         else:
             bits = numpy.frombuffer(self._matcher.compute_bitmask(), dtype=numpy.uint8)
             allowed = torch.from_numpy(numpy.unpackbits(bits, bitorder="little")[: scores.shape[0]].astype(bool))
+            self._check()
+            if not allowed.any():
+                self.failure = self.failure or "no token of the model's vocabulary can come next"
         scores[: allowed.shape[0]].masked_fill_(~allowed.to(scores.device), float("-inf"))
         scores[allowed.shape[0] :] = float("-inf")
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            self.failure = self._matcher.get_error().partition("\n")[0]
 
 
 class Guides:

@@ -152,11 +152,19 @@ class NativeModel:
 
     def rows_in_memory(self, tokens: int) -> int:
         """How many rows of so many tokens can be worked on at once."""
+        return max(1, min(MOST_ROWS, int(MEMORY_SHARE * self._free_memory()) // self._bytes(tokens)))
+
+    def holds(self, beams: int, tokens: int) -> bool:
+        """Whether the memory holds a prompt of so many tokens, and its next token's scores, for each beam."""
+        scores = 4 * 4 * self.vocabulary  # float32, and some copies.
+        return beams * (self._bytes(tokens) + scores) <= self._free_memory()
+
+    def _bytes(self, tokens: int) -> int:
+        """What the keys and values of so many tokens take."""
         layers, heads = self._text.num_hidden_layers, self._text.num_attention_heads
         key_heads = getattr(self._text, "num_key_value_heads", None) or heads
         size = getattr(self._text, "head_dim", None) or self._text.hidden_size // heads
-        row = 2 * layers * key_heads * size * self.hf.dtype.itemsize * tokens
-        return max(1, min(MOST_ROWS, int(MEMORY_SHARE * self._free_memory()) // row))
+        return 2 * layers * key_heads * size * self.hf.dtype.itemsize * tokens
 
     def _free_memory(self) -> int:
         torch: Any = import_module("torch")

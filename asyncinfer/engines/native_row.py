@@ -13,6 +13,7 @@ from asyncinfer.engines.chat_prompt import tools_of
 from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.native_model import NativeModel, Prompt
 from asyncinfer.engines.stepper import Emit
+from asyncinfer.engines.temperature import effective
 from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import Message, Role
@@ -36,8 +37,8 @@ class Settings(NamedTuple):
 
 def settings_of(generation: GenerationParams) -> Settings:
     """Sampling at an unset temperature is at 1, which leaves the probabilities as they are."""
-    temperature = generation.temperature
-    if generation.use_sampling and not temperature:
+    temperature = effective(generation.temperature)
+    if generation.use_sampling and not generation.temperature:
         temperature = 1.0
     return Settings(
         temperature=temperature,
@@ -65,11 +66,14 @@ class Row:
         self.settings = settings_of(generation)
         self.prompt: Prompt = model.prompt(request)
         self.tokens: list[int] = []
+        # Nothing is to be done for it any more.
         self.dropped = False
         self.limit = min(generation.max_new_tokens, model.context - len(self.prompt.tokens))
         self.guide = model.guides.start(generation, tools)
         if self.guide is not None and self.settings.beams > 1:
             raise unanswerable("generation.guided_decoding and generation.num_beams exclude each other here")
+        if self.settings.beams > 1 and not model.holds(self.settings.beams, len(self.prompt.tokens)):
+            raise unanswerable(f"generation.num_beams: {self.settings.beams} beams take more memory than is free")
         # Without a cache the images are read each time, and a search's draws are not a row's own.
         self.alone = bool(self.prompt.extras) and not self.settings.use_cache
         self.alone |= self.settings.beams > 1 and self.settings.temperature > 0.0 and generation.seed is not None
@@ -111,7 +115,9 @@ class Row:
         return self._random.random()
 
     def take(self, token: int, emit: Emit) -> bool:
-        """Add a token to the answer; whether the row is ended by it, and its Completion emitted."""
+        """Add a token to the answer; whether the row is ended by it, and its Completion or failure emitted."""
+        if self.guide is not None and self.guide.failure is not None:
+            return self._fail(self.guide.failure, emit)
         if token in self._ends:
             return self._finish(FinishReason.STOP, emit)
         self.tokens.append(token)
@@ -119,6 +125,8 @@ class Row:
             self._tell(self._text.push(_bytes(self._decoder.push(token))), emit)
         if self.guide is not None:
             self.guide.take(token)
+            if self.guide.failure is not None:
+                return self._fail(self.guide.failure, emit)
         if self._text.stopped or (self.guide is not None and self.guide.ended):
             return self._finish(FinishReason.STOP, emit)
         return len(self.tokens) >= self.limit and self._finish(FinishReason.LENGTH, emit)
@@ -130,7 +138,13 @@ class Row:
                 return
         self._finish(FinishReason.STOP, emit)
 
+    def _fail(self, why: str, emit: Emit) -> bool:
+        self.dropped = True
+        emit(self.number, unanswerable(f"generation.guided_decoding: it could not be followed to the end: {why}"))
+        return True
+
     def _finish(self, reason: FinishReason, emit: Emit) -> bool:
+        self.dropped = True
         if not self._text.stopped:
             self._tell(self._text.push(_bytes(self._decoder.rest(self.tokens))), emit)
         self._tell(self._text.finish(), emit)

@@ -10,7 +10,7 @@ from asyncinfer.engines.native_batch import Batch
 from asyncinfer.engines.native_model import NativeModel, is_out_of_memory
 from asyncinfer.engines.native_row import Row
 from asyncinfer.engines.native_search import Search
-from asyncinfer.engines.stepper import Emit
+from asyncinfer.engines.stepper import Emit, blaming_the_row
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import InferenceErrorType
@@ -44,7 +44,8 @@ class NativeStepper:
         return bool(self._waiting or self._batch or self._search)
 
     def add(self, row: int, request: Request) -> None:
-        self._waiting[row] = Row(row, request, self._model)
+        with blaming_the_row("Transformers"):
+            self._waiting[row] = Row(row, request, self._model)
         self._last_arrival = self._clock()
 
     def step(self, emit: Emit) -> None:
@@ -120,20 +121,32 @@ class NativeStepper:
         if self._batch is None:
             self._batch = batch if batch.rows else None
         elif batch.rows:
-            self._batch.join(batch)
+            self._join(self._batch, batch, emit)
+
+    def _join(self, batch: Batch, other: Batch, emit: Emit) -> None:
+        rows = [*batch.rows, *other.rows]
+        try:
+            batch.join(other)
+        except Exception as error:
+            self._give_up(rows, error, emit)
 
     def _advance(self, batch: Batch, emit: Emit) -> None:
+        rows = list(batch.rows)
         try:
             batch.advance()
+            self._choose(batch, emit)
         except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            self._batch = None
-            self._undo(batch.rows, error, emit)
+            self._give_up(rows, error, emit)
             return
-        self._choose(batch, emit)
         if not batch.rows:
             self._batch = None
+
+    def _give_up(self, rows: Sequence[Row], error: Exception, emit: Emit) -> None:
+        """Without memory the batch is lost, and its rows go on in smaller ones; else the model is."""
+        if not is_out_of_memory(error):
+            raise error
+        self._batch = None
+        self._undo(rows, error, emit)
 
     def _choose(self, batch: Batch, emit: Emit) -> None:
         """Give each row its next token; those that it ends leave."""
@@ -178,6 +191,8 @@ class NativeStepper:
         """Have rows try again in smaller company; a row that is alone fails."""
         rows = [row for row in rows if not row.dropped]
         no_memory = is_out_of_memory(error)
+        if not rows:
+            return
         if len(rows) == 1 and not (no_memory and self._batch is not None):
             emit(rows[0].number, _failure(error, no_memory))
             return

@@ -38,7 +38,8 @@ class Pulse:
     def __init__(self, patience: Patience | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self.patience = patience or Patience()
         self._now = now
-        self._lock = threading.Lock()
+        # Re-entrant, because a garbage collection inside may finalize the engine, which stops.
+        self._lock = threading.RLock()
         self._work: str | None = None
         self._since = self._tell_at = 0.0
         self._stop_at: float | None = None

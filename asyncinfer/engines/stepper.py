@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Protocol
 
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
-from asyncinfer.types.results import Completion, StreamDelta
+from asyncinfer.types.results import Completion, StreamDelta, unanswerable
 
 Event = StreamDelta | Completion | RequestError
 Emit = Callable[[int, Event], None]
@@ -44,3 +45,14 @@ class Stepper(Protocol):
     def close(self) -> None:
         """Free the model."""
         ...
+
+
+@contextmanager
+def blaming_the_row(library: str) -> Generator[None]:
+    """Inside, nothing has touched the model yet: what fails there is the row's fault, and fails it alone."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except BaseException as error:  # A panic of an extension in Rust is no Exception.
+        raise unanswerable(f"{library} cannot do what is asked: {error}") from error

@@ -60,7 +60,7 @@ def _schema(function: dict[str, Any]) -> dict[str, Any]:
 def _call(body: str) -> ToolCall | None:
     try:
         parsed: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # A model may open brackets for ever.
         return None
     if not isinstance(parsed, dict):
         return None

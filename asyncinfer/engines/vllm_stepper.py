@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from asyncinfer.engines.chat_prompt import tools_of
-from asyncinfer.engines.stepper import Emit
+from asyncinfer.engines.stepper import Emit, blaming_the_row
 from asyncinfer.engines.vllm_messages import messages_of, text_messages
 from asyncinfer.engines.vllm_model import VllmModel, chat_request
 from asyncinfer.engines.vllm_reader import Reader
@@ -53,7 +52,7 @@ class VllmStepper:
         return bool(self._rows)
 
     def add(self, row: int, request: Request) -> None:
-        with _as_unanswerable():
+        with blaming_the_row("vLLM"):
             tools = tools_of(request)
             prompt = self._prompt(request, tools)
             room = self._room(prompt)
@@ -173,17 +172,6 @@ def _strict(tools: list[dict[str, Any]], request: Request) -> list[dict[str, Any
     if request.generation.tool_choice in (None, "auto"):
         return tools
     return [{**tool, "function": {"strict": True, **tool["function"]}} for tool in tools]
-
-
-@contextmanager
-def _as_unanswerable() -> Generator[None]:
-    """Inside, nothing touches the engine: what fails there is the row's fault."""
-    try:
-        yield
-    except RequestError:
-        raise
-    except Exception as error:
-        raise unanswerable(f"vLLM cannot do what is asked: {error}") from error
 
 
 def _set(structured: Any) -> dict[str, Any]:

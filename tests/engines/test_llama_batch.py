@@ -13,13 +13,16 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asyncinfer.config import GuidedDecodingParams, ModelParams
 from asyncinfer.engines.gguf import find_local
+from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
+from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.types.conversation import Conversation
 from tests.asking import TOKENS, ask, config, said
 from tests.smollm2 import ONE_THREAD, PACKAGED
@@ -193,3 +196,26 @@ async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: 
         answered = await engine.ainfer([talk(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
     assert [row.metadata["usage"]["completion_tokens"] for row in answered] == [6] * 5
     assert await furthest(bare, answered) < EPSILON
+
+
+def test_prompt_is_computed_as_if_it_were_alone_wherever_it_is_cut_and_whoever_is_beside() -> None:
+    """To the last bit: what was computed one token at a time, beside rows that write, rounded otherwise."""
+    numpy: Any = import_module("numpy")
+    model = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
+    prompt = model.tokenize(QUESTIONS[2])
+    [alone] = model.context.evaluate([Part(0, 0, prompt, True)])
+    alone = numpy.array(alone)
+    for cut in (8, 11, 23, 40, 50, 56):
+        for sequence in (1, 2):
+            model.context.cut(sequence, 0)
+            model.context.evaluate([Part(sequence, 0, prompt[:cut], False)])
+        model.context.cut(0, len(prompt))
+        writes, short = Part(0, len(prompt), [prompt[0]], True), Part(2, cut, prompt[cut : cut + 3], True)
+        _, read, _ = model.context.evaluate([writes, Part(1, cut, prompt[cut:], True), short])
+        assert numpy.array_equal(read, alone)
+    model.close()
+
+
+async def test_temperature_too_small_to_divide_by_takes_the_likeliest(engine: LlamaCppInferenceEngine) -> None:
+    tiny, greedy = [await ask(engine, QUESTIONS[1], temperature=value, seed=1) for value in (1e-38, 0.0)]
+    assert said(tiny) == said(greedy)

@@ -250,6 +250,32 @@ class TestOutOfMemory:
         assert ["".join(rows.deltas[row]) for row in range(4)] == expected
         assert rows.stepper._most == 2
 
+    @pytest.mark.parametrize("where", ["join", "keep"])
+    def test_of_a_batch_that_is_changed_halves_it_too(
+        self, rows: Rows, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        limits = [4, 12, 12, 12]
+        expected = [generated(rows, text, max_new_tokens=n) for text, n in zip(TEXTS, limits, strict=True)]
+        whole, left = getattr(Batch, where), [1]
+
+        def fail(batch: Batch, other: Any) -> None:
+            if left[0] > 0:
+                left[0] -= 1
+                raise import_module("torch").OutOfMemoryError("CUDA out of memory")  # type: ignore[attr-defined]
+            whole(batch, other)
+
+        monkeypatch.setattr(Batch, where, fail)
+        for row, text in enumerate(TEXTS):
+            rows.add(row, text, max_new_tokens=limits[row])
+            rows.step()
+            rows.step()
+        assert list(rows.run().values()) == expected
+        assert left == [0]
+
+    def test_is_foreseen_for_too_many_beams(self, rows: Rows) -> None:
+        with pytest.raises(RequestError, match="more memory than is free"):
+            rows.add(0, TEXTS[0], num_beams=10**7)
+
     def test_of_one_row_alone_fails_that_row(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
         rows.add(0, TEXTS[0])
         monkeypatch.setattr(Batch, "advance", out_of_memory(1))
@@ -289,6 +315,27 @@ class TestSettings:
             rows.add(row, text, **(sampled if row == 1 else {"temperature": 1.0, "seed": row}))
         assert rows.run()[1] == alone
         assert rows.alone(TEXTS[1], temperature=1.0, seed=6) != alone
+
+    def test_a_temperature_too_small_to_divide_by_takes_the_likeliest(self, rows: Rows) -> None:
+        assert rows.alone(TEXTS[1], temperature=1e-38, seed=5) == generated(rows, TEXTS[1])
+
+    @pytest.mark.parametrize(
+        ("guided", "why"),
+        [
+            ({"choice": [f"choice number {n}" for n in range(3000)]}, "max is 2000"),
+            ({"regex": r"[^\s\S]"}, "could not be followed"),
+        ],
+    )
+    def test_a_guide_that_is_given_up_on_fails_its_row_alone(
+        self, rows: Rows, guided: dict[str, Any], why: str
+    ) -> None:
+        rows.add(0, TEXTS[0])
+        rows.add(1, TEXTS[1], guided_decoding=guided)
+        while rows.stepper.busy:
+            rows.step()
+        assert rows.text(0) == generated(rows, TEXTS[0])
+        assert isinstance(rows.done[1], RequestError)
+        assert why in str(rows.done[1])
 
     def test_use_sampling_without_a_temperature_samples_at_one(self, rows: Rows) -> None:
         assert rows.alone(TEXTS[1], use_sampling=True, seed=5) == rows.alone(TEXTS[1], temperature=1.0, seed=5)

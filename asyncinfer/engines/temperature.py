@@ -1,0 +1,11 @@
+"""How a temperature reads to models that run in this process."""
+
+from __future__ import annotations
+
+# A score divided by less than this may be beyond a float, and what is drawn then is nonsense. vLLM has the same limit.
+SMALLEST = 1e-5
+
+
+def effective(temperature: float) -> float:
+    """The temperature; 0, which takes the likeliest token, where it is so small that sampling would too."""
+    return temperature if temperature >= SMALLEST else 0.0
