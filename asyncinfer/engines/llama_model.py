@@ -10,11 +10,11 @@ from typing import Any
 
 from asyncinfer.engines.llama_api import api, complaints, direct_log
 from asyncinfer.engines.llama_context import LlamaContext
-from asyncinfer.engines.llama_options import DEFAULT_PARALLEL, OWN, cache_type, cores
+from asyncinfer.engines.llama_options import DEFAULT_PARALLEL, OWN, cache_type
 from asyncinfer.engines.llama_sampler import Candidates, Sampler, Sampling
 from asyncinfer.engines.llama_template import Template, compiled
 from asyncinfer.engines.llama_vision import Projector
-from asyncinfer.engines.memory import free_memory
+from asyncinfer.engines.machine import cores, free_memory
 from asyncinfer.errors import ConfigError
 
 log = logging.getLogger("asyncinfer.llama_cpp")

@@ -75,11 +75,6 @@ def cache_type(value: Any) -> tuple[int, float] | None:
     return next((kind for kind in CACHE_TYPES.values() if kind[0] == value), None)
 
 
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _unknown(name: str, known: set[str]) -> str:
     if name in _TAKEN:
         return _TAKEN[name]

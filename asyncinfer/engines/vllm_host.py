@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, get_args
 
-from asyncinfer.engines.memory import UNKNOWN_MEMORY, free_memory
+from asyncinfer.engines.machine import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.vllm_api import api
 from asyncinfer.engines.vllm_args import Host
 from asyncinfer.errors import ConfigError

@@ -11,6 +11,7 @@ from importlib import import_module
 from threading import Thread
 from typing import Any
 
+from asyncinfer.engines.machine import cores
 from asyncinfer.engines.turns import Turns
 from asyncinfer.engines.vllm_api import api
 
@@ -63,5 +64,4 @@ def keep_shared_state() -> None:
 
 def _threads() -> int:
     """As vLLM has it: one core is left to the rest of the program, without which both would wait for each other."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores - 1, 1)
+    return max(cores() - 1, 1)
