@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from asyncinfer.engines.chat_prompt import tools_of
+from asyncinfer.engines.chat_prompt import takes_no_tools, tools_of
 from asyncinfer.engines.stepper import Emit, blaming_the_row
 from asyncinfer.engines.vllm_messages import messages_of, text_messages
 from asyncinfer.engines.vllm_model import VllmModel, chat_request
@@ -82,10 +82,7 @@ class VllmStepper:
         template = request.model.chat_template
         known = template or self._model.chat_template
         if tools and known is not None and "tools" not in known:
-            raise unanswerable(
-                "this model's chat template takes no tools; set model.chat_template to one that does, "
-                "or generation.tool_choice to 'none'"
-            )
+            raise takes_no_tools()
         messages = messages_of(request.conversation, takes_images=self._model.takes_images)
         return self._model.render(messages, template, request.model.chat_template_kwargs or {}, tools)
 
