@@ -148,8 +148,8 @@ async def test_seed_decides_whatever_else_is_in_the_batch(engine: VLLMInferenceE
 
 
 async def test_biases_penalties_and_token_ids_are_heeded(engine: VLLMInferenceEngine) -> None:
-    plain = said(await ask(engine, QUESTIONS[2]))
-    assert said(await ask(engine, QUESTIONS[2], frequency_penalty=2.0)) != plain
+    plain = said(await ask(engine, QUESTIONS[2], max_new_tokens=32))
+    assert said(await ask(engine, QUESTIONS[2], frequency_penalty=2.0, max_new_tokens=32)) != plain
     assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
     assert "vLLM cannot" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
     # Token 2 ends the answer, and is shown where special tokens are.
