@@ -24,7 +24,7 @@ def tiny_vision(folder: Path, tokenizer: Path) -> Path:
     tokens = transformers.AutoTokenizer.from_pretrained(tokenizer)
     tokens.add_tokens(_MARKS, special_tokens=True)
     ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
-    speech = {"model_type": "llama", "vocab_size": len(tokens), "max_position_embeddings": 512, **ends, **_SIZE}
+    speech = {"model_type": "llama", "vocab_size": len(tokens), "max_position_embeddings": 1024, **ends, **_SIZE}
     config = transformers.Idefics3Config(
         text_config={**speech, "num_key_value_heads": 2},
         vision_config={"image_size": 32, "patch_size": 8, **_SIZE},

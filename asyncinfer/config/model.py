@@ -18,6 +18,15 @@ _DTYPES = {
     "double": "float64",
 }
 _KNOWN = frozenset({"auto", "uint8", *_DTYPES.values()})
+# What Transformers takes as an option and has a key of its own here, by the kinds of value that the key takes.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "attn_implementation": str,
+    "device_map": (str, type(None)),
+    "revision": object,
+    "torch_dtype": object,
+    "trust_remote_code": bool,
+}
+_KEYS = {"revision": "model_revision", "torch_dtype": "torch_dtype_str"}
 
 
 def _dtype(value: Any) -> str:
@@ -80,15 +89,16 @@ class ModelParams(Params):
 
     @model_validator(mode="before")
     @classmethod
-    def _revision_has_a_key_of_its_own(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
+    def _what_has_a_key_of_its_own(cls, data: Any) -> Any:
+        """In `model_kwargs` only Transformers would know it."""
         values = cast(dict[str, Any], data)
-        kwargs = values.get("model_kwargs")
-        if isinstance(kwargs, dict) and "revision" in kwargs:
-            others = dict(cast(dict[str, Any], kwargs))
-            return {**values, "model_revision": others.pop("revision"), "model_kwargs": others}
-        return values
+        if not isinstance(data, dict) or not isinstance(values.get("model_kwargs"), dict):
+            return values
+        given: dict[str, Any] = values["model_kwargs"]
+        moved = {name: value for name, value in given.items() if isinstance(value, _KINDS.get(name, ()))}
+        kept = {name: value for name, value in values.items() if name not in moved}
+        others = {name: value for name, value in given.items() if name not in moved}
+        return {**kept, **{_KEYS.get(name, name): value for name, value in moved.items()}, "model_kwargs": others}
 
     @model_validator(mode="after")
     def _processor_kwargs_are_not_fields(self) -> ModelParams:

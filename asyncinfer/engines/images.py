@@ -5,8 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from functools import partial
+from http.client import HTTPException, InvalidURL
+from importlib import import_module
+from io import BytesIO
+from string import punctuation
+from typing import Any
 from urllib import request as http
 from urllib.error import HTTPError
+from urllib.parse import quote
 
 from anyio import to_thread
 
@@ -37,6 +43,21 @@ def images_of(conversation: Conversation) -> list[bytes]:
     """The bytes of the images, in their order."""
     items = [item for message in conversation.messages for item in message.image_content_items]
     return [item.binary for item in items if item.binary is not None]
+
+
+def pixels(data: bytes) -> Any:
+    """The image as Pillow has it, in RGB: palettes and transparency are not for models.
+
+    Raises:
+        RequestError: it cannot be read.
+    """
+    pillow: Any = import_module("PIL.Image")
+    try:
+        return pillow.open(BytesIO(data)).convert("RGB")
+    except pillow.UnidentifiedImageError:
+        raise unanswerable("an image cannot be read: Pillow knows no such kind of file") from None
+    except Exception as error:
+        raise unanswerable(f"an image cannot be read: {error}") from error
 
 
 def _read(conversation: Conversation) -> Conversation:
@@ -71,19 +92,25 @@ def _download(url: str) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise unanswerable(f"an image's URL begins with http://, https:// or data:, not {url[:40]!r}")
     try:
-        with http.urlopen(http.Request(url, headers={"User-Agent": "asyncinfer"}), timeout=SECONDS) as answer:
+        asked = http.Request(quote(url, safe=punctuation), headers={"User-Agent": "asyncinfer"})
+        with http.urlopen(asked, timeout=SECONDS) as answer:
             data: bytes = answer.read(MAX_FILE + 1)
+            left: int | None = answer.length
     except HTTPError as error:
         error.close()
         raise _unreachable(url, error, error.code) from error
-    except (OSError, ValueError) as error:
+    except (InvalidURL, ValueError) as error:
+        raise unanswerable(f"the image's URL {url!r} is none: {error}") from error
+    except (OSError, HTTPException) as error:
         raise _unreachable(url, error) from error
     if len(data) > MAX_FILE:
         raise unanswerable(f"the image at {url!r} is larger than {MAX_FILE >> 20} MiB")
+    if left:
+        raise _unreachable(url, f"the connection broke off with {left} bytes to come")
     return data
 
 
-def _unreachable(url: str, error: Exception, status: int | None = None) -> RequestError:
+def _unreachable(url: str, error: Exception | str, status: int | None = None) -> RequestError:
     passing = status is None or status == 429 or status >= 500
     return RequestError(
         f"the image at {url!r} cannot be had: {error}",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-# A shorter gain is not worth a copy, nor waiting for another row.
+# A gain of fewer tokens is not worth a copy, nor waiting for another row.
 WORTH_COPYING = 32
 
 
@@ -45,16 +45,15 @@ class PrefixCache:
         """A slot for a row, with `read` tokens of its prompt there already, from whichever sequence holds most
         of them. None if a row in work is about to have more of them: it is worth waiting for.
         """
-        most = len(prompt) - 2  # One token alone may be rounded otherwise.
+        most = _uncut(prompt, len(prompt) - 2)  # One token alone may be rounded otherwise.
         common = {slot.number: min(_common(slot.prompt, prompt), most) for slot in self.slots}
         ready = {slot.number: min(common[slot.number], slot.read) for slot in self.slots}
         source = max(self.slots, key=lambda slot: ready[slot.number])
         coming = max((common[s.number] for s in self.slots if s.busy and s.read < len(s.prompt)), default=0)
-        if coming - ready[source.number] >= WORTH_COPYING:
+        if _worth(prompt, ready[source.number], coming):
             return None
         slot = self._place(source, ready)
-        gain = ready[source.number] - ready[slot.number]
-        if source is not slot and gain >= WORTH_COPYING:
+        if source is not slot and _worth(prompt, ready[slot.number], ready[source.number]):
             self._memory.copy(source.number, slot.number)
             kept = ready[source.number]
         else:
@@ -100,6 +99,18 @@ class PrefixCache:
         first, last = min(busy), max(busy)
         inside = [slot for slot in free if first < slot.number < last]
         return inside or [slot for slot in free if slot.number in (first - 1, last + 1)]
+
+
+def _worth(prompt: Sequence[int], have: int, gained: int) -> bool:
+    """Whether having so much of a prompt instead is worth a copy. Any picture in it is."""
+    return gained - have >= WORTH_COPYING or any(place < 0 for place in prompt[max(have, 0) : max(gained, 0)])
+
+
+def _uncut(prompt: Sequence[int], length: int) -> int:
+    """The length, or what is left without the picture that it would cut: those are negative numbers, all the same."""
+    while 0 < length < len(prompt) and prompt[length] < 0 and prompt[length] == prompt[length - 1]:
+        length -= 1
+    return length
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -33,7 +33,7 @@ class LlamaContext:
         """Raises MemoryError when llama.cpp cannot make it."""
         self._as_array: Any = import_module("numpy").ctypeslib.as_array
         self._vocabulary = vocabulary
-        self._pooled = bool(params.kv_unified)
+        self._unified: bool = params.kv_unified
         self.ctx: Any = api().llama_init_from_model(model, params)
         if self.ctx is None:
             raise MemoryError(complaints() or "llama.cpp made no context")
@@ -41,36 +41,25 @@ class LlamaContext:
         if self._memory is None:
             self.close()
             raise MemoryError("this kind of model remembers nothing of a conversation")
+        self.batch_size: int = params.n_batch
         self._batch = _Batch(params.n_batch)
 
     def evaluate(self, parts: Sequence[Part]) -> list[Any]:
-        """Evaluate the parts; the scores of those that want them, in order.
+        """Evaluate the parts; the scores of those that want them, in order. They are valid until the next call.
 
-        The scores are views, valid until the next call. Sequences that are neighbours by number are
-        computed together; a gap between them costs another pass over the weights.
+        Parts of one length are computed together, if their sequences are neighbours by number; a gap between them
+        costs another pass over the weights. Of parts of several lengths llama.cpp would take as many tokens as the
+        shortest has first, so that a prompt's next token were computed alone beside a row that writes, and rounded
+        otherwise; to part them takes it no more passes.
         """
-        groups = self._alike(parts)
+        lengths = {0 if self._unified else len(part.tokens) for part in parts}
         scores: dict[int, Any] = {}
-        for group in groups:
-            found = self._evaluate(group)
-            # The next group's scores are written where these are.
-            scores |= found if len(groups) == 1 else {sequence: one.copy() for sequence, one in found.items()}
+        for length in sorted(lengths):
+            wanted = self._decode([part for part in parts if self._unified or len(part.tokens) == length])
+            for sequence, index in wanted.items():
+                found = self._scores(index)
+                scores[sequence] = found.copy() if len(lengths) > 1 else found
         return [scores[part.sequence] for part in parts if part.scores]
-
-    def _alike(self, parts: Sequence[Part]) -> list[list[Part]]:
-        """The parts by their lengths. Of unequal ones llama.cpp takes off as many tokens as the shortest has, in a pass
-        of their own, and so on: no fewer passes, but a prompt's tokens could be computed one by one, which may round
-        otherwise. A pool has one pass for all.
-        """
-        lengths = [0] if self._pooled else sorted({len(part.tokens) for part in parts})
-        return [sorted(part for part in parts if self._pooled or len(part.tokens) == length) for length in lengths]
-
-    def _evaluate(self, parts: Sequence[Part]) -> dict[int, Any]:
-        wanted = self._batch.fill(parts)
-        code = api().llama_decode(self.ctx, self._batch.struct)
-        if code:
-            raise RuntimeError(f"llama.cpp could not evaluate a batch (code {code}): {complaints()}")
-        return {sequence: self._scores(index) for sequence, index in wanted.items()}
 
     def cut(self, sequence: int, length: int) -> int:
         """Keep the first `length` tokens of a sequence, if this kind of model can; how many are kept."""
@@ -90,6 +79,13 @@ class LlamaContext:
         if self.ctx is not None:
             api().llama_free(self.ctx)
         self.ctx = None
+
+    def _decode(self, parts: Sequence[Part]) -> dict[int, int]:
+        wanted = self._batch.fill(sorted(parts))
+        code = api().llama_decode(self.ctx, self._batch.struct)
+        if code:
+            raise RuntimeError(f"llama.cpp could not evaluate a batch (code {code}): {complaints()}")
+        return wanted
 
     def _scores(self, index: int) -> Any:
         return self._as_array(api().llama_get_logits_ith(self.ctx, index), shape=(self._vocabulary,))

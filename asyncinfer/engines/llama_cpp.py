@@ -10,12 +10,15 @@ from typing import Any, ClassVar
 from asyncinfer.config import InferenceEngineType, ModelParams
 from asyncinfer.engines import gguf
 from asyncinfer.engines.chat_prompt import template_file, with_template
+from asyncinfer.engines.images import with_images
+from asyncinfer.engines.llama_api import check_images
 from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.engines.llama_options import DEFAULT_PARALLEL, check_options
 from asyncinfer.engines.llama_stepper import LlamaStepper
 from asyncinfer.engines.local import LocalInferenceEngine
 from asyncinfer.engines.stepper import Stepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
+from asyncinfer.run.request import Request
 
 log = logging.getLogger("asyncinfer")
 
@@ -31,6 +34,12 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
     `model_kwargs` takes what `llama_cpp.Llama` takes. The context of each row holds `model_max_length` tokens, or
     `model_kwargs.n_ctx`, or what the model was trained with up to 4096.
 
+    A model that sees has a projector, another GGUF file: `model_kwargs.mmproj` is its path, `pkg:package/file.gguf`, or
+    its name (or a pattern) in the hub repository. Images then stand in any turn, by path, by URL or as bytes. Where
+    images may have any size, `model_kwargs.image_min_tokens` and `image_max_tokens` bound what one takes of the
+    context. Each is read in a step of its own, between two tokens of the other rows, unless it was read as part of the
+    same prefix before. Needs llama-cpp-python 0.3.22.
+
     `model_kwargs.kv_unified: true` keeps all rows in one pool: quicker for short rows and for a long system prompt that
     they share, slower for long rows that share nothing, and without the promise about rounding that follows.
 
@@ -40,6 +49,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
+    _others = frozenset({"attn_implementation", "compile", "device_map", "torch_dtype_str"})
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
@@ -49,6 +59,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
             "logit_bias",
             "max_new_tokens",
             "min_p",
+            "parallel_tool_calls",
             "presence_penalty",
             "seed",
             "skip_special_tokens",
@@ -65,9 +76,20 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
         params = self._model_params
         check_options(params.model_kwargs, gguf.HUB_OPTIONS | RETIRED)
         gguf.find_local(params.model_name)
+        if self._mmproj is not None:
+            check_images()
+            gguf.find_projector(self._mmproj, params.model_name)
         template_file(params.chat_template)
         if params.adapter_model and not Path(params.adapter_model).expanduser().is_file():
             raise ConfigError(f"model.adapter_model: no file {params.adapter_model!r} (a LoRA in GGUF)")
+
+    async def _ready(self, request: Request) -> Request:
+        return request if self._mmproj is None else await with_images(request)
+
+    @property
+    def _mmproj(self) -> str | None:
+        given: Any = self._model_params.model_kwargs.get("mmproj")
+        return None if given is None else str(given)
 
     def _slots(self) -> int:
         asked: Any = self._model_params.model_kwargs.get("n_parallel")
@@ -78,10 +100,15 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
         path = gguf.find_local(params.model_name)
         if path is None:
             path = gguf.fetch(params.model_name, params.model_revision, params.model_kwargs)
+        settings = _settings(params)
+        if self._mmproj is not None:
+            settings["mmproj"] = gguf.find_projector(self._mmproj, params.model_name) or gguf.fetch(
+                params.model_name, params.model_revision, params.model_kwargs, "mmproj"
+            )
         log.info("loading %s", path)
-        model = LlamaModel(path, _settings(params))
+        model = LlamaModel(path, settings)
         if template := with_template(params).chat_template:
-            model.render(template)
+            model.template(template)
         return LlamaStepper(model)
 
 

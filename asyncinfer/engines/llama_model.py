@@ -5,15 +5,15 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from asyncinfer.engines.chat_prompt import Render
 from asyncinfer.engines.llama_api import api, complaints, direct_log
 from asyncinfer.engines.llama_context import LlamaContext
 from asyncinfer.engines.llama_options import DEFAULT_PARALLEL, OWN, cache_type, cores
 from asyncinfer.engines.llama_sampler import Candidates, Sampler, Sampling
+from asyncinfer.engines.llama_template import Template, compiled
+from asyncinfer.engines.llama_vision import Projector
 from asyncinfer.engines.memory import free_memory
 from asyncinfer.errors import ConfigError
 
@@ -41,7 +41,7 @@ class LlamaModel:
         self._llm = _load(path, given)
         self._vocab = api().llama_model_get_vocab(self._llm.model)
         self._pieces: dict[tuple[int, bool], bytes] = {}
-        self._templates: dict[str, Render] = {}
+        self._templates: dict[str, Template] = {}
         self.trained_context: int = api().llama_model_n_ctx_train(self._llm.model)
         asked: int = given.get("n_ctx", min(DEFAULT_CONTEXT, self.trained_context))
         self.context_length = asked or self.trained_context
@@ -51,20 +51,25 @@ class LlamaModel:
         offload = api().llama_supports_gpu_offload()
         self.batch: int = max(min(given["n_batch"], 2**31 if offload else BATCH), 2)
         self.batch_beside: int = min(self.batch, 2**31 if offload else BATCH_BESIDE)
+        self.vision: Projector | None = None
         try:
             if api().llama_model_has_encoder(self._llm.model):
                 raise ConfigError(f"model.model_name: {path.name} has an encoder; only decoder models can chat here")
+            self._check_adapter()
+            if "mmproj" in given:
+                self.vision = Projector(Path(given["mmproj"]), self._llm.model, given)
             self.parallel = self._parallel(given)
             self.context = self._context(given)
         except BaseException:
-            self._llm.close()
+            self._release()
             raise
 
-    def render(self, template: str) -> Render:
-        """The function that renders `template`; raises ConfigError if it is not valid Jinja."""
-        if template not in self._templates:
-            self._templates[template] = self._compile(template)
-        return self._templates[template]
+    def template(self, source: str) -> Template:
+        """The template of this text; raises ConfigError if it is not valid Jinja."""
+        if source not in self._templates:
+            first, last = self._text(self._llm.token_bos()), self._text(self._llm.token_eos())
+            self._templates[source] = compiled(source, bos=first, eos=last)
+        return self._templates[source]
 
     def tokenize(self, text: str) -> list[int]:
         """The template has written every special token, the first included."""
@@ -86,6 +91,11 @@ class LlamaModel:
 
     def close(self) -> None:
         self.context.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self.vision is not None:
+            self.vision.close()
         self._llm.close()
 
     def _parallel(self, given: Mapping[str, Any]) -> int:
@@ -124,7 +134,8 @@ class LlamaModel:
         self._llm._ctx.close()
         params.n_ctx = min(self.context_length * self.parallel, 2**31)
         params.n_seq_max, params.kv_unified = self.parallel, self._unified(given)
-        params.n_batch = self.batch + self.parallel
+        together = 0 if self.vision is None else self.vision.together or 0
+        params.n_batch = max(self.batch + self.parallel, together)
         params.n_ubatch = min(given.get("n_ubatch", 512), params.n_batch)
         try:
             context = LlamaContext(self._llm.model, params, self.vocabulary)
@@ -147,6 +158,14 @@ class LlamaModel:
         else:  # Earlier releases.
             api().llama_set_adapter_lora(context.ctx, adapter, scale)
 
+    def _check_adapter(self) -> None:
+        """Raise a ConfigError if there was no adapter to load: llama-cpp-python goes on with a null pointer."""
+        adapter = self._llm._lora_adapter
+        if adapter is not None and not adapter:
+            raise ConfigError(
+                f"model.adapter_model: {self._llm.lora_path} is no LoRA adapter of this model in GGUF: {complaints()}"
+            )
+
     def _unified(self, given: Mapping[str, Any]) -> bool:
         """Whether the rows share one pool of cells. Raises ConfigError for a model to which the pool's size matters."""
         unified = bool(given.get("kv_unified"))
@@ -158,22 +177,6 @@ class LlamaModel:
         buffer = ctypes.create_string_buffer(size)
         length = api().llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
         return self._read_piece(token, special, -length) if length < 0 else buffer.raw[:length]
-
-    def _compile(self, template: str) -> Render:
-        formats: Any = import_module("llama_cpp.llama_chat_format")
-        try:
-            formatter = formats.Jinja2ChatFormatter(
-                template=template,
-                eos_token=self._text(self._llm.token_eos()),
-                bos_token=self._text(self._llm.token_bos()),
-            )
-        except Exception as error:
-            raise ConfigError(f"model.chat_template: not a valid Jinja template: {error}") from error
-
-        def render(**values: Any) -> str:
-            return formatter(**values).prompt
-
-        return render
 
     def _text(self, token: int) -> str:
         return "" if token == -1 else api().llama_vocab_get_text(self._vocab, token).decode("utf-8")

@@ -12,7 +12,7 @@ from asyncinfer.engines.llama_api import api
 from asyncinfer.errors import ConfigError
 
 DEFAULT_PARALLEL = 8
-OWN = frozenset({"n_parallel", "kv_unified"})
+OWN = frozenset({"n_parallel", "kv_unified", "mmproj", "image_min_tokens", "image_max_tokens"})
 # The types that llama.cpp can keep keys and values in, by name: the number in its API, and bits per value.
 CACHE_TYPES: dict[str, tuple[int, float]] = {
     "f32": (0, 32),
@@ -28,6 +28,8 @@ CACHE_TYPES: dict[str, tuple[int, float]] = {
 # Smallest and largest value.
 _RANGES: dict[str, tuple[int, int]] = {
     "n_parallel": (1, 64),
+    "image_min_tokens": (1, 2**16),
+    "image_max_tokens": (1, 2**16),
     "n_ctx": (0, 2**27),
     "n_batch": (1, 2**20),
     "n_ubatch": (1, 2**20),
@@ -43,7 +45,6 @@ _RANGES: dict[str, tuple[int, int]] = {
     "last_n_tokens_size": (0, 2**20),
 }
 _TAKEN = {
-    "mmproj": "asyncinfer runs text models with llama.cpp; for images use another engine",
     "chat_format": "set model.chat_template instead",
     "chat_handler": "set model.chat_template instead",
 }
@@ -95,6 +96,8 @@ def _check(name: str, value: Any) -> None:
         )
     if name == "kv_unified" and not isinstance(value, bool):
         raise ConfigError(f"model.model_kwargs.{name}: should be true or false, not {value!r}")
+    if name == "mmproj" and not isinstance(value, str | os.PathLike):
+        raise ConfigError(f"model.model_kwargs.{name}: should be the name of a file, not {value!r}")
     if name in _RANGES:
         low, high = _RANGES[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

@@ -9,12 +9,14 @@ from typing import Any
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines import tool_calls
-from asyncinfer.engines.chat_prompt import prompt_for, tools_of
+from asyncinfer.engines.chat_prompt import tools_of
 from asyncinfer.engines.grammar import grammar_for
 from asyncinfer.engines.llama_cache import PrefixCache, Slot
 from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_model import LlamaModel
+from asyncinfer.engines.llama_prompt import prompt_of
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
+from asyncinfer.engines.llama_vision import Prompt
 from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.stepper import Emit, blaming_the_row
 from asyncinfer.engines.temperature import effective
@@ -31,7 +33,7 @@ class _Row:
 
     row: int
     request: Request
-    prompt: list[int]
+    prompt: Prompt
     sampler: Sampler
     text: TextStream
     limit: int
@@ -61,7 +63,10 @@ class LlamaStepper:
 
     def step(self, emit: Emit) -> None:
         self._seat()
+        self._look(emit)
         parts = {row.row: part for row, part in self._parts()}
+        if not parts:
+            return
         scores = iter(self._model.context.evaluate(list(parts.values())))
         for number, part in parts.items():
             row = self._rows[number]
@@ -81,44 +86,65 @@ class LlamaStepper:
 
     def _row(self, row: int, request: Request) -> _Row:
         tools = tools_of(request)
-        prompt = self._prompt(request)
+        sampler = self._sampler(request.generation, grammar_for(request.generation, tools))
+        try:
+            prompt = prompt_of(request, self._model)
+        except BaseException:
+            sampler.close()
+            raise
         return _Row(
             row,
             request,
             prompt,
-            self._sampler(request.generation, grammar_for(request.generation, tools)),
-            TextStream(request.generation.stop_strings or (), tool_calls.OPENING if tools else ""),
-            min(request.generation.max_new_tokens, self._model.context_length - len(prompt)),
+            sampler,
+            TextStream(tool_calls.stops(request.generation, tools), tool_calls.OPENING if tools else ""),
+            min(request.generation.max_new_tokens, self._model.context_length - prompt.size),
             bool(tools),
         )
 
     def _seat(self) -> None:
         """Give each row its sequence, and keep those in use next to each other."""
         for row in self._rows.values():
-            if row.slot is None and (slot := self._cache.take(row.prompt)) is not None:
-                row.slot, row.cached_tokens = slot, slot.read
+            if row.slot is None and (slot := self._cache.take(row.prompt.places)) is not None:
+                row.slot, row.cached_tokens = slot, row.prompt.tokens(slot.read)
         while (gap := self._cache.gap()) is not None:
             source, target = gap
             row = next(row for row in self._rows.values() if row.slot is source)
             self._cache.move(source, target)
             row.slot = target
 
+    def _look(self, emit: Emit) -> None:
+        """Let one row whose prompt goes on with a picture read it; it takes a batch of its own."""
+        for row in self._rows.values():
+            if row.slot is None or (picture := row.prompt.picture(row.slot.read)) is None or not self._model.vision:
+                continue
+            try:
+                self._model.vision.read(picture, self._model.context, row.slot.number)
+                row.slot.read += picture.positions
+            except RequestError as error:
+                self._drop(row)
+                emit(row.row, error)
+            return
+
     def _parts(self) -> Iterator[tuple[_Row, Part]]:
         """What to evaluate now: a token of each row that writes, and of the prompts what there is room for."""
         writing = [(row, row.slot, row.token) for row in self._rows.values() if row.slot and row.token is not None]
         for row, slot, token in writing:
-            yield row, Part(slot.number, len(row.prompt) + row.count - 1, [token], True)
+            yield row, Part(slot.number, len(row.prompt.places) + row.count - 1, [token], True)
         room = self._model.batch_beside if writing else self._model.batch
         for row in self._rows.values():
             if row.slot is None or row.token is not None or room < 2:
                 continue
-            left = len(row.prompt) - row.slot.read
+            left = row.prompt.end_of_text(row.slot.read) - row.slot.read
             size = min(left, room)
             if left == size + 1 and size > 1:
                 size -= 1  # One token left alone may be rounded otherwise.
+            if size == 0:
+                continue
             room -= size
-            tokens = row.prompt[row.slot.read : row.slot.read + size]
-            yield row, Part(row.slot.number, row.slot.read, tokens, size == left)
+            end = row.slot.read + size
+            tokens = row.prompt.places[row.slot.read : end]
+            yield row, Part(row.slot.number, row.slot.read, tokens, end == len(row.prompt.places))
 
     def _write(self, row: _Row, scores: Any, emit: Emit) -> None:
         try:
@@ -148,7 +174,7 @@ class LlamaStepper:
         content, calls = tool_calls.parse(row.text.text) if row.tools else (row.text.text, [])
         if not calls:
             self._tell(row, row.text.held, emit)
-        read = len(row.prompt)
+        read = row.prompt.size
         usage = Usage(read, row.count, read + row.count, cached_tokens=row.cached_tokens)
         message = Message(
             role=Role.ASSISTANT,
@@ -165,27 +191,9 @@ class LlamaStepper:
     def _drop(self, row: _Row) -> None:
         del self._rows[row.row]
         row.sampler.close()
+        row.prompt.close()
         if row.slot is not None:
             self._cache.leave(row.slot)
-
-    def _prompt(self, request: Request) -> list[int]:
-        template = self._template(request)
-        text = prompt_for(request, self._model.render(template), takes_tools="tools" in template)
-        tokens = self._model.tokenize(text)
-        if not tokens:
-            raise unanswerable("the chat template renders this conversation to nothing")
-        if len(tokens) >= self._model.context_length:
-            raise unanswerable(
-                f"the prompt has {len(tokens)} tokens, the context holds {self._model.context_length}: raise "
-                f"model.model_max_length (the model was trained with {self._model.trained_context})"
-            )
-        return tokens
-
-    def _template(self, request: Request) -> str:
-        template = request.model.chat_template or self._model.chat_template
-        if template is None:
-            raise unanswerable("the GGUF file has no chat template: set model.chat_template")
-        return template
 
     def _sampler(self, generation: GenerationParams, grammar: str | None) -> Sampler:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import weakref
 from abc import abstractmethod
@@ -23,6 +24,8 @@ from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, StreamDelta
 
+log = logging.getLogger("asyncinfer")
+
 # What may differ from call to call; all else is settled when the model is loaded.
 _OF_A_CALL = frozenset({"chat_template", "chat_template_kwargs"})
 
@@ -36,6 +39,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     # How long one step may take, and what else is waited for: a step that never ends fails the rows, and is told of.
     patience: ClassVar[Patience] = Patience()
+    # Fields of the model's parameters that say something to other engines only.
+    _others: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -48,8 +53,11 @@ class LocalInferenceEngine(BaseInferenceEngine):
         # The parameters of an endpoint are not for a model in this process.
         super().__init__(model_params, generation_params=generation_params, clock=clock)
         self._thread: ModelThread | None = None
+        self._end_when_dropped: weakref.finalize[[], LocalInferenceEngine] | None = None
         self._thread_lock = threading.Lock()
         self._check()
+        for name in sorted(self._others & model_params.model_fields_set):
+            log.debug("model.%s: %s has no use for it; ignored", name, self.engine_type)
 
     # What a subclass supplies
 
@@ -126,6 +134,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
     async def _close(self) -> None:
         with self._thread_lock:
             thread, self._thread = self._thread, None
+            if self._end_when_dropped is not None:
+                self._end_when_dropped.detach()
         if thread is not None:
             thread.stop()
             await anyio.to_thread.run_sync(thread.join)
@@ -141,7 +151,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
             raise closed_error()  # The program is ending; a thread begun now would keep it from that.
         thread = self._new_thread()
         # An engine that is dropped without a close stops its thread all the same.
-        weakref.finalize(self, thread.stop).atexit = False
+        self._end_when_dropped = weakref.finalize(self, thread.stop)
+        self._end_when_dropped.atexit = False
         return thread
 
     def _new_thread(self) -> ModelThread:

@@ -50,6 +50,7 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
             "max_new_tokens",
             "min_p",
             "num_beams",
+            "parallel_tool_calls",
             "presence_penalty",
             "seed",
             "skip_special_tokens",

@@ -2,7 +2,9 @@
 
 `generate` itself prepares everything, the cache, the masks and the processors of scores among it: its
 `custom_generate` hands that over. The loop is ours, as one of theirs can be neither left nor joined nor watched.
-What it does with each token is what `GenerationMixin._sample` of Transformers 5.19 does (November 2026).
+What it does with each token is what `GenerationMixin._sample` of Transformers 5.19 does (November 2026). Their own
+continuous batching (`generate_batch`) is no alternative on a processor: 32 rows of SmolLM2-135M in float32 gave 14 to
+18 tokens per second of CPU time, `generate` in one batch 66 to 84.
 """
 
 from __future__ import annotations

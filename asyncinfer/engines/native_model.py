@@ -7,11 +7,10 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from io import BytesIO
 from typing import Any
 
-from asyncinfer.engines.chat_prompt import Render, prompt_for, tools_of
-from asyncinfer.engines.images import images_of
+from asyncinfer.engines.chat_prompt import Render, in_text, parts_or_text, prompt_for, tools_of
+from asyncinfer.engines.images import images_of, pixels
 from asyncinfer.engines.memory import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.native_guide import Guides
 from asyncinfer.engines.native_load import Loaded
@@ -65,9 +64,9 @@ class NativeModel:
             RequestError: the template, the processor or the context does not take it.
         """
         template = self._template(request)
-        text = prompt_for(
-            request, self._render(template), takes_tools="tools" in template, takes_images=self._processor is not None
-        )
+        render = self._render(template)
+        content = in_text if self._processor is None else parts_or_text(request, render)
+        text = prompt_for(request, render, takes_tools="tools" in template, content=content)
         prompt = self._read(text, images_of(request.conversation))
         if not prompt.tokens:
             raise unanswerable("the chat template renders this conversation to nothing")
@@ -105,16 +104,17 @@ class NativeModel:
         return render
 
     def _read(self, text: str, images: Sequence[bytes]) -> Prompt:
-        """The template has written every special token, the first included."""
+        """The template has written every special token; where not the first, the processor does, as in Transformers."""
         if self._processor is None:
             return Prompt(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        pictures = [_picture(data) for data in images]
+        pictures = [pixels(data) for data in images]
+        first = self.tokenizer.bos_token
         try:
             inputs = self._processor(
                 text=[text],
                 images=[pictures] if pictures else None,
                 return_tensors="pt",
-                add_special_tokens=False,
+                add_special_tokens=first is None or not text.startswith(first),
             )
         except Exception as error:
             raise unanswerable(f"the model's processor rejects this conversation: {error}") from error
@@ -192,14 +192,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-
-
-def _picture(data: bytes) -> Any:
-    image: Any = import_module("PIL.Image")
-    try:
-        return image.open(BytesIO(data)).convert("RGB")
-    except Exception as error:
-        raise unanswerable(f"an image cannot be read: {error}") from error
 
 
 def _is_per_token(value: Any, length: int) -> bool:

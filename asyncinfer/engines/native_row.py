@@ -84,10 +84,11 @@ class Row:
         self.is_ruled = bool(penalties or self._biases or self.guide is not None)
         self._ends = model.ends.union(generation.stop_token_ids or ())
         self._tools = bool(tools)
-        self._text = TextStream(generation.stop_strings or (), tool_calls.OPENING if tools else "")
+        stops = tool_calls.stops(generation, tools)
+        self._text = TextStream(stops, tool_calls.OPENING if tools else "")
         self._decoder = _Decoder(model.tokenizer, generation.skip_special_tokens)
         # Text is wanted token by token only where somebody reads it, or where it may end the answer.
-        self._follow = request.stream or bool(generation.stop_strings)
+        self._follow = request.stream or bool(stops)
         self._prefix = "" if generation.exclude_prompt_from_response else self._decoder.whole(self.prompt.tokens)
         self._unsaid = self._prefix
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Sequence
 from typing import Any, cast
 
+from asyncinfer.config import GenerationParams
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
@@ -17,6 +19,12 @@ def parse(text: str) -> tuple[str, list[ToolCall]]:
     """The text before the first call, and the calls. Without a well-formed call, all of it is text."""
     calls = [call for body in _CALL.findall(text) if (call := _call(body)) is not None]
     return (text.partition(OPENING)[0], calls) if calls else (text, [])
+
+
+def stops(generation: GenerationParams, tools: Sequence[dict[str, Any]]) -> list[str]:
+    """The strings that end an answer which may call `tools`: where one call is all that it may hold, its end too."""
+    asked = [stop for stop in generation.stop_strings or () if stop]
+    return asked if generation.parallel_tool_calls or not tools else [*asked, CLOSING]
 
 
 def schema(tools: list[dict[str, Any]], name: str | None = None) -> dict[str, Any]:

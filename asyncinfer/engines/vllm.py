@@ -40,6 +40,7 @@ class VLLMInferenceEngine(LocalInferenceEngine):
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.VLLM
+    _others = frozenset({"attn_implementation", "compile", "device_map"})
 
     @classmethod
     def get_supported_params(cls) -> set[str]:

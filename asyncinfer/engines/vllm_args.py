@@ -6,6 +6,7 @@ Names and defaults as in vLLM 0.32 (November 2026).
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,9 +18,13 @@ from asyncinfer.config import ModelParams
 from asyncinfer.engines import gguf
 from asyncinfer.errors import ConfigError
 
+log = logging.getLogger("asyncinfer")
+
 # In `model_kwargs`, and not vLLM's: Transformers' spelling of quantisation, where a GGUF file is, and what
 # our own fields say.
 EXTRAS = frozenset({"load_in_4bit", "load_in_8bit", "tool_call_parser"}) | gguf.HUB_OPTIONS
+# How Transformers loads and quantises, which vLLM decides itself.
+IGNORED = ("low_cpu_mem_usage", "use_safetensors", "bnb_4bit_", "llm_int8_")
 # What is said by a field of `ModelParams`, and by which.
 FIELDS = {"model": "model_name", "tokenizer": "tokenizer_name", "enable_lora": "adapter_model"}
 GIB = 2**30
@@ -42,7 +47,9 @@ def check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
     for name in options:
         if field := FIELDS.get(name):
             raise ConfigError(f"model.model_kwargs.{name}: set model.{field} instead")
-        if name not in known and name not in EXTRAS:
+        if name.startswith(IGNORED):
+            log.debug("model.model_kwargs.%s: vLLM has no use for it; ignored", name)
+        elif name not in known and name not in EXTRAS:
             near = get_close_matches(name, [*known, *EXTRAS], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "; it takes the fields of vLLM's EngineArgs"
             raise ConfigError(f"model.model_kwargs.{name}: vLLM has no such option{hint}")
@@ -54,7 +61,11 @@ def engine_args(params: ModelParams, host: Host) -> dict[str, Any]:
     Raises:
         ConfigError: a setting is wrong, or this vLLM cannot do it.
     """
-    options = {name: value for name, value in params.model_kwargs.items() if name not in EXTRAS}
+    options = {
+        name: value
+        for name, value in params.model_kwargs.items()
+        if name not in EXTRAS and not name.startswith(IGNORED)
+    }
     args: dict[str, Any] = {
         "model": _place(params.model_name),
         "trust_remote_code": params.trust_remote_code,

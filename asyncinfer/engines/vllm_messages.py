@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from importlib import import_module
 from typing import Any
 
+from asyncinfer.engines.images import pixels
 from asyncinfer.types.conversation import ContentItem, Conversation, Message
 from asyncinfer.types.results import unanswerable
 
@@ -46,11 +45,4 @@ def _in_text(message: Message) -> dict[str, Any]:
 def _part(item: ContentItem) -> dict[str, Any]:
     if item.is_text():
         return {"type": "text", "text": item.content}
-    pillow: Any = import_module("PIL.Image")
-    try:
-        image = pillow.open(io.BytesIO(item.binary or b""))
-        image.load()
-    except Exception as error:
-        raise unanswerable(f"an image cannot be decoded: {error}") from error
-    # Palettes and transparency are not for models.
-    return {"type": "image_pil", "image_pil": image.convert("RGB")}
+    return {"type": "image_pil", "image_pil": pixels(item.binary or b"")}

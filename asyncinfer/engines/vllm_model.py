@@ -22,6 +22,7 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from threading import Thread
 from typing import Any
 
 from pydantic import ValidationError
@@ -237,7 +238,7 @@ def _in_one_process(one_process: bool) -> Generator[None]:
     before, state = os.environ.get(_MULTIPROCESSING), random.getstate()
     os.environ[_MULTIPROCESSING] = "0" if one_process else "1"
     torch: Any = import_module("torch")
-    set_threads = torch.set_num_threads
+    set_threads, threads = torch.set_num_threads, torch.get_num_threads()
     if one_process and _api("vllm.platforms").current_platform.is_cpu():
         # Said in this thread: otherwise vLLM's and torch's ideas of how many there are may differ, which is fatal.
         set_threads(torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else _threads())
@@ -245,6 +246,10 @@ def _in_one_process(one_process: bool) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads = set_threads
+        # In a thread that has no more to compute: this one keeps what it has, those begun later get theirs from here.
+        other = Thread(target=set_threads, args=(threads,))
+        other.start()
+        other.join()
         random.setstate(state)
         if before is None:
             del os.environ[_MULTIPROCESSING]

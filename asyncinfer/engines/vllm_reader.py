@@ -17,11 +17,20 @@ log = logging.getLogger("asyncinfer")
 
 class Reader:
     """Reads one answer. `parser` makes vLLM's parser of it, which wants to see `chat`, the request; `marked` says
-    that tool calls are to be looked for in our own format.
+    that tool calls are to be looked for in our own format; `one_call` that the parser may find several and the first
+    one counts.
     """
 
-    def __init__(self, parser: Callable[[], Any] | None = None, chat: Any = None, *, marked: bool = False) -> None:
+    def __init__(
+        self,
+        parser: Callable[[], Any] | None = None,
+        chat: Any = None,
+        *,
+        marked: bool = False,
+        one_call: bool = False,
+    ) -> None:
         self._parser, self._chat, self._marked = parser, chat, marked
+        self._most_calls = 1 if one_call else None
         self._grown = TextStream(mark=tool_calls.OPENING) if marked else None
         self._growing: Any = None
         self._text: list[str] = []
@@ -59,7 +68,7 @@ class Reader:
             return None, text, []
         try:
             reasoning, content, found = self._parser().parse(text, self._chat, True, tokens)
-            return reasoning, content or "", [_call(call) for call in found or ()]
+            return reasoning, content or "", [_call(call) for call in (found or ())[: self._most_calls]]
         except Exception as error:
             log.warning("vLLM's parser failed on an answer, which is given as it is: %r", error)
             return None, text, []

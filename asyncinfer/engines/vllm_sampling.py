@@ -31,8 +31,9 @@ SUPPORTED = frozenset(
 )
 
 
-def sampling(generation: GenerationParams, room: int) -> dict[str, Any]:
-    """How to sample. `room`: the tokens that the context holds beside the prompt.
+def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """How to sample. `room`: the tokens that the context holds beside the prompt; `tools`: those that are called in
+    our own format.
 
     Raises:
         RequestError: a token id is none.
@@ -45,8 +46,7 @@ def sampling(generation: GenerationParams, room: int) -> dict[str, Any]:
         "frequency_penalty": generation.frequency_penalty,
         "presence_penalty": generation.presence_penalty,
         "seed": None if generation.seed is None else generation.seed & (2**63 - 1),
-        # An empty one would end the answer before it begins.
-        "stop": [stop for stop in generation.stop_strings or () if stop],
+        "stop": tool_calls.stops(generation, tools),
         "stop_token_ids": list(generation.stop_token_ids or ()),
         "skip_special_tokens": generation.skip_special_tokens,
         "logit_bias": biases(generation) or None,

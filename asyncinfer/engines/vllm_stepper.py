@@ -57,7 +57,8 @@ class VllmStepper:
             prompt = self._prompt(request, tools)
             room = self._room(prompt)
             taken, asked, how = self._reading(request, tools)
-            values = sampling(request.generation, room) | how | {"stream": request.stream}
+            marked = [] if self._parses_tools else tools
+            values = sampling(request.generation, room, marked) | how | {"stream": request.stream}
         taken.internal = self._model.add(str(row), prompt, values, asked)
         self._rows[row] = taken
 
@@ -137,7 +138,7 @@ class VllmStepper:
         )
         chat = make().adjust_request(chat)
         adjusted = chat.extract_structured_outputs()
-        row = _Row(request, Reader(make, chat, marked=marked))
+        row = _Row(request, Reader(make, chat, marked=marked, one_call=not generation.parallel_tool_calls))
         return row, adjusted and _set(adjusted), {"skip_special_tokens": chat.skip_special_tokens}
 
     # An answer comes

@@ -121,6 +121,7 @@ MODEL_KWARGS_OUT = frozenset(
         "pipeline_parallel_size",
         "enable_prefix_caching",
         "n_parallel",
+        "kv_unified",
     ]
 )
 

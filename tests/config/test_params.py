@@ -141,11 +141,31 @@ class TestNames:
         config = InferenceConfig(input_path=Path("in.jsonl"))  # pyright: ignore[reportArgumentType]
         assert config.input_path == "in.jsonl"
 
-    def test_revision_moves_to_its_key(self) -> None:
-        given = {"revision": "v1", "n_ctx": 8}
-        params = ModelParams(model_kwargs=given)
-        assert (params.model_revision, params.model_kwargs) == ("v1", {"n_ctx": 8})
-        assert given == {"revision": "v1", "n_ctx": 8}
+    @pytest.mark.parametrize(
+        ("name", "value", "key", "meant"),
+        [
+            ("revision", "v1", "model_revision", "v1"),
+            ("device_map", "cpu", "device_map", "cpu"),
+            ("device_map", None, "device_map", None),
+            ("torch_dtype", "bfloat16", "torch_dtype_str", "bfloat16"),
+            ("attn_implementation", "sdpa", "attn_implementation", "sdpa"),
+            ("trust_remote_code", True, "trust_remote_code", True),
+        ],
+    )
+    def test_of_transformers_options_move_to_their_keys(self, name: str, value: Any, key: str, meant: Any) -> None:
+        given = {name: value, "n_ctx": 8}
+        for also in ({}, {key: "other"}):
+            params = ModelParams(model_kwargs=given, **also)  # pyright: ignore[reportArgumentType]
+            assert (getattr(params, key), params.model_kwargs) == (meant, {"n_ctx": 8})
+        assert given == {name: value, "n_ctx": 8}
+
+    @pytest.mark.parametrize(("name", "value"), [("device_map", {"": 0}), ("attn_implementation", {"": "sdpa"})])
+    def test_that_no_key_holds_stay_options(self, name: str, value: Any) -> None:
+        assert ModelParams(model_kwargs={name: value}).model_kwargs == {name: value}
+
+    def test_of_an_option_that_is_wrong_are_told(self) -> None:
+        with pytest.raises(ConfigError, match="torch_dtype_str: should be one of"):
+            ModelParams(model_kwargs={"torch_dtype": "float17"})
 
 
 class Product(BaseModel):

@@ -56,3 +56,13 @@ def test_ambiguous_pattern_names_the_choices(pattern: str) -> None:
 def test_hub_that_fails_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="no such repository"):
         gguf.fetch("someone/nothing", None, {})
+
+
+def test_a_projector_is_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "FILES", ["m-Q8_0.gguf", "mmproj-m-F16.gguf", "mmproj-m-Q8_0.gguf"])
+    assert gguf.fetch("someone/models", None, {}) == Path("/cache/m-Q8_0.gguf")
+    assert gguf.find_projector("mmproj*F16*", "someone/models") is None
+    options = {"mmproj": "mmproj*F16*", "filename": "m-*"}
+    assert gguf.fetch("someone/models", None, options, "mmproj") == Path("/cache/mmproj-m-F16.gguf")
+    with pytest.raises(ConfigError, match=r"model_kwargs\.mmproj: 'mmproj\*' matches 2 files"):
+        gguf.fetch("someone/models", None, {"mmproj": "mmproj*"}, "mmproj")

@@ -169,7 +169,10 @@ async def test_a_conversation_goes_on_where_it_was_though_others_came_between() 
 
 async def test_a_row_that_others_wait_for_may_be_cancelled() -> None:
     async with LlamaCppInferenceEngine(params(n_batch=16)) as engine:
-        rows = [asyncio.create_task(engine.ainfer([ask(text, system=SYSTEM)], config())) for text in QUESTIONS[:4]]
+        # The first would write for long, so that it is there still when it is cancelled.
+        limits = zip(QUESTIONS[:4], (200, TOKENS, TOKENS, TOKENS), strict=True)
+        asked = [([ask(text, system=SYSTEM)], config(max_new_tokens=limit)) for text, limit in limits]
+        rows = [asyncio.create_task(engine.ainfer(*each)) for each in asked]
         await engine.ainfer([ask("hi")], config(max_new_tokens=1))
         rows[0].cancel()
         answered = await asyncio.gather(*rows, return_exceptions=True)

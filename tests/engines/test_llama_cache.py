@@ -118,3 +118,30 @@ def test_a_model_that_cannot_go_back_reads_the_whole_prompt() -> None:
     cache = PrefixCache(Memory(forgets=True), 2)
     cache.leave(read(cache, prompt(1)))
     assert take(cache, prompt(2, 3)).read == 0
+
+
+# Pictures: as often as they take positions, a negative number that only the same picture has.
+PICTURE = [-7] * 4
+
+
+def test_a_picture_is_always_worth_a_copy(cache: PrefixCache, memory: Memory) -> None:
+    first = read(cache, [1, 2, *PICTURE, 3, 4])
+    second = take(cache, [1, 2, *PICTURE, 5, 6])
+    assert (second.read, memory.copies) == (6, [(first.number, second.number)])
+
+
+def test_a_row_waits_for_a_picture_that_is_being_read(cache: PrefixCache) -> None:
+    first = take(cache, [1, 2, *PICTURE, 3, 4])
+    assert cache.take([1, 2, *PICTURE, 5, 6]) is None
+    assert take(cache, [1, 2, -8, -8, -8, -8, 5, 6]) is not first
+
+
+def test_another_picture_is_no_known_prefix(cache: PrefixCache) -> None:
+    cache.leave(read(cache, [1, 2, *PICTURE, 3, 4]))
+    assert take(cache, [1, 2, -8, -8, -8, -8, 3, 4]).read in (0, 2)
+
+
+@pytest.mark.parametrize("end", [[], [3], [3, 4]])
+def test_no_picture_is_cut(cache: PrefixCache, end: list[int]) -> None:
+    cache.leave(read(cache, [*SYSTEM, *PICTURE, *end]))
+    assert take(cache, [*SYSTEM, *PICTURE, *end]).read == (104 if len(end) > 1 else 100)

@@ -231,11 +231,25 @@ async def test_tool_call_is_parsed() -> None:
     assert deltas[-1].tool_calls[0]["function"]["name"] == "weather"
 
 
+@pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
+async def test_calls_are_parallel_where_they_may_be(parallel: bool, count: int) -> None:
+    call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
+    asked = ask("How is the weather?", tools=[WEATHER])
+    two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
+    async with LlamaCppInferenceEngine(params(chat_template=TOOL_TEMPLATE)) as engine:
+        (answered,) = await engine.ainfer([asked], two)
+    assert len(answered.messages[-1].tool_calls or []) == count
+    assert answered.metadata["finish_reason"] == "tool_calls"
+    assert "dropped_parameters" not in answered.metadata
+
+
 async def test_what_the_template_cannot_take_is_refused(engine: LlamaCppInferenceEngine) -> None:
     assert "takes no tools" in await refusal(engine, ask("hi", tools=[WEATHER]))
     image = ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png")
     pictured = Conversation(messages=[Message(role=Role.USER, content=[image])])
-    assert "images" in await refusal(engine, pictured)
+    assert "set model.model_kwargs.mmproj" in await refusal(engine, pictured)
+    paper = ContentItem(type=Type.DOCUMENT_BINARY, binary=b"%PDF-")
+    assert "documents" in await refusal(engine, Conversation(messages=[Message(role=Role.USER, content=[paper])]))
     template = "{{ raise_exception('roles must alternate') }}"
     async with LlamaCppInferenceEngine(params(chat_template=template)) as strict:
         assert "roles must alternate" in await refusal(strict, ask("hi"))
@@ -285,7 +299,6 @@ def test_missing_model_is_refused_at_construction(name: str, message: str) -> No
         ({"n_parallel": "many"}, "n_parallel.*many"),
         ({"rope_scaling_type": 77}, "rope_scaling_type"),
         ({"kv_unified": 2}, "kv_unified.*true or false"),
-        ({"mmproj": "vision.gguf"}, "mmproj.*text models"),
     ],
 )
 def test_values_that_would_end_the_process_are_refused(options: dict[str, Any], message: str) -> None:

@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -316,8 +317,11 @@ async def test_close_frees_the_model_and_the_next_call_reopens() -> None:
         await running
     assert models[0].freed.is_set()
     assert await engine.answer("2") == "1 2 "
+    gone = weakref.ref(engine.thread)
     await engine.aclose()
     await engine.aclose()
+    gc.collect()
+    assert gone() is None
     assert len(models) == 2
 
 
@@ -350,6 +354,16 @@ async def test_dropped_engine_stops_its_thread() -> None:
     del engine
     gc.collect()
     assert await asyncio.to_thread(thread.join, 10)
+
+
+def test_what_concerns_other_engines_only_is_told_to_who_asks(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CountingEngine, "_others", frozenset({"model_name", "device_map"}))
+    with caplog.at_level("DEBUG", "asyncinfer"):
+        CountingEngine()
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    assert "model.model_name" in caplog.text
 
 
 async def test_another_model_is_refused() -> None:

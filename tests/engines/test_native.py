@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,6 +31,7 @@ from asyncinfer.engines import native, native_load
 from tests import tiny_models
 from tests.conftest import BlockWatch
 from tests.fakes import question
+from tests.file_server import FileServer
 from tests.smollm2 import GGUF, Smollm2, smollm2
 
 pytestmark = [
@@ -108,13 +110,13 @@ async def answer(engine: NativeTextInferenceEngine, asked: str | Conversation, *
     return answered
 
 
-def bare(model: Any, folder: Path, text: str) -> str:
+def bare(model: Any, folder: Path, text: str, **how: Any) -> str:
     """What `model.generate` answers to the prompt alone."""
     tokenizer: Any = import_module("transformers").AutoTokenizer.from_pretrained(folder)
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
-    ids = model.generate(**prompt, max_new_tokens=24, do_sample=False)
+    ids = model.generate(**prompt, **{"max_new_tokens": 24, "do_sample": False, **how})
     return tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
@@ -178,6 +180,18 @@ class TestGuidedDecoding:
         assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
         assert answered.metadata["finish_reason"] == "tool_calls"
 
+    @pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
+    async def test_makes_calls_in_parallel_where_it_may(
+        self, engine: NativeTextInferenceEngine, parallel: bool, count: int
+    ) -> None:
+        call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
+        two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
+        with_tools = two.model_copy(update={"model": ModelParams(chat_template=TOOL_TEMPLATE)})
+        [answered] = await engine.ainfer([question("How is the weather?", tools=[WEATHER])], with_tools)
+        assert len(answered.messages[-1].tool_calls or []) == count
+        assert answered.metadata["finish_reason"] == "tool_calls"
+        assert "dropped_parameters" not in answered.metadata
+
 
 class TestModels:
     async def test_may_have_an_adapter(self, folders: Smollm2) -> None:
@@ -217,6 +231,24 @@ class TestModels:
             answered = await answer(made, "you", exclude_prompt_from_response=False, max_new_tokens=500)
         assert text_of(answered).startswith("HEY you")
         assert answered.metadata["usage"]["total_tokens"] <= 64
+
+    @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
+    @pytest.mark.parametrize("bits", [{"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"load_in_8bit": True}])
+    async def test_may_be_loaded_in_fewer_bits(self, folders: Smollm2, bits: dict[str, Any]) -> None:
+        given = params(folders.model, model_kwargs={**bits, "torch_dtype": "float32"})
+        async with NativeTextInferenceEngine(given) as made:
+            answered = text_of(await answer(made, CAPITAL, max_new_tokens=8))
+        transformers: Any = import_module("transformers")
+        smaller = transformers.AutoModelForCausalLM.from_pretrained(
+            folders.model, quantization_config=transformers.BitsAndBytesConfig(**bits), dtype="float32"
+        )
+        assert smaller.get_memory_footprint() < 0.7 * 4 * smaller.num_parameters()
+        assert answered == bare(smaller, folders.model, CAPITAL, max_new_tokens=8)
+
+    async def test_have_the_dtype_that_transformers_calls_torch_dtype(self, folders: Smollm2) -> None:
+        given = params(folders.model, model_kwargs={"torch_dtype": "bfloat16", "device_map": "cpu"})
+        loaded = await asyncio.to_thread(native_load.load, given)
+        assert str(loaded.model.dtype) == "torch.bfloat16"
 
     async def test_may_be_told_to_begin_anew(self, folders: Smollm2) -> None:
         async with NativeTextInferenceEngine(params(folders.model, load_pretrained_weights=False)) as made:
@@ -258,19 +290,49 @@ class TestImages:
             assert text_of(one) == processor.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
         assert len({text_of(one) for one in answered}) == 4
 
-    async def test_come_from_paths_and_data_urls_too(self, vision: Path, tmp_path: Path) -> None:
+    async def test_come_from_paths_and_urls_too(self, vision: Path, tmp_path: Path) -> None:
         path = tmp_path / "red.png"
         path.write_bytes(RED)
         url = f"data:image/png;base64,{seen('', RED).to_dict()['messages'][0]['content'][0]['binary']}"
-        asked = [
-            Conversation.from_dict(
-                {"messages": [{"role": "user", "content": [image, {"type": "text", "content": "?"}]}]}
-            )
-            for image in ({"type": "image_path", "content": str(path)}, {"type": "image_url", "content": url})
-        ]
-        async with NativeTextInferenceEngine(params(vision)) as made:
-            first, second, third = await made.ainfer([*asked, seen("?", RED)], config())
-        assert text_of(first) == text_of(second) == text_of(third)
+        with FileServer({"/red.png": RED}) as server:
+            images = [("image_path", str(path)), ("image_url", url), ("image_url", f"{server.url}/red.png")]
+            asked = [
+                Conversation.from_dict(
+                    {"messages": [{"role": "user", "content": [image, {"type": "text", "content": "?"}]}]}
+                )
+                for image in ({"type": kind, "content": where} for kind, where in images)
+            ]
+            async with NativeTextInferenceEngine(params(vision)) as made:
+                answered = await made.ainfer([*asked, seen("?", RED), seen("?", BLUE)], config())
+        *alike, other = map(text_of, answered)
+        assert len(set(alike)) == 1
+        assert other != alike[0]
+
+    @pytest.mark.parametrize("template", [None, "{{ bos_token }}" + tiny_models.VISION_TEMPLATE])
+    async def test_prompts_begin_once_with_what_the_processor_begins_them(
+        self, vision: Path, tmp_path: Path, template: str | None
+    ) -> None:
+        transformers, tokenizers = import_module("transformers"), import_module("tokenizers")
+        processor: Any = transformers.AutoProcessor.from_pretrained(vision)  # type: ignore[attr-defined]
+        tokens = processor.tokenizer
+        tokens.bos_token = "<|endoftext|>"
+        tokens.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(  # type: ignore[attr-defined]
+            single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
+        )
+        folder = await asyncio.to_thread(shutil.copytree, vision, tmp_path / "begun")
+        processor.save_pretrained(folder)
+        async with NativeTextInferenceEngine(params(folder, chat_template=template)) as made:
+            answered = await answer(made, seen("What is it?", RED))
+        picture = import_module("PIL.Image").open(BytesIO(RED))  # type: ignore[attr-defined]
+        asked = [{"type": "image", "image": picture}, {"type": "text", "text": "What is it?"}]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": asked}], tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        ids = inputs["input_ids"][0].tolist()
+        assert (ids[0], ids.count(0), len(ids)) == (0, 1, answered.metadata["usage"]["prompt_tokens"])
+        model = transformers.AutoModelForImageTextToText.from_pretrained(folder)  # type: ignore[attr-defined]
+        whole = model.generate(**inputs, max_new_tokens=24, do_sample=False)
+        assert text_of(answered) == processor.decode(whole[0, len(ids) :], skip_special_tokens=True)
 
     @pytest.mark.parametrize(
         ("image", "why"),

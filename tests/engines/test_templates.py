@@ -50,8 +50,8 @@ EXPECTED: list[tuple[str, list[dict[str, Any]], str]] = [
         "<s><|start_header_id|>user<|end_header_id|>\n\n<|image|>What?<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n",
     ),
-    ("llava", SEEN, f"{POLITE}USER: <image>\nWhat? ASSISTANT:"),
-    ("llava", [SYSTEM, *TURNS], "Be brief. USER: Hi ASSISTANT: Hello</s>USER: Who? ASSISTANT:"),
+    ("llava", SEEN, f"<s>{POLITE}USER: <image>\nWhat? ASSISTANT:"),
+    ("llava", [SYSTEM, *TURNS], "<s>Be brief. USER: Hi ASSISTANT: Hello</s>USER: Who? ASSISTANT:"),
     ("molmo", SEEN, "User: What? Assistant:"),
     ("molmo", TURNS, "User: Hi Assistant: Hello User: Who? Assistant:"),
     ("phi3-instruct", SEEN, "<|user|>\n<|image_1|>\nWhat?<|end|>\n<|assistant|>\n"),
@@ -66,7 +66,9 @@ EXPECTED: list[tuple[str, list[dict[str, Any]], str]] = [
         SEEN,
         "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>What?<|im_end|>\n<|im_start|>assistant\n",
     ),
+    ("phi3-instruct", TURNS[:2], "<|user|>\nHi<|end|>\n<|assistant|>\nHello<|end|>\n"),
     ("zephyr", [SYSTEM, *TURNS[:1]], "<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\n"),
+    ("zephyr", [{"role": "user", "content": " Hi "}], "<|user|>\n Hi </s>\n<|assistant|>\n"),
 ]
 
 
@@ -83,6 +85,19 @@ def test_a_named_template_writes_the_format(
 
 def test_all_names_are_tested() -> None:
     assert {name for name, _, _ in EXPECTED} == template_names().keys()
+
+
+@pytest.mark.parametrize("name", ["gemma2-it", "molmo"])
+@pytest.mark.parametrize("messages", [TURNS[1:], TURNS + TURNS[:1], [*TURNS[:1], {"role": "tool", "content": "4"}]])
+def test_an_order_that_the_model_does_not_know_is_refused(name: str, messages: list[dict[str, Any]]) -> None:
+    jinja: Any = pytest.importorskip("jinja2")
+
+    def refuse(why: str) -> None:
+        raise ValueError(why)
+
+    template = jinja.Template(template_names()[name].read_text())
+    with pytest.raises(ValueError, match="turns of user and assistant only"):
+        template.render(messages=messages, bos_token="<s>", raise_exception=refuse)
 
 
 def test_a_name_may_be_in_capitals() -> None:

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceConfig, ModelParams
 from asyncinfer.dialects.media import data_url
+from asyncinfer.engines.chat_prompt import template_names
 from asyncinfer.engines.vllm import VLLMInferenceEngine
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
@@ -286,6 +287,17 @@ async def test_forced_tool_call_is_made_and_parsed(with_tools: VLLMInferenceEngi
     assert deltas[-1].tool_calls[0]["function"]["name"] == "weather"
 
 
+@pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
+async def test_calls_are_parallel_where_they_may_be(
+    with_tools: VLLMInferenceEngine, parallel: bool, count: int
+) -> None:
+    call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
+    two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
+    (answered,) = await with_tools.ainfer([ask("How is the weather?", tools=[WEATHER])], two)
+    assert len(answered.messages[-1].tool_calls or []) == count
+    assert answered.metadata["finish_reason"] == "tool_calls"
+
+
 async def test_tool_that_is_not_there_is_refused(with_tools: VLLMInferenceEngine) -> None:
     choice = {"type": "function", "function": {"name": "no_such"}}
     assert "no_such" in await refusal(with_tools, ask("hi", tools=[WEATHER]), tool_choice=choice)
@@ -348,9 +360,18 @@ async def test_images_are_seen(files: Smollm2, tmp_path: Path) -> None:
     asked = params(files, model_name=str(model), model_max_length=256)
     async with VLLMInferenceEngine(asked) as engine:
         result = await engine.ainfer_partial(rows, config(max_new_tokens=8))
-    assert "cannot be decoded" in result.failures[4].error_message
+    assert "cannot be read" in result.failures[4].error_message
     path, url, binary, blue, _ = (said(conversation) for _, conversation in result.successful)
     assert path == url == binary != blue
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["internvl3", "llama3-instruct", "llava", "molmo", "phi3-instruct", "qwen2-vl-instruct", "qwen3-vl-instruct"],
+)
+def test_named_templates_are_seen_to_write_images_themselves(name: str) -> None:
+    detect: Any = import_module("vllm.renderers.hf")._detect_content_format  # type: ignore[attr-defined]
+    assert detect(template_names()[name].read_text(), default="string") == "openai"
 
 
 async def test_adapter_changes_the_answer(engine: VLLMInferenceEngine, files: Smollm2) -> None:

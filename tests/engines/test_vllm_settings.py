@@ -63,6 +63,22 @@ def test_what_is_not_vllms_stays_here() -> None:
     assert args(model_kwargs={"quantization_config": {"linear": "fp8"}})["quantization_config"] == {"linear": "fp8"}
 
 
+def test_transformers_spellings_are_understood_or_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    spelled = {"device_map": "auto", "torch_dtype": "bfloat16", "low_cpu_mem_usage": True}
+    quantised = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "llm_int8_threshold": 5.0}
+    params = ModelParams(model_name="owner/model", model_kwargs=spelled | quantised)
+    with caplog.at_level("DEBUG", "asyncinfer"):
+        vllm_args.check_options(params.model_kwargs, set())
+    assert [name for name in (*spelled, *quantised) if name in caplog.text] == [
+        "low_cpu_mem_usage",
+        "bnb_4bit_quant_type",
+        "llm_int8_threshold",
+    ]
+    given = engine_args(params, GPUS)
+    assert (given["dtype"], given["quantization"]) == ("bfloat16", "bitsandbytes")
+    assert not given.keys() & (spelled.keys() | quantised.keys())
+
+
 def test_without_a_gpu_the_defaults_are_modest() -> None:
     given = args(CPU)
     assert (given["dtype"], given["enforce_eager"], given["tensor_parallel_size"]) == ("float32", True, 1)
@@ -148,7 +164,7 @@ def test_sampling_is_what_was_asked_for() -> None:
         logit_bias={"5": 2.0},
         skip_special_tokens=False,
     )
-    assert sampling(generation, 60) == {
+    assert sampling(generation, 60, []) == {
         "max_tokens": 60,
         "temperature": 0.5,
         "top_p": 0.9,
@@ -161,10 +177,10 @@ def test_sampling_is_what_was_asked_for() -> None:
         "skip_special_tokens": False,
         "logit_bias": {5: 2.0},
     }
-    plain = sampling(GenerationParams(), 10**6)
+    plain = sampling(GenerationParams(), 10**6, [])
     assert (plain["max_tokens"], plain["top_p"], plain["seed"], plain["logit_bias"]) == (1024, 1.0, None, None)
     with pytest.raises(RequestError, match="token ids"):
-        sampling(GenerationParams(logit_bias={"word": 1.0}), 1)
+        sampling(GenerationParams(logit_bias={"word": 1.0}), 1, [])
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,13 @@ def test_forced_call_is_asked_of_vllm(stepper: VllmStepper, model: Model) -> Non
     assert model.asked[1][2] is None
 
 
+def test_one_call_is_all_where_they_must_not_be_parallel(stepper: VllmStepper, model: Model) -> None:
+    stepper.add(0, request(tools=True, parallel_tool_calls=False, stop_strings=["."]))
+    stepper.add(1, request(tools=True, stop_strings=["."]))
+    stepper.add(2, request(parallel_tool_calls=False))
+    assert [asked["stop"] for _, asked, _ in model.asked] == [[".", "</tool_call>"], ["."], []]
+
+
 @pytest.mark.parametrize("size", [1, 3, 100])
 @pytest.mark.parametrize(
     ("text", "told", "calls"),
@@ -212,7 +219,7 @@ class Parser:
         if "!" in text:
             raise ValueError("no exclamations")
         reasoning, _, content = text.partition("|")
-        return reasoning, content or None, [SimpleNamespace(id=None, name="weather", arguments="{}")]
+        return reasoning, content or None, [SimpleNamespace(id=None, name="weather", arguments="{}")] * 2
 
     def parse_delta(self, text: str, *_: Any, **__: Any) -> Any:
         if "!" in text:
@@ -223,8 +230,10 @@ class Parser:
 def test_vllms_parser_tells_reasoning_and_calls() -> None:
     message = Reader(Parser).read("I think|", [])
     assert (message.reasoning_content, message.content) == ("I think", None)
-    call = (message.tool_calls or [])[0]
-    assert call.id.startswith("call_")
+    first, second = message.tool_calls or []
+    assert first.id.startswith("call_")
+    assert first.id != second.id
+    assert len(Reader(Parser, one_call=True).read("I think|", []).tool_calls or []) == 1
     reader = Reader(Parser)
     assert reader.push("THINK", [1], [], finished=False) == StreamDelta(reasoning_content="THINK")
     assert reader.push("held", [1], [], finished=True) is None

@@ -61,7 +61,7 @@ def test_what_determines_the_answer_counts(changed: dict[str, Any]) -> None:
     [
         {"remote": {"api_key": "sekret", "num_workers": 3, "max_retries": 1}},
         {"remote": {"api_url": "https://user:sekret@api.example.com/v1?key=sekret"}},
-        {"model": {"model_kwargs": {"n_threads": 3}, "device_map": None}},
+        {"model": {"model_kwargs": {"n_threads": 3, "kv_unified": True}, "device_map": None}},
         {"batch_size": 4},
         {"conversation": question("hello", conversation_id="x", metadata={"a": 1})},
     ],
