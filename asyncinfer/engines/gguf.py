@@ -39,6 +39,15 @@ def find_local(name: str) -> Path | None:
     )
 
 
+def find(name: str, revision: str | None, options: Mapping[str, Any]) -> Path:
+    """The file that `name` means, which is downloaded if it is in a hub repository.
+
+    Raises:
+        ConfigError: there is no such file, or more than one.
+    """
+    return find_local(name) or fetch(name, revision, options)
+
+
 def find_projector(name: str, model: str) -> Path | None:
     """The file that `mmproj` means on this machine; None if it is one in the hub repository of the model.
 

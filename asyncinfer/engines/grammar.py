@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.engines import tool_calls
@@ -26,16 +26,8 @@ def grammar_for(generation: GenerationParams, tools: list[dict[str, Any]]) -> st
     """
     if generation.guided_decoding is not None:
         return _guided(generation.guided_decoding)
-    choice = generation.tool_choice
-    if not tools or choice in (None, "auto", "none"):
-        return None
-    if choice == "required":
-        return _tool_call(tools, None)
-    try:
-        return _tool_call(tools, cast(Any, choice)["function"]["name"])
-    except (KeyError, TypeError):
-        names = ", ".join(tool["function"]["name"] for tool in tools)
-        raise unanswerable(f"generation.tool_choice: {choice!r} names none of the tools: {names}") from None
+    call = tool_calls.forced(generation.tool_choice, tools)
+    return None if call is None else _tool_call(call)
 
 
 def _guided(guided: GuidedDecodingParams) -> str | None:
@@ -69,7 +61,7 @@ def _from_schema(text: str) -> str:
     return _in_gbnf(grammar)
 
 
-def _tool_call(tools: list[dict[str, Any]], name: str | None) -> str:
-    body = _from_schema(json.dumps(tool_calls.schema(tools, name)))
+def _tool_call(schema: dict[str, Any]) -> str:
+    body = _from_schema(json.dumps(schema))
     renamed = re.sub(r"^root ::=", "call ::=", body, flags=re.MULTILINE)
     return f'root ::= "{tool_calls.OPENING}\\n" call "\\n{tool_calls.CLOSING}"\n{renamed}'

@@ -24,6 +24,8 @@ log = logging.getLogger("asyncinfer")
 
 # Options of earlier llama.cpp releases, which configs still set.
 RETIRED = frozenset({"low_vram"})
+# Options that are not for llama.cpp.
+_NOT_ITS = gguf.HUB_OPTIONS | RETIRED
 
 
 class LlamaCppInferenceEngine(LocalInferenceEngine):
@@ -51,30 +53,11 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
     engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
     _others = frozenset({"attn_implementation", "compile", "device_map", "torch_dtype_str"})
 
-    @classmethod
-    def get_supported_params(cls) -> set[str]:
-        return {
-            "frequency_penalty",
-            "guided_decoding",
-            "logit_bias",
-            "max_new_tokens",
-            "min_p",
-            "parallel_tool_calls",
-            "presence_penalty",
-            "seed",
-            "skip_special_tokens",
-            "stop_strings",
-            "stop_token_ids",
-            "temperature",
-            "tool_choice",
-            "top_p",
-        }
-
     def _check(self) -> None:
         if find_spec("llama_cpp") is None:
             raise MissingDependencyError("llama-cpp-python", "llamacpp")
         params = self._model_params
-        check_options(params.model_kwargs, gguf.HUB_OPTIONS | RETIRED)
+        check_options(params.model_kwargs, _NOT_ITS)
         gguf.find_local(params.model_name)
         if self._mmproj is not None:
             check_images()
@@ -97,9 +80,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
 
     def _load(self) -> Stepper:
         params = self._model_params
-        path = gguf.find_local(params.model_name)
-        if path is None:
-            path = gguf.fetch(params.model_name, params.model_revision, params.model_kwargs)
+        path = gguf.find(params.model_name, params.model_revision, params.model_kwargs)
         settings = _settings(params)
         if self._mmproj is not None:
             settings["mmproj"] = gguf.find_projector(self._mmproj, params.model_name) or gguf.fetch(
@@ -114,8 +95,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
 
 def _settings(params: ModelParams) -> dict[str, Any]:
     """What of `params` goes to llama.cpp."""
-    ours = gguf.HUB_OPTIONS | RETIRED
-    settings = {name: value for name, value in params.model_kwargs.items() if name not in ours}
+    settings = {name: value for name, value in params.model_kwargs.items() if name not in _NOT_ITS}
     for name in RETIRED & params.model_kwargs.keys():
         log.debug("model.model_kwargs.%s: llama.cpp no longer has this option; ignored", name)
     if params.model_max_length is not None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from asyncinfer.engines.llama_api import api, complaints, direct_log
 from asyncinfer.engines.llama_context import LlamaContext
-from asyncinfer.engines.llama_options import DEFAULT_PARALLEL, OWN, cache_type, cores
+from asyncinfer.engines.llama_options import CACHE_TYPES, DEFAULT_PARALLEL, OWN, cache_type
 from asyncinfer.engines.llama_sampler import Candidates, Sampler, Sampling
 from asyncinfer.engines.llama_template import Template, compiled
 from asyncinfer.engines.llama_vision import Projector
-from asyncinfer.engines.memory import free_memory
+from asyncinfer.engines.machine import cores, free_memory
 from asyncinfer.errors import ConfigError
 
 log = logging.getLogger("asyncinfer.llama_cpp")
@@ -23,6 +23,8 @@ DEFAULT_CONTEXT = 4096
 BATCH, BATCH_BESIDE = 128, 32
 # The context that llama-cpp-python makes is of no use here, and is let go of at once.
 _PASSING = 32
+# The options that say of which type the keys and the values are.
+_CACHES = ("type_k", "type_v")
 
 
 class LlamaModel:
@@ -34,10 +36,7 @@ class LlamaModel:
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Raises ConfigError when llama.cpp cannot load the file with these settings."""
-        given = {**_defaults(), **{name: value for name, value in settings.items() if value is not None}}
-        for name in ("type_k", "type_v"):
-            if name in given:
-                given[name] = (cache_type(given[name]) or (given[name],))[0]
+        given = _given(settings)
         self._llm = _load(path, given)
         self._vocab = api().llama_model_get_vocab(self._llm.model)
         self._pieces: dict[tuple[int, bool], bytes] = {}
@@ -48,9 +47,7 @@ class LlamaModel:
         self.chat_template: str | None = self._llm.metadata.get("tokenizer.chat_template")
         self.vocabulary: int = self._llm.n_vocab()
         self._candidates = Candidates(self.vocabulary)
-        offload = api().llama_supports_gpu_offload()
-        self.batch: int = max(min(given["n_batch"], 2**31 if offload else BATCH), 2)
-        self.batch_beside: int = min(self.batch, 2**31 if offload else BATCH_BESIDE)
+        self.batch, self.batch_beside = _batch_sizes(given["n_batch"])
         self.vision: Projector | None = None
         try:
             if api().llama_model_has_encoder(self._llm.model):
@@ -124,7 +121,7 @@ class LlamaModel:
         model = self._llm.model
         width = api().llama_model_n_embd(model) / max(api().llama_model_n_head(model), 1)
         per_layer = max(api().llama_model_n_head_kv(model), 1) * width
-        bits = sum((cache_type(given.get(name)) or (1, 16.0))[1] for name in ("type_k", "type_v"))
+        bits = sum((cache_type(given.get(name)) or CACHE_TYPES["f16"]).bits for name in _CACHES)
         return api().llama_model_n_layer(model) * per_layer * bits / 8
 
     def _context(self, given: Mapping[str, Any]) -> LlamaContext:
@@ -193,6 +190,21 @@ def _load(path: Path, given: Mapping[str, Any]) -> Any:
             f"model.model_name: llama.cpp cannot load {path.absolute()}: {complaints() or error}. Check that the file "
             "is a whole GGUF file (download it again) and that model_kwargs suit this machine"
         ) from error
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, and the defaults of those that are not set; the types of keys and values by number."""
+    given = {**_defaults(), **{name: value for name, value in settings.items() if value is not None}}
+    kinds = {name: cache_type(given.get(name)) for name in _CACHES}
+    return given | {name: kind.number for name, kind in kinds.items() if kind is not None}
+
+
+def _batch_sizes(asked: int) -> tuple[int, int]:
+    """See `LlamaModel`: `batch` and `batch_beside`."""
+    if api().llama_supports_gpu_offload():
+        return max(asked, 2), max(asked, 2)
+    batch = max(min(asked, BATCH), 2)
+    return batch, min(batch, BATCH_BESIDE)
 
 
 def _defaults() -> dict[str, Any]:

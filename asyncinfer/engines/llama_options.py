@@ -6,24 +6,33 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncinfer.engines.llama_api import api
 from asyncinfer.errors import ConfigError
 
 DEFAULT_PARALLEL = 8
 OWN = frozenset({"n_parallel", "kv_unified", "mmproj", "image_min_tokens", "image_max_tokens"})
-# The types that llama.cpp can keep keys and values in, by name: the number in its API, and bits per value.
-CACHE_TYPES: dict[str, tuple[int, float]] = {
-    "f32": (0, 32),
-    "f16": (1, 16),
-    "q4_0": (2, 4.5),
-    "q4_1": (3, 5),
-    "q5_0": (6, 5.5),
-    "q5_1": (7, 6),
-    "q8_0": (8, 8.5),
-    "iq4_nl": (20, 4.5),
-    "bf16": (30, 16),
+
+
+class CacheType(NamedTuple):
+    """A type of keys and values: its number in llama.cpp's API, and bits per value."""
+
+    number: int
+    bits: float
+
+
+# Those that llama.cpp can keep.
+CACHE_TYPES = {
+    "f32": CacheType(0, 32),
+    "f16": CacheType(1, 16),
+    "q4_0": CacheType(2, 4.5),
+    "q4_1": CacheType(3, 5),
+    "q5_0": CacheType(6, 5.5),
+    "q5_1": CacheType(7, 6),
+    "q8_0": CacheType(8, 8.5),
+    "iq4_nl": CacheType(20, 4.5),
+    "bf16": CacheType(30, 16),
 }
 # Smallest and largest value.
 _RANGES: dict[str, tuple[int, int]] = {
@@ -44,6 +53,7 @@ _RANGES: dict[str, tuple[int, int]] = {
     "yarn_orig_ctx": (0, 2**31 - 1),
     "last_n_tokens_size": (0, 2**20),
 }
+# What is ours to do, and how to ask for it.
 _TAKEN = {
     "chat_format": "set model.chat_template instead",
     "chat_handler": "set model.chat_template instead",
@@ -54,8 +64,7 @@ def known_options() -> set[str]:
     """The names that `model_kwargs` may hold."""
     parameters = signature(api().Llama.__init__).parameters.values()
     named = {p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
-    # The chat format is ours to apply: `model.chat_template`.
-    return (named | OWN) - {"chat_format", "chat_handler", "tokenizer", "draft_model", "embedding", "vocab_only"}
+    return (named | OWN) - {*_TAKEN, "tokenizer", "draft_model", "embedding", "vocab_only"}
 
 
 def check_options(options: Mapping[str, Any], others: frozenset[str]) -> None:
@@ -68,16 +77,11 @@ def check_options(options: Mapping[str, Any], others: frozenset[str]) -> None:
             _check(name, value)
 
 
-def cache_type(value: Any) -> tuple[int, float] | None:
-    """Number and bits of a type for keys or values, by its name or number; None if llama.cpp cannot use it."""
+def cache_type(value: Any) -> CacheType | None:
+    """A type of keys or values, by its name or number; None if llama.cpp cannot use it."""
     if isinstance(value, str):
         return CACHE_TYPES.get(value.lower())
-    return next((kind for kind in CACHE_TYPES.values() if kind[0] == value), None)
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return next((kind for kind in CACHE_TYPES.values() if kind.number == value), None)
 
 
 def _unknown(name: str, known: set[str]) -> str:

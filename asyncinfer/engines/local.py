@@ -28,6 +28,25 @@ log = logging.getLogger("asyncinfer")
 
 # What may differ from call to call; all else is settled when the model is loaded.
 _OF_A_CALL = frozenset({"chat_template", "chat_template_kwargs"})
+# The generation parameters that every local engine heeds.
+_SUPPORTED = frozenset(
+    {
+        "frequency_penalty",
+        "guided_decoding",
+        "logit_bias",
+        "max_new_tokens",
+        "min_p",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "seed",
+        "skip_special_tokens",
+        "stop_strings",
+        "stop_token_ids",
+        "temperature",
+        "tool_choice",
+        "top_p",
+    }
+)
 
 
 class LocalInferenceEngine(BaseInferenceEngine):
@@ -58,6 +77,10 @@ class LocalInferenceEngine(BaseInferenceEngine):
         self._check()
         for name in sorted(self._others & model_params.model_fields_set):
             log.debug("model.%s: %s has no use for it; ignored", name, self.engine_type)
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return set(_SUPPORTED)
 
     # What a subclass supplies
 

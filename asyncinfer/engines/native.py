@@ -41,27 +41,8 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
-        return {
-            "batch_size",
-            "exclude_prompt_from_response",
-            "frequency_penalty",
-            "guided_decoding",
-            "logit_bias",
-            "max_new_tokens",
-            "min_p",
-            "num_beams",
-            "parallel_tool_calls",
-            "presence_penalty",
-            "seed",
-            "skip_special_tokens",
-            "stop_strings",
-            "stop_token_ids",
-            "temperature",
-            "tool_choice",
-            "top_p",
-            "use_cache",
-            "use_sampling",
-        }
+        own = {"batch_size", "exclude_prompt_from_response", "num_beams", "use_cache", "use_sampling"}
+        return super().get_supported_params() | own
 
     def _check(self) -> None:
         for package in ("torch", "transformers"):

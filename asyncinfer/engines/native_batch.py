@@ -29,6 +29,8 @@ _MEMORYLESS = frozenset(
 )
 _PER_TOKEN = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
 _CACHE = "past_key_values"
+# Transformers' name for the names of inputs that only the prompt's pass reads.
+_ONLY_FIRST = "MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL"
 # Columns of nothing but padding are worth taking out of the cache from so many on.
 _WORTH_TRIMMING = 16
 
@@ -156,22 +158,20 @@ class Batch:
     def _widen(self, width: int) -> None:
         """Put columns of padding on the left, up to `width`."""
         torch = _torch()
-        more = width - self._ids.shape[1]
+        self._write_out()
+        if not (more := width - self._ids.shape[1]):
+            return
+        pad: Any = torch.nn.functional.pad
+        self._ids = torch.cat([self._ids[:, :1].expand(-1, more), self._ids], dim=1)
+        self._change(lambda inputs: pad(inputs, (more, 0)), lambda states: pad(states, (0, 0, more, 0)))
+
+    def _write_out(self) -> None:
+        """Give each row a mask and positions, which rows without padding do without, or share."""
         if self._inputs.get("attention_mask") is None:
-            self._inputs["attention_mask"] = torch.ones_like(self._ids)
-        # Without padding the rows share one row of positions.
+            self._inputs["attention_mask"] = _torch().ones_like(self._ids)
         positions = self._inputs.get("position_ids")
         if positions is not None and positions.shape[-2] != len(self.rows):
             self._inputs["position_ids"] = positions.expand(*positions.shape[:-2], len(self.rows), -1)
-        if not more:
-            return
-        self._ids = torch.cat([self._ids[:, :1].expand(-1, more), self._ids], dim=1)
-        for name in self._inputs.keys() & set(_PER_TOKEN):
-            if self._inputs[name] is not None:
-                self._inputs[name] = torch.nn.functional.pad(self._inputs[name], (more, 0))
-        for layer in self._inputs[_CACHE].layers:
-            layer.keys = torch.nn.functional.pad(layer.keys, (0, 0, more, 0))
-            layer.values = torch.nn.functional.pad(layer.values, (0, 0, more, 0))
 
     def _trim(self) -> None:
         """Take out the columns on the left that are padding in every row."""
@@ -179,39 +179,17 @@ class Batch:
         if mask is None or (spare := int((mask.cumsum(dim=-1) == 0).sum(dim=-1).min())) < _WORTH_TRIMMING:
             return
         self._ids = self._ids[:, spare:]
+        self._change(lambda inputs: inputs[..., spare:], lambda states: states[..., spare:, :].contiguous())
+
+    def _change(self, inputs: Callable[[Any], Any], states: Callable[[Any], Any]) -> None:
+        """Change what has a column for each token: inputs (rows x columns), and keys and values (rows x heads x
+        columns x size) of each layer.
+        """
         for name in self._inputs.keys() & set(_PER_TOKEN):
             if self._inputs[name] is not None:
-                self._inputs[name] = self._inputs[name][..., spare:]
+                self._inputs[name] = inputs(self._inputs[name])
         for layer in self._inputs[_CACHE].layers:
-            layer.keys = layer.keys[..., spare:, :].contiguous()
-            layer.values = layer.values[..., spare:, :].contiguous()
-
-
-def search(model: NativeModel, rows: Sequence[Row], watch: Callable[[], bool]) -> list[list[int]]:
-    """Each row's answer by a beam search, which `watch` ends early by its True."""
-    torch = _torch()
-    inputs = model.collate([row.prompt for row in rows], [[] for _ in rows])
-    start, beams, seed = inputs["input_ids"].shape[1], rows[0].settings.beams, rows[0].request.generation.seed
-
-    def rule(ids: Any, scores: Any) -> Any:
-        for place, row in enumerate(rows):
-            for beam in range(place * beams, (place + 1) * beams if row.is_ruled else 0):
-                row.rule(scores[beam], ids[beam, start:].tolist())
-        return scores
-
-    def end(ids: Any, *_: Any, **__: Any) -> Any:
-        return torch.full((len(ids),), watch(), device=ids.device)
-
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        ids = model.hf.generate(
-            **inputs,
-            generation_config=generation_config(model, rows),
-            logits_processor=[rule],
-            stopping_criteria=[end],
-        )
-    return ids[:, start:].tolist()
+            layer.keys, layer.values = states(layer.keys), states(layer.values)
 
 
 def generation_config(model: NativeModel, rows: Sequence[Row]) -> Any:
@@ -234,9 +212,6 @@ def generation_config(model: NativeModel, rows: Sequence[Row]) -> Any:
         pad_token_id=model.pad,
         return_dict_in_generate=False,
     )
-
-
-_ONLY_FIRST = "MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL"
 
 
 def _select(name: str, value: Any, places: Any, count: int) -> Any:

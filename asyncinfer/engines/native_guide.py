@@ -15,6 +15,13 @@ from asyncinfer.types.results import unanswerable
 
 # A model may put white space between a schema's parts, but a small one must not do so for ever.
 _SCHEMA_OPTIONS = {"whitespace_pattern": r"[ \n\t]{0,20}", "coerce_one_of": True}
+# Keywords of a schema: what holds schemas by name; what holds values and no schemas; what speaks of properties besides
+# those that are listed.
+_NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
+_DATA = frozenset({"const", "enum", "default", "examples"})
+_OF_OTHERS = frozenset(
+    {"additionalProperties", "unevaluatedProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref"}
+)
 
 
 class Guide:
@@ -89,15 +96,11 @@ class Guides:
 def _grammar(generation: GenerationParams, tools: list[dict[str, Any]]) -> str | None:
     if generation.guided_decoding is not None:
         return _guided(generation.guided_decoding)
-    choice = generation.tool_choice
-    if not tools or choice in (None, "auto", "none"):
-        return None
-    try:
-        name = None if choice == "required" else cast(Any, choice)["function"]["name"]
-        schema = tool_calls.schema(tools, name)
-    except (KeyError, TypeError):
-        names = ", ".join(tool["function"]["name"] for tool in tools)
-        raise unanswerable(f"generation.tool_choice: {choice!r} names none of the tools: {names}") from None
+    call = tool_calls.forced(generation.tool_choice, tools)
+    return None if call is None else _tool_call(call)
+
+
+def _tool_call(schema: dict[str, Any]) -> str:
     opening, closing = json.dumps(f"{tool_calls.OPENING}\n"), json.dumps(f"\n{tool_calls.CLOSING}")
     options = {"x-guidance": _SCHEMA_OPTIONS}
     return _lark(f"start: {opening} call {closing}\ncall: %json {json.dumps(_closed(schema) | options)}")
@@ -129,13 +132,6 @@ def _closed(schema: Any) -> Any:
     if "properties" in given and not given.keys() & _OF_OTHERS:
         closed["additionalProperties"] = False
     return closed | {key: given[key] for key in _DATA & given.keys()}
-
-
-_NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
-_DATA = frozenset({"const", "enum", "default", "examples"})
-_OF_OTHERS = frozenset(
-    {"additionalProperties", "unevaluatedProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref"}
-)
 
 
 @lru_cache(maxsize=64)

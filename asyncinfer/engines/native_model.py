@@ -11,7 +11,7 @@ from typing import Any
 
 from asyncinfer.engines.chat_prompt import Render, in_text, parts_or_text, prompt_for, tools_of
 from asyncinfer.engines.images import images_of, pixels
-from asyncinfer.engines.memory import UNKNOWN_MEMORY, free_memory
+from asyncinfer.engines.machine import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.native_guide import Guides
 from asyncinfer.engines.native_load import Loaded
 from asyncinfer.errors import ConfigError

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from threading import Semaphore, Thread
+from typing import Any
 
-from asyncinfer.engines.native_batch import search
+from asyncinfer.engines.native_batch import generation_config
 from asyncinfer.engines.native_model import NativeModel
 from asyncinfer.engines.native_row import Row
 
@@ -42,7 +44,7 @@ class Search:
     def _run(self, rows: Sequence[Row]) -> None:
         self._go.acquire()
         try:
-            self.answers = search(self._model, rows, self._watch)
+            self.answers = _search(self._model, rows, self._watch)
         except BaseException as error:
             self._error = error
         self._stopped.release()
@@ -52,3 +54,30 @@ class Search:
             self._stopped.release()
             self._go.acquire()
         return self._cancelled
+
+
+def _search(model: NativeModel, rows: Sequence[Row], watch: Callable[[], bool]) -> list[list[int]]:
+    """Each row's answer by a beam search, which `watch` ends early by its True."""
+    torch: Any = import_module("torch")
+    inputs = model.collate([row.prompt for row in rows], [[] for _ in rows])
+    start, beams, seed = inputs["input_ids"].shape[1], rows[0].settings.beams, rows[0].request.generation.seed
+
+    def rule(ids: Any, scores: Any) -> Any:
+        for place, row in enumerate(rows):
+            for beam in range(place * beams, (place + 1) * beams if row.is_ruled else 0):
+                row.rule(scores[beam], ids[beam, start:].tolist())
+        return scores
+
+    def end(ids: Any, *_: Any, **__: Any) -> Any:
+        return torch.full((len(ids),), watch(), device=ids.device)
+
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        ids = model.hf.generate(
+            **inputs,
+            generation_config=generation_config(model, rows),
+            logits_processor=[rule],
+            stopping_criteria=[end],
+        )
+    return ids[:, start:].tolist()

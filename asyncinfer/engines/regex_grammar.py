@@ -13,6 +13,7 @@ from asyncinfer.types.results import unanswerable
 MOST_REPEATED = 2000
 # It follows all the ways in which these can be empty: a hundred take seconds for a token.
 MOST_REPEATED_EMPTY = 20
+_EMPTY = '""'
 _SETS = {
     "CATEGORY_DIGIT": "0-9",
     "CATEGORY_WORD": "a-zA-Z0-9_",
@@ -41,9 +42,6 @@ def from_regex(pattern: str) -> str:
     if parsed.state.flags & ~re.UNICODE:
         raise _refused("flags are not supported: write out what they mean")
     return f"root ::= {_sequence(list(parsed), 1, edges=True) or _EMPTY}"
-
-
-_EMPTY = '""'
 
 
 def _refused(why: str) -> Exception:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from asyncinfer.config import GenerationParams
+from asyncinfer.dialects.tools import function_named
+from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
@@ -27,15 +29,25 @@ def stops(generation: GenerationParams, tools: Sequence[dict[str, Any]]) -> list
     return asked if generation.parallel_tool_calls or not tools else [*asked, CLOSING]
 
 
-def schema(tools: list[dict[str, Any]], name: str | None = None) -> dict[str, Any]:
-    """The JSON schema of a call of `tools`, or of the one called `name`. Raises KeyError without such."""
-    functions = [tool["function"] for tool in tools if name in (None, tool["function"]["name"])]
+def forced(choice: str | dict[str, Any] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The JSON schema of the call that `generation.tool_choice` demands; None where none must be made.
+
+    Raises:
+        RequestError: there is no such tool.
+    """
+    if not tools or choice in (None, "auto", "none"):
+        return None
+    functions: list[dict[str, Any]] = [tool["function"] for tool in tools]
+    if choice != "required":
+        name = function_named(choice)
+        functions = [function for function in functions if function["name"] == name]
     if not functions:
-        raise KeyError(name)
-    return {"oneOf": [_one(function) for function in functions]}
+        names = ", ".join(tool["function"]["name"] for tool in tools)
+        raise unanswerable(f"generation.tool_choice: {choice!r} names none of the tools: {names}")
+    return {"oneOf": [_schema(function) for function in functions]}
 
 
-def _one(function: dict[str, Any]) -> dict[str, Any]:
+def _schema(function: dict[str, Any]) -> dict[str, Any]:
     arguments = function.get("parameters") or {"type": "object"}
     return {
         "type": "object",

@@ -13,8 +13,8 @@ from asyncinfer.engines.chat_prompt import template_file
 from asyncinfer.engines.images import with_images
 from asyncinfer.engines.local import LocalInferenceEngine
 from asyncinfer.engines.stepper import Stepper
-from asyncinfer.engines.vllm_model import VllmModel, check_parsers, host, known_options
-from asyncinfer.engines.vllm_sampling import SUPPORTED
+from asyncinfer.engines.vllm_host import check_parsers, host, known_options
+from asyncinfer.engines.vllm_model import VllmModel
 from asyncinfer.engines.vllm_stepper import VllmStepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
 from asyncinfer.run.request import Request
@@ -41,10 +41,6 @@ class VLLMInferenceEngine(LocalInferenceEngine):
 
     engine_type: ClassVar[str] = InferenceEngineType.VLLM
     _others = frozenset({"attn_implementation", "compile", "device_map"})
-
-    @classmethod
-    def get_supported_params(cls) -> set[str]:
-        return set(SUPPORTED)
 
     def _check(self) -> None:
         if find_spec("vllm") is None:

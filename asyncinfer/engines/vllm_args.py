@@ -27,6 +27,7 @@ EXTRAS = frozenset({"load_in_4bit", "load_in_8bit", "tool_call_parser"}) | gguf.
 IGNORED = ("low_cpu_mem_usage", "use_safetensors", "bnb_4bit_", "llm_int8_")
 # What is said by a field of `ModelParams`, and by which.
 FIELDS = {"model": "model_name", "tokenizer": "tokenizer_name", "enable_lora": "adapter_model"}
+_QUANT = ("quantization", "quantization_config")
 GIB = 2**30
 
 
@@ -95,9 +96,6 @@ def _place(name: str) -> str:
     return str(Path(name).expanduser()) if name.startswith("~") else name
 
 
-_QUANT = ("quantization", "quantization_config")
-
-
 def _parallel(options: Mapping[str, Any], host: Host) -> int:
     """All GPUs, unless it is said how many."""
     asked = options.get("tensor_parallel_size") or -1
@@ -148,9 +146,7 @@ def _gguf(params: ModelParams, host: Host) -> dict[str, Any]:
         )
     if not params.tokenizer_name or params.tokenizer_name == params.model_name:
         raise ConfigError("model.tokenizer_name: vLLM needs it for a GGUF file: the repository of the original model")
-    path = gguf.find_local(params.model_name)
-    if path is None:
-        path = gguf.fetch(params.model_name, params.model_revision, params.model_kwargs)
+    path = gguf.find(params.model_name, params.model_revision, params.model_kwargs)
     return {"model": str(path), "quantization": "gguf"}
 
 

@@ -1,4 +1,4 @@
-"""vLLM behind a typed face: the only place that calls `vllm`. Written for vLLM 0.32 (November 2026).
+"""vLLM's engine behind a typed face. Written for vLLM 0.32 (November 2026).
 
 The engine core runs in the thread that calls it (vLLM's `InprocClient`), so that there is no second process to
 start, to guard with `if __name__ == "__main__"`, to be killed with its parent, or to send every token between.
@@ -13,34 +13,20 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import logging
-import os
-import random
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
-from difflib import get_close_matches
-from functools import cache
+from dataclasses import replace
 from importlib import import_module
-from threading import Thread
 from typing import Any
 
 from pydantic import ValidationError
 
-from asyncinfer.engines import vllm_noise
-from asyncinfer.engines.memory import UNKNOWN_MEMORY, free_memory
-from asyncinfer.engines.turns import Turns
-from asyncinfer.engines.vllm_args import Host
+from asyncinfer.engines import vllm_process
+from asyncinfer.engines.vllm_api import api, led_to_our_log
+from asyncinfer.engines.vllm_process import turns
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.run import collector
 from asyncinfer.types.results import unanswerable
-
-log = logging.getLogger("asyncinfer")
-
-_MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
-# What a step computes with is global to the process in vLLM and in torch, and so engines take turns.
-_turns = Turns()
-_open: set[int] = set()
 
 
 class VllmModel:
@@ -48,12 +34,12 @@ class VllmModel:
 
     def __init__(self, args: Mapping[str, Any], adapter: str | None) -> None:
         """Raises ConfigError when vLLM cannot load the model with these arguments."""
-        self._one_process = os.environ.get(_MULTIPROCESSING, "0") == "0"
+        self._one_process = vllm_process.one_process()
         model = str(args["model"])
-        with _turns, vllm_noise.led_to_our_log(), _in_one_process(self._one_process), _as_config_error(model):
-            _keep_shared_state()
+        with turns, led_to_our_log(), vllm_process.loading(self._one_process), _as_config_error(model):
+            vllm_process.keep_shared_state()
             self._engine: Any = _load(args, self._one_process)
-            _open.add(id(self._engine))
+            vllm_process.loaded.add(id(self._engine))
             try:
                 self._adapter = self._adapt(adapter)
             except BaseException:
@@ -105,14 +91,14 @@ class VllmModel:
         try:
             params = _sampling_params(sampling, structure)
             return self._engine.add_request(name, prompt, params, lora_request=self._adapter)
-        except (_api("vllm.exceptions").VLLMClientError, ValueError, TypeError, NotImplementedError) as error:
+        except (api("vllm.exceptions").VLLMClientError, ValueError, TypeError, NotImplementedError) as error:
             raise unanswerable(f"vLLM cannot do what is asked: {error}") from error
 
     def step(self) -> list[Any]:
         """Compute a token for each request that has its turn; what there is to tell of them."""
         if not self._one_process:
             return self._engine.step()
-        with _turns:
+        with turns:
             return self._engine.step()
 
     def abort(self, internal: str) -> None:
@@ -120,19 +106,8 @@ class VllmModel:
 
     def close(self) -> None:
         """Free the memory; what is global in the process too, after the last engine."""
-        with _turns:
+        with turns:
             self._end()
-
-    def _end(self) -> None:
-        engine, self._engine = self._engine, None
-        _open.discard(id(engine))
-        with suppress(Exception):
-            engine.renderer.shutdown()
-            engine.engine_core.shutdown()
-        del engine
-        gc.collect()
-        with suppress(Exception):  # C's allocator would keep it for later; Linux only.
-            ctypes.CDLL(None).malloc_trim(0)
 
     def parsers(self, tool_parser: str | None, reasoning_parser: str | None) -> Any:
         """vLLM's class that parses answers; None where neither is asked for.
@@ -141,7 +116,7 @@ class VllmModel:
             ConfigError: vLLM has no such parser, or it cannot parse this model.
         """
         try:
-            return _api("vllm.parser").ParserManager.get_parser(
+            return api("vllm.parser").ParserManager.get_parser(
                 tool_parser_name=tool_parser,
                 reasoning_parser_name=reasoning_parser,
                 enable_auto_tools=tool_parser is not None,
@@ -162,115 +137,53 @@ class VllmModel:
         """Load the adapter now: one that does not fit would end the engine with the first row."""
         if adapter is None:
             return None
-        request = _api("vllm.lora.request").LoRARequest("adapter", 1, adapter)
+        request = api("vllm.lora.request").LoRARequest("adapter", 1, adapter)
         self._engine.add_lora(request)
         return request
 
-
-def known_options() -> set[str]:
-    """The names that `model_kwargs` may hold for vLLM."""
-    return {one.name for one in fields(_api("vllm.engine.arg_utils").EngineArgs) if not one.name.startswith("_")}
-
-
-def host() -> Host:
-    """What is here to run on."""
-    platform = _api("vllm.platforms").current_platform
-    ranks = import_module("typing").get_args(_api("vllm.config.lora").MaxLoRARanks)
-    return Host(
-        gpus=0 if platform.is_cpu() else import_module("torch").accelerator.device_count(),
-        free_memory=free_memory() or UNKNOWN_MEMORY,
-        ranks=ranks,
-        quantizations=_api("vllm.model_executor.layers.quantization").QUANTIZATION_METHODS,
-    )
-
-
-def _named_parser(setting: str, name: str | None, manager: Any) -> None:
-    known: list[str] = manager.list_registered()
-    if name is not None and name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
-        raise ConfigError(f"{setting}: vLLM has no parser {name!r}; {hint}")
-
-
-def check_parsers(tool_parser: str | None, reasoning_parser: str | None) -> None:
-    """Raise a ConfigError for a parser that vLLM does not have."""
-    tools, reasoning = _api("vllm.tool_parsers").ToolParserManager, _api("vllm.reasoning").ReasoningParserManager
-    _named_parser("model.tool_call_parser", tool_parser, tools)
-    _named_parser("model.model_kwargs.reasoning_parser", reasoning_parser, reasoning)
+    def _end(self) -> None:
+        engine, self._engine = self._engine, None
+        vllm_process.loaded.discard(id(engine))
+        with suppress(Exception):
+            engine.renderer.shutdown()
+            engine.engine_core.shutdown()
+        del engine
+        gc.collect()
+        with suppress(Exception):  # C's allocator would keep it for later; Linux only.
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def chat_request(**values: Any) -> Any:
     """An OpenAI request, as vLLM's parsers want to see it."""
     given = {name: value for name, value in values.items() if value is not None}
-    return _api("vllm.entrypoints.openai.chat_completion.protocol").ChatCompletionRequest(**given)
+    return api("vllm.entrypoints.openai.chat_completion.protocol").ChatCompletionRequest(**given)
 
 
 def _load(args: Mapping[str, Any], one_process: bool) -> Any:
-    engine: Any = _api("vllm.v1.engine.llm_engine").LLMEngine
-    executors: Any = _api("vllm.v1.executor").Executor
-    config = _api("vllm.engine.arg_utils").EngineArgs(**_as_configs(args)).create_engine_config()
+    engine: Any = api("vllm.v1.engine.llm_engine").LLMEngine
+    executors: Any = api("vllm.v1.executor").Executor
+    config = api("vllm.engine.arg_utils").EngineArgs(**_as_configs(args)).create_engine_config()
     collector.settle()  # vLLM collects by itself, several times.
     return engine(config, executors.get_class(config), log_stats=False, multiprocess_mode=not one_process)
 
 
 def _as_configs(args: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping for a part of vLLM's configuration as its class, where `EngineArgs` leaves that to `LLM`."""
-    config = _api("vllm.config")
+    config = api("vllm.config")
     kinds = {"structured_outputs_config": config.StructuredOutputsConfig, "profiler_config": config.ProfilerConfig}
     made = {name: kinds[name](**args[name]) for name in kinds.keys() & args if isinstance(args[name], dict)}
     return {**args, **made}
 
 
 def _sampling_params(sampling: Mapping[str, Any], structure: Mapping[str, Any] | None) -> Any:
-    api = _api("vllm.sampling_params")
-    kind = api.RequestOutputKind
+    theirs = api("vllm.sampling_params")
+    kind = theirs.RequestOutputKind
     values = dict(sampling)
     values["output_kind"] = kind.DELTA if values.pop("stream") else kind.FINAL_ONLY
     if structure is not None:
-        values["structured_outputs"] = api.StructuredOutputsParams(**structure)
+        values["structured_outputs"] = theirs.StructuredOutputsParams(**structure)
     # Made for this one request, which may change it.
-    return api.SamplingParams(**values, skip_clone=True)
-
-
-@contextmanager
-def _in_one_process(one_process: bool) -> Generator[None]:
-    """What vLLM sets for the whole process while it loads a model in it, and others need, is put back."""
-    before, state = os.environ.get(_MULTIPROCESSING), random.getstate()
-    os.environ[_MULTIPROCESSING] = "0" if one_process else "1"
-    torch: Any = import_module("torch")
-    set_threads, threads = torch.set_num_threads, torch.get_num_threads()
-    if one_process and _api("vllm.platforms").current_platform.is_cpu():
-        # Said in this thread: otherwise vLLM's and torch's ideas of how many there are may differ, which is fatal.
-        set_threads(torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else _threads())
-    try:
-        yield
-    finally:
-        torch.set_num_threads = set_threads
-        # In a thread that has no more to compute: this one keeps what it has, those begun later get theirs from here.
-        other = Thread(target=set_threads, args=(threads,))
-        other.start()
-        other.join()
-        random.setstate(state)
-        if before is None:
-            del os.environ[_MULTIPROCESSING]
-        else:
-            os.environ[_MULTIPROCESSING] = before
-
-
-def _threads() -> int:
-    """As vLLM has it: one core is left to the rest of the program, without which both would wait for each other."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores - 1, 1)
-
-
-@cache
-def _keep_shared_state() -> None:
-    """An engine core that ends, or is collected after it failed to load, takes down what is shared by all of the
-    process. From now on, that waits for the last of ours.
-    """
-    core = _api("vllm.v1.engine.core")
-    theirs: Callable[[], None] = core.cleanup_dist_env_and_memory
-    core.cleanup_dist_env_and_memory = lambda: None if _open else theirs()
+    return theirs.SamplingParams(**values, skip_clone=True)
 
 
 @contextmanager
@@ -299,9 +212,3 @@ def _advice(error: BaseException) -> str:
             "max_num_seqs); max_model_len is model.model_max_length"
         )
     return ""
-
-
-@cache
-def _api(name: str) -> Any:
-    with vllm_noise.led_to_our_log():
-        return import_module(name)

@@ -3,32 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.engines import tool_calls
 from asyncinfer.engines.logit_bias import biases
-from asyncinfer.types.results import unanswerable
-
-# The parameters that the engine heeds.
-SUPPORTED = frozenset(
-    {
-        "frequency_penalty",
-        "guided_decoding",
-        "logit_bias",
-        "max_new_tokens",
-        "min_p",
-        "parallel_tool_calls",
-        "presence_penalty",
-        "seed",
-        "skip_special_tokens",
-        "stop_strings",
-        "stop_token_ids",
-        "temperature",
-        "tool_choice",
-        "top_p",
-    }
-)
 
 
 def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]]) -> dict[str, Any]:
@@ -69,30 +48,18 @@ def _guided(guided: GuidedDecodingParams) -> dict[str, Any] | None:
 
 
 def call_structure(choice: str | dict[str, Any] | None, tools: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The structure of a tool call that must be made, in our own format (see `tool_calls`); None if none must."""
-    if not tools or choice in (None, "auto", "none"):
-        return None
-    name = None if choice == "required" else named(choice, tools)
-    tag = {
-        "type": "tag",
-        "begin": f"{tool_calls.OPENING}\n",
-        "content": {"type": "json_schema", "json_schema": tool_calls.schema(tools, name)},
-        "end": f"\n{tool_calls.CLOSING}",
-    }
-    return {"structural_tag": json.dumps({"type": "structural_tag", "format": tag})}
-
-
-def named(choice: str | dict[str, Any] | None, tools: list[dict[str, Any]]) -> str:
-    """The tool that `tool_choice` names.
+    """The structure of a tool call that must be made, in our own format (see `tool_calls`); None if none must.
 
     Raises:
         RequestError: there is no such tool.
     """
-    known: list[str] = [tool["function"]["name"] for tool in tools]
-    try:
-        name: Any = cast(Any, choice)["function"]["name"]
-    except (KeyError, TypeError):
-        name = None
-    if name not in known:
-        raise unanswerable(f"generation.tool_choice: {choice!r} names none of the tools: {', '.join(known)}")
-    return str(name)
+    schema = tool_calls.forced(choice, tools)
+    if schema is None:
+        return None
+    tag = {
+        "type": "tag",
+        "begin": f"{tool_calls.OPENING}\n",
+        "content": {"type": "json_schema", "json_schema": schema},
+        "end": f"\n{tool_calls.CLOSING}",
+    }
+    return {"structural_tag": json.dumps({"type": "structural_tag", "format": tag})}

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from asyncinfer.engines.chat_prompt import tools_of
+from asyncinfer.engines.chat_prompt import takes_no_tools, tools_of
 from asyncinfer.engines.stepper import Emit, blaming_the_row
 from asyncinfer.engines.vllm_messages import messages_of, text_messages
 from asyncinfer.engines.vllm_model import VllmModel, chat_request
 from asyncinfer.engines.vllm_reader import Reader
-from asyncinfer.engines.vllm_sampling import call_structure, named, sampling, structure
+from asyncinfer.engines.vllm_sampling import call_structure, sampling, structure
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, Usage, unanswerable
@@ -84,10 +84,7 @@ class VllmStepper:
         template = request.model.chat_template
         known = template or self._model.chat_template
         if tools and known is not None and "tools" not in known:
-            raise unanswerable(
-                "this model's chat template takes no tools; set model.chat_template to one that does, "
-                "or generation.tool_choice to 'none'"
-            )
+            raise takes_no_tools()
         messages = messages_of(request.conversation, takes_images=self._model.takes_images)
         return self._model.render(messages, template, request.model.chat_template_kwargs or {}, tools)
 
@@ -105,12 +102,10 @@ class VllmStepper:
     ) -> tuple[_Row, Mapping[str, Any] | None, dict[str, Any]]:
         """How the answer is read; what holds it to a structure; and how to sample for that."""
         generation, choice = request.generation, request.generation.tool_choice
-        if tools and isinstance(choice, dict):
-            named(choice, tools)
-        asked = structure(generation)
+        forced, asked = call_structure(choice, tools), structure(generation)
         marked = bool(tools) and not self._parses_tools
         if marked and asked is None:
-            asked = call_structure(choice, tools)
+            asked = forced
         if self._parser is None:
             return _Row(request, Reader(marked=marked)), asked, {}
         return self._parsed(request, tools, asked, marked)

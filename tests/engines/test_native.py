@@ -32,11 +32,12 @@ from tests import tiny_models
 from tests.conftest import BlockWatch
 from tests.fakes import question
 from tests.file_server import FileServer
-from tests.smollm2 import GGUF, Smollm2, smollm2
+from tests.smollm2 import GGUF, Smollm2
 
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.skipif(find_spec("transformers") is None, reason="needs the extra heavy, see .ci/heavy"),
+    pytest.mark.usefixtures("one_torch_thread"),
 ]
 
 CAPITAL = "What is the capital of France?"
@@ -73,23 +74,15 @@ class City(BaseModel):
 
 
 @pytest.fixture(scope="module")
-def folders(pytestconfig: pytest.Config) -> Smollm2:
-    cache = pytestconfig.cache
-    assert cache is not None
-    import_module("torch").set_num_threads(1)  # type: ignore[attr-defined]
-    return smollm2(cache.mkdir("smollm2"))
-
-
-@pytest.fixture(scope="module")
-def engine(folders: Smollm2) -> Iterator[NativeTextInferenceEngine]:
-    made = NativeTextInferenceEngine(params(folders.model))
+def engine(smollm2: Smollm2) -> Iterator[NativeTextInferenceEngine]:
+    made = NativeTextInferenceEngine(params(smollm2.model))
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def vision(folders: Smollm2, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_models.llava(tmp_path_factory.mktemp("llava"), folders.model)
+def vision(smollm2: Smollm2, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.llava(tmp_path_factory.mktemp("llava"), smollm2.model)
 
 
 def params(model: Path | str, **more: Any) -> ModelParams:
@@ -121,10 +114,10 @@ def bare(model: Any, folder: Path, text: str, **how: Any) -> str:
 
 
 class TestAnswers:
-    async def test_are_those_of_generate(self, engine: NativeTextInferenceEngine, folders: Smollm2) -> None:
+    async def test_are_those_of_generate(self, engine: NativeTextInferenceEngine, smollm2: Smollm2) -> None:
         answered = await engine.ainfer([question(text) for text in TEXTS], config())
-        model: Any = import_module("transformers").AutoModelForCausalLM.from_pretrained(folders.model)
-        assert [text_of(one) for one in answered] == [bare(model, folders.model, text) for text in TEXTS]
+        model: Any = import_module("transformers").AutoModelForCausalLM.from_pretrained(smollm2.model)
+        assert [text_of(one) for one in answered] == [bare(model, smollm2.model, text) for text in TEXTS]
 
     async def test_tell_what_they_took_and_why_they_end(self, engine: NativeTextInferenceEngine) -> None:
         answered = await answer(engine, CAPITAL)
@@ -147,8 +140,8 @@ class TestAnswers:
             await long
         assert text_of(await answer(engine, CAPITAL)) == text_of(other.result())
 
-    async def test_the_engine_opens_again_after_a_close(self, folders: Smollm2) -> None:
-        made = build_engine(InferenceConfig(model=params(folders.model), engine="NATIVE"))  # type: ignore[arg-type]
+    async def test_the_engine_opens_again_after_a_close(self, smollm2: Smollm2) -> None:
+        made = build_engine(InferenceConfig(model=params(smollm2.model), engine="NATIVE"))  # type: ignore[arg-type]
         assert isinstance(made, NativeTextInferenceEngine)
         for _ in range(2):
             async with made:
@@ -194,13 +187,13 @@ class TestGuidedDecoding:
 
 
 class TestModels:
-    async def test_may_have_an_adapter(self, folders: Smollm2) -> None:
-        async with NativeTextInferenceEngine(params(folders.model, adapter_model=str(folders.adapter))) as made:
+    async def test_may_have_an_adapter(self, smollm2: Smollm2) -> None:
+        async with NativeTextInferenceEngine(params(smollm2.model, adapter_model=str(smollm2.adapter))) as made:
             answered = text_of(await answer(made, CAPITAL))
         transformers, peft = import_module("transformers"), import_module("peft")
-        plain = transformers.AutoModelForCausalLM.from_pretrained(folders.model)  # type: ignore[attr-defined]
-        adapted = peft.PeftModel.from_pretrained(plain, folders.adapter)  # type: ignore[attr-defined]
-        assert answered == bare(adapted, folders.model, CAPITAL)
+        plain = transformers.AutoModelForCausalLM.from_pretrained(smollm2.model)  # type: ignore[attr-defined]
+        adapted = peft.PeftModel.from_pretrained(plain, smollm2.adapter)  # type: ignore[attr-defined]
+        assert answered == bare(adapted, smollm2.model, CAPITAL)
         assert answered != "The capital of France is Paris."
 
     @pytest.mark.parametrize("wildcard", [False, True])
@@ -214,18 +207,18 @@ class TestModels:
         async with NativeTextInferenceEngine(given) as made:
             assert text_of(await answer(made, CAPITAL)) == "The capital of France is Paris."
 
-    async def test_take_a_template_a_dtype_and_a_length(self, folders: Smollm2, tmp_path: Path) -> None:
+    async def test_take_a_template_a_dtype_and_a_length(self, smollm2: Smollm2, tmp_path: Path) -> None:
         template = tmp_path / "template.jinja"
         template.write_text("{% for m in messages %}{{ shout }}{{ m.content }}{% endfor %}")
         given = params(
-            folders.model,
+            smollm2.model,
             chat_template=str(template),
             chat_template_kwargs={"shout": "HEY "},
             torch_dtype_str="bfloat16",
             model_max_length=64,
             attn_implementation="eager",
             device_map="cpu",
-            tokenizer_name=str(folders.model),
+            tokenizer_name=str(smollm2.model),
         )
         async with NativeTextInferenceEngine(given) as made:
             answered = await answer(made, "you", exclude_prompt_from_response=False, max_new_tokens=500)
@@ -234,24 +227,24 @@ class TestModels:
 
     @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
     @pytest.mark.parametrize("bits", [{"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"load_in_8bit": True}])
-    async def test_may_be_loaded_in_fewer_bits(self, folders: Smollm2, bits: dict[str, Any]) -> None:
-        given = params(folders.model, model_kwargs={**bits, "torch_dtype": "float32"})
+    async def test_may_be_loaded_in_fewer_bits(self, smollm2: Smollm2, bits: dict[str, Any]) -> None:
+        given = params(smollm2.model, model_kwargs={**bits, "torch_dtype": "float32"})
         async with NativeTextInferenceEngine(given) as made:
             answered = text_of(await answer(made, CAPITAL, max_new_tokens=8))
         transformers: Any = import_module("transformers")
         smaller = transformers.AutoModelForCausalLM.from_pretrained(
-            folders.model, quantization_config=transformers.BitsAndBytesConfig(**bits), dtype="float32"
+            smollm2.model, quantization_config=transformers.BitsAndBytesConfig(**bits), dtype="float32"
         )
         assert smaller.get_memory_footprint() < 0.7 * 4 * smaller.num_parameters()
-        assert answered == bare(smaller, folders.model, CAPITAL, max_new_tokens=8)
+        assert answered == bare(smaller, smollm2.model, CAPITAL, max_new_tokens=8)
 
-    async def test_have_the_dtype_that_transformers_calls_torch_dtype(self, folders: Smollm2) -> None:
-        given = params(folders.model, model_kwargs={"torch_dtype": "bfloat16", "device_map": "cpu"})
+    async def test_have_the_dtype_that_transformers_calls_torch_dtype(self, smollm2: Smollm2) -> None:
+        given = params(smollm2.model, model_kwargs={"torch_dtype": "bfloat16", "device_map": "cpu"})
         loaded = await asyncio.to_thread(native_load.load, given)
         assert str(loaded.model.dtype) == "torch.bfloat16"
 
-    async def test_may_be_told_to_begin_anew(self, folders: Smollm2) -> None:
-        async with NativeTextInferenceEngine(params(folders.model, load_pretrained_weights=False)) as made:
+    async def test_may_be_told_to_begin_anew(self, smollm2: Smollm2) -> None:
+        async with NativeTextInferenceEngine(params(smollm2.model, load_pretrained_weights=False)) as made:
             assert text_of(await answer(made, CAPITAL, max_new_tokens=4)) != "The capital of France is"
 
 
@@ -368,10 +361,10 @@ class TestMistakes:
         ],
     )
     async def test_in_the_settings_are_told_at_the_first_call(
-        self, folders: Smollm2, given: dict[str, Any], why: str
+        self, smollm2: Smollm2, given: dict[str, Any], why: str
     ) -> None:
         with pytest.raises((ConfigError, EngineConfigError, InferenceFailedError), match=why):
-            async with NativeTextInferenceEngine(params(given.pop("model_name", folders.model), **given)) as made:
+            async with NativeTextInferenceEngine(params(given.pop("model_name", smollm2.model), **given)) as made:
                 await answer(made, CAPITAL)
 
     @pytest.mark.parametrize(

@@ -21,11 +21,12 @@ from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, StreamDelta
 from tests import tiny_models
 from tests.fakes import question
-from tests.smollm2 import smollm2
+from tests.smollm2 import Smollm2
 
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.skipif(find_spec("transformers") is None, reason="needs the extra heavy, see .ci/heavy"),
+    pytest.mark.usefixtures("one_torch_thread"),
 ]
 
 TEXTS = ["Hi", "What is the capital of France?", "Name three colours.", "Tell me about Paris, " * 6]
@@ -90,11 +91,8 @@ def generated(rows: Rows, text: str, **given: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(pytestconfig: pytest.Config) -> Path:
-    cache = pytestconfig.cache
-    assert cache is not None
-    import_module("torch").set_num_threads(1)  # type: ignore[attr-defined]
-    return smollm2(cache.mkdir("smollm2")).model
+def tokenizer(smollm2: Smollm2) -> Path:
+    return smollm2.model
 
 
 @pytest.fixture(scope="module")

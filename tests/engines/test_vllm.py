@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceConfig, ModelParams
 from asyncinfer.dialects.media import data_url
@@ -27,8 +26,9 @@ from asyncinfer.engines.chat_prompt import template_names
 from asyncinfer.engines.vllm import VLLMInferenceEngine
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
-from asyncinfer.types.tools import FunctionDefinition, ToolDefinition
-from tests.smollm2 import Smollm2, smollm2
+from tests.asking import FORCED, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
+from tests.fakes import question
+from tests.smollm2 import Smollm2
 from tests.tiny_vision import tiny_vision
 
 if find_spec("vllm") is None:
@@ -39,89 +39,40 @@ pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 SMALL = {"kv_cache_memory_bytes": 256 * 2**20, "max_num_seqs": 32}
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Tell me about Paris in two sentences."]
-TOOL_TEMPLATE = (
-    "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
-)
-WEATHER = ToolDefinition(
-    function=FunctionDefinition(
-        name="weather",
-        parameters={
-            "type": "object",
-            "properties": {"city": {"enum": ["Paris", "Rome"]}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    )
-)
-NAMED = {"type": "function", "function": {"name": "weather"}}
 
 
-@pytest.fixture(scope="module")
-def files(pytestconfig: pytest.Config) -> Smollm2:
-    cache = pytestconfig.cache
-    assert cache is not None
-    return smollm2(cache.mkdir("smollm2"))
-
-
-def params(files: Smollm2, **kwargs: Any) -> ModelParams:
-    given = {"model_name": str(files.model), "model_max_length": 1024, **kwargs}
+def params(smollm2: Smollm2, **kwargs: Any) -> ModelParams:
+    given = {"model_name": str(smollm2.model), "model_max_length": 1024, **kwargs}
     given["model_kwargs"] = SMALL | kwargs.get("model_kwargs", {})
     return ModelParams.model_validate(given)
 
 
 @pytest.fixture(scope="module")
-def engine(files: Smollm2) -> Iterator[VLLMInferenceEngine]:
-    made = VLLMInferenceEngine(params(files))
+def engine(smollm2: Smollm2) -> Iterator[VLLMInferenceEngine]:
+    made = VLLMInferenceEngine(params(smollm2))
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def with_tools(files: Smollm2) -> Iterator[VLLMInferenceEngine]:
+def with_tools(smollm2: Smollm2) -> Iterator[VLLMInferenceEngine]:
     """Its template takes tools."""
-    made = VLLMInferenceEngine(params(files, chat_template=TOOL_TEMPLATE))
+    made = VLLMInferenceEngine(params(smollm2, chat_template=TOOL_TEMPLATE))
     yield made
     made.close()
 
 
-def ask(text: str, **kwargs: Any) -> Conversation:
-    return Conversation(messages=[Message(role=Role.USER, content=text)], **kwargs)
-
-
-def config(**generation: Any) -> InferenceConfig:
-    return InferenceConfig(generation=GenerationParams.model_validate({"max_new_tokens": 32, **generation}))
-
-
-async def answer(engine: VLLMInferenceEngine, text: str, **generation: Any) -> Conversation:
-    (answered,) = await engine.ainfer([ask(text)], config(**generation))
-    return answered
-
-
-def said(conversation: Conversation) -> str:
-    content = conversation.messages[-1].content
-    assert isinstance(content, str)
-    return content
-
-
-async def refusal(engine: VLLMInferenceEngine, conversation: Conversation, **generation: Any) -> str:
-    result = await engine.ainfer_partial([conversation], config(**generation))
-    assert result.failures[0].error_type == "config"
-    return result.failures[0].error_message
-
-
 async def test_greedy_answers_are_those_of_vllms_own_llm(
-    engine: VLLMInferenceEngine, files: Smollm2, monkeypatch: pytest.MonkeyPatch
+    engine: VLLMInferenceEngine, smollm2: Smollm2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answered = [said(await answer(engine, question)) for question in QUESTIONS]
+    answered = [said(await ask(engine, text)) for text in QUESTIONS]
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
     def bare() -> list[str]:
         vllm: Any = import_module("vllm")
-        llm = vllm.LLM(str(files.model), dtype="float32", max_model_len=1024, enforce_eager=True, **SMALL)
-        how = vllm.SamplingParams(temperature=0.0, max_tokens=32)
-        ask_it = [[{"role": "user", "content": question}] for question in QUESTIONS]
+        llm = vllm.LLM(str(smollm2.model), dtype="float32", max_model_len=1024, enforce_eager=True, **SMALL)
+        how = vllm.SamplingParams(temperature=0.0, max_tokens=TOKENS)
+        ask_it = [[{"role": "user", "content": text}] for text in QUESTIONS]
         # One by one, as a batch rounds otherwise.
         return [llm.chat(messages, how, use_tqdm=False)[0].outputs[0].text for messages in ask_it]
 
@@ -130,34 +81,34 @@ async def test_greedy_answers_are_those_of_vllms_own_llm(
 
 
 async def test_usage_and_reason_are_filled_in(engine: VLLMInferenceEngine) -> None:
-    cut = await answer(engine, QUESTIONS[2], max_new_tokens=5)
+    cut = await ask(engine, QUESTIONS[2], max_new_tokens=5)
     assert cut.metadata["finish_reason"] == "length"
     usage = cut.metadata["usage"]
     assert usage["completion_tokens"] == 5
     assert usage["total_tokens"] == usage["prompt_tokens"] + 5
-    whole = await answer(engine, QUESTIONS[0], guided_decoding=GuidedDecodingParams(choice=["Paris"]))
+    whole = await ask(engine, QUESTIONS[0], guided_decoding=GuidedDecodingParams(choice=["Paris"]))
     assert whole.metadata["finish_reason"] == "stop"
 
 
 async def test_prefix_that_was_computed_is_not_computed_again(engine: VLLMInferenceEngine) -> None:
     text = "Once upon a time there was a small town by the sea. " * 30
-    await answer(engine, text + "Who lived there?")
-    warm = await answer(engine, text + "What was by the sea?")
+    await ask(engine, text + "Who lived there?")
+    warm = await ask(engine, text + "What was by the sea?")
     assert warm.metadata["usage"]["cached_tokens"] > 200
 
 
 async def test_stop_string_ends_the_answer_before_it(engine: VLLMInferenceEngine) -> None:
-    full = said(await answer(engine, QUESTIONS[0]))
+    full = said(await ask(engine, QUESTIONS[0]))
     stop = full[5:14]
-    stopped = await answer(engine, QUESTIONS[0], stop_strings=["no such text", "", stop])
+    stopped = await ask(engine, QUESTIONS[0], stop_strings=["no such text", "", stop])
     assert said(stopped) == full.partition(stop)[0]
     assert stopped.metadata["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("stops", [None, ["France is"]])
 async def test_stream_joins_to_the_answer(engine: VLLMInferenceEngine, stops: list[str] | None) -> None:
-    whole = await answer(engine, QUESTIONS[0], stop_strings=stops)
-    async with engine.astream(ask(QUESTIONS[0]), config(stop_strings=stops)) as stream:
+    whole = await ask(engine, QUESTIONS[0], stop_strings=stops)
+    async with engine.astream(question(QUESTIONS[0]), config(stop_strings=stops)) as stream:
         deltas = [delta async for delta in stream]
     assert "".join(delta.content for delta in deltas) == said(whole)
     assert deltas[-1].finish_reason == whole.metadata["finish_reason"]
@@ -166,54 +117,49 @@ async def test_stream_joins_to_the_answer(engine: VLLMInferenceEngine, stops: li
     assert len(deltas) > 2
 
 
-class City(BaseModel):
-    name: str
-    big: bool
-
-
 @pytest.mark.parametrize("schema", [City, City.model_json_schema(), json.dumps(City.model_json_schema())])
 async def test_json_follows_the_schema(engine: VLLMInferenceEngine, schema: object) -> None:
     guided = GuidedDecodingParams(json=schema)
-    answered = await answer(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=100)
+    answered = await ask(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=100)
     City.model_validate_json(said(answered))
 
 
 async def test_choice_and_pattern_are_kept_to(engine: VLLMInferenceEngine) -> None:
     choices = ["Lyon", 'a "quoted" answer', "Paris"]
-    assert said(await answer(engine, QUESTIONS[0], guided_decoding=GuidedDecodingParams(choice=choices))) in choices
-    year = await answer(engine, "When was Rome founded?", guided_decoding=GuidedDecodingParams(regex=r"\d{3} BC"))
+    assert said(await ask(engine, QUESTIONS[0], guided_decoding=GuidedDecodingParams(choice=choices))) in choices
+    year = await ask(engine, "When was Rome founded?", guided_decoding=GuidedDecodingParams(regex=r"\d{3} BC"))
     assert said(year)[3:] == " BC"
 
 
 async def test_what_cannot_be_guided_is_refused(engine: VLLMInferenceEngine) -> None:
-    assert "vLLM cannot" in await refusal(engine, ask("hi"), guided_decoding=GuidedDecodingParams(regex="(a"))
+    assert "vLLM cannot" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex="(a"))
     nonsense = GuidedDecodingParams(json={"type": "nonsense"})
-    assert "vLLM cannot" in await refusal(engine, ask("hi"), guided_decoding=nonsense)
-    assert said(await answer(engine, QUESTIONS[0]))
+    assert "vLLM cannot" in await refusal(engine, "hi", guided_decoding=nonsense)
+    assert said(await ask(engine, QUESTIONS[0]))
 
 
 async def test_seed_decides_whatever_else_is_in_the_batch(engine: VLLMInferenceEngine) -> None:
     settings: dict[str, Any] = {"temperature": 1.0, "seed": 7, "top_p": 0.95, "max_new_tokens": 24}
-    first = [said(await answer(engine, question, **settings)) for question in QUESTIONS]
-    assert [said(await answer(engine, question, **settings)) for question in QUESTIONS] == first
-    assert said(await answer(engine, QUESTIONS[2], **{**settings, "seed": 8})) != first[2]
-    unseeded = {said(await answer(engine, QUESTIONS[2], **{**settings, "seed": None})) for _ in range(3)}
+    first = [said(await ask(engine, text, **settings)) for text in QUESTIONS]
+    assert [said(await ask(engine, text, **settings)) for text in QUESTIONS] == first
+    assert said(await ask(engine, QUESTIONS[2], **{**settings, "seed": 8})) != first[2]
+    unseeded = {said(await ask(engine, QUESTIONS[2], **{**settings, "seed": None})) for _ in range(3)}
     assert len(unseeded) > 1
 
 
 async def test_biases_penalties_and_token_ids_are_heeded(engine: VLLMInferenceEngine) -> None:
-    plain = said(await answer(engine, QUESTIONS[2]))
-    assert said(await answer(engine, QUESTIONS[2], frequency_penalty=2.0)) != plain
-    assert "token ids" in await refusal(engine, ask("hi"), logit_bias={"paris": 1.0})
-    assert "vLLM cannot" in await refusal(engine, ask("hi"), logit_bias={10**6: 1.0})
+    plain = said(await ask(engine, QUESTIONS[2]))
+    assert said(await ask(engine, QUESTIONS[2], frequency_penalty=2.0)) != plain
+    assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
+    assert "vLLM cannot" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
     # Token 2 ends the answer, and is shown where special tokens are.
-    assert said(await answer(engine, "hi", logit_bias={2: 100.0})) == ""
-    shown = await answer(engine, "hi", logit_bias={17: 100.0}, stop_token_ids=[17], skip_special_tokens=False)
+    assert said(await ask(engine, "hi", logit_bias={2: 100.0})) == ""
+    shown = await ask(engine, "hi", logit_bias={17: 100.0}, stop_token_ids=[17], skip_special_tokens=False)
     assert shown.metadata["usage"]["completion_tokens"] == 1
 
 
 async def test_rows_come_out_as_they_are_finished(engine: VLLMInferenceEngine) -> None:
-    rows = [ask(QUESTIONS[2], metadata={"n": n}) for n in range(4)]
+    rows = [question(QUESTIONS[2], metadata={"n": n}) for n in range(4)]
     lengths = iter([60, 5, 60, 5])
     finished: list[int] = []
 
@@ -226,40 +172,40 @@ async def test_rows_come_out_as_they_are_finished(engine: VLLMInferenceEngine) -
 
 
 async def test_leaving_early_frees_the_slot(engine: VLLMInferenceEngine) -> None:
-    before = said(await answer(engine, QUESTIONS[0]))
-    async with engine.astream(ask(QUESTIONS[2]), config(max_new_tokens=900)) as stream:
+    before = said(await ask(engine, QUESTIONS[0]))
+    async with engine.astream(question(QUESTIONS[2]), config(max_new_tokens=900)) as stream:
         async for _ in stream:
             break
-    task = asyncio.create_task(answer(engine, QUESTIONS[2], max_new_tokens=900))
+    task = asyncio.create_task(ask(engine, QUESTIONS[2], max_new_tokens=900))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert said(await answer(engine, QUESTIONS[0])) == before
+    assert said(await ask(engine, QUESTIONS[0])) == before
     assert engine._thread is not None
 
 
 async def test_context_is_not_overrun(engine: VLLMInferenceEngine) -> None:
-    long = await refusal(engine, ask("word " * 1100))
+    long = await refusal(engine, "word " * 1100)
     assert "the prompt has 1131 tokens, the context holds 1024" in long
-    cut = await answer(engine, "word " * 960, max_new_tokens=500, logit_bias={2: -100.0})
+    cut = await ask(engine, "word " * 960, max_new_tokens=500, logit_bias={2: -100.0})
     assert cut.metadata["finish_reason"] == "length"
     assert cut.metadata["usage"]["total_tokens"] == 1024
 
 
 async def test_failed_row_does_not_harm_the_others(engine: VLLMInferenceEngine) -> None:
-    rows = [ask(QUESTIONS[0]), ask("word " * 1100), ask(QUESTIONS[1])]
+    rows = [question(QUESTIONS[0]), question("word " * 1100), question(QUESTIONS[1])]
     with pytest.raises(InferenceFailedError) as caught:
         await engine.ainfer(rows, config())
     assert [index for index, _ in caught.value.result.successful] == [0, 2]
 
 
 async def test_what_the_model_cannot_take_is_refused(engine: VLLMInferenceEngine) -> None:
-    assert "takes no tools" in await refusal(engine, ask("hi", tools=[WEATHER]))
+    assert "takes no tools" in await refusal(engine, question("hi", tools=[WEATHER]))
     image = ContentItem(type=Type.IMAGE_BINARY, binary=b"\x89PNG\r\n\x1a\n")
     assert "images" in await refusal(engine, Conversation(messages=[Message(role=Role.USER, content=[image])]))
     strict = InferenceConfig(model=ModelParams(chat_template="{{ raise_exception('roles must alternate') }}"))
-    result = await engine.ainfer_partial([ask("hi")], strict)
+    result = await engine.ainfer_partial([question("hi")], strict)
     assert "roles must alternate" in result.failures[0].error_message
 
 
@@ -268,13 +214,13 @@ async def test_template_and_its_words_are_a_calls_own(engine: VLLMInferenceEngin
     path.write_text("{% for m in messages %}{{ m.content }}{% endfor %}{{ ending }}")
     model = ModelParams(chat_template=str(path), chat_template_kwargs={"ending": " One two three four five"})
     call = InferenceConfig(model=model, generation=GenerationParams(max_new_tokens=3))
-    (answered,) = await engine.ainfer([ask("Count:")], call)
+    (answered,) = await engine.ainfer([question("Count:")], call)
     assert said(answered).strip().startswith("six")
 
 
-@pytest.mark.parametrize("choice", ["required", NAMED])
+@pytest.mark.parametrize("choice", ["required", FORCED])
 async def test_forced_tool_call_is_made_and_parsed(with_tools: VLLMInferenceEngine, choice: Any) -> None:
-    conversation = ask("How is the weather in Rome?", tools=[WEATHER])
+    conversation = question("How is the weather in Rome?", tools=[WEATHER])
     (answered,) = await with_tools.ainfer([conversation], config(tool_choice=choice, max_new_tokens=64))
     async with with_tools.astream(conversation, config(tool_choice=choice, max_new_tokens=64)) as stream:
         deltas = [delta async for delta in stream]
@@ -293,21 +239,21 @@ async def test_calls_are_parallel_where_they_may_be(
 ) -> None:
     call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
     two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
-    (answered,) = await with_tools.ainfer([ask("How is the weather?", tools=[WEATHER])], two)
+    (answered,) = await with_tools.ainfer([question("How is the weather?", tools=[WEATHER])], two)
     assert len(answered.messages[-1].tool_calls or []) == count
     assert answered.metadata["finish_reason"] == "tool_calls"
 
 
 async def test_tool_that_is_not_there_is_refused(with_tools: VLLMInferenceEngine) -> None:
     choice = {"type": "function", "function": {"name": "no_such"}}
-    assert "no_such" in await refusal(with_tools, ask("hi", tools=[WEATHER]), tool_choice=choice)
+    assert "no_such" in await refusal(with_tools, question("hi", tools=[WEATHER]), tool_choice=choice)
 
 
-async def test_tool_call_is_parsed_by_the_parser_that_is_named(files: Smollm2) -> None:
-    asked = params(files, chat_template=TOOL_TEMPLATE, tool_call_parser="hermes")
-    conversation = ask("How is the weather in Rome?", tools=[WEATHER])
+async def test_tool_call_is_parsed_by_the_parser_that_is_named(smollm2: Smollm2) -> None:
+    asked = params(smollm2, chat_template=TOOL_TEMPLATE, tool_call_parser="hermes")
+    conversation = question("How is the weather in Rome?", tools=[WEATHER])
     async with VLLMInferenceEngine(asked) as engine:
-        for choice in ("required", NAMED):
+        for choice in ("required", FORCED):
             (answered,) = await engine.ainfer([conversation], config(tool_choice=choice, max_new_tokens=64))
             (call,) = answered.messages[-1].tool_calls or []
             assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
@@ -318,12 +264,12 @@ async def test_tool_call_is_parsed_by_the_parser_that_is_named(files: Smollm2) -
     assert deltas[-1].tool_calls[0]["function"]["name"] == "weather"
 
 
-async def test_reasoning_is_told_from_the_answer(files: Smollm2) -> None:
+async def test_reasoning_is_told_from_the_answer(smollm2: Smollm2) -> None:
     options = {"reasoning_parser": "granite", "structured_outputs_config": {"enable_in_reasoning": True}}
     words = {"regex": r"Here is my thought process: (one|two) Here is my response: (yes|no)"}
-    async with VLLMInferenceEngine(params(files, model_kwargs=options)) as engine:
-        answered = await answer(engine, "One?", guided_decoding=words)
-        async with engine.astream(ask("One?"), config(guided_decoding=words)) as stream:
+    async with VLLMInferenceEngine(params(smollm2, model_kwargs=options)) as engine:
+        answered = await ask(engine, "One?", guided_decoding=words)
+        async with engine.astream(question("One?"), config(guided_decoding=words)) as stream:
             deltas = [delta async for delta in stream]
     message = answered.messages[-1]
     assert (message.reasoning_content or "").strip() in ("one", "two")
@@ -346,8 +292,8 @@ def png(colour: str) -> bytes:
     return file.getvalue()
 
 
-async def test_images_are_seen(files: Smollm2, tmp_path: Path) -> None:
-    model = await asyncio.to_thread(tiny_vision, tmp_path / "model", files.model)
+async def test_images_are_seen(smollm2: Smollm2, tmp_path: Path) -> None:
+    model = await asyncio.to_thread(tiny_vision, tmp_path / "model", smollm2.model)
     (tmp_path / "red.png").write_bytes(png("red"))
     rows = [
         pictured(Type.IMAGE_PATH, str(tmp_path / "red.png")),
@@ -355,9 +301,9 @@ async def test_images_are_seen(files: Smollm2, tmp_path: Path) -> None:
         pictured(Type.IMAGE_BINARY, binary=png("red")),
         pictured(Type.IMAGE_BINARY, binary=png("blue")),
         pictured(Type.IMAGE_BINARY, binary=b"\x89PNG\r\n\x1a\n"),
-        ask("What is this?"),
+        question("What is this?"),
     ]
-    asked = params(files, model_name=str(model), model_max_length=256)
+    asked = params(smollm2, model_name=str(model), model_max_length=256)
     async with VLLMInferenceEngine(asked) as engine:
         result = await engine.ainfer_partial(rows, config(max_new_tokens=8))
     assert "cannot be read" in result.failures[4].error_message
@@ -374,33 +320,33 @@ def test_named_templates_are_seen_to_write_images_themselves(name: str) -> None:
     assert detect(template_names()[name].read_text(), default="string") == "openai"
 
 
-async def test_adapter_changes_the_answer(engine: VLLMInferenceEngine, files: Smollm2) -> None:
-    plain = said(await answer(engine, QUESTIONS[2]))
-    async with VLLMInferenceEngine(params(files, adapter_model=str(files.adapter))) as adapted:
-        assert said(await answer(adapted, QUESTIONS[2])) != plain
+async def test_adapter_changes_the_answer(engine: VLLMInferenceEngine, smollm2: Smollm2) -> None:
+    plain = said(await ask(engine, QUESTIONS[2]))
+    async with VLLMInferenceEngine(params(smollm2, adapter_model=str(smollm2.adapter))) as adapted:
+        assert said(await ask(adapted, QUESTIONS[2])) != plain
 
 
 async def test_two_engines_at_once_do_not_disturb_each_other(
     engine: VLLMInferenceEngine, with_tools: VLLMInferenceEngine
 ) -> None:
-    alone = [said(await answer(one, QUESTIONS[2])) for one in (engine, with_tools)]
-    together = await asyncio.gather(*(answer(one, QUESTIONS[2]) for one in (engine, with_tools)))
+    alone = [said(await ask(one, QUESTIONS[2])) for one in (engine, with_tools)]
+    together = await asyncio.gather(*(ask(one, QUESTIONS[2]) for one in (engine, with_tools)))
     assert [said(one) for one in together] == alone
     await with_tools.aclose()
-    assert said(await answer(engine, QUESTIONS[2])) == alone[0]
-    assert said(await answer(with_tools, QUESTIONS[2])) == alone[1]
+    assert said(await ask(engine, QUESTIONS[2])) == alone[0]
+    assert said(await ask(with_tools, QUESTIONS[2])) == alone[1]
 
 
 async def test_engine_that_cannot_load_does_not_harm_another(
-    engine: VLLMInferenceEngine, files: Smollm2, tmp_path: Path
+    engine: VLLMInferenceEngine, smollm2: Smollm2, tmp_path: Path
 ) -> None:
-    before = said(await answer(engine, QUESTIONS[0]))
-    shutil.copytree(files.adapter, tmp_path / "adapter")
+    before = said(await ask(engine, QUESTIONS[0]))
+    shutil.copytree(smollm2.adapter, tmp_path / "adapter")
     (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"broken")
-    async with VLLMInferenceEngine(params(files, adapter_model=str(tmp_path / "adapter"))) as broken:
-        assert "cannot load" in await refusal(broken, ask("hi"))
+    async with VLLMInferenceEngine(params(smollm2, adapter_model=str(tmp_path / "adapter"))) as broken:
+        assert "cannot load" in await refusal(broken, "hi")
     gc.collect()
-    assert said(await answer(engine, QUESTIONS[0])) == before
+    assert said(await ask(engine, QUESTIONS[0])) == before
 
 
 async def test_memory_is_given_back_on_close(engine: VLLMInferenceEngine) -> None:
@@ -409,7 +355,7 @@ async def test_memory_is_given_back_on_close(engine: VLLMInferenceEngine) -> Non
     threads = threading.active_count()
     for _ in range(2):
         closed = process.memory_info().rss
-        await answer(engine, QUESTIONS[0])
+        await ask(engine, QUESTIONS[0])
         held = process.memory_info().rss - closed
         await engine.aclose()
         assert held > 400 * 2**20
@@ -420,7 +366,7 @@ async def test_memory_is_given_back_on_close(engine: VLLMInferenceEngine) -> Non
 async def test_engine_that_died_says_how_to_go_on(engine: VLLMInferenceEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     core: Any = import_module("vllm.v1.engine.core")
     dead: Any = import_module("vllm.v1.engine.exceptions").EngineDeadError
-    await answer(engine, QUESTIONS[0])
+    await ask(engine, QUESTIONS[0])
 
     def fail(_: object) -> None:
         raise dead
@@ -428,14 +374,14 @@ async def test_engine_that_died_says_how_to_go_on(engine: VLLMInferenceEngine, m
     with monkeypatch.context() as patch:
         patch.setattr(core.EngineCore, "step", fail)
         await engine.aclose()
-        result = await engine.ainfer_partial([ask("hi")], config())
+        result = await engine.ainfer_partial([question("hi")], config())
     assert result.failures[0].error_type == "engine_failure"
     assert "Close the engine, or make a new one" in result.failures[0].error_message
     with pytest.raises(EngineDeadError):
-        async with engine.astream(ask("hi")) as stream:
+        async with engine.astream(question("hi")) as stream:
             await anext(stream)
     await engine.aclose()
-    assert said(await answer(engine, QUESTIONS[0]))
+    assert said(await ask(engine, QUESTIONS[0]))
 
 
 @pytest.mark.parametrize(
@@ -453,16 +399,16 @@ async def test_engine_that_died_says_how_to_go_on(engine: VLLMInferenceEngine, m
         ({"model_name": "no/such-model"}, "no/such-model"),
     ],
 )
-async def test_what_cannot_be_loaded_says_why(files: Smollm2, kwargs: dict[str, Any], message: str) -> None:
-    async with VLLMInferenceEngine(params(files, **kwargs)) as engine:
-        assert re.search(message, await refusal(engine, ask("hi")), re.DOTALL)
+async def test_what_cannot_be_loaded_says_why(smollm2: Smollm2, kwargs: dict[str, Any], message: str) -> None:
+    async with VLLMInferenceEngine(params(smollm2, **kwargs)) as engine:
+        assert re.search(message, await refusal(engine, "hi"), re.DOTALL)
 
 
-def test_missing_folder_is_refused_at_construction(files: Smollm2) -> None:
+def test_missing_folder_is_refused_at_construction(smollm2: Smollm2) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
-        VLLMInferenceEngine(params(files, model_name="/nowhere/model"))
+        VLLMInferenceEngine(params(smollm2, model_name="/nowhere/model"))
     with pytest.raises(ConfigError, match="adapter_config.json"):
-        VLLMInferenceEngine(params(files, adapter_model=str(files.model)))
+        VLLMInferenceEngine(params(smollm2, adapter_model=str(smollm2.model)))
 
 
 QUIET = """
@@ -482,9 +428,9 @@ asyncio.run(main())
 
 
 def test_nothing_is_printed_and_pythons_random_numbers_stay_and_an_open_engine_lets_the_program_end(
-    files: Smollm2,
+    smollm2: Smollm2,
 ) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", QUIET, str(files.model)]
+    command = [sys.executable, "-W", "ignore", "-c", QUIET, str(smollm2.model)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     random.seed(1)
     assert done.stdout == f"{random.random()}\n"

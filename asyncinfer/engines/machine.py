@@ -1,7 +1,8 @@
-"""How much memory is free."""
+"""What the machine has for this process: memory and processor cores."""
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,11 @@ def free_memory() -> int | None:
     """Bytes that this process can still take, the limit of its container included; None where nobody tells."""
     known = [room for room in (_of_machine(), _of_container()) if room is not None]
     return min(known, default=None)
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _of_machine() -> int | None:

@@ -1,4 +1,4 @@
-"""vLLM's log, which by default it prints to stdout, in ours."""
+"""How the vLLM modules get at `vllm`, and where its log goes, which by default it prints to stdout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
+from typing import Any
 
 log = logging.getLogger("asyncinfer.vllm")
 
@@ -22,6 +24,13 @@ class _Forward(logging.Handler):
         level = record.levelno if record.levelno >= logging.ERROR else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(level, "%s", record.getMessage(), exc_info=record.exc_info)
+
+
+@cache
+def api(name: str) -> Any:
+    """A module of vLLM, whose log then comes to ours."""
+    with led_to_our_log():
+        return import_module(name)
 
 
 @contextmanager
