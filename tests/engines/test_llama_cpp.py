@@ -248,6 +248,8 @@ def test_missing_model_is_refused_at_construction(name: str, message: str) -> No
         ({"n_batch": 0}, "n_batch.*whole number"),
         ({"n_threads": -3}, "n_threads.*whole number"),
         ({"n_parallel": "many"}, "n_parallel.*many"),
+        ({"kv_overrides": {"llama.block_count": 1000}}, "kv_overrides.*llama.block_count.*laid out"),
+        ({"kv_overrides": "x"}, "kv_overrides.*by the file's keys"),
         ({"n_parallel": 0}, "n_parallel.*1 to 64, not 0"),
         ({"rope_scaling_type": 77}, "rope_scaling_type"),
         ({"kv_unified": 2}, "kv_unified.*true or false"),
