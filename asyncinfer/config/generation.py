@@ -6,7 +6,7 @@ import warnings
 from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, Field, field_serializer, field_validator, model_validator
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from asyncinfer.config.base import Count, Fraction, Integer, Natural, NonNegative, Params, Real
 
@@ -38,9 +38,15 @@ with warnings.catch_warnings():
         @field_validator("json")
         @classmethod
         def _is_a_schema(cls, schema: Any) -> Any:
-            if schema is None or _is_model(schema) or isinstance(_from_text(schema), dict):
+            if schema is None or _is_model(schema):
                 return schema
-            raise ValueError("should be a JSON schema, as a mapping or as JSON text, or a pydantic model class")
+            if not isinstance(_from_text(schema), dict):
+                raise ValueError("should be a JSON schema, as a mapping or as JSON text, or a pydantic model class")
+            try:
+                to_json(_from_text(schema))
+            except ValueError as error:
+                raise ValueError(f"cannot be written as JSON: {error}") from error
+            return schema
 
         @field_serializer("json", when_used="json")
         def _written(self, schema: Any) -> Any:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from asyncinfer.engines.llama_api import api
 from asyncinfer.errors import ConfigError
@@ -54,6 +54,8 @@ _RANGES: dict[str, tuple[int, int]] = {
     "last_n_tokens_size": (0, 2**20),
 }
 # What is ours to do, and how to ask for it.
+# Ends of a GGUF file's keys.
+_LAYOUT = ("_count", "_count_kv", "embedding_length", "feed_forward_length", "key_length", "value_length", "vocab_size")
 _TAKEN = {
     "chat_format": "set model.chat_template instead",
     "chat_handler": "set model.chat_template instead",
@@ -102,7 +104,20 @@ def _check(name: str, value: Any) -> None:
         raise ConfigError(f"model.model_kwargs.{name}: should be true or false, not {value!r}")
     if name == "mmproj" and not isinstance(value, str | os.PathLike):
         raise ConfigError(f"model.model_kwargs.{name}: should be the name of a file, not {value!r}")
+    if name == "kv_overrides":
+        _check_overrides(value)
     if name in _RANGES:
         low, high = _RANGES[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise ConfigError(f"model.model_kwargs.{name}: should be a whole number, {low} to {high}, not {value!r}")
+
+
+def _check_overrides(value: Any) -> None:
+    if not isinstance(value, dict):
+        raise ConfigError(f"model.model_kwargs.kv_overrides: should be values by the file's keys, not {value!r}")
+    for key in cast(dict[Any, Any], value):
+        if str(key).endswith(_LAYOUT):
+            raise ConfigError(
+                f"model.model_kwargs.kv_overrides: {key} says how the file's weights are laid out, and llama.cpp would "
+                "end the process over another value; leave it out"
+            )

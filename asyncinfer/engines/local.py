@@ -111,7 +111,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     def _concurrency(self) -> int:
         # As many again wait in the thread, so that no slot idles while the loop hands out the next row.
-        return 2 * self._slots()
+        # A setting that makes no sense is told of by `_check`.
+        return max(2 * self._slots(), 1)
 
     async def _model_for(self, call: ModelParams) -> ModelParams:
         own = self._model_params

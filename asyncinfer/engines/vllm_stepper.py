@@ -22,11 +22,12 @@ _FINISHED = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "repetiti
 
 @dataclass(slots=True)
 class _Row:
-    """A row in work. `internal` is vLLM's name for it."""
+    """A row in work. `internal` is vLLM's name for it; `guided`: its answer is held to a structure."""
 
     request: Request
     reader: Reader
     internal: str = ""
+    guided: bool = False
     tokens: int = 0
 
 
@@ -60,6 +61,7 @@ class VllmStepper:
             marked = [] if self._parses_tools else tools
             values = sampling(request.generation, room, marked) | how | {"stream": request.stream}
         taken.internal = self._model.add(str(row), prompt, values, asked)
+        taken.guided = asked is not None
         self._rows[row] = taken
 
     def step(self, emit: Emit) -> None:
@@ -155,8 +157,13 @@ def _completion(row: _Row, output: Any) -> Completion | RequestError:
     (said,) = output.outputs
     finish = _FINISHED.get(said.finish_reason)
     if finish is None:
+        # A structure that no token can go on with is no better the next time.
+        lost = row.guided and said.finish_reason == "error"
+        why = ", as no token can continue what its answer must match" if lost else ""
         return RequestError(
-            f"vLLM ended this row: {said.finish_reason}", error_type=InferenceErrorType.RUNTIME, is_retryable=True
+            f"vLLM ended this row: {said.finish_reason}{why}",
+            error_type=InferenceErrorType.RUNTIME,
+            is_retryable=not lost,
         )
     message = row.reader.pushed() if row.request.stream else row.reader.read(said.text, said.token_ids)
     prompt = len(output.prompt_token_ids or ())

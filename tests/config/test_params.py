@@ -177,6 +177,14 @@ class TestGuidedDecoding:
     def test_takes_a_schema_in_three_forms(self, schema: Any) -> None:
         assert GuidedDecodingParams(json=schema).json is schema
 
+    def test_takes_no_schema_that_cannot_be_sent(self) -> None:
+        deep: dict[str, Any] = {"type": "string"}
+        for _ in range(300):
+            deep = {"type": "object", "properties": {"inner": deep}}
+        for schema in (deep, {"enum": [object()]}):
+            with pytest.raises(ConfigError, match="json: cannot be written as JSON"):
+                GuidedDecodingParams(json=schema)
+
     @pytest.mark.parametrize("schema", [3, ["a"], "no JSON", "[1]", int, Product(name="x")])
     def test_takes_nothing_else(self, schema: Any) -> None:
         with pytest.raises(ConfigError, match="json: should be a JSON schema"):
