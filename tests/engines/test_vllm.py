@@ -268,8 +268,8 @@ async def test_reasoning_is_told_from_the_answer(smollm2: Smollm2) -> None:
     options = {"reasoning_parser": "granite", "structured_outputs_config": {"enable_in_reasoning": True}}
     words = {"regex": r"Here is my thought process: (one|two) Here is my response: (yes|no)"}
     async with VLLMInferenceEngine(params(smollm2, model_kwargs=options)) as engine:
-        answered = await ask(engine, "One?", guided_decoding=words)
-        async with engine.astream(question("One?"), config(guided_decoding=words)) as stream:
+        answered = await ask(engine, "One?", guided_decoding=words, max_new_tokens=32)
+        async with engine.astream(question("One?"), config(guided_decoding=words, max_new_tokens=32)) as stream:
             deltas = [delta async for delta in stream]
     message = answered.messages[-1]
     assert (message.reasoning_content or "").strip() in ("one", "two")
