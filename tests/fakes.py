@@ -58,12 +58,13 @@ _SETTLES = 20  # turns of the loop within which a chain of wake-ups has run its 
 
 
 class FakeClock:
-    """Virtual time: it jumps to the next alarm once the tasks have had their turns."""
+    """Virtual time: it jumps to the next alarm once the tasks have had their turns since the last one was set."""
 
     def __init__(self) -> None:
         self._now = 0.0
         self._alarms: list[tuple[float, int, Callable[[], None]]] = []
         self._tickets = itertools.count()
+        self._turns = 0
 
     def now(self) -> float:
         return self._now
@@ -71,6 +72,7 @@ class FakeClock:
     def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
         entry = (self._now + max(0.0, seconds), next(self._tickets), ring)
         heapq.heappush(self._alarms, entry)
+        self._turns = 0
 
         def call_off() -> None:
             if entry in self._alarms:
@@ -90,9 +92,10 @@ class FakeClock:
     async def run(self) -> None:
         """Let time pass until cancelled."""
         while True:
-            for _ in range(_SETTLES):
-                await anyio.lowlevel.checkpoint()
-            if self._alarms:
+            await anyio.lowlevel.checkpoint()
+            self._turns += 1
+            if self._alarms and self._turns >= _SETTLES:
+                self._turns = 0
                 due, _, ring = heapq.heappop(self._alarms)
                 self._now = max(self._now, due)
                 ring()
