@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from local_measure import PROMPTS, Options, Section, at_random_times, compare, lag_of_the_loop, ours_at_once, question
 
 from asyncinfer import Conversation, ModelParams
-from asyncinfer.engines.machine import cores
 from asyncinfer.engines.vllm import VLLMInferenceEngine
+from asyncinfer.engines.vllm_process import default_threads
 
 CONTEXT = 1024
 ROWS = 32
@@ -44,8 +44,7 @@ async def measure(options: Options) -> Section:
         async with lag_of_the_loop() as lag:
             await ours_at_once(engine, [question(PROMPTS[0])], 2)
         section.lags["loading"] = lag.worst
-        # As many as vLLM takes, which leaves a core to the rest.
-        section.facts["threads"] = max(cores() - 1, 1)
+        section.facts["threads"] = default_threads()
         for processes, place in ((1, "here"), (2, "in a process of its own")):
             # Always the same thread, as each has its own idea of how many torch may use.
             with ThreadPoolExecutor(1) as thread:

@@ -53,9 +53,9 @@ _RANGES: dict[str, tuple[int, int]] = {
     "yarn_orig_ctx": (0, 2**31 - 1),
     "last_n_tokens_size": (0, 2**20),
 }
-# What is ours to do, and how to ask for it.
 # Ends of a GGUF file's keys.
 _LAYOUT = ("_count", "_count_kv", "embedding_length", "feed_forward_length", "key_length", "value_length", "vocab_size")
+# What is ours to do, and how to ask for it.
 _TAKEN = {
     "chat_format": "set model.chat_template instead",
     "chat_handler": "set model.chat_template instead",

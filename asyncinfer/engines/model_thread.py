@@ -25,6 +25,9 @@ log = logging.getLogger("asyncinfer")
 _LOOK = 1.0
 # How many of the innermost functions say where it is stuck.
 _PLACES = 5
+_left_behind = dead(
+    f"this process was forked from one that used the engine, and the model stayed there. {HOW_TO_GO_ON}"
+)
 
 
 class ModelThread:
@@ -115,11 +118,6 @@ def _tell(stuck: Stuck, thread: threading.Thread) -> None:
     so_far = ", and the model is given up" if stuck.given_up else " so far"
     level = logging.ERROR if stuck.given_up else logging.WARNING
     log.log(level, "%s has taken %.0f s%s; it is in %s", stuck.work, stuck.seconds, so_far, " > ".join(places))
-
-
-_left_behind = dead(
-    f"this process was forked from one that used the engine, and the model stayed there. {HOW_TO_GO_ON}"
-)
 
 
 def _failure(stuck: Stuck) -> Failure:

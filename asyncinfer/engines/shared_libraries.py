@@ -11,11 +11,13 @@ from pathlib import Path
 
 log = logging.getLogger("asyncinfer")
 
+# The one whose symbols all others must see.
+_GLOBAL = "libtorch_global_deps.so"
 # By package, in the order in which it loads them itself; of those that a build does not have, none is missed. None
 # touches Python while it is loaded.
 _LIBRARIES = {
     "torch": (
-        "lib/libtorch_global_deps.so",
+        f"lib/{_GLOBAL}",
         "lib/libc10.so",
         "lib/libtorch_cpu.so",
         "lib/libtorch_cuda.so",
@@ -26,7 +28,6 @@ _LIBRARIES = {
     "triton": ("_C/libtriton.so",),
     "cv2": ("cv2.abi3.so",),
 }
-_GLOBAL = "lib/libtorch_global_deps.so"
 
 
 def preload(*packages: str) -> None:
@@ -45,7 +46,7 @@ def _load(folder: Path, names: tuple[str, ...]) -> None:
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.restype, dlopen.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
     for path in (folder / name for name in names if (folder / name).exists()):
-        seen = os.RTLD_GLOBAL if path.match(_GLOBAL) else os.RTLD_LOCAL
+        seen = os.RTLD_GLOBAL if path.name == _GLOBAL else os.RTLD_LOCAL
         if not dlopen(os.fsencode(path), os.RTLD_NOW | seen):
             log.debug("%s: left to the import", path)
             return

@@ -2,9 +2,9 @@
 
 The engine core runs in the thread that calls it (vLLM's `InprocClient`), so that there is no second process to
 start, to guard with `if __name__ == "__main__"`, to be killed with its parent, or to send every token between.
-`AsyncLLM` is no alternative: vLLM has it with a second process only. Measured in turns in one run, SmolLM2-135M in
-float32 on 2 cores: this engine gave 1.01 times the tokens per second of vLLM's `LLM` with its core in a process of
-its own for one row alone, and 1.03 times for 32 rows. Set `VLLM_ENABLE_V1_MULTIPROCESSING=1` to have a second
+`AsyncLLM` is no alternative: vLLM has it with a second process only. Measured in turns, SmolLM2-135M in float32 on
+2 cores: this engine gave 0.91 to 1.06 times the tokens per second of vLLM's `LLM` with its core in a process of its
+own for one row alone, and 1.00 to 1.09 times for 32 rows. Set `VLLM_ENABLE_V1_MULTIPROCESSING=1` to have a second
 process all the same; the weights of further ranks (`tensor_parallel_size` above 1) live in processes of their own
 anyway.
 """

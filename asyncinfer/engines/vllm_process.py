@@ -36,7 +36,7 @@ def loading(one_process: bool) -> Generator[None]:
     set_threads, threads = torch.set_num_threads, torch.get_num_threads()
     if one_process and api("vllm.platforms").current_platform.is_cpu():
         # Said in this thread: otherwise vLLM's and torch's ideas of how many there are may differ, which is fatal.
-        set_threads(torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else _threads())
+        set_threads(threads if "OMP_NUM_THREADS" in os.environ else default_threads())
     try:
         yield
     finally:
@@ -62,6 +62,8 @@ def keep_shared_state() -> None:
     core.cleanup_dist_env_and_memory = lambda: None if loaded else theirs()
 
 
-def _threads() -> int:
-    """As vLLM has it: one core is left to the rest of the program, without which both would wait for each other."""
+def default_threads() -> int:
+    """How many threads compute, as vLLM has it: one core is left to the rest of the program, without which both would
+    wait for each other.
+    """
     return max(cores() - 1, 1)

@@ -1,14 +1,24 @@
-"""JSON in which something stands where it should not."""
+"""Answers in which something stands where it should not, and what becomes of them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
+from asyncinfer import InferenceErrorType, RequestError
+
 ODD = st.sampled_from([None, True, 0, -1, 1.5, "", "1", [], [1], ["a"], [{}], {}, {"a": 1}])
+
+
+def check_that_it_is_asked_again(read: Callable[[Any], object], body: Any, why: str = "the response") -> None:
+    """`read` cannot make an answer of `body`, which a server sent as a success, and tells `why`."""
+    with pytest.raises(RequestError, match=why) as caught:
+        read(body)
+    assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.PARSE_ERROR, True)
 
 
 @st.composite

@@ -25,7 +25,7 @@ from asyncinfer import (
 from asyncinfer.dialects.anthropic_stream import StreamDecoder
 from asyncinfer.dialects.sse import Event
 from tests.dialects.conftest import KEY
-from tests.dialects.mangled import mangled
+from tests.dialects.mangled import check_that_it_is_asked_again, mangled
 from tests.dialects.test_anthropic_messages import ERRORS, REASONS, SEARCH, error
 from tests.fakes import question
 from tests.recorder import MESSAGE, Recorder
@@ -243,9 +243,7 @@ def test_events_of_other_kinds_say_nothing() -> None:
     ],
 )
 def test_an_event_that_cannot_be_read_is_tried_again(event: Any) -> None:
-    with pytest.raises(RequestError, match="holds an event") as caught:
-        deltas_of(event)
-    assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.PARSE_ERROR, True)
+    check_that_it_is_asked_again(deltas_of, event, "holds an event")
 
 
 def test_a_call_without_a_name_cannot_be_answered() -> None:

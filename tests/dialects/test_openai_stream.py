@@ -25,7 +25,7 @@ from asyncinfer import (
 from asyncinfer.dialects.openai_stream import StreamDecoder
 from asyncinfer.dialects.sse import Event
 from tests.dialects.conftest import KEY
-from tests.dialects.mangled import mangled
+from tests.dialects.mangled import check_that_it_is_asked_again, mangled
 from tests.fakes import question
 from tests.recorder import SUCCESS, Recorder
 
@@ -221,9 +221,7 @@ async def test_a_server_that_does_not_stream_answers_at_once(api: Recorder) -> N
     ["", "{", "5", "[1]", chunk() | {"choices": [5]}, chunk() | {"choices": {"0": 1}}, chunk(content=5)],
 )
 def test_an_event_that_cannot_be_read_is_tried_again(event: Json | str) -> None:
-    with pytest.raises(RequestError, match="holds an event") as caught:
-        deltas_of(event)
-    assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.PARSE_ERROR, True)
+    check_that_it_is_asked_again(deltas_of, event, "holds an event")
 
 
 def test_a_call_that_lacks_its_id_or_place_is_still_a_call() -> None:
