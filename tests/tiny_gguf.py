@@ -36,12 +36,13 @@ def projector(file: Path, kind: str = "mlp", *, width: int = WIDTH, side: int = 
     return _write(writer, file, _eye(kind, (side // PATCH) ** 2, width))
 
 
-def text_model(file: Path, kind: str = "qwen2vl", *, width: int = 64) -> Path:
+def text_model(file: Path, kind: str = "qwen2vl", *, width: int = 64, experts: int = 0) -> Path:
     """A model of text whose tokens are letters, of 32 bits a weight. To that of kind "qwen2vl" an image is flat: it counts
-    positions in two dimensions.
+    positions in two dimensions. That of kind "llama" may have experts, of which a token is read by two.
     """
     writer = _writer(file, kind)
     sizes = {"block_count": 2, "context_length": 1024, "embedding_length": width, "feed_forward_length": 2 * width}
+    sizes |= {"expert_count": experts, "expert_used_count": 2} if experts else {}
     for name, size in {**sizes, "attention.head_count": 2, "attention.head_count_kv": 2}.items():
         writer.add_uint32(f"{kind}.{name}", size)
     writer.add_float32(f"{kind}.attention.layer_norm_rms_epsilon", 1e-6)
@@ -49,7 +50,7 @@ def text_model(file: Path, kind: str = "qwen2vl", *, width: int = 64) -> Path:
     if kind == "qwen2vl":
         writer.add_array("qwen2vl.rope.dimension_sections", [4, 6, 6, 0])
     words = _add_letters(writer)
-    return _write(writer, file, _speech(words, width))
+    return _write(writer, file, _speech(words, width, experts))
 
 
 def lora(file: Path, *, layers: int = LAYERS, width: int = WIDTH) -> Path:
@@ -95,7 +96,7 @@ def _joint(kind: str, width: int) -> Shapes:
         yield from _layer("mm.2", width, merged)
 
 
-def _speech(words: int, width: int) -> Shapes:
+def _speech(words: int, width: int, experts: int) -> Shapes:
     yield "token_embd.weight", (words, width)
     yield "output_norm.weight", (width,)
     for block in range(2):
@@ -104,9 +105,12 @@ def _speech(words: int, width: int) -> Shapes:
         yield f"blk.{block}.attn_output.weight", (width, width)
         yield f"blk.{block}.attn_norm.weight", (width,)
         yield f"blk.{block}.ffn_norm.weight", (width,)
-        yield f"blk.{block}.ffn_gate.weight", (2 * width, width)
-        yield f"blk.{block}.ffn_up.weight", (2 * width, width)
-        yield f"blk.{block}.ffn_down.weight", (width, 2 * width)
+        kind, each = ("_exps", (experts,)) if experts else ("", ())
+        yield f"blk.{block}.ffn_gate{kind}.weight", (*each, 2 * width, width)
+        yield f"blk.{block}.ffn_up{kind}.weight", (*each, 2 * width, width)
+        yield f"blk.{block}.ffn_down{kind}.weight", (*each, width, 2 * width)
+        if experts:
+            yield f"blk.{block}.ffn_gate_inp.weight", (experts, width)
 
 
 def _layer(name: str, *shape: int) -> Shapes:

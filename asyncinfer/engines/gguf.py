@@ -25,11 +25,9 @@ def find_local(name: str) -> Path | None:
     Raises:
         ConfigError: there is no such file.
     """
-    if name.startswith("pkg:"):
-        return _in_package(name, "model.model_name")
+    if (file := _here(name, "model.model_name")) is not None:
+        return file
     path = Path(name).expanduser()
-    if path.is_file():
-        return path
     if not name.endswith(".gguf") and not path.exists() and REPO.fullmatch(name):
         return None
     what = "is a directory" if path.is_dir() else "does not exist"
@@ -54,11 +52,9 @@ def find_projector(name: str, model: str) -> Path | None:
     Raises:
         ConfigError: there is no such file.
     """
-    if name.startswith("pkg:"):
-        return _in_package(name, "model.model_kwargs.mmproj")
+    if (file := _here(name, "model.model_kwargs.mmproj")) is not None:
+        return file
     path = Path(name).expanduser()
-    if path.is_file():
-        return path
     if not path.is_absolute() and not path.exists() and find_local(model) is None:
         return None
     raise ConfigError(
@@ -84,6 +80,14 @@ def fetch(repo: str, revision: str | None, options: Mapping[str, Any], setting: 
             f"model.model_name: {repo!r} is no file here, and the Hugging Face hub did not give it: {error}"
         ) from error
     return Path(paths[0])
+
+
+def _here(name: str, setting: str) -> Path | None:
+    """The file that `name` means, if it is the path of one, or that of one in a package."""
+    if name.startswith("pkg:"):
+        return _in_package(name, setting)
+    path = Path(name).expanduser()
+    return path if path.is_file() else None
 
 
 def _in_package(name: str, setting: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from asyncinfer.engines.llama_api import api, complaints, direct_log
 from asyncinfer.engines.llama_context import LlamaContext
-from asyncinfer.engines.llama_options import CACHE_TYPES, DEFAULT_PARALLEL, OWN, cache_type
+from asyncinfer.engines.llama_options import CACHE_TYPES, DEFAULT_PARALLEL, OWN, cache_type, check_experts
 from asyncinfer.engines.llama_sampler import Candidates, Sampler, Sampling
 from asyncinfer.engines.llama_template import Template, compiled
 from asyncinfer.engines.llama_vision import Projector
@@ -184,7 +184,11 @@ def _load(path: Path, given: Mapping[str, Any]) -> Any:
     small = {"n_ctx": _PASSING, "n_batch": _PASSING}
     theirs = {name: value for name, value in {**given, **small}.items() if name not in OWN}
     try:
+        if overrides := given.get("kv_overrides"):
+            check_experts(overrides, api().Llama(str(path), vocab_only=True, verbose=given["verbose"]).metadata)
         return api().Llama(str(path), **theirs)
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(
             f"model.model_name: llama.cpp cannot load {path.absolute()}: {complaints() or error}. Check that the file "

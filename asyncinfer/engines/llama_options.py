@@ -54,7 +54,12 @@ _RANGES: dict[str, tuple[int, int]] = {
     "last_n_tokens_size": (0, 2**20),
 }
 # Ends of a GGUF file's keys.
-_LAYOUT = ("_count", "_count_kv", "embedding_length", "feed_forward_length", "key_length", "value_length", "vocab_size")
+_LAYOUT = (
+    *("block_count", "dimension_count", "expert_count", "expert_shared_count", "group_count", "head_count"),
+    *("head_count_kv", "embedding_length", "feed_forward_length", "key_length", "value_length", "vocab_size"),
+)
+_EXPERTS = "expert_count"
+_EXPERTS_USED = "expert_used_count"
 # What is ours to do, and how to ask for it.
 _TAKEN = {
     "chat_format": "set model.chat_template instead",
@@ -77,6 +82,17 @@ def check_options(options: Mapping[str, Any], others: frozenset[str]) -> None:
             raise ConfigError(f"model.model_kwargs.{name}: {_unknown(name, known)}")
         if value is not None:
             _check(name, value)
+
+
+def check_experts(overrides: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """Raise a ConfigError for a number of experts that the file with this metadata does not have."""
+    for key, value in overrides.items():
+        if not key.endswith(_EXPERTS_USED):
+            continue
+        most = int(metadata.get(key.removesuffix(_EXPERTS_USED) + _EXPERTS, 0))
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+            has = f"1 to {most}, the experts that the file has" if most else "left out, as the model has no experts"
+            raise ConfigError(f"model.model_kwargs.kv_overrides: {key} should be {has}, not {value!r}")
 
 
 def cache_type(value: Any) -> CacheType | None:

@@ -1,57 +1,46 @@
-"""A row's prompt: from its conversation to what a sequence of llama.cpp is to hold."""
+"""What a sequence of llama.cpp is to hold: tokens, and pictures between them."""
 
 from __future__ import annotations
 
-from asyncinfer.engines.chat_prompt import in_text, prompt_for
-from asyncinfer.engines.images import images_of
-from asyncinfer.engines.llama_model import LlamaModel
-from asyncinfer.engines.llama_template import Template
-from asyncinfer.engines.llama_vision import Prompt
-from asyncinfer.run.request import Request
-from asyncinfer.types.results import unanswerable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 
-def prompt_of(request: Request, model: LlamaModel) -> Prompt:
-    """The prompt, which is to be closed.
-
-    Raises:
-        RequestError: the template, the projector or the context does not take it.
+class Picture(NamedTuple):
+    """What the projector makes of an image, or of a part of one: `positions` in the sequence from `start` on, and
+    `tokens` of the context. Where a model counts positions in two dimensions, they are fewer.
     """
-    template = _template(request, model)
-    shows = any(message.contains_images() for message in request.conversation.messages)
-    if shows and model.vision is None:
-        raise unanswerable(
-            "this model reads text only, and the conversation contains images; of a model that sees, "
-            "set model.model_kwargs.mmproj to the projector"
-        )
-    content = template.content(in_text if model.vision is None else model.vision.in_text)
-    text = prompt_for(request, template.render, takes_tools=template.takes_tools, content=content)
-    if shows and model.vision is not None:
-        prompt = model.vision.prompt(text, images_of(request.conversation))
-    else:
-        prompt = Prompt(model.tokenize(text))
-    try:
-        _check(prompt, model)
-    except BaseException:
-        prompt.close()
-        raise
-    return prompt
+
+    start: int
+    positions: int
+    tokens: int
+    chunk: Any
 
 
-def _template(request: Request, model: LlamaModel) -> Template:
-    source = request.model.chat_template or model.chat_template
-    if source is None:
-        raise unanswerable("the GGUF file has no chat template: set model.chat_template")
-    return model.template(source)
+@dataclass(slots=True, eq=False)
+class Prompt:
+    """What a sequence is to hold, by position: a token; or, for a picture, a negative number that only the same picture
+    has, as often as it takes positions.
+    """
 
+    places: list[int]
+    pictures: Sequence[Picture] = ()
+    close: Callable[[], None] = field(default=lambda: None)
 
-def _check(prompt: Prompt, model: LlamaModel) -> None:
-    if not prompt.places:
-        raise unanswerable("the chat template renders this conversation to nothing")
-    if prompt.size >= model.context_length:
-        shown = sum(picture.tokens for picture in prompt.pictures)
-        raise unanswerable(
-            f"the prompt has {prompt.size} tokens{f', {shown} of them for images' if shown else ''}, the context holds "
-            f"{model.context_length}: raise model.model_max_length (the model was trained with {model.trained_context})"
-            f"{', or set model.model_kwargs.image_max_tokens' if shown else ''}"
-        )
+    @property
+    def size(self) -> int:
+        """Tokens of the context that it takes."""
+        return self.tokens(len(self.places))
+
+    def tokens(self, position: int) -> int:
+        """Tokens of the context that are taken up to a position."""
+        return position + sum(p.tokens - p.positions for p in self.pictures if p.start < position)
+
+    def picture(self, position: int) -> Picture | None:
+        """The picture that begins there."""
+        return next((p for p in self.pictures if p.start == position), None)
+
+    def end_of_text(self, position: int) -> int:
+        """Where the next picture begins, or the prompt ends."""
+        return next((p.start for p in self.pictures if p.start >= position), len(self.places))

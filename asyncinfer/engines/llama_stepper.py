@@ -8,23 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncinfer.config import GenerationParams
-from asyncinfer.engines import tool_calls
+from asyncinfer.engines.answer import Answer
 from asyncinfer.engines.chat_prompt import tools_of
 from asyncinfer.engines.grammar import grammar_for
 from asyncinfer.engines.llama_cache import PrefixCache, Slot
 from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_model import LlamaModel
-from asyncinfer.engines.llama_prompt import prompt_of
+from asyncinfer.engines.llama_prompt import Prompt
+from asyncinfer.engines.llama_render import prompt_of
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
-from asyncinfer.engines.llama_vision import Prompt
 from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.stepper import Emit, blaming_the_row
 from asyncinfer.engines.temperature import effective
-from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
-from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage, unanswerable
+from asyncinfer.types.results import FinishReason, Usage, unanswerable
 
 
 @dataclass(slots=True, eq=False)
@@ -35,9 +33,8 @@ class _Row:
     request: Request
     prompt: Prompt
     sampler: Sampler
-    text: TextStream
+    answer: Answer
     limit: int
-    tools: bool
     slot: Slot | None = None
     cached_tokens: int = 0
     token: int | None = None
@@ -85,8 +82,7 @@ class LlamaStepper:
         self._model.close()
 
     def _row(self, row: int, request: Request) -> _Row:
-        tools = tools_of(request)
-        sampler = self._sampler(request.generation, grammar_for(request.generation, tools))
+        sampler = self._sampler(request.generation, grammar_for(request.generation, tools_of(request)))
         try:
             prompt = prompt_of(request, self._model)
         except BaseException:
@@ -97,9 +93,8 @@ class LlamaStepper:
             request,
             prompt,
             sampler,
-            TextStream(tool_calls.stops(request.generation, tools), tool_calls.OPENING if tools else ""),
+            Answer(row, request),
             min(request.generation.max_new_tokens, self._model.context_length - prompt.size),
-            bool(tools),
         )
 
     def _seat(self) -> None:
@@ -154,7 +149,9 @@ class LlamaStepper:
             emit(row.row, error)
             return
         if finish is not None:
-            self._finish(row, finish, emit)
+            read = row.prompt.size
+            self._drop(row)
+            row.answer.end(finish, Usage(read, row.count, read + row.count, cached_tokens=row.cached_tokens), emit)
 
     def _take(self, row: _Row, token: int, emit: Emit) -> FinishReason | None:
         """Add a token to the answer; why it ends there, if it does."""
@@ -164,29 +161,10 @@ class LlamaStepper:
         row.token = token
         row.count += 1
         piece = self._model.piece(token, special=not generation.skip_special_tokens)
-        self._tell(row, row.text.push(piece), emit)
-        if row.text.stopped:
+        row.answer.add(piece, emit)
+        if row.answer.stopped:
             return FinishReason.STOP
         return FinishReason.LENGTH if row.count >= row.limit else None
-
-    def _finish(self, row: _Row, finish: FinishReason, emit: Emit) -> None:
-        self._tell(row, row.text.finish(), emit)
-        content, calls = tool_calls.parse(row.text.text) if row.tools else (row.text.text, [])
-        if not calls:
-            self._tell(row, row.text.held, emit)
-        read = row.prompt.size
-        usage = Usage(read, row.count, read + row.count, cached_tokens=row.cached_tokens)
-        message = Message(
-            role=Role.ASSISTANT,
-            content=content if content.strip() or not calls else None,
-            tool_calls=calls or None,
-        )
-        self._drop(row)
-        emit(row.row, Completion(message, FinishReason.TOOL_CALLS if calls else finish, usage))
-
-    def _tell(self, row: _Row, text: str, emit: Emit) -> None:
-        if text and row.request.stream:
-            emit(row.row, StreamDelta(content=text))
 
     def _drop(self, row: _Row) -> None:
         del self._rows[row.row]

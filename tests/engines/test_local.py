@@ -281,7 +281,7 @@ async def test_close_does_not_wait_for_a_step_that_never_ends() -> None:
     gate, hours = threading.Semaphore(0), Hours()
     model = Counter(gate)
     engine = CountingEngine(lambda: model, hours)
-    engine.patience = Patience(work=10**9)  # pyright: ignore[reportAttributeAccessIssue]
+    engine.patience = Patience(give_up_after=10**9)  # pyright: ignore[reportAttributeAccessIssue]
     (running,) = await tasks_of(engine, "1")
     await asyncio.to_thread(model.stepping.acquire)
     hours.pass_by = True

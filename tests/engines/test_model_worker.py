@@ -85,7 +85,7 @@ async def test_rows_and_close_do_not_wait_for_a_model_that_is_never_freed() -> N
 
 async def test_what_a_thread_takes_after_it_was_given_up_goes_to_the_next() -> None:
     inbox, told = Inbox(), asyncio.Queue[News]()
-    pulse = Pulse(Patience(work=0.0))
+    pulse = Pulse(Patience(give_up_after=0.0))
     call = Call(0, CountingEngine().request("1"), asyncio.get_running_loop(), told.put_nowait)
 
     def give_up(worker: Worker) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncinfer.engines.pulse import LOADING, Patience, Pulse, Stuck
 
-PATIENCE = Patience(tell=60, work=1000, stop=30)
+PATIENCE = Patience(tell_after=60, give_up_after=1000, stop_within=30)
 
 
 class Hand:
