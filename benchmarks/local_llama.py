@@ -12,9 +12,9 @@ from local_measure import (
     PROMPTS,
     Options,
     Section,
-    answer,
     at_random_times,
     compare,
+    compare_alone,
     lag_of_the_loop,
     ours_at_once,
     question,
@@ -38,7 +38,7 @@ async def measure(options: Options) -> Section:
     async with LlamaCppInferenceEngine(params) as engine:
         async with lag_of_the_loop() as lag:
             await ours_at_once(engine, [question(PROMPTS[0])], 2)
-        section.lags["loading"] = lag.worst
+        section.add_lag("loading", lag)
         bare = await asyncio.to_thread(load_bare, options.model, threads)
         await asyncio.to_thread(theirs_in_turn, bare, [question(PROMPTS[0])], 2)
         await all_comparisons(section, engine, bare, options)
@@ -52,19 +52,13 @@ async def measure(options: Options) -> Section:
 
 
 async def all_comparisons(section: Section, engine: LlamaCppInferenceEngine, bare: Any, options: Options) -> None:
-    tokens = options.tokens
-    short = [question(prompt) for prompt in PROMPTS]
-
     def arriving(turn: int) -> list[Conversation]:
         return [question(f"{PROMPTS[n % 4]} This is question {n} of day {turn}.") for n in range(2 * ROWS)]
 
     async def theirs(rows: list[Conversation]) -> float:
-        return await asyncio.to_thread(theirs_in_turn, bare, rows, tokens)
+        return await asyncio.to_thread(theirs_in_turn, bare, rows, options.tokens)
 
-    rounds = options.rounds
-    await compare(
-        section, "one row alone", 0.97, rounds, lambda _: theirs(short), lambda _: ours_in_turn(engine, short, tokens)
-    )
+    await compare_alone(section, engine, theirs, options, options.rounds)
     await shared_prompt(section, engine, bare, options)
     await at_random_times(section, engine, arriving, options)
 
@@ -83,7 +77,7 @@ async def shared_prompt(
     async def ours(turn: int) -> float:
         return await ours_at_once(engine, rows(turn), options.tokens)
 
-    await compare(section, f"{ROWS} rows, shared system prompt{how}", 1.5, options.rounds, theirs, ours)
+    await compare(section, f"{ROWS} rows, shared system prompt{how}", 1.5, range(options.rounds), theirs, ours)
 
 
 def theirs_in_turn(bare: Any, rows: Sequence[Conversation], tokens: int) -> float:
@@ -93,12 +87,6 @@ def theirs_in_turn(bare: Any, rows: Sequence[Conversation], tokens: int) -> floa
         done = bare.create_chat_completion(messages, temperature=0.0, max_tokens=tokens)
         count += done["usage"]["completion_tokens"]
     return count / (time.perf_counter() - begun)
-
-
-async def ours_in_turn(engine: LlamaCppInferenceEngine, rows: Sequence[Conversation], tokens: int) -> float:
-    begun = time.perf_counter()
-    counts = [await answer(engine, [row], tokens) for row in rows]
-    return sum(counts) / (time.perf_counter() - begun)
 
 
 def load_bare(model: str, threads: dict[str, int]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -20,6 +20,9 @@ PROMPTS = [
 ]
 LAG_MS = 50.0
 Rate = Callable[[int], Awaitable[float]]
+# A row alone takes a second or three, in which a shared machine may well be a tenth faster or slower. So it is measured
+# more often than the rest.
+_ALONE = 4
 
 
 @dataclass
@@ -41,6 +44,11 @@ class Comparison:
 
 
 @dataclass
+class Lag:
+    worst: float = 0.0
+
+
+@dataclass
 class Section:
     """What was measured of one engine. `facts`: the settings; `lags`: the largest of each phase, in milliseconds."""
 
@@ -49,6 +57,16 @@ class Section:
     comparisons: list[Comparison] = field(default_factory=list[Comparison])
     lags: dict[str, float] = field(default_factory=dict[str, float])
 
+    def comparison(self, name: str, target: float) -> Comparison:
+        """The one of this name, which is added if there is none."""
+        found = next((one for one in self.comparisons if one.name == name), None)
+        if found is None:
+            self.comparisons.append(found := Comparison(name, target))
+        return found
+
+    def add_lag(self, phase: str, lag: Lag) -> None:
+        self.lags[phase] = max(self.lags.get(phase, 0.0), lag.worst)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -56,11 +74,6 @@ class Options:
     tokens: int
     threads: int
     model: str
-
-
-@dataclass
-class Lag:
-    worst: float = 0.0
 
 
 @asynccontextmanager
@@ -81,11 +94,12 @@ async def lag_of_the_loop() -> AsyncGenerator[Lag]:
         task.cancel()
 
 
-async def compare(section: Section, name: str, target: float, rounds: int, theirs: Rate, ours: Rate) -> None:
-    """Measure both in turns, each beside the same busy loop; they are called with the number of the round."""
-    measured = Comparison(name, target)
-    section.comparisons.append(measured)
-    for turn in range(rounds):
+async def compare(section: Section, name: str, target: float, rounds: Iterable[int], theirs: Rate, ours: Rate) -> None:
+    """Measure both in turns, each beside the same busy loop; they are called with the number of the round. What was
+    measured under this name before is kept.
+    """
+    measured = section.comparison(name, target)
+    for turn in rounds:
         for side in ("theirs", "ours") if turn % 2 else ("ours", "theirs"):
             async with lag_of_the_loop() as lag:
                 if side == "theirs":
@@ -93,7 +107,26 @@ async def compare(section: Section, name: str, target: float, rounds: int, their
                 else:
                     measured.ours.append(await ours(turn))
             if side == "ours":
-                section.lags[name] = max(section.lags.get(name, 0.0), lag.worst)
+                section.add_lag(name, lag)
+
+
+async def compare_alone(
+    section: Section,
+    engine: BaseInferenceEngine,
+    theirs: Callable[[list[Conversation]], Awaitable[float]],
+    options: Options,
+    rounds: int,
+    how: str = "",
+) -> None:
+    """Compare one row that has the model to itself."""
+
+    def row(turn: int) -> list[Conversation]:
+        return [question(PROMPTS[turn % len(PROMPTS)])]
+
+    async def ours(turn: int) -> float:
+        return await ours_at_once(engine, row(turn), options.tokens)
+
+    await compare(section, f"one row alone{how}", 0.97, range(_ALONE * rounds), lambda turn: theirs(row(turn)), ours)
 
 
 def question(text: str, system: str | None = None) -> Conversation:
@@ -149,4 +182,4 @@ async def at_random_times(
         return await ours_at_random(engine, rows(2 * turn + 1), options.tokens, window, random.Random(turn))
 
     await at_once(options.rounds)
-    await compare(section, "at random times (theirs: all at once)", 0.85, options.rounds, at_once, at_random)
+    await compare(section, "at random times (theirs: all at once)", 0.85, range(options.rounds), at_once, at_random)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from local_measure import PROMPTS, Options, Section, compare, lag_of_the_loop, ours_at_once, question
+from local_measure import PROMPTS, Options, Section, compare, compare_alone, lag_of_the_loop, ours_at_once, question
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, NativeTextInferenceEngine
 from asyncinfer.engines.native_load import Loaded, load
@@ -25,14 +25,13 @@ async def measure(options: Options) -> Section:
     async with NativeTextInferenceEngine(params, generation_params=GenerationParams(batch_size=ROWS)) as engine:
         async with lag_of_the_loop() as lag:
             await ours_at_once(engine, [question(PROMPTS[0])], 2)
-        section.lags["loading"] = lag.worst
+        section.add_lag("loading", lag)
         await all_comparisons(section, engine, await asyncio.to_thread(load, params), options)
     return section
 
 
 async def all_comparisons(section: Section, engine: NativeTextInferenceEngine, bare: Loaded, options: Options) -> None:
-    tokens, rounds = options.tokens, options.rounds
-    one = [question(PROMPTS[0])]
+    tokens, rounds = options.tokens, range(options.rounds)
     many = [question(f"{PROMPTS[n % 4]} Answer as number {n}.") for n in range(ROWS)]
 
     async def theirs(rows: list[Conversation]) -> float:
@@ -45,10 +44,8 @@ async def all_comparisons(section: Section, engine: NativeTextInferenceEngine, b
     async def all_at_once(_: int) -> float:
         return await ours_at_once(engine, many, tokens)
 
-    await theirs(one)
-    await compare(
-        section, "one row alone", 0.97, rounds, lambda _: theirs(one), lambda _: ours_at_once(engine, one, tokens)
-    )
+    await theirs(many[:1])
+    await compare_alone(section, engine, theirs, options, options.rounds)
     await compare(section, f"{ROWS} rows (theirs: one batch)", 0.95, rounds, lambda _: theirs(many), all_at_once)
     await compare(section, f"{ROWS} rows (theirs: one at a time)", 5.0, rounds, theirs_in_turn, all_at_once)
 

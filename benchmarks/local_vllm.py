@@ -9,12 +9,23 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from local_measure import PROMPTS, Options, Section, at_random_times, compare, lag_of_the_loop, ours_at_once, question
+from local_measure import (
+    PROMPTS,
+    Options,
+    Section,
+    at_random_times,
+    compare,
+    compare_alone,
+    lag_of_the_loop,
+    ours_at_once,
+    question,
+)
 
 from asyncinfer import Conversation, ModelParams
 from asyncinfer.engines.vllm import VLLMInferenceEngine
@@ -39,43 +50,61 @@ class Bare(NamedTuple):
 
 async def measure(options: Options) -> Section:
     section = Section("vllm", {"model": options.model, "tokens a row": options.tokens, "rows at once": ROWS})
-    params = ModelParams(model_name=options.model, model_max_length=CONTEXT, model_kwargs=SIZES)
-    async with VLLMInferenceEngine(params) as engine:
-        async with lag_of_the_loop() as lag:
-            await ours_at_once(engine, [question(PROMPTS[0])], 2)
-        section.lags["loading"] = lag.worst
-        section.facts["threads"] = default_threads()
-        for processes, place in ((1, "here"), (2, "in a process of its own")):
-            # Always the same thread, as each has its own idea of how many torch may use.
-            with ThreadPoolExecutor(1) as thread:
-                bare = thread.submit(load_bare, options.model, processes, section.facts["threads"]).result()
-                await against_the_bare(section, engine, Bare(bare, thread), options, place)
-                if processes == 2:
-                    bare.llm_engine.engine_core.shutdown()
+    section.facts["threads"] = default_threads()
+    for processes, place in ((1, "here"), (2, "in a process of its own")):
+        for turn in range(options.rounds):
+            await against_the_bare(section, options, processes, place, turn)
+    async with an_engine(options) as engine:
+        await load(section, engine)
         await at_random_times(section, engine, lambda day: many(100 + day), options)
     return section
 
 
-async def against_the_bare(
-    section: Section, engine: VLLMInferenceEngine, bare: Bare, options: Options, place: str
-) -> None:
-    tokens, rounds = options.tokens, options.rounds
+async def against_the_bare(section: Section, options: Options, processes: int, place: str, turn: int) -> None:
+    """Load both anew, now the one first, now the other: a model is some percent faster or slower by where in memory its
+    weights happen to lie.
+    """
+    async with an_engine(options) as engine, AsyncExitStack() as stack:
+        if turn % 2:
+            await load(section, engine)
+        bare = await stack.enter_async_context(a_bare(options, processes, default_threads()))
+        if not turn % 2:
+            await load(section, engine)
 
-    async def their_one(turn: int) -> float:
-        return await bare.at_once([question(PROMPTS[turn % 4])], tokens)
+        async def theirs(rows: list[Conversation]) -> float:
+            return await bare.at_once(rows, options.tokens)
 
-    async def our_one(turn: int) -> float:
-        return await ours_at_once(engine, [question(PROMPTS[turn % 4])], tokens)
+        async def their_rows(turn: int) -> float:
+            return await theirs(many(turn))
 
-    async def their_rows(turn: int) -> float:
-        return await bare.at_once(many(turn), tokens)
+        async def our_rows(turn: int) -> float:
+            return await ours_at_once(engine, many(turn), options.tokens)
 
-    async def our_rows(turn: int) -> float:
-        return await ours_at_once(engine, many(turn), tokens)
+        await bare.at_once([question(PROMPTS[0])], 2)
+        await compare_alone(section, engine, theirs, options, 1, f" (LLM: {place})")
+        await compare(section, f"{ROWS} rows (LLM: {place})", 0.97, [turn], their_rows, our_rows)
 
-    await bare.at_once([question(PROMPTS[0])], 2)
-    await compare(section, f"one row alone (LLM: {place})", 0.97, rounds, their_one, our_one)
-    await compare(section, f"{ROWS} rows (LLM: {place})", 0.97, rounds, their_rows, our_rows)
+
+def an_engine(options: Options) -> VLLMInferenceEngine:
+    return VLLMInferenceEngine(ModelParams(model_name=options.model, model_max_length=CONTEXT, model_kwargs=SIZES))
+
+
+async def load(section: Section, engine: VLLMInferenceEngine) -> None:
+    async with lag_of_the_loop() as lag:
+        await ours_at_once(engine, [question(PROMPTS[0])], 2)
+    section.add_lag("loading", lag)
+
+
+@asynccontextmanager
+async def a_bare(options: Options, processes: int, threads: int) -> AsyncGenerator[Bare]:
+    # Always the same thread, as each has its own idea of how many torch may use.
+    with ThreadPoolExecutor(1) as thread:
+        loop = asyncio.get_running_loop()
+        llm = await loop.run_in_executor(thread, load_bare, options.model, processes, threads)
+        try:
+            yield Bare(llm, thread)
+        finally:
+            llm.llm_engine.engine_core.shutdown()
 
 
 def many(day: int) -> list[Conversation]:
