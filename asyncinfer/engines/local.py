@@ -16,7 +16,8 @@ from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.chat_prompt import with_template
 from asyncinfer.engines.model_thread import ModelThread
-from asyncinfer.engines.model_worker import Deliver, News, closed_error
+from asyncinfer.engines.model_worker import closed_error
+from asyncinfer.engines.outbox import Deliver, News
 from asyncinfer.engines.pulse import Patience, Pulse
 from asyncinfer.engines.stepper import Stepper
 from asyncinfer.errors import ConfigError

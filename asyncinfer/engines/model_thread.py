@@ -14,7 +14,8 @@ from queue import SimpleQueue
 from traceback import extract_stack
 
 from asyncinfer import sync
-from asyncinfer.engines.model_worker import HOW_TO_GO_ON, Call, Deliver, Failure, Inbox, Worker, closed_error, dead
+from asyncinfer.engines.model_worker import HOW_TO_GO_ON, Failure, Inbox, Worker, closed_error, dead
+from asyncinfer.engines.outbox import Call, Deliver
 from asyncinfer.engines.pulse import Pulse, Stuck
 from asyncinfer.engines.stepper import Stepper
 from asyncinfer.run.request import Request

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 
+from asyncinfer.engines.outbox import Call, Outbox
 from asyncinfer.engines.pulse import LOADING, Pulse
 from asyncinfer.engines.stepper import Event, Stepper
 from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError, RequestError
 from asyncinfer.run import collector
-from asyncinfer.run.request import Request
 from asyncinfer.types.results import InferenceErrorType, StreamDelta
 
 log = logging.getLogger("asyncinfer")
 
-News = Event | EngineDeadError
-Deliver = Callable[[News], None]
 Failure = Callable[[], EngineDeadError]
 Command = Callable[["Worker"], None]
 Inbox = SimpleQueue[Command]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Call:
-    """A row and whom to tell: `deliver` is called on `loop`."""
-
-    row: int
-    request: Request
-    loop: asyncio.AbstractEventLoop
-    deliver: Deliver
 
 
 class Worker:
@@ -44,7 +30,7 @@ class Worker:
         self._pulse = pulse
         self._waiting: dict[int, Call] = {}
         self._running: dict[int, Call] = {}
-        self._outbox: dict[asyncio.AbstractEventLoop, list[tuple[Call, News]]] = {}
+        self._outbox = Outbox()
         self._stopped = False
         self._failure: Failure | None = None
         self._stepper: Stepper | None = None
@@ -66,7 +52,7 @@ class Worker:
         twice, but none is missed.
         """
         self._waiting = {call.row: call for call in [*stuck._running.values(), *stuck._waiting.values()]}
-        self._outbox = {loop: [*news] for loop, news in [*stuck._outbox.items()]}
+        self._outbox = stuck._outbox.copy()
         self._stopped = stuck._stopped
         self._fail(failure)
         self._flush()
@@ -78,7 +64,7 @@ class Worker:
         if self._failure is None:
             self._waiting[call.row] = call
         else:
-            self._tell(call, self._failure())
+            self._outbox.add(call, self._failure())
 
     def abort(self, row: int) -> None:
         self._waiting.pop(row, None)
@@ -156,20 +142,11 @@ class Worker:
             del self._running[row]
         elif not call.request.stream:
             return
-        self._tell(call, event)
-
-    def _tell(self, call: Call, news: News) -> None:
-        self._outbox.setdefault(call.loop, []).append((call, news))
+        self._outbox.add(call, event)
 
     def _flush(self) -> None:
-        """Tell each waiting loop all its news with one wake-up."""
-        while self._outbox:
-            loop, news = self._outbox.popitem()
-            try:
-                loop.call_soon_threadsafe(_deliver, news)
-            except RuntimeError:  # The loop is closed: nobody waits there any more.
-                for call, _ in news:
-                    self._inbox.put(partial(Worker.abort, row=call.row))
+        for call in self._outbox.send():
+            self._inbox.put(partial(Worker.abort, row=call.row))
 
     # Coming and going
 
@@ -192,7 +169,7 @@ class Worker:
         """Give up the model and every row; later rows get the same answer."""
         self._failure = failure
         for call in self._calls():
-            self._tell(call, failure())
+            self._outbox.add(call, failure())
         self._running.clear()
         self._waiting.clear()
         self._free()
@@ -216,8 +193,3 @@ def closed_error() -> EngineDeadError:
 def dead(message: str) -> Failure:
     """Makes a new exception for each row: a shared one would collect every row's traceback."""
     return lambda: EngineDeadError(message, error_type=InferenceErrorType.ENGINE_FAILURE)
-
-
-def _deliver(news: Iterable[tuple[Call, News]]) -> None:
-    for call, event in news:
-        call.deliver(event)

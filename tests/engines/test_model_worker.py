@@ -12,7 +12,8 @@ from textwrap import dedent
 
 import pytest
 
-from asyncinfer.engines.model_worker import Call, Inbox, News, Worker, dead
+from asyncinfer.engines.model_worker import Inbox, Worker, dead
+from asyncinfer.engines.outbox import Call, News
 from asyncinfer.engines.pulse import Patience, Pulse
 from asyncinfer.engines.stepper import Emit, Stepper
 from asyncinfer.errors import EngineDeadError, RequestError

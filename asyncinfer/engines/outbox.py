@@ -1,0 +1,55 @@
+"""What a model's thread has to tell, and whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from asyncinfer.engines.stepper import Event
+from asyncinfer.errors import EngineDeadError
+from asyncinfer.run.request import Request
+
+News = Event | EngineDeadError
+Deliver = Callable[[News], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A row and whom to tell: `deliver` is called on `loop`."""
+
+    row: int
+    request: Request
+    loop: asyncio.AbstractEventLoop
+    deliver: Deliver
+
+
+class Outbox:
+    """The news that wait to be sent, of one thread; another may copy it at any moment."""
+
+    def __init__(self) -> None:
+        self._news: dict[asyncio.AbstractEventLoop, list[tuple[Call, News]]] = {}
+
+    def add(self, call: Call, news: News) -> None:
+        self._news.setdefault(call.loop, []).append((call, news))
+
+    def send(self) -> list[Call]:
+        """Tell each waiting loop all its news with one wake-up; the calls that nobody waits for any more."""
+        lost: list[Call] = []
+        while self._news:
+            loop, news = self._news.popitem()
+            try:
+                loop.call_soon_threadsafe(_deliver, news)
+            except RuntimeError:  # The loop is closed.
+                lost += [call for call, _ in news]
+        return lost
+
+    def copy(self) -> Outbox:
+        copied = Outbox()
+        copied._news = {loop: [*news] for loop, news in [*self._news.items()]}
+        return copied
+
+
+def _deliver(news: Iterable[tuple[Call, News]]) -> None:
+    for call, event in news:
+        call.deliver(event)
