@@ -13,7 +13,7 @@ from typing import Any
 from asyncinfer.config import ModelParams
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.run.request import Request
-from asyncinfer.types.conversation import Message
+from asyncinfer.types.conversation import ContentItem, Message
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
@@ -69,6 +69,10 @@ def given_to_template(request: Request) -> dict[str, Any]:
     return {"tools": tools_of(request) or None, **(request.model.chat_template_kwargs or {})}
 
 
+def _place(_: ContentItem) -> dict[str, Any]:
+    return {"type": "image"}
+
+
 def in_text(message: Message, *, who: str = "this model reads") -> str:
     """The content of a message for a model of text. Raises RequestError if there is more than text in it."""
     if not all(item.is_text() for item in message.content_items):
@@ -77,8 +81,9 @@ def in_text(message: Message, *, who: str = "this model reads") -> str:
     return message.compute_flattened_text_content()
 
 
-def in_parts(message: Message) -> list[dict[str, Any]]:
-    """The content of a message for a model that sees: its texts, and where the images are whose pixels it is given.
+def in_parts(message: Message, image: Callable[[ContentItem], dict[str, Any]] = _place) -> list[dict[str, Any]]:
+    """The content of a message for a model that sees: its texts, and what `image` makes of its images. By default that
+    says where they are; their pixels are given to the model apart.
 
     Raises:
         RequestError: there is something else in it.
@@ -86,8 +91,7 @@ def in_parts(message: Message) -> list[dict[str, Any]]:
     if any(item.is_document() for item in message.content_items):
         raise unanswerable("this model reads text and images, and the conversation contains documents")
     return [
-        {"type": "image"} if item.is_image() else {"type": "text", "text": item.content}
-        for item in message.content_items
+        image(item) if item.is_image() else {"type": "text", "text": item.content} for item in message.content_items
     ]
 
 

@@ -183,6 +183,14 @@ def test_template_and_model_say_what_they_take(stepper: VllmStepper, model: Mode
         stepper.add(1, pictured)
 
 
+def test_documents_are_refused_by_a_model_that_sees_too(stepper: VllmStepper, model: Model) -> None:
+    model.takes_images = True
+    paper = ContentItem(type=Type.DOCUMENT_BINARY, binary=b"%PDF-")
+    asked = request()._replace(conversation=Conversation(messages=[Message(role=Role.USER, content=[paper])]))
+    with pytest.raises(RequestError, match="reads text and images, and the conversation contains documents"):
+        stepper.add(0, asked)
+
+
 def test_tool_calls_are_found_in_our_own_format(stepper: VllmStepper, model: Model) -> None:
     stepper.add(0, request(tools=True))
     model.says(0, f"I ask. {CALL}", "stop")
