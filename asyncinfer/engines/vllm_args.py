@@ -67,11 +67,19 @@ def engine_args(params: ModelParams, host: Host) -> dict[str, Any]:
         for name, value in params.model_kwargs.items()
         if name not in EXTRAS and not name.startswith(IGNORED)
     }
+    args = _named(params) | {"tensor_parallel_size": _parallel(options, host)}
+    if host.gpus == 0:
+        args |= _on_cpu(params, options, host)
+    args |= _quantized(params, host) | _adapted(params, host)
+    return args | {name: value for name, value in options.items() if name not in ("tensor_parallel_size", *_QUANT)}
+
+
+def _named(params: ModelParams) -> dict[str, Any]:
+    """What has a field of its own in `ModelParams`, and what is always the same."""
     args: dict[str, Any] = {
         "model": _place(params.model_name),
         "trust_remote_code": params.trust_remote_code,
         "dtype": params.torch_dtype_str,
-        "tensor_parallel_size": _parallel(options, host),
         "enable_prefix_caching": True,
         "use_tqdm_on_load": False,
         "disable_log_stats": True,
@@ -83,13 +91,9 @@ def engine_args(params: ModelParams, host: Host) -> dict[str, Any]:
         "max_model_len": params.model_max_length,
         "mm_processor_kwargs": params.processor_kwargs or None,
     }
-    args |= {name: value for name, value in optional.items() if value is not None}
     if not params.load_pretrained_weights:
         args["load_format"] = "dummy"
-    if host.gpus == 0:
-        args |= _on_cpu(params, options, host)
-    args |= _quantized(params, host) | _adapted(params, host)
-    return args | {name: value for name, value in options.items() if name not in ("tensor_parallel_size", *_QUANT)}
+    return args | {name: value for name, value in optional.items() if value is not None}
 
 
 def _place(name: str) -> str:
