@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from asyncinfer import BaseInferenceEngine, Conversation, GenerationParams, InferenceConfig
 from asyncinfer.types.results import FailureDetail, StreamDelta
-from tests.fakes import question
+from tests.fakes import question, questions, read_jsonl, write_jsonl
 
 TOKENS = 16
 CAPITAL = question("What is the capital of France?")
@@ -80,6 +81,30 @@ async def failure(engine: BaseInferenceEngine, asked: Conversation = CAPITAL, **
     async with engine:
         result = await engine.ainfer_partial([asked], config(**generation))
     return result.failures[0]
+
+
+async def failure_between_others(engine: BaseInferenceEngine, asked: Conversation, folder: Path) -> FailureDetail:
+    """Why a row fails; the rows before and after it in the file are answered, and no request is sent twice."""
+    run = config(max_new_tokens=4)
+    run.input_path = str(write_jsonl(folder / "in.jsonl", [CAPITAL, asked, question("Name a colour.")]))
+    run.output_path = str(folder / "out.jsonl")
+    async with engine:
+        summary = await engine.arun(run)
+    assert (summary.completed, summary.failed, summary.attempts) == (2, 1, 3)
+    [(index, failed)] = summary.failure_samples
+    assert index == 1
+    return failed
+
+
+async def check_64_at_once(engine: BaseInferenceEngine, folder: Path) -> None:
+    """All are answered, in their order, and the file says the same."""
+    short = config(max_new_tokens=4)
+    short.output_path = str(folder / "out.jsonl")
+    async with engine:
+        answers = await engine.ainfer(questions(64), short)
+    assert [conversation.conversation_id for conversation in answers] == [f"q{i}" for i in range(64)]
+    assert all(said(conversation) for conversation in answers)
+    assert read_jsonl(folder / "out.jsonl") == [conversation.to_dict() for conversation in answers]
 
 
 def said(conversation: Conversation) -> str:

@@ -25,12 +25,14 @@ from tests.asking import (
     SEVERAL_TURNS,
     City,
     answer,
+    check_64_at_once,
     config,
+    failure_between_others,
     said,
     streamed,
     with_result,
 )
-from tests.fakes import question, questions, read_jsonl, write_jsonl
+from tests.fakes import question
 from tests.vllm_server import ADAPTER, MAX_LENGTH, MODEL, VllmServer
 
 pytestmark = [
@@ -149,23 +151,12 @@ async def test_an_unknown_model_is_told_by_name_and_not_tried_again(vllm_server:
 async def test_a_row_that_is_too_long_fails_alone_and_is_not_tried_again(
     engine: AnthropicInferenceEngine, tmp_path: Path
 ) -> None:
-    rows = [CAPITAL, question("word " * (MAX_LENGTH + 1)), question("Name a colour.")]
-    run = config(max_new_tokens=4)
-    run.input_path = str(write_jsonl(tmp_path / "in.jsonl", rows))
-    run.output_path = str(tmp_path / "out.jsonl")
-    async with engine:
-        summary = await engine.arun(run)
-    assert (summary.completed, summary.failed, summary.attempts) == (2, 1, 3)
-    [(index, failed)] = summary.failure_samples
-    assert (index, failed.status_code) == (1, 400)
+    too_long = question("word " * (MAX_LENGTH + 1))
+    failed = await failure_between_others(engine, too_long, tmp_path)
+    assert failed.status_code == 400
     assert f"maximum context length is {MAX_LENGTH}" in failed.error_message
 
 
 async def test_64_rows_at_once(vllm_server: VllmServer, tmp_path: Path) -> None:
-    short = config(max_new_tokens=4)
-    short.output_path = str(tmp_path / "out.jsonl")
-    async with engine_at(vllm_server, num_workers=64, use_adaptive_concurrency=False) as engine:
-        answers = await engine.ainfer(questions(64), short)
-    assert [conversation.conversation_id for conversation in answers] == [f"q{i}" for i in range(64)]
-    assert all(said(conversation) for conversation in answers)
-    assert read_jsonl(tmp_path / "out.jsonl") == [conversation.to_dict() for conversation in answers]
+    engine = engine_at(vllm_server, num_workers=64, use_adaptive_concurrency=False)
+    await check_64_at_once(engine, tmp_path)
