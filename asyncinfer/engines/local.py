@@ -105,7 +105,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         return request
 
     def _slots(self) -> int:
-        """How many rows the stepper will answer at once."""
+        """How many rows the stepper will take into work at once."""
         return 1
 
     # What the base class asks for

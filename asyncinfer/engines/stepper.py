@@ -15,7 +15,7 @@ Emit = Callable[[int, Event], None]
 
 
 class Stepper(Protocol):
-    """A model that answers up to `slots` rows at once. All its methods run in the model's thread.
+    """A model that takes up to `slots` rows into work at once. All its methods run in the model's thread.
 
     An exception other than `RequestError` means that it can go on with no row.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# A score divided by less than this may be beyond a float, and what is drawn then is nonsense. vLLM has the same limit.
+# A score divided by less than this may be beyond a float, and what is drawn then is nonsense. vLLM sees to it itself.
 SMALLEST = 1e-5
 
 
