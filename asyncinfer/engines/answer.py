@@ -40,9 +40,10 @@ class Answer:
         content, calls = tool_calls.parse(self._text.text) if self._calls else (self._text.text, [])
         if not calls:
             self._tell(self._text.held, emit)
+        content = self._prefix + content
         message = Message(
             role=Role.ASSISTANT,
-            content=self._prefix + content if content.strip() or not calls else None,
+            content=content if content.strip() or not calls else None,
             tool_calls=calls or None,
         )
         emit(self._row, Completion(message, FinishReason.TOOL_CALLS if calls else reason, usage))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,7 @@ def _load(path: Path, given: Mapping[str, Any]) -> Any:
     small = {"n_ctx": _PASSING, "n_batch": _PASSING}
     theirs = {name: value for name, value in {**given, **small}.items() if name not in OWN}
     try:
-        if overrides := given.get("kv_overrides"):
-            check_experts(overrides, api().Llama(str(path), vocab_only=True, verbose=given["verbose"]).metadata)
+        check_experts(given.get("kv_overrides", {}), lambda: _metadata(path, given))
         return api().Llama(str(path), **theirs)
     except ConfigError:
         raise
@@ -194,6 +194,11 @@ def _load(path: Path, given: Mapping[str, Any]) -> Any:
             f"model.model_name: llama.cpp cannot load {path.absolute()}: {complaints() or error}. Check that the file "
             "is a whole GGUF file (download it again) and that model_kwargs suit this machine"
         ) from error
+
+
+def _metadata(path: Path, given: Mapping[str, Any]) -> dict[str, str]:
+    with closing(api().Llama(str(path), vocab_only=True, verbose=given["verbose"])) as vocabulary:
+        return vocabulary.metadata
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

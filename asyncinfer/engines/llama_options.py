@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any, NamedTuple, cast
@@ -57,9 +57,10 @@ _RANGES: dict[str, tuple[int, int]] = {
 _LAYOUT = (
     *("block_count", "dimension_count", "expert_count", "expert_shared_count", "group_count", "head_count"),
     *("head_count_kv", "embedding_length", "feed_forward_length", "key_length", "value_length", "vocab_size"),
+    *("nextn_predict_layers", "tokenizer.ggml.model"),
 )
-_EXPERTS = "expert_count"
-_EXPERTS_USED = "expert_used_count"
+_USED, _OF_THEM = "_used_count", "_count"
+_ROPE_SCALING = ("none", "linear", "yarn", "longrope")
 # What is ours to do, and how to ask for it.
 _TAKEN = {
     "chat_format": "set model.chat_template instead",
@@ -84,15 +85,15 @@ def check_options(options: Mapping[str, Any], others: frozenset[str]) -> None:
             _check(name, value)
 
 
-def check_experts(overrides: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
-    """Raise a ConfigError for a number of experts that the file with this metadata does not have."""
-    for key, value in overrides.items():
-        if not key.endswith(_EXPERTS_USED):
-            continue
-        most = int(metadata.get(key.removesuffix(_EXPERTS_USED) + _EXPERTS, 0))
+def check_experts(overrides: Mapping[str, Any], metadata: Callable[[], Mapping[str, str]]) -> None:
+    """Raise a ConfigError for more experts, or groups of them, than the file with this metadata has."""
+    used = {key: value for key, value in overrides.items() if key.endswith(_USED)}
+    has: Mapping[str, str] = metadata() if used else {}
+    for key, value in used.items():
+        most = int(has.get(key.removesuffix(_USED) + _OF_THEM, 0))
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
-            has = f"1 to {most}, the experts that the file has" if most else "left out, as the model has no experts"
-            raise ConfigError(f"model.model_kwargs.kv_overrides: {key} should be {has}, not {value!r}")
+            fits = f"1 to {most}, which the file has" if most else "left out, as the file has none of them"
+            raise ConfigError(f"model.model_kwargs.kv_overrides: {key} should be {fits}, not {value!r}")
 
 
 def cache_type(value: Any) -> CacheType | None:
@@ -131,9 +132,23 @@ def _check(name: str, value: Any) -> None:
 def _check_overrides(value: Any) -> None:
     if not isinstance(value, dict):
         raise ConfigError(f"model.model_kwargs.kv_overrides: should be values by the file's keys, not {value!r}")
-    for key in cast(dict[Any, Any], value):
-        if str(key).endswith(_LAYOUT):
-            raise ConfigError(
-                f"model.model_kwargs.kv_overrides: {key} says how the file's weights are laid out, and llama.cpp would "
-                "end the process over another value; leave it out"
-            )
+    for key, given in cast(dict[Any, Any], value).items():
+        if why := _unfit(key, given):
+            raise ConfigError(f"model.model_kwargs.kv_overrides: {why}")
+
+
+def _unfit(key: Any, value: Any) -> str | None:
+    """Why the key of a GGUF file may not have this value, if it is known without the file."""
+    if not isinstance(key, str) or "\0" in key:
+        return f"{key!r} is no key of a GGUF file, such as 'llama.rope.freq_base'"
+    if not isinstance(value, bool | int | float | str):
+        return f"{key} should be true or false, a number or a text, not {value!r}"
+    if key.endswith(_LAYOUT):
+        return (
+            f"{key} says how the file is laid out, and llama.cpp would end the process over another value; leave it out"
+        )
+    if key.endswith("rope.scaling.type") and value not in _ROPE_SCALING:
+        return f"{key} should be one of {', '.join(_ROPE_SCALING)}, not {value!r}"
+    if key.endswith("epsilon") and (isinstance(value, str) or not value >= 0):
+        return f"{key} should be a number from 0 on, not {value!r}"
+    return None

@@ -123,7 +123,14 @@ def _model(params: ModelParams, source: _Source, sees_images: bool) -> Any:
     options = _options(params, source)
     if params.device_map is not None:
         options.setdefault("device_map", params.device_map)
-    return auto.from_pretrained(source.name, **{**_shared(params), **_computing(params), **options})
+    told = {**_shared(params), **_computing(params), **options, "output_loading_info": True}
+    model, report = auto.from_pretrained(source.name, **told)
+    # Transformers would go on with random numbers in their place.
+    if lost := sorted(report["missing_keys"] & dict(model.named_parameters()).keys()):
+        raise ValueError(
+            f"{len(lost)} of its weights are missing, such as {lost[0]}, or are in a form that Transformers cannot read"
+        )
+    return model
 
 
 def _computing(params: ModelParams) -> dict[str, Any]:
@@ -195,17 +202,19 @@ def _try(key: str, name: str, attempt: Callable[[], Any]) -> Any:
     except ConfigError:
         raise
     except ImportError as error:
-        raise ConfigError(f"{key}: {name!r} needs a package that is not installed: {error}") from error
+        raise ConfigError(f"{key}: {name!r} needs a package that cannot be imported: {error}") from error
     except Exception as error:
         log.debug("loading %s failed", name, exc_info=error)
         raise ConfigError(
             f"{key}: Transformers cannot load {name!r}: {_brief(error)}. Give a folder, a hub repository or a GGUF "
-            "file that Transformers reads, and model_kwargs that suit it and this machine"
+            "file that Transformers reads, all of it (download it again if a file is damaged), and model_kwargs that "
+            "suit it and this machine"
         ) from error
 
 
 def _brief(error: Exception) -> str:
-    text = str(error).strip() or repr(error)
+    # Of a missing key, the text is but its name.
+    text = repr(error) if isinstance(error, KeyError) else str(error).strip().rstrip(".") or repr(error)
     return text if len(text) < 600 else f"{text[:600]}..."
 
 

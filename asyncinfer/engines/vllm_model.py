@@ -197,18 +197,23 @@ def _as_config_error(model: str) -> Generator[None]:
 
 
 def _reasons(error: BaseException) -> str:
-    told = str(error) or repr(error)
+    # Of a missing key, the text is but its name.
+    told = repr(error) if isinstance(error, KeyError) else str(error) or repr(error)
     if isinstance(error, ValidationError):
         told = "; ".join(one["msg"] for one in error.errors(include_url=False, include_context=False))
     cause = error.__cause__
-    return told.rstrip(".") if cause is None or str(cause) in told else f"{told}: {_reasons(cause)}"
+    told = told.strip().rstrip(".")
+    return told if cause is None or str(cause) in told else f"{told}: {_reasons(cause)}"
 
 
 def _advice(error: BaseException) -> str:
     text = f"{type(error).__name__} {error}".lower()
+    told = ""
     if any(word in text for word in ("memory", "kv cache", "max_model_len")):
-        return (
+        told = (
             ". Options of vLLM go under model.model_kwargs (gpu_memory_utilization, kv_cache_memory_bytes, "
             "max_num_seqs); max_model_len is model.model_max_length"
         )
-    return ""
+    return (
+        f"{told}. Check that the model is whole: config.json, tokenizer, weights (if one is damaged, download it again)"
+    )

@@ -16,6 +16,7 @@ import pytest
 from asyncinfer.config import GuidedDecodingParams, ModelParams
 from asyncinfer.engines.gguf import find_local
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
+from asyncinfer.engines.llama_options import check_experts
 from asyncinfer.errors import ConfigError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from tests.asking import TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
@@ -251,6 +252,14 @@ def test_missing_model_is_refused_at_construction(name: str, message: str) -> No
         ({"n_parallel": "many"}, "n_parallel.*many"),
         ({"kv_overrides": {"llama.block_count": 1000}}, "kv_overrides.*llama.block_count.*laid out"),
         ({"kv_overrides": "x"}, "kv_overrides.*by the file's keys"),
+        ({"kv_overrides": {1: 2}}, "kv_overrides: 1 is no key"),
+        ({"kv_overrides": {"llama.expert_used_count\0": 9}}, "kv_overrides.*is no key"),
+        ({"kv_overrides": {"llama.rope.freq_base": None}}, "kv_overrides: llama.rope.freq_base.*not None"),
+        ({"kv_overrides": {"llama.nextn_predict_layers": 9}}, "kv_overrides.*laid out"),
+        ({"kv_overrides": {"tokenizer.ggml.model": "llama"}}, "kv_overrides.*laid out"),
+        ({"kv_overrides": {"llama.rope.scaling.type": "Yarn"}}, "kv_overrides.*none, linear, yarn, longrope"),
+        ({"kv_overrides": {"llama.attention.layer_norm_rms_epsilon": -1.0}}, "kv_overrides.*from 0 on"),
+        ({"kv_overrides": {"llama.attention.layer_norm_rms_epsilon": float("nan")}}, "kv_overrides.*from 0 on"),
         ({"n_parallel": 0}, "n_parallel.*1 to 64, not 0"),
         ({"rope_scaling_type": 77}, "rope_scaling_type"),
         ({"kv_unified": 2}, "kv_unified.*true or false"),
@@ -291,7 +300,14 @@ async def test_number_of_experts_may_be_set_up_to_what_the_file_has(tmp_path: Pa
 async def test_number_of_experts_of_a_model_without_any_is_refused() -> None:
     options = ONE_THREAD | {"kv_overrides": {"llama.expert_used_count": 2}}
     async with LlamaCppInferenceEngine(params(model_kwargs=options)) as engine:
-        assert "the model has no experts" in await refusal(engine, question("hi"))
+        assert "the file has none of them" in await refusal(engine, question("hi"))
+
+
+def test_number_of_groups_of_experts_is_at_most_what_the_file_has() -> None:
+    file = {"bailingmoe2.expert_group_count": "8"}
+    check_experts({"bailingmoe2.expert_group_used_count": 8}, lambda: file)
+    with pytest.raises(ConfigError, match=r"bailingmoe2.expert_group_used_count should be 1 to 8"):
+        check_experts({"bailingmoe2.expert_group_used_count": 9}, lambda: file)
 
 
 async def test_keys_and_values_may_be_quantised() -> None:

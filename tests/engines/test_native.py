@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
@@ -27,7 +28,7 @@ from asyncinfer import (
 )
 from asyncinfer.engines import native, native_load
 from tests import tiny_models
-from tests.asking import TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, said
+from tests.asking import TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
 from tests.conftest import BlockWatch
 from tests.fakes import question
 from tests.file_server import FileServer
@@ -311,6 +312,11 @@ class TestImages:
             await ask(engine, seen("What is it?", RED))
 
 
+def with_a_third_layer(folder: Path) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 3}))
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         ("given", "why"),
@@ -329,6 +335,25 @@ class TestMistakes:
         with pytest.raises((ConfigError, EngineConfigError, InferenceFailedError), match=why):
             async with NativeTextInferenceEngine(params(given.pop("model_name", smollm2.model), **given)) as made:
                 await ask(made, CAPITAL)
+
+    @pytest.mark.parametrize(
+        ("damage", "why"),
+        [
+            (with_a_third_layer, "9 of its weights are missing, such as model.layers.2.input_layernorm.weight"),
+            (lambda folder: (folder / "model.safetensors").write_bytes(b""), "header too small.*download it again"),
+            (lambda folder: (folder / "tokenizer.json").write_text("{}"), r"KeyError\('added_tokens'\)"),
+            (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON file. Give"),
+        ],
+    )
+    async def test_in_a_folder_are_told_at_the_first_call(
+        self, smollm2: Smollm2, tmp_path: Path, damage: Callable[[Path], Any], why: str
+    ) -> None:
+        folder = tiny_models.llama(tmp_path / "model", smollm2.model)
+        damage(folder)
+        async with NativeTextInferenceEngine(params(folder)) as made:
+            told = await refusal(made, CAPITAL)
+        assert str(folder) in told
+        assert re.search(why, told)
 
     @pytest.mark.parametrize(
         ("missing", "given"),

@@ -26,6 +26,7 @@ from asyncinfer.engines.chat_prompt import template_names
 from asyncinfer.engines.vllm import VLLMInferenceEngine
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from tests import tiny_models
 from tests.asking import FORCED, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
 from tests.fakes import question
 from tests.smollm2 import Smollm2
@@ -347,6 +348,25 @@ async def test_engine_that_cannot_load_does_not_harm_another(
         assert "cannot load" in await refusal(broken, "hi")
     gc.collect()
     assert said(await ask(engine, QUESTIONS[0])) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        ("model.safetensors", "version https://git-lfs.github.com/spec/v1\n", "header too large"),
+        ("tokenizer.json", "{}", r"KeyError\('added_tokens'\)"),
+        ("config.json", "{", "not a valid JSON file"),
+    ],
+)
+async def test_damaged_folder_is_told_with_what_to_do(
+    smollm2: Smollm2, tmp_path: Path, file: str, text: str, why: str
+) -> None:
+    folder = tiny_models.llama(tmp_path / "model", smollm2.model)
+    (folder / file).write_text(text)
+    async with VLLMInferenceEngine(params(smollm2, model_name=str(folder), model_max_length=64)) as engine:
+        told = await refusal(engine, "hi")
+    assert str(folder) in told
+    assert re.search(rf"{why}.*Check that the model is whole", told)
 
 
 async def test_memory_is_given_back_on_close(engine: VLLMInferenceEngine) -> None:
