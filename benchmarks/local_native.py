@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from local_measure import PROMPTS, Options, Section, compare, compare_alone, lag_of_the_loop, ours_at_once, question
+from local_measure import Options, Section, compare, compare_alone, lag_of_the_loop, ours_at_once, prompt, question
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, NativeTextInferenceEngine
 from asyncinfer.engines.native_load import Loaded, load
@@ -24,7 +24,7 @@ async def measure(options: Options) -> Section:
     params = ModelParams(model_name=options.model)
     async with NativeTextInferenceEngine(params, generation_params=GenerationParams(batch_size=ROWS)) as engine:
         async with lag_of_the_loop() as lag:
-            await ours_at_once(engine, [question(PROMPTS[0])], 2)
+            await ours_at_once(engine, [question(prompt(0))], 2)
         section.add_lag("loading", lag)
         await all_comparisons(section, engine, await asyncio.to_thread(load, params), options)
     return section
@@ -32,7 +32,7 @@ async def measure(options: Options) -> Section:
 
 async def all_comparisons(section: Section, engine: NativeTextInferenceEngine, bare: Loaded, options: Options) -> None:
     tokens, rounds = options.tokens, range(options.rounds)
-    many = [question(f"{PROMPTS[n % 4]} Answer as number {n}.") for n in range(ROWS)]
+    many = [question(f"{prompt(n)} Answer as number {n}.") for n in range(ROWS)]
 
     async def theirs(rows: list[Conversation]) -> float:
         return await asyncio.to_thread(generate, bare, rows, tokens)

@@ -16,7 +16,6 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from local_measure import (
-    PROMPTS,
     Options,
     Section,
     at_random_times,
@@ -24,6 +23,7 @@ from local_measure import (
     compare_alone,
     lag_of_the_loop,
     ours_at_once,
+    prompt,
     question,
 )
 
@@ -49,7 +49,7 @@ class Bare(NamedTuple):
 
 
 async def measure(options: Options) -> Section:
-    section = Section("vllm", {"model": options.model, "tokens a row": options.tokens, "rows at once": ROWS})
+    section = Section("vLLM", {"model": options.model, "tokens a row": options.tokens, "rows at once": ROWS})
     section.facts["threads"] = default_threads()
     for processes, place in ((1, "here"), (2, "in a process of its own")):
         for turn in range(options.rounds):
@@ -74,13 +74,13 @@ async def against_the_bare(section: Section, options: Options, processes: int, p
         async def theirs(rows: list[Conversation]) -> float:
             return await bare.at_once(rows, options.tokens)
 
-        async def their_rows(turn: int) -> float:
-            return await theirs(many(turn))
+        async def their_rows(day: int) -> float:
+            return await theirs(many(day))
 
-        async def our_rows(turn: int) -> float:
-            return await ours_at_once(engine, many(turn), options.tokens)
+        async def our_rows(day: int) -> float:
+            return await ours_at_once(engine, many(day), options.tokens)
 
-        await bare.at_once([question(PROMPTS[0])], 2)
+        await bare.at_once([question(prompt(0))], 2)
         await compare_alone(section, engine, theirs, options, 1, f" (LLM: {place})")
         await compare(section, f"{ROWS} rows (LLM: {place})", 0.97, [turn], their_rows, our_rows)
 
@@ -91,7 +91,7 @@ def an_engine(options: Options) -> VLLMInferenceEngine:
 
 async def load(section: Section, engine: VLLMInferenceEngine) -> None:
     async with lag_of_the_loop() as lag:
-        await ours_at_once(engine, [question(PROMPTS[0])], 2)
+        await ours_at_once(engine, [question(prompt(0))], 2)
     section.add_lag("loading", lag)
 
 
@@ -109,7 +109,7 @@ async def a_bare(options: Options, processes: int, threads: int) -> AsyncGenerat
 
 def many(day: int) -> list[Conversation]:
     """Rows that no round has seen before."""
-    return [question(f"On day {day}, as number {n}: {PROMPTS[n % 4]}") for n in range(ROWS)]
+    return [question(f"On day {day}, as number {n}: {prompt(n)}") for n in range(ROWS)]
 
 
 def theirs_at_once(bare: Any, rows: Sequence[Conversation], tokens: int) -> float:
@@ -120,7 +120,7 @@ def theirs_at_once(bare: Any, rows: Sequence[Conversation], tokens: int) -> floa
     return sum(len(one.outputs[0].token_ids) for one in done) / (time.perf_counter() - begun)
 
 
-def load_bare(model: str, processes: int, threads: Any) -> Any:
+def load_bare(model: str, processes: int, threads: int) -> Any:
     import_module("torch").set_num_threads(threads)
     os.environ[MULTIPROCESSING] = str(processes - 1)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# A score divided by less than this may be beyond a float, and what is drawn then is nonsense. vLLM sees to it itself.
+# A score divided by less than this may be beyond a float, and what is drawn then is nonsense. (vLLM would raise what is
+# below 0.01 to that.)
 SMALLEST = 1e-5
 
 

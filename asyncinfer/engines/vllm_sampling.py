@@ -8,6 +8,7 @@ from typing import Any
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.engines import tool_calls
 from asyncinfer.engines.logit_bias import biases
+from asyncinfer.engines.temperature import effective
 
 
 def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]]) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]
     """
     return {
         "max_tokens": min(generation.max_new_tokens, room),
-        "temperature": generation.temperature,
+        "temperature": effective(generation.temperature),
         "top_p": 1.0 if generation.top_p is None else generation.top_p,
         "min_p": generation.min_p,
         "frequency_penalty": generation.frequency_penalty,
