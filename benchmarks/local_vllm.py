@@ -51,12 +51,14 @@ class Bare(NamedTuple):
 async def measure(options: Options) -> Section:
     section = Section("vLLM", {"model": options.model, "tokens a row": options.tokens, "rows at once": ROWS})
     section.facts["threads"] = default_threads()
+    async with an_engine(options) as engine:
+        async with lag_of_the_loop() as lag:
+            await load(engine)
+        section.add_lag("loading", lag)
+        await at_random_times(section, engine, many, options)
     for processes, place in ((1, "here"), (2, "in a process of its own")):
         for turn in range(options.rounds):
             await against_the_bare(section, options, processes, place, turn)
-    async with an_engine(options) as engine:
-        await load(section, engine)
-        await at_random_times(section, engine, lambda day: many(100 + day), options)
     return section
 
 
@@ -65,11 +67,11 @@ async def against_the_bare(section: Section, options: Options, processes: int, p
     weights happen to lie.
     """
     async with an_engine(options) as engine, AsyncExitStack() as stack:
-        if turn % 2:
-            await load(section, engine)
-        bare = await stack.enter_async_context(a_bare(options, processes, default_threads()))
         if not turn % 2:
-            await load(section, engine)
+            await load(engine)
+        bare = await stack.enter_async_context(a_bare(options, processes, default_threads()))
+        if turn % 2:
+            await load(engine)
 
         async def theirs(rows: list[Conversation]) -> float:
             return await bare.at_once(rows, options.tokens)
@@ -89,10 +91,8 @@ def an_engine(options: Options) -> VLLMInferenceEngine:
     return VLLMInferenceEngine(ModelParams(model_name=options.model, model_max_length=CONTEXT, model_kwargs=SIZES))
 
 
-async def load(section: Section, engine: VLLMInferenceEngine) -> None:
-    async with lag_of_the_loop() as lag:
-        await ours_at_once(engine, [question(prompt(0))], 2)
-    section.add_lag("loading", lag)
+async def load(engine: VLLMInferenceEngine) -> None:
+    await ours_at_once(engine, [question(prompt(0))], 2)
 
 
 @asynccontextmanager
