@@ -3,10 +3,10 @@
 The engine core runs in the thread that calls it (vLLM's `InprocClient`), so that there is no second process to
 start, to guard with `if __name__ == "__main__"`, to be killed with its parent, or to send every token between.
 `AsyncLLM` is no alternative: vLLM has it with a second process only. Measured in turns, SmolLM2-135M in float32 on
-2 cores: this engine gave 0.91 to 1.06 times the tokens per second of vLLM's `LLM` with its core in a process of its
-own for one row alone, and 1.00 to 1.09 times for 32 rows. Set `VLLM_ENABLE_V1_MULTIPROCESSING=1` to have a second
-process all the same; the weights of further ranks (`tensor_parallel_size` above 1) live in processes of their own
-anyway.
+2 cores: this engine gave 0.97 times the tokens per second of vLLM's `LLM` with its core in a process of its own for one
+row alone (the median of 28; two loads of one model differ by as much), and 1.03 times for 32 rows. Set
+`VLLM_ENABLE_V1_MULTIPROCESSING=1` to have a second process all the same; the weights of further ranks
+(`tensor_parallel_size` above 1) live in processes of their own anyway.
 """
 
 from __future__ import annotations
@@ -162,7 +162,9 @@ def chat_request(**values: Any) -> Any:
 def _load(args: Mapping[str, Any], one_process: bool) -> Any:
     engine: Any = api("vllm.v1.engine.llm_engine").LLMEngine
     executors: Any = api("vllm.v1.executor").Executor
-    config = api("vllm.engine.arg_utils").EngineArgs(**_as_configs(args)).create_engine_config()
+    # For jobs, as of vLLM's `LLM`: without it vLLM takes fewer rows at once, on a large GPU an eighth.
+    usage = api("vllm.usage.usage_lib").UsageContext.LLM_CLASS
+    config = api("vllm.engine.arg_utils").EngineArgs(**_as_configs(args)).create_engine_config(usage)
     collector.settle()  # vLLM collects by itself, several times.
     return engine(config, executors.get_class(config), log_stats=False, multiprocess_mode=not one_process)
 

@@ -24,6 +24,7 @@ from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceC
 from asyncinfer.dialects.media import data_url
 from asyncinfer.engines.chat_prompt import template_names
 from asyncinfer.engines.vllm import VLLMInferenceEngine
+from asyncinfer.engines.vllm_model import VllmModel
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from tests import tiny_models
@@ -170,6 +171,16 @@ async def test_rows_come_out_as_they_are_finished(engine: VLLMInferenceEngine) -
 
     await asyncio.gather(*(one(row) for row in rows))
     assert sorted(finished[:2]) == [1, 3]
+
+
+def test_as_many_rows_at_once_as_vllms_own_llm(smollm2: Smollm2) -> None:
+    args = {"model": str(smollm2.model), "dtype": "float32", "max_model_len": 512, "enforce_eager": True}
+    args |= {"kv_cache_memory_bytes": SMALL["kv_cache_memory_bytes"]}
+    context: Any = import_module("vllm.usage.usage_lib").UsageContext.LLM_CLASS
+    theirs = import_module("vllm.engine.arg_utils").EngineArgs(**args).create_engine_config(context).scheduler_config
+    model = VllmModel(args, None)
+    assert model.slots == theirs.max_num_seqs
+    model.close()
 
 
 async def test_leaving_early_frees_the_slot(engine: VLLMInferenceEngine) -> None:
