@@ -100,3 +100,10 @@ class RunInterruptedError(AsyncInferError):
     def __init__(self, message: str, summary: RunSummary) -> None:
         super().__init__(message)
         self.summary = summary
+
+
+def what_it_says(error: BaseException) -> str:
+    """The text of a library's error, without the full stop; as Python shows it where that says more."""
+    # Of a missing key, the text is but its name.
+    text = "" if isinstance(error, KeyError) else str(error).strip().rstrip(".")
+    return text or repr(error)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from asyncinfer.config import ModelParams
 from asyncinfer.engines import gguf
-from asyncinfer.errors import ConfigError, MissingDependencyError
+from asyncinfer.errors import ConfigError, MissingDependencyError, what_it_says
 
 log = logging.getLogger("asyncinfer")
 
@@ -213,8 +213,7 @@ def _try(key: str, name: str, attempt: Callable[[], Any]) -> Any:
 
 
 def _brief(error: Exception) -> str:
-    # Of a missing key, the text is but its name.
-    text = repr(error) if isinstance(error, KeyError) else str(error).strip().rstrip(".") or repr(error)
+    text = what_it_says(error)
     return text if len(text) < 600 else f"{text[:600]}..."
 
 

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from asyncinfer.engines import vllm_process
 from asyncinfer.engines.vllm_api import api, led_to_our_log
 from asyncinfer.engines.vllm_process import turns
-from asyncinfer.errors import ConfigError, RequestError
+from asyncinfer.errors import ConfigError, RequestError, what_it_says
 from asyncinfer.run import collector
 from asyncinfer.types.results import unanswerable
 
@@ -199,12 +199,10 @@ def _as_config_error(model: str) -> Generator[None]:
 
 
 def _reasons(error: BaseException) -> str:
-    # Of a missing key, the text is but its name.
-    told = repr(error) if isinstance(error, KeyError) else str(error) or repr(error)
+    told = what_it_says(error)
     if isinstance(error, ValidationError):
         told = "; ".join(one["msg"] for one in error.errors(include_url=False, include_context=False))
     cause = error.__cause__
-    told = told.strip().rstrip(".")
     return told if cause is None or str(cause) in told else f"{told}: {_reasons(cause)}"
 
 
