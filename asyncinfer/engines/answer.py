@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from asyncinfer.engines import tool_calls
-from asyncinfer.engines.chat_prompt import tools_of
 from asyncinfer.engines.stepper import Emit
 from asyncinfer.engines.text_stream import TextStream
 from asyncinfer.run.request import Request
@@ -12,13 +14,13 @@ from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usag
 
 
 class Answer:
-    """The answer of one row. Where `request.stream`, text is told as soon as it is certain. `prefix` goes before it.
+    """The answer of one row, which may call `tools`. Where `request.stream`, text is told as soon as it is certain.
+    `prefix` goes before it.
 
     `wants_each`: whether the text is needed token by token, as somebody reads it, or it may end the answer.
     """
 
-    def __init__(self, row: int, request: Request, prefix: str = "") -> None:
-        tools = tools_of(request)
+    def __init__(self, row: int, request: Request, tools: Sequence[dict[str, Any]], prefix: str = "") -> None:
         stops = tool_calls.stops(request.generation, tools)
         self.wants_each = request.stream or bool(stops)
         self._row, self._stream, self._calls = row, request.stream, bool(tools)

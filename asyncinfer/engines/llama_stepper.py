@@ -82,7 +82,8 @@ class LlamaStepper:
         self._model.close()
 
     def _row(self, row: int, request: Request) -> _Row:
-        sampler = self._sampler(request.generation, grammar_for(request.generation, tools_of(request)))
+        tools = tools_of(request)
+        sampler = self._sampler(request.generation, grammar_for(request.generation, tools))
         try:
             prompt = prompt_of(request, self._model)
         except BaseException:
@@ -93,7 +94,7 @@ class LlamaStepper:
             request,
             prompt,
             sampler,
-            Answer(row, request),
+            Answer(row, request, tools),
             min(request.generation.max_new_tokens, self._model.context_length - prompt.size),
         )
 

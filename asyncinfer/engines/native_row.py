@@ -58,7 +58,7 @@ class Row:
 
     def __init__(self, number: int, request: Request, model: NativeModel) -> None:
         """Raises RequestError when the row cannot be answered as it is asked."""
-        generation = request.generation
+        generation, tools = request.generation, tools_of(request)
         self.number, self.request = number, request
         self.settings = settings_of(generation)
         self.prompt: Prompt = model.prompt(request)
@@ -66,7 +66,7 @@ class Row:
         # Nothing is to be done for it any more.
         self.dropped = False
         self.limit = min(generation.max_new_tokens, model.context - len(self.prompt.tokens))
-        self.guide = model.guides.start(generation, tools_of(request))
+        self.guide = model.guides.start(generation, tools)
         if self.settings.beams > 1:
             self._check_beams(model)
         # Without a cache the images are read each time, and a search's draws are not a row's own.
@@ -80,7 +80,7 @@ class Row:
         self._ends = model.ends.union(generation.stop_token_ids or ())
         self._decoder = _Decoder(model.tokenizer, generation.skip_special_tokens)
         prefix = "" if generation.exclude_prompt_from_response else self._decoder.whole(self.prompt.tokens)
-        self._answer = Answer(number, request, prefix)
+        self._answer = Answer(number, request, tools, prefix)
 
     @property
     def length(self) -> int:

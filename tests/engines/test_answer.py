@@ -8,6 +8,7 @@ import pytest
 
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.engines.answer import Answer
+from asyncinfer.engines.chat_prompt import tools_of
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 from tests.asking import WEATHER
@@ -22,7 +23,7 @@ def ended(*pieces: str, prefix: str = "", **generation: Any) -> tuple[str, Compl
     asked = Request(
         question("?", tools=[WEATHER]), GenerationParams.model_validate(generation), ModelParams(), stream=True
     )
-    answer = Answer(0, asked, prefix)
+    answer = Answer(0, asked, tools_of(asked), prefix)
     for piece in pieces:
         answer.add(piece.encode(), lambda _, news: emitted.append(news))
     answer.end(FinishReason.STOP, Usage(1, 1, 2), lambda _, news: emitted.append(news))
