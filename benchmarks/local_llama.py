@@ -14,7 +14,8 @@ from local_measure import (
     at_random_times,
     compare,
     compare_alone,
-    lag_of_the_loop,
+    load,
+    measure_loading,
     ours_at_once,
     prompt,
     question,
@@ -36,16 +37,14 @@ async def measure(options: Options) -> Section:
     threads = {"n_threads": options.threads, "n_threads_batch": options.threads}
     params = ModelParams(model_name=options.model, model_max_length=CONTEXT, model_kwargs=threads)
     async with LlamaCppInferenceEngine(params) as engine:
-        async with lag_of_the_loop() as lag:
-            await ours_at_once(engine, [question(prompt(0))], 2)
-        section.add_lag("loading", lag)
+        await measure_loading(section, engine)
         bare = await asyncio.to_thread(load_bare, options.model, threads)
         await asyncio.to_thread(theirs_in_turn, bare, [question(prompt(0))], 2)
         await all_comparisons(section, engine, bare, options)
     async with LlamaCppInferenceEngine(
         params.model_copy(update={"model_kwargs": {**threads, "kv_unified": True}})
     ) as engine:
-        await ours_at_once(engine, [question(prompt(0))], 2)
+        await load(engine)
         await shared_prompt(section, engine, bare, options, ", kv_unified")
     bare.close()
     return section

@@ -110,6 +110,17 @@ async def compare(section: Section, name: str, target: float, rounds: Iterable[i
                 section.add_lag(name, lag)
 
 
+async def load(engine: BaseInferenceEngine) -> None:
+    """Ask for two tokens, as an engine loads its model with the first call."""
+    await answer(engine, [question(prompt(0))], 2)
+
+
+async def measure_loading(section: Section, engine: BaseInferenceEngine) -> None:
+    async with lag_of_the_loop() as lag:
+        await load(engine)
+    section.add_lag("loading", lag)
+
+
 async def compare_alone(
     section: Section,
     engine: BaseInferenceEngine,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from local_measure import Options, Section, compare, compare_alone, lag_of_the_loop, ours_at_once, prompt, question
+from local_measure import Options, Section, compare, compare_alone, measure_loading, ours_at_once, prompt, question
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, NativeTextInferenceEngine
 from asyncinfer.engines.native_load import Loaded, load
@@ -23,9 +23,7 @@ async def measure(options: Options) -> Section:
     section = Section("Transformers", {**facts, "batch_size": ROWS})
     params = ModelParams(model_name=options.model)
     async with NativeTextInferenceEngine(params, generation_params=GenerationParams(batch_size=ROWS)) as engine:
-        async with lag_of_the_loop() as lag:
-            await ours_at_once(engine, [question(prompt(0))], 2)
-        section.add_lag("loading", lag)
+        await measure_loading(section, engine)
         await all_comparisons(section, engine, await asyncio.to_thread(load, params), options)
     return section
 

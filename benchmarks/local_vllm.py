@@ -21,7 +21,8 @@ from local_measure import (
     at_random_times,
     compare,
     compare_alone,
-    lag_of_the_loop,
+    load,
+    measure_loading,
     ours_at_once,
     prompt,
     question,
@@ -52,9 +53,7 @@ async def measure(options: Options) -> Section:
     section = Section("vLLM", {"model": options.model, "tokens a row": options.tokens, "rows at once": ROWS})
     section.facts["threads"] = default_threads()
     async with an_engine(options) as engine:
-        async with lag_of_the_loop() as lag:
-            await load(engine)
-        section.add_lag("loading", lag)
+        await measure_loading(section, engine)
         await at_random_times(section, engine, many, options)
     for processes, place in ((1, "here"), (2, "in a process of its own")):
         for turn in range(options.rounds):
@@ -89,10 +88,6 @@ async def against_the_bare(section: Section, options: Options, processes: int, p
 
 def an_engine(options: Options) -> VLLMInferenceEngine:
     return VLLMInferenceEngine(ModelParams(model_name=options.model, model_max_length=CONTEXT, model_kwargs=SIZES))
-
-
-async def load(engine: VLLMInferenceEngine) -> None:
-    await ours_at_once(engine, [question(prompt(0))], 2)
 
 
 @asynccontextmanager
