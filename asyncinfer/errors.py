@@ -15,6 +15,7 @@ AsyncInferError
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,11 +42,26 @@ class InputError(AsyncInferError, ValueError):
     """The input cannot be used. The message lists the bad rows by line number (at most 20)."""
 
 
-class RequestError(AsyncInferError):
-    """One attempt at one row failed. Carries facts; `control.retry` decides what follows from them.
+class ErrorScope(StrEnum):
+    """Which rows an error concerns."""
 
-    `is_overload` says that the endpoint refused because it is busy, which speaks for every row;
-    `retry_after` is the wait it asked for, in seconds.
+    ROW = "row"
+    """Only this row: a prompt that was flagged or is too long, a parameter that is not valid for it."""
+    ACCOUNT = "account"
+    """Every row of the run: a revoked key, an empty account, a missing model, a wrong URL."""
+    UNKNOWN = "unknown"
+    """The response does not say."""
+
+
+class RequestError(AsyncInferError):
+    """One attempt at one row failed. It holds facts; `control.retry` decides what follows from them.
+
+    Args:
+        is_overload: The endpoint refused because it is busy or a rate limit is reached.
+        retry_after: The wait that the endpoint asked for, in seconds.
+        scope: Which rows the error concerns.
+        is_quota: The refusal is a quota of an hour, a day or longer, not a limit per second or minute.
+            `retry_after` is then the time until the quota resets, where the endpoint says it.
     """
 
     def __init__(
@@ -57,6 +73,8 @@ class RequestError(AsyncInferError):
         is_retryable: bool = False,
         is_overload: bool = False,
         retry_after: float | None = None,
+        scope: ErrorScope = ErrorScope.UNKNOWN,
+        is_quota: bool = False,
     ) -> None:
         super().__init__(message)
         self.error_type = error_type
@@ -64,6 +82,8 @@ class RequestError(AsyncInferError):
         self.is_retryable = is_retryable
         self.is_overload = is_overload
         self.retry_after = retry_after
+        self.scope = scope
+        self.is_quota = is_quota
 
 
 class EngineDeadError(AsyncInferError):
