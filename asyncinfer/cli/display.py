@@ -59,6 +59,8 @@ def note(progress: Progress) -> str:
         parts.append(f"{progress.resumed} resumed")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
+    if progress.waiting:
+        parts.append(progress.waiting)
     return ", ".join(parts)
 
 

@@ -24,6 +24,10 @@ class RemoteParams(Params):
     """Seconds; the wait doubles with each retry, from this on."""
     retry_backoff_max: Positive = 30.0
     """Seconds; no wait of ours is longer. A `Retry-After` of the server's is honoured in full."""
+    max_wait: Positive = 900.0
+    """Seconds; the longest wait that the endpoint may ask for. The run ends, and can be resumed, where it asks for more."""
+    max_outage: Positive = 900.0
+    """Seconds without any answer after which the run ends. It can be resumed."""
     connection_timeout: NonNegative = 300.0
     """Seconds for a whole request."""
     num_workers: Count = 50

@@ -1,26 +1,36 @@
-"""What the other side has shown it can take: how many attempts at once, and when the next may start."""
+"""What the endpoint has shown it can take: how many attempts at once, and when the next may start.
+
+TABLE
+"""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from asyncinfer.config import RemoteParams
-from asyncinfer.control.adaptive import Aimd, adaptive_params, fixed_params
-from asyncinfer.control.pace import Pace
+from asyncinfer.control.adaptive import AIMDController, adaptive_params, fixed_params
+from asyncinfer.control.availability import Availability
+from asyncinfer.control.pace import Mode, Pacer
 from asyncinfer.control.rate_limit import FREE, Cost, Observation, RateLimits, Reservation
+from asyncinfer.control.samples import Levels
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import InferenceErrorType, Usage
 
 log = logging.getLogger("asyncinfer.control")
 
 _TRACED = 10_000
-# Seconds: waits so long cost more than a few refused attempts, and so long are worth a word.
-_COSTLY_HOLD, _LONG_HOLD = 0.5, 60.0
+# The share of refusals, beyond the noise, with which permits are still added.
+_TOLERATED = 0.3
+# Seconds; a clock may not notice a shorter wait.
+_NO_TIME = 1e-6
+# An attempt that is pending counts as accepted after so many times the time that refusals take, and at least so
+# many seconds; while nothing has been refused yet, after the last figure.
+_REFUSAL_TIMES, _SHORTEST_PENDING, _PENDING = 4.0, 0.05, 0.25
 
 
 class Decision(NamedTuple):
@@ -32,27 +42,45 @@ class Decision(NamedTuple):
     why: str
 
 
+class Standstill(NamedTuple):
+    """Why no attempt may start, and for how many seconds (infinite: until an answer arrives)."""
+
+    reason: str
+    seconds: float
+
+
 @dataclass(slots=True)
 class Attempt:
-    """One attempt under way: when it was sent, and what it reserved."""
+    """One attempt under way: when it was sent, while how many others were in flight, and what it reserved.
+
+    `is_counted`: whether it was counted as accepted already.
+    """
 
     sent: float
+    level: int = 0
     reservation: Reservation | None = None
+    is_counted: bool = False
 
 
 class Endpoint:
     """The state that all rows of one engine share. Not thread-safe: its owner holds a lock.
 
-    A plain one has a fixed number of permits. With `remote` it heeds rate limits, and adapts permits and pace
+    A plain one has a fixed number of permits. With `remote` it follows rate limits, and adapts permits and pace
     to what the endpoint takes. `trace` holds the latest decisions.
     """
 
     def __init__(self, limit: int, remote: RemoteParams | None = None) -> None:
         adaptive = remote is not None and remote.use_adaptive_concurrency
-        self._aimd = Aimd(adaptive_params(remote) if remote is not None and adaptive else fixed_params(limit))
-        self._pace = Pace() if adaptive else None
+        self._aimd = AIMDController(adaptive_params(remote) if remote is not None and adaptive else fixed_params(limit))
+        self._pacer = Pacer() if adaptive else None
+        self._levels = Levels()
         self._limits = RateLimits(remote or RemoteParams())
+        self._max_wait = remote.max_wait if remote is not None else math.inf
+        self.availability = Availability()
         self._held_until = -math.inf
+        self._pending: deque[Attempt] = deque()
+        self._refusal_time = 0.0
+        self._in_flight = 0
         self.most = limit
         self.admissions = 0
         self.refusals = 0
@@ -67,71 +95,160 @@ class Endpoint:
         """How many attempts may be in flight now; `most` is the most that may ever be."""
         return self._aimd.permits
 
+    @property
+    def rate(self) -> float | None:
+        """Attempts a second that the pacer allows; None for no limit."""
+        return self._pacer.rate if self._pacer is not None else None
+
     def wait(self, now: float, cost: Cost = FREE) -> float:
         """Seconds until an attempt of `cost` may start: 0 for now, infinite while only an answer can tell."""
-        wait = 0.0 if self._held_until <= now else self._held_until - now
+        wait = max(0.0, self._held_until - now, self.availability.wait(now))
         if self._limits.active:
             wait = max(wait, self._limits.wait(now, cost))
-        if self._pace is not None:
-            wait = max(wait, self._pace.wait(now))
-        return wait
+        if self._pacer is not None:
+            wait = max(wait, self._pacer.wait(now))
+        return wait if wait > _NO_TIME else 0.0
+
+    def update(self, now: float) -> float:
+        """Count attempts that have been pending for long as accepted, and add permits whose time has come.
+
+        Returns:
+            Seconds until there may be more permits without any news.
+        """
+        if self._pacer is None:
+            return math.inf
+        known = self._refusal_time
+        patience = max(_SHORTEST_PENDING, _REFUSAL_TIMES * known) if known else _PENDING
+        while self._pending and self._pending[0].sent <= now - patience:
+            attempt = self._pending.popleft()
+            if not attempt.is_counted:
+                attempt.is_counted = True
+                self._sample(now, attempt, refused=False)
+        permits = self._aimd.permits
+        self._aimd.update(now)
+        if self._aimd.permits != permits:
+            self._note(now, f"{self._aimd.phase}: {permits} permits before")
+        return self._aimd.next_update(now)
 
     def begin(self, now: float, cost: Cost = FREE) -> Attempt:
         """An attempt starts."""
-        if self._pace is not None:
-            self._pace.started(now)
-        return Attempt(now, self._limits.reserve(now, cost) if self._limits.active else None)
+        self.availability.started(now)
+        attempt = Attempt(now, self._in_flight, self._limits.reserve(now, cost) if self._limits.active else None)
+        self._in_flight += 1
+        if self._pacer is not None:
+            self._pacer.started(now)
+            self._pending.append(attempt)
+        return attempt
 
     def answered(self, attempt: Attempt, now: float, usage: Usage | None) -> None:
-        """It came through."""
+        """It was answered."""
+        self._in_flight -= 1
         self.admissions += 1
+        self.availability.answered(now)
+        if self._pacer is not None:
+            self._pacer.answered(now)
         if attempt.reservation is not None:
             self._limits.settle(attempt.reservation, now, usage)
-        if self._pace is not None:
-            self._pace.answered(now, attempt.sent)
-        permits = self._aimd.permits
-        self._aimd.answered(now)
-        if self._aimd.permits != permits:
-            self._note(now, f"{self._aimd.phase}: {permits} permits before")
+        self._accept(now, attempt)
 
-    def failed(self, attempt: Attempt, now: float, error: RequestError | None, *, in_flight: int) -> None:
-        """It failed, or was given up; `in_flight` counts it. Only overload speaks for the endpoint: a refusal, or
-        a timeout under load. Any other status was delivered as an answer is.
-        """
+    def failed(
+        self, attempt: Attempt, now: float, error: RequestError | None, *, in_flight: int, row: Hashable = None
+    ) -> None:
+        """It failed, or was cancelled (`error` is None). `in_flight` counts it; `row` tells rows apart."""
+        self._in_flight -= 1
         refused = error is not None and error.is_overload
         if attempt.reservation is not None:
             # What was refused took nothing; of anything else that is not known, and the reservation stands.
             self._limits.settle(attempt.reservation, now, Usage() if refused else None)
         if error is None:
+            self._uncount(attempt)
             return
+        self.availability.failed(now, error, in_flight, row)
         if refused:
             self._refused(attempt, now, error.retry_after)
         elif error.error_type is InferenceErrorType.TIMEOUT and in_flight > 1:
+            self._uncount(attempt)
             self._overloaded(now, "timeout")
-        elif error.status_code is not None and self._pace is not None:
-            self._pace.answered(now, attempt.sent)
+        elif error.status_code is not None:
+            self._accept(now, attempt)
+        else:
+            self._uncount(attempt)
 
-    def told(self, attempt: Attempt, limits: Mapping[str, Observation]) -> None:
+    def told(self, attempt: Attempt, limits: Mapping[str, Observation], now: float) -> None:
         """The response to `attempt` told of the endpoint's limits."""
-        self._limits.learn(limits, attempt.sent, attempt.reservation)
+        self._limits.observe(limits, now, attempt.sent, attempt.reservation)
+
+    def standstill(self, now: float, cost: Cost = FREE) -> Standstill | None:
+        """Why the next attempt waits, and for how many seconds; None if it does not wait."""
+        waits = [
+            Standstill("the endpoint asked to wait", self._held_until - now),
+            Standstill("the endpoint fails every row", self.availability.wait(now)),
+            Standstill("a rate limit is used up", self._limits.wait(now, cost) if self._limits.active else 0.0),
+            Standstill("the endpoint refuses every request", self._pacer.wait(now) if self._pacer is not None else 0.0),
+        ]
+        longest = max(waits, key=lambda wait: wait.seconds)
+        return longest if longest.seconds > _NO_TIME else None
+
+    def _accept(self, now: float, attempt: Attempt) -> None:
+        if self._pacer is not None and not attempt.is_counted:
+            attempt.is_counted = True
+            self._sample(now, attempt, refused=False)
+
+    def _uncount(self, attempt: Attempt) -> None:
+        """The attempt ended without telling whether the endpoint would have accepted it."""
+        if self._pacer is not None and not attempt.is_counted:
+            attempt.is_counted = True
+            self._pacer.withdrawn()
 
     def _refused(self, attempt: Attempt, now: float, retry_after: float | None) -> None:
         self.refusals += 1
-        own_doing = self._pace is not None and self._pace.probes(attempt.sent)
-        if self._pace is not None:
-            cuts = self._pace.cuts
-            self._pace.refused(now, attempt.sent, holds=(retry_after or 0.0) >= _COSTLY_HOLD)
-            if self._pace.cuts > cuts:
-                self._note(now, "refused")
-        if not own_doing:
-            self._overloaded(now, "refused")
-        if retry_after and now + retry_after > self._held_until:
+        if self._pacer is not None:
+            self._refusal_time = self._pacer.lag = max(now - attempt.sent, 0.9 * self._refusal_time)
+            if attempt.is_counted:
+                self._pacer.reconsidered()
+            attempt.is_counted = True
+            self._sample(now, attempt, refused=True)
+        if self._pacer is not None and self._pacer.noise:
+            return  # The refusal is one at random, and concerns only its row.
+        if retry_after and retry_after <= self._max_wait and now + retry_after > self._held_until:
             self._held_until = now + retry_after
-            if self._pace is not None and retry_after >= _COSTLY_HOLD:
-                self._pace.hold(self._held_until)
+            if self._pacer is not None:
+                self._pacer.hold(now, self._held_until)
             self._note(now, f"held for {retry_after:g} s")
-            if retry_after > _LONG_HOLD:
-                log.warning("the endpoint asked to wait %.0f s; nothing is sent until then", retry_after)
+
+    def _sample(self, now: float, attempt: Attempt, *, refused: bool) -> None:
+        """Find what explains a refusal: the number in flight, or the rate, or neither."""
+        assert self._pacer is not None
+        aimd, level = self._aimd, attempt.level
+        aimd.tolerance = self._pacer.noise + _TOLERATED
+        if self._pacer.mode is Mode.OPEN:
+            # A flood makes levels and refusals rise together, whatever the cause.
+            self._levels.clear()
+        else:
+            self._levels.add(attempt.sent, level, refused=refused)
+        permits, mode = aimd.permits, self._pacer.mode
+        if not refused:
+            aimd.accepted(now, level)
+            if aimd.limit is None and self._pacer.mode is not Mode.OPEN:
+                self._finds_limit(now, level)
+        elif aimd.refused(now, level) or self._finds_limit(now, level):
+            return
+        self._pacer.sample(now, attempt.sent, refused=refused)
+        if self._aimd.permits != permits:
+            self._note(now, f"{self._aimd.phase}: {permits} permits before")
+        if self._pacer.mode is not mode:
+            self._note(now, self._pacer.mode.name.lower())
+
+    def _finds_limit(self, now: float, level: int) -> bool:
+        """Whether the samples now show a limit on the attempts in flight, and it explains the last refusal."""
+        limit = self._levels.limit()
+        if limit is None or self._pacer is None:
+            return False
+        self._levels.doubt()
+        self._aimd.found_limit(limit, now)
+        self._pacer.reset(now)
+        self._note(now, f"at most {limit} attempts in flight are accepted")
+        return level >= limit
 
     def _overloaded(self, now: float, why: str) -> None:
         permits = self._aimd.permits
@@ -140,6 +257,6 @@ class Endpoint:
             self._note(now, f"{why}, {self._aimd.phase}: {permits} permits before")
 
     def _note(self, now: float, why: str) -> None:
-        decision = Decision(now, self.permits(), self._pace.rate(now) if self._pace is not None else None, why)
+        decision = Decision(now, self.permits(), self.rate, why)
         self.trace.append(decision)
         log.debug("%.3f: %d permits, %s attempts/s (%s)", *decision)

@@ -1,6 +1,6 @@
-"""Limits a minute, on requests and tokens: set by the user, or learnt from an endpoint's headers.
+"""Limits per minute, on requests and tokens: set by the user, or observed in an endpoint's headers.
 
-A request reserves an estimate of its tokens when it starts and settles on what it really took.
+A request reserves an estimate of its tokens when it starts, and settles on the tokens that it used.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ _TOKENS_PER_IMAGE = 1000
 # The largest answer seen fades by this with each answer, so that one outlier does not reserve room for ever.
 _FADING = 0.99
 _ENOUGH = 20
+# An observed limit is used for as long as its reset takes, twice, but at least and at most for so many seconds. What
+# takes longer to reset is a quota: the endpoint says so with a refusal.
+_SHORTEST_LIFE, _LONGEST_RESET = 60.0, 300.0
+# No count of tokens is larger; what an endpoint says beyond that is an error of its own.
+_MOST_TOKENS = 10**9
 
 
 class Cost(NamedTuple):
@@ -92,38 +97,59 @@ class Observation(NamedTuple):
 
 
 @dataclass(slots=True)
-class LearntLimit:
-    """A limit as an endpoint last told it: a bucket that fills steadily until it is full at the reset."""
+class ObservedLimit:
+    """A limit as the endpoint's headers last showed it: a bucket that fills at a steady rate.
 
-    _level: float = math.inf
+    It expires unless it is observed again, so that a limit that was shown once cannot stop a run.
+    """
+
+    taken: int = 0
+    """All units taken so far."""
     _limit: float = math.inf
+    _level: float = math.inf
     _fill: float = 0.0
     _at: float = -math.inf
-    taken: int = 0
-    _taken_before: int = 0
+    _sent: float = -math.inf
+    _expires: float = -math.inf
+
+    def is_expired(self, now: float) -> bool:
+        return now >= self._expires
 
     def wait(self, now: float, amount: int) -> float:
-        """Seconds until `amount` is there; what is more than all waits until it is full."""
-        missing = min(amount, self._limit) - self._left(now)
-        return max(0.0, missing / self._fill) if missing > 0 else 0.0
+        """Seconds until `amount` units are there; more units than the bucket holds wait until it is full."""
+        if self.is_expired(now):
+            return 0.0
+        missing = min(amount, self._limit) - self._filled(now)
+        return min(missing / self._fill, self._expires - now) if missing > 0 else 0.0
 
-    def learn(self, seen: Observation, sent: float, taken_before: int) -> None:
-        """`seen` was said of a request sent at `sent`, when `taken_before` had been taken, its own part included."""
-        if sent < self._at:
-            return
-        self._limit, self._level, self._at = seen.limit, seen.remaining, sent
+    def take(self, now: float, amount: int) -> None:
+        """A request of `amount` units starts."""
+        self.taken += amount
+        self._level, self._at = self._filled(now) - amount, max(self._at, now)
+
+    def observe(self, seen: Observation, now: float, sent: float, taken_before: int) -> None:
+        """The response to a request showed `seen`.
+
+        Args:
+            sent: When that request was sent.
+            taken_before: What had been taken by then, its own units included.
+        """
+        if sent < self._sent or not 0 <= seen.reset <= _LONGEST_RESET:
+            return  # A later request has shown more already, or it is a quota.
+        self._sent, self._at, self._limit = sent, max(sent, self._at), seen.limit
+        self._level = seen.remaining - (self.taken - taken_before)
         self._fill = (seen.limit - seen.remaining) / max(seen.reset, 0.001) or math.inf
-        self._taken_before = taken_before
+        self._expires = now + max(2 * seen.reset, _SHORTEST_LIFE)
 
-    def _left(self, now: float) -> float:
+    def _filled(self, now: float) -> float:
         if self._level == math.inf:
             return math.inf
-        filled = min(self._level + self._fill * (now - self._at), self._limit)
-        return filled - (self.taken - self._taken_before)
+        elapsed = max(0.0, now - self._at)
+        return min(self._level + self._fill * elapsed if elapsed else self._level, self._limit)
 
 
 class Reservation(NamedTuple):
-    """What a request under way has reserved; and of each learnt limit, what had been taken with it."""
+    """What a request under way has reserved; and how much had been taken of each observed limit, with it."""
 
     cost: Cost
     taken: dict[str, int]
@@ -135,7 +161,7 @@ _NOTHING_TAKEN: dict[str, int] = {}
 class RateLimits:
     """The user's limits; or, where there are none, those that the endpoint's headers tell.
 
-    `learn` takes limits by name: `requests`, `input_tokens`, `output_tokens`, and `tokens` for both together.
+    `observe` takes limits by name: `requests`, `input_tokens`, `output_tokens`, and `tokens` for both together.
     """
 
     def __init__(self, remote: RemoteParams) -> None:
@@ -143,19 +169,19 @@ class RateLimits:
         self._input = _window(remote.input_tokens_per_minute)
         self._output = _window(remote.output_tokens_per_minute)
         self._set = bool(self._requests or self._input or self._output)
-        self._learnt: dict[str, LearntLimit] = {}
+        self._observed: dict[str, ObservedLimit] = {}
         self._longest = 0.0
         self._answers = 0
 
     @property
     def active(self) -> bool:
-        """Whether there is any limit, set or learnt."""
-        return self._set or bool(self._learnt)
+        """Whether there is any limit, set or observed."""
+        return self._set or bool(self._observed)
 
     @property
     def counts_tokens(self) -> bool:
         """Whether a request's tokens matter, so that they must be estimated."""
-        return self._input is not None or self._output is not None or bool(self._learnt.keys() - {"requests"})
+        return self._input is not None or self._output is not None or bool(self._observed.keys() - {"requests"})
 
     def wait(self, now: float, cost: Cost) -> float:
         """Seconds until a request of `cost` may start; infinite while only an answer can tell."""
@@ -166,7 +192,9 @@ class RateLimits:
                 self._input.wait(now, cost.input_tokens) if self._input else 0.0,
                 self._output.wait(now, cost.output_tokens) if self._output else 0.0,
             )
-        return max(limit.wait(now, _amount(name, cost)) for name, limit in self._learnt.items())
+        for name in [name for name, limit in self._observed.items() if limit.is_expired(now)]:
+            del self._observed[name]
+        return max((limit.wait(now, _amount(name, cost)) for name, limit in self._observed.items()), default=0.0)
 
     def reserve(self, now: float, cost: Cost) -> Reservation:
         """A request of `cost` starts."""
@@ -177,33 +205,35 @@ class RateLimits:
             self._input.reserve(cost.input_tokens)
         if self._output:
             self._output.reserve(cost.output_tokens)
-        if not self._learnt:
+        if not self._observed:
             return Reservation(cost, _NOTHING_TAKEN)
-        for name, limit in self._learnt.items():
-            limit.taken += _amount(name, cost)
-        return Reservation(cost, {name: limit.taken for name, limit in self._learnt.items()})
+        for name, limit in self._observed.items():
+            limit.take(now, _amount(name, cost))
+        return Reservation(cost, {name: limit.taken for name, limit in self._observed.items()})
 
     def settle(self, reservation: Reservation, now: float, spent: Usage | None) -> None:
         """The request has ended, and took `spent`; as much as was reserved where nobody knows."""
         cost = reservation.cost
+        prompt = cost.input_tokens if spent is None else _bounded(spent.prompt_tokens)
+        answer = cost.output_tokens if spent is None else _bounded(spent.completion_tokens)
         if self._input:
-            self._input.settle(cost.input_tokens, now, cost.input_tokens if spent is None else spent.prompt_tokens)
+            self._input.settle(cost.input_tokens, now, prompt)
         if self._output:
-            self._output.settle(
-                cost.output_tokens, now, cost.output_tokens if spent is None else spent.completion_tokens
-            )
-        if spent is not None and spent.completion_tokens:
+            self._output.settle(cost.output_tokens, now, answer)
+        if spent is not None and answer:
             self._answers += 1
-            self._longest = max(spent.completion_tokens, self._longest * _FADING)
+            self._longest = max(answer, self._longest * _FADING)
 
-    def learn(self, seen: Mapping[str, Observation], sent: float, reservation: Reservation | None) -> None:
-        """Heed what the response to a request that was sent at `sent` told of the endpoint's limits."""
+    def observe(
+        self, seen: Mapping[str, Observation], now: float, sent: float, reservation: Reservation | None
+    ) -> None:
+        """The response to a request that was sent at `sent` showed the endpoint's limits."""
         if self._set:
             return
         taken = reservation.taken if reservation is not None else _NOTHING_TAKEN
         for name, observation in seen.items():
-            limit = self._learnt.setdefault(name, LearntLimit())
-            limit.learn(observation, sent, taken.get(name, limit.taken))
+            limit = self._observed.setdefault(name, ObservedLimit())
+            limit.observe(observation, now, sent, taken.get(name, limit.taken))
 
     def _expected(self, cost: Cost) -> Cost:
         """`cost`, with an answer as long as any lately, once there were enough to tell."""
@@ -214,6 +244,11 @@ class RateLimits:
 
 def _window(limit: int | None) -> SlidingWindow | None:
     return SlidingWindow(limit) if limit is not None else None
+
+
+def _bounded(tokens: object) -> int:
+    """A count of tokens from outside; what is no sane count is 0."""
+    return min(max(tokens, 0), _MOST_TOKENS) if type(tokens) is int else 0
 
 
 def _amount(name: str, cost: Cost) -> int:

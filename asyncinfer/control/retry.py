@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from asyncinfer.control.availability import Health
 from asyncinfer.errors import RequestError
+
+# A row fails only if so many failures of it are no coincidence: their probability, at the share of rows that fail
+# anyway, is no more than this. That share counts as no more than `_LARGEST_SHARE`.
+_COINCIDENCE, _LARGEST_SHARE = 1e-8, 0.5
+# It is counted over so many rows, and over no fewer than the second figure.
+_REMEMBERED, _FEWEST = 400, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +35,76 @@ NO = Retry("no")
 class RetryPolicy:
     """Exponential backoff with full jitter: the n-th retry waits between 0 and `base * 2**n`, at most `max`.
 
-    A wait that the endpoint asked for is honoured in full instead; one of no time asks for none.
+    A wait that the endpoint asked for is used in full instead. A wait of 0 s, or of more than `max_wait`, counts as
+    none.
     """
 
     max_retries: int = 5
     base: float = 1.0
     max: float = 30.0
+    max_wait: float = 900.0
+    max_outage: float = 900.0
 
-    def decide(self, error: RequestError, spent: int, *, admitted_since: bool, jitter: float) -> Retry:
-        """What follows from `error` for a row that has used up `spent` retries.
+    def decide(
+        self,
+        error: RequestError,
+        *,
+        spent: int,
+        attempts: int,
+        answered_since: bool,
+        health: Health,
+        fault_share: float,
+        jitter: float,
+    ) -> Retry:
+        """What follows from `error` for a row.
 
-        `admitted_since`: the endpoint has answered some row since this one's last attempt, so a
-        refusal now says nothing of the row and costs it nothing. `jitter` is in [0, 1).
+        A refusal by an endpoint that works costs the row no retry, nor does any failure while the endpoint fails
+        every row: neither says anything of the row.
+
+        Args:
+            spent: The retries that the row has used up.
+            attempts: How often the row was attempted, this time included.
+            answered_since: The endpoint has answered some row since this row's last attempt.
+            health: The state of the endpoint.
+            fault_share: The share of rows whose first attempt failed for a fault.
+            jitter: A random number in [0, 1).
         """
         if not error.is_retryable:
             return NO
-        spends = not (error.is_overload and admitted_since)
-        if spends and spent >= self.max_retries:
+        if not self.max_retries:
+            is_free = error.is_overload and answered_since
+        else:
+            is_free = health.is_out or (error.is_overload and health.is_working)
+        is_coincidence = bool(self.max_retries) and not error.is_overload and fault_share**attempts > _COINCIDENCE
+        if not is_free and spent >= self.max_retries and not is_coincidence:
             return NO
         wait = error.retry_after or self.backoff(spent, jitter)
-        return Retry("rate_limit" if error.is_overload else "transient", wait, spends)
+        if wait > self.max_wait:
+            wait = self.backoff(spent, jitter)  # The run ends if other rows are told to wait so long, too.
+        return Retry("rate_limit" if error.is_overload else "transient", wait, not is_free)
 
     def backoff(self, spent: int, jitter: float) -> float:
         """The wait before retry number `spent` (from 0), in seconds."""
         # The exponent is bounded, so that a large max_retries cannot overflow a float.
         return min(self.base * 2 ** min(spent, 64), self.max) * jitter
+
+
+class FaultShare:
+    """The share of the latest rows whose first attempt failed for a fault. Later attempts do not count, so that rows
+    that fail always do not raise it.
+    """
+
+    def __init__(self) -> None:
+        self._latest: deque[bool] = deque(maxlen=_REMEMBERED)
+        self._faults = 0
+
+    def add(self, *, is_fault: bool) -> None:
+        """The first attempt of a row has ended."""
+        if len(self._latest) == _REMEMBERED:
+            self._faults -= self._latest[0]
+        self._latest.append(is_fault)
+        self._faults += is_fault
+
+    @property
+    def share(self) -> float:
+        return min(self._faults / max(_FEWEST, len(self._latest)), _LARGEST_SHARE)

@@ -126,6 +126,10 @@ class BaseInferenceEngine(ABC):
         """The supported parameters that this model is not told of all the same. By default, none."""
         return frozenset()
 
+    def _named(self, remote: RemoteParams) -> str:
+        """The engine as messages name it."""
+        return type(self).__name__
+
     async def _close(self) -> None:
         """Free what the engine owns; it opens again when it is used again. By default, nothing."""
         return
@@ -346,7 +350,13 @@ class BaseInferenceEngine(ABC):
         dropped = self._unsupported(generation)
         self._warn_engines_own(config.remote_params)
         remote = self._remote_for(config) or RemoteParams()
-        policy = RetryPolicy(remote.max_retries, remote.retry_backoff_base, remote.retry_backoff_max)
+        policy = RetryPolicy(
+            remote.max_retries,
+            remote.retry_backoff_base,
+            remote.retry_backoff_max,
+            remote.max_wait,
+            remote.max_outage,
+        )
         generate = self._generate
         prepared: Any = None
         try:
@@ -358,7 +368,15 @@ class BaseInferenceEngine(ABC):
             generate = _unable(str(error))
         self._warn_dropped(dropped)
         return Answerer(
-            generate, self._gate(), policy, self._clock, model, generation, prepared, tuple(sorted(dropped))
+            generate,
+            self._gate(),
+            policy,
+            self._clock,
+            model,
+            generation,
+            prepared,
+            tuple(sorted(dropped)),
+            self._named(remote),
         )
 
     def _remote_for(self, config: InferenceConfig) -> RemoteParams | None:

@@ -146,6 +146,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     def _dropped(self, prepared: _Prepared) -> frozenset[str]:
         return prepared.encode.dropped
 
+    def _named(self, remote: RemoteParams) -> str:
+        parts = urlsplit(remote.api_url or "")
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
     def _reach(self, remote: RemoteParams) -> tuple[str, Signer]:
         """Where to ask, and what authorises it.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import anyio
 
-from asyncinfer.control.endpoint import Attempt, Endpoint
+from asyncinfer.control.availability import Health
+from asyncinfer.control.endpoint import Attempt, Endpoint, Standstill
 from asyncinfer.control.rate_limit import FREE, Cost, Observation
 from asyncinfer.errors import RequestError
 from asyncinfer.run.clock import Clock, wait_until
@@ -88,25 +89,44 @@ class Gate:
         answered: bool = False,
         usage: Usage | None = None,
         error: RequestError | None = None,
+        row: Hashable = None,
     ) -> None:
         """Give a permit back and tell the endpoint's controller how the attempt went. One that was neither
-        answered nor failed was given up.
+        answered nor failed was given up. `row` tells the rows of all runs apart.
         """
-        now = self._clock.now()
-        with self._lock:
-            if answered:
-                self._endpoint.answered(attempt, now, usage)
-            else:
-                self._endpoint.failed(attempt, now, error, in_flight=self.in_use)
+        now, in_flight = self._clock.now(), self.in_use
+        # The permit comes back first, so that no error below can keep it.
         self.in_use -= 1
         if self._politeness:
             self._resting.append(now + self._politeness)
-        self.nudge()
+        try:
+            with self._lock:
+                if answered:
+                    self._endpoint.answered(attempt, now, usage)
+                else:
+                    self._endpoint.failed(attempt, now, error, in_flight=in_flight, row=row)
+        finally:
+            self.nudge()
 
     def told(self, attempt: Attempt, limits: Mapping[str, Observation]) -> None:
         """A response told of the endpoint's limits."""
         with self._lock:
-            self._endpoint.told(attempt, limits)
+            self._endpoint.told(attempt, limits, self._clock.now())
+
+    def health(self) -> Health:
+        """What a retry decision needs to know of the endpoint."""
+        with self._lock:
+            return self._endpoint.availability.health(self._clock.now())
+
+    def out_for(self) -> float:
+        """For how many seconds the endpoint has failed every row; 0 if it does not."""
+        with self._lock:
+            return self._endpoint.availability.out_for(self._clock.now())
+
+    def standstill(self) -> Standstill | None:
+        """Why the next attempt waits and until when; None if it does not, or waits for a permit or an answer."""
+        with self._lock:
+            return self._endpoint.standstill(self._clock.now())
 
     def nudge(self) -> None:
         """Let the first in line look again."""
@@ -122,8 +142,9 @@ class Gate:
         while resting and resting[0] <= now:
             resting.popleft()
         with self._lock:
+            more_permits = self._endpoint.update(now)
             if self.in_use + len(resting) >= self._endpoint.permits():
-                return None, resting[0] - now if resting else math.inf
+                return None, min(resting[0] - now if resting else math.inf, more_permits)
             wait = self._endpoint.wait(now, cost)
             if wait == math.inf and not self.in_use:
                 # The answer it hangs on is due on another loop, which does not know of this one, and which may be

@@ -72,7 +72,7 @@ class Job:
                 tally.completed = tally.resumed = ledger.fresh_count
             loop = Loop(self.answerer, ledger, tally, scratch, deliver)
             reader = PlannedReader(source, plan, ledger, scratch, deliver_saved=deliver is not None)
-            async with reporting(Reporter(tally, self.progress_path, self.on_progress)):
+            async with reporting(Reporter(tally, self.progress_path, self.on_progress, loop.why_waiting)):
                 with closing(reader):
                     await loop.run(reader, self.stop)
             self.dead = loop.dead
@@ -103,7 +103,7 @@ class Job:
 
             loop = Loop(self.answerer, ledger, tally, scratch, hand_over, hold=True)
             reader: Reader = StreamReader(source, self.keys, ledger, scratch, saved)
-            async with reporting(Reporter(tally, self.progress_path, self.on_progress)):
+            async with reporting(Reporter(tally, self.progress_path, self.on_progress, loop.why_waiting)):
                 await loop.run(reader, self.stop)
             if loop.dead is not None:
                 raise loop.dead

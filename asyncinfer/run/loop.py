@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from anyio import to_thread
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.control.endpoint import Attempt
 from asyncinfer.control.rate_limit import FREE, Cost, estimate
-from asyncinfer.control.retry import RetryPolicy
+from asyncinfer.control.retry import FaultShare, RetryPolicy
+from asyncinfer.control.run_end import FailurePattern, RunEnd, duration
 from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.gate import Gate
@@ -36,14 +38,13 @@ from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorTy
 log = logging.getLogger("asyncinfer")
 
 Outcome = Conversation | FailureDetail
-# Statuses that, before there is any answer, every other row would get too.
-_NO_ENTRY = (401, 403)
 
 
 @dataclass(frozen=True)
 class Answerer:
     """What a run needs of an engine: an answer to one request, under the engine's gate and retry policy, and
-    the settings in effect; `dropped` names those of them that the engine does not heed.
+    the settings in effect; `dropped` names those of them that the engine does not support. `endpoint` is the name
+    of the engine in messages.
     """
 
     generate: Callable[[Request], Awaitable[Completion]]
@@ -54,6 +55,7 @@ class Answerer:
     generation: GenerationParams
     prepared: Any = None
     dropped: tuple[str, ...] = ()
+    endpoint: str = "the engine"
 
     def request(self, conversation: Conversation, attempt: Attempt, *, stream: bool = False) -> Request:
         """What the engine is asked, under the permit `attempt`."""
@@ -99,8 +101,9 @@ class Loop:
         self._feeding = anyio.CancelScope()
         self._admission = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
-        self.stopped = False
-        self._let_in = False
+        self.stopped = self._waits_for_permit = False
+        policy, self._faults = answerer.retry, FaultShare()
+        self._pattern = FailurePattern(answerer.endpoint, policy.max_wait, policy.max_outage)
 
     async def run(self, reader: Reader, stop: Stop) -> None:
         """Run until every row is done, the engine is dead, or the run is stopped; answers that have come
@@ -121,6 +124,18 @@ class Loop:
     def taken(self) -> None:
         """A held row's outcome was consumed."""
         self._window.finish()
+
+    def why_waiting(self) -> str | None:
+        """Why no row can be sent, and until when; None if rows wait for nothing but answers, or to be read."""
+        stop = self._gate.standstill() if self._waits_for_permit else None
+        if stop is not None and stop.seconds < math.inf:
+            return f"{stop.reason}; the next request is sent in {duration(stop.seconds)}"
+        if stop is not None:
+            return f"{stop.reason}; the next request is sent when an answer arrives"
+        seconds = self._window.next_retry()
+        if seconds is not None and not self._gate.in_use:
+            return f"all open rows wait to be tried again; the next request is sent in {duration(seconds)}"
+        return None
 
     async def _work(self, reader: Reader, stop: Stop) -> None:
         async with task_group() as tasks:
@@ -172,8 +187,12 @@ class Loop:
         cost = self._answerer.cost(row.conversation)
         if (attempt := self._gate.enter_at_once(cost)) is not None:
             return attempt
-        with anyio.CancelScope() as self._admission:
-            return await self._gate.enter(cost)
+        self._waits_for_permit = True
+        try:
+            with anyio.CancelScope() as self._admission:
+                return await self._gate.enter(cost)
+        finally:
+            self._waits_for_permit = False
         return None
 
     def _more(self) -> Row | None:
@@ -192,7 +211,8 @@ class Loop:
         """Ask the engine once, and see to what follows. The permit goes back whatever happens."""
         attempt, row.attempt = row.attempt, None
         assert attempt is not None, "a row is attempted under a permit"
-        self._tally.attempts += 1
+        self._tally.attempt()
+        row.attempts += 1
         completion, usage, failure = None, None, None
         try:
             answer = await self._answerer.generate(self._answerer.request(row.conversation(), attempt))
@@ -207,11 +227,16 @@ class Loop:
         except Exception as error:
             self._broke(row, error)
         finally:
-            self._gate.leave(attempt, answered=completion is not None, usage=usage, error=failure)
+            self._gate.leave(
+                attempt, answered=completion is not None, usage=usage, error=failure, row=(id(self), row.index)
+            )
+        if row.attempts == 1:
+            self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
         if failure is not None:
             self._failed_once(row, failure)
         elif completion is not None:
-            row.completion, self._let_in = completion, True
+            row.completion = completion
+            self._pattern.answered()
             if self._answerer.dropped:
                 completion.metadata = {**(completion.metadata or {}), "dropped_parameters": [*self._answerer.dropped]}
             await self._save(row)
@@ -226,24 +251,34 @@ class Loop:
 
     def _failed_once(self, row: Row, error: RequestError) -> None:
         self._tally.refused += error.is_overload
-        if error.status_code in _NO_ENTRY and not self._let_in:
-            what = f"{error}. Check the API key, and what it may use"
-            end = EngineConfigError(what, error_type=error.error_type, status_code=error.status_code)
-            self._die(end)
-            self._fail(row, failure_of(end))
-            return
-        admissions = self._gate.admissions
+        admissions, health = self._gate.admissions, self._gate.health()
         retry = self._answerer.retry.decide(
-            error, row.spent, admitted_since=admissions > row.admissions, jitter=self._jitter()
+            error,
+            spent=row.spent,
+            attempts=row.attempts,
+            answered_since=admissions > row.admissions,
+            health=health,
+            fault_share=self._faults.share,
+            jitter=self._jitter(),
         )
         row.admissions = admissions
+        end = self._pattern.failed(error, is_final=retry.kind == "no", out_for=self._gate.out_for())
+        if end is not None:
+            self._end(end, error)
         if retry.kind == "no" or self.dead is not None:
-            self._fail(row, failure_of(error))
+            self._fail(row, failure_of(self.dead if end is not None else error))
             return
         row.spent += retry.spends
         self._tally.retried += 1
         log.debug("row %d: %s; again in %.2f s", row.index, error, retry.after)
         self._window.retry(row, retry.after)
+
+    def _end(self, end: RunEnd, error: RequestError) -> None:
+        """No other row would be answered, so none is asked any more."""
+        if self.dead is None:
+            log.error("%s", end.message)
+        kind = EngineConfigError if end.is_config else EngineDeadError
+        self._die(kind(end.message, error_type=error.error_type, status_code=error.status_code))
 
     def _die(self, error: EngineDeadError) -> None:
         """From now on rows fail unasked; the saved ones are still delivered. An iterator ends instead, as

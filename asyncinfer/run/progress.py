@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ OnProgress = Callable[[Progress], object]
 _SAMPLES = 20
 _CALLBACK_SECONDS = 0.1
 _FILE_SECONDS = 1.0
+# A run that sends nothing for so many seconds says why, and logs that no more often than the second figure says.
+_SILENT_SECONDS, _WARNING_SECONDS = 10.0, 60.0
 
 
 class Tally:
@@ -32,8 +35,15 @@ class Tally:
         self.total = total
         self.completed = self.failed = self.resumed = 0
         self.attempts = self.refused = self.retried = 0
+        self.last_attempt = self._began
+        self.waiting: str | None = None
         self._usage = UsageSum()
         self.samples: list[tuple[int, FailureDetail]] = []
+
+    def attempt(self) -> None:
+        """The engine is asked once more."""
+        self.attempts += 1
+        self.last_attempt = self._clock.now()
 
     def complete(self, usage: Usage | None) -> None:
         self.completed += 1
@@ -55,11 +65,16 @@ class Tally:
         return self._usage.total()
 
     @property
+    def silent_for(self) -> float:
+        """Seconds since the engine was asked last."""
+        return self._clock.now() - self.last_attempt
+
+    @property
     def seconds(self) -> float:
         return self._clock.now() - self._began
 
     def progress(self) -> Progress:
-        return Progress(self.total, self.completed, self.failed, self.resumed, self.usage, self.seconds)
+        return Progress(self.total, self.completed, self.failed, self.resumed, self.usage, self.seconds, self.waiting)
 
     def summary(self) -> RunSummary:
         total = self.total if self.total is not None else self.completed + self.failed
@@ -78,20 +93,33 @@ class Tally:
 
 
 class Reporter:
-    """Tells of a tally's changes: the callback at most ten times a second, the file once a second,
-    both always at the end. A progress file that cannot be written is one warning; the run goes on.
+    """Reports a tally's changes: to the callback at most ten times a second, to the file once a second, and to both
+    at the end. A progress file that cannot be written is one warning; the run goes on.
+
+    `why_waiting` gives the reason where nothing can be sent at the moment. A run that has sent nothing for ten seconds
+    reports it, and logs it at most once a minute.
     """
 
-    def __init__(self, tally: Tally, path: Path | None, callback: OnProgress | None) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        path: Path | None,
+        callback: OnProgress | None,
+        why_waiting: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._tally, self._callback = tally, callback
-        self._path = path
+        self._path, self._why_waiting = path, why_waiting
+        self._warned_at = -math.inf
 
     async def run(self) -> None:
         """Report until cancelled."""
         if self._path is None and self._callback is None:
-            return
+            while True:
+                await anyio.sleep(_FILE_SECONDS)
+                self._watch()
         told, written, waited = None, None, 0.0
         while True:
+            self._watch()
             progress = self._tally.progress()
             counts = replace(progress, seconds=0.0)
             if counts != told:
@@ -107,9 +135,19 @@ class Reporter:
 
     async def finish(self) -> None:
         """Report the last state."""
+        self._tally.waiting = None
         progress = self._tally.progress()
         self._tell(progress)
         await self._write(progress)
+
+    def _watch(self) -> None:
+        """Note why the run stands still, if it does."""
+        silent_for = self._tally.silent_for
+        self._tally.waiting = self._why_waiting() if silent_for >= _SILENT_SECONDS else None
+        now = self._tally.seconds
+        if self._tally.waiting is not None and now - self._warned_at >= _WARNING_SECONDS:
+            self._warned_at = now
+            log.warning("Nothing was sent for %.0f s: %s", silent_for, self._tally.waiting)
 
     def _tell(self, progress: Progress) -> None:
         if self._callback is not None:
@@ -131,6 +169,7 @@ def write_snapshot(path: Path, progress: Progress) -> None:
         "completed": progress.completed,
         "failed": progress.failed,
         "tokens": progress.usage.to_dict(),
+        "waiting": progress.waiting,
         "updated_at": datetime.now(UTC).isoformat(),
     }
     with replacing(path, durable=False) as file:

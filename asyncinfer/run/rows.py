@@ -55,7 +55,8 @@ class Row:
     of bytes, and not a dozen objects for every garbage collection to visit. `checksum` and `size`: the CRC-32
     and the bytes of what it was read from. `completion`: the engine's answer, once there is one; `answered`:
     the finished conversation, where scratch held it or it was made already. `error`: it cannot be attempted
-    at all. `attempt`: the permit that it holds. `spent`: the retries it has used up; `admissions`: how many
+    at all. `attempt`: the permit that it holds. `spent`: the retries it has used up, in so many
+    `attempts`; `admissions`: how many
     answers the endpoint had given when this row was last refused.
     """
 
@@ -71,6 +72,7 @@ class Row:
     error: InputError | None = None
     attempt: Attempt | None = None
     spent: int = 0
+    attempts: int = 0
     admissions: int = 0
 
     def conversation(self) -> Conversation:

@@ -82,6 +82,12 @@ class Window:
                 return None
             await self._change(self._retries[0][0] if self._retries else None)
 
+    def next_retry(self) -> float | None:
+        """Seconds until the next row is tried again; None if no row waits for that, or others are ready."""
+        if self._ready or not self._retries:
+            return None
+        return max(0.0, self._retries[0][0] - self._clock.now())
+
     def wait_no_more(self) -> None:
         """Hand out the rows that back off now."""
         self._ready.extend(row for _, _, row in self._retries)

@@ -81,6 +81,8 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
             "max_retries",
             "retry_backoff_base",
             "retry_backoff_max",
+            "max_wait",
+            "max_outage",
             "connection_timeout",
             "num_workers",
             "requests_per_minute",

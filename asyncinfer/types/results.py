@@ -182,7 +182,9 @@ class InferenceResult:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `completed` includes `resumed`; `usage` counts this run's answers only."""
+    """How far a run is. `completed` includes `resumed`; `usage` counts this run's answers only. `waiting`: why nothing
+    has been sent for 10 s or more, and until when; None while requests are sent.
+    """
 
     total: int | None = None
     completed: int = 0
@@ -190,6 +192,7 @@ class Progress:
     resumed: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    waiting: str | None = None
 
 
 @dataclass(frozen=True)

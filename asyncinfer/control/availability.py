@@ -1,0 +1,96 @@
+"""Whether the endpoint answers at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from asyncinfer.errors import RequestError
+
+# The endpoint is out of service after so many failures, of so many rows, with no answer in between.
+_FAILURES, _ROWS = 5, 3
+# Seconds between two attempts at an endpoint that fails every row: at first; then at most; and after a minute.
+_FIRST_PAUSE, _PAUSE, _LONG_PAUSE, _LONG = 0.5, 2.0, 15.0, 60.0
+# An endpoint that has answered within so many seconds works; refusals by it say nothing of the row.
+_WORKING = 120.0
+
+
+class Health(NamedTuple):
+    """What a retry decision needs to know of the endpoint.
+
+    Args:
+        is_working: It answered a short while ago, or the first attempt was made a short while ago.
+        is_out: It has answered before, and now it fails several rows in a row.
+    """
+
+    is_working: bool
+    is_out: bool
+
+
+class Availability:
+    """Counts failures since the last answer, and spaces attempts while the endpoint fails every row.
+
+    Refusals are counted too, but the pacer spaces attempts after them.
+    """
+
+    def __init__(self) -> None:
+        self.out_since: float | None = None
+        self.has_answered = False
+        self._since: float | None = None
+        """The last answer; before there is any, the first attempt."""
+        self._failures = self._faults = 0
+        self._failing_since = 0.0
+        self._rows: set[Hashable] = set()
+        self._is_probing = False
+        self._due, self._pause = -math.inf, _FIRST_PAUSE
+
+    def wait(self, now: float) -> float:
+        """Seconds until an attempt may start; more than 0 only while every row fails."""
+        return max(0.0, self._due - now) if self._is_probing else 0.0
+
+    def started(self, now: float) -> None:
+        """An attempt starts."""
+        if self._since is None:
+            self._since = now
+        if self._is_probing:
+            self._due = now + self._pause
+            self._pause = min(2 * self._pause, _PAUSE if now - self._failing_since < _LONG else _LONG_PAUSE)
+
+    def answered(self, now: float) -> None:
+        """The endpoint answered an attempt."""
+        self._since, self.has_answered = now, True
+        if self._failures:
+            self._failures = self._faults = 0
+            self._rows.clear()
+            self.out_since, self._is_probing, self._pause = None, False, _FIRST_PAUSE
+
+    def failed(self, now: float, error: RequestError, in_flight: int, row: Hashable) -> None:
+        """An attempt failed. A rejection, which no retry changes, is a reply of an endpoint that works."""
+        if not error.is_retryable:
+            return
+        if not self._failures:
+            self._failing_since = now
+        self._failures += 1
+        if len(self._rows) < _ROWS:
+            self._rows.add(row)
+        if self._failures >= _FAILURES and len(self._rows) >= _ROWS and self.out_since is None:
+            self.out_since = self._failing_since
+        if error.is_overload:
+            self._faults = 0
+            return
+        self._faults += 1
+        if self.out_since is not None and not self._is_probing and self._faults >= max(_FAILURES, in_flight // 2):
+            self._is_probing, self._due = True, now + self._pause
+
+    def unanswered_for(self, now: float) -> float:
+        """Seconds since the last answer; before there is any, since the first attempt."""
+        return now - self._since if self._since is not None else 0.0
+
+    def out_for(self, now: float) -> float:
+        """For how many seconds an endpoint that answered before has failed every row; 0 if it does not."""
+        return now - self.out_since if self.out_since is not None and self.has_answered else 0.0
+
+    def health(self, now: float) -> Health:
+        is_out = self.out_since is not None and self.has_answered
+        return Health(self.unanswered_for(now) < _WORKING, is_out)

@@ -1,0 +1,109 @@
+"""When failures concern every row, so that a run ends instead of trying all rows in vain.
+
+| what several rows in a row got, with no answer in between | the run ends after |
+|---|---|
+| an error that concerns the account: a revoked key, an empty account, a missing model | 3 rows; 1 before any answer |
+| a quota that resets later than `max_wait`, or an unknown time from now | 3 refusals |
+| the same rejection, of which it is not known whom it concerns | 20 rows |
+| every retry failed, and the endpoint has never answered | 3 rows |
+| no answer, for `max_outage` | that time |
+
+A single row that fails so is one failed row.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from asyncinfer.errors import ErrorScope, RequestError
+
+_ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 3, 3, 20, 3
+# Digits and quoted text differ from row to row in messages that say the same.
+_DETAILS = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|`[^`]*`")
+
+
+class RunEnd(NamedTuple):
+    """Why a run ends early, and what to do. `is_config`: it never began, because a setting is wrong."""
+
+    message: str
+    is_config: bool = False
+
+
+class FailurePattern:
+    """Watches the failures of one run."""
+
+    def __init__(self, endpoint: str, max_wait: float, max_outage: float) -> None:
+        self._endpoint, self._max_wait, self._max_outage = endpoint, max_wait, max_outage
+        self._has_answered = False
+        self._account = self._quota = self._exhausted = 0
+        self._similar: tuple[str, int] = ("", 0)
+
+    def answered(self) -> None:
+        """A row was answered."""
+        self._has_answered = True
+        self._account = self._quota = self._exhausted = 0
+        self._similar = ("", 0)
+
+    def failed(self, error: RequestError, *, is_final: bool, out_for: float) -> RunEnd | None:
+        """A row failed, for good or not; the end of the run if every other row would fail, too.
+
+        Args:
+            out_for: For how many seconds the endpoint has failed every row; 0 if it does not.
+        """
+        if error.scope is ErrorScope.ROW:
+            self.answered()  # The endpoint took the request, and the key with it.
+            return None
+        if out_for >= self._max_outage:
+            why = f"no row was answered for {duration(out_for)} (remote_params.max_outage). The last error: {error}"
+            return RunEnd(f"{self._endpoint}: {why}")
+        if error.is_overload:
+            return self._refused(error)
+        if error.is_retryable:
+            return self._out_of_retries(error) if is_final else None
+        return self._rejected(error)
+
+    def _refused(self, error: RequestError) -> RunEnd | None:
+        wait = error.retry_after
+        is_short = wait <= self._max_wait if wait is not None else not error.is_quota
+        if is_short:
+            return None
+        self._quota += 1
+        if self._quota < _QUOTA_REFUSALS:
+            return None
+        when = f" for {duration(wait or 0.0)}, longer than remote_params.max_wait" if wait is not None else ""
+        what = "a quota is used up" if error.is_quota else "the endpoint asks to wait"
+        return RunEnd(f"{self._endpoint}: {what}{when}. The last refusal: {error}")
+
+    def _rejected(self, error: RequestError) -> RunEnd | None:
+        if error.scope is ErrorScope.ACCOUNT:
+            self._account += 1
+            if self._has_answered and self._account < _ACCOUNT_ROWS:
+                return None
+            advice = "Check the key, what it may use, the model's name and the URL"
+        else:
+            text = f"{error.status_code} {_DETAILS.sub('', str(error))[:200]}"
+            self._similar = (text, self._similar[1] + 1 if text == self._similar[0] else 1)
+            if self._similar[1] < _SIMILAR_ROWS:
+                return None
+            advice = f"{_SIMILAR_ROWS} rows in a row were rejected like this. Check the settings"
+        return RunEnd(f"{self._endpoint}: {error}. {advice}", is_config=not self._has_answered)
+
+    def _out_of_retries(self, error: RequestError) -> RunEnd | None:
+        self._exhausted += 1
+        if self._has_answered or self._exhausted < _EXHAUSTED_ROWS:
+            return None
+        advice = "Check that the server is up, and remote_params.api_url"
+        return RunEnd(f"{self._endpoint}: nothing was answered, whatever was tried. {advice}. The last error: {error}")
+
+
+def duration(seconds: float) -> str:
+    """A time for people: `45 s`, `12 min`, `10 h 5 min`, `3 days`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    return f"{minutes // 1440} days"
