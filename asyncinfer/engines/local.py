@@ -7,7 +7,7 @@ import logging
 import threading
 import weakref
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar
 
 import anyio
@@ -15,6 +15,7 @@ import anyio
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.chat_prompt import with_template
+from asyncinfer.engines.gguf import model_paths
 from asyncinfer.engines.model_thread import ModelThread
 from asyncinfer.engines.model_worker import closed_error
 from asyncinfer.engines.outbox import Deliver, News
@@ -23,6 +24,7 @@ from asyncinfer.engines.stepper import Stepper
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
+from asyncinfer.scratch.model_files import ModelFile, identify
 from asyncinfer.types.results import Completion, StreamDelta
 
 log = logging.getLogger("asyncinfer")
@@ -125,6 +127,9 @@ class LocalInferenceEngine(BaseInferenceEngine):
                     "make another engine for it"
                 )
         return await anyio.to_thread.run_sync(with_template, await super()._model_for(call))
+
+    async def _model_files(self) -> Sequence[ModelFile]:
+        return await anyio.to_thread.run_sync(identify, model_paths(self._model_params))
 
     async def _generate(self, request: Request) -> Completion:
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()

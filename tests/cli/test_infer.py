@@ -83,6 +83,7 @@ class TestToTheTerminal:
         assert rows[0]["metadata"] == {
             "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
             "finish_reason": "stop",
+            "row_key": rows[0]["metadata"]["row_key"],
         }
 
     def test_null_overrides_the_path(self, job: Job) -> None:
