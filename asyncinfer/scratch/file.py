@@ -228,7 +228,8 @@ class ScratchFile:
             # Unlinked while it is held: a rival that opened it before sees that it has no name any more.
             with contextlib.suppress(OSError):
                 disk.remove(Path(self._lock.lock_file))
-            disk.unlock(self._lock)
+            with contextlib.suppress(OSError):
+                disk.unlock(self._lock)
         # The folder is ours by its name; it stays where it holds anything.
         disk.remove_folder(self.path.parent)
 

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,8 +91,8 @@ def read_text(path: Path, setting: str) -> str:
         ConfigError: it cannot be read. The message names `setting`.
     """
     try:
-        with open_regular(path) as file:
-            return file.read().decode()
+        with open_regular(path) as binary, TextIOWrapper(binary, "utf-8") as file:
+            return file.read()
     except UnicodeDecodeError:
         raise ConfigError(f"{setting}: {path}: it is not UTF-8 text") from None
     except OSError as error:

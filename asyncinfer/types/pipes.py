@@ -27,6 +27,8 @@ def read_small(path: Path, wait: float = _WAIT_SECONDS) -> bytes:
         with open_regular(path) as file:
             data = file.read(_MOST_BYTES + 1)
     except NotAFileError:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
         if not path.is_fifo():
             raise
         data = _read_pipe(path, wait)

@@ -1,0 +1,62 @@
+"""A layer over `asyncinfer.scratch.disk` that kills the process, or raises an error, at the n-th file operation."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncinfer.scratch import disk
+
+
+@dataclass
+class Faults:
+    """What happens at operation number `at` (from 1; 0 for none), and which operations were called.
+
+    `error`: the operation raises OSError with this number. Without it, the process is killed, right `before`
+    the operation or right after it. A write that fails leaves half of its data behind.
+    """
+
+    at: int = 0
+    before: bool = True
+    error: int | None = None
+    called: list[str] = field(default_factory=list[str])
+
+    @property
+    def happened(self) -> bool:
+        return 0 < self.at <= len(self.called)
+
+    def around(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+        """The operation, with the fault in it."""
+
+        def call(*args: Any, **more: Any) -> Any:
+            self.called.append(name)
+            here = len(self.called) == self.at
+            if here and self.error is not None:
+                if name == "write":
+                    operation(args[0], bytes(args[1])[: len(args[1]) // 2])
+                raise OSError(self.error, os.strerror(self.error))
+            if here and self.before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = operation(*args, **more)
+            if here:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return call
+
+
+@contextmanager
+def faulty_disk(faults: Faults) -> Iterator[None]:
+    """Have every file operation of the package go through `faults`."""
+    plain = {name: getattr(disk, name) for name in disk.OPERATIONS}
+    for name, operation in plain.items():
+        setattr(disk, name, faults.around(name, operation))
+    try:
+        yield
+    finally:
+        for name, operation in plain.items():
+            setattr(disk, name, operation)
