@@ -23,7 +23,21 @@ ROWS = 6
 MOST_OPERATIONS = 200
 # What changes a file or a folder, by the names of the functions of `os` and `pathlib`.
 DURABLE = frozenset(
-    ["fsync", "ftruncate", "truncate", "mkdir", "makedirs", "rename", "renames", "unlink", "rmdir", "fchmod", "chmod", "write_bytes", "write_text"]
+    [
+        "fsync",
+        "ftruncate",
+        "truncate",
+        "mkdir",
+        "makedirs",
+        "rename",
+        "renames",
+        "unlink",
+        "rmdir",
+        "fchmod",
+        "chmod",
+        "write_bytes",
+        "write_text",
+    ]
 )
 
 
