@@ -35,7 +35,7 @@ def replacing(path: Path, *, durable: bool = True) -> Generator[BinaryIO]:
     path = resolved(path)
     disk.make_folder(path.parent)
     mode = _mode_of(path)
-    temporary = _temporary(path)
+    temporary = temporary_for(path)
     raw = disk.Raw(_open_temporary(temporary, mode))
     with io.BufferedWriter(raw, _BUFFER) as file:
         try:
@@ -80,12 +80,12 @@ def try_target(path: Path, setting: str) -> None:
     with as_config_error(path, setting):
         path = resolved(path)
         disk.make_folder(path.parent)
-        _remove_locked(_temporary(path), _mode_of(path))
+        _remove_locked(temporary_for(path), _mode_of(path))
 
 
 def discard_temporary(path: Path) -> None:
     """Remove the temporary file that a killed process left for `path`, if there is one and nobody writes it."""
-    temporary = _temporary(resolved(path))
+    temporary = temporary_for(path)
     if temporary.exists():
         with contextlib.suppress(BlockingIOError):
             _remove_locked(temporary, None)
@@ -132,8 +132,12 @@ def _mode_of(path: Path) -> int | None:
     return mode & 0o777
 
 
-def _temporary(path: Path) -> Path:
-    """Its length does not depend on that of `path`, whose name may be as long as the file system allows."""
+def temporary_for(path: Path) -> Path:
+    """The temporary file that takes the place of `path`, beside what that links to.
+
+    Its name does not grow with that of `path`, which may be as long as the file system allows.
+    """
+    path = resolved(path)
     return path.with_name(f".asyncinfer-{blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}.tmp")
 
 

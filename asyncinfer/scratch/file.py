@@ -111,9 +111,12 @@ class ScratchFile:
             disk.sync_folder(self.path.parent.parent)
             try:
                 return disk.lock(self._lock)
-            except FileNotFoundError:  # Another run, which has just ended, removed the empty folder.
-                if not left:
-                    raise
+            except Timeout:
+                raise
+            except OSError as error:
+                # Another run, which has just ended, may have removed the empty folder.
+                if not isinstance(error, FileNotFoundError) or not left:
+                    raise OSError(error.errno, f"its lock {self._lock.lock_file}: {error_text(error)}") from error
         return None
 
     def recover(self) -> Generator[SavedLine]:
