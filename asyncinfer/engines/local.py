@@ -75,6 +75,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         # The parameters of an endpoint are not for a model in this process.
         super().__init__(model_params, generation_params=generation_params, clock=clock)
         self._thread: ModelThread | None = None
+        self._files: Sequence[ModelFile] | None = None
         self._end_when_dropped: weakref.finalize[[], LocalInferenceEngine] | None = None
         self._thread_lock = threading.Lock()
         self._check()
@@ -129,7 +130,10 @@ class LocalInferenceEngine(BaseInferenceEngine):
         return await anyio.to_thread.run_sync(with_template, await super()._model_for(call))
 
     async def _model_files(self) -> Sequence[ModelFile]:
-        return await anyio.to_thread.run_sync(identify, model_paths(self._model_params))
+        """As they were when the model was loaded, or is about to be."""
+        if self._files is None:
+            self._files = await anyio.to_thread.run_sync(identify, model_paths(self._model_params))
+        return self._files
 
     async def _generate(self, request: Request) -> Completion:
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
@@ -163,7 +167,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     async def _close(self) -> None:
         with self._thread_lock:
-            thread, self._thread = self._thread, None
+            thread, self._thread, self._files = self._thread, None, None
             if self._end_when_dropped is not None:
                 self._end_when_dropped.detach()
         if thread is not None:
