@@ -28,6 +28,7 @@ class Recall:
 
     def __init__(self, ledger: Ledger, scratch: _Saved, previous: FinishedOutput | None = None) -> None:
         self._ledger, self._scratch, self._previous = ledger, scratch, previous
+        self._level = logging.WARNING
 
     def __call__(self, row: Row) -> None:
         """Give `row` its answer. A row whose saved answer cannot be used loses it, and is asked again.
@@ -38,8 +39,10 @@ class Recall:
         try:
             row.answered = self._answered(row)
         except ValueError:
-            log.warning("row %d: its saved answer cannot be read; the row is asked again", row.index)
             self._ledger.forget(row.index)
+            # Said once: a file of a million rows may be damaged.
+            level, self._level = self._level, logging.DEBUG
+            log.log(level, "row %d: its saved answer cannot be read; such rows are asked again", row.index)
 
     def _answered(self, row: Row) -> Conversation:
         span = self._ledger.span(row.index)
