@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,7 +55,7 @@ class Faults:
 
 
 @contextmanager
-def faulty_disk(faults: Faults) -> Iterator[None]:
+def faulty_disk(faults: Faults) -> Generator[None]:
     """Have every file operation of the package go through `faults`."""
     plain = {name: getattr(disk, name) for name in disk.OPERATIONS}
     for name, operation in plain.items():

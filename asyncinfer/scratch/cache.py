@@ -10,7 +10,7 @@ from asyncinfer.errors import ScratchError
 from asyncinfer.scratch.file import ScratchFile
 
 CACHE = Path("~/.cache/asyncinfer/tmp")
-KEPT_SECONDS = 30 * 24 * 3600
+KEPT_SECONDS = 7 * 24 * 3600
 _SWEEP_SECONDS = 24 * 3600
 _PREFIX, _SUFFIX, _LOCK = "temp_inference_output_", ".jsonl", ".lock"
 
@@ -28,7 +28,7 @@ def in_cache(run_hash: str) -> Path:
 
 
 class CacheSweeper:
-    """Removes scratch files that no run has written to for 30 days. Looks once a day. Blocks."""
+    """Removes scratch files that no run has written to for a week. Looks once a day. Blocks."""
 
     def __init__(self) -> None:
         self._due = 0.0

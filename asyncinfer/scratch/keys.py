@@ -94,6 +94,8 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
         ]
     ),
 }
+# Keys of the Hugging Face hub, in what is passed to a constructor.
+_HUB_TOKENS = frozenset({"token", "hf_token", "use_auth_token"})
 # How a local model is run or downloaded, not what it is: these model_kwargs leave its answers as they are.
 MODEL_KWARGS_OUT = frozenset(
     [
@@ -124,9 +126,7 @@ MODEL_KWARGS_OUT = frozenset(
         "enable_prefix_caching",
         "n_parallel",
         "kv_unified",
-        "token",
-        "hf_token",
-        "use_auth_token",
+        *_HUB_TOKENS,
     ]
 )
 
@@ -223,6 +223,9 @@ def _model(model: ModelParams) -> dict[str, Any]:
     counted = _in(model)
     kwargs = {k: str(v) for k, v in sorted(model.model_kwargs.items()) if k not in MODEL_KWARGS_OUT}
     counted.pop("model_kwargs", None)
+    for name in ("tokenizer_kwargs", "processor_kwargs"):
+        if name in counted and not _HUB_TOKENS.isdisjoint(counted[name]):
+            counted[name] = {key: value for key, value in counted[name].items() if key not in _HUB_TOKENS}
     return counted | ({"model_kwargs": kwargs} if kwargs else {})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from asyncinfer.errors import InputError
@@ -20,12 +21,13 @@ def read_file(path: str) -> bytes:
     """
     try:
         with open_regular(Path(path).expanduser()) as file:
-            data = file.read(MAX_FILE + 1)
+            known = os.fstat(file.fileno()).st_size
+            data = file.read(MAX_FILE + 1) if known <= MAX_FILE else None
     except NotAFileError as error:
         raise InputError(f"{path!r} {error_text(error)}") from None
     except PATH_ERRORS as error:
         raise InputError(f"the file {path!r} cannot be read: {error_text(error)}") from None
-    if len(data) > MAX_FILE:
+    if data is None or len(data) > MAX_FILE:
         raise InputError(f"the file {path!r} is larger than {MAX_FILE >> 20} MiB")
     return data
 

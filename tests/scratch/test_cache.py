@@ -1,4 +1,4 @@
-"""Scratch files of runs without an output path: private, gone when they are empty, and expired after a month."""
+"""Scratch files of runs without an output path: private, gone when they are empty, and expired after a week."""
 
 from __future__ import annotations
 

@@ -108,6 +108,12 @@ def test_a_token_for_the_hub_is_not_part_of_a_key() -> None:
         return RowKeys("VLLM", params(model_name="m", model_kwargs=kwargs), GenerationParams())(question("a"))
 
     assert of(token="sekret") == of(hf_token="other") == of()
+    with_token = params(model_name="m", tokenizer_kwargs={"token": "sekret", "use_fast": True})
+    without = params(model_name="m", tokenizer_kwargs={"use_fast": True})
+    assert (
+        RowKeys("VLLM", with_token, GenerationParams())(question("a"))
+        == RowKeys("VLLM", without, GenerationParams())(question("a"))
+    )  # fmt: skip
 
 
 async def test_a_model_trained_anew_answers_anew(tmp_path: Path, folder: Path) -> None:
