@@ -26,6 +26,7 @@ log = logging.getLogger("asyncinfer")
 _BLOCK = 1 << 16
 _BEGINNING = 1 << 10
 _LONGEST_NAME = 255
+_NOT_PRIVATE = 0o077
 _TRIES = 3
 
 
@@ -49,8 +50,12 @@ class DiskFile:
         self._size = size
         self._fd = disk.open_for_writing(path, os.O_APPEND)
         try:
-            require_regular(os.fstat(self._fd).st_mode)
+            mode = os.fstat(self._fd).st_mode
+            require_regular(mode)
             disk.truncate(self._fd, size)
+            if mode & _NOT_PRIVATE:
+                with contextlib.suppress(OSError):  # It may belong to somebody else.
+                    disk.set_mode(self._fd, mode & 0o700)
         except BaseException:
             os.close(self._fd)
             raise

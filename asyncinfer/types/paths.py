@@ -25,6 +25,8 @@ _ADVICE = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "choose a path without a loop of symbolic links",
     errno.EIO: "check the disk",
+    errno.EEXIST: "remove what is in its way or choose another path",
+    errno.ENOTDIR: "remove what is in its way or choose another path",
     errno.EAGAIN: "wait until it has ended",
 }
 
@@ -43,7 +45,7 @@ def error_text(error: Exception) -> str:
 def advice(error: BaseException | None) -> str:
     """What a user can do about it."""
     number = error.errno if isinstance(error, OSError) else None
-    return _ADVICE.get(number or 0, "free space or change the permissions")
+    return _ADVICE.get(number or 0, "check the disk or choose another path")
 
 
 def expanded(given: str | os.PathLike[str], setting: str) -> Path:

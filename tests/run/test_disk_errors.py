@@ -11,6 +11,7 @@ import pytest
 
 from asyncinfer import AsyncInferError, InferenceConfig
 from asyncinfer.scratch import disk
+from asyncinfer.scratch.format import encode
 from tests.fakes import FakeEngine, answer_to, questions, read_jsonl, write_jsonl
 from tests.faulty_disk import Faults, faulty_disk
 
@@ -62,15 +63,20 @@ async def test_the_job_uses_every_operation(config: InferenceConfig) -> None:
     assert set(await operations(config)) == set(disk.OPERATIONS)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "with rows of others"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=["ENOSPC", "EIO", "EACCES"])
 async def test_an_error_of_any_file_operation_is_clear_and_loses_nothing(
-    config: InferenceConfig, tmp_path: Path, number: int
+    config: InferenceConfig, tmp_path: Path, number: int, shared: bool
 ) -> None:
-    output = tmp_path / "out.jsonl"
+    output, scratch = tmp_path / "out.jsonl", tmp_path / "scratch" / "out.jsonl"
+    foreign = encode(b"\7" * 16, 0, 0, b'{"messages":[{"role":"user","content":"other"}]}')
     at = 0
     while True:
         at += 1
         output.write_text("older\n")
+        if shared:
+            scratch.parent.mkdir(exist_ok=True)
+            scratch.write_bytes(foreign)
         faults = Faults(at, error=number)
         ended = await run_with(faults, config)
         if not faults.happened:
@@ -85,6 +91,9 @@ async def test_an_error_of_any_file_operation_is_clear_and_loses_nothing(
         await engine.arun(config.model_copy(update={"reuse_output": True}))
         assert not kept & engine.asked.keys(), f"{faults.called[at - 1]}: a durable row was asked again"
         assert [row["messages"][-1]["content"] for row in read_jsonl(output)] == EXPECTED
-        assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "out.jsonl", "progress.json"}
+        left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+        assert left - {"scratch/out.jsonl"} == {"in.jsonl", "out.jsonl", "progress.json"}
+        assert scratch.exists() == shared
+        assert not shared or scratch.read_bytes() == foreign
         assert output.stat().st_mode & 0o777 == 0o600
     assert at > 30

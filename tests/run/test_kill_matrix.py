@@ -61,8 +61,8 @@ class KilledJob:
         rows += read_jsonl(output) if output.exists() else []
         return {row["messages"][0]["content"] for row in rows}
 
-    async def run(self, faults: Faults) -> int:
-        return await run_in_child(self.folder, self.server.url, faults)
+    async def run(self, faults: Faults, *, reuse: bool) -> int:
+        return await run_in_child(self.folder, self.server.url, faults, reuse=reuse)
 
     async def check_that_it_goes_on(self) -> None:
         """The next run asks no row that is durable, writes the right output, and leaves nothing behind."""
@@ -73,6 +73,16 @@ class KilledJob:
         rows = read_jsonl(self.folder / "out.jsonl")
         assert [row["conversation_id"] for row in rows] == [f"q{i}" for i in range(ROWS)]
         assert [row["messages"][-1]["content"] for row in rows] == [answer_to(f"question {i}") for i in range(ROWS)]
+
+
+async def output_of_some_rows(folder: Path, server: FaultServer) -> bytes:
+    """The output of a job of the first half of the rows."""
+    job = KilledJob(folder, server)
+    write_jsonl(folder / "in.jsonl", questions(ROWS // 2))
+    assert await job.run(Faults(), reuse=False) == 0
+    output = (folder / "out.jsonl").read_bytes()
+    shutil.rmtree(folder)
+    return output
 
 
 def files_in(folder: Path) -> list[str]:
@@ -87,24 +97,29 @@ def foreign_line(tmp_path: Path) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("shared", [False, True], ids=["alone", "with rows of others"])
+@pytest.mark.parametrize("start", ["alone", "with rows of others", "with an output to reuse"])
 async def test_a_kill_at_any_file_operation_loses_and_repeats_nothing(
-    tmp_path: Path, block_watch: BlockWatch, foreign_line: bytes, before: bool, shared: bool
+    tmp_path: Path, block_watch: BlockWatch, foreign_line: bytes, before: bool, start: str
 ) -> None:
     block_watch.off()
+    shared, reuse = start == "with rows of others", start == "with an output to reuse"
     async with FaultServer() as server:
+        older = await output_of_some_rows(tmp_path / "older", server)
         for at in range(1, MOST_OPERATIONS):
             server.asked.clear()
             job = KilledJob(tmp_path / str(at), server)
             if shared:
                 job.scratch.parent.mkdir()
                 job.scratch.write_bytes(foreign_line)
-            code = await job.run(Faults(at, before=before))
+            if reuse:
+                (job.folder / "out.jsonl").write_bytes(older)
+            code = await job.run(Faults(at, before=before), reuse=reuse)
             assert code in (0, -signal.SIGKILL)
             await job.check_that_it_goes_on()
             left = ["in.jsonl", "out.jsonl", "progress.json"]
             assert files_in(job.folder) == (sorted([*left, "scratch/out.jsonl"]) if shared else left)
             assert not shared or job.scratch.read_bytes() == foreign_line
+            assert not reuse or not server.asked.keys() & {f"question {i}" for i in range(ROWS // 2)}
             shutil.rmtree(job.folder)
             if code == 0:
                 break

@@ -13,6 +13,7 @@ import pytest
 
 from asyncinfer.scratch.cache import KEPT_SECONDS, CacheSweeper, in_cache
 from asyncinfer.scratch.file import ScratchFile
+from asyncinfer.scratch.format import encode
 from tests.fakes import FakeEngine, questions, rejection
 
 DAY = 24 * 3600
@@ -73,6 +74,17 @@ def test_the_scratch_file_of_an_output_is_for_its_owner_only(tmp_path: Path) -> 
     assert {mode(path) for path in (tmp_path / "scratch").iterdir()} == {0o600}
     file.close()
     assert not (tmp_path / "scratch").exists(), "it held no row"
+
+
+def test_a_scratch_file_that_others_may_read_is_made_private(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(encode(bytes(16), 0, 0, b"{}"))
+    path.chmod(0o644)
+    file = ScratchFile(path)
+    file.acquire()
+    assert len(list(file.recover())) == 1
+    file.close()
+    assert mode(path) == 0o600
 
 
 def test_expired_files_are_removed(folder: Path) -> None:
