@@ -13,7 +13,7 @@ from asyncinfer import AsyncInferError, InferenceConfig
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.format import encode
 from tests.fakes import FakeEngine, answer_to, questions, read_jsonl, write_jsonl
-from tests.faulty_disk import Faults, faulty_disk
+from tests.faulty_disk import Faults, faulty_disk, synced_questions
 
 ROWS = 6
 EXPECTED = [answer_to(f"question {i}") for i in range(ROWS)]
@@ -66,8 +66,9 @@ async def test_the_job_uses_every_operation(config: InferenceConfig) -> None:
 @pytest.mark.parametrize("shared", [False, True], ids=["alone", "with rows of others"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=["ENOSPC", "EIO", "EACCES"])
 async def test_an_error_of_any_file_operation_is_clear_and_loses_nothing(
-    config: InferenceConfig, tmp_path: Path, number: int, shared: bool
+    config: InferenceConfig, tmp_path: Path, home: Path, number: int, shared: bool
 ) -> None:
+    journal = home / "journal"
     output, scratch = tmp_path / "out.jsonl", tmp_path / "scratch" / "out.jsonl"
     foreign = encode(b"\7" * 16, 0, 0, b'{"messages":[{"role":"user","content":"other"}]}')
     at = 0
@@ -77,7 +78,8 @@ async def test_an_error_of_any_file_operation_is_clear_and_loses_nothing(
         if shared:
             scratch.parent.mkdir(exist_ok=True)
             scratch.write_bytes(foreign)
-        faults = Faults(at, error=number)
+        journal.unlink(missing_ok=True)
+        faults = Faults(at, error=number, journal=journal)
         ended = await run_with(faults, config)
         if not faults.happened:
             break
@@ -86,7 +88,7 @@ async def test_an_error_of_any_file_operation_is_clear_and_loses_nothing(
         else:
             assert os.strerror(number) in str(ended)
             assert str(tmp_path) in str(ended)
-        kept = durable(tmp_path)
+        kept = durable(tmp_path) | synced_questions(journal)
         engine = FakeEngine()
         await engine.arun(config.model_copy(update={"reuse_output": True}))
         assert not kept & engine.asked.keys(), f"{faults.called[at - 1]}: a durable row was asked again"

@@ -16,7 +16,7 @@ from asyncinfer.scratch.format import encode
 from tests.conftest import BlockWatch
 from tests.fakes import answer_to, questions, read_jsonl, write_jsonl
 from tests.faults import FaultServer
-from tests.faulty_disk import Faults
+from tests.faulty_disk import Faults, synced_questions
 from tests.run.killed import run_in_child
 
 ROWS = 6
@@ -46,6 +46,8 @@ class KilledJob:
 
     def __init__(self, folder: Path, server: FaultServer) -> None:
         self.folder, self.server = folder, server
+        self.journal = folder.with_name("journal")
+        self.journal.unlink(missing_ok=True)
         folder.mkdir()
         write_jsonl(folder / "in.jsonl", questions(ROWS))
 
@@ -66,7 +68,7 @@ class KilledJob:
 
     async def check_that_it_goes_on(self) -> None:
         """The next run asks no row that is durable, writes the right output, and leaves nothing behind."""
-        kept, before = self.durable(), Counter(self.server.asked)
+        kept, before = self.durable() | synced_questions(self.journal), Counter(self.server.asked)
         assert await run_in_child(self.folder, self.server.url, Faults(), reuse=True) == 0
         asked = set(self.server.asked - before)
         assert not asked & kept, "a durable row was asked again"
@@ -113,7 +115,7 @@ async def test_a_kill_at_any_file_operation_loses_and_repeats_nothing(
                 job.scratch.write_bytes(foreign_line)
             if reuse:
                 (job.folder / "out.jsonl").write_bytes(older)
-            code = await job.run(Faults(at, before=before), reuse=reuse)
+            code = await job.run(Faults(at, before=before, journal=job.journal), reuse=reuse)
             assert code in (0, -signal.SIGKILL)
             await job.check_that_it_goes_on()
             left = ["in.jsonl", "out.jsonl", "progress.json"]
