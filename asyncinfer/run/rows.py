@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from asyncinfer.control.endpoint import Attempt
 from asyncinfer.errors import InputError
 from asyncinfer.scratch.finished import ROW_KEY
-from asyncinfer.scratch.format import is_readable
+from asyncinfer.scratch.format import UNREADABLE, is_readable
 from asyncinfer.scratch.keys import row_id
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.paths import NotAFileError, error_text, open_regular
@@ -174,8 +174,7 @@ def item_of(row: object) -> Item:
     except ValueError as error:
         return Item(None, 0, 0, b"", InputError(f"JSON cannot hold it: {error}"))
     if not is_readable(text):
-        why = "it is nested too deeply, or holds a number with too many digits"
-        return Item(None, 0, 0, b"", InputError(f"JSON cannot hold it: {why}"))
+        return Item(None, 0, 0, b"", InputError(f"JSON cannot hold it: {UNREADABLE}"))
     return Item(None, crc32(text), len(text), b"", conversation)
 
 

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from asyncinfer.errors import RequestError
 from asyncinfer.run.rows import Row
-from asyncinfer.scratch.format import is_readable
+from asyncinfer.scratch.format import UNREADABLE, is_readable
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import InferenceErrorType
 
@@ -41,7 +41,7 @@ def saved_json(row: Row) -> tuple[bytes, Conversation]:
 def _checked(conversation: Conversation) -> tuple[bytes, Conversation]:
     text = conversation.to_json_bytes()
     if not is_readable(text):
-        raise ValueError("it is nested too deeply, or holds a number with too many digits")
+        raise ValueError(UNREADABLE)
     return text, conversation
 
 

@@ -6,11 +6,13 @@ import os
 import re
 from binascii import unhexlify
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from asyncinfer.types.paths import open_regular
 
+_LONGEST = 1 << 28
 # Where answered rows carry their identity: `<key>`, or `<key>-<n>` for an occurrence after the first.
 ROW_KEY = "row_key"
 # Within a JSON string its quotes would be escaped.
@@ -41,7 +43,8 @@ class FinishedOutput:
         """The lines that say which row they answer. What else they hold is not checked."""
         offset = 0
         self._file.seek(0)
-        for line in self._file:
+        # As iterating over the file, with a bound on the memory that a line takes.
+        for line in iter(partial(self._file.readline, _LONGEST), b""):
             for found in _ROW_KEY.finditer(line):
                 yield AnsweredLine(unhexlify(found[1]), int(found[2] or 0), offset, len(line))
             offset += len(line)

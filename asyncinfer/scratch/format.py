@@ -29,6 +29,7 @@ _MARK = re.compile(rb'"key":"[0-9a-f]{32}","n":\d')
 _MARK_WITHIN = 1 << 10
 # pydantic's JSON parser refuses more levels than 200, and integers of more digits than 4,300.
 _SAFE_BRACKETS, _SAFE_DIGITS = 150, 4000
+UNREADABLE = "it is nested too deeply, or holds a number with too many digits"
 _DIGITS = frozenset(b"0123456789")
 
 

@@ -28,6 +28,7 @@ _ADVICE = {
     errno.EEXIST: "remove what is in its way or choose another path",
     errno.ENOTDIR: "remove what is in its way or choose another path",
     errno.EAGAIN: "wait until it has ended",
+    errno.EBUSY: "choose a path that is not a mount point",
 }
 
 
