@@ -63,8 +63,15 @@ async def test_the_job_uses_every_operation(config: InferenceConfig) -> None:
     assert set(await operations(config)) == set(disk.OPERATIONS)
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["alone", "with rows of others"])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=["ENOSPC", "EIO", "EACCES"])
+@pytest.mark.parametrize(
+    ("number", "shared"),
+    [
+        pytest.param(errno.ENOSPC, False, id="ENOSPC"),
+        pytest.param(errno.EDQUOT, True, id="EDQUOT, with rows of others"),
+        pytest.param(errno.EIO, True, id="EIO, with rows of others"),
+        pytest.param(errno.EROFS, False, id="EROFS"),
+    ],
+)
 async def test_an_error_of_any_file_operation_is_clear_and_loses_nothing(
     config: InferenceConfig, tmp_path: Path, home: Path, number: int, shared: bool
 ) -> None:
