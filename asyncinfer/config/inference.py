@@ -18,6 +18,7 @@ from asyncinfer.config.remote import RemoteParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.paths import error_text
 
 
 def _settings(value: Any) -> Any:
@@ -37,6 +38,8 @@ class InferenceConfig(Params):
     """A JSONL file, a conversation a line."""
     output_path: PathText | None = None
     """Where the answered conversations go, as JSONL in input order."""
+    reuse_output: bool = False
+    """Take the answers that the file at `output_path` already holds for these rows, and ask only for the others."""
     progress_path: PathText | None = None
     """A JSON file that tells how far the run is, for others to poll."""
     engine: EngineName | None = None
@@ -67,8 +70,8 @@ class InferenceConfig(Params):
         data = self.model_dump(mode="json", exclude_unset=True, exclude=secret, fallback=str)
         try:
             Path(path).write_text(dump(escaped(data)), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: cannot be written: {error_text(error)}") from None
 
     @classmethod
     def _from(cls, text: str, where: str, overrides: Iterable[str]) -> Self:

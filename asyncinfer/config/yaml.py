@@ -9,6 +9,8 @@ from typing import Any, cast
 import yaml
 
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.paths import error_text
+from asyncinfer.types.pipes import read_small
 
 _INT, _FLOAT, _TIMESTAMP, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "merge"))
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
@@ -70,10 +72,11 @@ def read(path: Path) -> str:
         ConfigError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{path}: cannot be read: {why}") from None
+        return read_small(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot be read: it is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error_text(error)}") from None
 
 
 def parse(text: str, where: str) -> dict[str, Any]:

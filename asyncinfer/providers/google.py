@@ -161,7 +161,7 @@ def _load(name: str, file: str | None) -> Any:
         if file is not None:
             return service.Credentials.from_service_account_file(str(Path(file).expanduser()), scopes=_SCOPES)
         return auth.default(scopes=_SCOPES)[0]
-    except (auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
+    except (auth.exceptions.GoogleAuthError, ValueError, OSError, RuntimeError) as error:
         raise EngineConfigError(
             f"{name} needs Google Cloud credentials ({error}); set the environment variable {_ADC} to a credentials "
             "file, or run `gcloud auth application-default login`, or set remote_params.api_key to an access token",

@@ -125,7 +125,7 @@ remote_params:
 class TestTheSeedsFiles:
     def test_with_every_key_there_is(self) -> None:
         config = InferenceConfig.from_str(EVERY_KEY)
-        assert config.model_fields_set == InferenceConfig.model_fields.keys()
+        assert config.model_fields_set | {"reuse_output"} == InferenceConfig.model_fields.keys()
         assert config.model.model_fields_set == ModelParams.model_fields.keys()
         ours = {"extra_body"}
         assert config.generation.model_fields_set | ours == GenerationParams.model_fields.keys()
