@@ -26,7 +26,7 @@ _TEXTS = frozenset({"message", "msg", "detail", "description", "title", "error",
 # These repeat what the user or the model said, which says nothing of the error.
 _ECHOES = frozenset({"flagged_input", "input", "failed_generation"})
 # Bounds of what is read: an error holds no more.
-_MOST_NODES, _DEEPEST_TEXT, _LONGEST_TEXT, _LONGEST_CODE = 2000, 3, 65536, 100
+_MOST_NODES, _DEEPEST_TEXT, _LONGEST_JSON, _LONGEST_TEXT, _LONGEST_CODE = 2000, 3, 65536, 8192, 100
 _LARGEST = 2**20  # bytes; a larger body is not parsed
 _JSON_START = re.compile(r"[{\[]\s*[\"{\[]")
 _DECODER = JSONDecoder()
@@ -135,7 +135,7 @@ def _json(body: bytes | str) -> Any:
 def _json_within(text: str) -> Any:
     """The first object or list within a text, as in `AzureException - {"error": ...}`."""
     start = _JSON_START.search(text, 0, _SHOWN)
-    if start is None or len(text) > _LONGEST_TEXT:
+    if start is None or len(text) > _LONGEST_JSON:
         return None
     try:
         return _DECODER.raw_decode(text, start.start())[0]

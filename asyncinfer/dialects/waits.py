@@ -2,9 +2,9 @@
 
 `Retry-After`: RFC 9110 section 10.2.3 (June 2022). `retry-after-ms`: as OpenAI's SDK reads it (openai-python 2.54,
 November 2026); `x-ms-retry-after-ms`: Azure. `retryDelay`: Google's google/rpc/error_details.proto, `RetryInfo`.
-`retry_after` in bodies: Discord, Cloudflare, OpenRouter and LiteLLM. Words: OpenAI and Groq "Please try again in
-7m12s", Azure "Please retry after 37 seconds", Gemini "Please retry in 20.04s", Bedrock and others alike. Read in
-November 2026.
+`RateLimit`: draft-ietf-httpapi-ratelimit-headers-10 (September 2025), which Hugging Face sends. `retry_after` in
+bodies: Discord, Cloudflare, OpenRouter and LiteLLM. Words: OpenAI and Groq "Please try again in 7m12s", Azure "Please
+retry after 37 seconds", Gemini "Please retry in 20.04s", Bedrock and others alike. Read in November 2026.
 
 No wait is negative, or longer than a year; the control bounds it further.
 """
@@ -19,6 +19,8 @@ from typing import Any, cast
 from asyncinfer.dialects.error_body import ErrorBody, fields_in
 from asyncinfer.types.times import bounded, duration, number, until
 
+# An item of `RateLimit`: `"api";r=0;t=55`.
+_USED_UP = re.compile(r";\s*r=0\s*;\s*t=([0-9]{1,12})")
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 # Fields of bodies, in lower case and without `-` and `_`, with the seconds of their unit.
 _FIELDS = {
@@ -82,7 +84,10 @@ def wait_in_headers(headers: Mapping[str, str], now: float | None = None) -> flo
             return bounded(milliseconds / 1000)
     given = headers.get("retry-after", "")
     seconds = _number(given)
-    return bounded(seconds) if seconds is not None else until(given, headers.get("date"), now)
+    if seconds is not None:
+        return bounded(seconds)
+    seconds = until(given, headers.get("date"), now)
+    return seconds if seconds is not None else _until_reset(headers.get("ratelimit", ""))
 
 
 def wait_in_fields(error: ErrorBody) -> float | None:
@@ -97,6 +102,11 @@ def wait_in_words(text: str) -> float | None:
         return bounded(sum(float(amount) * _UNITS[unit] for amount, unit in _PARTS.findall(asked[1])))
     bare = _BARE.search(text)
     return bounded(float(bare[1])) if bare is not None else None
+
+
+def _until_reset(limits: str) -> float | None:
+    """The seconds until all limits reset of which nothing is left, in the draft's `RateLimit`."""
+    return max((bounded(float(seconds)) for seconds in _USED_UP.findall(limits[:_LONGEST])), default=None)
 
 
 def _number(text: str) -> float | None:
