@@ -51,7 +51,7 @@ _LONGEST = 1000  # characters of a list
 _LONGEST_WINDOW = 3600.0  # seconds
 # An item of the draft's lists: a name, then in `RateLimit` what remains (`r`) and the seconds to the reset (`t`), and
 # in `RateLimit-Policy` the quota (`q`), its unit (`qu`) and its window in seconds (`w`).
-_ITEM = re.compile(r"(?:^|,)\s*(\"[^\"]{0,64}\"|[\w-]{1,64})((?:\s*;\s*\w{1,16}=[^,;]{1,32})+)")
+_ITEM = re.compile(r"(?:^|[,;])\s*(\"[^\"]{0,64}\"|[\w-]{1,64})((?:\s*;\s*\w{1,16}=[^,;]{1,32})+)")
 _PARAMETER = re.compile(r";\s*(\w+)=([^,;]+)")
 
 
@@ -85,7 +85,9 @@ def _observation(limit: str, remaining: str, reset: str, today: str | None) -> O
 
 def _count(text: str) -> int | None:
     """A whole number. Of `100, 100;w=60`, which names the window too, it is the first."""
-    value = number(text.partition(",")[0].partition(";")[0])
+    value = number(text)
+    if value is None:
+        value = number(text.partition(",")[0].partition(";")[0])
     return int(value) if value is not None and abs(value) <= _LARGEST else None
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from math import isfinite
 
 YEAR = 365 * 86400.0
 _EPOCH = 1e9  # A larger number is a moment, not a duration: in seconds of the epoch it lies in 2001.
 _MILLISECONDS_OF_EPOCH = 1000 * _EPOCH
 _LONGEST = 64  # Characters. Nothing longer is a number or a date.
+_SHORT = 16
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _PART = r"(?:([0-9]+(?:\.[0-9]+)?){})?"
 _DURATION = re.compile("".join(_PART.format(unit) for unit in ("w", "d", "h", "m(?!s)", "s", "ms")))
@@ -26,6 +28,8 @@ _UNITS = (604800.0, 86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 def number(text: str) -> float | None:
     """The finite decimal number that `text` is."""
+    if text.isascii() and text.isdigit() and len(text) < _SHORT:  # as most are
+        return float(text)
     text = text.strip()
     if len(text) > _LONGEST or not _NUMBER.fullmatch(text):
         return None
@@ -43,12 +47,14 @@ def duration(text: str) -> float | None:
     text = text.strip()
     if not text or len(text) > _LONGEST:
         return None
-    match = _DURATION.fullmatch(text) or _ISO_DURATION.fullmatch(text)
-    if match is None or not any(match.groups()):
+    match = (_ISO_DURATION if text[0] == "P" else _DURATION).fullmatch(text)
+    if match is None:
         return None
-    return bounded(sum(float(part) * unit for part, unit in zip(match.groups(), _UNITS, strict=False) if part))
+    parts = [float(part) * unit for part, unit in zip(match.groups(), _UNITS, strict=False) if part]
+    return bounded(sum(parts)) if parts else None
 
 
+@lru_cache(maxsize=64)  # Responses of the same second have the same dates.
 def moment(text: str) -> float | None:
     """The seconds of the epoch of an HTTP or an ISO 8601 date. A date without a zone is in UTC."""
     text = text.strip()
@@ -76,7 +82,7 @@ def until_reset(text: str, today: str | None, now: float | None = None) -> float
     """The seconds until a rate limit resets: `text` is a number of seconds, a duration, a date, or a moment in seconds
     or milliseconds of the epoch. `today` and `now` as in `until`.
     """
-    seconds = number(text)
+    seconds = None if text.endswith(("s", "m", "h")) else number(text)
     if seconds is None:
         seconds = duration(text)
         return seconds if seconds is not None else until(text, today, now)
