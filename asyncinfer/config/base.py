@@ -58,10 +58,11 @@ class Params(BaseModel):
         def __init__(self, /, **data: Any) -> None:
             try:
                 super().__init__(**data)
+                return
             except ValidationError as error:
-                name = type(self).__name__
                 found = problems_in(error, type(self))
-                raise ConfigError("\n".join(f"{name}: {line}" for line in found.values())) from None
+            data.clear()  # A traceback shows this frame, and pydantic's if the error came from there.
+            raise ConfigError("\n".join(f"{type(self).__name__}: {line}" for line in found.values()))
 
         # As on BaseModel's own: a group within a group is then validated in place, and all problems are told at once.
         __init__.__pydantic_base_init__ = True

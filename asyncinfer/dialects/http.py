@@ -12,6 +12,7 @@ from asyncinfer.dialects.error_scope import is_about_money, scope_of
 from asyncinfer.dialects.quotas import quota_in
 from asyncinfer.dialects.waits import wait_in_fields, wait_in_headers, wait_in_words
 from asyncinfer.errors import ErrorScope, RequestError
+from asyncinfer.types.masking import mask_headers, mask_url
 from asyncinfer.types.results import InferenceErrorType, unanswerable
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 498})  # the last is Groq's: its capacity is used up
@@ -50,6 +51,11 @@ class HttpRequest(NamedTuple):
     method: str = "POST"
     timeout: float = 300.0
 
+    def __repr__(self) -> str:
+        """Without keys and without the body, since tracebacks show it."""
+        shown = self._asdict() | {"url": mask_url(self.url), "headers": mask_headers(self.headers)}
+        return _shown(self, shown | {"body": f"<{len(self.body)} bytes>"})
+
 
 class HttpResponse(NamedTuple):
     """What came back. `headers` are looked up in any case."""
@@ -57,6 +63,15 @@ class HttpResponse(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def __repr__(self) -> str:
+        """Without the body, which may repeat a key."""
+        shown = {"headers": mask_headers(self.headers), "body": f"<{len(self.body)} bytes>"}
+        return _shown(self, self._asdict() | shown)
+
+
+def _shown(value: object, fields: Mapping[str, Any]) -> str:
+    return f"{type(value).__name__}({', '.join(f'{name}={field!r}' for name, field in fields.items())})"
 
 
 # What every request says of itself.
@@ -145,7 +160,7 @@ def status_error(response: HttpResponse, now: float | None = None) -> RequestErr
     """
     status, error = response.status, read_error(response.body)
     if 300 <= status < 400:
-        where = response.headers.get("location", "elsewhere")
+        where = mask_url(response.headers.get("location", "elsewhere"))
         return refusal(status, f"HTTP {status}: redirects to {where}; set remote_params.api_url to where the API is")
     kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]  # AWS's code, beside the message
     error = error._replace(codes=error.codes | {kind.lower()}) if kind else error

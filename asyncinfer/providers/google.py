@@ -8,7 +8,6 @@ Bearer; November 2026.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -26,7 +25,8 @@ from anyio import to_thread
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import EngineConfigError, MissingDependencyError, RequestError
-from asyncinfer.providers.auth import HeaderSigner, Key, Signer
+from asyncinfer.providers.auth import HeaderSigner, Key, Signer, variable_in
+from asyncinfer.types.masking import MaskedStr
 from asyncinfer.types.results import InferenceErrorType
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
@@ -46,7 +46,7 @@ class GeminiKey:
     def needs(self) -> str:
         return f"`{self.variable}`"
 
-    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
+    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
         return _GeminiSigner(
             Key(self.variable).signer(name, remote, environ),
             Key(self.variable, "x-goog-api-key", "").signer(name, remote, environ),
@@ -77,13 +77,13 @@ class GoogleTokens:
     def needs(self) -> str:
         return "Google Cloud credentials"
 
-    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
-        given = remote.api_key.get_secret_value().strip() if remote.api_key is not None else None
+    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
+        given = MaskedStr(remote.api_key.get_secret_value().strip()) if remote.api_key is not None else None
         if given is not None and given.endswith(".json"):
             return _TokenSigner(name, _account(given, None))
         if given is not None or remote.api_key_env_varname:
             return Key().signer(name, remote, environ)
-        return _TokenSigner(name, _account(None, environ.get(_ADC)))
+        return _TokenSigner(name, _account(None, variable_in(environ, _ADC) or None))
 
 
 class _TokenSigner:
@@ -102,7 +102,7 @@ class _TokenSigner:
         if not self._account.is_good():
             async with self._account.turn():
                 await to_thread.run_sync(self._account.renew, self._name, abandon_on_cancel=True)
-        return await HeaderSigner({"Authorization": f"Bearer {self._account.token}"}, ())(request)
+        return await HeaderSigner({"Authorization": MaskedStr(f"Bearer {self._account.token}")}, ())(request)
 
 
 class _Account:
@@ -134,7 +134,7 @@ class _Account:
             if self._credentials is None:
                 self._credentials = _load(name, self._file)
             _refresh(self._credentials)
-            self.token = self._credentials.token
+            self.token = MaskedStr(self._credentials.token)
             self._good_until = time.monotonic() + _seconds_good(self._credentials.expiry)
 
 
