@@ -20,7 +20,6 @@ from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.masking import frameless
 
-
 C = TypeVar("C", bound="InferenceConfig")
 
 

@@ -66,8 +66,8 @@ class HttpResponse(NamedTuple):
 
     def __repr__(self) -> str:
         """Without the body, which may repeat a key."""
-        shown = {"headers": mask_headers(self.headers), "body": f"<{len(self.body)} bytes>"}
-        return _shown(self, self._asdict() | shown)
+        headers = mask_headers({name: mask_url(value) for name, value in self.headers.items()})
+        return _shown(self, self._asdict() | {"headers": headers, "body": f"<{len(self.body)} bytes>"})
 
 
 def _shown(value: object, fields: Mapping[str, Any]) -> str:

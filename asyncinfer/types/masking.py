@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from typing import Any, SupportsIndex, TypeVar, cast
+from typing import Any, SupportsIndex, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 E = TypeVar("E", bound=BaseException)
@@ -51,8 +51,8 @@ class MaskedBytes(bytes):
         return repr(MASK.encode())
 
     def __getitem__(self, key: Any) -> Any:
-        plain = bytes(self)
-        return MaskedBytes(plain[cast(slice, key)]) if isinstance(key, slice) else plain[key]
+        part: Any = bytes.__getitem__(self, key)
+        return MaskedBytes(part) if isinstance(part, bytes) else part
 
 
 class MaskedUrl(MaskedStr):
