@@ -37,6 +37,7 @@ from asyncinfer import (
     RequestError,
 )
 from asyncinfer import transport as transport_module
+from asyncinfer.config.overrides import masked, parse_cli_overrides
 from asyncinfer.config.variables import fill_in
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.providers import aws
@@ -251,6 +252,28 @@ def test_parameters_show_no_credentials_of_the_url(url: str, tmp_path: Path) -> 
     assert f"api_url: {mask_url(url)}" in (tmp_path / "config.yaml").read_text()
 
 
+def test_options_show_no_tokens(tmp_path: Path) -> None:
+    model = ModelParams(
+        model_name="m",
+        model_kwargs={"token": CANARY, "quantization": {"api_key": CANARY}},
+        tokenizer_kwargs={"pad_token": "<pad>"},
+    )
+    config = InferenceConfig(model=model)
+    config.to_yaml(tmp_path / "config.yaml")
+    check(repr(model) + repr(config) + (tmp_path / "config.yaml").read_text())
+    assert "'pad_token': '<pad>'" in repr(model)
+    assert model.model_kwargs["token"] == CANARY
+
+
+def test_command_line_is_shown_without_credentials() -> None:
+    url = f"https://ann:{quote(CANARY, safe='')}@h/v1?key={quote(CANARY, safe='')}&api-version=1"
+    check(shown_line := " ".join(masked([f"--remote_params.api_url={url}", "--remote_params.api_url", url, "--a=b@c"])))
+    assert shown_line.endswith("https://**********@h/v1?key=**********&api-version=1 --a=b@c")
+    with pytest.raises(ConfigError) as caught:
+        parse_cli_overrides(["--a", "1", url])
+    check(str(caught.value))
+
+
 @pytest.mark.parametrize("url", [*URLS, "https://h/v1?api-version=1", None])
 def test_parameters_keep_their_url(url: str | None) -> None:
     remote = RemoteParams(api_url=url)
@@ -422,7 +445,7 @@ async def test_error_of_a_request_shows_no_key(
         url = server.url if fault != "refused" else f"http://127.0.0.1:{free_port()}/v1"
         error = await error_of(engine(url))
     assert isinstance(error, RequestError)
-    check(locals_shown(error))
+    check(locals_shown(error, by_rich=fault == "echo"))
 
 
 def free_port() -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from asyncinfer.config.problems import problems_in
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.masking import mask_options
 
 P = TypeVar("P", bound="Params")
 
@@ -52,6 +54,9 @@ class Params(BaseModel):
         coerce_numbers_to_str=True,  # `model_revision: 1234567` is a number to YAML only
         hide_input_in_errors=True,
     )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        return ((name, mask_options(value)) for name, value in super().__repr_args__())
 
     if not TYPE_CHECKING:  # type checkers see the constructor that pydantic makes of the fields
 

@@ -18,7 +18,7 @@ from asyncinfer.config.remote import RemoteParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.masking import frameless
+from asyncinfer.types.masking import frameless, mask_options
 
 C = TypeVar("C", bound="InferenceConfig")
 
@@ -63,7 +63,7 @@ class InferenceConfig(Params):
         return _raised(parsed)
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write what was set explicitly; the API key is left out, and credentials in the URL are masked.
+        """Write what was set explicitly. The API key is left out; credentials in the URL and in options are masked.
 
         Raises:
             ConfigError: the file cannot be written.
@@ -71,7 +71,7 @@ class InferenceConfig(Params):
         secret = {"remote_params": {"api_key"}}
         data = self.model_dump(mode="json", exclude_unset=True, exclude=secret, fallback=str)
         try:
-            Path(path).write_text(dump(escaped(data)), encoding="utf-8")
+            Path(path).write_text(dump(escaped(mask_options(data))), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
 
 E = TypeVar("E", bound=BaseException)
@@ -25,6 +25,10 @@ _WORDS = frozenset(
 )
 _NAMES = frozenset(["code", "session", "sas"])  # Secrets only where they are the whole name.
 _ENDINGS = ("key", "token", "secret", "password", "signature", "credential")
+# Options that hold secrets, among those of models and requests that users pass on, where `pad_token` holds none.
+_OPTIONS = frozenset(
+    ["token", "hf_token", "auth_token", "access_token", "use_auth_token", "api_key", "apikey", "password", "secret"]
+)
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _PARAMETER = re.compile(r"(?<=[?&;#])([^=&;#]+)=([^&;#]*)")
 _USER = re.compile(r"(?:(?<=://)|^)[^/?#]*@")
@@ -50,9 +54,8 @@ class MaskedBytes(bytes):
     def __repr__(self) -> str:
         return repr(MASK.encode())
 
-    def __getitem__(self, key: Any) -> Any:
-        part: Any = bytes.__getitem__(self, key)
-        return MaskedBytes(part) if isinstance(part, bytes) else part
+    def __getitem__(self, key: SupportsIndex | slice[Any, Any, Any]) -> Any:
+        return MaskedBytes(super().__getitem__(key)) if isinstance(key, slice) else super().__getitem__(key)
 
 
 class MaskedUrl(MaskedStr):
@@ -86,6 +89,17 @@ def masked_if_secret(url: str) -> str:
 def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """`headers` with the values of secret ones masked."""
     return {name: MaskedStr(value) if is_secret_name(name) else value for name, value in headers.items()}
+
+
+def mask_options(value: Any) -> Any:
+    """`value` with asterisks in place of texts that are secret by their names, at any depth."""
+    if isinstance(value, dict):
+        fields = cast(dict[Any, Any], value).items()
+        return {
+            name: MASK if str(name).lower() in _OPTIONS and isinstance(inner, str) else mask_options(inner)
+            for name, inner in fields
+        }
+    return [mask_options(inner) for inner in cast(list[Any], value)] if isinstance(value, list) else value
 
 
 def secrets_in_url(url: str) -> Iterator[str]:
