@@ -23,7 +23,7 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
-from asyncinfer.errors import RequestError
+from asyncinfer.errors import ErrorScope, RequestError
 from asyncinfer.types.masking import MaskedBytes, MaskedStr, mask_headers, mask_url
 from asyncinfer.types.results import InferenceErrorType
 
@@ -376,14 +376,15 @@ def _as_request_error(error: Exception, timeout: float) -> RequestError:
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     # A certificate that is not trusted is a ValueError too.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
-        return RequestError(what, error_type=InferenceErrorType.CONFIG)
+        return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)
     final = isinstance(error, aiohttp.ClientConnectorCertificateError)
-    return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=not final)
+    scope = ErrorScope.ACCOUNT if final else ErrorScope.UNKNOWN
+    return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=not final, scope=scope)
 
 
 def _too_large() -> RequestError:
     what = f"the response is larger than {MAX_BODY >> 20} MiB"
-    return RequestError(what, error_type=InferenceErrorType.PARSE_ERROR)
+    return RequestError(what, error_type=InferenceErrorType.PARSE_ERROR, scope=ErrorScope.ROW)
 
 
 def _timed_out(what: str) -> RequestError:

@@ -24,7 +24,7 @@ from anyio import to_thread
 
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
-from asyncinfer.errors import EngineConfigError, MissingDependencyError, RequestError
+from asyncinfer.errors import EngineConfigError, ErrorScope, MissingDependencyError, RequestError
 from asyncinfer.providers.auth import HeaderSigner, Key, Signer, variable_in
 from asyncinfer.types.masking import MaskedStr
 from asyncinfer.types.results import InferenceErrorType
@@ -162,11 +162,12 @@ def _load(name: str, file: str | None) -> Any:
             return service.Credentials.from_service_account_file(str(Path(file).expanduser()), scopes=_SCOPES)
         return auth.default(scopes=_SCOPES)[0]
     except (auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
-        raise EngineConfigError(
-            f"{name} needs Google Cloud credentials ({error}); set the environment variable {_ADC} to a credentials "
-            "file, or run `gcloud auth application-default login`, or set remote_params.api_key to an access token",
-            error_type=InferenceErrorType.CONFIG,
-        ) from None
+        why = str(error)
+    raise EngineConfigError(  # from nothing: google-auth's frames hold credentials
+        f"{name} needs Google Cloud credentials ({why}); set the environment variable {_ADC} to a credentials "
+        "file, or run `gcloud auth application-default login`, or set remote_params.api_key to an access token",
+        error_type=InferenceErrorType.CONFIG,
+    )
 
 
 def _refresh(credentials: Any) -> None:
@@ -176,11 +177,16 @@ def _refresh(credentials: Any) -> None:
         credentials.refresh(transport.Request())
     except exceptions.GoogleAuthError as error:
         lost = isinstance(error, exceptions.TransportError)
-        raise RequestError(
+        passing = lost or bool(error.retryable)
+        failure = RequestError(
             f"Google gave no access token: {error.args[0] if error.args else error}",
             error_type=InferenceErrorType.CONNECTION if lost else InferenceErrorType.API_STATUS,
-            is_retryable=lost or bool(error.retryable),
-        ) from None
+            is_retryable=passing,
+            scope=ErrorScope.UNKNOWN if passing else ErrorScope.ACCOUNT,
+        )
+    else:
+        return
+    raise failure  # from nothing: google-auth's frames hold credentials
 
 
 def _seconds_good(expiry: datetime | None) -> float:

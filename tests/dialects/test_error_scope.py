@@ -16,6 +16,7 @@ from asyncinfer.dialects.bedrock_stream import ConverseStream
 from asyncinfer.dialects.http import HttpResponse, status_error
 from asyncinfer.dialects.openai import openai_chat
 from asyncinfer.errors import ErrorScope
+from asyncinfer.types.results import unanswerable
 from tests.dialects.frames import exception
 
 ROW, ACCOUNT, UNKNOWN = ErrorScope.ROW, ErrorScope.ACCOUNT, ErrorScope.UNKNOWN
@@ -356,3 +357,7 @@ def test_deep_and_large_bodies_are_read() -> None:
         json.dumps({"error": [{"message": "a"}] * 100_000}).encode(),
     ):
         assert refused(400, body).scope in ErrorScope
+
+
+def test_request_that_cannot_be_made_concerns_its_row() -> None:
+    assert unanswerable("an image cannot be read").scope is ROW
