@@ -41,7 +41,9 @@ class ErrorBody(NamedTuple):
         text: All its words in lower case, those of the servers behind a router too.
         codes: Its identifiers in lower case, with underscores for hyphens.
         status: The HTTP status that it names, which may differ from that of the response.
-        data: Its JSON; None if it is none.
+        fields: The fields of all objects within it, each with its name in lower case; also those of JSON within text,
+            as routers pass it on. Their number is bounded.
+        is_json: Whether it is JSON.
         is_html: Whether it is a page of a web server or a proxy.
     """
 
@@ -49,7 +51,8 @@ class ErrorBody(NamedTuple):
     text: str = ""
     codes: frozenset[str] = frozenset()
     status: int | None = None
-    data: Any = None
+    fields: tuple[tuple[str, Any], ...] = ()
+    is_json: bool = False
     is_html: bool = False
 
 
@@ -60,8 +63,9 @@ def read_error(body: bytes | str) -> ErrorBody:
     """The error in a body. Anything can be read."""
     data = _json(body)
     message = message_of(data, body)
+    fields = tuple(_fields_in(data))
     codes, texts = set[str](), list[str]()
-    for key, value in fields_in(data):
+    for key, value in fields:
         if key in _ECHOES:
             codes.add(key)
         elif isinstance(value, str):
@@ -70,8 +74,9 @@ def read_error(body: bytes | str) -> ErrorBody:
             if key in _TEXTS:
                 texts.append(value)
     text = " \n".join(texts) if texts else message
+    text = text[:_LONGEST_TEXT].lower()
     is_html = data is None and body[:1000].lstrip()[:1] in ("<", b"<")
-    return ErrorBody(message, text[:_LONGEST_TEXT].lower(), frozenset(codes), _status(data), data, is_html)
+    return ErrorBody(message, text, frozenset(codes), _status(data), fields, data is not None, is_html)
 
 
 def message_in(body: bytes) -> str:
@@ -86,10 +91,7 @@ def message_of(data: Any, body: bytes | str) -> str:
     return _message(data) or excerpt(body) or "(no text)"
 
 
-def fields_in(data: Any) -> Iterator[tuple[str, Any]]:
-    """The fields of all objects within an error, each with its name in lower case; also those of JSON within text, as
-    routers pass it on. Their number is bounded.
-    """
+def _fields_in(data: Any) -> Iterator[tuple[str, Any]]:
     waiting, left = [(data, 0)], _MOST_NODES
     while waiting and left > 0:
         value, depth = waiting.pop()

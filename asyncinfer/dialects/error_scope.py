@@ -138,6 +138,19 @@ _OF_MONEY = _any(
     r"(?:account|billing) is not active",
     r"negative balance|prepa(?:id|yment) (?:credits?|balance)[\w' ]{0,20}(?:depleted|exhausted|used)",
 )
+# One of these is in each text that `_OF_MONEY` finds; looking for them is fast.
+_MONEY_HINTS = (
+    "credit",
+    "insufficient",
+    "spend",
+    "billing",
+    "hard",
+    "specified",
+    "budget",
+    "not active",
+    "key limit",
+    "balance",
+)
 # The state of the account, which may be the consequence of what it asked before.
 _OF_THE_ACCOUNT_S_STATE = _any(
     r"(?:account|organi[sz]ation|project|team|consumer|api key)[\w' ]{0,40}"
@@ -210,11 +223,13 @@ def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
     if status is None:
         return UNKNOWN
     if status == 404:
-        return ACCOUNT if error.data is None or _NO_SUCH_PATH.fullmatch(error.text) else UNKNOWN
+        return ACCOUNT if not error.is_json or _NO_SUCH_PATH.fullmatch(error.text) else UNKNOWN
     by_status = ACCOUNT if 300 <= status < 400 else _STATUSES.get(status)
     return by_status or (ROW if error.codes & _INVALID_CODES else UNKNOWN)
 
 
 def is_about_money(error: ErrorBody) -> bool:
     """Whether the error says that the account is empty, or may spend no more. No wait changes that."""
-    return bool(error.codes & _MONEY_CODES or _OF_MONEY.search(error.text))
+    if error.codes & _MONEY_CODES:
+        return True
+    return any(hint in error.text for hint in _MONEY_HINTS) and _OF_MONEY.search(error.text) is not None

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
-from asyncinfer.dialects.error_body import ErrorBody, fields_in, words
+from asyncinfer.dialects.error_body import ErrorBody, words
 from asyncinfer.types.times import moment, number, until_reset
 
 # No limit per second or minute asks for a longer wait.
@@ -27,6 +27,8 @@ _PERIOD = re.compile(
     r"|\b(hourly|daily|weekly|monthly|today|[rt]p[smhd])\b"
 )
 _SHORT = frozenset({"second", "sec", "minute", "min", "rps", "tps", "rpm", "tpm"})
+# One of these is in each text that names a long period; looking for them is fast.
+_HINTS = ("day", "daily", "hour", "week", "month", "rpd", "tpd", "rph", "tph")
 # Sentences of what a larger plan would allow name other periods.
 _SENTENCES = re.compile(r"[.!?]\s|\n")
 _OFFERS = re.compile(r"\b(?:unlock|upgrad|increase|purchas|buy)")
@@ -62,11 +64,11 @@ def quota_in(
         now: The time of day in seconds of the epoch, for a response without a `Date`.
     """
     today = headers.get("date")
-    resets = [*_used_up(headers, today, now), *_used_up(_headers_within(error.data), today, now)]
+    resets = [*_used_up(headers, today, now), *_used_up(_headers_within(error), today, now)]
     named = max((reset.seconds for reset in resets if reset.named), default=None)
     if named is not None:
         return Quota(named)
-    names = _quota_names(error.data)
+    names = _quota_names(error)
     if any(_LONG_NAME.search(name) for name in names):
         daily = any(_DAILY_NAME.search(name) for name in names)
         midnight = _until_midnight_in_california(today, now) if daily else None
@@ -76,20 +78,22 @@ def quota_in(
 
 
 def _names_long_period(text: str) -> bool:
+    if not any(hint in text for hint in _HINTS):
+        return False
     for sentence in _SENTENCES.split(text):
         if (found := _PERIOD.search(sentence)) and not _OFFERS.search(sentence):
             return not _SHORT.issuperset({found[1] or found[2]})
     return False
 
 
-def _quota_names(data: Any) -> list[str]:
-    return [value.lower() for key, value in fields_in(data) if key in _NAMES and isinstance(value, str)]
+def _quota_names(error: ErrorBody) -> list[str]:
+    return [value.lower() for key, value in error.fields if key in _NAMES and isinstance(value, str)]
 
 
-def _headers_within(data: Any) -> dict[str, str]:
+def _headers_within(error: ErrorBody) -> dict[str, str]:
     """The headers of the server behind a router, which OpenRouter puts into the error's metadata."""
     found: dict[str, str] = {}
-    for key, value in fields_in(data):
+    for key, value in error.fields:
         if key == "headers" and isinstance(value, dict):
             fields = cast(dict[str, Any], value)
             found |= {name.lower(): words(told) for name, told in fields.items()}

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any, cast
 
-from asyncinfer.dialects.error_body import ErrorBody, fields_in
+from asyncinfer.dialects.error_body import ErrorBody
 from asyncinfer.types.times import bounded, duration, number, until
 
 # An item of `RateLimit`: `"api";r=0;t=55`.
@@ -92,7 +92,7 @@ def wait_in_headers(headers: Mapping[str, str], now: float | None = None) -> flo
 
 def wait_in_fields(error: ErrorBody) -> float | None:
     """The longest wait that the fields of a body ask for, in seconds."""
-    return max(_waits(error.data), default=None)
+    return max(_waits(error), default=None)
 
 
 def wait_in_words(text: str) -> float | None:
@@ -114,8 +114,8 @@ def _number(text: str) -> float | None:
     return number(text.partition(",")[0])
 
 
-def _waits(data: Any) -> Iterator[float]:
-    for key, value in fields_in(data):
+def _waits(error: ErrorBody) -> Iterator[float]:
+    for key, value in error.fields:
         unit = _FIELDS.get(key.replace("_", "").replace("-", ""))
         seconds = _seconds(value) if unit is not None else None
         if unit is not None and seconds is not None and seconds >= 0:
