@@ -46,33 +46,38 @@ _ROW_CODES = _codes(
 )
 _MONEY_CODES = _codes(
     """
-    insufficient_quota insufficient_user_quota insufficient_credits insufficient_balance insufficient_funds
-    credit_balance_exhausted credit_balance_too_low credit_limit out_of_credits payment_required arrearage
-    billing_error billing_not_active billing_disabled billing_hard_limit_reached organization_spend_limit_exceeded
-    project_spend_limit_exceeded organization_usage_limit_exceeded project_usage_limit_exceeded spend_limit_reached
+    insufficient_quota exceeded_current_quota_error accountoverdueerror insufficient_user_quota
+    insufficient_credits insufficient_balance insufficient_funds credit_balance_exhausted credit_balance_too_low
+    credit_limit out_of_credits payment_required arrearage billing_error billing_not_active billing_disabled
+    billing_hard_limit_reached organization_spend_limit_exceeded project_spend_limit_exceeded
+    organization_usage_limit_exceeded project_usage_limit_exceeded spend_limit_reached
     enforced_spend_limit_reached budget_exceeded exceeded_budget openrouter_credits openrouter_key_limit
     openrouter_guardrail_budget openrouter_workspace_budget
     """
 )
+_STATE_CODES = _codes(
+    """
+    access_terminated account_deactivated account_suspended account_disabled organization_restricted
+    organization_disabled consumer_suspended
+    """
+)
 _ACCOUNT_CODES = _codes(
     """
-    invalid_api_key incorrect_api_key wrong_api_key missing_api_key expired_api_key api_key_invalid api_key_expired
-    api_key_disabled api_key_service_blocked api_key_http_referrer_blocked api_key_ip_address_blocked
-    api_key_android_app_blocked api_key_ios_app_blocked invalid_authentication authentication authentication_error
-    authenticationerror unauthenticated unauthorized auth_error invalid_token token_expired token_not_found_in_db
-    expired_key no_api_key access_token_expired access_token_scope_insufficient access_token_type_unsupported
-    credentials_missing account_state_invalid
+    invalid_api_key incorrect_api_key wrong_api_key missing_api_key expired_api_key api_key_invalid
+    api_key_expired api_key_disabled api_key_service_blocked api_key_http_referrer_blocked
+    api_key_ip_address_blocked api_key_android_app_blocked api_key_ios_app_blocked invalid_authentication
+    authentication authentication_error authenticationerror unauthenticated unauthorized auth_error
+    invalid_token token_expired token_not_found_in_db expired_key no_api_key access_token_expired
+    access_token_scope_insufficient access_token_type_unsupported credentials_missing account_state_invalid
     permission_denied permission_error permission_denied_error permissiondenied iam_permission_denied
     user_project_denied insufficient_permissions permissions_error model_permission_blocked_org
-    model_permission_blocked_project access_denied accessdenied access_terminated account_deactivated account_suspended
-    account_disabled organization_restricted organization_disabled consumer_suspended consumer_invalid
-    service_disabled invalid_organization key_model_access_denied team_model_access_denied user_model_access_denied
-    organization_verification_required
-    model_not_found modelnotfound modelnotfounderror model_not_available model_not_supported unknown_model
-    invalid_model model_decommissioned model_deprecated model_terms_required deploymentnotfound deployment_not_found
-    dedicated_endpoint_not_running operationnotsupported not_found not_found_error notfounderror notfound
-    resourcenotfound unknown_url invalid_url
-    unsupported_country_region_territory unsupported_location failed_precondition
+    model_permission_blocked_project access_denied accessdenied consumer_invalid service_disabled
+    invalid_organization key_model_access_denied team_model_access_denied user_model_access_denied
+    organization_verification_required model_not_found modelnotfound modelnotfounderror model_not_available
+    model_not_supported unknown_model invalid_model modelnotopen model_decommissioned model_deprecated
+    model_terms_required deploymentnotfound deployment_not_found dedicated_endpoint_not_running
+    operationnotsupported not_found not_found_error notfounderror notfound resourcenotfound unknown_url
+    invalid_url unsupported_country_region_territory unsupported_location failed_precondition
     accessdeniedexception resourcenotfoundexception unrecognizedclientexception invalidsignatureexception
     incompletesignature incompletesignatureexception expiredtoken expiredtokenexception invalidclienttokenid
     missingauthenticationtoken missingauthenticationtokenexception optinrequired notauthorized
@@ -153,8 +158,9 @@ _MONEY_HINTS = (
 )
 # The state of the account, which may be the consequence of what it asked before.
 _OF_THE_ACCOUNT_S_STATE = _any(
-    r"(?:account|organi[sz]ation|project|team|consumer|api key)[\w' ]{0,40}"
-    r"(?:deactivated|disabled|suspended|terminated|banned|restricted|denied access)"
+    r"(?:account|organi[sz]ation|project|team|consumer|api key|access)[\w' ]{0,40}"
+    r"(?:deactivated|disabled|suspended|terminated|banned|restricted|denied access)",
+    r"(?:resource|subscription)[\w' ]{0,40}blocked",
 )
 _OF_THE_ACCOUNT = _any(
     # Keys and permissions.
@@ -178,7 +184,7 @@ _OF_THE_ACCOUNT = _any(
     r"model (?:id|name|identifier)[\w' ]{0,20}invalid",
     r"not a chat model|(?:does not|doesn't) support (?:chat|converse|completions?|this (?:api|endpoint|action))",
     r"(?:unable to|cannot|can't) access (?:non-serverless |the |this )?model",
-    r"not allowed to use publisher model",
+    r"not allowed to use publisher model|operation not allowed|no models? loaded|(?:inactive|no active) subscription",
     r"try pulling it",
     r"deployment[^\n]{0,80}(?:not exist|not found)",
     r"on-demand throughput",
@@ -212,7 +218,7 @@ def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
     Args:
         status: That of the response, or the one that the error within a success names; None if there is none.
     """
-    if _OF_THE_ACCOUNT_S_STATE.search(error.text) or is_about_money(error):
+    if error.codes & _STATE_CODES or _OF_THE_ACCOUNT_S_STATE.search(error.text) or is_about_money(error):
         return ACCOUNT
     if error.codes & _ROW_CODES or _OF_THE_ROW.search(error.text):
         return ROW

@@ -23,12 +23,12 @@ LONG_WAIT = 600.0
 _LONG = "hour|day|week|month"
 # The period of a limit. The first that a message names is the one that it means.
 _PERIOD = re.compile(
-    rf"(?:per|every|each|requests? an?|/)[\s_-]?(?:1 |24 )?(second|sec|minute|min|{_LONG})(?![a-rt-z])"
-    r"|\b(hourly|daily|weekly|monthly|today|[rt]p[smhd])\b"
+    rf"(?:per|every|each|requests? an?|/)[\s_-]?(?:[0-9]{1, 2} )?(second|sec|minute|min|{_LONG})(?![a-rt-z])"
+    r"|\b(hourly|daily|weekly|monthly|today|tomorrow|[rt]p[smhd])\b"
 )
 _SHORT = frozenset({"second", "sec", "minute", "min", "rps", "tps", "rpm", "tpm"})
 # One of these is in each text that names a long period; looking for them is fast.
-_HINTS = ("day", "daily", "hour", "week", "month", "rpd", "tpd", "rph", "tph")
+_HINTS = ("day", "tomorrow", "daily", "hour", "week", "month", "rpd", "tpd", "rph", "tph")
 # Sentences of what a larger plan would allow name other periods.
 _SENTENCES = re.compile(r"[.!?]\s|\n")
 _OFFERS = re.compile(r"\b(?:unlock|upgrad|increase|purchas|buy)")
