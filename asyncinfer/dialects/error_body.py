@@ -155,15 +155,17 @@ def _status(data: Any) -> int | None:
         data = cast(list[Any], data)[0]
     outer = _fields(data)
     inner = _fields(outer.get("error"))
-    names = ("code", "status", "status_code", "http_code", "raw_status_code")
+    names = ("code", "status", "status_code", "http_code", "raw_status_code", "error_code")
     told = (number for fields in (inner, outer) for name in names if (number := _as_status(fields.get(name))))
     return next(told, None)
 
 
 def _as_status(value: Any) -> int | None:
-    """The status of an error that a number, or its digits, is."""
-    if isinstance(value, str) and len(value) == 3 and value.isascii() and value.isdigit():
+    """The status of an error that a number, or its digits, is. FastChat adds two digits to those from 429."""
+    if isinstance(value, str) and len(value) in (3, 5) and value.isascii() and value.isdigit():
         value = int(value)
+    if isinstance(value, int) and 42_900 <= value < 60_000:
+        value //= 100
     return value if isinstance(value, int) and 400 <= value <= 599 else None
 
 

@@ -292,6 +292,29 @@ def test_refusal_within_a_success_is_an_overload(read: Any, error: Any) -> None:
     assert (caught.value.is_overload, caught.value.retry_after, caught.value.status_code) == (True, 30.0, 429)
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"code": 429}, 429),
+        ({"code": "503"}, 503),
+        ({"code": 42903}, 429),
+        ({"error_code": 50001}, 500),
+        ({"code": 40303}, None),
+        ({"code": True}, None),
+        ({"code": 1300}, None),
+        ({"code": 200}, None),
+        ({"code": -500}, None),
+        ({"code": 10**400}, None),
+        ({"code": "\u0664\u0662\u0669"}, None),
+        ({"code": None, "status": 502}, 502),
+    ],
+)
+def test_status_that_an_error_within_a_success_names(error: Any, status: int | None) -> None:
+    with pytest.raises(RequestError) as caught:
+        READERS["OpenAI"]({"error": {"message": "busy", **error}})
+    assert (caught.value.status_code, caught.value.is_retryable) == (status, True)
+
+
 def test_error_of_a_choice_has_a_scope() -> None:
     """OpenRouter puts the error of the server behind it into the choice."""
     choice = {
