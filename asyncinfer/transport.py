@@ -23,7 +23,8 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
-from asyncinfer.errors import RequestError
+from asyncinfer.errors import ErrorScope, RequestError
+from asyncinfer.types.masking import MaskedBytes, MaskedStr, mask_headers, mask_url
 from asyncinfer.types.results import InferenceErrorType
 
 MAX_BODY = 256 * 2**20
@@ -182,6 +183,9 @@ class _Way(NamedTuple):
     target: str
     headers: dict[str, str]
 
+    def __repr__(self) -> str:
+        return f"_Way({mask_url(self.target)!r})"
+
 
 class _Session:
     """One loop's connections. They are held by an async generator, which the loop closes when it ends."""
@@ -217,8 +221,8 @@ class _Session:
             start = _start(request, way)
             self._last = request._replace(body=b""), start
         if request.body or request.method != "GET":
-            return b"%bContent-Length: %d\r\n\r\n" % (start, len(request.body))
-        return start + b"\r\n"
+            return MaskedBytes(b"%bContent-Length: %d\r\n\r\n" % (start, len(request.body)))
+        return MaskedBytes(start + b"\r\n")
 
     async def _connect(self, way: _Way, seconds: float) -> Connection:
         """A connection with nothing left to read: what came unasked would be taken for the answer."""
@@ -286,21 +290,29 @@ def _way(text: str) -> _Way:
     """Raises ValueError for a URL that leads nowhere."""
     url = URL(text, encoded=_ENCODED.fullmatch(text) is not None)
     if not url.raw_host:
-        raise ValueError(f"no host in {text!r}")
+        raise ValueError(f"no host in {mask_url(text)!r}")
     bare, proxy = url.with_user(None), _proxy(url.scheme, url.host or "")
-    ours = ("User-Agent", "Content-Type")
-    to = aiohttp.ClientRequest("GET", bare, proxy=proxy, skip_auto_headers=ours, loop=asyncio.get_running_loop())
+    # aiohttp's frames and keys show the proxy, so it gets the credentials apart.
+    to_proxy = _credentials("Proxy-Authorization", proxy) if proxy is not None else {}
+    to = aiohttp.ClientRequest(
+        "GET",
+        bare,
+        proxy=proxy.with_user(None) if proxy is not None else None,
+        proxy_headers=to_proxy or None,
+        skip_auto_headers=("User-Agent", "Content-Type"),
+        loop=asyncio.get_running_loop(),
+    )
     headers = dict(to.headers) | _credentials("Authorization", url)
     if proxy is None or url.scheme == "https":
-        return _Way(to, url.raw_path_qs, headers)
-    return _Way(to, str(to.url), headers | _credentials("Proxy-Authorization", proxy))
+        return _Way(to, MaskedStr(url.raw_path_qs), headers)
+    return _Way(to, MaskedStr(to.url), headers | to_proxy)
 
 
 def _credentials(header: str, url: URL) -> dict[str, str]:
     """The header for what a URL holds of them."""
     if url.user is None and url.password is None:
         return {}
-    return {header: "Basic " + b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()}
+    return {header: MaskedStr("Basic " + b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode())}
 
 
 def _alike(one: HttpRequest, other: HttpRequest) -> bool:
@@ -313,12 +325,12 @@ def _start(request: HttpRequest, way: _Way) -> bytes:
     Raises:
         ValueError: a header cannot be sent.
     """
-    lines = [f"{request.method} {way.target} HTTP/1.1"]
-    for name, value in {**way.headers, **request.headers}.items():
+    headers = mask_headers({**way.headers, **request.headers})
+    for name, value in headers.items():
         if _ILLEGAL.search(value):
             raise ValueError(f"the header {name} holds a line break, or a zero byte")
-        lines.append(f"{name}: {value}")
-    return ("\r\n".join(lines) + "\r\n").encode()
+    lines = (f"{name}: {value}\r\n" for name, value in headers.items())
+    return MaskedBytes(f"{request.method} {way.target} HTTP/1.1\r\n{''.join(lines)}".encode())
 
 
 @lru_cache(maxsize=64)
@@ -364,14 +376,15 @@ def _as_request_error(error: Exception, timeout: float) -> RequestError:
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     # A certificate that is not trusted is a ValueError too.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
-        return RequestError(what, error_type=InferenceErrorType.CONFIG)
+        return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)
     final = isinstance(error, aiohttp.ClientConnectorCertificateError)
-    return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=not final)
+    scope = ErrorScope.ACCOUNT if final else ErrorScope.UNKNOWN
+    return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=not final, scope=scope)
 
 
 def _too_large() -> RequestError:
     what = f"the response is larger than {MAX_BODY >> 20} MiB"
-    return RequestError(what, error_type=InferenceErrorType.PARSE_ERROR)
+    return RequestError(what, error_type=InferenceErrorType.PARSE_ERROR, scope=ErrorScope.ROW)
 
 
 def _timed_out(what: str) -> RequestError:

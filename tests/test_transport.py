@@ -384,6 +384,7 @@ class TestProxies:
         monkeypatch.setenv("http_proxy", "socks5://ann:pass-word@127.0.0.1:1080")
         error = await failure(transport, to("http://api.invalid/v1"))
         assert (error.error_type, "socks5" in str(error)) == (InferenceErrorType.CONFIG, True)
+        assert error.scope == "account"
         assert "pass-word" not in all_it_tells(error)
 
     async def test_do_not_tell_their_password(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:

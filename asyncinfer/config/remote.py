@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr, model_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, PlainSerializer, SecretStr, model_validator
 
 from asyncinfer.config.base import Count, Fraction, Natural, NonNegative, Params, Positive
+from asyncinfer.types.masking import mask_url, masked_if_secret
+
+# A URL whose credentials show in no repr and in no JSON, as `SecretStr` does not.
+Url = Annotated[str, AfterValidator(masked_if_secret), PlainSerializer(mask_url, when_used="json-unless-none")]
 
 
 class RemoteParams(Params):
     """An endpoint, its key, its limits."""
 
-    api_url: str | None = None
-    """The endpoint; hosted engines know their own."""
+    api_url: Url | None = None
+    """The endpoint; hosted engines know their own. Credentials in it are shown in no message, log or dump."""
     api_key: SecretStr | None = None
     """Shown in no message, log or dump; `${VAR}` reads it from the environment."""
     api_key_env_varname: str | None = None

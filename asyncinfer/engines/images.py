@@ -17,7 +17,7 @@ from urllib.parse import quote
 from anyio import to_thread
 
 from asyncinfer.dialects.media import split_data_url
-from asyncinfer.errors import InputError, RequestError
+from asyncinfer.errors import ErrorScope, InputError, RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
 from asyncinfer.types.files import MAX_FILE, with_files
@@ -117,4 +117,5 @@ def _unreachable(url: str, error: Exception | str, status: int | None = None) ->
         error_type=InferenceErrorType.CONNECTION,
         status_code=status,
         is_retryable=passing,
+        scope=ErrorScope.ROW,
     )

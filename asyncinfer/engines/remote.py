@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from anyio import to_thread
 
@@ -23,6 +23,7 @@ from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
 from asyncinfer.transport import Streamed, Transport
 from asyncinfer.types.files import with_files
+from asyncinfer.types.masking import MASK, MaskedStr, frameless, mask_url, masked_if_secret, secrets_in_url
 from asyncinfer.types.results import Completion, StreamDelta, unanswerable
 
 # No API has more models than these pages hold; one whose listing goes on is broken.
@@ -108,13 +109,12 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         remote, provider = self._remote_params or RemoteParams(), self.provider()
         url, sign = self._reach(remote)
         listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
-        listing = listing or provider.dialect.listing(url)
+        listing = masked_if_secret(listing or provider.dialect.listing(url))
         first = HttpRequest(listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout)
         try:
             entries = await self._listed(first, sign)
         except RequestError as error:
-            _hide(_secrets(url, sign), error)
-            raise
+            raise _without(_secrets(url, sign), error) from None
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
 
     async def _listed(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
@@ -168,17 +168,20 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         Raises:
             ConfigError: there is none, or it is none.
         """
-        url, path = remote.api_url, self.provider().dialect.path
-        if url is None:
+        if remote.api_url is None:
             raise ConfigError(f"remote_params.api_url: not set; {self.engine_type} needs {self.provider().wanted()}")
-        parts = _parts(url)
-        if parts is None:
-            shown = re.sub(r"[^/]*@", "", url.partition("?")[0])  # without what may be secret
+        if MASK in unquote(remote.api_url):
+            raise ConfigError(
+                f"remote_params.api_url: its credentials are masked ({mask_url(remote.api_url)}), as in a saved "
+                "configuration; put them back, for instance as ${VARIABLE}"
+            )
+        url = _completed(remote.api_url, self.provider().dialect.path)
+        if url is None:
+            shown = re.sub(r"[^/]*@", "", remote.api_url.partition("?")[0])  # without what may be secret
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
-        below = parts.path.rstrip("/")
-        return urlunsplit(parts._replace(path=below + path if below.endswith(_VERSIONS) else parts.path, fragment=""))
+        return masked_if_secret(url)
 
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)
@@ -191,8 +194,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                 return await self._generate(request)
             raise status_error(_untold(response, sent.secrets()), time.time())
         except RequestError as error:
-            _hide(sent.secrets(), error)
-            raise
+            raise _without(sent.secrets(), error) from None
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         sent = self._prepared(request)
@@ -207,8 +209,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             if not self._falls_back(sent, response):
                 raise status_error(_untold(response, sent.secrets()), time.time())
         except RequestError as error:
-            _hide(sent.secrets(), error)
-            raise
+            raise _without(sent.secrets(), error) from None
         async for delta in self._stream(request):
             yield delta
 
@@ -236,16 +237,16 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
 def _secrets(url: str, sign: Signer) -> tuple[str, ...]:
     """What no message may repeat: keys, and what a URL may hold of them."""
-    parts = urlsplit(url)
-    found = (*sign.secrets, parts.password, *(value for _, value in parse_qsl(parts.query)))
-    return tuple(secret for secret in found if secret and len(secret) >= _SECRET)
+    found = (*sign.secrets, *secrets_in_url(url))
+    # The longest first: one may be the beginning of another.
+    return tuple(MaskedStr(secret) for secret in sorted(found, key=len, reverse=True) if len(secret) >= _SECRET)
 
 
-def _hide(secrets: tuple[str, ...], error: RequestError) -> None:
-    """An error does not repeat the key, even where the server does; nor does what stands behind it."""
-    error.__cause__ = error.__context__ = None
+def _without(secrets: tuple[str, ...], error: RequestError) -> RequestError:
+    """The error without the key, even where the server repeats it, and without the frames that may hold it."""
     for secret in secrets:
         error.args = (str(error).replace(secret, "[API key]"),)
+    return frameless(error)
 
 
 def _untold(response: HttpResponse, secrets: tuple[str, ...]) -> HttpResponse:
@@ -269,6 +270,15 @@ async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamD
         if decoder.done:  # Some servers keep the connection open.
             break
     yield decoder.finish()
+
+
+def _completed(url: str, path: str) -> str | None:
+    """Where chats go; of a URL that ends with the API's version, `path` below it. None for a URL that leads nowhere."""
+    parts = _parts(url)
+    if parts is None:
+        return None
+    below = parts.path.rstrip("/")
+    return urlunsplit(parts._replace(path=below + path if below.endswith(_VERSIONS) else parts.path, fragment=""))
 
 
 def _parts(url: str) -> SplitResult | None:

@@ -13,7 +13,7 @@ from asyncinfer.engines.vllm_messages import messages_of, text_messages
 from asyncinfer.engines.vllm_model import VllmModel, chat_request
 from asyncinfer.engines.vllm_reader import Reader
 from asyncinfer.engines.vllm_sampling import call_structure, sampling, structure
-from asyncinfer.errors import RequestError
+from asyncinfer.errors import ErrorScope, RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, Usage, unanswerable
 
@@ -168,6 +168,7 @@ def _completion(row: _Row, output: Any) -> Completion | RequestError:
             f"vLLM ended this row: {said.finish_reason}{why}",
             error_type=InferenceErrorType.RUNTIME,
             is_retryable=not lost,
+            scope=ErrorScope.ROW if lost else ErrorScope.UNKNOWN,
         )
     message = row.reader.pushed() if row.request.stream else row.reader.read(said.text, said.token_ids)
     prompt = len(output.prompt_token_ids or ())
