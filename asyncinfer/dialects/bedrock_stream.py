@@ -11,6 +11,7 @@ from asyncinfer.dialects.aws_events import Frame, FrameDecoder
 from asyncinfer.dialects.bedrock_answer import finish_reason, usage_in, use
 from asyncinfer.dialects.fields import as_text, group
 from asyncinfer.dialects.http import broken_off, garbled, message_in, refusal
+from asyncinfer.dialects.progress import is_part
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import FinishReason, StreamDelta, Usage
 
@@ -36,6 +37,7 @@ class ConverseStream:
         self._finish: FinishReason | None = None
         self._usage: Usage | None = None
         self._told = False  # the metadata, which come last
+        self.parts = 0
 
     @property
     def done(self) -> bool:
@@ -50,6 +52,8 @@ class ConverseStream:
         for frame in self._frames.feed(chunk):
             if (delta := self._read(frame)) is not None:
                 yield delta
+            if delta is not None or is_part(frame.payload):
+                self.parts += 1
 
     def finish(self) -> StreamDelta:
         """The last delta, when the stream has ended.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json, to_json
 
+from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import InferenceErrorType, unanswerable
 
@@ -101,6 +102,8 @@ def json_value(response: HttpResponse) -> Any:
     """
     if response.status != 200:
         raise status_error(response)
+    if has_too_many_values(response.body):
+        raise garbled("holds more values than any answer does")
     try:
         return from_json(response.body)
     except ValueError as error:

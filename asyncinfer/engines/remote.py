@@ -16,6 +16,7 @@ from asyncinfer.dialects.dialect import Call, Dialect, Encoder
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
+from asyncinfer.net.body import ResponseLimits
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
@@ -34,14 +35,15 @@ _VERSIONS = ("/v1", "/openai", "/openapi")
 
 
 class _Prepared(NamedTuple):
-    """What the requests of one call share. `target`: the URL and the model. `fallback`: the same for a server that
-    turns out to know less.
+    """What the requests of one call share. `target`: the URL and the model. `limits`: those of each response.
+    `fallback`: the same for a server that turns out to know less.
     """
 
     target: tuple[str, str]
     dialect: Dialect
     encode: Encoder
     sign: Signer
+    limits: ResponseLimits
     fallback: _Prepared | None = None
 
     async def request(self, request: Request) -> HttpRequest:
@@ -111,13 +113,13 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         listing = listing or provider.dialect.listing(url)
         first = HttpRequest(listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout)
         try:
-            entries = await self._listed(first, sign)
+            entries = await self._listed(first, sign, _limits(remote))
         except RequestError as error:
             _hide(_secrets(url, sign), error)
             raise
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
 
-    async def _listed(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
+    async def _listed(self, first: HttpRequest, sign: Signer, limits: ResponseLimits) -> list[dict[str, Any]]:
         """The entries of all pages of a listing; the query of a page that came already leads nowhere."""
         entries: list[dict[str, Any]] = []
         seen: set[str] = set()
@@ -126,7 +128,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             seen.add(query)
             joint = "&" if "?" in first.url else "?"
             page = first._replace(url=f"{first.url}{joint}{query}" if query else first.url)
-            response = _untold(await self._transport.send(await sign(page)), _secrets(first.url, sign))
+            response = _untold(await self._transport.send(await sign(page), limits), _secrets(first.url, sign))
             entries += self.provider().dialect.entries(response)
             query = self.provider().dialect.more_models(response)
         return entries
@@ -137,9 +139,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         url, sign = self._reach(remote)
         call = Call(url, model, generation, remote.user_id, remote.connection_timeout)
 
+        limits, target = _limits(remote), (url, model.model_name)
+
         def prepared(dialect: Dialect) -> _Prepared:
             fallback = prepared(dialect.fallback.dialect) if dialect.fallback is not None else None
-            return _Prepared((url, model.model_name or ""), dialect, dialect.encoder_for(call), sign, fallback)
+            return _Prepared(target, dialect, dialect.encoder_for(call), sign, limits, fallback)
 
         return prepared(self.provider().dialect)
 
@@ -179,7 +183,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)
         try:
-            response = await self._transport.send(await sent.request(request))
+            response = await self._transport.send(await sent.request(request), sent.limits)
             self._heed(request, response.headers)
             if response.status == 200:
                 return sent.dialect.decode(response)
@@ -193,7 +197,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         sent = self._prepared(request)
         try:
-            async with self._transport.stream(await sent.request(request)) as streamed:
+            async with self._transport.stream(await sent.request(request), sent.limits) as streamed:
                 self._heed(request, streamed.headers)
                 if streamed.status == 200:
                     async for delta in _deltas(streamed, sent.dialect):
@@ -230,6 +234,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             self._gate().told(request.attempt, limits)
 
 
+def _limits(remote: RemoteParams) -> ResponseLimits:
+    """The limits that the parameters set for each response."""
+    return ResponseLimits(remote.max_response_bytes, remote.max_compression_ratio, remote.stream_idle_timeout)
+
+
 def _secrets(url: str, sign: Signer) -> tuple[str, ...]:
     """What no message may repeat: keys, and what a URL may hold of them."""
     parts = urlsplit(url)
@@ -258,10 +267,13 @@ async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamD
         completion = dialect.decode(await streamed.response())
         yield completion.as_delta(completion.message.compute_flattened_text_content())
         return
-    decoder = dialect.stream()
+    decoder, parts = dialect.stream(), 0
     async for chunk in streamed.chunks():
         for delta in decoder.feed(chunk):
             yield delta
+        if decoder.parts != parts:
+            parts = decoder.parts
+            streamed.progressed()
         if decoder.done:  # Some servers keep the connection open.
             break
     yield decoder.finish()

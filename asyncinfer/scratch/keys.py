@@ -63,6 +63,8 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
     ModelParams: frozenset(
         [
             "trust_remote_code",
+            "allow_private_urls",
+            "max_image_pixels",
             "compile",
             "attn_implementation",
             "device_map",
@@ -82,6 +84,9 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
             "retry_backoff_base",
             "retry_backoff_max",
             "connection_timeout",
+            "stream_idle_timeout",
+            "max_response_bytes",
+            "max_compression_ratio",
             "num_workers",
             "requests_per_minute",
             "input_tokens_per_minute",
