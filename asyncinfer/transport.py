@@ -24,9 +24,9 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits
 from asyncinfer.errors import RequestError
-from asyncinfer.net.body import ResponseLimits, read_body, read_error_body, stream_reader
+from asyncinfer.net.body import read_body, read_error_body, stream_reader
 from asyncinfer.net.content_encoding import ACCEPTED
 from asyncinfer.net.descriptors import ConnectionQueue, is_shortage, open_public_socket, open_socket
 from asyncinfer.net.memory import MemoryBudget
@@ -53,14 +53,12 @@ _ILLEGAL = re.compile(r"[\x00\r\n]")
 # TimeoutError is an OSError. A ValueError tells of a URL or a header that cannot be sent.
 _FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 
-# Where a request has no timeout: how long no connection may end while others wait for a descriptor (seconds).
+# How long requests wait for a connection to end when no further one can be opened, and none ends (seconds).
 _MAX_SHORTAGE = 300.0
 _NO_DESCRIPTOR = (
     "this process can open no further connection: its file descriptors, or the machine's ports, are used up"
 )
 _RAISE_LIMIT = "Raise the limit (ulimit -n), or lower remote_params.num_workers"
-
-_LIMITS = ResponseLimits()
 
 _Sessions = dict[asyncio.AbstractEventLoop, "_Session"]
 
@@ -84,7 +82,7 @@ class Transport:
         self._sessions: _Sessions = {}
         weakref.finalize(self, _abandon, self._sessions)
 
-    async def send(self, request: HttpRequest, limits: ResponseLimits = _LIMITS) -> HttpResponse:
+    async def send(self, request: HttpRequest) -> HttpResponse:
         """The response, whatever its status. Of an error's body, only the beginning.
 
         Raises:
@@ -95,7 +93,7 @@ class Transport:
             async with asyncio.timeout(request.timeout or None) as deadline:
                 exchange = await session.begin(request, deadline)
                 try:
-                    return await exchange.response(limits, session.memory)
+                    return await exchange.response(request.limits, session.memory)
                 finally:
                     exchange.close()
         except _FOREIGN as error:
@@ -103,7 +101,7 @@ class Transport:
         raise failure  # from nothing: what aiohttp says may show a key, or a proxy's password
 
     @asynccontextmanager
-    async def stream(self, request: HttpRequest, limits: ResponseLimits = _LIMITS) -> AsyncGenerator[Streamed]:
+    async def stream(self, request: HttpRequest) -> AsyncGenerator[Streamed]:
         """A response whose body is read as it comes.
 
         Leaving early closes the connection. Raises as `send` does.
@@ -112,7 +110,7 @@ class Transport:
         with _errors_as_ours(request.timeout):
             async with asyncio.timeout(request.timeout or None) as deadline:
                 exchange = await session.begin(request, deadline)
-        streamed = Streamed(exchange, request.timeout, limits, session.memory)
+        streamed = Streamed(exchange, request, session.memory)
         try:
             yield streamed
         finally:
@@ -141,11 +139,11 @@ class Transport:
 class Streamed:
     """A response under way. `response` waits for all of it; `chunks` gives it as it comes."""
 
-    def __init__(self, exchange: _Exchange, timeout: float, limits: ResponseLimits, memory: MemoryBudget) -> None:
-        self._exchange, self._timeout, self._limits, self._memory = exchange, timeout, limits, memory
+    def __init__(self, exchange: _Exchange, request: HttpRequest, memory: MemoryBudget) -> None:
+        self._exchange, self._timeout, self._limits, self._memory = exchange, request.timeout, request.limits, memory
         self.status, self.headers = exchange.status, exchange.headers
         self.media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        self._idle = _IdleTimer(exchange.content, _idle_seconds(timeout, limits))
+        self._idle = _IdleTimer(exchange.content, _idle_seconds(request))
 
     async def response(self) -> HttpResponse:
         """The whole response, within the timeout of a request."""
@@ -220,8 +218,9 @@ class _IdleTimer:
             self._content.set_exception(_stream_idle(self._seconds))
 
 
-def _idle_seconds(timeout: float, limits: ResponseLimits) -> float:
-    return timeout if limits.stream_idle_timeout is None else limits.stream_idle_timeout
+def _idle_seconds(request: HttpRequest) -> float:
+    own = request.limits.stream_idle_timeout
+    return request.timeout if own is None else own
 
 
 class _Exchange:
@@ -348,7 +347,7 @@ class _Session:
             else:
                 self._reached.add(key)
                 return connection
-            self._check_wait(begin, seconds)
+            self._check_wait(begin)
             await self._wait(key, seconds, deadline)
 
     async def _wait(self, key: Any, seconds: float, deadline: asyncio.Timeout) -> None:
@@ -358,14 +357,13 @@ class _Session:
         if seconds:
             deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
-    def _check_wait(self, begin: float, seconds: float) -> None:
+    def _check_wait(self, begin: float) -> None:
         """Raise a RequestError if no connection has ended for too long."""
         if not self._reported_shortage:
             self._reported_shortage = True
             log.warning("%s; requests wait until a connection ends. %s", _NO_DESCRIPTOR, _RAISE_LIMIT)
-        limit = seconds or _MAX_SHORTAGE
-        if asyncio.get_running_loop().time() - max(begin, self._queue.last_ended) > limit:
-            what = f"{_NO_DESCRIPTOR}, and no connection ended for {limit:g} s. {_RAISE_LIMIT}"
+        if asyncio.get_running_loop().time() - max(begin, self._queue.last_ended) > _MAX_SHORTAGE:
+            what = f"{_NO_DESCRIPTOR}, and no connection ended for {_MAX_SHORTAGE:g} s. {_RAISE_LIMIT}"
             error_type = InferenceErrorType.CONNECTION
             raise RequestError(what, error_type=error_type, is_retryable=True, is_overload=True)
 
@@ -511,6 +509,8 @@ def _errors_as_ours(timeout: float) -> Generator[None]:
 def _as_request_error(error: Exception, timeout: float) -> RequestError:
     """What went wrong on the way."""
     if isinstance(error, TimeoutError):
+        if not timeout:
+            return _timed_out(f"the server sent nothing for {_MAX_SILENCE:g} s")
         return _timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
     # Its own text shows the URL, of a proxy with the password.
     text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)

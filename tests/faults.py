@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -273,6 +274,16 @@ async def key_as_http(request: web.Request, _: Ask) -> web.StreamResponse:
     return _write(request, f"{request.headers['Authorization']}\r\n".encode())
 
 
+def after(seconds: float) -> Fault:
+    """A good answer, so much later."""
+
+    async def reply(_: web.Request, ask: Ask) -> web.Response:
+        await anyio.sleep(seconds)
+        return web.Response(body=completion(ask.question), content_type="application/json")
+
+    return reply
+
+
 async def stall(_: web.Request, __: Ask) -> web.StreamResponse:
     """Nothing, ever."""
     await anyio.sleep_forever()
@@ -286,6 +297,29 @@ async def drip(request: web.Request, _: Ask) -> web.StreamResponse:
     while True:
         await response.write(b" ")
         await anyio.sleep(0.01)
+
+
+def repeat(
+    data: bytes,
+    content_type: str = "text/event-stream",
+    *,
+    begin: bytes = b"",
+    times: int | None = None,
+    end: bytes = b"",
+) -> Fault:
+    """The same bytes every few milliseconds: so many times and then an end, or for ever."""
+
+    async def reply(request: web.Request, _: Ask) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": content_type})
+        await response.prepare(request)
+        await response.write(begin)
+        for _ in count() if times is None else range(times):
+            await response.write(data)
+            await anyio.sleep(0.005)
+        await response.write(end)
+        return response
+
+    return reply
 
 
 def _write(request: web.Request, data: bytes) -> web.StreamResponse:

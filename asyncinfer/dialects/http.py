@@ -33,9 +33,24 @@ _SHOWN = 300
 _RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
 
 
+class ResponseLimits(NamedTuple):
+    """The limits of one response.
+
+    Args:
+        max_bytes: The largest body, after decompression. A stream may have four times as much.
+        max_ratio: How many times its size a body may decompress to. Applies above 1 MiB.
+        stream_idle_timeout: Seconds that a stream may go on without a part of the answer; 0 for no limit, None for
+            the timeout of the request.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_ratio: int = 100
+    stream_idle_timeout: float | None = None
+
+
 class HttpRequest(NamedTuple):
-    """What to send. `body` is JSON. `timeout`: seconds for the whole exchange, or for a stream between two parts
-    of it; 0 for none.
+    """What to send. `body` is JSON. `timeout`: seconds for the whole exchange, or until a stream begins; 0 for none.
+    `limits`: those of the response.
     """
 
     url: str
@@ -43,6 +58,7 @@ class HttpRequest(NamedTuple):
     body: bytes = b""
     method: str = "POST"
     timeout: float = 300.0
+    limits: ResponseLimits = ResponseLimits()
 
 
 class HttpResponse(NamedTuple):

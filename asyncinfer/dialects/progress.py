@@ -1,7 +1,7 @@
 """Tell the events of a stream that bring a part of an answer from those that only keep the connection open.
 
-Kept open in this way, as of November 2026: OpenRouter and others by comments, Anthropic by `ping` events, OpenAI's format by
-chunks without a choice or with an empty delta, Bedrock by deltas without text.
+Kept open in this way, as of November 2026: OpenRouter and others by comments, Anthropic by `ping` events, OpenAI's
+format by chunks without a choice or with an empty delta, Bedrock by deltas without text.
 """
 
 from __future__ import annotations

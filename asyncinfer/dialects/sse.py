@@ -106,6 +106,8 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         for event in self._events.feed(chunk):
+            if not event.data.strip() and event.name != "error":
+                continue
             brings_part = False
             for delta in self._reader.feed(event):
                 brings_part = True

@@ -13,10 +13,9 @@ from anyio import to_thread
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
 from asyncinfer.dialects.dialect import Call, Dialect, Encoder
-from asyncinfer.dialects.http import HttpRequest, HttpResponse, status_error
+from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
-from asyncinfer.net.body import ResponseLimits
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
@@ -48,10 +47,13 @@ class _Prepared(NamedTuple):
 
     async def request(self, request: Request) -> HttpRequest:
         """What to send. Files are read, and encoded, off the loop."""
+        return (await self.sign(await self._encoded(request)))._replace(limits=self.limits)
+
+    async def _encoded(self, request: Request) -> HttpRequest:
         for message in request.conversation.messages:
             if not isinstance(message.content, str | None):
-                return await self.sign(await to_thread.run_sync(self._encode_files, request))
-        return await self.sign(self.encode(request.conversation, stream=request.stream))
+                return await to_thread.run_sync(self._encode_files, request)
+        return self.encode(request.conversation, stream=request.stream)
 
     def secrets(self) -> tuple[str, ...]:
         """What no message may repeat."""
@@ -111,15 +113,17 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         url, sign = self._reach(remote)
         listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
         listing = listing or provider.dialect.listing(url)
-        first = HttpRequest(listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout)
+        first = HttpRequest(
+            listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout, limits=_limits(remote)
+        )
         try:
-            entries = await self._listed(first, sign, _limits(remote))
+            entries = await self._listed(first, sign)
         except RequestError as error:
             _hide(_secrets(url, sign), error)
             raise
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
 
-    async def _listed(self, first: HttpRequest, sign: Signer, limits: ResponseLimits) -> list[dict[str, Any]]:
+    async def _listed(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
         """The entries of all pages of a listing; the query of a page that came already leads nowhere."""
         entries: list[dict[str, Any]] = []
         seen: set[str] = set()
@@ -128,7 +132,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             seen.add(query)
             joint = "&" if "?" in first.url else "?"
             page = first._replace(url=f"{first.url}{joint}{query}" if query else first.url)
-            response = _untold(await self._transport.send(await sign(page), limits), _secrets(first.url, sign))
+            response = _untold(await self._transport.send(await sign(page)), _secrets(first.url, sign))
             entries += self.provider().dialect.entries(response)
             query = self.provider().dialect.more_models(response)
         return entries
@@ -183,7 +187,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)
         try:
-            response = await self._transport.send(await sent.request(request), sent.limits)
+            response = await self._transport.send(await sent.request(request))
             self._heed(request, response.headers)
             if response.status == 200:
                 return sent.dialect.decode(response)
@@ -197,7 +201,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         sent = self._prepared(request)
         try:
-            async with self._transport.stream(await sent.request(request), sent.limits) as streamed:
+            async with self._transport.stream(await sent.request(request)) as streamed:
                 self._heed(request, streamed.headers)
                 if streamed.status == 200:
                     async for delta in _deltas(streamed, sent.dialect):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
 import aiohttp
 
+from asyncinfer.dialects.http import ResponseLimits
 from asyncinfer.errors import RequestError
 from asyncinfer.net.content_encoding import decoder_for
 from asyncinfer.net.memory import MemoryBudget
@@ -22,21 +22,6 @@ _ERROR_BODY = 2**20
 _STREAM_FACTOR = 4
 # Bytes read and decompressed between two steps of other tasks: a few milliseconds of work.
 _CHECKPOINT = 2**20
-
-
-class ResponseLimits(NamedTuple):
-    """The limits of one response.
-
-    Args:
-        max_bytes: The largest body, after decompression. A stream may have four times as much.
-        max_ratio: How many times its size a body may decompress to. Applies above 1 MiB.
-        stream_idle_timeout: Seconds that a stream may go on without a part of the answer; 0 for no limit, None for
-            the timeout of the request.
-    """
-
-    max_bytes: int = 64 * 2**20
-    max_ratio: int = 100
-    stream_idle_timeout: float | None = None
 
 
 class ResponseTooLargeError(RequestError):

@@ -13,7 +13,7 @@ from asyncinfer.dialects.http import garbled
 ACCEPTED = "gzip, deflate"
 # The most bytes that one step produces: about 0.1 ms of work.
 PIECE = 2**16
-# zlib copies what follows the end of a gzip member, so that many small members in one large chunk would cost their square.
+# zlib copies what follows the end of a gzip member: many small members in one large chunk would cost their square.
 _SLICE = 2**12
 _MAX_MEMBERS = 1000
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS

@@ -34,9 +34,9 @@ def open_socket(info: AddressInfo) -> socket.socket:
     Raises:
         OSError: EMFILE if fewer than `RESERVE` descriptors would stay free.
     """
+    most = connection_limit()
     family, kind, protocol = info[:3]
     opened = socket.socket(family, kind, protocol)
-    most = connection_limit()
     # The system gives out the lowest free number.
     if most is not None and opened.fileno() >= most:
         opened.close()
