@@ -28,7 +28,13 @@ from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits
 from asyncinfer.errors import RequestError
 from asyncinfer.net.body import read_body, read_error_body, stream_reader
 from asyncinfer.net.content_encoding import ACCEPTED
-from asyncinfer.net.descriptors import ConnectionQueue, is_shortage, open_public_socket, open_socket
+from asyncinfer.net.descriptors import (
+    ConnectionQueue,
+    PrivateAddressError,
+    is_shortage,
+    open_public_socket,
+    open_socket,
+)
 from asyncinfer.net.memory import MemoryBudget
 from asyncinfer.types.results import InferenceErrorType
 
@@ -47,6 +53,8 @@ _CONNECT_SECONDS = 30.0
 _LARGE_BODY = _BUFFER = 2**16
 # A URL that is encoded as it is to be sent, and may be signed so; yarl would undo what is not strictly needed.
 _ENCODED = re.compile(r"[!-~]*%[!-~]*")
+# What aiohttp quotes of a response that is no valid HTTP.
+_QUOTED = re.compile(r"[:\s]*\bb?(['\"]).*", re.DOTALL)
 # What would end a header early, and begin another.
 _ILLEGAL = re.compile(r"[\x00\r\n]")
 
@@ -472,6 +480,18 @@ def _start(request: HttpRequest, way: _Way) -> bytes:
     return ("\r\n".join(lines) + "\r\n").encode()
 
 
+def uses_proxy(scheme: str, host: str) -> bool:
+    """Whether requests to a host go through a proxy.
+
+    Raises:
+        RequestError: The environment names a proxy of an unknown kind.
+    """
+    try:
+        return _proxy(scheme, host) is not None
+    except ValueError as error:
+        raise RequestError(str(error), error_type=InferenceErrorType.CONFIG) from None
+
+
 @lru_cache(maxsize=64)
 def _proxy(scheme: str, host: str) -> URL | None:
     """The proxy that the environment names for a host (`https_proxy`, `no_proxy`, ...), credentials included.
@@ -512,8 +532,12 @@ def _as_request_error(error: Exception, timeout: float) -> RequestError:
         if not timeout:
             return _timed_out(f"the server sent nothing for {_MAX_SILENCE:g} s")
         return _timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
+    if isinstance(getattr(error, "os_error", None), PrivateAddressError):
+        return RequestError("its address is not public", error_type=InferenceErrorType.CONFIG)
     # Its own text shows the URL, of a proxy with the password.
     text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    if isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
+        text = _QUOTED.sub("...", text).strip()
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     # A certificate that is not trusted is a ValueError too.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):

@@ -24,11 +24,19 @@ def read_file(path: str) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{path!r} is not a file")
         if found.st_size > MAX_FILE:
-            raise InputError(f"the file {path!r} is larger than {MAX_FILE >> 20} MiB")
-        return file.read_bytes()
+            raise _too_large(path)
+        with file.open("rb") as opened:
+            data = opened.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:  # The files of /proc state no size, and others grow.
+            raise _too_large(path)
+        return data
     except (OSError, ValueError, RuntimeError) as error:  # also a NUL in it, or the home of nobody
         why = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"the file {path!r} cannot be read: {why}") from None
+
+
+def _too_large(path: str) -> InputError:
+    return InputError(f"the file {path!r} is larger than {MAX_FILE >> 20} MiB")
 
 
 def with_files(conversation: Conversation) -> Conversation:
