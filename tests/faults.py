@@ -309,7 +309,7 @@ def repeat(
 ) -> Fault:
     """The same bytes every few milliseconds: so many times and then an end, or for ever."""
 
-    async def reply(request: web.Request, _: Ask) -> web.StreamResponse:
+    async def reply(request: web.Request, __: Ask) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": content_type})
         await response.prepare(request)
         await response.write(begin)

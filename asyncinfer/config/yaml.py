@@ -45,7 +45,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """The next node, with whatever its aliases stand for counted again for each of them."""
         alias = self.check_event(yaml.AliasEvent)
-        mark = self.peek_event().start_mark
+        mark: Any = cast(Any, self).peek_event().start_mark
         begin, self._depth = self._nodes, self._depth + 1
         if self._depth > _MAX_DEPTH:
             raise _refused(f"there are more than {_MAX_DEPTH} levels", mark)

@@ -11,6 +11,7 @@ from asyncinfer.dialects.aws_events import Frame, FrameDecoder
 from asyncinfer.dialects.bedrock_answer import finish_reason, usage_in, use
 from asyncinfer.dialects.fields import as_text, group
 from asyncinfer.dialects.http import broken_off, garbled, message_in, refusal
+from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.progress import is_part
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import FinishReason, StreamDelta, Usage
@@ -73,6 +74,8 @@ class ConverseStream:
         kind = frame.header(":message-type")
         if kind in ("exception", "error"):
             raise _error(frame)
+        if has_too_many_values(frame.payload):
+            raise garbled("holds an event with more values than any answer has")
         try:
             return self._event(frame.header(":event-type"), from_json(frame.payload))
         except (ValueError, TypeError, KeyError, AttributeError):

@@ -75,7 +75,7 @@ def test_addresses_that_are_not_public(address: str) -> None:
 def test_public_ones_are_global(address: IPv4Address | IPv6Address) -> None:
     if is_public(str(address)):
         assert ip_address(str(address)) == address
-        assert not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
+        assert not any((address.is_loopback, address.is_link_local, address.is_multicast, address.is_unspecified))
         embedded = address.ipv4_mapped or address.sixtofour if isinstance(address, IPv6Address) else None
         assert not address.is_private or embedded is not None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 
 import pytest
@@ -66,10 +67,8 @@ def test_many_members_are_refused() -> None:
 @given(st.binary(min_size=1, max_size=200))
 def test_broken_data_are_an_error_of_the_response(data: bytes) -> None:
     for encoding in ("gzip", "deflate"):
-        try:
+        with suppress(RequestError):
             list(decoder(encoding).feed(data))
-        except RequestError as error:
-            assert error.is_retryable
 
 
 @pytest.mark.parametrize("encoding", [None, "", "identity", " , Identity"])
