@@ -26,6 +26,7 @@ from yarl import URL
 
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits
 from asyncinfer.errors import RequestError
+from asyncinfer.net.addresses import NotPublicError
 from asyncinfer.net.body import read_body, read_error_body, stream_reader
 from asyncinfer.net.content_encoding import ACCEPTED
 from asyncinfer.net.descriptors import (
@@ -533,7 +534,7 @@ def _as_request_error(error: Exception, timeout: float) -> RequestError:
             return _timed_out(f"the server sent nothing for {_MAX_SILENCE:g} s")
         return _timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
     if isinstance(getattr(error, "os_error", None), PrivateAddressError):
-        return RequestError("its address is not public", error_type=InferenceErrorType.CONFIG)
+        return NotPublicError()
     # Its own text shows the URL, of a proxy with the password.
     text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
     if isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):

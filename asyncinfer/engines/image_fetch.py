@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits
 from asyncinfer.errors import RequestError
-from asyncinfer.net.addresses import is_public
+from asyncinfer.net.addresses import NotPublicError, is_public
 from asyncinfer.net.body import ResponseTooLargeError
 from asyncinfer.transport import Transport, uses_proxy
 from asyncinfer.types.files import MAX_FILE
@@ -70,7 +70,8 @@ class ImageFetcher:
         try:
             return await transport.send(HttpRequest(url, _HEADERS, method="GET", timeout=seconds, limits=limits))
         except ResponseTooLargeError:
-            raise unanswerable(f"the image at {shown(url)} is larger than {MAX_FILE >> 20} MiB") from None
+            what = f"is larger than {MAX_FILE >> 20} MiB, or compressed too strongly"
+            raise unanswerable(f"the image at {shown(url)} {what}") from None
         except RequestError as error:
             failure = _failure(url, error)
         raise failure
@@ -139,12 +140,12 @@ def _body(response: HttpResponse, url: str) -> bytes:
 
 def _failure(url: str, error: RequestError) -> RequestError:
     """An error of the transport, in words about an image."""
-    if error.error_type == InferenceErrorType.TIMEOUT:
-        why = f"no whole answer within {SECONDS:g} s"
-    elif error.error_type == InferenceErrorType.CONFIG:
+    if isinstance(error, NotPublicError):
         return unanswerable(_refused(url, str(error)))
-    else:
-        why = str(error)
+    if error.error_type == InferenceErrorType.CONFIG:
+        return unanswerable(f"the image's URL {shown(url)} cannot be used: it, or the proxy for it, is not valid")
+    timed_out = error.error_type == InferenceErrorType.TIMEOUT
+    why = f"no whole answer within {SECONDS:g} s" if timed_out else str(error)
     return RequestError(
         f"the image at {shown(url)} cannot be had: {why}",
         error_type=error.error_type,

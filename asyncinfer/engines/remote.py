@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
-from anyio import to_thread
+from anyio import fail_after, to_thread
 
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
@@ -23,7 +23,7 @@ from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
 from asyncinfer.transport import Streamed, Transport
 from asyncinfer.types.files import with_files
-from asyncinfer.types.results import Completion, StreamDelta, unanswerable
+from asyncinfer.types.results import Completion, InferenceErrorType, StreamDelta, unanswerable
 
 # No API has more models than these pages hold; one whose listing goes on is broken.
 _PAGES = 1000
@@ -117,11 +117,23 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout, limits=_limits(remote)
         )
         try:
-            entries = await self._listed(first, sign)
+            entries = await self._listed_in_time(first, sign)
         except RequestError as error:
             _hide(_secrets(url, sign), error)
             raise
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
+
+    async def _listed_in_time(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
+        """As `_listed`, with one timeout for all pages."""
+        try:
+            with fail_after(first.timeout or None):
+                return await self._listed(first, sign)
+        except TimeoutError:
+            raise RequestError(
+                f"no whole list of models within {first.timeout:g} s (remote_params.connection_timeout)",
+                error_type=InferenceErrorType.TIMEOUT,
+                is_retryable=True,
+            ) from None
 
     async def _listed(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
         """The entries of all pages of a listing; the query of a page that came already leads nowhere."""

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
+from asyncinfer.errors import RequestError
+from asyncinfer.types.results import InferenceErrorType
+
 # IPv6 addresses whose last four bytes are an IPv4 address: NAT64 (RFC 6052).
 _NAT64 = IPv6Network("64:ff9b::/96")
 # All that is assigned for global unicast (IANA, IPv6 address space, November 2026).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
+
+
+class NotPublicError(RequestError):
+    """A request leads to an address that is not public, and was not sent."""
+
+    def __init__(self) -> None:
+        super().__init__("its address is not public", error_type=InferenceErrorType.CONFIG)
 
 
 def is_public(address: str) -> bool:

@@ -25,7 +25,7 @@ AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 
 
 class PrivateAddressError(OSError):
-    """A connection to an address that is not public was refused."""
+    """A connection to an address that is not public was refused before it was opened."""
 
 
 def open_socket(info: AddressInfo) -> socket.socket:

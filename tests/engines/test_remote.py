@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import random
@@ -12,9 +13,12 @@ from typing import Any
 
 import anyio
 import pytest
+from aiohttp import web
+from pydantic import SecretStr
 from pydantic_core import to_json
 
 from asyncinfer import (
+    AnthropicInferenceEngine,
     ConfigError,
     Conversation,
     EngineConfigError,
@@ -500,6 +504,22 @@ class TestModels:
             with pytest.raises(RequestError) as caught:
                 await engine.alist_models()
             assert KEY not in str(caught.value)
+
+    async def test_whose_pages_never_end_are_given_up(self) -> None:
+        """Each page comes in time; together they do not."""
+        pages = itertools.count()
+
+        async def page(*_: object) -> web.Response:
+            await anyio.sleep(0.01)
+            return web.json_response({"data": [{"id": "a"}], "has_more": True, "last_id": str(next(pages))})
+
+        async with FaultServer(lambda _: page) as server:
+            remote = RemoteParams(api_url=f"{server.url}/messages", api_key=SecretStr(KEY), connection_timeout=0.2)
+            async with AnthropicInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
+                with pytest.raises(RequestError, match="no whole list of models within 0.2 s") as caught:
+                    await engine.alist_models()
+        assert caught.value.error_type == InferenceErrorType.TIMEOUT
+        assert next(pages) > 1
 
 
 class TestSecrets:
