@@ -36,6 +36,7 @@ from asyncinfer.net.descriptors import (
     open_public_socket,
     open_socket,
 )
+from asyncinfer.net.idle import IdleTimer
 from asyncinfer.net.memory import MemoryBudget
 from asyncinfer.types.results import InferenceErrorType
 
@@ -54,8 +55,8 @@ _CONNECT_SECONDS = 30.0
 _LARGE_BODY = _BUFFER = 2**16
 # A URL that is encoded as it is to be sent, and may be signed so; yarl would undo what is not strictly needed.
 _ENCODED = re.compile(r"[!-~]*%[!-~]*")
-# What aiohttp quotes of a response that is no valid HTTP.
-_QUOTED = re.compile(r"[:\s]*\bb?(['\"]).*", re.DOTALL)
+# What aiohttp quotes of a response that is not valid HTTP.
+_QUOTED = re.compile(r"[:=\s]*(\bb)?['\"].*", re.DOTALL)
 # What would end a header early, and begin another.
 _ILLEGAL = re.compile(r"[\x00\r\n]")
 
@@ -152,7 +153,7 @@ class Streamed:
         self._exchange, self._timeout, self._limits, self._memory = exchange, request.timeout, request.limits, memory
         self.status, self.headers = exchange.status, exchange.headers
         self.media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        self._idle = _IdleTimer(exchange.content, _idle_seconds(request))
+        self._idle = IdleTimer(exchange.content, _idle_seconds(request))
 
     async def response(self) -> HttpResponse:
         """The whole response, within the timeout of a request."""
@@ -179,52 +180,6 @@ class Streamed:
         """Stop reading; closes the connection, if the body has not ended."""
         self._idle.close()
         self._exchange.close()
-
-
-class _IdleTimer:
-    """Ends the reading of a stream that brings no part of an answer for too long.
-
-    Only the time that is spent waiting for the server counts. The timer of the event loop is set about once per
-    `seconds`, not with each read.
-    """
-
-    __slots__ = ("_content", "_deadline", "_handle", "_left", "_loop", "_reading", "_seconds")
-
-    def __init__(self, content: aiohttp.StreamReader, seconds: float) -> None:
-        self._content, self._seconds = content, seconds
-        self._loop = asyncio.get_running_loop()
-        self._left, self._deadline, self._reading = seconds, 0.0, False
-        self._handle: asyncio.TimerHandle | None = None
-
-    async def read(self) -> bytes:
-        """The next bytes of the body; empty at its end."""
-        if not self._seconds:
-            return await self._content.readany()
-        self._deadline = self._loop.time() + self._left
-        if self._handle is None:
-            self._handle = self._loop.call_at(self._deadline, self._check)
-        self._reading = True
-        try:
-            return await self._content.readany()
-        finally:
-            self._reading = False
-            self._left = self._deadline - self._loop.time()
-
-    def restart(self) -> None:
-        self._left = self._seconds
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-
-    def _check(self) -> None:
-        self._handle = None
-        if not self._reading:
-            return  # The next read sets the timer again.
-        if self._loop.time() < self._deadline:
-            self._handle = self._loop.call_at(self._deadline, self._check)
-        else:
-            self._content.set_exception(_stream_idle(self._seconds))
 
 
 def _idle_seconds(request: HttpRequest) -> float:
@@ -537,8 +492,10 @@ def _as_request_error(error: Exception, timeout: float) -> RequestError:
         return NotPublicError()
     # Its own text shows the URL, of a proxy with the password.
     text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    if isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
-        text = _QUOTED.sub("...", text).strip()
+    if isinstance(error, aiohttp.ClientPayloadError) and "Not enough data" in text:
+        text = "the response is shorter than it was announced"
+    elif isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
+        text = " ".join(_QUOTED.sub("", text).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     # A certificate that is not trusted is a ValueError too.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
@@ -549,8 +506,3 @@ def _as_request_error(error: Exception, timeout: float) -> RequestError:
 
 def _timed_out(what: str) -> RequestError:
     return RequestError(what, error_type=InferenceErrorType.TIMEOUT, is_retryable=True)
-
-
-def _stream_idle(seconds: float) -> RequestError:
-    what = f"no answer within {seconds:g} s: the stream brought no part of one"
-    return _timed_out(f"{what} (remote_params.stream_idle_timeout, or else connection_timeout)")

@@ -14,6 +14,7 @@ import json
 import socket
 import struct
 import time
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -296,6 +297,25 @@ async def drip(request: web.Request, _: Ask) -> web.StreamResponse:
     await response.prepare(request)
     while True:
         await response.write(b" ")
+        await anyio.sleep(0.01)
+
+
+async def drip_head(request: web.Request, _: Ask) -> web.StreamResponse:
+    """A header whose value goes on, a byte now and then."""
+    assert request.transport is not None
+    request.transport.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while True:
+        request.transport.write(b"a")
+        await anyio.sleep(0.01)
+
+
+async def drip_packed(request: web.Request, _: Ask) -> web.StreamResponse:
+    """Compressed white space, a little now and then, without an end."""
+    response = web.StreamResponse(headers={"Content-Encoding": "gzip"})
+    await response.prepare(request)
+    packer = zlib.compressobj(wbits=31)
+    while True:
+        await response.write(packer.compress(b" ") + packer.flush(zlib.Z_SYNC_FLUSH))
         await anyio.sleep(0.01)
 
 

@@ -36,6 +36,8 @@ from tests.faults import (
     after,
     completion,
     drip,
+    drip_head,
+    drip_packed,
     duplicate_headers,
     duplicate_length,
     gzipped,
@@ -43,6 +45,7 @@ from tests.faults import (
     no_http,
     oversized,
     redirect,
+    repeat,
     reset,
     reset_in_body,
     says,
@@ -244,7 +247,7 @@ async def raw_server(response: bytes) -> AsyncGenerator[str]:
 
 
 class TestTime:
-    @pytest.mark.parametrize("fault", [stall, drip])
+    @pytest.mark.parametrize("fault", [stall, drip, drip_head, drip_packed])
     async def test_of_a_whole_exchange_is_limited(self, transport: Transport, fault: Fault) -> None:
         async with FaultServer(lambda _: fault) as server:
             error = await failure(transport, to(server.url, timeout=0.05))
@@ -291,6 +294,16 @@ class TestTime:
                 with pytest.raises(RequestError, match="no answer within 0.05 s") as caught:
                     _ = [chunk async for chunk in streamed.chunks()]
             assert caught.value.error_type == InferenceErrorType.TIMEOUT
+
+    async def test_of_a_stream_is_not_that_of_its_reader(self, transport: Transport) -> None:
+        """The server is waited for only while something is read."""
+        fault = repeat(b"a", times=20, end=b"b")
+        async with FaultServer(lambda _: fault) as server, transport.stream(to(server.url, timeout=0.5)) as streamed:
+            chunks = streamed.chunks()
+            came = await anext(chunks)  # type: ignore[arg-type]
+            await asyncio.sleep(0.6)
+            came += b"".join([chunk async for chunk in chunks])
+        assert came == b"a" * 20 + b"b"
 
 
 @contextmanager
