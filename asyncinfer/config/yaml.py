@@ -135,7 +135,7 @@ def load(text: str, where: str) -> Any:
     except yaml.reader.ReaderError as error:
         raise ConfigError(f"{where}: not valid YAML: character {error.position + 1}: {error.reason}") from None
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:  # such as `!!bool x`
-        raise ConfigError(f"{where}: not valid YAML: a value cannot be read ({type(error).__name__})") from None
+        raise ConfigError(f"{where}: not valid YAML: {type(error).__name__}") from None
 
 
 def dump(data: dict[str, Any]) -> str:

@@ -61,7 +61,7 @@ def test_long_texts_of_digits_are_read_in_linear_time() -> None:
 
 @pytest.mark.parametrize("text", ["a: !!bool x", "a: !!timestamp x", "a: !!int x", "a: !!float x", f"a: {'1' * 5000}"])
 def test_values_that_are_not_of_their_tag_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="config: not valid YAML: a value cannot be read"):
+    with pytest.raises(ConfigError, match=r"config: not valid YAML: (Value|Key|Attribute)Error"):
         InferenceConfig.from_str(text)
 
 
