@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Hashable
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from asyncinfer.net.addresses import is_public
@@ -20,6 +21,9 @@ RESERVE = 64
 _POLL = 1.0
 # All descriptors of the process, or of the machine, or its memory for sockets are in use.
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+
+# Windows has none.
+_resource: Any = import_module("resource") if find_spec("resource") else None
 
 AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 
@@ -57,12 +61,10 @@ def open_public_socket(info: AddressInfo) -> socket.socket:
 
 def connection_limit() -> int | None:
     """The descriptor number from which on none is for connections; None if there is no limit."""
-    try:
-        resource: Any = import_module("resource")
-    except ImportError:  # Windows
+    if _resource is None:
         return None
-    soft: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return None if soft == resource.RLIM_INFINITY else soft - min(RESERVE, soft // 4)
+    soft: int = _resource.getrlimit(_resource.RLIMIT_NOFILE)[0]
+    return None if soft == _resource.RLIM_INFINITY else soft - min(RESERVE, soft // 4)
 
 
 def is_shortage(error: BaseException, *, connected_before: bool) -> bool:
