@@ -31,11 +31,19 @@ class RemoteParams(Params):
     retry_backoff_max: Positive = 30.0
     """Seconds; no wait of ours is longer. A `Retry-After` of the server's is honoured in full."""
     max_wait: Positive = 900.0
-    """Seconds; the longest wait that the endpoint may ask for. The run ends, and can be resumed, where it asks for more."""
+    """Seconds; the longest wait that the endpoint may ask for. Where it asks for more, the run ends and can be resumed."""
     max_outage: Positive = 900.0
     """Seconds without any answer after which the run ends. It can be resumed."""
     connection_timeout: NonNegative = 300.0
-    """Seconds for a whole request."""
+    """Seconds for a whole request; for a stream, until it begins. 0: no limit, but a server that sends nothing for an
+    hour is given up."""
+    stream_idle_timeout: NonNegative | None = None
+    """Seconds that a stream may go on without a part of the answer. Comments, pings and empty events are no part of it.
+    0: no limit. null: as `connection_timeout`."""
+    max_response_bytes: Count = 64 * 2**20
+    """The largest response, after decompression. A stream may have four times as much in all."""
+    max_compression_ratio: Count = 100
+    """How many times its size a response may decompress to. Applies above 1 MiB."""
     num_workers: Count = 50
     """The most requests in flight at once."""
     requests_per_minute: Count | None = None

@@ -12,6 +12,8 @@ from asyncinfer.dialects.bedrock_answer import finish_reason, usage_in, use
 from asyncinfer.dialects.error_body import read_error
 from asyncinfer.dialects.fields import as_text, group
 from asyncinfer.dialects.http import broken_off, garbled, refusal
+from asyncinfer.dialects.json_size import has_too_many_values
+from asyncinfer.dialects.progress import is_part
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import FinishReason, StreamDelta, Usage
 
@@ -43,6 +45,7 @@ class ConverseStream:
         self._finish: FinishReason | None = None
         self._usage: Usage | None = None
         self._told = False  # the metadata, which come last
+        self.parts = 0
 
     @property
     def done(self) -> bool:
@@ -57,6 +60,8 @@ class ConverseStream:
         for frame in self._frames.feed(chunk):
             if (delta := self._read(frame)) is not None:
                 yield delta
+            if delta is not None or is_part(frame.payload):
+                self.parts += 1
 
     def finish(self) -> StreamDelta:
         """The last delta, when the stream has ended.
@@ -76,6 +81,8 @@ class ConverseStream:
         kind = frame.header(":message-type")
         if kind in ("exception", "error"):
             raise _error(frame)
+        if has_too_many_values(frame.payload):
+            raise garbled("holds an event with more values than any answer has")
         try:
             return self._event(frame.header(":event-type"), from_json(frame.payload))
         except (ValueError, TypeError, KeyError, AttributeError):

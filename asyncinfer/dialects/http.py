@@ -9,6 +9,7 @@ from pydantic_core import from_json, to_json
 
 from asyncinfer.dialects.error_body import NO_BODY, ErrorBody, excerpt, message_in, read_error
 from asyncinfer.dialects.error_scope import is_about_money, scope_of
+from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.quotas import quota_in
 from asyncinfer.dialects.waits import wait_in_fields, wait_in_headers, wait_in_words
 from asyncinfer.errors import ErrorScope, RequestError
@@ -40,9 +41,24 @@ _NAMED = {
 _NO_HEADERS: Mapping[str, str] = {}
 
 
+class ResponseLimits(NamedTuple):
+    """The limits of one response.
+
+    Args:
+        max_bytes: The largest body, after decompression. A stream may have four times as much.
+        max_ratio: How many times its size a body may decompress to. Applies above 1 MiB.
+        stream_idle_timeout: Seconds that a stream may go on without a part of the answer; 0 for no limit, None for
+            the timeout of the request.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_ratio: int = 100
+    stream_idle_timeout: float | None = None
+
+
 class HttpRequest(NamedTuple):
-    """What to send. `body` is JSON. `timeout`: seconds for the whole exchange, or for a stream between two parts
-    of it; 0 for none.
+    """What to send. `body` is JSON. `timeout`: seconds for the whole exchange, or until a stream begins; 0 for none.
+    `limits`: those of the response.
     """
 
     url: str
@@ -50,6 +66,7 @@ class HttpRequest(NamedTuple):
     body: bytes = b""
     method: str = "POST"
     timeout: float = 300.0
+    limits: ResponseLimits = ResponseLimits()
 
     def __repr__(self) -> str:
         """Without keys and without the body, since tracebacks show it."""
@@ -123,6 +140,8 @@ def json_value(response: HttpResponse) -> Any:
     """
     if response.status != 200:
         raise status_error(response)
+    if has_too_many_values(response.body):
+        raise garbled("holds more values than any answer does")
     try:
         return from_json(response.body)
     except ValueError as error:

@@ -30,7 +30,7 @@ from asyncinfer.types.results import Completion, StreamDelta
 log = logging.getLogger("asyncinfer")
 
 # What may differ from call to call; all else is settled when the model is loaded.
-_OF_A_CALL = frozenset({"chat_template", "chat_template_kwargs"})
+_OF_A_CALL = frozenset({"allow_private_urls", "chat_template", "chat_template_kwargs", "max_image_pixels"})
 # The generation parameters that every local engine heeds.
 _SUPPORTED = frozenset(
     {

@@ -65,6 +65,8 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
     ModelParams: frozenset(
         [
             "trust_remote_code",
+            "allow_private_urls",
+            "max_image_pixels",
             "compile",
             "attn_implementation",
             "device_map",
@@ -86,6 +88,9 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
             "max_wait",
             "max_outage",
             "connection_timeout",
+            "stream_idle_timeout",
+            "max_response_bytes",
+            "max_compression_ratio",
             "num_workers",
             "requests_per_minute",
             "input_tokens_per_minute",

@@ -22,6 +22,7 @@ def read_file(path: str) -> bytes:
     try:
         with open_regular(Path(path).expanduser()) as file:
             known = os.fstat(file.fileno()).st_size
+            # The files of /proc state no size, and others grow.
             data = file.read(MAX_FILE + 1) if known <= MAX_FILE else None
     except NotAFileError as error:
         raise InputError(f"{path!r} {error_text(error)}") from None

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from asyncinfer import InferenceErrorType, RequestError
 from asyncinfer.dialects.error_body import message_in
-from asyncinfer.dialects.http import EXCEPTIONS, HttpResponse, json_object, status_error
+from asyncinfer.dialects.http import EXCEPTIONS, HttpResponse, json_object, json_value, status_error
 from asyncinfer.dialects.waits import wait_in_headers
 from tests.dialects.mangled import check_that_it_is_asked_again
 
@@ -195,3 +195,15 @@ def test_a_success_that_cannot_be_read_may_be_better_next_time(body: Any) -> Non
 def test_a_status_goes_before_the_body() -> None:
     with pytest.raises(RequestError, match="HTTP 500: boom"):
         json_object(response(500, {"error": "boom"}))
+
+
+@pytest.mark.parametrize("unit", [b"[],", b"{},", b'{"a":[]},'])
+def test_json_that_would_take_many_times_its_size_is_not_parsed(unit: bytes) -> None:
+    body = b"[" + unit * (2**24 // len(unit)) + b"0]"
+    with pytest.raises(RequestError, match="holds more values than any answer does"):
+        json_value(HttpResponse(200, {}, body))
+
+
+def test_large_json_of_text_is_parsed() -> None:
+    body = b'["' + b"text, and {more} [text] " * 2**15 * 2 + b'"]'
+    assert len(json_value(HttpResponse(200, {}, body))) == 1
