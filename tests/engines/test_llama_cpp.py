@@ -110,7 +110,7 @@ async def test_json_follows_the_schema(engine: LlamaCppInferenceEngine, schema: 
 
 
 async def test_what_cannot_be_guided_is_refused(engine: LlamaCppInferenceEngine) -> None:
-    assert "groupref" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex=r"(a)\1"))
+    assert "backreferences" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex=r"(a)\1"))
     assert "json" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(json={"type": "nonsense"}))
 
 
