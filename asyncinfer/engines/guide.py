@@ -116,7 +116,11 @@ class Guides:
 
 
 def compiled_for_any(structure: Structure) -> Compiled:
-    """Compile a structure's grammar without a tokenizer, to learn what is wrong with it."""
+    """Compile a structure's grammar without a tokenizer, to learn what is wrong with it; nothing where llguidance is
+    not installed, as vLLM runs on machines for which there is none.
+    """
+    if find_spec("llguidance") is None:
+        return Compiled("", [])
     library = _library()
     limits = library.LLParserLimits(**_LIMITS)
     try:

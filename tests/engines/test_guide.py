@@ -288,10 +288,9 @@ def test_any_answer_that_is_guided_to_its_end_is_valid_or_is_checked(schema: dic
     while not guide.ended and len(answer) < 400:
         tokens = [int(token) for token in guide.allowed().nonzero()[0]]
         # White space, and escapes that a string may have without end, would take most of the steps.
-        dull = [token for token in tokens if token not in b" \n\t\\"]
-        token = END if END in tokens else random.choice(dull or tokens)
-        if token == END:
+        if END in tokens:
             break
+        token = random.choice([token for token in tokens if chr(token) not in " \n\t\\"] or tokens)
         guide.take(token)
         answer += bytes([token])
     if len(answer) < 400 and not constraint.is_checked:

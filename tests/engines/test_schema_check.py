@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
+from asyncinfer.config import GenerationParams, ModelParams
+from asyncinfer.engines.constraint import Constraint, Fitted
 from asyncinfer.engines.schema_check import violation
+from asyncinfer.engines.structure import Structure
+from asyncinfer.run.request import Request
+from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.results import Completion, FinishReason
+from asyncinfer.types.tools import FunctionCall, ToolCall
 
 if find_spec("jsonschema") is None or find_spec("regex") is None:
     pytest.skip("needs the extra llamacpp", allow_module_level=True)
@@ -67,3 +74,30 @@ def test_violation_is_said_with_its_place(schema: dict[str, Any], answer: Any, w
 )
 def test_schema_that_cannot_be_checked_in_time_or_at_all_is_a_violation(schema: dict[str, Any], answer: Any) -> None:
     assert str(violation(json.dumps(schema), answer)).startswith("it cannot be checked: ")
+
+
+def completion(content: str | None, reason: FinishReason, *calls: FunctionCall) -> Completion:
+    made = [ToolCall(id="1", function=call) for call in calls]
+    return Completion(Message(role=Role.ASSISTANT, content=content, tool_calls=made or None), reason)
+
+
+@pytest.mark.parametrize(
+    ("is_call", "answer", "violates"),
+    [
+        (False, completion('{"a": 1}', FinishReason.STOP), True),
+        (False, completion('{"a": "b"}', FinishReason.STOP), False),
+        (False, completion('{"a": 1}', FinishReason.LENGTH), False),
+        (False, completion('{"a": 1', FinishReason.STOP), False),
+        (True, completion(None, FinishReason.TOOL_CALLS, FunctionCall(name="a", arguments='{"a": 1}')), True),
+        (True, completion(None, FinishReason.TOOL_CALLS, FunctionCall(name="b", arguments='{"a": "b"}')), False),
+        (True, completion("cut off", FinishReason.LENGTH), False),
+    ],
+)
+def test_whole_answer_is_checked(is_call: bool, answer: Completion, violates: bool) -> None:
+    schema: dict[str, Any] = {"properties": {"a": {"type": "string"}}}
+    if is_call:
+        schema = {"properties": {"arguments": schema}}
+    structure = Structure("generation.x", schema="{}", is_call=is_call)
+    constraint = Constraint(Fitted(structure, whole=json.dumps(schema)))
+    request = Request(Conversation(messages=[]), GenerationParams(), ModelParams())
+    assert (constraint.check(request, answer) is not None) is violates
