@@ -19,7 +19,7 @@ from asyncinfer.engines.llama_render import prompt_of
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
 from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.stepper import Emit, blaming_the_row
-from asyncinfer.engines.temperature import effective
+from asyncinfer.engines.temperature import LARGEST, effective
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import FinishReason, Usage
@@ -187,9 +187,14 @@ def _sampling(generation: GenerationParams, vocabulary: int) -> Sampling:
         temperature=effective(generation.temperature),
         top_p=1.0 if generation.top_p is None else generation.top_p,
         min_p=generation.min_p,
-        frequency_penalty=generation.frequency_penalty,
-        presence_penalty=generation.presence_penalty,
+        frequency_penalty=_in_float(generation.frequency_penalty),
+        presence_penalty=_in_float(generation.presence_penalty),
         # The largest value asks llama.cpp for a random seed.
         seed=seed % (2**32 - 1),
         logit_bias=biases(generation, vocabulary),
     )
+
+
+def _in_float(penalty: float) -> float:
+    """The penalty within what 32 bits hold, with room for a sum; a larger one decides no more."""
+    return max(-LARGEST, min(penalty, LARGEST))

@@ -203,6 +203,60 @@ async def test_bias_or_penalty_that_is_large_enough_decides(engine: LlamaCppInfe
     assert said(await ask(engine, "hi", logit_bias={2: 100.0})) == ""
 
 
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"temperature": 1e300, "frequency_penalty": 1e308, "guided_decoding": {"regex": "[a-z]{5}"}},
+        {"frequency_penalty": -1e308, "presence_penalty": 1e308},
+        {"top_p": 0.0, "min_p": 1.0, "temperature": 1.0},
+        {"seed": -(10**40), "temperature": 1.0},
+        {"stop_token_ids": [2**31, 10**30], "stop_strings": ["x" * 100_000]},
+        {"logit_bias": dict.fromkeys(range(49152), -100.0)},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_extreme_settings_are_within_what_native_code_bears(
+    engine: LlamaCppInferenceEngine, extreme: dict[str, Any]
+) -> None:
+    answered = await ask(engine, "hi", **extreme, max_new_tokens=8)
+    assert answered.metadata["finish_reason"] in ("stop", "length")
+
+
+async def test_prompt_may_hold_any_character(engine: LlamaCppInferenceEngine) -> None:
+    text = "".join(map(chr, range(300))) + "\U0010ffff<|im_end|>"
+    assert (await ask(engine, text, max_new_tokens=2)).metadata["usage"]["prompt_tokens"] > 300
+
+
+HOSTILE = [
+    {"json": {"type": "string", "minLength": 1, "maxLength": 65_536}},
+    {"json": {"type": "array", "items": {"type": "integer"}, "maxItems": 20_000}},
+    {"json": {"type": "string", "pattern": "^[a-z]{0,20000}$"}},
+    {"json": {"$defs": {"A": {"$ref": "#/$defs/A"}}, "$ref": "#/$defs/A"}},
+    {"regex": "((a{100}){100}){100}"},
+    {"choice": [f"choice {number}" for number in range(10_000)]},
+]
+
+
+@pytest.mark.parametrize("guided", HOSTILE, ids=range(len(HOSTILE)))
+async def test_structure_of_any_size_leaves_the_engine_and_other_rows_alone(
+    engine: LlamaCppInferenceEngine, guided: dict[str, Any]
+) -> None:
+    hostile = asyncio.create_task(engine.ainfer_partial([question("hi")], config(guided_decoding=guided)))
+    assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
+    assert (await hostile).failures.keys() <= {0}
+
+
+async def test_keyword_that_the_grammar_drops_is_checked(engine: LlamaCppInferenceEngine) -> None:
+    def asked(length: int) -> dict[str, Any]:
+        schema = {"type": "array", "items": {"const": 1}, "minItems": length, "maxItems": length, "uniqueItems": True}
+        return {"guided_decoding": {"json": schema}, "max_new_tokens": 100}
+
+    assert json.loads(said(await ask(engine, "hi", **asked(1)))) == [1]
+    result = await engine.ainfer_partial([question("hi")], config(**asked(2)))
+    assert "the answer violates the schema" in result.failures[0].error_message
+    assert "non-unique" in result.failures[0].error_message
+
+
 async def test_bias_for_what_is_no_token_is_refused(engine: LlamaCppInferenceEngine) -> None:
     assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
     assert "token ids" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
