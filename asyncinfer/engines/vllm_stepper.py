@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from asyncinfer.engines.chat_prompt import takes_no_tools, tools_of
 from asyncinfer.engines.constraint import Constraint, Fitted, constrained, constraint_of, fitted
-from asyncinfer.engines.guide import compiled_for_any
+from asyncinfer.engines.guide import compiled_for_any, grammar_of
 from asyncinfer.engines.memo import Memo
 from asyncinfer.engines.stepper import Emit, blaming_the_row
 from asyncinfer.engines.structure import Structure
@@ -120,12 +120,18 @@ class VllmStepper:
         marked = bool(tools) and not self._parses_tools
         # A parser makes its own structure of the call.
         by_parser = structure is not None and structure.is_call and not marked
-        asked = None if structure is None or by_parser else structured_outputs(structure)
+        asked = None if structure is None or by_parser else self._outputs(structure)
         if self._parser is None:
             return _Reading(Reader(marked=marked), asked, {})
         if structure is not None and by_parser:
             tools = with_parameters(tools, structure)
         return self._parsed(request, tools, asked, marked)
+
+    def _outputs(self, structure: Structure) -> dict[str, Any]:
+        # An engine of vLLM has one library for all its structures, and those of its parsers are for xgrammar.
+        if self._model.takes_lark and not self._parses_tools:
+            return {"grammar": grammar_of(structure)}
+        return structured_outputs(structure)
 
     def _parsed(
         self, request: Request, tools: list[dict[str, Any]], asked: dict[str, Any] | None, marked: bool

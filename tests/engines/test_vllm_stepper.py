@@ -28,6 +28,7 @@ class Model:
 
     slots, context, takes_images, tokenizer, config = 4, 16, False, None, None
     chat_template = "{{ messages }}{{ tools }}"
+    takes_lark = False
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Mapping[str, Any], Any]] = []
@@ -210,6 +211,15 @@ def test_forced_call_is_asked_of_vllm(stepper: VllmStepper, model: Model) -> Non
     add(stepper, 1, request(tools=True))
     assert "structural_tag" in model.asked[0][2]
     assert model.asked[1][2] is None
+
+
+def test_llguidance_gets_its_own_grammar(stepper: VllmStepper, model: Model) -> None:
+    model.takes_lark = True
+    add(stepper, 0, request(guided_decoding={"regex": "a{1,100000}"}))
+    add(stepper, 1, request(tools=True, tool_choice="required"))
+    grammars = [asked[2]["grammar"] for asked in model.asked]
+    assert grammars[0].endswith("TEXT: /a{1,100000}/")
+    assert "tool_call" in grammars[1]
 
 
 def test_one_call_is_all_where_they_must_not_be_parallel(stepper: VllmStepper, model: Model) -> None:
