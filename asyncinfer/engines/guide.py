@@ -21,8 +21,8 @@ from asyncinfer.engines.structure import Structure, regex_of
 from asyncinfer.errors import MissingDependencyError
 from asyncinfer.types.results import unanswerable
 
-# A model may put white space between a schema's parts, but a small one must not do so for ever.
-_SCHEMA_OPTIONS = {"whitespace_pattern": r"[ \n\t]{0,20}", "lenient": True}
+# A model may put a space, or a line break with an indent, between a schema's parts; a small one would go on for ever.
+_SCHEMA_OPTIONS = {"whitespace_pattern": r"( |\n[ \t]{0,20})?", "lenient": True}
 # llguidance's defaults but for the items: an object may have 2,000 optional properties, with 4 items each. About 20 ms
 # for one token at most, and a second for a grammar.
 _LIMITS = {"max_items_in_row": 10_000, "step_max_items": 50_000, "verbose_errors": False}
