@@ -80,7 +80,7 @@ class FailurePattern:
             self._account += 1
             if self._has_answered and self._account < _ACCOUNT_ROWS:
                 return None
-            advice = "Check the key, what it may use, the model's name and the URL"
+            advice = "Check the API key, what it may use, the model's name and the URL"
         else:
             text = f"{error.status_code} {_DETAILS.sub('', str(error))[:200]}"
             self._similar = (text, self._similar[1] + 1 if text == self._similar[0] else 1)
