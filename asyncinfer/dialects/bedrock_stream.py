@@ -8,11 +8,14 @@ from typing import Any
 from pydantic_core import from_json
 
 from asyncinfer.dialects.aws_events import Frame, FrameDecoder
-from asyncinfer.dialects.bedrock_answer import finish_reason, usage_in, use
-from asyncinfer.dialects.fields import as_text, group
-from asyncinfer.dialects.http import broken_off, garbled, message_in, refusal
+from asyncinfer.dialects.bedrock_answer import usage_in
+from asyncinfer.dialects.call_pieces import CallPiece, CallPieces
+from asyncinfer.dialects.fields import as_count, as_text, group
+from asyncinfer.dialects.finish_reasons import finish_in
+from asyncinfer.dialects.http import garbled, message_in, refusal
+from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import RequestError
-from asyncinfer.types.results import FinishReason, StreamDelta, Usage
+from asyncinfer.types.results import StreamDelta, Usage
 
 # The status that each exception has where it is no part of a stream.
 _STATUS = {
@@ -31,15 +34,16 @@ class ConverseStream:
     """
 
     def __init__(self) -> None:
+        self.end = StreamEnd()
         self._frames = FrameDecoder()
-        self._calls: dict[int, dict[str, Any]] = {}
-        self._finish: FinishReason | None = None
+        self._calls = CallPieces("{}")
+        self._foreign: set[int] = set()  # the indices of what Bedrock runs itself
         self._usage: Usage | None = None
         self._told = False  # the metadata, which come last
 
     @property
     def done(self) -> bool:
-        return self._told and self._finish is not None
+        return self._told and self.end.marked
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         """The deltas that `chunk` completes.
@@ -48,6 +52,8 @@ class ConverseStream:
             RequestError: the stream tells of an error, or cannot be read.
         """
         for frame in self._frames.feed(chunk):
+            if self.done:  # What follows the end of the answer does not belong to it.
+                return
             if (delta := self._read(frame)) is not None:
                 yield delta
 
@@ -57,13 +63,7 @@ class ConverseStream:
         Raises:
             RequestError: it ended before its end.
         """
-        if self._finish is None:
-            raise broken_off()
-        try:
-            calls = [use(call) for _, call in sorted(self._calls.items())]
-        except (ValueError, TypeError):
-            raise garbled("holds a tool call that cannot be read") from None
-        return StreamDelta.last(calls, self._finish, self._usage)
+        return self.end.last_delta(self._calls, self._usage)
 
     def _read(self, frame: Frame) -> StreamDelta | None:
         kind = frame.header(":message-type")
@@ -77,30 +77,46 @@ class ConverseStream:
 
     def _event(self, kind: str, data: Mapping[str, Any]) -> StreamDelta | None:
         if kind == "contentBlockDelta":
+            self.end.part()
             return self._delta(data["contentBlockIndex"], data["delta"])
         if kind == "contentBlockStart":
+            self.end.part()
             self._begin(data["contentBlockIndex"], data["start"].get("toolUse"))
+        elif kind == "contentBlockStop":
+            self._calls.close(as_count(data.get("contentBlockIndex")))
         elif kind == "messageStop":
-            self._finish = finish_reason(data["stopReason"])
+            self.end.give(finish_in(data["stopReason"]))
+            self.end.mark()
         elif kind == "metadata":
             self._usage, self._told = usage_in(data.get("usage")), True
         return None
 
     def _begin(self, index: Any, call: Mapping[str, Any] | None) -> None:
         """A block begins. What Bedrock calls itself is no call of ours."""
-        if call is not None and call.get("type") is None:
-            if not isinstance(index, int):
-                raise TypeError("no place")
-            self._calls[index] = {"toolUseId": call["toolUseId"], "name": call["name"], "input": ""}
+        if call is None:
+            return
+        if call.get("type") is None:
+            self._foreign.discard(_place(index))
+            self._calls.add(CallPiece(_place(index), as_text(call["toolUseId"]), as_text(call["name"])))
+        else:
+            self._foreign.add(_place(index))
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> StreamDelta | None:
         if "toolUse" in delta:
-            if (call := self._calls.get(index)) is not None:
-                call["input"] += delta["toolUse"].get("input") or ""
+            if _place(index) not in self._foreign:
+                self._calls.add(CallPiece(_place(index), arguments=as_text(delta["toolUse"].get("input") or "")))
             return None
         text = as_text(delta.get("text") or "")
         reasoning = as_text(group(delta, "reasoningContent").get("text") or "")
         return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None
+
+
+def _place(index: Any) -> int:
+    """Raises TypeError for what is no index."""
+    place = as_count(index)
+    if place is None or isinstance(index, str):
+        raise TypeError("no place")
+    return place
 
 
 def _error(frame: Frame) -> RequestError:

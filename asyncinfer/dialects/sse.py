@@ -7,8 +7,13 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from asyncinfer.dialects.http import garbled
+from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.errors import RequestError
 from asyncinfer.types.results import StreamDelta
 
+# The data of the event that ends an OpenAI stream. Proxies send it after streams of other dialects too.
+DONE = "[DONE]"
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -17,6 +22,12 @@ class Event(NamedTuple):
 
     data: str
     name: str = "message"
+
+
+def unreadable(event: Event, problem: Exception) -> RequestError:
+    """The error for an event that is not what its dialect sends."""
+    why = f" ({problem})" if isinstance(problem, ValueError) else ""
+    return garbled(f"holds an event that cannot be read{why}: {event.data[:200]}")
 
 
 class EventDecoder:
@@ -68,6 +79,9 @@ class EventReader(Protocol):
     @property
     def done(self) -> bool: ...
 
+    @property
+    def end(self) -> StreamEnd: ...
+
     def feed(self, event: Event) -> Iterator[StreamDelta]: ...
 
     def finish(self) -> StreamDelta: ...
@@ -83,8 +97,14 @@ class EventStream:
     def done(self) -> bool:
         return self._reader.done
 
+    @property
+    def end(self) -> StreamEnd:
+        return self._reader.end
+
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         for event in self._events.feed(chunk):
+            if self._reader.done:  # What follows the end of the answer does not belong to it.
+                return
             yield from self._reader.feed(event)
 
     def finish(self) -> StreamDelta:

@@ -187,9 +187,13 @@ async def test_the_whole_is_what_the_sdk_makes_of_it(stream: list[Json], api: Re
 # Where it ends
 
 
-def test_a_reason_is_an_end_and_so_is_the_message_s_stop() -> None:
+def test_a_known_reason_ends_an_answer_before_the_stop_of_the_message() -> None:
     assert deltas_of(begin(), *said(0, "a"), end()[0])[-1].finish_reason is FinishReason.STOP
-    assert deltas_of(begin(), *said(0, "a"), end()[1])[-1].finish_reason is FinishReason.UNKNOWN
+
+
+def test_stop_of_the_message_does_not_end_an_answer_without_a_reason() -> None:
+    with pytest.raises(RequestError, match="broke off"):
+        deltas_of(begin(), *said(0, "a"), end()[1])
 
 
 def test_a_stream_without_an_end_was_broken_off() -> None:
