@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic_core import from_json
+
 from asyncinfer.dialects.fields import as_count, as_text, group
 from asyncinfer.dialects.json_end import JsonEnd
 from asyncinfer.dialects.tools import tool_call
@@ -62,6 +64,7 @@ class _Call:
     name: str = ""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
     renamed: bool = False  # its name came again, alone, after its arguments were whole
+    guessed: bool = False  # a piece came without index and id, or with the name again and without the id
     _parts: list[str] = field(default_factory=list[str])
     _end: JsonEnd = field(default_factory=JsonEnd)
 
@@ -75,9 +78,9 @@ class _Call:
         return self._end.reached
 
     @property
-    def is_cut(self) -> bool:
-        """Whether there are arguments, and they have not ended."""
-        return not self._end.reached and any(part.strip() for part in self._parts)
+    def is_begun(self) -> bool:
+        """Whether arguments have come."""
+        return any(part.strip() for part in self._parts)
 
     def add(self, piece: CallPiece) -> None:
         self.index = self.index if self.index is not None else piece.index
@@ -133,12 +136,13 @@ class CallPieces:
             cut: The answer was cut off, so that the arguments of a call may be too.
 
         Raises:
-            ValueError: a call has no name, or arguments of two calls may be mixed.
+            ValueError: a call has no name, or arguments of two calls may be mixed: they are not JSON, and it is not
+                certain that they are of one call.
         """
         for call in self._calls:
             alike = [other for other in self._calls if other.index == call.index]
-            if len(alike) > 1 and call.is_cut and not (cut and call is self._calls[-1]):
-                raise ValueError("calls that have the same index, and arguments that are not whole")
+            if (len(alike) > 1 or call.guessed) and not (cut and call is self._calls[-1]):
+                _check(call.arguments)
         ordered = sorted(self._calls, key=lambda call: call.index if call.index is not None else len(self._calls))
         distinct = {(call.id or str(number), call.name, call.arguments): call for number, call in enumerate(ordered)}
         return [self._made(call) for call in distinct.values()]
@@ -183,12 +187,21 @@ class CallPieces:
             return None
         last = self._open[-1]
         if piece.name:
-            begun = last.index is None and not last.id and last.name == piece.name and not last.is_whole
-            return last if begun else None
+            return self._by_name(piece, last)
         if piece.id:
             return _only(self._open)
         together = [call for call in self._open[:-1] if call.event == last.event and not call.is_whole]
         return _only([*together, last]) if piece.arguments.strip() else last
+
+    def _by_name(self, piece: CallPiece, last: _Call) -> _Call | None:
+        """Of a piece that has a name and nothing else to go by: each name begins a call."""
+        unplaced = [call for call in self._open if call.index is None and not call.id and not call.is_whole]
+        alike = [call for call in unplaced if call.name == piece.name]
+        if not piece.arguments.strip() and any(call.is_begun for call in self._open if call.name == piece.name):
+            raise ValueError("a name that comes again without arguments")
+        if alike and (alike != [last] or piece.arguments.strip()):
+            return _only([*alike, last] if last not in alike else alike)
+        return None
 
     def _fitted(self, call: _Call, piece: CallPiece) -> tuple[CallPiece, _Call | None]:
         """A piece as it goes on with `call`; with None where it begins another call of the same place."""
@@ -198,11 +211,12 @@ class CallPieces:
                 raise ValueError("a call whose name changes")
             return piece, None
         named = bool(piece.name and call.name) and not (call.id and piece.id == call.id)
+        call.guessed = call.guessed or named or (piece.index is None and not piece.id)
         if not arguments:
             call.renamed = call.renamed or (named and call.is_whole)
             return piece, call
         if not call.is_whole:
-            if named and call.index is None and not call.is_cut:
+            if named and call.index is None and not call.is_begun:
                 raise ValueError("a call without arguments, or a name that comes twice")
             return piece, call
         return self._after_whole(call, piece, named=named)
@@ -220,6 +234,12 @@ class CallPieces:
         if before == after and not named:  # the same again
             return replace(piece, arguments=""), call
         raise ValueError("arguments after the end of the arguments")
+
+
+def _check(arguments: str) -> None:
+    """Raises ValueError for what is neither JSON nor empty."""
+    if arguments.strip():
+        from_json(arguments)
 
 
 def _only(calls: list[_Call]) -> _Call:
