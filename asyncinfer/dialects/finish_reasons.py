@@ -99,6 +99,11 @@ def finish_in(value: Any) -> Finish | None:
     return Finish(_MEANING.get(word, FinishReason.UNKNOWN), text[:_LONGEST])
 
 
+def ended_well(finish: Finish | None) -> bool:
+    """Whether an answer is said to have ended, and not because of an error."""
+    return finish is not None and finish.is_known and finish.reason is not FinishReason.ERROR
+
+
 def reason_of(finish: Finish | None, calls: Sequence[ToolCall] | None) -> FinishReason:
     """The reason of a complete answer. One that stops after it called tools stopped to have them called: Gemini never
     says so, and OpenAI and vLLM do not where the call was forced.

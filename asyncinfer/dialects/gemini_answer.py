@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from pydantic_core import from_json
 
 from asyncinfer.dialects.fields import as_count, as_text, count, group
-from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
+from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.google_thoughts import signed
 from asyncinfer.dialects.http import HttpResponse, json_object, no_answer
 from asyncinfer.dialects.openai_answer import error_in
@@ -48,7 +48,7 @@ def decode(response: HttpResponse) -> Completion:
         raise error_in(data["error"], response.body)
     try:
         piece = _piece(data)
-        if data.get("error") and not (piece.finish and piece.finish.is_known):
+        if data.get("error") and not ended_well(piece.finish):
             raise error_in(data["error"], response.body)
         if not piece.answered and piece.blocked is None:
             raise ValueError("neither a candidate nor a reason why there is none")

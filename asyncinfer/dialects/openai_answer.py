@@ -11,13 +11,13 @@ from typing import Any, cast
 from pydantic_core import to_json
 
 from asyncinfer.dialects.fields import as_count, as_group, checked_depth, count, group
-from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
+from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.http import HttpResponse, json_object, message_in, no_answer, refusal
 from asyncinfer.dialects.tools import tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, Usage
+from asyncinfer.types.results import Completion, Usage
 
 
 def decode(response: HttpResponse) -> Completion:
@@ -113,7 +113,7 @@ def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
     error: Any = first.get("error")
     if not told:
         error = error or data.get("error") or (data if _tells_error(data) else None)
-    elif not _is_whole(first):
+    elif not ended_well(finish_in(first.get("finish_reason"))):
         error = error or data.get("error")
     return error_in(error, body) if error else None
 
@@ -122,12 +122,6 @@ def _tells_error(data: Mapping[str, Any]) -> bool:
     """Whether an object without choices tells of an error, in whichever words."""
     kinds = (data.get("object"), data.get("type"))
     return "error" in kinds or any(data.get(name) for name in _ERRORS)
-
-
-def _is_whole(choice: Mapping[str, Any]) -> bool:
-    """Whether a choice says that it came to its end."""
-    finish = finish_in(choice.get("finish_reason"))
-    return finish is not None and finish.is_known and finish.reason is not FinishReason.ERROR
 
 
 def error_in(error: Any, body: bytes) -> RequestError:
