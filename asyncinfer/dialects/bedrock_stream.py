@@ -51,9 +51,9 @@ class ConverseStream:
         Raises:
             RequestError: the stream tells of an error, or cannot be read.
         """
-        for frame in self._frames.feed(chunk):
-            if self.done:  # What follows the end of the answer does not belong to it.
-                return
+        frames = self._frames.feed(chunk)
+        # What follows the end of the answer does not belong to it.
+        while not self.done and (frame := next(frames, None)) is not None:
             if (delta := self._read(frame)) is not None:
                 yield delta
 

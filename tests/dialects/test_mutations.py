@@ -38,7 +38,7 @@ from tests.dialects.mangled import mangled_text
 from tests.fakes import question
 
 Json = dict[str, Any]
-FEW, MANY = 60, 2500
+FEW, MANY = 60, 1000
 
 
 class Api(NamedTuple):
