@@ -105,12 +105,15 @@ def ended_well(finish: Finish | None) -> bool:
 
 
 def reason_of(finish: Finish | None, calls: Sequence[ToolCall] | None) -> FinishReason:
-    """The reason of a complete answer. One that stops after it called tools stopped to have them called: Gemini never
-    says so, and OpenAI and vLLM do not where the call was forced.
+    """The reason of a complete answer."""
+    return with_calls(finish.reason, calls) if finish is not None else FinishReason.UNKNOWN
+
+
+def with_calls(reason: FinishReason, calls: Sequence[ToolCall] | None) -> FinishReason:
+    """The reason of an answer with these calls. A model that stopped after it called tools stopped to have them called:
+    Gemini never says so, and OpenAI and vLLM do not where the call was forced.
     """
-    if finish is None:
-        return FinishReason.UNKNOWN
-    return FinishReason.TOOL_CALLS if calls and finish.reason is FinishReason.STOP else finish.reason
+    return FinishReason.TOOL_CALLS if calls and reason is FinishReason.STOP else reason
 
 
 def metadata_of(finish: Finish | None) -> dict[str, Any] | None:
