@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 
 from asyncinfer.dialects.anthropic_messages import error_in, usage_in
 from asyncinfer.dialects.call_pieces import CallPiece, CallPieces
-from asyncinfer.dialects.fields import as_count, as_group, as_text, group
+from asyncinfer.dialects.fields import as_count, as_group, as_id, as_text, group
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.sse import DONE, Event, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
@@ -92,7 +92,7 @@ class StreamDecoder:
         if block["type"] == "tool_use":
             given = block.get("input")
             arguments = to_json(given).decode() if given else ""
-            self._calls.add(CallPiece(index, as_text(block.get("id") or ""), as_text(block["name"]), arguments))
+            self._calls.add(CallPiece(index, as_id(block.get("id")), as_text(block["name"]), arguments))
         return _said(block)
 
     def _go_on(self, index: int | None, delta: Json) -> StreamDelta | None:

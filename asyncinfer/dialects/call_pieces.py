@@ -21,13 +21,14 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from asyncinfer.dialects.fields import as_count, as_text, group
+from asyncinfer.dialects.fields import as_count, as_id, as_text, group
 from asyncinfer.dialects.json_end import JsonEnd
 from asyncinfer.dialects.tools import tool_call
 from asyncinfer.types.tools import ToolCall
 
 # Each piece is compared with all calls. No model makes as many.
 _MOST_CALLS = 256
+_LONGEST_EMPTY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ def piece_in(part: Mapping[str, Any]) -> CallPiece:
     arguments = function.get("arguments")
     if isinstance(arguments, dict | list):  # whole, as some servers send them
         arguments = json.dumps(arguments, ensure_ascii=False)
-    name, call_id = as_text(function.get("name") or ""), as_text(part.get("id") or "")
-    return CallPiece(as_count(part.get("index")), call_id, name, as_text(arguments or ""))
+    name = as_text(function.get("name") or "")
+    return CallPiece(as_count(part.get("index")), as_id(part.get("id")), name, as_text(arguments or ""))
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class _Call:
     renamed: bool = False  # its name came again, alone, after its arguments were whole
     guessed: bool = False  # a piece came without index and id, or with the name again and without the id
     _parts: list[str] = field(default_factory=list[str])
+    _size: int = 0
     _end: JsonEnd = field(default_factory=JsonEnd)
 
     @property
@@ -78,6 +80,11 @@ class _Call:
         return self._end.reached
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the arguments say that there are none, with which some servers begin each call."""
+        return self._size < _LONGEST_EMPTY and "".join(self.arguments.split()) in ("{}", "null")
+
+    @property
     def is_begun(self) -> bool:
         """Whether arguments have come."""
         return any(part.strip() for part in self._parts)
@@ -86,11 +93,12 @@ class _Call:
         self.index = self.index if self.index is not None else piece.index
         self.id, self.name = self.id or piece.id, self.name or piece.name
         self._parts.append(piece.arguments)
+        self._size += len(piece.arguments)
         self._end.feed(piece.arguments)
 
     def clear(self) -> None:
         """Forget the arguments that have come."""
-        self._parts, self._end = [], JsonEnd()
+        self._parts, self._size, self._end = [], 0, JsonEnd()
 
 
 class CallPieces:
@@ -215,7 +223,7 @@ class CallPieces:
         if not arguments:
             call.renamed = call.renamed or (named and call.is_whole)
             return piece, call
-        if not call.is_whole:
+        if not call.is_whole and not call.is_empty:
             if named and call.index is None and not call.is_begun:
                 raise ValueError("a call without arguments, or a name that comes twice")
             return piece, call
@@ -224,12 +232,12 @@ class CallPieces:
     def _after_whole(self, call: _Call, piece: CallPiece, *, named: bool) -> tuple[CallPiece, _Call | None]:
         """A piece with arguments, after the arguments of `call` were whole."""
         before, after = call.arguments.strip(), piece.arguments.strip()
-        if before == "{}" and not named and not call.renamed:
+        if call.is_empty and not named and not call.renamed:
             call.clear()
             return piece, call
-        if named and before != "{}" and (call.index is None or before != after):
+        if named and not call.is_empty and (call.index is None or before != after):
             return piece, None
-        if call.renamed and before != "{}" and not piece.name:
+        if call.renamed and not call.is_empty and not piece.name:
             return replace(piece, name=call.name), None
         if before == after and not named:  # the same again
             return replace(piece, arguments=""), call

@@ -33,12 +33,12 @@ def as_count(value: Any) -> int | None:
 
     A boolean is not a number.
     """
+    if type(value) is int:
+        return value if 0 <= value <= _LARGEST_COUNT else None
     if isinstance(value, str):
         text = value.strip()
-        value = int(text) if len(text) <= _LONGEST_COUNT and text.isascii() and text.isdigit() else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST_COUNT:
-        return None
-    return int(value) if value == int(value) else None
+        return as_count(int(text)) if len(text) <= _LONGEST_COUNT and text.isascii() and text.isdigit() else None
+    return as_count(int(value)) if isinstance(value, float) and value.is_integer() else None
 
 
 def as_text(value: Any) -> str:
@@ -50,6 +50,15 @@ def as_text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("no text")
     return value
+
+
+def as_id(value: Any) -> str:
+    """The id that `value` is, which may be a number; an empty text where there is none.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else as_text(value or "")
 
 
 def checked_depth(value: Any) -> Any:

@@ -77,6 +77,9 @@ class Finish(NamedTuple):
         return self.reason in (FinishReason.LENGTH, FinishReason.CONTENT_FILTER, FinishReason.ERROR)
 
 
+_KNOWN = {word: Finish(reason, word) for word, reason in _MEANING.items()}
+
+
 def finish_in(value: Any) -> Finish | None:
     """The finish reason that a response gives; None where it gives none.
 
@@ -85,6 +88,8 @@ def finish_in(value: Any) -> Finish | None:
     """
     if value is None or value is False:
         return None
+    if isinstance(value, str) and (known := _KNOWN.get(value)) is not None:
+        return known
     text = value if isinstance(value, str) else to_json(value).decode()
     word = text.strip().lower()
     if word in _ABSENT:

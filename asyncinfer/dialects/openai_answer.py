@@ -6,9 +6,10 @@ Written after OpenAI's API reference ("Create chat completion", response) and op
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from asyncinfer.dialects.fields import as_count, as_group, checked_depth, count, group
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
@@ -45,7 +46,8 @@ _KEPT = frozenset({"reasoning_details"})
 
 def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     """The assistant's message. A refusal is its text; reasoning comes under either of two names."""
-    calls = without_cut_call(finish, [tool_call(call) for call in message.get("tool_calls") or ()])
+    given = message.get("tool_calls")
+    calls = without_cut_call(finish, [tool_call(call) for call in given]) if given else None
     content = message.get("content")
     if content is None and not calls:
         content = message.get("refusal") or ""
@@ -56,7 +58,6 @@ def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     # Without its signature Google may not take a message back.
     signature = google.get("thought_signature")
     kept = (signed(signature) if signature else {}) | {key: message[key] for key in _KEPT if message.get(key)}
-    kept = checked_depth(kept) if kept else kept
     if not calls and not kept and reasoning is None and isinstance(content, str):
         return Message(role=Role.ASSISTANT, content=content)
     return Message(
@@ -64,7 +65,7 @@ def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
         content=checked_depth(content),
         tool_calls=calls or None,
         reasoning_content=reasoning if isinstance(reasoning, str) else None,
-        **kept,
+        **checked_depth(kept),
     )
 
 
@@ -113,9 +114,17 @@ def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
     error: Any = first.get("error")
     if not told:
         error = error or data.get("error") or (data if _tells_error(data) else None)
-    elif not ended_well(finish_in(first.get("finish_reason"))):
-        error = error or data.get("error")
+    elif not error and (beside := data.get("error")):
+        error = None if ended_well(finish_in(first.get("finish_reason"))) else beside
     return error_in(error, body) if error else None
+
+
+def error_event(data: str) -> RequestError:
+    """The error that an event named `error` tells of."""
+    fields: Mapping[str, Any] = {}
+    with suppress(ValueError):
+        fields = as_group(from_json(data))
+    return error_in(fields.get("error") or fields, data.encode())
 
 
 def _tells_error(data: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from asyncinfer.dialects.call_pieces import CallPieces, piece_in
 from asyncinfer.dialects.fields import as_count, as_text, group
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google
-from asyncinfer.dialects.openai_answer import error_in, error_of, usage_in
+from asyncinfer.dialects.openai_answer import error_event, error_of, usage_in
 from asyncinfer.dialects.sse import DONE, Event, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.types.results import StreamDelta, Usage
@@ -40,7 +40,7 @@ class StreamDecoder:
             RequestError: it tells of an error, or cannot be read.
         """
         if event.name == "error":
-            raise error_in(event.data, event.data.encode())
+            raise error_event(event.data)
         if event.data.strip() == DONE:
             self.end.mark()
             return
@@ -49,9 +49,9 @@ class StreamDecoder:
             error = error_of(data, event.data.encode())
             self._usage = usage_in(data.get("usage")) or self._usage
             # Of several choices the first is the answer.
-            choices = [choice for choice in data.get("choices") or () if as_count(choice.get("index")) in (0, None)]
-            self._calls.next_event()
-            deltas = [delta for choice in choices for delta in self._choice(choice)]
+            deltas = [
+                delta for choice in data.get("choices") or () if _is_first(choice) for delta in self._choice(choice)
+            ]
         except (ValueError, AttributeError, KeyError, TypeError) as problem:
             raise unreadable(event, problem) from None
         yield from deltas
@@ -74,11 +74,8 @@ class StreamDecoder:
             text, reasoning, self._thinking = "", text.removeprefix(THOUGHT), True
         elif self._thinking and text:
             text, self._thinking = text.removeprefix(END_OF_THOUGHT), False
-        parts = delta.get("tool_calls") or ()
-        for part in parts:
-            # Google signs the thought behind a call.
-            signed = group(part, "extra_content")
-            self._calls.add(piece_in(part), {"extra_content": signed} if signed else None)
+        if parts := delta.get("tool_calls"):
+            self._add(parts)
         finish = finish_in(choice.get("finish_reason"))
         if text or reasoning or parts:
             self.end.part(finish)
@@ -86,3 +83,16 @@ class StreamDecoder:
             self.end.give(finish)
         if text or reasoning:
             yield StreamDelta(content=text, reasoning_content=reasoning)
+
+    def _add(self, parts: Iterable[Mapping[str, Any]]) -> None:
+        """Pieces of tool calls, which come in one event."""
+        self._calls.next_event()
+        for part in parts:
+            # Google signs the thought behind a call.
+            signed = group(part, "extra_content")
+            self._calls.add(piece_in(part), {"extra_content": signed} if signed else None)
+
+
+def _is_first(choice: Mapping[str, Any]) -> bool:
+    index = choice.get("index")
+    return not index or as_count(index) == 0

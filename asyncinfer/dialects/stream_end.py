@@ -30,7 +30,8 @@ class StreamEnd:
         """A part of the answer has come, with this finish reason."""
         if finish is None:
             self._continued = self._reason_comes_last = True
-        self.give(finish)
+        else:
+            self.give(finish)
 
     def give(self, finish: Finish | None) -> None:
         """A finish reason has come. One without a meaning does not replace one that has one."""
@@ -65,7 +66,7 @@ class StreamEnd:
             RequestError: the stream ended before the answer was complete.
         """
         if self.finish is None or not (self.is_complete or (not has_mark and not self._continued)):
-            raise broken_off()
+            raise broken_off("it ended without a finish reason" if self.marked else "")
         return self.finish
 
     def last_delta(self, pieces: CallPieces, usage: Usage | None) -> StreamDelta:

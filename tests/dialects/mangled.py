@@ -69,7 +69,7 @@ def mangled_text(draw: st.DrawFn, bodies: st.SearchStrategy[Any]) -> bytes:
             case "remove":
                 holder.pop(key, None) if isinstance(holder, dict) else holder.pop(key)
             case "repeat" if isinstance(holder, list):
-                holder.insert(key, copy.deepcopy(holder[key]))
+                holder.append(copy.deepcopy(holder[-1]))
             case _:
                 if isinstance(holder, dict):
                     name = draw(st.sampled_from(["new", "error", "index", "extra_content", "signature"]))

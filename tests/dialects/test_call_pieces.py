@@ -81,6 +81,12 @@ APART: dict[str, tuple[list[list[Json]], list[tuple[str, str]]]] = {
     ),
     "an object": ([[piece("weather", {"city": "Oslo"}, index=0, id="a")]], [WEATHER]),
     "'{}', then the arguments in pieces": ([*at(0, "{}", '{"city"', ': "Oslo"}', id="a", name="weather")], [WEATHER]),
+    "'{ }' or an object without fields, then the arguments": (
+        [*at(0, "{ }\n", OSLO, id="a", name="weather"), [piece("clock", {}, index=1)], [piece(None, UTC, index=1)]],
+        [WEATHER, CLOCK],
+    ),
+    "'null', then the arguments": ([*at(0, "null", OSLO, id="a", name="weather")], [WEATHER]),
+    "ids that are numbers": ([[piece(*WEATHER, index=0, id=1)], [piece(*CLOCK, index=0, id=2)]], [WEATHER, CLOCK]),
     "'{}' alone": ([*at(0, "{}", id="a", name="now")], [("now", "{}")]),
     "all of it again at the end": (
         [*at(0, OSLO, id="a", name="weather"), [piece("weather", OSLO, index=0, id="a")]],

@@ -204,6 +204,15 @@ def test_status_of_an_error_is_read_from_its_code(code: Any, status: int | None)
     assert caught.value.status_code == status
 
 
+@pytest.mark.parametrize(
+    "data", [{"error": {"message": "no worker", "code": 503}}, {"message": "no worker", "code": 503}]
+)
+def test_status_of_an_error_event_is_read_from_its_code(data: Json) -> None:
+    with pytest.raises(RequestError, match="no worker") as caught:
+        read(OPENAI, b"event: error\n" + sse(data))
+    assert caught.value.status_code == 503
+
+
 @pytest.mark.parametrize("finish", [None, "", "bored", "error"])
 def test_error_beside_an_answer_that_is_not_complete_fails_the_attempt(finish: str | None) -> None:
     error = {"error": {"message": "no worker"}}
