@@ -553,6 +553,14 @@ def test_other_reasons_are_unknown(reason: Any) -> None:
     assert read(answer(text("Hi."), reason=reason)).finish_reason is FinishReason.UNKNOWN
 
 
+def test_call_that_is_cut_before_its_input_is_left_out() -> None:
+    cut = read(answer(text("Hm."), USE, USE | {"input": {}}, reason="max_tokens"))
+    assert (len(cut.message.tool_calls or ()), cut.finish_reason) == (1, FinishReason.LENGTH)
+    assert len(read(answer(USE | {"input": {}}, reason="tool_use")).message.tool_calls or ()) == 1
+    alone = read(answer(USE | {"input": {}}, reason="max_tokens"))
+    assert (alone.message.content, alone.message.tool_calls) == ("", None)
+
+
 NO_ANSWERS: dict[str, Any] = {
     "an empty object": {},
     "null content": answer() | {"content": None},

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncinfer import ModelParams, RemoteInferenceEngine, RemoteParams
 from asyncinfer.dialects.fields import as_count, checked_depth
+from tests.fakes import question
+from tests.recorder import SUCCESS, Recorder
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,20 @@ def test_value_nested_too_deep_is_refused() -> None:
     for deeper in ([value], {"a": value}):
         with pytest.raises(ValueError, match="nested more than 100 levels deep"):
             checked_depth(deeper)
+
+
+@pytest.mark.parametrize(
+    "count",
+    [10**308, 10**4299, -(10**308), True, "9" * 400, [1]],
+    ids=["309 digits", "4300 digits", "negative", "true", "text", "a list"],
+)
+async def test_absurd_counts_do_not_stop_the_engine(count: Any, api: Recorder) -> None:
+    usage = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"), count)
+    api.answers(SUCCESS | {"usage": usage})
+    limits = RemoteParams(
+        api_url=api.url, num_workers=1, max_retries=0, input_tokens_per_minute=10**6, output_tokens_per_minute=10**6
+    )
+    async with RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=limits) as engine:
+        answered = await engine.ainfer([question("a"), question("b")])
+        answered += await engine.ainfer([question("c")])
+    assert [conversation.metadata["usage"]["total_tokens"] for conversation in answered] == [0, 0, 0]
