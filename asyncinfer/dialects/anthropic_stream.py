@@ -12,7 +12,8 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from asyncinfer.dialects.anthropic_messages import error_in, usage_in
-from asyncinfer.dialects.call_pieces import CallPiece, CallPieces
+from asyncinfer.dialects.call_assembler import CallAssembler
+from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.fields import as_count, as_group, as_id, as_text, group
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.sse import DONE, Event, unreadable
@@ -29,7 +30,7 @@ class StreamDecoder:
     """
 
     end: StreamEnd = field(default_factory=StreamEnd)
-    _calls: CallPieces = field(default_factory=lambda: CallPieces("{}"))
+    _calls: CallAssembler = field(default_factory=lambda: CallAssembler("{}"))
     _kinds: dict[int | None, str] = field(default_factory=dict[int | None, str])  # of the blocks, by index
     _usage: Json = field(default_factory=dict[str, Any])
 
@@ -41,7 +42,7 @@ class StreamDecoder:
         """The deltas that `event` brings.
 
         Raises:
-            RequestError: it tells of an error, or cannot be read.
+            RequestError: the event is an error, or cannot be read.
         """
         if event.data.strip() == DONE:
             return
@@ -62,7 +63,7 @@ class StreamDecoder:
         """The last delta, when the stream has ended.
 
         Raises:
-            RequestError: it ended before its end.
+            RequestError: the stream ended before the answer was complete.
         """
         return self.end.last_delta(self._calls, usage_in(self._usage))
 

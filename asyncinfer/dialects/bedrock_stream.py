@@ -9,7 +9,8 @@ from pydantic_core import from_json
 
 from asyncinfer.dialects.aws_events import Frame, FrameDecoder
 from asyncinfer.dialects.bedrock_answer import usage_in
-from asyncinfer.dialects.call_pieces import CallPiece, CallPieces
+from asyncinfer.dialects.call_assembler import CallAssembler
+from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.fields import as_count, as_text, group
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.http import garbled, message_in, refusal
@@ -36,7 +37,7 @@ class ConverseStream:
     def __init__(self) -> None:
         self.end = StreamEnd()
         self._frames = FrameDecoder()
-        self._calls = CallPieces("{}")
+        self._calls = CallAssembler("{}")
         self._foreign: set[int] = set()  # the indices of what Bedrock runs itself
         self._usage: Usage | None = None
         self._told = False  # the metadata, which come last
@@ -49,7 +50,7 @@ class ConverseStream:
         """The deltas that `chunk` completes.
 
         Raises:
-            RequestError: the stream tells of an error, or cannot be read.
+            RequestError: the stream holds an error, or cannot be read.
         """
         frames = self._frames.feed(chunk)
         # What follows the end of the answer does not belong to it.
@@ -61,7 +62,7 @@ class ConverseStream:
         """The last delta, when the stream has ended.
 
         Raises:
-            RequestError: it ended before its end.
+            RequestError: the stream ended before the answer was complete.
         """
         return self.end.last_delta(self._calls, self._usage)
 

@@ -1,4 +1,4 @@
-"""Fields of what a server sent, each of which may hold anything, or be missing."""
+"""Reads fields of a response, each of which may hold anything, or be missing."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class StreamDecoder:
         """The deltas that `event` brings.
 
         Raises:
-            RequestError: it tells of an error, or cannot be read.
+            RequestError: the event is an error, or cannot be read.
         """
         if event.data.strip() == DONE:
             return
@@ -95,7 +95,7 @@ class StreamDecoder:
         """The last delta, when the stream has ended.
 
         Raises:
-            RequestError: it ended before its end.
+            RequestError: the stream ended before the answer was complete.
         """
         blocked = any(piece.blocked is not None for piece in self._pieces)
         finish = None if blocked and self.end.finish is None else self.end.checked(has_mark=False)

@@ -107,28 +107,28 @@ _ERRORS = ("error", "errors", "error_code", "error_message", "error_msg", "detai
 
 
 def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
-    """The error that a success tells of: in an answer's place, or beside one that it cut off."""
+    """The error in a success: in place of an answer, or beside an answer that it cut off."""
     told: Any = data.get("choices")
     choices = cast(list[Any], told) if isinstance(told, list) else []
     first = as_group(choices[0] if choices else None)
     error: Any = first.get("error")
     if not told:
-        error = error or data.get("error") or (data if _tells_error(data) else None)
+        error = error or data.get("error") or (data if _is_error(data) else None)
     elif not error and (beside := data.get("error")):
         error = None if ended_well(finish_in(first.get("finish_reason"))) else beside
     return error_in(error, body) if error else None
 
 
 def error_event(data: str) -> RequestError:
-    """The error that an event named `error` tells of."""
+    """The error in the data of an event named `error`."""
     fields: Mapping[str, Any] = {}
     with suppress(ValueError):
         fields = as_group(from_json(data))
     return error_in(fields.get("error") or fields, data.encode())
 
 
-def _tells_error(data: Mapping[str, Any]) -> bool:
-    """Whether an object without choices tells of an error, in whichever words."""
+def _is_error(data: Mapping[str, Any]) -> bool:
+    """Whether an object without choices is an error, in the words of any server."""
     kinds = (data.get("object"), data.get("type"))
     return "error" in kinds or any(data.get(name) for name in _ERRORS)
 

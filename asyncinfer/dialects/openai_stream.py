@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from asyncinfer.dialects.call_pieces import CallPieces, piece_in
+from asyncinfer.dialects.call_assembler import CallAssembler
+from asyncinfer.dialects.call_pieces import piece_in
 from asyncinfer.dialects.fields import as_count, as_text, group
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google
@@ -25,7 +26,7 @@ class StreamDecoder:
     """
 
     end: StreamEnd = field(default_factory=StreamEnd)
-    _calls: CallPieces = field(default_factory=CallPieces)
+    _calls: CallAssembler = field(default_factory=CallAssembler)
     _usage: Usage | None = None
     _thinking: bool = False
 
@@ -37,7 +38,7 @@ class StreamDecoder:
         """The deltas that `event` brings.
 
         Raises:
-            RequestError: it tells of an error, or cannot be read.
+            RequestError: the event is an error, or cannot be read.
         """
         if event.name == "error":
             raise error_event(event.data)
@@ -62,7 +63,7 @@ class StreamDecoder:
         """The last delta, when the stream has ended.
 
         Raises:
-            RequestError: it ended before its end.
+            RequestError: the stream ended before the answer was complete.
         """
         return self.end.last_delta(self._calls, self._usage)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asyncinfer.dialects.call_pieces import CallPieces
+from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.finish_reasons import Finish, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.http import broken_off, garbled
 from asyncinfer.types.results import StreamDelta, Usage
@@ -69,7 +69,7 @@ class StreamEnd:
             raise broken_off("it ended without a finish reason" if self.marked else "")
         return self.finish
 
-    def last_delta(self, pieces: CallPieces, usage: Usage | None) -> StreamDelta:
+    def last_delta(self, pieces: CallAssembler, usage: Usage | None) -> StreamDelta:
         """The last delta of the complete answer, with its tool calls.
 
         Raises:
