@@ -22,6 +22,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from asyncinfer.aio.resolver import OwnThreadsResolver
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import InferenceErrorType
@@ -250,7 +251,7 @@ class _Session:
     @staticmethod
     async def _hold() -> AsyncGenerator[aiohttp.BaseConnector]:
         # The engine's gate bounds what is under way; a pool with a bound of its own would only add a queue.
-        async with aiohttp.TCPConnector(limit=0) as connector:
+        async with aiohttp.TCPConnector(limit=0, resolver=OwnThreadsResolver()) as connector:
             yield connector
 
 

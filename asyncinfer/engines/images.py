@@ -14,8 +14,7 @@ from urllib import request as http
 from urllib.error import HTTPError
 from urllib.parse import quote
 
-from anyio import to_thread
-
+from asyncinfer.aio.threads import ROWS
 from asyncinfer.dialects.media import split_data_url
 from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.request import Request
@@ -35,7 +34,7 @@ async def with_images(request: Request) -> Request:
     conversation = request.conversation
     if not any(message.contains_images() for message in conversation.messages):
         return request
-    read = await to_thread.run_sync(partial(_read, conversation), abandon_on_cancel=True)
+    read = await ROWS.run(partial(_read, conversation), abandon_on_cancel=True)
     return request._replace(conversation=read)
 
 

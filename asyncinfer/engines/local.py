@@ -10,8 +10,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator
 from typing import ClassVar
 
-import anyio
-
+from asyncinfer.aio.threads import MODELS
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.chat_prompt import with_template
@@ -124,7 +123,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
                     f"model.{name}: this engine was made with {loaded!r} and cannot answer with {asked!r}; "
                     "make another engine for it"
                 )
-        return await anyio.to_thread.run_sync(with_template, await super()._model_for(call))
+        return await MODELS.run(with_template, await super()._model_for(call))
 
     async def _generate(self, request: Request) -> Completion:
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
@@ -163,7 +162,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
                 self._end_when_dropped.detach()
         if thread is not None:
             thread.stop()
-            await anyio.to_thread.run_sync(thread.join)
+            await MODELS.run(thread.join)
 
     def _submit(self, request: Request, deliver: Deliver) -> tuple[ModelThread, int]:
         with self._thread_lock:

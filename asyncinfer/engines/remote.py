@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
-from anyio import to_thread
-
+from asyncinfer.aio.threads import ROWS
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
 from asyncinfer.dialects.dialect import Call, Dialect, Encoder
@@ -48,7 +47,7 @@ class _Prepared(NamedTuple):
         """What to send. Files are read, and encoded, off the loop."""
         for message in request.conversation.messages:
             if not isinstance(message.content, str | None):
-                return await self.sign(await to_thread.run_sync(self._encode_files, request))
+                return await self.sign(await ROWS.run(self._encode_files, request))
         return await self.sign(self.encode(request.conversation, stream=request.stream))
 
     def secrets(self) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-from anyio import to_thread
 
+from asyncinfer.aio.threads import DISK
 from asyncinfer.errors import ConfigError, EngineDeadError, RunInterruptedError, ScratchError
 from asyncinfer.run.collector import seldom_collecting
 from asyncinfer.run.ledger import Ledger
@@ -57,7 +57,7 @@ class Job:
             InputError: bad rows; nothing was run. ScratchError: answers cannot be saved.
             EngineDeadError: never; its rows fail. RunInterruptedError: `stop` was set before the end.
         """
-        await to_thread.run_sync(self._check_paths, source)
+        await DISK.run(self._check_paths, source)
         with seldom_collecting():
             return await self._run(source, deliver)
 
@@ -91,7 +91,7 @@ class Job:
         `deliver(index, outcome, taken)`: the row stays open, and holds back the reading of others, until
         `taken()` is called.
         """
-        await to_thread.run_sync(self._check_paths, None)
+        await DISK.run(self._check_paths, None)
         tally, ledger = Tally(self.answerer.clock), Ledger()
         async with self._scratch(None) as scratch:
             saved: dict[tuple[bytes, int], SavedLine] = {}
@@ -138,19 +138,19 @@ class Job:
         finally:
             if scratch is not None:
                 with anyio.CancelScope(shield=True):
-                    await to_thread.run_sync(scratch.close)
+                    await DISK.run(scratch.close)
 
     async def _acquire(self, plan: Plan | None) -> ScratchFile | None:
         if self.output_path is not None:
             scratch = ScratchFile(beside(self.output_path))
-            await to_thread.run_sync(scratch.acquire)
+            await DISK.run(scratch.acquire)
             return scratch
         if plan is None or len(plan) < 2:
             return None
-        name = await to_thread.run_sync(self.keys.run_hash, plan.keys)
+        name = await DISK.run(self.keys.run_hash, plan.keys)
         try:
             scratch = ScratchFile(in_cache(name))
-            await to_thread.run_sync(scratch.acquire)
+            await DISK.run(scratch.acquire)
         except ScratchError as error:
             log.warning("This run is not saved as it goes, and cannot be resumed: %s", error)
             return None
@@ -187,7 +187,7 @@ class Job:
             await in_slices(scratch.assemble(self.output_path, ledger.spans()))
         if not tally.failed:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(lambda: scratch.close(remove=True))
+                await DISK.run(lambda: scratch.close(remove=True))
 
 
 @asynccontextmanager

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from anyio import to_thread
 
+from asyncinfer.aio.threads import DISK
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.control.endpoint import Attempt
 from asyncinfer.control.rate_limit import FREE, Cost, estimate
@@ -263,7 +263,7 @@ class Loop:
             self._done(row)
         elif row.is_large:
             with anyio.CancelScope(shield=True):
-                self._writer.put(row, await to_thread.run_sync(self._line, row))
+                self._writer.put(row, await DISK.run(self._line, row))
         else:
             self._writer.put(row, self._line(row))
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
-from anyio import to_thread
 from pydantic_core import to_json
 
+from asyncinfer.aio.threads import DISK
 from asyncinfer.run.clock import Clock
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.types.results import FailureDetail, Progress, RunSummary, Usage, UsageSum
@@ -118,7 +118,7 @@ class Reporter:
     async def _write(self, progress: Progress) -> None:
         if self._path is not None:
             try:
-                await to_thread.run_sync(write_snapshot, self._path, progress)
+                await DISK.run(write_snapshot, self._path, progress)
             except OSError as error:
                 log.warning("progress_path %s cannot be written: %s", self._path, error.strerror or error)
                 self._path = None

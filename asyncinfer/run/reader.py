@@ -7,8 +7,7 @@ from collections.abc import AsyncIterable, Generator, Iterable, Mapping
 from time import perf_counter
 from typing import Protocol
 
-from anyio import to_thread
-
+from asyncinfer.aio.threads import DISK, ROWS
 from asyncinfer.errors import InputError
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.plan import Plan
@@ -46,7 +45,7 @@ class PlannedReader:
         self._left = len(plan) if deliver_saved else len(plan) - ledger.fresh_count
 
     async def read(self, room: int) -> list[Row] | None:
-        return await to_thread.run_sync(self._chunk, min(room, _CHUNK_ROWS))
+        return await DISK.run(self._chunk, min(room, _CHUNK_ROWS))
 
     def close(self) -> None:
         """Let go of the source."""
@@ -109,7 +108,7 @@ class StreamReader:
         if given is end:
             return None
         index, self._count = self._count, self._count + 1
-        return [await to_thread.run_sync(self._row, index, given) if self._heavy(given) else self._row(index, given)]
+        return [await ROWS.run(self._row, index, given) if self._heavy(given) else self._row(index, given)]
 
     def _heavy(self, given: object) -> bool:
         """Whether a row needs the disk: saved rows and image files are read off the loop."""

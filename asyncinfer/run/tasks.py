@@ -11,8 +11,9 @@ from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
-from anyio import to_thread
 from anyio.abc import TaskGroup
+
+from asyncinfer.aio.threads import DISK
 
 _SLICE_SECONDS = 0.05
 
@@ -67,7 +68,7 @@ async def in_slices(work: Generator[object]) -> None:
         return any(perf_counter() > deadline for _ in work)
 
     with closing(work):
-        while await to_thread.run_sync(some):
+        while await DISK.run(some):
             pass
 
 
