@@ -10,7 +10,8 @@ AsyncInferError
 ├── ScratchError             results cannot be saved: free the disk or path, then run again to go on
 │   └── ScratchLockedError       another run is saving to the same place
 ├── InferenceFailedError     some rows failed; `.result` has the others
-└── RunInterruptedError      the run was asked to stop; running it again goes on from there
+├── RunInterruptedError      the run was asked to stop; running it again goes on from there
+└── UnexpectedCancellationError  other code cancelled a part of the run or stream; run again to go on
 """
 
 from __future__ import annotations
@@ -120,6 +121,13 @@ class RunInterruptedError(AsyncInferError):
     def __init__(self, message: str, summary: RunSummary) -> None:
         super().__init__(message)
         self.summary = summary
+
+
+class UnexpectedCancellationError(AsyncInferError):
+    """A part of a run or stream was cancelled, or raised CancelledError, though its caller cancelled nothing.
+
+    Without this error the run would look complete. What was saved stays; running again goes on from there.
+    """
 
 
 def what_it_says(error: BaseException) -> str:

@@ -17,9 +17,9 @@ from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop
 from asyncinfer.run.plan import Plan
 from asyncinfer.run.progress import OnProgress, Reporter, Tally
-from asyncinfer.run.reader import Claims, PlannedReader, Reader, StreamReader
+from asyncinfer.run.reader import Claims, PlannedReader, StreamReader
 from asyncinfer.run.rows import FileSource, Source
-from asyncinfer.run.tasks import in_slices, sheltered, task_group
+from asyncinfer.run.tasks import cleanup, in_slices, sheltered, task_group
 from asyncinfer.scratch.atomic import check_target
 from asyncinfer.scratch.file import ScratchFile, beside, in_cache
 from asyncinfer.scratch.format import SavedLine
@@ -102,8 +102,9 @@ class Job:
                 deliver(index, outcome, loop.taken)
 
             loop = Loop(self.answerer, ledger, tally, scratch, hand_over, hold=True)
-            reader: Reader = StreamReader(source, self.keys, ledger, scratch, saved)
-            async with reporting(Reporter(tally, self.progress_path, self.on_progress)):
+            reader = StreamReader(source, self.keys, ledger, scratch, saved)
+            reporter = Reporter(tally, self.progress_path, self.on_progress)
+            async with reporting(reporter), cleanup(reader.aclose):
                 await loop.run(reader, self.stop)
             if loop.dead is not None:
                 raise loop.dead
@@ -133,12 +134,11 @@ class Job:
         """The locked scratch file, or None for a run that is not saved."""
         scratch = await self._acquire(plan)
         self.saved_in = scratch.path if scratch is not None else None
-        try:
+        if scratch is None:
+            yield None
+            return
+        async with cleanup(lambda: DISK.run(scratch.close)):
             yield scratch
-        finally:
-            if scratch is not None:
-                with anyio.CancelScope(shield=True):
-                    await DISK.run(scratch.close)
 
     async def _acquire(self, plan: Plan | None) -> ScratchFile | None:
         if self.output_path is not None:
@@ -193,14 +193,10 @@ class Job:
 @asynccontextmanager
 async def reporting(reporter: Reporter) -> AsyncGenerator[None]:
     """Report while the block runs, and once more at its end."""
-    try:
-        async with task_group() as tasks:
-            tasks.start_soon(reporter.run)
-            try:
-                yield
-            finally:
-                tasks.cancel_scope.cancel()
-    finally:
-        # Only now: a report under way would write over the last one.
-        with anyio.CancelScope(shield=True):
-            await reporter.finish()
+    # The last report comes when none is under way any more: an earlier one would write over it.
+    async with cleanup(reporter.finish), task_group() as tasks:
+        tasks.start_soon(reporter.run)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.control.endpoint import Attempt
 from asyncinfer.control.rate_limit import FREE, Cost, estimate
 from asyncinfer.control.retry import RetryPolicy
-from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError
+from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError, UnexpectedCancellationError
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.gate import Gate
 from asyncinfer.run.ledger import Ledger
@@ -24,7 +23,7 @@ from asyncinfer.run.progress import Tally
 from asyncinfer.run.reader import Reader
 from asyncinfer.run.request import Request
 from asyncinfer.run.rows import Row
-from asyncinfer.run.tasks import cancellation_was_asked, task_group
+from asyncinfer.run.tasks import foreign_code, task_group
 from asyncinfer.run.window import Window
 from asyncinfer.run.workers import Workers
 from asyncinfer.scratch.file import ScratchFile
@@ -195,13 +194,12 @@ class Loop:
         self._tally.attempts += 1
         completion, usage, failure = None, None, None
         try:
-            answer = await self._answerer.generate(self._answerer.request(row.conversation(), attempt))
+            with foreign_code("the engine"):
+                answer = await self._answerer.generate(self._answerer.request(row.conversation(), attempt))
             usage, completion = answer.usage, answer
         except RequestError as error:
             failure = error
-        except asyncio.CancelledError:
-            if cancellation_was_asked():
-                raise
+        except UnexpectedCancellationError:
             what = "the engine cancelled this row"
             failure = RequestError(what, error_type=InferenceErrorType.CANCELLED, is_retryable=True)
         except Exception as error:

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from asyncinfer.aio.threads import DISK
 from asyncinfer.run.clock import Clock
+from asyncinfer.run.tasks import call_back
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.types.results import FailureDetail, Progress, RunSummary, Usage, UsageSum
 
@@ -22,6 +23,8 @@ OnProgress = Callable[[Progress], object]
 _SAMPLES = 20
 _CALLBACK_SECONDS = 0.1
 _FILE_SECONDS = 1.0
+# How long a run waits at its end for an async callback.
+_LAST_CALLBACK_SECONDS = 10.0
 
 
 class Tally:
@@ -96,7 +99,7 @@ class Reporter:
             counts = replace(progress, seconds=0.0)
             if counts != told:
                 told = counts
-                self._tell(progress)
+                await self._tell(progress)
             if waited <= 0.0:
                 waited = _FILE_SECONDS
                 if counts != written:
@@ -108,12 +111,15 @@ class Reporter:
     async def finish(self) -> None:
         """Report the last state."""
         progress = self._tally.progress()
-        self._tell(progress)
         await self._write(progress)
+        with anyio.move_on_after(_LAST_CALLBACK_SECONDS) as limit:
+            await self._tell(progress)
+        if limit.cancelled_caught:
+            log.warning("on_progress did not return within %.0f s", _LAST_CALLBACK_SECONDS)
 
-    def _tell(self, progress: Progress) -> None:
+    async def _tell(self, progress: Progress) -> None:
         if self._callback is not None:
-            self._callback(progress)
+            await call_back("on_progress", self._callback, progress)
 
     async def _write(self, progress: Progress) -> None:
         if self._path is not None:

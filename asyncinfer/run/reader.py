@@ -13,6 +13,7 @@ from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.plan import Plan
 from asyncinfer.run.pull import as_async
 from asyncinfer.run.rows import Item, Row, Source, item_of, with_id
+from asyncinfer.run.tasks import foreign_code
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
@@ -104,11 +105,16 @@ class StreamReader:
 
     async def read(self, room: int) -> list[Row] | None:
         end = object()
-        given = await anext(self._items, end)
+        with foreign_code("the source"):
+            given = await anext(self._items, end)
         if given is end:
             return None
         index, self._count = self._count, self._count + 1
         return [await ROWS.run(self._row, index, given) if self._heavy(given) else self._row(index, given)]
+
+    async def aclose(self) -> None:
+        """Let go of the source."""
+        await self._items.aclose()
 
     def _heavy(self, given: object) -> bool:
         """Whether a row needs the disk: saved rows and image files are read off the loop."""
