@@ -67,7 +67,7 @@ class BackgroundIterator(Generic[T]):
 
     - the iterator is closed, or its context is left; both wait until the work has ended;
     - a read is cancelled, which waits too, and ends the iterator;
-    - the task that read last is cancelled;
+    - the task that read last fails or is cancelled;
     - the iterator is dropped, on any thread.
 
     What was saved by then stays saved.
@@ -88,8 +88,8 @@ class BackgroundIterator(Generic[T]):
         """The next item.
 
         Raises:
-            UnexpectedCancellationError: Other code cancelled the work. RuntimeError: An earlier read was cancelled,
-                or this event loop is not that of the first read.
+            UnexpectedCancellationError: Other code cancelled the work. RuntimeError: The last read, or the task that
+                read, was cancelled or failed; or this event loop is not that of the first read.
         """
         if self._work is not None and not self._closed:
             self._start(self._work)
@@ -124,6 +124,11 @@ class BackgroundIterator(Generic[T]):
     def __del__(self) -> None:
         self._cancel()
 
+    def reader_failed(self, reader: asyncio.Task[Any]) -> None:
+        """Cancel the work if `reader` read last. Its exception may keep this iterator alive for long."""
+        if self._reader is not None and self._reader() is reader:
+            self._cancel()
+
     def _start(self, work: Callable[[Channel[T]], Coroutine[Any, Any, None]]) -> None:
         self._work = None
         self._task = task = asyncio.create_task(work(self._channel))
@@ -131,7 +136,7 @@ class BackgroundIterator(Generic[T]):
         task.add_done_callback(partial(_work_done, self._channel))
 
     def _note_reader(self) -> None:
-        """Have the work cancelled if the current task is cancelled between two reads."""
+        """Have the work cancelled if the current task fails or is cancelled between two reads."""
         reader = asyncio.current_task()
         if reader is None or (self._reader is not None and self._reader() is reader):
             return
@@ -147,7 +152,7 @@ class BackgroundIterator(Generic[T]):
             raise StopAsyncIteration
         if self._cancelled:
             self._task = task
-            raise RuntimeError("an earlier read of this iterator was cancelled, which ended it; begin a new one")
+            raise RuntimeError("the last read of this iterator, or the task that read, was cancelled: begin a new one")
         if task.cancelled():
             raise UnexpectedCancellationError("the task of this iterator was cancelled by other code")
         error = task.exception()
@@ -186,6 +191,7 @@ def _work_done(channel: Channel[Any], task: asyncio.Task[None]) -> None:
 
 
 def _reader_done(iterator: ReferenceType[BackgroundIterator[Any]], reader: asyncio.Task[Any]) -> None:
-    one = iterator()
-    if one is not None and reader.cancelled() and one._reader is not None and one._reader() is reader:  # pyright: ignore[reportPrivateUsage]
-        one._cancel()  # pyright: ignore[reportPrivateUsage]
+    # `reader.exception()` would count as having retrieved the exception, which asyncio then no longer reports.
+    failed = reader.cancelled() or getattr(reader, "_exception", None) is not None
+    if failed and (left := iterator()) is not None:
+        left.reader_failed(reader)
