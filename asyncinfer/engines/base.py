@@ -293,8 +293,8 @@ class BaseInferenceEngine(ABC):
         return sync.call(partial(self.alist_models, chat_only))
 
     def close(self) -> None:
-        """The blocking twin of `aclose`."""
-        sync.call(self.aclose)
+        """The blocking twin of `aclose`. A destructor may call it: while the interpreter shuts down it does nothing."""
+        sync.wind_up(self.aclose)
 
     # Settling what a call asks for
 

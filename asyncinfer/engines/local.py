@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator
 from typing import ClassVar
 
+from asyncinfer import sync
 from asyncinfer.aio.threads import MODELS
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
@@ -171,8 +172,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
             return self._thread, self._thread.submit(request, deliver)
 
     def _open(self) -> ModelThread:
-        if not threading.main_thread().is_alive():
-            raise closed_error()  # The program is ending; a thread begun now would keep it from that.
+        if sync.program_has_ended():
+            raise closed_error()  # A thread that is started now would keep the process from its end.
         thread = self._new_thread()
         # An engine that is dropped without a close stops its thread all the same.
         self._end_when_dropped = weakref.finalize(self, thread.stop)

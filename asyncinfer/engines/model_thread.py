@@ -47,10 +47,14 @@ class ModelThread:
         self._process = os.getpid()
         self._inbox: Inbox = SimpleQueue()
         self._pulse = pulse or Pulse()
-        unregister = sync.at_main_exit(self.stop)
+        unregister = sync.at_program_end(self.stop)
         watch = partial(_watch, self._inbox, self._pulse, [load], look, unregister)
-        self._watcher = threading.Thread(target=watch, name="asyncinfer-watch")
-        self._watcher.start()
+        self._watcher = threading.Thread(target=watch, name="asyncinfer-watch", daemon=False)
+        try:
+            self._watcher.start()
+        except BaseException:
+            unregister()
+            raise
 
     def submit(self, request: Request, deliver: Deliver) -> int:
         """Queue a row; `deliver` is called on the running loop with what becomes of it."""

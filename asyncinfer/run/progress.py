@@ -118,8 +118,13 @@ class Reporter:
             log.warning("on_progress did not return within %.0f s", _LAST_CALLBACK_SECONDS)
 
     async def _tell(self, progress: Progress) -> None:
-        if self._callback is not None:
+        if self._callback is None:
+            return
+        try:
             await call_back("on_progress", self._callback, progress)
+        except Exception:
+            self._callback = None  # This ends the run; the report at its end would fail again.
+            raise
 
     async def _write(self, progress: Progress) -> None:
         if self._path is not None:

@@ -205,6 +205,18 @@ async def test_failing_on_progress_does_not_hide_why_the_run_ended(caplog: pytes
     assert "ZeroDivisionError" in caplog.text
 
 
+async def test_on_progress_that_raised_is_not_called_again() -> None:
+    calls: list[Progress] = []
+
+    def callback(progress: Progress) -> None:
+        calls.append(progress)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await FakeEngine(lambda *_: anyio.sleep_forever()).ainfer(questions(2), on_progress=callback)
+    assert len(calls) == 1
+
+
 async def test_a_task_of_the_run_that_other_code_cancels_is_never_taken_for_its_end(tmp_path: Path) -> None:
     """Whichever task of a run it is: the run ends with an error, and no row is taken for finished."""
     before, place = asyncio.all_tasks(), 0
