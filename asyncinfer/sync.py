@@ -157,7 +157,7 @@ class _Portal:
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
         if not self._usable:
             raise RuntimeError("this stream has ended with the program, or belongs to the process that forked this one")
-        if threading.current_thread() is self._thread:
+        if threading.get_ident() == self._thread.ident:
             raise RuntimeError("a blocking method would wait for its own event loop here; await the async method")
         wound_up = threading.Event()
 
@@ -181,7 +181,7 @@ class _Portal:
             return
         # The garbage collector may run destructors on any thread, and while this one starts the portal.
         starting = self._starter == threading.get_ident() and not self._started.done()
-        if starting or threading.current_thread().name.startswith(_OWN):
+        if starting or _on_own_thread():
             self._started.add_done_callback(lambda started: self._later(started.result()[1], function))
         else:
             self.call(function)
@@ -248,6 +248,12 @@ def _wait_for_the_end() -> None:
             callback()
         except Exception as error:
             log.warning("at the program's end: %r", error)
+
+
+def _on_own_thread() -> bool:
+    # `current_thread` would make an object for a thread whose last objects are being destroyed.
+    here = threading.get_ident()
+    return any(thread.ident == here and thread.name.startswith(_OWN) for thread in threading.enumerate())
 
 
 def _threads_of_the_program() -> list[threading.Thread]:

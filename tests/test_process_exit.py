@@ -121,22 +121,13 @@ def test_close_in_an_exit_handler(kind: str) -> None:
 
 @pytest.mark.parametrize("use", ["text(engine.stream(chat))", "engine.infer([chat])[0].messages[-1].content"])
 @pytest.mark.parametrize("before", ["", "engine.infer([chat])"])
-def test_use_in_an_exit_handler_works_or_fails_at_once(use: str, before: str) -> None:
+def test_use_in_an_exit_handler(use: str, before: str) -> None:
     script = f"""
         {before}
-        def leave():
-            try:
-                print({use})
-            except RuntimeError as error:
-                print("cannot", error)
-        atexit.register(leave)
+        atexit.register(lambda: print({use}))
     """
     done = run(script)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (
-        done.stdout == "answer to a\n" or "can't start new thread" in done.stdout or "can't create new" in done.stdout
-    )
-    assert done.stdout == "answer to a\n" or sys.version_info >= (3, 12)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "answer to a\n", "")
 
 
 @kinds
@@ -164,11 +155,14 @@ def test_thread_that_leaves_its_stream_open(kind: str) -> None:
         kept = threading.local()
         def work():
             kept.stream = engine.stream(endless)
-            threading.main_thread().join()
             next(kept.stream)
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
+            started.release()
+            threading.main_thread().join()
+        started = threading.Semaphore(0)
+        for _ in range(3):
+            threading.Thread(target=work).start()
+        for _ in range(3):
+            started.acquire()
     """
     done = run(script, kind)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

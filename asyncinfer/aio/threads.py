@@ -7,6 +7,7 @@ would stop every run, so this package takes no thread from either.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -29,9 +30,27 @@ class ThreadLimit:
         Args:
             abandon_on_cancel: Let a cancelled caller go on at once; the thread finishes its call alone.
         """
+        if not threading.main_thread().is_alive():
+            return await self._run_late(function, *args)
         return await to_thread.run_sync(
             function, *args, abandon_on_cancel=abandon_on_cancel, limiter=self._own_limiter()
         )
+
+    async def _run_late(self, function: Callable[..., T], *args: object) -> T:
+        """Call `function` on the event loop if no thread can be started, as Python 3.12 has it at a program's end."""
+        begun = False
+
+        def work() -> T:
+            nonlocal begun
+            begun = True
+            return function(*args)
+
+        try:
+            return await to_thread.run_sync(work, limiter=self._own_limiter())
+        except RuntimeError:
+            if begun:
+                raise
+            return work()
 
     def _own_limiter(self) -> CapacityLimiter:
         # A limiter belongs to the event loop that made it.

@@ -163,7 +163,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
                 self._end_when_dropped.detach()
         if thread is not None:
             thread.stop()
-            await MODELS.run(thread.join)
+            if not thread.join(0.0):
+                await MODELS.run(thread.join)
 
     def _submit(self, request: Request, deliver: Deliver) -> tuple[ModelThread, int]:
         with self._thread_lock:

@@ -208,10 +208,8 @@ async def test_leaving_an_iteration_closes_the_connections(
         config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
         async with RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
             await leave(lambda: engine.ainfer_iter(questions(9), config), lambda: server.in_flight == 2)
-            await until(lambda: engine._gate().in_use == 0)
-            assert (
-                server.in_flight == server.abandoned == 0 or await server.until(lambda: server.in_flight == 0) is None
-            )
+            await until(lambda: engine._gate().in_use == 0 and not hosted._running)
+            await server.until(lambda: server.in_flight == 0)
             server.script = None
             assert len([pair async for pair in engine.ainfer_iter(questions(9), config)]) == 9
             assert server.asked["question 0"] == 1, "the row that was finished was saved"
