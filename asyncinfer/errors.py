@@ -132,6 +132,25 @@ class UnexpectedCancellationError(AsyncInferError):
 
 def what_it_says(error: BaseException) -> str:
     """The text of a library's error, without the full stop; as Python shows it where that says more."""
-    # Of a missing key, the text is but its name.
-    text = "" if isinstance(error, KeyError) else str(error).strip().rstrip(".")
-    return text or repr(error)
+    try:
+        # Of a missing key, the text is but its name.
+        text = "" if isinstance(error, KeyError) else str(error).strip().rstrip(".")
+        return text or repr(error)
+    except Exception:  # Its class has a faulty `__str__`.
+        return type(error).__name__
+
+
+def error_str(error: BaseException) -> str:
+    """`str(error)`; a substitute if that raises."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its text cannot be shown)"
+
+
+def error_repr(error: BaseException) -> str:
+    """`repr(error)`; the name of its class if that raises."""
+    try:
+        return repr(error)
+    except Exception:
+        return type(error).__name__

@@ -140,9 +140,9 @@ class LocalInferenceEngine(BaseInferenceEngine):
         thread, row = self._submit(await self._ready(request), deliver)
         try:
             return await answer
-        except asyncio.CancelledError:
-            thread.abort(row)
-            raise
+        finally:
+            if not answer.done() or answer.cancelled():
+                thread.abort(row)
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         events: asyncio.Queue[News] = asyncio.Queue()

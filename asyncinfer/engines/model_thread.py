@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from traceback import extract_stack
@@ -99,7 +100,8 @@ def _watch(
         while not ended.wait(look):
             if (stuck := pulse.look()) is None:
                 continue
-            _tell(stuck, thread)
+            with suppress(Exception):  # What follows matters more than the message.
+                _tell(stuck, thread)
             if stuck.given_up:
                 Worker(inbox, Pulse()).take_over(worker, _failure(stuck))
                 return

@@ -95,6 +95,7 @@ class Loop:
         # Enough open rows that saving and backing off keep no permit idle; an iterator's consumer holds them back.
         self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock)
         self._writer = ScratchWriter(scratch, self._saved) if scratch is not None else None
+        self._workers: Workers | None = None
         self._feeding = anyio.CancelScope()
         self._admission = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
@@ -114,8 +115,15 @@ class Loop:
             try:
                 await self._work(reader, stop)
             finally:
+                self._return_permits()
                 if self._writer is not None:
                     self._writer.close()
+
+    def _return_permits(self) -> None:
+        """Give back the permits of rows that were handed to a task which was cancelled before it began them."""
+        for row in self._workers.handed if self._workers is not None else ():
+            if row.attempt is not None:
+                self._gate.leave(row.attempt)
 
     def taken(self) -> None:
         """A held row's outcome was consumed."""
@@ -123,7 +131,7 @@ class Loop:
 
     async def _work(self, reader: Reader, stop: Stop) -> None:
         async with task_group() as tasks:
-            workers = Workers(tasks, self._attempt, self._more)
+            workers = self._workers = Workers(tasks, self._attempt, self._more)
             with self._feeding:
                 async with task_group() as feeders:
                     feeders.start_soon(self._read, reader)
