@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from asyncinfer.run.request import Request
 from asyncinfer.run.rows import Row
 from asyncinfer.run.workers import Workers
 from asyncinfer.types.results import Completion, StreamDelta
+from tests.conftest import BlockWatch
 from tests.engines.test_local import Counter, CountingEngine
 from tests.fakes import FakeEngine, question, questions
 
@@ -71,8 +73,9 @@ async def test_error_without_a_text_fails_its_row_alone() -> None:
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("place", [1, 2, 3])
 async def test_permit_of_a_row_whose_task_was_cancelled_before_it_began_comes_back(
-    place: int, monkeypatch: pytest.MonkeyPatch
+    place: int, monkeypatch: pytest.MonkeyPatch, block_watch: BlockWatch
 ) -> None:
+    block_watch.off()  # Python reads source files for its warning about the coroutine of the cancelled task.
     calls, start = 0, Workers.start
 
     def start_and_cancel(workers: Workers, row: Row) -> None:
@@ -89,6 +92,7 @@ async def test_permit_of_a_row_whose_task_was_cancelled_before_it_began_comes_ba
         await engine.ainfer(questions(6))
     assert engine._gate().in_use == 0
     assert len(await engine.ainfer(questions(6))) == 6
+    gc.collect()
 
 
 class Faulty(Counter):
