@@ -198,7 +198,8 @@ class BaseInferenceEngine(ABC):
         EngineDeadError once the engine can answer no row any more.
 
         `source` yields conversations and may be async and endless; it is read no further ahead than the
-        engine and the consumer take. Rows are saved, and resumed, only with an `output_path`.
+        engine and the consumer take. Rows are saved, and resumed, only with an `output_path`. The rows in
+        flight are cancelled as soon as the reader leaves; see `BackgroundIterator`.
         """
 
         async def work(channel: Channel[tuple[int, Outcome]]) -> None:
@@ -210,7 +211,10 @@ class BaseInferenceEngine(ABC):
     def astream(
         self, conversation: Conversation, inference_config: InferenceConfig | None = None
     ) -> BackgroundIterator[StreamDelta]:
-        """Yield one answer as it comes. Saves nothing and retries nothing."""
+        """Yield one answer as it comes. Saves nothing and retries nothing.
+
+        The generation is cancelled as soon as the reader leaves; see `BackgroundIterator`.
+        """
         check(conversation)
 
         async def work(channel: Channel[StreamDelta]) -> None:

@@ -95,13 +95,12 @@ class BackgroundIterator(Generic[T]):
             self._start(self._work)
         self._note_reader()
         while (entry := self._channel.receive_nowait()) is None or self._closed:
-            task = self._task
-            if task is None or task.done() or self._closed:
+            if self._task is None or self._task.done() or self._closed:
                 self._end()
             try:
                 await self._channel.wait()
             except asyncio.CancelledError:
-                await self._stop(task)
+                await self._stop()
                 raise
         item, taken = entry
         taken()
@@ -110,8 +109,7 @@ class BackgroundIterator(Generic[T]):
     async def aclose(self) -> None:
         """Cancel the work if it still runs, and wait for its end. From another event loop: only cancel it."""
         self._closed = True
-        if self._task is not None:
-            await self._stop(self._task)
+        await self._stop()
 
     async def __aenter__(self) -> BackgroundIterator[T]:
         return self
@@ -124,7 +122,7 @@ class BackgroundIterator(Generic[T]):
     def __del__(self) -> None:
         self._cancel()
 
-    def reader_failed(self, reader: asyncio.Task[Any]) -> None:
+    def _reader_failed(self, reader: asyncio.Task[Any]) -> None:
         """Cancel the work if `reader` read last. Its exception may keep this iterator alive for long."""
         if self._reader is not None and self._reader() is reader:
             self._cancel()
@@ -161,8 +159,11 @@ class BackgroundIterator(Generic[T]):
         finally:
             del error, task  # Its traceback holds this frame: a cycle would keep everything until a collection.
 
-    async def _stop(self, task: asyncio.Task[None]) -> None:
-        """Cancel the work and wait for its end."""
+    async def _stop(self) -> None:
+        """Cancel the work, if it was begun, and wait for its end."""
+        task = self._task
+        if task is None:
+            return
         if task.get_loop() is not asyncio.get_running_loop():
             self._cancel()
             return
@@ -194,4 +195,4 @@ def _reader_done(iterator: ReferenceType[BackgroundIterator[Any]], reader: async
     # `reader.exception()` would count as having retrieved the exception, which asyncio then no longer reports.
     failed = reader.cancelled() or getattr(reader, "_exception", None) is not None
     if failed and (left := iterator()) is not None:
-        left.reader_failed(reader)
+        left._reader_failed(reader)

@@ -102,10 +102,11 @@ class StreamReader:
         self._saved = saved
         self._seen: Counter[bytes] = Counter()
         self._count = 0
+        self._reading = foreign_code("the source")
 
     async def read(self, room: int) -> list[Row] | None:
         end = object()
-        with foreign_code("the source"):
+        with self._reading:
             given = await anext(self._items, end)
         if given is end:
             return None

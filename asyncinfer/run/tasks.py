@@ -103,8 +103,10 @@ class foreign_code:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            return
         match error:
-            case None | KeyboardInterrupt() | SystemExit():
+            case KeyboardInterrupt() | SystemExit():
                 return
             case asyncio.CancelledError():
                 if cancellation_was_asked():
