@@ -122,10 +122,15 @@ class BackgroundIterator(Generic[T]):
     def __del__(self) -> None:
         self._cancel()
 
-    def _reader_failed(self, reader: asyncio.Task[Any]) -> None:
-        """Cancel the work if `reader` read last. Its exception may keep this iterator alive for long."""
-        if self._reader is not None and self._reader() is reader:
-            self._cancel()
+    @staticmethod
+    def _reader_done(iterator: ReferenceType[BackgroundIterator[Any]], reader: asyncio.Task[Any]) -> None:
+        """Cancel the work if the task that read last has failed. Its exception may keep the iterator alive for long."""
+        one = iterator()
+        if one is None or one._reader is None or one._reader() is not reader:
+            return
+        # `reader.exception()` would count as having retrieved the exception, which asyncio then no longer reports.
+        if reader.cancelled() or getattr(reader, "_exception", None) is not None:
+            one._cancel()
 
     def _start(self, work: Callable[[Channel[T]], Coroutine[Any, Any, None]]) -> None:
         self._work = None
@@ -141,7 +146,7 @@ class BackgroundIterator(Generic[T]):
         if self._task is not None and self._task.get_loop() is not reader.get_loop():
             raise RuntimeError("this iterator was begun on another event loop; each loop needs an iterator of its own")
         self._reader = ref(reader)
-        reader.add_done_callback(partial(_reader_done, ref(self)))
+        reader.add_done_callback(partial(self._reader_done, ref(self)))
 
     def _end(self) -> NoReturn:
         """Raise how the work ended. The error is raised once, as a generator does."""
@@ -189,10 +194,3 @@ def _work_done(channel: Channel[Any], task: asyncio.Task[None]) -> None:
         # Whoever reads gets it. Nobody may: the iterator may have been closed or dropped.
         log.debug("the work of an iterator failed: %r", error)
     channel.wake()
-
-
-def _reader_done(iterator: ReferenceType[BackgroundIterator[Any]], reader: asyncio.Task[Any]) -> None:
-    # `reader.exception()` would count as having retrieved the exception, which asyncio then no longer reports.
-    failed = reader.cancelled() or getattr(reader, "_exception", None) is not None
-    if failed and (left := iterator()) is not None:
-        left._reader_failed(reader)
