@@ -9,8 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import anyio
-from anyio import fail_after, to_thread
+from anyio import fail_after
 
+from asyncinfer.aio.threads import ROWS
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
 from asyncinfer.dialects.dialect import Call, Dialect, Encoder, StreamDecoder
@@ -56,7 +57,7 @@ class _Prepared(NamedTuple):
     async def _encoded(self, request: Request) -> HttpRequest:
         for message in request.conversation.messages:
             if not isinstance(message.content, str | None):
-                return await to_thread.run_sync(self._encode_files, request)
+                return await ROWS.run(self._encode_files, request)
         return self.encode(request.conversation, stream=request.stream)
 
     def secrets(self) -> tuple[str, ...]:

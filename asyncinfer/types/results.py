@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from asyncinfer.errors import EngineDeadError, ErrorScope, InputError, RequestError
+from asyncinfer.errors import EngineDeadError, ErrorScope, InputError, RequestError, error_str
 from asyncinfer.types.conversation import Conversation, Message
 from asyncinfer.types.tools import ToolCall
 
@@ -171,7 +171,7 @@ def failure_of(error: Exception | None) -> FailureDetail:
         case InputError():
             return FailureDetail(str(error), InferenceErrorType.PARSE_ERROR, is_retryable=False)
         case _:
-            text = f"{type(error).__name__}: {error}"
+            text = f"{type(error).__name__}: {error_str(error)}" if error is not None else "no answer"
             return FailureDetail(text, InferenceErrorType.RUNTIME, is_retryable=False)
 
 
