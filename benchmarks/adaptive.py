@@ -1,15 +1,16 @@
-"""How much of a server's capacity a client uses whom nobody tells the capacity, and how much the server refuses.
+"""Measures how much of a server's capacity asyncinfer uses without being told that capacity, and what is refused or lost.
 
-Every case is a local server with a limit, noise or an outage, and a job. asyncinfer with its defaults runs at the same
-time as asyncinfer with fixed concurrency, each against a server of its own; in some cases also lm-deluge or the openai
-SDK, if they are installed. The server counts, from the first request on, for the case's time. The rows that are left
-then are still answered, so that each client shows what it lost.
+Every case is a local server with a limit, random failures or an outage, and a job. asyncinfer with its defaults and
+asyncinfer with fixed concurrency run at the same time, each against its own server. Some cases also run lm-deluge or
+the openai SDK, if they are installed. The server counts during the case's time, which begins with the first request.
+The job has a few more rows than the server can take in that time, and runs to its end, which shows the lost rows.
 
     python benchmarks/adaptive.py [--quick] [--cases REGEX] [--out FOLDER] [--list]
 
 Prints a table, and writes `adaptive.json`, `adaptive.png` (all cases against what is wanted) and
-`adaptive_courses.png` (permits and pace over time). Takes about 15 minutes on two cores; with `--quick`, with shorter
-jobs, windows and outages, 4 minutes. The results of a quick or a partial run are written only if `--out` is given.
+`adaptive_courses.png` (permits and pace over time). Takes about 15 minutes on two cores. `--quick` takes 4: jobs,
+windows, outages and answers are shorter, so that the start weighs more and fewer cases reach what is wanted. Quick and
+partial runs write their results only if `--out` is given.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -37,12 +39,15 @@ def compare(chosen: Sequence[Case], flags: Sequence[str], out: Path | None) -> N
         if result.error:
             print(result.error, file=sys.stderr)
 
+    load_before = os.getloadavg()[0]
     results = asyncio.run(measure_all(chosen, flags, done))
+    load = [load_before, os.getloadavg()[0]]
     print(table(chosen, results))
+    print(f"Load of the machine before and after: {load[0]:.1f} and {load[1]:.1f}.")
     if out is not None:
         from adaptive_plot import plot_courses, plot_overview
 
-        save(chosen, results, out / "adaptive.json")
+        save(chosen, results, load, out / "adaptive.json")
         plot_overview(chosen, results, out / "adaptive.png")
         plot_courses(chosen, results, out / "adaptive_courses.png")
 

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, partial
 from typing import Literal
 
 from adaptive_limits import Bucket, FixedWindow, InFlight, Limit, Queue
@@ -74,7 +74,8 @@ class Case:
     """A server and a job. `limit` is called with the seconds after which counting stops.
 
     `rows`: how many rows the job has; by default a few more than the server can take in `seconds`.
-    `calls`: each row is a call of its own, instead of all in one.
+    `calls`: each row is a call of its own, instead of all in one. `grace`: a client that has not ended so many seconds
+    after one and a half times `seconds` is stopped.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Case:
     noise: Noise | None = None
     outage: Outage | None = None
     given_rows: int | None = None
+    grace: float = 60.0
     clients: tuple[str, ...] = (ADAPTIVE, FIXED)
     wanted: Wanted = field(default_factory=lambda: Wanted(0.95, 0.04))
 
@@ -118,7 +120,7 @@ class Case:
         return text.ljust(_CHARACTERS_PER_TOKEN * prompt_tokens(row), ".") if self.counts_tokens else text
 
 
-@lru_cache(maxsize=None)
+@cache
 def prompt_tokens(row: int) -> int:
     """The length of a row's prompt in the cases that count tokens: most are short, a few are 30 times as long."""
     return round(min(max(random.Random(row).lognormvariate(5.0, 1.0), 20), 3000))
@@ -197,7 +199,7 @@ def _random_failures(seconds: float) -> list[Case]:
     def case(name: str, noise: Noise | None) -> Case:
         limit = partial(InFlight, limit=100)
         wanted = Wanted(ratio=0.8)
-        return Case(name, "random failures", seconds, limit, latency=0.1, noise=noise, wanted=wanted)
+        return Case(name, "random failures", seconds, limit, latency=0.1, noise=noise, grace=20.0, wanted=wanted)
 
     return [
         case("no limit", None),

@@ -30,12 +30,10 @@ def controller_state(engine: BaseInferenceEngine) -> tuple[float | None, float |
     The controller is internal. None stands for what cannot be read, and for no limit.
     """
     endpoint: Any = getattr(engine, "_endpoint", None)
-    permits: Any = getattr(endpoint, "permits", None)
     pacer: Any = getattr(endpoint, "_pace", None) or getattr(endpoint, "_pacer", None)
-    rate: Any = getattr(pacer, "rate", None)
     try:
-        return (permits() if callable(permits) else permits), (rate(time.monotonic()) if callable(rate) else rate)
-    except TypeError:
+        return endpoint.permits(), pacer.rate(time.monotonic()) if pacer is not None else None
+    except (AttributeError, TypeError):
         return None, None
 
 

@@ -15,8 +15,6 @@ from typing import Any
 
 from adaptive_cases import ADAPTIVE, DELUGE, FIXED, OPENAI, Case
 
-# A client that has not ended so many seconds after its case, and half the case's time more, is stopped.
-GRACE = 20.0
 _ENTRY = str(Path(__file__).with_name("adaptive.py"))
 _MODULES = {DELUGE: "lm_deluge", OPENAI: "openai"}
 
@@ -73,7 +71,9 @@ def ratio(results: dict[str, Result]) -> float:
     return results[ADAPTIVE].rows_per_second / max(results[FIXED].rows_per_second, 1e-9)
 
 
-async def measure_all(cases: Sequence[Case], flags: Sequence[str], done: Callable[[Case, str, Result], None]) -> Results:
+async def measure_all(
+    cases: Sequence[Case], flags: Sequence[str], done: Callable[[Case, str, Result], None]
+) -> Results:
     """Measure every case, several side by side as long as their loads fit in the CPU cores, the longest first."""
     cores = 0.8 * len(os.sched_getaffinity(0))
     waiting = sorted(cases, key=lambda case: case.seconds, reverse=True)
@@ -157,7 +157,7 @@ async def _run_client(client: str, case: Case, url: str, flags: Sequence[str]) -
         sys.executable, _ENTRY, "--client", client, case.name, url, *flags, stdout=pipe, stderr=pipe
     )
     try:
-        async with asyncio.timeout(case.seconds * 1.5 + case.latency + GRACE):
+        async with asyncio.timeout(case.seconds * 1.5 + case.latency + case.grace):
             output, errors = await process.communicate()
     except TimeoutError:
         return {}, None

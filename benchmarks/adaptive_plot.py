@@ -11,9 +11,10 @@ import matplotlib
 from adaptive_cases import ADAPTIVE, FIXED, Case
 from adaptive_limits import Bucket
 from adaptive_measure import Result, Results, ratio
+from matplotlib.lines import Line2D
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 _COLOURS = {ADAPTIVE: "tab:blue", FIXED: "tab:orange"}
 _MARKERS = {ADAPTIVE: "o", FIXED: "d"}
@@ -28,7 +29,9 @@ def plot_overview(cases: Sequence[Case], results: Results, path: Path) -> None:
     )
     for row, case in enumerate(cases):
         _draw_row(panels, row, case, results[case.name])
-    for axes, title in zip(panels, ("share of capacity used", "share of requests refused", "", "rows lost"), strict=True):
+    for axes, title in zip(
+        panels, ("share of capacity used", "share of requests refused", "", "rows lost"), strict=True
+    ):
         axes.set_title(title, fontsize=10)
         axes.grid(axis="x", alpha=0.3)
     panels[0].set(xlim=(0, 1.03), ylim=(len(cases) - 0.5, -0.5), yticks=range(len(cases)))
@@ -71,8 +74,6 @@ def _separate_groups(panels: Any, cases: Sequence[Case]) -> None:
 
 
 def _legend() -> tuple[list[Any], list[str]]:
-    from matplotlib.lines import Line2D
-
     handles = [Line2D([], [], color=_COLOURS[name], marker=_MARKERS[name], linestyle="") for name in (ADAPTIVE, FIXED)]
     return [*handles, Line2D([], [], color="tab:red", linewidth=2)], [ADAPTIVE, "fixed concurrency", "wanted"]
 
@@ -86,8 +87,8 @@ def plot_courses(cases: Sequence[Case], results: Results, path: Path) -> None:
         _draw_course(axes, case, results[case.name][ADAPTIVE])
     for axes in list(grid.flat)[len(cases) :]:
         axes.axis("off")
-    lines = [pyplot.Line2D([], [], color=f"C{number}", linestyle="-") for number in (2, 0, 1)]
-    lines.append(pyplot.Line2D([], [], color="black", linestyle="--"))
+    lines = [Line2D([], [], color=f"C{number}", linestyle="-") for number in (2, 0, 1)]
+    lines.append(Line2D([], [], color="black", linestyle="--"))
     names = ["admitted/s", "pace, attempts/s", "permits (right)", "hidden rate"]
     figure.legend(lines, names, loc="outside upper right", ncols=4)
     figure.savefig(path, dpi=90)

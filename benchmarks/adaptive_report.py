@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adaptive_cases import ADAPTIVE, Case
+from adaptive_cases import ADAPTIVE, FIXED, Case
 from adaptive_measure import Result, Results, met, ratio
 
-_HEAD = f"{'case':<34} {'client':<10} {'used':>6} {'refused':>8} {'failed':>7} {'rows/s':>7} {'ratio':>6} {'time':>7} {'lost':>10}"
+_HEAD = f"{'case':<36} {'client':<10} {'used':>6} {'refused':>8} {'failed':>7} {'rows/s':>7} {'ratio':>6} {'time':>7} {'lost':>10}"
 
 
 def line(case: Case, client: str, result: Result) -> str:
     lost = "crashed" if result.error else "not ended" if result.lost is None else f"{result.lost}"
     seconds = "" if result.seconds is None else f"{result.seconds:.1f} s"
     return (
-        f"{case.name:<34} {client:<10} {result.used:>6.1%} {result.refused:>8.1%} {result.failed:>7} "
+        f"{case.name:<36} {client:<10} {result.used:>6.1%} {result.refused:>8.1%} {result.failed:>7} "
         f"{result.rows_per_second:>7.1f} {{ratio:>6}} {seconds:>7} {lost:>10}"
     )
 
@@ -31,7 +32,8 @@ def table(cases: Sequence[Case], results: Results) -> str:
         for case in (case for case in cases if case.group == group):
             lines += _case(case, results[case.name])
     reached = sum(met(case, results[case.name]) for case in cases)
-    lines += ["", f"{reached} of {len(cases)} cases are as wanted."]
+    lost = sum(results[case.name][FIXED].lost or 0 for case in cases)
+    lines += ["", f"{reached} of {len(cases)} cases are as wanted. Fixed concurrency lost {lost} rows."]
     return "\n".join(lines)
 
 
@@ -45,7 +47,8 @@ def _case(case: Case, results: dict[str, Result]) -> list[str]:
     return lines
 
 
-def save(cases: Sequence[Case], results: Results, path: Path) -> None:
+def save(cases: Sequence[Case], results: Results, load: Sequence[float], path: Path) -> None:
+    """Write the results as JSON. `load`: the load averages of the machine before and after the run."""
     found: dict[str, Any] = {}
     for case in cases:
         by_client = results[case.name]
@@ -58,4 +61,5 @@ def save(cases: Sequence[Case], results: Results, path: Path) -> None:
             "clients": {client: result.brief() for client, result in by_client.items()},
         }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=2) + "\n")
+    machine = {"cores": len(os.sched_getaffinity(0)), "load_before_and_after": load}
+    path.write_text(json.dumps({"machine": machine, "cases": found}, indent=2) + "\n")
