@@ -74,8 +74,7 @@ class Case:
     """A server and a job. `limit` is called with the seconds after which counting stops.
 
     `rows`: how many rows the job has; by default a few more than the server can take in `seconds`.
-    `calls`: each row is a call of its own, instead of all in one. `grace`: a client that has not ended so many seconds
-    after one and a half times `seconds` is stopped.
+    `calls`: each row is a call of its own, instead of all in one. `grace`: see `patience`.
     """
 
     name: str
@@ -103,6 +102,11 @@ class Case:
     @cached_property
     def rows(self) -> int:
         return self.given_rows or math.ceil(self.capacity / self._row_cost * 1.03) + 10
+
+    @property
+    def patience(self) -> float:
+        """A client that has not ended after so many seconds is stopped."""
+        return 1.5 * self.seconds + self.latency + self.grace
 
     @property
     def _row_cost(self) -> float:
@@ -138,7 +142,6 @@ def cases(scale: Scale) -> list[Case]:
         *_fixed_windows(scale.window),
         *_random_failures(scale.seconds),
         *_outages(scale.outage),
-        *_never_refusing(scale.seconds),
         _startup(),
     ]
 
@@ -153,6 +156,7 @@ def _hidden_rates(seconds: float) -> list[Case]:
         case("50/s, Retry-After: 1", limit=partial(Bucket, phases=[(seconds, 50)]), retry_after=True),
         case("10/s", limit=partial(Bucket, phases=[(seconds, 10)])),
         case("2/s", limit=partial(Bucket, phases=[(seconds, 2)])),
+        case("100/s, queueing", limit=partial(Queue, rate=100)),
     ]
 
 
@@ -231,10 +235,6 @@ def _outages(seconds: float) -> list[Case]:
         )
 
     return [zero(429), zero(503), outage("reset"), outage("refused"), outage(500), outage(503)]
-
-
-def _never_refusing(seconds: float) -> list[Case]:
-    return [Case("100/s, queueing", "hidden rate", seconds, partial(Queue, rate=100))]
 
 
 def _startup() -> Case:

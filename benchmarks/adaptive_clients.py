@@ -1,4 +1,7 @@
-"""The clients of `adaptive.py`. Each runs in a process of its own and reports how many rows were answered."""
+"""The clients of `adaptive.py`. Each runs in a process of its own and reports how many rows were answered.
+
+A client that does not end within the case's patience is stopped and reports None.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 from adaptive_cases import ADAPTIVE, DELUGE, MAX_TOKENS, OPENAI, Case
@@ -37,6 +42,16 @@ def controller_state(engine: BaseInferenceEngine) -> tuple[float | None, float |
         return None, None
 
 
+def rate_cuts(engine: BaseInferenceEngine) -> list[tuple[float, float]]:
+    """When the controller made the rate lower, and to how many attempts per second, for the plot. Internal, too."""
+    trace: Any = getattr(getattr(engine, "_endpoint", None), "trace", ())
+    try:
+        limited = [(decision.at, decision.rate) for decision in trace if decision.rate is not None]
+    except AttributeError:
+        return []
+    return [after for before, after in pairwise(limited) if after[1] < before[1]]
+
+
 class Course:
     """Samples the controller ten times a second."""
 
@@ -64,10 +79,20 @@ async def with_asyncinfer(case: Case, url: str, *, adaptive: bool) -> dict[str, 
     ) as engine:
         course = Course(engine)
         watching = asyncio.create_task(course.watch())
-        answered, failures = await (_calls(engine, rows) if case.calls else _one_run(engine, rows))
-        seconds = time.perf_counter() - began
+        answered, seconds, failures = None, None, []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(case.patience):
+                answered, failures = await (_calls(engine, rows) if case.calls else _one_run(engine, rows))
+                seconds = time.perf_counter() - began
         watching.cancel()
-    return {"answered": answered, "seconds": seconds, "course": course.samples, "failures": _common(failures)}
+        cuts = rate_cuts(engine)
+    return {
+        "answered": answered,
+        "seconds": seconds,
+        "course": course.samples,
+        "cuts": cuts,
+        "failures": _common(failures),
+    }
 
 
 async def _one_run(engine: BaseInferenceEngine, rows: Sequence[Conversation]) -> tuple[int, list[str]]:

@@ -15,6 +15,8 @@ from typing import Any
 
 from adaptive_cases import ADAPTIVE, DELUGE, FIXED, OPENAI, Case
 
+# Seconds in which a client that was stopped must report.
+_GRACE = 10.0
 _ENTRY = str(Path(__file__).with_name("adaptive.py"))
 _MODULES = {DELUGE: "lm_deluge", OPENAI: "openai"}
 
@@ -40,10 +42,13 @@ class Result:
     course: list[tuple[float, float | None, float | None]] = field(
         default_factory=list[tuple[float, float | None, float | None]]
     )
+    cuts: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
     def brief(self) -> dict[str, Any]:
         """Without the course over time."""
-        return {name: value for name, value in vars(self).items() if name not in ("began", "admitted", "course")}
+        return {
+            name: value for name, value in vars(self).items() if name not in ("began", "admitted", "course", "cuts")
+        }
 
 
 Results = dict[str, dict[str, Result]]
@@ -121,13 +126,14 @@ async def _measure(client: str, case: Case, flags: Sequence[str]) -> Result:
         failed=sum(stats["failed"]),
         rows_per_second=stats["answered"] / case.seconds,
         rows=case.rows,
-        lost=case.rows - ended["answered"] if ended else None,
+        lost=case.rows - ended["answered"] if ended.get("answered") is not None else None,
         seconds=ended.get("seconds"),
         failures=ended.get("failures", {}),
         error=error,
         began=stats["began"] or 0.0,
         admitted=stats["admitted"],
         course=ended.get("course", []),
+        cuts=ended.get("cuts", []),
     )
 
 
@@ -151,13 +157,13 @@ async def _server(case: Case, flags: Sequence[str]) -> AsyncGenerator[tuple[str,
 
 
 async def _run_client(client: str, case: Case, url: str, flags: Sequence[str]) -> tuple[dict[str, Any], str | None]:
-    """What the client reported; empty if it was stopped or crashed, with the end of its traceback."""
+    """What the client reported; empty if it was killed or crashed, with the end of its traceback."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, _ENTRY, "--client", client, case.name, url, *flags, stdout=pipe, stderr=pipe
     )
     try:
-        async with asyncio.timeout(case.seconds * 1.5 + case.latency + case.grace):
+        async with asyncio.timeout(case.patience + _GRACE):
             output, errors = await process.communicate()
     except TimeoutError:
         return {}, None

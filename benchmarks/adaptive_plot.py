@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from adaptive_cases import ADAPTIVE, FIXED, Case
 from adaptive_limits import Bucket
-from adaptive_measure import Result, Results, ratio
+from adaptive_measure import Result, Results, met, ratio
 from matplotlib.lines import Line2D
 
 matplotlib.use("Agg")
@@ -23,7 +23,7 @@ _NOT_ENDED = 10**5
 
 
 def plot_overview(cases: Sequence[Case], results: Results, path: Path) -> None:
-    """One row for each case; a red mark is what is wanted, and what misses it lies on its shaded side."""
+    """One row for each case. Red lines are what is wanted; the names of cases that miss it are red."""
     figure, panels = pyplot.subplots(
         1, 4, figsize=(15, 1.5 + 0.3 * len(cases)), sharey=True, layout="constrained", width_ratios=(3, 3, 3, 2)
     )
@@ -35,12 +35,14 @@ def plot_overview(cases: Sequence[Case], results: Results, path: Path) -> None:
         axes.set_title(title, fontsize=10)
         axes.grid(axis="x", alpha=0.3)
     panels[0].set(xlim=(0, 1.03), ylim=(len(cases) - 0.5, -0.5), yticks=range(len(cases)))
-    panels[0].set_yticklabels([case.name for case in cases])
+    for label, case in zip(panels[0].set_yticklabels([case.name for case in cases]), cases, strict=True):
+        label.set_color("black" if met(case, results[case.name]) else "tab:red")
     panels[1].set_xscale("symlog", linthresh=0.05)
     panels[1].set(xlim=(-0.002, 1.1), xticks=[0, 0.02, 0.04, 0.1, 0.3, 1])
     panels[1].set_xticklabels(["0", "2%", "4%", "10%", "30%", "100%"])
     panels[2].set_title("rows/s relative to fixed concurrency", fontsize=10)
-    panels[2].set(xlim=(0, 1.2))
+    panels[2].set(xlim=(0, 1.2), xticks=[0, 0.2, 0.4, 0.6, 0.8, 1, 1.2])
+    panels[2].set_xticklabels(["0", "0.2", "0.4", "0.6", "0.8", "1", "1.2\nor more"])
     panels[3].set_xscale("symlog", linthresh=1)
     panels[3].set(xlim=(-0.2, 3 * _NOT_ENDED), xticks=[0, 1, 10, 100, 1000, 10_000, _NOT_ENDED])
     panels[3].set_xticklabels(["0", "1", "10", "100", "1k", "10k", "not\nended"])
@@ -89,8 +91,9 @@ def plot_courses(cases: Sequence[Case], results: Results, path: Path) -> None:
         axes.axis("off")
     lines = [Line2D([], [], color=f"C{number}", linestyle="-") for number in (2, 0, 1)]
     lines.append(Line2D([], [], color="black", linestyle="--"))
-    names = ["admitted/s", "pace, attempts/s", "permits (right)", "hidden rate"]
-    figure.legend(lines, names, loc="outside upper right", ncols=4)
+    lines.append(Line2D([], [], color="C3", marker=".", linestyle=""))
+    names = ["admitted/s", "pace, attempts/s", "permits (right)", "hidden rate", "pace cut"]
+    figure.legend(lines, names, loc="outside upper right", ncols=5)
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
 
@@ -103,6 +106,7 @@ def _draw_course(axes: Any, case: Case, got: Result) -> None:
         axes.plot(steps, [limit.rate(at) for at in steps], color="black", linestyle="--", linewidth=1)
     axes.step(range(len(got.admitted)), got.admitted, where="post", color="C2", alpha=0.6)
     axes.plot(times, [math.nan if pace is None else pace for _, _, pace in got.course], color="C0", linewidth=1)
+    axes.plot([at - got.began for at, _ in got.cuts], [rate for _, rate in got.cuts], ".", color="C3", markersize=4)
     lost = "?" if got.lost is None else got.lost
     axes.set_title(f"{case.name}: {got.used:.0%}, {got.refused:.1%} refused, {lost} lost", fontsize=9)
     axes.set(xlim=(0, case.seconds), ylim=(0, 1.6 * max([*got.admitted, 1])))
