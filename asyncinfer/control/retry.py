@@ -90,8 +90,8 @@ class RetryPolicy:
 
 
 class FaultShare:
-    """The share of the latest rows whose first attempt failed for a fault. Later attempts do not count, so that rows
-    that fail always do not raise it.
+    """The share of the other rows, among the latest, whose first attempt failed for a fault. Later attempts do not
+    count, so that rows that fail always do not raise it.
     """
 
     def __init__(self) -> None:
@@ -107,4 +107,5 @@ class FaultShare:
 
     @property
     def share(self) -> float:
-        return min(self._faults / max(_FEWEST, len(self._latest)), _LARGEST_SHARE)
+        # One of the faults is that of the row that the share is for.
+        return min(max(self._faults - 1, 0) / max(_FEWEST, len(self._latest)), _LARGEST_SHARE)
