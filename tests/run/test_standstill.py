@@ -6,13 +6,13 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
-from asyncinfer import Progress, RequestError
+from asyncinfer import Conversation, Progress, RequestError
 from asyncinfer.control.rate_limit import Observation
 from asyncinfer.run import progress as progress_module
 from asyncinfer.run.progress import Reporter, Tally
@@ -122,9 +122,16 @@ class TestRuns:
     """Whole runs that stand still for a while."""
 
     async def run(self, engine: FakeEngine, clock: FakeClock, count: int) -> list[str]:
+        """Run rows that are not saved: virtual time would pass while a thread writes."""
         waits = Waits()
+
+        async def source() -> AsyncIterator[Conversation]:
+            for conversation in questions(count):
+                yield conversation
+
         async with passing(clock):
-            await engine.ainfer_partial(questions(count), on_progress=waits)
+            async for _ in engine.ainfer_iter(source(), on_progress=waits):
+                pass
         return waits.seen
 
     @pytest.fixture
