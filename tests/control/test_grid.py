@@ -42,9 +42,7 @@ class Case:
     sizes: Callable[[], int] = lambda: 1
 
     def run(self, seed: int) -> Outcome:
-        return simulate(
-            self.server(), self.seconds, seed=seed, workers=self.workers, rows=self.rows, sizes=self.sizes
-        )
+        return simulate(self.server(), self.seconds, seed=seed, workers=self.workers, rows=self.rows, sizes=self.sizes)
 
 
 def tokens() -> int:
@@ -79,7 +77,9 @@ MORE_CASES = {
     "100, then 50 a second, little saved up": Case(
         lambda: TokenBucket(steps((30, 100), (30, 50)), burst=0.1), 60, refused=0.05
     ),
-    "50, then 150 a second, little saved up": Case(lambda: TokenBucket(steps((30, 50), (30, 150)), burst=0.1), 60, 0.85),
+    "50, then 150 a second, little saved up": Case(
+        lambda: TokenBucket(steps((30, 50), (30, 150)), burst=0.1), 60, 0.85
+    ),
     "50, then 150 a second with Retry-After": Case(lambda: TokenBucket(steps((30, 50), (30, 150)), hint=True), 60),
     "100, then 50 a second with Retry-After": Case(lambda: TokenBucket(steps((30, 100), (30, 50)), hint=True), 60),
     # Each refusal costs a second, of which such a server saves up a tenth.
@@ -87,17 +87,13 @@ MORE_CASES = {
         lambda: TokenBucket(steady(100), burst=0.1, hint=True), used=0.6
     ),
     "10 a second, one saved up": Case(lambda: TokenBucket(steady(10), burst=0.1), 60, 0.78, 0.12),
-    "10 a second, one saved up, with Retry-After": Case(
-        lambda: TokenBucket(steady(10), burst=0.1, hint=True), 60, 0.4
-    ),
+    "10 a second, one saved up, with Retry-After": Case(lambda: TokenBucket(steady(10), burst=0.1, hint=True), 60, 0.4),
     "20,000 tokens a second": Case(
         lambda: TokenBucket(steady(20_000), by_size=True), rows=3000, sizes=tokens, refused=0.4
     ),
     "40 in flight, answers of any length": Case(lambda: InFlight(40, spread=0.8), used=0.87),
     "1 in flight, 50 ms an answer": Case(lambda: InFlight(1, latency=0.05)),
-    "200 in flight, 30 s an answer": Case(
-        lambda: InFlight(200, latency=30), 150, used=0.85, refused=0.25, workers=500
-    ),
+    "200 in flight, 30 s an answer": Case(lambda: InFlight(200, latency=30), 150, used=0.85, refused=0.25, workers=500),
     "500 in flight, 30 s an answer": Case(lambda: InFlight(500, latency=30), 150, refused=0.0, workers=500),
     "60 a minute, begun in the middle": Case(lambda: Window(60, offset=35), 240, 0.85, 0.32),
     "10 a minute": Case(lambda: Window(10), 240, 0.9, 0.45),

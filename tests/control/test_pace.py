@@ -300,9 +300,7 @@ class TestReset:
         assert (paced.pacer.mode, paced.pacer.rate, paced.pacer.noise) == (Mode.OPEN, None, 0.0)
 
 
-@given(
-    replies=st.lists(st.tuples(st.floats(0, 20), st.booleans(), st.sampled_from([0.0, 0.5, 30.0])), max_size=200)
-)
+@given(replies=st.lists(st.tuples(st.floats(0, 20), st.booleans(), st.sampled_from([0.0, 0.5, 30.0])), max_size=200))
 def test_no_sequence_of_replies_stops_the_pacer_for_long(replies: list[tuple[float, bool, float]]) -> None:
     pacer, now = Pacer(), 0.0
     for pause, refused, hold in replies:

@@ -24,9 +24,7 @@ class TestSlidingWindow:
             st.tuples(st.floats(0, 30), st.integers(1, 60), st.floats(0, 90), st.integers(0, 60)), max_size=60
         ),
     )
-    def test_no_minute_exceeds_the_limit(
-        self, limit: int, requests: list[tuple[float, int, float, int]]
-    ) -> None:
+    def test_no_minute_exceeds_the_limit(self, limit: int, requests: list[tuple[float, int, float, int]]) -> None:
         """Whatever is asked for and whenever, and however long it takes, as long as no more is spent than was
         reserved; what is larger than the limit is alone in its minute.
         """

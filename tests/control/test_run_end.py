@@ -94,15 +94,11 @@ class TestSimilarRejections:
     def test_rejections_that_say_different_things_do_not_end_the_run(self) -> None:
         pattern = in_mid_run()
         texts = ("too long", "no such field", "bad image")
-        assert all(
-            pattern.failed(rejected(texts[i % 3]), is_final=True, out_for=0.0) is None for i in range(100)
-        )
+        assert all(pattern.failed(rejected(texts[i % 3]), is_final=True, out_for=0.0) is None for i in range(100))
 
     def test_the_same_text_under_another_status_is_not_similar(self) -> None:
         pattern = in_mid_run()
-        assert all(
-            pattern.failed(rejected("no", 400 + i % 2), is_final=True, out_for=0.0) is None for i in range(100)
-        )
+        assert all(pattern.failed(rejected("no", 400 + i % 2), is_final=True, out_for=0.0) is None for i in range(100))
 
     def test_an_answer_in_between_begins_the_count_again(self) -> None:
         pattern = in_mid_run()

@@ -322,9 +322,7 @@ class TestFaultsOfSingleRows:
         assert not lost(await outcomes(engine, clock, 5000))
 
     @pytest.mark.parametrize("error", [fault(500), timeout()], ids=["500", "timeout"])
-    async def test_a_row_that_always_fails_ends_after_its_retries(
-        self, error: RequestError, clock: QuickClock
-    ) -> None:
+    async def test_a_row_that_always_fails_ends_after_its_retries(self, error: RequestError, clock: QuickClock) -> None:
         async def script(text: str, _: int) -> None:
             await clock.sleep(0.1)
             if number(text) == 7:
