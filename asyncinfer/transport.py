@@ -7,26 +7,48 @@ middlewares and a task for each body are for browsers' sakes, are not wanted her
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+import socket
 import threading
 import urllib.request
 import weakref
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
-from asyncinfer.errors import RequestError
+from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits
+from asyncinfer.errors import ErrorScope, RequestError
+from asyncinfer.net.addresses import NotPublicError
+from asyncinfer.net.body import read_body, read_error_body, stream_reader
+from asyncinfer.net.content_encoding import ACCEPTED
+from asyncinfer.net.descriptors import (
+    ConnectionQueue,
+    PrivateAddressError,
+    is_shortage,
+    open_public_socket,
+    open_socket,
+)
+from asyncinfer.net.idle import IdleTimer
+from asyncinfer.net.memory import MemoryBudget
+from asyncinfer.types.masking import MaskedBytes, MaskedStr, mask_headers, mask_url
 from asyncinfer.types.results import InferenceErrorType
 
-MAX_BODY = 256 * 2**20
+log = logging.getLogger("asyncinfer")
+
+# What all response bodies of one event loop may hold together; one body may go beyond it.
+_MEMORY = 256 * 2**20
+# Where a request has no timeout: a server that sends nothing for so long is given up (seconds).
+_MAX_SILENCE = 3600.0
+# Interim responses (RFC 9110 section 15.2) before the response itself. Each is a line or two.
+_MAX_INTERIM = 100
 # A host that cannot be reached is given up sooner than one that takes its time to answer.
 _CONNECT_SECONDS = 30.0
 
@@ -34,11 +56,20 @@ _CONNECT_SECONDS = 30.0
 _LARGE_BODY = _BUFFER = 2**16
 # A URL that is encoded as it is to be sent, and may be signed so; yarl would undo what is not strictly needed.
 _ENCODED = re.compile(r"[!-~]*%[!-~]*")
+# What aiohttp quotes of a response that is not valid HTTP.
+_QUOTED = re.compile(r"[:=\s]*(\bb)?['\"].*", re.DOTALL)
 # What would end a header early, and begin another.
 _ILLEGAL = re.compile(r"[\x00\r\n]")
 
 # TimeoutError is an OSError. A ValueError tells of a URL or a header that cannot be sent.
 _FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+
+# How long requests wait for a connection to end when no further one can be opened, and none ends (seconds).
+_MAX_SHORTAGE = 300.0
+_NO_DESCRIPTOR = (
+    "this process can open no further connection: its file descriptors, or the machine's ports, are used up"
+)
+_RAISE_LIMIT = "Raise the limit (ulimit -n), or lower remote_params.num_workers"
 
 _Sessions = dict[asyncio.AbstractEventLoop, "_Session"]
 
@@ -48,25 +79,32 @@ class Transport:
 
     A session is closed with the transport, with its loop, or when the transport is dropped. Redirects are
     not followed, so that a key goes nowhere but where it was meant to.
+
+    When the process runs out of file descriptors, requests wait for a connection of another one to end; that wait
+    is no part of a request's timeout.
+
+    Args:
+        public_only: Refuse to connect to addresses that are not public, proxies included.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, public_only: bool = False) -> None:
+        self._socket_factory = open_public_socket if public_only else open_socket
         self._lock = threading.Lock()
         self._sessions: _Sessions = {}
         weakref.finalize(self, _abandon, self._sessions)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """The response, whatever its status.
+        """The response, whatever its status. Of an error's body, only the beginning.
 
         Raises:
-            RequestError: the connection failed, the time was up, or the body is larger than 256 MiB.
+            RequestError: The connection failed, the time was up, or the body exceeds the limits.
         """
         session = self._sessions.get(asyncio.get_running_loop()) or await self._open()
         try:
-            async with asyncio.timeout(request.timeout or None):
-                exchange = await session.begin(request)
+            async with asyncio.timeout(request.timeout or None) as deadline:
+                exchange = await session.begin(request, deadline)
                 try:
-                    return HttpResponse(exchange.status, exchange.headers, await exchange.body())
+                    return await exchange.response(request.limits, session.memory)
                 finally:
                     exchange.close()
         except _FOREIGN as error:
@@ -81,12 +119,13 @@ class Transport:
         """
         session = self._sessions.get(asyncio.get_running_loop()) or await self._open()
         with _errors_as_ours(request.timeout):
-            async with asyncio.timeout(request.timeout or None):
-                exchange = await session.begin(request, silence=request.timeout or None)
+            async with asyncio.timeout(request.timeout or None) as deadline:
+                exchange = await session.begin(request, deadline)
+        streamed = Streamed(exchange, request, session.memory)
         try:
-            yield Streamed(exchange, request.timeout)
+            yield streamed
         finally:
-            exchange.close()
+            streamed.close()
 
     async def aclose(self) -> None:
         """Close the connections of every loop."""
@@ -99,7 +138,7 @@ class Transport:
 
     async def _open(self) -> _Session:
         """This loop's session, from now on."""
-        session = _Session()
+        session = _Session(self._socket_factory)
         await session.open()
         with self._lock:
             for loop in [loop for loop in self._sessions if loop.is_closed()]:
@@ -111,66 +150,99 @@ class Transport:
 class Streamed:
     """A response under way. `response` waits for all of it; `chunks` gives it as it comes."""
 
-    def __init__(self, exchange: _Exchange, timeout: float) -> None:
-        self._exchange, self._timeout = exchange, timeout
+    def __init__(self, exchange: _Exchange, request: HttpRequest, memory: MemoryBudget) -> None:
+        self._exchange, self._timeout, self._limits, self._memory = exchange, request.timeout, request.limits, memory
         self.status, self.headers = exchange.status, exchange.headers
         self.media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self._idle = IdleTimer(exchange.content, _idle_seconds(request))
 
     async def response(self) -> HttpResponse:
+        """The whole response, within the timeout of a request."""
         with _errors_as_ours(self._timeout):
-            return HttpResponse(self.status, self.headers, await self._exchange.body())
+            async with asyncio.timeout(self._timeout or None):
+                return await self._exchange.response(self._limits, self._memory)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        left = MAX_BODY
+        """Yield the body as it comes. Whoever reads it calls `progressed` for each part of an answer.
+
+        Raises:
+            RequestError: As `Transport.send` does, and when no such call came for too long while this waited.
+        """
         with _errors_as_ours(self._timeout):
-            async for chunk in self._exchange.content.iter_any():
-                left -= len(chunk)
-                if left < 0:
-                    raise _too_large()
+            reader = stream_reader(self._idle.read, self.headers.get("Content-Encoding"), self._limits)
+            while chunk := await reader.next():
                 yield chunk
+
+    def progressed(self) -> None:
+        """A part of the answer has come: the idle limit starts again."""
+        self._idle.restart()
+
+    def close(self) -> None:
+        """Stop reading; closes the connection, if the body has not ended."""
+        self._idle.close()
+        self._exchange.close()
+
+
+def _idle_seconds(request: HttpRequest) -> float:
+    own = request.limits.stream_idle_timeout
+    return request.timeout if own is None else own
 
 
 class _Exchange:
     """A response on its connection, which goes back to the pool as soon as the body has ended."""
 
-    __slots__ = ("__weakref__", "_connection", "content", "headers", "status")
+    __slots__ = ("__weakref__", "_connection", "_queue", "content", "headers", "status")
 
     def __init__(
-        self, connection: Connection, status: int, headers: Mapping[str, str], content: aiohttp.StreamReader
+        self,
+        connection: Connection,
+        queue: ConnectionQueue,
+        status: int,
+        headers: Mapping[str, str],
+        content: aiohttp.StreamReader,
     ) -> None:
-        self._connection, self.status, self.headers, self.content = connection, status, headers, content
+        self._connection, self._queue = connection, queue
+        self.status, self.headers, self.content = status, headers, content
         content.on_eof(self._ended)
 
-    async def body(self) -> bytes:
-        """All of the body.
+    async def response(self, limits: ResponseLimits, memory: MemoryBudget) -> HttpResponse:
+        """The whole response.
 
         Raises:
-            RequestError: it is too large.
+            RequestError: Its body exceeds the limits.
         """
-        length = int(self.headers.get("Content-Length") or -1)
-        if length > MAX_BODY:
-            raise _too_large()
-        if length >= 0 and "Content-Encoding" not in self.headers:
-            return await self.content.read()
-        parts: list[bytes] = []
-        left = MAX_BODY
-        async for part in self.content.iter_any():
-            left -= len(part)
-            if left < 0:
-                raise _too_large()
-            parts.append(part)
-        return b"".join(parts)
+        if self.status >= 400:
+            body = await read_error_body(self.content, self.headers, limits)
+        else:
+            body = await read_body(self.content, self.headers, limits, memory)
+        return HttpResponse(self.status, self.headers, body)
 
     def close(self) -> None:
         """Close the connection, if the body has not ended."""
-        self._connection.close()
+        if self._connection.protocol is not None:
+            _end(self._connection, self._queue)
 
     def _ended(self) -> None:
-        transport = self._connection.transport
-        if transport is None or transport.get_write_buffer_size():
-            self._connection.close()  # The server has answered before it had read all of the request.
-        else:
-            self._connection.release()
+        connection = self._connection
+        transport = connection.transport
+        # A server may answer before it has read all of the request.
+        is_reusable = transport is not None and not transport.get_write_buffer_size()
+        _end(connection, self._queue, is_reusable=is_reusable and not self._queue.wants_other(_key(connection)))
+
+
+def _end(connection: Connection, queue: ConnectionQueue, *, is_reusable: bool = False) -> None:
+    """Give a connection back to the pool, or close it; a request that waits for one may try again."""
+    if is_reusable:
+        connection.release()
+    else:
+        connection.close()
+    if queue:
+        queue.ended()
+
+
+def _key(connection: Connection) -> Any:
+    """Which connections can replace one another."""
+    return connection._key  # pyright: ignore[reportPrivateUsage]
 
 
 class _Way(NamedTuple):
@@ -182,12 +254,19 @@ class _Way(NamedTuple):
     target: str
     headers: dict[str, str]
 
+    def __repr__(self) -> str:
+        return f"_Way({mask_url(self.target)!r})"
+
 
 class _Session:
     """One loop's connections. They are held by an async generator, which the loop closes when it ends."""
 
-    def __init__(self) -> None:
-        self._holder = self._hold()
+    def __init__(self, socket_factory: Callable[[Any], socket.socket]) -> None:
+        self.memory = MemoryBudget(_MEMORY)
+        self._holder = self._hold(socket_factory)
+        self._queue = ConnectionQueue()
+        self._reached: set[Any] = set()
+        self._reported_shortage = False
         self._way = lru_cache(maxsize=64)(_way)
         self._last: tuple[HttpRequest | None, bytes] = (None, b"")
         # Bodies that are not whole yet: aiohttp does not tell their readers when it closes a connection.
@@ -196,15 +275,16 @@ class _Session:
     async def open(self) -> None:
         self._connector = await anext(self._holder)
 
-    async def begin(self, request: HttpRequest, *, silence: float | None = None) -> _Exchange:
-        """Send a request, and wait for the head of its response, each part of which may take `silence` seconds."""
+    async def begin(self, request: HttpRequest, deadline: asyncio.Timeout) -> _Exchange:
+        """Send a request, and wait for the head of its response. `deadline` is the request's."""
         way = self._way(request.url)
         head = self._head(request, way)
-        connection = await self._connect(way, request.timeout)
+        connection = await self._connect(way, request.timeout, deadline)
         try:
-            exchange = await _exchange(connection, head, request.body, silence)
+            silence = None if request.timeout else _MAX_SILENCE
+            exchange = await _exchange(connection, self._queue, head, request.body, silence)
         except BaseException:
-            connection.close()
+            _end(connection, self._queue)
             raise
         if not exchange.content.is_eof():
             self._unfinished.add(exchange)
@@ -217,10 +297,45 @@ class _Session:
             start = _start(request, way)
             self._last = request._replace(body=b""), start
         if request.body or request.method != "GET":
-            return b"%bContent-Length: %d\r\n\r\n" % (start, len(request.body))
-        return start + b"\r\n"
+            return MaskedBytes(b"%bContent-Length: %d\r\n\r\n" % (start, len(request.body)))
+        return MaskedBytes(start + b"\r\n")
 
-    async def _connect(self, way: _Way, seconds: float) -> Connection:
+    async def _connect(self, way: _Way, seconds: float, deadline: asyncio.Timeout) -> Connection:
+        """A connection; waits for another one to end when no further one can be opened."""
+        key = way.to.connection_key
+        if self._queue:  # no overtaking
+            await self._wait(key, seconds, deadline)
+        begin = asyncio.get_running_loop().time()
+        while True:
+            try:
+                connection = await self._open_connection(way, seconds)
+            except OSError as error:
+                if not is_shortage(error, connected_before=key in self._reached):
+                    raise
+            else:
+                self._reached.add(key)
+                return connection
+            self._check_wait(begin)
+            await self._wait(key, seconds, deadline)
+
+    async def _wait(self, key: Any, seconds: float, deadline: asyncio.Timeout) -> None:
+        """Wait in the queue, with the request's deadline put off."""
+        deadline.reschedule(None)
+        await self._queue.wait(key)
+        if seconds:
+            deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def _check_wait(self, begin: float) -> None:
+        """Raise a RequestError if no connection has ended for too long."""
+        if not self._reported_shortage:
+            self._reported_shortage = True
+            log.warning("%s; requests wait until a connection ends. %s", _NO_DESCRIPTOR, _RAISE_LIMIT)
+        if asyncio.get_running_loop().time() - max(begin, self._queue.last_ended) > _MAX_SHORTAGE:
+            what = f"{_NO_DESCRIPTOR}, and no connection ended for {_MAX_SHORTAGE:g} s. {_RAISE_LIMIT}"
+            error_type = InferenceErrorType.CONNECTION
+            raise RequestError(what, error_type=error_type, is_retryable=True, is_overload=True)
+
+    async def _open_connection(self, way: _Way, seconds: float) -> Connection:
         """A connection with nothing left to read: what came unasked would be taken for the answer."""
         try:
             while True:
@@ -248,27 +363,31 @@ class _Session:
             next(steps)
 
     @staticmethod
-    async def _hold() -> AsyncGenerator[aiohttp.BaseConnector]:
+    async def _hold(socket_factory: Callable[[Any], socket.socket]) -> AsyncGenerator[aiohttp.BaseConnector]:
         # The engine's gate bounds what is under way; a pool with a bound of its own would only add a queue.
-        async with aiohttp.TCPConnector(limit=0) as connector:
+        async with aiohttp.TCPConnector(limit=0, socket_factory=socket_factory) as connector:
             yield connector
 
 
-async def _exchange(connection: Connection, head: bytes, body: bytes, silence: float | None) -> _Exchange:
+async def _exchange(
+    connection: Connection, queue: ConnectionQueue, head: bytes, body: bytes, silence: float | None
+) -> _Exchange:
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:
         raise aiohttp.ServerDisconnectedError()
-    protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_timeout=silence, read_bufsize=_BUFFER)
+    # aiohttp decompresses without a bound, while it handles what the socket received.
+    protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_timeout=silence, read_bufsize=_BUFFER)
     if len(body) < _LARGE_BODY:
         transport.write(head + body)
     else:
         transport.write(head)
         transport.write(body)
     protocol.start_timeout()
-    while True:
+    for _ in range(_MAX_INTERIM):
         message, content = await protocol.read()
         if not 100 <= message.code < 200 or message.code == 101:
-            return _Exchange(connection, message.code, message.headers, content)
+            return _Exchange(connection, queue, message.code, message.headers, content)
+    raise aiohttp.ClientConnectionError(f"{_MAX_INTERIM} interim responses came, and no other one")
 
 
 def _abandon(sessions: _Sessions) -> None:
@@ -286,21 +405,29 @@ def _way(text: str) -> _Way:
     """Raises ValueError for a URL that leads nowhere."""
     url = URL(text, encoded=_ENCODED.fullmatch(text) is not None)
     if not url.raw_host:
-        raise ValueError(f"no host in {text!r}")
+        raise ValueError(f"no host in {mask_url(text)!r}")
     bare, proxy = url.with_user(None), _proxy(url.scheme, url.host or "")
-    ours = ("User-Agent", "Content-Type")
-    to = aiohttp.ClientRequest("GET", bare, proxy=proxy, skip_auto_headers=ours, loop=asyncio.get_running_loop())
-    headers = dict(to.headers) | _credentials("Authorization", url)
+    # aiohttp's frames and keys show the proxy, so it gets the credentials apart.
+    to_proxy = _credentials("Proxy-Authorization", proxy) if proxy is not None else {}
+    to = aiohttp.ClientRequest(
+        "GET",
+        bare,
+        proxy=proxy.with_user(None) if proxy is not None else None,
+        proxy_headers=to_proxy or None,
+        skip_auto_headers=("User-Agent", "Content-Type"),
+        loop=asyncio.get_running_loop(),
+    )
+    headers = dict(to.headers) | {"Accept-Encoding": ACCEPTED} | _credentials("Authorization", url)
     if proxy is None or url.scheme == "https":
-        return _Way(to, url.raw_path_qs, headers)
-    return _Way(to, str(to.url), headers | _credentials("Proxy-Authorization", proxy))
+        return _Way(to, MaskedStr(url.raw_path_qs), headers)
+    return _Way(to, MaskedStr(to.url), headers | to_proxy)
 
 
 def _credentials(header: str, url: URL) -> dict[str, str]:
     """The header for what a URL holds of them."""
     if url.user is None and url.password is None:
         return {}
-    return {header: "Basic " + b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()}
+    return {header: MaskedStr("Basic " + b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode())}
 
 
 def _alike(one: HttpRequest, other: HttpRequest) -> bool:
@@ -313,12 +440,24 @@ def _start(request: HttpRequest, way: _Way) -> bytes:
     Raises:
         ValueError: a header cannot be sent.
     """
-    lines = [f"{request.method} {way.target} HTTP/1.1"]
-    for name, value in {**way.headers, **request.headers}.items():
+    headers = mask_headers({**way.headers, **request.headers})
+    for name, value in headers.items():
         if _ILLEGAL.search(value):
             raise ValueError(f"the header {name} holds a line break, or a zero byte")
-        lines.append(f"{name}: {value}")
-    return ("\r\n".join(lines) + "\r\n").encode()
+    lines = (f"{name}: {value}\r\n" for name, value in headers.items())
+    return MaskedBytes(f"{request.method} {way.target} HTTP/1.1\r\n{''.join(lines)}".encode())
+
+
+def uses_proxy(scheme: str, host: str) -> bool:
+    """Whether requests to a host go through a proxy.
+
+    Raises:
+        RequestError: The environment names a proxy of an unknown kind.
+    """
+    try:
+        return _proxy(scheme, host) is not None
+    except ValueError as error:
+        raise RequestError(str(error), error_type=InferenceErrorType.CONFIG) from None
 
 
 @lru_cache(maxsize=64)
@@ -358,20 +497,24 @@ def _errors_as_ours(timeout: float) -> Generator[None]:
 def _as_request_error(error: Exception, timeout: float) -> RequestError:
     """What went wrong on the way."""
     if isinstance(error, TimeoutError):
+        if not timeout:
+            return _timed_out(f"the server sent nothing for {_MAX_SILENCE:g} s")
         return _timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
+    if isinstance(getattr(error, "os_error", None), PrivateAddressError):
+        return NotPublicError()
     # Its own text shows the URL, of a proxy with the password.
     text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    if isinstance(error, aiohttp.ClientPayloadError) and "Not enough data" in text:
+        text = "the response is shorter than it was announced"
+    elif isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
+        text = " ".join(_QUOTED.sub("", text).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     # A certificate that is not trusted is a ValueError too.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
-        return RequestError(what, error_type=InferenceErrorType.CONFIG)
+        return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)
     final = isinstance(error, aiohttp.ClientConnectorCertificateError)
-    return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=not final)
-
-
-def _too_large() -> RequestError:
-    what = f"the response is larger than {MAX_BODY >> 20} MiB"
-    return RequestError(what, error_type=InferenceErrorType.PARSE_ERROR)
+    scope = ErrorScope.ACCOUNT if final else ErrorScope.UNKNOWN
+    return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=not final, scope=scope)
 
 
 def _timed_out(what: str) -> RequestError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from asyncinfer import BaseInferenceEngine, Conversation, GenerationParams, InferenceConfig
 from asyncinfer.types.results import FailureDetail, StreamDelta
@@ -42,9 +42,18 @@ SEVERAL_TURNS: list[dict[str, Any]] = [
 ]
 
 
+# The ids of SmolLM2's tokens that end an answer: banned, an answer is as long as it may be.
+ENDS = (0, 2)
+ENDLESS = dict.fromkeys(ENDS, -100.0)
+
+
 class City(BaseModel):
-    name: str
+    # Bounded, so that an answer is complete after so many tokens, whatever the model would rather say.
+    name: Annotated[str, Field(max_length=20)]
     big: bool
+
+
+CITY_TOKENS = 200
 
 
 def config(**generation: Any) -> InferenceConfig:

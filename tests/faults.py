@@ -14,10 +14,12 @@ import json
 import socket
 import struct
 import time
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -273,6 +275,16 @@ async def key_as_http(request: web.Request, _: Ask) -> web.StreamResponse:
     return _write(request, f"{request.headers['Authorization']}\r\n".encode())
 
 
+def after(seconds: float) -> Fault:
+    """A good answer, so much later."""
+
+    async def reply(_: web.Request, ask: Ask) -> web.Response:
+        await anyio.sleep(seconds)
+        return web.Response(body=completion(ask.question), content_type="application/json")
+
+    return reply
+
+
 async def stall(_: web.Request, __: Ask) -> web.StreamResponse:
     """Nothing, ever."""
     await anyio.sleep_forever()
@@ -286,6 +298,48 @@ async def drip(request: web.Request, _: Ask) -> web.StreamResponse:
     while True:
         await response.write(b" ")
         await anyio.sleep(0.01)
+
+
+async def drip_head(request: web.Request, _: Ask) -> web.StreamResponse:
+    """A header whose value goes on, a byte now and then."""
+    assert request.transport is not None
+    request.transport.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while True:
+        request.transport.write(b"a")
+        await anyio.sleep(0.01)
+
+
+async def drip_packed(request: web.Request, _: Ask) -> web.StreamResponse:
+    """Compressed white space, a little now and then, without an end."""
+    response = web.StreamResponse(headers={"Content-Encoding": "gzip"})
+    await response.prepare(request)
+    packer = zlib.compressobj(wbits=31)
+    while True:
+        await response.write(packer.compress(b" ") + packer.flush(zlib.Z_SYNC_FLUSH))
+        await anyio.sleep(0.01)
+
+
+def repeat(
+    data: bytes,
+    content_type: str = "text/event-stream",
+    *,
+    begin: bytes = b"",
+    times: int | None = None,
+    end: bytes = b"",
+) -> Fault:
+    """The same bytes every few milliseconds: so many times and then an end, or for ever."""
+
+    async def reply(request: web.Request, __: Ask) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": content_type})
+        await response.prepare(request)
+        await response.write(begin)
+        for _ in count() if times is None else range(times):
+            await response.write(data)
+            await anyio.sleep(0.005)
+        await response.write(end)
+        return response
+
+    return reply
 
 
 def _write(request: web.Request, data: bytes) -> web.StreamResponse:

@@ -196,7 +196,6 @@ def text_of(answered: list[Conversation]) -> str:
 def test_a_snippet_runs(run: Run, snippet: str, result: str, capsys: pytest.CaptureFixture[str]) -> None:
     defined = run(snippet)
     text = text_of(defined[result])
-    assert text.startswith("Oumi is a Japanese")
     assert text in capsys.readouterr().out.replace("\\n", "\n")
 
 

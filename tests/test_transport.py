@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import gzip
+import os
 import socket
 import sys
 import textwrap
+import zlib
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -19,15 +24,20 @@ from pydantic_core import to_json
 
 from asyncinfer import InferenceErrorType, ModelParams, RemoteInferenceEngine, RemoteParams, RequestError
 from asyncinfer import transport as module
-from asyncinfer.dialects.http import HttpRequest
+from asyncinfer.dialects.http import HttpRequest, ResponseLimits
+from asyncinfer.net import descriptors
 from asyncinfer.run.tasks import task_group
 from asyncinfer.transport import Transport
 from tests.fakes import question
 from tests.faults import (
+    Ask,
     Fault,
     FaultServer,
+    after,
     completion,
     drip,
+    drip_head,
+    drip_packed,
     duplicate_headers,
     duplicate_length,
     gzipped,
@@ -35,8 +45,10 @@ from tests.faults import (
     no_http,
     oversized,
     redirect,
+    repeat,
     reset,
     reset_in_body,
+    says,
     sse,
     stall,
     status,
@@ -45,6 +57,7 @@ from tests.faults import (
 from tests.recorder import Recorder
 
 KEY = "sk-very-secret"
+DEFAULT_LIMITS = ResponseLimits()
 ROOT = Path(__file__).parent.parent
 
 
@@ -69,11 +82,11 @@ async def transport() -> AsyncIterator[Transport]:
     await transport.aclose()
 
 
-def to(url: str, text: str = "hi", timeout: float = 10.0) -> HttpRequest:
+def to(url: str, text: str = "hi", timeout: float = 10.0, limits: ResponseLimits = DEFAULT_LIMITS) -> HttpRequest:
     """A question for the API at `url`."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
     body = to_json({"messages": [{"role": "user", "content": text}]})
-    return HttpRequest(f"{url}/chat/completions", headers, body, timeout=timeout)
+    return HttpRequest(f"{url}/chat/completions", headers, body, timeout=timeout, limits=limits)
 
 
 async def failure(transport: Transport, request: HttpRequest) -> RequestError:
@@ -234,7 +247,7 @@ async def raw_server(response: bytes) -> AsyncGenerator[str]:
 
 
 class TestTime:
-    @pytest.mark.parametrize("fault", [stall, drip])
+    @pytest.mark.parametrize("fault", [stall, drip, drip_head, drip_packed])
     async def test_of_a_whole_exchange_is_limited(self, transport: Transport, fault: Fault) -> None:
         async with FaultServer(lambda _: fault) as server:
             error = await failure(transport, to(server.url, timeout=0.05))
@@ -249,6 +262,24 @@ class TestTime:
         assert (error.error_type, error.is_retryable) == (InferenceErrorType.TIMEOUT, True)
         assert "no connection within 0.05 s" in str(error)
 
+    async def test_of_interim_responses_is_limited(self, transport: Transport) -> None:
+        """However long a server says that it is still working."""
+        interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+        async with raw_server(interim * 200) as url:
+            error = await failure(transport, HttpRequest(url, {}))
+        assert "100 interim responses came" in str(error)
+        assert (error.error_type, error.is_retryable) == (InferenceErrorType.CONNECTION, True)
+
+    async def test_of_silence_is_limited_without_a_timeout(
+        self, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`connection_timeout: 0` allows any time, as long as the server sends something."""
+        monkeypatch.setattr(module, "_MAX_SILENCE", 0.05)
+        async with FaultServer(lambda _: stall) as server:
+            error = await failure(transport, to(server.url, timeout=0))
+        assert error.error_type == InferenceErrorType.TIMEOUT
+        assert "the server sent nothing for 0.05 s" in str(error)
+
     async def test_of_a_stream_is_limited_between_two_parts(self, transport: Transport) -> None:
         """A slow stream goes on for longer than the limit; one that says nothing is given up."""
         async with FaultServer(lambda ask: drip if ask.question == "slow" else sse(["a"], stall)) as server:
@@ -256,12 +287,23 @@ class TestTime:
                 came = 0
                 async for chunk in streamed.chunks():
                     came += len(chunk)
+                    streamed.progressed()
                     if came == 30:
                         break
             async with transport.stream(to(server.url, timeout=0.05)) as streamed:
                 with pytest.raises(RequestError, match="no answer within 0.05 s") as caught:
                     _ = [chunk async for chunk in streamed.chunks()]
             assert caught.value.error_type == InferenceErrorType.TIMEOUT
+
+    async def test_of_a_stream_is_not_that_of_its_reader(self, transport: Transport) -> None:
+        """The server is waited for only while something is read."""
+        fault = repeat(b"a", times=20, end=b"b")
+        async with FaultServer(lambda _: fault) as server, transport.stream(to(server.url, timeout=0.5)) as streamed:
+            chunks = streamed.chunks()
+            came = await anext(chunks)  # type: ignore[arg-type]
+            await asyncio.sleep(0.6)
+            came += b"".join([chunk async for chunk in chunks])
+        assert came == b"a" * 20 + b"b"
 
 
 @contextmanager
@@ -284,18 +326,221 @@ class TestSize:
         [oversized(2000), oversized(2000, told=False), oversized(2000, packed=True)],
         ids=["told", "found", "packed"],
     )
-    async def test_is_bounded(self, transport: Transport, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_is_bounded(self, transport: Transport, fault: Fault) -> None:
         """Told of beforehand, found on the way, or grown out of a few packed bytes."""
-        monkeypatch.setattr(module, "MAX_BODY", 1000)
         async with FaultServer(lambda _: fault) as server:
-            error = await failure(transport, to(server.url))
-            assert "larger than" in str(error)
+            error = await failure(transport, to(server.url, limits=ResponseLimits(1000)))
+            assert "larger than 1,000 bytes (remote_params.max_response_bytes)" in str(error)
             assert (error.error_type, error.is_retryable) == (InferenceErrorType.PARSE_ERROR, False)
 
-    async def test_up_to_the_bound_is_taken(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MAX_BODY", 2000)
+    async def test_up_to_the_bound_is_taken(self, transport: Transport) -> None:
         async with FaultServer(lambda _: oversized(2000)) as server:
-            assert len((await transport.send(to(server.url))).body) == 2000
+            assert len((await transport.send(to(server.url, limits=ResponseLimits(2000)))).body) == 2000
+
+    async def test_of_a_stream_is_bounded(self, transport: Transport) -> None:
+        """At four times the size of a whole response."""
+        async with FaultServer(lambda ask: oversized(4000 if ask.question == "small" else 4001)) as server:
+            async with transport.stream(to(server.url, "small", limits=ResponseLimits(1000))) as streamed:
+                assert sum([len(chunk) async for chunk in streamed.chunks()]) == 4000
+            async with transport.stream(to(server.url, limits=ResponseLimits(1000))) as streamed:
+                with pytest.raises(RequestError, match="larger than 4,000 bytes"):
+                    _ = [chunk async for chunk in streamed.chunks()]
+
+    async def test_of_an_error_is_cut_not_refused(self, transport: Transport) -> None:
+        """The status says what happened; a proxy may send it with any body."""
+        async with FaultServer(lambda _: says(b"x" * 3 * 2**20, code=401)) as server:
+            response = await transport.send(to(server.url))
+            assert (response.status, response.body[:3]) == (401, b"xxx")
+            assert len(response.body) <= 2**20
+
+    async def test_of_large_bodies_at_once_is_bounded_together(
+        self, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All of them are read, one after the other where the memory does not hold them together."""
+        monkeypatch.setattr(module, "_MEMORY", 3 * 2**20)
+        async with FaultServer(lambda _: oversized(3 * 2**20)) as server, anyio.create_task_group() as tasks:
+            sizes: list[int] = []
+
+            async def ask() -> None:
+                sizes.append(len((await transport.send(to(server.url))).body))
+
+            for _ in range(8):
+                tasks.start_soon(ask)
+        assert sizes == [3 * 2**20] * 8
+
+
+class TestCompression:
+    async def test_bombs_are_refused_by_their_ratio(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: oversized(2**25, packed=True)) as server:
+            error = await failure(transport, to(server.url))
+            assert "more than 100 times its size (remote_params.max_compression_ratio)" in str(error)
+            assert (error.error_type, error.is_retryable) == (InferenceErrorType.PARSE_ERROR, False)
+
+    async def test_bombs_do_not_hold_the_loop(self, transport: Transport) -> None:
+        """Other tasks run every few MiB while 64 MiB of zeros are decompressed."""
+        steps, body = 0, gzip.compress(bytes(2**26))
+
+        async def count() -> None:
+            nonlocal steps
+            while True:
+                await asyncio.sleep(0)
+                steps += 1
+
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+        async with raw_server(head + body) as url, anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            response = await transport.send(HttpRequest(url, {}, limits=ResponseLimits(max_ratio=2000)))
+            tasks.cancel_scope.cancel()
+        assert (len(response.body), steps > 60) == (2**26, True)
+
+    async def test_repetitive_small_bodies_are_taken(self, transport: Transport) -> None:
+        async with FaultServer(lambda _: oversized(2**20, packed=True)) as server:
+            assert len((await transport.send(to(server.url))).body) == 2**20
+
+    @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "x"])
+    async def test_unknown_encodings_are_named(self, transport: Transport, encoding: str) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 1\r\n\r\nx"
+        async with raw_server(head.encode()) as url:
+            error = await failure(transport, HttpRequest(url, {}))
+        assert f"the content encoding {encoding!r}" in str(error)
+
+    async def test_unknown_encodings_of_errors_leave_the_status(self, transport: Transport) -> None:
+        async with raw_server(b"HTTP/1.1 401 X\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx") as url:
+            assert (await transport.send(HttpRequest(url, {}))).status == 401
+
+    async def test_broken_data_may_be_tried_again(self, transport: Transport) -> None:
+        async with raw_server(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc") as url:
+            error = await failure(transport, HttpRequest(url, {}))
+        assert (error.error_type, error.is_retryable) == (InferenceErrorType.PARSE_ERROR, True)
+
+    async def test_streams_are_decompressed_as_they_come(self, transport: Transport) -> None:
+        packer = zlib.compressobj(wbits=31)
+        begun = packer.compress(b"data: a\n\n") + packer.flush(zlib.Z_SYNC_FLUSH)
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+        async with (
+            raw_server(head + b"%x\r\n%b\r\n" % (len(begun), begun)) as url,
+            transport.stream(HttpRequest(url, {})) as streamed,
+        ):
+            assert await anext(streamed.chunks()) == b"data: a\n\n"  # type: ignore[arg-type]
+
+
+class TestDescriptors:
+    async def test_that_are_used_up_make_requests_wait(
+        self, transport: Transport, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """No more connections are open than there are descriptors for, and no request fails."""
+        free = os.dup(0)
+        os.close(free)
+        monkeypatch.setattr(descriptors, "connection_limit", lambda: free + 25)
+        async with FaultServer() as server, anyio.create_task_group() as tasks:
+            for _ in range(60):
+                tasks.start_soon(transport.send, to(server.url))
+        assert len(server.asks) == 60
+        assert server.connections < 25
+        assert [record.levelname for record in caplog.records if "file descriptors" in record.message] == ["WARNING"]
+
+    async def test_that_are_used_up_do_not_count_as_time_of_the_request(
+        self, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(descriptors, "_POLL", 0.01)
+        tries = fail_to_open(monkeypatch, OSError(errno.EMFILE, "Too many open files"), times=30)
+        async with FaultServer() as server:
+            assert (await transport.send(to(server.url, timeout=0.2))).status == 200
+        assert len(tries) == 31
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+    async def test_that_never_become_free_end_the_wait(
+        self, transport: Transport, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        monkeypatch.setattr(descriptors, "_POLL", 0.01)
+        monkeypatch.setattr(module, "_MAX_SHORTAGE", 0.05)
+        fail_to_open(monkeypatch, OSError(number, os.strerror(number)))
+        async with FaultServer() as server:
+            error = await failure(transport, to(server.url))
+        assert "no connection ended for 0.05 s. Raise the limit (ulimit -n)" in str(error)
+        assert (error.error_type, error.is_retryable, error.is_overload) == (InferenceErrorType.CONNECTION, True, True)
+
+    async def test_ports_that_are_used_up_are_waited_for(
+        self, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The address could be reached before, so that no port is left is the reason."""
+        monkeypatch.setattr(descriptors, "_POLL", 0.01)
+
+        def script(ask: Ask) -> Fault | None:
+            return stall if ask.question == "long" else None
+
+        async with FaultServer(script) as server, anyio.create_task_group() as tasks:
+            tasks.start_soon(transport.send, to(server.url, "long"))
+            await server.until(lambda: server.in_flight == 1)
+            tries = fail_to_open(monkeypatch, OSError(errno.EADDRNOTAVAIL, "Cannot assign address"), times=3)
+            assert (await transport.send(to(server.url))).status == 200
+            assert len(tries) == 4
+            tasks.cancel_scope.cancel()
+
+    async def test_addresses_that_this_machine_does_not_have_fail_at_once(
+        self, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tries = fail_to_open(monkeypatch, OSError(errno.EADDRNOTAVAIL, "Cannot assign address"))
+        async with FaultServer() as server:
+            error = await failure(transport, to(server.url))
+        assert (error.error_type, error.is_overload, len(tries)) == (InferenceErrorType.CONNECTION, False, 1)
+
+    async def test_that_name_resolution_lacks_are_waited_for(
+        self, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It reports another error, so that it is tried whether a descriptor is free."""
+        monkeypatch.setattr(descriptors, "_POLL", 0.01)
+        lookups, resolve = list[str](), socket.getaddrinfo
+
+        def lookup(host: str, *others: Any, **options: Any) -> Any:
+            lookups.append(host)
+            if len(lookups) <= 3:
+                raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+            return resolve(host, *others, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", lookup)
+        monkeypatch.setattr(descriptors, "_none_is_free", lambda: len(lookups) <= 3)
+        async with FaultServer() as server:
+            request = to(server.url.replace("127.0.0.1", "localhost"))
+            assert (await transport.send(request)).status == 200
+        assert len(lookups) == 4
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+    async def test_stay_free_for_files_with_more_workers_than_descriptors(self, tmp_path: Path) -> None:
+        code = """
+            import asyncio, resource, sys
+            from asyncinfer import InferenceConfig, ModelParams, RemoteInferenceEngine, RemoteParams
+            from tests.fakes import questions
+
+            resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+
+            async def main():
+                remote = RemoteParams(api_url=sys.argv[1], num_workers=300, use_adaptive_concurrency=False)
+                async with RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
+                    await engine.ainfer(questions(900), InferenceConfig(output_path=sys.argv[2]))
+
+            asyncio.run(main())
+        """
+        async with FaultServer(lambda _: after(0.02)) as server:
+            output = tmp_path / "out.jsonl"
+            command = [sys.executable, "-c", textwrap.dedent(code), server.url, str(output)]
+            with anyio.fail_after(60):
+                await anyio.run_process(command, cwd=ROOT)
+            assert (len(output.read_text().splitlines()), server.peak <= 96) == (900, True)
+
+
+def fail_to_open(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int | None = None) -> list[None]:
+    """No socket can be opened, for so many times or for ever. The list grows with each try."""
+    tries: list[None] = []
+
+    def limit() -> int | None:
+        tries.append(None)
+        if times is None or len(tries) <= times:
+            raise error
+        return None
+
+    monkeypatch.setattr(descriptors, "connection_limit", limit)
+    return tries
 
 
 class TestErrors:
@@ -384,6 +629,7 @@ class TestProxies:
         monkeypatch.setenv("http_proxy", "socks5://ann:pass-word@127.0.0.1:1080")
         error = await failure(transport, to("http://api.invalid/v1"))
         assert (error.error_type, "socks5" in str(error)) == (InferenceErrorType.CONFIG, True)
+        assert error.scope == "account"
         assert "pass-word" not in all_it_tells(error)
 
     async def test_do_not_tell_their_password(self, transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,15 +9,24 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
+from tests.asking import CAPITAL, TOKENS
 from tests.smollm2 import Smollm2
 
 MODEL, ADAPTER = "smollm2", "wild"
 MAX_LENGTH = 1024
 _PATIENCE = 300.0
+
+
+class Direct(NamedTuple):
+    """What the server answers."""
+
+    text: str
+    reason: str
+    usage: dict[str, int]
 
 
 class VllmServer:
@@ -89,6 +98,14 @@ class VllmServer:
         request = urllib.request.Request(self.root + path, data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.read().decode()
+
+    def answer(self, model: str = MODEL, **settings: Any) -> Direct:
+        """The likeliest answer to `CAPITAL`, asked without the package: the judge of what the engines make of it."""
+        body = {"model": model, "messages": CAPITAL.to_dict()["messages"], "max_tokens": TOKENS, "temperature": 0.0}
+        answered = json.loads(self.ask("/v1/chat/completions", {**body, **settings}))
+        [choice], usage = answered["choices"], answered["usage"]
+        counts = {name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+        return Direct(choice["message"]["content"], choice["finish_reason"], counts)
 
     def tokens(self, messages: list[dict[str, Any]]) -> list[int]:
         """The prompt that these messages make."""

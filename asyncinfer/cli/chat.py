@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import anyio
 
@@ -17,6 +16,7 @@ from asyncinfer.errors import RequestError
 from asyncinfer.run.pull import as_async
 from asyncinfer.run.tasks import task_group
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.paths import expanded
 
 HELP = "/reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops an answer."
 
@@ -85,7 +85,7 @@ class Chat:
         if image is None:
             return Message(role=Role.USER, content=text)
         kind = Type.IMAGE_URL if "://" in image else Type.IMAGE_PATH
-        where = image if kind is Type.IMAGE_URL else str(Path(image).expanduser())
+        where = image if kind is Type.IMAGE_URL else str(expanded(image, "--image"))
         return Message(
             role=Role.USER,
             content=[ContentItem(type=kind, content=where), ContentItem(type=Type.TEXT, content=text)],

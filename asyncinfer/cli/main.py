@@ -59,6 +59,9 @@ def infer(
     output_path: Annotated[
         str | None, typer.Option("--output_path", "--output-path", help="Where the answers go; null: the terminal.")
     ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Take the answers that the output already holds; ask only for the others.")
+    ] = False,
     image: Annotated[str | None, typer.Option(help="An image (path or URL) for the first message of a chat.")] = None,
     system_prompt: Annotated[
         str | None, typer.Option("--system-prompt", "--system_prompt", help="The system prompt of a chat.")
@@ -75,6 +78,7 @@ def infer(
         overrides = parse_cli_overrides(context.args)
         paths = {"input_path": input_path, "output_path": output_path}
         overrides += [f"{name}={_quoted(path)}" for name, path in paths.items() if path is not None]
+        overrides += ["reuse_output=true"] if reuse else []
         return InferenceConfig.from_yaml(config, overrides)
 
     async def work() -> int:

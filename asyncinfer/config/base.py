@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from asyncinfer.config.problems import problems_in
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.masking import mask_options
 
 P = TypeVar("P", bound="Params")
 
@@ -53,15 +55,19 @@ class Params(BaseModel):
         hide_input_in_errors=True,
     )
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        return ((name, mask_options(value)) for name, value in super().__repr_args__())
+
     if not TYPE_CHECKING:  # type checkers see the constructor that pydantic makes of the fields
 
         def __init__(self, /, **data: Any) -> None:
             try:
                 super().__init__(**data)
+                return
             except ValidationError as error:
-                name = type(self).__name__
                 found = problems_in(error, type(self))
-                raise ConfigError("\n".join(f"{name}: {line}" for line in found.values())) from None
+            data.clear()  # A traceback shows this frame, and pydantic's if the error came from there.
+            raise ConfigError("\n".join(f"{type(self).__name__}: {line}" for line in found.values()))
 
         # As on BaseModel's own: a group within a group is then validated in place, and all problems are told at once.
         __init__.__pydantic_base_init__ = True

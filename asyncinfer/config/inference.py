@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -18,6 +18,10 @@ from asyncinfer.config.remote import RemoteParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.masking import frameless, mask_options
+from asyncinfer.types.paths import error_text
+
+C = TypeVar("C", bound="InferenceConfig")
 
 
 def _settings(value: Any) -> Any:
@@ -37,6 +41,8 @@ class InferenceConfig(Params):
     """A JSONL file, a conversation a line."""
     output_path: PathText | None = None
     """Where the answered conversations go, as JSONL in input order."""
+    reuse_output: bool = False
+    """Take the answers that the file at `output_path` already holds for these rows, and ask only for the others."""
     progress_path: PathText | None = None
     """A JSON file that tells how far the run is, for others to poll."""
     engine: EngineName | None = None
@@ -50,15 +56,17 @@ class InferenceConfig(Params):
         Raises:
             ConfigError: all that is wrong, a line each, with file and dotted path.
         """
-        return cls._from(read(Path(path)), str(path), overrides)
+        return _raised(cls._parsed(read(Path(path)), str(path), overrides))
 
     @classmethod
     def from_str(cls, text: str, overrides: Iterable[str] = ()) -> Self:
         """As `from_yaml`, from YAML text."""
-        return cls._from(text, "config", overrides)
+        parsed = cls._parsed(text, "config", overrides)
+        del text
+        return _raised(parsed)
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write what was set explicitly; the API key is left out.
+        """Write what was set explicitly. The API key is left out; credentials in the URL and in options are masked.
 
         Raises:
             ConfigError: the file cannot be written.
@@ -66,14 +74,18 @@ class InferenceConfig(Params):
         secret = {"remote_params": {"api_key"}}
         data = self.model_dump(mode="json", exclude_unset=True, exclude=secret, fallback=str)
         try:
-            Path(path).write_text(dump(escaped(data)), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+            Path(path).write_text(dump(escaped(mask_options(data))), encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: cannot be written: {error_text(error)}") from None
 
     @classmethod
-    def _from(cls, text: str, where: str, overrides: Iterable[str]) -> Self:
-        written = parse(text, where)
-        asked = override(written, overrides)
+    def _parsed(cls, text: str, where: str, overrides: Iterable[str]) -> Self | ConfigError:
+        """The configuration, or what is wrong with it: raised from here, the error's traceback would show keys."""
+        try:
+            written = parse(text, where)
+            asked = override(written, overrides)
+        except ConfigError as error:
+            return error
         data, problems = fill_in(asked)
         try:
             config = cls.model_validate(data)
@@ -83,7 +95,14 @@ class InferenceConfig(Params):
             if not problems:
                 return config
         lines = [_source(place, written, asked, where) + said for place, said in problems.items()]
-        raise ConfigError("\n".join(lines))
+        return ConfigError("\n".join(lines))
+
+
+def _raised(parsed: C | ConfigError) -> C:
+    """The configuration; raises the error in its place, without the frames that it came through."""
+    if isinstance(parsed, ConfigError):
+        raise frameless(parsed)
+    return parsed
 
 
 def _source(place: Location, written: Any, asked: Any, where: str) -> str:

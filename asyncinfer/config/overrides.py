@@ -9,6 +9,7 @@ from typing import Any, cast
 from asyncinfer.config.problems import is_secret
 from asyncinfer.config.yaml import load
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.masking import mask_url
 
 HIDDEN = "<hidden>"
 _INDEX = re.compile(r"\[(\d+)\]")
@@ -87,14 +88,18 @@ def masked(args: Iterable[str]) -> list[str]:
     for argument in args:
         name, equals, _ = argument.partition("=")
         secret = is_secret(name.removeprefix("--").split("."))
-        hidden = f"{name}={HIDDEN}" if secret and equals else HIDDEN if secret_next else argument
+        hidden = f"{name}={HIDDEN}" if secret and equals else HIDDEN if secret_next else _without_credentials(argument)
         secret_next = secret and not equals
         shown.append(hidden)
     return shown
 
 
+def _without_credentials(argument: str) -> str:
+    return mask_url(argument) if "://" in argument else argument
+
+
 def _stray(argument: str, before: str) -> str:
     before = before.partition("=")[0]
-    shown = "" if is_secret(before.split(".")) else f" {argument!r}"
+    shown = "" if is_secret(before.split(".")) else f" {_without_credentials(argument)!r}"
     after = f" after --{before}" if before else ""
     return f"unexpected argument{shown}{after}; settings are given as --dotted.path value"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr, model_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, PlainSerializer, SecretStr, model_validator
 
 from asyncinfer.config.base import Count, Fraction, Natural, NonNegative, Params, Positive
+from asyncinfer.types.masking import mask_url, masked_if_secret
+
+# A URL whose credentials show in no repr and in no JSON, as `SecretStr` does not.
+Url = Annotated[str, AfterValidator(masked_if_secret), PlainSerializer(mask_url, when_used="json-unless-none")]
 
 
 class RemoteParams(Params):
     """An endpoint, its key, its limits."""
 
-    api_url: str | None = None
-    """The endpoint; hosted engines know their own."""
+    api_url: Url | None = None
+    """The endpoint; hosted engines know their own. Credentials in it are shown in no message, log or dump."""
     api_key: SecretStr | None = None
     """Shown in no message, log or dump; `${VAR}` reads it from the environment."""
     api_key_env_varname: str | None = None
@@ -29,7 +35,15 @@ class RemoteParams(Params):
     max_outage: Positive = 900.0
     """Seconds without any answer after which the run ends. It can be resumed."""
     connection_timeout: NonNegative = 300.0
-    """Seconds for a whole request."""
+    """Seconds for a whole request; for a stream, until it begins. 0: no limit, but a server that sends nothing for an
+    hour is given up."""
+    stream_idle_timeout: NonNegative | None = None
+    """Seconds that a stream may go on without a part of the answer. Comments, pings and empty events are no part of it.
+    0: no limit. null: as `connection_timeout`."""
+    max_response_bytes: Count = 64 * 2**20
+    """The largest response, after decompression. A stream may have four times as much in all."""
+    max_compression_ratio: Count = 100
+    """How many times its size a response may decompress to. Applies above 1 MiB."""
     num_workers: Count = 50
     """The most requests in flight at once."""
     requests_per_minute: Count | None = None

@@ -12,10 +12,13 @@ from asyncinfer.config.problems import Location, dotted
 _VARIABLE = re.compile(r"(?<!\\)\$\{(?:oc\.env:)?([A-Za-z_][A-Za-z0-9_]*)(?:(?::-|,)([^}]*))?\}")
 
 
-def fill_in(data: Any, environ: Mapping[str, str] = os.environ) -> tuple[Any, dict[Location, str]]:
+def fill_in(data: Any, environ: Mapping[str, str] | None = None) -> tuple[Any, dict[Location, str]]:
     """`data` with its variables replaced, and what is wrong where one is not set and has no default.
 
     What a variable holds stays text: it is never parsed as YAML.
+
+    Args:
+        environ: The environment variables; those of this process by default.
     """
     unset: dict[Location, str] = {}
 
@@ -30,9 +33,10 @@ def fill_in(data: Any, environ: Mapping[str, str] = os.environ) -> tuple[Any, di
     def fill_text(text: str, place: Location) -> str:
         def value_of(match: re.Match[str]) -> str:
             name, default = match.groups()
-            if name not in environ and default is None:
+            value = (os.environ if environ is None else environ).get(name)
+            if value is None and default is None:
                 unset[place] = f"{dotted(place)}: the environment variable {name} is not set"
-            return environ.get(name) or default or ""
+            return value or default or ""
 
         return _VARIABLE.sub(value_of, text).replace(r"\${", "${")
 

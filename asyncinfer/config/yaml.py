@@ -9,10 +9,18 @@ from typing import Any, cast
 import yaml
 
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.paths import error_text
+from asyncinfer.types.pipes import read_small
 
 _INT, _FLOAT, _TIMESTAMP, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "merge"))
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+_EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+# Much more than any configuration holds: PyYAML reads about 100 kB a second.
+_MAX_BYTES = 16 * 2**20
+# Deeper levels would come near Python's limit of recursion.
+_MAX_DEPTH = 100
+# What aliases repeat is walked once for each alias.
+_MAX_REPEATED = 100_000
 _ODD_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
 
@@ -33,6 +41,28 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self.deep_construct = True  # an alias to what it is part of is then an error, not a cycle
+        self._depth = self._nodes = self._repeated = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node, with whatever its aliases stand for counted again for each of them."""
+        alias = self.check_event(yaml.AliasEvent)
+        mark: Any = cast(Any, self).peek_event().start_mark
+        begin, self._depth = self._nodes, self._depth + 1
+        if self._depth > _MAX_DEPTH:
+            raise _refused(f"there are more than {_MAX_DEPTH} levels", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if alias:
+            repeated = self._sizes.get(id(node), 1)
+            self._nodes += repeated
+            self._repeated += repeated
+            if self._repeated > _MAX_REPEATED:
+                raise _refused(f"aliases repeat more than {_MAX_REPEATED:,} values", mark)
+        else:
+            self._nodes += 1
+            self._sizes[id(node)] = self._nodes - begin
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping; a key that is there twice is an error, as the first value would be lost."""
@@ -40,11 +70,13 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             name = (key.tag, str(key.value))
             if name in seen and key.tag != _MERGE:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is there twice", key.start_mark
-                )
+                raise _refused(f"the key {key.value!r} is there twice", key.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep)
+
+
+def _refused(why: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, why, mark)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -70,10 +102,15 @@ def read(path: Path) -> str:
         ConfigError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"{path}: cannot be read: {why}") from None
+        data = read_small(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error_text(error)}") from None
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(f"{path}: a configuration of more than {_MAX_BYTES >> 20} MiB is not read")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot be read: it is not UTF-8 text") from None
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
@@ -100,7 +137,7 @@ def load(text: str, where: str) -> Any:
         raise ConfigError(f"{where}{place}: not valid YAML: {error.problem}") from None
     except yaml.reader.ReaderError as error:
         raise ConfigError(f"{where}: not valid YAML: character {error.position + 1}: {error.reason}") from None
-    except (ValueError, RecursionError) as error:  # e.g. a number
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:  # such as `!!bool x`
         raise ConfigError(f"{where}: not valid YAML: {type(error).__name__}") from None
 
 

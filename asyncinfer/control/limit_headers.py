@@ -3,7 +3,9 @@
 `x-ratelimit-*`: OpenAI, "Rate limits in headers", and others alike. Cerebras ("Rate limits") adds the window;
 Fireworks ("Rate limits") tells prompts and answers apart; Together ("Rate limits") counts by the second; SambaNova
 ("Rate limits") and OpenRouter ("Limits") may tell the reset as a moment. `anthropic-ratelimit-*`: Anthropic, "Rate
-limits: response headers". All read in November 2026.
+limits: response headers". `ratelimit-*`: API gateways such as Kong, after draft-ietf-httpapi-ratelimit-headers-06
+(December 2022). `ratelimit` with `ratelimit-policy`: the same draft, -10 (September 2025); Hugging Face sends them. All
+read in November 2026.
 
 Limits a day are left to the refusals: a bucket that takes a day to fill would hold up what the endpoint takes at once.
 """
@@ -12,10 +14,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 
 from asyncinfer.control.rate_limit import Observation
+from asyncinfer.types.times import number, until_reset
 
 _PARTS = ("limit", "remaining", "reset")
 
@@ -33,6 +34,7 @@ def _anthropic(name: str) -> tuple[str, str, str, str, float]:
 # Our name of each limit; how each provider's headers spell the most, what is left, and the time of the reset; and how
 # long that is, in seconds, where they do not tell. Of two that tell of one limit the last is heeded.
 _HEADERS = (
+    ("requests", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", 60.0),
     _openai("requests"),  # Together, OpenRouter
     ("tokens", "x-tokenlimit-limit", "x-tokenlimit-remaining", "x-tokenlimit-reset", 1.0),  # Together
     _openai("requests", "-requests"),
@@ -43,40 +45,65 @@ _HEADERS = (
     _openai("output_tokens", "-tokens-generated"),
     *(_anthropic(name) for name in ("requests", "input_tokens", "output_tokens")),
 )
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 # What is beyond these is no limit a minute, or is counted in ways that are not known here.
 _LARGEST, _LATEST = 10**12, 100_000.0
-_EPOCH = 1e9  # What is more is no time to wait, but a moment: the first was in 2001.
-_UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
+_LONGEST = 1000  # characters of a list
+_LONGEST_WINDOW = 3600.0  # seconds
+# An item of the draft's lists: a name, then in `RateLimit` what remains (`r`) and the seconds to the reset (`t`), and
+# in `RateLimit-Policy` the quota (`q`), its unit (`qu`) and its window in seconds (`w`).
+_ITEM = re.compile(r"(?:^|[,;])\s*(\"[^\"]{0,64}\"|[\w-]{1,64})((?:\s*;\s*\w{1,16}=[^,;]{1,32})+)")
+_PARAMETER = re.compile(r";\s*(\w+)=([^,;]+)")
 
 
 def limits_in(headers: Mapping[str, str]) -> dict[str, Observation]:
-    """The limits that `headers` tell of, by name; those that cannot be read are left out."""
+    """The limits that `headers` tell of, by name. What cannot be read is left out.
+
+    Every `Observation` has `1 <= limit`, `0 <= remaining <= limit` and a finite `reset` of zero or more seconds.
+    """
     found: dict[str, Observation] = {}
     for name, limit, remaining, reset, within in _HEADERS:
-        # A bare limit, of which many servers tell, may be one of any length.
-        if limit in headers and remaining in headers and (reset in headers or limit != "x-ratelimit-limit"):
-            try:
-                seconds = _seconds(headers.get(reset, str(within)), headers.get("date"))
-                seen = Observation(int(headers[limit]), max(0, int(headers[remaining])), seconds)
-            except (ValueError, OverflowError):
-                continue
-            if seen.remaining <= seen.limit <= _LARGEST and seen.reset <= _LATEST:
+        # A limit without a unit or a reset, which many servers send, may be one of any length.
+        if limit in headers and remaining in headers and (reset in headers or not limit.endswith("ratelimit-limit")):
+            seen = _observation(
+                headers[limit], headers[remaining], headers.get(reset, str(within)), headers.get("date")
+            )
+            if seen is not None:
                 found[name] = seen
+    if "ratelimit" in headers and "requests" not in found:
+        found.update(_structured(headers["ratelimit"], headers.get("ratelimit-policy", "")))
     return found
 
 
-def _seconds(reset: str, today: str | None) -> float:
-    """The time of a reset: `6m0s`, `20ms`, `12.5`, or a moment such as `2026-11-24T10:00:00Z`, also as seconds or
-    milliseconds of the epoch.
-    """
-    match = _DURATION.fullmatch(reset)
-    if match is not None and reset:
-        return sum(float(part) * unit for part, unit in zip(match.groups(), _UNITS, strict=True) if part)
-    if "T" in reset:
-        moment = datetime.fromisoformat(reset).timestamp()
-    elif (moment := float(reset)) < _EPOCH:
-        return max(0.0, moment)
-    elif moment >= 1000 * _EPOCH:
-        moment /= 1000
-    return max(0.0, moment - parsedate_to_datetime(today or "").timestamp())
+def _observation(limit: str, remaining: str, reset: str, today: str | None) -> Observation | None:
+    """The limit that three headers tell of, if they can be read and make sense together."""
+    most, left, seconds = _count(limit), _count(remaining), until_reset(reset, today)
+    if most is None or left is None or seconds is None:
+        return None
+    left = max(0, left)
+    return Observation(most, left, seconds) if left <= most and 1 <= most <= _LARGEST and seconds <= _LATEST else None
+
+
+def _count(text: str) -> int | None:
+    """A whole number. Of `100, 100;w=60`, which names the window too, it is the first."""
+    value = number(text)
+    if value is None:
+        value = number(text.partition(",")[0].partition(";")[0])
+    return int(value) if value is not None and abs(value) <= _LARGEST else None
+
+
+def _structured(limits: str, policies: str) -> dict[str, Observation]:
+    """The limits of requests that the structured headers tell of, of several the one that leaves the least."""
+    known = {name: _parameters(told) for name, told in _ITEM.findall(policies[:_LONGEST])}
+    found: list[Observation] = []
+    for name, told in _ITEM.findall(limits[:_LONGEST]):
+        left, policy = _parameters(told), known.get(name, {})
+        window = number(policy.get("w", "60"))
+        short = window is not None and window <= _LONGEST_WINDOW and policy.get("qu", '"requests"') == '"requests"'
+        if short and "q" in policy and "r" in left and "t" in left:
+            seen = _observation(policy["q"], left["r"], left["t"], None)
+            found += [seen] if seen is not None else []
+    return {"requests": min(found, key=lambda seen: seen.remaining)} if found else {}
+
+
+def _parameters(text: str) -> dict[str, str]:
+    return {name: value.strip() for name, value in _PARAMETER.findall(text)}

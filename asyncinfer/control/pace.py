@@ -200,7 +200,7 @@ class Pacer:
             self._trial = Trial(now)
 
     def _overload(self, now: float) -> None:
-        """Refusals have set in: go back to the rate that was accepted since they did so last, and see whether they stop.
+        """Refusals have begun: go back to the rate that was accepted since they last did, and see whether they stop.
 
         An endpoint that saves up capacity was at its end then as it is now, so that average is what it takes.
         """
@@ -335,9 +335,10 @@ class Pacer:
     def _judge_probe(self, now: float) -> None:
         assert self._probing is not None
         before, trial = self._probing, self._trial
-        if trial.count < _PROBE_ATTEMPTS or now - trial.since < 2 * _EPOCH_SECONDS:
-            if trial.share < _MOST_NOISE or trial.count < _TEST_ATTEMPTS:
-                return
+        is_clear = trial.share >= _MOST_NOISE and trial.count >= _TEST_ATTEMPTS
+        is_over = trial.count >= _PROBE_ATTEMPTS and now - trial.since >= 2 * _EPOCH_SECONDS
+        if not is_clear and not is_over:
+            return
         under_load = 1 - (1 - before.share) / _PROBE
         self._probing, self._light = None, Trial(now)
         if trial.refused >= 2 and log_likelihood(trial, before.share, under_load) <= -_SURE:

@@ -12,8 +12,8 @@ from asyncinfer.errors import RequestError
 # A row fails only if so many failures of it are no coincidence: their probability, at the share of rows that fail
 # anyway, is no more than this. That share counts as no more than `_LARGEST_SHARE`.
 _COINCIDENCE, _LARGEST_SHARE = 1e-8, 0.5
-# It is counted over so many rows, and over no fewer than the second figure.
-_REMEMBERED, _FEWEST = 400, 50
+# It is counted over so many rows, and over no fewer than the second figure; fewer faults than the third are no share.
+_REMEMBERED, _FEWEST, _FEWEST_FAULTS = 400, 50, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class RetryPolicy:
 
 
 class FaultShare:
-    """The share of the other rows, among the latest, whose first attempt failed for a fault. Later attempts do not
-    count, so that rows that fail always do not raise it.
+    """The share of the latest rows whose first attempt failed for a fault. Later attempts do not count, so that rows
+    that fail always do not raise it.
     """
 
     def __init__(self) -> None:
@@ -107,5 +107,6 @@ class FaultShare:
 
     @property
     def share(self) -> float:
-        # One of the faults is that of the row that the share is for.
-        return min(max(self._faults - 1, 0) / max(_FEWEST, len(self._latest)), _LARGEST_SHARE)
+        if self._faults < _FEWEST_FAULTS:
+            return 0.0
+        return min(self._faults / max(_FEWEST, len(self._latest)), _LARGEST_SHARE)

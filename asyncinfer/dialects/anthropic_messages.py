@@ -22,12 +22,11 @@ from asyncinfer.dialects.http import (
     HEADERS,
     HttpRequest,
     HttpResponse,
+    error_within,
     json_body,
     json_object,
     merged_under,
-    message_in,
     no_answer,
-    refusal,
 )
 from asyncinfer.dialects.tools import function_named, tool_call
 from asyncinfer.errors import ConfigError, RequestError
@@ -224,4 +223,4 @@ def error_in(data: Mapping[str, Any], body: bytes) -> RequestError:
     """An error that came as a success, or within a stream: as the status that it would have had."""
     kind = group(data, "error").get("type")
     status = _STATUS.get(kind) if isinstance(kind, str) else None
-    return refusal(status, f"the API answered with an error: {message_in(body)}")
+    return error_within(body, status=status)

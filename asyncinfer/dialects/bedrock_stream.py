@@ -9,15 +9,24 @@ from pydantic_core import from_json
 
 from asyncinfer.dialects.aws_events import Frame, FrameDecoder
 from asyncinfer.dialects.bedrock_answer import finish_reason, usage_in, use
+from asyncinfer.dialects.error_body import read_error
 from asyncinfer.dialects.fields import as_text, group
-from asyncinfer.dialects.http import broken_off, garbled, message_in, refusal
+from asyncinfer.dialects.http import broken_off, garbled, refusal
+from asyncinfer.dialects.json_size import has_too_many_values
+from asyncinfer.dialects.progress import is_part
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import FinishReason, StreamDelta, Usage
 
-# The status that each exception has where it is no part of a stream.
+# The status that each exception has where it is no part of a stream: botocore 1.44, `bedrock-runtime`.
 _STATUS = {
     "validationException": 400,
+    "conflictException": 400,
+    "serviceQuotaExceededException": 400,
+    "accessDeniedException": 403,
+    "resourceNotFoundException": 404,
     "modelTimeoutException": 408,
+    "modelErrorException": 424,
+    "modelNotReadyException": 429,
     "modelStreamErrorException": 424,
     "throttlingException": 429,
     "internalServerException": 500,
@@ -36,6 +45,7 @@ class ConverseStream:
         self._finish: FinishReason | None = None
         self._usage: Usage | None = None
         self._told = False  # the metadata, which come last
+        self.parts = 0
 
     @property
     def done(self) -> bool:
@@ -50,6 +60,8 @@ class ConverseStream:
         for frame in self._frames.feed(chunk):
             if (delta := self._read(frame)) is not None:
                 yield delta
+            if delta is not None or is_part(frame.payload):
+                self.parts += 1
 
     def finish(self) -> StreamDelta:
         """The last delta, when the stream has ended.
@@ -69,6 +81,8 @@ class ConverseStream:
         kind = frame.header(":message-type")
         if kind in ("exception", "error"):
             raise _error(frame)
+        if has_too_many_values(frame.payload):
+            raise garbled("holds an event with more values than any answer has")
         try:
             return self._event(frame.header(":event-type"), from_json(frame.payload))
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -106,5 +120,7 @@ class ConverseStream:
 def _error(frame: Frame) -> RequestError:
     """An error that came within the stream: one of Bedrock's exceptions, or one that it does not foresee."""
     kind = frame.header(":exception-type") or frame.header(":error-code")
-    said = frame.header(":error-message") or message_in(frame.payload)
-    return refusal(_STATUS.get(kind), f"the stream broke off: {said}{f' ({kind})' if kind else ''}")
+    error = read_error(frame.payload)
+    said = frame.header(":error-message") or error.message
+    error = error._replace(text=said.lower(), codes=error.codes | {kind.lower()})
+    return refusal(_STATUS.get(kind), f"the stream broke off: {said}{f' ({kind})' if kind else ''}", error)

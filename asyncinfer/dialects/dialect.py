@@ -43,10 +43,15 @@ class Encoder(Protocol):
 
 
 class StreamDecoder(Protocol):
-    """Turns the bytes of one streamed answer into deltas. `done`: no more need be read."""
+    """Turns the bytes of one streamed answer into deltas. `done`: no more need be read. `parts`: how many events have
+    brought a part of the answer, such as text or a piece of a tool call; pings and empty events bring none.
+    """
 
     @property
     def done(self) -> bool: ...
+
+    @property
+    def parts(self) -> int: ...
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         """The deltas that `chunk` completes.

@@ -26,6 +26,7 @@ from asyncinfer.dialects.openai_quirks import Quirks
 from asyncinfer.dialects.sse import Event, EventStream
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message
+from asyncinfer.types.masking import masked_if_secret
 from asyncinfer.types.results import Completion, StreamDelta, unanswerable
 
 PATH = "/chat/completions"
@@ -54,7 +55,7 @@ class GeminiEncoder:
     dropped: frozenset[str] = frozenset()
 
     def __init__(self, call: Call) -> None:
-        base = call.url.removesuffix(PATH).removesuffix("/openai")
+        base = masked_if_secret(call.url.removesuffix(PATH).removesuffix("/openai"))
         asked = _natively(call.generation)
         why = _unable(call)
         if asked is not None and why is not None:

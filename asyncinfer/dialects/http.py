@@ -1,25 +1,23 @@
-"""HTTP as a value: a request to send, the response to it, and what a refusal means.
-
-`Retry-After`: RFC 9110 section 10.2.3 (June 2022). `retry-after-ms`: as OpenAI's SDK reads it (openai-python
-2.54, November 2026); `x-ms-retry-after-ms`: Azure. `retryDelay`: Google's google/rpc/error_details.proto.
-"""
+"""HTTP as a value: a request to send, the response to it, and what a refusal means."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from html import unescape
-from math import isfinite
 from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json, to_json
 
-from asyncinfer.errors import RequestError
+from asyncinfer.dialects.error_body import NO_BODY, ErrorBody, excerpt, message_in, read_error
+from asyncinfer.dialects.error_scope import is_about_money, scope_of
+from asyncinfer.dialects.json_size import has_too_many_values
+from asyncinfer.dialects.quotas import quota_in
+from asyncinfer.dialects.waits import wait_in_fields, wait_in_headers, wait_in_words
+from asyncinfer.errors import ErrorScope, RequestError
+from asyncinfer.types.masking import mask_headers, mask_url
 from asyncinfer.types.results import InferenceErrorType, unanswerable
 
-_TRANSIENT = frozenset({408, 409, 425, 429})
-_OVERLOAD = frozenset({429, 503, 529})
+_TRANSIENT = frozenset({408, 409, 425, 429, 498})  # the last is Groq's: its capacity is used up
+_OVERLOAD = frozenset({429, 498, 503, 529})
 # Answers that say one thing by their status and mean another: (status, text in the message, is it transient).
 EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (400, "could not parse the json body", True),  # OpenAI, now and then, of valid JSON under load
@@ -28,13 +26,39 @@ EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (429, "spend_limit_reached", False),  # Anthropic: nothing more this month, or by this contract
     (429, "request too large", False),  # OpenAI: larger than a minute's tokens, and so for ever
 )
-_SHOWN = 300
-_RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
+# The names of refusals, where an error within a success has no number: google.rpc.Code, OpenAI, Anthropic and Mistral
+# (November 2026).
+_NAMED = {
+    "resource_exhausted": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "rate_limited": 429,
+    "too_many_requests": 429,
+    "unavailable": 503,
+    "service_unavailable": 503,
+    "overloaded_error": 529,
+}
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class ResponseLimits(NamedTuple):
+    """The limits of one response.
+
+    Args:
+        max_bytes: The largest body, after decompression. A stream may have four times as much.
+        max_ratio: How many times its size a body may decompress to. Applies above 1 MiB.
+        stream_idle_timeout: Seconds that a stream may go on without a part of the answer; 0 for no limit, None for
+            the timeout of the request.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_ratio: int = 100
+    stream_idle_timeout: float | None = None
 
 
 class HttpRequest(NamedTuple):
-    """What to send. `body` is JSON. `timeout`: seconds for the whole exchange, or for a stream between two parts
-    of it; 0 for none.
+    """What to send. `body` is JSON. `timeout`: seconds for the whole exchange, or until a stream begins; 0 for none.
+    `limits`: those of the response.
     """
 
     url: str
@@ -42,6 +66,12 @@ class HttpRequest(NamedTuple):
     body: bytes = b""
     method: str = "POST"
     timeout: float = 300.0
+    limits: ResponseLimits = ResponseLimits()
+
+    def __repr__(self) -> str:
+        """Without keys and without the body, since tracebacks show it."""
+        shown = self._asdict() | {"url": mask_url(self.url), "headers": mask_headers(self.headers)}
+        return _shown(self, shown | {"body": f"<{len(self.body)} bytes>"})
 
 
 class HttpResponse(NamedTuple):
@@ -50,6 +80,15 @@ class HttpResponse(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def __repr__(self) -> str:
+        """Without the body, which may repeat a key."""
+        headers = mask_headers({name: mask_url(value) for name, value in self.headers.items()})
+        return _shown(self, self._asdict() | {"headers": headers, "body": f"<{len(self.body)} bytes>"})
+
+
+def _shown(value: object, fields: Mapping[str, Any]) -> str:
+    return f"{type(value).__name__}({', '.join(f'{name}={field!r}' for name, field in fields.items())})"
 
 
 # What every request says of itself.
@@ -101,17 +140,19 @@ def json_value(response: HttpResponse) -> Any:
     """
     if response.status != 200:
         raise status_error(response)
+    if has_too_many_values(response.body):
+        raise garbled("holds more values than any answer does")
     try:
         return from_json(response.body)
     except ValueError as error:
-        raise garbled(f"is not JSON ({error}): {_excerpt(response.body)}") from None
+        raise garbled(f"is not JSON ({error}): {excerpt(response.body)}") from None
 
 
 def json_object(response: HttpResponse) -> dict[str, Any]:
     """The JSON object that a successful response holds. Raises as `json_value` does, and where it is no object."""
     data = json_value(response)
     if not isinstance(data, dict):
-        raise garbled(f"is no JSON object: {_excerpt(response.body)}")
+        raise garbled(f"is no JSON object: {excerpt(response.body)}")
     return cast(dict[str, Any], data)
 
 
@@ -131,118 +172,76 @@ def broken_off() -> RequestError:
 
 
 def status_error(response: HttpResponse, now: float | None = None) -> RequestError:
-    """What a response that is no success means. `now`: the time of day in seconds since the epoch, for dates in
-    `Retry-After` where the response has no `Date` of its own.
+    """What a response that is no success means.
+
+    Args:
+        now: The time of day in seconds of the epoch, for dates in the headers of a response without a `Date`.
     """
-    status = response.status
+    status, error = response.status, read_error(response.body)
     if 300 <= status < 400:
-        where = response.headers.get("location", "elsewhere")
+        where = mask_url(response.headers.get("location", "elsewhere"))
         return refusal(status, f"HTTP {status}: redirects to {where}; set remote_params.api_url to where the API is")
-    after = retry_after(response.headers, now)
-    after = after if after is not None else _retry_info(response.body)
     kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]  # AWS's code, beside the message
-    return refusal(status, f"HTTP {status}: {message_in(response.body)}{f' ({kind})' if kind else ''}", after)
+    error = error._replace(codes=error.codes | {kind.lower()}) if kind else error
+    said = f"HTTP {status}: {error.message}{f' ({kind})' if kind else ''}"
+    return refusal(status, said, error, response.headers, now)
 
 
-def refusal(status: int | None, said: str, after: float | None = None) -> RequestError:
-    """What the API means by a status and a message; without a status, that trying again may help."""
-    transient = status is None or status in _TRANSIENT or status >= 500
-    # OpenRouter says by a time to wait that the credits are only reserved for what is under way.
-    transient |= status == 402 and after is not None
-    for known, text, transient_all_the_same in EXCEPTIONS:
-        if status == known and text in said.lower():
-            transient = transient_all_the_same
+def error_within(
+    body: bytes | str, intro: str = "the API answered with an error", status: int | None = None
+) -> RequestError:
+    """What an error means that came within a success, or within a stream.
+
+    Args:
+        status: The status that it would have had, where the dialect knows.
+    """
+    error = read_error(body)
+    if status is None:
+        named = (_NAMED[code] for code in sorted(error.codes & _NAMED.keys()))
+        status = error.status or next(named, None)
+    return refusal(status, f"{intro}: {error.message}", error)
+
+
+def refusal(
+    status: int | None,
+    said: str,
+    error: ErrorBody = NO_BODY,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    now: float | None = None,
+) -> RequestError:
+    """What the API means by an error; without a status, that trying again may help, unless the error says otherwise.
+
+    Args:
+        said: The message for the user.
+        now: As in `status_error`.
+    """
+    wait = wait_in_headers(headers, now)
+    wait = wait if wait is not None else wait_in_fields(error)
+    transient = _is_transient(status, said, error, wait)
+    if transient and wait is None:
+        wait = wait_in_words(error.text)
+    may_be_quota = transient and (status is None or status in _OVERLOAD)
+    quota = quota_in(error, headers, wait, now) if may_be_quota else None
     return RequestError(
         said,
         error_type=InferenceErrorType.API_STATUS,
         status_code=status,
         is_retryable=transient,
-        is_overload=transient and status in _OVERLOAD,
-        retry_after=after,
+        is_overload=transient and (status in _OVERLOAD or quota is not None),
+        retry_after=wait if quota is None else quota.reset,
+        scope=ErrorScope.UNKNOWN if transient else scope_of(status, error),
+        is_quota=quota is not None,
     )
 
 
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """The wait that the endpoint asks for, in seconds."""
-    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
-        if (milliseconds := _number(headers.get(name))) is not None:
-            return milliseconds / 1000
-    given = headers.get("retry-after")
-    if given is None:
-        return None
-    seconds = _number(given)
-    return seconds if seconds is not None else _until(given, headers.get("date"), now)
-
-
-def _retry_info(body: bytes) -> float | None:
-    """The wait that Google's APIs ask for in an error's details, as `google.rpc.RetryInfo`."""
-    found = _RETRY_DELAY.search(body)
-    return float(found[1]) if found is not None else None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return max(0.0, number) if isfinite(number) else None
-
-
-def _until(date: str, today: str | None, now: float | None) -> float | None:
-    """The seconds to `date` from `today`, or from `now` where there is none."""
-    try:
-        begin = parsedate_to_datetime(today).timestamp() if today else now
-        return max(0.0, parsedate_to_datetime(date).timestamp() - begin) if begin is not None else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def message_in(body: bytes) -> str:
-    """What an error's body says, whoever wrote it: OpenAI, FastAPI, a proxy's HTML page."""
-    try:
-        data: Any = from_json(body)
-    except ValueError:
-        return _excerpt(body) or "(no text)"
-    if isinstance(data, list) and data:
-        data = cast(list[Any], data)[0]
-    return _message(data) or _excerpt(body) or "(no text)"
-
-
-def _message(data: Any) -> str:
-    if not isinstance(data, dict):
-        return ""
-    fields = cast(dict[str, Any], data)
-    error: Any = fields.get("error", fields)
-    if isinstance(error, str):
-        return error[:_SHOWN]
-    if isinstance(error, dict):
-        inner = cast(dict[str, Any], error)
-        names = ("message", "detail", "msg", "Message")  # the last is AWS's, now and then
-        text = next((inner[name] for name in names if inner.get(name)), None) or fields.get("message")
-        code = _code(inner)
-        if text:
-            kind = f" ({code})" if isinstance(code, str) and code not in str(text) else ""
-            return f"{str(text)[:_SHOWN]}{kind}{_behind(inner)}"
-    return ""
-
-
-def _code(error: dict[str, Any]) -> Any:
-    """What an error is called; Anthropic tells it among the details."""
-    details = error.get("details")
-    inner = cast(dict[str, Any], details) if isinstance(details, dict) else {}
-    return error.get("code") or inner.get("error_code")
-
-
-def _behind(error: Mapping[str, Any]) -> str:
-    """What the server behind a router said, which OpenRouter puts into the error's metadata."""
-    metadata = error.get("metadata")
-    raw = cast(dict[str, Any], metadata).get("raw") if isinstance(metadata, dict) else None
-    return f": {_excerpt(raw.encode())}" if isinstance(raw, str) and raw else ""
-
-
-def _excerpt(body: bytes) -> str:
-    """The text of a body, tags and white space folded."""
-    text = body[: 4 * _SHOWN].decode("utf-8", "replace")
-    if text.lstrip()[:1] == "<":
-        text = unescape(re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", text))
-    return " ".join(text.split())[:_SHOWN]
+def _is_transient(status: int | None, said: str, error: ErrorBody, wait: float | None) -> bool:
+    """Whether trying again may help."""
+    for known, text, transient in EXCEPTIONS:
+        if status == known and text in said.lower():
+            return transient
+    if status is None:
+        return scope_of(None, error) is ErrorScope.UNKNOWN
+    if status == 402:
+        # OpenRouter says by a time to wait that the credits are only reserved for what is under way.
+        return wait is not None
+    return (status in _TRANSIENT and not (status == 429 and is_about_money(error))) or status >= 500

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 
-from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem
 from asyncinfer.types.results import unanswerable
 
@@ -29,7 +28,7 @@ def media_type(data: bytes) -> str:
     for signature, kind in _SIGNATURES:
         if data.startswith(signature) and (kind != "image/webp" or data[8:12] == b"WEBP"):
             return kind
-    raise _unknown(data)
+    raise unanswerable("a file is neither a PNG, JPEG, GIF or WebP image nor a PDF document")
 
 
 def data_url(data: bytes) -> str:
@@ -46,7 +45,7 @@ def split_data_url(url: str) -> tuple[str, str]:
     head, _, data = url.partition(",")
     kind, *parameters = head.removeprefix("data:").split(";")
     if "base64" not in parameters or not data:
-        raise unanswerable(f"a data URL holds nothing in base64: {url[:40]!r}")
+        raise unanswerable(f"a data URL holds nothing in base64: it begins with {head[:40]!r}")
     return kind.lower(), data
 
 
@@ -84,8 +83,3 @@ def file_of(item: ContentItem) -> bytes | str:
     if (media_type(item.binary) == PDF) != item.is_document():
         raise unanswerable(f"an item of type {item.type} holds {media_type(item.binary)}")
     return item.binary
-
-
-def _unknown(data: bytes) -> RequestError:
-    kinds = "neither a PNG, JPEG, GIF or WebP image nor a PDF document"
-    return unanswerable(f"a file is {kinds}; it begins with {data[:8]!r}")

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from asyncinfer.dialects.fields import as_group, count, group
 from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
-from asyncinfer.dialects.http import HttpResponse, json_object, message_in, no_answer, refusal
+from asyncinfer.dialects.http import HttpResponse, error_within, json_object, no_answer
 from asyncinfer.dialects.tools import tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
@@ -152,6 +152,4 @@ def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
 
 def error_in(error: Any, body: bytes) -> RequestError:
     """An error that came as a success, as routers send them when the server behind them fails."""
-    code = cast(dict[str, Any], error).get("code") if isinstance(error, dict) else None
-    said = message_in(to_json({"error": error})) if isinstance(error, dict) else message_in(body)
-    return refusal(code if isinstance(code, int) else None, f"the API answered with an error: {said}")
+    return error_within(to_json({"error": error}) if isinstance(error, dict) else body)

@@ -7,8 +7,13 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from asyncinfer.dialects.http import garbled
+from asyncinfer.dialects.json_size import has_too_many_values
+from asyncinfer.dialects.progress import is_part
 from asyncinfer.types.results import StreamDelta
 
+# No API sends larger ones.
+_MAX_EVENT = 32 * 2**20
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -26,11 +31,16 @@ class EventDecoder:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._begun: list[str] = []  # the parts of a line that has not ended
         self._data: list[str] = []
+        self._begun_size = self._data_size = 0
         self._name = ""
         self._after_return = False
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes."""
+        """The events that `chunk` completes.
+
+        Raises:
+            RequestError: An event is larger than 32 MiB.
+        """
         text = self._decoder.decode(chunk)
         if self._after_return and text:
             text = text.removeprefix("\n")  # the second half of a line end
@@ -40,9 +50,11 @@ class EventDecoder:
         first, *others = _LINE_END.split(text)
         self._begun.append(first)
         if not others:
+            self._begun_size += len(first)
+            self._check_size()
             return []
         lines = ["".join(self._begun), *others[:-1]]
-        self._begun = [others[-1]]
+        self._begun, self._begun_size = [others[-1]], len(others[-1])
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def _line(self, line: str) -> Event | None:
@@ -52,14 +64,22 @@ class EventDecoder:
         value = value.removeprefix(" ")
         if field == "data":
             self._data.append(value)
+            self._data_size += len(value)
+            self._check_size()
         elif field == "event":
             self._name = value
         return None
 
     def _dispatch(self) -> Event | None:
         event = Event("\n".join(self._data), self._name or "message") if self._data else None
-        self._data, self._name = [], ""
+        self._data, self._data_size, self._name = [], 0, ""
+        if event is not None and has_too_many_values(event.data):
+            raise garbled("holds an event with more values than any answer has")
         return event
+
+    def _check_size(self) -> None:
+        if self._begun_size + self._data_size > _MAX_EVENT:
+            raise garbled(f"holds an event of more than {_MAX_EVENT >> 20} MiB")
 
 
 class EventReader(Protocol):
@@ -78,6 +98,7 @@ class EventStream:
 
     def __init__(self, reader: EventReader) -> None:
         self._events, self._reader = EventDecoder(), reader
+        self.parts = 0
 
     @property
     def done(self) -> bool:
@@ -85,7 +106,14 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         for event in self._events.feed(chunk):
-            yield from self._reader.feed(event)
+            if not event.data.strip() and event.name != "error":
+                continue
+            brings_part = False
+            for delta in self._reader.feed(event):
+                brings_part = True
+                yield delta
+            if brings_part or is_part(event.data):
+                self.parts += 1
 
     def finish(self) -> StreamDelta:
         return self._reader.finish()

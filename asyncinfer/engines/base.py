@@ -34,8 +34,11 @@ from asyncinfer.run.loop import Answerer, Outcome, Stop
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.request import Request
 from asyncinfer.run.rows import FileSource, ListSource, Source, check
+from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.scratch.model_files import ModelFile
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.paths import expanded
 from asyncinfer.types.results import (
     Completion,
     FailureDetail,
@@ -121,6 +124,10 @@ class BaseInferenceEngine(ABC):
             ConfigError: no row can be answered with these settings.
         """
         return None
+
+    async def _model_files(self) -> Sequence[ModelFile]:
+        """What identifies the model's files, as part of the rows' keys. By default, the model has no files here."""
+        return ()
 
     def _dropped(self, prepared: Any) -> frozenset[str]:
         """The supported parameters that this model is not told of all the same. By default, none."""
@@ -336,11 +343,18 @@ class BaseInferenceEngine(ABC):
         answerer = await self._answerer(config, check=check)
         return Job(
             answerer,
-            RowKeys(str(self.engine_type), answerer.model, answerer.generation, self._remote_for(config)),
-            output_path=_path(config.output_path),
-            progress_path=_path(progress_path or config.progress_path),
+            RowKeys(
+                str(self.engine_type),
+                answerer.model,
+                answerer.generation,
+                self._remote_for(config),
+                await self._model_files(),
+            ),
+            output_path=_path(config.output_path, "output_path"),
+            progress_path=_path(progress_path or config.progress_path, "progress_path"),
             on_progress=on_progress,
             partial=partial,
+            reuse_output=config.reuse_output,
             stop=stop or Stop(),
         )
 
@@ -436,7 +450,7 @@ def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None
 
 
 def _file(path: str) -> FileSource:
-    return FileSource(Path(path).expanduser())
+    return FileSource(expanded(path, "input_path"))
 
 
 def _unable(why: str) -> Callable[[Request], Awaitable[Completion]]:
@@ -448,9 +462,17 @@ def _unable(why: str) -> Callable[[Request], Awaitable[Completion]]:
     return generate
 
 
-def _path(given: str | Path | None) -> Path | None:
-    """The file that is meant: `~` is the user's home."""
-    return None if given is None else Path(given).expanduser()
+def _path(given: str | Path | None, setting: str) -> Path | None:
+    """The file that is meant, wherever the process goes later: `~` is the user's home.
+
+    Raises:
+        ConfigError: no file can be there.
+    """
+    if given is None:
+        return None
+    path = expanded(given, setting)
+    with as_config_error(path, setting):
+        return path.absolute()
 
 
 def _failed(result: InferenceResult, saved_in: Path | None) -> str:

@@ -14,6 +14,7 @@ from asyncinfer.config import ModelParams
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import ContentItem, Message
+from asyncinfer.types.paths import expanded, is_file, read_text
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
@@ -35,8 +36,8 @@ def template_file(setting: str | None) -> Path | None:
         return None
     if (ours := template_names().get(setting.lower())) is not None:
         return ours
-    path = Path(setting).expanduser()
-    if not path.is_file():
+    path = expanded(setting, "model.chat_template")
+    if not is_file(path):
         raise ConfigError(
             f"model.chat_template: {setting!r} is neither a Jinja template, nor an existing file, nor one of "
             f"{', '.join(template_names())}"
@@ -53,7 +54,7 @@ def template_names() -> dict[str, Path]:
 def with_template(params: ModelParams) -> ModelParams:
     """`params` with the text of the template that they mean; None for the model's own. Reads a file."""
     path = template_file(params.chat_template)
-    text = path.read_text(encoding="utf-8") if path is not None else params.chat_template
+    text = read_text(path, "model.chat_template") if path is not None else params.chat_template
     return params.model_copy(update={"chat_template": None if text == "auto" else text})
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from fnmatch import fnmatch
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from asyncinfer.config import ModelParams
 from asyncinfer.errors import ConfigError, MissingDependencyError
+from asyncinfer.types.paths import exists, expanded, is_file, is_folder
 
 HUB_OPTIONS = frozenset({"filename", "cache_dir", "local_dir"})
 DEFAULT_FILENAME = "*8_0.gguf"
@@ -27,10 +30,10 @@ def find_local(name: str) -> Path | None:
     """
     if (file := _here(name, "model.model_name")) is not None:
         return file
-    path = Path(name).expanduser()
-    if not name.endswith(".gguf") and not path.exists() and REPO.fullmatch(name):
+    path = expanded(name, "model.model_name")
+    if not name.endswith(".gguf") and not exists(path) and REPO.fullmatch(name):
         return None
-    what = "is a directory" if path.is_dir() else "does not exist"
+    what = "is a directory" if is_folder(path) else "does not exist"
     raise ConfigError(
         f"model.model_name: {path.absolute()} {what}. Give the path of a .gguf file, a hub repository "
         "(owner/name, with model_kwargs.filename), or pkg:package/file.gguf"
@@ -54,13 +57,37 @@ def find_projector(name: str, model: str) -> Path | None:
     """
     if (file := _here(name, "model.model_kwargs.mmproj")) is not None:
         return file
-    path = Path(name).expanduser()
-    if not path.is_absolute() and not path.exists() and find_local(model) is None:
+    path = expanded(name, "model.model_kwargs.mmproj")
+    if not path.is_absolute() and not exists(path) and find_local(model) is None:
         return None
     raise ConfigError(
         f"model.model_kwargs.mmproj: {path.absolute()} is no file. Give the path of the projector's .gguf file, "
         "pkg:package/file.gguf, or its name in the hub repository that model.model_name is"
     )
+
+
+def model_paths(params: ModelParams) -> dict[str, Path]:
+    """The paths on this machine that settings of a local model name, by setting. Some may not exist.
+
+    Names of hub repositories are not among them: what a revision of one holds does not change, and the first run
+    would have other files here than the next one. The text of the chat template is part of the settings already.
+    """
+    kwargs = {f"model_kwargs.{name}": value for name, value in params.model_kwargs.items() if name not in HUB_OPTIONS}
+    named = {
+        "model_name": params.model_name,
+        "adapter_model": params.adapter_model,
+        "tokenizer_name": params.tokenizer_name,
+        **kwargs,
+    }
+    paths: dict[str, Path] = {}
+    for setting, name in named.items():
+        if isinstance(name, str) and name:
+            with suppress(ConfigError):
+                paths[setting] = _here(name, f"model.{setting}") or expanded(name, f"model.{setting}")
+    folder = paths.get("model_name")
+    if folder is not None and isinstance(filename := params.model_kwargs.get("filename"), str):
+        paths["model_kwargs.filename"] = folder / filename
+    return paths
 
 
 def fetch(repo: str, revision: str | None, options: Mapping[str, Any], setting: str = "filename") -> Path:
@@ -86,8 +113,8 @@ def _here(name: str, setting: str) -> Path | None:
     """The file that `name` means, if it is the path of one, or that of one in a package."""
     if name.startswith("pkg:"):
         return _in_package(name, setting)
-    path = Path(name).expanduser()
-    return path if path.is_file() else None
+    path = expanded(name, setting)
+    return path if is_file(path) else None
 
 
 def _in_package(name: str, setting: str) -> Path:
@@ -100,7 +127,7 @@ def _in_package(name: str, setting: str) -> Path:
             f"run: pip install {package.replace('_', '-')}"
         )
     folder = Path(next(iter(spec.submodule_search_locations)))
-    if not (folder / file).is_file():
+    if not is_file(folder / file):
         has = ", ".join(sorted(path.name for path in folder.glob("*.gguf"))) or "no .gguf file"
         raise ConfigError(f"{setting}: the package {package!r} has no file {file!r}; it has {has}")
     return folder / file

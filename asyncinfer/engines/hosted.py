@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
@@ -37,7 +36,7 @@ class GoogleVertexInferenceEngine(RemoteInferenceEngine):
         remote, provider = remote_params or RemoteParams(), self.provider()
         given = {name: value for name, value in (("PROJECT_ID", project_id), ("REGION", region)) if value}
         if given and remote.api_url is None:
-            remote = remote.model_copy(update={"api_url": provider.filled(provider.url, {**os.environ, **given})})
+            remote = remote.model_copy(update={"api_url": provider.filled(provider.url, given=given)})
         super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
 
 

@@ -4,39 +4,41 @@ from __future__ import annotations
 
 import base64
 import binascii
-from functools import partial
-from http.client import HTTPException, InvalidURL
+from functools import lru_cache, partial
 from importlib import import_module
 from io import BytesIO
-from string import punctuation
 from typing import Any
-from urllib import request as http
-from urllib.error import HTTPError
-from urllib.parse import quote
 
 from anyio import to_thread
 
-from asyncinfer.dialects.media import split_data_url
-from asyncinfer.errors import InputError, RequestError
+from asyncinfer.config import ModelParams
+from asyncinfer.dialects.media import holds_data, split_data_url
+from asyncinfer.engines.image_fetch import ImageFetcher
+from asyncinfer.errors import InputError
 from asyncinfer.run.request import Request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
-from asyncinfer.types.files import MAX_FILE, with_files
-from asyncinfer.types.results import InferenceErrorType, unanswerable
+from asyncinfer.types.files import with_files
+from asyncinfer.types.results import unanswerable
 
-SECONDS = 60.0
+# All images of a conversation are decoded at the same time.
+_TOGETHER = 4
+# Pillow's formats that hold pixels of the size that they state. Others hold a further image of any size (ICO), or are
+# drawn by another program (EPS).
+_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
 
 
 async def with_images(request: Request) -> Request:
     """The request with the bytes of each image, from where its path or URL says.
 
     Raises:
-        RequestError: one cannot be had.
+        RequestError: An image cannot be had, or is larger than `model.max_image_pixels`.
     """
     conversation = request.conversation
     if not any(message.contains_images() for message in conversation.messages):
         return request
-    read = await to_thread.run_sync(partial(_read, conversation), abandon_on_cancel=True)
-    return request._replace(conversation=read)
+    fetched = await _fetch_all(conversation, request.model)
+    read = partial(_read, fetched, request.model.max_image_pixels)
+    return request._replace(conversation=await to_thread.run_sync(read, abandon_on_cancel=True))
 
 
 def images_of(conversation: Conversation) -> list[bytes]:
@@ -49,72 +51,106 @@ def pixels(data: bytes) -> Any:
     """The image as Pillow has it, in RGB: palettes and transparency are not for models.
 
     Raises:
-        RequestError: it cannot be read.
+        RequestError: It cannot be read.
     """
     pillow: Any = import_module("PIL.Image")
     try:
-        return pillow.open(BytesIO(data)).convert("RGB")
+        return _open(data).convert("RGB")
     except pillow.UnidentifiedImageError:
         raise unanswerable("an image cannot be read: Pillow knows no such kind of file") from None
     except Exception as error:
-        raise unanswerable(f"an image cannot be read: {error}") from error
+        raise unanswerable(f"an image cannot be read: {_why(error)}") from None
 
 
-def _read(conversation: Conversation) -> Conversation:
+def _open(data: bytes) -> Any:
+    """The image, of which only the header is read yet."""
+    return import_module("PIL.Image").open(BytesIO(data), formats=_formats())
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    pillow: Any = import_module("PIL.Image")
+    pillow.init()
+    return tuple(name for name in _FORMATS if name in pillow.OPEN)
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, without the bytes of the file that Pillow's messages may quote."""
+    if isinstance(error, OSError) and "'" not in str(error):
+        return str(error)
+    return f"its data are not valid ({type(error).__name__})"
+
+
+async def _fetch_all(conversation: Conversation, model: ModelParams) -> Conversation:
+    async with ImageFetcher(allow_private=model.allow_private_urls) as fetcher:
+        messages = [await _fetched(message, fetcher) for message in conversation.messages]
+    return conversation.model_copy(update={"messages": messages})
+
+
+async def _fetched(message: Message, fetcher: ImageFetcher) -> Message:
+    if not message.contains_images():
+        return message
+    items = [await _fetch(item, fetcher) for item in message.content_items]
+    return message.model_copy(update={"content": items})
+
+
+async def _fetch(item: ContentItem, fetcher: ImageFetcher) -> ContentItem:
+    url = item.content or ""
+    if item.type != Type.IMAGE_URL or item.binary is not None or holds_data(url):
+        return item
+    return item.model_copy(update={"binary": await fetcher.fetch(url)})
+
+
+def _read(conversation: Conversation, limit: int) -> Conversation:
+    """The conversation with the bytes of its files and data URLs. Blocks."""
     try:
         read = with_files(conversation)
     except InputError as error:
-        raise unanswerable(str(error)) from error
-    return read.model_copy(update={"messages": [_fetched(message) for message in read.messages]})
+        raise unanswerable(str(error)) from None
+    read = read.model_copy(update={"messages": [_decoded(message) for message in read.messages]})
+    _check_sizes(read, limit)
+    return read
 
 
-def _fetched(message: Message) -> Message:
+def _decoded(message: Message) -> Message:
     if not message.contains_images():
         return message
-    return message.model_copy(update={"content": [_fetch(item) for item in message.content_items]})
+    return message.model_copy(update={"content": [_decode(item) for item in message.content_items]})
 
 
-def _fetch(item: ContentItem) -> ContentItem:
+def _decode(item: ContentItem) -> ContentItem:
     if item.type != Type.IMAGE_URL or item.binary is not None:
         return item
-    url = item.content or ""
-    return item.model_copy(update={"binary": _inline(url) if url.startswith("data:") else _download(url)})
-
-
-def _inline(url: str) -> bytes:
     try:
-        return base64.b64decode(split_data_url(url)[1], validate=True)
+        data = base64.b64decode(split_data_url(item.content or "")[1], validate=True)
     except binascii.Error as error:
-        raise unanswerable(f"a data URL is not base64: {error}") from error
+        raise unanswerable(f"a data URL is not base64: {error}") from None
+    return item.model_copy(update={"binary": data})
 
 
-def _download(url: str) -> bytes:
-    if not url.startswith(("http://", "https://")):
-        raise unanswerable(f"an image's URL begins with http://, https:// or data:, not {url[:40]!r}")
+def _check_sizes(conversation: Conversation, limit: int) -> None:
+    """Raise a RequestError for images that would take too much memory once they are decoded."""
+    together = 0
+    for place, message in enumerate(conversation.messages):
+        for index, item in enumerate(message.content_items):
+            if item.is_image() and item.binary is not None:
+                size = _pixel_count(item.binary)
+                together += size
+                if size > limit:
+                    what = f"the image has {size:,} pixels; model.max_image_pixels allows {limit:,}"
+                    raise unanswerable(f"messages[{place}].content[{index}]: {what}")
+    if together > limit * _TOGETHER:
+        what = f"the images have {together:,} pixels together; {_TOGETHER} times model.max_image_pixels is allowed"
+        raise unanswerable(f"{what} ({limit * _TOGETHER:,})")
+
+
+def _pixel_count(data: bytes) -> int:
+    """The pixels that an image states; 0 for what is no image, which `pixels` reports."""
+    pillow: Any = import_module("PIL.Image")
     try:
-        asked = http.Request(quote(url, safe=punctuation), headers={"User-Agent": "asyncinfer"})
-        with http.urlopen(asked, timeout=SECONDS) as answer:
-            data: bytes = answer.read(MAX_FILE + 1)
-            left: int | None = answer.length
-    except HTTPError as error:
-        error.close()
-        raise _unreachable(url, error, error.code) from error
-    except (InvalidURL, ValueError) as error:
-        raise unanswerable(f"the image's URL {url!r} is none: {error}") from error
-    except (OSError, HTTPException) as error:
-        raise _unreachable(url, error) from error
-    if len(data) > MAX_FILE:
-        raise unanswerable(f"the image at {url!r} is larger than {MAX_FILE >> 20} MiB")
-    if left:
-        raise _unreachable(url, f"the connection broke off with {left} bytes to come")
-    return data
-
-
-def _unreachable(url: str, error: Exception | str, status: int | None = None) -> RequestError:
-    passing = status is None or status == 429 or status >= 500
-    return RequestError(
-        f"the image at {url!r} cannot be had: {error}",
-        error_type=InferenceErrorType.CONNECTION,
-        status_code=status,
-        is_retryable=passing,
-    )
+        with _open(data) as image:
+            return image.width * image.height
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
+        return 2 * pillow.MAX_IMAGE_PIXELS
+    except Exception:
+        return 0

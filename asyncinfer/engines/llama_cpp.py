@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar
 
 from asyncinfer.config import InferenceEngineType, ModelParams
@@ -19,6 +18,7 @@ from asyncinfer.engines.local import LocalInferenceEngine
 from asyncinfer.engines.stepper import Stepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
 from asyncinfer.run.request import Request
+from asyncinfer.types.paths import expanded, is_file
 
 log = logging.getLogger("asyncinfer")
 
@@ -63,7 +63,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
             check_images()
             gguf.find_projector(self._mmproj, params.model_name)
         template_file(params.chat_template)
-        if params.adapter_model and not Path(params.adapter_model).expanduser().is_file():
+        if params.adapter_model and not is_file(expanded(params.adapter_model, "model.adapter_model")):
             raise ConfigError(f"model.adapter_model: no file {params.adapter_model!r} (a LoRA in GGUF)")
 
     async def _ready(self, request: Request) -> Request:
@@ -101,5 +101,5 @@ def _settings(params: ModelParams) -> dict[str, Any]:
     if params.model_max_length is not None:
         settings["n_ctx"] = params.model_max_length
     if params.adapter_model:
-        settings["lora_path"] = str(Path(params.adapter_model).expanduser())
+        settings["lora_path"] = str(expanded(params.adapter_model, "model.adapter_model"))
     return settings

@@ -6,9 +6,11 @@ import ctypes
 import logging
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from asyncinfer.engines.guide import Guide, Guides, tokenizer_of
 from asyncinfer.engines.llama_api import api, complaints, direct_log
 from asyncinfer.engines.llama_context import LlamaContext
 from asyncinfer.engines.llama_options import CACHE_TYPES, DEFAULT_PARALLEL, OWN, cache_type, check_experts
@@ -48,6 +50,8 @@ class LlamaModel:
         self.chat_template: str | None = self._llm.metadata.get("tokenizer.chat_template")
         self.vocabulary: int = self._llm.n_vocab()
         self._candidates = Candidates(self.vocabulary)
+        ends = frozenset(token for token in range(self.vocabulary) if self.is_end(token))
+        self.guides = Guides(partial(self._guide_tokenizer, sorted(ends)), self.vocabulary, ends)
         self.batch, self.batch_beside = _batch_sizes(given["n_batch"])
         self.vision: Projector | None = None
         try:
@@ -83,9 +87,19 @@ class LlamaModel:
     def is_end(self, token: int) -> bool:
         return api().llama_vocab_is_eog(self._vocab, token)
 
-    def sampler(self, sampling: Sampling) -> Sampler:
-        """Raises ValueError when llama.cpp does not understand the grammar."""
-        return Sampler(sampling, self.vocabulary, self._vocab, self._candidates)
+    def sampler(self, sampling: Sampling, guide: Guide | None = None) -> Sampler:
+        return Sampler(sampling, self.vocabulary, self._candidates, guide)
+
+    def _guide_tokenizer(self, ends: list[int]) -> Any:
+        tokens = range(self.vocabulary)
+        special = [token for token in tokens if self._is_special(token)]
+        return tokenizer_of([self._read_piece(token, True) for token in tokens], special, ends)
+
+    def _is_special(self, token: int) -> bool:
+        """Whether a token is no text, such as the mark of a turn."""
+        theirs = api()
+        no_text = theirs.LLAMA_TOKEN_ATTR_CONTROL | theirs.LLAMA_TOKEN_ATTR_UNKNOWN | theirs.LLAMA_TOKEN_ATTR_UNUSED
+        return bool(theirs.llama_vocab_get_attr(self._vocab, token) & no_text)
 
     def close(self) -> None:
         self.context.close()

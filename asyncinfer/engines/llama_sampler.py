@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
 
-from asyncinfer.engines.llama_api import api, complaints
+from asyncinfer.engines.guide import Guide
+from asyncinfer.engines.llama_api import api
 from asyncinfer.types.results import unanswerable
 
 # As in the system this re-implements, which leaves top-k at llama-cpp-python's default.
@@ -18,7 +19,7 @@ PENALTY_WINDOW = 64
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are picked. Temperature 0 takes the likeliest; `grammar` is GBNF text."""
+    """How tokens are picked. Temperature 0 takes the likeliest."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -27,7 +28,6 @@ class Sampling:
     presence_penalty: float = 0.0
     seed: int = 0
     logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
-    grammar: str | None = None
 
 
 class Candidates:
@@ -40,8 +40,6 @@ class Candidates:
         self._ids: Any = self._np.arange(vocabulary, dtype="i4")
         pointer = cast(Any, ctypes.POINTER(api().llama_token_data))
         self._all: Any = api().llama_token_data_array(data=self._rows.ctypes.data_as(pointer))
-        self._one: Any = (api().llama_token_data * 1)()
-        self._single: Any = api().llama_token_data_array(data=ctypes.cast(self._one, pointer))
 
     def fill(self, logits: Any) -> None:
         self._rows["id"], self._rows["logit"] = self._ids, logits
@@ -53,76 +51,83 @@ class Candidates:
     def likeliest(self) -> int:
         return int(self._rows["logit"].argmax())
 
-    def any_left(self) -> bool:
-        return bool(self._rows["logit"].max() > -self._np.inf)
+    def forbid(self, allowed: Any) -> None:
+        """Set to minus infinity the scores of all other tokens."""
+        self._rows["logit"][~allowed] = -self._np.inf
 
     def selected(self) -> int:
         """The token that the last sampler of a chain chose; -1 if it could choose none."""
         at: int = self._all.selected
         return int(self._all.data[at].id) if 0 <= at < self._all.size else -1
 
-    def passes(self, token: int, sampler: Any) -> bool:
-        """Whether `sampler` leaves `token` its score."""
-        self._one[0].id, self._one[0].logit = token, 0.0
-        self._single.size, self._single.selected, self._single.sorted = 1, -1, False
-        api().llama_sampler_apply(sampler, ctypes.byref(self._single))
-        return self._one[0].logit > -self._np.inf
-
 
 class Sampler:
-    """Picks the tokens of one row, and remembers those it picked.
+    """Picks the tokens of one row, and remembers those it picked. `guide` says which may come next."""
 
-    A token is handed to the grammar only once it is known to fit: llama.cpp ends the process otherwise.
-    """
-
-    def __init__(self, sampling: Sampling, vocabulary: int, vocab: Any, candidates: Candidates) -> None:
-        """Raises ValueError when llama.cpp does not understand the grammar."""
+    def __init__(self, sampling: Sampling, vocabulary: int, candidates: Candidates, guide: Guide | None = None) -> None:
         self._candidates = candidates
-        self._greedy = sampling.temperature == 0.0
-        self._grammar = _grammar(sampling.grammar, vocab)
+        self._guide = guide
         self._adjust = _chain(_adjusting(sampling, vocabulary))
-        self._choose = None if self._greedy else _chain(_choosing(sampling))
+        self._choose = None if sampling.temperature == 0.0 else _chain(_choosing(sampling))
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing but the end can follow."""
+        return self._guide is not None and self._guide.ended
 
     def sample(self, logits: Any) -> int:
-        """The next token. Raises RequestError when the grammar allows none."""
-        if self._greedy and self._adjust is None and self._grammar is None:
-            return int(logits.argmax())
-        self._candidates.fill(logits)
+        """The next token. Raises RequestError when the guide allows none."""
+        token = self._likeliest(logits) if self._choose is None else self._drawn(logits, self._choose)
         if self._adjust is not None:
-            self._candidates.apply(self._adjust)
-        token = self._likeliest() if self._choose is None else self._chosen(self._choose)
-        for link in (self._adjust, self._grammar):
-            if link is not None:
-                api().llama_sampler_accept(link, token)
+            api().llama_sampler_accept(self._adjust, token)
+        if self._guide is not None:
+            self._guide.take(token)
+            self._check()
         return token
 
     def close(self) -> None:
-        for link in (self._adjust, self._grammar, self._choose):
+        for link in (self._adjust, self._choose):
             if link is not None:
                 api().llama_sampler_free(link)
-        self._adjust = self._grammar = self._choose = None
+        self._adjust = self._choose = None
 
-    def _likeliest(self) -> int:
-        token = self._candidates.likeliest()
-        # Trying one token against the grammar is far quicker than trying all; mostly it fits.
-        if self._grammar is not None and not self._candidates.passes(token, self._grammar):
-            self._constrain()
+    def _likeliest(self, logits: Any) -> int:
+        if self._adjust is None:
+            token = int(logits.argmax())
+        else:
+            self._fill(logits)
             token = self._candidates.likeliest()
-        return token
+        # To try one token is far quicker than to compute all that may come; mostly it fits.
+        if self._guide is None or self._guide.allows(token):
+            return token
+        if self._adjust is None:
+            self._fill(logits)
+        self._forbid(self._guide)
+        return self._candidates.likeliest()
 
-    def _chosen(self, chain: Any) -> int:
-        if self._grammar is not None:
-            self._constrain()
+    def _drawn(self, logits: Any, chain: Any) -> int:
+        self._fill(logits)
+        if self._guide is not None:
+            self._forbid(self._guide)
         self._candidates.apply(chain)
         token = self._candidates.selected()
-        if token < 0 or (self._grammar is not None and not self._candidates.passes(token, self._grammar)):
+        if token < 0 or (self._guide is not None and not self._guide.allows(token)):
             raise unanswerable("llama.cpp can pick no token with this temperature, top_p and min_p")
         return token
 
-    def _constrain(self) -> None:
-        self._candidates.apply(self._grammar)
-        if not self._candidates.any_left():
-            raise unanswerable("no token of the model's vocabulary can continue what the answer must match")
+    def _fill(self, logits: Any) -> None:
+        """Make the scores, adjusted, the candidates."""
+        self._candidates.fill(logits)
+        if self._adjust is not None:
+            self._candidates.apply(self._adjust)
+
+    def _forbid(self, guide: Guide) -> None:
+        self._candidates.forbid(guide.allowed())
+        self._check()
+
+    def _check(self) -> None:
+        if self._guide is not None and self._guide.failure is not None:
+            raise unanswerable(f"the structure could not be followed to the end: {self._guide.failure}")
 
 
 def _adjusting(s: Sampling, vocabulary: int) -> Iterator[Any]:
@@ -153,12 +158,3 @@ def _chain(links: Iterator[Any]) -> Any:
     for link in made:
         api().llama_sampler_chain_add(chain, link)
     return chain
-
-
-def _grammar(text: str | None, vocab: Any) -> Any:
-    if text is None:
-        return None
-    sampler = api().llama_sampler_init_grammar(vocab, text.encode("utf-8"), b"root")
-    if not sampler:
-        raise ValueError(complaints() or "llama.cpp does not understand this grammar")
-    return sampler

@@ -10,7 +10,7 @@ from typing import Any
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines.answer import Answer
 from asyncinfer.engines.chat_prompt import tools_of
-from asyncinfer.engines.grammar import grammar_for
+from asyncinfer.engines.constraint import constrained, constraint_of
 from asyncinfer.engines.llama_cache import PrefixCache, Slot
 from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_model import LlamaModel
@@ -19,10 +19,10 @@ from asyncinfer.engines.llama_render import prompt_of
 from asyncinfer.engines.llama_sampler import Sampler, Sampling
 from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.stepper import Emit, blaming_the_row
-from asyncinfer.engines.temperature import effective
+from asyncinfer.engines.temperature import LARGEST, effective
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
-from asyncinfer.types.results import FinishReason, Usage, unanswerable
+from asyncinfer.types.results import FinishReason, Usage
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +54,10 @@ class LlamaStepper:
     def busy(self) -> bool:
         return bool(self._rows)
 
+    def prepare(self, request: Request) -> Request:
+        with blaming_the_row("llguidance"):
+            return constrained(request, self._model.guides.start)
+
     def add(self, row: int, request: Request) -> None:
         with blaming_the_row("llama.cpp"):
             self._rows[row] = self._row(row, request)
@@ -83,7 +87,9 @@ class LlamaStepper:
 
     def _row(self, row: int, request: Request) -> _Row:
         tools = tools_of(request)
-        sampler = self._sampler(request.generation, grammar_for(request.generation, tools))
+        constraint = constraint_of(request)
+        sampling = _sampling(request.generation, self._model.vocabulary)
+        sampler = self._model.sampler(sampling, None if constraint is None else constraint.guide)
         try:
             prompt = prompt_of(request, self._model)
         except BaseException:
@@ -163,7 +169,7 @@ class LlamaStepper:
         row.count += 1
         piece = self._model.piece(token, special=not generation.skip_special_tokens)
         row.answer.add(piece, emit)
-        if row.answer.stopped:
+        if row.answer.stopped or row.sampler.ended:
             return FinishReason.STOP
         return FinishReason.LENGTH if row.count >= row.limit else None
 
@@ -174,23 +180,21 @@ class LlamaStepper:
         if row.slot is not None:
             self._cache.leave(row.slot)
 
-    def _sampler(self, generation: GenerationParams, grammar: str | None) -> Sampler:
-        try:
-            return self._model.sampler(_sampling(generation, grammar, self._model.vocabulary))
-        except ValueError as error:
-            raise unanswerable(f"llama.cpp cannot follow the grammar of this request: {error}") from error
 
-
-def _sampling(generation: GenerationParams, grammar: str | None, vocabulary: int) -> Sampling:
+def _sampling(generation: GenerationParams, vocabulary: int) -> Sampling:
     seed = random.getrandbits(32) if generation.seed is None else generation.seed
     return Sampling(
         temperature=effective(generation.temperature),
         top_p=1.0 if generation.top_p is None else generation.top_p,
         min_p=generation.min_p,
-        frequency_penalty=generation.frequency_penalty,
-        presence_penalty=generation.presence_penalty,
+        frequency_penalty=_in_float(generation.frequency_penalty),
+        presence_penalty=_in_float(generation.presence_penalty),
         # The largest value asks llama.cpp for a random seed.
         seed=seed % (2**32 - 1),
         logit_bias=biases(generation, vocabulary),
-        grammar=grammar,
     )
+
+
+def _in_float(penalty: float) -> float:
+    """The penalty within what 32 bits hold, with room for a sum; a larger one decides no more."""
+    return max(-LARGEST, min(penalty, LARGEST))

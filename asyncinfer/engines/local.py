@@ -7,7 +7,7 @@ import logging
 import threading
 import weakref
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar
 
 import anyio
@@ -15,6 +15,7 @@ import anyio
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.chat_prompt import with_template
+from asyncinfer.engines.gguf import model_paths
 from asyncinfer.engines.model_thread import ModelThread
 from asyncinfer.engines.model_worker import closed_error
 from asyncinfer.engines.outbox import Deliver, News
@@ -23,12 +24,13 @@ from asyncinfer.engines.stepper import Stepper
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
+from asyncinfer.scratch.model_files import ModelFile, identify
 from asyncinfer.types.results import Completion, StreamDelta
 
 log = logging.getLogger("asyncinfer")
 
 # What may differ from call to call; all else is settled when the model is loaded.
-_OF_A_CALL = frozenset({"chat_template", "chat_template_kwargs"})
+_OF_A_CALL = frozenset({"allow_private_urls", "chat_template", "chat_template_kwargs", "max_image_pixels"})
 # The generation parameters that every local engine heeds.
 _SUPPORTED = frozenset(
     {
@@ -73,6 +75,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         # The parameters of an endpoint are not for a model in this process.
         super().__init__(model_params, generation_params=generation_params, clock=clock)
         self._thread: ModelThread | None = None
+        self._files: Sequence[ModelFile] | None = None
         self._end_when_dropped: weakref.finalize[[], LocalInferenceEngine] | None = None
         self._thread_lock = threading.Lock()
         self._check()
@@ -126,6 +129,12 @@ class LocalInferenceEngine(BaseInferenceEngine):
                 )
         return await anyio.to_thread.run_sync(with_template, await super()._model_for(call))
 
+    async def _model_files(self) -> Sequence[ModelFile]:
+        """As they were when the model was loaded, or is about to be."""
+        if self._files is None:
+            self._files = await anyio.to_thread.run_sync(identify, model_paths(self._model_params))
+        return self._files
+
     async def _generate(self, request: Request) -> Completion:
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
 
@@ -158,7 +167,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     async def _close(self) -> None:
         with self._thread_lock:
-            thread, self._thread = self._thread, None
+            thread, self._thread, self._files = self._thread, None, None
             if self._end_when_dropped is not None:
                 self._end_when_dropped.detach()
         if thread is not None:

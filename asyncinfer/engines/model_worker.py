@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 
+from asyncinfer.engines.constraint import Constraint, constraint_of
+from asyncinfer.engines.helper import Helper
 from asyncinfer.engines.outbox import Call, Outbox
 from asyncinfer.engines.pulse import LOADING, Pulse
 from asyncinfer.engines.stepper import Event, Stepper
+from asyncinfer.engines.structure import is_structured
 from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError, RequestError
 from asyncinfer.run import collector
-from asyncinfer.types.results import InferenceErrorType, StreamDelta
+from asyncinfer.run.request import Request
+from asyncinfer.types.results import Completion, InferenceErrorType, StreamDelta
 
 log = logging.getLogger("asyncinfer")
 
@@ -30,6 +35,9 @@ class Worker:
         self._pulse = pulse
         self._waiting: dict[int, Call] = {}
         self._running: dict[int, Call] = {}
+        # Rows that the helper prepares or checks.
+        self._with_helper: dict[int, Call] = {}
+        self._helper = Helper()
         self._outbox = Outbox()
         self._stopped = False
         self._failure: Failure | None = None
@@ -51,7 +59,7 @@ class Worker:
         others is told. It may come back at any moment, and so is only read, the rows first: one may then be told of
         twice, but none is missed.
         """
-        self._waiting = {call.row: call for call in [*stuck._running.values(), *stuck._waiting.values()]}
+        self._waiting = {call.row: call for call in stuck._calls()}
         self._outbox = stuck._outbox.copy()
         self._stopped = stuck._stopped
         self._fail(failure)
@@ -61,13 +69,30 @@ class Worker:
     # Commands
 
     def take(self, call: Call) -> None:
-        if self._failure is None:
-            self._waiting[call.row] = call
-        else:
+        if self._failure is not None:
             self._outbox.add(call, self._failure())
+        elif self._stepper is not None and is_structured(call.request.generation):
+            self._prepare(call, self._stepper)
+        else:
+            self._waiting[call.row] = call
+
+    def prepared(self, row: int, outcome: Request | RequestError) -> None:
+        """The helper has prepared a row."""
+        if (call := self._with_helper.pop(row, None)) is None:
+            return
+        if isinstance(outcome, RequestError):
+            self._outbox.add(call, outcome)
+        else:
+            self._waiting[row] = replace(call, request=outcome)
+
+    def checked(self, row: int, outcome: Completion | RequestError) -> None:
+        """The helper has checked the answer of a row."""
+        if (call := self._with_helper.pop(row, None)) is not None:
+            self._outbox.add(call, outcome)
 
     def abort(self, row: int) -> None:
         self._waiting.pop(row, None)
+        self._with_helper.pop(row, None)
         if self._running.pop(row, None) is not None and self._stepper is not None:
             self._stepper.abort(row)
 
@@ -116,7 +141,7 @@ class Worker:
 
     def _calls(self) -> list[Call]:
         """The rows that are not finished."""
-        return [*self._running.values(), *self._waiting.values()]
+        return [*self._running.values(), *self._with_helper.values(), *self._waiting.values()]
 
     def _advance(self) -> None:
         if self._stepper is None or self._stopped:
@@ -142,7 +167,27 @@ class Worker:
             del self._running[row]
         elif not call.request.stream:
             return
-        self._outbox.add(call, event)
+        constraint = constraint_of(call.request)
+        if isinstance(event, Completion) and constraint is not None and constraint.is_checked:
+            self._check(call, constraint, event)
+        else:
+            self._outbox.add(call, event)
+
+    # With the helper
+
+    def _prepare(self, call: Call, stepper: Stepper) -> None:
+        self._with_helper[call.row] = call
+        self._helper.submit(
+            partial(stepper.prepare, call.request),
+            lambda outcome: self._inbox.put(partial(Worker.prepared, row=call.row, outcome=outcome)),
+        )
+
+    def _check(self, call: Call, constraint: Constraint, completion: Completion) -> None:
+        self._with_helper[call.row] = call
+        self._helper.submit(
+            lambda: constraint.check(call.request, completion) or completion,
+            lambda outcome: self._inbox.put(partial(Worker.checked, row=call.row, outcome=outcome)),
+        )
 
     def _flush(self) -> None:
         for call in self._outbox.send():
@@ -171,11 +216,13 @@ class Worker:
         for call in self._calls():
             self._outbox.add(call, failure())
         self._running.clear()
+        self._with_helper.clear()
         self._waiting.clear()
         self._free()
 
     def _free(self) -> None:
         stepper, self._stepper = self._stepper, None
+        self._helper.close()  # It may be using the model's vocabulary.
         if stepper is not None:
             with suppress(BaseException):
                 stepper.close()

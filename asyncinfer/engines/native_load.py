@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from asyncinfer.config import ModelParams
 from asyncinfer.engines import gguf
 from asyncinfer.errors import ConfigError, MissingDependencyError, what_it_says
+from asyncinfer.types.paths import expanded, is_folder
 
 log = logging.getLogger("asyncinfer")
 
@@ -74,7 +75,8 @@ def _is_gguf(params: ModelParams) -> bool:
 
 
 def _source(params: ModelParams) -> _Source:
-    name = str(Path(params.model_name).expanduser()) if params.model_name.startswith("~") else params.model_name
+    home = params.model_name.startswith("~")
+    name = str(expanded(params.model_name, "model.model_name")) if home else params.model_name
     if name.startswith("pkg:") or name.endswith(".gguf"):
         if (file := gguf.find_local(name)) is not None:
             return _Source(str(file.parent), file.name)
@@ -83,7 +85,7 @@ def _source(params: ModelParams) -> _Source:
     filename = str(params.model_kwargs.get("filename", gguf.DEFAULT_FILENAME))
     if not any(character in filename for character in "*?["):
         return _Source(name, filename)
-    if (folder := Path(name)).is_dir():
+    if is_folder(folder := Path(name)):
         file = next(iter(sorted(folder.glob(filename))), None)
         if file is None:
             raise ConfigError(f"model.model_kwargs.filename: {filename!r} matches no file in {folder.absolute()}")
@@ -158,7 +160,9 @@ def _options(params: ModelParams, source: _Source) -> dict[str, Any]:
 def _tokenizer(params: ModelParams, source: _Source) -> Any:
     auto: Any = import_module("transformers").AutoTokenizer
     own = params.tokenizer_name is None
-    name = source.name if params.tokenizer_name is None else str(Path(params.tokenizer_name).expanduser())
+    name = (
+        source.name if params.tokenizer_name is None else str(expanded(params.tokenizer_name, "model.tokenizer_name"))
+    )
     options = {**_shared(params), **params.tokenizer_kwargs}
     if own and source.gguf_file:
         options.setdefault("gguf_file", source.gguf_file)
@@ -184,7 +188,7 @@ def _processor(params: ModelParams, source: _Source, tokenizer: Any) -> Any:
 def _adapted(model: Any, adapter: str) -> Any:
     """The model with the adapter's layers in place."""
     peft: Any = import_module("peft")
-    path = str(Path(adapter).expanduser())
+    path = str(expanded(adapter, "model.adapter_model"))
 
     def apply() -> Any:
         adapted = peft.PeftModel.from_pretrained(model, path)

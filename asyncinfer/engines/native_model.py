@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import Any
 
 from asyncinfer.engines.chat_prompt import Render, in_text, parts_or_text, prompt_for, tools_of
+from asyncinfer.engines.guide import Guides
 from asyncinfer.engines.images import images_of, pixels
 from asyncinfer.engines.machine import UNKNOWN_MEMORY, free_memory
-from asyncinfer.engines.native_guide import Guides
 from asyncinfer.engines.native_load import Loaded
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.request import Request
@@ -49,11 +49,15 @@ class NativeModel:
         self.vocabulary: int = self._text.vocab_size
         self.ends = frozenset(_ids(self.hf.generation_config.eos_token_id) + _ids(self.tokenizer.eos_token_id))
         self.pad: int = _first(self.tokenizer.pad_token_id, *self.ends, 0)
-        self.guides = Guides(self.tokenizer, self.vocabulary, self.ends)
+        self.guides = Guides(self._guide_tokenizer, self.vocabulary, self.ends)
 
     @property
     def device(self) -> Any:
         return self.hf.device
+
+    def _guide_tokenizer(self) -> Any:
+        make: Any = import_module("llguidance.hf").from_tokenizer
+        return make(self.tokenizer, n_vocab=self.vocabulary, eos_token=sorted(self.ends))
 
     # Prompts
 

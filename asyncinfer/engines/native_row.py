@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines.answer import Answer
 from asyncinfer.engines.chat_prompt import tools_of
+from asyncinfer.engines.constraint import constraint_of
 from asyncinfer.engines.logit_bias import biases
 from asyncinfer.engines.native_model import NativeModel, Prompt
 from asyncinfer.engines.stepper import Emit
@@ -66,7 +67,8 @@ class Row:
         # Nothing is to be done for it any more.
         self.dropped = False
         self.limit = min(generation.max_new_tokens, model.context - len(self.prompt.tokens))
-        self.guide = model.guides.start(generation, tools)
+        constraint = constraint_of(request)
+        self.guide = None if constraint is None else constraint.guide
         if self.settings.beams > 1:
             self._check_beams(model)
         # Without a cache the images are read each time, and a search's draws are not a row's own.
@@ -98,7 +100,7 @@ class Row:
             ids, counts = torch.tensor(tokens, device=scores.device).unique(return_counts=True)
             scores[ids] -= generation.frequency_penalty * counts + generation.presence_penalty
         if self.guide is not None:
-            self.guide.forbid(scores)
+            _forbid(scores, self.guide.allowed())
 
     def draw(self) -> float:
         """The row's next random number, from 0 to below 1."""
@@ -146,6 +148,14 @@ class Row:
             raise unanswerable("generation.guided_decoding and generation.num_beams exclude each other here")
         if not model.holds(self.settings.beams, len(self.prompt.tokens)):
             raise unanswerable(f"generation.num_beams: {self.settings.beams} beams take more memory than is free")
+
+
+def _forbid(scores: Any, allowed: Any) -> None:
+    """Set to minus infinity, in place, the scores of tokens that must not come next."""
+    torch: Any = import_module("torch")
+    mask = torch.from_numpy(allowed[: scores.shape[0]]).to(scores.device)
+    scores[: len(mask)].masked_fill_(~mask, float("-inf"))
+    scores[len(mask) :] = float("-inf")
 
 
 class _Decoder:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from asyncinfer.engines.constraint import constrained
 from asyncinfer.engines.native_batch import Batch
 from asyncinfer.engines.native_model import NativeModel, is_out_of_memory
 from asyncinfer.engines.native_row import Row
@@ -42,6 +43,10 @@ class NativeStepper:
     @property
     def busy(self) -> bool:
         return bool(self._waiting or self._batch or self._search)
+
+    def prepare(self, request: Request) -> Request:
+        with blaming_the_row("llguidance"):
+            return constrained(request, self._model.guides.start)
 
     def add(self, row: int, request: Request) -> None:
         with blaming_the_row("Transformers"):

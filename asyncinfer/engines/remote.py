@@ -6,14 +6,14 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from anyio import to_thread
+from anyio import fail_after, to_thread
 
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
 from asyncinfer.dialects.dialect import Call, Dialect, Encoder
-from asyncinfer.dialects.http import HttpRequest, HttpResponse, status_error
+from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
 from asyncinfer.providers.auth import Signer
@@ -23,7 +23,8 @@ from asyncinfer.run.clock import Clock
 from asyncinfer.run.request import Request
 from asyncinfer.transport import Streamed, Transport
 from asyncinfer.types.files import with_files
-from asyncinfer.types.results import Completion, StreamDelta, unanswerable
+from asyncinfer.types.masking import MASK, MaskedStr, frameless, mask_url, masked_if_secret, secrets_in_url
+from asyncinfer.types.results import Completion, InferenceErrorType, StreamDelta, unanswerable
 
 # No API has more models than these pages hold; one whose listing goes on is broken.
 _PAGES = 1000
@@ -34,22 +35,26 @@ _VERSIONS = ("/v1", "/openai", "/openapi")
 
 
 class _Prepared(NamedTuple):
-    """What the requests of one call share. `target`: the URL and the model. `fallback`: the same for a server that
-    turns out to know less.
+    """What the requests of one call share. `target`: the URL and the model. `limits`: those of each response.
+    `fallback`: the same for a server that turns out to know less.
     """
 
     target: tuple[str, str]
     dialect: Dialect
     encode: Encoder
     sign: Signer
+    limits: ResponseLimits
     fallback: _Prepared | None = None
 
     async def request(self, request: Request) -> HttpRequest:
         """What to send. Files are read, and encoded, off the loop."""
+        return (await self.sign(await self._encoded(request)))._replace(limits=self.limits)
+
+    async def _encoded(self, request: Request) -> HttpRequest:
         for message in request.conversation.messages:
             if not isinstance(message.content, str | None):
-                return await self.sign(await to_thread.run_sync(self._encode_files, request))
-        return await self.sign(self.encode(request.conversation, stream=request.stream))
+                return await to_thread.run_sync(self._encode_files, request)
+        return self.encode(request.conversation, stream=request.stream)
 
     def secrets(self) -> tuple[str, ...]:
         """What no message may repeat."""
@@ -108,14 +113,27 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         remote, provider = self._remote_params or RemoteParams(), self.provider()
         url, sign = self._reach(remote)
         listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
-        listing = listing or provider.dialect.listing(url)
-        first = HttpRequest(listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout)
+        listing = masked_if_secret(listing or provider.dialect.listing(url))
+        first = HttpRequest(
+            listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout, limits=_limits(remote)
+        )
         try:
-            entries = await self._listed(first, sign)
+            entries = await self._listed_in_time(first, sign)
         except RequestError as error:
-            _hide(_secrets(url, sign), error)
-            raise
+            raise _without(_secrets(url, sign), error) from None
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
+
+    async def _listed_in_time(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
+        """As `_listed`, with one timeout for all pages."""
+        try:
+            with fail_after(first.timeout or None):
+                return await self._listed(first, sign)
+        except TimeoutError:
+            raise RequestError(
+                f"no whole list of models within {first.timeout:g} s (remote_params.connection_timeout)",
+                error_type=InferenceErrorType.TIMEOUT,
+                is_retryable=True,
+            ) from None
 
     async def _listed(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
         """The entries of all pages of a listing; the query of a page that came already leads nowhere."""
@@ -137,9 +155,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         url, sign = self._reach(remote)
         call = Call(url, model, generation, remote.user_id, remote.connection_timeout)
 
+        limits, target = _limits(remote), (url, model.model_name)
+
         def prepared(dialect: Dialect) -> _Prepared:
             fallback = prepared(dialect.fallback.dialect) if dialect.fallback is not None else None
-            return _Prepared((url, model.model_name or ""), dialect, dialect.encoder_for(call), sign, fallback)
+            return _Prepared(target, dialect, dialect.encoder_for(call), sign, limits, fallback)
 
         return prepared(self.provider().dialect)
 
@@ -168,17 +188,20 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         Raises:
             ConfigError: there is none, or it is none.
         """
-        url, path = remote.api_url, self.provider().dialect.path
-        if url is None:
+        if remote.api_url is None:
             raise ConfigError(f"remote_params.api_url: not set; {self.engine_type} needs {self.provider().wanted()}")
-        parts = _parts(url)
-        if parts is None:
-            shown = re.sub(r"[^/]*@", "", url.partition("?")[0])  # without what may be secret
+        if MASK in unquote(remote.api_url):
+            raise ConfigError(
+                f"remote_params.api_url: its credentials are masked ({mask_url(remote.api_url)}), as in a saved "
+                "configuration; put them back, for instance as ${VARIABLE}"
+            )
+        url = _completed(remote.api_url, self.provider().dialect.path)
+        if url is None:
+            shown = re.sub(r"[^/]*@", "", remote.api_url.partition("?")[0])  # without what may be secret
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
-        below = parts.path.rstrip("/")
-        return urlunsplit(parts._replace(path=below + path if below.endswith(_VERSIONS) else parts.path, fragment=""))
+        return masked_if_secret(url)
 
     async def _generate(self, request: Request) -> Completion:
         sent = self._prepared(request)
@@ -191,8 +214,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                 return await self._generate(request)
             raise status_error(_untold(response, sent.secrets()), time.time())
         except RequestError as error:
-            _hide(sent.secrets(), error)
-            raise
+            raise _without(sent.secrets(), error) from None
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         sent = self._prepared(request)
@@ -207,8 +229,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             if not self._falls_back(sent, response):
                 raise status_error(_untold(response, sent.secrets()), time.time())
         except RequestError as error:
-            _hide(sent.secrets(), error)
-            raise
+            raise _without(sent.secrets(), error) from None
         async for delta in self._stream(request):
             yield delta
 
@@ -234,18 +255,23 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             self._gate().told(request.attempt, limits)
 
 
+def _limits(remote: RemoteParams) -> ResponseLimits:
+    """The limits that the parameters set for each response."""
+    return ResponseLimits(remote.max_response_bytes, remote.max_compression_ratio, remote.stream_idle_timeout)
+
+
 def _secrets(url: str, sign: Signer) -> tuple[str, ...]:
     """What no message may repeat: keys, and what a URL may hold of them."""
-    parts = urlsplit(url)
-    found = (*sign.secrets, parts.password, *(value for _, value in parse_qsl(parts.query)))
-    return tuple(secret for secret in found if secret and len(secret) >= _SECRET)
+    found = (*sign.secrets, *secrets_in_url(url))
+    # The longest first: one may be the beginning of another.
+    return tuple(MaskedStr(secret) for secret in sorted(found, key=len, reverse=True) if len(secret) >= _SECRET)
 
 
-def _hide(secrets: tuple[str, ...], error: RequestError) -> None:
-    """An error does not repeat the key, even where the server does; nor does what stands behind it."""
-    error.__cause__ = error.__context__ = None
+def _without(secrets: tuple[str, ...], error: RequestError) -> RequestError:
+    """The error without the key, even where the server repeats it, and without the frames that may hold it."""
     for secret in secrets:
         error.args = (str(error).replace(secret, "[API key]"),)
+    return frameless(error)
 
 
 def _untold(response: HttpResponse, secrets: tuple[str, ...]) -> HttpResponse:
@@ -262,13 +288,25 @@ async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamD
         completion = dialect.decode(await streamed.response())
         yield completion.as_delta(completion.message.compute_flattened_text_content())
         return
-    decoder = dialect.stream()
+    decoder, parts = dialect.stream(), 0
     async for chunk in streamed.chunks():
         for delta in decoder.feed(chunk):
             yield delta
+        if decoder.parts != parts:
+            parts = decoder.parts
+            streamed.progressed()
         if decoder.done:  # Some servers keep the connection open.
             break
     yield decoder.finish()
+
+
+def _completed(url: str, path: str) -> str | None:
+    """Where chats go; of a URL that ends with the API's version, `path` below it. None for a URL that leads nowhere."""
+    parts = _parts(url)
+    if parts is None:
+        return None
+    below = parts.path.rstrip("/")
+    return urlunsplit(parts._replace(path=below + path if below.endswith(_VERSIONS) else parts.path, fragment=""))
 
 
 def _parts(url: str) -> SplitResult | None:

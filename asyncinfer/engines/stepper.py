@@ -15,7 +15,7 @@ Emit = Callable[[int, Event], None]
 
 
 class Stepper(Protocol):
-    """A model that takes up to `slots` rows into work at once. All its methods run in the model's thread.
+    """A model that takes up to `slots` rows into work at once. All its methods but `prepare` run in the model's thread.
 
     An exception other than `RequestError` means that it can go on with no row.
     """
@@ -26,6 +26,12 @@ class Stepper(Protocol):
     @property
     def busy(self) -> bool:
         """Whether a row is in work."""
+        ...
+
+    def prepare(self, request: Request) -> Request:
+        """Do for a row with a structure what may take seconds, such as compiling its grammar. It runs in a helper
+        thread, beside the other methods. A RequestError fails this row alone.
+        """
         ...
 
     def add(self, row: int, request: Request) -> None:

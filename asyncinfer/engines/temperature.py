@@ -5,8 +5,10 @@ from __future__ import annotations
 # A score divided by less than this may be beyond a float, and what is drawn then is nonsense. (vLLM would raise what is
 # below 0.01 to that.)
 SMALLEST = 1e-5
+# With more, all tokens are as likely as each other; native code has 32-bit numbers, and divides by infinity instead.
+LARGEST = 1e6
 
 
 def effective(temperature: float) -> float:
     """The temperature; 0, which takes the likeliest token, where it is so small that sampling would too."""
-    return temperature if temperature >= SMALLEST else 0.0
+    return min(temperature, LARGEST) if temperature >= SMALLEST else 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
-from pathlib import Path
 from typing import ClassVar
 
 from asyncinfer.config import InferenceEngineType, ModelParams
@@ -18,6 +17,7 @@ from asyncinfer.engines.vllm_model import VllmModel
 from asyncinfer.engines.vllm_stepper import VllmStepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
 from asyncinfer.run.request import Request
+from asyncinfer.types.paths import exists, expanded
 
 log = logging.getLogger("asyncinfer")
 
@@ -48,8 +48,8 @@ class VLLMInferenceEngine(LocalInferenceEngine):
         params = self._model_params
         if not params.model_name:
             raise ConfigError("model.model_name: not set; give a folder or a hub repository")
-        path = Path(params.model_name).expanduser()
-        if params.model_name.startswith(("/", ".", "~")) and not path.exists():
+        path = expanded(params.model_name, "model.model_name")
+        if params.model_name.startswith(("/", ".", "~")) and not exists(path):
             raise ConfigError(f"model.model_name: {path.absolute()} does not exist")
         template_file(params.chat_template)
         if params.adapter_model:
@@ -80,4 +80,4 @@ class VLLMInferenceEngine(LocalInferenceEngine):
 
 
 def _adapter(params: ModelParams) -> str | None:
-    return str(Path(params.adapter_model).expanduser()) if params.adapter_model else None
+    return str(expanded(params.adapter_model, "model.adapter_model")) if params.adapter_model else None

@@ -17,6 +17,7 @@ from typing import Any, cast
 from asyncinfer.config import ModelParams
 from asyncinfer.engines import gguf
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.paths import exists, expanded, is_folder
 
 log = logging.getLogger("asyncinfer")
 
@@ -97,7 +98,7 @@ def _named(params: ModelParams) -> dict[str, Any]:
 
 
 def _place(name: str) -> str:
-    return str(Path(name).expanduser()) if name.startswith("~") else name
+    return str(expanded(name, "model")) if name.startswith("~") else name
 
 
 def _parallel(options: Mapping[str, Any], host: Host) -> int:
@@ -181,18 +182,18 @@ def adapter_rank(adapter: str) -> int:
 
 def check_adapter(adapter: str) -> None:
     """Raise a ConfigError for an adapter that is not there. Reads nothing."""
-    folder = Path(adapter).expanduser()
-    if folder.is_dir():
+    folder = expanded(adapter, "model.adapter_model")
+    if is_folder(folder):
         if not (folder / "adapter_config.json").is_file():
             raise ConfigError(f"model.adapter_model: {folder.absolute()} has no adapter_config.json, as peft saves it")
-    elif folder.exists() or not gguf.REPO.fullmatch(adapter):
+    elif exists(folder) or not gguf.REPO.fullmatch(adapter):
         raise ConfigError(f"model.adapter_model: {adapter!r} is neither a folder nor a hub repository (owner/name)")
 
 
 def _adapter_config(adapter: str) -> Path:
     check_adapter(adapter)
-    folder = Path(adapter).expanduser()
-    if folder.is_dir():
+    folder = expanded(adapter, "model.adapter_model")
+    if is_folder(folder):
         return folder / "adapter_config.json"
     try:
         hub: Any = import_module("huggingface_hub")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.config import GenerationParams
 from asyncinfer.engines import tool_calls
 from asyncinfer.engines.logit_bias import biases
+from asyncinfer.engines.structure import Structure
 from asyncinfer.engines.temperature import effective
 
 
@@ -33,30 +34,17 @@ def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]
     }
 
 
-def structure(generation: GenerationParams) -> dict[str, Any] | None:
-    """The structure that the answer must have, as the arguments of `StructuredOutputsParams`; None for any."""
-    guided = generation.guided_decoding
-    return None if guided is None else _guided(guided)
-
-
-def _guided(guided: GuidedDecodingParams) -> dict[str, Any] | None:
-    if guided.regex is not None:
-        return {"regex": guided.regex}
-    if guided.choice is not None:
-        return {"choice": list(guided.choice)}
-    schema = guided.schema_dict()
-    return None if schema is None else {"json": schema}
-
-
-def call_structure(choice: str | dict[str, Any] | None, tools: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The structure of a tool call that must be made, in our own format (see `tool_calls`); None if none must.
-
-    Raises:
-        RequestError: there is no such tool.
+def structured_outputs(structure: Structure) -> dict[str, Any]:
+    """The structure as the arguments of vLLM's `StructuredOutputsParams`; a tool call in our own format (see
+    `tool_calls`).
     """
-    schema = tool_calls.forced(choice, tools)
-    if schema is None:
-        return None
+    if structure.regex is not None:
+        return {"regex": structure.regex}
+    if structure.choices is not None:
+        return {"choice": list(structure.choices)}
+    schema = json.loads(structure.schema or "{}")
+    if not structure.is_call:
+        return {"json": schema}
     tag = {
         "type": "tag",
         "begin": f"{tool_calls.OPENING}\n",
@@ -64,3 +52,15 @@ def call_structure(choice: str | dict[str, Any] | None, tools: list[dict[str, An
         "end": f"\n{tool_calls.CLOSING}",
     }
     return {"structural_tag": json.dumps({"type": "structural_tag", "format": tag})}
+
+
+def with_parameters(tools: list[dict[str, Any]], structure: Structure) -> list[dict[str, Any]]:
+    """The tools with the parameters that the structure of a call allows them."""
+    calls = json.loads(structure.schema or "{}").get("oneOf", [])
+    allowed = {call["properties"]["name"]["const"]: call["properties"]["arguments"] for call in calls}
+    return [
+        {**tool, "function": {**tool["function"], "parameters": allowed[tool["function"]["name"]]}}
+        if tool["function"]["name"] in allowed
+        else tool
+        for tool in tools
+    ]

@@ -8,12 +8,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from asyncinfer.engines.chat_prompt import takes_no_tools, tools_of
+from asyncinfer.engines.constraint import Constraint, Fitted, constrained, constraint_of, fitted
+from asyncinfer.engines.guide import compiled_for_any, grammar_of
+from asyncinfer.engines.memo import Memo
 from asyncinfer.engines.stepper import Emit, blaming_the_row
+from asyncinfer.engines.structure import Structure
 from asyncinfer.engines.vllm_messages import messages_of, text_messages
 from asyncinfer.engines.vllm_model import VllmModel, chat_request
 from asyncinfer.engines.vllm_reader import Reader
-from asyncinfer.engines.vllm_sampling import call_structure, sampling, structure
-from asyncinfer.errors import RequestError
+from asyncinfer.engines.vllm_sampling import sampling, structured_outputs, with_parameters
+from asyncinfer.errors import ErrorScope, RequestError
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, Usage, unanswerable
 
@@ -51,6 +55,8 @@ class VllmStepper:
         self._parser = model.parsers(tool_parser, reasoning_parser)
         self._parses_tools = tool_parser is not None
         self._rows: dict[int, _Row] = {}
+        # vLLM compiles its own grammar; llguidance says what of the structure a grammar can express.
+        self._fitted = Memo[Structure, Fitted](lambda structure: fitted(structure, compiled_for_any))
 
     @property
     def slots(self) -> int:
@@ -59,6 +65,10 @@ class VllmStepper:
     @property
     def busy(self) -> bool:
         return bool(self._rows)
+
+    def prepare(self, request: Request) -> Request:
+        with blaming_the_row("llguidance"):
+            return constrained(request, lambda structure: Constraint(self._fitted[structure]))
 
     def add(self, row: int, request: Request) -> None:
         with blaming_the_row("vLLM"):
@@ -105,14 +115,23 @@ class VllmStepper:
         return context - length
 
     def _reading(self, request: Request, tools: list[dict[str, Any]]) -> _Reading:
-        generation, choice = request.generation, request.generation.tool_choice
-        forced, asked = call_structure(choice, tools), structure(generation)
+        constraint = constraint_of(request)
+        structure = None if constraint is None else constraint.fitted.structure
         marked = bool(tools) and not self._parses_tools
-        if marked and asked is None:
-            asked = forced
+        # A parser makes its own structure of the call.
+        by_parser = structure is not None and structure.is_call and not marked
+        asked = None if structure is None or by_parser else self._outputs(structure)
         if self._parser is None:
             return _Reading(Reader(marked=marked), asked, {})
+        if structure is not None and by_parser:
+            tools = with_parameters(tools, structure)
         return self._parsed(request, tools, asked, marked)
+
+    def _outputs(self, structure: Structure) -> dict[str, Any]:
+        # An engine of vLLM has one library for all its structures, and those of its parsers are for xgrammar.
+        if self._model.takes_lark and not self._parses_tools:
+            return {"grammar": grammar_of(structure)}
+        return structured_outputs(structure)
 
     def _parsed(
         self, request: Request, tools: list[dict[str, Any]], asked: dict[str, Any] | None, marked: bool
@@ -168,6 +187,7 @@ def _completion(row: _Row, output: Any) -> Completion | RequestError:
             f"vLLM ended this row: {said.finish_reason}{why}",
             error_type=InferenceErrorType.RUNTIME,
             is_retryable=not lost,
+            scope=ErrorScope.ROW if lost else ErrorScope.UNKNOWN,
         )
     message = row.reader.pushed() if row.request.stream else row.reader.read(said.text, said.token_ids)
     prompt = len(output.prompt_token_ids or ())

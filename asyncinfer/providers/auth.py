@@ -10,6 +10,7 @@ from typing import Protocol
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.masking import MaskedStr
 
 
 class Signer(Protocol):
@@ -38,8 +39,11 @@ class Auth(Protocol):
         """What the user must have, in Markdown; empty for nothing."""
         ...
 
-    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
+    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
         """For the requests of a call to the provider of that name; reads no file, asks no server.
+
+        Args:
+            environ: The environment variables; those of this process by default.
 
         Raises:
             ConfigError: a key is needed, and there is none.
@@ -61,13 +65,13 @@ class Key:
     def needs(self) -> str:
         return f"`{self.variable}`" if self.variable else ""
 
-    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
-        if remote.api_key is not None and (given := remote.api_key.get_secret_value().strip()):
+    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
+        if remote.api_key is not None and (given := MaskedStr(remote.api_key.get_secret_value().strip())):
             return self._with(given)
         variable = remote.api_key_env_varname or self.variable
         if variable is None:
             return HeaderSigner({}, ())
-        key = environ.get(variable, "").strip()
+        key = MaskedStr(variable_in(environ, variable).strip())
         if not key:
             raise ConfigError(
                 f"remote_params.api_key: {name} needs an API key; set the environment variable {variable}"
@@ -75,7 +79,15 @@ class Key:
         return self._with(key)
 
     def _with(self, key: str) -> Signer:
-        return HeaderSigner({self.header: f"{self.scheme}{key}"}, (key,))
+        return HeaderSigner({self.header: MaskedStr(f"{self.scheme}{key}")}, (MaskedStr(key),))
+
+
+def variable_in(environ: Mapping[str, str] | None, name: str) -> str:
+    """An environment variable; empty if it is not set. By default, of this process.
+
+    No function keeps `os.environ` as a default or in a local, where signatures and tracebacks would show all of it.
+    """
+    return (os.environ if environ is None else environ).get(name, "")
 
 
 class HeaderSigner:

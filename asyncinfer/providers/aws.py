@@ -24,7 +24,8 @@ from anyio import to_thread
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import EngineConfigError, MissingDependencyError, RequestError
-from asyncinfer.providers.auth import Key, Signer
+from asyncinfer.providers.auth import Key, Signer, variable_in
+from asyncinfer.types.masking import MASK, MaskedStr, mask_headers
 from asyncinfer.types.results import InferenceErrorType
 
 # botocore renews credentials a quarter of an hour before they end, if it is asked; others may have renewed its files.
@@ -49,15 +50,20 @@ class Aws:
     def needs(self) -> str:
         return f"AWS credentials, or `{self.token_variable}`"
 
-    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
+    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
         named = remote.api_key is not None or remote.api_key_env_varname
-        if named or environ.get(self.token_variable, "").strip():
+        if named or variable_in(environ, self.token_variable).strip():
             return Key(self.token_variable).signer(name, remote, environ)
         if find_spec("botocore") is None:
             raise MissingDependencyError("botocore", "bedrock")
-        given = {key: value for key, value in environ.items() if key.startswith("AWS_") or key in _HOMES}
-        region = next((environ[key] for key in _REGIONS if environ.get(key)), None)
-        return SigV4Signer(self, name, region, _chain(tuple(sorted(given.items()))))
+        region = next((value for value in (variable_in(environ, key) for key in _REGIONS) if value), None)
+        return SigV4Signer(self, name, region, _chain(_settings(environ)))
+
+
+def _settings(environ: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """What botocore reads of an environment, in order; the values show in no repr."""
+    items = (os.environ if environ is None else environ).items()
+    return tuple(sorted((key, MaskedStr(value)) for key, value in items if key.startswith("AWS_") or key in _HOMES))
 
 
 _HOMES = frozenset({"HOME", "USERPROFILE"})
@@ -69,6 +75,9 @@ class Held(NamedTuple):
     credentials: Any
     region: str | None
     until: float
+
+    def __repr__(self) -> str:
+        return f"Held(credentials={MASK}, region={self.region!r})"
 
 
 class SigV4Signer:
@@ -82,7 +91,7 @@ class SigV4Signer:
     def secrets(self) -> tuple[str, ...]:
         held = self._chain.held
         found = () if held is None else (held.credentials.secret_key, held.credentials.token)
-        return tuple(secret for secret in found if secret)
+        return tuple(MaskedStr(secret) for secret in found if secret)
 
     async def __call__(self, request: HttpRequest) -> HttpRequest:
         held = await self._credentials()
@@ -90,8 +99,8 @@ class SigV4Signer:
         if region is None:
             raise self._never("no AWS region is known; set the environment variable AWS_REGION")
         if len(request.body) > _LARGE:
-            return await to_thread.run_sync(_signed, request, held.credentials, self._auth.service, region)
-        return _signed(request, held.credentials, self._auth.service, region)
+            return await to_thread.run_sync(_signed, request, held, self._auth.service, region)
+        return _signed(request, held, self._auth.service, region)
 
     async def _credentials(self) -> Held:
         """What to sign with. While one row looks after it, the others go on with what there is."""
@@ -108,16 +117,21 @@ class SigV4Signer:
         try:
             held = self._chain.look(self._region)
         except (errors.BotoCoreError, errors.ClientError, RuntimeError) as error:
-            if _may_pass(error) or (self._chain.held and isinstance(error, errors.CredentialRetrievalError)):
-                what = f"AWS credentials cannot be had now: {error}"
-                raise RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=True) from error
-            raise self._never(f"AWS credentials cannot be had: {error}") from error
-        if held is None:
-            raise self._never(
+            failure = self._failure(error)
+        else:
+            if held is not None:
+                return held
+            failure = self._never(
                 "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or an"
                 f" API key in {self._auth.token_variable}"
             )
-        return held
+        raise failure  # from nothing: botocore's frames hold credentials
+
+    def _failure(self, error: Exception) -> RequestError | EngineConfigError:
+        if _may_pass(error) or (self._chain.held and isinstance(error, _botocore().errors.CredentialRetrievalError)):
+            what = f"AWS credentials cannot be had now: {error}"
+            return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+        return self._never(f"AWS credentials cannot be had: {error}")
 
     def _never(self, why: str) -> EngineConfigError:
         return EngineConfigError(f"{self._name}: {why}", error_type=InferenceErrorType.CONFIG)
@@ -153,8 +167,8 @@ class Chain:
                 self._found = session.get_credentials()
             if self._found is None:
                 return None
-            frozen = self._found.get_frozen_credentials()
-            self.held = Held(frozen, session.get_config_variable("region"), time.time() + _LOOK_AGAIN)
+            region = session.get_config_variable("region")
+            self.held = Held(self._found.get_frozen_credentials(), region, time.time() + _LOOK_AGAIN)
             return self.held
 
 
@@ -184,11 +198,11 @@ def _botocore() -> _Botocore:
     )
 
 
-def _signed(request: HttpRequest, credentials: Any, service: str, region: str) -> HttpRequest:
+def _signed(request: HttpRequest, held: Held, service: str, region: str) -> HttpRequest:
     aws = _botocore()
     made = aws.AWSRequest(method=request.method, url=request.url, data=request.body, headers=dict(request.headers))
-    aws.SigV4Auth(credentials, service, region).add_auth(made)
-    return request._replace(headers=dict(made.headers.items()))
+    aws.SigV4Auth(held.credentials, service, region).add_auth(made)
+    return request._replace(headers=mask_headers(made.headers))
 
 
 def _region_in(url: str) -> str | None:

@@ -8,7 +8,6 @@ Bearer; November 2026.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -25,8 +24,9 @@ from anyio import to_thread
 
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
-from asyncinfer.errors import EngineConfigError, MissingDependencyError, RequestError
-from asyncinfer.providers.auth import HeaderSigner, Key, Signer
+from asyncinfer.errors import EngineConfigError, ErrorScope, MissingDependencyError, RequestError
+from asyncinfer.providers.auth import HeaderSigner, Key, Signer, variable_in
+from asyncinfer.types.masking import MaskedStr
 from asyncinfer.types.results import InferenceErrorType
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
@@ -46,7 +46,7 @@ class GeminiKey:
     def needs(self) -> str:
         return f"`{self.variable}`"
 
-    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
+    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
         return _GeminiSigner(
             Key(self.variable).signer(name, remote, environ),
             Key(self.variable, "x-goog-api-key", "").signer(name, remote, environ),
@@ -77,13 +77,13 @@ class GoogleTokens:
     def needs(self) -> str:
         return "Google Cloud credentials"
 
-    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] = os.environ) -> Signer:
-        given = remote.api_key.get_secret_value().strip() if remote.api_key is not None else None
+    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
+        given = MaskedStr(remote.api_key.get_secret_value().strip()) if remote.api_key is not None else None
         if given is not None and given.endswith(".json"):
             return _TokenSigner(name, _account(given, None))
         if given is not None or remote.api_key_env_varname:
             return Key().signer(name, remote, environ)
-        return _TokenSigner(name, _account(None, environ.get(_ADC)))
+        return _TokenSigner(name, _account(None, variable_in(environ, _ADC) or None))
 
 
 class _TokenSigner:
@@ -102,7 +102,7 @@ class _TokenSigner:
         if not self._account.is_good():
             async with self._account.turn():
                 await to_thread.run_sync(self._account.renew, self._name, abandon_on_cancel=True)
-        return await HeaderSigner({"Authorization": f"Bearer {self._account.token}"}, ())(request)
+        return await HeaderSigner({"Authorization": MaskedStr(f"Bearer {self._account.token}")}, ())(request)
 
 
 class _Account:
@@ -134,7 +134,7 @@ class _Account:
             if self._credentials is None:
                 self._credentials = _load(name, self._file)
             _refresh(self._credentials)
-            self.token = self._credentials.token
+            self.token = MaskedStr(self._credentials.token)
             self._good_until = time.monotonic() + _seconds_good(self._credentials.expiry)
 
 
@@ -161,12 +161,13 @@ def _load(name: str, file: str | None) -> Any:
         if file is not None:
             return service.Credentials.from_service_account_file(str(Path(file).expanduser()), scopes=_SCOPES)
         return auth.default(scopes=_SCOPES)[0]
-    except (auth.exceptions.GoogleAuthError, ValueError, OSError) as error:
-        raise EngineConfigError(
-            f"{name} needs Google Cloud credentials ({error}); set the environment variable {_ADC} to a credentials "
-            "file, or run `gcloud auth application-default login`, or set remote_params.api_key to an access token",
-            error_type=InferenceErrorType.CONFIG,
-        ) from None
+    except (auth.exceptions.GoogleAuthError, ValueError, OSError, RuntimeError) as error:
+        why = str(error)
+    raise EngineConfigError(  # from nothing: google-auth's frames hold credentials
+        f"{name} needs Google Cloud credentials ({why}); set the environment variable {_ADC} to a credentials "
+        "file, or run `gcloud auth application-default login`, or set remote_params.api_key to an access token",
+        error_type=InferenceErrorType.CONFIG,
+    )
 
 
 def _refresh(credentials: Any) -> None:
@@ -176,11 +177,16 @@ def _refresh(credentials: Any) -> None:
         credentials.refresh(transport.Request())
     except exceptions.GoogleAuthError as error:
         lost = isinstance(error, exceptions.TransportError)
-        raise RequestError(
+        passing = lost or bool(error.retryable)
+        failure = RequestError(
             f"Google gave no access token: {error.args[0] if error.args else error}",
             error_type=InferenceErrorType.CONNECTION if lost else InferenceErrorType.API_STATUS,
-            is_retryable=lost or bool(error.retryable),
-        ) from None
+            is_retryable=passing,
+            scope=ErrorScope.UNKNOWN if passing else ErrorScope.ACCOUNT,
+        )
+    else:
+        return
+    raise failure  # from nothing: google-auth's frames hold credentials
 
 
 def _seconds_good(expiry: datetime | None) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import cast
 
 from asyncinfer.dialects.dialect import Dialect
 from asyncinfer.dialects.openai import openai_chat
-from asyncinfer.providers.auth import Auth, Key
+from asyncinfer.providers.auth import Auth, Key, variable_in
 
 _PLACE = re.compile(r"{(\w+)}")
 
@@ -46,11 +45,18 @@ class Provider:
         known = str(entry["id"]).startswith(self.not_chat) or entry.get("type") not in (None, *self.chat_types)
         return not known and entry.get("supports_chat") is not False and "text" in _outputs(entry)
 
-    def filled(self, url: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
-        """`url` with the environment's values in its places; None if one of them is not known."""
+    def filled(
+        self, url: str | None, environ: Mapping[str, str] | None = None, given: Mapping[str, str] | None = None
+    ) -> str | None:
+        """`url` with the environment's values in its places; None if one of them is not known.
+
+        Args:
+            environ: The environment variables; those of this process by default.
+            given: Values that go before those of the environment.
+        """
         if url is None:
             return None
-        values = {name: self._value(name, environ) for name in _PLACE.findall(url)}
+        values = {name: (given or {}).get(name) or self._value(name, environ) for name in _PLACE.findall(url)}
         return self.refined(_PLACE.sub(lambda place: values[place[1]], url)) if all(values.values()) else None
 
     def wanted(self) -> str:
@@ -59,8 +65,9 @@ class Provider:
             return f"the URL of the API, such as http://localhost:8000/v1{self.dialect.path}"
         return "it, or the environment variables " + " and ".join(dict.fromkeys(_PLACE.findall(self.url)))
 
-    def _value(self, name: str, environ: Mapping[str, str]) -> str:
-        return next((environ[other] for other in (name, *self.places.get(name, ())) if environ.get(other)), "")
+    def _value(self, name: str, environ: Mapping[str, str] | None) -> str:
+        values = (variable_in(environ, other) for other in (name, *self.places.get(name, ())))
+        return next((value for value in values if value), "")
 
 
 def _outputs(entry: Mapping[str, object]) -> Container[object]:

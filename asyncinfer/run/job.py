@@ -16,12 +16,15 @@ from asyncinfer.run.collector import seldom_collecting
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop
 from asyncinfer.run.plan import Plan
+from asyncinfer.run.previous import Previous
 from asyncinfer.run.progress import OnProgress, Reporter, Tally
 from asyncinfer.run.reader import Claims, PlannedReader, Reader, StreamReader
+from asyncinfer.run.recall import Recall
 from asyncinfer.run.rows import FileSource, Source
 from asyncinfer.run.tasks import in_slices, sheltered, task_group
-from asyncinfer.scratch.atomic import check_target
-from asyncinfer.scratch.file import ScratchFile, beside, in_cache
+from asyncinfer.scratch.atomic import as_config_error, check_replaceable, check_target, resolved, try_target
+from asyncinfer.scratch.cache import SWEEPER, in_cache
+from asyncinfer.scratch.file import ScratchFile, beside
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.results import RunSummary
@@ -35,8 +38,9 @@ Deliver = Callable[[int, Outcome], None]
 class Job:
     """What one call of an engine's public methods asks for.
 
-    `partial`: write the answers that there are even if rows failed. A run tells of itself in `saved_in`, the
-    scratch file, and `dead`, why the engine could not go on.
+    `partial`: write the answers that there are even if rows failed. `reuse_output`: take answers from a finished
+    output of the same path. A run tells of itself in `saved_in`, the scratch file, and `dead`, why the engine could
+    not go on.
     """
 
     answerer: Answerer
@@ -45,6 +49,7 @@ class Job:
     progress_path: Path | None = None
     on_progress: OnProgress | None = None
     partial: bool = True
+    reuse_output: bool = False
     stop: Stop = field(default_factory=Stop)
     saved_in: Path | None = field(default=None, init=False)
     dead: EngineDeadError | None = field(default=None, init=False)
@@ -65,19 +70,24 @@ class Job:
         plan = Plan(source, self.keys)
         await in_slices(plan.survey())
         tally, ledger = Tally(self.answerer.clock, len(plan)), Ledger(len(plan))
-        async with self._scratch(plan) as scratch:
-            if scratch is not None:
-                await self._claim(scratch, plan, ledger)
+        previous = Previous(self.output_path, reuse=self.reuse_output)
+        async with self._scratch(plan) as scratch, previous.opened():
+            unclaimed = await self._claim(scratch, plan, ledger) if scratch is not None else 0
+            if ledger.saved_count < len(plan):
+                await in_slices(previous.survey(plan, ledger))
             if deliver is None:
                 tally.completed = tally.resumed = ledger.fresh_count
             loop = Loop(self.answerer, ledger, tally, scratch, deliver)
-            reader = PlannedReader(source, plan, ledger, scratch, deliver_saved=deliver is not None)
+            recall = Recall(ledger, scratch, previous.output) if scratch is not None else None
+            reader = PlannedReader(source, plan, ledger, recall, deliver_saved=deliver is not None)
             async with reporting(Reporter(tally, self.progress_path, self.on_progress, loop.why_waiting)):
                 with closing(reader):
                     await loop.run(reader, self.stop)
             self.dead = loop.dead
             self._raise_if_stopped(loop, ledger, tally, scratch)
             await self._conclude(scratch, ledger, tally)
+            if scratch is not None and not tally.failed:
+                await self._let_go(scratch, unclaimed, lambda key, n: plan.index.find(key, n) is None)
         return tally.summary()
 
     @sheltered
@@ -93,27 +103,34 @@ class Job:
         """
         await to_thread.run_sync(self._check_paths, None)
         tally, ledger = Tally(self.answerer.clock), Ledger()
-        async with self._scratch(None) as scratch:
+        previous = Previous(self.output_path, reuse=self.reuse_output)
+        async with self._scratch(None) as scratch, previous.opened():
             saved: dict[tuple[bytes, int], SavedLine] = {}
             if scratch is not None:
                 await in_slices(saved.update({(line.key, line.n): line}) for line in scratch.recover())
+                await in_slices(previous.index())
 
             def hand_over(index: int, outcome: Outcome) -> None:
                 deliver(index, outcome, loop.taken)
 
             loop = Loop(self.answerer, ledger, tally, scratch, hand_over, hold=True)
-            reader: Reader = StreamReader(source, self.keys, ledger, scratch, saved)
+            recall = Recall(ledger, scratch, previous.output) if scratch is not None else None
+            reader: Reader = StreamReader(source, self.keys, ledger, recall, saved, previous)
             async with reporting(Reporter(tally, self.progress_path, self.on_progress, loop.why_waiting)):
                 await loop.run(reader, self.stop)
             if loop.dead is not None:
                 raise loop.dead
             self._raise_if_stopped(loop, ledger, tally, scratch)
             await self._conclude(scratch, ledger, tally)
+            if scratch is not None and not tally.failed:
+                await self._let_go(scratch, len(saved), lambda key, n: (key, n) in saved)
 
     def _check_paths(self, source: Source | None) -> None:
         """Raise ConfigError for paths that would overwrite each other, or cannot be written, before any row is
         paid for.
         """
+        if self.progress_path is not None:
+            check_replaceable(self.progress_path, "progress_path")
         if self.output_path is None:
             others: dict[str, Path] = {}
         else:
@@ -125,7 +142,9 @@ class Job:
             others["progress_path"] = self.progress_path
         named: dict[Path, str] = {}
         for name, path in others.items():
-            if (other := named.setdefault(path.resolve(), name)) != name:
+            with as_config_error(path, name):
+                target = resolved(path)
+            if (other := named.setdefault(target, name)) != name:
                 raise ConfigError(f"{name} and {other} are the same file, {path}; give each its own")
 
     @asynccontextmanager
@@ -142,21 +161,18 @@ class Job:
 
     async def _acquire(self, plan: Plan | None) -> ScratchFile | None:
         if self.output_path is not None:
-            scratch = ScratchFile(beside(self.output_path))
-            await to_thread.run_sync(scratch.acquire)
-            return scratch
+            return await to_thread.run_sync(_acquired_beside, self.output_path)
         if plan is None or len(plan) < 2:
             return None
         name = await to_thread.run_sync(self.keys.run_hash, plan.keys)
         try:
-            scratch = ScratchFile(in_cache(name))
-            await to_thread.run_sync(scratch.acquire)
+            return await to_thread.run_sync(_acquired_in_cache, in_cache(name))
         except ScratchError as error:
             log.warning("This run is not saved as it goes, and cannot be resumed: %s", error)
             return None
-        return scratch
 
-    async def _claim(self, scratch: ScratchFile, plan: Plan, ledger: Ledger) -> None:
+    async def _claim(self, scratch: ScratchFile, plan: Plan, ledger: Ledger) -> int:
+        """Give the saved rows their answers; how many saved rows belong to no row."""
         claims = Claims(plan, ledger)
         await in_slices(claims.of(scratch.recover()))
         if ledger.saved_count or claims.unclaimed:
@@ -167,6 +183,7 @@ class Job:
                 len(plan),
                 claims.unclaimed,
             )
+        return claims.unclaimed
 
     def _raise_if_stopped(self, loop: Loop, ledger: Ledger, tally: Tally, scratch: ScratchFile | None) -> None:
         summary = tally.summary()
@@ -177,17 +194,48 @@ class Job:
         raise RunInterruptedError(f"Stopped: {ledger.saved_count}{of} rows are saved.{where}", summary)
 
     async def _conclude(self, scratch: ScratchFile | None, ledger: Ledger, tally: Tally) -> None:
-        """Write the output, and let go of the scratch file where nothing is left to resume. A run without any
-        answer leaves an older output alone.
-        """
+        """Write the output. A run without any answer leaves an older output alone."""
         if scratch is None:
             return
         assert tally.total in (None, tally.completed + tally.failed), "every row has an outcome"
         if self.output_path is not None and (ledger.saved_count if self.partial else not tally.failed):
             await in_slices(scratch.assemble(self.output_path, ledger.spans()))
-        if not tally.failed:
+
+    async def _let_go(self, scratch: ScratchFile, unclaimed: int, wanted: Callable[[bytes, int], bool]) -> None:
+        """Remove the rows that the output holds now from the scratch file, and the file if no others are in it."""
+        if not unclaimed:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(lambda: scratch.close(remove=True))
+            return
+        log.warning(
+            "%s keeps %d saved row(s) that belong to other input or settings. To use them, run that input again; "
+            "to discard them, delete the file.",
+            scratch.path,
+            unclaimed,
+        )
+        try:
+            await in_slices(scratch.keep(wanted))
+        except ScratchError as error:
+            log.warning("%s still holds the rows of this run too, which it no longer needs: %s", scratch.path, error)
+
+
+def _acquired_beside(output: Path) -> ScratchFile:
+    """The scratch file of a run with an output path, locked. The output can be written, as far as one can tell."""
+    scratch = ScratchFile(beside(output))
+    scratch.acquire()
+    try:
+        try_target(output, "output_path")
+    except BaseException:
+        scratch.close()
+        raise
+    return scratch
+
+
+def _acquired_in_cache(path: Path) -> ScratchFile:
+    SWEEPER.sweep(path.parent)
+    scratch = ScratchFile(path)
+    scratch.acquire()
+    return scratch
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-_OPEN, _SAVED, _STALE, _FAILED = range(4)
+_OPEN, _SAVED, _STALE, _REUSED, _FAILED = range(5)
 
 
 class Ledger:
@@ -23,16 +23,29 @@ class Ledger:
         self._state[row] = _STALE if stale else _SAVED
         self._offsets[row], self._lengths[row] = offset, length
 
+    def reuse(self, row: int, offset: int, length: int) -> None:
+        """The row's answer stands in a finished output, and is still to be saved here."""
+        self.save(row, offset, length)
+        self._state[row] = _REUSED
+
+    def forget(self, row: int) -> None:
+        """The row's saved answer cannot be used."""
+        self._state[row] = _OPEN
+
     def fail(self, row: int) -> None:
         if row >= len(self._state):
             self._grow(row)
         self._state[row] = _FAILED
 
     def saved(self, row: int) -> bool:
-        return row < len(self._state) and self._state[row] in (_SAVED, _STALE)
+        return row < len(self._state) and self._state[row] in (_SAVED, _STALE, _REUSED)
 
     def stale(self, row: int) -> bool:
-        return self._state[row] == _STALE
+        """Whether the answer must be saved anew."""
+        return self._state[row] in (_STALE, _REUSED)
+
+    def reused(self, row: int) -> bool:
+        return self._state[row] == _REUSED
 
     def span(self, row: int) -> tuple[int, int]:
         return self._offsets[row], self._lengths[row]
@@ -48,7 +61,7 @@ class Ledger:
 
     @property
     def saved_count(self) -> int:
-        return self._state.count(_SAVED) + self._state.count(_STALE)
+        return sum(map(self._state.count, (_SAVED, _STALE, _REUSED)))
 
     def _grow(self, row: int) -> None:
         missing = row + 1 - len(self._state)

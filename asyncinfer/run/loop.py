@@ -26,6 +26,7 @@ from asyncinfer.run.progress import Tally
 from asyncinfer.run.reader import Reader
 from asyncinfer.run.request import Request
 from asyncinfer.run.rows import Row
+from asyncinfer.run.saving import saved_json
 from asyncinfer.run.tasks import cancellation_was_asked, task_group
 from asyncinfer.run.window import Window
 from asyncinfer.run.workers import Workers
@@ -266,7 +267,7 @@ class Loop:
         if end is not None:
             self._end(end, error)
         if retry.kind == "no" or self.dead is not None:
-            self._fail(row, failure_of(self.dead if end is not None else error))
+            self._fail(row, failure_of(error if not error.is_retryable or end is None else self.dead))
             return
         row.spent += retry.spends
         self._tally.retried += 1
@@ -296,18 +297,22 @@ class Loop:
         """Have the answer saved; it is not lost if the run is cancelled now."""
         if self._writer is None:
             self._done(row)
-        elif row.is_large:
-            with anyio.CancelScope(shield=True):
-                self._writer.put(row, await to_thread.run_sync(self._line, row))
-        else:
-            self._writer.put(row, self._line(row))
+            return
+        try:
+            if row.is_large:
+                with anyio.CancelScope(shield=True):
+                    self._writer.put(row, await to_thread.run_sync(self._line, row))
+            else:
+                self._writer.put(row, self._line(row))
+        except RequestError as error:  # JSON cannot hold the answer.
+            self._fail(row, failure_of(error))
 
     def _line(self, row: Row) -> bytes:
-        finished = row.finished()
+        text, finished = saved_json(row)
         if self._deliver is not None:
             row.answered = finished
         row.asked = None
-        return encode(row.key, row.n, row.checksum, finished.to_json_bytes())
+        return encode(row.key, row.n, row.checksum, text)
 
     def _saved(self, row: Row, offset: int, length: int) -> None:
         self._ledger.save(row.index, offset, length)

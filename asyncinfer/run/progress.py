@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,5 +173,6 @@ def write_snapshot(path: Path, progress: Progress) -> None:
         "waiting": progress.waiting,
         "updated_at": datetime.now(UTC).isoformat(),
     }
-    with replacing(path, durable=False) as file:
+    # Another run that writes the same file at this moment has news of its own.
+    with suppress(BlockingIOError), replacing(path, durable=False) as file:
         file.write(to_json(snapshot) + b"\n")

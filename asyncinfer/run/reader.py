@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, Generator, Iterable, MutableMapping
 from time import perf_counter
 from typing import Protocol
 
@@ -12,12 +12,13 @@ from anyio import to_thread
 from asyncinfer.errors import InputError
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.plan import Plan
+from asyncinfer.run.previous import Previous
 from asyncinfer.run.pull import as_async
+from asyncinfer.run.recall import Recall
 from asyncinfer.run.rows import Item, Row, Source, item_of, with_id
-from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
-from asyncinfer.types.conversation import Conversation, Role
+from asyncinfer.types.conversation import Conversation
 
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 1 << 20
@@ -37,10 +38,10 @@ class PlannedReader:
     """Rows of a source that was surveyed. Saved rows come with `answered` if `deliver_saved`, else not at all."""
 
     def __init__(
-        self, source: Source, plan: Plan, ledger: Ledger, scratch: ScratchFile | None, *, deliver_saved: bool
+        self, source: Source, plan: Plan, ledger: Ledger, recall: Recall | None, *, deliver_saved: bool
     ) -> None:
         self._source, self._plan, self._ledger = source, plan, ledger
-        self._scratch, self._deliver_saved = scratch, deliver_saved
+        self._recall, self._deliver_saved = recall, deliver_saved
         self._items = source.items()
         self._next = 0
         self._left = len(plan) if deliver_saved else len(plan) - ledger.fresh_count
@@ -79,27 +80,31 @@ class PlannedReader:
 
     def _row(self, index: int, item: Item) -> Row:
         row = Row(index, *self._plan.identity(index), item.checksum, item.size, unread=item)
-        if self._scratch is not None and self._ledger.saved(index):
-            recall(row, self._scratch, self._ledger)
-        elif row.is_large:
+        if self._recall is not None and self._ledger.saved(index):
+            self._recall(row)
+        if row.answered is None and row.is_large:
             row.conversation()
         return row
 
 
 class StreamReader:
-    """Rows of an iterable that can be read once, checked as they come; a bad one is a row of its own."""
+    """Rows of an iterable that can be read once, checked as they come; a bad one is a row of its own.
+
+    `saved` holds the lines of the scratch file that no row has claimed yet. `recall` is None where nothing is saved.
+    """
 
     def __init__(
         self,
         source: Iterable[object] | AsyncIterable[object],
         row_keys: RowKeys,
         ledger: Ledger,
-        scratch: ScratchFile | None,
-        saved: Mapping[tuple[bytes, int], SavedLine],
+        recall: Recall | None,
+        saved: MutableMapping[tuple[bytes, int], SavedLine],
+        previous: Previous,
     ) -> None:
         self._items = as_async(source)
-        self._row_keys, self._ledger, self._scratch = row_keys, ledger, scratch
-        self._saved = saved
+        self._row_keys, self._ledger, self._recall = row_keys, ledger, recall
+        self._saved, self._previous = saved, previous
         self._seen: Counter[bytes] = Counter()
         self._count = 0
 
@@ -113,7 +118,7 @@ class StreamReader:
 
     def _heavy(self, given: object) -> bool:
         """Whether a row needs the disk: saved rows and image files are read off the loop."""
-        if self._scratch is not None:
+        if self._recall is not None:
             return True
         return isinstance(given, Conversation) and any(not isinstance(m.content, str) for m in given.messages)
 
@@ -127,11 +132,17 @@ class StreamReader:
         n = self._seen[key]
         self._seen[key] += 1
         row = Row(index, key, n, item.checksum, item.size, asked=with_id(conversation, key, n))
-        line = self._saved.get((key, n))
-        if self._scratch is not None and line is not None:
-            self._ledger.save(index, line.offset, line.length, stale=line.checksum != item.checksum)
-            recall(row, self._scratch, self._ledger)
+        if self._recall is not None and self._claim(row):
+            self._recall(row)
         return row
+
+    def _claim(self, row: Row) -> bool:
+        """Note where the row's answer is saved, if it is."""
+        line = self._saved.pop((row.key, row.n), None)
+        if line is not None:
+            self._ledger.save(row.index, line.offset, line.length, stale=line.checksum != row.checksum)
+            return True
+        return self._previous.claim(row, self._ledger)
 
 
 class Claims:
@@ -154,19 +165,3 @@ class Claims:
                 self._ledger.save(row, line.offset, line.length, stale=stale)
             if count % _EVERY == 0:
                 yield
-
-
-def recall(row: Row, scratch: ScratchFile, ledger: Ledger) -> None:
-    """Give `row` the answer that is saved for it. Blocks."""
-    saved = Conversation.from_json(scratch.read(*ledger.span(row.index)))
-    row.answered = rewrapped(saved, row.conversation()) if ledger.stale(row.index) else saved
-
-
-def rewrapped(saved: Conversation, present: Conversation) -> Conversation:
-    """The saved answer, under the id and metadata that the input has now."""
-    answer = saved.messages[-1]
-    assert answer.role == Role.ASSISTANT, "a saved row ends with its answer"
-    told = {name: saved.metadata[name] for name in ("usage", "finish_reason") if name in saved.metadata}
-    return present.model_copy(
-        update={"messages": [*present.messages, answer], "metadata": {**present.metadata, **told}}
-    )

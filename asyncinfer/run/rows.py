@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 from zlib import crc32
 
 from pydantic import ValidationError
 
 from asyncinfer.control.endpoint import Attempt
 from asyncinfer.errors import InputError
+from asyncinfer.scratch.finished import ROW_KEY
+from asyncinfer.scratch.format import UNREADABLE, is_readable
 from asyncinfer.scratch.keys import row_id
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.paths import NotAFileError, error_text, open_regular
 from asyncinfer.types.results import Completion
 
 _BUFFER = 1 << 18
 _LARGE = 1 << 15
+_LONGEST = 1 << 28
 # `Conversation.model_validate_json` without its options: each of a million rows passes here twice.
 _validate_json = Conversation.__pydantic_validator__.validate_json
 
@@ -96,7 +101,9 @@ class Row:
         if self.answered is not None:
             return self.answered
         assert self.completion is not None, "only an answered row is finished"
-        return self.completion.answer(self.conversation())
+        finished = self.completion.answer(self.conversation())
+        finished.metadata[ROW_KEY] = row_id(self.key, self.n)
+        return finished
 
 
 class Source(Protocol):
@@ -115,17 +122,34 @@ class FileSource:
         self.name = str(path)
 
     def items(self) -> Generator[Item]:
-        if self.path.exists() and not self.path.is_file():
-            raise InputError(f"{self.name}: is not a file; a run reads its input twice, so save it to one first")
         try:
-            with self.path.open("rb", buffering=_BUFFER) as file:
-                if file.read(len(BOM_UTF8)) != BOM_UTF8:
-                    file.seek(0)
-                for number, text in enumerate(file, 1):
-                    if not text.isspace():
+            with open_regular(self.path, _BUFFER) as file:
+                self._skip_byte_order_mark(file)
+                # As iterating over the file, with a bound on the memory that a line takes.
+                for number, text in enumerate(iter(partial(file.readline, _LONGEST), b""), 1):
+                    if len(text) == _LONGEST and not text.endswith(b"\n"):
+                        yield _too_long(number, file)
+                    elif not text.isspace():
                         yield Item(number, crc32(text), len(text), text)
+        except NotAFileError as error:
+            what = f"{error_text(error)}; a run reads its input twice, so save it to one first"
+            raise InputError(f"{self.name}: {what}") from None
         except OSError as error:
-            raise InputError(f"{self.name}: cannot be read: {error.strerror or error}") from error
+            raise InputError(f"{self.name}: cannot be read: {error_text(error)}") from error
+
+    def _skip_byte_order_mark(self, file: BinaryIO) -> None:
+        beginning = file.read(len(BOM_UTF8))
+        if beginning.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            raise InputError(f"{self.name}: is in UTF-16 or UTF-32; save it as UTF-8 first")
+        if beginning != BOM_UTF8:
+            file.seek(0)
+
+
+def _too_long(number: int, file: BinaryIO) -> Item:
+    """In place of a line that is longer than any row should be; the file is read on to its end."""
+    while (part := file.readline(_LONGEST)) and not part.endswith(b"\n"):
+        pass
+    return Item(number, 0, 0, b"", InputError(f"the line is longer than {_LONGEST >> 20} MiB"))
 
 
 class ListSource:
@@ -151,6 +175,8 @@ def item_of(row: object) -> Item:
         text = conversation.to_json_bytes()
     except ValueError as error:
         return Item(None, 0, 0, b"", InputError(f"JSON cannot hold it: {error}"))
+    if not is_readable(text):
+        return Item(None, 0, 0, b"", InputError(f"JSON cannot hold it: {UNREADABLE}"))
     return Item(None, crc32(text), len(text), b"", conversation)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from functools import wraps
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, cast
@@ -66,9 +66,15 @@ async def in_slices(work: Generator[object]) -> None:
         deadline = perf_counter() + _SLICE_SECONDS
         return any(perf_counter() > deadline for _ in work)
 
-    with closing(work):
+    ended = False
+    try:
         while await to_thread.run_sync(some):
             pass
+        ended = True
+    finally:
+        if not ended:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(work.close)  # which may remove a file
 
 
 def _first(error: BaseException) -> BaseException:

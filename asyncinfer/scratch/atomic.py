@@ -3,56 +3,211 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
-import secrets
+import stat
 from collections.abc import Generator
+from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from asyncinfer.errors import ConfigError
+from asyncinfer.scratch import disk
+from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, advice, error_text, require_regular
+
+_BUFFER = 1 << 20
+_TRIES = 16
 
 
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Generator[BinaryIO]:
-    """A temporary file beside `path`, or beside what that links to, which takes its place at the end of the
-    block and is removed on an error. `durable`: wait for the disk before and after the replacement.
+    """A temporary file that takes the place of `path`, or of what that links to, at the end of the block, and is
+    removed on an error. `durable`: wait for the disk before and after the replacement.
+
+    The temporary file always has the same name, and a lock. A killed process thus leaves at most one, which
+    the next replacement uses again.
+
+    Raises:
+        OSError: it cannot be written. NotAFileError: `path` is a folder, a pipe or a device.
+        BlockingIOError: another process is replacing it.
     """
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        # "x": never write through a link or a file that somebody put there.
-        with temporary.open("xb", buffering=1 << 20) as file:
-            yield file
+    path = resolved(path)
+    disk.make_folder(path.parent)
+    mode = _mode_of(path)
+    temporary = temporary_for(path)
+    raw = disk.Raw(_open_temporary(temporary, mode))
+    with io.BufferedWriter(raw, _BUFFER) as file:
+        try:
+            yield cast(BinaryIO, file)
             file.flush()
             if durable:
-                os.fsync(file.fileno())
-        if path.exists():
-            temporary.chmod(path.stat().st_mode & 0o777)
-        temporary.replace(path)
-        if durable:
-            sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+                disk.sync(raw.fileno())
+            _mode_of(path)
+            disk.replace(temporary, path)
+        except BaseException:
+            raw.discard()
+            with contextlib.suppress(OSError):
+                disk.remove(temporary)  # while its lock is held
+            raise
+    if durable:
+        disk.sync_folder(path.parent)
+
+
+def check_replaceable(path: Path, setting: str) -> None:
+    """Raise ConfigError if `path`, named by `setting`, is something else than a file, or no file can be there."""
+    with as_config_error(path, setting):
+        _mode_of(resolved(path))
 
 
 def check_target(path: Path, setting: str) -> None:
     """Raise ConfigError if `path`, named by `setting`, is not a file that can be written."""
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"{setting}: {path} is not a file; give the path of a file to write")
-    folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"{setting}: {path} cannot be written, as {folder} may not be written to")
+    check_replaceable(path, setting)
+    with as_config_error(path, setting):
+        folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(f"{setting}: {path} cannot be written, as {folder} may not be written to")
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new and renamed entries of a folder durable, where the platform can."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY)
+def try_target(path: Path, setting: str) -> None:
+    """Create the temporary file for `path` and remove it, and with it what a killed run left there.
+
+    Raises:
+        ConfigError: the file could not be written in the end.
+    """
+    with as_config_error(path, setting):
+        path = resolved(path)
+        disk.make_folder(path.parent)
+        _remove_locked(temporary_for(path), _mode_of(path))
+
+
+def discard_temporary(path: Path) -> None:
+    """Remove the temporary file that a killed process left for `path`, if there is one and nobody writes it."""
+    temporary = temporary_for(path)
+    if temporary.exists():
+        with contextlib.suppress(BlockingIOError):
+            _remove_locked(temporary, None)
+
+
+@contextlib.contextmanager
+def as_config_error(path: Path, setting: str) -> Generator[None]:
+    """Raise what is wrong with a path as a ConfigError that names its setting."""
+    try:
+        yield
+    except NotAFileError as error:
+        raise ConfigError(f"{setting}: {path} {error_text(error)}; give the path of a file to write") from None
+    except ConfigError:
+        raise
+    except PATH_ERRORS as error:
+        raise ConfigError(f"{setting}: {path} cannot be written: {error_text(error)}; {advice(error)}") from None
+
+
+def resolved(path: Path) -> Path:
+    """Where the path leads: what it links to is replaced, and stays linked to.
+
+    Raises:
+        OSError: it leads nowhere.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError:  # of Python up to 3.12
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+    except ValueError as error:
+        raise OSError(errno.EINVAL, error_text(error)) from None
+
+
+def _mode_of(path: Path) -> int | None:
+    """The permissions of the file that is to be replaced; None if there is none.
+
+    Raises:
+        NotAFileError: it is no regular file. Only those are ever replaced.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    require_regular(mode)
+    return mode & 0o777
+
+
+def temporary_for(path: Path) -> Path:
+    """The temporary file that takes the place of `path`, beside what that links to.
+
+    Its name does not grow with that of `path`, which may be as long as the file system allows.
+    """
+    path = resolved(path)
+    return path.with_name(f".asyncinfer-{blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}.tmp")
+
+
+def _remove_locked(temporary: Path, mode: int | None) -> None:
+    fd = _open_temporary(temporary, mode)
+    try:
+        disk.remove(temporary)
+    finally:
+        os.close(fd)
+
+
+def _open_temporary(path: Path, mode: int | None) -> int:
+    """Open an empty file of our own, with these permissions, under a lock; its descriptor."""
+    for _ in range(_TRIES):
+        fd = _open_own(path, 0o666 if mode is None else mode)
+        if fd is None:
+            continue
         try:
-            os.fsync(fd)
-        finally:
+            _lock(fd)
+            if _is_still(path, fd):
+                disk.truncate(fd, 0)
+                if mode is not None:
+                    disk.set_mode(fd, mode)
+                return fd
+        except BaseException:
             os.close(fd)
+            raise
+        os.close(fd)
+    raise FileExistsError(errno.EEXIST, f"{path} is in the way")
+
+
+def _open_own(path: Path, mode: int) -> int | None:
+    """Open a new file, or one that a process of this user left. Anything else is removed, and gives None."""
+    with contextlib.suppress(FileExistsError):
+        return disk.open_for_writing(path, os.O_EXCL | os.O_NOFOLLOW, mode)
+    try:
+        fd = disk.open_for_writing(path, os.O_NOFOLLOW, mode)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.ELOOP):
+            raise
+        disk.remove(path)
+        return None
+    if _is_ours(fd):
+        return fd
+    os.close(fd)
+    disk.remove(path)
+    return None
+
+
+def _is_ours(fd: int) -> bool:
+    """Whether nobody else put the file there to read, or to have written, what is written to it."""
+    found = os.fstat(fd)
+    return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and found.st_uid == os.geteuid()
+
+
+def _is_still(path: Path, fd: int) -> bool:
+    """Whether the path names the open file; the process that had the lock may have moved it."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(fd: int) -> None:
+    import fcntl  # not on Windows
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(errno.EAGAIN, "another process is writing it") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+            raise  # Otherwise the file system has no locks.

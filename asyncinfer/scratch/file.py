@@ -9,36 +9,30 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
 from filelock import FileLock, Timeout
 
 from asyncinfer.errors import ScratchError, ScratchLockedError
-from asyncinfer.scratch.atomic import replacing, sync_folder
-from asyncinfer.scratch.format import FIRST_BYTES, Recovery, SavedLine
+from asyncinfer.scratch import disk
+from asyncinfer.scratch.atomic import discard_temporary, replacing
+from asyncinfer.scratch.format import Recovery, SavedLine, decode, looks_like_scratch
+from asyncinfer.types.paths import NotAFileError, advice, error_text, open_regular, require_regular
 
 log = logging.getLogger("asyncinfer")
 
 _BLOCK = 1 << 16
-CACHE = Path("~/.cache/asyncinfer/tmp")
+_BEGINNING = 1 << 10
+_LONGEST_NAME = 255
+_NOT_PRIVATE = 0o077
+_TRIES = 3
 
 
 def beside(output: Path) -> Path:
     """Where the rows of a run with an output path are saved: `<output_dir>/scratch/<output_filename>`."""
     return output.parent / "scratch" / output.name
-
-
-def in_cache(run_hash: str) -> Path:
-    """Where those of a run without one are.
-
-    Raises:
-        ScratchError: the user has no home.
-    """
-    try:
-        return CACHE.expanduser() / f"temp_inference_output_{run_hash}.jsonl"
-    except RuntimeError as error:
-        raise ScratchError(f"{CACHE}: {error}") from None
 
 
 class AppendFile(Protocol):
@@ -53,20 +47,29 @@ class DiskFile:
     """A file that is appended to and synced, whole batches at a time."""
 
     def __init__(self, path: Path, size: int) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        os.ftruncate(self._fd, size)
         self._size = size
+        self._fd = disk.open_for_writing(path, os.O_APPEND)
+        try:
+            mode = os.fstat(self._fd).st_mode
+            require_regular(mode)
+            disk.truncate(self._fd, size)
+            if mode & _NOT_PRIVATE:
+                with contextlib.suppress(OSError):  # It may belong to somebody else.
+                    disk.set_mode(self._fd, mode & 0o700)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def append(self, data: bytes) -> None:
         """Write all of `data` and wait until it is durable; on failure leave none of it behind."""
         view = memoryview(data)
         try:
             while view:
-                view = view[os.write(self._fd, view) :]
-            os.fsync(self._fd)
+                view = view[disk.write(self._fd, view) :]
+            disk.sync(self._fd)
         except OSError:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._size)
+                disk.truncate(self._fd, self._size)
             raise
         self._size += len(data)
 
@@ -86,7 +89,7 @@ class ScratchFile:
         self._file: AppendFile | None = None
         self._size = 0
         # Taken and given back by different worker threads.
-        self._lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
+        self._lock = FileLock(_lock_path(path), timeout=0, mode=0o600, thread_local=False)
 
     def acquire(self) -> None:
         """Make the folder and take the lock.
@@ -95,32 +98,56 @@ class ScratchFile:
             ScratchLockedError: another run holds it. ScratchError: the folder cannot be written.
         """
         with _as_scratch_error(self.path, "cannot be opened"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            sync_folder(self.path.parent.parent)
             try:
-                self._lock.acquire()
+                self._take_lock()
             except Timeout:
                 raise ScratchLockedError(
                     f"Another run is saving to {self.path}. Wait for it to end, or choose another output_path."
                 ) from None
+            try:
+                discard_temporary(self.path)
+            except BaseException:
+                self.close()
+                raise
+
+    def _take_lock(self) -> None:
+        for left in reversed(range(_TRIES)):
+            disk.make_folder(self.path.parent, private=True)
+            disk.sync_folder(self.path.parent.parent)
+            try:
+                return disk.lock(self._lock)
+            except Timeout:
+                raise
+            except OSError as error:
+                # Another run, which has just ended, may have removed the empty folder.
+                if not isinstance(error, FileNotFoundError) or not left:
+                    raise OSError(error.errno, f"its lock {self._lock.lock_file}: {error_text(error)}") from error
+        return None
 
     def recover(self) -> Generator[SavedLine]:
         """Yield every whole saved line, then truncate a torn tail and open the file for appending."""
         with _as_scratch_error(self.path, "cannot be read"):
-            if self.path.exists():
-                with self.path.open("rb") as file:
-                    ours = FIRST_BYTES.startswith(file.read(len(FIRST_BYTES)))
-                    file.seek(0)
-                    recovery = Recovery(file)
-                    for line in recovery.lines():
-                        ours = True
-                        yield line
-                if not ours:
-                    raise ScratchError(f"{self.path} was not written by asyncinfer: move it elsewhere first")
-                self._size = recovery.end
-                self._report(recovery)
+            try:
+                yield from self._saved_lines()
+            except FileNotFoundError:
+                self._size = 0
+            except NotAFileError as error:
+                raise ScratchError(f"{self.path} {error_text(error)}: move it elsewhere first") from None
             self._file = self._open_file(self.path, self._size)
-            sync_folder(self.path.parent)
+            disk.sync_folder(self.path.parent)
+
+    def _saved_lines(self) -> Generator[SavedLine]:
+        with open_regular(self.path) as file:
+            ours = looks_like_scratch(file.read(_BEGINNING))
+            file.seek(0)
+            recovery = Recovery(file)
+            for line in recovery.lines():
+                ours = True
+                yield line
+        if not ours:
+            raise ScratchError(f"{self.path} was not written by asyncinfer: move it elsewhere first")
+        self._size = recovery.end
+        self._report(recovery)
 
     def _report(self, recovery: Recovery) -> None:
         torn = self.path.stat().st_size - recovery.end
@@ -147,6 +174,13 @@ class ScratchFile:
         with _as_scratch_error(self.path, "cannot be read"):
             return self._file.read(offset, length)
 
+    def _read_whole(self, offset: int, length: int, ahead: int) -> bytes:
+        """At least `length` bytes, and up to `ahead` if there are so many."""
+        data = self.read(offset, max(length, ahead))
+        if len(data) < length:
+            raise ScratchError(f"{self.path} was cut short by another program; run the same command again to go on")
+        return data
+
     def assemble(self, output: Path, spans: Iterable[tuple[int, int]], every: int = 512) -> Generator[None]:
         """Write the JSON at `spans`, a line each, to `output`, whole or not at all; yields every so many lines."""
         block, start = b"", 0
@@ -154,28 +188,66 @@ class ScratchFile:
             for count, (offset, length) in enumerate(spans, 1):
                 # Rows stand nearly in order, so that one read serves many.
                 if not start <= offset <= offset + length <= start + len(block):
-                    block, start = self.read(offset, max(length, _BLOCK)), offset
+                    block, start = self._read_whole(offset, length, _BLOCK), offset
                 file.write(block[offset - start : offset - start + length])
                 file.write(b"\n")
                 if count % every == 0:
                     yield
 
+    def keep(self, wanted: Callable[[bytes, int], bool], every: int = 512) -> Generator[None]:
+        """Rewrite the file with only those lines whose row, `(key, n)`, is wanted, whole or not at all; yields every
+        so many lines. Afterwards it can only be closed.
+        """
+        with (
+            _as_scratch_error(self.path, "cannot be written"),
+            open_regular(self.path) as old,
+            replacing(self.path) as new,
+        ):
+            for count, line in enumerate(old, 1):
+                saved = decode(line, 0)
+                if saved is not None and wanted(saved.key, saved.n):
+                    new.write(line)
+                if count % every == 0:
+                    yield
+
     def close(self, *, remove: bool = False) -> None:
-        """Give the file back; `remove` it when its rows are in the output. Closing twice is harmless."""
+        """Give the file back. It is removed if it is empty, and with `remove`, when its rows are in the output.
+        Closing twice is harmless.
+        """
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # What was appended is durable already.
+                self._file.close()
             self._file = None
-        if remove:
-            self.path.unlink(missing_ok=True)
+            remove = remove or not self._size
+        elif not self._lock.is_locked:
+            return
+        try:
+            if remove:
+                disk.remove(self.path)
+        except OSError as error:
+            log.warning(
+                "%s cannot be removed: %s. It is not needed any more; delete it yourself", self.path, error_text(error)
+            )
+        finally:
+            self._release()
+
+    def _release(self) -> None:
         if self._lock.is_locked:
             # Unlinked while it is held: a rival that opened it before sees that it has no name any more.
             with contextlib.suppress(OSError):
-                Path(self._lock.lock_file).unlink()
-            self._lock.release()
-        if remove:
-            # The folder is ours by its name; it stays where other runs save to it.
+                disk.remove(Path(self._lock.lock_file))
             with contextlib.suppress(OSError):
-                self.path.parent.rmdir()
+                disk.unlock(self._lock)
+        # The folder is ours by its name; it stays where it holds anything.
+        disk.remove_folder(self.path.parent)
+
+
+def _lock_path(path: Path) -> Path:
+    """The lock's file; under another name where that of `path` leaves no room for the suffix."""
+    name = f"{path.name}.lock"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f"{blake2b(os.fsencode(path.name), digest_size=16).hexdigest()}.lock"
+    return path.with_name(name)
 
 
 @contextlib.contextmanager
@@ -184,6 +256,6 @@ def _as_scratch_error(path: Path, what: str) -> Generator[None]:
         yield
     except OSError as error:
         raise ScratchError(
-            f"{path} {what}: {error.strerror or error}. Rows finished so far are kept; free space or mend "
-            "the permissions, then run the same command again to go on."
+            f"{path} {what}: {error_text(error)}. Rows finished so far are kept: {advice(error)}, then run the same "
+            "command again to go on."
         ) from error

@@ -16,12 +16,21 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
+from pydantic_core import from_json
+
 FIRST_BYTES = b'{"crc":'
 _HEAD = re.compile(
     rb'\{"crc":"([0-9a-f]{8})","key":"([0-9a-f]{32})","n":(\d{1,9}),"source":"([0-9a-f]{8})","conversation":'
 )
 _LAST_FIELD = b'"conversation":'
 _CHECKED_FROM = len('{"crc":"00000000",')
+# In the first line of a file whose first bytes are damaged.
+_MARK = re.compile(rb'"key":"[0-9a-f]{32}","n":\d')
+_MARK_WITHIN = 1 << 10
+# pydantic's JSON parser refuses more levels than 200, and integers of more digits than 4,300.
+_SAFE_BRACKETS, _SAFE_DIGITS = 150, 4000
+UNREADABLE = "it is nested too deeply, or holds a number with too many digits"
+_DIGITS = frozenset(b"0123456789")
 
 
 class SavedLine(NamedTuple):
@@ -58,6 +67,28 @@ def decode(line: bytes, offset: int) -> SavedLine | None:
     )
 
 
+def is_readable(data: bytes, start: int = 0, end: int | None = None) -> bool:
+    """Whether the JSON at `data[start:end]`, which was written here, can be parsed again.
+
+    What is written may be nested deeper, and hold longer integers, than what the parser takes. Only JSON that
+    has many brackets or a long run of digits is parsed to find out.
+    """
+    deep = data.count(b"[") + data.count(b"{") > _SAFE_BRACKETS
+    # A run of so many digits has one at a multiple of its length.
+    if not deep and _DIGITS.isdisjoint(data[_SAFE_DIGITS - 1 :: _SAFE_DIGITS]):
+        return True
+    try:
+        from_json(data[start:end])
+    except ValueError:
+        return False
+    return True
+
+
+def looks_like_scratch(beginning: bytes) -> bool:
+    """Whether a file that begins so was written here, also where some of its first bytes are damaged."""
+    return FIRST_BYTES.startswith(beginning[: len(FIRST_BYTES)]) or _MARK.search(beginning, 0, _MARK_WITHIN) is not None
+
+
 def spans(lines: Iterable[bytes], offset: int) -> Iterator[tuple[int, int]]:
     """Where each line's conversation stands, as (offset, length), when the first line starts at `offset`."""
     for line in lines:
@@ -80,9 +111,9 @@ class Recovery:
         for number, line in enumerate(self.file, 1):
             if not line.endswith(b"\n"):
                 return
-            saved = decode(line, self.end)
-            self.end += len(line)
-            if saved is None:
+            saved = decode(line, 0)
+            start, self.end = self.end, self.end + len(line)
+            if saved is None or not is_readable(line, saved.offset, saved.offset + saved.length):
                 self.damaged.append(number)
             else:
-                yield saved
+                yield saved._replace(offset=start + saved.offset)

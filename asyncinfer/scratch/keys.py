@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -11,6 +12,7 @@ from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams, RemoteParams
 from asyncinfer.scratch.index import KEY_BYTES
+from asyncinfer.scratch.model_files import ModelFile
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation, Message
 from asyncinfer.types.files import read_file
 
@@ -63,6 +65,8 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
     ModelParams: frozenset(
         [
             "trust_remote_code",
+            "allow_private_urls",
+            "max_image_pixels",
             "compile",
             "attn_implementation",
             "device_map",
@@ -84,6 +88,9 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
             "max_wait",
             "max_outage",
             "connection_timeout",
+            "stream_idle_timeout",
+            "max_response_bytes",
+            "max_compression_ratio",
             "num_workers",
             "requests_per_minute",
             "input_tokens_per_minute",
@@ -94,7 +101,9 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
         ]
     ),
 }
-# How a local model is run, not what it is: these model_kwargs leave its answers as they are.
+# Keys of the Hugging Face hub, in what is passed to a constructor.
+_HUB_TOKENS = frozenset({"token", "hf_token", "use_auth_token"})
+# How a local model is run or downloaded, not what it is: these model_kwargs leave its answers as they are.
 MODEL_KWARGS_OUT = frozenset(
     [
         "n_threads",
@@ -124,12 +133,17 @@ MODEL_KWARGS_OUT = frozenset(
         "enable_prefix_caching",
         "n_parallel",
         "kv_unified",
+        *_HUB_TOKENS,
     ]
 )
 
 
 class RowKeys:
-    """Makes the keys of one run's rows. What the rows share is hashed once."""
+    """Makes the keys of one run's rows. What the rows share is hashed once.
+
+    Args:
+        files: What identifies the files of a local model.
+    """
 
     def __init__(
         self,
@@ -137,9 +151,12 @@ class RowKeys:
         model: ModelParams,
         generation: GenerationParams,
         remote: RemoteParams | None = None,
+        files: Sequence[ModelFile] = (),
     ) -> None:
         self._shared = blake2b(digest_size=KEY_BYTES)
         self._shared.update(to_json([engine, _model(model), _in(generation), _remote(remote)]))
+        if files:
+            self._shared.update(to_json(files))
 
     def __call__(self, conversation: Conversation) -> bytes:
         """The conversation's key. Its id and metadata do not count; the bytes of its local files do.
@@ -213,6 +230,9 @@ def _model(model: ModelParams) -> dict[str, Any]:
     counted = _in(model)
     kwargs = {k: str(v) for k, v in sorted(model.model_kwargs.items()) if k not in MODEL_KWARGS_OUT}
     counted.pop("model_kwargs", None)
+    for name in ("tokenizer_kwargs", "processor_kwargs"):
+        if name in counted and not _HUB_TOKENS.isdisjoint(counted[name]):
+            counted[name] = {key: value for key, value in counted[name].items() if key not in _HUB_TOKENS}
     return counted | ({"model_kwargs": kwargs} if kwargs else {})
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import stat
+import os
 from pathlib import Path
 
 from asyncinfer.errors import InputError
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation, Message
+from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, error_text, open_regular
 
 # No API takes more in one request.
 MAX_FILE = 100 * 2**20
@@ -19,16 +20,17 @@ def read_file(path: str) -> bytes:
         InputError: it cannot be read, is no file, or is larger than 100 MiB.
     """
     try:
-        file = Path(path).expanduser()
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{path!r} is not a file")
-        if found.st_size > MAX_FILE:
-            raise InputError(f"the file {path!r} is larger than {MAX_FILE >> 20} MiB")
-        return file.read_bytes()
-    except (OSError, ValueError, RuntimeError) as error:  # also a NUL in it, or the home of nobody
-        why = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"the file {path!r} cannot be read: {why}") from None
+        with open_regular(Path(path).expanduser()) as file:
+            known = os.fstat(file.fileno()).st_size
+            # The files of /proc state no size, and others grow.
+            data = file.read(MAX_FILE + 1) if known <= MAX_FILE else None
+    except NotAFileError as error:
+        raise InputError(f"{path!r} {error_text(error)}") from None
+    except PATH_ERRORS as error:
+        raise InputError(f"the file {path!r} cannot be read: {error_text(error)}") from None
+    if data is None or len(data) > MAX_FILE:
+        raise InputError(f"the file {path!r} is larger than {MAX_FILE >> 20} MiB")
+    return data
 
 
 def with_files(conversation: Conversation) -> Conversation:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from asyncinfer.errors import EngineDeadError, InputError, RequestError
+from asyncinfer.errors import EngineDeadError, ErrorScope, InputError, RequestError
 from asyncinfer.types.conversation import Conversation, Message
 from asyncinfer.types.tools import ToolCall
 
@@ -143,7 +143,7 @@ class FailureDetail:
 
 def unanswerable(why: str) -> RequestError:
     """The row cannot be answered as it is asked, by whatever number of attempts."""
-    return RequestError(why, error_type=InferenceErrorType.CONFIG)
+    return RequestError(why, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ROW)
 
 
 def failure_of(error: Exception | None) -> FailureDetail:

@@ -51,6 +51,17 @@ class TestToAFile:
         assert job.asked().count("question 3") == 2
         assert len(job.asked()) == 11
 
+    def test_finished_jobs_are_asked_again_only_without_reuse(self, job: Job) -> None:
+        assert job.run().code == 0
+        again = job.run("--reuse")
+        assert again.code == 0, again.err
+        assert "(10 resumed)" in again.err
+        assert len(job.asked()) == 10
+        again = job.run()
+        assert "already holds answers to 10 of these 10 rows" in again.err
+        assert "--reuse" in again.err
+        assert len(job.asked()) == 20
+
     def test_a_dead_engine(self, job: Job) -> None:
         job.configure(dies="question 3", workers=1)
         ran = job.run()
@@ -83,6 +94,7 @@ class TestToTheTerminal:
         assert rows[0]["metadata"] == {
             "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
             "finish_reason": "stop",
+            "row_key": rows[0]["metadata"]["row_key"],
         }
 
     def test_null_overrides_the_path(self, job: Job) -> None:

@@ -90,7 +90,8 @@ def test_two_signals_stop_at_once(job: Job) -> None:
     assert not kept & set(job.asked()[before:])
 
 
-def test_a_second_run_of_one_job_is_refused(job: Job) -> None:
+def test_a_second_run_of_one_job_is_refused(tmp_path: Path) -> None:
+    job = Job(tmp_path, rows=400)  # more than are answered until the second run has started
     job.configure(seconds=0.5, workers=1)
     with job.start() as process:
         assert wait_for(process, job.scratch, 1)

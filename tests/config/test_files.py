@@ -125,12 +125,14 @@ remote_params:
 class TestTheSeedsFiles:
     def test_with_every_key_there_is(self) -> None:
         config = InferenceConfig.from_str(EVERY_KEY)
-        assert config.model_fields_set == InferenceConfig.model_fields.keys()
-        assert config.model.model_fields_set == ModelParams.model_fields.keys()
+        assert config.model_fields_set | {"reuse_output"} == InferenceConfig.model_fields.keys()
+        ours = {"allow_private_urls", "max_image_pixels"}
+        assert config.model.model_fields_set | ours == ModelParams.model_fields.keys()
         ours = {"extra_body"}
         assert config.generation.model_fields_set | ours == GenerationParams.model_fields.keys()
         assert config.remote_params is not None
-        assert config.remote_params.model_fields_set == RemoteParams.model_fields.keys()
+        ours = {"max_compression_ratio", "max_outage", "max_response_bytes", "max_wait", "stream_idle_timeout"}
+        assert config.remote_params.model_fields_set | ours == RemoteParams.model_fields.keys()
         assert config.generation.logit_bias == {50256: -100, 11: 1.5}
 
     @pytest.mark.parametrize("text", FROM_THE_GUIDE.values(), ids=FROM_THE_GUIDE)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Iterator
+
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -161,6 +165,77 @@ def test_no_headers_tell_of_no_limits() -> None:
     assert limits_in({"content-type": "application/json"}) == {}
 
 
+@pytest.fixture
+def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_greenwich")
+def test_reset_without_a_zone_is_in_utc() -> None:
+    headers = {"date": MORNING} | openai("requests", "60", "10", "2026-11-24T10:00:30")
+    assert limits_in(headers) == {"requests": Observation(60, 10, 30.0)}
+
+
+@pytest.mark.parametrize(
+    ("reset", "seconds"), [("Tue, 24 Nov 2026 10:00:30 GMT", 30.0), ("PT1M30S", 90.0), (" 7 ", 7.0), ("1e1", 10.0)]
+)
+def test_reset_may_be_a_date_or_an_iso_duration(reset: str, seconds: float) -> None:
+    assert limits_in({"date": MORNING} | openai("requests", "60", "10", reset))["requests"].reset == seconds
+
+
+@pytest.mark.parametrize("limit", ["100, 100;w=60", "100;w=60", "100,1000;w=3600", "100.0", "+100"])
+def test_first_number_of_a_limit_counts(limit: str) -> None:
+    assert limits_in(openai("requests", limit, "40, 40", "1s")) == {"requests": Observation(100, 40, 1.0)}
+
+
+@pytest.mark.parametrize(
+    "odd", ["0", "-1", "true", "nan", "inf", "1e999", "9" * 400, "1_0", "\u0661\u0660", "0x10", "10 11"]
+)
+def test_limit_that_is_no_sane_number_is_left_out(odd: str) -> None:
+    assert limits_in(openai("requests", odd, "0", "1s")) == {}
+
+
+@pytest.mark.parametrize(
+    "odd", ["nan", "inf", "1e999", "9" * 400, "9" * 400 + "d", "1h" * 400, "-", "24:00", "P", "\u0661s"]
+)
+def test_reset_that_is_no_sane_time_is_left_out(odd: str) -> None:
+    assert limits_in({"date": MORNING} | openai("requests", "10", "0", odd)) == {}
+
+
+# The IETF's draft
+
+
+def test_gateways_send_the_draft_s_first_headers() -> None:
+    headers = {"ratelimit-limit": "100, 100;w=60", "ratelimit-remaining": "40", "ratelimit-reset": "12"}
+    assert limits_in(headers) == {"requests": Observation(100, 40, 12.0)}
+    del headers["ratelimit-reset"]
+    assert limits_in(headers) == {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "policies", "seen"),
+    [
+        ('"default";r=50;t=30', '"default";q=100;w=60', Observation(100, 50, 30.0)),
+        ("default;r=50;t=30", "default;q=100;w=60", Observation(100, 50, 30.0)),
+        ('"api";r=0;t=211', '"fixed window";"api";q=500;w=300', Observation(500, 0, 211.0)),
+        ('"burst";r=9;t=1, "minute";r=4;t=30', '"burst";q=10;w=1,"minute";q=60;w=60', Observation(60, 4, 30.0)),
+        ('"day";r=4;t=30000, "minute";r=40;t=30', '"day";q=1000;w=86400,"minute";q=60;w=60', Observation(60, 40, 30.0)),
+        ('"bytes";r=4;t=30', '"bytes";q=60;qu="content-bytes";w=60', None),
+        ('"default";r=50;t=30', "", None),
+        ('"default";r=50', '"default";q=100;w=60', None),
+        ('"default";r=x;t=30', '"default";q=100;w=60', None),
+        ('"' * 500, ";q=1" * 500, None),
+    ],
+)
+def test_structured_headers_of_the_draft(limits: str, policies: str, seen: Observation | None) -> None:
+    found = limits_in({"ratelimit": limits, "ratelimit-policy": policies})
+    assert found == ({"requests": seen} if seen is not None else {})
+
+
 values = (
     st.text(max_size=8)
     | st.integers().map(str)
@@ -170,13 +245,106 @@ values = (
 )
 
 
+def check(limits: dict[str, Observation]) -> None:
+    for seen in limits.values():
+        assert type(seen.limit) is type(seen.remaining) is int
+        assert 0 <= seen.remaining <= seen.limit
+        assert 1 <= seen.limit <= 10**12
+        assert math.isfinite(seen.reset)
+        assert 0 <= seen.reset <= 100_000
+
+
 @given(values, values, values, values)
 def test_whatever_headers_say_is_a_limit_or_nothing(limit: str, remaining: str, reset: str, today: str) -> None:
-    for seen in limits_in({"date": today} | openai("requests", limit, remaining, reset)).values():
-        assert seen.remaining >= 0
-        assert seen.reset >= 0
+    check(limits_in({"date": today} | openai("requests", limit, remaining, reset)))
 
 
 @given(values)
 def test_so_does_the_date(today: str) -> None:
     limits_in({"date": today} | openai("requests", "60", "10", "2026-11-24T10:00:00Z"))
+
+
+# The campaign: any of the headers that are read, with any value, alone and among others that make sense
+
+
+SANE = (
+    openai("requests", "60", "59", "1s")
+    | openai("tokens", "150000", "149984", "6m0s")
+    | anthropic("requests", "50", "49", "2026-11-24T10:00:30Z")
+    | anthropic("input-tokens", "40000", "39000", "2026-11-24T10:00:30Z")
+    | CEREBRAS
+    | FIREWORKS
+    | TOGETHER
+    | {"ratelimit": '"a";r=50;t=30', "ratelimit-policy": '"a";q=100;w=60', "date": MORNING}
+    | {"ratelimit-limit": "100", "ratelimit-remaining": "40", "ratelimit-reset": "12"}
+)
+ODD = [
+    *("", " ", "0", "-0", "-1", "+5", "007", "1.5", ".5", "5.", "1e3", "1E400", "-1e400", "nan", "NaN", "inf", "-inf"),
+    *(
+        "true",
+        "false",
+        "null",
+        "none",
+        "unlimited",
+        "1_000",
+        "1,000",
+        "1 000",
+        "0x1F",
+        "60;w=60",
+        "60, 60;w=60",
+        ",",
+        ";",
+    ),
+    *(
+        "\u0661\u0662",
+        "\uff11",
+        "\u00b2",
+        "\x00",
+        "\ud800",
+        "60\n",
+        "60s",
+        "1m",
+        "1ms",
+        "1d2h",
+        "PT1M",
+        "P1Y",
+        "PT",
+        "-PT1M",
+    ),
+    *("9" * 19, "9" * 309, "9" * 5000, "1" + "0" * 400 + "d", "1795514400", "1795514400000", "1795514400000000"),
+    *(
+        "2026-11-24T10:00:00Z",
+        "2026-11-24T10:00:00",
+        "2026-11-24 10:00",
+        "0001-01-01T00:00:00",
+        "9999-12-31T23:59:59+14:00",
+    ),
+    *(
+        MORNING,
+        MORNING.replace("GMT", "-0000"),
+        MORNING.replace("GMT", "+9999"),
+        MORNING.replace("2026", "0"),
+        "Tue,",
+        "T",
+    ),
+    *('"a";r=1;t=1', '"a";r=-1;t=1', "a;r=" + "9" * 400 + ";t=1", '"a"' + ";q=1" * 300, '"a";q=1;w=' + "9" * 400),
+]
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(st.sampled_from(sorted(SANE)), st.sampled_from(ODD) | values, max_size=8),
+    st.sets(st.sampled_from(sorted(SANE))),
+)
+def test_any_mutation_of_the_headers_gives_sane_limits(odd: dict[str, str], missing: set[str]) -> None:
+    headers = {name: value for name, value in (SANE | odd).items() if name not in missing}
+    check(limits_in(headers))
+    check(limits_in(CIMultiDict(headers)))
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(SANE)), st.text(max_size=40)))
+def test_any_text_in_the_headers_gives_sane_limits(headers: dict[str, str]) -> None:
+    check(limits_in(headers))

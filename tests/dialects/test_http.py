@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncinfer import InferenceErrorType, RequestError
-from asyncinfer.dialects.http import EXCEPTIONS, HttpResponse, json_object, message_in, retry_after, status_error
+from asyncinfer.dialects.error_body import message_in
+from asyncinfer.dialects.http import EXCEPTIONS, HttpResponse, json_object, json_value, status_error
+from asyncinfer.dialects.waits import wait_in_headers
 from tests.dialects.mangled import check_that_it_is_asked_again
 
 MORNING = "Tue, 24 Nov 2026 10:00:00 GMT"
@@ -115,8 +117,8 @@ def test_google_asks_for_a_wait_in_the_body(delay: str, headers: dict[str, str],
 
 def test_a_date_is_measured_by_the_caller_s_clock_where_the_server_tells_no_time() -> None:
     headers = {"retry-after": "Tue, 24 Nov 2026 10:01:30 GMT"}
-    assert retry_after(headers, now=MORNING_SECONDS) == 90.0
-    assert retry_after(headers | {"date": "Tue, 24 Nov 2026 10:01:00 GMT"}, now=MORNING_SECONDS) == 30.0
+    assert wait_in_headers(headers, now=MORNING_SECONDS) == 90.0
+    assert wait_in_headers(headers | {"date": "Tue, 24 Nov 2026 10:01:00 GMT"}, now=MORNING_SECONDS) == 30.0
 
 
 dates = st.from_regex(r"\w{3}, \d{1,22} (Jan|Nov) \d{1,22} \d{2}:\d{2}:\d{1,22} ([+-]\d{1,22}|GMT)", fullmatch=True)
@@ -124,7 +126,7 @@ dates = st.from_regex(r"\w{3}, \d{1,22} (Jan|Nov) \d{1,22} \d{2}:\d{2}:\d{1,22} 
 
 @given(dates | st.text(max_size=30), st.sampled_from([MORNING, ""]) | dates)
 def test_whatever_a_header_says_is_a_wait_or_nothing(given: str, today: str) -> None:
-    wait = retry_after({"retry-after": given, "date": today})
+    wait = wait_in_headers({"retry-after": given, "date": today})
     assert wait is None or wait >= 0
 
 
@@ -193,3 +195,15 @@ def test_a_success_that_cannot_be_read_may_be_better_next_time(body: Any) -> Non
 def test_a_status_goes_before_the_body() -> None:
     with pytest.raises(RequestError, match="HTTP 500: boom"):
         json_object(response(500, {"error": "boom"}))
+
+
+@pytest.mark.parametrize("unit", [b"[],", b"{},", b'{"a":[]},'])
+def test_json_that_would_take_many_times_its_size_is_not_parsed(unit: bytes) -> None:
+    body = b"[" + unit * (2**24 // len(unit)) + b"0]"
+    with pytest.raises(RequestError, match="holds more values than any answer does"):
+        json_value(HttpResponse(200, {}, body))
+
+
+def test_large_json_of_text_is_parsed() -> None:
+    body = b'["' + b"text, and {more} [text] " * 2**15 * 2 + b'"]'
+    assert len(json_value(HttpResponse(200, {}, body))) == 1

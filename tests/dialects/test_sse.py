@@ -8,6 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from asyncinfer import RequestError
+from asyncinfer.dialects import sse
 from asyncinfer.dialects.sse import Event, EventDecoder
 
 
@@ -93,3 +95,20 @@ def test_an_event_that_no_blank_line_ends_is_none(rest: bytes) -> None:
 
 def test_a_name_holds_for_one_event() -> None:
     assert decoded(b"event: x\ndata: a\n\ndata: b\n\n") == [Event("a", "x"), Event("b")]
+
+
+@pytest.mark.parametrize("line", [b"x", b"data: xxxxxxxxx\n"], ids=["a line without an end", "an event without an end"])
+def test_events_are_bounded(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "_MAX_EVENT", 1000)
+    with pytest.raises(RequestError, match="an event of more than"):
+        decoded(*[line] * 1100)
+
+
+def test_lines_that_are_not_kept_are_not_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "_MAX_EVENT", 1000)
+    assert decoded(*[b": ping\n\n", b"data: a\n\n", b"id: 1\n"] * 1100) == [Event("a")] * 1100
+
+
+def test_events_with_too_many_values_are_refused() -> None:
+    with pytest.raises(RequestError, match="an event with more values than any answer has"):
+        decoded(b"data: [" + b"[]," * 2**21 + b"0]\n\n")

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zlib import compress, crc32
 
 import pytest
+from PIL import Image
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, RequestError
-from asyncinfer.engines import images
-from asyncinfer.engines.images import images_of, with_images
+from asyncinfer import transport as transport_module
+from asyncinfer.dialects.media import media_type
+from asyncinfer.engines import image_fetch
+from asyncinfer.engines.images import images_of, pixels, with_images
+from asyncinfer.net import descriptors
 from asyncinfer.run.request import Request
 from tests.file_server import Answer, FileServer
+
+_FILE = BytesIO()
+Image.effect_noise((32, 32), 50).save(_FILE, "PNG")
+PNG = _FILE.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +33,11 @@ def server() -> Iterator[FileServer]:
         "/a.png": b"an image",
         "/%C3%A9%20b.png": b"another",
         "/moved": Answer(b"", 302, {"Location": "/a.png", "Content-Length": "0"}),
+        "/elsewhere": Answer(b"", 302, {"Location": "http://127.0.0.1:1/a.png", "Content-Length": "0"}),
+        "/loop": Answer(b"", 307, {"Location": "/loop", "Content-Length": "0"}),
+        "/to-ftp": Answer(b"", 302, {"Location": "ftp://127.0.0.1/a.png", "Content-Length": "0"}),
+        "/to-file": Answer(b"", 302, {"Location": "file:///etc/passwd", "Content-Length": "0"}),
+        "/to-data": Answer(b"", 302, {"Location": "data:image/png;base64,aW5saW5l", "Content-Length": "0"}),
         "/busy": Answer(b"", 503),
         "/cut": Answer(b"half", 200, {"Content-Length": "8"}),
         "/cut-chunks": Answer(b"8\r\nhalf", 200, {"Transfer-Encoding": "chunked"}),
@@ -30,10 +46,10 @@ def server() -> Iterator[FileServer]:
         yield started
 
 
-def asked(*items: dict[str, Any]) -> Request:
+def asked(*items: dict[str, Any], **model: Any) -> Request:
     content = [*items, {"type": "text", "content": "What?"}]
     conversation = Conversation.from_dict({"messages": [{"role": "user", "content": content}]})
-    return Request(conversation, GenerationParams(), ModelParams())
+    return Request(conversation, GenerationParams(), ModelParams.model_validate({"allow_private_urls": True, **model}))
 
 
 def at(url: str) -> dict[str, Any]:
@@ -92,7 +108,7 @@ async def test_of_a_server_that_is_not_there_may_be_had_later() -> None:
 
 
 async def test_that_are_too_large_are_refused(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_FILE", 4)
+    monkeypatch.setattr(image_fetch, "MAX_FILE", 4)
     with pytest.raises(RequestError, match="is larger than"):
         await with_images(asked(at(f"{server.url}/a.png")))
 
@@ -102,3 +118,181 @@ async def test_of_no_url_are_refused(url: str) -> None:
     with pytest.raises(RequestError) as caught:
         await with_images(asked(at(url)))
     assert not caught.value.is_retryable
+
+
+class TestUrlsByDefault:
+    """Public addresses only: whoever writes the rows must not reach what only this machine can."""
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "127.0.0.1",
+            "localhost",
+            "LOCALHOST",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "0.0.0.0",
+            "\u2460\u2461\u2466.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "ann:pass-word@127.0.0.1",
+        ],
+    )
+    async def test_lead_to_no_address_of_this_machine(self, server: FileServer, host: str) -> None:
+        port = server.url.rpartition(":")[2]
+        before = len(server.asked)
+        with pytest.raises(RequestError, match="its address is not public|cannot be used") as caught:
+            await with_images(asked(at(f"http://{host}:{port}/a.png"), allow_private_urls=False))
+        assert (caught.value.is_retryable, len(server.asked)) == (False, before)
+        assert "pass-word" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "host", ["169.254.169.254", "10.0.0.1", "192.168.1.1", "100.64.0.1", "[fd00::1]", "[fe80::1]"]
+    )
+    async def test_lead_to_no_address_of_a_private_network(self, host: str) -> None:
+        with pytest.raises(RequestError, match="its address is not public"):
+            await with_images(asked(at(f"http://{host}/latest/meta-data/"), allow_private_urls=False))
+
+    async def test_follow_no_name_to_a_private_address(
+        self, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The address that is connected to is checked, not one that was looked up before."""
+        port = int(server.url.rpartition(":")[2])
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with pytest.raises(RequestError, match="its address is not public"):
+            await with_images(asked(at(f"http://images.example.com:{port}/a.png"), allow_private_urls=False))
+
+    async def test_follow_no_redirect_to_a_private_address(
+        self, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(descriptors, "is_public", public_once())
+        before = len(server.asked)
+        with pytest.raises(RequestError, match="its address is not public"):
+            await with_images(asked(at(f"{server.url}/elsewhere"), allow_private_urls=False))
+        assert server.asked[before:] == ["/elsewhere"]
+
+    async def test_are_checked_before_a_proxy_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        heard: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nimage")
+            writer.close()
+
+        transport_module._proxy.cache_clear()
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+            monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+            monkeypatch.delenv("no_proxy", raising=False)
+            monkeypatch.delenv("NO_PROXY", raising=False)
+            for host in ("10.0.0.1", "localhost", "cannot-be-resolved.invalid"):
+                with pytest.raises(RequestError, match=r"model\.allow_private_urls"):
+                    await with_images(asked(at(f"http://{host}/a.png"), allow_private_urls=False))
+            assert not heard
+            found = await with_images(asked(at("http://93.184.216.34/a.png"), allow_private_urls=False))
+            assert images_of(found.conversation) == [b"image"]
+            assert heard[0].startswith(b"GET http://93.184.216.34/a.png HTTP/1.1")
+        transport_module._proxy.cache_clear()
+
+
+def public_once() -> Callable[[str], bool]:
+    """A check that takes the first address for a public one."""
+    answers = iter([True])
+    return lambda _: next(answers, False)
+
+
+@pytest.mark.parametrize("path", ["/to-ftp", "/to-file", "/to-data"])
+async def test_redirects_to_other_schemes_are_refused(server: FileServer, path: str) -> None:
+    with pytest.raises(RequestError, match="begins with http://, https:// or data:") as caught:
+        await with_images(asked(at(server.url + path)))
+    assert not caught.value.is_retryable
+
+
+async def test_redirects_without_an_end_are_refused(server: FileServer) -> None:
+    before = len(server.asked)
+    with pytest.raises(RequestError, match="redirects more than 5 times"):
+        await with_images(asked(at(f"{server.url}/loop")))
+    assert len(server.asked) - before == 6
+
+
+async def test_messages_show_neither_credentials_nor_queries(server: FileServer) -> None:
+    url = server.url.replace("http://", "http://ann:pass-word@") + "/nowhere?signature=very-secret#very-secret"
+    with pytest.raises(RequestError, match=f"the image at '{server.url}/nowhere' cannot be had: HTTP 404") as caught:
+        await with_images(asked(at(url)))
+    assert "secret" not in str(caught.value)
+
+
+class TestMessages:
+    """Show no bytes of what was read: a row could name a file, or a service, whose content is secret."""
+
+    SECRET = b"root:x:0:0:very-secret"
+
+    async def test_of_a_service_that_speaks_no_http(self) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(self.SECRET + b"\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as service:
+            port = service.sockets[0].getsockname()[1]
+            with pytest.raises(RequestError, match="cannot be had") as caught:
+                await with_images(asked(at(f"http://127.0.0.1:{port}/a.png")))
+        assert "root" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "data", [SECRET, PNG[:8] + b"\0\0\0\rroot" + SECRET, PNG[:-30] + SECRET * 3], ids=["text", "chunk", "data"]
+    )
+    def test_of_a_file_that_is_no_image(self, data: bytes) -> None:
+        for read in (pixels, media_type):
+            if read is media_type and data.startswith(PNG[:8]):
+                continue
+            with pytest.raises(RequestError) as caught:
+                read(data)
+            assert "root" not in str(caught.value)
+            assert caught.value.__cause__ is None
+
+
+class TestPixels:
+    async def test_are_bounded_for_each_image(self) -> None:
+        items = [{"type": "image_binary", "binary": data} for data in (png(100, 100), png(9000, 9000))]
+        message = (
+            r"messages\[0\]\.content\[1\]: the image has 81,000,000 pixels; model\.max_image_pixels allows 64,000,000"
+        )
+        with pytest.raises(RequestError, match=message) as caught:
+            await with_images(asked(*items))
+        assert not caught.value.is_retryable
+
+    async def test_are_bounded_beyond_what_pillow_opens(self) -> None:
+        with pytest.raises(RequestError, match=r"model\.max_image_pixels"):
+            await with_images(asked({"type": "image_binary", "binary": png(100_000, 100_000)}))
+
+    async def test_are_bounded_for_a_conversation(self) -> None:
+        items = [{"type": "image_binary", "binary": png(100, 100)}] * 5
+        with pytest.raises(RequestError, match=r"50,000 pixels together; 4 times model\.max_image_pixels"):
+            await with_images(asked(*items, max_image_pixels=10_000))
+        assert len(images_of((await with_images(asked(*items[1:], max_image_pixels=10_000))).conversation)) == 4
+
+    @pytest.mark.parametrize("kind", ["ICO", "ICNS", "EPS"])
+    def test_of_formats_that_hold_something_else_are_not_read(self, kind: str) -> None:
+        data = BytesIO()
+        Image.new("RGB", (64, 64)).save(data, kind)
+        with pytest.raises(RequestError, match="Pillow knows no such kind of file"):
+            pixels(data.getvalue())
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
+    def test_of_usual_formats_are_read(self, kind: str) -> None:
+        data = BytesIO()
+        Image.new("RGB", (3, 2), "red").save(data, kind)
+        assert pixels(data.getvalue()).size == (3, 2)
+
+
+def png(width: int, height: int) -> bytes:
+    """A small PNG file that states this size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4) + kind + data + crc32(kind + data).to_bytes(4)
+
+    header = width.to_bytes(4) + height.to_bytes(4) + b"\x01\0\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", compress(b"")) + chunk(b"IEND", b"")

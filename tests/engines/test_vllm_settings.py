@@ -11,9 +11,10 @@ import pytest
 
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.engines import vllm_args
+from asyncinfer.engines.structure import Structure, structure_of
 from asyncinfer.engines.turns import Turns
 from asyncinfer.engines.vllm_args import GIB, Host, engine_args
-from asyncinfer.engines.vllm_sampling import call_structure, sampling, structure
+from asyncinfer.engines.vllm_sampling import sampling, structured_outputs, with_parameters
 from asyncinfer.errors import ConfigError, MissingDependencyError, RequestError
 
 CPU = Host(gpus=0, free_memory=8 * GIB, ranks=(8, 16, 64), quantizations=("awq", "bitsandbytes", "gguf", "mxfp4"))
@@ -194,23 +195,35 @@ def test_sampling_is_what_was_asked_for() -> None:
     ],
 )
 def test_guided_decoding_is_vllms_structured_outputs(guided: dict[str, Any], expected: object) -> None:
-    assert structure(GenerationParams.model_validate({"guided_decoding": guided})) == expected
+    structure = structure_of(GenerationParams.model_validate({"guided_decoding": guided}), [])
+    assert (structure and structured_outputs(structure)) == expected
 
 
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("a", "b")]
 
 
+def forced(choice: Any, tools: list[dict[str, Any]] = TOOLS) -> Structure | None:
+    return structure_of(GenerationParams(tool_choice=choice), tools)
+
+
 def test_forced_call_follows_the_tools_schemas() -> None:
-    assert call_structure("auto", TOOLS) is call_structure(None, TOOLS) is call_structure("required", []) is None
-    both = call_structure("required", TOOLS)
-    one = call_structure({"type": "function", "function": {"name": "b"}}, TOOLS)
+    assert forced("auto") is forced(None) is forced("required", []) is None
+    both, one = forced("required"), forced({"type": "function", "function": {"name": "b"}})
     assert both is not None
     assert one is not None
-    tags = [json.loads(asked["structural_tag"])["format"] for asked in (both, one)]
+    tags = [json.loads(structured_outputs(made)["structural_tag"])["format"] for made in (both, one)]
     assert [len(tag["content"]["json_schema"]["oneOf"]) for tag in tags] == [2, 1]
     assert tags[0]["begin"] == "<tool_call>\n"
     with pytest.raises(RequestError, match="names none of the tools: a, b"):
-        call_structure({"function": {"name": "c"}}, TOOLS)
+        forced({"function": {"name": "c"}})
+
+
+def test_tools_have_the_parameters_that_their_call_allows() -> None:
+    structure = forced({"function": {"name": "b"}})
+    assert structure is not None
+    schema = (structure.schema or "").replace('"arguments": {"type": "object"}', '"arguments": {"type": "array"}')
+    shown = with_parameters(TOOLS, structure._replace(schema=schema))
+    assert [tool["function"]["parameters"] for tool in shown] == [{"type": "object"}, {"type": "array"}]
 
 
 def test_turns_are_taken_in_order() -> None:

@@ -28,6 +28,7 @@ class Model:
 
     slots, context, takes_images, tokenizer, config = 4, 16, False, None, None
     chat_template = "{{ messages }}{{ tools }}"
+    takes_lark = False
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Mapping[str, Any], Any]] = []
@@ -84,6 +85,10 @@ def request(text: str = "hi", *, stream: bool = False, tools: bool = False, **ge
     return Request(conversation, GenerationParams.model_validate(generation), ModelParams(), stream=stream)
 
 
+def add(stepper: VllmStepper, row: int, asked: Request) -> None:
+    stepper.add(row, stepper.prepare(asked))
+
+
 def step(stepper: VllmStepper) -> list[tuple[int, Event]]:
     events: list[tuple[int, Event]] = []
     stepper.step(lambda row, event: events.append((row, event)))
@@ -91,8 +96,8 @@ def step(stepper: VllmStepper) -> list[tuple[int, Event]]:
 
 
 def test_row_is_emitted_the_moment_it_is_finished(stepper: VllmStepper, model: Model) -> None:
-    stepper.add(0, request())
-    stepper.add(1, request())
+    add(stepper, 0, request())
+    add(stepper, 1, request())
     model.says(1, "Rome.", "stop", tokens=3)
     ((row, done),) = step(stepper)
     assert row == 1
@@ -110,7 +115,7 @@ def test_row_is_emitted_the_moment_it_is_finished(stepper: VllmStepper, model: M
 
 
 def test_deltas_come_only_to_those_who_stream(stepper: VllmStepper, model: Model) -> None:
-    stepper.add(0, request(stream=True))
+    add(stepper, 0, request(stream=True))
     assert model.asked[0][1]["stream"]
     model.says(0, "Ro")
     model.says(0, "me", "length")
@@ -123,7 +128,7 @@ def test_deltas_come_only_to_those_who_stream(stepper: VllmStepper, model: Model
 
 
 def test_aborted_row_leaves_vllm_and_is_not_heard_of_again(stepper: VllmStepper, model: Model) -> None:
-    stepper.add(0, request())
+    add(stepper, 0, request())
     stepper.abort(0)
     stepper.abort(0)
     model.says(0, "too late", "abort")
@@ -133,7 +138,7 @@ def test_aborted_row_leaves_vllm_and_is_not_heard_of_again(stepper: VllmStepper,
 
 
 def test_row_that_vllm_gives_up_is_a_failure_that_may_pass(stepper: VllmStepper, model: Model) -> None:
-    stepper.add(0, request())
+    add(stepper, 0, request())
     model.says(0, "", "error")
     ((_, error),) = step(stepper)
     assert isinstance(error, RequestError)
@@ -141,7 +146,7 @@ def test_row_that_vllm_gives_up_is_a_failure_that_may_pass(stepper: VllmStepper,
 
 
 def test_row_whose_structure_no_token_can_go_on_with_is_not_asked_again(stepper: VllmStepper, model: Model) -> None:
-    stepper.add(0, request(guided_decoding={"json": {"$ref": "#"}}))
+    add(stepper, 0, request(guided_decoding={"json": {"$ref": "#"}}))
     model.says(0, "", "error")
     ((_, error),) = step(stepper)
     assert isinstance(error, RequestError)
@@ -158,7 +163,7 @@ def test_row_whose_structure_no_token_can_go_on_with_is_not_asked_again(stepper:
 )
 def test_row_that_cannot_be_asked_fails_alone(stepper: VllmStepper, model: Model, asked: Request, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        stepper.add(0, asked)
+        add(stepper, 0, asked)
     assert not stepper.busy
     assert model.asked == []
 
@@ -166,21 +171,21 @@ def test_row_that_cannot_be_asked_fails_alone(stepper: VllmStepper, model: Model
 def test_prompt_that_fills_the_context_is_refused(stepper: VllmStepper, model: Model) -> None:
     model.prompt = [1] * 16
     with pytest.raises(RequestError, match=r"the prompt has 16 tokens, the context holds 16"):
-        stepper.add(0, request())
+        add(stepper, 0, request())
     model.prompt = [1] * 15
-    stepper.add(0, request())
+    add(stepper, 0, request())
     assert model.asked[0][1]["max_tokens"] == 1
 
 
 def test_template_and_model_say_what_they_take(stepper: VllmStepper, model: Model) -> None:
     model.chat_template = "{{ messages }}"
     with pytest.raises(RequestError, match="takes no tools"):
-        stepper.add(0, request(tools=True))
-    stepper.add(0, request(tools=True, tool_choice="none"))
+        add(stepper, 0, request(tools=True))
+    add(stepper, 0, request(tools=True, tool_choice="none"))
     image = ContentItem(type=Type.IMAGE_BINARY, binary=b"x")
     pictured = request()._replace(conversation=Conversation(messages=[Message(role=Role.USER, content=[image])]))
     with pytest.raises(RequestError, match="reads text only"):
-        stepper.add(1, pictured)
+        add(stepper, 1, pictured)
 
 
 def test_documents_are_refused_by_a_model_that_sees_too(stepper: VllmStepper, model: Model) -> None:
@@ -188,11 +193,11 @@ def test_documents_are_refused_by_a_model_that_sees_too(stepper: VllmStepper, mo
     paper = ContentItem(type=Type.DOCUMENT_BINARY, binary=b"%PDF-")
     asked = request()._replace(conversation=Conversation(messages=[Message(role=Role.USER, content=[paper])]))
     with pytest.raises(RequestError, match="reads text and images, and the conversation contains documents"):
-        stepper.add(0, asked)
+        add(stepper, 0, asked)
 
 
 def test_tool_calls_are_found_in_our_own_format(stepper: VllmStepper, model: Model) -> None:
-    stepper.add(0, request(tools=True))
+    add(stepper, 0, request(tools=True))
     model.says(0, f"I ask. {CALL}", "stop")
     ((_, done),) = step(stepper)
     assert isinstance(done, Completion)
@@ -202,16 +207,25 @@ def test_tool_calls_are_found_in_our_own_format(stepper: VllmStepper, model: Mod
 
 
 def test_forced_call_is_asked_of_vllm(stepper: VllmStepper, model: Model) -> None:
-    stepper.add(0, request(tools=True, tool_choice="required"))
-    stepper.add(1, request(tools=True))
+    add(stepper, 0, request(tools=True, tool_choice="required"))
+    add(stepper, 1, request(tools=True))
     assert "structural_tag" in model.asked[0][2]
     assert model.asked[1][2] is None
 
 
+def test_llguidance_gets_its_own_grammar(stepper: VllmStepper, model: Model) -> None:
+    model.takes_lark = True
+    add(stepper, 0, request(guided_decoding={"regex": "a{1,100000}"}))
+    add(stepper, 1, request(tools=True, tool_choice="required"))
+    grammars = [asked[2]["grammar"] for asked in model.asked]
+    assert grammars[0].endswith("TEXT: /a{1,100000}/")
+    assert "tool_call" in grammars[1]
+
+
 def test_one_call_is_all_where_they_must_not_be_parallel(stepper: VllmStepper, model: Model) -> None:
-    stepper.add(0, request(tools=True, parallel_tool_calls=False, stop_strings=["."]))
-    stepper.add(1, request(tools=True, stop_strings=["."]))
-    stepper.add(2, request(parallel_tool_calls=False))
+    add(stepper, 0, request(tools=True, parallel_tool_calls=False, stop_strings=["."]))
+    add(stepper, 1, request(tools=True, stop_strings=["."]))
+    add(stepper, 2, request(parallel_tool_calls=False))
     assert [asked["stop"] for _, asked, _ in model.asked] == [[".", "</tool_call>"], ["."], []]
 
 

@@ -360,6 +360,7 @@ class TestResume:
             "i": 0,
             "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
             "finish_reason": "stop",
+            "row_key": rows[-1]["metadata"]["row_key"],
         }
         assert answers(config.output_path) == EXPECTED[::-1]
 

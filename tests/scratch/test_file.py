@@ -9,7 +9,8 @@ import pytest
 
 from asyncinfer.errors import ScratchError, ScratchLockedError
 from asyncinfer.scratch.atomic import replacing
-from asyncinfer.scratch.file import DiskFile, ScratchFile, beside, in_cache
+from asyncinfer.scratch.cache import in_cache
+from asyncinfer.scratch.file import DiskFile, ScratchFile, beside
 from asyncinfer.scratch.format import encode
 
 

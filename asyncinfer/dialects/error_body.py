@@ -1,0 +1,205 @@
+"""What the body of an error says, whoever wrote it: an API, a router in front of it, FastAPI, a proxy's HTML page.
+
+Shapes: OpenAI, Mistral and vLLM `{"error": {"message", "type", "param", "code"}}`, with or without the outer object;
+xAI `{"code", "error"}`; Anthropic `{"type": "error", "error": {"type", "message", "details"}}`; Google `{"error":
+{"code", "message", "status", "details"}}`, also in a list; AWS `{"message"}` or `{"Message", "__type"}`; FastAPI
+`{"detail"}`; OpenRouter and LiteLLM the JSON of the server behind them as text within theirs. Read in November 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from html import unescape
+from itertools import islice
+from json import JSONDecoder
+from typing import Any, NamedTuple, cast
+
+from pydantic_core import from_json
+
+_SHOWN = 300
+# The fields that hold identifiers of an error, and those that hold its words.
+_CODES = frozenset(
+    {"code", "type", "status", "reason", "__type", "error_code", "errorcode", "error_type", "errortype", "limit_source"}
+)
+_TEXTS = frozenset({"message", "msg", "detail", "description", "title", "error", "error_message", "raw"})
+# These repeat what the user or the model said, which says nothing of the error.
+_ECHOES = frozenset({"flagged_input", "input", "failed_generation"})
+# Bounds of what is read: an error holds no more.
+_MOST_NODES, _DEEPEST_TEXT, _LONGEST_JSON, _LONGEST_TEXT, _LONGEST_CODE = 2000, 3, 65536, 8192, 100
+_LARGEST = 2**20  # bytes; a larger body is not parsed
+_JSON_START = re.compile(r"[{\[]\s*[\"{\[]")
+_DECODER = JSONDecoder()
+_NO_FIELDS: Mapping[str, Any] = {}
+
+
+class ErrorBody(NamedTuple):
+    """An error that a server sent.
+
+    Attributes:
+        message: Its words, at most a few hundred characters, for the user to read.
+        text: All its words in lower case, those of the servers behind a router too.
+        codes: Its identifiers in lower case, with underscores for hyphens.
+        status: The HTTP status that it names, which may differ from that of the response.
+        fields: The fields of all objects within it, each with its name in lower case; also those of JSON within text,
+            as routers pass it on. Their number is bounded.
+        is_json: Whether it is JSON.
+        is_html: Whether it is a page of a web server or a proxy.
+    """
+
+    message: str = ""
+    text: str = ""
+    codes: frozenset[str] = frozenset()
+    status: int | None = None
+    fields: tuple[tuple[str, Any], ...] = ()
+    is_json: bool = False
+    is_html: bool = False
+
+
+NO_BODY = ErrorBody()
+
+
+def read_error(body: bytes | str) -> ErrorBody:
+    """The error in a body. Anything can be read."""
+    data = _json(body)
+    message = message_of(data, body)
+    fields = tuple(_fields_in(data))
+    codes, texts = set[str](), list[str]()
+    for key, value in fields:
+        if key in _ECHOES:
+            codes.add(key)
+        elif isinstance(value, str):
+            if key in _CODES and len(value) <= _LONGEST_CODE:
+                codes.add(_normal(value))
+            if key in _TEXTS:
+                texts.append(value)
+    text = " \n".join(texts) if texts else message
+    text = text[:_LONGEST_TEXT].lower()
+    is_html = data is None and body[:1000].lstrip()[:1] in ("<", b"<")
+    return ErrorBody(message, text, frozenset(codes), _status(data), fields, data is not None, is_html)
+
+
+def message_in(body: bytes) -> str:
+    """What a body says, for the user to read."""
+    return message_of(_json(body), body)
+
+
+def message_of(data: Any, body: bytes | str) -> str:
+    """The same, of a body whose JSON is `data`."""
+    if isinstance(data, list) and data:
+        data = cast(list[Any], data)[0]
+    return _message(data) or excerpt(body) or "(no text)"
+
+
+def _fields_in(data: Any) -> Iterator[tuple[str, Any]]:
+    waiting, left = [(data, 0)], _MOST_NODES
+    while waiting and left > 0:
+        value, depth = waiting.pop()
+        left -= 1
+        if isinstance(value, dict):
+            for key, inner in islice(cast(dict[str, Any], value).items(), left):
+                left -= 1
+                yield (name := key.lower()), inner
+                if name not in _ECHOES:
+                    waiting.append((inner, depth))
+        elif isinstance(value, list):
+            waiting += [(inner, depth) for inner in cast(list[Any], value)[:left]]
+        elif isinstance(value, str) and depth < _DEEPEST_TEXT and (inner := _json_within(value)) is not None:
+            waiting.append((inner, depth + 1))
+
+
+def words(value: Any) -> str:
+    """The text of a value, as Python shows it where it is none."""
+    try:
+        return str(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"({type(value).__name__})"
+
+
+def excerpt(body: bytes | str) -> str:
+    """The beginning of a body's text, tags and white space folded."""
+    start = body[: 4 * _SHOWN]
+    text = start.decode("utf-8", "replace") if isinstance(start, bytes) else start
+    if text.lstrip()[:1] == "<":
+        text = unescape(re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", text))
+    return " ".join(text.split())[:_SHOWN]
+
+
+def _json(body: bytes | str) -> Any:
+    if len(body) > _LARGEST:
+        return None
+    try:
+        return from_json(body)
+    except ValueError:
+        return None
+
+
+def _json_within(text: str) -> Any:
+    """The first object or list within a text, as in `AzureException - {"error": ...}`."""
+    start = _JSON_START.search(text, 0, _SHOWN)
+    if start is None or len(text) > _LONGEST_JSON:
+        return None
+    try:
+        return _DECODER.raw_decode(text, start.start())[0]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _normal(code: str) -> str:
+    """AWS writes `namespace#Code:url`, xAI `permission-denied`."""
+    return code.rpartition("#")[2].partition(":")[0].strip().lower().replace("-", "_")
+
+
+def _status(data: Any) -> int | None:
+    if isinstance(data, list) and data:
+        data = cast(list[Any], data)[0]
+    outer = _fields(data)
+    inner = _fields(outer.get("error"))
+    names = ("code", "status", "status_code", "http_code", "raw_status_code", "error_code")
+    told = (number for fields in (inner, outer) for name in names if (number := _as_status(fields.get(name))))
+    return next(told, None)
+
+
+def _as_status(value: Any) -> int | None:
+    """The status of an error that a number, or its digits, is. FastChat adds two digits to those from 429."""
+    if isinstance(value, str) and len(value) in (3, 5) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, int) and 42_900 <= value < 60_000:
+        value //= 100
+    return value if isinstance(value, int) and 400 <= value <= 599 else None
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    return cast(dict[str, Any], value) if isinstance(value, dict) else _NO_FIELDS
+
+
+def _message(data: Any) -> str:
+    if not isinstance(data, dict):
+        return ""
+    fields = cast(dict[str, Any], data)
+    error: Any = fields.get("error", fields)
+    if isinstance(error, str):
+        return _with_code(error, fields.get("code")) if error else ""
+    if isinstance(error, dict):
+        inner = cast(dict[str, Any], error)
+        names = ("message", "detail", "msg", "Message")  # the last is AWS's, now and then
+        text = next((inner[name] for name in names if inner.get(name)), None) or fields.get("message")
+        if text:
+            return f"{_with_code(words(text), _code(inner))}{_behind(inner)}"
+    return ""
+
+
+def _with_code(text: str, code: Any) -> str:
+    kind = f" ({code[:_LONGEST_CODE]})" if isinstance(code, str) and code and code not in text else ""
+    return f"{text[:_SHOWN]}{kind}"
+
+
+def _code(error: Mapping[str, Any]) -> Any:
+    """What an error is called; Anthropic tells it among the details."""
+    return error.get("code") or _fields(error.get("details")).get("error_code")
+
+
+def _behind(error: Mapping[str, Any]) -> str:
+    """What the server behind a router said, which OpenRouter puts into the error's metadata."""
+    raw = _fields(error.get("metadata")).get("raw")
+    return f": {excerpt(raw)}" if isinstance(raw, str) and raw else ""

@@ -1,0 +1,100 @@
+"""Checks an answer against its JSON schema, for the keywords that no grammar expresses.
+
+Schemas and answers come from outside, so the work is bounded: a budget for the evaluation of keywords, and a timeout
+for each regular expression, which Python's `re` does not have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import Any, cast
+
+MAX_STEPS = 50_000
+"""Evaluations of keywords; about 0.2 s."""
+REGEX_SECONDS = 0.5
+
+
+class _TooMuchWork(Exception):
+    pass
+
+
+def violation(schema: str, answer: Any) -> str | None:
+    """How `answer`, a JSON value, violates the schema; None if it is valid.
+
+    Args:
+        schema: JSON text.
+    """
+    try:
+        error = next(iter(_validator(json.loads(schema)).iter_errors(answer)), None)
+    except Exception as error:  # The schema may itself be invalid, or refer to itself without end.
+        return f"it cannot be checked: {type(error).__name__}: {error}"
+    return None if error is None else f"{error.json_path}: {error.message[:200]}"
+
+
+def _validator(schema: Any) -> Any:
+    validators: Any = import_module("jsonschema.validators")
+    kind: Any = validators.validator_for(schema, default=import_module("jsonschema").Draft202012Validator)
+    budget = iter(range(MAX_STEPS))
+    keywords: Mapping[str, _Keyword] = {**kind.VALIDATORS, **_WITH_REGEX}
+    counted = {name: _counted(check, budget) for name, check in keywords.items()}
+    return validators.extend(kind, counted)(schema)
+
+
+_Keyword = Callable[[Any, Any, Any, Any], Iterable[Any] | None]
+
+
+def _counted(check: _Keyword, budget: Iterator[int]) -> _Keyword:
+    def counted(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        if next(budget, None) is None:
+            raise _TooMuchWork(f"it takes more than {MAX_STEPS} steps")
+        yield from check(validator, value, instance, schema) or ()
+
+    return counted
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return import_module("regex").search(pattern, text, timeout=REGEX_SECONDS, concurrent=True) is not None
+
+
+def _pattern(_: Any, pattern: Any, instance: Any, __: Any) -> Iterator[Any]:
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield _error(f"{instance[:100]!r} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, patterns: Any, instance: Any, _: Any) -> Iterator[Any]:
+    for pattern, schema in _items(patterns):
+        for name, value in _items(instance):
+            if _matches(pattern, name):
+                yield from validator.descend(value, schema, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    listed, patterns = (
+        dict(_items(schema.get("properties"))),
+        [one for one, _ in _items(schema.get("patternProperties"))],
+    )
+    for name, value in _items(instance):
+        if name in listed or any(_matches(pattern, name) for pattern in patterns):
+            continue
+        if allowed is False:
+            yield _error(f"additional properties are not allowed: {name[:100]!r}")
+        elif allowed is not True:
+            yield from validator.descend(value, allowed, path=name)
+
+
+def _items(value: Any) -> Iterable[tuple[str, Any]]:
+    return cast(dict[str, Any], value).items() if isinstance(value, dict) else ()
+
+
+def _error(message: str) -> Exception:
+    return import_module("jsonschema").ValidationError(message)
+
+
+# jsonschema's own use `re`.
+_WITH_REGEX: dict[str, _Keyword] = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+}

@@ -1,0 +1,1 @@
+"""Parts of the HTTP transport: bodies, memory, sockets and addresses."""

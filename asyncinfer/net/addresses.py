@@ -1,0 +1,46 @@
+"""Which addresses are public: where data that rows name may be fetched from."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from asyncinfer.errors import RequestError
+from asyncinfer.types.results import InferenceErrorType
+
+# IPv6 addresses whose last four bytes are an IPv4 address: NAT64 (RFC 6052).
+_NAT64 = IPv6Network("64:ff9b::/96")
+# All that is assigned for global unicast (IANA, IPv6 address space, November 2026).
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+
+
+class NotPublicError(RequestError):
+    """A request leads to an address that is not public, and was not sent."""
+
+    def __init__(self) -> None:
+        super().__init__("its address is not public", error_type=InferenceErrorType.CONFIG)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the public internet.
+
+    Loopback, private, link-local, shared (RFC 6598), reserved, documentation, multicast and unspecified addresses do
+    not, nor do IPv6 addresses that stand for such an IPv4 address. A text that is no IP address is not public.
+    """
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return _is_public_v4(ip) if isinstance(ip, IPv4Address) else _is_public_v6(ip)
+
+
+def _is_public_v4(ip: IPv4Address) -> bool:
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+
+
+def _is_public_v6(ip: IPv6Address) -> bool:
+    if ip in _NAT64:
+        return _is_public_v4(IPv4Address(ip.packed[-4:]))
+    embedded = ip.ipv4_mapped or ip.sixtofour
+    if embedded is not None:
+        return _is_public_v4(embedded)
+    return ip.is_global and ip in _GLOBAL_UNICAST

@@ -1,0 +1,126 @@
+"""What the output of an earlier run already answers: taken from it, or said before it is paid for again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from asyncinfer.errors import ConfigError
+from asyncinfer.run.ledger import Ledger
+from asyncinfer.run.plan import Plan
+from asyncinfer.run.rows import Row
+from asyncinfer.scratch.finished import FinishedOutput
+from asyncinfer.types.paths import PATH_ERRORS, error_text
+
+log = logging.getLogger("asyncinfer")
+
+_EVERY = 64
+
+
+class Previous:
+    """The answers that `output_path` holds when a run begins.
+
+    With `reuse`, rows take their answers from there. Without it, the first thing that is said about rows
+    that will be asked again is that they are there.
+    """
+
+    def __init__(self, path: Path | None, *, reuse: bool) -> None:
+        if reuse and path is None:
+            raise ConfigError("reuse_output: set output_path too, as the answers are taken from that file")
+        self._path, self._reuse = path, reuse
+        self.output: FinishedOutput | None = None
+        self._spans: dict[tuple[bytes, int], tuple[int, int]] = {}
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Hold the file open during the block, if there is one.
+
+        Raises:
+            ConfigError: the answers are to be reused, and the file cannot be read.
+        """
+        if self._path is not None:
+            self.output = await to_thread.run_sync(self._open, self._path)
+        try:
+            yield
+        finally:
+            if self.output is not None:
+                with anyio.CancelScope(shield=True):
+                    await to_thread.run_sync(self.output.close)
+
+    def survey(self, plan: Plan, ledger: Ledger) -> Generator[None]:
+        """Find the rows that the output answers and `ledger` does not; yields now and then. Blocks.
+
+        Raises:
+            ConfigError: as `opened`.
+        """
+        count = 0
+        for number, (row, span) in enumerate(self._matches(plan)):
+            if row is not None and not ledger.saved(row):
+                count += 1
+                if self._reuse:
+                    ledger.reuse(row, *span)
+            if number % _EVERY == 0:
+                yield
+        if count and not self._reuse:
+            self._say(f"answers to {count} of these {len(plan)} rows")
+
+    def index(self) -> Generator[None]:
+        """Note where every answer stands, for `claim`; yields now and then. Blocks. Raises as `survey` does."""
+        for number, (identity, span) in enumerate(self._lines()):
+            self._spans.setdefault(identity, span)
+            if number % _EVERY == 0:
+                yield
+
+    def claim(self, row: Row, ledger: Ledger) -> bool:
+        """Have the row take its answer from the output, if it is to and there is one."""
+        span = self._spans.get((row.key, row.n))
+        if span is not None and self._reuse:
+            ledger.reuse(row.index, *span)
+            return True
+        if span is not None:
+            self._spans.clear()  # It is said once.
+            self._say("answers to rows that are run now")
+        return False
+
+    def _say(self, what: str) -> None:
+        log.warning(
+            "%s already holds %s. They are asked again, and the file is replaced at the end. To take them from "
+            "the file, stop and set reuse_output: true (on the command line: --reuse).",
+            self._path,
+            what,
+        )
+
+    def _matches(self, plan: Plan) -> Generator[tuple[int | None, tuple[int, int]]]:
+        expected = 0
+        for (key, n), span in self._lines():
+            row = plan.row_of(key, n, expected)
+            if row is not None:
+                expected = row + 1
+            yield row, span
+
+    def _lines(self) -> Generator[tuple[tuple[bytes, int], tuple[int, int]]]:
+        if self.output is None:
+            return
+        try:
+            for line in self.output.lines():
+                yield (line.key, line.n), (line.offset, line.length)
+        except OSError as error:
+            self._unreadable(error)
+
+    def _open(self, path: Path) -> FinishedOutput | None:
+        try:
+            return FinishedOutput(path)
+        except FileNotFoundError:
+            return None
+        except PATH_ERRORS as error:
+            return self._unreadable(error)
+
+    def _unreadable(self, error: Exception) -> None:
+        if self._reuse:
+            raise ConfigError(f"reuse_output: {self._path} cannot be read: {error_text(error)}") from None
+        log.info("%s cannot be read: %s; it is replaced at the end", self._path, error_text(error))

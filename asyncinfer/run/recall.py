@@ -1,0 +1,93 @@
+"""Give rows the answers that were saved for them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from asyncinfer.errors import ScratchError
+from asyncinfer.run.ledger import Ledger
+from asyncinfer.run.rows import Row
+from asyncinfer.scratch.finished import ROW_KEY, FinishedOutput
+from asyncinfer.scratch.keys import row_id
+from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.paths import error_text
+
+log = logging.getLogger("asyncinfer")
+
+# The metadata that come with an answer; all others are those of the input.
+_OF_THE_ANSWER = ("usage", "finish_reason", "block_reason", "dropped_parameters", "unsaved_metadata")
+
+
+class _Saved(Protocol):
+    def read(self, offset: int, length: int) -> bytes: ...
+
+
+class Recall:
+    """Reads saved answers from the scratch file, and those that a finished output holds from there. Blocks."""
+
+    def __init__(self, ledger: Ledger, scratch: _Saved, previous: FinishedOutput | None = None) -> None:
+        self._ledger, self._scratch, self._previous = ledger, scratch, previous
+        self._level = logging.WARNING
+
+    def __call__(self, row: Row) -> None:
+        """Give `row` its answer. A row whose saved answer cannot be used loses it, and is asked again.
+
+        Raises:
+            ScratchError: the disk refused to read.
+        """
+        try:
+            row.answered = self._answered(row)
+        except ValueError:
+            self._ledger.forget(row.index)
+            # Said once: a file of a million rows may be damaged.
+            level, self._level = self._level, logging.DEBUG
+            log.log(level, "row %d: its saved answer cannot be read; such rows are asked again", row.index)
+
+    def _answered(self, row: Row) -> Conversation:
+        span = self._ledger.span(row.index)
+        if self._ledger.reused(row.index):
+            return _with_answer(row, self._reused(row, *span))
+        saved = Conversation.from_json(self._scratch.read(*span))
+        _answer(saved)
+        return _with_answer(row, saved) if self._ledger.stale(row.index) else saved
+
+    def _reused(self, row: Row, offset: int, length: int) -> Conversation:
+        assert self._previous is not None, "a row is reused from an output"
+        try:
+            data = self._previous.read(offset, length)
+        except OSError as error:
+            raise ScratchError(f"{self._previous.path} cannot be read: {error_text(error)}") from error
+        saved = Conversation.from_json(data)
+        if saved.metadata.get(ROW_KEY) != row_id(row.key, row.n):
+            raise ValueError("the line is that of another row")
+        for there, here in zip(saved.messages, row.conversation().messages, strict=False):
+            if _differs(there, here):
+                raise ValueError("the line was edited")
+        return saved
+
+
+def _with_answer(row: Row, saved: Conversation) -> Conversation:
+    """The saved answer, under the id and metadata that the input has now.
+
+    Raises:
+        ValueError: it is not an answer to this row.
+    """
+    present, answer = row.conversation(), _answer(saved)
+    if len(saved.messages) != len(present.messages) + 1:
+        raise ValueError("a saved row has the input's messages and one more")
+    kept = {name: saved.metadata[name] for name in _OF_THE_ANSWER if name in saved.metadata}
+    metadata = {**present.metadata, **kept, ROW_KEY: row_id(row.key, row.n)}
+    return present.model_copy(update={"messages": [*present.messages, answer], "metadata": metadata})
+
+
+def _answer(saved: Conversation) -> Message:
+    if not saved.messages or saved.messages[-1].role != Role.ASSISTANT:
+        raise ValueError("a saved row ends with its answer")
+    return saved.messages[-1]
+
+
+def _differs(there: Message, here: Message) -> bool:
+    """Whether one was edited. Files may be named by another path, and are part of the row's key."""
+    both_text = isinstance(there.content, str) and isinstance(here.content, str)
+    return there.role != here.role or (both_text and there.content != here.content)

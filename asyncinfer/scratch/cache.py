@@ -1,0 +1,64 @@
+"""Scratch files of runs without an output path. They live in the user's cache, and expire."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+from asyncinfer.errors import ScratchError
+from asyncinfer.scratch.file import ScratchFile
+
+CACHE = Path("~/.cache/asyncinfer/tmp")
+KEPT_SECONDS = 7 * 24 * 3600
+_SWEEP_SECONDS = 24 * 3600
+_PREFIX, _SUFFIX, _LOCK = "temp_inference_output_", ".jsonl", ".lock"
+
+
+def in_cache(run_hash: str) -> Path:
+    """Where the rows of a run without an output path are saved.
+
+    Raises:
+        ScratchError: the user has no home.
+    """
+    try:
+        return CACHE.expanduser() / f"{_PREFIX}{run_hash}{_SUFFIX}"
+    except RuntimeError as error:
+        raise ScratchError(f"{CACHE}: {error}") from None
+
+
+class CacheSweeper:
+    """Removes scratch files that no run has written to for a week. Looks once a day. Blocks."""
+
+    def __init__(self) -> None:
+        self._due = 0.0
+
+    def sweep(self, folder: Path) -> None:
+        """Sweep `folder` if it is time to. Errors are ignored: the files stay."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + _SWEEP_SECONDS
+        with contextlib.suppress(OSError):
+            for path in sorted(folder.iterdir()):
+                self._expire(path)
+
+    def _expire(self, path: Path) -> None:
+        scratch = path.with_name(path.name.removesuffix(_LOCK))
+        if not (scratch.name.startswith(_PREFIX) and scratch.name.endswith(_SUFFIX)):
+            return
+        with contextlib.suppress(OSError, ScratchError):
+            if time.time() - path.stat().st_mtime > KEPT_SECONDS and not _is_newer(scratch):
+                file = ScratchFile(scratch)
+                file.acquire()
+                file.close(remove=True)
+
+
+def _is_newer(path: Path) -> bool:
+    """Whether the file is there and has not expired."""
+    try:
+        return time.time() - path.stat().st_mtime <= KEPT_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+SWEEPER = CacheSweeper()

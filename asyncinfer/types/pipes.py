@@ -1,0 +1,54 @@
+"""Small files that a command gets as arguments: also what a shell writes into a pipe for it (`-c <(...)`)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from pathlib import Path
+
+from asyncinfer.types.paths import NotAFileError, open_regular
+
+_WAIT_SECONDS = 10.0
+_MOST_BYTES = 16 << 20
+_BLOCK = 1 << 16
+
+
+def read_small(path: Path, wait: float = _WAIT_SECONDS) -> bytes:
+    """The bytes of a file, or of a pipe until its writers close it. Blocks.
+
+    Args:
+        wait: How long each part of a pipe's content may take, in seconds.
+
+    Raises:
+        OSError: it cannot be read, is a device or the like, is larger than 16 MiB, or nobody writes to the pipe.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(_MOST_BYTES + 1)
+    except NotAFileError:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
+        if not path.is_fifo():
+            raise
+        data = _read_pipe(path, wait)
+    if len(data) > _MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {_MOST_BYTES >> 20} MiB")
+    return data
+
+
+def _read_pipe(path: Path, wait: float) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        parts: list[bytes] = []
+        while sum(map(len, parts)) <= _MOST_BYTES:
+            if not poll.poll(wait * 1000):
+                raise OSError(errno.ETIMEDOUT, f"nothing was written to the pipe within {wait:.0f} seconds")
+            if not (part := os.read(fd, _BLOCK)):
+                break
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)

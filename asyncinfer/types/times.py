@@ -1,0 +1,98 @@
+"""Numbers, durations and dates as servers write them in headers and error bodies.
+
+No function here raises: what cannot be read is None, and no time is longer than a year.
+
+`Retry-After` and HTTP dates: RFC 9110 sections 10.2.3 and 5.6.7 (June 2022). Durations such as `6m0s` and `20ms`: Go's
+`time.Duration.String`, which OpenAI and Groq use. `PT1M30S`: ISO 8601. Read in November 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from math import isfinite
+
+YEAR = 365 * 86400.0
+_EPOCH = 1e9  # A larger number is a moment, not a duration: in seconds of the epoch it lies in 2001.
+_MILLISECONDS_OF_EPOCH = 1000 * _EPOCH
+_LONGEST = 64  # Characters. Nothing longer is a number or a date.
+_SHORT = 16
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_PART = r"(?:([0-9]+(?:\.[0-9]+)?){})?"
+_DURATION = re.compile("".join(_PART.format(unit) for unit in ("w", "d", "h", "m(?!s)", "s", "ms")))
+_ISO_DURATION = re.compile(f"P{_PART.format('W')}{_PART.format('D')}(?:T{''.join(map(_PART.format, 'HMS'))})?")
+_UNITS = (604800.0, 86400.0, 3600.0, 60.0, 1.0, 0.001)
+
+
+def number(text: str) -> float | None:
+    """The finite decimal number that `text` is."""
+    if text.isascii() and text.isdigit() and len(text) < _SHORT:  # as most are
+        return float(text)
+    text = text.strip()
+    if len(text) > _LONGEST or not _NUMBER.fullmatch(text):
+        return None
+    value = float(text)
+    return value if isfinite(value) else None
+
+
+def bounded(seconds: float) -> float:
+    """`seconds` between zero and a year."""
+    return min(max(0.0, seconds), YEAR)
+
+
+def duration(text: str) -> float | None:
+    """The seconds of a duration such as `1h30m`, `20ms` or `PT30S`."""
+    text = text.strip()
+    if not text or len(text) > _LONGEST:
+        return None
+    match = (_ISO_DURATION if text[0] == "P" else _DURATION).fullmatch(text)
+    if match is None:
+        return None
+    parts = [float(part) * unit for part, unit in zip(match.groups(), _UNITS, strict=False) if part]
+    return bounded(sum(parts)) if parts else None
+
+
+@lru_cache(maxsize=64)  # Responses of the same second have the same dates.
+def moment(text: str) -> float | None:
+    """The seconds of the epoch of an HTTP or an ISO 8601 date. A date without a zone is in UTC."""
+    text = text.strip()
+    if not text or len(text) > _LONGEST:
+        return None
+    try:
+        date = datetime.fromisoformat(text) if text[0].isdigit() else parsedate_to_datetime(text)
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, OSError, TypeError, IndexError):
+        return None
+
+
+def until(text: str, today: str | None, now: float | None = None) -> float | None:
+    """The seconds until a date.
+
+    Args:
+        today: The date when the server wrote `text`, from its `Date` header.
+        now: The same in seconds of the epoch, for a response without a `Date`.
+    """
+    begin, end = _begin(today, now), moment(text)
+    return bounded(end - begin) if begin is not None and end is not None else None
+
+
+def until_reset(text: str, today: str | None, now: float | None = None) -> float | None:
+    """The seconds until a rate limit resets: `text` is a number of seconds, a duration, a date, or a moment in seconds
+    or milliseconds of the epoch. `today` and `now` as in `until`.
+    """
+    seconds = None if text.endswith(("s", "m", "h")) else number(text)
+    if seconds is None:
+        seconds = duration(text)
+        return seconds if seconds is not None else until(text, today, now)
+    if seconds < _EPOCH:
+        return bounded(seconds)
+    begin = _begin(today, now)
+    end = seconds / 1000 if seconds >= _MILLISECONDS_OF_EPOCH else seconds
+    return bounded(end - begin) if begin is not None else None
+
+
+def _begin(today: str | None, now: float | None) -> float | None:
+    begin = moment(today) if today else None
+    return begin if begin is not None else now

@@ -1,0 +1,70 @@
+"""Configurations that come through a pipe, and paths of configurations that are no files."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from asyncinfer import ConfigError, InferenceConfig
+from asyncinfer.types.pipes import read_small
+
+
+def test_a_configuration_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As with `-c <(...)` in a shell."""
+    ours, theirs = os.pipe()
+    os.write(theirs, b"model: {model_name: m}")
+    os.close(theirs)
+    try:
+        assert InferenceConfig.from_yaml(f"/dev/fd/{ours}").model.model_name == "m"
+    finally:
+        os.close(ours)
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    data = b"x" * 300_000
+    writer = threading.Thread(target=lambda: (tmp_path / "fifo").write_bytes(data))
+    writer.start()
+    assert read_small(tmp_path / "fifo") == data
+    writer.join()
+
+
+def test_a_pipe_that_nobody_writes_to_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="nothing was written to the pipe"):
+        read_small(tmp_path / "fifo", wait=0.01)
+
+
+def test_a_pipe_without_an_end_is_an_error() -> None:
+    ours, theirs = os.pipe()
+
+    def pour() -> None:
+        try:
+            while True:
+                os.write(theirs, b"x" * 65536)
+        except BrokenPipeError:
+            os.close(theirs)
+
+    writer = threading.Thread(target=pour)
+    writer.start()
+    try:
+        with pytest.raises(OSError, match="larger than 16 MiB"):
+            read_small(Path(f"/dev/fd/{ours}"))
+    finally:
+        os.close(ours)
+        writer.join()
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "a\0b", "x" * 300, "half \ud800"])
+def test_what_is_no_file_is_a_clear_error(path: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: "):
+        InferenceConfig.from_yaml(path)
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "a\0b", "/nowhere/x.yaml", "x" * 300])
+def test_a_configuration_that_cannot_be_written(path: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be written: "):
+        InferenceConfig().to_yaml(path)

@@ -1,0 +1,87 @@
+"""Which events of a stream bring a part of an answer, in the form of each API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
+from asyncinfer.dialects.bedrock import BEDROCK_CONVERSE
+from asyncinfer.dialects.dialect import Dialect
+from asyncinfer.dialects.gemini import GEMINI
+from asyncinfer.dialects.openai import openai_chat
+from tests.dialects.frames import event
+
+
+def sse(data: Any, name: str = "") -> bytes:
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+
+
+def chunk(**delta: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
+    return sse({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
+
+
+def block(**delta: Any) -> bytes:
+    return sse({"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta")
+
+
+def parts(**part: Any) -> bytes:
+    return sse({"candidates": [{"content": {"role": "model", "parts": [part] if part else []}}], "modelVersion": "g"})
+
+
+OPENAI = openai_chat()
+TOOL = {"index": 0, "id": "1", "function": {"name": "f", "arguments": ""}}
+PARTS: dict[str, tuple[Dialect, bytes]] = {
+    "OpenAI text": (OPENAI, chunk(content="a")),
+    "OpenAI white space": (OPENAI, chunk(content=" ")),
+    "OpenAI reasoning": (OPENAI, chunk(reasoning_content="a")),
+    "OpenAI tool call": (OPENAI, chunk(tool_calls=[TOOL])),
+    "OpenAI finish reason": (OPENAI, sse({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})),
+    "Anthropic text": (ANTHROPIC_MESSAGES, block(type="text_delta", text="a")),
+    "Anthropic arguments": (ANTHROPIC_MESSAGES, block(type="input_json_delta", partial_json="{")),
+    "Anthropic signature": (ANTHROPIC_MESSAGES, block(type="signature_delta", signature="abc")),
+    "Gemini text": (GEMINI, parts(text="a")),
+    "Gemini call": (GEMINI, parts(functionCall={"name": "f", "args": {}})),
+    "Bedrock text": (BEDROCK_CONVERSE, event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "a"}})),
+    "Bedrock arguments": (
+        BEDROCK_CONVERSE,
+        event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"toolUse": {"input": "{"}}}),
+    ),
+}
+NO_PARTS: dict[str, tuple[Dialect, bytes]] = {
+    "comment": (OPENAI, b": OPENROUTER PROCESSING\n\n"),
+    "blank lines": (OPENAI, b"\n\n\n"),
+    "empty data": (OPENAI, b"data:\n\n"),
+    "named event without data": (OPENAI, b"event: ping\n\n"),
+    "OpenAI without a choice": (OPENAI, sse({"id": "1", "object": "chat.completion.chunk", "choices": []})),
+    "OpenAI role": (OPENAI, chunk(role="assistant", content="")),
+    "OpenAI empty delta": (OPENAI, chunk()),
+    "OpenAI usage so far": (OPENAI, sse({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 0}})),
+    "Anthropic ping": (ANTHROPIC_MESSAGES, sse({"type": "ping"}, "ping")),
+    "Anthropic empty text": (ANTHROPIC_MESSAGES, block(type="text_delta", text="")),
+    "Gemini empty content": (GEMINI, parts()),
+    "Bedrock empty text": (
+        BEDROCK_CONVERSE,
+        event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": ""}, "p": "abcdefgh"}),
+    ),
+}
+
+
+@pytest.mark.parametrize(("dialect", "data"), PARTS.values(), ids=PARTS)
+def test_parts_of_an_answer_are_counted(dialect: Dialect, data: bytes) -> None:
+    decoder = dialect.stream()
+    for count in (1, 2):
+        list(decoder.feed(data))
+        assert decoder.parts == count
+
+
+@pytest.mark.parametrize(("dialect", "data"), NO_PARTS.values(), ids=NO_PARTS)
+def test_what_keeps_the_connection_open_is_not_counted(dialect: Dialect, data: bytes) -> None:
+    decoder = dialect.stream()
+    for _ in range(3):
+        list(decoder.feed(data))
+    assert decoder.parts == 0

@@ -1,0 +1,154 @@
+"""What is left of a JSON schema once native code can compile it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from asyncinfer.engines.constraint import closed
+from asyncinfer.engines.schema_bounds import (
+    MAX_CHAIN,
+    MAX_COUNTED,
+    MAX_OPTIONAL,
+    MAX_SCHEMAS,
+    bounded,
+    without_failing,
+)
+from asyncinfer.errors import RequestError
+
+CLOSED = {"additionalProperties": False}
+
+
+def properties(count: int) -> dict[str, Any]:
+    return {f"p{number}": {"type": "string"} for number in range(count)}
+
+
+def chain(length: int) -> dict[str, Any]:
+    """Each definition refers to the next one."""
+    names = [f"A{number}" for number in range(length)]
+    links = {name: {"properties": {"next": {"$ref": f"#/$defs/{other}"}}} for name, other in pairwise(names)}
+    return {"$defs": {**links, names[-1]: {"type": "string"}}, "$ref": "#/$defs/A0"}
+
+
+def nested(depth: int) -> Any:
+    schema: Any = {"type": "string"}
+    for _ in range(depth):
+        schema = {"items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        True,
+        {},
+        {"type": "string", "minLength": 1, "maxLength": 65_536, "pattern": "^a{0,20000}$"},
+        {"type": "array", "items": {"type": "integer"}, "maxItems": 20_000},
+        {"type": "number", "minimum": -5, "exclusiveMaximum": 1e6, "multipleOf": 0.01},
+        {"enum": ['say "yes"', None, 1.5, {"minLength": 10**9}], "default": {"maxLength": 10**9}},
+        {"properties": {"maxLength": {"type": "integer"}, "not": True}, "required": ["not"]},
+        {"type": "object", "patternProperties": {"^x-": {"type": "string"}}, **CLOSED},
+        chain(100),
+    ],
+)
+def test_schema_within_the_bounds_is_unchanged(schema: Any) -> None:
+    assert bounded(schema, "s") == (schema, ())
+
+
+@pytest.mark.parametrize(
+    ("keywords", "kept"),
+    [
+        ({"maxLength": 10**9}, {}),
+        ({"maxLength": 10.0}, {"maxLength": 10}),
+        ({"minItems": 10**30, "maxItems": 5}, {"maxItems": 5}),
+        ({"minimum": -(10**40), "maximum": 5}, {"maximum": 5}),
+        ({"exclusiveMinimum": 1e-300}, {}),
+        ({"maximum": 1e308}, {}),
+        ({"multipleOf": 104_729}, {}),
+        ({"multipleOf": 1e-300}, {}),
+        ({"uniqueItems": True, "not": {"type": "string"}}, {}),
+        ({"if": {"type": "string"}, "then": {"minLength": 1}}, {}),
+        ({"properties": properties(60), "minProperties": 1}, {"properties": properties(60)}),
+    ],
+)
+def test_keyword_that_no_grammar_expresses_is_dropped_and_reported(
+    keywords: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    schema, dropped = bounded({"properties": {"a": keywords}}, "s")
+    assert schema == {"properties": {"a": kept}}
+    assert dropped == tuple(f"$.properties.a: {name}" for name in keywords if name not in kept)
+
+
+@pytest.mark.parametrize("keywords", [{"format": "int32"}, {"uniqueItems": False}, {"x-guidance": {"lenient": False}}])
+def test_keyword_that_says_nothing_is_dropped_in_silence(keywords: dict[str, Any]) -> None:
+    assert bounded(keywords, "s") == ({}, ())
+
+
+def test_object_with_too_many_patterns_of_names_is_open() -> None:
+    patterns = {f"^{number}": True for number in range(MAX_COUNTED + 1)}
+    schema, dropped = bounded({"properties": {}, "patternProperties": patterns, **CLOSED}, "s")
+    assert schema == {"properties": {}, "additionalProperties": True}
+    assert dropped == ("$: patternProperties",)
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        (nested(200), "nested 202 levels deep"),
+        (chain(MAX_CHAIN), f"more than {MAX_CHAIN} schemas"),
+        ({"anyOf": [{} for _ in range(MAX_SCHEMAS)]}, f"more than {MAX_SCHEMAS} subschemas"),
+        ({"properties": properties(MAX_OPTIONAL + 1)}, f"{MAX_OPTIONAL + 1} optional properties"),
+    ],
+    ids=["deep", "chain", "many", "optional"],
+)
+def test_schema_that_is_too_large_is_refused(schema: Any, why: str) -> None:
+    with pytest.raises(RequestError, match=rf"^generation\.x: the schema is too large.*{why}"):
+        bounded(schema, "generation.x")
+
+
+@pytest.mark.parametrize("ref", ["#", "#/$defs/A", "#/$defs/none", "#/$defs/a~1b%20c/~0", "other.json", "#anchor"])
+def test_reference_of_any_kind_is_left_to_the_compiler(ref: str) -> None:
+    schema = {"$defs": {"A": {"$ref": "#/$defs/A"}, "a/b c": {"~": {"$ref": "#"}}}, "properties": {"x": {"$ref": ref}}}
+    assert bounded(schema, "s") == (schema, ())
+
+
+def test_only_the_keywords_that_fail_are_dropped() -> None:
+    schema = {"properties": {"a": {"type": "string", "pattern": "(?=a)", "maxLength": 5}, "b": {"pattern": "b"}}}
+    kept, dropped = without_failing(schema, lambda part: part.get("pattern") == "(?=a)")
+    assert kept == {"properties": {"a": {"type": "string", "maxLength": 5}, "b": {"pattern": "b"}}}
+    assert dropped == ("$.properties.a: pattern",)
+
+
+def test_pattern_is_dropped_where_it_does_not_compile_with_a_length() -> None:
+    kept, dropped = without_failing(
+        {"pattern": "b", "minLength": 9}, lambda part: part.keys() >= {"pattern", "minLength"}
+    )
+    assert (kept, dropped) == ({"minLength": 9}, ("$: pattern",))
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "string"}, {"type": "string"}),
+        ({"type": "object"}, {"type": "object"}),
+        ({"properties": {"a": {"type": "string"}}}, {"properties": {"a": {"type": "string"}}, **CLOSED}),
+        (
+            {"properties": {"a": {}}, "additionalProperties": True},
+            {"properties": {"a": {}}, "additionalProperties": True},
+        ),
+        (
+            {"properties": {"properties": {"properties": {}}}},
+            {"properties": {"properties": {"properties": {}, **CLOSED}}, **CLOSED},
+        ),
+        ({"items": [{"properties": {}}]}, {"items": [{"properties": {}, **CLOSED}]}),
+        (
+            {"$defs": {"x": {"properties": {}}}, "$ref": "#/$defs/x"},
+            {"$defs": {"x": {"properties": {}, **CLOSED}}, "$ref": "#/$defs/x"},
+        ),
+        ({"const": {"properties": {}}}, {"const": {"properties": {}}}),
+    ],
+)
+def test_object_has_the_properties_that_its_schema_lists(schema: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert closed(schema) == expected
