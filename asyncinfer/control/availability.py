@@ -88,8 +88,8 @@ class Availability:
         return now - self._since if self._since is not None else 0.0
 
     def out_for(self, now: float) -> float:
-        """For how many seconds an endpoint that answered before has failed every row; 0 if it does not."""
-        return now - self.out_since if self.out_since is not None and self.has_answered else 0.0
+        """For how many seconds the endpoint has failed every row; 0 if it does not."""
+        return now - self.out_since if self.out_since is not None else 0.0
 
     def health(self, now: float) -> Health:
         is_out = self.out_since is not None and self.has_answered

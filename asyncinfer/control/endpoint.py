@@ -1,6 +1,32 @@
 """What the endpoint has shown it can take: how many attempts at once, and when the next may start.
 
-TABLE
+A sample is one attempt and what became of it. It is *accepted* when a reply with any status but an overload arrives,
+or when it has been pending for four times as long as refusals take (`update`): an endpoint refuses at once or not at
+all, so slow answers do not delay the samples. It is *refused* when the reply says that the endpoint is busy or that
+a limit is reached (`RequestError.is_overload`). A cancelled attempt, a lost connection and a timeout are no samples.
+A sample belongs to the rate at which it was sent; one from before the latest change of the rate is not counted.
+
+| signal | meaning | reaction: permits (`adaptive`), pace (`pace`), retries (`retry`) |
+|---|---|---|
+| only accepted attempts | there is room | WARMUP adds permits each window; OPEN: no pace |
+| timeouts while others are in flight | too much at once | BACKOFF cuts permits, RECOVERY adds; spends a retry |
+| a few refusals among many | chance | none; no retry spent |
+| many refusals, more than the noise | load or noise | no more permits; TEST: a pace below the accepted rate |
+| fewer refusals in a TEST | a limit on the rate | CRUISE: that pace; it grows while few are refused |
+| as many refusals in a TEST | noise, or a bad backend | OPEN; this share is expected from now on |
+| refusals exactly from `n` in flight on | a limit in flight | `n` permits, now and then one more; OPEN |
+| every attempt is refused | a used-up minute | CLOSED: single attempts, with pauses up to 15 s |
+| an accepted attempt in CLOSED | the next minute | CRUISE at the average rate of the cycle |
+| `Retry-After` within `max_wait` | a wait for every row | nothing starts before its end; ignored for noise |
+| a quota, or a longer `Retry-After` | a used-up quota | the third in a row ends the run (`run_end`) |
+| limit headers | a bucket of known size | waits until it has refilled; they expire (`rate_limit`) |
+| 500 or such, while others are answered | a fault of this attempt | spends a retry, unless chance explains it |
+| several rows fail, no answer in between | an outage | single attempts (`availability`); no retry spent |
+| no answer for `max_outage` | the endpoint is gone | ends the run, which can be resumed |
+| 400 or such | a fault of the row | fails the row; ends the run if 20 in a row are alike |
+
+A refusal spends one of the row's retries only if the endpoint has answered nothing for two minutes. A fault that is
+no refusal counts as an accepted attempt if it has a status: the endpoint took the request.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class ObservedLimit:
             return  # A later request has shown more already, or it is a quota.
         self._sent, self._at, self._limit = sent, max(sent, self._at), seen.limit
         self._level = seen.remaining - (self.taken - taken_before)
-        self._fill = (seen.limit - seen.remaining) / max(seen.reset, 0.001) or math.inf
+        self._fill = max(seen.limit - seen.remaining, 0) / max(seen.reset, 0.001) or math.inf
         self._expires = now + max(2 * seen.reset, _SHORTEST_LIFE)
 
     def _filled(self, now: float) -> float:

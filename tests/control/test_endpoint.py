@@ -1,24 +1,24 @@
-"""What an endpoint's answers and refusals do to permits and pace; what speaks for it and what does not."""
+"""What an endpoint's answers, refusals and failures do to permits and pace."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from asyncinfer import InferenceErrorType, RemoteParams, RequestError, Usage
-from asyncinfer.control.endpoint import Endpoint
+from asyncinfer.control.adaptive import Phase
+from asyncinfer.control.endpoint import Attempt, Endpoint
 from asyncinfer.control.rate_limit import Cost, Observation
+from tests.control.errors import connection_lost, fault, quota
 from tests.fakes import refusal, rejection, timeout
-
-
-def fault(status: int) -> RequestError:
-    return RequestError(
-        "broke", error_type=InferenceErrorType.API_STATUS, status_code=status, is_retryable=status >= 500
-    )
 
 
 @pytest.fixture
 def endpoint() -> Endpoint:
-    """An adaptive one of 101 workers: it begins with 51 permits, and adds or cuts in windows of a second."""
+    """An adaptive one of 101 workers: it starts with 51 permits and adds 12 at a time."""
     return Endpoint(101, RemoteParams(num_workers=101))
 
 
@@ -29,125 +29,297 @@ def answer(endpoint: Endpoint, count: int, now: float) -> None:
 
 def fail(endpoint: Endpoint, error: RequestError | None, count: int, now: float, in_flight: int = 9) -> None:
     for _ in range(count):
-        endpoint.failed(endpoint.begin(now), now, error, in_flight=in_flight)
+        endpoint.failed(endpoint.begin(now), now, error, in_flight=in_flight, row=0)
 
 
 class TestPermits:
-    def test_are_fixed_without_adaptive_concurrency(self) -> None:
-        for endpoint in (Endpoint(7), Endpoint(7, RemoteParams(num_workers=7, use_adaptive_concurrency=False))):
-            fail(endpoint, refusal(), 100, 0.0)
-            fail(endpoint, refusal(), 100, 5.0)
-            assert endpoint.permits() == 7
-            assert endpoint.wait(5.0) == 0.0, "nor is there a pace"
+    @pytest.mark.parametrize("remote", [None, RemoteParams(num_workers=7, use_adaptive_concurrency=False)])
+    def test_permits_are_fixed_without_adaptive_concurrency(self, remote: RemoteParams | None) -> None:
+        endpoint = Endpoint(7, remote)
+        fail(endpoint, refusal(), 100, 0.0)
+        fail(endpoint, refusal(), 100, 5.0)
+        endpoint.update(10.0)
+        assert endpoint.permits() == 7
+        assert endpoint.wait(10.0) == 0.0, "nor is there a pace"
+        assert endpoint.rate is None
 
-    def test_grow_while_all_is_well(self, endpoint: Endpoint) -> None:
+    def test_permits_grow_while_attempts_are_answered(self, endpoint: Endpoint) -> None:
         answer(endpoint, 10, 0.0)
         answer(endpoint, 10, 1.0)
         assert endpoint.permits() == 51 + 12
 
+    def test_permits_grow_while_attempts_are_pending_without_a_refusal(self, endpoint: Endpoint) -> None:
+        now = 0.0
+        for _ in range(51):
+            endpoint.begin(now)
+        while (after := endpoint.update(now)) < math.inf:
+            now += after
+        assert endpoint.permits() == 101
+        assert now < 2.0
+
     @pytest.mark.parametrize("error", [rejection(), fault(500), fault(404)])
-    def test_are_not_for_one_rows_failure_to_shrink(self, endpoint: Endpoint, error: RequestError) -> None:
+    def test_permits_do_not_shrink_for_errors_that_say_nothing_about_load(
+        self, endpoint: Endpoint, error: RequestError
+    ) -> None:
         fail(endpoint, error, 100, 0.0)
         fail(endpoint, error, 100, 2.0)
-        assert endpoint.permits() == 51
+        assert endpoint.permits() >= 51
         assert endpoint.refusals == 0
-        assert not endpoint.trace
+        assert endpoint.rate is None
 
-    def test_shrink_for_timeouts_under_load(self, endpoint: Endpoint) -> None:
+    def test_permits_shrink_for_timeouts_under_load(self, endpoint: Endpoint) -> None:
         fail(endpoint, timeout(), 10, 0.0)
         fail(endpoint, timeout(), 1, 1.0)
         assert endpoint.permits() == 40
 
-    def test_do_not_shrink_for_the_timeout_of_an_attempt_that_was_alone(self, endpoint: Endpoint) -> None:
+    def test_permits_do_not_shrink_for_the_timeout_of_a_single_attempt(self, endpoint: Endpoint) -> None:
         fail(endpoint, timeout(), 20, 0.0, in_flight=1)
         fail(endpoint, timeout(), 20, 2.0, in_flight=1)
         assert endpoint.permits() == 51
 
-    def test_do_not_shrink_for_attempts_that_were_given_up(self, endpoint: Endpoint) -> None:
+    def test_permits_do_not_shrink_for_cancelled_attempts(self, endpoint: Endpoint) -> None:
         fail(endpoint, None, 20, 0.0)
         fail(endpoint, None, 20, 2.0)
         assert endpoint.permits() == 51
 
-    def test_shrink_for_refusals_by_an_endpoint_that_takes_less_than_it_did(self, endpoint: Endpoint) -> None:
-        """Refused before the pace was back at what had been delivered: no probe of its own is to blame."""
-        fail(endpoint, refusal(), 1, 0.0)
-        for i in range(10):
-            fail(endpoint, refusal(), 1, 0.2 * (i + 1))
-        assert endpoint.permits() == 40
-
 
 class TestRefusals:
-    def test_that_the_pace_provoked_stay_out_of_the_window(self, endpoint: Endpoint) -> None:
-        """A hundred under way when the first of them was refused: one cut of the pace, one refusal in the window."""
-        answer(endpoint, 150, 0.0)
-        under_way = [endpoint.begin(0.5) for _ in range(100)]
-        for attempt in under_way:
-            endpoint.failed(attempt, 1.0, refusal(), in_flight=100)
-        assert endpoint.refusals == 100
-        assert [decision.why for decision in endpoint.trace].count("refused") == 1
-        assert endpoint.permits() == 63, "one in 151 is less than 1%"
-
-    def test_set_a_pace(self, endpoint: Endpoint) -> None:
+    def test_many_refusals_set_a_pace(self, endpoint: Endpoint) -> None:
         for i in range(200):
             answer(endpoint, 1, i / 100)
+        fail(endpoint, refusal(), 10, 2.0)
+        assert endpoint.rate is not None
+        assert 0 < endpoint.rate <= 110
+        assert 0 < endpoint.wait(2.0) < 1.0
+        assert endpoint.refusals == 10
+
+    def test_one_refusal_sets_no_pace(self, endpoint: Endpoint) -> None:
+        answer(endpoint, 200, 1.0)
         fail(endpoint, refusal(), 1, 2.0)
-        assert 0 < endpoint.wait(2.0) < 0.05
-        rate = endpoint.trace[-1].rate
-        assert rate == pytest.approx(95, rel=0.05)
+        assert endpoint.rate is None
 
     @pytest.mark.parametrize("adaptive", [True, False])
-    def test_with_a_retry_after_hold_every_row(self, adaptive: bool) -> None:
+    def test_a_retry_after_holds_every_row(self, adaptive: bool) -> None:
         endpoint = Endpoint(4, RemoteParams(num_workers=4, use_adaptive_concurrency=adaptive))
-        fail(endpoint, refusal(30.0), 1, 10.0)
+        first, second = endpoint.begin(10.0), endpoint.begin(10.0)
+        endpoint.failed(first, 10.0, refusal(30.0), in_flight=2, row=0)
         assert endpoint.wait(10.0) == pytest.approx(30.0, abs=0.01)
-        fail(endpoint, refusal(5.0), 1, 11.0)
+        endpoint.failed(second, 11.0, refusal(5.0), in_flight=1, row=1)
         assert endpoint.wait(20.0) == pytest.approx(20.0, abs=0.2), "a shorter wait does not end a longer one"
         assert endpoint.wait(40.2) == 0.0
 
+    def test_a_refusal_without_a_wait_does_not_end_a_hold(self) -> None:
+        endpoint = Endpoint(limit=4)
+        first, second = endpoint.begin(9.0), endpoint.begin(9.0)
+        endpoint.failed(first, 10.0, refusal(5.0), in_flight=2)
+        endpoint.failed(second, 11.0, refusal(None), in_flight=1)
+        assert endpoint.wait(12.0) == 3.0
+        assert endpoint.wait(15.0) == 0.0
+        endpoint.answered(endpoint.begin(15.0), 16.0, None)
+        assert (endpoint.admissions, endpoint.refusals) == (1, 2)
+
+    @pytest.mark.parametrize("adaptive", [True, False])
+    @pytest.mark.parametrize("seconds", [901.0, 86_400.0, 1e9])
+    def test_a_wait_longer_than_max_wait_holds_nothing(self, adaptive: bool, seconds: float) -> None:
+        endpoint = Endpoint(4, RemoteParams(num_workers=4, use_adaptive_concurrency=adaptive))
+        fail(endpoint, refusal(seconds), 1, 10.0)
+        fail(endpoint, quota(seconds), 1, 10.0)
+        assert endpoint.wait(10.0) <= 15.0
+
+
+class TestOutages:
+    def test_attempts_are_spaced_out_while_every_row_fails(self, endpoint: Endpoint) -> None:
+        answer(endpoint, 10, 0.0)
+        for row in range(30):
+            endpoint.failed(endpoint.begin(1.0), 1.0, connection_lost(), in_flight=4, row=row)
+        assert endpoint.wait(1.0) > 0.0
+        answer(endpoint, 1, 5.0)
+        assert endpoint.wait(5.0) == 0.0
+
+    def test_an_outage_leaves_permits_and_pace_as_they_are(self, endpoint: Endpoint) -> None:
+        answer(endpoint, 10, 0.0)
+        permits = endpoint.permits()
+        for row in range(100):
+            endpoint.failed(endpoint.begin(1.0), 1.0, connection_lost(), in_flight=4, row=row)
+        assert endpoint.permits() == permits
+        assert endpoint.rate is None
+
+
+class TestStandstill:
+    def test_an_endpoint_that_takes_more_has_none(self, endpoint: Endpoint) -> None:
+        assert endpoint.standstill(0.0) is None
+
+    def test_a_hold_is_named_with_its_seconds(self, endpoint: Endpoint) -> None:
+        fail(endpoint, refusal(30.0), 1, 10.0)
+        stop = endpoint.standstill(15.0)
+        assert stop is not None
+        assert stop.seconds == pytest.approx(25.0, abs=0.1)
+        assert "asked to wait" in stop.reason
+
+    def test_an_outage_is_named(self, endpoint: Endpoint) -> None:
+        for row in range(100):
+            endpoint.failed(endpoint.begin(1.0), 1.0, connection_lost(), in_flight=4, row=row)
+        stop = endpoint.standstill(1.0)
+        assert stop is not None
+        assert "fails every row" in stop.reason
+
+    def test_a_rate_limit_that_only_an_answer_can_free_has_no_end(self) -> None:
+        endpoint = Endpoint(9, RemoteParams(num_workers=9, output_tokens_per_minute=100))
+        endpoint.begin(0.0, Cost(1, 10, 90))
+        stop = endpoint.standstill(0.0, Cost(1, 10, 90))
+        assert stop is not None
+        assert stop.seconds == math.inf
+        assert "rate limit" in stop.reason
+
+    def test_a_closed_endpoint_is_named(self, endpoint: Endpoint) -> None:
+        for i in range(200):
+            fail(endpoint, refusal(), 1, i / 10)
+        stop = endpoint.standstill(20.0)
+        assert stop is not None
+        assert "refuses every request" in stop.reason
+
 
 class TestLimits:
-    def test_hold_attempts_and_settle_on_the_usage(self) -> None:
+    def test_limits_hold_attempts_and_settle_on_the_usage(self) -> None:
         endpoint = Endpoint(9, RemoteParams(num_workers=9, output_tokens_per_minute=100))
         assert endpoint.counts_tokens
         first = endpoint.begin(0.0, Cost(1, 10, 90))
-        assert endpoint.wait(0.0, Cost(1, 10, 90)) == float("inf")
+        assert endpoint.wait(0.0, Cost(1, 10, 90)) == math.inf
         endpoint.answered(first, 1.0, Usage(10, 5, 15))
         assert endpoint.wait(1.0, Cost(1, 10, 90)) == 0.0
 
-    def test_count_no_tokens_of_what_was_refused(self) -> None:
+    def test_a_refused_attempt_uses_no_tokens(self) -> None:
         endpoint = Endpoint(9, RemoteParams(num_workers=9, input_tokens_per_minute=100, use_adaptive_concurrency=False))
         endpoint.failed(endpoint.begin(0.0, Cost(1, 90, 0)), 1.0, refusal(), in_flight=1)
         assert endpoint.wait(1.0, Cost(1, 100, 0)) == 0.0
 
-    @pytest.mark.parametrize("error", [fault(500), timeout(), None], ids=["500", "timeout", "given up"])
-    def test_count_what_was_reserved_where_nobody_knows(self, error: RequestError | None) -> None:
+    @pytest.mark.parametrize("error", [fault(500), timeout(), None], ids=["500", "timeout", "cancelled"])
+    def test_an_attempt_of_unknown_usage_keeps_its_reservation(self, error: RequestError | None) -> None:
         endpoint = Endpoint(9, RemoteParams(num_workers=9, input_tokens_per_minute=100))
         endpoint.failed(endpoint.begin(0.0, Cost(1, 90, 0)), 1.0, error, in_flight=1)
         assert endpoint.wait(1.0, Cost(1, 10, 0)) == 0.0
         assert endpoint.wait(1.0, Cost(1, 11, 0)) == 60.0
 
-    def test_are_learnt_from_what_the_endpoint_tells(self, endpoint: Endpoint) -> None:
+    def test_limits_are_observed_in_responses(self, endpoint: Endpoint) -> None:
         assert not endpoint.counts_tokens
-        endpoint.told(endpoint.begin(0.0), {"tokens": Observation(6000, 0, 60.0)})
+        endpoint.told(endpoint.begin(0.0), {"tokens": Observation(6000, 0, 60.0)}, 0.0)
         assert endpoint.counts_tokens
         assert endpoint.wait(0.0, Cost(1, 100, 100)) == pytest.approx(2.0)
 
+    def test_a_limit_that_was_observed_once_expires(self, endpoint: Endpoint) -> None:
+        endpoint.told(endpoint.begin(0.0), {"requests": Observation(10, 0, 60.0)}, 0.0)
+        assert 0.0 < endpoint.wait(0.0) < 60.0
+        assert endpoint.wait(120.0) == 0.0
 
-class TestTheTrace:
-    def test_tells_of_every_decision_and_its_reason(self, endpoint: Endpoint) -> None:
+
+class TestTrace:
+    def test_every_decision_is_recorded_with_its_reason(self, endpoint: Endpoint) -> None:
         answer(endpoint, 100, 0.0)
         answer(endpoint, 100, 1.0)
         fail(endpoint, refusal(2.0), 1, 1.5)
-        assert [decision.why for decision in endpoint.trace] == [
-            "warmup: 51 permits before",
-            "refused",
-            "held for 2 s",
-        ]
-        assert [decision.permits for decision in endpoint.trace] == [63, 63, 63]
+        assert [decision.why for decision in endpoint.trace] == ["warmup: 51 permits before", "held for 2 s"]
+        assert [decision.permits for decision in endpoint.trace] == [63, 63]
         assert endpoint.trace[0].rate is None
         assert endpoint.trace[-1].at == 1.5
 
-    def test_is_bounded(self, endpoint: Endpoint) -> None:
+    def test_its_length_is_bounded(self, endpoint: Endpoint) -> None:
         for i in range(20_000):
-            endpoint.failed(endpoint.begin(float(i)), float(i), refusal(), in_flight=2)
-        assert len(endpoint.trace) == 10_000
+            endpoint.failed(endpoint.begin(float(i)), float(i), refusal(0.5), in_flight=2)
+        assert len(endpoint.trace) <= 10_000
+
+
+ERRORS = {
+    "refused": refusal(),
+    "refused for a second": refusal(1.0),
+    "refused for ten minutes": refusal(600.0),
+    "refused for ever": refusal(1e9),
+    "quota": quota(),
+    "timeout": timeout(),
+    "500": fault(500),
+    "400": fault(400),
+    "connection": connection_lost(),
+    "cancelled": None,
+}
+
+
+class AnyEndpoint(RuleBasedStateMachine):
+    """Whatever an endpoint does, there is always a permit, and attempts go on after a bounded time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.endpoint = Endpoint(8, RemoteParams(num_workers=8))
+        self.now = 0.0
+        self.flights: list[Attempt] = []
+
+    def start(self) -> Attempt:
+        attempt = self.endpoint.begin(self.now)
+        self.flights.append(attempt)
+        return attempt
+
+    @rule(seconds=st.sampled_from([0.0, 0.01, 0.3, 2.0, 30.0, 1000.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        self.now += seconds
+        self.endpoint.update(self.now)
+
+    @rule(count=st.integers(1, 8))
+    def begin(self, count: int) -> None:
+        for _ in range(count):
+            self.endpoint.update(self.now)
+            if len(self.flights) < self.endpoint.permits() and not self.endpoint.wait(self.now):
+                self.start()
+
+    @precondition(lambda self: self.flights)
+    @rule(count=st.integers(1, 8), tokens=st.sampled_from([0, 10, -1, 10**309]))
+    def answer(self, count: int, tokens: int) -> None:
+        for attempt in self.flights[:count]:
+            self.flights.remove(attempt)
+            self.endpoint.answered(attempt, self.now, Usage(tokens, tokens, tokens))
+
+    @precondition(lambda self: self.flights)
+    @rule(count=st.integers(1, 8), error=st.sampled_from(sorted(ERRORS)))
+    def fail(self, count: int, error: str) -> None:
+        for row, attempt in enumerate(self.flights[:count]):
+            in_flight = len(self.flights)
+            self.flights.remove(attempt)
+            self.endpoint.failed(attempt, self.now, ERRORS[error], in_flight=in_flight, row=row)
+
+    @precondition(lambda self: self.flights)
+    @rule(limit=st.integers(0, 100), left=st.integers(0, 100), reset=st.sampled_from([0.0, 1.0, 60.0, 300.0, 1e6]))
+    def observe(self, limit: int, left: int, reset: float) -> None:
+        self.endpoint.told(self.flights[0], {"requests": Observation(limit, left, reset)}, self.now)
+
+    @invariant()
+    def there_is_a_permit(self) -> None:
+        assert 1 <= self.endpoint.permits() <= 8
+
+    @invariant()
+    def every_wait_is_bounded(self) -> None:
+        assert 0.0 <= self.endpoint.wait(self.now) <= 900.0
+
+    def teardown(self) -> None:
+        """The endpoint answers everything from now on: it gets attempts, and soon as many as it takes."""
+        for attempt in self.flights:
+            self.endpoint.failed(attempt, self.now, None, in_flight=1)
+        began = self.now
+        for _ in range(100):
+            self.endpoint.update(self.now)
+            self.now += self.endpoint.wait(self.now) + 0.001
+            attempt = self.endpoint.begin(self.now)
+            self.now += 0.1
+            self.endpoint.answered(attempt, self.now, Usage(1, 1, 2))
+        assert self.now - began <= 900.0 + 100 * 16.0
+
+
+TestAnyEndpoint = AnyEndpoint.TestCase
+
+
+def test_the_phase_is_one_of_three() -> None:
+    assert {phase.name for phase in Phase} == {"WARMUP", "BACKOFF", "RECOVERY"}
+
+
+def test_an_unexpected_status_counts_as_accepted(endpoint: Endpoint) -> None:
+    """The endpoint took the request: the answer to how much it takes is not in what it replied."""
+    error = RequestError("teapot", error_type=InferenceErrorType.API_STATUS, status_code=418)
+    fail(endpoint, error, 200, 1.0)
+    assert endpoint.rate is None
+    assert endpoint.refusals == 0

@@ -1,287 +1,330 @@
-"""When the next attempt may start: an opening ramp, then a rate that follows what the endpoint delivers."""
+"""When the next attempt may start: the modes of the pacer and what leads from one to another."""
 
 from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncinfer.control.pace import Delivered, Pace
+from asyncinfer.control.pace import Mode, Pacer
+
+Admits = Callable[[float], bool]
 
 
-def run(pace: Pace, begin: float, seconds: float, capacity: float = float("inf")) -> tuple[int, float | None]:
-    """Send as soon as `pace` allows and have all answered, at most `capacity` a second; how many were sent,
-    and when the first was refused.
-    """
-    now, sent, room = begin, 0, 1.0
-    while now < begin + seconds:
-        wait = pace.wait(now)
-        if wait > 0:
-            now, room = now + wait, min(1.0, room + wait * capacity)
-            continue
-        pace.started(now)
-        sent += 1
-        if room < 1.0:
-            return sent, now
-        room -= 1.0 / capacity if capacity == float("inf") else 1.0
-        pace.answered(now, now)
-    return sent, None
+class Client:
+    """Sends as soon as a pacer allows it, with at most `permits` attempts in flight that take `latency` seconds."""
+
+    def __init__(self, pacer: Pacer, permits: int = 20, latency: float = 0.02) -> None:
+        self.pacer, self.permits, self.latency = pacer, permits, latency
+        self.now = 0.0
+        self.sent = self.refused = 0
+        self._tickets = itertools.count()
+        self._flights: list[tuple[float, int, float, bool]] = []
+
+    def run(self, seconds: float, admits: Admits) -> Client:
+        """Send for so many seconds; `admits(now)` says whether the server accepts an attempt."""
+        self.sent = self.refused = 0
+        until = self.now + seconds
+        while self.now < until:
+            wait = self.pacer.wait(self.now)
+            if wait <= 0 and len(self._flights) < self.permits:
+                self._send(admits)
+                continue
+            arrival = self._flights[0][0] if self._flights else math.inf
+            self.now = min(arrival, self.now + wait if wait > 0 else math.inf, until)
+            self._receive()
+        return self
+
+    def _send(self, admits: Admits) -> None:
+        self.pacer.started(self.now)
+        self.sent += 1
+        refused = not admits(self.now)
+        after = 0.001 if refused else self.latency
+        heapq.heappush(self._flights, (self.now + after, next(self._tickets), self.now, refused))
+
+    def _receive(self) -> None:
+        while self._flights and self._flights[0][0] <= self.now:
+            _, _, sent, refused = heapq.heappop(self._flights)
+            self.refused += refused
+            self.pacer.sample(self.now, sent, refused=refused)
+            if not refused:
+                self.pacer.answered(self.now)
 
 
-def refuse(pace: Pace, now: float, sent: float) -> None:
-    """Refuse attempts until the pace heeds it; a few it takes for chance."""
-    cuts = pace.cuts
-    for _ in range(5):
-        if pace.cuts == cuts:
-            pace.refused(now, sent)
-    assert pace.cuts == cuts + 1
+def everything(_: float) -> bool:
+    return True
+
+
+def nothing(_: float) -> bool:
+    return False
+
+
+class Bucket:
+    """A server that accepts `rate` attempts a second and saves up a second of them."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._tokens, self._at = rate, rate, 0.0
+
+    def __call__(self, now: float) -> bool:
+        self._tokens = min(self._rate, self._tokens + self._rate * (now - self._at))
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Noise:
+    """A server that refuses a share of the attempts at random."""
+
+    def __init__(self, share: float) -> None:
+        self._share, self._rng = share, random.Random(1)
+
+    def __call__(self, _: float) -> bool:
+        return self._rng.random() >= self._share
 
 
 @pytest.fixture
-def paced() -> Pace:
-    """A pace whose goal is 100/s: that is what was delivered for two seconds when a refusal came at 2.0."""
-    pace = Pace()
-    pace.wait(0.0)
-    for i in range(200):
-        pace.started(i / 100)
-        pace.answered(i / 100, i / 100)
-    pace.refused(2.0, 1.99)
-    return pace
+def client() -> Client:
+    return Client(Pacer())
 
 
-class TestOpening:
-    def test_lets_ten_go_at_once_and_a_hundred_more_each_second(self) -> None:
-        pace = Pace()
-        for _ in range(10):
-            assert pace.wait(0.0) == 0.0
-            pace.started(0.0)
-        assert pace.wait(0.0) == pytest.approx(0.01)
-        assert pace.wait(0.01) == 0.0
+@pytest.fixture
+def paced(client: Client) -> Client:
+    """A client that knows that the server accepts 100 attempts a second."""
+    bucket = Bucket(100)
+    client.run(10.0, bucket)
+    assert client.pacer.mode is Mode.CRUISE
+    return client
 
-    def test_grows_with_every_answer(self) -> None:
-        pace = Pace()
-        for _ in range(10):
-            pace.wait(0.0)
-            pace.started(0.0)
-        pace.answered(0.0, 0.0)
+
+class TestOpen:
+    def test_there_is_no_rate(self, client: Client) -> None:
+        client.run(5.0, everything)
+        assert client.pacer.mode is Mode.OPEN
+        assert client.pacer.rate is None
+
+    def test_a_ramp_bounds_the_attempts_that_are_undecided(self) -> None:
+        pacer = Pacer()
+        first = 0
+        while pacer.wait(0.0) == 0.0:
+            pacer.started(0.0)
+            first += 1
+        assert 1 <= first <= 10
+        assert 0 < pacer.wait(0.0) <= 0.01
+        later = 0
+        while pacer.wait(0.1) == 0.0:
+            pacer.started(0.1)
+            later += 1
+        assert 10 <= later <= 20
+
+    def test_each_accepted_attempt_lets_two_more_start(self) -> None:
+        pacer = Pacer()
+        while pacer.wait(0.0) == 0.0:
+            pacer.started(0.0)
+        pacer.sample(0.0, 0.0, refused=False)
         allowed = 0
-        while pace.wait(0.0) == 0.0:
-            pace.started(0.0)
+        while pacer.wait(0.0) == 0.0:
+            pacer.started(0.0)
             allowed += 1
         assert allowed == 2
 
-    def test_has_no_rate(self) -> None:
-        assert Pace().rate(0.0) is None
+    def test_an_attempt_without_a_sample_gives_its_place_back(self) -> None:
+        pacer = Pacer()
+        while pacer.wait(0.0) == 0.0:
+            pacer.started(0.0)
+        pacer.withdrawn()
+        assert pacer.wait(0.0) == 0.0
+
+    @pytest.mark.parametrize("share", [0.005, 0.01])
+    def test_a_refusal_now_and_then_sets_no_rate(self, client: Client, share: float) -> None:
+        every = round(1 / share)
+        count = itertools.count(1)
+        client.run(10.0, lambda _: next(count) % every != 0)
+        assert client.pacer.mode is Mode.OPEN
 
 
-class TestTheFirstRefusal:
-    def test_sets_the_goal_to_what_was_delivered(self, paced: Pace) -> None:
-        assert paced.goal == pytest.approx(100, rel=0.02)
-        assert paced.cuts == 1
+class TestFindingARate:
+    @pytest.mark.parametrize("rate", [20, 50, 100, 300])
+    def test_the_rate_settles_near_the_capacity_of_the_server(self, client: Client, rate: int) -> None:
+        bucket = Bucket(rate)
+        client.run(20.0, bucket)
+        client.run(10.0, bucket)
+        assert client.pacer.mode is Mode.CRUISE
+        assert client.pacer.rate == pytest.approx(rate, rel=0.15)
+        assert client.sent - client.refused >= 0.9 * 10 * rate
+        assert client.refused <= 0.08 * client.sent
 
-    def test_before_any_answer_goes_by_what_was_sent(self) -> None:
-        pace = Pace()
-        pace.wait(0.0)
-        for _ in range(50):
-            pace.started(0.25)
-        pace.refused(0.5, 0.25)
-        assert pace.goal == pytest.approx(100, rel=0.02)
+    def test_refusals_in_a_row_start_a_test_below_the_accepted_rate(self, client: Client) -> None:
+        client.run(1.0, everything)
+        accepted_rate = client.sent / 1.0
+        while client.pacer.mode is Mode.OPEN:
+            client.run(0.0005, nothing)
+            assert client.now < 2.0
+        assert client.pacer.mode is Mode.TEST
+        assert client.pacer.rate is not None
+        assert client.pacer.rate <= 1.05 * accepted_rate
 
-
-class TestTheRate:
-    def test_is_cut_to_just_below_what_is_delivered(self, paced: Pace) -> None:
-        assert paced.goal is not None
-        assert paced.rate(2.0) == pytest.approx(0.95 * paced.goal)
-
-    def test_comes_back_along_a_cubic_curve_and_then_probes_ever_faster(self, paced: Pace) -> None:
-        goal = paced.goal or 0.0
-        for i in range(200, 700):
-            paced.answered(i / 100, i / 100)
-        rates = [(paced.rate(2.0 + i / 10) or 0.0) / goal for i in range(45)]
-        assert rates == sorted(rates)
-        assert rates[10] == pytest.approx(1 - 0.05 / 8), "half-way back in time, seven eighths in rate"
-        assert rates[20] == pytest.approx(1.0), "back after two seconds"
-        assert rates[30] == pytest.approx(1.05)
-        assert rates[40] == pytest.approx(1.4)
-
-    def test_has_headroom_over_what_is_delivered_and_no_more(self, paced: Pace) -> None:
-        """An endpoint that is not asked for more, for want of rows, has not shown that it could do more."""
-        goal = paced.goal or 0.0
-        for i in range(200, 3000):
-            paced.answered(i / 100, i / 100)
-        assert paced.rate(30.0) == pytest.approx(1.5 * 100, rel=0.02)
-        assert paced.rate(60.0) is not None
-        assert (paced.rate(60.0) or 0.0) >= goal, "never below the goal, though nothing was delivered lately"
-
-    def test_of_a_slow_endpoint_takes_attempts_not_seconds_to_come_back(self) -> None:
-        pace = Pace(goal=4.0)
-        assert (pace.rate(19.0) or 0.0) < 4.0
-        assert (pace.rate(20.0) or 0.0) == pytest.approx(4.0)
-        assert (pace.rate(27.5) or 0.0) == pytest.approx(4.2)
-
-    def test_of_the_slowest_is_back_in_half_a_minute(self) -> None:
-        assert (Pace(goal=0.01).rate(30.0) or 0.0) == pytest.approx(0.01)
-
-    def test_comes_back_soon_after_all_was_refused_for_a_while(self, paced: Pace) -> None:
-        """It sinks as long as nothing gets through; a quarter of a minute after that ends it is what it was."""
-        now = 2.0
-        while now < 12.0:
-            now += paced.wait(now)
-            paced.started(now)
-            refuse(paced, now, now)
-        assert (paced.rate(now) or 0.0) < 10.0
-        assert (paced.rate(now + 15.0) or 0.0) > 90.0
-
-    def test_is_kept_by_the_attempts(self, paced: Pace) -> None:
-        sent, refused = run(paced, 2.1, 1.0)
-        assert refused is None
-        assert sent == pytest.approx(97, abs=4)
-
-    @given(st.lists(st.floats(0, 0.02), min_size=50, max_size=300))
-    def test_is_never_exceeded_in_any_second(self, pauses: list[float]) -> None:
-        """However irregular the callers: what was missed is not caught up."""
-        pace, now, starts = Pace(goal=100.0), 0.0, list[float]()
-        for pause in pauses:
-            now += max(pause, pace.wait(now))
-            pace.started(now)
-            starts.append(now)
-        for i, start in enumerate(starts):
-            within = [at for at in starts[i:] if at < start + 0.5]
-            assert len(within) <= 50 + 2
-
-
-class TestARefusal:
-    def test_of_an_attempt_under_way_at_the_cut_changes_nothing(self, paced: Pace) -> None:
-        goal, rate = paced.goal, paced.rate(2.5)
-        for sent in (1.9, 1.95, 1.999):
-            paced.refused(2.05, sent)
-        assert (paced.goal, paced.rate(2.5), paced.cuts) == (goal, rate, 1)
-
-    def test_of_a_later_attempt_cuts_again_but_not_deeper_than_a_third(self, paced: Pace) -> None:
-        """All that was sent since the cut was refused: that is news, and no chance."""
-        rate = paced.rate(3.2)
+    def test_attempts_are_spaced_by_the_rate(self, paced: Client) -> None:
+        rate = paced.pacer.rate
         assert rate is not None
-        for _ in range(2):
-            paced.started(3.1)
-            paced.refused(3.2, 3.1)
-        assert paced.cuts == 2
-        assert paced.goal == pytest.approx(0.7 * rate), "nothing was delivered lately, but that may only be late"
+        paced.run(0.4, everything)
+        assert paced.sent == pytest.approx(0.4 * rate, rel=0.25)
 
-    def test_of_a_few_at_random_cuts_and_lowers_next_to_nothing(self, paced: Pace) -> None:
-        """Some servers refuse one in thirty, at whatever rate they are asked."""
-        now = 2.0
-        for i in range(1, 3000):
-            now += max(paced.wait(now), 0.001)
-            paced.started(now)
-            if i % 30:
-                paced.answered(now, now)
-            else:
-                paced.refused(now, now)
-        assert paced.goal is not None
-        assert paced.goal > 80
+    def test_more_capacity_is_found(self, paced: Client) -> None:
+        bucket = Bucket(200)
+        paced.run(20.0, bucket)
+        paced.run(10.0, bucket)
+        assert paced.sent - paced.refused >= 0.85 * 2000
 
-    @pytest.mark.parametrize("outage", [10.0, 600.0])
-    @pytest.mark.parametrize("let_in", [0.0, 0.5])
-    def test_of_nearly_everything_is_forgotten_within_seconds(self, paced: Pace, outage: float, let_in: float) -> None:
-        """An endpoint that was down, or let in one in two seconds, says nothing of what it takes when it is up."""
-        now, room = 2.1, 0.0
-        while now < 2.1 + outage:
-            wait = paced.wait(now) + 0.01
-            now, room = now + wait, min(room + wait * let_in, 1.0)
-            paced.started(now)
-            if room >= 1.0:
-                paced.answered(now, now)
-                room = 0.0
-            else:
-                paced.refused(now, now)
-        back = now
-        while (rate := paced.rate(now)) is not None and rate < 90:
-            now += max(paced.wait(now), 0.001)
-            paced.started(now)
-            paced.answered(now, now)
-        assert now - back < 30
+    def test_less_capacity_is_found(self, paced: Client) -> None:
+        bucket = Bucket(40)
+        paced.run(20.0, bucket)
+        paced.run(10.0, bucket)
+        assert paced.sent - paced.refused >= 0.85 * 400
+        assert paced.refused <= 0.1 * paced.sent
 
-    def test_leaves_out_two_attempts_so_that_there_is_room_for_the_next(self, paced: Pace) -> None:
-        assert paced.wait(2.0) == pytest.approx(2 / 95, abs=0.005)
-
-    def test_is_the_paces_own_doing_only_if_it_probed_or_was_under_way(self, paced: Pace) -> None:
-        assert paced.probes(1.99), "sent before the cut, which is for it too"
-        assert not paced.probes(3.0), "sent below the goal: the endpoint takes less than it did"
-        assert paced.probes(4.5), "sent above the goal, to see whether there is more"
-        assert not Pace().probes(1.0), "the opening knows nothing; its refusals speak for the endpoint"
+    def test_a_rate_that_is_not_used_is_given_up(self, paced: Client) -> None:
+        """One attempt at a time is far below the rate, so the rate cannot be judged."""
+        paced.permits, paced.latency = 1, 0.2
+        paced.run(20.0, everything)
+        assert paced.pacer.mode is Mode.OPEN
 
 
-class TestAHold:
-    def test_lets_nothing_start_before_its_end(self, paced: Pace) -> None:
-        paced.hold(12.0)
-        assert paced.wait(2.0) == pytest.approx(10.0, abs=0.01)
-        assert paced.wait(12.0) == 0.0
+class TestNoise:
+    @pytest.mark.parametrize("share", [0.06, 0.12, 0.25])
+    def test_refusals_at_random_are_not_taken_for_load(self, client: Client, share: float) -> None:
+        noise = Noise(share)
+        client.run(10.0, noise)
+        client.run(10.0, noise)
+        assert client.sent >= 0.7 * 10 * client.permits / client.latency * (1 - share)
 
-    def test_does_not_count_towards_the_next_probe(self, paced: Pace) -> None:
-        paced.hold(12.0)
-        assert not paced.probes(13.0)
-        assert (paced.rate(12.0) or 0.0) == pytest.approx(0.95 * (paced.goal or 0.0))
+    def test_the_share_of_noise_is_known_afterwards(self, client: Client) -> None:
+        client.run(20.0, Noise(0.25))
+        assert client.pacer.noise == pytest.approx(0.25, abs=0.1)
 
-    def test_that_costs_much_makes_probes_rarer(self, paced: Pace) -> None:
-        """One second in five is lost to the wait after each probe: the next comes after eight seconds, not two."""
-        paced.hold(3.0)
-        for i in range(300, 600):
-            paced.started(i / 100)
-            paced.answered(i / 100, i / 100)
-        refuse(paced, 6.0, 5.99)
-        assert not paced.probes(6.0 + 7.9)
-        assert paced.probes(6.0 + 8.1)
+    def test_noise_that_ends_is_forgotten(self, client: Client) -> None:
+        client.run(20.0, Noise(0.25))
+        client.run(20.0, everything)
+        assert client.pacer.mode is Mode.OPEN
+        assert client.pacer.noise <= 0.01
 
-    def test_that_a_burst_made_good_does_not(self, paced: Pace) -> None:
-        """A bucket fills during the wait; what it saved up is spent after it."""
-        paced.hold(3.0)
-        for i in range(400):
-            paced.started(3.0 + i * 3 / 400)
-            paced.answered(3.0 + i * 3 / 400, 3.0 + i * 3 / 400)
-        refuse(paced, 6.0, 5.99)
-        assert paced.probes(6.0 + 3.0)
+    def test_a_limit_is_still_found_in_noise(self, client: Client) -> None:
+        noise, bucket = Noise(0.1), Bucket(50)
 
-    def test_tells_nothing_of_probing_if_the_refusal_came_on_the_way_back(self, paced: Pace) -> None:
-        """The goal was too high; by it, the wait would seem to have cost what no endpoint could have delivered."""
-        paced.hold(3.0)
-        for i in range(40):
-            paced.started(3.0 + i / 100)
-            paced.answered(3.0 + i / 100, 3.0 + i / 100)
-        refuse(paced, 3.4, 3.39)
-        assert paced.probes(3.4 + 2.1)
+        def admits(now: float) -> bool:
+            return noise(now) and bucket(now)
+
+        client.run(30.0, admits)
+        client.run(10.0, admits)
+        assert client.refused <= 0.3 * client.sent
+
+    def test_a_limit_is_not_taken_for_noise(self, client: Client) -> None:
+        bucket = Bucket(100)
+        client.run(60.0, bucket)
+        assert client.pacer.noise <= 0.03
+        assert client.pacer.mode is not Mode.OPEN
 
 
-class TestDelivered:
-    def test_is_unknown_before_a_second_has_passed(self) -> None:
-        delivered = Delivered()
-        assert delivered.rate(5.0) is None
-        delivered.add(0.0)
-        delivered.add(0.5)
-        assert delivered.rate(0.9) is None
+class TestClosed:
+    def test_attempts_become_rare_while_everything_is_refused(self, client: Client) -> None:
+        client.run(5.0, nothing)
+        assert client.pacer.mode is Mode.CLOSED
+        client.run(60.0, nothing)
+        assert 3 <= client.sent <= 40
+        assert client.pacer.wait(client.now) <= 15.0
 
-    @pytest.mark.parametrize("rate", [5, 20, 100, 2000])
-    def test_is_the_rate_of_answers_fast_or_slow(self, rate: int) -> None:
-        delivered = Delivered()
-        for i in range(10 * rate):
-            delivered.add(i / rate)
-        assert delivered.rate(10.0) == pytest.approx(rate, rel=0.11)
+    def test_an_endpoint_that_was_open_is_asked_at_least_each_fifteen_seconds(self, paced: Client) -> None:
+        paced.run(600.0, nothing)
+        assert paced.pacer.mode is Mode.CLOSED
+        paced.run(150.0, nothing)
+        assert paced.sent >= 10
 
-    def test_keeps_few_times(self) -> None:
-        delivered = Delivered()
-        for i in range(100_000):
-            delivered.add(i / 1000)
-        assert len(delivered._times) <= 2 * Delivered._KEPT
-        assert delivered.rate(100.0) == pytest.approx(1000, rel=0.01)
+    def test_the_first_accepted_attempt_opens_it_again(self, paced: Client) -> None:
+        paced.run(60.0, nothing)
+        bucket = Bucket(100)
+        paced.run(30.0, bucket)
+        paced.run(10.0, bucket)
+        assert paced.pacer.mode is not Mode.CLOSED
+        assert paced.sent - paced.refused >= 0.85 * 1000
+
+    def test_an_answer_lets_an_attempt_start_at_once(self, client: Client) -> None:
+        """An endpoint that limits the attempts in flight has room for another then."""
+        client.run(5.0, nothing)
+        pacer = client.pacer
+        assert pacer.mode is Mode.CLOSED
+        assert pacer.wait(client.now) > 0.0
+        pacer.answered(client.now)
+        assert pacer.wait(client.now) == 0.0
 
 
-@pytest.mark.parametrize("capacity", [10, 50, 300])
-def test_it_settles_near_an_unknown_capacity(capacity: int) -> None:
-    """Half a minute of refusals, each heeded: the goal is within a quarter of what the endpoint takes."""
-    pace, now = Pace(), 0.0
-    while now < 30.0:
-        _, refused_at = run(pace, now, 30.0 - now, capacity)
-        if refused_at is None:
-            break
-        pace.refused(refused_at, refused_at)
-        now = refused_at
-    assert pace.goal == pytest.approx(capacity, rel=0.25)
+class TestHold:
+    def test_nothing_starts_before_its_end(self, paced: Client) -> None:
+        now = paced.now
+        paced.pacer.hold(now, now + 10.0)
+        assert paced.pacer.wait(now) == pytest.approx(10.0, abs=0.05)
+        assert paced.pacer.wait(now + 10.0) == 0.0
+
+    def test_a_shorter_hold_does_not_end_a_longer_one(self, paced: Client) -> None:
+        now = paced.now
+        paced.pacer.hold(now, now + 10.0)
+        paced.pacer.hold(now, now + 1.0)
+        assert paced.pacer.wait(now) == pytest.approx(10.0, abs=0.05)
+
+    def test_the_rate_after_it_is_close_to_the_rate_before(self, paced: Client) -> None:
+        """A bucket that saves up a second loses nothing in a hold of a second."""
+        before, now = paced.pacer.rate, paced.now
+        assert before is not None
+        paced.pacer.hold(now, now + 1.0)
+        assert paced.pacer.mode is Mode.CRUISE
+        assert paced.pacer.rate == pytest.approx(before, rel=0.3)
+
+    def test_holds_of_attempts_in_flight_together_count_once(self, paced: Client) -> None:
+        now = paced.now
+        paced.pacer.hold(now, now + 1.0)
+        rate = paced.pacer.rate
+        for i in range(20):
+            paced.pacer.hold(now + i / 1000, now + 1.0 + i / 1000)
+        assert paced.pacer.rate == rate
+
+
+class TestReset:
+    def test_nothing_learned_from_refusals_is_left(self, paced: Client) -> None:
+        paced.pacer.reset(paced.now)
+        assert (paced.pacer.mode, paced.pacer.rate, paced.pacer.noise) == (Mode.OPEN, None, 0.0)
+
+
+@given(replies=st.lists(st.tuples(st.floats(0, 20), st.booleans(), st.sampled_from([0.0, 0.5, 30.0])), max_size=200))
+def test_no_sequence_of_replies_stops_the_pacer_for_long(replies: list[tuple[float, bool, float]]) -> None:
+    pacer, now = Pacer(), 0.0
+    for pause, refused, hold in replies:
+        wait = pacer.wait(now)
+        assert 0.0 <= wait <= 30.0 + 15.0
+        now += wait
+        pacer.started(now)
+        sent, now = now, now + pause
+        pacer.sample(now, sent, refused=refused)
+        if refused and hold:
+            pacer.hold(now, now + hold)
+        if not refused:
+            pacer.answered(now)
+        assert pacer.rate is None or pacer.rate > 0.0
+
+
+@given(pauses=st.lists(st.floats(0, 0.02), min_size=50, max_size=300))
+def test_a_missed_turn_is_not_made_up_for(pauses: list[float]) -> None:
+    """However irregular the callers, no half a second has more attempts than the rate allows."""
+    pacer, now, starts = Pacer(mode=Mode.CRUISE, rate=100.0), 0.0, list[float]()
+    for pause in pauses:
+        now += max(pause, pacer.wait(now))
+        pacer.started(now)
+        starts.append(now)
+    for i, start in enumerate(starts):
+        within = [at for at in starts[i:] if at < start + 0.5]
+        assert len(within) <= 50 + 2

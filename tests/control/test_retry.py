@@ -7,52 +7,147 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncinfer import RequestError
-from asyncinfer.control.endpoint import Endpoint
-from asyncinfer.control.retry import NO, RetryPolicy
+from asyncinfer.control.availability import Health
+from asyncinfer.control.retry import NO, FaultShare, Retry, RetryPolicy
+from tests.control.errors import fault
 from tests.fakes import refusal, rejection, timeout
 
-POLICY = RetryPolicy(max_retries=3, base=1.0, max=30.0)
+POLICY = RetryPolicy(max_retries=3, base=1.0, max=30.0, max_wait=900.0)
+WORKING, SILENT, OUT = Health(True, False), Health(False, False), Health(False, True)
 
 
-def test_a_rejection_is_final() -> None:
-    assert POLICY.decide(rejection(), 0, admitted_since=True, jitter=0.5) == NO
+def decide(
+    error: RequestError,
+    *,
+    policy: RetryPolicy = POLICY,
+    spent: int = 0,
+    attempts: int = 1,
+    answered_since: bool = False,
+    health: Health = SILENT,
+    fault_share: float = 0.0,
+    jitter: float = 0.5,
+) -> Retry:
+    return policy.decide(
+        error,
+        spent=spent,
+        attempts=attempts,
+        answered_since=answered_since,
+        health=health,
+        fault_share=fault_share,
+        jitter=jitter,
+    )
+
+
+@pytest.mark.parametrize("health", [WORKING, SILENT, OUT])
+def test_a_rejection_is_not_tried_again(health: Health) -> None:
+    assert decide(rejection(), health=health, answered_since=True) == NO
 
 
 def test_a_fault_is_tried_again_until_the_retries_are_spent() -> None:
     for spent in range(3):
-        retry = POLICY.decide(timeout(), spent, admitted_since=False, jitter=0.999)
+        retry = decide(timeout(), spent=spent, attempts=spent + 1, health=WORKING, jitter=0.999)
         assert (retry.kind, retry.spends) == ("transient", True)
         assert retry.after == pytest.approx(0.999 * 2**spent)
-    assert POLICY.decide(timeout(), 3, admitted_since=True, jitter=0.5) == NO
+    assert decide(timeout(), spent=3, attempts=4, health=WORKING, answered_since=True) == NO
 
 
-def test_a_refusal_by_an_endpoint_that_works_costs_nothing() -> None:
-    retry = POLICY.decide(refusal(), 3, admitted_since=True, jitter=0.5)
+def test_a_refusal_by_an_endpoint_that_works_spends_no_retry() -> None:
+    retry = decide(refusal(), spent=3, health=WORKING)
     assert (retry.kind, retry.spends) == ("rate_limit", False)
-    assert POLICY.decide(refusal(), 3, admitted_since=False, jitter=0.5) == NO
 
 
-@given(after=st.floats(0.001, 1e6))
-def test_what_the_endpoint_asks_for_is_honoured_in_full(after: float) -> None:
-    assert POLICY.decide(refusal(after), 0, admitted_since=False, jitter=0.0).after == after
+def test_a_refusal_by_an_endpoint_that_answered_nothing_for_long_spends_a_retry() -> None:
+    assert decide(refusal(), health=SILENT).spends
+    assert decide(refusal(), spent=3, health=SILENT) == NO
+
+
+@pytest.mark.parametrize("error", [fault(500), timeout(), refusal()], ids=["500", "timeout", "refusal"])
+def test_no_failure_during_an_outage_spends_a_retry(error: RequestError) -> None:
+    retry = decide(error, spent=3, attempts=100, health=OUT)
+    assert retry.kind != "no"
+    assert not retry.spends
+
+
+@given(after=st.floats(0.001, 900.0))
+def test_a_wait_that_the_endpoint_asks_for_is_used_in_full(after: float) -> None:
+    assert decide(refusal(after), jitter=0.0).after == after
+
+
+@given(after=st.floats(900.1, 1e300), spent=st.integers(0, 3))
+def test_a_wait_beyond_max_wait_is_replaced_by_the_backoff(after: float, spent: int) -> None:
+    assert decide(refusal(after), spent=spent, health=WORKING).after <= 30.0
+
+
+def test_a_wait_of_zero_is_replaced_by_the_backoff() -> None:
+    assert decide(refusal(0.0), health=WORKING).after == 0.5
 
 
 @given(spent=st.integers(0, 10_000), jitter=st.floats(0, 1, exclude_max=True))
-def test_the_backoff_stays_within_its_bounds(spent: int, jitter: float) -> None:
+def test_the_backoff_is_at_most_the_configured_maximum(spent: int, jitter: float) -> None:
     assert 0 <= RetryPolicy(10_000).backoff(spent, jitter) <= 30.0
 
 
-def test_a_refusal_holds_the_endpoint() -> None:
-    endpoint = Endpoint(limit=4)
-    first, second = endpoint.begin(9.0), endpoint.begin(9.0)
-    endpoint.failed(first, 10.0, refusal(5.0), in_flight=2)
-    endpoint.failed(second, 11.0, refusal(None), in_flight=1)
-    assert endpoint.wait(12.0) == 3.0
-    assert endpoint.wait(15.0) == 0.0
-    endpoint.answered(endpoint.begin(15.0), 16.0, None)
-    assert (endpoint.admissions, endpoint.refusals) == (1, 2)
+class TestWithoutRetries:
+    POLICY = RetryPolicy(max_retries=0)
+
+    @pytest.mark.parametrize("health", [WORKING, SILENT, OUT])
+    def test_a_fault_fails_the_row(self, health: Health) -> None:
+        assert decide(fault(), policy=self.POLICY, health=health, fault_share=0.5) == NO
+
+    def test_a_refusal_is_tried_again_only_while_others_are_answered(self) -> None:
+        retry = decide(refusal(), policy=self.POLICY, health=WORKING, answered_since=True)
+        assert (retry.kind, retry.spends) == ("rate_limit", False)
+        assert decide(refusal(), policy=self.POLICY, health=WORKING) == NO
 
 
-def test_errors_carry_facts() -> None:
-    assert isinstance(refusal(2.0), RequestError)
-    assert refusal(2.0).retry_after == 2.0
+class TestCoincidence:
+    def test_a_row_that_fails_as_often_as_chance_explains_is_tried_again(self) -> None:
+        """A quarter of all requests fail: that a row fails six times in a row is no rarity among a million."""
+        assert decide(fault(), spent=3, attempts=6, health=WORKING, fault_share=0.25).kind == "transient"
+
+    def test_a_row_that_fails_more_often_than_chance_explains_fails(self) -> None:
+        assert decide(fault(), spent=3, attempts=20, health=WORKING, fault_share=0.25) == NO
+
+    def test_a_row_that_fails_while_no_other_does_fails_after_its_retries(self) -> None:
+        assert decide(fault(), spent=3, attempts=4, health=WORKING, fault_share=0.0) == NO
+
+    @given(share=st.floats(0, 0.5))
+    def test_every_row_that_always_fails_comes_to_an_end(self, share: float) -> None:
+        attempts = next(n for n in range(1, 100) if decide(fault(), spent=3, attempts=n, fault_share=share) == NO)
+        assert attempts <= 27
+
+
+class TestFaultShare:
+    def test_is_zero_before_any_row(self) -> None:
+        assert FaultShare().share == 0.0
+
+    def test_is_the_share_of_first_attempts_that_failed(self) -> None:
+        faults = FaultShare()
+        for i in range(100):
+            faults.add(is_fault=i % 4 == 0)
+        assert faults.share == 0.25
+
+    def test_few_faults_are_no_share(self) -> None:
+        """A single row that always fails does so after exactly its retries."""
+        faults = FaultShare()
+        for _ in range(4):
+            faults.add(is_fault=True)
+        assert faults.share == 0.0
+
+    def test_faults_at_the_start_of_a_run_are_a_small_share(self) -> None:
+        faults = FaultShare()
+        for _ in range(5):
+            faults.add(is_fault=True)
+        assert faults.share == 0.1
+
+    def test_is_at_most_a_half(self) -> None:
+        faults = FaultShare()
+        for _ in range(500):
+            faults.add(is_fault=True)
+        assert faults.share == 0.5
+
+    def test_old_rows_are_forgotten(self) -> None:
+        faults = FaultShare()
+        for i in range(2000):
+            faults.add(is_fault=i < 1000)
+        assert faults.share == 0.0

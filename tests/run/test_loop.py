@@ -27,7 +27,9 @@ from asyncinfer import (
     ScratchLockedError,
     Stop,
 )
+from asyncinfer.errors import ErrorScope
 from asyncinfer.scratch.file import ScratchFile
+from tests.control.errors import rejected
 from tests.fakes import (
     FakeClock,
     FakeEngine,
@@ -137,7 +139,7 @@ class TestRetries:
             finally:
                 tasks.cancel_scope.cancel()
 
-    async def test_answer_rows_that_failed_for_a_while(self) -> None:
+    async def test_rows_that_fail_for_a_while_are_answered(self) -> None:
         def script(_: str, attempt: int) -> None:
             if attempt <= 3:
                 raise timeout()
@@ -147,7 +149,7 @@ class TestRetries:
         assert not result.has_failures  # type: ignore[attr-defined]
         assert set(engine.asked.values()) == {4}
 
-    async def test_end_after_max_retries(self) -> None:
+    async def test_a_row_that_always_fails_is_given_up_after_max_retries(self) -> None:
         def script(text: str, _: int) -> None:
             if text == "question 3":
                 raise timeout()
@@ -159,7 +161,7 @@ class TestRetries:
         detail = result.failures[3]  # type: ignore[attr-defined]
         assert (detail.error_type, detail.is_retryable) == (InferenceErrorType.TIMEOUT, True)
 
-    async def test_are_not_made_for_a_bad_request(self) -> None:
+    async def test_a_rejected_row_is_not_retried(self) -> None:
         def script(text: str, _: int) -> None:
             if text == "question 3":
                 raise rejection()
@@ -169,7 +171,7 @@ class TestRetries:
         assert engine.asked["question 3"] == 1
         assert result.failures[3].status_code == 400  # type: ignore[attr-defined]
 
-    async def test_of_refusals_cost_nothing_while_others_are_admitted(self) -> None:
+    async def test_refusals_spend_no_retry_while_other_rows_are_answered(self) -> None:
         """A busy server that works loses no row: eight refusals, two retries allowed."""
         clock = FakeClock()
 
@@ -181,7 +183,7 @@ class TestRetries:
         result = await self.run(FakeEngine(script, clock=clock, max_retries=2, workers=2), count=300)
         assert not result.has_failures  # type: ignore[attr-defined]
 
-    async def test_wait_as_long_as_the_endpoint_says_and_so_do_all_rows(self) -> None:
+    async def test_a_retry_after_delays_every_row(self) -> None:
         times: list[float] = []
         clock = FakeClock()
 
@@ -196,7 +198,7 @@ class TestRetries:
 
 
 class TestFailures:
-    async def test_raise_after_all_other_rows_are_saved(self, config: InferenceConfig) -> None:
+    async def test_ainfer_raises_after_the_other_rows_are_saved(self, config: InferenceConfig) -> None:
         def script(text: str, _: int) -> None:
             if text == "question 7":
                 raise rejection()
@@ -211,7 +213,7 @@ class TestFailures:
         assert engine.asked.total() == 1, "only the failed row is asked again"
         assert answers(config.output_path) == EXPECTED
 
-    async def test_partial_writes_the_successes_and_keeps_the_scratch_file(self, config: InferenceConfig) -> None:
+    async def test_ainfer_partial_writes_the_answers_and_keeps_the_scratch_file(self, config: InferenceConfig) -> None:
         def script(text: str, _: int) -> None:
             if text == "question 7":
                 raise rejection()
@@ -221,7 +223,7 @@ class TestFailures:
         assert answers(config.output_path) == EXPECTED[:7] + EXPECTED[8:]
         assert (Path(str(config.output_path)).parent / "scratch" / "out.jsonl").exists()
 
-    async def test_of_unexpected_exceptions_are_the_rows_own(self) -> None:
+    async def test_an_unexpected_exception_fails_one_row(self) -> None:
         def script(text: str, _: int) -> None:
             if text == "question 1":
                 raise KeyError("oops")
@@ -230,7 +232,7 @@ class TestFailures:
         assert result.failures[1].error_type == InferenceErrorType.RUNTIME
         assert "KeyError" in result.failures[1].error_message
 
-    async def test_of_a_dead_engine_are_every_unfinished_rows(self, config: InferenceConfig) -> None:
+    async def test_a_dead_engine_fails_every_unfinished_row(self, config: InferenceConfig) -> None:
         def script(text: str, _: int) -> None:
             if text == "question 20":
                 raise EngineDeadError("the model is gone", error_type=InferenceErrorType.ENGINE_FAILURE)
@@ -243,25 +245,25 @@ class TestFailures:
         await engine.arun(config)
         assert engine.asked.total() == len(result.failures)
 
-    async def test_of_a_dead_engine_leave_the_saved_rows(self, config: InferenceConfig) -> None:
+    async def test_a_dead_engine_leaves_the_saved_rows(self, config: InferenceConfig) -> None:
         """Rows that were saved before are delivered, also those that come after the engine's death."""
 
-        def dead_before_30(text: str, _: int) -> None:
-            if int(text.split()[-1]) < 30:
+        def dead_before_10(text: str, _: int) -> None:
+            if int(text.split()[-1]) < 10:
                 raise EngineDeadError("gone", error_type=InferenceErrorType.ENGINE_FAILURE)
 
-        stuck = FakeEngine(lambda text, _: None if int(text.split()[-1]) >= 30 else _raise(rejection()))
+        stuck = FakeEngine(lambda text, _: None if int(text.split()[-1]) >= 10 else _raise(rejection()))
         with pytest.raises(InferenceFailedError):
             await stuck.ainfer(inference_config=config)
         write_jsonl(
             Path(str(config.input_path)), [q.model_copy(update={"metadata": {"new": 1}}) for q in questions(50)]
         )
-        result = await FakeEngine(dead_before_30).ainfer_partial(inference_config=config)
-        assert [index for index, _ in result.successful] == list(range(30, 50))
-        assert result.failed_indices == list(range(30))
-        assert answers(config.output_path) == EXPECTED[30:]
+        result = await FakeEngine(dead_before_10).ainfer_partial(inference_config=config)
+        assert [index for index, _ in result.successful] == list(range(10, 50))
+        assert result.failed_indices == list(range(10))
+        assert answers(config.output_path) == EXPECTED[10:]
 
-    async def test_of_a_dead_engine_do_not_wait_for_retries(self) -> None:
+    async def test_a_dead_engine_ends_the_wait_for_retries(self) -> None:
         def script(text: str, _: int) -> None:
             if text == "question 0":
                 raise refusal(after=1e9)
@@ -271,7 +273,7 @@ class TestFailures:
         result = await engine.ainfer_partial(questions(20))
         assert len(result.failures) == 20
 
-    async def test_to_begin_at_all_are_raised(self, config: InferenceConfig) -> None:
+    async def test_an_engine_that_cannot_start_is_an_error(self, config: InferenceConfig) -> None:
         def script(*_: object) -> None:
             raise EngineConfigError("no such model", error_type=InferenceErrorType.CONFIG)
 
@@ -280,13 +282,13 @@ class TestFailures:
         result = await FakeEngine(script).ainfer_partial(inference_config=config)
         assert {d.error_type for d in result.failures.values()} == {InferenceErrorType.CONFIG}
 
-    async def test_say_where_the_others_are(self, home: Path) -> None:
+    async def test_the_error_says_where_the_other_rows_are_saved(self, home: Path) -> None:
         with pytest.raises(InferenceFailedError, match=r"saved in .*/\.cache/asyncinfer/tmp/temp_inference_output_"):
             await FakeEngine(lambda text, _: _raise(rejection()) if text == "b" else None).ainfer(
                 [question("a"), question("b")]
             )
 
-    async def test_of_a_cancellation_that_nobody_asked_for_are_the_rows_own(self, config: InferenceConfig) -> None:
+    async def test_an_engine_that_cancels_a_row_fails_that_row(self, config: InferenceConfig) -> None:
         def script(text: str, _: int) -> None:
             if text == "question 7":
                 raise asyncio.CancelledError
@@ -296,9 +298,19 @@ class TestFailures:
         assert result.failures[7].error_type == InferenceErrorType.CANCELLED
         assert len(result.successful) == 49
 
-    async def test_of_all_rows_leave_an_older_output_alone(self, config: InferenceConfig) -> None:
+    async def test_a_run_without_any_answer_leaves_an_older_output_alone(self, config: InferenceConfig) -> None:
         await FakeEngine().arun(config)
-        await FakeEngine(lambda *_: _raise(rejection()), model="other").arun(config)
+        flagged = rejected("the prompt was flagged", 403, ErrorScope.ROW)
+        summary = await FakeEngine(lambda *_: _raise(flagged), model="other").arun(config)
+        assert summary.failed == 50
+        assert answers(config.output_path) == EXPECTED
+
+    async def test_twenty_similar_rejections_leave_an_older_output_alone(self, config: InferenceConfig) -> None:
+        await FakeEngine().arun(config)
+        engine = FakeEngine(lambda *_: _raise(rejection()), model="other")
+        with pytest.raises(EngineConfigError, match="20 rows in a row were rejected like this"):
+            await engine.arun(config)
+        assert engine.asked.total() < 50
         assert answers(config.output_path) == EXPECTED
 
 

@@ -6,19 +6,17 @@ the server are scripted. `benchmarks/adaptive.py` asks the same of a real server
 
 from __future__ import annotations
 
-import asyncio
-import heapq
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from asyncinfer import Conversation
 from tests.fakes import FakeClock, FakeEngine, question, refusal
+from tests.run.clock import QuickClock
 
 LATENCY = 0.05  # seconds that an admitted request takes
 
@@ -31,29 +29,6 @@ def steady(rate: float) -> Rate:
 
 def stepped(before: float, after: float, at: float) -> Rate:
     return lambda now: before if now < at else after
-
-
-class QuickClock(FakeClock):
-    """A FakeClock that lets time pass as soon as no task has anything left to do at this moment."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._off: set[int] = set()
-
-    def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
-        ticket = next(self._tickets)
-        heapq.heappush(self._alarms, (self._now + max(0.0, seconds), ticket, ring))
-        return lambda: self._off.add(ticket)
-
-    async def run(self) -> None:
-        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
-        while True:
-            await anyio.lowlevel.checkpoint()
-            if not ready and self._alarms:
-                due, ticket, ring = heapq.heappop(self._alarms)
-                if ticket not in self._off:
-                    self._now = max(self._now, due)
-                    ring()
 
 
 @dataclass
