@@ -269,7 +269,12 @@ class Loop:
             jitter=self._jitter(),
         )
         row.admissions = admissions
-        end = self._pattern.failed(error, is_final=retry.kind == "no", out_for=self._gate.out_for())
+        end = self._pattern.failed(
+            error,
+            is_final=retry.kind == "no",
+            out_for=self._gate.out_for(),
+            ever_answered=admissions > 0,
+        )
         if end is not None:
             self._end(end, error)
         if retry.kind == "no" or self.dead is not None:
