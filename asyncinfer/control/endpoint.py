@@ -213,7 +213,7 @@ class Endpoint:
         """Why the next attempt waits, and for how many seconds; None if it does not wait."""
         waits = [
             Standstill("the endpoint asked to wait", self._held_until - now),
-            Standstill(f"every row fails ({self.availability.last_error})", self.availability.wait(now)),
+            Standstill(f"the endpoint fails every row ({self.availability.last_error})", self.availability.wait(now)),
             Standstill("a rate limit is used up", self._limits.wait(now, cost) if self._limits.active else 0.0),
             Standstill("the endpoint refuses every request", self._pacer.wait(now) if self._pacer is not None else 0.0),
         ]
