@@ -278,7 +278,7 @@ class Loop:
         if end is not None:
             self._end(end, error)
         if retry.kind == "no" or self.dead is not None:
-            self._fail(row, failure_of(error if not error.is_retryable or end is None else self.dead))
+            self._fail(row, failure_of(self.dead if end is not None else error))
             return
         row.spent += retry.spends
         self._tally.retried += 1

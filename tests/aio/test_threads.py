@@ -163,4 +163,5 @@ def test_no_other_module_uses_the_threads_of_the_application() -> None:
         or (isinstance(node, ast.Name) and node.id in forbidden)
         or (isinstance(node, ast.ImportFrom) and any(alias.name in forbidden for alias in node.names))
     }
-    assert users == {"aio/threads.py"}
+    # The helper has a thread of its own.
+    assert users == {"aio/threads.py", "engines/helper.py"}

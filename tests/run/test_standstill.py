@@ -35,6 +35,7 @@ def virtual_reports(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeClock], No
     def use(clock: FakeClock) -> None:
         class VirtualSleep:
             sleep = staticmethod(clock.sleep)
+            move_on_after = staticmethod(anyio.move_on_after)
 
         monkeypatch.setattr(progress_module, "anyio", VirtualSleep)
 
