@@ -25,6 +25,7 @@ from asyncinfer.errors import (
     RunInterruptedError,
     ScratchError,
     ScratchLockedError,
+    UnexpectedCancellationError,
 )
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.results import (
@@ -145,6 +146,7 @@ __all__ = [
     "ToolCall",
     "ToolDefinition",
     "Type",
+    "UnexpectedCancellationError",
     "Usage",
     "VLLMInferenceEngine",
     "build_engine",

@@ -10,7 +10,8 @@ AsyncInferError
 ├── ScratchError             results cannot be saved: free the disk or path, then run again to go on
 │   └── ScratchLockedError       another run is saving to the same place
 ├── InferenceFailedError     some rows failed; `.result` has the others
-└── RunInterruptedError      the run was asked to stop; running it again goes on from there
+├── RunInterruptedError      the run was asked to stop; running it again goes on from there
+└── UnexpectedCancellationError  other code cancelled a part of the run or stream; run again to go on
 """
 
 from __future__ import annotations
@@ -122,8 +123,34 @@ class RunInterruptedError(AsyncInferError):
         self.summary = summary
 
 
+class UnexpectedCancellationError(AsyncInferError):
+    """A part of a run or stream was cancelled, or raised CancelledError, though its caller cancelled nothing.
+
+    Without this error the run would look complete. What was saved stays; running again goes on from there.
+    """
+
+
 def what_it_says(error: BaseException) -> str:
     """The text of a library's error, without the full stop; as Python shows it where that says more."""
-    # Of a missing key, the text is but its name.
-    text = "" if isinstance(error, KeyError) else str(error).strip().rstrip(".")
-    return text or repr(error)
+    try:
+        # Of a missing key, the text is but its name.
+        text = "" if isinstance(error, KeyError) else str(error).strip().rstrip(".")
+        return text or repr(error)
+    except Exception:  # Its class has a faulty `__str__`.
+        return type(error).__name__
+
+
+def error_str(error: BaseException) -> str:
+    """`str(error)`; a substitute if that raises."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its text cannot be shown)"
+
+
+def error_repr(error: BaseException) -> str:
+    """`repr(error)`; the name of its class if that raises."""
+    try:
+        return repr(error)
+    except Exception:
+        return type(error).__name__

@@ -1,84 +1,173 @@
-"""The blocking twins of the async methods, made by one mechanism: a portal to one loop in one thread.
+"""The blocking twins of the async methods: each runs its async method on one event loop in one thread, the portal.
 
-The loop starts with the first call, serves every engine of the process, and stops when the main
-thread ends, so that a program which closes nothing still exits at once.
+The portal starts with the first call and serves every engine of the process. It stops once the program has ended: when
+the main thread, and every other thread that keeps the process alive, has ended. So a program that closes nothing exits
+at once. Python starts no threads after that (3.12), or hangs if it is asked to while modules are torn down. Therefore
+
+- a call in an `atexit` handler runs on an event loop in the calling thread;
+- a call while modules are torn down is an error, and a cleanup does nothing: what it would free has gone already.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TypeVar, cast
 
 import anyio
 from anyio.from_thread import BlockingPortal
 
+log = logging.getLogger("asyncinfer")
+
 T = TypeVar("T")
 
-_lock = threading.Lock()
-_portal: BlockingPortal | None = None
-_users = 0
-_at_exit: dict[int, Callable[[], object]] = {}
+# Threads that end after the program, because they wait for its end or serve one that does.
+_OWN = "asyncinfer-"
+_NOT_OF_THE_PROGRAM = (_OWN, "AnyIO worker thread")
+
+_portals: dict[int, _Portal] = {}  # by process, as a forked child has none of its parent's threads
+_at_end: dict[int, Callable[[], object]] = {}
 _tickets = itertools.count()
+_lock = threading.RLock()
 _watcher: threading.Thread | None = None
-
-
-def at_main_exit(callback: Callable[[], object]) -> Callable[[], None]:
-    """Call `callback` when the main thread ends, before the interpreter waits for other threads.
-
-    `atexit` comes too late for that: it runs after the threads that need the signal were joined.
-    Returns a function that takes the registration back.
-    """
-    global _watcher
-    ticket = next(_tickets)
-    with _lock:
-        _at_exit[ticket] = callback
-        if _watcher is None:
-            _watcher = threading.Thread(target=_watch_main, name="asyncinfer-exit", daemon=True)
-            _watcher.start()
-
-    def unregister() -> None:
-        _at_exit.pop(ticket, None)
-
-    return unregister
-
-
-def _forget_threads() -> None:
-    """A forked child has none of its parent's threads."""
-    global _lock, _portal, _users, _watcher
-    _lock, _portal, _users, _watcher = threading.Lock(), None, 0, None
-    _at_exit.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
-
-
-def _watch_main() -> None:
-    threading.main_thread().join()
-    for callback in list(_at_exit.values()):
-        callback()
+_ended = threading.Event()
 
 
 def call(function: Callable[[], Awaitable[T]]) -> T:
     """Run `await function()` on the portal's loop and wait for it.
 
     An interrupt of the waiting thread (Ctrl-C) cancels the work, and is raised once that has wound up.
+
+    Raises:
+        RuntimeError: The interpreter is shutting down, or this is the portal's own thread.
     """
-    wound_up = threading.Event()
+    portal = _running_portal()
+    return _run_here(function) if portal is None else portal.call(function)
 
-    async def work() -> T:
-        try:
-            return await function()
-        finally:
-            wound_up.set()
 
-    with _portal_in_use() as portal:
-        future: Future[T] = portal.start_task_soon(work)
+def wind_up(function: Callable[[], Awaitable[object]]) -> None:
+    """As `call`, for a cleanup, which destructors may do: on any thread, and at any time.
+
+    Does nothing while the interpreter shuts down. Does not wait on a thread of this package, which the cleanup may
+    have to wait for.
+    """
+    if sys.is_finalizing():
+        return
+    portal = _running_portal()
+    if portal is None:
+        _run_here(function)
+    else:
+        portal.wind_up(function)
+
+
+def iterate(make: Callable[[], AbstractAsyncContextManager[AsyncIterator[T]]]) -> Iterator[T]:
+    """Iterate, from blocking code, over the async stream that `make()` opens on the portal's loop.
+
+    Raises:
+        RuntimeError: The program has ended since the first item, or this is a forked child.
+    """
+    portal = _running_portal()
+    if portal is None:
+        yield from _run_here(lambda: _all_of(make))
+        return
+
+    async def opened() -> tuple[AbstractAsyncContextManager[AsyncIterator[T]], AsyncIterator[T]]:
+        stream = make()
+        return stream, await stream.__aenter__()
+
+    stream, items = portal.call(opened)
+    end = object()
+
+    async def step() -> T | object:
+        return await anext(items, end)
+
+    try:
+        while (item := portal.call(step)) is not end:
+            yield cast(T, item)
+    finally:
+        portal.wind_up(lambda: stream.__aexit__(None, None, None))
+
+
+def at_program_end(callback: Callable[[], object]) -> Callable[[], None]:
+    """Call `callback` once the program has ended, before the interpreter waits for the threads of this package.
+
+    `atexit` comes too late for that: it runs after the threads that need the signal were joined.
+
+    Returns:
+        A function that takes the registration back.
+
+    Raises:
+        RuntimeError: No thread can be started any more.
+    """
+    global _watcher
+    ticket = next(_tickets)
+    with _lock:
+        if _watcher is None:
+            watcher = threading.Thread(target=_wait_for_the_end, name=f"{_OWN}exit", daemon=True)
+            watcher.start()
+            _watcher = watcher
+        _at_end[ticket] = callback
+
+    def unregister() -> None:
+        _at_end.pop(ticket, None)
+
+    return unregister
+
+
+def program_has_ended() -> bool:
+    """Whether every thread of the program has ended: no thread may be started any more."""
+    if _ended.is_set() or sys.is_finalizing():
+        return True
+    return not threading.main_thread().is_alive() and not _threads_of_the_program()
+
+
+class _Portal:
+    """An event loop in a thread of its own, for one process."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self._started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
+        self._starter: int | None = None
+        self._thread = threading.Thread(target=anyio.run, args=(self._serve,), name=f"{_OWN}sync", daemon=False)
+        self._cleanups: set[asyncio.Task[None]] = set()
+
+    def start(self) -> bool:
+        """Start the thread if it is not started yet; whether it runs."""
+        with self._lock:
+            if self._starter is None:
+                self._starter = threading.get_ident()
+                try:
+                    self._thread.start()
+                    at_program_end(self._stop)
+                except RuntimeError:  # Python starts no threads any more.
+                    self._starter = None
+                    if self._thread.ident is not None:
+                        self._stop()
+                    return False
+        return True
+
+    def call(self, function: Callable[[], Awaitable[T]]) -> T:
+        if not self._usable:
+            raise RuntimeError("this stream has ended with the program, or belongs to the process that forked this one")
+        if threading.get_ident() == self._thread.ident:
+            raise RuntimeError("a blocking method would wait for its own event loop here; await the async method")
+        wound_up = threading.Event()
+
+        async def work() -> T:
+            try:
+                return await function()
+            finally:
+                wound_up.set()
+
+        future: Future[T] = self._started.result()[0].start_task_soon(work)
         try:
             return future.result()
         except BaseException:
@@ -87,60 +176,99 @@ def call(function: Callable[[], Awaitable[T]]) -> T:
                 wound_up.wait()
             raise
 
-
-@contextmanager
-def _portal_in_use() -> Generator[BlockingPortal]:
-    """The process's portal, started on first use. Once the main thread has ended it stops with its last call."""
-    global _portal, _users
-    with _lock:
-        _users += 1
-        fresh = _portal is None
-        if _portal is None:
-            started: Future[BlockingPortal] = Future()
-            threading.Thread(target=anyio.run, args=(_serve, started), name="asyncinfer-sync").start()
-            _portal = started.result()
-        portal = _portal
-    if fresh:
-        at_main_exit(_stop_if_unused)
-    try:
-        yield portal
-    finally:
-        with _lock:
-            _users -= 1
-        if not threading.main_thread().is_alive():
-            _stop_if_unused()
-
-
-def _stop_if_unused() -> None:
-    global _portal
-    with _lock:
-        if _users or _portal is None:
+    def wind_up(self, function: Callable[[], Awaitable[object]]) -> None:
+        if not self._usable:
             return
-        portal, _portal = _portal, None
-    portal.start_task_soon(portal.stop, True)
+        # The garbage collector may run destructors on any thread, and while this one starts the portal.
+        starting = self._starter == threading.get_ident() and not self._started.done()
+        if starting or _on_own_thread():
+            self._started.add_done_callback(lambda started: self._later(started.result()[1], function))
+        else:
+            self.call(function)
+
+    @property
+    def _usable(self) -> bool:
+        return self._process == os.getpid() and not program_has_ended()
+
+    def _later(self, loop: asyncio.AbstractEventLoop, function: Callable[[], Awaitable[object]]) -> None:
+        async def work() -> None:
+            try:
+                await function()
+            except Exception as error:
+                log.warning("a cleanup failed: %r", error)
+
+        def begin() -> None:
+            task = loop.create_task(work())
+            self._cleanups.add(task)
+            task.add_done_callback(self._cleanups.discard)
+
+        with suppress(RuntimeError):  # The loop is closed.
+            loop.call_soon_threadsafe(begin)
+
+    async def _serve(self) -> None:
+        async with BlockingPortal() as portal:
+            self._started.set_result((portal, asyncio.get_running_loop()))
+            await portal.sleep_until_stopped()
+
+    def _stop(self) -> None:
+        portal = self._started.result()[0]
+        with suppress(RuntimeError):  # It has stopped already.
+            portal.start_task_soon(portal.stop, True)
 
 
-async def _serve(started: Future[BlockingPortal]) -> None:
-    async with BlockingPortal() as own:
-        started.set_result(own)
-        await own.sleep_until_stopped()
+def _running_portal() -> _Portal | None:
+    """The portal of this process, started on first use; None once threads can no longer be started."""
+    if sys.is_finalizing():
+        raise RuntimeError("the interpreter is shutting down, and runs no event loop any more")
+    if program_has_ended():
+        return None
+    portal = _portals.get(os.getpid()) or _portals.setdefault(os.getpid(), _Portal())
+    return portal if portal.start() else None
 
 
-def iterate(make: Callable[[], AbstractAsyncContextManager[AsyncIterator[T]]]) -> Iterator[T]:
-    """Iterate, from blocking code, over the async stream that `make()` opens on the portal's loop."""
+def _run_here(function: Callable[[], Awaitable[T]]) -> T:
+    async def work() -> T:
+        return await function()
 
-    async def opened() -> tuple[AbstractAsyncContextManager[AsyncIterator[T]], AsyncIterator[T]]:
-        stream = make()
-        return stream, await stream.__aenter__()
+    return anyio.run(work)
 
-    stream, items = call(opened)
-    end = object()
 
-    async def step() -> T | object:
-        return await anext(items, end)
+async def _all_of(make: Callable[[], AbstractAsyncContextManager[AsyncIterator[T]]]) -> list[T]:
+    async with make() as items:
+        return [item async for item in items]
 
-    try:
-        while (item := call(step)) is not end:
-            yield cast(T, item)
-    finally:
-        call(lambda: stream.__aexit__(None, None, None))
+
+def _wait_for_the_end() -> None:
+    threading.main_thread().join()
+    while threads := _threads_of_the_program():
+        threads[0].join()
+    _ended.set()
+    for callback in list(_at_end.values()):
+        try:
+            callback()
+        except Exception as error:
+            log.warning("at the program's end: %r", error)
+
+
+def _on_own_thread() -> bool:
+    # `current_thread` would make an object for a thread whose last objects are being destroyed.
+    here = threading.get_ident()
+    return any(thread.ident == here and thread.name.startswith(_OWN) for thread in threading.enumerate())
+
+
+def _threads_of_the_program() -> list[threading.Thread]:
+    """The threads, besides the main thread, that the interpreter waits for and that are not of this package."""
+    others = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
+    return [one for one in others if not one.daemon and one.is_alive() and not one.name.startswith(_NOT_OF_THE_PROGRAM)]
+
+
+def _forget_threads() -> None:
+    """A forked child has none of its parent's threads."""
+    global _lock, _watcher, _ended
+    _lock, _watcher, _ended = threading.RLock(), None, threading.Event()
+    _portals.clear()
+    _at_end.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

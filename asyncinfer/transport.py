@@ -24,6 +24,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from asyncinfer.aio.resolver import OwnThreadsResolver
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits
 from asyncinfer.errors import ErrorScope, RequestError
 from asyncinfer.net.addresses import NotPublicError
@@ -365,7 +366,8 @@ class _Session:
     @staticmethod
     async def _hold(socket_factory: Callable[[Any], socket.socket]) -> AsyncGenerator[aiohttp.BaseConnector]:
         # The engine's gate bounds what is under way; a pool with a bound of its own would only add a queue.
-        async with aiohttp.TCPConnector(limit=0, socket_factory=socket_factory) as connector:
+        resolver = OwnThreadsResolver()
+        async with aiohttp.TCPConnector(limit=0, resolver=resolver, socket_factory=socket_factory) as connector:
             yield connector
 
 

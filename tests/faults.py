@@ -122,6 +122,7 @@ class FaultServer:
 
     def _note(self, request: web.Request, body: dict[str, Any]) -> Ask:
         question = body["messages"][-1]["content"] if body else request.path
+        question = question if isinstance(question, str) else json.dumps(question)
         self.asked[question] += 1
         connection = self._connections.setdefault(request.transport, len(self._connections))
         ask = Ask(question, self.asked[question], time.monotonic(), connection, dict(request.headers), body)

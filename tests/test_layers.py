@@ -16,17 +16,31 @@ PACKAGE = Path(asyncinfer.__file__).parent
 # What each room may import besides itself.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "aio": {"errors"},
     "types": {"errors"},
     "config": {"types", "errors"},
     "sync": {"config", "types", "errors"},
-    "scratch": {"sync", "config", "types", "errors"},
+    "scratch": {"aio", "sync", "config", "types", "errors"},
     "control": {"sync", "config", "types", "errors"},
     "dialects": {"sync", "config", "types", "errors"},
-    "providers": {"dialects", "control", "scratch", "sync", "config", "types", "errors"},
-    "net": {"dialects", "control", "scratch", "sync", "config", "types", "errors"},
-    "transport": {"net", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
-    "run": {"transport", "net", "providers", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
+    "providers": {"aio", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
+    "net": {"aio", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
+    "transport": {"aio", "net", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
+    "run": {
+        "aio",
+        "transport",
+        "net",
+        "providers",
+        "dialects",
+        "control",
+        "scratch",
+        "sync",
+        "config",
+        "types",
+        "errors",
+    },
     "engines": {
+        "aio",
         "run",
         "transport",
         "net",
@@ -40,6 +54,7 @@ ROOMS: dict[str, set[str]] = {
         "errors",
     },
     "cli": {
+        "aio",
         "engines",
         "run",
         "transport",
@@ -111,7 +126,7 @@ InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInfer
 MissingDependencyError ModelParams NativeTextInferenceEngine OpenAIInferenceEngine OpenRouterInferenceEngine
 ParasailInferenceEngine Progress RemoteInferenceEngine RemoteParams RemoteVLLMInferenceEngine RequestError Role
 RunInterruptedError RunSummary SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError Stop
-StreamDelta TogetherInferenceEngine ToolCall ToolDefinition Type Usage VLLMInferenceEngine build_engine
+StreamDelta TogetherInferenceEngine ToolCall ToolDefinition Type UnexpectedCancellationError Usage VLLMInferenceEngine build_engine
 register_engine register_provider
 """
 

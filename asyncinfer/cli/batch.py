@@ -72,30 +72,28 @@ def _text(conversation: Conversation) -> str:
 @asynccontextmanager
 async def interruptible(stop: anyio.Event) -> AsyncGenerator[None]:
     """The first SIGINT or SIGTERM sets `stop`; the second cancels the block. What is saved stays saved."""
-    cancelled = False
-    async with task_group() as tasks:
+    with anyio.CancelScope() as block:
+        async with task_group() as tasks:
 
-        async def watch() -> None:
-            nonlocal cancelled
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                tasks_ready.set()
-                async for _ in signals:
-                    if stop.is_set():
-                        cancelled = True
-                        tasks.cancel_scope.cancel()
-                        return
-                    print(
-                        "\nStopping: running rows may finish. Press Ctrl-C again to stop now.",
-                        file=sys.stderr,
-                    )
-                    stop.set()
+            async def watch() -> None:
+                with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                    tasks_ready.set()
+                    async for _ in signals:
+                        if stop.is_set():
+                            block.cancel()
+                            return
+                        print(
+                            "\nStopping: running rows may finish. Press Ctrl-C again to stop now.",
+                            file=sys.stderr,
+                        )
+                        stop.set()
 
-        tasks_ready = anyio.Event()
-        tasks.start_soon(watch)
-        await tasks_ready.wait()
-        yield
-        tasks.cancel_scope.cancel()
-    if cancelled:
+            tasks_ready = anyio.Event()
+            tasks.start_soon(watch)
+            await tasks_ready.wait()
+            yield
+            tasks.cancel_scope.cancel()
+    if block.cancelled_caught:
         raise KeyboardInterrupt
 
 

@@ -31,44 +31,50 @@ class Health(NamedTuple):
 class Availability:
     """Counts failures since the last answer, and spaces attempts while the endpoint fails every row.
 
-    Refusals are counted too, but the pacer spaces attempts after them.
+    Refusals are counted too, but the pacer spaces attempts after them. `is_probing`: attempts are spaced out now.
     """
 
     def __init__(self) -> None:
         self.out_since: float | None = None
         self.has_answered = False
+        self.last_error = ""
         self._since: float | None = None
         """The last answer; before there is any, the first attempt."""
         self._failures = self._faults = 0
         self._failing_since = 0.0
         self._rows: set[Hashable] = set()
-        self._is_probing = False
+        self.is_probing = False
         self._due, self._pause = -math.inf, _FIRST_PAUSE
 
     def wait(self, now: float) -> float:
         """Seconds until an attempt may start; more than 0 only while every row fails."""
-        return max(0.0, self._due - now) if self._is_probing else 0.0
+        return max(0.0, self._due - now) if self.is_probing else 0.0
 
     def started(self, now: float) -> None:
         """An attempt starts."""
         if self._since is None:
             self._since = now
-        if self._is_probing:
+        if self.is_probing:
             self._due = now + self._pause
             self._pause = min(2 * self._pause, _PAUSE if now - self._failing_since < _LONG else _LONG_PAUSE)
 
     def answered(self, now: float) -> None:
         """The endpoint answered an attempt."""
         self._since, self.has_answered = now, True
+        self._works()
+
+    def _works(self) -> None:
         if self._failures:
             self._failures = self._faults = 0
             self._rows.clear()
-            self.out_since, self._is_probing, self._pause = None, False, _FIRST_PAUSE
+            self.out_since, self.is_probing, self._pause = None, False, _FIRST_PAUSE
 
     def failed(self, now: float, error: RequestError, in_flight: int, row: Hashable) -> None:
         """An attempt failed. A rejection, which no retry changes, is a reply of an endpoint that works."""
         if not error.is_retryable:
+            self._works()
             return
+        self.last_error = str(error)
         if not self._failures:
             self._failing_since = now
         self._failures += 1
@@ -80,8 +86,8 @@ class Availability:
             self._faults = 0
             return
         self._faults += 1
-        if self.out_since is not None and not self._is_probing and self._faults >= max(_FAILURES, in_flight // 2):
-            self._is_probing, self._due = True, now + self._pause
+        if self.out_since is not None and not self.is_probing and self._faults >= max(_FAILURES, in_flight // 2):
+            self.is_probing, self._due = True, now + self._pause
 
     def unanswered_for(self, now: float) -> float:
         """Seconds since the last answer; before there is any, since the first attempt."""

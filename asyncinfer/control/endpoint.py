@@ -189,7 +189,12 @@ class Endpoint:
         if error is None:
             self._uncount(attempt)
             return
+        was_probing = self.availability.is_probing
         self.availability.failed(now, error, in_flight, row)
+        if self.availability.is_probing and not was_probing:
+            log.warning(
+                "Every row fails, the last one with: %s. Now and then a row is tried until one is answered.", error
+            )
         if refused:
             self._refused(attempt, now, error.retry_after)
         elif error.error_type is InferenceErrorType.TIMEOUT and in_flight > 1:
@@ -208,7 +213,7 @@ class Endpoint:
         """Why the next attempt waits, and for how many seconds; None if it does not wait."""
         waits = [
             Standstill("the endpoint asked to wait", self._held_until - now),
-            Standstill("the endpoint fails every row", self.availability.wait(now)),
+            Standstill(f"the endpoint fails every row ({self.availability.last_error})", self.availability.wait(now)),
             Standstill("a rate limit is used up", self._limits.wait(now, cost) if self._limits.active else 0.0),
             Standstill("the endpoint refuses every request", self._pacer.wait(now) if self._pacer is not None else 0.0),
         ]

@@ -6,6 +6,7 @@
 | a quota that resets later than `max_wait`, or an unknown time from now | 3 refusals |
 | the same rejection, of which it is not known whom it concerns | 20 rows |
 | every retry failed, and the endpoint has never answered | 3 rows |
+| faults, and the endpoint has never answered | 60 s |
 | no answer, for `max_outage` | that time |
 
 A single row that fails so is one failed row.
@@ -19,6 +20,8 @@ from typing import NamedTuple
 from asyncinfer.errors import ErrorScope, RequestError
 
 _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 3, 3, 20, 3
+# Seconds that an endpoint has to answer for the first time; a server may be starting.
+_START_SECONDS = 60.0
 # Digits and quoted text differ from row to row in messages that say the same.
 _DETAILS = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|`[^`]*`")
 
@@ -45,11 +48,15 @@ class FailurePattern:
         self._account = self._quota = self._exhausted = 0
         self._similar = ("", 0)
 
-    def failed(self, error: RequestError, *, is_final: bool, out_for: float) -> RunEnd | None:
+    def failed(
+        self, error: RequestError, *, is_final: bool, out_for: float, ever_answered: bool = True
+    ) -> RunEnd | None:
         """A row failed, for good or not; the end of the run if every other row would fail, too.
 
         Args:
+            is_final: The row is not tried again.
             out_for: For how many seconds the endpoint has failed every row; 0 if it does not.
+            ever_answered: The endpoint has answered some row of the engine.
         """
         if error.scope is ErrorScope.ROW:
             self.answered()  # The endpoint took the request, and the key with it.
@@ -57,6 +64,8 @@ class FailurePattern:
         if out_for >= self._max_outage:
             why = f"no row was answered for {duration(out_for)} (remote_params.max_outage). The last error: {error}"
             return RunEnd(f"{self._endpoint}: {why}")
+        if not ever_answered and not error.is_overload and out_for >= _START_SECONDS:
+            return self._never_answered(error)
         if error.is_overload:
             return self._refused(error)
         if error.is_retryable:
@@ -80,7 +89,7 @@ class FailurePattern:
             self._account += 1
             if self._has_answered and self._account < _ACCOUNT_ROWS:
                 return None
-            advice = "Check the key, what it may use, the model's name and the URL"
+            advice = "Check the API key, what it may use, the model's name and the URL"
         else:
             text = f"{error.status_code} {_DETAILS.sub('', str(error))[:200]}"
             self._similar = (text, self._similar[1] + 1 if text == self._similar[0] else 1)
@@ -93,8 +102,11 @@ class FailurePattern:
         self._exhausted += 1
         if self._has_answered or self._exhausted < _EXHAUSTED_ROWS:
             return None
+        return self._never_answered(error)
+
+    def _never_answered(self, error: RequestError) -> RunEnd:
         advice = "Check that the server is up, and remote_params.api_url"
-        return RunEnd(f"{self._endpoint}: nothing was answered, whatever was tried. {advice}. The last error: {error}")
+        return RunEnd(f"{self._endpoint}: no request was answered. {advice}. The last error: {error}")
 
 
 def duration(seconds: float) -> str:

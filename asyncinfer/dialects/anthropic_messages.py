@@ -17,7 +17,8 @@ from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.anthropic_content import THINKING, system_prompt, tool, turns
 from asyncinfer.dialects.claude_models import Sampling, held_schema, sampling
 from asyncinfer.dialects.dialect import Call
-from asyncinfer.dialects.fields import count, group
+from asyncinfer.dialects.fields import checked_depth, count, group
+from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.http import (
     HEADERS,
     HttpRequest,
@@ -31,7 +32,8 @@ from asyncinfer.dialects.http import (
 from asyncinfer.dialects.tools import function_named, tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
-from asyncinfer.types.results import Completion, FinishReason, Usage
+from asyncinfer.types.results import Completion, Usage
+from asyncinfer.types.tools import ToolCall
 
 Json = dict[str, Any]
 VERSIONED = {**HEADERS, "anthropic-version": "2023-06-01"}
@@ -102,7 +104,10 @@ def decode(response: HttpResponse) -> Completion:
     if data.get("type") == "error":
         raise error_in(data, response.body)
     try:
-        return Completion(_answer(data["content"]), finish_reason(data.get("stop_reason")), usage_in(data.get("usage")))
+        finish = finish_in(data.get("stop_reason"))
+        message = _answer(data["content"], finish)
+        reason = reason_of(finish, message.tool_calls)
+        return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise no_answer(response) from None
 
@@ -147,44 +152,30 @@ def _choice(choice: str | Json) -> Json:
 # What is answered
 
 
-def _answer(blocks: list[Json]) -> Message:
+def _answer(blocks: list[Json], finish: Finish | None) -> Message:
     """The assistant's message. Its thinking is kept as it came, too, to be sent back with the signatures."""
-    uses = [block for block in blocks if block["type"] == "tool_use"]
+    uses = without_cut_call(finish, [use(block) for block in blocks if block["type"] == "tool_use"])
     thoughts = [block for block in blocks if block["type"] in ("thinking", "redacted_thinking")]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
     message: Json = {"role": Role.ASSISTANT, "content": None if uses and not text else text}
     if uses:
-        message["tool_calls"] = [use(block, block["input"]) for block in uses]
+        message["tool_calls"] = uses
     if thoughts:
         spoken = "".join(block["thinking"] for block in thoughts if block["type"] == "thinking")
-        message |= {"reasoning_content": spoken or None, THINKING: thoughts}
+        message |= {"reasoning_content": spoken or None, THINKING: checked_depth(thoughts)}
     return Message.model_validate(message)
 
 
-def use(block: Mapping[str, Any], arguments: Any) -> Any:
-    """The tool call of a block. `arguments`: as an object, or as its text.
+def use(block: Mapping[str, Any]) -> ToolCall:
+    """The tool call of a block, whose arguments are an object, or its text.
 
     Raises:
-        ValueError: it names no function, or cannot be read.
+        KeyError, ValueError: it names no function, or cannot be read.
     """
+    arguments = block["input"]
     if not isinstance(arguments, dict | str):
         raise ValueError("arguments that are no object")
     return tool_call({"id": block.get("id"), "function": {"name": block.get("name"), "arguments": arguments}})
-
-
-_FINISH = {
-    "end_turn": FinishReason.STOP,
-    "stop_sequence": FinishReason.STOP,
-    "max_tokens": FinishReason.LENGTH,
-    "model_context_window_exceeded": FinishReason.LENGTH,
-    "pause_turn": FinishReason.LENGTH,  # the tools that run at Anthropic reached their limit
-    "tool_use": FinishReason.TOOL_CALLS,
-    "refusal": FinishReason.CONTENT_FILTER,
-}
-
-
-def finish_reason(reason: str | None) -> FinishReason:
-    return _FINISH.get(reason or "", FinishReason.UNKNOWN)
 
 
 def usage_in(usage: Any) -> Usage | None:

@@ -11,11 +11,14 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from asyncinfer.dialects.anthropic_messages import error_in, finish_reason, usage_in, use
-from asyncinfer.dialects.fields import as_text, group
-from asyncinfer.dialects.http import broken_off, garbled
-from asyncinfer.dialects.sse import Event
-from asyncinfer.types.results import FinishReason, StreamDelta
+from asyncinfer.dialects.anthropic_messages import error_in, usage_in
+from asyncinfer.dialects.call_assembler import CallAssembler
+from asyncinfer.dialects.call_pieces import CallPiece
+from asyncinfer.dialects.fields import as_count, as_group, as_id, as_text, group
+from asyncinfer.dialects.finish_reasons import finish_in
+from asyncinfer.dialects.sse import DONE, Event, unreadable
+from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.types.results import StreamDelta
 
 Json = dict[str, Any]
 
@@ -26,27 +29,33 @@ class StreamDecoder:
     usage and reason. Events of other kinds, such as pings, say nothing.
     """
 
-    _calls: dict[int, Json] = field(default_factory=dict[int, Json])
-    _finish: FinishReason | None = None
+    end: StreamEnd = field(default_factory=StreamEnd)
+    _calls: CallAssembler = field(default_factory=lambda: CallAssembler("{}"))
+    _kinds: dict[int | None, str] = field(default_factory=dict[int | None, str])  # of the blocks, by index
     _usage: Json = field(default_factory=dict[str, Any])
-    done: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.end.marked
 
     def feed(self, event: Event) -> Iterator[StreamDelta]:
         """The deltas that `event` brings.
 
         Raises:
-            RequestError: it tells of an error, or cannot be read.
+            RequestError: the event is an error, or cannot be read.
         """
+        if event.data.strip() == DONE:
+            return
         try:
             data: Json = from_json(event.data)
-            kind = data["type"]
+            kind = "error" if event.name == "error" or data.get("error") else data["type"]
             delta = self._read(kind, data)
-        except (ValueError, AttributeError, KeyError, TypeError):
+        except (ValueError, AttributeError, KeyError, TypeError) as problem:
             if event.name == "error":
                 raise error_in({}, event.data.encode()) from None
-            raise garbled(f"holds an event that cannot be read: {event.data[:200]}") from None
-        if kind == "error" or event.name == "error":
-            raise error_in(data, event.data.encode())
+            raise unreadable(event, problem) from None
+        if kind == "error":
+            raise error_in(as_group(data), event.data.encode())
         if delta is not None and (delta.content or delta.reasoning_content):
             yield delta
 
@@ -54,44 +63,43 @@ class StreamDecoder:
         """The last delta, when the stream has ended.
 
         Raises:
-            RequestError: it ended before its end.
+            RequestError: the stream ended before the answer was complete.
         """
-        if self._finish is None and not self.done:
-            raise broken_off()
-        try:
-            calls = [use(call, call["arguments"] or to_json(call["input"]).decode()) for call in self._calls.values()]
-        except ValueError:
-            raise garbled("holds a tool call that cannot be read") from None
-        return StreamDelta.last(calls, self._finish or FinishReason.UNKNOWN, usage_in(self._usage))
+        return self.end.last_delta(self._calls, usage_in(self._usage))
 
     def _read(self, kind: str, data: Json) -> StreamDelta | None:
         match kind:
             case "message_start":
                 self._count(group(data["message"], "usage"))
             case "content_block_start":
-                return self._begin(data["index"], data["content_block"])
+                self.end.part()
+                return self._begin(as_count(data["index"]), data["content_block"])
             case "content_block_delta":
-                return self._go_on(data["index"], data["delta"])
+                self.end.part()
+                return self._go_on(as_count(data["index"]), data["delta"])
+            case "content_block_stop":
+                self._calls.close(as_count(data.get("index")))
             case "message_delta":
                 self._count(group(data, "usage"))
-                if (reason := data["delta"].get("stop_reason")) is not None:
-                    self._finish = finish_reason(reason)
+                self.end.give(finish_in(data["delta"].get("stop_reason")))
             case "message_stop":
-                self.done = True
+                self.end.mark()
             case _:
                 pass
         return None
 
-    def _begin(self, index: int, block: Json) -> StreamDelta | None:
+    def _begin(self, index: int | None, block: Json) -> StreamDelta | None:
+        self._kinds[index] = block["type"]
         if block["type"] == "tool_use":
-            self._calls[index] = {"id": block.get("id"), "name": block.get("name"), "input": block.get("input") or {}}
-            self._calls[index]["arguments"] = ""
+            given = block.get("input")
+            arguments = to_json(given).decode() if given else ""
+            self._calls.add(CallPiece(index, as_id(block.get("id")), as_text(block["name"]), arguments))
         return _said(block)
 
-    def _go_on(self, index: int, delta: Json) -> StreamDelta | None:
+    def _go_on(self, index: int | None, delta: Json) -> StreamDelta | None:
         # The tools that run at Anthropic have arguments too, which are not ours to answer.
-        if delta["type"] == "input_json_delta" and (call := self._calls.get(index)) is not None:
-            call["arguments"] += delta["partial_json"]
+        if delta["type"] == "input_json_delta" and self._kinds[index] == "tool_use":
+            self._calls.add(CallPiece(index, arguments=as_text(delta["partial_json"])))
         return _said(delta)
 
     def _count(self, usage: Any) -> None:

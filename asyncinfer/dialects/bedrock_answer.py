@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from asyncinfer.dialects.fields import count, group
+from asyncinfer.dialects.fields import checked_depth, count, group
+from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.http import HttpResponse, json_object, no_answer
 from asyncinfer.dialects.tools import tool_call
 from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, Usage
+from asyncinfer.types.results import Completion, Usage
 from asyncinfer.types.tools import ToolCall
 
 
@@ -25,13 +26,15 @@ def decode(response: HttpResponse) -> Completion:
     """
     data = json_object(response)
     try:
-        message = answer(data["output"]["message"]["content"])
-        return Completion(message, finish_reason(data.get("stopReason")), usage_in(data.get("usage")))
+        finish = finish_in(data.get("stopReason"))
+        message = answer(data["output"]["message"]["content"], finish)
+        reason = reason_of(finish, message.tool_calls)
+        return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise no_answer(response) from None
 
 
-def answer(content: Iterable[Mapping[str, Any]]) -> Message:
+def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -> Message:
     """The assistant's message. Reasoning that the model signed, or hid, is kept whole in `thinking_blocks`, to be
     sent back with it; tools that Bedrock ran itself are left out.
 
@@ -52,7 +55,8 @@ def answer(content: Iterable[Mapping[str, Any]]) -> Message:
             text = group(told, "reasoningText")
             thoughts.append(text.get("text") or "")
             kept += [block] if text.get("signature") or "redactedContent" in told else []
-    extra: dict[str, Any] = {"thinking_blocks": kept} if kept else {}
+    calls = without_cut_call(finish, calls)
+    extra: dict[str, Any] = {"thinking_blocks": checked_depth(kept)} if kept else {}
     return Message(
         role=Role.ASSISTANT,
         content="".join(texts) if texts or not calls else None,
@@ -72,23 +76,6 @@ def use(block: Mapping[str, Any]) -> ToolCall:
     arguments: Any = {} if given in (None, "", "null") else given
     function: dict[str, Any] = {"name": block.get("name"), "arguments": arguments}
     return tool_call({"id": block.get("toolUseId"), "function": function})
-
-
-_FINISH = {
-    "end_turn": FinishReason.STOP,
-    "stop_sequence": FinishReason.STOP,
-    "max_tokens": FinishReason.LENGTH,
-    "model_context_window_exceeded": FinishReason.LENGTH,
-    "tool_use": FinishReason.TOOL_CALLS,
-    "content_filtered": FinishReason.CONTENT_FILTER,
-    "guardrail_intervened": FinishReason.CONTENT_FILTER,
-    "malformed_model_output": FinishReason.ERROR,
-    "malformed_tool_use": FinishReason.ERROR,
-}
-
-
-def finish_reason(reason: Any) -> FinishReason:
-    return _FINISH.get(reason, FinishReason.UNKNOWN) if isinstance(reason, str) else FinishReason.UNKNOWN
 
 
 def usage_in(usage: Any) -> Usage | None:

@@ -8,14 +8,18 @@ from typing import Any
 from pydantic_core import from_json
 
 from asyncinfer.dialects.aws_events import Frame, FrameDecoder
-from asyncinfer.dialects.bedrock_answer import finish_reason, usage_in, use
+from asyncinfer.dialects.bedrock_answer import usage_in
+from asyncinfer.dialects.call_assembler import CallAssembler
+from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.error_body import read_error
-from asyncinfer.dialects.fields import as_text, group
-from asyncinfer.dialects.http import broken_off, garbled, refusal
+from asyncinfer.dialects.fields import as_count, as_text, group
+from asyncinfer.dialects.finish_reasons import finish_in
+from asyncinfer.dialects.http import garbled, refusal
 from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.progress import is_part
+from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import RequestError
-from asyncinfer.types.results import FinishReason, StreamDelta, Usage
+from asyncinfer.types.results import StreamDelta, Usage
 
 # The status that each exception has where it is no part of a stream: botocore 1.44, `bedrock-runtime`.
 _STATUS = {
@@ -40,24 +44,27 @@ class ConverseStream:
     """
 
     def __init__(self) -> None:
+        self.end = StreamEnd()
         self._frames = FrameDecoder()
-        self._calls: dict[int, dict[str, Any]] = {}
-        self._finish: FinishReason | None = None
+        self._calls = CallAssembler("{}")
+        self._foreign: set[int] = set()  # the indices of what Bedrock runs itself
         self._usage: Usage | None = None
         self._told = False  # the metadata, which come last
         self.parts = 0
 
     @property
     def done(self) -> bool:
-        return self._told and self._finish is not None
+        return self._told and self.end.marked
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         """The deltas that `chunk` completes.
 
         Raises:
-            RequestError: the stream tells of an error, or cannot be read.
+            RequestError: the stream holds an error, or cannot be read.
         """
-        for frame in self._frames.feed(chunk):
+        frames = self._frames.feed(chunk)
+        # What follows the end of the answer does not belong to it.
+        while not self.done and (frame := next(frames, None)) is not None:
             if (delta := self._read(frame)) is not None:
                 yield delta
             if delta is not None or is_part(frame.payload):
@@ -67,15 +74,9 @@ class ConverseStream:
         """The last delta, when the stream has ended.
 
         Raises:
-            RequestError: it ended before its end.
+            RequestError: the stream ended before the answer was complete.
         """
-        if self._finish is None:
-            raise broken_off()
-        try:
-            calls = [use(call) for _, call in sorted(self._calls.items())]
-        except (ValueError, TypeError):
-            raise garbled("holds a tool call that cannot be read") from None
-        return StreamDelta.last(calls, self._finish, self._usage)
+        return self.end.last_delta(self._calls, self._usage)
 
     def _read(self, frame: Frame) -> StreamDelta | None:
         kind = frame.header(":message-type")
@@ -91,30 +92,46 @@ class ConverseStream:
 
     def _event(self, kind: str, data: Mapping[str, Any]) -> StreamDelta | None:
         if kind == "contentBlockDelta":
+            self.end.part()
             return self._delta(data["contentBlockIndex"], data["delta"])
         if kind == "contentBlockStart":
+            self.end.part()
             self._begin(data["contentBlockIndex"], data["start"].get("toolUse"))
+        elif kind == "contentBlockStop":
+            self._calls.close(as_count(data.get("contentBlockIndex")))
         elif kind == "messageStop":
-            self._finish = finish_reason(data["stopReason"])
+            self.end.give(finish_in(data["stopReason"]))
+            self.end.mark()
         elif kind == "metadata":
             self._usage, self._told = usage_in(data.get("usage")), True
         return None
 
     def _begin(self, index: Any, call: Mapping[str, Any] | None) -> None:
         """A block begins. What Bedrock calls itself is no call of ours."""
-        if call is not None and call.get("type") is None:
-            if not isinstance(index, int):
-                raise TypeError("no place")
-            self._calls[index] = {"toolUseId": call["toolUseId"], "name": call["name"], "input": ""}
+        if call is None:
+            return
+        if call.get("type") is None:
+            self._foreign.discard(_place(index))
+            self._calls.add(CallPiece(_place(index), as_text(call["toolUseId"]), as_text(call["name"])))
+        else:
+            self._foreign.add(_place(index))
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> StreamDelta | None:
         if "toolUse" in delta:
-            if (call := self._calls.get(index)) is not None:
-                call["input"] += delta["toolUse"].get("input") or ""
+            if _place(index) not in self._foreign:
+                self._calls.add(CallPiece(_place(index), arguments=as_text(delta["toolUse"].get("input") or "")))
             return None
         text = as_text(delta.get("text") or "")
         reasoning = as_text(group(delta, "reasoningContent").get("text") or "")
         return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None
+
+
+def _place(index: Any) -> int:
+    """Raises TypeError for what is no index."""
+    place = as_count(index)
+    if place is None or isinstance(index, str):
+        raise TypeError("no place")
+    return place
 
 
 def _error(frame: Frame) -> RequestError:

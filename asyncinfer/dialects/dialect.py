@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams
 from asyncinfer.dialects.http import HEADERS, HttpRequest, HttpResponse, as_json, garbled, json_value, no_json
+from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import Completion, StreamDelta
@@ -43,12 +44,16 @@ class Encoder(Protocol):
 
 
 class StreamDecoder(Protocol):
-    """Turns the bytes of one streamed answer into deltas. `done`: no more need be read. `parts`: how many events have
-    brought a part of the answer, such as text or a piece of a tool call; pings and empty events bring none.
+    """Turns the bytes of one streamed answer into deltas. `done`: no more need be read. `end`: whether the answer is
+    complete, also where more may follow, such as usage. `parts`: how many events have brought a part of the answer,
+    such as text or a piece of a tool call; pings and empty events bring none.
     """
 
     @property
     def done(self) -> bool: ...
+
+    @property
+    def end(self) -> StreamEnd: ...
 
     @property
     def parts(self) -> int: ...

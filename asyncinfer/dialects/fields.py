@@ -1,9 +1,16 @@
-"""Fields of what a server sent, each of which may hold anything, or be missing."""
+"""Reads fields of a response, each of which may hold anything, or be missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, cast
+
+# No answer has more tokens, choices or calls than this. A larger number is an error of the server, and could be too
+# large to add up or to write down.
+_LARGEST_COUNT = 10**9
+_LONGEST_COUNT = len(str(_LARGEST_COUNT))
+# What is kept of an answer as it came lies a few levels deeper in the conversation, and JSON readers stop at 200.
+_DEEPEST = 100
 
 
 def group(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -17,9 +24,21 @@ def as_group(value: Any) -> Mapping[str, Any]:
 
 
 def count(data: Mapping[str, Any], key: str) -> int | None:
-    """The number of tokens under `key`; None where there is none."""
-    value = data.get(key)
-    return value if isinstance(value, int) and value >= 0 else None
+    """The number of tokens under `key`, as `as_count` reads it; None where there is none."""
+    return as_count(data.get(key))
+
+
+def as_count(value: Any) -> int | None:
+    """The whole number from 0 to a billion that `value` is: 12, 12.0 or "12". None for anything else.
+
+    A boolean is not a number.
+    """
+    if type(value) is int:
+        return value if 0 <= value <= _LARGEST_COUNT else None
+    if isinstance(value, str):
+        text = value.strip()
+        return as_count(int(text)) if len(text) <= _LONGEST_COUNT and text.isascii() and text.isdigit() else None
+    return as_count(int(value)) if isinstance(value, float) and value.is_integer() else None
 
 
 def as_text(value: Any) -> str:
@@ -31,3 +50,31 @@ def as_text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("no text")
     return value
+
+
+def as_id(value: Any) -> str:
+    """The id that `value` is, which may be a number; an empty text where there is none.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else as_text(value or "")
+
+
+def checked_depth(value: Any) -> Any:
+    """`value`, which can be saved within a conversation and read back.
+
+    Raises:
+        ValueError: it is nested too deep.
+    """
+    _check_depth(value, _DEEPEST)
+    return value
+
+
+def _check_depth(value: Any, left: int) -> None:
+    inner = cast(dict[str, Any], value).values() if isinstance(value, dict) else value
+    if isinstance(value, dict | list):
+        if left == 0:
+            raise ValueError(f"nested more than {_DEEPEST} levels deep")
+        for one in cast(list[Any], inner):
+            _check_depth(one, left - 1)

@@ -24,6 +24,7 @@ from asyncinfer.dialects.media import holds_data
 from asyncinfer.dialects.openai_chat import ChatEncoder
 from asyncinfer.dialects.openai_quirks import Quirks
 from asyncinfer.dialects.sse import Event, EventStream
+from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message
 from asyncinfer.types.masking import masked_if_secret
@@ -105,6 +106,10 @@ class _StreamDecoder:
     @property
     def done(self) -> bool:
         return self._reader.done
+
+    @property
+    def end(self) -> StreamEnd:
+        return self._reader.end
 
     def feed(self, event: Event) -> Iterator[StreamDelta]:
         if not self._told and (native := _is_native(event.data)) is not None:

@@ -11,45 +11,17 @@ from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
 
-from asyncinfer.dialects.fields import as_text, count, group
+from asyncinfer.dialects.fields import as_count, as_text, count, group
+from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.google_thoughts import signed
-from asyncinfer.dialects.http import HttpResponse, broken_off, garbled, json_object, no_answer
-from asyncinfer.dialects.openai_answer import ended, error_in
-from asyncinfer.dialects.sse import Event
+from asyncinfer.dialects.http import HttpResponse, json_object, no_answer
+from asyncinfer.dialects.openai_answer import error_in
+from asyncinfer.dialects.sse import DONE, Event, unreadable
+from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tools import tool_call
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 from asyncinfer.types.tools import ToolCall
-
-_FINISH = {
-    "STOP": FinishReason.STOP,
-    "MAX_TOKENS": FinishReason.LENGTH,
-    **dict.fromkeys(
-        (
-            "SAFETY",
-            "RECITATION",
-            "LANGUAGE",
-            "BLOCKLIST",
-            "PROHIBITED_CONTENT",
-            "SPII",
-            "MODEL_ARMOR",
-            "IMAGE_SAFETY",
-            "IMAGE_PROHIBITED_CONTENT",
-            "IMAGE_RECITATION",
-        ),
-        FinishReason.CONTENT_FILTER,
-    ),
-    **dict.fromkeys(
-        (
-            "MALFORMED_FUNCTION_CALL",
-            "UNEXPECTED_TOOL_CALL",
-            "TOO_MANY_TOOL_CALLS",
-            "MISSING_THOUGHT_SIGNATURE",
-            "MALFORMED_RESPONSE",
-        ),
-        FinishReason.ERROR,
-    ),
-}
 
 
 class _Piece(NamedTuple):
@@ -59,7 +31,7 @@ class _Piece(NamedTuple):
     reasoning: str = ""
     calls: tuple[ToolCall, ...] = ()
     signature: str | None = None
-    finish: str | None = None
+    finish: Finish | None = None
     usage: Usage | None = None
     blocked: str | None = None
     answered: bool = False
@@ -76,9 +48,11 @@ def decode(response: HttpResponse) -> Completion:
         raise error_in(data["error"], response.body)
     try:
         piece = _piece(data)
+        if data.get("error") and not ended_well(piece.finish):
+            raise error_in(data["error"], response.body)
         if not piece.answered and piece.blocked is None:
             raise ValueError("neither a candidate nor a reason why there is none")
-        return _completion([piece])
+        return _completion([piece], piece.finish)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise no_answer(response) from None
 
@@ -90,6 +64,7 @@ class StreamDecoder:
     The stream has no last event of its own: it is over when the connection is.
     """
 
+    end: StreamEnd = field(default_factory=StreamEnd)
     _pieces: list[_Piece] = field(default_factory=list[_Piece])
     done: bool = False
 
@@ -97,15 +72,21 @@ class StreamDecoder:
         """The deltas that `event` brings.
 
         Raises:
-            RequestError: it tells of an error, or cannot be read.
+            RequestError: the event is an error, or cannot be read.
         """
+        if event.data.strip() == DONE:
+            return
         try:
             data: Any = from_json(event.data)
             error, piece = data.get("error"), _piece(data)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise garbled(f"holds an event that cannot be read: {event.data[:200]}") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise unreadable(event, problem) from None
         if error:
             raise error_in(error, event.data.encode())
+        if piece.text or piece.reasoning or piece.calls:
+            self.end.part(piece.finish)
+        else:
+            self.end.give(piece.finish)
         self._pieces.append(piece._replace(text="", reasoning=""))
         if piece.text or piece.reasoning:
             yield StreamDelta(content=piece.text, reasoning_content=piece.reasoning)
@@ -114,16 +95,16 @@ class StreamDecoder:
         """The last delta, when the stream has ended.
 
         Raises:
-            RequestError: it ended before its end.
+            RequestError: the stream ended before the answer was complete.
         """
-        if all(piece.finish is None and piece.blocked is None for piece in self._pieces):
-            raise broken_off()
-        return _completion(self._pieces).as_delta()
+        blocked = any(piece.blocked is not None for piece in self._pieces)
+        finish = None if blocked and self.end.finish is None else self.end.checked(has_mark=False)
+        return _completion(self._pieces, finish).as_delta()
 
 
-def _completion(pieces: list[_Piece]) -> Completion:
+def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
     """The answer that the pieces make."""
-    calls = [call for piece in pieces for call in piece.calls]
+    calls = without_cut_call(finish, [call for piece in pieces for call in piece.calls])
     text, reasoning = "".join(piece.text for piece in pieces), "".join(piece.reasoning for piece in pieces)
     signatures = [piece.signature for piece in pieces if piece.signature]
     message = Message(
@@ -135,15 +116,10 @@ def _completion(pieces: list[_Piece]) -> Completion:
     )
     usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
     blocked = next((piece.blocked for piece in pieces if piece.blocked is not None), None)
-    metadata = {"block_reason": blocked} if blocked is not None else None
-    return Completion(message, ended(_reason(pieces, blocked), calls), usage, metadata)
-
-
-def _reason(pieces: list[_Piece], blocked: str | None) -> FinishReason:
-    said = next((piece.finish for piece in reversed(pieces) if piece.finish is not None), None)
-    if said is None:
-        return FinishReason.CONTENT_FILTER if blocked is not None else FinishReason.UNKNOWN
-    return _FINISH.get(said, FinishReason.UNKNOWN)
+    metadata = {"block_reason": blocked} if blocked is not None else metadata_of(finish)
+    if finish is None and blocked is not None:
+        return Completion(message, FinishReason.CONTENT_FILTER, usage, metadata)
+    return Completion(message, reason_of(finish, calls), usage, metadata)
 
 
 def _piece(data: Mapping[str, Any]) -> _Piece:
@@ -154,13 +130,13 @@ def _piece(data: Mapping[str, Any]) -> _Piece:
     piece = _Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None)
     # Of several candidates the first is the answer.
     for candidate in candidates:
-        if not candidate.get("index"):
+        if as_count(candidate.get("index")) in (0, None):
             return _read(candidate, piece)
     return piece
 
 
 def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
-    content, finish = candidate.get("content"), candidate.get("finishReason")
+    content, finish = candidate.get("content"), finish_in(candidate.get("finishReason"))
     parts: list[Mapping[str, Any]] = _list(content.get("parts")) if content is not None else []
     texts = [(as_text(part.get("text", "")), part.get("thought") is True) for part in parts]
     signatures = [part.get("thoughtSignature") for part in parts if "functionCall" not in part]
@@ -169,8 +145,8 @@ def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
         reasoning="".join(text for text, thought in texts if thought),
         calls=tuple(_call(part) for part in parts if "functionCall" in part),
         signature=next((one for one in reversed(signatures) if isinstance(one, str)), None),
-        finish=finish if isinstance(finish, str) else None,
-        answered=content is not None or finish is not None,
+        finish=finish,
+        answered=content is not None or candidate.get("finishReason") is not None,
     )
 
 

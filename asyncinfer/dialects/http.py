@@ -166,9 +166,10 @@ def no_answer(response: HttpResponse) -> RequestError:
     return garbled(f"holds no answer: {message_in(response.body)}")
 
 
-def broken_off() -> RequestError:
+def broken_off(why: str = "") -> RequestError:
     """A stream that ended before its end."""
-    return RequestError("the stream broke off", error_type=InferenceErrorType.CONNECTION, is_retryable=True)
+    what = f"the stream broke off{f': {why}' if why else ''}"
+    return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=True)
 
 
 def status_error(response: HttpResponse, now: float | None = None) -> RequestError:

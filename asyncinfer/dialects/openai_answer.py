@@ -5,19 +5,20 @@ Written after OpenAI's API reference ("Create chat completion", response) and op
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-from asyncinfer.dialects.fields import as_group, count, group
+from asyncinfer.dialects.fields import as_count, as_group, checked_depth, count, group
+from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.http import HttpResponse, error_within, json_object, no_answer
 from asyncinfer.dialects.tools import tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
-from asyncinfer.types.results import Completion, FinishReason, InferenceErrorType, Usage
-from asyncinfer.types.tools import ToolCall
+from asyncinfer.types.results import Completion, Usage
 
 
 def decode(response: HttpResponse) -> Completion:
@@ -31,9 +32,10 @@ def decode(response: HttpResponse) -> Completion:
         raise error
     try:
         [choice, *_] = data["choices"]
-        message = _answer(choice["message"])
-        reason = ended(finish_reason(choice.get("finish_reason")), message.tool_calls)
-        return Completion(message, reason, usage_in(data.get("usage")))
+        finish = finish_in(choice.get("finish_reason"))
+        message = _answer(choice["message"], finish)
+        reason = reason_of(finish, message.tool_calls)
+        return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise no_answer(response) from None
 
@@ -42,9 +44,10 @@ def decode(response: HttpResponse) -> Completion:
 _KEPT = frozenset({"reasoning_details"})
 
 
-def _answer(message: Mapping[str, Any]) -> Message:
+def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     """The assistant's message. A refusal is its text; reasoning comes under either of two names."""
-    calls = message.get("tool_calls")
+    given = message.get("tool_calls")
+    calls = without_cut_call(finish, [tool_call(call) for call in given]) if given else None
     content = message.get("content")
     if content is None and not calls:
         content = message.get("refusal") or ""
@@ -59,52 +62,11 @@ def _answer(message: Mapping[str, Any]) -> Message:
         return Message(role=Role.ASSISTANT, content=content)
     return Message(
         role=Role.ASSISTANT,
-        content=content,
-        tool_calls=[tool_call(call) for call in calls] if calls else None,
+        content=checked_depth(content),
+        tool_calls=calls or None,
         reasoning_content=reasoning if isinstance(reasoning, str) else None,
-        **kept,
+        **checked_depth(kept),
     )
-
-
-_FINISH = {
-    "stop": FinishReason.STOP,
-    "length": FinishReason.LENGTH,
-    "tool_calls": FinishReason.TOOL_CALLS,
-    "function_call": FinishReason.TOOL_CALLS,
-    "content_filter": FinishReason.CONTENT_FILTER,
-    "error": FinishReason.ERROR,
-    # Names that other servers have for the same.
-    "eos": FinishReason.STOP,
-    "end_turn": FinishReason.STOP,
-    "stop_sequence": FinishReason.STOP,
-    "max_tokens": FinishReason.LENGTH,
-    "abort": FinishReason.ERROR,
-}
-# DeepSeek cuts an answer off for want of capacity; half an answer is none.
-_CUT_OFF = "insufficient_system_resource"
-
-
-def finish_reason(reason: str | None) -> FinishReason:
-    """Why the model stopped.
-
-    Raises:
-        RequestError: it was stopped, and may answer when it is asked again.
-    """
-    if reason == _CUT_OFF:
-        raise RequestError(
-            f"the API cut the answer off ({_CUT_OFF})",
-            error_type=InferenceErrorType.API_STATUS,
-            is_retryable=True,
-            is_overload=True,
-        )
-    return _FINISH.get(reason or "", FinishReason.UNKNOWN)
-
-
-def ended(reason: FinishReason, calls: Sequence[ToolCall] | None) -> FinishReason:
-    """Why the model stopped, of a whole answer: to have tools called, if it calls any. Gemini never says so; OpenAI and
-    vLLM do not where the call was forced.
-    """
-    return FinishReason.TOOL_CALLS if reason is FinishReason.STOP and calls else reason
 
 
 _PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
@@ -140,16 +102,47 @@ def usage_in(usage: Any) -> Usage | None:
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
 
 
+# The fields by which servers say in a success that they failed: FastChat by `error_code`, FastAPI by `detail`.
+_ERRORS = ("error", "errors", "error_code", "error_message", "error_msg", "detail")
+
+
 def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
-    """The error that a success tells of: in an answer's place, or beside one that it cut off."""
+    """The error in a success: in place of an answer, or beside an answer that it cut off."""
     told: Any = data.get("choices")
     choices = cast(list[Any], told) if isinstance(told, list) else []
     first = as_group(choices[0] if choices else None)
-    failed = not told or first.get("finish_reason") == "error"
-    error: Any = first.get("error") or (data.get("error") if failed else None)
+    error: Any = first.get("error")
+    if not told:
+        error = error or data.get("error") or (data if _is_error(data) else None)
+    elif not error and (beside := data.get("error")):
+        error = None if ended_well(finish_in(first.get("finish_reason"))) else beside
     return error_in(error, body) if error else None
+
+
+def error_event(data: str) -> RequestError:
+    """The error in the data of an event named `error`."""
+    fields: Mapping[str, Any] = {}
+    with suppress(ValueError):
+        fields = as_group(from_json(data))
+    return error_in(fields.get("error") or fields, data.encode())
+
+
+def _is_error(data: Mapping[str, Any]) -> bool:
+    """Whether an object without choices is an error, in the words of any server."""
+    kinds = (data.get("object"), data.get("type"))
+    return "error" in kinds or any(data.get(name) for name in _ERRORS)
 
 
 def error_in(error: Any, body: bytes) -> RequestError:
     """An error that came as a success, as routers send them when the server behind them fails."""
-    return error_within(to_json({"error": error}) if isinstance(error, dict) else body)
+    fields = as_group(error)
+    status = _status(fields.get("code") or fields.get("error_code"))
+    return error_within(to_json({"error": error}) if fields else body, status=status)
+
+
+def _status(code: Any) -> int | None:
+    """The HTTP status that an error's code names. FastChat adds two digits to those from 429."""
+    number = as_count(code) or 0
+    if number >= 10_000:
+        number = number // 100 if number >= 42_900 else 0
+    return number if 400 <= number < 600 else None

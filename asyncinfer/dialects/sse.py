@@ -10,8 +10,12 @@ from typing import NamedTuple, Protocol
 from asyncinfer.dialects.http import garbled
 from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.progress import is_part
+from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.errors import RequestError
 from asyncinfer.types.results import StreamDelta
 
+# The data of the event that ends an OpenAI stream. Proxies send it after streams of other dialects too.
+DONE = "[DONE]"
 # No API sends larger ones.
 _MAX_EVENT = 32 * 2**20
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -22,6 +26,12 @@ class Event(NamedTuple):
 
     data: str
     name: str = "message"
+
+
+def unreadable(event: Event, problem: Exception) -> RequestError:
+    """The error for an event that is not what its dialect sends."""
+    why = f" ({problem})" if isinstance(problem, ValueError) else ""
+    return garbled(f"holds an event that cannot be read{why}: {event.data[:200]}")
 
 
 class EventDecoder:
@@ -88,6 +98,9 @@ class EventReader(Protocol):
     @property
     def done(self) -> bool: ...
 
+    @property
+    def end(self) -> StreamEnd: ...
+
     def feed(self, event: Event) -> Iterator[StreamDelta]: ...
 
     def finish(self) -> StreamDelta: ...
@@ -104,8 +117,14 @@ class EventStream:
     def done(self) -> bool:
         return self._reader.done
 
+    @property
+    def end(self) -> StreamEnd:
+        return self._reader.end
+
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         for event in self._events.feed(chunk):
+            if self._reader.done:  # What follows the end of the answer does not belong to it.
+                return
             if not event.data.strip() and event.name != "error":
                 continue
             brings_part = False

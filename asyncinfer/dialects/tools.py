@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from asyncinfer.dialects.fields import as_group, group
+from asyncinfer.dialects.fields import as_group, as_id, checked_depth, group
 from asyncinfer.dialects.http import as_json
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
@@ -43,12 +43,12 @@ def tool_call(call: Mapping[str, Any]) -> ToolCall:
     """A tool call, under an id of its own where the server gave it none.
 
     Raises:
-        ValueError: it names no function, or cannot be read.
+        TypeError, ValueError: it names no function, or cannot be read.
     """
-    function = group(call, "function")
+    function = group(checked_depth(call), "function")
     if not function.get("name"):
         raise ValueError("a tool call without a name")
-    given = {"id": call.get("id") or f"call_{uuid4().hex[:24]}", "type": call.get("type") or "function"}
+    given = {"id": as_id(call.get("id")) or f"call_{uuid4().hex[:24]}", "type": call.get("type") or "function"}
     arguments = function.get("arguments")
     return ToolCall.model_validate(
         {**call, **given, "function": {**function, "arguments": "" if arguments is None else arguments}}

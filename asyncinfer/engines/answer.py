@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from asyncinfer.dialects.finish_reasons import with_calls
 from asyncinfer.engines import tool_calls
 from asyncinfer.engines.stepper import Emit
 from asyncinfer.engines.text_stream import TextStream
@@ -48,7 +49,7 @@ class Answer:
             content=content if content.strip() or not calls else None,
             tool_calls=calls or None,
         )
-        emit(self._row, Completion(message, FinishReason.TOOL_CALLS if calls else reason, usage))
+        emit(self._row, Completion(message, with_calls(reason, calls), usage))
 
     def _tell(self, text: str, emit: Emit) -> None:
         if self._stream and (text := self._untold + text):

@@ -13,8 +13,6 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
-import anyio
-
 from asyncinfer import sync
 from asyncinfer.config import (
     GenerationParams,
@@ -28,12 +26,13 @@ from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.errors import ConfigError, EngineConfigError, InferenceFailedError, InputError, RequestError
 from asyncinfer.run.clock import Clock, MonotonicClock
 from asyncinfer.run.gate import Gate
-from asyncinfer.run.hosted import Hosted, Mailbox
+from asyncinfer.run.hosted import BackgroundIterator, Channel
 from asyncinfer.run.job import Job
 from asyncinfer.run.loop import Answerer, Outcome, Stop
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.request import Request
 from asyncinfer.run.rows import FileSource, ListSource, Source, check
+from asyncinfer.run.tasks import clean_up, foreign_code
 from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import ModelFile
@@ -205,41 +204,47 @@ class BaseInferenceEngine(ABC):
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
-    ) -> Hosted[tuple[int, Outcome]]:
+    ) -> BackgroundIterator[tuple[int, Outcome]]:
         """Yield `(index, Conversation | FailureDetail)` as rows finish, saved ones included. Raises
         EngineDeadError once the engine can answer no row any more.
 
         `source` yields conversations and may be async and endless; it is read no further ahead than the
-        engine and the consumer take. Rows are saved, and resumed, only with an `output_path`.
+        engine and the consumer take. Rows are saved, and resumed, only with an `output_path`. The rows in
+        flight are cancelled as soon as the reader leaves; see `BackgroundIterator`.
         """
 
-        async def work(mailbox: Mailbox[tuple[int, Outcome]]) -> None:
+        async def work(channel: Channel[tuple[int, Outcome]]) -> None:
             job = await self._job(inference_config, on_progress)
-            await job.stream(source, lambda i, outcome, taken: mailbox.emit((i, outcome), taken))
+            await job.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
 
-        return Hosted(work)
+        return BackgroundIterator(work)
 
     def astream(
         self, conversation: Conversation, inference_config: InferenceConfig | None = None
-    ) -> Hosted[StreamDelta]:
-        """Yield one answer as it comes. Saves nothing and retries nothing."""
+    ) -> BackgroundIterator[StreamDelta]:
+        """Yield one answer as it comes. Saves nothing and retries nothing.
+
+        The generation is cancelled as soon as the reader leaves; see `BackgroundIterator`.
+        """
         check(conversation)
 
-        async def work(mailbox: Mailbox[StreamDelta]) -> None:
+        async def work(channel: Channel[StreamDelta]) -> None:
             answerer = await self._answerer(inference_config or InferenceConfig())
             attempt = await answerer.gate.enter(answerer.cost(lambda: conversation))
-            last, failure = StreamDelta(), None
+            last, answered, failure = StreamDelta(), False, None
             try:
-                async for last in self._stream(answerer.request(conversation, attempt, stream=True)):
-                    mailbox.emit(last)
+                with foreign_code("the engine"):
+                    async for last in self._stream(answerer.request(conversation, attempt, stream=True)):
+                        channel.send(last)
+                answered = last.finish_reason is not None
             except RequestError as error:
                 failure = error
                 raise
             finally:
-                ended = last.finish_reason is not None and failure is None
-                answerer.gate.leave(attempt, answered=ended, usage=last.usage, error=failure)
+                answerer.gate.leave(attempt, answered=answered, usage=last.usage if answered else None, error=failure)
+                failure = None  # Its traceback holds this frame.
 
-        return Hosted(work)
+        return BackgroundIterator(work)
 
     async def alist_models(self, chat_only: bool = True) -> list[str]:
         """The models that this engine can answer with."""
@@ -255,8 +260,7 @@ class BaseInferenceEngine(ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self.aclose()
+        await clean_up(error, self.aclose)
 
     # Blocking twins
 
@@ -304,8 +308,8 @@ class BaseInferenceEngine(ABC):
         return sync.call(partial(self.alist_models, chat_only))
 
     def close(self) -> None:
-        """The blocking twin of `aclose`."""
-        sync.call(self.aclose)
+        """The blocking twin of `aclose`. A destructor may call it: while the interpreter shuts down it does nothing."""
+        sync.wind_up(self.aclose)
 
     # Settling what a call asks for
 
@@ -359,7 +363,8 @@ class BaseInferenceEngine(ABC):
         )
 
     async def _answerer(self, config: InferenceConfig, *, check: bool = True) -> Answerer:
-        model = await self._model_for(config.model)
+        with foreign_code("the engine"):
+            model = await self._model_for(config.model)
         generation = merge(self._generation_params, config.generation)
         dropped = self._unsupported(generation)
         self._warn_engines_own(config.remote_params)

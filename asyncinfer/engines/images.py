@@ -9,8 +9,7 @@ from importlib import import_module
 from io import BytesIO
 from typing import Any
 
-from anyio import to_thread
-
+from asyncinfer.aio.threads import ROWS
 from asyncinfer.config import ModelParams
 from asyncinfer.dialects.media import holds_data, split_data_url
 from asyncinfer.engines.image_fetch import ImageFetcher
@@ -38,7 +37,7 @@ async def with_images(request: Request) -> Request:
         return request
     fetched = await _fetch_all(conversation, request.model)
     read = partial(_read, fetched, request.model.max_image_pixels)
-    return request._replace(conversation=await to_thread.run_sync(read, abandon_on_cancel=True))
+    return request._replace(conversation=await ROWS.run(read, abandon_on_cancel=True))
 
 
 def images_of(conversation: Conversation) -> list[bytes]:

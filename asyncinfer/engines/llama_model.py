@@ -102,13 +102,17 @@ class LlamaModel:
         return bool(theirs.llama_vocab_get_attr(self._vocab, token) & no_text)
 
     def close(self) -> None:
-        self.context.close()
-        self._release()
+        try:
+            self.context.close()
+        finally:
+            self._release()
 
     def _release(self) -> None:
-        if self.vision is not None:
-            self.vision.close()
-        self._llm.close()
+        try:
+            if self.vision is not None:
+                self.vision.close()
+        finally:
+            self._llm.close()
 
     def _parallel(self, given: Mapping[str, Any]) -> int:
         """How many rows at once: what is asked; else 8, or fewer if their context would fill a quarter of the memory.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +82,10 @@ class LlamaStepper:
             self._drop(self._rows[row])
 
     def close(self) -> None:
-        for row in list(self._rows.values()):
-            self._drop(row)
-        self._model.close()
+        with ExitStack() as steps:  # Each is taken, even if one before it fails; the last one first.
+            steps.callback(self._model.close)
+            for row in list(self._rows.values()):
+                steps.callback(self._drop, row)
 
     def _row(self, row: int, request: Request) -> _Row:
         tools = tools_of(request)
@@ -175,10 +177,11 @@ class LlamaStepper:
 
     def _drop(self, row: _Row) -> None:
         del self._rows[row.row]
-        row.sampler.close()
-        row.prompt.close()
-        if row.slot is not None:
-            self._cache.leave(row.slot)
+        with ExitStack() as steps:
+            if row.slot is not None:
+                steps.callback(self._cache.leave, row.slot)
+            steps.callback(row.prompt.close)
+            steps.callback(row.sampler.close)
 
 
 def _sampling(generation: GenerationParams, vocabulary: int) -> Sampling:

@@ -10,8 +10,8 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar
 
-import anyio
-
+from asyncinfer import sync
+from asyncinfer.aio.threads import DISK, MODELS
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.chat_prompt import with_template
@@ -127,12 +127,12 @@ class LocalInferenceEngine(BaseInferenceEngine):
                     f"model.{name}: this engine was made with {loaded!r} and cannot answer with {asked!r}; "
                     "make another engine for it"
                 )
-        return await anyio.to_thread.run_sync(with_template, await super()._model_for(call))
+        return await MODELS.run(with_template, await super()._model_for(call))
 
     async def _model_files(self) -> Sequence[ModelFile]:
         """As they were when the model was loaded, or is about to be."""
         if self._files is None:
-            self._files = await anyio.to_thread.run_sync(identify, model_paths(self._model_params))
+            self._files = await DISK.run(identify, model_paths(self._model_params))
         return self._files
 
     async def _generate(self, request: Request) -> Completion:
@@ -149,9 +149,9 @@ class LocalInferenceEngine(BaseInferenceEngine):
         thread, row = self._submit(await self._ready(request), deliver)
         try:
             return await answer
-        except asyncio.CancelledError:
-            thread.abort(row)
-            raise
+        finally:
+            if not answer.done() or answer.cancelled():
+                thread.abort(row)
 
     async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
         events: asyncio.Queue[News] = asyncio.Queue()
@@ -172,7 +172,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
                 self._end_when_dropped.detach()
         if thread is not None:
             thread.stop()
-            await anyio.to_thread.run_sync(thread.join)
+            if not thread.join(0.0):
+                await MODELS.run(thread.join)
 
     def _submit(self, request: Request, deliver: Deliver) -> tuple[ModelThread, int]:
         with self._thread_lock:
@@ -181,8 +182,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
             return self._thread, self._thread.submit(request, deliver)
 
     def _open(self) -> ModelThread:
-        if not threading.main_thread().is_alive():
-            raise closed_error()  # The program is ending; a thread begun now would keep it from that.
+        if sync.program_has_ended():
+            raise closed_error()  # A thread that is started now would keep the process from its end.
         thread = self._new_thread()
         # An engine that is dropped without a close stops its thread all the same.
         self._end_when_dropped = weakref.finalize(self, thread.stop)

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from traceback import extract_stack
@@ -47,10 +48,14 @@ class ModelThread:
         self._process = os.getpid()
         self._inbox: Inbox = SimpleQueue()
         self._pulse = pulse or Pulse()
-        unregister = sync.at_main_exit(self.stop)
+        unregister = sync.at_program_end(self.stop)
         watch = partial(_watch, self._inbox, self._pulse, [load], look, unregister)
-        self._watcher = threading.Thread(target=watch, name="asyncinfer-watch")
-        self._watcher.start()
+        self._watcher = threading.Thread(target=watch, name="asyncinfer-watch", daemon=False)
+        try:
+            self._watcher.start()
+        except BaseException:
+            unregister()
+            raise
 
     def submit(self, request: Request, deliver: Deliver) -> int:
         """Queue a row; `deliver` is called on the running loop with what becomes of it."""
@@ -95,7 +100,8 @@ def _watch(
         while not ended.wait(look):
             if (stuck := pulse.look()) is None:
                 continue
-            _tell(stuck, thread)
+            with suppress(Exception):  # What follows matters more than the message.
+                _tell(stuck, thread)
             if stuck.given_up:
                 Worker(inbox, Pulse()).take_over(worker, _failure(stuck))
                 return

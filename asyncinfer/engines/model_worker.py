@@ -15,7 +15,7 @@ from asyncinfer.engines.outbox import Call, Outbox
 from asyncinfer.engines.pulse import LOADING, Pulse
 from asyncinfer.engines.stepper import Event, Stepper
 from asyncinfer.engines.structure import is_structured
-from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError, RequestError
+from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError, RequestError, error_repr
 from asyncinfer.run import collector
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, InferenceErrorType, StreamDelta
@@ -117,8 +117,14 @@ class Worker:
 
     def _rest(self) -> Command | None:
         """Wait for a command when there is nothing else to do."""
-        idle = not self._waiting and (self._stepper is None or not self._stepper.busy)
-        return self._inbox.get() if idle else None
+        return self._inbox.get() if not self._waiting and not self._busy() else None
+
+    def _busy(self) -> bool:
+        try:
+            return self._stepper is not None and self._stepper.busy
+        except BaseException as error:
+            self._die(error)
+            return False
 
     def _work(self, command: Command | None) -> None:
         try:
@@ -204,11 +210,11 @@ class Worker:
             self._failure = lambda: EngineConfigError(message, error_type=InferenceErrorType.CONFIG)
         except BaseException as error:
             log.exception("the model could not be loaded")
-            self._failure = dead(f"the model could not be loaded: {error!r}. Close the engine and try again")
+            self._failure = dead(f"the model could not be loaded: {error_repr(error)}. Close the engine and try again")
 
     def _die(self, error: BaseException) -> None:
         log.error("the model failed", exc_info=error)
-        self._fail(dead(f"the model failed: {error!r}. {HOW_TO_GO_ON}"))
+        self._fail(dead(f"the model failed: {error_repr(error)}. {HOW_TO_GO_ON}"))
 
     def _fail(self, failure: Failure) -> None:
         """Give up the model and every row; later rows get the same answer."""

@@ -66,11 +66,13 @@ class NativeStepper:
             self._leave(lambda other: other.number == row)
 
     def close(self) -> None:
-        if self._search is not None:
-            self._search.cancel()
+        search, self._search, self._batch = self._search, None, None
         self._waiting.clear()
-        self._batch = self._search = None
-        self._model.close()
+        try:
+            if search is not None:
+                search.cancel()
+        finally:
+            self._model.close()
 
     # Choosing
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from asyncinfer.engines.stepper import Event
-from asyncinfer.errors import EngineDeadError
+from asyncinfer.errors import EngineDeadError, error_repr
 from asyncinfer.run.request import Request
+
+log = logging.getLogger("asyncinfer")
 
 News = Event | EngineDeadError
 Deliver = Callable[[News], None]
@@ -52,4 +55,7 @@ class Outbox:
 
 def _deliver(news: Iterable[tuple[Call, News]]) -> None:
     for call, event in news:
-        call.deliver(event)
+        try:
+            call.deliver(event)
+        except Exception as error:  # The rows behind it wait for theirs.
+            log.error("row %d: its result could not be delivered: %s", call.row, error_repr(error))

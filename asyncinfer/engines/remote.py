@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from anyio import fail_after, to_thread
+import anyio
+from anyio import fail_after
 
+from asyncinfer.aio.threads import ROWS
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.dialects.dialect import Call, Dialect, Encoder
+from asyncinfer.dialects.dialect import Call, Dialect, Encoder, StreamDecoder
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError, InputError, RequestError
@@ -30,6 +32,8 @@ from asyncinfer.types.results import Completion, InferenceErrorType, StreamDelta
 _PAGES = 1000
 # A shorter key is a placeholder, such as "EMPTY" for vLLM, and may well be a word.
 _SECRET = 8
+# How long a server may take for what follows a complete answer, which is usage and the end mark.
+_SECONDS_FOR_THE_REST = 10.0
 # How the URL ends that an SDK for OpenAI's API is given: with the API's version, or Google's names for that API.
 _VERSIONS = ("/v1", "/openai", "/openapi")
 
@@ -53,7 +57,7 @@ class _Prepared(NamedTuple):
     async def _encoded(self, request: Request) -> HttpRequest:
         for message in request.conversation.messages:
             if not isinstance(message.content, str | None):
-                return await to_thread.run_sync(self._encode_files, request)
+                return await ROWS.run(self._encode_files, request)
         return self.encode(request.conversation, stream=request.stream)
 
     def secrets(self) -> tuple[str, ...]:
@@ -289,15 +293,38 @@ async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamD
         yield completion.as_delta(completion.message.compute_flattened_text_content())
         return
     decoder, parts = dialect.stream(), 0
-    async for chunk in streamed.chunks():
+    chunks, until = streamed.chunks(), None
+    while not decoder.done:
+        if not decoder.end.is_settled:
+            until = None
+        elif until is None:
+            until = anyio.current_time() + _SECONDS_FOR_THE_REST
+        if (chunk := await _next(chunks, decoder, until)) is None:
+            break
         for delta in decoder.feed(chunk):
             yield delta
         if decoder.parts != parts:
             parts = decoder.parts
             streamed.progressed()
-        if decoder.done:  # Some servers keep the connection open.
-            break
     yield decoder.finish()
+
+
+async def _next(chunks: AsyncIterator[bytes], decoder: StreamDecoder, until: float | None) -> bytes | None:
+    """The next part of a stream; None at its end. `until`: when a server that keeps the connection open after the
+    answer is not waited for any longer, by the loop's clock.
+
+    Raises:
+        RequestError: the connection broke, or was silent for too long, before the answer was complete.
+    """
+    try:
+        if until is None:
+            return await anext(chunks, None)
+        with anyio.CancelScope(deadline=until):
+            return await anext(chunks, None)
+    except RequestError:
+        if not decoder.end.is_complete:
+            raise
+    return None
 
 
 def _completed(url: str, path: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Protocol
 
-from asyncinfer.errors import RequestError
+from asyncinfer.errors import RequestError, what_it_says
 from asyncinfer.run.request import Request
 from asyncinfer.types.results import Completion, StreamDelta, unanswerable
 
@@ -61,4 +61,4 @@ def blaming_the_row(library: str) -> Generator[None]:
     except RequestError:
         raise
     except BaseException as error:  # A panic of an extension in Rust is no Exception.
-        raise unanswerable(f"{library} cannot do what is asked: {error}") from error
+        raise unanswerable(f"{library} cannot do what is asked: {what_it_says(error)}") from error

@@ -149,9 +149,9 @@ class VllmModel:
     def _end(self) -> None:
         engine, self._engine = self._engine, None
         vllm_process.loaded.discard(id(engine))
-        with suppress(Exception):
-            engine.renderer.shutdown()
-            engine.engine_core.shutdown()
+        for part in (engine.renderer, engine.engine_core):
+            with suppress(Exception):
+                part.shutdown()
         del engine
         gc.collect()
         with suppress(Exception):  # C's allocator would keep it for later; Linux only.

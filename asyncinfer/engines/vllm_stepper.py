@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from asyncinfer.dialects.finish_reasons import with_calls
 from asyncinfer.engines.chat_prompt import takes_no_tools, tools_of
 from asyncinfer.engines.constraint import Constraint, Fitted, constrained, constraint_of, fitted
 from asyncinfer.engines.guide import compiled_for_any, grammar_of
@@ -192,7 +193,7 @@ def _completion(row: _Row, output: Any) -> Completion | RequestError:
     message = row.reader.pushed() if row.request.stream else row.reader.read(said.text, said.token_ids)
     prompt = len(output.prompt_token_ids or ())
     usage = Usage(prompt, row.tokens, prompt + row.tokens, cached_tokens=output.num_cached_tokens)
-    return Completion(message, FinishReason.TOOL_CALLS if message.tool_calls else finish, usage)
+    return Completion(message, with_calls(finish, message.tool_calls), usage)
 
 
 def _strict(tools: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import anyio
-from anyio import to_thread
 
+from asyncinfer.aio.threads import ROWS
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import EngineConfigError, MissingDependencyError, RequestError
@@ -99,7 +99,7 @@ class SigV4Signer:
         if region is None:
             raise self._never("no AWS region is known; set the environment variable AWS_REGION")
         if len(request.body) > _LARGE:
-            return await to_thread.run_sync(_signed, request, held, self._auth.service, region)
+            return await ROWS.run(_signed, request, held, self._auth.service, region)
         return _signed(request, held, self._auth.service, region)
 
     async def _credentials(self) -> Held:
@@ -109,7 +109,7 @@ class SigV4Signer:
             return held
         async with self._looking:
             if (held := self._chain.current()) is None:
-                held = await to_thread.run_sync(self._look, abandon_on_cancel=True)
+                held = await ROWS.run(self._look, abandon_on_cancel=True)
         return held
 
     def _look(self) -> Held:

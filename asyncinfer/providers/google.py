@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from anyio import to_thread
-
+from asyncinfer.aio.threads import ROWS
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import EngineConfigError, ErrorScope, MissingDependencyError, RequestError
@@ -101,7 +100,7 @@ class _TokenSigner:
     async def __call__(self, request: HttpRequest) -> HttpRequest:
         if not self._account.is_good():
             async with self._account.turn():
-                await to_thread.run_sync(self._account.renew, self._name, abandon_on_cancel=True)
+                await ROWS.run(self._account.renew, self._name, abandon_on_cancel=True)
         return await HeaderSigner({"Authorization": MaskedStr(f"Bearer {self._account.token}")}, ())(request)
 
 

@@ -1,88 +1,117 @@
-"""An async iterator whose work lives in a task of its own.
+"""An async iterator whose work runs in a task of its own.
 
 An async generator that yields inside a task group breaks cancel scopes (PEP 789): the group's scope
-would be entered in one caller's context and left in another's. Here the group lives in the host task.
+would be entered in one caller's context and left in another's. Here the group lives in the background task.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
+from weakref import ReferenceType, ref
 
 import anyio
 
+from asyncinfer.errors import UnexpectedCancellationError
+
+log = logging.getLogger("asyncinfer")
+
 T = TypeVar("T")
+
+# The event loop holds its tasks by weak references only, and a dropped iterator no longer holds its own.
+_running: set[asyncio.Task[None]] = set()
 
 
 def _ignore() -> None:
     pass
 
 
-class Mailbox(Generic[T]):
-    """Where the host task leaves items for the iterator. It refers to neither."""
+class Channel(Generic[T]):
+    """Where the background task leaves items for the iterator. It refers to neither."""
 
     def __init__(self) -> None:
         self._items: deque[tuple[T, Callable[[], None]]] = deque()
-        self._news = anyio.Event()
+        self._changed: anyio.Event | None = None
 
-    def emit(self, item: T, taken: Callable[[], None] = _ignore) -> None:
-        """Leave an item; never waits. `taken` is called when the iterator hands it out."""
+    def send(self, item: T, taken: Callable[[], None] = _ignore) -> None:
+        """Leave an item; never waits. `taken` is called when the iterator hands the item out."""
         self._items.append((item, taken))
         self.wake()
 
     def wake(self) -> None:
-        self._news.set()
+        """Let every reader that waits look again."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
-    def take(self) -> tuple[T, Callable[[], None]] | None:
+    def receive_nowait(self) -> tuple[T, Callable[[], None]] | None:
         return self._items.popleft() if self._items else None
 
-    async def news(self) -> None:
-        """Wait for the next item or the end."""
-        await self._news.wait()
-        self._news = anyio.Event()
+    async def wait(self) -> None:
+        """Wait for the next `send` or `wake`."""
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
 
 
-class Hosted(Generic[T]):
-    """Iterates over what `work(mailbox)` emits. The work starts with the first use of the iterator.
+class BackgroundIterator(Generic[T]):
+    """Iterates over what `work(channel)` sends. The work starts with the first read, on the loop of that read.
 
-    Leaving the context, closing, or dropping the iterator cancels the work; the first two wait for it.
+    The work is cancelled as soon as
+
+    - the iterator is closed, or its context is left; both wait until the work has ended;
+    - a read is cancelled, which waits too, and ends the iterator;
+    - the task that read last fails or is cancelled;
+    - the iterator is dropped, on any thread.
+
+    What was saved by then stays saved.
     """
 
-    def __init__(self, work: Callable[[Mailbox[T]], Coroutine[Any, Any, None]]) -> None:
-        self._work = work
-        self._mailbox: Mailbox[T] | None = None
-        self._host: asyncio.Task[None] | None = None
+    def __init__(self, work: Callable[[Channel[T]], Coroutine[Any, Any, None]]) -> None:
+        self._work: Callable[[Channel[T]], Coroutine[Any, Any, None]] | None = work
+        self._channel = Channel[T]()
+        self._task: asyncio.Task[None] | None = None
+        self._reader: ReferenceType[asyncio.Task[Any]] | None = None
+        self._cancelled = False
+        self._closed = False
 
-    def __aiter__(self) -> Hosted[T]:
+    def __aiter__(self) -> BackgroundIterator[T]:
         return self
 
     async def __anext__(self) -> T:
-        mailbox, host = self._started()
-        while (post := mailbox.take()) is None:
-            if host.done():
-                if not host.cancelled() and (error := host.exception()) is not None:
-                    raise error
-                raise StopAsyncIteration
-            await mailbox.news()
-        item, taken = post
+        """The next item.
+
+        Raises:
+            UnexpectedCancellationError: Other code cancelled the work. RuntimeError: The last read, or the task that
+                read, was cancelled or failed; or this event loop is not that of the first read.
+        """
+        if self._work is not None and not self._closed:
+            self._start(self._work)
+        self._note_reader()
+        while (entry := self._channel.receive_nowait()) is None or self._closed:
+            if self._task is None or self._task.done() or self._closed:
+                self._end()
+            try:
+                await self._channel.wait()
+            except asyncio.CancelledError:
+                await self._stop()
+                raise
+        item, taken = entry
         taken()
         return item
 
     async def aclose(self) -> None:
-        """Cancel what is still running, and wait for it. Nothing that was saved is lost."""
-        if self._host is None:
-            self._work = _finished
-            return
-        self._host.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([self._host])
-        if not self._host.cancelled():
-            self._host.exception()  # an error of work that nobody waits for any more is not reported
+        """Cancel the work if it still runs, and wait for its end. From another event loop: only cancel it."""
+        self._closed = True
+        await self._stop()
 
-    async def __aenter__(self) -> Hosted[T]:
+    async def __aenter__(self) -> BackgroundIterator[T]:
         return self
 
     async def __aexit__(
@@ -91,17 +120,77 @@ class Hosted(Generic[T]):
         await self.aclose()
 
     def __del__(self) -> None:
-        host = self._host
-        if host is not None and not host.done() and not host.get_loop().is_closed():
-            host.get_loop().call_soon_threadsafe(host.cancel)
+        self._cancel()
 
-    def _started(self) -> tuple[Mailbox[T], asyncio.Task[None]]:
-        if self._host is None or self._mailbox is None:
-            mailbox = self._mailbox = Mailbox[T]()
-            self._host = asyncio.create_task(self._work(mailbox))
-            self._host.add_done_callback(lambda _: mailbox.wake())
-        return self._mailbox, self._host
+    @staticmethod
+    def _reader_done(iterator: ReferenceType[BackgroundIterator[Any]], reader: asyncio.Task[Any]) -> None:
+        """Cancel the work if the task that read last has failed. Its exception may keep the iterator alive for long."""
+        one = iterator()
+        if one is None or one._reader is None or one._reader() is not reader:
+            return
+        # `reader.exception()` would count as having retrieved the exception, which asyncio then no longer reports.
+        if reader.cancelled() or getattr(reader, "_exception", None) is not None:
+            one._cancel()
+
+    def _start(self, work: Callable[[Channel[T]], Coroutine[Any, Any, None]]) -> None:
+        self._work = None
+        self._task = task = asyncio.create_task(work(self._channel))
+        _running.add(task)
+        task.add_done_callback(partial(_work_done, self._channel))
+
+    def _note_reader(self) -> None:
+        """Have the work cancelled if the current task fails or is cancelled between two reads."""
+        reader = asyncio.current_task()
+        if reader is None or (self._reader is not None and self._reader() is reader):
+            return
+        if self._task is not None and self._task.get_loop() is not reader.get_loop():
+            raise RuntimeError("this iterator was begun on another event loop; each loop needs an iterator of its own")
+        self._reader = ref(reader)
+        reader.add_done_callback(partial(self._reader_done, ref(self)))
+
+    def _end(self) -> NoReturn:
+        """Raise how the work ended. The error is raised once, as a generator does."""
+        task, self._task = self._task, None
+        if task is None or self._closed:
+            raise StopAsyncIteration
+        if self._cancelled:
+            self._task = task
+            raise RuntimeError("the last read of this iterator, or the task that read, was cancelled: begin a new one")
+        if task.cancelled():
+            raise UnexpectedCancellationError("the task of this iterator was cancelled by other code")
+        error = task.exception()
+        try:
+            raise StopAsyncIteration if error is None else error
+        finally:
+            del error, task  # Its traceback holds this frame: a cycle would keep everything until a collection.
+
+    async def _stop(self) -> None:
+        """Cancel the work, if it was begun, and wait for its end."""
+        task = self._task
+        if task is None:
+            return
+        if task.get_loop() is not asyncio.get_running_loop():
+            self._cancel()
+            return
+        if not self._cancelled:
+            self._cancelled = True
+            task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([task])
+
+    def _cancel(self) -> None:
+        """Cancel the work soon. May be called from any thread, and by the garbage collector."""
+        task = self._task
+        if task is None or task.done() or self._cancelled:
+            return
+        self._cancelled = True
+        with suppress(RuntimeError):  # The loop is closed.
+            task.get_loop().call_soon_threadsafe(task.cancel)
 
 
-async def _finished(_: object) -> None:
-    pass
+def _work_done(channel: Channel[Any], task: asyncio.Task[None]) -> None:
+    _running.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        # Whoever reads gets it. Nobody may: the iterator may have been closed or dropped.
+        log.debug("the work of an iterator failed: %r", error)
+    channel.wake()

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-from anyio import to_thread
 
+from asyncinfer.aio.threads import DISK
 from asyncinfer.errors import ConfigError, EngineDeadError, RunInterruptedError, ScratchError
 from asyncinfer.run.collector import seldom_collecting
 from asyncinfer.run.ledger import Ledger
@@ -18,10 +18,10 @@ from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop
 from asyncinfer.run.plan import Plan
 from asyncinfer.run.previous import Previous
 from asyncinfer.run.progress import OnProgress, Reporter, Tally
-from asyncinfer.run.reader import Claims, PlannedReader, Reader, StreamReader
+from asyncinfer.run.reader import Claims, PlannedReader, StreamReader
 from asyncinfer.run.recall import Recall
 from asyncinfer.run.rows import FileSource, Source
-from asyncinfer.run.tasks import in_slices, sheltered, task_group
+from asyncinfer.run.tasks import cleanup, in_slices, sheltered, task_group
 from asyncinfer.scratch.atomic import as_config_error, check_replaceable, check_target, resolved, try_target
 from asyncinfer.scratch.cache import SWEEPER, in_cache
 from asyncinfer.scratch.file import ScratchFile, beside
@@ -62,7 +62,7 @@ class Job:
             InputError: bad rows; nothing was run. ScratchError: answers cannot be saved.
             EngineDeadError: never; its rows fail. RunInterruptedError: `stop` was set before the end.
         """
-        await to_thread.run_sync(self._check_paths, source)
+        await DISK.run(self._check_paths, source)
         with seldom_collecting():
             return await self._run(source, deliver)
 
@@ -101,7 +101,7 @@ class Job:
         `deliver(index, outcome, taken)`: the row stays open, and holds back the reading of others, until
         `taken()` is called.
         """
-        await to_thread.run_sync(self._check_paths, None)
+        await DISK.run(self._check_paths, None)
         tally, ledger = Tally(self.answerer.clock), Ledger()
         previous = Previous(self.output_path, reuse=self.reuse_output)
         async with self._scratch(None) as scratch, previous.opened():
@@ -115,8 +115,9 @@ class Job:
 
             loop = Loop(self.answerer, ledger, tally, scratch, hand_over, hold=True)
             recall = Recall(ledger, scratch, previous.output) if scratch is not None else None
-            reader: Reader = StreamReader(source, self.keys, ledger, recall, saved, previous)
-            async with reporting(Reporter(tally, self.progress_path, self.on_progress, loop.why_waiting)):
+            reader = StreamReader(source, self.keys, ledger, recall, saved, previous)
+            reporter = Reporter(tally, self.progress_path, self.on_progress, loop.why_waiting)
+            async with reporting(reporter), cleanup(reader.aclose):
                 await loop.run(reader, self.stop)
             if loop.dead is not None:
                 raise loop.dead
@@ -152,21 +153,20 @@ class Job:
         """The locked scratch file, or None for a run that is not saved."""
         scratch = await self._acquire(plan)
         self.saved_in = scratch.path if scratch is not None else None
-        try:
+        if scratch is None:
+            yield None
+            return
+        async with cleanup(lambda: DISK.run(scratch.close)):
             yield scratch
-        finally:
-            if scratch is not None:
-                with anyio.CancelScope(shield=True):
-                    await to_thread.run_sync(scratch.close)
 
     async def _acquire(self, plan: Plan | None) -> ScratchFile | None:
         if self.output_path is not None:
-            return await to_thread.run_sync(_acquired_beside, self.output_path)
+            return await DISK.run(_acquired_beside, self.output_path)
         if plan is None or len(plan) < 2:
             return None
-        name = await to_thread.run_sync(self.keys.run_hash, plan.keys)
+        name = await DISK.run(self.keys.run_hash, plan.keys)
         try:
-            return await to_thread.run_sync(_acquired_in_cache, in_cache(name))
+            return await DISK.run(_acquired_in_cache, in_cache(name))
         except ScratchError as error:
             log.warning("This run is not saved as it goes, and cannot be resumed: %s", error)
             return None
@@ -205,7 +205,7 @@ class Job:
         """Remove the rows that the output holds now from the scratch file, and the file if no others are in it."""
         if not unclaimed:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(lambda: scratch.close(remove=True))
+                await DISK.run(lambda: scratch.close(remove=True))
             return
         log.warning(
             "%s keeps %d saved row(s) that belong to other input or settings. To use them, run that input again; "
@@ -241,14 +241,10 @@ def _acquired_in_cache(path: Path) -> ScratchFile:
 @asynccontextmanager
 async def reporting(reporter: Reporter) -> AsyncGenerator[None]:
     """Report while the block runs, and once more at its end."""
-    try:
-        async with task_group() as tasks:
-            tasks.start_soon(reporter.run)
-            try:
-                yield
-            finally:
-                tasks.cancel_scope.cancel()
-    finally:
-        # Only now: a report under way would write over the last one.
-        with anyio.CancelScope(shield=True):
-            await reporter.finish()
+    # The last report comes when none is under way any more: an earlier one would write over it.
+    async with cleanup(reporter.finish), task_group() as tasks:
+        tasks.start_soon(reporter.run)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
@@ -11,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from anyio import to_thread
 
+from asyncinfer.aio.threads import DISK
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.control.endpoint import Attempt
 from asyncinfer.control.rate_limit import FREE, Cost, estimate
 from asyncinfer.control.retry import FaultShare, RetryPolicy
 from asyncinfer.control.run_end import FailurePattern, RunEnd, duration
-from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError
+from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError, UnexpectedCancellationError
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.gate import Gate
 from asyncinfer.run.ledger import Ledger
@@ -27,7 +26,7 @@ from asyncinfer.run.reader import Reader
 from asyncinfer.run.request import Request
 from asyncinfer.run.rows import Row
 from asyncinfer.run.saving import saved_json
-from asyncinfer.run.tasks import cancellation_was_asked, task_group
+from asyncinfer.run.tasks import foreign_code, task_group
 from asyncinfer.run.window import Window
 from asyncinfer.run.workers import Workers
 from asyncinfer.scratch.file import ScratchFile
@@ -99,6 +98,7 @@ class Loop:
         # Enough open rows that saving and backing off keep no permit idle; an iterator's consumer holds them back.
         self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock)
         self._writer = ScratchWriter(scratch, self._saved) if scratch is not None else None
+        self._workers: Workers | None = None
         self._feeding = anyio.CancelScope()
         self._admission = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
@@ -119,8 +119,15 @@ class Loop:
             try:
                 await self._work(reader, stop)
             finally:
+                self._return_permits()
                 if self._writer is not None:
                     self._writer.close()
+
+    def _return_permits(self) -> None:
+        """Give back the permits of rows that were handed to a task which was cancelled before it began them."""
+        for row in self._workers.handed if self._workers is not None else ():
+            if row.attempt is not None:
+                self._gate.leave(row.attempt)
 
     def taken(self) -> None:
         """A held row's outcome was consumed."""
@@ -140,7 +147,7 @@ class Loop:
 
     async def _work(self, reader: Reader, stop: Stop) -> None:
         async with task_group() as tasks:
-            workers = Workers(tasks, self._attempt, self._more)
+            workers = self._workers = Workers(tasks, self._attempt, self._more)
             with self._feeding:
                 async with task_group() as feeders:
                     feeders.start_soon(self._read, reader)
@@ -216,13 +223,12 @@ class Loop:
         row.attempts += 1
         completion, usage, failure = None, None, None
         try:
-            answer = await self._answerer.generate(self._answerer.request(row.conversation(), attempt))
+            with foreign_code("the engine"):
+                answer = await self._answerer.generate(self._answerer.request(row.conversation(), attempt))
             usage, completion = answer.usage, answer
         except RequestError as error:
             failure = error
-        except asyncio.CancelledError:
-            if cancellation_was_asked():
-                raise
+        except UnexpectedCancellationError:
             what = "the engine cancelled this row"
             failure = RequestError(what, error_type=InferenceErrorType.CANCELLED, is_retryable=True)
         except Exception as error:
@@ -263,7 +269,12 @@ class Loop:
             jitter=self._jitter(),
         )
         row.admissions = admissions
-        end = self._pattern.failed(error, is_final=retry.kind == "no", out_for=self._gate.out_for())
+        end = self._pattern.failed(
+            error,
+            is_final=retry.kind == "no",
+            out_for=self._gate.out_for(),
+            ever_answered=admissions > 0,
+        )
         if end is not None:
             self._end(end, error)
         if retry.kind == "no" or self.dead is not None:
@@ -301,7 +312,7 @@ class Loop:
         try:
             if row.is_large:
                 with anyio.CancelScope(shield=True):
-                    self._writer.put(row, await to_thread.run_sync(self._line, row))
+                    self._writer.put(row, await DISK.run(self._line, row))
             else:
                 self._writer.put(row, self._line(row))
         except RequestError as error:  # JSON cannot hold the answer.

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-from anyio import to_thread
 
+from asyncinfer.aio.threads import DISK
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.plan import Plan
@@ -44,13 +44,13 @@ class Previous:
             ConfigError: the answers are to be reused, and the file cannot be read.
         """
         if self._path is not None:
-            self.output = await to_thread.run_sync(self._open, self._path)
+            self.output = await DISK.run(self._open, self._path)
         try:
             yield
         finally:
             if self.output is not None:
                 with anyio.CancelScope(shield=True):
-                    await to_thread.run_sync(self.output.close)
+                    await DISK.run(self.output.close)
 
     def survey(self, plan: Plan, ledger: Ledger) -> Generator[None]:
         """Find the rows that the output answers and `ledger` does not; yields now and then. Blocks.

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
-from anyio import to_thread
 from pydantic_core import to_json
 
+from asyncinfer.aio.threads import DISK
 from asyncinfer.run.clock import Clock
+from asyncinfer.run.tasks import call_back
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.types.results import FailureDetail, Progress, RunSummary, Usage, UsageSum
 
@@ -26,6 +27,8 @@ _CALLBACK_SECONDS = 0.1
 _FILE_SECONDS = 1.0
 # A run that sends nothing for so many seconds says why, and logs that no more often than the second figure says.
 _SILENT_SECONDS, _WARNING_SECONDS = 10.0, 60.0
+# How long a run waits at its end for an async callback.
+_LAST_CALLBACK_SECONDS = 10.0
 
 
 class Tally:
@@ -125,7 +128,7 @@ class Reporter:
             counts = replace(progress, seconds=0.0)
             if counts != told:
                 told = counts
-                self._tell(progress)
+                await self._tell(progress)
             if waited <= 0.0:
                 waited = _FILE_SECONDS
                 if counts != written:
@@ -138,8 +141,11 @@ class Reporter:
         """Report the last state."""
         self._tally.waiting = None
         progress = self._tally.progress()
-        self._tell(progress)
         await self._write(progress)
+        with anyio.move_on_after(_LAST_CALLBACK_SECONDS) as limit:
+            await self._tell(progress)
+        if limit.cancelled_caught:
+            log.warning("on_progress did not return within %.0f s", _LAST_CALLBACK_SECONDS)
 
     def _watch(self) -> None:
         """Note why the run stands still, if it does."""
@@ -150,14 +156,19 @@ class Reporter:
             self._warned_at = now
             log.warning("Nothing was sent for %.0f s: %s", silent_for, self._tally.waiting)
 
-    def _tell(self, progress: Progress) -> None:
-        if self._callback is not None:
-            self._callback(progress)
+    async def _tell(self, progress: Progress) -> None:
+        if self._callback is None:
+            return
+        try:
+            await call_back("on_progress", self._callback, progress)
+        except Exception:
+            self._callback = None  # This ends the run; the report at its end would fail again.
+            raise
 
     async def _write(self, progress: Progress) -> None:
         if self._path is not None:
             try:
-                await to_thread.run_sync(write_snapshot, self._path, progress)
+                await DISK.run(write_snapshot, self._path, progress)
             except OSError as error:
                 log.warning("progress_path %s cannot be written: %s", self._path, error.strerror or error)
                 self._path = None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-async def as_async(source: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+async def as_async(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
     """Iterate over any iterable; one that is not async, nor in memory, is advanced in a thread of its own.
 
     Leaving while the source blocks leaves the thread to it; that keeps neither the loop nor the process.

@@ -7,8 +7,7 @@ from collections.abc import AsyncIterable, Generator, Iterable, MutableMapping
 from time import perf_counter
 from typing import Protocol
 
-from anyio import to_thread
-
+from asyncinfer.aio.threads import DISK, ROWS
 from asyncinfer.errors import InputError
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.plan import Plan
@@ -16,6 +15,7 @@ from asyncinfer.run.previous import Previous
 from asyncinfer.run.pull import as_async
 from asyncinfer.run.recall import Recall
 from asyncinfer.run.rows import Item, Row, Source, item_of, with_id
+from asyncinfer.run.tasks import foreign_code
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
@@ -47,7 +47,7 @@ class PlannedReader:
         self._left = len(plan) if deliver_saved else len(plan) - ledger.fresh_count
 
     async def read(self, room: int) -> list[Row] | None:
-        return await to_thread.run_sync(self._chunk, min(room, _CHUNK_ROWS))
+        return await DISK.run(self._chunk, min(room, _CHUNK_ROWS))
 
     def close(self) -> None:
         """Let go of the source."""
@@ -107,14 +107,20 @@ class StreamReader:
         self._saved, self._previous = saved, previous
         self._seen: Counter[bytes] = Counter()
         self._count = 0
+        self._reading = foreign_code("the source")
 
     async def read(self, room: int) -> list[Row] | None:
         end = object()
-        given = await anext(self._items, end)
+        with self._reading:
+            given = await anext(self._items, end)
         if given is end:
             return None
         index, self._count = self._count, self._count + 1
-        return [await to_thread.run_sync(self._row, index, given) if self._heavy(given) else self._row(index, given)]
+        return [await ROWS.run(self._row, index, given) if self._heavy(given) else self._row(index, given)]
+
+    async def aclose(self) -> None:
+        """Let go of the source."""
+        await self._items.aclose()
 
     def _heavy(self, given: object) -> bool:
         """Whether a row needs the disk: saved rows and image files are read off the loop."""

@@ -16,7 +16,14 @@ from asyncinfer.types.paths import error_text
 log = logging.getLogger("asyncinfer")
 
 # The metadata that come with an answer; all others are those of the input.
-_OF_THE_ANSWER = ("usage", "finish_reason", "block_reason", "dropped_parameters", "unsaved_metadata")
+_OF_THE_ANSWER = (
+    "usage",
+    "finish_reason",
+    "raw_finish_reason",
+    "block_reason",
+    "dropped_parameters",
+    "unsaved_metadata",
+)
 
 
 class _Saved(Protocol):

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from functools import wraps
+from inspect import iscoroutine
 from time import perf_counter
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
-from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from asyncinfer.aio.threads import DISK
+from asyncinfer.errors import UnexpectedCancellationError
+
+log = logging.getLogger("asyncinfer")
+
 _SLICE_SECONDS = 0.05
+_GO_ON = "What was saved stays; run again to go on"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,12 +30,23 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def task_group() -> AsyncGenerator[TaskGroup]:
-    """`anyio.create_task_group()`; when tasks fail, the first error is raised by itself."""
+    """`anyio.create_task_group()`; when tasks fail, the first error is raised by itself.
+
+    A child task that ends with a CancelledError ends the group without an error, and cuts its body short. Here that
+    is an error, unless a scope around the group was cancelled. To cancel the body, put a scope around the group.
+
+    Raises:
+        UnexpectedCancellationError: The body was cut short though nobody cancelled the caller.
+    """
+    complete = False
     try:
         async with anyio.create_task_group() as tasks:
             yield tasks
+            complete = True
     except BaseExceptionGroup as group:
         raise _first(group) from None
+    if not complete:
+        raise UnexpectedCancellationError(f"a part of this work was cancelled by other code. {_GO_ON}")
 
 
 def sheltered(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -46,6 +65,8 @@ def sheltered(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coro
 
         async with task_group() as tasks:
             tasks.start_soon(work)
+        if not results:
+            raise UnexpectedCancellationError(f"the task of this work was cancelled by other code. {_GO_ON}")
         return results[0]
 
     return call
@@ -59,6 +80,89 @@ def cancellation_was_asked() -> bool:
     return (task is not None and task.cancelling() > 0) or anyio.current_effective_deadline() == -math.inf
 
 
+class foreign_code:
+    """Runs code of the user's or of a plugin, whose exceptions may not pass for signals of this package.
+
+    CancelledError, GeneratorExit, StopIteration and StopAsyncIteration end tasks and iterations without an error.
+    One that the code raises of its own accord becomes an error here, as does what is no Exception, such as a panic of
+    an extension in Rust. KeyboardInterrupt and SystemExit pass.
+
+    Raises:
+        UnexpectedCancellationError: The code raised CancelledError, but this task was not cancelled.
+        RuntimeError: The code raised one of the others.
+    """
+
+    __slots__ = ("_name", "_task")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        match error:
+            case KeyboardInterrupt() | SystemExit():
+                return
+            case asyncio.CancelledError():
+                if cancellation_was_asked():
+                    return
+                raise UnexpectedCancellationError(
+                    f"{self._name} raised CancelledError, but was not cancelled: "
+                    f"what it waited for was cancelled by other code. {_GO_ON}"
+                ) from error
+            case GeneratorExit() if asyncio.current_task() is not self._task:
+                return  # A coroutine that will never be resumed is being closed.
+            case Exception() if not isinstance(error, StopIteration | StopAsyncIteration):
+                return
+            case _:
+                raise RuntimeError(f"{self._name} raised {error!r}") from error
+
+
+async def call_back(name: str, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call a function of the user's, and wait for it if it is a coroutine function."""
+    with foreign_code(name):
+        result = function(*args, **kwargs)
+        if iscoroutine(result):
+            await result
+
+
+@asynccontextmanager
+async def cleanup(*steps: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    """`clean_up` once the block has ended, in whatever way."""
+    try:
+        yield
+    except GeneratorExit:
+        raise  # A coroutine that will never be resumed is being closed: nothing can be awaited.
+    except BaseException as error:
+        await clean_up(error, *steps)
+        raise
+    await clean_up(None, *steps)
+
+
+async def clean_up(error: BaseException | None, *steps: Callable[[], Awaitable[object]]) -> None:
+    """Run all `steps` in order, shielded from the cancellation of scopes.
+
+    A step that fails skips no other. The first failure is raised, unless there is an `error` that it would hide.
+    """
+    failures: list[BaseException] = []
+    with anyio.CancelScope(shield=True):
+        for step in steps:
+            try:
+                await step()
+            except BaseException as failure:
+                failures.append(failure)
+    raised = failures[:1] if error is None else []
+    for failure in failures[len(raised) :]:
+        log.warning("while cleaning up after an error: %r", failure)
+    for failure in raised:
+        raise failure
+
+
 async def in_slices(work: Generator[object]) -> None:
     """Exhaust `work` in a worker thread, a slice at a time, so that a cancellation waits for one slice only."""
 
@@ -68,13 +172,13 @@ async def in_slices(work: Generator[object]) -> None:
 
     ended = False
     try:
-        while await to_thread.run_sync(some):
+        while await DISK.run(some):
             pass
         ended = True
     finally:
         if not ended:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(work.close)  # which may remove a file
+                await DISK.run(work.close)  # which may remove a file
 
 
 def _first(error: BaseException) -> BaseException:

@@ -19,17 +19,25 @@ class Workers:
         self, tasks: TaskGroup, work: Callable[[Row], Awaitable[None]], more: Callable[[], Row | None]
     ) -> None:
         self._tasks, self._work, self._more = tasks, work, more
+        # Rows that were handed to a task which has not begun them yet: it may be cancelled before that.
+        self._handed: dict[int, Row] = {}
         self._idle: list[asyncio.Future[Row | None]] = []
         self._released = False
 
     def start(self, row: Row) -> None:
         """Have `row` worked on; never waits."""
+        self._handed[row.index] = row
         while self._idle:
             waiting = self._idle.pop()
             if not waiting.done():
                 waiting.set_result(row)
                 return
         self._tasks.start_soon(self._serve, row)
+
+    @property
+    def handed(self) -> list[Row]:
+        """Rows that no task has begun. Once the task group has ended, none will."""
+        return list(self._handed.values())
 
     def release(self) -> None:
         """Let every task end once it is idle."""
@@ -42,6 +50,7 @@ class Workers:
     async def _serve(self, row: Row | None) -> None:
         loop = asyncio.get_running_loop()
         while row is not None:
+            self._handed.pop(row.index, None)
             await self._work(row)
             row = self._more()
             if row is None and not self._released:

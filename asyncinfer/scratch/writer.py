@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import anyio
-from anyio import to_thread
 
+from asyncinfer.aio.threads import DISK
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import spans
 
@@ -52,6 +52,6 @@ class ScratchWriter(Generic[R]):
                 while self._records:
                     records, self._records = self._records, []
                     lines, self._lines = self._lines, []
-                    offset = await to_thread.run_sync(self._file.append, b"".join(lines))
+                    offset = await DISK.run(self._file.append, b"".join(lines))
                     for record, span in zip(records, spans(lines, offset), strict=True):
                         self._saved(record, *span)

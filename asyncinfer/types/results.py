@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from asyncinfer.errors import EngineDeadError, ErrorScope, InputError, RequestError
+from asyncinfer.errors import EngineDeadError, ErrorScope, InputError, RequestError, error_str
 from asyncinfer.types.conversation import Conversation, Message
 from asyncinfer.types.tools import ToolCall
 
@@ -78,21 +78,29 @@ _MAY_BE_UNKNOWN = frozenset({"cached_tokens", "cache_creation_tokens", "reasonin
 
 @dataclass(frozen=True, slots=True)
 class StreamDelta:
-    """What one step of a stream adds. The last delta carries `finish_reason` and `usage`."""
+    """What one step of a stream adds. The last delta carries `finish_reason`, `usage`, and in `metadata` what else
+    the answer's metadata would hold, such as `raw_finish_reason`.
+    """
 
     content: str = ""
     reasoning_content: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    metadata: dict[str, Any] | None = None
 
     @classmethod
     def last(
-        cls, calls: Sequence[ToolCall] | None, reason: FinishReason, usage: Usage | None, content: str = ""
+        cls,
+        calls: Sequence[ToolCall] | None,
+        reason: FinishReason,
+        usage: Usage | None,
+        content: str = "",
+        metadata: dict[str, Any] | None = None,
     ) -> StreamDelta:
         """The end of a stream: the tool calls, why it ended and what it took, after `content`."""
         plain = tuple(call.model_dump(mode="json") for call in calls or ())
-        return cls(content, tool_calls=plain, finish_reason=reason, usage=usage)
+        return cls(content, tool_calls=plain, finish_reason=reason, usage=usage, metadata=metadata)
 
 
 @dataclass(slots=True)
@@ -106,15 +114,22 @@ class Completion:
 
     def as_delta(self, content: str = "") -> StreamDelta:
         """As the end of a stream, after `content`."""
-        return StreamDelta.last(self.message.tool_calls, self.finish_reason, self.usage, content)
+        return StreamDelta.last(self.message.tool_calls, self.finish_reason, self.usage, content, self.metadata)
 
     def answer(self, conversation: Conversation) -> Conversation:
         """`conversation` with this answer appended, as a new object."""
-        metadata = {**conversation.metadata, **(self.metadata or {})}
+        metadata = {**conversation.metadata}
+        for name in _OF_ONE_ANSWER:  # of an earlier answer
+            metadata.pop(name, None)
+        metadata.update(self.metadata or {})
         if self.usage is not None:
             metadata["usage"] = self.usage.to_dict()
         metadata["finish_reason"] = self.finish_reason.value
         return conversation.answered(self.message, metadata)
+
+
+# Metadata that not every answer has.
+_OF_ONE_ANSWER = ("raw_finish_reason", "block_reason")
 
 
 class InferenceErrorType(StrEnum):
@@ -156,7 +171,7 @@ def failure_of(error: Exception | None) -> FailureDetail:
         case InputError():
             return FailureDetail(str(error), InferenceErrorType.PARSE_ERROR, is_retryable=False)
         case _:
-            text = f"{type(error).__name__}: {error}"
+            text = f"{type(error).__name__}: {error_str(error)}" if error is not None else "no answer"
             return FailureDetail(text, InferenceErrorType.RUNTIME, is_retryable=False)
 
 

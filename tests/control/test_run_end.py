@@ -164,3 +164,19 @@ class TestOutages:
 )
 def test_durations_are_written_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+class TestAnEndpointThatNeverAnswers:
+    def test_ends_the_run_after_a_minute_of_faults(self) -> None:
+        pattern = fresh()
+        error = connection_lost()
+        assert pattern.failed(error, is_final=False, out_for=59.0, ever_answered=False) is None
+        end = pattern.failed(error, is_final=False, out_for=60.0, ever_answered=False)
+        assert end is not None
+        assert "no request was answered" in end.message
+
+    def test_is_given_max_outage_where_it_only_refuses(self) -> None:
+        assert fresh().failed(refusal(), is_final=False, out_for=60.0, ever_answered=False) is None
+
+    def test_is_given_max_outage_once_it_has_answered(self) -> None:
+        assert in_mid_run().failed(connection_lost(), is_final=False, out_for=60.0, ever_answered=True) is None

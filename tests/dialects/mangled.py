@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,17 @@ from hypothesis import strategies as st
 from asyncinfer import InferenceErrorType, RequestError
 
 ODD = st.sampled_from([None, True, 0, -1, 1.5, "", "1", [], [1], ["a"], [{}], {}, {"a": 1}])
+
+
+# Texts of JSON values that stand for what no honest server sends.
+_HOSTILE = (
+    *("1" * 309, "1" * 4300, "1" * 4301, "-" + "9" * 400, "1e999", "-1e999", "NaN", "1e308", "12.0", "1.5", "-0"),
+    *('"\\ud83d"', '"\\udc00x"', '"\\u0000"', '"x' + "y" * 5000 + '"', '"12"', '""', '"null"', '"\u2028"'),
+    *("[" * depth + "]" * depth for depth in (90, 150, 190, 250, 5000)),
+    *('{"a":' * depth + "1" + "}" * depth for depth in (90, 150, 190, 250)),
+    *('{"a": 1, "a": 2}', "tru", ""),
+)
+_MARK = "@mutated@"
 
 
 def check_that_it_is_asked_again(read: Callable[[Any], object], body: Any, why: str = "the response") -> None:
@@ -37,3 +49,40 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     for key, inner in list(pairs):
         yield value, key
         yield from _places(inner)
+
+
+@st.composite
+def mangled_text(draw: st.DrawFn, bodies: st.SearchStrategy[Any]) -> bytes:
+    """One of `bodies` as JSON, with up to three changes: values replaced, also by ones that are hostile, fields
+    removed, added or repeated, and bytes changed, inserted or cut off.
+    """
+    body = copy.deepcopy(draw(bodies))
+    hostile: list[str] = []
+    for _ in range(draw(st.integers(0, 3))):
+        holder, key = draw(st.sampled_from(list(_places(body)) or [(body, "new")]))
+        match draw(st.sampled_from(["odd", "hostile", "remove", "add", "repeat"])):
+            case "odd":
+                holder[key] = copy.deepcopy(draw(ODD))
+            case "hostile":
+                holder[key] = _MARK
+                hostile.append(draw(st.sampled_from(_HOSTILE)))
+            case "remove":
+                holder.pop(key, None) if isinstance(holder, dict) else holder.pop(key)
+            case "repeat" if isinstance(holder, list):
+                holder.append(copy.deepcopy(holder[-1]))
+            case _:
+                if isinstance(holder, dict):
+                    name = draw(st.sampled_from(["new", "error", "index", "extra_content", "signature"]))
+                    holder[name] = copy.deepcopy(draw(ODD))
+    text = json.dumps(body, ensure_ascii=draw(st.booleans()))
+    for value in hostile:
+        text = text.replace(f'"{_MARK}"', value, 1)
+    return _with_other_bytes(draw, text.encode())
+
+
+def _with_other_bytes(draw: st.DrawFn, data: bytes) -> bytes:
+    if not data or draw(st.integers(0, 4)):
+        return data
+    at = draw(st.integers(0, len(data) - 1))
+    piece = draw(st.sampled_from([b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\x00", b"}", b'"', b"\xef\xbb\xbf", b""]))
+    return data[:at] + piece + (b"" if draw(st.booleans()) else data[at + draw(st.integers(0, 1)) :])

@@ -538,7 +538,8 @@ def without_nulls(value: Any) -> Any:
         (CACHED, Usage(100, 50, 150, cached_tokens=60, cache_creation_tokens=30, reasoning_tokens=32)),
         ({"input_tokens": 3, "output_tokens": 4}, Usage(3, 4, 7)),
         ({"input_tokens": 3, "output_tokens": None, "cache_read_input_tokens": None}, Usage(3, 0, 3)),
-        ({"input_tokens": "3", "output_tokens": -4}, Usage()),
+        ({"input_tokens": "3", "output_tokens": -4}, Usage(3, 0, 3)),
+        ({"input_tokens": True, "output_tokens": 10**308}, Usage()),
         ([3, 4], None),
         ({}, None),
     ],
@@ -547,9 +548,17 @@ def test_usage(usage: Any, counted: Usage | None) -> None:
     assert read(answer(text(""), usage=usage)).usage == counted
 
 
-@pytest.mark.parametrize("reason", ["bored", "", None])
+@pytest.mark.parametrize("reason", ["bored", "", None, ["end_turn"]])
 def test_other_reasons_are_unknown(reason: Any) -> None:
     assert read(answer(text("Hi."), reason=reason)).finish_reason is FinishReason.UNKNOWN
+
+
+def test_call_that_is_cut_before_its_input_is_left_out() -> None:
+    cut = read(answer(text("Hm."), USE, USE | {"input": {}}, reason="max_tokens"))
+    assert (len(cut.message.tool_calls or ()), cut.finish_reason) == (1, FinishReason.LENGTH)
+    assert len(read(answer(USE | {"input": {}}, reason="tool_use")).message.tool_calls or ()) == 1
+    alone = read(answer(USE | {"input": {}}, reason="max_tokens"))
+    assert (alone.message.content, alone.message.tool_calls) == ("", None)
 
 
 NO_ANSWERS: dict[str, Any] = {
@@ -561,7 +570,6 @@ NO_ANSWERS: dict[str, Any] = {
     "thinking of another kind": answer(THOUGHT | {"thinking": None}),
     "a call without a name": answer(USE | {"name": None}),
     "a call of no object": answer(USE | {"input": None}),
-    "an odd reason": answer(text("Hi."), reason=["end_turn"]),
     "null": None,
     "a list": [],
 }

@@ -187,9 +187,13 @@ async def test_the_whole_is_what_the_sdk_makes_of_it(stream: list[Json], api: Re
 # Where it ends
 
 
-def test_a_reason_is_an_end_and_so_is_the_message_s_stop() -> None:
+def test_a_known_reason_ends_an_answer_before_the_stop_of_the_message() -> None:
     assert deltas_of(begin(), *said(0, "a"), end()[0])[-1].finish_reason is FinishReason.STOP
-    assert deltas_of(begin(), *said(0, "a"), end()[1])[-1].finish_reason is FinishReason.UNKNOWN
+
+
+def test_stop_of_the_message_does_not_end_an_answer_without_a_reason() -> None:
+    with pytest.raises(RequestError, match="broke off"):
+        deltas_of(begin(), *said(0, "a"), end()[1])
 
 
 def test_a_stream_without_an_end_was_broken_off() -> None:
@@ -270,3 +274,37 @@ def test_so_is_any_text(events: list[str]) -> None:
         for event in events:
             list(decoder.feed(Event(event)))
         decoder.finish()
+
+
+# Blocks
+
+
+def test_call_of_a_block_that_never_began_cannot_be_read() -> None:
+    check_that_it_is_asked_again(lambda stream: deltas_of(*stream), called(0, "a", "f", "{}")[1:] + end("tool_use"))
+
+
+def test_index_that_comes_again_after_its_stop_is_another_block() -> None:
+    """As servers send it that count no blocks."""
+    first, second = called(0, "a", "f", '{"x": 1}'), called(0, "b", "f", '{"x": 2}')
+    [last] = deltas_of(*first, *called(0, "c", "now"), *second, *end("tool_use"))
+    assert [(c["id"], c["function"]["arguments"]) for c in last.tool_calls] == [
+        ("a", '{"x": 1}'),
+        ("c", "{}"),
+        ("b", '{"x": 2}'),
+    ]
+
+
+def test_input_of_a_block_that_is_followed_by_pieces_is_replaced() -> None:
+    started = block(0, "tool_use", id="a", name="f", input={})
+    [last] = deltas_of(started, piece(0, "input_json", partial_json='{"x": 1}'), stop(0), *end("tool_use"))
+    assert last.tool_calls[0]["function"]["arguments"] == '{"x": 1}'
+
+
+def test_call_that_is_cut_before_its_input_is_left_out() -> None:
+    last = deltas_of(*said(0, "Hm."), *called(1, "a", "f"), *end("max_tokens"))[-1]
+    assert (last.finish_reason, last.tool_calls) == (FinishReason.LENGTH, ())
+
+
+def test_error_without_a_type_fails_the_attempt() -> None:
+    with pytest.raises(RequestError, match="no worker"):
+        deltas_of(*said(0, "Hm."), {"error": {"message": "no worker"}})

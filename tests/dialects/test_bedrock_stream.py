@@ -218,3 +218,28 @@ def test_mangled_streams_raise_nothing_else(events: list[Any]) -> None:
 def test_streams_that_were_cut_raise_nothing_else(events: list[Event], length: int) -> None:
     with contextlib.suppress(RequestError):
         deltas_of(bytes_of(events)[:length])
+
+
+def test_call_of_a_block_that_never_began_cannot_be_read() -> None:
+    with pytest.raises(RequestError, match="a tool call that cannot be read"):
+        deltas_of(bytes_of([START, delta(0, toolUse={"input": "{}"}), stop("tool_use"), METADATA]))
+
+
+def test_index_that_comes_again_after_its_stop_is_another_block() -> None:
+    calls = [
+        part
+        for call in "ab"
+        for part in (begun(0, call, "f"), delta(0, toolUse={"input": f'{{"{call}": 1}}'}), ended(0))
+    ]
+    last = deltas_of(bytes_of([START, *calls, stop("tool_use"), METADATA]))[-1]
+    assert [(call["id"], call["function"]["arguments"]) for call in last.tool_calls] == [
+        ("a", '{"a": 1}'),
+        ("b", '{"b": 1}'),
+    ]
+
+
+def test_call_that_is_cut_before_its_input_is_left_out() -> None:
+    last = deltas_of(
+        bytes_of([START, delta(0, text="a"), begun(1, "t1", "f"), ended(1), stop("max_tokens"), METADATA])
+    )[-1]
+    assert (last.finish_reason, last.tool_calls) == (FinishReason.LENGTH, ())

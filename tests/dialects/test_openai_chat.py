@@ -240,7 +240,8 @@ async def test_an_image_by_path_goes_as_bytes(tmp_path: Path, api: Recorder, sdk
 
 async def test_a_stream_asks_for_its_usage(api: Recorder, sdk: AsyncOpenAI) -> None:
     case = CASES["system"]
-    api.streams(b"data: [DONE]\n\n")
+    ended = json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    api.streams(f"data: {ended}\n\ndata: [DONE]\n\n".encode())
     async with engine_for(case, api) as engine, engine.astream(case.conversation) as deltas:
         assert [delta.content async for delta in deltas] == [""]
     ours = api.sent[-1]
@@ -476,7 +477,8 @@ def test_reasoning_comes_under_either_name(key: str) -> None:
         (DETAILED, Usage(100, 50, 150, cached_tokens=64, reasoning_tokens=32)),
         ({"prompt_tokens": 3, "completion_tokens": 4}, Usage(3, 4, 7)),
         ({"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 3, "prompt_tokens_details": None}, Usage(3, 0, 3)),
-        ({"prompt_tokens": "3", "completion_tokens": 4}, Usage(0, 4, 4)),
+        ({"prompt_tokens": "3", "completion_tokens": 4}, Usage(3, 4, 7)),
+        ({"prompt_tokens": True, "completion_tokens": 10**308, "total_tokens": -1}, Usage(0, 0, 0)),
         ([3, 4], None),
         ({}, None),
         ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9}, Usage(3, 6, 9, reasoning_tokens=2)),
@@ -484,7 +486,7 @@ def test_reasoning_comes_under_either_name(key: str) -> None:
         ({"prompt_tokens": 9, "completion_tokens": 1, "cached_tokens": 8}, Usage(9, 1, 10, cached_tokens=8)),
         ({"prompt_tokens": 9, "completion_tokens": 4, "reasoning_tokens": 3}, Usage(9, 4, 13, reasoning_tokens=3)),
     ],
-    ids=["detailed", "no total", "nulls", "text for a count", "a list", "empty", "Google's thoughts", "DeepSeek's cache", "Together's", "SGLang's"],
+    ids=["detailed", "no total", "nulls", "text for a count", "no counts", "a list", "empty", "Google's thoughts", "DeepSeek's cache", "Together's", "SGLang's"],
 )  # fmt: skip
 def test_usage(usage: Any, counted: Usage | None) -> None:
     assert read(answer(content="", usage=usage)).usage == counted

@@ -166,8 +166,10 @@ async def test_the_whole_is_what_the_sdk_makes_of_it(stream: list[Json], api: Re
 # Where it ends
 
 
-def test_done_is_an_end_without_a_reason() -> None:
-    assert deltas_of(chunk(content="a"), DONE)[-1].finish_reason is FinishReason.UNKNOWN
+@pytest.mark.parametrize("finish", [None, "", "null"])
+def test_done_does_not_end_an_answer_without_a_finish_reason(finish: str | None) -> None:
+    with pytest.raises(RequestError, match="broke off"):
+        deltas_of(chunk(finish, content="a"), DONE)
 
 
 def test_a_reason_is_an_end_without_done() -> None:

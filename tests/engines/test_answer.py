@@ -17,7 +17,9 @@ from tests.fakes import question
 CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call>'
 
 
-def ended(*pieces: str, prefix: str = "", **generation: Any) -> tuple[str, Completion]:
+def ended(
+    *pieces: str, prefix: str = "", reason: FinishReason = FinishReason.STOP, **generation: Any
+) -> tuple[str, Completion]:
     """What was told of these pieces, and the Completion."""
     emitted: list[Any] = []
     asked = Request(
@@ -26,7 +28,7 @@ def ended(*pieces: str, prefix: str = "", **generation: Any) -> tuple[str, Compl
     answer = Answer(0, asked, tools_of(asked), prefix)
     for piece in pieces:
         answer.add(piece.encode(), lambda _, news: emitted.append(news))
-    answer.end(FinishReason.STOP, Usage(1, 1, 2), lambda _, news: emitted.append(news))
+    answer.end(reason, Usage(1, 1, 2), lambda _, news: emitted.append(news))
     *deltas, completion = emitted
     assert isinstance(completion, Completion)
     return "".join(delta.content for delta in deltas if isinstance(delta, StreamDelta)), completion
@@ -48,6 +50,12 @@ def test_what_was_told_is_what_the_answer_says(pieces: list[str], content: str, 
     assert told == prefix + content == (completion.message.content or "")
     assert len(completion.message.tool_calls or []) == calls
     assert completion.finish_reason == (FinishReason.TOOL_CALLS if calls else FinishReason.STOP)
+
+
+def test_answer_that_is_cut_after_a_call_says_so() -> None:
+    """A second call may have been cut off, and is left out."""
+    _, completion = ended(CALL, CALL[:20], reason=FinishReason.LENGTH)
+    assert (len(completion.message.tool_calls or []), completion.finish_reason) == (1, FinishReason.LENGTH)
 
 
 def test_a_stop_string_ends_a_call_too() -> None:

@@ -1,0 +1,134 @@
+"""Why a model stopped, in the words of every API.
+
+One table serves all dialects: routers pass the words of the API behind them on. Sources, November 2026: OpenAI's
+"Create chat completion", Anthropic's "Stop reasons and fallback", Google's `GenerateContentResponse.FinishReason`,
+Bedrock's `StopReason` (botocore 1.44), Text Generation Inference's `FinishReason`, SGLang's and Together's servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from asyncinfer.errors import RequestError
+from asyncinfer.types.results import FinishReason, InferenceErrorType
+from asyncinfer.types.tools import ToolCall
+
+_MEANINGS: Mapping[FinishReason, Sequence[str]] = {
+    FinishReason.STOP: ("stop", "eos", "eos_token", "end_turn", "stop_sequence"),
+    FinishReason.LENGTH: (
+        "length",
+        "max_tokens",
+        "model_context_window_exceeded",
+        "pause_turn",  # the tools that run at Anthropic reached their limit
+    ),
+    FinishReason.TOOL_CALLS: ("tool_calls", "tool_use", "function_call"),
+    FinishReason.CONTENT_FILTER: (
+        "content_filter",
+        "content_filtered",
+        "guardrail_intervened",
+        "refusal",
+        "safety",
+        "recitation",
+        "language",
+        "blocklist",
+        "prohibited_content",
+        "spii",
+        "model_armor",
+        "image_safety",
+        "image_prohibited_content",
+        "image_recitation",
+    ),
+    FinishReason.ERROR: (
+        "error",
+        "abort",
+        "malformed_function_call",
+        "malformed_model_output",
+        "malformed_response",
+        "malformed_tool_use",
+        "missing_thought_signature",
+        "too_many_tool_calls",
+        "unexpected_tool_call",
+    ),
+}
+_MEANING = {word: reason for reason, words in _MEANINGS.items() for word in words}
+# Words that say that there is no reason yet. Some servers send them with every part of a stream.
+_ABSENT = frozenset({"", "none", "null", "finish_reason_unspecified"})
+# DeepSeek cuts an answer off for want of capacity.
+_CUT_OFF = "insufficient_system_resource"
+_LONGEST = 200
+
+
+class Finish(NamedTuple):
+    """A finish reason. `text`: the word of the API."""
+
+    reason: FinishReason
+    text: str
+
+    @property
+    def is_known(self) -> bool:
+        return self.reason is not FinishReason.UNKNOWN
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the model did not come to the end of its answer, which may be in the middle of a call."""
+        return self.reason in (FinishReason.LENGTH, FinishReason.CONTENT_FILTER, FinishReason.ERROR)
+
+
+_KNOWN = {word: Finish(reason, word) for word, reason in _MEANING.items()}
+
+
+def finish_in(value: Any) -> Finish | None:
+    """The finish reason that a response gives; None where it gives none.
+
+    Raises:
+        RequestError: the answer was cut off, and trying again may help.
+    """
+    if value is None or value is False:
+        return None
+    if isinstance(value, str) and (known := _KNOWN.get(value)) is not None:
+        return known
+    text = value if isinstance(value, str) else to_json(value).decode()
+    word = text.strip().lower()
+    if word in _ABSENT:
+        return None
+    if word == _CUT_OFF:
+        raise RequestError(
+            f"the API cut the answer off ({_CUT_OFF})",
+            error_type=InferenceErrorType.API_STATUS,
+            is_retryable=True,
+            is_overload=True,
+        )
+    return Finish(_MEANING.get(word, FinishReason.UNKNOWN), text[:_LONGEST])
+
+
+def ended_well(finish: Finish | None) -> bool:
+    """Whether an answer is said to have ended, and not because of an error."""
+    return finish is not None and finish.is_known and finish.reason is not FinishReason.ERROR
+
+
+def reason_of(finish: Finish | None, calls: Sequence[ToolCall] | None) -> FinishReason:
+    """The reason of a complete answer."""
+    return with_calls(finish.reason, calls) if finish is not None else FinishReason.UNKNOWN
+
+
+def with_calls(reason: FinishReason, calls: Sequence[ToolCall] | None) -> FinishReason:
+    """The reason of an answer with these calls. A model that stopped after it called tools stopped to have them called:
+    Gemini never says so, and OpenAI and vLLM do not where the call was forced.
+    """
+    return FinishReason.TOOL_CALLS if calls and reason is FinishReason.STOP else reason
+
+
+def metadata_of(finish: Finish | None) -> dict[str, Any] | None:
+    """The metadata that keep a reason which has no name here."""
+    return {"raw_finish_reason": finish.text} if finish is not None and not finish.is_known else None
+
+
+def without_cut_call(finish: Finish | None, calls: list[ToolCall]) -> list[ToolCall]:
+    """The calls of an answer, without one that was cut off before its arguments: it would look like a call that needs
+    none.
+    """
+    cut = finish is not None and finish.is_cut
+    return calls[:-1] if cut and calls and calls[-1].function.arguments.strip() in ("", "{}") else calls

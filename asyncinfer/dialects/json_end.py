@@ -1,0 +1,39 @@
+"""Finds where JSON ends that comes in pieces."""
+
+from __future__ import annotations
+
+import re
+
+_MARKS = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
+
+
+class JsonEnd:
+    """Follows the text of a JSON object or array, piece by piece, in time that grows with its length only.
+
+    `reached`: it has begun and ended. Whether it is valid is not checked.
+    """
+
+    __slots__ = ("_begun", "_depth", "_escaped", "_quoted")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._begun = self._quoted = self._escaped = False
+
+    @property
+    def reached(self) -> bool:
+        return self._begun and self._depth <= 0 and not self._quoted
+
+    def feed(self, piece: str) -> None:
+        """Go on with `piece`."""
+        if not piece:
+            return
+        text = piece[1:] if self._escaped else piece
+        for mark in _MARKS.findall(text):
+            if mark == '"':
+                self._quoted = not self._quoted
+            elif not self._quoted and mark in "{[":
+                self._depth, self._begun = self._depth + 1, True
+            elif not self._quoted and mark in "}]":
+                self._depth -= 1
+        backslashes = len(text) - len(text.rstrip("\\"))
+        self._escaped = backslashes % 2 == 1  # the last one escapes what the next piece begins with

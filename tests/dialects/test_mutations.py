@@ -1,0 +1,272 @@
+"""Campaigns of mutations: real answers and streams of every dialect, changed in any way.
+
+An answer that was changed is an answer which can be saved and read back, or a RequestError. A stream is the same
+however it is split; one that is cut is never an answer with less in it; and calls are never made of two calls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncinfer import Conversation, FinishReason, RequestError, StreamDelta
+from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
+from asyncinfer.dialects.bedrock import BEDROCK_CONVERSE
+from asyncinfer.dialects.dialect import Dialect
+from asyncinfer.dialects.gemini import GEMINI
+from asyncinfer.dialects.http import HttpResponse
+from asyncinfer.dialects.openai import openai_chat
+from asyncinfer.dialects.vertex import VERTEX
+from asyncinfer.types.results import Usage
+from tests.dialects import (
+    test_anthropic_messages,
+    test_anthropic_stream,
+    test_bedrock_answer,
+    test_bedrock_stream,
+    test_gemini_generate,
+    test_openai_chat,
+    test_openai_quirks,
+    test_openai_stream,
+)
+from tests.dialects.frames import event, exception
+from tests.dialects.mangled import mangled_text
+from tests.fakes import question
+
+Json = dict[str, Any]
+FEW, MANY = 60, 1000
+
+
+class Api(NamedTuple):
+    """A dialect, with answers that its API gives at once, and streams as the events that they consist of."""
+
+    dialect: Dialect
+    answers: list[Json]
+    streams: list[list[bytes]]
+
+
+def _sse(*events: Json | str) -> list[bytes]:
+    return [f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n".encode() for one in events]
+
+
+def _named(*events: Json) -> list[bytes]:
+    return [f"event: {one['type']}\r\ndata: {json.dumps(one)}\r\n\r\n".encode() for one in events]
+
+
+def _chat(dialect: Dialect) -> Api:
+    quirks = [body for _, body, _, _ in test_openai_quirks.ANSWERS.values()]
+    streams = [_sse(*stream, "[DONE]") for stream in test_openai_stream.STREAMS.values()]
+    return Api(dialect, [*test_openai_chat.ANSWERS.values(), *quirks], streams)
+
+
+APIS = {
+    "OpenAI": _chat(openai_chat()),
+    "Vertex": _chat(VERTEX),
+    "Anthropic": Api(
+        ANTHROPIC_MESSAGES,
+        list(test_anthropic_messages.ANSWERS.values()),
+        [_named(*stream) for stream in test_anthropic_stream.STREAMS.values()],
+    ),
+    "Gemini": Api(
+        GEMINI,
+        [*test_gemini_generate.ANSWERS.values(), *test_openai_chat.ANSWERS.values()],
+        [
+            *(_sse(*stream) for stream in test_gemini_generate.STREAMS.values()),
+            *(_sse(*stream, "[DONE]") for stream in test_openai_stream.STREAMS.values()),
+        ],
+    ),
+    "Bedrock": Api(
+        BEDROCK_CONVERSE,
+        list(test_bedrock_answer.ANSWERS.values()),
+        [[event(kind, data) for kind, data in stream] for stream in test_bedrock_stream.STREAMS.values()],
+    ),
+}
+every_api = pytest.mark.parametrize("api", APIS.values(), ids=APIS.keys())
+
+
+# Answers
+
+
+def check_answer(api: Api, body: bytes) -> None:
+    try:
+        completion = api.dialect.decode(HttpResponse(200, {}, body))
+    except RequestError as error:
+        str(error).encode()  # it can be shown
+        return
+    check_usage(completion.usage)
+    answered = completion.answer(question("Hello?"))
+    line = answered.to_json()
+    line.encode()
+    assert Conversation.from_json(line).to_json() == line
+    assert isinstance(completion.finish_reason, FinishReason)
+    assert isinstance(answered.metadata.get("raw_finish_reason", ""), str)
+
+
+def check_usage(usage: Usage | None) -> None:
+    for count in (usage.to_dict() if usage is not None else {}).values():
+        assert type(count) is int
+        assert 0 <= count <= 3 * 10**9
+
+
+def answers(examples: int, api: Api) -> None:
+    @settings(max_examples=examples)
+    @given(mangled_text(st.sampled_from(api.answers)))
+    def run(body: bytes) -> None:
+        check_answer(api, body)
+
+    run()
+
+
+@every_api
+def test_mutated_answer_can_be_saved_or_is_a_request_error(api: Api) -> None:
+    answers(FEW, api)
+
+
+@pytest.mark.slow
+@every_api
+def test_mutated_answer_can_be_saved_or_is_a_request_error_in_many_examples(api: Api) -> None:
+    answers(MANY, api)
+
+
+# Streams
+
+
+class Read(NamedTuple):
+    """What a stream comes to. Calls are without their ids, which may be made here."""
+
+    content: str = ""
+    reasoning: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    finish: FinishReason | None = None
+    usage: Usage | None = None
+    metadata: Json | None = None
+    error: str = ""
+
+
+def read(api: Api, chunks: Sequence[bytes]) -> Read:
+    decoder, deltas, error = api.dialect.stream(), list[StreamDelta](), ""
+    try:
+        for chunk in chunks:
+            if decoder.done:
+                break
+            deltas += decoder.feed(chunk)
+        deltas.append(decoder.finish())
+    except RequestError as failure:
+        error = f"{failure.error_type} {failure.status_code} {failure.is_retryable} {failure}"
+    last = deltas[-1] if deltas else StreamDelta()
+    return Read(
+        "".join(delta.content for delta in deltas),
+        "".join(delta.reasoning_content for delta in deltas),
+        tuple((call["function"]["name"], call["function"]["arguments"]) for call in last.tool_calls),
+        last.finish_reason,
+        last.usage,
+        last.metadata,
+        error,
+    )
+
+
+STRAY = [
+    *(b": a comment\n\n", b"event: ping\ndata: {}\n\n", b"data: \n\n", b"data: [DONE]\n\n", b"data: {\n\n", b"\n", b"\xff"),
+    *(b"id: 1\nretry: 5\n\n", b"data: null\n\n", b'data: "a"\n\n', b"data: [1]\n\n", b"\xef\xbb\xbf"),
+    *(b"event: error\ndata: no worker\n\n", b'data: {"error": {"code": 503, "message": "no worker"}}\n\n'),
+    *(b'data: {"type": "error", "error": {"type": "overloaded_error"}}\n\n', b'data: {"error_code": 50001}\n\n'),
+    exception("throttlingException", "Slow down."),
+    *(part for name in APIS for part in APIS[name].streams[0]),
+]  # fmt: skip
+
+
+@st.composite
+def _mutated_stream(draw: st.DrawFn, streams: list[list[bytes]], *, whole_parts: bool = False) -> bytes:
+    """A stream with parts dropped, sent twice, out of order, or strange, and perhaps cut or with another byte.
+
+    Args:
+        whole_parts: Parts only come twice or out of order: nobody can know that one is missing or was changed.
+    """
+    kinds = ["twice", "swap"] if whole_parts else ["drop", "twice", "swap", "stray", "mix"]
+    parts = list(draw(st.sampled_from(streams)))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(parts) - 1)) if parts else 0
+        match draw(st.sampled_from(kinds)):
+            case "drop":
+                del parts[at : at + 1]
+            case "twice":
+                parts[at:at] = parts[at : at + 1]
+            case "swap":
+                parts[at : at + 2] = reversed(parts[at : at + 2])
+            case "mix":  # a part of another stream
+                parts.insert(at, draw(st.sampled_from(draw(st.sampled_from(streams)))))
+            case _:
+                parts.insert(at, draw(st.sampled_from(STRAY)))
+    data = bytearray(b"".join(parts))
+    if data and draw(st.booleans()):
+        del data[draw(st.integers(0, len(data))) :]
+    if data and not whole_parts and draw(st.integers(0, 3)) == 0:
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(data)
+
+
+@st.composite
+def _split(draw: st.DrawFn, data: bytes) -> list[bytes]:
+    if draw(st.booleans()):
+        size = draw(st.integers(1, 7))
+        return [data[at : at + size] for at in range(0, len(data), size)]
+    places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
+    return [data[begin:end] for begin, end in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+def streams(examples: int, api: Api) -> None:
+    @settings(max_examples=examples)
+    @given(st.data())
+    def run(data: st.DataObject) -> None:
+        sent = data.draw(_mutated_stream(api.streams))
+        seen = read(api, [sent])
+        check_usage(seen.usage)
+        json.dumps(seen._replace(usage=None))
+        assert (seen.finish is None) == bool(seen.error)
+        assert read(api, data.draw(_split(sent))) == seen
+
+    run()
+
+
+@every_api
+def test_mutated_stream_reads_the_same_however_it_is_split(api: Api) -> None:
+    streams(FEW, api)
+
+
+@pytest.mark.slow
+@every_api
+def test_mutated_stream_reads_the_same_however_it_is_split_in_many_examples(api: Api) -> None:
+    streams(MANY, api)
+
+
+@every_api
+def test_stream_that_is_cut_anywhere_is_not_an_answer_with_less_in_it(api: Api) -> None:
+    for parts in api.streams:
+        whole = read(api, parts)
+        assert not whole.error
+        data = b"".join(parts)
+        for length in range(len(data)):
+            cut = read(api, [data[:length]])
+            if not cut.error:
+                assert cut._replace(usage=None) == whole._replace(usage=None)
+
+
+# Calls
+
+
+@every_api
+def test_arguments_stay_with_their_function(api: Api) -> None:
+    calls = {call for stream in api.streams for call in read(api, stream).calls if call[1] not in ("", "{}")}
+    assert calls
+    whole = {arguments for _, arguments in calls}
+
+    @settings(max_examples=4 * FEW)
+    @given(_mutated_stream([stream for stream in api.streams if read(api, stream).calls], whole_parts=True))
+    def run(sent: bytes) -> None:
+        assert {call for call in read(api, [sent]).calls if call[1] in whole} <= calls
+
+    run()

@@ -1,0 +1,308 @@
+"""Where the answer of a stream ends, in each dialect: at a known finish reason, or at the end mark after one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+from aiohttp import web
+
+from asyncinfer import (
+    FinishReason,
+    InferenceErrorType,
+    ModelParams,
+    RemoteInferenceEngine,
+    RemoteParams,
+    RequestError,
+    StreamDelta,
+)
+from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
+from asyncinfer.dialects.bedrock import BEDROCK_CONVERSE
+from asyncinfer.dialects.dialect import Dialect
+from asyncinfer.dialects.gemini import GEMINI
+from asyncinfer.dialects.http import HttpResponse
+from asyncinfer.dialects.openai import openai_chat
+from asyncinfer.engines import remote
+from tests.dialects import (
+    test_anthropic_messages,
+    test_anthropic_stream,
+    test_bedrock_answer,
+    test_bedrock_stream,
+    test_gemini_generate,
+    test_openai_chat,
+    test_openai_stream,
+)
+from tests.dialects.frames import event
+from tests.fakes import question
+from tests.faults import FaultServer
+
+Json = dict[str, Any]
+
+
+def sse(*events: Json | str) -> bytes:
+    return b"".join(b"data: " + (one if isinstance(one, str) else json.dumps(one)).encode() + b"\n\n" for one in events)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How a dialect streams a text, gives a finish reason, and marks the end; and how it answers at once."""
+
+    dialect: Dialect
+    text: bytes
+    reason: Callable[[Any], bytes]
+    known: str
+    mark: bytes
+    whole: Callable[[Any], Json]
+
+
+def _bedrock_frames(*events: tuple[str, Json]) -> bytes:
+    return b"".join(event(kind, data) for kind, data in events)
+
+
+OPENAI = Wire(
+    openai_chat(),
+    sse(test_openai_stream.chunk(content="Hel"), test_openai_stream.chunk(content="lo.")),
+    lambda reason: sse(test_openai_stream.chunk(reason)),
+    "stop",
+    sse("[DONE]"),
+    lambda reason: test_openai_chat.answer(reason, content="Hello."),
+)
+ANTHROPIC = Wire(
+    ANTHROPIC_MESSAGES,
+    sse(test_anthropic_stream.begin(), *test_anthropic_stream.said(0, "Hel", "lo.")),
+    lambda reason: sse(test_anthropic_stream.end(reason)[0]),
+    "end_turn",
+    sse(test_anthropic_stream.end()[1]),
+    lambda reason: test_anthropic_messages.answer(test_anthropic_messages.text("Hello."), reason=reason),
+)
+GEMINI_NATIVE = Wire(
+    GEMINI,
+    sse(*(test_gemini_generate.answer({"text": part}, finish=None) for part in ("Hel", "lo."))),
+    lambda reason: sse({"candidates": [{"finishReason": reason, "index": 0}]}),
+    "STOP",
+    b"",
+    lambda reason: {"candidates": [{"content": {"parts": [{"text": "Hello."}]}, "finishReason": reason}]},
+)
+BEDROCK = Wire(
+    BEDROCK_CONVERSE,
+    _bedrock_frames(test_bedrock_stream.delta(0, text="Hel"), test_bedrock_stream.delta(0, text="lo.")),
+    lambda reason: _bedrock_frames(("messageStop", {"stopReason": reason})),
+    "end_turn",
+    _bedrock_frames(test_bedrock_stream.METADATA),
+    lambda reason: test_bedrock_answer.answer({"text": "Hello."}, stop=reason),
+)
+WIRES = {"OpenAI": OPENAI, "Anthropic": ANTHROPIC, "Gemini": GEMINI_NATIVE, "Bedrock": BEDROCK}
+every_wire = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES.keys())
+
+
+def read(wire: Wire, *parts: bytes) -> list[StreamDelta]:
+    decoder = wire.dialect.stream()
+    return [*(delta for part in parts for delta in decoder.feed(part)), decoder.finish()]
+
+
+def check_that_it_is_cut_off(wire: Wire, *parts: bytes) -> None:
+    with pytest.raises(RequestError, match="broke off") as caught:
+        read(wire, *parts)
+    assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
+
+
+@every_wire
+def test_known_reason_ends_an_answer_without_the_end_mark(wire: Wire) -> None:
+    assert read(wire, wire.text, wire.reason(wire.known))[-1].finish_reason is FinishReason.STOP
+
+
+@every_wire
+@pytest.mark.parametrize("reason", [None, "", "null", False])
+def test_end_mark_without_a_reason_does_not_end_an_answer(wire: Wire, reason: Any) -> None:
+    check_that_it_is_cut_off(wire, wire.text, wire.reason(reason), wire.mark)
+    check_that_it_is_cut_off(wire, wire.text, wire.mark)
+
+
+@every_wire
+@pytest.mark.parametrize(
+    ("reason", "kept"), [("bored", "bored"), (7, "7"), (["a", 1], '["a",1]'), ("x" * 999, "x" * 200)]
+)
+def test_unknown_reason_is_kept_as_text(wire: Wire, reason: Any, kept: str) -> None:
+    last = read(wire, wire.text, wire.reason(reason), wire.mark)[-1]
+    assert (last.finish_reason, last.metadata) == (FinishReason.UNKNOWN, {"raw_finish_reason": kept})
+    whole = wire.dialect.decode(HttpResponse(200, {}, json.dumps(wire.whole(reason)).encode()))
+    assert (whole.message.content, whole.finish_reason) == ("Hello.", FinishReason.UNKNOWN)
+    assert whole.answer(question("?")).metadata["raw_finish_reason"] == kept
+
+
+@every_wire
+@pytest.mark.parametrize("reason", [None, "", "null"])
+def test_whole_answer_without_a_reason_is_an_answer(wire: Wire, reason: Any) -> None:
+    whole = wire.dialect.decode(HttpResponse(200, {}, json.dumps(wire.whole(reason)).encode()))
+    assert (whole.message.content, whole.finish_reason, whole.metadata) == ("Hello.", FinishReason.UNKNOWN, None)
+
+
+@pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=["OpenAI", "Anthropic"])
+def test_unknown_reason_does_not_end_an_answer_without_the_end_mark(wire: Wire) -> None:
+    check_that_it_is_cut_off(wire, wire.text, wire.reason("bored"))
+
+
+@pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC, GEMINI_NATIVE], ids=["OpenAI", "Anthropic", "Gemini"])
+def test_text_after_a_reason_needs_another_end(wire: Wire) -> None:
+    begun = (wire.text, wire.reason(wire.known), wire.text)
+    check_that_it_is_cut_off(wire, *begun)
+    *_, last = deltas = read(wire, *begun, wire.reason(wire.known))
+    assert ("".join(delta.content for delta in deltas), last.finish_reason) == ("Hello.Hello.", FinishReason.STOP)
+
+
+@pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=["OpenAI", "Anthropic"])
+def test_unknown_reason_does_not_replace_a_known_one(wire: Wire) -> None:
+    last = read(wire, wire.text, wire.reason(wire.known), wire.reason("bored"), wire.reason(""), wire.mark)[-1]
+    assert (last.finish_reason, last.metadata) == (FinishReason.STOP, None)
+
+
+@pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC, BEDROCK], ids=["OpenAI", "Anthropic", "Bedrock"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_follows_the_end_mark_is_not_read(wire: Wire, apart: bool) -> None:
+    parts = [wire.text, wire.reason(wire.known), wire.mark, wire.text, b"data: {\n\n"]
+    deltas = read(wire, *parts) if apart else read(wire, b"".join(parts))
+    assert "".join(delta.content for delta in deltas) == "Hello."
+
+
+@pytest.mark.parametrize("wire", [ANTHROPIC, GEMINI_NATIVE], ids=["Anthropic", "Gemini"])
+def test_end_mark_of_another_dialect_is_ignored(wire: Wire) -> None:
+    done = sse("[DONE]")
+    assert read(wire, wire.text, done, wire.reason(wire.known), done)[-1].finish_reason is FinishReason.STOP
+
+
+ERRORS: dict[str, Json] = {
+    "an error": {"error": {"message": "no worker"}},
+    "an error's text": {"error": "no worker"},
+    "an error among choices": {"choices": [], "error": {"message": "no worker"}},
+    "error_code": {"message": "no worker", "error_code": 50001},
+    "object: error": {"object": "error", "message": "no worker"},
+    "type: error": {"type": "error", "message": "no worker"},
+    "a detail": {"detail": "no worker"},
+    "errors": {"errors": [{"message": "no worker"}]},
+}
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS.keys())
+@pytest.mark.parametrize("ends", [False, True], ids=["cut", "with [DONE]"])
+def test_error_in_place_of_an_event_fails_the_attempt(error: Json, ends: bool) -> None:
+    with pytest.raises(RequestError, match="no worker") as caught:
+        read(OPENAI, OPENAI.text, sse(error), OPENAI.mark if ends else b"")
+    assert caught.value.is_retryable
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(503, 503), ("429", 429), (50001, 500), (42901, 429), (40303, None), (True, None), (10**30, None), ("x", None)],
+)
+def test_status_of_an_error_is_read_from_its_code(code: Any, status: int | None) -> None:
+    with pytest.raises(RequestError) as caught:
+        read(OPENAI, sse({"object": "error", "message": "no worker", "code": code}))
+    assert caught.value.status_code == status
+
+
+@pytest.mark.parametrize(
+    "data", [{"error": {"message": "no worker", "code": 503}}, {"message": "no worker", "code": 503}]
+)
+def test_status_of_an_error_event_is_read_from_its_code(data: Json) -> None:
+    with pytest.raises(RequestError, match="no worker") as caught:
+        read(OPENAI, b"event: error\n" + sse(data))
+    assert caught.value.status_code == 503
+
+
+@pytest.mark.parametrize("finish", [None, "", "bored", "error"])
+def test_error_beside_an_answer_that_is_not_complete_fails_the_attempt(finish: str | None) -> None:
+    error = {"error": {"message": "no worker"}}
+    with pytest.raises(RequestError, match="no worker"):
+        read(OPENAI, sse(test_openai_stream.chunk(finish, content="He") | error), OPENAI.mark)
+    for wire in (OPENAI, GEMINI_NATIVE):
+        with pytest.raises(RequestError, match="no worker"):
+            wire.dialect.decode(HttpResponse(200, {}, json.dumps(wire.whole(finish) | error).encode()))
+
+
+def test_error_beside_a_complete_answer_is_ignored() -> None:
+    body = OPENAI.whole("stop") | {"error": {"message": "a warning"}}
+    assert OPENAI.dialect.decode(HttpResponse(200, {}, json.dumps(body).encode())).message.content == "Hello."
+
+
+def test_index_of_a_choice_may_be_text() -> None:
+    first = test_openai_stream.chunk("stop", content="Hello.")
+    first["choices"][0]["index"] = "0"
+    other = test_openai_stream.chunk("length", content="Bye.")
+    other["choices"][0]["index"] = "1"
+    *said, last = read(OPENAI, sse(first, other))
+    assert ([delta.content for delta in said], last.finish_reason) == (["Hello."], FinishReason.STOP)
+
+
+def test_answer_given_again_does_not_keep_the_reason_of_the_one_before() -> None:
+    bored = OPENAI.dialect.decode(HttpResponse(200, {}, json.dumps(OPENAI.whole("bored")).encode()))
+    whole = OPENAI.dialect.decode(HttpResponse(200, {}, json.dumps(OPENAI.whole("stop")).encode()))
+    assert "raw_finish_reason" not in whole.answer(bored.answer(question("?"))).metadata
+
+
+# Over a connection
+
+
+def stream_of(*parts: bytes, then: Callable[[web.Request], Any]) -> Any:
+    """A fault that streams these parts, and then does something else than to end."""
+
+    async def reply(request: web.Request, _: Any) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for part in parts:
+            await response.write(part)
+        await then(request)
+        return response
+
+    return reply
+
+
+async def _breaks(request: web.Request) -> None:
+    assert request.transport is not None
+    request.transport.abort()
+
+
+async def _stays_open(_: web.Request) -> None:
+    await anyio.sleep_forever()
+
+
+async def _streamed(*parts: bytes, then: Callable[[web.Request], Any]) -> tuple[str, StreamDelta]:
+
+    async with FaultServer(lambda _: stream_of(*parts, then=then)) as server:
+        remote_params = RemoteParams(api_url=server.url, max_retries=0)
+        engine = RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote_params)
+        async with engine, engine.astream(question("Hello?")) as deltas:
+            seen = [delta async for delta in deltas]
+    return "".join(delta.content for delta in seen), seen[-1]
+
+
+async def test_connection_that_breaks_after_the_reason_does_not_take_the_answer_away() -> None:
+    text, last = await _streamed(OPENAI.text, OPENAI.reason("stop"), then=_breaks)
+    assert (text, last.finish_reason) == ("Hello.", FinishReason.STOP)
+
+
+async def test_connection_that_breaks_before_the_reason_fails_the_attempt() -> None:
+    with pytest.raises(RequestError) as caught:
+        await _streamed(OPENAI.text, OPENAI.reason(""), then=_breaks)
+    assert caught.value.error_type is InferenceErrorType.CONNECTION
+
+
+async def test_server_that_keeps_the_connection_open_after_the_reason_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "_SECONDS_FOR_THE_REST", 0.0)
+    with anyio.fail_after(30):
+        text, last = await _streamed(OPENAI.text, OPENAI.reason("stop"), then=_stays_open)
+    assert (text, last.finish_reason) == ("Hello.", FinishReason.STOP)
+
+
+def test_stream_whose_first_part_has_a_reason_is_read_to_its_end() -> None:
+    """As Open WebUI sends it, before the model thinks (open-webui/open-webui#23921)."""
+    decoder = OPENAI.dialect.stream()
+    list(decoder.feed(OPENAI.reason("stop")))
+    assert (decoder.end.is_complete, decoder.end.is_settled) == (True, False)
+    list(decoder.feed(OPENAI.text))
+    assert not decoder.end.is_complete
