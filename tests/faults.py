@@ -16,7 +16,7 @@ import struct
 import time
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from itertools import count
@@ -152,6 +152,15 @@ def status(code: int, message: str = "no", **headers: str) -> Fault:
 
     async def reply(_: web.Request, __: Ask) -> web.Response:
         return web.json_response({"error": {"message": message}}, status=code, headers=named)
+
+    return reply
+
+
+def with_headers(headers: Mapping[str, str]) -> Fault:
+    """A good answer with more headers."""
+
+    async def reply(_: web.Request, ask: Ask) -> web.Response:
+        return web.Response(body=completion(ask.question), content_type="application/json", headers=headers)
 
     return reply
 

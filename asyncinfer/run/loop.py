@@ -272,7 +272,8 @@ class Loop:
         end = self._pattern.failed(
             error,
             is_final=retry.kind == "no",
-            out_for=self._gate.out_for(),
+            # An outage of an earlier run may have ended since; only this run's time counts.
+            out_for=min(self._gate.out_for(), self._tally.seconds),
             ever_answered=admissions > 0,
         )
         if end is not None:

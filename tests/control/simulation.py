@@ -10,13 +10,13 @@ import heapq
 import itertools
 import math
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from asyncinfer import InferenceErrorType, RemoteParams, RequestError, Usage
-from asyncinfer.control.endpoint import Attempt, Endpoint
-from asyncinfer.control.rate_limit import Cost
+from asyncinfer.control.endpoint import Attempt, Decision, Endpoint
 from asyncinfer.control.retry import FaultShare, RetryPolicy
 
 USAGE = Usage(10, 10, 20)
@@ -48,7 +48,7 @@ def broken(after: float = 0.001, status: int | None = 500) -> Reply:
 
 
 class Server(Protocol):
-    """A model of a server. `capacity(seconds)`: how many requests it can answer in so many seconds from the start."""
+    """A model of a server. `capacity(seconds)`: how many requests it can accept in so many seconds from the start."""
 
     def request(self, now: float, size: int) -> Reply: ...
 
@@ -81,7 +81,11 @@ def _total(rate: Schedule, seconds: float) -> float:
 
 @dataclass
 class TokenBucket:
-    """Admits `rate(now)` a second and saves up `burst` seconds of it; refuses the others at once."""
+    """Admits `rate(now)` a second and saves up `burst` seconds of it; refuses the others at once.
+
+    `hint`: refusals have a Retry-After in whole seconds. `round_trip`: seconds that a refusal takes. `by_size`: the
+    rate is in units of size, not in requests.
+    """
 
     rate: Schedule
     latency: float = 0.05
@@ -193,7 +197,17 @@ class Outage:
 
 @dataclass
 class Outcome:
-    """How a simulated job went until its time was up; `lost` counts rows up to the end of the job."""
+    """How a simulated job went.
+
+    Args:
+        used: The share of the server's capacity that was used until the time of the job was up.
+        refused: The share of the requests that were refused or failed until then.
+        answered: What was accepted until then, in rows; in units of size where the server counts those.
+        requests: The requests until then.
+        lost: The rows that were not answered by the end.
+        ended: When the last row was done, in seconds.
+        trace: The decisions of the controller.
+    """
 
     used: float
     refused: float
@@ -201,7 +215,7 @@ class Outcome:
     requests: int
     lost: int
     ended: float
-    trace: list[tuple[float, int, float | None, str]]
+    trace: list[Decision]
 
 
 @dataclass(slots=True)
@@ -210,6 +224,16 @@ class _Row:
     size: int
     spent: int = 0
     attempts: int = 0
+
+
+class _Flight(NamedTuple):
+    """A request under way: when its reply arrives, and what the reply is."""
+
+    arrival: float
+    ticket: int
+    attempt: Attempt
+    row: _Row
+    error: RequestError | None
 
 
 def simulate(
@@ -223,90 +247,112 @@ def simulate(
     seed: int = 0,
     limit: float = 1000.0,
 ) -> Outcome:
-    """Run `rows` rows (by default more than the server can take) and count what happens in the first `seconds`."""
+    """Run `rows` rows, by default more than the server can take, and count what happens in the first `seconds`.
+
+    Args:
+        sizes: Draws the size of a row, for servers that count it.
+        limit: Seconds after which the rows that are not done count as lost.
+    """
     random.seed(seed)
-    remote = RemoteParams(num_workers=workers, use_adaptive_concurrency=adaptive)
-    endpoint = Endpoint(workers, remote)
-    policy, faults = RetryPolicy(), FaultShare()
     count = rows if rows is not None else math.ceil(server.capacity(seconds) * 1.05) + 20
-    fresh = iter(_Row(i, sizes()) for i in range(count))
-    pending = next(fresh, None)
-    retries: list[tuple[float, int, _Row]] = []
-    flights: list[tuple[float, int, Attempt, _Row, RequestError | None]] = []
-    tickets = itertools.count()
-    now, in_flight, lost, done = 0.0, 0, 0, 0
-    answered = denied = requests = 0
-    turns = 0
-    while done < count and now < limit:
-        turns += 1
-        assert turns < 10 * count + 100_000, "the run makes no progress"
-        # Everything that can start now starts.
-        wake = math.inf
-        while True:
-            due = bool(retries) and retries[0][0] <= now
-            if not due and pending is None:
-                break
-            update = endpoint.update(now)
-            if in_flight >= endpoint.permits():
-                wake = now + update
-                break
-            wait = endpoint.wait(now, Cost())
-            if wait > 0.0:
-                wake = now + wait
-                break
-            if due:
-                row = heapq.heappop(retries)[2]
-            else:
-                assert pending is not None
-                row, pending = pending, next(fresh, None)
-            attempt = endpoint.begin(now, Cost())
-            reply = server.request(now, row.size)
-            in_flight += 1
-            row.attempts += 1
-            if now < seconds:
-                requests += 1
-                denied += reply.error is not None
-                answered += 0 if reply.error is not None else row.size if getattr(server, "by_size", False) else 1
-            heapq.heappush(flights, (now + reply.after, next(tickets), attempt, row, reply.error))
-        moments = [wake]
-        if flights:
-            moments.append(flights[0][0])
-        if retries and retries[0][0] > now:
-            moments.append(retries[0][0])
-        if min(moments) == math.inf:
-            break
-        now = max(now, min(moments))
-        while flights and flights[0][0] <= now:
-            _, _, attempt, row, error = heapq.heappop(flights)
-            if row.attempts == 1:
-                faults.add(is_fault=error is not None and not error.is_overload)
-            if error is None:
-                endpoint.answered(attempt, now, USAGE)
-                done += 1
-            else:
-                endpoint.failed(attempt, now, error, in_flight=in_flight, row=row.index)
-                retry = policy.decide(
-                    error,
-                    spent=row.spent,
-                    attempts=row.attempts,
-                    answered_since=True,
-                    health=endpoint.availability.health(now),
-                    fault_share=faults.share,
-                    jitter=random.random(),
-                )
-                if retry.kind == "no":
-                    lost += 1
-                    done += 1
-                else:
-                    row.spent += retry.spends
-                    heapq.heappush(retries, (now + retry.after, next(tickets), row))
-            in_flight -= 1
+    endpoint = Endpoint(workers, RemoteParams(num_workers=workers, use_adaptive_concurrency=adaptive))
+    job = _Job(server, endpoint, [_Row(i, sizes()) for i in range(count)], seconds)
+    job.run(limit)
     return Outcome(
-        answered / server.capacity(seconds),
-        denied / max(1, requests),
-        answered,
-        requests,
-        lost + (count - done),
-        now,
-        [tuple(decision) for decision in endpoint.trace],
+        job.answered / server.capacity(seconds),
+        job.refused / max(1, job.requests),
+        job.answered,
+        job.requests,
+        job.lost + count - job.done,
+        job.now,
+        list(endpoint.trace),
     )
+
+
+class _Job:
+    """The run loop in virtual time: retries that are due go first, then new rows."""
+
+    def __init__(self, server: Server, endpoint: Endpoint, rows: list[_Row], seconds: float) -> None:
+        self._server, self._endpoint, self._seconds = server, endpoint, seconds
+        self._fresh, self._count = deque(rows), len(rows)
+        self._retries: list[tuple[float, int, _Row]] = []
+        self._flights: list[_Flight] = []
+        self._tickets = itertools.count()
+        self._policy, self._faults = RetryPolicy(), FaultShare()
+        self.now = 0.0
+        self.done = self.lost = 0
+        self.answered = self.refused = self.requests = 0
+
+    def run(self, limit: float) -> None:
+        """Run until every row is done, or for `limit` seconds."""
+        for _ in range(10 * self._count + 100_000):
+            if self.done >= self._count or self.now >= limit:
+                return
+            moments = [self._start()]
+            if self._flights:
+                moments.append(self._flights[0].arrival)
+            if self._retries and self._retries[0][0] > self.now:
+                moments.append(self._retries[0][0])
+            assert min(moments) < math.inf, "the run waits for ever"
+            self.now = max(self.now, min(moments))
+            while self._flights and self._flights[0].arrival <= self.now:
+                self._receive(heapq.heappop(self._flights))
+        raise AssertionError("the run makes no progress")
+
+    def _start(self) -> float:
+        """Start every attempt that may start now.
+
+        Returns:
+            When the next one may start; infinite if only a reply or a retry can tell.
+        """
+        while self._is_due() or self._fresh:
+            update = self._endpoint.update(self.now)
+            if len(self._flights) >= self._endpoint.permits():
+                return self.now + update
+            wait = self._endpoint.wait(self.now)
+            if wait > 0.0:
+                return self.now + wait
+            self._send(heapq.heappop(self._retries)[2] if self._is_due() else self._fresh.popleft())
+        return math.inf
+
+    def _is_due(self) -> bool:
+        return bool(self._retries) and self._retries[0][0] <= self.now
+
+    def _send(self, row: _Row) -> None:
+        attempt = self._endpoint.begin(self.now)
+        reply = self._server.request(self.now, row.size)
+        row.attempts += 1
+        if self.now < self._seconds:
+            self.requests += 1
+            if reply.error is not None:
+                self.refused += 1
+            else:
+                self.answered += row.size
+        flight = _Flight(self.now + reply.after, next(self._tickets), attempt, row, reply.error)
+        heapq.heappush(self._flights, flight)
+
+    def _receive(self, flight: _Flight) -> None:
+        row, error = flight.row, flight.error
+        if row.attempts == 1:
+            self._faults.add(is_fault=error is not None and not error.is_overload)
+        if error is None:
+            self._endpoint.answered(flight.attempt, self.now, USAGE)
+            self.done += 1
+            return
+        in_flight = len(self._flights) + 1
+        self._endpoint.failed(flight.attempt, self.now, error, in_flight=in_flight, row=row.index)
+        retry = self._policy.decide(
+            error,
+            spent=row.spent,
+            attempts=row.attempts,
+            answered_since=True,
+            health=self._endpoint.availability.health(self.now),
+            fault_share=self._faults.share,
+            jitter=random.random(),
+        )
+        if retry.kind == "no":
+            self.lost += 1
+            self.done += 1
+        else:
+            row.spent += retry.spends
+            heapq.heappush(self._retries, (self.now + retry.after, next(self._tickets), row))

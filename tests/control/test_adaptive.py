@@ -255,11 +255,11 @@ class TestLimitOnAttemptsInFlight:
 
     def test_a_limit_raised_to_the_maximum_is_forgotten(self, limited: AIMDController) -> None:
         now = 0.0
-        while limited.limit is not None:
+        while (limit := limited.limit) is not None:
             now += 1.1
-            self.accept(limited, 1000, limited.limit - 1, now)
-            if limited.limit is not None:
-                self.accept(limited, 10, limited.limit, now)
+            self.accept(limited, 1000, limit - 1, now)
+            if limited.phase is Phase.RECOVERY:
+                self.accept(limited, 10, limit, now)
             assert now < 50.0
         assert limited.permits == 101
 

@@ -211,7 +211,7 @@ class TestObservedLimits:
             wait = limit.wait(now, Cost(1, amount))
             assert 0.0 <= wait < math.inf
             now += wait
-            if now >= expires:
+            if now >= expires - 1e-6:
                 return
             limit.reserve(now, Cost(1, amount))
             spent += amount

@@ -283,6 +283,25 @@ class TestOutages:
         again = FakeEngine(clock=clock)
         assert (await run_file(again, clock, config)).resumed == summary.completed
 
+    async def test_an_outage_in_an_earlier_run_of_the_engine_does_not_end_the_next_run(self, clock: QuickClock) -> None:
+        is_down = False
+
+        async def script(text: str, attempt: int) -> None:
+            await clock.sleep(0.1)
+            if is_down or (number(text) == 0 and attempt == 3):
+                raise fault(500)
+
+        engine = FakeEngine(script, clock=clock, workers=1, max_outage=100.0)
+        assert not (await run_rows(engine, clock, 20)).has_failures
+        is_down = True
+        with pytest.raises(EngineDeadError, match="max_outage"):
+            await outcomes(engine, clock, 20)
+        is_down = False
+        engine.asked["question 0"] = 2
+        async with passing(clock):
+            await clock.sleep(3600.0)
+        assert not lost(await outcomes(engine, clock, 20))
+
     @pytest.mark.parametrize("error", [fault(500), connection_lost()], ids=["500", "connection"])
     async def test_an_endpoint_that_never_answers_ends_the_run_early(
         self, error: RequestError, clock: QuickClock
@@ -296,7 +315,7 @@ class TestOutages:
         assert len(result.failures) == 500
         assert engine.asked.total() <= 150
         assert clock.now() < 600.0
-        assert "nothing was answered" in result.failures[499].error_message
+        assert "no request was answered" in result.failures[499].error_message
 
     async def test_an_endpoint_that_refuses_everything_from_the_start_ends_the_run(self, clock: QuickClock) -> None:
         def script(*_: object) -> None:

@@ -1,7 +1,7 @@
 """Whole runs against servers whose capacity the client does not know, in virtual time.
 
-Every request passes the run loop, the gate and the controller as it would in earnest; only the clock and
-the server are scripted. `benchmarks/adaptive.py` asks the same of a real server in real time.
+Every request passes through the run loop, the gate and the controller; only the clock and the server are simulated.
+`benchmarks/adaptive.py` measures the same with real servers in real time.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ async def test_an_unknown_rate_is_used_and_little_is_refused(case: str, hints: b
 
 
 @pytest.mark.parametrize("case", ["steady 100/s", "100/s, then 50", "50/s, then 150"])
-async def test_so_is_that_of_a_server_that_saves_up_little(case: str, clock: QuickClock) -> None:
+async def test_the_rate_of_a_server_with_a_small_bucket_is_used(case: str, clock: QuickClock) -> None:
     rate, seconds = CASES[case]
     report = await simulate(Bucket(clock, rate, seconds, burst=0.1))
     assert report.used >= 0.92
@@ -149,44 +149,38 @@ async def test_so_is_that_of_a_server_that_saves_up_little(case: str, clock: Qui
 
 
 @pytest.mark.parametrize("case", ["steady 100/s", "100/s, then 50", "50/s, then 150"])
-async def test_waits_that_no_bucket_makes_good_cost_what_they_must(case: str, clock: QuickClock) -> None:
-    """A refusal costs a whole second, in which the server saves up a tenth of what it could have done: there must
-    be few, but without any the rate would not be found.
-    """
+async def test_retry_after_of_a_server_with_a_small_bucket_costs_part_of_its_rate(case: str, clock: QuickClock) -> None:
+    """A refusal costs a whole second, of which the server saves up a tenth. Without refusals the rate is not found."""
     rate, seconds = CASES[case]
     report = await simulate(Bucket(clock, rate, seconds, burst=0.1, hints=True))
     assert report.used >= 0.6
     assert report.refused <= 0.08
 
 
-async def test_ten_a_second_with_a_bucket_of_one_token_is_the_hard_corner(clock: QuickClock) -> None:
-    """Whoever comes a moment early is refused, and there are few requests to learn from: of the opening's ten
-    nine are refused, and the rate is found by steps down from far too much.
-    """
+async def test_ten_a_second_with_a_bucket_of_one_token(clock: QuickClock) -> None:
+    """A request that comes a moment too early is refused, and there are few requests to learn from."""
     report = await simulate(Bucket(clock, steady(10), 60, burst=0.1))
     assert report.used >= 0.85
     assert report.refused <= 0.1
 
 
-async def test_harder_where_each_refusal_costs_a_second_that_no_bucket_saves(clock: QuickClock) -> None:
-    """Whole seconds are waited after each refusal, which is ten requests' time; one token is there then. A
-    server that says so is obeyed, whatever that costs.
-    """
+async def test_ten_a_second_with_a_bucket_of_one_token_and_retry_after(clock: QuickClock) -> None:
+    """Each refusal asks for a wait of a second, the time of ten requests; one request is saved up meanwhile."""
     report = await simulate(Bucket(clock, steady(10), 60, burst=0.1, hints=True))
     assert report.used >= 0.5
     assert report.refused <= 0.3
 
 
-async def test_slow_answers_change_little(clock: QuickClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two seconds an answer, as models take: what is delivered lags behind what is sent."""
+async def test_slow_answers_do_not_lower_the_rate(clock: QuickClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds an answer: answers say little about the rate at which requests are accepted."""
     monkeypatch.setitem(globals(), "LATENCY", 2.0)
     report = await simulate(Bucket(clock, steady(100), 30))
     assert report.used >= 0.92
     assert report.refused <= 0.08
 
 
-async def test_a_server_that_queues_is_filled_and_never_refuses(clock: QuickClock) -> None:
-    """Its answers take ever longer, up to two and a half seconds; that alone is no overload."""
+async def test_a_server_that_queues_is_used_in_full(clock: QuickClock) -> None:
+    """Answers that take longer and longer, up to 2.5 s, are no overload."""
     report = await simulate(Queue(clock, rate=100, seconds=30))
     assert report.used >= 0.98
     assert report.refused == 0.0
@@ -200,15 +194,15 @@ async def test_a_fixed_concurrency_floods_the_same_server(clock: QuickClock) -> 
     assert report.refused >= 0.5
 
 
-async def test_a_user_who_knows_the_rate_has_nothing_refused(clock: QuickClock) -> None:
-    """600 go out at once, to a server that saves up as many, and again each minute."""
+async def test_a_limit_set_by_the_user_avoids_every_refusal(clock: QuickClock) -> None:
+    """600 requests are sent at once each minute, to a server that saves up as many."""
     report = await simulate(Bucket(clock, steady(10), 121, burst=60.0), requests_per_minute=600)
     assert report.refused == 0.0
     assert clock.now() > 120.0
 
 
-async def test_a_pause_of_the_server_costs_no_row(clock: QuickClock) -> None:
-    """Ten seconds in which all are refused: the pace sinks so far that few rows are refused often."""
+async def test_a_server_that_refuses_everything_for_ten_seconds_loses_no_row(clock: QuickClock) -> None:
+    """Single requests find out when it accepts again."""
 
     def paused(now: float) -> float:
         return 0.001 if 20 <= now < 30 else 100.0
