@@ -39,7 +39,8 @@ class Availability:
         self.has_answered = False
         self.last_error = ""
         self._since: float | None = None
-        """The last answer; before there is any, the first attempt."""
+        """The first attempt since the last answer; the answer itself while there is none."""
+        self._has_asked = False
         self._failures = self._faults = 0
         self._failing_since = 0.0
         self._rows: set[Hashable] = set()
@@ -52,15 +53,15 @@ class Availability:
 
     def started(self, now: float) -> None:
         """An attempt starts."""
-        if self._since is None:
-            self._since = now
+        if not self._has_asked:  # An idle engine waits for nothing.
+            self._since, self._has_asked = now, True
         if self.is_probing:
             self._due = now + self._pause
             self._pause = min(2 * self._pause, _PAUSE if now - self._failing_since < _LONG else _LONG_PAUSE)
 
     def answered(self, now: float) -> None:
         """The endpoint answered an attempt."""
-        self._since, self.has_answered = now, True
+        self._since, self.has_answered, self._has_asked = now, True, False
         self._works()
 
     def _works(self) -> None:
@@ -90,7 +91,7 @@ class Availability:
             self.is_probing, self._due = True, now + self._pause
 
     def unanswered_for(self, now: float) -> float:
-        """Seconds since the last answer; before there is any, since the first attempt."""
+        """Seconds since the first attempt after the last answer."""
         return now - self._since if self._since is not None else 0.0
 
     def out_for(self, now: float) -> float:

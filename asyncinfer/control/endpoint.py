@@ -105,7 +105,7 @@ class Endpoint:
         self.availability = Availability()
         self._held_until = -math.inf
         self._pending: deque[Attempt] = deque()
-        self._refusal_time = 0.0
+        self._refusal_time: float | None = None
         self._in_flight = 0
         self.most = limit
         self.admissions = 0
@@ -144,7 +144,7 @@ class Endpoint:
         if self._pacer is None:
             return math.inf
         known = self._refusal_time
-        patience = max(_SHORTEST_PENDING, _REFUSAL_TIMES * known) if known else _PENDING
+        patience = max(_SHORTEST_PENDING, _REFUSAL_TIMES * known) if known is not None else _PENDING
         while self._pending and self._pending[0].sent <= now - patience:
             attempt = self._pending.popleft()
             if not attempt.is_counted:
@@ -234,7 +234,7 @@ class Endpoint:
     def _refused(self, attempt: Attempt, now: float, retry_after: float | None) -> None:
         self.refusals += 1
         if self._pacer is not None:
-            self._refusal_time = self._pacer.lag = max(now - attempt.sent, 0.9 * self._refusal_time)
+            self._refusal_time = self._pacer.lag = max(now - attempt.sent, 0.9 * (self._refusal_time or 0.0))
             if attempt.is_counted:
                 self._pacer.reconsidered()
             attempt.is_counted = True

@@ -214,8 +214,8 @@ class RateLimits:
     def settle(self, reservation: Reservation, now: float, spent: Usage | None) -> None:
         """The request has ended, and took `spent`; as much as was reserved where nobody knows."""
         cost = reservation.cost
-        prompt = cost.input_tokens if spent is None else _bounded(spent.prompt_tokens)
-        answer = cost.output_tokens if spent is None else _bounded(spent.completion_tokens)
+        prompt = cost.input_tokens if spent is None else _bounded(spent.prompt_tokens, cost.input_tokens)
+        answer = cost.output_tokens if spent is None else _bounded(spent.completion_tokens, cost.output_tokens)
         if self._input:
             self._input.settle(cost.input_tokens, now, prompt)
         if self._output:
@@ -246,9 +246,9 @@ def _window(limit: int | None) -> SlidingWindow | None:
     return SlidingWindow(limit) if limit is not None else None
 
 
-def _bounded(tokens: object) -> int:
-    """A count of tokens from outside; what is no sane count is 0."""
-    return min(max(tokens, 0), _MOST_TOKENS) if type(tokens) is int else 0
+def _bounded(tokens: object, reserved: int) -> int:
+    """A count of tokens from outside; the reserved ones where it is no count that a request can have."""
+    return tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else reserved
 
 
 def _amount(name: str, cost: Cost) -> int:

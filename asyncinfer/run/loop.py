@@ -198,10 +198,13 @@ class Loop:
         self._waits_for_permit = True
         try:
             with anyio.CancelScope() as self._admission:
-                return await self._gate.enter(cost)
+                attempt = await self._gate.enter(cost)
         finally:
             self._waits_for_permit = False
-        return None
+        if attempt is not None and self.dead is not None:  # The permit came at the moment of the end.
+            self._gate.leave(attempt)
+            return None
+        return attempt
 
     def _more(self) -> Row | None:
         """A row for a worker that has just done one, if the next needs to wait for nothing."""

@@ -246,13 +246,14 @@ class TestSettling:
             limit.settle(limit.reserve(100.0 * i, Cost(1, 10, 10)), 100.0 * i, usage)
         assert limit.wait(100.0 * 31, Cost(1, 100, 100)) == 0.0, "a minute later all of it is free again"
 
-    @pytest.mark.parametrize("tokens", [-5, True, None])
-    def test_what_is_no_count_settles_on_nothing(self, tokens: object) -> None:
+    @pytest.mark.parametrize("tokens", [-5, True, None, 10**12])
+    def test_what_is_no_count_settles_on_the_reserved_tokens(self, tokens: object) -> None:
         limit = limits(input_tokens_per_minute=100)
         usage = Usage(0, 0, 0)
         object.__setattr__(usage, "prompt_tokens", tokens)
         limit.settle(limit.reserve(0.0, Cost(1, 90)), 0.0, usage)
-        assert limit.wait(0.0, Cost(1, 100)) == 0.0
+        assert limit.wait(0.0, Cost(1, 10)) == 0.0
+        assert limit.wait(0.0, Cost(1, 11)) == 60.0
 
 
 class TestEstimates:

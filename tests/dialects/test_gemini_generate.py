@@ -572,7 +572,7 @@ def test_a_success_without_an_answer_is_tried_again(body: Any) -> None:
 ERRORS = [
     (400, "INVALID_ARGUMENT", False, False),
     (403, "PERMISSION_DENIED", True, False),  # of another key it may not be true
-    (404, "NOT_FOUND", False, False),
+    (404, "NOT_FOUND", True, False),  # of another model neither
     (429, "RESOURCE_EXHAUSTED", True, True),
     (500, "INTERNAL", True, False),
     (503, "UNAVAILABLE", True, True),

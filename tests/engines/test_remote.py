@@ -549,7 +549,7 @@ class TestSecrets:
             i = int(ask.question.split()[-1]) - 20  # after others were answered
             return self.ECHOES[i] if 0 <= i < len(self.ECHOES) else None
 
-        async with served(script) as (_, engine):
+        async with served(script, max_retries=0) as (_, engine):
             with pytest.raises(InferenceFailedError) as caught:
                 await engine.ainfer(inference_config=config)
             result = await engine.ainfer_partial(inference_config=config, progress_path=tmp_path / "progress.json")
