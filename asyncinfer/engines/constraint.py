@@ -9,11 +9,14 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncinfer.engines.chat_prompt import tools_of
-from asyncinfer.engines.schema_bounds import bounded, rewritten, without_failing
+from asyncinfer.engines.schema_bounds import Bounded, bounded, rewritten
 from asyncinfer.engines.schema_check import violation
+from asyncinfer.engines.schema_fallbacks import without_failing, without_merged
+from asyncinfer.engines.schema_objects import closes
 from asyncinfer.engines.structure import Structure, structure_of
 from asyncinfer.errors import RequestError
 from asyncinfer.run.request import Request
@@ -24,10 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("asyncinfer")
 
-# Keywords that speak of properties other than those that are listed.
-_OF_OTHERS = frozenset(
-    {"additionalProperties", "unevaluatedProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref"}
-)
 # llguidance's warning for `oneOf` whose options it cannot tell apart. Mostly they exclude each other all the same.
 _ONE_OF = "oneOf not fully supported"
 
@@ -115,18 +114,23 @@ def _fitted_schema(structure: Structure, schema: Any, compile: Callable[[Structu
         candidate = structure._replace(schema=json.dumps(schema), is_call=is_call)
         return candidate, compile(candidate)
 
+    def fails(part: Any) -> bool:
+        return bool(attempt(part, is_call=False)[1].error)
+
     schema, dropped = bounded(schema, structure.setting)
     schema = closed(schema)
     fit, made = attempt(schema)
-    if made.error:
-        schema, failing = without_failing(schema, lambda part: bool(attempt(part, is_call=False)[1].error))
-        dropped += failing
-        fit, made = attempt(schema)
+    fallbacks: tuple[Callable[[Any], Bounded], ...] = (partial(without_failing, fails=fails), without_merged)
+    for fallback in fallbacks:
+        if made.error:
+            schema, lost = fallback(schema)
+            dropped += lost
+            fit, made = attempt(schema) if lost else (fit, made)
     if made.error:
         raise _impossible(structure, made.error)
     unsupported = dict.fromkeys(warning for warning in made.warnings if not warning.startswith(_ONE_OF))
-    if lost := [*dropped, *unsupported]:
-        _warn(structure.setting, lost)
+    if inexpressible := [*dropped, *unsupported]:
+        _warn(structure.setting, inexpressible)
     return Fitted(fit, made.matcher, structure.schema if dropped or made.warnings else None)
 
 
@@ -136,8 +140,7 @@ def closed(schema: Any) -> Any:
     """
 
     def close(node: dict[str, Any], _: str) -> dict[str, Any]:
-        closes = "properties" in node and not node.keys() & _OF_OTHERS
-        return {**node, "additionalProperties": False} if closes else node
+        return {**node, "additionalProperties": False} if closes(node) else node
 
     return rewritten(schema, close)
 

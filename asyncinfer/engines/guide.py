@@ -28,9 +28,11 @@ from asyncinfer.types.results import unanswerable
 
 # A model may put a space, or a line break with an indent, between a schema's parts; a small one would go on for ever.
 _SCHEMA_OPTIONS = {"whitespace_pattern": r"( |\n[ \t]{0,20})?", "lenient": True}
-# llguidance's defaults but for the items: an object may have 2,000 optional properties, with 4 items each. About 20 ms
-# for one token at most, and a second for a grammar.
-_LIMITS = {"max_items_in_row": 10_000, "step_max_items": 50_000, "verbose_errors": False}
+# What one token may cost before its row fails. llguidance's defaults but for the items, of which an object with 2,000
+# optional properties has 4 for each property, and needs them for each token that may begin a name. The items take
+# 0.5 s at most, the lexer's fuel 20 ms. A grammar may take 2 s; that time is not the model's, as rows are prepared in
+# other threads.
+_LIMITS = {"max_items_in_row": 10_000, "step_max_items": 400_000, "verbose_errors": False}
 
 
 class Guide:

@@ -8,10 +8,12 @@ properties, and some hundred `patternProperties`, take it minutes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
+from asyncinfer.engines.schema_merging import MAX_PATTERNS, Whole, is_number, patterns_of, whole_of
+from asyncinfer.engines.schema_objects import bounds_of_count, optional, uncounted
+from asyncinfer.engines.schema_recursion import without_endless
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import unanswerable
 
@@ -23,15 +25,12 @@ MAX_CHAIN = 600
 MAX_OPTIONAL = 2_000
 """Optional properties of one object: each may come next."""
 MAX_REPEATED = 1_000_000
-MAX_COUNTED = 50
-"""Optional properties of an object whose number is bounded, and patterns of names of one object."""
 MAX_NUMBER, MIN_NUMBER = 1e15, 1e-9
-MAX_DIVISOR, MAX_DECIMALS = 10_000, 9
 
 _NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
 _DATA = frozenset({"const", "enum", "default", "examples"})
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
-_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 # Those that llguidance knows. The JSON Schema specification makes other formats annotations.
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "unknown"}
@@ -44,8 +43,6 @@ _UNSUPPORTED = frozenset(
         *("$dynamicRef", "$recursiveRef"),
     }
 )
-# Keywords of one string or number. Each may be more than a grammar can express.
-LEAVES = ("pattern", "format", "multipleOf", "minLength", "maxLength", *_NUMBERS)
 
 
 class Bounded(NamedTuple):
@@ -63,31 +60,17 @@ def bounded(schema: Any, setting: str) -> Bounded:
     """
     if (depth := _depth(schema)) > MAX_DEPTH:
         raise _refused(setting, f"its JSON is nested {depth} levels deep, and at most {MAX_DEPTH} are supported")
-    _check_chain(schema, setting)
+    schema = without_endless(_chain(schema, setting), schema, lambda ref: _referred(schema, ref))
+    if schema is False:
+        raise unanswerable(f"{setting}: no finite value is valid, as the schema requires itself again without end")
+    whole = whole_of(_nodes(schema))
     dropped: list[str] = []
 
     def bound(node: dict[str, Any], path: str) -> dict[str, Any]:
         _check_optional(node, path, setting)
-        kept, lost = _bounded_node(node)
+        kept, lost = _bounded_node(node, whole)
         dropped.extend(f"{path}: {keyword}" for keyword in lost)
         return kept
-
-    made = rewritten(schema, bound)
-    return Bounded(made, tuple(dropped))
-
-
-def without_failing(schema: Any, fails: Callable[[Any], bool]) -> Bounded:
-    """The schema without the keywords of strings and numbers, and the patterns of names, that do not compile.
-
-    Args:
-        fails: Whether a schema fails to compile.
-    """
-    dropped: list[str] = []
-
-    def bound(node: dict[str, Any], path: str) -> dict[str, Any]:
-        lost = [*_failing_leaves(node, fails), *_failing_names(node, fails)]
-        dropped.extend(f"{path}: {keyword}" for keyword in lost)
-        return {key: value for key, value in node.items() if key not in lost}
 
     made = rewritten(schema, bound)
     return Bounded(made, tuple(dropped))
@@ -129,22 +112,28 @@ def _inside(value: Any) -> Iterator[Any]:
         yield from cast(list[Any], value)
 
 
-def _check_chain(root: Any, setting: str) -> None:
-    """Walk as llguidance compiles: depth first, each referenced schema once, where it is first referenced."""
-    seen, schemas = {"#"}, 0
+def _chain(root: Any, setting: str) -> list[Any]:
+    """All subschemas, as llguidance compiles them: depth first, each referenced one once, where it is first referenced.
+
+    Raises:
+        RequestError: there are too many, or too many within each other.
+    """
+    seen: set[str] = {"#"}
+    schemas: list[Any] = []
     stack: list[tuple[Any, int]] = [(root, 1)]
     while stack:
         node, depth = stack.pop()
         if depth > MAX_CHAIN:
             raise _refused(setting, f"references lead through more than {MAX_CHAIN} schemas, one within the other")
-        schemas += 1
-        if schemas > MAX_SCHEMAS:
+        schemas.append(node)
+        if len(schemas) > MAX_SCHEMAS:
             raise _refused(setting, f"it has more than {MAX_SCHEMAS} subschemas")
         stack.extend((one, depth + 1) for one in reversed([*_subschemas(node)]))
         ref: Any = cast(dict[str, Any], node).get("$ref") if isinstance(node, dict) else None
         if isinstance(ref, str) and ref not in seen:
             seen.add(ref)
             stack.append((_referred(root, ref), depth + 1))
+    return schemas
 
 
 def _subschemas(node: Any) -> Iterator[Any]:
@@ -162,6 +151,8 @@ def _subschemas(node: Any) -> Iterator[Any]:
 
 def _referred(root: Any, ref: str) -> Any:
     """What a JSON pointer such as `#/$defs/Name` refers to; None where that is nothing."""
+    if ref == "#":
+        return root
     found = root
     for part in unquote(ref).removeprefix("#/").split("/"):
         name = part.replace("~1", "/").replace("~0", "~")
@@ -169,26 +160,32 @@ def _referred(root: Any, ref: str) -> Any:
     return found
 
 
-def _optional(node: dict[str, Any]) -> int:
-    properties, required = node.get("properties"), node.get("required")
-    names = cast(dict[str, Any], properties).keys() if isinstance(properties, dict) else set[str]()
-    return len(names - {str(one) for one in cast(list[Any], required)} if isinstance(required, list) else names)
+def _nodes(schema: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+
+    def look(node: dict[str, Any], _: str) -> dict[str, Any]:
+        found.append(node)
+        return node
+
+    rewritten(schema, look)
+    return found
 
 
 def _check_optional(node: dict[str, Any], path: str, setting: str) -> None:
-    if (count := _optional(node)) > MAX_OPTIONAL:
+    if (count := optional(node)) > MAX_OPTIONAL:
         raise _refused(setting, f"{path} has {count} optional properties, and at most {MAX_OPTIONAL} are supported")
 
 
-def _bounded_node(node: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _bounded_node(node: dict[str, Any], whole: Whole) -> tuple[dict[str, Any], list[str]]:
     """A subschema without what a grammar cannot express, and the keywords that it lost."""
     kept = {key: _whole(value) if key in _COUNTS else value for key, value in node.items() if not _is_idle(key, value)}
     lost = [key for key in kept if key in _UNSUPPORTED or _is_inexpressible(key, kept[key])]
-    if _optional(kept) > MAX_COUNTED:
-        lost += [key for key in ("minProperties", "maxProperties") if key in kept]
+    if is_number(value := kept.get("multipleOf")) and value in whole.divisors:
+        lost.append("multipleOf")
+    lost += uncounted(kept) if whole.counts else bounds_of_count(kept)
     opened: dict[str, Any] = {}
-    patterns = kept.get("patternProperties")
-    if isinstance(patterns, dict) and len(cast(dict[str, Any], patterns)) > MAX_COUNTED:
+    patterns = len(patterns_of(kept))
+    if patterns > MAX_PATTERNS or (patterns > 0 and not whole.patterns):
         lost.append("patternProperties")
         opened["additionalProperties"] = True
     return {key: value for key, value in kept.items() if key not in lost} | opened, list(dict.fromkeys(lost))
@@ -207,40 +204,8 @@ def _whole(value: Any) -> Any:
 
 
 def _is_inexpressible(key: str, value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return False
     if key in _COUNTS:
         return value > MAX_REPEATED
-    if key in _NUMBERS:
-        return value != 0 and not MIN_NUMBER <= abs(value) < MAX_NUMBER
-    return key == "multipleOf" and not _is_divisor(value)
-
-
-def _is_divisor(value: float) -> bool:
-    _, digits, exponent = Decimal(str(value)).as_tuple()
-    if not isinstance(exponent, int):
-        return False
-    number = int("".join(map(str, digits)))
-    return -MAX_DECIMALS <= exponent <= MAX_DECIMALS and 0 < number * 10 ** max(exponent, 0) <= MAX_DIVISOR
-
-
-def _failing_leaves(node: dict[str, Any], fails: Callable[[Any], bool]) -> list[str]:
-    leaves = {key: node[key] for key in LEAVES if key in node}
-    kinds = {"type": node["type"]} if "type" in node else {}
-    if not leaves or not fails(kinds | leaves):
-        return []
-    alone = [key for key, value in leaves.items() if fails(kinds | {key: value})]
-    rest = {key: value for key, value in leaves.items() if key not in alone}
-    # Each compiles alone. A pattern is what does not go together with a length, and a divisor with a range.
-    together = [key for key in ("pattern", "multipleOf", "format") if key in rest]
-    return [*alone, *together] if rest and fails(kinds | rest) else alone
-
-
-def _failing_names(node: dict[str, Any], fails: Callable[[Any], bool]) -> list[str]:
-    patterns = node.get("patternProperties")
-    if not isinstance(patterns, dict):
-        return []
-    names = dict.fromkeys(cast(dict[str, Any], patterns), True)
-    if not fails({"type": "object", "patternProperties": names}):
-        return []
-    return [key for key in ("patternProperties", "additionalProperties") if key in node]
+    return key in NUMBERS and value != 0 and not MIN_NUMBER <= abs(value) < MAX_NUMBER

@@ -215,6 +215,37 @@ def test_what_a_schema_loses_is_warned_of_once(
     assert accepts(json.dumps(accepted), guided_decoding={"json": schema})
 
 
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        ({"allOf": [{"type": "string", "pattern": f"(a|b)*a(a|b){{{n}}}$"} for n in range(10, 14)]}, "c"),
+        ({"allOf": [{"type": "object", "properties": {"a": {}, "b": {}, "c": {}}, "additionalProperties": False}, {"minProperties": 2}]}, {"a": 1}),
+        ({"type": "object", "properties": {f"p{n}": {} for n in range(50)}, "minProperties": 25, "maxProperties": 30}, {"p1": 1}),
+    ],
+    ids=["patterns", "merged minimum", "minimum"],
+)  # fmt: skip
+def test_keywords_that_do_not_go_together_are_checked_after_the_answer(schema: Any, answer: Any) -> None:
+    constraint = start(guided_decoding={"json": schema})
+    assert constraint.is_checked
+    assert violation(json.dumps(schema), answer) is not None
+    assert accepts(json.dumps(answer), guided_decoding={"json": schema})
+
+
+def test_object_with_2000_optional_properties_can_be_followed_with_tokens_of_their_names() -> None:
+    tokens = [*TOKENS[:-1], *(f'"p{number}":'.encode() for number in range(2_000)), TOKENS[-1]]
+    end = len(tokens) - 1
+    made = Guides(lambda: tokenizer_of(tokens, [end], [end]), len(tokens), frozenset({end}))
+    schema = {"type": "object", "properties": {f"p{number}": {"type": "integer"} for number in range(2_000)}}
+    structure = structure_of(GenerationParams.model_validate({"guided_decoding": {"json": schema}}), [])
+    assert structure is not None
+    guide = made.start(structure).guide
+    assert guide is not None
+    for token in [ord("{"), 256, ord("1"), ord(","), 256 + 1_999, ord("1"), ord("}"), end]:
+        assert guide.allowed()[token]
+        assert guide.failure is None
+        guide.take(token)
+
+
 def test_options_that_may_overlap_are_checked_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     options = {"oneOf": [{"type": "string", "maxLength": 3}, {"type": "string", "minLength": 2}]}
     assert start(guided_decoding={"json": options}).is_checked
@@ -337,6 +368,12 @@ except RequestError as error:
         "{'json': {'enum': ['x' * 400000, 'y' * 400000]}}",
         "{'json': {'enum': [{'a': i, 'b': [i]} for i in range(3000)]}}",
         "{'json': {'allOf': [{'type': 'integer', 'multipleOf': n} for n in (9973, 9967, 9949)]}}",
+        "{'json': {'allOf': [{'type': 'integer', 'multipleOf': n} for n in (9973, 9967, 9949, 9941)]}}",
+        "{'json': {'type': 'integer', 'multipleOf': 997, 'anyOf': [{'multipleOf': 991}, {'multipleOf': 983}]}}",
+        "{'json': {'$defs': {'A': {'properties': {f'p{i}': {} for i in range(1500)}}}, '$ref': '#/$defs/A', 'minProperties': 1}}",
+        "{'json': {'allOf': [{'patternProperties': {f'^x{i}y{j}-': {} for i in range(50)}} for j in range(12)]}}",
+        "{'json': {'allOf': [{'pattern': f'^.*a.{{{i}}}$'} for i in range(3, 15)]}}",
+        "{'json': {'$ref': '#'}}",
         "{'json': {'type': 'number', 'minimum': 1e-300, 'maximum': 1e300}}",
     ],
 )  # fmt: skip

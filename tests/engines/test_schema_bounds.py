@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from asyncinfer.engines.constraint import closed
+from asyncinfer.engines.divisors import too_large
 from asyncinfer.engines.schema_bounds import (
     MAX_CHAIN,
-    MAX_COUNTED,
     MAX_OPTIONAL,
     MAX_SCHEMAS,
     bounded,
-    without_failing,
 )
+from asyncinfer.engines.schema_fallbacks import without_failing, without_merged
+from asyncinfer.engines.schema_merging import MAX_PATTERNS
 from asyncinfer.errors import RequestError
 
 CLOSED = {"additionalProperties": False}
@@ -71,6 +72,12 @@ def test_schema_within_the_bounds_is_unchanged(schema: Any) -> None:
         ({"uniqueItems": True, "not": {"type": "string"}}, {}),
         ({"if": {"type": "string"}, "then": {"minLength": 1}}, {}),
         ({"properties": properties(60), "minProperties": 1}, {"properties": properties(60)}),
+        ({"properties": properties(8), "minProperties": 3, "maxProperties": 5}, {"properties": properties(8)}),
+        ({"properties": properties(8), "maxProperties": 5}, {"properties": properties(8)}),
+        (
+            {"properties": properties(2), "additionalProperties": True, "minProperties": 1},
+            {"properties": properties(2), "additionalProperties": True},
+        ),
     ],
 )
 def test_keyword_that_no_grammar_expresses_is_dropped_and_reported(
@@ -87,7 +94,7 @@ def test_keyword_that_says_nothing_is_dropped_in_silence(keywords: dict[str, Any
 
 
 def test_object_with_too_many_patterns_of_names_is_open() -> None:
-    patterns = {f"^{number}": True for number in range(MAX_COUNTED + 1)}
+    patterns = {f"^{number}": True for number in range(MAX_PATTERNS + 1)}
     schema, dropped = bounded({"properties": {}, "patternProperties": patterns, **CLOSED}, "s")
     assert schema == {"properties": {}, "additionalProperties": True}
     assert dropped == ("$: patternProperties",)
@@ -108,10 +115,87 @@ def test_schema_that_is_too_large_is_refused(schema: Any, why: str) -> None:
         bounded(schema, "generation.x")
 
 
-@pytest.mark.parametrize("ref", ["#", "#/$defs/A", "#/$defs/none", "#/$defs/a~1b%20c/~0", "other.json", "#anchor"])
+@pytest.mark.parametrize("ref", ["#", "#/$defs/none", "#/$defs/a~1b%20c/~0", "other.json", "#anchor"])
 def test_reference_of_any_kind_is_left_to_the_compiler(ref: str) -> None:
     schema = {"$defs": {"A": {"$ref": "#/$defs/A"}, "a/b c": {"~": {"$ref": "#"}}}, "properties": {"x": {"$ref": ref}}}
     assert bounded(schema, "s") == (schema, ())
+
+
+REQUIRING_ITSELF: dict[str, Any] = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}, "$ref": "#/$defs/A"},
+        {"allOf": [{"$ref": "#"}]},
+        {"type": "object", "allOf": [{"$ref": "#"}]},
+        {"anyOf": [{"$ref": "#"}, {"allOf": [{"$ref": "#"}]}]},
+        REQUIRING_ITSELF,
+        {"type": "array", "items": {"$ref": "#"}, "minItems": 1},
+        {"type": "array", "prefixItems": [True, {"$ref": "#"}], "minItems": 2},
+    ],
+)
+def test_schema_that_requires_itself_is_refused(schema: Any) -> None:
+    with pytest.raises(RequestError, match=r"^generation\.x: no finite value is valid, .* requires itself"):
+        bounded(schema, "generation.x")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"a": {"$ref": "#"}}},
+        {**REQUIRING_ITSELF, "type": ["object", "null"]},
+        {"anyOf": [{"$ref": "#"}, {"type": "integer"}]},
+        {"type": "array", "items": {"$ref": "#"}},
+        {"type": "array", "prefixItems": [True, {"$ref": "#"}], "minItems": 1},
+    ],
+)
+def test_recursion_that_can_end_is_unchanged(schema: Any) -> None:
+    assert bounded(schema, "s") == (schema, ())
+
+
+def test_property_without_a_finite_value_is_left_out() -> None:
+    schema: dict[str, Any] = {"properties": {"a": {"$ref": "#/properties/a"}, "b": {}}}
+    assert bounded(schema, "s") == ({"properties": {"a": False, "b": {}}}, ())
+
+
+@pytest.mark.parametrize(
+    ("divisors", "dropped"),
+    [
+        ((9973, 9967), {9973}),
+        ((0.01, 5, 60, 100), set()),
+        ((997, 991, 2), {997}),
+        ((1e-9, 10_000), {10_000}),
+        ((0.07, 97, 101), {101}),
+        ((104_729, 3), {104_729}),
+        ((0, 3), {0}),
+    ],
+)
+def test_divisors_are_dropped_whose_least_common_multiple_is_too_large(
+    divisors: tuple[float, ...], dropped: set[float]
+) -> None:
+    assert too_large(divisors) == dropped
+
+
+MANY_PATTERNS = [{"patternProperties": {f"^{one}{n}": True for n in range(MAX_PATTERNS)}} for one in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "dropped"),
+    [
+        ([{"multipleOf": 997}, {"multipleOf": 991}], "$.allOf[0]: multipleOf"),
+        ([{"properties": properties(60)}, {"minProperties": 1}], "$.allOf[1]: minProperties"),
+        (MANY_PATTERNS, "$.allOf[0]: patternProperties"),
+    ],
+    ids=["multipleOf", "minProperties", "patternProperties"],
+)
+def test_keyword_is_dropped_that_is_too_much_only_once_schemas_are_merged(
+    parts: list[dict[str, Any]], dropped: str
+) -> None:
+    assert dropped in bounded({"allOf": parts}, "s").dropped
+    assert all(not bounded(part, "s").dropped for part in parts)
 
 
 def test_only_the_keywords_that_fail_are_dropped() -> None:
@@ -126,6 +210,12 @@ def test_pattern_is_dropped_where_it_does_not_compile_with_a_length() -> None:
         {"pattern": "b", "minLength": 9}, lambda part: part.keys() >= {"pattern", "minLength"}
     )
     assert (kept, dropped) == ({"minLength": 9}, ("$: pattern",))
+
+
+def test_keywords_that_llguidance_merges_are_dropped_at_last() -> None:
+    kept, dropped = without_merged({"allOf": [{"pattern": "b", "minLength": 9}, {"minProperties": 2}]})
+    assert kept == {"allOf": [{"minLength": 9}, {}]}
+    assert dropped == ("$.allOf[0]: pattern", "$.allOf[1]: minProperties")
 
 
 @pytest.mark.parametrize(
