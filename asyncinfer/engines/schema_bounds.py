@@ -1,8 +1,9 @@
 """Bounds a JSON schema before native code compiles it.
 
 llguidance (1.9, November 2026) reports most of what it cannot compile as an error. What it does not survive is kept
-from it here: references nested about 800 levels deep overflow its stack; `minProperties` with a thousand optional
-properties, and some hundred `patternProperties`, take it minutes.
+from it here: references nested about 800 levels deep overflow its stack; divisors, a minimum of optional properties and
+patterns of names take it minutes and gigabytes where they are large or many, alone or once it has merged the schemas
+of `allOf`. References that lead back to themselves it compiles, but no answer can follow them.
 """
 
 from __future__ import annotations

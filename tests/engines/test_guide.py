@@ -231,8 +231,9 @@ def test_keywords_that_do_not_go_together_are_checked_after_the_answer(schema: A
     assert accepts(json.dumps(answer), guided_decoding={"json": schema})
 
 
-def test_object_with_2000_optional_properties_can_be_followed_with_tokens_of_their_names() -> None:
-    tokens = [*TOKENS[:-1], *(f'"p{number}":'.encode() for number in range(2_000)), TOKENS[-1]]
+def test_object_with_2000_optional_properties_can_be_followed_with_tokens_that_begin_names() -> None:
+    indented = [b"\n" + b" " * indent + b'"p' for indent in range(20)]
+    tokens = [*TOKENS[:-1], *indented, TOKENS[-1]]
     end = len(tokens) - 1
     made = Guides(lambda: tokenizer_of(tokens, [end], [end]), len(tokens), frozenset({end}))
     schema = {"type": "object", "properties": {f"p{number}": {"type": "integer"} for number in range(2_000)}}
@@ -240,7 +241,7 @@ def test_object_with_2000_optional_properties_can_be_followed_with_tokens_of_the
     assert structure is not None
     guide = made.start(structure).guide
     assert guide is not None
-    for token in [ord("{"), 256, ord("1"), ord(","), 256 + 1_999, ord("1"), ord("}"), end]:
+    for token in [ord("{"), 256, *b'1":1,', 275, *b'1999":1}', end]:
         assert guide.allowed()[token]
         assert guide.failure is None
         guide.take(token)

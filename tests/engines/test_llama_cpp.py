@@ -232,6 +232,12 @@ HOSTILE = [
     {"json": {"type": "array", "items": {"type": "integer"}, "maxItems": 20_000}},
     {"json": {"type": "string", "pattern": "^[a-z]{0,20000}$"}},
     {"json": {"$defs": {"A": {"$ref": "#/$defs/A"}}, "$ref": "#/$defs/A"}},
+    {"json": {"allOf": [{"type": "integer", "multipleOf": number} for number in (9973, 9967, 9949, 9941)]}},
+    {
+        "json": {
+            "anyOf": [{"type": "object", "properties": {f"p{n}": {"const": k} for n in range(1_900)}} for k in range(3)]
+        }
+    },
     {"regex": "((a{100}){100}){100}"},
     {"choice": [f"choice {number}" for number in range(10_000)]},
 ]
