@@ -11,7 +11,7 @@ from asyncinfer.errors import RequestError
 # The endpoint is out of service after so many failures, of so many rows, with no answer in between.
 _FAILURES, _ROWS = 5, 3
 # Seconds between two attempts at an endpoint that fails every row: at first; then at most; and after a minute.
-_FIRST_PAUSE, _PAUSE, _LONG_PAUSE, _LONG = 0.5, 2.0, 15.0, 60.0
+_FIRST_PAUSE, _PAUSE, _LONG_PAUSE, _LONG = 0.25, 1.0, 15.0, 60.0
 # An endpoint that has answered within so many seconds works; refusals by it say nothing of the row.
 _WORKING = 120.0
 
@@ -71,9 +71,13 @@ class Availability:
             self.out_since, self.is_probing, self._pause = None, False, _FIRST_PAUSE
 
     def failed(self, now: float, error: RequestError, in_flight: int, row: Hashable) -> None:
-        """An attempt failed. A rejection, which no retry changes, is a reply of an endpoint that works."""
+        """An attempt failed. A rejection, which no retry changes, is a reply of an endpoint that works. `row` is None
+        where the failure says nothing of the endpoint.
+        """
         if not error.is_retryable:
             self._works()
+            return
+        if row is None:
             return
         self.last_error = str(error)
         if not self._failures:

@@ -2,7 +2,7 @@
 
 | what several rows in a row got, with no answer in between | the run ends after |
 |---|---|
-| an error that concerns the account: a revoked key, an empty account, a missing model | 3 rows; 1 before any answer |
+| an error that concerns the account: a revoked key, an empty account, a missing model | 3 rows; 2 before any answer |
 | a quota that resets later than `max_wait`, or an unknown time from now | 3 refusals |
 | the same rejection, of which it is not known whom it concerns | 20 rows |
 | every retry failed, and the endpoint has never answered | 3 rows |
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from asyncinfer.errors import ErrorScope, RequestError
 
-_ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 3, 3, 20, 3
+_FIRST_ACCOUNT_ROWS, _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 2, 3, 3, 20, 3
 # Seconds that an endpoint has to answer for the first time; a server may be starting.
 _START_SECONDS = 60.0
 # Digits and quoted text differ from row to row in messages that say the same.
@@ -49,7 +49,13 @@ class FailurePattern:
         self._similar = ("", 0)
 
     def failed(
-        self, error: RequestError, *, is_final: bool, out_for: float, ever_answered: bool = True
+        self,
+        error: RequestError,
+        *,
+        is_final: bool,
+        out_for: float,
+        ever_answered: bool = True,
+        is_only_row: bool = False,
     ) -> RunEnd | None:
         """A row failed, for good or not; the end of the run if every other row would fail, too.
 
@@ -57,6 +63,7 @@ class FailurePattern:
             is_final: The row is not tried again.
             out_for: For how many seconds the endpoint has failed every row; 0 if it does not.
             ever_answered: The endpoint has answered some row of the engine.
+            is_only_row: The run has no other row.
         """
         if error.scope is ErrorScope.ROW:
             self.answered()  # The endpoint took the request, and the key with it.
@@ -70,7 +77,7 @@ class FailurePattern:
             return self._refused(error)
         if error.is_retryable:
             return self._out_of_retries(error) if is_final else None
-        return self._rejected(error)
+        return self._rejected(error, is_only_row=is_only_row)
 
     def _refused(self, error: RequestError) -> RunEnd | None:
         wait = error.retry_after
@@ -84,10 +91,11 @@ class FailurePattern:
         what = "a quota is used up" if error.is_quota else "the endpoint asks to wait"
         return RunEnd(f"{self._endpoint}: {what}{when}. The last refusal: {error}")
 
-    def _rejected(self, error: RequestError) -> RunEnd | None:
+    def _rejected(self, error: RequestError, *, is_only_row: bool) -> RunEnd | None:
         if error.scope is ErrorScope.ACCOUNT:
             self._account += 1
-            if self._has_answered and self._account < _ACCOUNT_ROWS:
+            enough = _ACCOUNT_ROWS if self._has_answered else _FIRST_ACCOUNT_ROWS
+            if self._account < enough and not is_only_row:
                 return None
             advice = "Check the API key, what it may use, the model's name and the URL"
         else:

@@ -123,6 +123,10 @@ class Gate:
         with self._lock:
             return self._endpoint.availability.out_for(self._clock.now())
 
+    def is_probing(self) -> bool:
+        """Whether the endpoint fails every row, and attempts are spaced out."""
+        return self._endpoint.availability.is_probing
+
     def standstill(self) -> Standstill | None:
         """Why the next attempt waits and until when; None if it does not, or waits for a permit or an answer."""
         with self._lock:

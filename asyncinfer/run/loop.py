@@ -96,7 +96,7 @@ class Loop:
         self._deliver, self._hold, self._jitter = deliver, hold, jitter
         self._gate, self._clock = answerer.gate, answerer.clock
         # Enough open rows that saving and backing off keep no permit idle; an iterator's consumer holds them back.
-        self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock)
+        self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock, self._gate.is_probing)
         self._writer = ScratchWriter(scratch, self._saved) if scratch is not None else None
         self._workers: Workers | None = None
         self._feeding = anyio.CancelScope()
@@ -237,9 +237,10 @@ class Loop:
         except Exception as error:
             self._broke(row, error)
         finally:
-            self._gate.leave(
-                attempt, answered=completion is not None, usage=usage, error=failure, row=(id(self), row.index)
-            )
+            # A row that fails again after others were answered says nothing of the endpoint.
+            row.is_suspect |= row.attempts > 1 and self._gate.admissions > row.admissions
+            who = None if row.is_suspect else (id(self), row.index)
+            self._gate.leave(attempt, answered=completion is not None, usage=usage, error=failure, row=who)
         if row.attempts == 1:
             self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
         if failure is not None:
@@ -262,11 +263,12 @@ class Loop:
     def _failed_once(self, row: Row, error: RequestError) -> None:
         self._tally.refused += error.is_overload
         admissions, health = self._gate.admissions, self._gate.health()
+        answered_since = admissions > row.admissions
         retry = self._answerer.retry.decide(
             error,
             spent=row.spent,
             attempts=row.attempts,
-            answered_since=admissions > row.admissions,
+            answered_since=answered_since,
             health=health,
             fault_share=self._faults.share,
             jitter=self._jitter(),
@@ -278,6 +280,7 @@ class Loop:
             # An outage of an earlier run may have ended since; only this run's time counts.
             out_for=min(self._gate.out_for(), self._tally.seconds),
             ever_answered=admissions > 0,
+            is_only_row=self._tally.total == 1,
         )
         if end is not None:
             self._end(end, error)
