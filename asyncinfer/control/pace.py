@@ -63,6 +63,8 @@ _CEILING_SECONDS, _BELOW = 10.0, 0.95
 _LONG_HOLD = 5.0
 # A stop of fewer seconds tells the rate by itself.
 _SHORT_STOP = 1.0
+# The shortest stop in seconds: a coarse clock shows none.
+_NO_TIME = 1e-9
 # Seconds that an attempt may be early, for timers are no more exact.
 _SLACK = 0.003
 
@@ -388,7 +390,7 @@ class Pacer:
         if (
             cost < _SHORT_STOP and length < _EPOCH_SECONDS
         ):  # The endpoint fills a bucket, and had saved up before: it accepts one each `cost`.
-            goal = min(goal, 2 / cost)
+            goal = min(goal, 2 / max(cost, _NO_TIME))
         same = self._goal is not None and abs(goal - self._goal) <= _SAME * self._goal
         self._confirmed = self._confirmed + 1 if same else 0
         # An endpoint that was open for a moment only admits so many in each minute, say; it takes that average rate.

@@ -263,6 +263,18 @@ class TestClosed:
         pacer.answered(client.now)
         assert pacer.wait(client.now) == 0.0
 
+    def test_an_attempt_accepted_in_the_instant_of_closing_opens_it_again(self) -> None:
+        """A coarse clock gives both replies the same time."""
+        pacer, now = Pacer(), 1.0
+        for _ in range(20):
+            pacer.wait(now)
+            pacer.started(now)
+            pacer.sample(now, now, refused=True)
+        assert pacer.mode is Mode.CLOSED
+        pacer.sample(now, now, refused=False)
+        assert pacer.mode is Mode.CRUISE
+        assert pacer.wait(now) == 0.0
+
 
 class TestHold:
     def test_nothing_starts_before_its_end(self, paced: Client) -> None:
