@@ -41,9 +41,9 @@ from typing import NamedTuple
 from asyncinfer.config import RemoteParams
 from asyncinfer.control.adaptive import AIMDController, adaptive_params, fixed_params
 from asyncinfer.control.availability import Availability
+from asyncinfer.control.levels import Levels
 from asyncinfer.control.pace import Mode, Pacer
 from asyncinfer.control.rate_limit import FREE, Cost, Observation, RateLimits, Reservation
-from asyncinfer.control.samples import Levels
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import InferenceErrorType, Usage
 
