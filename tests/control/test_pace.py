@@ -305,6 +305,17 @@ class TestHold:
             paced.pacer.hold(now + i / 1000, now + 1.0 + i / 1000)
         assert paced.pacer.rate == rate
 
+    def test_a_rate_can_be_confirmed_for_days(self) -> None:
+        """An endpoint that asks to wait after each attempt, at the same rate all the time."""
+        pacer, now = Pacer(), 0.0
+        for _ in range(1200):
+            now += pacer.wait(now)
+            pacer.started(now)
+            sent, now = now, now + 0.01
+            pacer.sample(now, sent, refused=True)
+            pacer.hold(now, now + 60.0)
+        assert pacer.wait(now) == pytest.approx(60.0, abs=0.05)
+
 
 class TestReset:
     def test_nothing_learned_from_refusals_is_left(self, paced: Client) -> None:

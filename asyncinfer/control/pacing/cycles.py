@@ -16,6 +16,8 @@ _SAME = 0.25
 # A confirmed rate does not grow for the length of a cycle, doubled with each confirmation, because a rate that is too
 # high costs a stop. The longest time without growth: relative to the stop, and in seconds.
 _STEADY_STOPS, _LONGEST_STEADY = 3.0, 1800.0
+# Confirmations that are counted: with more, the time without growth no longer fits a float.
+_MOST_CONFIRMATIONS = 60
 # Seconds of a wait in which any bucket fills up.
 _LONG_WAIT = 5.0
 # Seconds: a shorter stop after a short cycle is about the time in which the bucket refills by one attempt.
@@ -68,7 +70,7 @@ class Cycles:
         length = end - self.start
         rate = self._average(end, stop, is_wait=is_wait)
         is_same = self.rate is not None and abs(rate - self.rate) <= _SAME * self.rate
-        self._confirmations = self._confirmations + 1 if is_same else 0
+        self._confirmations = min(self._confirmations + 1, _MOST_CONFIRMATIONS) if is_same else 0
         steady = min(length * 2**self._confirmations, _STEADY_STOPS * stop) if is_same else 0.0
         self.steady_until = end + min(steady, _LONGEST_STEADY)
         self.start = self.capacity.exhausted_at = end
