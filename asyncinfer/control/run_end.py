@@ -1,6 +1,6 @@
-"""When failures concern every row, so that a run ends instead of trying all rows in vain.
+"""Decides when a run ends early because every other row would fail too.
 
-| what several rows in a row got, with no answer in between | the run ends after |
+| failures, with no answer in between | the run ends after |
 |---|---|
 | an error that concerns the account: a revoked key, an empty account, a missing model | 3 rows; 1 before any answer |
 | a quota that resets later than `max_wait`, or an unknown time from now | 3 refusals |
@@ -9,7 +9,7 @@
 | faults, and the endpoint has never answered | 60 s |
 | no answer, for `max_outage` | that time |
 
-A single row that fails so is one failed row.
+Fewer failures are failed rows, and the run goes on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DETAILS = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|`[^`]*`")
 
 
 class RunEnd(NamedTuple):
-    """Why a run ends early, and what to do. `is_config`: it never began, because a setting is wrong."""
+    """Why a run ends early, and what to do. `is_config`: no row was ever answered, so a setting is probably wrong."""
 
     message: str
     is_config: bool = False
@@ -59,7 +59,7 @@ class FailurePattern:
             ever_answered: The endpoint has answered some row of the engine.
         """
         if error.scope is ErrorScope.ROW:
-            self.answered()  # The endpoint took the request, and the key with it.
+            self.answered()  # The endpoint works, and accepts the key.
             return None
         if out_for >= self._max_outage:
             why = f"no row was answered for {duration(out_for)} (remote_params.max_outage). The last error: {error}"
@@ -81,7 +81,7 @@ class FailurePattern:
         if self._quota < _QUOTA_REFUSALS:
             return None
         when = f" for {duration(wait or 0.0)}, longer than remote_params.max_wait" if wait is not None else ""
-        what = "a quota is used up" if error.is_quota else "the endpoint asks to wait"
+        what = "a quota is used up" if error.is_quota else "the endpoint requests a wait"
         return RunEnd(f"{self._endpoint}: {what}{when}. The last refusal: {error}")
 
     def _rejected(self, error: RequestError) -> RunEnd | None:
@@ -89,7 +89,7 @@ class FailurePattern:
             self._account += 1
             if self._has_answered and self._account < _ACCOUNT_ROWS:
                 return None
-            advice = "Check the API key, what it may use, the model's name and the URL"
+            advice = "Check the API key and its permissions, the model's name and the URL"
         else:
             text = f"{error.status_code} {_DETAILS.sub('', str(error))[:200]}"
             self._similar = (text, self._similar[1] + 1 if text == self._similar[0] else 1)
@@ -110,7 +110,7 @@ class FailurePattern:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: `45 s`, `12 min`, `10 h 5 min`, `3 days`."""
+    """A duration for messages: `45 s`, `12 min`, `10 h 5 min`, `3 days`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
