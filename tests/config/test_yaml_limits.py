@@ -1,4 +1,4 @@
-"""YAML that would take a long time, or all memory, is refused with its place."""
+"""YAML that would take a long time, or all memory, is refused with line and column."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_aliases_that_repeat_too_much_are_refused(text: str) -> None:
         InferenceConfig.from_str(text)
 
 
-def test_aliases_are_taken_otherwise() -> None:
+def test_other_aliases_are_read() -> None:
     text = "generation:\n  extra_body:\n    a: &a [1, 2]\n    b: [*a, *a]\n"
     assert InferenceConfig.from_str(text).generation.extra_body == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
     assert len(load(laughs(4), "it")["a3"]) == 10
 
 
 @pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}", "a: &a [[[*a]]]"])
-def test_aliases_to_what_they_are_part_of_are_refused(text: str) -> None:
+def test_recursive_aliases_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="config, line 1, column 4: not valid YAML"):
         InferenceConfig.from_str(text)
 
@@ -60,7 +60,7 @@ def test_long_texts_of_digits_are_read_in_linear_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: !!bool x", "a: !!timestamp x", "a: !!int x", "a: !!float x", f"a: {'1' * 5000}"])
-def test_values_that_are_not_of_their_tag_are_refused(text: str) -> None:
+def test_values_that_do_not_fit_their_tag_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"config: not valid YAML: (Value|Key|Attribute)Error"):
         InferenceConfig.from_str(text)
 
