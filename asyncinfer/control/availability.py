@@ -13,7 +13,7 @@ _FAILURES, _ROWS = 5, 3
 # Seconds between two attempts during an outage. The pause starts at `_FIRST_PAUSE` and doubles up to `_PAUSE`, and up
 # to `_LONG_PAUSE` once the outage has lasted for `_LONG` seconds.
 _FIRST_PAUSE, _PAUSE, _LONG_PAUSE, _LONG = 0.5, 2.0, 15.0, 60.0
-# An endpoint that has answered within the last `_WORKING` seconds works, so a refusal is not the fault of the row.
+# An endpoint that has been tried in vain for less than `_WORKING` seconds works: a refusal is not the fault of the row.
 _WORKING = 120.0
 
 
@@ -21,7 +21,7 @@ class Health(NamedTuple):
     """The state of the endpoint, for a retry decision.
 
     Args:
-        is_working: It answered within the last two minutes, or the first attempt is not older than that.
+        is_working: The first attempt since the last answer is less than two minutes old, or there is none.
         is_out: It has answered before, and now there is an outage.
     """
 
@@ -40,7 +40,7 @@ class Availability:
         self.has_answered = False
         self.last_error = ""
         self._since: float | None = None
-        """The first attempt since the last answer; the answer itself while there is none."""
+        """The time of the first attempt since the last answer; of that answer if there was no attempt."""
         self._has_asked = False
         self._failures = self._faults = 0
         self._failing_since = 0.0
@@ -49,12 +49,12 @@ class Availability:
         self._due, self._pause = -math.inf, _FIRST_PAUSE
 
     def wait(self, now: float) -> float:
-        """Seconds until an attempt may start; more than 0 only while every row fails."""
+        """Seconds until an attempt may start; more than 0 only during an outage."""
         return max(0.0, self._due - now) if self.is_probing else 0.0
 
     def started(self, now: float) -> None:
         """An attempt starts."""
-        if not self._has_asked:  # An idle engine waits for nothing.
+        if not self._has_asked:  # The time in which the engine was idle does not count.
             self._since, self._has_asked = now, True
         if self.is_probing:
             self._due = now + self._pause
@@ -72,7 +72,7 @@ class Availability:
             self.out_since, self.is_probing, self._pause = None, False, _FIRST_PAUSE
 
     def failed(self, now: float, error: RequestError, in_flight: int, row: Hashable) -> None:
-        """An attempt failed. Rejections are ignored: an endpoint that rejects a request works."""
+        """An attempt failed. A rejection ends an outage, because an endpoint that rejects a request works."""
         if not error.is_retryable:
             self._works()
             return

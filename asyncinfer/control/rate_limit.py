@@ -247,7 +247,7 @@ def _window(limit: int | None) -> SlidingWindow | None:
 
 
 def _bounded(tokens: object, reserved: int) -> int:
-    """A count of tokens from outside; the reserved ones where it is no count that a request can have."""
+    """A count of tokens from an engine; `reserved` if it is not an integer from 0 to `_MOST_TOKENS`."""
     return tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else reserved
 
 

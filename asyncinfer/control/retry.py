@@ -80,11 +80,11 @@ class RetryPolicy:
         is_coincidence = bool(self.max_retries) and not error.is_overload and fault_share**attempts > _COINCIDENCE
         if not is_free and spent >= self.max_retries and not is_coincidence:
             return NO
-        # Free attempts use no retry, but their waits grow all the same while the endpoint answers nobody.
+        # While the endpoint answers no row, the backoff grows even if the attempts use up no retries.
         backoff = self.backoff(spent if answered_since else max(spent, attempts - 1), jitter)
         wait = error.retry_after or backoff
         if wait > self.max_wait:
-            wait = backoff  # The run ends if other rows are told to wait so long, too.
+            wait = backoff  # `FailurePattern` ends the run if several rows get such a wait.
         return Retry("rate_limit" if error.is_overload else "transient", wait, not is_free)
 
     def backoff(self, spent: int, jitter: float) -> float:

@@ -2,12 +2,12 @@
 
 | failures, with no answer in between | the run ends after |
 |---|---|
-| an error that concerns the account: a revoked key, an empty account, a missing model | 3 rows; 1 before any answer |
-| a quota that resets later than `max_wait`, or an unknown time from now | 3 refusals |
-| the same rejection, of which it is not known whom it concerns | 20 rows |
-| every retry failed, and the endpoint has never answered | 3 rows |
-| faults, and the endpoint has never answered | 60 s |
-| no answer, for `max_outage` | that time |
+| an error that concerns the account: revoked key, no credit, missing model | 3 rows; 1 before any answer |
+| a quota that resets later than `max_wait`, or at an unknown time | 3 refusals |
+| the same rejection, of unknown scope | 20 rows |
+| all retries of a row are used up, and the endpoint has never answered | 3 rows |
+| only faults, and the endpoint has never answered | 60 s |
+| an outage | `max_outage` seconds |
 
 Fewer failures are failed rows, and the run goes on.
 """
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from asyncinfer.errors import ErrorScope, RequestError
 
 _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 3, 3, 20, 3
-# Seconds that an endpoint has to answer for the first time; a server may be starting.
+# The time for the first answer of an endpoint, which may just be starting (seconds).
 _START_SECONDS = 60.0
 # Digits and quoted text differ from row to row in messages that say the same.
 _DETAILS = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|`[^`]*`")
@@ -51,12 +51,12 @@ class FailurePattern:
     def failed(
         self, error: RequestError, *, is_final: bool, out_for: float, ever_answered: bool = True
     ) -> RunEnd | None:
-        """A row failed, for good or not; the end of the run if every other row would fail, too.
+        """An attempt failed. Returns the end of the run if every other row would fail too.
 
         Args:
             is_final: The row is not tried again.
-            out_for: For how many seconds the endpoint has failed every row; 0 if it does not.
-            ever_answered: The endpoint has answered some row of the engine.
+            out_for: Seconds since the outage began; 0 if there is none.
+            ever_answered: The endpoint has answered any row of the engine.
         """
         if error.scope is ErrorScope.ROW:
             self.answered()  # The endpoint works, and accepts the key.

@@ -201,7 +201,7 @@ class Loop:
                 attempt = await self._gate.enter(cost)
         finally:
             self._waits_for_permit = False
-        if attempt is not None and self.dead is not None:  # The permit came at the moment of the end.
+        if attempt is not None and self.dead is not None:  # The run ended while this waited for the permit.
             self._gate.leave(attempt)
             return None
         return attempt
@@ -275,7 +275,7 @@ class Loop:
         end = self._pattern.failed(
             error,
             is_final=retry.kind == "no",
-            # An outage of an earlier run may have ended since; only this run's time counts.
+            # An outage may have begun in an earlier run and have ended since: only the time of this run counts.
             out_for=min(self._gate.out_for(), self._tally.seconds),
             ever_answered=admissions > 0,
         )
