@@ -130,7 +130,7 @@ class Dialect:
             try:
                 as_json(value)
             except ValueError as error:
-                raise ConfigError(f"{key}: cannot be told as JSON: {error}") from None
+                raise ConfigError(f"{key}: cannot be written as JSON: {error}") from None
         return _Refusing(self.encoder(call))
 
     def listing(self, url: str) -> str:
