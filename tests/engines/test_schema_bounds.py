@@ -97,7 +97,7 @@ def test_object_with_too_many_pattern_properties_allows_other_properties() -> No
     ("schema", "why"),
     [
         (nested(200), "nested 202 levels deep"),
-        (chain(MAX_CHAIN), f"more than {MAX_CHAIN} schemas"),
+        (chain(MAX_CHAIN), f"nested more than {MAX_CHAIN} levels deep"),
         ({"anyOf": [{} for _ in range(MAX_SCHEMAS)]}, f"more than {MAX_SCHEMAS} subschemas"),
         ({"properties": properties(MAX_OPTIONAL + 1)}, f"{MAX_OPTIONAL + 1} optional properties"),
     ],
