@@ -1,8 +1,8 @@
 """Bounds a JSON schema before native code compiles it.
 
-llguidance (1.9, November 2026) reports most of what it cannot compile as an error. What it does not survive is kept
-from it here: references nested about 800 levels deep overflow its stack; `minProperties` with a thousand optional
-properties, and some hundred `patternProperties`, take it minutes.
+llguidance (1.9, November 2026) reports an error for most schemas that it cannot compile. This module keeps others from
+it: references nested about 800 levels deep overflow its stack; `minProperties` with a thousand optional properties, and
+several hundred `patternProperties`, take minutes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from asyncinfer.errors import RequestError
 from asyncinfer.types.results import unanswerable
 
 MAX_DEPTH = 100
-"""Levels of JSON. llguidance and vLLM read little more."""
+"""Levels of JSON. The parsers of llguidance and vLLM support only a few more."""
 MAX_SCHEMAS = 20_000
 MAX_CHAIN = 600
-"""Schemas within each other, references followed."""
+"""The depth of nested schemas, including references."""
 MAX_OPTIONAL = 2_000
-"""Optional properties of one object: each may come next."""
+"""Optional properties of one object. The grammar must consider each of them at every property."""
 MAX_REPEATED = 1_000_000
 MAX_COUNTED = 50
-"""Optional properties of an object whose number is bounded, and patterns of names of one object."""
+"""Optional properties of an object with `minProperties` or `maxProperties`, and `patternProperties` of one object."""
 MAX_NUMBER, MIN_NUMBER = 1e15, 1e-9
 MAX_DIVISOR, MAX_DECIMALS = 10_000, 9
 
@@ -32,11 +32,11 @@ _NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties", "
 _DATA = frozenset({"const", "enum", "default", "examples"})
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-# Those that llguidance knows. The JSON Schema specification makes other formats annotations.
+# The formats that llguidance supports. Others are annotations, as the JSON Schema specification allows.
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "unknown"}
 )
-# Keywords that llguidance does not know.
+# Keywords that llguidance does not support.
 _UNSUPPORTED = frozenset(
     {
         *("not", "if", "then", "else", "uniqueItems", "contains", "minContains", "maxContains", "propertyNames"),
@@ -44,22 +44,22 @@ _UNSUPPORTED = frozenset(
         *("$dynamicRef", "$recursiveRef"),
     }
 )
-# Keywords of one string or number. Each may be more than a grammar can express.
+# Keywords of strings and numbers. A grammar may not be able to express their values.
 LEAVES = ("pattern", "format", "multipleOf", "minLength", "maxLength", *_NUMBERS)
 
 
 class Bounded(NamedTuple):
-    """A schema that native code can compile, and the keywords that it lost, as `path: keyword`."""
+    """A schema that native code can compile, and the keywords that were dropped, as `path: keyword`."""
 
     schema: Any
     dropped: tuple[str, ...] = ()
 
 
 def bounded(schema: Any, setting: str) -> Bounded:
-    """The schema without what a grammar cannot express.
+    """The schema without the keywords that a grammar cannot express.
 
     Raises:
-        RequestError: it is too deep or too large. The message names `setting`.
+        RequestError: the schema is too deep or too large. The message names `setting`.
     """
     if (depth := _depth(schema)) > MAX_DEPTH:
         raise _refused(setting, f"its JSON is nested {depth} levels deep, and at most {MAX_DEPTH} are supported")
@@ -77,7 +77,7 @@ def bounded(schema: Any, setting: str) -> Bounded:
 
 
 def without_failing(schema: Any, fails: Callable[[Any], bool]) -> Bounded:
-    """The schema without the keywords of strings and numbers, and the patterns of names, that do not compile.
+    """The schema without those keywords of strings and numbers, and those `patternProperties`, that do not compile.
 
     Args:
         fails: Whether a schema fails to compile.
@@ -94,7 +94,7 @@ def without_failing(schema: Any, fails: Callable[[Any], bool]) -> Bounded:
 
 
 def rewritten(schema: Any, change: Callable[[dict[str, Any], str], dict[str, Any]], path: str = "$") -> Any:
-    """A copy of the schema in which `change` has rewritten each subschema, given with its path, from the leaves up."""
+    """A copy of the schema with each subschema replaced by `change(subschema, path)`, from the leaves up."""
     if isinstance(schema, list):
         items = enumerate(cast(list[Any], schema))
         return [rewritten(one, change, f"{path}[{place}]") for place, one in items]
@@ -130,13 +130,13 @@ def _inside(value: Any) -> Iterator[Any]:
 
 
 def _check_chain(root: Any, setting: str) -> None:
-    """Walk as llguidance compiles: depth first, each referenced schema once, where it is first referenced."""
+    """Check depth and size in the order in which llguidance compiles: depth first, each reference only once."""
     seen, schemas = {"#"}, 0
     stack: list[tuple[Any, int]] = [(root, 1)]
     while stack:
         node, depth = stack.pop()
         if depth > MAX_CHAIN:
-            raise _refused(setting, f"references lead through more than {MAX_CHAIN} schemas, one within the other")
+            raise _refused(setting, f"schemas and references are nested more than {MAX_CHAIN} levels deep")
         schemas += 1
         if schemas > MAX_SCHEMAS:
             raise _refused(setting, f"it has more than {MAX_SCHEMAS} subschemas")
@@ -161,7 +161,7 @@ def _subschemas(node: Any) -> Iterator[Any]:
 
 
 def _referred(root: Any, ref: str) -> Any:
-    """What a JSON pointer such as `#/$defs/Name` refers to; None where that is nothing."""
+    """The schema at a JSON pointer such as `#/$defs/Name`; None if there is none."""
     found = root
     for part in unquote(ref).removeprefix("#/").split("/"):
         name = part.replace("~1", "/").replace("~0", "~")
@@ -181,7 +181,7 @@ def _check_optional(node: dict[str, Any], path: str, setting: str) -> None:
 
 
 def _bounded_node(node: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A subschema without what a grammar cannot express, and the keywords that it lost."""
+    """A subschema without the keywords that a grammar cannot express, and the names of those keywords."""
     kept = {key: _whole(value) if key in _COUNTS else value for key, value in node.items() if not _is_idle(key, value)}
     lost = [key for key in kept if key in _UNSUPPORTED or _is_inexpressible(key, kept[key])]
     if _optional(kept) > MAX_COUNTED:
@@ -195,14 +195,14 @@ def _bounded_node(node: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _is_idle(key: str, value: Any) -> bool:
-    """Whether a keyword says nothing: llguidance's own options, false, and formats that are annotations."""
+    """Whether a keyword has no effect, such as `uniqueItems: false` and unknown formats, or is an llguidance option."""
     if key == "format":
         return isinstance(value, str) and value not in _FORMATS
     return key == "x-guidance" or (key == "uniqueItems" and value is False)
 
 
 def _whole(value: Any) -> Any:
-    """JSON has no integers of its own: 3.0 is one."""
+    """A whole number as an int: in JSON, 3.0 is an integer too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -231,7 +231,7 @@ def _failing_leaves(node: dict[str, Any], fails: Callable[[Any], bool]) -> list[
         return []
     alone = [key for key, value in leaves.items() if fails(kinds | {key: value})]
     rest = {key: value for key, value in leaves.items() if key not in alone}
-    # Each compiles alone. A pattern is what does not go together with a length, and a divisor with a range.
+    # Each keyword compiles alone, but not all together: `pattern` with a length, or `multipleOf` with a range.
     together = [key for key in ("pattern", "multipleOf", "format") if key in rest]
     return [*alone, *together] if rest and fails(kinds | rest) else alone
 

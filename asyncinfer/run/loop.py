@@ -42,9 +42,9 @@ Outcome = Conversation | FailureDetail
 
 @dataclass(frozen=True)
 class Answerer:
-    """What a run needs of an engine: an answer to one request, under the engine's gate and retry policy, and
-    the settings in effect; `dropped` names those of them that the engine does not support. `endpoint` is the name
-    of the engine in messages.
+    """What a run needs from an engine: an answer to one request, under the engine's gate and retry policy, and
+    the settings in effect. `dropped`: the parameters that the engine does not support. `endpoint`: the name of the
+    engine in messages.
     """
 
     generate: Callable[[Request], Awaitable[Completion]]
@@ -124,7 +124,7 @@ class Loop:
                     self._writer.close()
 
     def _return_permits(self) -> None:
-        """Give back the permits of rows that were handed to a task which was cancelled before it began them."""
+        """Give back the permits of rows whose task was cancelled before it started on them."""
         for row in self._workers.handed if self._workers is not None else ():
             if row.attempt is not None:
                 self._gate.leave(row.attempt)
@@ -134,15 +134,15 @@ class Loop:
         self._window.finish()
 
     def why_waiting(self) -> str | None:
-        """Why no row can be sent, and until when; None if rows wait for nothing but answers, or to be read."""
+        """Why no row can be sent, and until when; None if the run only waits for answers or for its source."""
         stop = self._gate.standstill() if self._waits_for_permit else None
         if stop is not None and stop.seconds < math.inf:
             return f"{stop.reason}; the next request is sent in {duration(stop.seconds)}"
         if stop is not None:
-            return f"{stop.reason}; the next request is sent when an answer arrives"
+            return f"{stop.reason}; the next request is sent after the next answer"
         seconds = self._window.next_retry()
         if seconds is not None and not self._gate.in_use:
-            return f"all open rows wait to be tried again; the next request is sent in {duration(seconds)}"
+            return f"all open rows wait for a retry; the next request is sent in {duration(seconds)}"
         return None
 
     async def _work(self, reader: Reader, stop: Stop) -> None:
@@ -201,7 +201,7 @@ class Loop:
                 attempt = await self._gate.enter(cost)
         finally:
             self._waits_for_permit = False
-        if attempt is not None and self.dead is not None:  # The permit came at the moment of the end.
+        if attempt is not None and self.dead is not None:  # The run ended while this waited for the permit.
             self._gate.leave(attempt)
             return None
         return attempt
@@ -277,7 +277,7 @@ class Loop:
         end = self._pattern.failed(
             error,
             is_final=retry.kind == "no",
-            # An outage of an earlier run may have ended since; only this run's time counts.
+            # An outage may have begun in an earlier run and have ended since: only the time of this run counts.
             out_for=min(self._gate.out_for(), self._tally.seconds),
             ever_answered=admissions > 0,
             is_only_row=self._tally.total == 1,
@@ -293,7 +293,7 @@ class Loop:
         self._window.retry(row, retry.after)
 
     def _end(self, end: RunEnd, error: RequestError) -> None:
-        """No other row would be answered, so none is asked any more."""
+        """End the run early: no other row would be answered."""
         if self.dead is None:
             log.error("%s", end.message)
         kind = EngineConfigError if end.is_config else EngineDeadError
@@ -322,7 +322,7 @@ class Loop:
                     self._writer.put(row, await DISK.run(self._line, row))
             else:
                 self._writer.put(row, self._line(row))
-        except RequestError as error:  # JSON cannot hold the answer.
+        except RequestError as error:  # The answer cannot be saved as JSON.
             self._fail(row, failure_of(error))
 
     def _line(self, row: Row) -> bytes:

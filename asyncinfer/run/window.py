@@ -86,7 +86,7 @@ class Window:
             await self._change(self._retries[0][0] if self._retries else None)
 
     def next_retry(self) -> float | None:
-        """Seconds until the next row is tried again; None if no row waits for that, or others are ready."""
+        """Seconds until the next retry; None if no row waits for a retry, or if other rows are ready."""
         if self._ready or not self._retries:
             return None
         return max(0.0, self._retries[0][0] - self._clock.now())
