@@ -72,8 +72,9 @@ class Availability:
             self.out_since, self.is_probing, self._pause = None, False, _FIRST_PAUSE
 
     def failed(self, now: float, error: RequestError, in_flight: int, row: Hashable) -> None:
-        """An attempt failed. A rejection ends an outage, because an endpoint that rejects a request works. `row` is None
-        where the failure says nothing of the endpoint.
+        """An attempt failed. A rejection ends an outage, because an endpoint that rejects a request works.
+
+        `row` is None where the failure says nothing of the endpoint.
         """
         if not error.is_retryable:
             self._works()

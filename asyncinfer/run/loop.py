@@ -38,6 +38,7 @@ from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorTy
 log = logging.getLogger("asyncinfer")
 
 Outcome = Conversation | FailureDetail
+_SUSPICIONS = 2
 
 
 @dataclass(frozen=True)
@@ -237,9 +238,9 @@ class Loop:
         except Exception as error:
             self._broke(row, error)
         finally:
-            # A row that fails again after others were answered says nothing of the endpoint.
-            row.is_suspect |= row.attempts > 1 and self._gate.admissions > row.admissions
-            who = None if row.is_suspect else (id(self), row.index)
+            row.suspicions += row.attempts > 1 and self._gate.admissions > row.admissions
+            # A row that kept failing while others were answered says nothing of the endpoint.
+            who = None if row.suspicions >= _SUSPICIONS else (id(self), row.index)
             self._gate.leave(attempt, answered=completion is not None, usage=usage, error=failure, row=who)
         if row.attempts == 1:
             self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)

@@ -61,8 +61,8 @@ class Row:
     and the bytes of what it was read from. `completion`: the engine's answer, once there is one; `answered`:
     the finished conversation, where scratch held it or it was made already. `error`: it cannot be attempted
     at all. `attempt`: the permit that it holds. `spent`: the retries it has used up. `attempts`: how often it was
-    attempted. `is_suspect`: it was attempted again after others were answered. `admissions`: how many answers the
-    endpoint had given when this row was last refused.
+    attempted. `suspicions`: how often it was attempted again after others had been answered. `admissions`: how many
+    answers the endpoint had given when this row last failed.
     """
 
     index: int
@@ -78,7 +78,7 @@ class Row:
     attempt: Attempt | None = None
     spent: int = 0
     attempts: int = 0
-    is_suspect: bool = False
+    suspicions: int = 0
     admissions: int = 0
 
     def conversation(self) -> Conversation:
