@@ -54,6 +54,7 @@ class RetryPolicy:
         spent: int,
         attempts: int,
         answered_since: bool,
+        is_suspect: bool = False,
         health: Health,
         fault_share: float,
         jitter: float,
@@ -67,6 +68,8 @@ class RetryPolicy:
             spent: The retries that the row has used up.
             attempts: How often the row was attempted, this time included.
             answered_since: The endpoint has answered some row since this row's last attempt.
+            is_suspect: The row was tried again, in vain, after others had been answered. An outage protects it only for
+                as long as the endpoint counts as working.
             health: The state of the endpoint.
             fault_share: The share of rows whose first attempt failed with a fault.
             jitter: A random number in [0, 1).
@@ -76,7 +79,8 @@ class RetryPolicy:
         if not self.max_retries:
             is_free = error.is_overload and answered_since
         else:
-            is_free = health.is_out or (error.is_overload and health.is_working)
+            is_outage = health.is_out and (health.is_working or not is_suspect)
+            is_free = is_outage or (error.is_overload and health.is_working)
         is_coincidence = bool(self.max_retries) and not error.is_overload and fault_share**attempts > _COINCIDENCE
         if not is_free and spent >= self.max_retries and not is_coincidence:
             return NO

@@ -270,6 +270,7 @@ class Loop:
             spent=row.spent,
             attempts=row.attempts,
             answered_since=answered_since,
+            is_suspect=row.suspicions > 0,
             health=health,
             fault_share=self._faults.share,
             jitter=self._jitter(),
