@@ -10,8 +10,8 @@ AsyncInferError
 ├── ScratchError             results cannot be saved: free the disk or path, then run again to go on
 │   └── ScratchLockedError       another run is saving to the same place
 ├── InferenceFailedError     some rows failed; `.result` has the others
-├── RunInterruptedError      the run was asked to stop; running it again goes on from there
-└── UnexpectedCancellationError  other code cancelled a part of the run or stream; run again to go on
+├── RunInterruptedError      the run was stopped on request; run it again to resume
+└── UnexpectedCancellationError  other code cancelled a part of the run or stream; run it again to resume
 """
 
 from __future__ import annotations
@@ -124,19 +124,19 @@ class RunInterruptedError(AsyncInferError):
 
 
 class UnexpectedCancellationError(AsyncInferError):
-    """A part of a run or stream was cancelled, or raised CancelledError, though its caller cancelled nothing.
+    """A part of a run or stream was cancelled, or raised CancelledError, although its caller did not cancel it.
 
-    Without this error the run would look complete. What was saved stays; running again goes on from there.
+    Without this error the run would look complete. Saved rows stay saved; run it again to resume.
     """
 
 
 def what_it_says(error: BaseException) -> str:
     """The text of a library's error, without the full stop; as Python shows it where that says more."""
     try:
-        # Of a missing key, the text is but its name.
+        # `str` of a KeyError is only the name of the key.
         text = "" if isinstance(error, KeyError) else str(error).strip().rstrip(".")
         return text or repr(error)
-    except Exception:  # Its class has a faulty `__str__`.
+    except Exception:  # `__str__` or `__repr__` of the class is faulty.
         return type(error).__name__
 
 

@@ -1,11 +1,11 @@
 """The blocking twins of the async methods: each runs its async method on one event loop in one thread, the portal.
 
-The portal starts with the first call and serves every engine of the process. It stops once the program has ended: when
+The portal starts with the first call and serves every engine of the process. It stops when the program has ended: when
 the main thread, and every other thread that keeps the process alive, has ended. So a program that closes nothing exits
-at once. Python starts no threads after that (3.12), or hangs if it is asked to while modules are torn down. Therefore
+at once. After that, Python cannot start threads (3.12), and starting one while modules are torn down may hang. So
 
 - a call in an `atexit` handler runs on an event loop in the calling thread;
-- a call while modules are torn down is an error, and a cleanup does nothing: what it would free has gone already.
+- a call while modules are torn down is an error, and a cleanup does nothing, because its resources are freed already.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ log = logging.getLogger("asyncinfer")
 
 T = TypeVar("T")
 
-# Threads that end after the program, because they wait for its end or serve one that does.
+# Name prefixes of threads that do not count as threads of the program: they only end after it.
 _OWN = "asyncinfer-"
 _NOT_OF_THE_PROGRAM = (_OWN, "AnyIO worker thread")
 
-_portals: dict[int, _Portal] = {}  # by process, as a forked child has none of its parent's threads
+_portals: dict[int, _Portal] = {}  # By process id: a forked child has none of its parent's threads.
 _at_end: dict[int, Callable[[], object]] = {}
 _tickets = itertools.count()
 _lock = threading.RLock()
@@ -43,7 +43,7 @@ _ended = threading.Event()
 def call(function: Callable[[], Awaitable[T]]) -> T:
     """Run `await function()` on the portal's loop and wait for it.
 
-    An interrupt of the waiting thread (Ctrl-C) cancels the work, and is raised once that has wound up.
+    An interrupt of the waiting thread (Ctrl-C) cancels the work, and is raised after the work has ended.
 
     Raises:
         RuntimeError: The interpreter is shutting down, or this is the portal's own thread.
@@ -53,10 +53,10 @@ def call(function: Callable[[], Awaitable[T]]) -> T:
 
 
 def wind_up(function: Callable[[], Awaitable[object]]) -> None:
-    """As `call`, for a cleanup, which destructors may do: on any thread, and at any time.
+    """As `call`, for cleanups. Destructors may call it on any thread and at any time.
 
-    Does nothing while the interpreter shuts down. Does not wait on a thread of this package, which the cleanup may
-    have to wait for.
+    Does nothing while the interpreter shuts down. On a thread of this package it does not wait, because the cleanup may
+    itself wait for that thread.
     """
     if sys.is_finalizing():
         return
@@ -98,13 +98,13 @@ def iterate(make: Callable[[], AbstractAsyncContextManager[AsyncIterator[T]]]) -
 def at_program_end(callback: Callable[[], object]) -> Callable[[], None]:
     """Call `callback` once the program has ended, before the interpreter waits for the threads of this package.
 
-    `atexit` comes too late for that: it runs after the threads that need the signal were joined.
+    `atexit` is too late: its handlers run after the interpreter has waited for these threads.
 
     Returns:
-        A function that takes the registration back.
+        A function that cancels the registration.
 
     Raises:
-        RuntimeError: No thread can be started any more.
+        RuntimeError: Python can no longer start threads.
     """
     global _watcher
     ticket = next(_tickets)
@@ -122,7 +122,7 @@ def at_program_end(callback: Callable[[], object]) -> Callable[[], None]:
 
 
 def program_has_ended() -> bool:
-    """Whether every thread of the program has ended: no thread may be started any more."""
+    """Whether every thread of the program has ended. After that, no thread may be started."""
     if _ended.is_set() or sys.is_finalizing():
         return True
     return not threading.main_thread().is_alive() and not _threads_of_the_program()
@@ -140,14 +140,14 @@ class _Portal:
         self._cleanups: set[asyncio.Task[None]] = set()
 
     def start(self) -> bool:
-        """Start the thread if it is not started yet; whether it runs."""
+        """Start the thread if it is not started yet. Returns whether it runs."""
         with self._lock:
             if self._starter is None:
                 self._starter = threading.get_ident()
                 try:
                     self._thread.start()
                     at_program_end(self._stop)
-                except RuntimeError:  # Python starts no threads any more.
+                except RuntimeError:  # Python can no longer start threads.
                     self._starter = None
                     if self._thread.ident is not None:
                         self._stop()
@@ -156,9 +156,9 @@ class _Portal:
 
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
         if not self._usable:
-            raise RuntimeError("this stream has ended with the program, or belongs to the process that forked this one")
+            raise RuntimeError("this stream ended with the program, or it belongs to the parent of this forked process")
         if threading.get_ident() == self._thread.ident:
-            raise RuntimeError("a blocking method would wait for its own event loop here; await the async method")
+            raise RuntimeError("a blocking method cannot be called on its own event loop; await the async method")
         wound_up = threading.Event()
 
         async def work() -> T:
@@ -179,7 +179,7 @@ class _Portal:
     def wind_up(self, function: Callable[[], Awaitable[object]]) -> None:
         if not self._usable:
             return
-        # The garbage collector may run destructors on any thread, and while this one starts the portal.
+        # The garbage collector may run a destructor on any thread, even on one that is just starting the portal.
         starting = self._starter == threading.get_ident() and not self._started.done()
         if starting or _on_own_thread():
             self._started.add_done_callback(lambda started: self._later(started.result()[1], function))
@@ -219,7 +219,7 @@ class _Portal:
 def _running_portal() -> _Portal | None:
     """The portal of this process, started on first use; None once threads can no longer be started."""
     if sys.is_finalizing():
-        raise RuntimeError("the interpreter is shutting down, and runs no event loop any more")
+        raise RuntimeError("the interpreter is shutting down and can no longer run an event loop")
     if program_has_ended():
         return None
     portal = _portals.get(os.getpid()) or _portals.setdefault(os.getpid(), _Portal())
@@ -247,11 +247,11 @@ def _wait_for_the_end() -> None:
         try:
             callback()
         except Exception as error:
-            log.warning("at the program's end: %r", error)
+            log.warning("a cleanup at the end of the program failed: %r", error)
 
 
 def _on_own_thread() -> bool:
-    # `current_thread` would make an object for a thread whose last objects are being destroyed.
+    # Not `current_thread`: it would create a thread object for a thread that is already ending.
     here = threading.get_ident()
     return any(thread.ident == here and thread.name.startswith(_OWN) for thread in threading.enumerate())
 

@@ -44,9 +44,9 @@ from asyncinfer.types.results import InferenceErrorType
 
 log = logging.getLogger("asyncinfer")
 
-# What all response bodies of one event loop may hold together; one body may go beyond it.
+# The memory budget for all response bodies of one event loop (bytes). One body at a time may exceed it.
 _MEMORY = 256 * 2**20
-# Where a request has no timeout: a server that sends nothing for so long is given up (seconds).
+# A request without a timeout fails if the server sends nothing for this long (seconds).
 _MAX_SILENCE = 3600.0
 # Interim responses (RFC 9110 section 15.2) before the response itself. Each is a line or two.
 _MAX_INTERIM = 100
@@ -57,15 +57,15 @@ _CONNECT_SECONDS = 30.0
 _LARGE_BODY = _BUFFER = 2**16
 # A URL that is encoded as it is to be sent, and may be signed so; yarl would undo what is not strictly needed.
 _ENCODED = re.compile(r"[!-~]*%[!-~]*")
-# What aiohttp quotes of a response that is not valid HTTP.
+# The parts of an invalid HTTP response that aiohttp quotes in its errors.
 _QUOTED = re.compile(r"[:=\s]*(\bb)?['\"].*", re.DOTALL)
-# What would end a header early, and begin another.
+# Characters that would end a header, so that a value could inject another one.
 _ILLEGAL = re.compile(r"[\x00\r\n]")
 
-# TimeoutError is an OSError. A ValueError tells of a URL or a header that cannot be sent.
+# TimeoutError is an OSError. A ValueError means that a URL or a header cannot be sent.
 _FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 
-# How long requests wait for a connection to end when no further one can be opened, and none ends (seconds).
+# If no connection can be opened, requests wait until another one ends. They fail if none ends for this long (seconds).
 _MAX_SHORTAGE = 300.0
 _NO_DESCRIPTOR = (
     "this process can open no further connection: its file descriptors, or the machine's ports, are used up"
@@ -81,8 +81,8 @@ class Transport:
     A session is closed with the transport, with its loop, or when the transport is dropped. Redirects are
     not followed, so that a key goes nowhere but where it was meant to.
 
-    When the process runs out of file descriptors, requests wait for a connection of another one to end; that wait
-    is no part of a request's timeout.
+    When the process runs out of file descriptors, requests wait until the connection of another request ends. That wait
+    does not count towards the timeout.
 
     Args:
         public_only: Refuse to connect to addresses that are not public, proxies included.
@@ -95,10 +95,10 @@ class Transport:
         weakref.finalize(self, _abandon, self._sessions)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """The response, whatever its status. Of an error's body, only the beginning.
+        """The response, whatever its status. Only the beginning of an error's body is read.
 
         Raises:
-            RequestError: The connection failed, the time was up, or the body exceeds the limits.
+            RequestError: The connection failed, the request timed out, or the body exceeds the limits.
         """
         session = self._sessions.get(asyncio.get_running_loop()) or await self._open()
         try:
@@ -164,10 +164,10 @@ class Streamed:
                 return await self._exchange.response(self._limits, self._memory)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes. Whoever reads it calls `progressed` for each part of an answer.
+        """Yield the body as it comes. The caller must call `progressed` for each part of an answer.
 
         Raises:
-            RequestError: As `Transport.send` does, and when no such call came for too long while this waited.
+            RequestError: As in `Transport.send`, and if the stream brings no part of an answer for too long.
         """
         with _errors_as_ours(self._timeout):
             reader = stream_reader(self._idle.read, self.headers.get("Content-Encoding"), self._limits)
@@ -175,7 +175,7 @@ class Streamed:
                 yield chunk
 
     def progressed(self) -> None:
-        """A part of the answer has come: the idle limit starts again."""
+        """A part of the answer has come: restart the idle timer."""
         self._idle.restart()
 
     def close(self) -> None:
@@ -226,13 +226,13 @@ class _Exchange:
     def _ended(self) -> None:
         connection = self._connection
         transport = connection.transport
-        # A server may answer before it has read all of the request.
+        # If the server answered before it read the whole request, the connection cannot be reused.
         is_reusable = transport is not None and not transport.get_write_buffer_size()
         _end(connection, self._queue, is_reusable=is_reusable and not self._queue.wants_other(_key(connection)))
 
 
 def _end(connection: Connection, queue: ConnectionQueue, *, is_reusable: bool = False) -> None:
-    """Give a connection back to the pool, or close it; a request that waits for one may try again."""
+    """Return a connection to the pool, or close it, and wake the next request in the queue."""
     if is_reusable:
         connection.release()
     else:
@@ -242,7 +242,7 @@ def _end(connection: Connection, queue: ConnectionQueue, *, is_reusable: bool = 
 
 
 def _key(connection: Connection) -> Any:
-    """Which connections can replace one another."""
+    """The key of the pool. Connections with the same key are interchangeable."""
     return connection._key  # pyright: ignore[reportPrivateUsage]
 
 
@@ -277,7 +277,7 @@ class _Session:
         self._connector = await anext(self._holder)
 
     async def begin(self, request: HttpRequest, deadline: asyncio.Timeout) -> _Exchange:
-        """Send a request, and wait for the head of its response. `deadline` is the request's."""
+        """Send a request, and wait for the head of its response. `deadline`: the timeout of the request."""
         way = self._way(request.url)
         head = self._head(request, way)
         connection = await self._connect(way, request.timeout, deadline)
@@ -302,9 +302,9 @@ class _Session:
         return MaskedBytes(start + b"\r\n")
 
     async def _connect(self, way: _Way, seconds: float, deadline: asyncio.Timeout) -> Connection:
-        """A connection; waits for another one to end when no further one can be opened."""
+        """A connection. If no further one can be opened, wait until another one ends."""
         key = way.to.connection_key
-        if self._queue:  # no overtaking
+        if self._queue:  # Requests that wait already come first.
             await self._wait(key, seconds, deadline)
         begin = asyncio.get_running_loop().time()
         while True:
@@ -320,7 +320,7 @@ class _Session:
             await self._wait(key, seconds, deadline)
 
     async def _wait(self, key: Any, seconds: float, deadline: asyncio.Timeout) -> None:
-        """Wait in the queue, with the request's deadline put off."""
+        """Wait in the queue, and extend the request's deadline by that time."""
         deadline.reschedule(None)
         await self._queue.wait(key)
         if seconds:
@@ -377,7 +377,7 @@ async def _exchange(
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:
         raise aiohttp.ServerDisconnectedError()
-    # aiohttp decompresses without a bound, while it handles what the socket received.
+    # aiohttp would decompress without a bound, in the callback of the socket.
     protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_timeout=silence, read_bufsize=_BUFFER)
     if len(body) < _LARGE_BODY:
         transport.write(head + body)
@@ -389,7 +389,7 @@ async def _exchange(
         message, content = await protocol.read()
         if not 100 <= message.code < 200 or message.code == 101:
             return _Exchange(connection, queue, message.code, message.headers, content)
-    raise aiohttp.ClientConnectionError(f"{_MAX_INTERIM} interim responses came, and no other one")
+    raise aiohttp.ClientConnectionError(f"the server sent {_MAX_INTERIM} interim responses without a final one")
 
 
 def _abandon(sessions: _Sessions) -> None:
@@ -409,7 +409,7 @@ def _way(text: str) -> _Way:
     if not url.raw_host:
         raise ValueError(f"no host in {mask_url(text)!r}")
     bare, proxy = url.with_user(None), _proxy(url.scheme, url.host or "")
-    # aiohttp's frames and keys show the proxy, so it gets the credentials apart.
+    # aiohttp's frames and connection keys show the URL of the proxy, so the credentials are passed separately.
     to_proxy = _credentials("Proxy-Authorization", proxy) if proxy is not None else {}
     to = aiohttp.ClientRequest(
         "GET",
@@ -507,7 +507,7 @@ def _as_request_error(error: Exception, timeout: float) -> RequestError:
     # Its own text shows the URL, of a proxy with the password.
     text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
     if isinstance(error, aiohttp.ClientPayloadError) and "Not enough data" in text:
-        text = "the response is shorter than it was announced"
+        text = "the response is shorter than its Content-Length"
     elif isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
         text = " ".join(_QUOTED.sub("", text).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Measures how much of a server's capacity asyncinfer uses without being told that capacity, and what is refused or lost.
+"""Measures how much of a server's unknown capacity asyncinfer uses, and how many requests are refused or lost.
 
 Every case is a local server with a limit, random failures or an outage, and a job. asyncinfer with its defaults and
 asyncinfer with fixed concurrency run at the same time, each against its own server. Some cases also run lm-deluge or

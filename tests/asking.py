@@ -42,13 +42,13 @@ SEVERAL_TURNS: list[dict[str, Any]] = [
 ]
 
 
-# The ids of SmolLM2's tokens that end an answer: banned, an answer is as long as it may be.
+# The ids of SmolLM2's tokens that end an answer. If they are banned, every answer reaches its maximum length.
 ENDS = (0, 2)
 ENDLESS = dict.fromkeys(ENDS, -100.0)
 
 
 class City(BaseModel):
-    # Bounded, so that an answer is complete after so many tokens, whatever the model would rather say.
+    # Bounded, so that an answer is complete after a fixed number of tokens, whatever the model prefers.
     name: Annotated[str, Field(max_length=20)]
     big: bool
 

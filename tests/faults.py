@@ -286,7 +286,7 @@ async def key_as_http(request: web.Request, _: Ask) -> web.StreamResponse:
 
 
 def after(seconds: float) -> Fault:
-    """A good answer, so much later."""
+    """A good answer, after a delay."""
 
     async def reply(_: web.Request, ask: Ask) -> web.Response:
         await anyio.sleep(seconds)
@@ -311,7 +311,7 @@ async def drip(request: web.Request, _: Ask) -> web.StreamResponse:
 
 
 async def drip_head(request: web.Request, _: Ask) -> web.StreamResponse:
-    """A header whose value goes on, a byte now and then."""
+    """A header whose value never ends; a byte comes now and then."""
     assert request.transport is not None
     request.transport.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
     while True:
@@ -320,7 +320,7 @@ async def drip_head(request: web.Request, _: Ask) -> web.StreamResponse:
 
 
 async def drip_packed(request: web.Request, _: Ask) -> web.StreamResponse:
-    """Compressed white space, a little now and then, without an end."""
+    """Endless compressed white space; a few bytes come now and then."""
     response = web.StreamResponse(headers={"Content-Encoding": "gzip"})
     await response.prepare(request)
     packer = zlib.compressobj(wbits=31)
@@ -337,7 +337,7 @@ def repeat(
     times: int | None = None,
     end: bytes = b"",
 ) -> Fault:
-    """The same bytes every few milliseconds: so many times and then an end, or for ever."""
+    """The same bytes every few milliseconds: a number of times and then the end, or endlessly."""
 
     async def reply(request: web.Request, __: Ask) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": content_type})

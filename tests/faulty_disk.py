@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncinfer.scratch import disk
 
-# A folder that cannot be synced or removed does no harm, and no error of it is raised.
+# Errors of these operations are ignored: a folder that cannot be synced or removed does no harm.
 NEVER_RAISE = frozenset({"sync_folder", "remove_folder"})
 
 
@@ -66,7 +66,7 @@ class Faults:
 
 @contextmanager
 def faulty_disk(faults: Faults) -> Generator[None]:
-    """Have every file operation of the package go through `faults`."""
+    """Route every file operation of the package through `faults`."""
     plain = {name: getattr(disk, name) for name in disk.OPERATIONS}
     for name, operation in plain.items():
         setattr(disk, name, faults.around(name, operation))
@@ -78,7 +78,7 @@ def faulty_disk(faults: Faults) -> Generator[None]:
 
 
 def synced_questions(journal: Path) -> set[str]:
-    """The questions whose answers were written to the scratch file and synced, wherever they are now."""
+    """The questions whose answers were written to the scratch file and synced."""
     lines = journal.read_bytes().split(b"\n") if journal.exists() else []
     synced = lines[: len(lines) - lines[::-1].index(b"sync")] if b"sync" in lines else []
     rows = [json.loads(line)["conversation"] for line in synced if line.startswith(b'{"crc":')]

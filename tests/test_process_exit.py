@@ -1,4 +1,4 @@
-"""Scripts that leave streams and engines open: each ends, silently, with its own exit code.
+"""Scripts that leave streams and engines open exit without output and with their own exit code.
 
 The time limit only keeps a script that hangs from hanging the tests.
 """
@@ -56,7 +56,7 @@ EXPECTED = {"fake": "answer to a", "local": "1 2 3"}
         ("stream = engine.stream(endless)\nnext(stream)\ncycle = [stream]\ncycle.append(cycle)\ndel stream, cycle", 0),
     ],
 )
-def test_blocking_stream_left_open(kind: str, leave: str, code: int) -> None:
+def test_script_with_an_open_blocking_stream_exits(kind: str, leave: str, code: int) -> None:
     done = run(leave, kind)
     assert (done.returncode, done.stdout, done.stderr.strip()) == (code, "", "")
 
@@ -71,7 +71,7 @@ def test_error_in_the_body_of_a_blocking_stream_keeps_its_traceback(kind: str) -
 
 @kinds
 @pytest.mark.parametrize("use", ["infer([chat])", "stream(chat)", "list_models()"])
-def test_destructor_that_closes_its_engine(kind: str, use: str) -> None:
+def test_script_whose_destructor_closes_its_engine_exits(kind: str, use: str) -> None:
     script = f"""
         class Session:
             def __init__(self):
@@ -93,7 +93,7 @@ def test_destructor_that_closes_its_engine(kind: str, use: str) -> None:
 
 
 @kinds
-def test_engine_that_only_its_destructor_uses(kind: str) -> None:
+def test_script_with_an_engine_that_only_a_destructor_uses_exits(kind: str) -> None:
     script = """
         class Session:
             def __del__(self):
@@ -105,7 +105,7 @@ def test_engine_that_only_its_destructor_uses(kind: str) -> None:
 
 
 @kinds
-def test_close_in_an_exit_handler(kind: str) -> None:
+def test_engine_can_be_closed_in_an_exit_handler(kind: str) -> None:
     script = """
         stream = engine.stream(endless)
         next(stream)
@@ -121,7 +121,7 @@ def test_close_in_an_exit_handler(kind: str) -> None:
 
 @pytest.mark.parametrize("use", ["text(engine.stream(chat))", "engine.infer([chat])[0].messages[-1].content"])
 @pytest.mark.parametrize("before", ["", "engine.infer([chat])"])
-def test_use_in_an_exit_handler(use: str, before: str) -> None:
+def test_engine_can_be_used_in_an_exit_handler(use: str, before: str) -> None:
     script = f"""
         {before}
         atexit.register(lambda: print({use}))
@@ -150,7 +150,7 @@ def test_thread_that_outlives_the_main_thread_reads_its_stream_to_the_end(kind: 
 
 
 @kinds
-def test_thread_that_leaves_its_stream_open(kind: str) -> None:
+def test_script_with_a_thread_that_leaves_its_stream_open_exits(kind: str) -> None:
     script = """
         kept = threading.local()
         def work():
@@ -170,7 +170,7 @@ def test_thread_that_leaves_its_stream_open(kind: str) -> None:
 
 @kinds
 @pytest.mark.parametrize("use", ["engine.infer([endless])", "for _ in engine.stream(endless): time.sleep(60)"])
-def test_daemon_thread_in_the_middle_of_its_work(kind: str, use: str) -> None:
+def test_script_with_a_working_daemon_thread_exits(kind: str, use: str) -> None:
     script = f"""
         if sys.argv[1] == "fake":
             engine = FakeEngine(lambda *_: anyio.sleep_forever())
@@ -187,7 +187,7 @@ def test_daemon_thread_in_the_middle_of_its_work(kind: str, use: str) -> None:
 
 
 @kinds
-def test_running_loop_as_in_a_notebook(kind: str) -> None:
+def test_script_with_a_running_loop_as_in_a_notebook_exits(kind: str) -> None:
     script = """
         async def cell():
             global stream, deltas
@@ -204,7 +204,7 @@ def test_running_loop_as_in_a_notebook(kind: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore")
-def test_forked_child_leaves_the_stream_of_its_parent_alone() -> None:
+def test_forked_child_does_not_affect_the_stream_of_its_parent() -> None:
     script = """
         import warnings
         warnings.simplefilter("ignore")  # Python 3.12 warns about forks in a process with threads.
@@ -232,7 +232,7 @@ def test_forked_child_leaves_the_stream_of_its_parent_alone() -> None:
 
 @kinds
 def test_destructor_on_the_threads_of_the_package_does_not_wait_for_them(kind: str) -> None:
-    """The garbage collector may run it on any thread: that of the blocking methods, or that of the model."""
+    """The garbage collector may run a destructor on any thread, for example on the thread of a model."""
     script = """
         class Session:
             def __init__(self):

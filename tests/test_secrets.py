@@ -1,4 +1,4 @@
-"""No key in a signature, a default, a repr, a dump, or a local that a traceback shows."""
+"""No key appears in a signature, a default argument, a repr, a dump, or a local variable in a traceback."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def check(text: str) -> None:
-    """`text` holds no form of the key, nor the beginning of one."""
+    """Check that `text` contains no encoding of the key, not even its beginning."""
     for part in PARTS:
         assert part not in text, text[max(0, text.index(part) - 300) : text.index(part) + 40]
 
@@ -100,7 +100,7 @@ def modules() -> Iterator[ModuleType]:
 
 
 def shown(value: Any, depth: int = 0) -> Iterator[str]:
-    """What `help`, `inspect` and debuggers show of an object and of what belongs to it."""
+    """The texts that `help`, `inspect` and debuggers show for an object and its members."""
     yield repr(value)
     if isinstance(value, functools.partial):
         yield from shown(value.func, depth)
@@ -139,7 +139,7 @@ def test_no_object_of_the_package_shows_the_environment() -> None:
     assert count > 3000
 
 
-def test_variables_are_read_from_the_environment_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_read_at_the_time_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATER", "value")
     assert fill_in({"a": "${LATER}"}) == ({"a": "value"}, {})
     assert Key("OPENAI_API_KEY").signer("X", RemoteParams()).secrets == (CANARY,)
@@ -157,7 +157,7 @@ def test_variables_are_read_from_the_environment_of_the_moment(monkeypatch: pyte
         *("x-goog-api-key", "Cookie", "Set-Cookie", "api%5Fkey", "sas", "accesskey", "authtoken"),
     ],
 )
-def test_name_of_a_secret(name: str) -> None:
+def test_name_of_a_secret_is_recognised(name: str) -> None:
     assert is_secret_name(name)
 
 
@@ -179,7 +179,7 @@ def test_name_of_a_secret(name: str) -> None:
         *("X-Amz-Date", "X-Amz-Expires", "Content-Type", "User-Agent", "anthropic-version", "alt", "beta", ""),
     ],
 )
-def test_name_of_no_secret(name: str) -> None:
+def test_other_name_is_not_a_secret(name: str) -> None:
     assert not is_secret_name(name)
 
 
@@ -199,14 +199,14 @@ def test_name_of_no_secret(name: str) -> None:
         ("", ""),
     ],
 )  # fmt: skip
-def test_url_without_its_secrets(url: str, masked: str) -> None:
+def test_secrets_in_a_url_are_masked(url: str, masked: str) -> None:
     assert mask_url(url) == masked
     assert mask_url(masked) == masked
     assert repr(masked_if_secret(url)) == repr(masked)
     assert masked_if_secret(url) == url
 
 
-def test_each_form_of_a_secret_in_a_url_is_known() -> None:
+def test_every_encoding_of_a_secret_in_a_url_is_found() -> None:
     found = set(secrets_in_url("https://ann:p%40ss%2Fw@h/v1?key=a%2Bb&api-version=2024-10-21"))
     assert found >= {b64encode(b"ann:p@ss/w").decode(), "p%40ss%2Fw", "p@ss/w", "a%2Bb", "a+b", "a b"}
     assert not any("2024" in secret for secret in found)
@@ -298,7 +298,7 @@ def test_url_of_a_saved_configuration_says_that_its_credentials_are_missing(url:
 
 
 def locals_shown(error: BaseException, *, by_rich: bool = True) -> str:
-    """What tools show of an error's frames: the reprs of their locals, plain and as rich makes them."""
+    """The reprs of the locals in an error's frames, plain and as rich shows them."""
     texts: list[str] = []
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
@@ -330,7 +330,7 @@ def walk(trace: TracebackType | None) -> Iterator[tuple[Any, int]]:
 
 
 def ours(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame of the package on: the tests' own frames hold the key."""
+    """The traceback from the first frame of the package on. The tests' own frames hold the key."""
     while trace is not None and "/asyncinfer/" not in trace.tb_frame.f_code.co_filename:
         trace = trace.tb_next
     return trace
@@ -384,14 +384,14 @@ ENGINES: dict[str, Callable[[str], Any]] = {
 
 
 class BugError(Exception):
-    """What nobody foresees."""
+    """An unexpected error."""
 
 
 def bug(*_: object, **__: object) -> Any:
     raise BugError
 
 
-# Where it happens: what is replaced, within which an error comes that nothing translates.
+# The functions that are replaced by one that raises an unexpected error.
 PLACES: dict[str, tuple[Any, str]] = {
     "connecting": (transport_module.aiohttp.TCPConnector, "_create_connection"),
     "writing": (transport_module, "_start"),
@@ -401,7 +401,7 @@ PLACES: dict[str, tuple[Any, str]] = {
 
 
 async def error_of(engine: Any) -> BaseException:
-    """What a stream raises, which no run translates."""
+    """The error that a stream raises. No run converts it."""
     async with engine:
         try:
             await anext(engine.astream(question("a")))
@@ -411,7 +411,7 @@ async def error_of(engine: Any) -> BaseException:
 
 
 async def error_of_a_call(engine: Any) -> BaseException:
-    """What an engine raises for a row, which a run would make a failure of."""
+    """The error that an engine raises for a row, before a run converts it to a failure."""
     async with engine:
         answerer = await engine._answerer(InferenceConfig())
         try:

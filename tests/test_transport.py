@@ -262,15 +262,15 @@ class TestTime:
         assert (error.error_type, error.is_retryable) == (InferenceErrorType.TIMEOUT, True)
         assert "no connection within 0.05 s" in str(error)
 
-    async def test_of_interim_responses_is_limited(self, transport: Transport) -> None:
-        """However long a server says that it is still working."""
+    async def test_number_of_interim_responses_is_limited(self, transport: Transport) -> None:
+        """Even if the server keeps saying that it is still working."""
         interim = b"HTTP/1.1 102 Processing\r\n\r\n"
         async with raw_server(interim * 200) as url:
             error = await failure(transport, HttpRequest(url, {}))
-        assert "100 interim responses came" in str(error)
+        assert "sent 100 interim responses" in str(error)
         assert (error.error_type, error.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
-    async def test_of_silence_is_limited_without_a_timeout(
+    async def test_silence_is_limited_without_a_timeout(
         self, transport: Transport, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """`connection_timeout: 0` allows any time, as long as the server sends something."""
@@ -295,8 +295,8 @@ class TestTime:
                     _ = [chunk async for chunk in streamed.chunks()]
             assert caught.value.error_type == InferenceErrorType.TIMEOUT
 
-    async def test_of_a_stream_is_not_that_of_its_reader(self, transport: Transport) -> None:
-        """The server is waited for only while something is read."""
+    async def test_time_of_a_slow_reader_does_not_count(self, transport: Transport) -> None:
+        """Only the time in which the reader waits for the server counts."""
         fault = repeat(b"a", times=20, end=b"b")
         async with FaultServer(lambda _: fault) as server, transport.stream(to(server.url, timeout=0.5)) as streamed:
             chunks = streamed.chunks()
@@ -333,11 +333,11 @@ class TestSize:
             assert "larger than 1,000 bytes (remote_params.max_response_bytes)" in str(error)
             assert (error.error_type, error.is_retryable) == (InferenceErrorType.PARSE_ERROR, False)
 
-    async def test_up_to_the_bound_is_taken(self, transport: Transport) -> None:
+    async def test_body_up_to_the_bound_is_read(self, transport: Transport) -> None:
         async with FaultServer(lambda _: oversized(2000)) as server:
             assert len((await transport.send(to(server.url, limits=ResponseLimits(2000)))).body) == 2000
 
-    async def test_of_a_stream_is_bounded(self, transport: Transport) -> None:
+    async def test_size_of_a_stream_is_bounded(self, transport: Transport) -> None:
         """At four times the size of a whole response."""
         async with FaultServer(lambda ask: oversized(4000 if ask.question == "small" else 4001)) as server:
             async with transport.stream(to(server.url, "small", limits=ResponseLimits(1000))) as streamed:
@@ -346,17 +346,17 @@ class TestSize:
                 with pytest.raises(RequestError, match="larger than 4,000 bytes"):
                     _ = [chunk async for chunk in streamed.chunks()]
 
-    async def test_of_an_error_is_cut_not_refused(self, transport: Transport) -> None:
+    async def test_body_of_an_error_is_truncated(self, transport: Transport) -> None:
         """The status says what happened; a proxy may send it with any body."""
         async with FaultServer(lambda _: says(b"x" * 3 * 2**20, code=401)) as server:
             response = await transport.send(to(server.url))
             assert (response.status, response.body[:3]) == (401, b"xxx")
             assert len(response.body) <= 2**20
 
-    async def test_of_large_bodies_at_once_is_bounded_together(
+    async def test_memory_of_concurrent_large_bodies_is_bounded(
         self, transport: Transport, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """All of them are read, one after the other where the memory does not hold them together."""
+        """All bodies are read, but one after the other if they exceed the memory budget together."""
         monkeypatch.setattr(module, "_MEMORY", 3 * 2**20)
         async with FaultServer(lambda _: oversized(3 * 2**20)) as server, anyio.create_task_group() as tasks:
             sizes: list[int] = []
@@ -376,7 +376,7 @@ class TestCompression:
             assert "more than 100 times its size (remote_params.max_compression_ratio)" in str(error)
             assert (error.error_type, error.is_retryable) == (InferenceErrorType.PARSE_ERROR, False)
 
-    async def test_bombs_do_not_hold_the_loop(self, transport: Transport) -> None:
+    async def test_bombs_do_not_block_the_loop(self, transport: Transport) -> None:
         """Other tasks run every few MiB while 64 MiB of zeros are decompressed."""
         steps, body = 0, gzip.compress(bytes(2**26))
 
@@ -393,22 +393,22 @@ class TestCompression:
             tasks.cancel_scope.cancel()
         assert (len(response.body), steps > 60) == (2**26, True)
 
-    async def test_repetitive_small_bodies_are_taken(self, transport: Transport) -> None:
+    async def test_repetitive_small_bodies_are_read(self, transport: Transport) -> None:
         async with FaultServer(lambda _: oversized(2**20, packed=True)) as server:
             assert len((await transport.send(to(server.url))).body) == 2**20
 
     @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "x"])
-    async def test_unknown_encodings_are_named(self, transport: Transport, encoding: str) -> None:
+    async def test_unknown_encoding_is_named_in_the_error(self, transport: Transport, encoding: str) -> None:
         head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 1\r\n\r\nx"
         async with raw_server(head.encode()) as url:
             error = await failure(transport, HttpRequest(url, {}))
         assert f"the content encoding {encoding!r}" in str(error)
 
-    async def test_unknown_encodings_of_errors_leave_the_status(self, transport: Transport) -> None:
+    async def test_error_with_an_unknown_encoding_keeps_its_status(self, transport: Transport) -> None:
         async with raw_server(b"HTTP/1.1 401 X\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx") as url:
             assert (await transport.send(HttpRequest(url, {}))).status == 401
 
-    async def test_broken_data_may_be_tried_again(self, transport: Transport) -> None:
+    async def test_invalid_compressed_data_is_retryable(self, transport: Transport) -> None:
         async with raw_server(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc") as url:
             error = await failure(transport, HttpRequest(url, {}))
         assert (error.error_type, error.is_retryable) == (InferenceErrorType.PARSE_ERROR, True)
@@ -425,10 +425,10 @@ class TestCompression:
 
 
 class TestDescriptors:
-    async def test_that_are_used_up_make_requests_wait(
+    async def test_requests_wait_when_descriptors_are_used_up(
         self, transport: Transport, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """No more connections are open than there are descriptors for, and no request fails."""
+        """The number of connections stays within the descriptors, and no request fails."""
         free = os.dup(0)
         os.close(free)
         monkeypatch.setattr(descriptors, "connection_limit", lambda: free + 25)
@@ -439,7 +439,7 @@ class TestDescriptors:
         assert server.connections < 25
         assert [record.levelname for record in caplog.records if "file descriptors" in record.message] == ["WARNING"]
 
-    async def test_that_are_used_up_do_not_count_as_time_of_the_request(
+    async def test_wait_for_a_descriptor_does_not_count_towards_the_timeout(
         self, transport: Transport, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(descriptors, "_POLL", 0.01)
@@ -449,7 +449,7 @@ class TestDescriptors:
         assert len(tries) == 31
 
     @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
-    async def test_that_never_become_free_end_the_wait(
+    async def test_wait_for_a_descriptor_is_bounded(
         self, transport: Transport, monkeypatch: pytest.MonkeyPatch, number: int
     ) -> None:
         monkeypatch.setattr(descriptors, "_POLL", 0.01)
@@ -460,10 +460,10 @@ class TestDescriptors:
         assert "no connection ended for 0.05 s. Raise the limit (ulimit -n)" in str(error)
         assert (error.error_type, error.is_retryable, error.is_overload) == (InferenceErrorType.CONNECTION, True, True)
 
-    async def test_ports_that_are_used_up_are_waited_for(
+    async def test_requests_wait_when_ports_are_used_up(
         self, transport: Transport, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The address could be reached before, so that no port is left is the reason."""
+        """The address was reachable before, so the reason must be that no port is free."""
         monkeypatch.setattr(descriptors, "_POLL", 0.01)
 
         def script(ask: Ask) -> Fault | None:
@@ -477,7 +477,7 @@ class TestDescriptors:
             assert len(tries) == 4
             tasks.cancel_scope.cancel()
 
-    async def test_addresses_that_this_machine_does_not_have_fail_at_once(
+    async def test_unreachable_address_fails_at_once(
         self, transport: Transport, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tries = fail_to_open(monkeypatch, OSError(errno.EADDRNOTAVAIL, "Cannot assign address"))
@@ -485,10 +485,10 @@ class TestDescriptors:
             error = await failure(transport, to(server.url))
         assert (error.error_type, error.is_overload, len(tries)) == (InferenceErrorType.CONNECTION, False, 1)
 
-    async def test_that_name_resolution_lacks_are_waited_for(
+    async def test_requests_wait_when_name_resolution_lacks_descriptors(
         self, transport: Transport, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It reports another error, so that it is tried whether a descriptor is free."""
+        """Name resolution reports another error, so the transport tests whether a descriptor is free."""
         monkeypatch.setattr(descriptors, "_POLL", 0.01)
         lookups, resolve = list[str](), socket.getaddrinfo
 
@@ -506,7 +506,7 @@ class TestDescriptors:
         assert len(lookups) == 4
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
-    async def test_stay_free_for_files_with_more_workers_than_descriptors(self, tmp_path: Path) -> None:
+    async def test_descriptors_stay_free_for_files_with_more_workers_than_descriptors(self, tmp_path: Path) -> None:
         code = """
             import asyncio, resource, sys
             from asyncinfer import InferenceConfig, ModelParams, RemoteInferenceEngine, RemoteParams
@@ -530,7 +530,7 @@ class TestDescriptors:
 
 
 def fail_to_open(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int | None = None) -> list[None]:
-    """No socket can be opened, for so many times or for ever. The list grows with each try."""
+    """Make opening a socket fail, a number of times or always. The list grows with each try."""
     tries: list[None] = []
 
     def limit() -> int | None:

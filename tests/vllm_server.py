@@ -100,7 +100,7 @@ class VllmServer:
             return response.read().decode()
 
     def answer(self, model: str = MODEL, **settings: Any) -> Direct:
-        """The likeliest answer to `CAPITAL`, asked without the package: the judge of what the engines make of it."""
+        """The likeliest answer to `CAPITAL`, requested without the package. The engines are compared with it."""
         body = {"model": model, "messages": CAPITAL.to_dict()["messages"], "max_tokens": TOKENS, "temperature": 0.0}
         answered = json.loads(self.ask("/v1/chat/completions", {**body, **settings}))
         [choice], usage = answered["choices"], answered["usage"]

@@ -1,1 +1,1 @@
-"""Async tools that know no engine."""
+"""Async tools that do not depend on engines."""

@@ -31,12 +31,12 @@ def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[Resolve
     try:
         found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except socket.gaierror:
-        # Windows finds no localhost this way when it is offline.
+        # On Windows, AI_ADDRCONFIG does not find localhost when the machine is offline.
         found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
     return [
         ResolveResult(
             hostname=host,
-            # Numeric; of a link-local IPv6 address with the interface.
+            # A numeric address. For a link-local IPv6 address it includes the interface.
             host=socket.getnameinfo(address, _NUMERIC)[0],
             port=port,
             family=kind,

@@ -1,8 +1,8 @@
-"""Worker threads for blocking calls, each kind of work with a limit of its own.
+"""Worker threads for blocking calls. Each kind of work has its own limit.
 
 `anyio.to_thread.run_sync` counts every call of an event loop against one limiter of 40 tokens, and
 `loop.run_in_executor` uses one small pool. Applications use both. An application that fills them with slow calls
-would stop every run, so this package takes no thread from either.
+would stop every run, so this package uses neither of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ThreadLimit:
         """Call `function(*args)` in a worker thread.
 
         Args:
-            abandon_on_cancel: Let a cancelled caller go on at once; the thread finishes its call alone.
+            abandon_on_cancel: A cancelled caller does not wait for the thread, which finishes the call by itself.
         """
         if not threading.main_thread().is_alive():
             return await self._run_late(function, *args)
@@ -37,18 +37,18 @@ class ThreadLimit:
         )
 
     async def _run_late(self, function: Callable[..., T], *args: object) -> T:
-        """Call `function` on the event loop if no thread can be started, as Python 3.12 has it at a program's end."""
-        begun = False
+        """Call `function` on the event loop if no thread can be started, as at the end of a program in Python 3.12."""
+        started = False
 
         def work() -> T:
-            nonlocal begun
-            begun = True
+            nonlocal started
+            started = True
             return function(*args)
 
         try:
             return await to_thread.run_sync(work, limiter=self._own_limiter())
         except RuntimeError:
-            if begun:
+            if started:
                 raise
             return work()
 
@@ -63,13 +63,13 @@ class ThreadLimit:
 
 
 DISK = ThreadLimit("disk", 16)
-"""Short work of a run: its input, its scratch file, its output, its progress file."""
+"""Short file operations of a run: its input, its scratch file, its output, its progress file."""
 
 ROWS = ThreadLimit("rows", 32)
-"""What one row needs and may wait for: files, downloads, credentials."""
+"""Work for one row that may block for long: files, downloads, credentials."""
 
 MODELS = ThreadLimit("models", 16)
-"""What concerns a model in this process: its files, and the end of its thread."""
+"""Work for a model in this process: reading its files, and waiting for its thread to end."""
 
 NAMES = ThreadLimit("names", 8)
 """Lookups of host names."""

@@ -71,7 +71,7 @@ def _text(conversation: Conversation) -> str:
 
 @asynccontextmanager
 async def interruptible(stop: anyio.Event) -> AsyncGenerator[None]:
-    """The first SIGINT or SIGTERM sets `stop`; the second cancels the block. What is saved stays saved."""
+    """The first SIGINT or SIGTERM sets `stop`; the second cancels the block. Saved rows stay saved."""
     with anyio.CancelScope() as block:
         async with task_group() as tasks:
 

@@ -60,7 +60,7 @@ def infer(
         str | None, typer.Option("--output_path", "--output-path", help="Where the answers go; null: the terminal.")
     ] = None,
     reuse: Annotated[
-        bool, typer.Option("--reuse", help="Take the answers that the output already holds; ask only for the others.")
+        bool, typer.Option("--reuse", help="Take the answers that the output already holds; send only the other rows.")
     ] = False,
     image: Annotated[str | None, typer.Option(help="An image (path or URL) for the first message of a chat.")] = None,
     system_prompt: Annotated[

@@ -66,7 +66,9 @@ class Params(BaseModel):
                 return
             except ValidationError as error:
                 found = problems_in(error, type(self))
-            data.clear()  # A traceback shows this frame, and pydantic's if the error came from there.
+            # `data` may hold keys. A traceback shows the locals of this frame, and an error that is raised inside the
+            # `except` block would also show pydantic's frames.
+            data.clear()
             raise ConfigError("\n".join(f"{type(self).__name__}: {line}" for line in found.values()))
 
         # As on BaseModel's own: a group within a group is then validated in place, and all problems are told at once.

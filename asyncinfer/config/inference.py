@@ -44,7 +44,7 @@ class InferenceConfig(Params):
     reuse_output: bool = False
     """Take the answers that the file at `output_path` already holds for these rows, and ask only for the others."""
     progress_path: PathText | None = None
-    """A JSON file that tells how far the run is, for others to poll."""
+    """A JSON file that shows how far the run is, for other programs to poll."""
     engine: EngineName | None = None
     """Which engine runs the model."""
     remote_params: RemoteParams | None = None
@@ -54,7 +54,7 @@ class InferenceConfig(Params):
         """The configuration in a YAML file, with `overrides` such as `generation.max_new_tokens=64` applied.
 
         Raises:
-            ConfigError: all that is wrong, a line each, with file and dotted path.
+            ConfigError: lists every problem in a line of its own, with file and dotted path.
         """
         return _raised(cls._parsed(read(Path(path)), str(path), overrides))
 
@@ -66,7 +66,8 @@ class InferenceConfig(Params):
         return _raised(parsed)
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write what was set explicitly. The API key is left out; credentials in the URL and in options are masked.
+        """Write the settings that were set explicitly, without the API key. Credentials in the URL and in options are
+        masked.
 
         Raises:
             ConfigError: the file cannot be written.
@@ -80,26 +81,26 @@ class InferenceConfig(Params):
 
     @classmethod
     def _parsed(cls, text: str, where: str, overrides: Iterable[str]) -> Self | ConfigError:
-        """The configuration, or what is wrong with it: raised from here, the error's traceback would show keys."""
+        """The configuration, or the error to raise. If this raised the error, its traceback would show keys."""
         try:
             written = parse(text, where)
-            asked = override(written, overrides)
+            requested = override(written, overrides)
         except ConfigError as error:
             return error
-        data, problems = fill_in(asked)
+        data, problems = fill_in(requested)
         try:
             config = cls.model_validate(data)
         except ValidationError as error:
-            problems = problems_in(error, cls, asked) | problems
+            problems = problems_in(error, cls, requested) | problems
         else:
             if not problems:
                 return config
-        lines = [_source(place, written, asked, where) + said for place, said in problems.items()]
+        lines = [_source(place, written, requested, where) + problem for place, problem in problems.items()]
         return ConfigError("\n".join(lines))
 
 
 def _raised(parsed: C | ConfigError) -> C:
-    """The configuration; raises the error in its place, without the frames that it came through."""
+    """Return the configuration, or raise the error without the frames where it was made."""
     if isinstance(parsed, ConfigError):
         raise frameless(parsed)
     return parsed

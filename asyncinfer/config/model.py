@@ -54,11 +54,11 @@ class ModelParams(Params):
     processor_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Passed to the constructor of the processor of images."""
     max_image_pixels: Count = 64_000_000
-    """The largest image that a model in this process decodes: width times height. All images of a conversation together
-    may have four times as many."""
+    """The most pixels (width times height) of one image, for models in this process. All images of a conversation
+    together may have four times as many."""
     allow_private_urls: bool = False
-    """Let the image URLs of rows lead to addresses that are not public (loopback, private, link-local, ...). For models
-    in this process, which fetch the images here."""
+    """Allow image URLs that lead to addresses that are not public (loopback, private, link-local, ...). Applies to
+    models in this process, for which this package fetches the images."""
     model_max_length: Count | None = None
     """The context length, in tokens: prompt and answer together."""
     load_pretrained_weights: bool = True

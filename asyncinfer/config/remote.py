@@ -9,7 +9,7 @@ from pydantic import AfterValidator, PlainSerializer, SecretStr, model_validator
 from asyncinfer.config.base import Count, Fraction, Natural, NonNegative, Params, Positive
 from asyncinfer.types.masking import mask_url, masked_if_secret
 
-# A URL whose credentials show in no repr and in no JSON, as `SecretStr` does not.
+# A URL whose credentials are masked in its repr and in JSON.
 Url = Annotated[str, AfterValidator(masked_if_secret), PlainSerializer(mask_url, when_used="json-unless-none")]
 
 
@@ -17,7 +17,7 @@ class RemoteParams(Params):
     """An endpoint, its key, its limits."""
 
     api_url: Url | None = None
-    """The endpoint; hosted engines know their own. Credentials in it are shown in no message, log or dump."""
+    """The endpoint; hosted engines have a default. Credentials in it are shown in no message, log or dump."""
     api_key: SecretStr | None = None
     """Shown in no message, log or dump; `${VAR}` reads it from the environment."""
     api_key_env_varname: str | None = None
@@ -29,21 +29,21 @@ class RemoteParams(Params):
     retry_backoff_base: Positive = 1.0
     """Seconds; the wait doubles with each retry, from this on."""
     retry_backoff_max: Positive = 30.0
-    """Seconds; no wait of ours is longer. A `Retry-After` of the server's is honoured in full."""
+    """Seconds; the longest backoff. A `Retry-After` from the server is waited for in full, up to `max_wait`."""
     max_wait: Positive = 900.0
-    """Seconds; the longest wait that the endpoint may ask for. If it asks for more, the run ends and can be resumed."""
+    """Seconds; the longest wait that the endpoint may request. If it requests more, the run ends and can be resumed."""
     max_outage: Positive = 900.0
     """Seconds without any answer after which the run ends. It can be resumed."""
     connection_timeout: NonNegative = 300.0
-    """Seconds for a whole request; for a stream, until it begins. 0: no limit, but a server that sends nothing for an
-    hour is given up."""
+    """Seconds for a whole request; for a stream, until it begins. 0: no limit, but a request fails when the server
+    sends nothing for an hour."""
     stream_idle_timeout: NonNegative | None = None
-    """Seconds that a stream may go on without a part of the answer. Comments, pings and empty events are no part of it.
-    0: no limit. null: as `connection_timeout`."""
+    """Seconds for which a stream may bring no part of the answer. Comments, pings and empty events do not count as
+    parts. 0: no limit. null: as `connection_timeout`."""
     max_response_bytes: Count = 64 * 2**20
     """The largest response, after decompression. A stream may have four times as much in all."""
     max_compression_ratio: Count = 100
-    """How many times its size a response may decompress to. Applies above 1 MiB."""
+    """The largest ratio of decompressed to compressed size. Applies to responses above 1 MiB."""
     num_workers: Count = 50
     """The most requests in flight at once."""
     requests_per_minute: Count | None = None

@@ -13,9 +13,9 @@ _VARIABLE = re.compile(r"(?<!\\)\$\{(?:oc\.env:)?([A-Za-z_][A-Za-z0-9_]*)(?:(?::
 
 
 def fill_in(data: Any, environ: Mapping[str, str] | None = None) -> tuple[Any, dict[Location, str]]:
-    """`data` with its variables replaced, and what is wrong where one is not set and has no default.
+    """`data` with its variables replaced, and an error message for each variable that is not set and has no default.
 
-    What a variable holds stays text: it is never parsed as YAML.
+    The value of a variable stays text: it is never parsed as YAML.
 
     Args:
         environ: The environment variables; those of this process by default.

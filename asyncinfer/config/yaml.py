@@ -15,11 +15,11 @@ from asyncinfer.types.pipes import read_small
 _INT, _FLOAT, _TIMESTAMP, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "merge"))
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
 _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
-# Much more than any configuration holds: PyYAML reads about 100 kB a second.
+# Far larger than any real configuration. PyYAML reads about 100 kB a second.
 _MAX_BYTES = 16 * 2**20
-# Deeper levels would come near Python's limit of recursion.
+# Deeper nesting would come close to Python's recursion limit.
 _MAX_DEPTH = 100
-# What aliases repeat is walked once for each alias.
+# The values that all aliases repeat, in total. Each alias is expanded separately, so a small file could hold billions.
 _MAX_REPEATED = 100_000
 _ODD_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
@@ -45,12 +45,12 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node, with whatever its aliases stand for counted again for each of them."""
+        """The next node. The values behind an alias are counted again for each alias."""
         alias = self.check_event(yaml.AliasEvent)
         mark: Any = cast(Any, self).peek_event().start_mark
         begin, self._depth = self._nodes, self._depth + 1
         if self._depth > _MAX_DEPTH:
-            raise _refused(f"there are more than {_MAX_DEPTH} levels", mark)
+            raise _refused(f"it is nested more than {_MAX_DEPTH} levels deep", mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         if alias:
@@ -70,7 +70,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             name = (key.tag, str(key.value))
             if name in seen and key.tag != _MERGE:
-                raise _refused(f"the key {key.value!r} is there twice", key.start_mark)
+                raise _refused(f"the key {key.value!r} occurs twice", key.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep)
 
@@ -106,7 +106,7 @@ def read(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error_text(error)}") from None
     if len(data) > _MAX_BYTES:
-        raise ConfigError(f"{path}: a configuration of more than {_MAX_BYTES >> 20} MiB is not read")
+        raise ConfigError(f"{path}: the configuration is larger than {_MAX_BYTES >> 20} MiB")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

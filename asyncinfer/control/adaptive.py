@@ -7,20 +7,11 @@ from enum import StrEnum
 from math import floor, inf
 
 from asyncinfer.config import AdaptiveConcurrencyParams, RemoteParams
+from asyncinfer.control.in_flight_limit import InFlightLimit
 
-# So many windows in a row must agree before a backoff deepens, or ends.
+# The windows in a row that must agree before a backoff deepens, or ends.
 _WINDOWS = 2
-# Attempts that are accepted at a known limit before more are tried: at first, and at most.
-_PATIENCE, _LONGEST_PATIENCE = 50, 800
-# Seconds between two such tries, at least.
-_BETWEEN_PROBES = 1.0
-# Attempts above the known limit that raise it, if none is refused; and refusals below it that lower it.
-_CLEAN, _DIRTY = 10, 3
-# Attempts accepted at a new limit before it is trusted; two refusals below it show before that that it is wrong.
-_TRUST = 100
-# A limit that was lowered more often than raised, by more than this, explains nothing.
-_MOST_LOWERED = 2
-# Seconds of a window while permits are added.
+# The length of a window in WARMUP, relative to `min_update_time`: nothing has to be measured, so it is short.
 _WARMUP_WINDOW = 0.25
 # Seconds that a timer may be early.
 _SLACK = 0.001
@@ -58,33 +49,33 @@ class AIMDController:
     window needs no answer, so that slow answers do not delay the start. At `error_threshold` the permits are cut;
     a second cut, and RECOVERY, take two windows that agree. RECOVERY adds steps until the permits are what they were.
 
-    `limit`: how many attempts in flight the endpoint accepts, where its refusals show that. The permits then stay
-    at the limit, and now and then go above it for a moment, to notice when the endpoint takes more.
+    If the endpoint's refusals show how many attempts in flight it accepts, the permits follow that limit instead.
+
+    Attributes:
+        permits: How many attempts may be in flight.
+        phase: What the controller does with them.
+        tolerance: The share of refusals with which WARMUP still adds permits.
     """
 
     params: AdaptiveConcurrencyParams
     permits: int = field(init=False)
     phase: Phase = field(default=Phase.WARMUP, init=False)
-    limit: int | None = field(default=None, init=False)
     tolerance: float = field(default=0.0, init=False)
     _good: int = field(default=0, init=False)
     _bad: int = field(default=0, init=False)
     _refused: int = field(default=0, init=False)
     _opened: float | None = field(default=None, init=False)
     _streak: int = field(default=0, init=False)
-    _quiet: int = field(default=0, init=False)
-    _patience: int = field(default=_PATIENCE, init=False)
-    _accepted_above: int = field(default=0, init=False)
-    _refused_above: int = field(default=0, init=False)
-    _refused_below: int = field(default=0, init=False)
-    _trusted: int = field(default=0, init=False)
-    _lowered: int = field(default=0, init=False)
-    _probe: int = field(default=1, init=False)
-    _probed_at: float = field(default=0.0, init=False)
+    _limit: InFlightLimit | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         low, high = self.params.min_concurrency, self.params.max_concurrency
         self.permits = floor(low + (high - low) * self.params.initial_concurrency_factor)
+
+    @property
+    def limit(self) -> int | None:
+        """How many attempts in flight the endpoint accepts; None if that is unknown."""
+        return self._limit.value if self._limit is not None else None
 
     @property
     def is_fixed(self) -> bool:
@@ -93,17 +84,11 @@ class AIMDController:
     def accepted(self, now: float, level: int) -> None:
         """The endpoint accepted an attempt that started while `level` others were in flight."""
         self._good += 1
-        if self.limit is None:
+        if self._limit is None:
             self.update(now)
-        elif level >= self.limit:
-            self._accepted_above += 1
-            if self._accepted_above >= _CLEAN and not self._refused_above:
-                self._raise_limit(now)
         else:
-            self._quiet += 1
-            self._trusted += 1
-            if self._quiet >= self._patience and now - self._probed_at >= _BETWEEN_PROBES:
-                self._probe_above(now)
+            self._limit.accepted(now, level)
+            self._follow(self._limit)
 
     def refused(self, now: float, level: int) -> bool:
         """The endpoint refused an attempt that started while `level` others were in flight.
@@ -111,20 +96,11 @@ class AIMDController:
         Returns:
             Whether the known limit explains it.
         """
-        if self.limit is None:
+        if self._limit is None:
             self._refused += 1
             return False
-        if level >= self.limit:
-            self._refused_above += 1
-            # Answers on their way make some attempts look as if they were above the limit.
-            if self._refused_above > min(self._accepted_above, 2):
-                self._back_to_limit(now)
-        else:
-            self._refused_below += 1
-            if self._trusted < _TRUST and self._refused_below >= 2:
-                self._forget_limit()
-            elif self._refused_below >= _DIRTY:
-                self._lower_limit(now)
+        self._limit.refused(now, level)
+        self._follow(self._limit)
         return True
 
     def overloaded(self, now: float) -> None:
@@ -134,31 +110,26 @@ class AIMDController:
 
     def found_limit(self, limit: int, now: float) -> None:
         """The endpoint accepts no more than `limit` attempts in flight."""
-        self.limit = max(limit, self.params.min_concurrency)
-        self.permits = min(self.limit, self.params.max_concurrency)
-        self.phase = Phase.BACKOFF
-        self._lowered = self._trusted = 0
-        self._patience = _PATIENCE
-        self._restart(now)
+        self._limit = InFlightLimit(limit, self.params, now)
+        self._follow(self._limit)
 
-    def _forget_limit(self) -> None:
-        self.limit, self.phase = None, Phase.WARMUP
-        self._good = self._bad = self._refused = 0
+    def _follow(self, limit: InFlightLimit) -> None:
+        self.permits = limit.permits
+        self.phase = Phase.RECOVERY if limit.is_probing else Phase.BACKOFF
+        if limit.is_over:
+            self._limit, self.phase = None, Phase.WARMUP
+            self._good = self._bad = self._refused = 0
 
     def update(self, now: float) -> None:
         """Close the window if its time has come."""
-        if self.limit is not None or self.is_fixed:
+        if self._limit is not None or self.is_fixed:
             return
         if self._opened is None:
             self._opened = now
-        seen = self._good + self._bad
         if self.phase is Phase.WARMUP and not self._bad:
-            if now - self._opened >= _WARMUP_WINDOW * self.params.min_update_time - _SLACK:
-                few = self._refused <= self.tolerance * (self._good + self._refused)
-                self._next_window(now)
-                if few:
-                    self._grow()
+            self._warm_up(now, now - self._opened)
             return
+        seen = self._good + self._bad
         if seen < self.params.min_window_size or now - self._opened < self.params.min_update_time:
             return
         rate = self._bad / seen
@@ -170,9 +141,17 @@ class AIMDController:
         else:
             self._grow()
 
+    def _warm_up(self, now: float, elapsed: float) -> None:
+        if elapsed < _WARMUP_WINDOW * self.params.min_update_time - _SLACK:
+            return
+        few_refused = self._refused <= self.tolerance * (self._good + self._refused)
+        self._next_window(now)
+        if few_refused:
+            self._grow()
+
     def next_update(self, now: float) -> float:
         """Seconds until `update` may add permits without any news."""
-        grows = self.phase is Phase.WARMUP and not self._bad and self.limit is None
+        grows = self.phase is Phase.WARMUP and not self._bad and self._limit is None
         if not grows or self.permits >= self.params.max_concurrency:
             return inf
         opened = self._opened if self._opened is not None else now
@@ -204,38 +183,3 @@ class AIMDController:
     def _cut(self) -> None:
         self.permits = max(floor(self.permits * min(self.params.backoff_factor, 1.0)), self.params.min_concurrency)
         self.phase, self._streak = Phase.BACKOFF, 0
-
-    def _raise_limit(self, now: float) -> None:
-        probe, self.limit = self._probe, self.permits
-        if self.limit >= self.params.max_concurrency:
-            self._forget_limit()
-            return
-        self._restart(now)
-        self._lowered = max(0, self._lowered - 1)
-        self._probe = min(2 * probe, self.params.concurrency_step)
-        self._probe_above(now)
-
-    def _lower_limit(self, now: float) -> None:
-        assert self.limit is not None
-        self._lowered += 1
-        self.limit -= 1
-        if self._lowered > _MOST_LOWERED or self.limit < self.params.min_concurrency:
-            self._forget_limit()  # The refusals have another cause.
-        else:
-            self._back_to_limit(now)
-
-    def _probe_above(self, now: float) -> None:
-        assert self.limit is not None
-        self.phase = Phase.RECOVERY
-        self.permits = min(self.limit + self._probe, self.params.max_concurrency)
-
-    def _back_to_limit(self, now: float) -> None:
-        assert self.limit is not None
-        if self.phase is Phase.RECOVERY:
-            self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
-        self.permits, self.phase = min(self.limit, self.params.max_concurrency), Phase.BACKOFF
-        self._restart(now)
-
-    def _restart(self, now: float) -> None:
-        self._quiet = self._accepted_above = self._refused_above = self._refused_below = 0
-        self._probe, self._probed_at = 1, now

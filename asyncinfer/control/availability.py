@@ -1,4 +1,4 @@
-"""Whether the endpoint answers at all."""
+"""Detects outages: times when the endpoint answers no row."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import NamedTuple
 
 from asyncinfer.errors import RequestError
 
-# The endpoint is out of service after so many failures, of so many rows, with no answer in between.
+# The endpoint is out of service after `_FAILURES` failures of at least `_ROWS` rows, with no answer in between.
 _FAILURES, _ROWS = 5, 3
-# Seconds between two attempts at an endpoint that fails every row: at first; then at most; and after a minute.
-_FIRST_PAUSE, _PAUSE, _LONG_PAUSE, _LONG = 0.5, 2.0, 15.0, 60.0
-# An endpoint that has answered within so many seconds works; refusals by it say nothing of the row.
+# Seconds between two attempts during an outage. The pause starts at `_FIRST_PAUSE` and doubles up to `_PAUSE`, and up
+# to `_LONG_PAUSE` once the outage has lasted for `_LONG` seconds.
+_FIRST_PAUSE, _PAUSE, _LONG_PAUSE, _LONG = 0.25, 1.0, 15.0, 60.0
+# An endpoint that has been tried in vain for less than `_WORKING` seconds works: a refusal is not the fault of the row.
 _WORKING = 120.0
 
 
 class Health(NamedTuple):
-    """What a retry decision needs to know of the endpoint.
+    """The state of the endpoint, for a retry decision.
 
     Args:
-        is_working: It answered a short while ago, or the first attempt was made a short while ago.
-        is_out: It has answered before, and now it fails several rows in a row.
+        is_working: The first attempt since the last answer is less than two minutes old, or there is none.
+        is_out: It has answered before, and now there is an outage.
     """
 
     is_working: bool
@@ -39,7 +40,7 @@ class Availability:
         self.has_answered = False
         self.last_error = ""
         self._since: float | None = None
-        """The first attempt since the last answer; the answer itself while there is none."""
+        """The time of the first attempt since the last answer; of that answer if there was no attempt."""
         self._has_asked = False
         self._failures = self._faults = 0
         self._failing_since = 0.0
@@ -48,12 +49,12 @@ class Availability:
         self._due, self._pause = -math.inf, _FIRST_PAUSE
 
     def wait(self, now: float) -> float:
-        """Seconds until an attempt may start; more than 0 only while every row fails."""
+        """Seconds until an attempt may start; more than 0 only during an outage."""
         return max(0.0, self._due - now) if self.is_probing else 0.0
 
     def started(self, now: float) -> None:
         """An attempt starts."""
-        if not self._has_asked:  # An idle engine waits for nothing.
+        if not self._has_asked:  # The time in which the engine was idle does not count.
             self._since, self._has_asked = now, True
         if self.is_probing:
             self._due = now + self._pause
@@ -71,9 +72,14 @@ class Availability:
             self.out_since, self.is_probing, self._pause = None, False, _FIRST_PAUSE
 
     def failed(self, now: float, error: RequestError, in_flight: int, row: Hashable) -> None:
-        """An attempt failed. A rejection, which no retry changes, is a reply of an endpoint that works."""
+        """An attempt failed. A rejection ends an outage, because an endpoint that rejects a request works.
+
+        `row` is None where the failure says nothing of the endpoint.
+        """
         if not error.is_retryable:
             self._works()
+            return
+        if row is None:
             return
         self.last_error = str(error)
         if not self._failures:
@@ -95,7 +101,7 @@ class Availability:
         return now - self._since if self._since is not None else 0.0
 
     def out_for(self, now: float) -> float:
-        """For how many seconds the endpoint has failed every row; 0 if it does not."""
+        """Seconds since the outage began; 0 if there is none."""
         return now - self.out_since if self.out_since is not None else 0.0
 
     def health(self, now: float) -> Health:

@@ -41,9 +41,9 @@ from typing import NamedTuple
 from asyncinfer.config import RemoteParams
 from asyncinfer.control.adaptive import AIMDController, adaptive_params, fixed_params
 from asyncinfer.control.availability import Availability
+from asyncinfer.control.levels import Levels
 from asyncinfer.control.pace import Mode, Pacer
 from asyncinfer.control.rate_limit import FREE, Cost, Observation, RateLimits, Reservation
-from asyncinfer.control.samples import Levels
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import InferenceErrorType, Usage
 
@@ -250,25 +250,30 @@ class Endpoint:
     def _sample(self, now: float, attempt: Attempt, *, refused: bool) -> None:
         """Find what explains a refusal: the number in flight, or the rate, or neither."""
         assert self._pacer is not None
-        aimd, level = self._aimd, attempt.level
-        aimd.tolerance = self._pacer.noise + _TOLERATED
-        if self._pacer.mode is Mode.OPEN:
+        permits, mode = self._aimd.permits, self._pacer.mode
+        self._aimd.tolerance = self._pacer.noise + _TOLERATED
+        if mode is Mode.OPEN:
             # A flood makes levels and refusals rise together, whatever the cause.
             self._levels.clear()
         else:
-            self._levels.add(attempt.sent, level, refused=refused)
-        permits, mode = aimd.permits, self._pacer.mode
-        if not refused:
-            aimd.accepted(now, level)
-            if aimd.limit is None and self._pacer.mode is not Mode.OPEN:
-                self._finds_limit(now, level)
-        elif aimd.refused(now, level) or self._finds_limit(now, level):
+            self._levels.add(attempt.sent, attempt.level, refused=refused)
+        if self._concerns_level(now, attempt.level, refused=refused):
             return
         self._pacer.sample(now, attempt.sent, refused=refused)
         if self._aimd.permits != permits:
             self._note(now, f"{self._aimd.phase}: {permits} permits before")
         if self._pacer.mode is not mode:
             self._note(now, self._pacer.mode.name.lower())
+
+    def _concerns_level(self, now: float, level: int, *, refused: bool) -> bool:
+        """Pass a sample to the AIMD controller; whether a limit on the attempts in flight explains its refusal."""
+        assert self._pacer is not None
+        if refused:
+            return self._aimd.refused(now, level) or self._finds_limit(now, level)
+        self._aimd.accepted(now, level)
+        if self._aimd.limit is None and self._pacer.mode is not Mode.OPEN:
+            self._finds_limit(now, level)
+        return False
 
     def _finds_limit(self, now: float, level: int) -> bool:
         """Whether the samples now show a limit on the attempts in flight, and it explains the last refusal."""

@@ -1,13 +1,14 @@
-"""What response headers tell of an endpoint's rate limits.
+"""Reads an endpoint's rate limits from response headers.
 
 `x-ratelimit-*`: OpenAI, "Rate limits in headers", and others alike. Cerebras ("Rate limits") adds the window;
-Fireworks ("Rate limits") tells prompts and answers apart; Together ("Rate limits") counts by the second; SambaNova
-("Rate limits") and OpenRouter ("Limits") may tell the reset as a moment. `anthropic-ratelimit-*`: Anthropic, "Rate
-limits: response headers". `ratelimit-*`: API gateways such as Kong, after draft-ietf-httpapi-ratelimit-headers-06
+Fireworks ("Rate limits") limits prompts and answers separately; Together ("Rate limits") counts by the second;
+SambaNova ("Rate limits") and OpenRouter ("Limits") may give the reset as a time. `anthropic-ratelimit-*`: Anthropic,
+"Rate limits: response headers". `ratelimit-*`: API gateways such as Kong, after draft-ietf-httpapi-ratelimit-headers-06
 (December 2022). `ratelimit` with `ratelimit-policy`: the same draft, -10 (September 2025); Hugging Face sends them. All
 read in November 2026.
 
-Limits a day are left to the refusals: a bucket that takes a day to fill would hold up what the endpoint takes at once.
+Limits per day are ignored: a bucket that takes a day to fill would delay requests that the endpoint accepts at once. A
+refusal reports such a limit when it is used up.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def _anthropic(name: str) -> tuple[str, str, str, str, float]:
     return name, limit, remaining, reset, 60.0
 
 
-# Our name of each limit; how each provider's headers spell the most, what is left, and the time of the reset; and how
-# long that is, in seconds, where they do not tell. Of two that tell of one limit the last is heeded.
+# The name of each limit; the headers that hold its size, what remains, and the reset; and the seconds to the reset if
+# that header is missing. If two entries give the same limit, the later one is used.
 _HEADERS = (
     ("requests", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", 60.0),
     _openai("requests"),  # Together, OpenRouter
@@ -45,8 +46,8 @@ _HEADERS = (
     _openai("output_tokens", "-tokens-generated"),
     *(_anthropic(name) for name in ("requests", "input_tokens", "output_tokens")),
 )
-# What is beyond these is no limit a minute, or is counted in ways that are not known here.
-_LARGEST, _LATEST = 10**12, 100_000.0
+# Larger values are not limits per minute, or are counted in an unknown way.
+_LARGEST, _LATEST = 10**12, 100_000.0  # units, seconds
 _LONGEST = 1000  # characters of a list
 _LONGEST_WINDOW = 3600.0  # seconds
 # An item of the draft's lists: a name, then in `RateLimit` what remains (`r`) and the seconds to the reset (`t`), and
@@ -56,13 +57,13 @@ _PARAMETER = re.compile(r";\s*(\w+)=([^,;]+)")
 
 
 def limits_in(headers: Mapping[str, str]) -> dict[str, Observation]:
-    """The limits that `headers` tell of, by name. What cannot be read is left out.
+    """The limits in `headers`, by name. A limit that cannot be read is left out.
 
     Every `Observation` has `1 <= limit`, `0 <= remaining <= limit` and a finite `reset` of zero or more seconds.
     """
     found: dict[str, Observation] = {}
     for name, limit, remaining, reset, within in _HEADERS:
-        # A limit without a unit or a reset, which many servers send, may be one of any length.
+        # Many servers send a limit without a unit and without a reset. Its window is unknown, so it is ignored.
         if limit in headers and remaining in headers and (reset in headers or not limit.endswith("ratelimit-limit")):
             seen = _observation(
                 headers[limit], headers[remaining], headers.get(reset, str(within)), headers.get("date")
@@ -75,7 +76,7 @@ def limits_in(headers: Mapping[str, str]) -> dict[str, Observation]:
 
 
 def _observation(limit: str, remaining: str, reset: str, today: str | None) -> Observation | None:
-    """The limit that three headers tell of, if they can be read and make sense together."""
+    """The limit in three headers; None if they cannot be read or contradict each other."""
     most, left, seconds = _count(limit), _count(remaining), until_reset(reset, today)
     if most is None or left is None or seconds is None:
         return None
@@ -84,7 +85,7 @@ def _observation(limit: str, remaining: str, reset: str, today: str | None) -> O
 
 
 def _count(text: str) -> int | None:
-    """A whole number. Of `100, 100;w=60`, which names the window too, it is the first."""
+    """A whole number. `100, 100;w=60`, which names the window too, is read as 100."""
     value = number(text)
     if value is None:
         value = number(text.partition(",")[0].partition(";")[0])
@@ -92,11 +93,11 @@ def _count(text: str) -> int | None:
 
 
 def _structured(limits: str, policies: str) -> dict[str, Observation]:
-    """The limits of requests that the structured headers tell of, of several the one that leaves the least."""
-    known = {name: _parameters(told) for name, told in _ITEM.findall(policies[:_LONGEST])}
+    """The limit on requests in the structured headers. If there are several, the one with the least remaining."""
+    known = {name: _parameters(text) for name, text in _ITEM.findall(policies[:_LONGEST])}
     found: list[Observation] = []
-    for name, told in _ITEM.findall(limits[:_LONGEST]):
-        left, policy = _parameters(told), known.get(name, {})
+    for name, text in _ITEM.findall(limits[:_LONGEST]):
+        left, policy = _parameters(text), known.get(name, {})
         window = number(policy.get("w", "60"))
         short = window is not None and window <= _LONGEST_WINDOW and policy.get("qu", '"requests"') == '"requests"'
         if short and "q" in policy and "r" in left and "t" in left:

@@ -19,13 +19,13 @@ _WINDOW = 60.0
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 _TOKENS_PER_IMAGE = 1000
-# The largest answer seen fades by this with each answer, so that one outlier does not reserve room for ever.
+# The length of the longest answer is multiplied by this with each answer, so that one outlier does not count forever.
 _FADING = 0.99
 _ENOUGH = 20
-# An observed limit is used for as long as its reset takes, twice, but at least and at most for so many seconds. What
-# takes longer to reset is a quota: the endpoint says so with a refusal.
+# Seconds. An observed limit expires after twice the time of its reset, but not before `_SHORTEST_LIFE`. A limit that
+# takes longer than `_LONGEST_RESET` to reset is a quota: it is ignored here, and a refusal reports when it is used up.
 _SHORTEST_LIFE, _LONGEST_RESET = 60.0, 300.0
-# No count of tokens is larger; what an endpoint says beyond that is an error of its own.
+# A larger count of tokens is an error of the endpoint.
 _MOST_TOKENS = 10**9
 
 
@@ -98,7 +98,7 @@ class Observation(NamedTuple):
 
 @dataclass(slots=True)
 class ObservedLimit:
-    """A limit as the endpoint's headers last showed it: a bucket that fills at a steady rate.
+    """A limit as the endpoint's latest headers give it: a bucket that fills at a steady rate.
 
     It expires unless it is observed again, so that a limit that was shown once cannot stop a run.
     """
@@ -132,7 +132,7 @@ class ObservedLimit:
 
         Args:
             sent: When that request was sent.
-            taken_before: What had been taken by then, its own units included.
+            taken_before: The units that had been taken by then, including those of that request.
         """
         if sent < self._sent or not 0 <= seen.reset <= _LONGEST_RESET:
             return  # A later request has shown more already, or it is a quota.
@@ -149,7 +149,7 @@ class ObservedLimit:
 
 
 class Reservation(NamedTuple):
-    """What a request under way has reserved; and how much had been taken of each observed limit, with it."""
+    """The units that a request in flight has reserved, and `taken` of each observed limit when it started."""
 
     cost: Cost
     taken: dict[str, int]
@@ -159,7 +159,7 @@ _NOTHING_TAKEN: dict[str, int] = {}
 
 
 class RateLimits:
-    """The user's limits; or, where there are none, those that the endpoint's headers tell.
+    """The user's limits; if there are none, the limits in the endpoint's headers.
 
     `observe` takes limits by name: `requests`, `input_tokens`, `output_tokens`, and `tokens` for both together.
     """
@@ -184,7 +184,7 @@ class RateLimits:
         return self._input is not None or self._output is not None or bool(self._observed.keys() - {"requests"})
 
     def wait(self, now: float, cost: Cost) -> float:
-        """Seconds until a request of `cost` may start; infinite while only an answer can tell."""
+        """Seconds until a request of `cost` may start; infinite if that depends on requests in flight."""
         if self._set:
             cost = self._expected(cost)
             return max(
@@ -212,7 +212,7 @@ class RateLimits:
         return Reservation(cost, {name: limit.taken for name, limit in self._observed.items()})
 
     def settle(self, reservation: Reservation, now: float, spent: Usage | None) -> None:
-        """The request has ended, and took `spent`; as much as was reserved where nobody knows."""
+        """The request has ended. `spent` are the tokens that it used; None if unknown: then the reservation counts."""
         cost = reservation.cost
         prompt = cost.input_tokens if spent is None else _bounded(spent.prompt_tokens, cost.input_tokens)
         answer = cost.output_tokens if spent is None else _bounded(spent.completion_tokens, cost.output_tokens)
@@ -227,7 +227,7 @@ class RateLimits:
     def observe(
         self, seen: Mapping[str, Observation], now: float, sent: float, reservation: Reservation | None
     ) -> None:
-        """The response to a request that was sent at `sent` showed the endpoint's limits."""
+        """Use the limits `seen` in the response to a request that was sent at `sent`."""
         if self._set:
             return
         taken = reservation.taken if reservation is not None else _NOTHING_TAKEN
@@ -236,7 +236,7 @@ class RateLimits:
             limit.observe(observation, now, sent, taken.get(name, limit.taken))
 
     def _expected(self, cost: Cost) -> Cost:
-        """`cost`, with an answer as long as any lately, once there were enough to tell."""
+        """`cost`, with the length of the longest recent answer once enough answers were seen."""
         if self._answers < _ENOUGH or cost.output_tokens <= self._longest:
             return cost
         return cost._replace(output_tokens=math.ceil(self._longest))
@@ -247,7 +247,7 @@ def _window(limit: int | None) -> SlidingWindow | None:
 
 
 def _bounded(tokens: object, reserved: int) -> int:
-    """A count of tokens from outside; the reserved ones where it is no count that a request can have."""
+    """A count of tokens from an engine; `reserved` if it is not an integer from 0 to `_MOST_TOKENS`."""
     return tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else reserved
 
 

@@ -9,10 +9,12 @@ from typing import Literal
 from asyncinfer.control.availability import Health
 from asyncinfer.errors import RequestError
 
-# A row fails only if so many failures of it are no coincidence: their probability, at the share of rows that fail
-# anyway, is no more than this. That share counts as no more than `_LARGEST_SHARE`.
+# Even if the endpoint fails requests at random, a row may fail several times by chance. It is given up only when the
+# probability of that many failures is at most `_COINCIDENCE`. The share of random failures is assumed to be at most
+# `_LARGEST_SHARE`.
 _COINCIDENCE, _LARGEST_SHARE = 1e-8, 0.5
-# It is counted over so many rows, and over no fewer than the second figure; fewer faults than the third are no share.
+# The share is measured over the last `_REMEMBERED` rows. It is 0 with fewer than `_FEWEST_FAULTS` faults, and fewer
+# rows than `_FEWEST` count as `_FEWEST`.
 _REMEMBERED, _FEWEST, _FEWEST_FAULTS = 400, 50, 5
 
 
@@ -35,8 +37,8 @@ NO = Retry("no")
 class RetryPolicy:
     """Exponential backoff with full jitter: the n-th retry waits between 0 and `base * 2**n`, at most `max`.
 
-    A wait that the endpoint asked for is used in full instead. A wait of 0 s, or of more than `max_wait`, counts as
-    none.
+    If the endpoint requested a wait, that wait is used in full instead. A requested wait of 0 s, or of more than
+    `max_wait`, is ignored.
     """
 
     max_retries: int = 5
@@ -52,21 +54,24 @@ class RetryPolicy:
         spent: int,
         attempts: int,
         answered_since: bool,
+        is_suspect: bool = False,
         health: Health,
         fault_share: float,
         jitter: float,
     ) -> Retry:
-        """What follows from `error` for a row.
+        """Decide whether a row is tried again after `error`.
 
-        A refusal by an endpoint that works costs the row no retry, nor does any failure while the endpoint fails
-        every row: neither says anything of the row.
+        Two kinds of failures do not use up a retry, because they are not the fault of the row: a refusal by an endpoint
+        that works, and any failure during an outage.
 
         Args:
             spent: The retries that the row has used up.
             attempts: How often the row was attempted, this time included.
             answered_since: The endpoint has answered some row since this row's last attempt.
+            is_suspect: The row was tried again, in vain, after others had been answered. An outage protects it only for
+                as long as the endpoint counts as working.
             health: The state of the endpoint.
-            fault_share: The share of rows whose first attempt failed for a fault.
+            fault_share: The share of rows whose first attempt failed with a fault.
             jitter: A random number in [0, 1).
         """
         if not error.is_retryable:
@@ -74,15 +79,16 @@ class RetryPolicy:
         if not self.max_retries:
             is_free = error.is_overload and answered_since
         else:
-            is_free = health.is_out or (error.is_overload and health.is_working)
+            is_outage = health.is_out and (health.is_working or not is_suspect)
+            is_free = is_outage or (error.is_overload and health.is_working)
         is_coincidence = bool(self.max_retries) and not error.is_overload and fault_share**attempts > _COINCIDENCE
         if not is_free and spent >= self.max_retries and not is_coincidence:
             return NO
-        # Free attempts use no retry, but their waits grow all the same while the endpoint answers nobody.
+        # While the endpoint answers no row, the backoff grows even if the attempts use up no retries.
         backoff = self.backoff(spent if answered_since else max(spent, attempts - 1), jitter)
         wait = error.retry_after or backoff
         if wait > self.max_wait:
-            wait = backoff  # The run ends if other rows are told to wait so long, too.
+            wait = backoff  # `FailurePattern` ends the run if several rows get such a wait.
         return Retry("rate_limit" if error.is_overload else "transient", wait, not is_free)
 
     def backoff(self, spent: int, jitter: float) -> float:
@@ -92,8 +98,8 @@ class RetryPolicy:
 
 
 class FaultShare:
-    """The share of the latest rows whose first attempt failed for a fault. Later attempts do not count, so that rows
-    that fail always do not raise it.
+    """The share of the latest rows whose first attempt failed with a fault. Later attempts do not count, so that rows
+    that always fail do not raise the share.
     """
 
     def __init__(self) -> None:

@@ -1,15 +1,15 @@
-"""When failures concern every row, so that a run ends instead of trying all rows in vain.
+"""Decides when a run ends early because every other row would fail too.
 
-| what several rows in a row got, with no answer in between | the run ends after |
+| failures, with no answer in between | the run ends after |
 |---|---|
-| an error that concerns the account: a revoked key, an empty account, a missing model | 3 rows; 1 before any answer |
-| a quota that resets later than `max_wait`, or an unknown time from now | 3 refusals |
-| the same rejection, of which it is not known whom it concerns | 20 rows |
-| every retry failed, and the endpoint has never answered | 3 rows |
-| faults, and the endpoint has never answered | 60 s |
-| no answer, for `max_outage` | that time |
+| an error that concerns the account: revoked key, no credit, missing model | 3 rows; 2 before any answer |
+| a quota that resets later than `max_wait`, or at an unknown time | 3 refusals |
+| the same rejection, of unknown scope | 20 rows |
+| all retries of a row are used up, and the endpoint has never answered | 3 rows |
+| only faults, and the endpoint has never answered | 60 s |
+| an outage | `max_outage` seconds |
 
-A single row that fails so is one failed row.
+Fewer failures are failed rows, and the run goes on.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import NamedTuple
 
 from asyncinfer.errors import ErrorScope, RequestError
 
-_ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 3, 3, 20, 3
-# Seconds that an endpoint has to answer for the first time; a server may be starting.
+_FIRST_ACCOUNT_ROWS, _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 2, 3, 3, 20, 3
+# The time for the first answer of an endpoint, which may just be starting (seconds).
 _START_SECONDS = 60.0
 # Digits and quoted text differ from row to row in messages that say the same.
 _DETAILS = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|`[^`]*`")
 
 
 class RunEnd(NamedTuple):
-    """Why a run ends early, and what to do. `is_config`: it never began, because a setting is wrong."""
+    """Why a run ends early, and what to do. `is_config`: no row was ever answered, so a setting is probably wrong."""
 
     message: str
     is_config: bool = False
@@ -49,17 +49,24 @@ class FailurePattern:
         self._similar = ("", 0)
 
     def failed(
-        self, error: RequestError, *, is_final: bool, out_for: float, ever_answered: bool = True
+        self,
+        error: RequestError,
+        *,
+        is_final: bool,
+        out_for: float,
+        ever_answered: bool = True,
+        is_only_row: bool = False,
     ) -> RunEnd | None:
-        """A row failed, for good or not; the end of the run if every other row would fail, too.
+        """An attempt failed. Returns the end of the run if every other row would fail too.
 
         Args:
             is_final: The row is not tried again.
-            out_for: For how many seconds the endpoint has failed every row; 0 if it does not.
-            ever_answered: The endpoint has answered some row of the engine.
+            out_for: Seconds since the outage began; 0 if there is none.
+            ever_answered: The endpoint has answered any row of the engine.
+            is_only_row: The run has no other row.
         """
         if error.scope is ErrorScope.ROW:
-            self.answered()  # The endpoint took the request, and the key with it.
+            self.answered()  # The endpoint works, and accepts the key.
             return None
         if out_for >= self._max_outage:
             why = f"no row was answered for {duration(out_for)} (remote_params.max_outage). The last error: {error}"
@@ -70,7 +77,7 @@ class FailurePattern:
             return self._refused(error)
         if error.is_retryable:
             return self._out_of_retries(error) if is_final else None
-        return self._rejected(error)
+        return self._rejected(error, is_only_row=is_only_row)
 
     def _refused(self, error: RequestError) -> RunEnd | None:
         wait = error.retry_after
@@ -81,15 +88,16 @@ class FailurePattern:
         if self._quota < _QUOTA_REFUSALS:
             return None
         when = f" for {duration(wait or 0.0)}, longer than remote_params.max_wait" if wait is not None else ""
-        what = "a quota is used up" if error.is_quota else "the endpoint asks to wait"
+        what = "a quota is used up" if error.is_quota else "the endpoint requests a wait"
         return RunEnd(f"{self._endpoint}: {what}{when}. The last refusal: {error}")
 
-    def _rejected(self, error: RequestError) -> RunEnd | None:
+    def _rejected(self, error: RequestError, *, is_only_row: bool) -> RunEnd | None:
         if error.scope is ErrorScope.ACCOUNT:
             self._account += 1
-            if self._has_answered and self._account < _ACCOUNT_ROWS:
+            enough = _ACCOUNT_ROWS if self._has_answered else _FIRST_ACCOUNT_ROWS
+            if self._account < enough and not is_only_row:
                 return None
-            advice = "Check the API key, what it may use, the model's name and the URL"
+            advice = "Check the API key and its permissions, the model's name and the URL"
         else:
             text = f"{error.status_code} {_DETAILS.sub('', str(error))[:200]}"
             self._similar = (text, self._similar[1] + 1 if text == self._similar[0] else 1)
@@ -110,7 +118,7 @@ class FailurePattern:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: `45 s`, `12 min`, `10 h 5 min`, `3 days`."""
+    """A duration for messages: `45 s`, `12 min`, `10 h 5 min`, `3 days`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

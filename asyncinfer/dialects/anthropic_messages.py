@@ -112,7 +112,7 @@ def decode(response: HttpResponse) -> Completion:
         raise no_answer(response) from None
 
 
-# What is asked
+# Requests
 
 
 def _sampling(name: str, generation: GenerationParams) -> Sampling:
@@ -153,7 +153,7 @@ def _choice(choice: str | Json) -> Json:
 
 
 def _answer(blocks: list[Json], finish: Finish | None) -> Message:
-    """The assistant's message. Its thinking is kept as it came, too, to be sent back with the signatures."""
+    """The assistant's message. Its thinking blocks are kept unchanged: they are sent back with their signatures."""
     uses = without_cut_call(finish, [use(block) for block in blocks if block["type"] == "tool_use"])
     thoughts = [block for block in blocks if block["type"] in ("thinking", "redacted_thinking")]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
@@ -170,16 +170,16 @@ def use(block: Mapping[str, Any]) -> ToolCall:
     """The tool call of a block, whose arguments are an object, or its text.
 
     Raises:
-        KeyError, ValueError: it names no function, or cannot be read.
+        KeyError, ValueError: the block names no function, or cannot be read.
     """
     arguments = block["input"]
     if not isinstance(arguments, dict | str):
-        raise ValueError("arguments that are no object")
+        raise ValueError("the arguments are not an object")
     return tool_call({"id": block.get("id"), "function": {"name": block.get("name"), "arguments": arguments}})
 
 
 def usage_in(usage: Any) -> Usage | None:
-    """The tokens that a response says it took. Those read from the cache, or written to it, are of the prompt."""
+    """The tokens that a response reports. Tokens read from the cache, or written to it, count as prompt tokens."""
     if not isinstance(usage, dict) or not usage:
         return None
     told = cast(Mapping[str, Any], usage)
@@ -211,7 +211,7 @@ _STATUS = {
 
 
 def error_in(data: Mapping[str, Any], body: bytes) -> RequestError:
-    """An error that came as a success, or within a stream: as the status that it would have had."""
+    """An error within a success or a stream, with the status that it has as an HTTP response."""
     kind = group(data, "error").get("type")
     status = _STATUS.get(kind) if isinstance(kind, str) else None
     return error_within(body, status=status)

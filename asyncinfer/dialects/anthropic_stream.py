@@ -97,13 +97,13 @@ class StreamDecoder:
         return _said(block)
 
     def _go_on(self, index: int | None, delta: Json) -> StreamDelta | None:
-        # The tools that run at Anthropic have arguments too, which are not ours to answer.
+        # Tools that run at Anthropic have arguments too. Their calls are not for the user.
         if delta["type"] == "input_json_delta" and self._kinds[index] == "tool_use":
             self._calls.add(CallPiece(index, arguments=as_text(delta["partial_json"])))
         return _said(delta)
 
     def _count(self, usage: Any) -> None:
-        """Counts are of all that came so far; what is not told again stays as it was."""
+        """Update the usage. Each event gives totals so far; fields that it leaves out keep their values."""
         self._usage |= {name: count for name, count in usage.items() if count is not None}
 
 

@@ -79,7 +79,7 @@ def use(block: Mapping[str, Any]) -> ToolCall:
 
 
 def usage_in(usage: Any) -> Usage | None:
-    """The tokens that an answer took. Bedrock counts those read from its cache, and written to it, beside the input."""
+    """The tokens that an answer used. Bedrock counts cached tokens, read or written, separately from the input."""
     if not isinstance(usage, dict) or not usage:
         return None
     told = cast(Mapping[str, Any], usage)

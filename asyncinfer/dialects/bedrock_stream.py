@@ -21,7 +21,7 @@ from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import StreamDelta, Usage
 
-# The status that each exception has where it is no part of a stream: botocore 1.44, `bedrock-runtime`.
+# The HTTP status of each exception outside streams: botocore 1.44, `bedrock-runtime`.
 _STATUS = {
     "validationException": 400,
     "conflictException": 400,
@@ -47,14 +47,14 @@ class ConverseStream:
         self.end = StreamEnd()
         self._frames = FrameDecoder()
         self._calls = CallAssembler("{}")
-        self._foreign: set[int] = set()  # the indices of what Bedrock runs itself
+        self._foreign: set[int] = set()  # the indices of calls of tools that Bedrock runs itself
         self._usage: Usage | None = None
-        self._told = False  # the metadata, which come last
+        self._has_metadata = False  # The metadata event comes last.
         self.parts = 0
 
     @property
     def done(self) -> bool:
-        return self._told and self.end.marked
+        return self._has_metadata and self.end.marked
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         """The deltas that `chunk` completes.
@@ -103,11 +103,11 @@ class ConverseStream:
             self.end.give(finish_in(data["stopReason"]))
             self.end.mark()
         elif kind == "metadata":
-            self._usage, self._told = usage_in(data.get("usage")), True
+            self._usage, self._has_metadata = usage_in(data.get("usage")), True
         return None
 
     def _begin(self, index: Any, call: Mapping[str, Any] | None) -> None:
-        """A block begins. What Bedrock calls itself is no call of ours."""
+        """A block begins. Calls of tools that Bedrock runs itself are ignored."""
         if call is None:
             return
         if call.get("type") is None:
@@ -127,15 +127,15 @@ class ConverseStream:
 
 
 def _place(index: Any) -> int:
-    """Raises TypeError for what is no index."""
+    """The index of a block. Raises TypeError if it is not a whole number."""
     place = as_count(index)
     if place is None or isinstance(index, str):
-        raise TypeError("no place")
+        raise TypeError("not an index")
     return place
 
 
 def _error(frame: Frame) -> RequestError:
-    """An error that came within the stream: one of Bedrock's exceptions, or one that it does not foresee."""
+    """An error within the stream: one of Bedrock's exceptions, or an unmodeled error (AWS event streams)."""
     kind = frame.header(":exception-type") or frame.header(":error-code")
     error = read_error(frame.payload)
     said = frame.header(":error-message") or error.message

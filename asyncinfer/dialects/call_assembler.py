@@ -1,4 +1,4 @@
-"""Puts the tool calls of a stream together from their pieces.
+"""Assembles the tool calls of a stream from their pieces.
 
 OpenAI names a call by its `index` in each piece, and by `id` and `name` in its first. Servers that speak its format
 differ, and a piece that is added to the wrong call is a wrong call. Reported, and handled here:
@@ -24,7 +24,7 @@ from asyncinfer.dialects.call_pieces import CallPiece, StreamedCall
 from asyncinfer.dialects.tools import tool_call
 from asyncinfer.types.tools import ToolCall
 
-# Each piece is compared with all calls. No model makes as many.
+# Each piece is compared with all calls. No model makes that many.
 _MOST_CALLS = 256
 
 
@@ -32,13 +32,13 @@ class CallAssembler:
     """The calls of one streamed answer. `next_event` comes before the pieces of each event.
 
     Args:
-        no_arguments: What the arguments are of a call to which no piece brings any.
+        no_arguments: The arguments of a call for which no piece brings any.
     """
 
     def __init__(self, no_arguments: str = "") -> None:
         self._no_arguments = no_arguments
         self._calls: list[StreamedCall] = []
-        self._open: list[StreamedCall] = []  # those of which pieces may come
+        self._open: list[StreamedCall] = []  # calls that may get more pieces
         self._event = 0
 
     def next_event(self) -> None:
@@ -48,7 +48,7 @@ class CallAssembler:
         """Add a piece to the call that it belongs to, or begin a call with it. `extra`: further fields of the call.
 
         Raises:
-            ValueError: it may belong to more than one call.
+            ValueError: the piece may belong to more than one call.
         """
         call = self._call_of(piece)
         if call is not None:
@@ -60,19 +60,19 @@ class CallAssembler:
             call.extra.update(extra)
 
     def close(self, index: int | None) -> None:
-        """No more pieces come of a call with that index."""
+        """Calls with this index get no more pieces."""
         self._open = [call for call in self._open if call.index != index]
 
     def whole(self, *, cut: bool) -> list[ToolCall]:
-        """The calls, by index, and those without one at the end, as they came. One that came twice, under one id,
-        is one call.
+        """The calls in the order of their indices; calls without an index follow in the order of arrival. A call that
+        came twice under one id is returned once.
 
         Args:
             cut: The answer was cut off, so that the arguments of a call may be too.
 
         Raises:
-            ValueError: a call has no name, or arguments of two calls may be mixed: they are not JSON, and it is not
-                certain that they are of one call.
+            ValueError: a call has no name, or the arguments of two calls may be mixed up: they are not JSON, and the
+                call that a piece belongs to was guessed.
         """
         for call in self._calls:
             alike = [other for other in self._calls if other.index == call.index]
@@ -95,7 +95,7 @@ class CallAssembler:
         return call
 
     def _call_of(self, piece: CallPiece) -> StreamedCall | None:
-        """The call that a piece names by id, by index, or by coming after it; None where it names a new one."""
+        """The call that a piece belongs to, by its id, its index or its order; None if it begins a new call."""
         same_id = [call for call in self._open if piece.id and call.id == piece.id]
         near = [call for call in same_id if None in (piece.index, call.index) or piece.index == call.index]
         if near:
@@ -117,7 +117,7 @@ class CallAssembler:
         return _only(unplaced) if unplaced and not piece.name else None
 
     def _by_order(self, piece: CallPiece) -> StreamedCall | None:
-        """Of a piece without an index, and without an id that is known."""
+        """The call of a piece without an index and without a known id."""
         if not self._open:
             return None
         last = self._open[-1]
@@ -129,21 +129,23 @@ class CallAssembler:
         return _only([*together, last]) if piece.arguments.strip() else last
 
     def _by_name(self, piece: CallPiece, last: StreamedCall) -> StreamedCall | None:
-        """Of a piece that has a name and nothing else to go by: each name begins a call."""
+        """The call of a piece that has only a name. Usually, a name begins a new call."""
         unplaced = [call for call in self._open if call.index is None and not call.id and not call.is_whole]
         alike = [call for call in unplaced if call.name == piece.name]
         if not piece.arguments.strip() and any(call.is_begun for call in self._open if call.name == piece.name):
-            raise ValueError("a name that comes again without arguments")
+            raise ValueError("the name of a call comes twice, without arguments")
         if alike and (alike != [last] or piece.arguments.strip()):
             return _only([*alike, last] if last not in alike else alike)
         return None
 
     def _fitted(self, call: StreamedCall, piece: CallPiece) -> tuple[CallPiece, StreamedCall | None]:
-        """A piece as it goes on with `call`; with None where it begins another call of the same place."""
+        """The piece to add, and the call to add it to: `call`, or None if the piece begins another call with the same
+        index.
+        """
         arguments = piece.arguments.strip()
         if piece.name and call.name and piece.name != call.name:
             if (call.id and piece.id == call.id) or not call.is_whole:
-                raise ValueError("a call whose name changes")
+                raise ValueError("the name of a call changes")
             return piece, None
         named = bool(piece.name and call.name) and not (call.id and piece.id == call.id)
         call.guessed = call.guessed or named or (piece.index is None and not piece.id)
@@ -152,14 +154,14 @@ class CallAssembler:
             return piece, call
         if not call.is_whole and not call.is_empty:
             if named and call.index is None and not call.is_begun:
-                raise ValueError("a call without arguments, or a name that comes twice")
+                raise ValueError("a call has no arguments, or its name comes twice")
             return piece, call
         return self._after_whole(call, piece, named=named)
 
     def _after_whole(
         self, call: StreamedCall, piece: CallPiece, *, named: bool
     ) -> tuple[CallPiece, StreamedCall | None]:
-        """A piece with arguments, after the arguments of `call` were whole."""
+        """As `_fitted`, for a piece with arguments that comes after the arguments of `call` were complete."""
         before, after = call.arguments.strip(), piece.arguments.strip()
         if call.is_empty and not named and not call.renamed:
             call.clear()
@@ -168,19 +170,19 @@ class CallAssembler:
             return piece, None
         if call.renamed and not call.is_empty and not piece.name:
             return replace(piece, name=call.name), None
-        if before == after and not named:  # the same again
+        if before == after and not named:  # a repetition
             return replace(piece, arguments=""), call
-        raise ValueError("arguments after the end of the arguments")
+        raise ValueError("more arguments follow after the end of the arguments")
 
 
 def _check(arguments: str) -> None:
-    """Raises ValueError for what is neither JSON nor empty."""
+    """Raise ValueError unless the arguments are JSON or empty."""
     if arguments.strip():
         from_json(arguments)
 
 
 def _only(calls: list[StreamedCall]) -> StreamedCall:
-    """Raises ValueError where it is not exactly one."""
+    """The only call. Raises ValueError if there are several, or none."""
     if len(calls) != 1:
-        raise ValueError("a piece that may belong to several calls")
+        raise ValueError("a piece may belong to several calls")
     return calls[0]

@@ -15,7 +15,7 @@ _LONGEST_EMPTY = 64
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
-    """One piece of a call. A text that is empty, or a missing index, says nothing."""
+    """One piece of a call. Fields that the piece does not have are empty, or None for `index`."""
 
     index: int | None = None
     id: str = ""
@@ -24,10 +24,10 @@ class CallPiece:
 
 
 def piece_in(part: Mapping[str, Any]) -> CallPiece:
-    """The piece that an entry of OpenAI's `delta.tool_calls` is.
+    """Read an entry of OpenAI's `delta.tool_calls`.
 
     Raises:
-        TypeError, AttributeError: it cannot be read.
+        TypeError, AttributeError: the entry cannot be read.
     """
     function = group(part, "function")
     arguments = function.get("arguments")
@@ -39,7 +39,7 @@ def piece_in(part: Mapping[str, Any]) -> CallPiece:
 
 @dataclass(slots=True)
 class StreamedCall:
-    """A call of which the first piece has come. `event`: the number of the event that began it."""
+    """A call whose first piece has come. `event`: the number of the event that began it."""
 
     index: int | None
     event: int
@@ -63,12 +63,12 @@ class StreamedCall:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the arguments say that there are none, with which some servers begin each call."""
+        """Whether the arguments are `{}` or `null`. Some servers begin every call with one of these."""
         return self._size < _LONGEST_EMPTY and "".join(self.arguments.split()) in ("{}", "null")
 
     @property
     def is_begun(self) -> bool:
-        """Whether arguments have come."""
+        """Whether any arguments have come."""
         return any(part.strip() for part in self._parts)
 
     def add(self, piece: CallPiece) -> None:
@@ -79,5 +79,5 @@ class StreamedCall:
         self._end.feed(piece.arguments)
 
     def clear(self) -> None:
-        """Forget the arguments that have come."""
+        """Drop the arguments that have come."""
         self._parts, self._size, self._end = [], 0, JsonEnd()

@@ -28,7 +28,7 @@ class Call(NamedTuple):
 class Encoder(Protocol):
     """Makes the requests of one call, without the headers that authorise them.
 
-    `dropped`: the parameters that were set and that this model is not told of.
+    `dropped`: the parameters that were set but are not sent to this model.
     """
 
     @property
@@ -38,15 +38,19 @@ class Encoder(Protocol):
         """The request. Files given by path must have been read before.
 
         Raises:
-            RequestError: the API cannot be asked this.
+            RequestError: the API does not support this request.
         """
         ...
 
 
 class StreamDecoder(Protocol):
-    """Turns the bytes of one streamed answer into deltas. `done`: no more need be read. `end`: whether the answer is
-    complete, also where more may follow, such as usage. `parts`: how many events have brought a part of the answer,
-    such as text or a piece of a tool call; pings and empty events bring none.
+    """Turns the bytes of one streamed answer into deltas.
+
+    Attributes:
+        done: Nothing more needs to be read.
+        end: Whether the answer is complete. More may follow, such as usage.
+        parts: The number of events that have brought a part of the answer, such as text or a piece of a tool call.
+            Pings and empty events do not count.
     """
 
     @property
@@ -62,7 +66,7 @@ class StreamDecoder(Protocol):
         """The deltas that `chunk` completes.
 
         Raises:
-            RequestError: the stream tells of an error, or cannot be read.
+            RequestError: the stream contains an error, or cannot be read.
         """
         ...
 
@@ -70,7 +74,7 @@ class StreamDecoder(Protocol):
         """The last delta, with tool calls, usage and reason, when the stream has ended.
 
         Raises:
-            RequestError: it ended before its end.
+            RequestError: the stream ended before the answer was complete.
         """
         ...
 
@@ -79,7 +83,7 @@ def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
     """The entries of a listing of models, each with its name under `id`; the list may stand alone, or under a key.
 
     Raises:
-        RequestError: it is no listing.
+        RequestError: the response is not a listing of models.
     """
     listed = json_value(response)
     try:
@@ -126,7 +130,7 @@ class Dialect:
             try:
                 as_json(value)
             except ValueError as error:
-                raise ConfigError(f"{key}: cannot be told as JSON: {error}") from None
+                raise ConfigError(f"{key}: cannot be written as JSON: {error}") from None
         return _Refusing(self.encoder(call))
 
     def listing(self, url: str) -> str:

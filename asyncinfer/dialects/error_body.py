@@ -1,9 +1,10 @@
-"""What the body of an error says, whoever wrote it: an API, a router in front of it, FastAPI, a proxy's HTML page.
+"""Reads the body of an error response of any origin: an API, a router in front of it, FastAPI, a proxy's HTML page.
 
 Shapes: OpenAI, Mistral and vLLM `{"error": {"message", "type", "param", "code"}}`, with or without the outer object;
 xAI `{"code", "error"}`; Anthropic `{"type": "error", "error": {"type", "message", "details"}}`; Google `{"error":
 {"code", "message", "status", "details"}}`, also in a list; AWS `{"message"}` or `{"Message", "__type"}`; FastAPI
-`{"detail"}`; OpenRouter and LiteLLM the JSON of the server behind them as text within theirs. Read in November 2026.
+`{"detail"}`. OpenRouter and LiteLLM put the JSON of the server behind them, as text, into theirs. Read in November
+2026.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from typing import Any, NamedTuple, cast
 from pydantic_core import from_json
 
 _SHOWN = 300
-# The fields that hold identifiers of an error, and those that hold its words.
+# The fields that hold identifiers of an error, and those that hold its message.
 _CODES = frozenset(
     {"code", "type", "status", "reason", "__type", "error_code", "errorcode", "error_type", "errortype", "limit_source"}
 )
 _TEXTS = frozenset({"message", "msg", "detail", "description", "title", "error", "error_message", "raw"})
-# These repeat what the user or the model said, which says nothing of the error.
+# Fields that repeat text of the user or the model, which does not describe the error.
 _ECHOES = frozenset({"flagged_input", "input", "failed_generation"})
-# Bounds of what is read: an error holds no more.
+# Bounds on what is read. Real errors are smaller.
 _MOST_NODES, _DEEPEST_TEXT, _LONGEST_JSON, _LONGEST_TEXT, _LONGEST_CODE = 2000, 3, 65536, 8192, 100
 _LARGEST = 2**20  # bytes; a larger body is not parsed
 _JSON_START = re.compile(r"[{\[]\s*[\"{\[]")
@@ -37,14 +38,14 @@ class ErrorBody(NamedTuple):
     """An error that a server sent.
 
     Attributes:
-        message: Its words, at most a few hundred characters, for the user to read.
-        text: All its words in lower case, those of the servers behind a router too.
+        message: The message for the user, at most a few hundred characters.
+        text: All messages in lower case, including those of the servers behind a router.
         codes: Its identifiers in lower case, with underscores for hyphens.
-        status: The HTTP status that it names, which may differ from that of the response.
-        fields: The fields of all objects within it, each with its name in lower case; also those of JSON within text,
-            as routers pass it on. Their number is bounded.
-        is_json: Whether it is JSON.
-        is_html: Whether it is a page of a web server or a proxy.
+        status: The HTTP status in the body, which may differ from that of the response.
+        fields: The fields of all objects in the body, each with its name in lower case. Includes the fields of JSON
+            within text, as routers pass it on. Their number is bounded.
+        is_json: Whether the body is JSON.
+        is_html: Whether the body is a page of a web server or a proxy.
     """
 
     message: str = ""
@@ -60,7 +61,7 @@ NO_BODY = ErrorBody()
 
 
 def read_error(body: bytes | str) -> ErrorBody:
-    """The error in a body. Anything can be read."""
+    """The error in a body. Never raises."""
     data = _json(body)
     message = message_of(data, body)
     fields = tuple(_fields_in(data))
@@ -80,12 +81,12 @@ def read_error(body: bytes | str) -> ErrorBody:
 
 
 def message_in(body: bytes) -> str:
-    """What a body says, for the user to read."""
+    """The message in a body, for the user."""
     return message_of(_json(body), body)
 
 
 def message_of(data: Any, body: bytes | str) -> str:
-    """The same, of a body whose JSON is `data`."""
+    """As `message_in`, for a body whose JSON is `data`."""
     if isinstance(data, list) and data:
         data = cast(list[Any], data)[0]
     return _message(data) or excerpt(body) or "(no text)"
@@ -109,7 +110,7 @@ def _fields_in(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 def words(value: Any) -> str:
-    """The text of a value, as Python shows it where it is none."""
+    """`str(value)`; a substitute if that is not possible."""
     try:
         return str(value)
     except ValueError:  # an integer of thousands of digits
@@ -117,7 +118,7 @@ def words(value: Any) -> str:
 
 
 def excerpt(body: bytes | str) -> str:
-    """The beginning of a body's text, tags and white space folded."""
+    """The beginning of a body's text, without HTML tags, and with white space collapsed."""
     start = body[: 4 * _SHOWN]
     text = start.decode("utf-8", "replace") if isinstance(start, bytes) else start
     if text.lstrip()[:1] == "<":
@@ -146,7 +147,7 @@ def _json_within(text: str) -> Any:
 
 
 def _normal(code: str) -> str:
-    """AWS writes `namespace#Code:url`, xAI `permission-denied`."""
+    """A code in the form that tables use. AWS writes `namespace#Code:url`, xAI `permission-denied`."""
     return code.rpartition("#")[2].partition(":")[0].strip().lower().replace("-", "_")
 
 
@@ -156,12 +157,12 @@ def _status(data: Any) -> int | None:
     outer = _fields(data)
     inner = _fields(outer.get("error"))
     names = ("code", "status", "status_code", "http_code", "raw_status_code", "error_code")
-    told = (number for fields in (inner, outer) for name in names if (number := _as_status(fields.get(name))))
-    return next(told, None)
+    found = (number for fields in (inner, outer) for name in names if (number := _as_status(fields.get(name))))
+    return next(found, None)
 
 
 def _as_status(value: Any) -> int | None:
-    """The status of an error that a number, or its digits, is. FastChat adds two digits to those from 429."""
+    """The HTTP status in a number or its digits. FastChat appends two digits to some statuses, as in 42901."""
     if isinstance(value, str) and len(value) in (3, 5) and value.isascii() and value.isdigit():
         value = int(value)
     if isinstance(value, int) and 42_900 <= value < 60_000:
@@ -182,7 +183,7 @@ def _message(data: Any) -> str:
         return _with_code(error, fields.get("code")) if error else ""
     if isinstance(error, dict):
         inner = cast(dict[str, Any], error)
-        names = ("message", "detail", "msg", "Message")  # the last is AWS's, now and then
+        names = ("message", "detail", "msg", "Message")  # AWS sometimes writes `Message`.
         text = next((inner[name] for name in names if inner.get(name)), None) or fields.get("message")
         if text:
             return f"{_with_code(words(text), _code(inner))}{_behind(inner)}"
@@ -195,11 +196,11 @@ def _with_code(text: str, code: Any) -> str:
 
 
 def _code(error: Mapping[str, Any]) -> Any:
-    """What an error is called; Anthropic tells it among the details."""
+    """The code of an error. Anthropic puts it into `details`."""
     return error.get("code") or _fields(error.get("details")).get("error_code")
 
 
 def _behind(error: Mapping[str, Any]) -> str:
-    """What the server behind a router said, which OpenRouter puts into the error's metadata."""
+    """The error of the server behind a router, which OpenRouter puts into `metadata`."""
     raw = _fields(error.get("metadata")).get("raw")
     return f": {excerpt(raw)}" if isinstance(raw, str) and raw else ""

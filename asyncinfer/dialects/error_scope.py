@@ -1,16 +1,16 @@
-"""Which rows an error concerns: what the codes, words and statuses of each provider mean, as tables.
+"""Decides whether an error concerns one row or the account, by tables of each provider's codes, messages and statuses.
 
-Codes and words go before the status. What is said of money, and of a prompt, goes before other codes, since some
-providers use one code for several things (xAI's `permission-denied`, Anthropic's `invalid_request_error`). What none
-of the tables knows is UNKNOWN.
+Codes and messages take precedence over the status. Messages about money or about a prompt take precedence over other
+codes, since some providers use one code for several things (xAI's `permission-denied`, Anthropic's
+`invalid_request_error`). An error that is in none of the tables is UNKNOWN.
 
 Sources, all read in November 2026: OpenAI "Error codes"; Azure OpenAI "Troubleshoot errors", "Content filtering";
 Anthropic "Errors", "Spend limits"; Gemini "Troubleshooting", "API errors"; google.rpc.Code, google.api ErrorReason;
 Bedrock "Troubleshooting API error codes", botocore 1.44 (`bedrock-runtime`); Together "Error codes"; Fireworks
 "Inference error codes"; Groq "API error codes"; Mistral "Error glossary"; OpenRouter "Errors and Debugging"; xAI
 "Debugging errors"; DeepSeek "Error codes"; Cerebras "Error codes"; SambaNova "API error codes"; Hugging Face
-"Inference Providers"; vllm 0.32, sglang 0.5.23, llama.cpp's server, Ollama and LiteLLM's proxy: what they raise. The
-words are also those of messages that users reported to these projects.
+"Inference Providers"; the source code of vllm 0.32, sglang 0.5.23, llama.cpp's server, Ollama and LiteLLM's proxy. Some
+messages are from issues that users reported to these projects.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _ACCOUNT_CODES = _codes(
     notauthorizedexception signaturedoesnotmatch requestexpired ftuformnotfilled
     """
 )
-# What a request that is not valid is called, where no code or word says more.
+# Codes of invalid requests. They are used only if no other code and no message says more.
 _INVALID_CODES = _codes(
     """
     invalid_request_error invalid_request invalid_request_body invalid_argument invalidargument invalid_parameter
@@ -143,7 +143,7 @@ _OF_MONEY = _any(
     r"(?:account|billing) is not active",
     r"negative balance|prepa(?:id|yment) (?:credits?|balance)[\w' ]{0,20}(?:depleted|exhausted|used)",
 )
-# One of these is in each text that `_OF_MONEY` finds; looking for them is fast.
+# Every text that `_OF_MONEY` matches contains one of these. Searching for them is faster than the pattern.
 _MONEY_HINTS = (
     "credit",
     "insufficient",
@@ -156,8 +156,8 @@ _MONEY_HINTS = (
     "key limit",
     "balance",
 )
-# The state of the account, which may be the consequence of what it asked before.
-_OF_THE_ACCOUNT_S_STATE = _any(
+# The account was suspended or restricted.
+_OF_ACCOUNT_STATE = _any(
     r"(?:account|organi[sz]ation|project|team|consumer|api key|access)[\w' ]{0,40}"
     r"(?:deactivated|disabled|suspended|terminated|banned|restricted|denied access)",
     r"(?:resource|subscription)[\w' ]{0,40}blocked",
@@ -196,33 +196,33 @@ _OF_THE_ACCOUNT = _any(
     r"resource not found|page not found|file not found|route not found|no route|cannot post",
     r"plain http request was sent to https",
 )
-# Where a status alone decides; those not named are UNKNOWN.
+# The scope by the status alone. Statuses that are missing here are UNKNOWN.
 _STATUSES: dict[int, ErrorScope] = {
     401: ACCOUNT,
     402: ACCOUNT,
-    405: ACCOUNT,  # Something else than an API of chats is at this URL.
-    407: ACCOUNT,  # A proxy wants a password.
+    405: ACCOUNT,  # The URL is not that of a chat API.
+    407: ACCOUNT,  # A proxy requires credentials.
     410: ACCOUNT,  # SambaNova and OpenAI: the model is gone.
     412: ACCOUNT,  # Fireworks: the account is suspended.
     413: ROW,
     414: ACCOUNT,
     422: ROW,
 }
-# What a server says of a path that it does not know, when it says no more than that.
+# The message for an unknown path, without any further detail.
 _NO_SUCH_PATH = re.compile(r"\W*(?:no text|null|(?:(?:http|error) )?(?:404\W*)?not found\b[^\n]{0,60})?\W*")
 
 
 def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
-    """Which rows an error that no retry changes concerns.
+    """Which rows an error concerns that is not retried.
 
     Args:
-        status: That of the response, or the one that the error within a success names; None if there is none.
+        status: The status of the response, or the one in an error within a success; None if there is none.
     """
-    if error.codes & _STATE_CODES or _OF_THE_ACCOUNT_S_STATE.search(error.text) or is_about_money(error):
+    if error.codes & _STATE_CODES or _OF_ACCOUNT_STATE.search(error.text) or is_about_money(error):
         return ACCOUNT
     if error.codes & _ROW_CODES or _OF_THE_ROW.search(error.text):
         return ROW
-    if error.is_html and status == 403:  # A firewall, which may have read the prompt.
+    if error.is_html and status == 403:  # A firewall, which may have blocked the prompt or the client.
         return UNKNOWN
     if error.codes & _ACCOUNT_CODES or _OF_THE_ACCOUNT.search(error.text):
         return ACCOUNT
@@ -235,7 +235,7 @@ def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
 
 
 def is_about_money(error: ErrorBody) -> bool:
-    """Whether the error says that the account is empty, or may spend no more. No wait changes that."""
+    """Whether the account has no credit left, or has reached its spending limit. Waiting does not help."""
     if error.codes & _MONEY_CODES:
         return True
     return any(hint in error.text for hint in _MONEY_HINTS) and _OF_MONEY.search(error.text) is not None

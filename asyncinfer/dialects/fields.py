@@ -1,38 +1,35 @@
-"""Reads fields of a response, each of which may hold anything, or be missing."""
+"""Reads fields of a response. A field may have any type, or be missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, cast
 
-# No answer has more tokens, choices or calls than this. A larger number is an error of the server, and could be too
-# large to add up or to write down.
+# No answer has more tokens, choices or calls than this. A larger number is an error of the server, and Python cannot
+# convert very large integers to text.
 _LARGEST_COUNT = 10**9
 _LONGEST_COUNT = len(str(_LARGEST_COUNT))
-# What is kept of an answer as it came lies a few levels deeper in the conversation, and JSON readers stop at 200.
+# Parts of an answer are saved a few levels deeper in the conversation, and pydantic's JSON parser refuses 200 levels.
 _DEEPEST = 100
 
 
 def group(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The object under `key`; an empty one where there is none."""
+    """The object under `key`; an empty one if there is none."""
     return as_group(data.get(key))
 
 
 def as_group(value: Any) -> Mapping[str, Any]:
-    """The object that `value` is; an empty one where it is none."""
+    """`value` if it is an object; otherwise an empty one."""
     return cast(Mapping[str, Any], value) if isinstance(value, dict) else {}
 
 
 def count(data: Mapping[str, Any], key: str) -> int | None:
-    """The number of tokens under `key`, as `as_count` reads it; None where there is none."""
+    """The number of tokens under `key`, read by `as_count`; None if there is none."""
     return as_count(data.get(key))
 
 
 def as_count(value: Any) -> int | None:
-    """The whole number from 0 to a billion that `value` is: 12, 12.0 or "12". None for anything else.
-
-    A boolean is not a number.
-    """
+    """Read 12, 12.0 or "12" as a whole number from 0 to a billion. None for anything else, booleans included."""
     if type(value) is int:
         return value if 0 <= value <= _LARGEST_COUNT else None
     if isinstance(value, str):
@@ -53,19 +50,19 @@ def as_text(value: Any) -> str:
 
 
 def as_id(value: Any) -> str:
-    """The id that `value` is, which may be a number; an empty text where there is none.
+    """Read an id, which may be a number; empty if there is none.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: `value` is neither text nor a number.
     """
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else as_text(value or "")
 
 
 def checked_depth(value: Any) -> Any:
-    """`value`, which can be saved within a conversation and read back.
+    """Return `value` unchanged if it can be saved within a conversation and read back.
 
     Raises:
-        ValueError: it is nested too deep.
+        ValueError: it is nested too deeply.
     """
     _check_depth(value, _DEEPEST)
     return value

@@ -1,8 +1,9 @@
-"""Why a model stopped, in the words of every API.
+"""The finish reasons of all APIs.
 
-One table serves all dialects: routers pass the words of the API behind them on. Sources, November 2026: OpenAI's
-"Create chat completion", Anthropic's "Stop reasons and fallback", Google's `GenerateContentResponse.FinishReason`,
-Bedrock's `StopReason` (botocore 1.44), Text Generation Inference's `FinishReason`, SGLang's and Together's servers.
+One table serves all dialects, because routers pass on the reasons of the API behind them. Sources, November 2026:
+OpenAI's "Create chat completion", Anthropic's "Stop reasons and fallback", Google's
+`GenerateContentResponse.FinishReason`, Bedrock's `StopReason` (botocore 1.44), Text Generation Inference's
+`FinishReason`, SGLang's and Together's servers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _MEANINGS: Mapping[FinishReason, Sequence[str]] = {
         "length",
         "max_tokens",
         "model_context_window_exceeded",
-        "pause_turn",  # the tools that run at Anthropic reached their limit
+        "pause_turn",  # Anthropic's own tools reached their limit.
     ),
     FinishReason.TOOL_CALLS: ("tool_calls", "tool_use", "function_call"),
     FinishReason.CONTENT_FILTER: (
@@ -54,15 +55,15 @@ _MEANINGS: Mapping[FinishReason, Sequence[str]] = {
     ),
 }
 _MEANING = {word: reason for reason, words in _MEANINGS.items() for word in words}
-# Words that say that there is no reason yet. Some servers send them with every part of a stream.
+# Values that mean "no reason yet". Some servers send them with every part of a stream.
 _ABSENT = frozenset({"", "none", "null", "finish_reason_unspecified"})
-# DeepSeek cuts an answer off for want of capacity.
+# DeepSeek ends an answer early with this reason when it lacks capacity.
 _CUT_OFF = "insufficient_system_resource"
 _LONGEST = 200
 
 
 class Finish(NamedTuple):
-    """A finish reason. `text`: the word of the API."""
+    """A finish reason. `text`: the API's own value."""
 
     reason: FinishReason
     text: str
@@ -73,7 +74,7 @@ class Finish(NamedTuple):
 
     @property
     def is_cut(self) -> bool:
-        """Whether the model did not come to the end of its answer, which may be in the middle of a call."""
+        """Whether the answer was cut off, possibly in the middle of a tool call."""
         return self.reason in (FinishReason.LENGTH, FinishReason.CONTENT_FILTER, FinishReason.ERROR)
 
 
@@ -81,10 +82,10 @@ _KNOWN = {word: Finish(reason, word) for word, reason in _MEANING.items()}
 
 
 def finish_in(value: Any) -> Finish | None:
-    """The finish reason that a response gives; None where it gives none.
+    """The finish reason in a response; None if there is none.
 
     Raises:
-        RequestError: the answer was cut off, and trying again may help.
+        RequestError: the API lacked the capacity to complete the answer. It may be retried.
     """
     if value is None or value is False:
         return None
@@ -105,7 +106,7 @@ def finish_in(value: Any) -> Finish | None:
 
 
 def ended_well(finish: Finish | None) -> bool:
-    """Whether an answer is said to have ended, and not because of an error."""
+    """Whether the reason is known and is not an error."""
     return finish is not None and finish.is_known and finish.reason is not FinishReason.ERROR
 
 
@@ -115,20 +116,20 @@ def reason_of(finish: Finish | None, calls: Sequence[ToolCall] | None) -> Finish
 
 
 def with_calls(reason: FinishReason, calls: Sequence[ToolCall] | None) -> FinishReason:
-    """The reason of an answer with these calls. A model that stopped after it called tools stopped to have them called:
-    Gemini never says so, and OpenAI and vLLM do not where the call was forced.
+    """The reason of an answer with these calls: STOP becomes TOOL_CALLS if there are any. Gemini reports STOP for every
+    tool call; OpenAI and vLLM do so for forced calls.
     """
     return FinishReason.TOOL_CALLS if calls and reason is FinishReason.STOP else reason
 
 
 def metadata_of(finish: Finish | None) -> dict[str, Any] | None:
-    """The metadata that keep a reason which has no name here."""
+    """Metadata with the API's own value of an unknown reason; None if the reason is known."""
     return {"raw_finish_reason": finish.text} if finish is not None and not finish.is_known else None
 
 
 def without_cut_call(finish: Finish | None, calls: list[ToolCall]) -> list[ToolCall]:
-    """The calls of an answer, without one that was cut off before its arguments: it would look like a call that needs
-    none.
+    """The calls of an answer. If the answer was cut off before the arguments of the last call, that call is left out:
+    it would look like a call without arguments.
     """
     cut = finish is not None and finish.is_cut
     return calls[:-1] if cut and calls and calls[-1].function.arguments.strip() in ("", "{}") else calls

@@ -101,7 +101,7 @@ class _StreamDecoder:
 
     def __init__(self) -> None:
         self._reader: openai_stream.StreamDecoder | gemini_answer.StreamDecoder = openai_stream.StreamDecoder()
-        self._told = False
+        self._is_decided = False
 
     @property
     def done(self) -> bool:
@@ -112,8 +112,8 @@ class _StreamDecoder:
         return self._reader.end
 
     def feed(self, event: Event) -> Iterator[StreamDelta]:
-        if not self._told and (native := _is_native(event.data)) is not None:
-            self._told = True
+        if not self._is_decided and (native := _is_native(event.data)) is not None:
+            self._is_decided = True
             self._reader = gemini_answer.StreamDecoder() if native else self._reader
         return self._reader.feed(event)
 
@@ -122,7 +122,7 @@ class _StreamDecoder:
 
 
 def _is_native(body: bytes | str) -> bool | None:
-    """Whether an answer, or a part of one, is of Gemini's own API; None where it does not tell."""
+    """Whether an answer, or a part of one, comes from Gemini's own API; None if that cannot be seen."""
     try:
         data: Any = from_json(body)
     except ValueError:

@@ -123,7 +123,7 @@ def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
 
 
 def _piece(data: Mapping[str, Any]) -> _Piece:
-    """Raises ValueError, TypeError, KeyError or AttributeError for what is none."""
+    """Read one response or event. Raises ValueError, TypeError, KeyError or AttributeError if it is not one."""
     candidates: list[Any] = _list(data.get("candidates"))
     usage = _usage(data.get("usageMetadata"))
     blocked = group(data, "promptFeedback").get("blockReason")

@@ -16,7 +16,7 @@ from asyncinfer.errors import ErrorScope, RequestError
 from asyncinfer.types.masking import mask_headers, mask_url
 from asyncinfer.types.results import InferenceErrorType, unanswerable
 
-_TRANSIENT = frozenset({408, 409, 425, 429, 498})  # the last is Groq's: its capacity is used up
+_TRANSIENT = frozenset({408, 409, 425, 429, 498})  # 498: Groq has no capacity left.
 _OVERLOAD = frozenset({429, 498, 503, 529})
 # Answers that say one thing by their status and mean another: (status, text in the message, is it transient).
 EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
@@ -26,9 +26,9 @@ EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (429, "spend_limit_reached", False),  # Anthropic: nothing more this month, or by this contract
     (429, "request too large", False),  # OpenAI: larger than a minute's tokens, and so for ever
 )
-# The names of refusals, where an error within a success has no number: google.rpc.Code, OpenAI, Anthropic and Mistral
-# (November 2026).
-_NAMED = {
+# The statuses of named refusals, for errors within a success that have no status: google.rpc.Code, OpenAI, Anthropic
+# and Mistral (November 2026).
+_STATUS_OF_CODE = {
     "resource_exhausted": 429,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
@@ -46,9 +46,9 @@ class ResponseLimits(NamedTuple):
 
     Args:
         max_bytes: The largest body, after decompression. A stream may have four times as much.
-        max_ratio: How many times its size a body may decompress to. Applies above 1 MiB.
-        stream_idle_timeout: Seconds that a stream may go on without a part of the answer; 0 for no limit, None for
-            the timeout of the request.
+        max_ratio: The largest ratio of decompressed to compressed size. Applies to bodies above 1 MiB.
+        stream_idle_timeout: Seconds for which a stream may bring no part of the answer; 0 for no limit, None for the
+            timeout of the request.
     """
 
     max_bytes: int = 64 * 2**20
@@ -57,8 +57,8 @@ class ResponseLimits(NamedTuple):
 
 
 class HttpRequest(NamedTuple):
-    """What to send. `body` is JSON. `timeout`: seconds for the whole exchange, or until a stream begins; 0 for none.
-    `limits`: those of the response.
+    """What to send. `body` is JSON. `timeout`: seconds for the whole exchange, or until a stream begins; 0 for no
+    limit. `limits`: the limits of the response.
     """
 
     url: str
@@ -69,7 +69,7 @@ class HttpRequest(NamedTuple):
     limits: ResponseLimits = ResponseLimits()
 
     def __repr__(self) -> str:
-        """Without keys and without the body, since tracebacks show it."""
+        """Shows neither keys nor the body, since tracebacks contain the repr."""
         shown = self._asdict() | {"url": mask_url(self.url), "headers": mask_headers(self.headers)}
         return _shown(self, shown | {"body": f"<{len(self.body)} bytes>"})
 
@@ -82,7 +82,7 @@ class HttpResponse(NamedTuple):
     body: bytes
 
     def __repr__(self) -> str:
-        """Without the body, which may repeat a key."""
+        """Does not show the body, which may repeat a key."""
         headers = mask_headers({name: mask_url(value) for name, value in self.headers.items()})
         return _shown(self, self._asdict() | {"headers": headers, "body": f"<{len(self.body)} bytes>"})
 
@@ -91,7 +91,7 @@ def _shown(value: object, fields: Mapping[str, Any]) -> str:
     return f"{type(value).__name__}({', '.join(f'{name}={field!r}' for name, field in fields.items())})"
 
 
-# What every request says of itself.
+# The headers of every request.
 HEADERS = {"Content-Type": "application/json", "User-Agent": "asyncinfer"}
 
 
@@ -111,7 +111,7 @@ def json_body(body: dict[str, Any], extra: Mapping[str, Any]) -> bytes:
 
 def no_json(error: Exception) -> RequestError:
     """A request that JSON cannot hold."""
-    return unanswerable(f"the request cannot be told as JSON: {error}")
+    return unanswerable(f"the request cannot be written as JSON: {error}")
 
 
 def as_json(value: Any) -> bytes:
@@ -120,10 +120,10 @@ def as_json(value: Any) -> bytes:
     Raises:
         ValueError: JSON cannot hold it: another type, half a character, a number that is none, too many levels.
     """
-    told = to_json(value)
-    if b"NaN" in told or b"Infinity" in told:
-        from_json(told, allow_inf_nan=False)
-    return told
+    text = to_json(value)
+    if b"NaN" in text or b"Infinity" in text:
+        from_json(text, allow_inf_nan=False)
+    return text
 
 
 def merged_under(name: str, ours: Mapping[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def json_value(response: HttpResponse) -> Any:
     """What a successful response holds, as JSON.
 
     Raises:
-        RequestError: it is no success (see `status_error`), or its body is no JSON; trying again may help.
+        RequestError: the response is not a success (see `status_error`), or its body is not JSON; it may be retried.
     """
     if response.status != 200:
         raise status_error(response)
@@ -149,10 +149,10 @@ def json_value(response: HttpResponse) -> Any:
 
 
 def json_object(response: HttpResponse) -> dict[str, Any]:
-    """The JSON object that a successful response holds. Raises as `json_value` does, and where it is no object."""
+    """The JSON object of a successful response. Raises as `json_value` does, and if the JSON is not an object."""
     data = json_value(response)
     if not isinstance(data, dict):
-        raise garbled(f"is no JSON object: {excerpt(response.body)}")
+        raise garbled(f"is not a JSON object: {excerpt(response.body)}")
     return cast(dict[str, Any], data)
 
 
@@ -167,22 +167,22 @@ def no_answer(response: HttpResponse) -> RequestError:
 
 
 def broken_off(why: str = "") -> RequestError:
-    """A stream that ended before its end."""
+    """The error for a stream that ended before the answer was complete."""
     what = f"the stream broke off{f': {why}' if why else ''}"
     return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=True)
 
 
 def status_error(response: HttpResponse, now: float | None = None) -> RequestError:
-    """What a response that is no success means.
+    """The error for a response that is not a success.
 
     Args:
-        now: The time of day in seconds of the epoch, for dates in the headers of a response without a `Date`.
+        now: The current time in seconds since the epoch, for dates in the headers of a response without a `Date`.
     """
     status, error = response.status, read_error(response.body)
     if 300 <= status < 400:
         where = mask_url(response.headers.get("location", "elsewhere"))
         return refusal(status, f"HTTP {status}: redirects to {where}; set remote_params.api_url to where the API is")
-    kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]  # AWS's code, beside the message
+    kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]  # AWS sends the code in a header.
     error = error._replace(codes=error.codes | {kind.lower()}) if kind else error
     said = f"HTTP {status}: {error.message}{f' ({kind})' if kind else ''}"
     return refusal(status, said, error, response.headers, now)
@@ -191,14 +191,14 @@ def status_error(response: HttpResponse, now: float | None = None) -> RequestErr
 def error_within(
     body: bytes | str, intro: str = "the API answered with an error", status: int | None = None
 ) -> RequestError:
-    """What an error means that came within a success, or within a stream.
+    """The error for an error body that came within a success, or within a stream.
 
     Args:
-        status: The status that it would have had, where the dialect knows.
+        status: The HTTP status of such an error, if the dialect knows it.
     """
     error = read_error(body)
     if status is None:
-        named = (_NAMED[code] for code in sorted(error.codes & _NAMED.keys()))
+        named = (_STATUS_OF_CODE[code] for code in sorted(error.codes & _STATUS_OF_CODE.keys()))
         status = error.status or next(named, None)
     return refusal(status, f"{intro}: {error.message}", error)
 
@@ -210,7 +210,7 @@ def refusal(
     headers: Mapping[str, str] = _NO_HEADERS,
     now: float | None = None,
 ) -> RequestError:
-    """What the API means by an error; without a status, that trying again may help, unless the error says otherwise.
+    """Classify an error of an API. An error without a status is retryable unless its body says otherwise.
 
     Args:
         said: The message for the user.
@@ -236,13 +236,13 @@ def refusal(
 
 
 def _is_transient(status: int | None, said: str, error: ErrorBody, wait: float | None) -> bool:
-    """Whether trying again may help."""
+    """Whether the request may succeed when it is sent again."""
     for known, text, transient in EXCEPTIONS:
         if status == known and text in said.lower():
             return transient
     if status is None:
         return scope_of(None, error) is ErrorScope.UNKNOWN
     if status == 402:
-        # OpenRouter says by a time to wait that the credits are only reserved for what is under way.
+        # With a wait, OpenRouter means that the credits are only reserved for requests in flight.
         return wait is not None
     return (status in _TRANSIENT and not (status == 429 and is_about_money(error))) or status >= 500

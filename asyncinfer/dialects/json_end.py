@@ -1,4 +1,4 @@
-"""Finds where JSON ends that comes in pieces."""
+"""Finds the end of JSON that comes in pieces."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _MARKS = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 
 
 class JsonEnd:
-    """Follows the text of a JSON object or array, piece by piece, in time that grows with its length only.
+    """Follows the text of a JSON object or array, piece by piece, in linear time.
 
-    `reached`: it has begun and ended. Whether it is valid is not checked.
+    `reached`: the object or array is complete. Whether it is valid JSON is not checked.
     """
 
     __slots__ = ("_begun", "_depth", "_escaped", "_quoted")
@@ -24,7 +24,7 @@ class JsonEnd:
         return self._begun and self._depth <= 0 and not self._quoted
 
     def feed(self, piece: str) -> None:
-        """Go on with `piece`."""
+        """Read the next piece."""
         if not piece:
             return
         text = piece[1:] if self._escaped else piece
@@ -36,4 +36,4 @@ class JsonEnd:
             elif not self._quoted and mark in "}]":
                 self._depth -= 1
         backslashes = len(text) - len(text.rstrip("\\"))
-        self._escaped = backslashes % 2 == 1  # the last one escapes what the next piece begins with
+        self._escaped = backslashes % 2 == 1  # The last one escapes the first character of the next piece.

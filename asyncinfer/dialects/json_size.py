@@ -1,8 +1,8 @@
-"""Bound what JSON becomes in memory: parsing holds the event loop, and each container takes many times its text."""
+"""Bounds the size of parsed JSON: parsing blocks the event loop, and containers use far more memory than their text."""
 
 from __future__ import annotations
 
-# Smaller texts are parsed in a few milliseconds whatever they hold.
+# Smaller texts are parsed within a few milliseconds, whatever they contain.
 _UNCHECKED = 2**20
 _MAX_CONTAINERS = 10**6
 _MAX_VALUES = 10**7
@@ -11,7 +11,7 @@ _MAX_VALUES = 10**7
 def has_too_many_values(text: bytes | str) -> bool:
     """Whether a JSON text holds more than a million arrays and objects, or ten million values.
 
-    Brackets and commas inside strings count too. No answer comes near either number.
+    Brackets and commas inside strings count too. Real answers stay far below both numbers.
     """
     if len(text) <= _UNCHECKED:
         return False

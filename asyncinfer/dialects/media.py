@@ -23,7 +23,7 @@ def media_type(data: bytes) -> str:
     """The type of an image or a document, by its first bytes.
 
     Raises:
-        RequestError: it is none that chat APIs take.
+        RequestError: chat APIs do not accept this type.
     """
     for signature, kind in _SIGNATURES:
         if data.startswith(signature) and (kind != "image/webp" or data[8:12] == b"WEBP"):
@@ -45,7 +45,7 @@ def split_data_url(url: str) -> tuple[str, str]:
     head, _, data = url.partition(",")
     kind, *parameters = head.removeprefix("data:").split(";")
     if "base64" not in parameters or not data:
-        raise unanswerable(f"a data URL holds nothing in base64: it begins with {head[:40]!r}")
+        raise unanswerable(f"a data URL has no base64 data: it begins with {head[:40]!r}")
     return kind.lower(), data
 
 
@@ -58,7 +58,7 @@ def held(file: bytes | str) -> tuple[str, str] | None:
     """The media type of what bytes, or a data URL, hold, and that in base64; None for another URL.
 
     Raises:
-        RequestError: it is none that chat APIs take, or a data URL not in base64.
+        RequestError: chat APIs do not accept this type, or a data URL is not base64.
     """
     if isinstance(file, bytes):
         return media_type(file), in_base64(file)

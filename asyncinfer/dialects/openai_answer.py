@@ -73,18 +73,18 @@ _PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 
 def usage_in(usage: Any) -> Usage | None:
-    """The tokens that a response says it took; what it says in other ways than as numbers is not heeded."""
+    """The tokens that a response reports. Fields that are not counts are ignored."""
     if not isinstance(usage, dict) or not usage:
         return None
-    told = cast(Mapping[str, Any], usage)
-    prompt, completion = count(told, "prompt_tokens") or 0, count(told, "completion_tokens") or 0
-    total = count(told, "total_tokens") or prompt + completion
-    if total == prompt + completion and told.keys() <= _PLAIN_USAGE:
+    counts = cast(Mapping[str, Any], usage)
+    prompt, completion = count(counts, "prompt_tokens") or 0, count(counts, "completion_tokens") or 0
+    total = count(counts, "total_tokens") or prompt + completion
+    if total == prompt + completion and counts.keys() <= _PLAIN_USAGE:
         return Usage(prompt, completion, total)
-    of_prompt, of_completion = group(told, "prompt_tokens_details"), group(told, "completion_tokens_details")
-    # Some tell of these beside the counts, not below them: DeepSeek and Together of the cache, SGLang of reasoning.
-    cached = (count(of_prompt, "cached_tokens"), *(count(told, name) for name in _CACHED))
-    reasoned = (count(of_completion, "reasoning_tokens"), count(told, "reasoning_tokens"))
+    of_prompt, of_completion = group(counts, "prompt_tokens_details"), group(counts, "completion_tokens_details")
+    # Some servers report these at the top level: DeepSeek and Together cached tokens, SGLang reasoning tokens.
+    cached = (count(of_prompt, "cached_tokens"), *(count(counts, name) for name in _CACHED))
+    reasoned = (count(of_completion, "reasoning_tokens"), count(counts, "reasoning_tokens"))
     reasoning = next((one for one in reasoned if one is not None), None)
     # Google's servers count thoughts in the total alone.
     if (beyond := total - prompt - completion) > 0 and reasoning in (None, beyond):
@@ -102,20 +102,20 @@ def usage_in(usage: Any) -> Usage | None:
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
 
 
-# The fields by which servers say in a success that they failed: FastChat by `error_code`, FastAPI by `detail`.
+# Fields that mark an error within a success. `error_code`: FastChat; `detail`: FastAPI.
 _ERRORS = ("error", "errors", "error_code", "error_message", "error_msg", "detail")
 
 
 def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
-    """The error in a success: in place of an answer, or beside an answer that it cut off."""
-    told: Any = data.get("choices")
-    choices = cast(list[Any], told) if isinstance(told, list) else []
+    """The error in a success: instead of an answer, or together with an answer that it cut off."""
+    given: Any = data.get("choices")
+    choices = cast(list[Any], given) if isinstance(given, list) else []
     first = as_group(choices[0] if choices else None)
     error: Any = first.get("error")
-    if not told:
+    if not given:
         error = error or data.get("error") or (data if _is_error(data) else None)
-    elif not error and (beside := data.get("error")):
-        error = None if ended_well(finish_in(first.get("finish_reason"))) else beside
+    elif not error and (top_level := data.get("error")):
+        error = None if ended_well(finish_in(first.get("finish_reason"))) else top_level
     return error_in(error, body) if error else None
 
 
@@ -128,20 +128,20 @@ def error_event(data: str) -> RequestError:
 
 
 def _is_error(data: Mapping[str, Any]) -> bool:
-    """Whether an object without choices is an error, in the words of any server."""
+    """Whether an object without choices is an error, in the format of any server."""
     kinds = (data.get("object"), data.get("type"))
     return "error" in kinds or any(data.get(name) for name in _ERRORS)
 
 
 def error_in(error: Any, body: bytes) -> RequestError:
-    """An error that came as a success, as routers send them when the server behind them fails."""
+    """An error within a success. Routers send it when the server behind them fails."""
     fields = as_group(error)
     status = _status(fields.get("code") or fields.get("error_code"))
     return error_within(to_json({"error": error}) if fields else body, status=status)
 
 
 def _status(code: Any) -> int | None:
-    """The HTTP status that an error's code names. FastChat adds two digits to those from 429."""
+    """The HTTP status in the code of an error. FastChat appends two digits to some statuses, as in 42901."""
     number = as_count(code) or 0
     if number >= 10_000:
         number = number // 100 if number >= 42_900 else 0

@@ -49,7 +49,7 @@ class StreamDecoder:
             data: Any = from_json(event.data)
             error = error_of(data, event.data.encode())
             self._usage = usage_in(data.get("usage")) or self._usage
-            # Of several choices the first is the answer.
+            # If there are several choices, the first one is the answer.
             deltas = [
                 delta for choice in data.get("choices") or () if _is_first(choice) for delta in self._choice(choice)
             ]
@@ -86,7 +86,7 @@ class StreamDecoder:
             yield StreamDelta(content=text, reasoning_content=reasoning)
 
     def _add(self, parts: Iterable[Mapping[str, Any]]) -> None:
-        """Pieces of tool calls, which come in one event."""
+        """Add the pieces of tool calls in one event."""
         self._calls.next_event()
         for part in parts:
             # Google signs the thought behind a call.

@@ -1,7 +1,7 @@
-"""Tell the events of a stream that bring a part of an answer from those that only keep the connection open.
+"""Distinguishes events that bring a part of an answer from events that only keep the connection open.
 
-Kept open in this way, as of November 2026: OpenRouter and others by comments, Anthropic by `ping` events, OpenAI's
-format by chunks without a choice or with an empty delta, Bedrock by deltas without text.
+Keep-alives as of November 2026: comments (OpenRouter and others), `ping` events (Anthropic), chunks without a choice or
+with an empty delta (OpenAI's format), deltas without text (Bedrock).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-# What a server repeats in every event, whether it has something to say or not.
+# Fields that a server may repeat in every event, even if it brings no part of the answer.
 _ENVELOPE = frozenset(
     {
         "contentBlockIndex",
@@ -35,7 +35,7 @@ _ENVELOPE = frozenset(
 
 
 def is_part(data: str | bytes) -> bool:
-    """Whether an event's data hold more than the event's own description."""
+    """Whether an event has a value outside the fields in `_ENVELOPE`."""
     try:
         return _holds_value(from_json(data))
     except ValueError:

@@ -1,8 +1,8 @@
-"""Whether a refusal is a quota of an hour, a day or longer that is used up, and when it resets.
+"""Detects refusals because a quota per hour, per day or longer is used up, and when it resets.
 
-Google: google.rpc `QuotaFailure`, whose `quotaId` names the period, and `RetryInfo`, which asks for half a minute
-whatever the period; daily quotas reset at midnight in California (Gemini API, "Rate limits"). OpenRouter ("Limits",
-"Errors and Debugging"): `free-models-per-day`, with the reset among `metadata.headers`. OpenAI and Groq: "on requests
+Google: google.rpc `QuotaFailure`, whose `quotaId` names the period, and `RetryInfo`, which requests half a minute for
+any period; daily quotas reset at midnight in California (Gemini API, "Rate limits"). OpenRouter ("Limits",
+"Errors and Debugging"): `free-models-per-day`, with the reset in `metadata.headers`. OpenAI and Groq: "on requests
 per day (RPD)", "on tokens per day (TPD)", with the wait until a part of it is free again. Cerebras and SambaNova
 ("Rate limits"): headers that end with `-day`. Bedrock: "Too many tokens per day". All read in November 2026.
 """
@@ -18,18 +18,18 @@ from zoneinfo import ZoneInfo
 from asyncinfer.dialects.error_body import ErrorBody, words
 from asyncinfer.types.times import moment, number, until_reset
 
-# No limit per second or minute asks for a longer wait.
+# Limits per second or minute never request a longer wait (seconds).
 LONG_WAIT = 600.0
 _LONG = "hour|day|week|month"
-# The period of a limit. The first that a message names is the one that it means.
+# The period of a limit. If a message names several periods, the first one is used.
 _PERIOD = re.compile(
     rf"(?:per|every|each|requests? an?|/)[\s_-]?(?:[0-9]{1, 2} )?(second|sec|minute|min|{_LONG})(?![a-rt-z])"
     r"|\b(hourly|daily|weekly|monthly|today|tomorrow|[rt]p[smhd])\b"
 )
 _SHORT = frozenset({"second", "sec", "minute", "min", "rps", "tps", "rpm", "tpm"})
-# One of these is in each text that names a long period; looking for them is fast.
+# Every text that names a long period contains one of these. Searching for them is faster than the pattern.
 _HINTS = ("day", "tomorrow", "daily", "hour", "week", "month", "rpd", "tpd", "rph", "tph")
-# Sentences of what a larger plan would allow name other periods.
+# Sentences that advertise a larger plan may name other periods, so they are skipped.
 _SENTENCES = re.compile(r"[.!?]\s|\n")
 _OFFERS = re.compile(r"\b(?:unlock|upgrad|increase|purchas|buy)")
 # The fields of Google's errors that name a quota, and how they name its period.
@@ -42,13 +42,13 @@ _MOST_HEADERS = 200
 
 
 class Quota(NamedTuple):
-    """A quota that is used up. `reset`: the seconds until it resets, or a part of it is free; None if not known."""
+    """A quota that is used up. `reset`: seconds until it resets, or until a part of it is free; None if unknown."""
 
     reset: float | None
 
 
 class _Reset(NamedTuple):
-    """The reset of a limit of which nothing is left. `named`: its name tells that its period is long."""
+    """The reset of a limit that is used up. `named`: the name of its header contains a long period."""
 
     seconds: float
     named: bool
@@ -57,11 +57,11 @@ class _Reset(NamedTuple):
 def quota_in(
     error: ErrorBody, headers: Mapping[str, str], wait: float | None, now: float | None = None
 ) -> Quota | None:
-    """The quota that a refusal says is used up; None if it is a limit per second or minute, or does not say.
+    """The used-up quota in a refusal; None if the limit is per second or minute, or its period is unknown.
 
     Args:
-        wait: The seconds that the refusal asks to wait.
-        now: The time of day in seconds of the epoch, for a response without a `Date`.
+        wait: The wait in seconds that the refusal requests.
+        now: The current time in seconds since the epoch, for a response without a `Date`.
     """
     today = headers.get("date")
     resets = [*_used_up(headers, today, now), *_used_up(_headers_within(error), today, now)]
@@ -91,12 +91,12 @@ def _quota_names(error: ErrorBody) -> list[str]:
 
 
 def _headers_within(error: ErrorBody) -> dict[str, str]:
-    """The headers of the server behind a router, which OpenRouter puts into the error's metadata."""
+    """The headers of the server behind a router, which OpenRouter puts into `metadata`."""
     found: dict[str, str] = {}
     for key, value in error.fields:
         if key == "headers" and isinstance(value, dict):
             fields = cast(dict[str, Any], value)
-            found |= {name.lower(): words(told) for name, told in fields.items()}
+            found |= {name.lower(): words(value) for name, value in fields.items()}
     return found
 
 
@@ -117,7 +117,7 @@ def _until_midnight_in_california(today: str | None, now: float | None) -> float
     begin = seconds if seconds is not None else now
     try:
         date = datetime.fromtimestamp(begin, ZoneInfo("America/Los_Angeles")) if begin is not None else None
-    except (KeyError, ValueError, OverflowError, OSError):  # no time zones are installed, or it is no time
+    except (KeyError, ValueError, OverflowError, OSError):  # No time zones are installed, or `begin` is out of range.
         return None
     if date is None:
         return None

@@ -16,7 +16,7 @@ from asyncinfer.types.results import StreamDelta
 
 # The data of the event that ends an OpenAI stream. Proxies send it after streams of other dialects too.
 DONE = "[DONE]"
-# No API sends larger ones.
+# No API sends larger events (bytes).
 _MAX_EVENT = 32 * 2**20
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -29,13 +29,13 @@ class Event(NamedTuple):
 
 
 def unreadable(event: Event, problem: Exception) -> RequestError:
-    """The error for an event that is not what its dialect sends."""
+    """The error for an event that does not fit its dialect."""
     why = f" ({problem})" if isinstance(problem, ValueError) else ""
     return garbled(f"holds an event that cannot be read{why}: {event.data[:200]}")
 
 
 class EventDecoder:
-    """Turns bytes, however they are cut, into events. An event that its blank line does not end is none."""
+    """Turns bytes, however they are split, into events. An event without the blank line at its end is ignored."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
@@ -123,7 +123,7 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         for event in self._events.feed(chunk):
-            if self._reader.done:  # What follows the end of the answer does not belong to it.
+            if self._reader.done:  # Events after the end of the answer are ignored.
                 return
             if not event.data.strip() and event.name != "error":
                 continue

@@ -1,4 +1,4 @@
-"""Where a streamed answer ends."""
+"""Decides when a streamed answer is complete."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from asyncinfer.types.results import StreamDelta, Usage
 class StreamEnd:
     """Decides whether a streamed answer is complete.
 
-    A known finish reason completes it, unless more of the answer follows without a reason. The end mark of the
-    dialect (`[DONE]`, `message_stop`) completes it after any finish reason. A connection that ends without either
-    has cut the answer off.
+    A known finish reason completes the answer, unless another part without a reason follows. The end mark of the
+    dialect (`[DONE]`, `message_stop`) completes it after any finish reason. If the connection ends without either, the
+    answer was cut off.
 
     `marked`: the end mark has come.
     """
@@ -27,14 +27,14 @@ class StreamEnd:
     _reason_comes_last: bool = False  # part of the answer came without a reason
 
     def part(self, finish: Finish | None = None) -> None:
-        """A part of the answer has come, with this finish reason."""
+        """A part of the answer has come, possibly with a finish reason."""
         if finish is None:
             self._continued = self._reason_comes_last = True
         else:
             self.give(finish)
 
     def give(self, finish: Finish | None) -> None:
-        """A finish reason has come. One without a meaning does not replace one that has one."""
+        """A finish reason has come. An unknown reason does not replace a known one."""
         if finish is not None and (self.finish is None or finish.is_known or not self.finish.is_known):
             self.finish, self._continued = finish, False
 
@@ -51,8 +51,9 @@ class StreamEnd:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the answer is complete, and the server is not one of those that send a reason with every part: a
-        silence is then the end.
+        """Whether the answer is complete, and nothing but usage and the end mark can follow.
+
+        False for servers that send a reason with every part: more parts may follow a reason of theirs.
         """
         return self.is_complete and (self.marked or self._reason_comes_last)
 
@@ -60,7 +61,7 @@ class StreamEnd:
         """The finish reason of the complete answer.
 
         Args:
-            has_mark: The dialect has an end mark. Without one, any reason with which the stream ends is its end.
+            has_mark: The dialect has an end mark. Without one, the stream may end after any finish reason.
 
         Raises:
             RequestError: the stream ended before the answer was complete.
@@ -73,7 +74,7 @@ class StreamEnd:
         """The last delta of the complete answer, with its tool calls.
 
         Raises:
-            RequestError: the stream ended before the answer was complete, or the calls cannot be told apart.
+            RequestError: the stream ended before the answer was complete, or a piece may belong to several calls.
         """
         finish = self.checked()
         try:

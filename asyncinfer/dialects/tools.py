@@ -11,7 +11,7 @@ from asyncinfer.dialects.http import as_json
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
-# The parameters of a function that has none, for APIs that want a schema all the same.
+# The schema of a function without parameters, for APIs that require a schema.
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -35,7 +35,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
         as_json(arguments)
     except ValueError as error:
         name = call.function.name
-        raise unanswerable(f"function {name!r}: its arguments cannot be told as JSON: {error}") from None
+        raise unanswerable(f"function {name!r}: its arguments cannot be written as JSON: {error}") from None
     return arguments
 
 
@@ -43,7 +43,7 @@ def tool_call(call: Mapping[str, Any]) -> ToolCall:
     """A tool call, under an id of its own where the server gave it none.
 
     Raises:
-        TypeError, ValueError: it names no function, or cannot be read.
+        TypeError, ValueError: the call names no function, or cannot be read.
     """
     function = group(checked_depth(call), "function")
     if not function.get("name"):

@@ -1,4 +1,4 @@
-"""How long a refusal asks to wait: in headers, in fields of the body, or in the words of the message.
+"""Reads the wait that a refusal requests: from headers, from fields of the body, or from the text of the message.
 
 `Retry-After`: RFC 9110 section 10.2.3 (June 2022). `retry-after-ms`: as OpenAI's SDK reads it (openai-python 2.54,
 November 2026); `x-ms-retry-after-ms`: Azure. `retryDelay`: Google's google/rpc/error_details.proto, `RetryInfo`.
@@ -6,7 +6,7 @@ November 2026); `x-ms-retry-after-ms`: Azure. `retryDelay`: Google's google/rpc/
 bodies: Discord, Cloudflare, OpenRouter and LiteLLM. Words: OpenAI and Groq "Please try again in 7m12s", Azure "Please
 retry after 37 seconds", Gemini "Please retry in 20.04s", Bedrock and others alike. Read in November 2026.
 
-No wait is negative, or longer than a year; the control bounds it further.
+Waits are between zero and a year. `asyncinfer.control` bounds them further.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from asyncinfer.types.times import bounded, duration, number, until
 # An item of `RateLimit`: `"api";r=0;t=55`.
 _USED_UP = re.compile(r";\s*r=0\s*;\s*t=([0-9]{1,12})")
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
-# Fields of bodies, in lower case and without `-` and `_`, with the seconds of their unit.
+# Fields of bodies, in lower case and without `-` and `_`, with their unit in seconds.
 _FIELDS = {
     "retrydelay": 1.0,
     "retryafter": 1.0,
@@ -69,15 +69,15 @@ _PARTS = re.compile(rf"([0-9]+(?:\.[0-9]+)?)\s{{0,4}}({'|'.join(_UNITS)})(?![a-z
 _BARE = re.compile(
     r"\bretry[ _-]?after[\s:=\"']{1,5}([0-9]{1,12}(?:\.[0-9]{1,12})?)(?=[\s\"',;)}]{0,5}$|\.(?:\s|$)|[,;)}\"'])"
 )
-_MOST = 10**18  # A larger number in a field is no time.
+_MOST = 10**18  # A larger number in a field is not a time.
 _LONGEST = 4000  # characters of a message that are searched
 
 
 def wait_in_headers(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """The seconds to wait that the headers ask for.
+    """The wait in seconds that the headers request.
 
     Args:
-        now: The time of day in seconds of the epoch, for a date in `Retry-After` of a response without a `Date`.
+        now: The current time in seconds since the epoch, for a date in `Retry-After` of a response without a `Date`.
     """
     for name in _MILLISECONDS:
         if (milliseconds := _number(headers.get(name, ""))) is not None:
@@ -91,12 +91,12 @@ def wait_in_headers(headers: Mapping[str, str], now: float | None = None) -> flo
 
 
 def wait_in_fields(error: ErrorBody) -> float | None:
-    """The longest wait that the fields of a body ask for, in seconds."""
+    """The longest wait in seconds that fields of the body request."""
     return max(_waits(error), default=None)
 
 
 def wait_in_words(text: str) -> float | None:
-    """The wait that a message, in lower case, asks for, in seconds."""
+    """The wait in seconds that a message in lower case requests."""
     text = text[:_LONGEST]
     if (asked := _WORDS.search(text)) is not None:
         return bounded(sum(float(amount) * _UNITS[unit] for amount, unit in _PARTS.findall(asked[1])))
@@ -105,12 +105,12 @@ def wait_in_words(text: str) -> float | None:
 
 
 def _until_reset(limits: str) -> float | None:
-    """The seconds until all limits reset of which nothing is left, in the draft's `RateLimit`."""
+    """The seconds until all used-up limits in the draft's `RateLimit` header have reset."""
     return max((bounded(float(seconds)) for seconds in _USED_UP.findall(limits[:_LONGEST])), default=None)
 
 
 def _number(text: str) -> float | None:
-    """A number; of several that a proxy has joined, the first."""
+    """A number. If a proxy has joined several with commas, the first one."""
     return number(text.partition(",")[0])
 
 
@@ -123,7 +123,7 @@ def _waits(error: ErrorBody) -> Iterator[float]:
 
 
 def _seconds(value: Any) -> float | None:
-    """The number of a field: as a number, as text, as a duration, or as protobuf's `{"seconds", "nanos"}`."""
+    """The seconds in a field: a number, text, a duration, or protobuf's `{"seconds", "nanos"}`."""
     if not isinstance(value, dict):
         return _scalar(value)
     parts = cast(dict[str, Any], value)

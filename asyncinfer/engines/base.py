@@ -90,7 +90,7 @@ class BaseInferenceEngine(ABC):
     @classmethod
     @abstractmethod
     def get_supported_params(cls) -> set[str]:
-        """The generation parameters that this engine heeds, by name."""
+        """The names of the generation parameters that this engine supports."""
 
     @abstractmethod
     async def _generate(self, request: Request) -> Completion:
@@ -125,15 +125,15 @@ class BaseInferenceEngine(ABC):
         return None
 
     async def _model_files(self) -> Sequence[ModelFile]:
-        """What identifies the model's files, as part of the rows' keys. By default, the model has no files here."""
+        """The model's files, which are part of the rows' keys. By default, none."""
         return ()
 
     def _dropped(self, prepared: Any) -> frozenset[str]:
-        """The supported parameters that this model is not told of all the same. By default, none."""
+        """The supported parameters that are not passed to this model. By default, none."""
         return frozenset()
 
     def _named(self, remote: RemoteParams) -> str:
-        """The engine as messages name it."""
+        """The name of the engine in messages."""
         return type(self).__name__
 
     async def _close(self) -> None:
@@ -210,7 +210,7 @@ class BaseInferenceEngine(ABC):
 
         `source` yields conversations and may be async and endless; it is read no further ahead than the
         engine and the consumer take. Rows are saved, and resumed, only with an `output_path`. The rows in
-        flight are cancelled as soon as the reader leaves; see `BackgroundIterator`.
+        flight are cancelled as soon as the consumer stops; see `BackgroundIterator`.
         """
 
         async def work(channel: Channel[tuple[int, Outcome]]) -> None:
@@ -224,7 +224,7 @@ class BaseInferenceEngine(ABC):
     ) -> BackgroundIterator[StreamDelta]:
         """Yield one answer as it comes. Saves nothing and retries nothing.
 
-        The generation is cancelled as soon as the reader leaves; see `BackgroundIterator`.
+        The generation is cancelled as soon as the consumer stops; see `BackgroundIterator`.
         """
         check(conversation)
 
@@ -242,7 +242,7 @@ class BaseInferenceEngine(ABC):
                 raise
             finally:
                 answerer.gate.leave(attempt, answered=answered, usage=last.usage if answered else None, error=failure)
-                failure = None  # Its traceback holds this frame.
+                failure = None  # Its traceback refers to this frame: break the reference cycle.
 
         return BackgroundIterator(work)
 
@@ -428,7 +428,7 @@ class BaseInferenceEngine(ABC):
         return gate
 
     def _unsupported(self, generation: GenerationParams) -> frozenset[str]:
-        """The parameters that were set and that this engine does not heed."""
+        """The parameters that were set but that this engine does not support."""
         defaults, unsupported = GenerationParams(), GenerationParams.model_fields.keys() - self.get_supported_params()
         return frozenset(name for name in unsupported if getattr(generation, name) != getattr(defaults, name))
 
@@ -468,10 +468,10 @@ def _unable(why: str) -> Callable[[Request], Awaitable[Completion]]:
 
 
 def _path(given: str | Path | None, setting: str) -> Path | None:
-    """The file that is meant, wherever the process goes later: `~` is the user's home.
+    """The absolute path, so that a later change of the working directory has no effect. `~` is the user's home.
 
     Raises:
-        ConfigError: no file can be there.
+        ConfigError: no file can have this path.
     """
     if given is None:
         return None

@@ -1,5 +1,5 @@
-"""What holds an answer to its structure: a grammar while it is written, and a check afterwards of what the grammar
-does not express.
+"""Constrains an answer to a structure: by a grammar during generation, and by a check of the finished answer for the
+parts that the grammar cannot express.
 """
 
 from __future__ import annotations
@@ -27,14 +27,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("asyncinfer")
 
-# llguidance's warning for `oneOf` whose options it cannot tell apart. Mostly they exclude each other all the same.
+# llguidance warns with this if it cannot prove that the options of a `oneOf` exclude each other. Usually they do.
 _ONE_OF = "oneOf not fully supported"
 
 
 class Compiled(NamedTuple):
-    """What became of a structure's grammar: an error, or an empty text; warnings; llguidance's matcher, if one was
-    made.
-    """
+    """The result of compiling a grammar. `error` is empty on success; `matcher` is llguidance's, if one was made."""
 
     error: str
     warnings: list[str]
@@ -42,8 +40,8 @@ class Compiled(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A structure that a grammar can express, and its grammar. `whole`: the schema to check the answer against, as JSON
-    text; None if the grammar expresses all of it.
+    """A structure that a grammar can express, and its matcher. `whole`: the full schema, as JSON text, to check the
+    answer against; None if the grammar expresses all of it.
     """
 
     structure: Structure
@@ -52,7 +50,7 @@ class Fitted(NamedTuple):
 
 
 class Constraint(NamedTuple):
-    """`guide` is None where the engine has a grammar of its own."""
+    """The constraint of one row. `guide` is None if the engine itself applies the grammar."""
 
     fitted: Fitted
     guide: Guide | None = None
@@ -63,7 +61,7 @@ class Constraint(NamedTuple):
         return self.fitted.whole is not None
 
     def check(self, request: Request, completion: Completion) -> RequestError | None:
-        """Why the answer does not have its structure; None if it has, or was cut off. May take a second."""
+        """The error if the answer violates its schema; None if it is valid, or was cut off. May take a second."""
         setting, whole = self.fitted.structure.setting, self.fitted.whole
         if whole is None or completion.finish_reason == FinishReason.LENGTH:
             return None
@@ -74,32 +72,32 @@ class Constraint(NamedTuple):
         return RequestError(
             f"{setting}: the answer violates the schema, in what the grammar cannot express: {found}",
             error_type=InferenceErrorType.PARSE_ERROR,
-            # Another draw may do better; the likeliest answer stays the same.
+            # With random sampling, another attempt may be valid. A greedy or seeded answer would be the same again.
             is_retryable=generation.seed is None and (generation.temperature > 0 or generation.use_sampling),
         )
 
 
 def constrained(request: Request, start: Callable[[Structure], Constraint]) -> Request:
-    """The request with its constraint, which `start` makes; unchanged where the answer is free.
+    """The request with the constraint that `start` makes; unchanged if the answer is free text.
 
     Raises:
-        RequestError: the answer cannot be held to the structure.
+        RequestError: the structure is not supported.
     """
     structure = structure_of(request.generation, tools_of(request))
     return request if structure is None else request._replace(prepared=start(structure))
 
 
 def constraint_of(request: Request) -> Constraint | None:
-    """The constraint that `constrained` made; None where the answer is free."""
+    """The constraint that `constrained` made; None if the answer is free text."""
     prepared = request.prepared
     return prepared if isinstance(prepared, Constraint) else None
 
 
 def fitted(structure: Structure, compile: Callable[[Structure], Compiled]) -> Fitted:
-    """The structure without what the grammar cannot express. What it loses is logged.
+    """The structure without the keywords that the grammar cannot express. They are logged.
 
     Raises:
-        RequestError: no grammar can express it.
+        RequestError: no grammar can express the structure.
     """
     if structure.schema is not None:
         return _fitted_schema(structure, json.loads(structure.schema), compile)
@@ -135,8 +133,8 @@ def _fitted_schema(structure: Structure, schema: Any, compile: Callable[[Structu
 
 
 def closed(schema: Any) -> Any:
-    """The schema with no properties but those it lists, where it does not speak of others: a small model else goes on
-    inventing some.
+    """The schema with `additionalProperties: false` for objects that list properties and do not mention others. Without
+    it, a small model keeps inventing properties.
     """
 
     def close(node: dict[str, Any], _: str) -> dict[str, Any]:
@@ -150,7 +148,7 @@ def _impossible(structure: Structure, error: str) -> RequestError:
 
 
 def _reason(error: str) -> str:
-    """What is wrong, without the grammar and the place in it, which are not the user's."""
+    """The message of llguidance, without its grammar and the position in it, which the user did not write."""
     text = re.split(r"\n\s+\d+ \| |\n<backtrace>", error)[0].rpartition("\nerror: ")[2]
     return " ".join(re.sub(r"^(at )?\d+\(\d+\): ", "", text).split())[:300]
 
@@ -158,15 +156,17 @@ def _reason(error: str) -> str:
 def _warn(setting: str, lost: list[str]) -> None:
     shown = "; ".join(lost[:5]) + (f"; and {len(lost) - 5} more" if len(lost) > 5 else "")
     log.warning(
-        "%s: the grammar cannot express all of the schema; these are checked after the answer, and a row whose answer "
-        "violates them fails: %s",
+        "%s: the grammar cannot express these parts of the schema. They are checked after the answer, and a row whose "
+        "answer violates them fails: %s",
         setting,
         shown,
     )
 
 
 def _answers(fit: Fitted, completion: Completion) -> Iterator[Any]:
-    """The JSON values of the answer. A text that is no JSON was cut off, by a stop string for instance."""
+    """Yield the JSON values in the answer. Yields nothing if its text is not JSON: then it was cut off, for example by
+    a stop string.
+    """
     message = completion.message
     with suppress(ValueError, RecursionError):
         if not fit.structure.is_call:

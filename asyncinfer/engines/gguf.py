@@ -67,10 +67,10 @@ def find_projector(name: str, model: str) -> Path | None:
 
 
 def model_paths(params: ModelParams) -> dict[str, Path]:
-    """The paths on this machine that settings of a local model name, by setting. Some may not exist.
+    """The local paths in the settings of a model, by setting. Some may not exist.
 
-    Names of hub repositories are not among them: what a revision of one holds does not change, and the first run
-    would have other files here than the next one. The text of the chat template is part of the settings already.
+    Names of hub repositories are left out: the content of a revision does not change, and its files are only here after
+    the first run has downloaded them. The text of the chat template is part of the settings already.
     """
     kwargs = {f"model_kwargs.{name}": value for name, value in params.model_kwargs.items() if name not in HUB_OPTIONS}
     named = {

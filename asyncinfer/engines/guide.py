@@ -1,13 +1,12 @@
-"""Guided decoding by llguidance: which tokens may come next. For llama.cpp and Transformers; vLLM, which brings
-llguidance itself, takes the same grammars.
+"""Guided decoding with llguidance, for llama.cpp and Transformers. vLLM contains llguidance and gets the same grammars.
 
-llguidance 1.9 was chosen over llama.cpp's grammars (GBNF) in November 2026: those end the process over a large
-repetition, and know neither recursion nor patterns. Measured on 2 busy cores, SmolLM2-135M, a schema of three
+llguidance 1.9 was chosen over llama.cpp's grammars (GBNF) in November 2026: GBNF ends the process for a large
+repetition, and supports neither recursion nor patterns. Measured on 2 busy cores, SmolLM2-135M, a schema of three
 properties, medians of 7 answers, per token: 0.3 ms against 3.8 ms greedy (0.2 ms unguided), and 1.1 ms against 23 ms
-sampled (0.3 ms unguided), where the model takes 45 ms.
+sampled (0.3 ms unguided); the model itself takes 45 ms.
 
-Tokens are not forced: then no step depends on how much text the grammar leaves no choice about, and llguidance needs
-no tokenizer, only the bytes of the tokens.
+`no_forcing` is set: llguidance then never tokenizes text itself, so it needs only the bytes of the tokens, and the time
+of a step does not depend on the length of fixed text in the grammar.
 """
 
 from __future__ import annotations
@@ -26,18 +25,17 @@ from asyncinfer.engines.structure import Structure, regex_of
 from asyncinfer.errors import MissingDependencyError
 from asyncinfer.types.results import unanswerable
 
-# A model may put a space, or a line break with an indent, between a schema's parts; a small one would go on for ever.
+# White space in JSON: at most a space, or a line break with an indent. Without a bound, a small model may never stop.
 _SCHEMA_OPTIONS = {"whitespace_pattern": r"( |\n[ \t]{0,20})?", "lenient": True}
-# What one token may cost before its row fails. llguidance's defaults but for the items, of which an object with 2,000
-# optional properties has 4 for each property, and needs them for each token that may begin a name. The items take
-# 0.5 s at most, the lexer's fuel 20 ms. A grammar may take 2 s; that time is not the model's, as rows are prepared in
-# other threads.
+# The work that one token may take before its row fails. More items than the defaults of llguidance: an object with
+# 2,000 optional properties has 4 items each, again for every way in which a token can begin a name. They take about
+# 0.5 s at most, and the default fuel of the lexer 20 ms. A grammar may take 2 s, outside the model's thread.
 _LIMITS = {"max_items_in_row": 10_000, "step_max_items": 400_000, "verbose_errors": False}
 
 
 class Guide:
-    """Follows one answer. `failure` says why it cannot do so any more: the library gives up on what takes too much
-    work, or no token fits.
+    """Follows one answer. `failure` is set when it cannot be followed any further: llguidance reached one of its
+    limits, or no token is allowed.
     """
 
     def __init__(self, matcher: Any, vocabulary: int, ends: list[int]) -> None:
@@ -47,7 +45,7 @@ class Guide:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing but the end can follow."""
+        """Whether only an end token can follow."""
         return self._matcher.is_stopped()
 
     def allows(self, token: int) -> bool:
@@ -57,7 +55,7 @@ class Guide:
         return not self.ended and self._matcher.validate_tokens([token]) == 1
 
     def allowed(self) -> Any:
-        """Which tokens may come next: an array of a boolean for each token of the vocabulary."""
+        """The tokens that may come next, as a boolean array with an item for each token of the vocabulary."""
         if self.ended:
             allowed = self._numpy.zeros(self._vocabulary, dtype=bool)
             allowed[self._ends] = True
@@ -83,7 +81,7 @@ class Guides:
 
     Args:
         tokenizer: Makes llguidance's tokenizer; called once, for the first guide.
-        vocabulary: The number of the model's scores.
+        vocabulary: The number of scores that the model computes for each token.
         ends: The tokens that end an answer.
     """
 
@@ -94,11 +92,10 @@ class Guides:
         self._known = Memo[Structure, Fitted](lambda structure: fitted(structure, self._compile))
 
     def start(self, structure: Structure) -> Constraint:
-        """What holds one answer to its structure. The first time for a structure it may take seconds. Any thread may
-        call it.
+        """The constraint for one answer. The first call for a structure may take seconds. May be called on any thread.
 
         Raises:
-            RequestError: llguidance cannot follow this structure.
+            RequestError: llguidance does not support this structure.
         """
         with self._lock:
             fit = self._known[structure]
@@ -123,8 +120,8 @@ class Guides:
 
 
 def compiled_for_any(structure: Structure) -> Compiled:
-    """Compile a structure's grammar without a tokenizer, to learn what is wrong with it; nothing where llguidance is
-    not installed, as vLLM runs on machines for which there is none.
+    """Compile a structure's grammar without a tokenizer, for its error and warnings. Does nothing if llguidance is not
+    installed: vLLM also runs on platforms without it.
     """
     if find_spec("llguidance") is None:
         return Compiled("", [])
@@ -152,11 +149,11 @@ def grammar_of(structure: Structure) -> str:
 
 
 class TokenBytes:
-    """The bytes of a model's tokens, as `llguidance.LLTokenizer` reads them.
+    """The bytes of a model's tokens, in the interface that `llguidance.LLTokenizer` expects.
 
     Args:
         tokens: The bytes of each token, by id.
-        special: The ids of tokens that are no text.
+        special: The ids of tokens that are not text.
         ends: The ids of tokens that end an answer.
     """
 
@@ -167,16 +164,16 @@ class TokenBytes:
         self.eos_token_id, self.bos_token_id = ends[0], None
 
     def __call__(self, text: str) -> list[int]:
-        raise NotImplementedError("grammars are written so that llguidance needs no tokens of a text")
+        raise NotImplementedError("with no_forcing, llguidance never tokenizes text")
 
 
 def tokenizer_of(tokens: list[bytes], special: list[int], ends: list[int]) -> Any:
-    """llguidance's tokenizer of a vocabulary. Takes some 0.1 s for 50,000 tokens."""
+    """llguidance's tokenizer for a vocabulary. Takes about 0.1 s for 50,000 tokens."""
     return _library().LLTokenizer(TokenBytes(tokens, special, ends), n_vocab=len(tokens), eos_token=ends)
 
 
 def _library() -> Any:
     if find_spec("llguidance") is None:
         missing = MissingDependencyError("llguidance", "llamacpp")
-        raise unanswerable(f"generation.guided_decoding, and tool_choice that asks for a call: {missing}")
+        raise unanswerable(f"generation.guided_decoding, and a tool_choice that forces a call: {missing}")
     return import_module("llguidance")

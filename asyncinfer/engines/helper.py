@@ -1,4 +1,4 @@
-"""A helper of the model's thread, for work that may take seconds and must not hold up the rows in progress."""
+"""A helper thread of the model's thread, for work that may take seconds and must not delay the rows in progress."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ T = TypeVar("T")
 
 
 class Helper:
-    """Runs functions one after the other in a thread, which starts with the first one."""
+    """Runs functions one after the other in a thread of its own. The thread starts with the first function."""
 
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
 
     def submit(self, work: Callable[[], T], deliver: Callable[[T | RequestError], None]) -> None:
-        """Call `work` in the thread, and there `deliver` with its result, or with what it raised as a RequestError."""
+        """Call `work` in the thread, then `deliver` with its result. An exception is delivered as a RequestError.
+        `deliver` is called in the thread too.
+        """
         if self._executor is None:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="asyncinfer-helper")
         self._executor.submit(_attempt, work).add_done_callback(lambda done: _deliver(done, deliver))
 
     def close(self) -> None:
-        """Drop what has not begun, and wait for the rest."""
+        """Drop the functions that have not started, and wait for the current one."""
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(cancel_futures=True)
@@ -39,8 +41,8 @@ def _attempt(work: Callable[[], T]) -> T | RequestError:
         return work()
     except RequestError as error:
         return error
-    except BaseException as error:  # A panic of an extension in Rust is no Exception.
-        log.exception("the helper of the model's thread failed")
+    except BaseException as error:  # A panic of an extension in Rust is a BaseException.
+        log.exception("the helper thread of the model failed")
         return unanswerable(f"this row could not be prepared: {error!r}")
 
 

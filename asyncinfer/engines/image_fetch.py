@@ -1,7 +1,7 @@
-"""Fetch the images that conversations name by their URL, for models that run in this process.
+"""Fetches the images that conversations name by URL, for models in this process.
 
-Whoever writes the conversations chooses the URLs. So they lead to http and https only, and to public addresses only
-unless the settings say otherwise; each redirect is checked like the URL itself. Errors quote nothing that was fetched.
+The URLs come from untrusted conversations. So only http and https are allowed, and only public addresses, unless the
+settings allow others. Each redirect is checked like the URL itself. Errors quote no data that was fetched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from asyncinfer.transport import Transport, uses_proxy
 from asyncinfer.types.files import MAX_FILE
 from asyncinfer.types.results import InferenceErrorType, unanswerable
 
-# For an image with all of its redirects.
+# The time for one image, redirects included.
 SECONDS = 60.0
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -28,7 +28,7 @@ _SHOWN = 200
 
 
 class ImageFetcher:
-    """Fetches images over connections of its own, which its end closes.
+    """Fetches images over connections of its own. Leaving its context closes them.
 
     Args:
         allow_private: Allow addresses that are not public.
@@ -52,7 +52,7 @@ class ImageFetcher:
         """The bytes at a URL.
 
         Raises:
-            RequestError: The URL may not be fetched, or the server does not give the image.
+            RequestError: The URL may not be fetched, or the server did not return the image.
         """
         begin, target = asyncio.get_running_loop().time(), url
         for _ in range(_MAX_REDIRECTS + 1):
@@ -70,14 +70,14 @@ class ImageFetcher:
         try:
             return await transport.send(HttpRequest(url, _HEADERS, method="GET", timeout=seconds, limits=limits))
         except ResponseTooLargeError:
-            what = f"is larger than {MAX_FILE >> 20} MiB, or compressed too strongly"
+            what = f"is larger than {MAX_FILE >> 20} MiB, or its compression ratio is too high"
             raise unanswerable(f"the image at {shown(url)} {what}") from None
         except RequestError as error:
             failure = _failure(url, error)
         raise failure
 
     async def _transport_for(self, url: str) -> Transport:
-        """How to reach a URL. A proxy connects to the target itself, so that the target is checked before."""
+        """The transport for a URL. A proxy resolves the host itself, so the host is checked here before it is used."""
         parts = _parts(url)
         if self._allow_private or not uses_proxy(parts.scheme, parts.hostname or ""):
             return self._direct
@@ -86,7 +86,7 @@ class ImageFetcher:
 
 
 def shown(url: str) -> str:
-    """A URL as messages quote it: without credentials and query, which may be secret."""
+    """A URL for messages: without credentials and query, which may be secret."""
     head = url.partition("?")[0].partition("#")[0]
     scheme, separator, rest = head.partition("://")
     host, slash, path = rest.partition("/")
@@ -94,10 +94,10 @@ def shown(url: str) -> str:
 
 
 def _parts(url: str) -> SplitResult:
-    """The parts of a URL that may be fetched.
+    """Split a URL.
 
     Raises:
-        RequestError: It is not a URL for http or https.
+        RequestError: It is not an http or https URL.
     """
     try:
         parts = urlsplit(url)
@@ -105,7 +105,7 @@ def _parts(url: str) -> SplitResult:
             return parts
     except ValueError:  # an address or a port that is not valid
         pass
-    raise unanswerable(f"an image's URL begins with http://, https:// or data:, not {shown(url)[:40]}")
+    raise unanswerable(f"the URL of an image must begin with http://, https:// or data:, not {shown(url)[:40]}")
 
 
 async def _check_host(url: str, host: str) -> None:
@@ -113,7 +113,7 @@ async def _check_host(url: str, host: str) -> None:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None)
     except (OSError, UnicodeError):
-        why = "the host cannot be resolved here, so that its address cannot be checked before the proxy is used"
+        why = "its host cannot be resolved here, so its address cannot be checked before the proxy is used"
         raise unanswerable(_refused(url, why)) from None
     if not all(is_public(str(address[0])) for *_, address in found):
         raise unanswerable(_refused(url, "its address is not public"))
@@ -131,7 +131,7 @@ def _body(response: HttpResponse, url: str) -> bytes:
     if 200 <= status < 300:
         return response.body
     raise RequestError(
-        f"the image at {shown(url)} cannot be had: HTTP {status}",
+        f"the image at {shown(url)} cannot be fetched: HTTP {status}",
         error_type=InferenceErrorType.CONNECTION,
         status_code=status,
         is_retryable=status == 429 or status >= 500,
@@ -139,15 +139,15 @@ def _body(response: HttpResponse, url: str) -> bytes:
 
 
 def _failure(url: str, error: RequestError) -> RequestError:
-    """An error of the transport, in words about an image."""
+    """The error of a row for an error of the transport."""
     if isinstance(error, NotPublicError):
         return unanswerable(_refused(url, str(error)))
     if error.error_type == InferenceErrorType.CONFIG:
         return unanswerable(f"the image's URL {shown(url)} cannot be used: it, or the proxy for it, is not valid")
     timed_out = error.error_type == InferenceErrorType.TIMEOUT
-    why = f"no whole answer within {SECONDS:g} s" if timed_out else str(error)
+    why = f"no complete response within {SECONDS:g} s" if timed_out else str(error)
     return RequestError(
-        f"the image at {shown(url)} cannot be had: {why}",
+        f"the image at {shown(url)} cannot be fetched: {why}",
         error_type=error.error_type,
         is_retryable=error.is_retryable,
         is_overload=error.is_overload,

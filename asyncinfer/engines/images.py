@@ -19,10 +19,10 @@ from asyncinfer.types.conversation import ContentItem, Conversation, Message, Ty
 from asyncinfer.types.files import with_files
 from asyncinfer.types.results import unanswerable
 
-# All images of a conversation are decoded at the same time.
+# All images of a conversation are in memory at the same time: together, they may have so many times the limit of one.
 _TOGETHER = 4
-# Pillow's formats that hold pixels of the size that they state. Others hold a further image of any size (ICO), or are
-# drawn by another program (EPS).
+# Pillow's formats whose header gives the number of pixels. Other formats contain a further image of any size (ICO), or
+# are rendered by another program (EPS).
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
 
 
@@ -30,7 +30,7 @@ async def with_images(request: Request) -> Request:
     """The request with the bytes of each image, from where its path or URL says.
 
     Raises:
-        RequestError: An image cannot be had, or is larger than `model.max_image_pixels`.
+        RequestError: An image cannot be fetched or read, or has more pixels than `model.max_image_pixels` allows.
     """
     conversation = request.conversation
     if not any(message.contains_images() for message in conversation.messages):
@@ -56,13 +56,13 @@ def pixels(data: bytes) -> Any:
     try:
         return _open(data).convert("RGB")
     except pillow.UnidentifiedImageError:
-        raise unanswerable("an image cannot be read: Pillow knows no such kind of file") from None
+        raise unanswerable("an image cannot be read: Pillow does not support this file format") from None
     except Exception as error:
         raise unanswerable(f"an image cannot be read: {_why(error)}") from None
 
 
 def _open(data: bytes) -> Any:
-    """The image, of which only the header is read yet."""
+    """Open an image. Reads only its header."""
     return import_module("PIL.Image").open(BytesIO(data), formats=_formats())
 
 
@@ -74,7 +74,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _why(error: Exception) -> str:
-    """What went wrong, without the bytes of the file that Pillow's messages may quote."""
+    """The reason for an error. Messages of Pillow that may quote bytes of the file are replaced."""
     if isinstance(error, OSError) and "'" not in str(error):
         return str(error)
     return f"its data are not valid ({type(error).__name__})"
@@ -144,7 +144,7 @@ def _check_sizes(conversation: Conversation, limit: int) -> None:
 
 
 def _pixel_count(data: bytes) -> int:
-    """The pixels that an image states; 0 for what is no image, which `pixels` reports."""
+    """The number of pixels in an image's header; 0 if it is not an image, which `pixels` reports later."""
     pillow: Any = import_module("PIL.Image")
     try:
         with _open(data) as image:

@@ -96,7 +96,7 @@ class LlamaModel:
         return tokenizer_of([self._read_piece(token, True) for token in tokens], special, ends)
 
     def _is_special(self, token: int) -> bool:
-        """Whether a token is no text, such as the mark of a turn."""
+        """Whether a token is not text, such as a marker of a turn."""
         theirs = api()
         no_text = theirs.LLAMA_TOKEN_ATTR_CONTROL | theirs.LLAMA_TOKEN_ATTR_UNKNOWN | theirs.LLAMA_TOKEN_ATTR_UNUSED
         return bool(theirs.llama_vocab_get_attr(self._vocab, token) & no_text)

@@ -52,7 +52,7 @@ class Candidates:
         return int(self._rows["logit"].argmax())
 
     def forbid(self, allowed: Any) -> None:
-        """Set to minus infinity the scores of all other tokens."""
+        """Set the scores of all tokens that are not in `allowed` to minus infinity."""
         self._rows["logit"][~allowed] = -self._np.inf
 
     def selected(self) -> int:
@@ -62,7 +62,7 @@ class Candidates:
 
 
 class Sampler:
-    """Picks the tokens of one row, and remembers those it picked. `guide` says which may come next."""
+    """Picks the tokens of one row, and remembers the ones it picked. `guide` restricts which tokens may come next."""
 
     def __init__(self, sampling: Sampling, vocabulary: int, candidates: Candidates, guide: Guide | None = None) -> None:
         self._candidates = candidates
@@ -72,7 +72,7 @@ class Sampler:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing but the end can follow."""
+        """Whether only an end token can follow."""
         return self._guide is not None and self._guide.ended
 
     def sample(self, logits: Any) -> int:
@@ -97,7 +97,7 @@ class Sampler:
         else:
             self._fill(logits)
             token = self._candidates.likeliest()
-        # To try one token is far quicker than to compute all that may come; mostly it fits.
+        # Testing one token is much faster than computing all allowed tokens, and usually it is allowed.
         if self._guide is None or self._guide.allows(token):
             return token
         if self._adjust is None:
@@ -116,7 +116,7 @@ class Sampler:
         return token
 
     def _fill(self, logits: Any) -> None:
-        """Make the scores, adjusted, the candidates."""
+        """Set the candidates to the adjusted scores."""
         self._candidates.fill(logits)
         if self._adjust is not None:
             self._candidates.apply(self._adjust)
@@ -127,7 +127,7 @@ class Sampler:
 
     def _check(self) -> None:
         if self._guide is not None and self._guide.failure is not None:
-            raise unanswerable(f"the structure could not be followed to the end: {self._guide.failure}")
+            raise unanswerable(f"guided decoding stopped before the answer was complete: {self._guide.failure}")
 
 
 def _adjusting(s: Sampling, vocabulary: int) -> Iterator[Any]:

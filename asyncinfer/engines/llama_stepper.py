@@ -82,7 +82,7 @@ class LlamaStepper:
             self._drop(self._rows[row])
 
     def close(self) -> None:
-        with ExitStack() as steps:  # Each is taken, even if one before it fails; the last one first.
+        with ExitStack() as steps:  # Runs every step in reverse order, even if one of them fails.
             steps.callback(self._model.close)
             for row in list(self._rows.values()):
                 steps.callback(self._drop, row)
@@ -199,5 +199,5 @@ def _sampling(generation: GenerationParams, vocabulary: int) -> Sampling:
 
 
 def _in_float(penalty: float) -> float:
-    """The penalty within what 32 bits hold, with room for a sum; a larger one decides no more."""
+    """The penalty, bounded so that sums of penalties fit into a 32-bit float. Larger values have no further effect."""
     return max(-LARGEST, min(penalty, LARGEST))

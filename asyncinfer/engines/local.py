@@ -29,9 +29,9 @@ from asyncinfer.types.results import Completion, StreamDelta
 
 log = logging.getLogger("asyncinfer")
 
-# What may differ from call to call; all else is settled when the model is loaded.
+# Settings that may differ from call to call. All others are fixed when the model is loaded.
 _OF_A_CALL = frozenset({"allow_private_urls", "chat_template", "chat_template_kwargs", "max_image_pixels"})
-# The generation parameters that every local engine heeds.
+# The generation parameters that every local engine supports.
 _SUPPORTED = frozenset(
     {
         "frequency_penalty",
@@ -130,7 +130,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         return await MODELS.run(with_template, await super()._model_for(call))
 
     async def _model_files(self) -> Sequence[ModelFile]:
-        """As they were when the model was loaded, or is about to be."""
+        """The files when this was first called, which is before the model is loaded."""
         if self._files is None:
             self._files = await DISK.run(identify, model_paths(self._model_params))
         return self._files
@@ -183,7 +183,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     def _open(self) -> ModelThread:
         if sync.program_has_ended():
-            raise closed_error()  # A thread that is started now would keep the process from its end.
+            raise closed_error()  # A thread that is started now would keep the process alive.
         thread = self._new_thread()
         # An engine that is dropped without a close stops its thread all the same.
         self._end_when_dropped = weakref.finalize(self, thread.stop)

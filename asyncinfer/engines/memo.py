@@ -1,4 +1,4 @@
-"""Remembers the outcomes of a slow function, failures too."""
+"""A cache for a slow function that caches failures too."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SIZE = 64
 
 
 class Memo(Generic[K, V]):
-    """`memo[key]` is `compute(key)`, computed once while the key is among the last 64 used.
+    """`memo[key]` is `compute(key)`. The 64 most recently used results are cached.
 
-    A RequestError is remembered by its message, and raised anew each time.
+    Of a RequestError only the message is cached; each access raises a new error.
     """
 
     def __init__(self, compute: Callable[[K], V]) -> None:

@@ -100,7 +100,7 @@ def _watch(
         while not ended.wait(look):
             if (stuck := pulse.look()) is None:
                 continue
-            with suppress(Exception):  # What follows matters more than the message.
+            with suppress(Exception):  # A failing log handler must not stop the watchdog.
                 _tell(stuck, thread)
             if stuck.given_up:
                 Worker(inbox, Pulse()).take_over(worker, _failure(stuck))

@@ -35,7 +35,7 @@ class Worker:
         self._pulse = pulse
         self._waiting: dict[int, Call] = {}
         self._running: dict[int, Call] = {}
-        # Rows that the helper prepares or checks.
+        # Rows that the helper thread prepares or checks.
         self._with_helper: dict[int, Call] = {}
         self._helper = Helper()
         self._outbox = Outbox()
@@ -77,7 +77,7 @@ class Worker:
             self._waiting[call.row] = call
 
     def prepared(self, row: int, outcome: Request | RequestError) -> None:
-        """The helper has prepared a row."""
+        """The helper thread has prepared a row."""
         if (call := self._with_helper.pop(row, None)) is None:
             return
         if isinstance(outcome, RequestError):
@@ -86,7 +86,7 @@ class Worker:
             self._waiting[row] = replace(call, request=outcome)
 
     def checked(self, row: int, outcome: Completion | RequestError) -> None:
-        """The helper has checked the answer of a row."""
+        """The helper thread has checked the answer of a row."""
         if (call := self._with_helper.pop(row, None)) is not None:
             self._outbox.add(call, outcome)
 
@@ -228,7 +228,7 @@ class Worker:
 
     def _free(self) -> None:
         stepper, self._stepper = self._stepper, None
-        self._helper.close()  # It may be using the model's vocabulary.
+        self._helper.close()  # Before the stepper, whose vocabulary it may be using.
         if stepper is not None:
             with suppress(BaseException):
                 stepper.close()

@@ -151,7 +151,7 @@ class Row:
 
 
 def _forbid(scores: Any, allowed: Any) -> None:
-    """Set to minus infinity, in place, the scores of tokens that must not come next."""
+    """Set the scores of all tokens that are not in `allowed` to minus infinity, in place."""
     torch: Any = import_module("torch")
     mask = torch.from_numpy(allowed[: scores.shape[0]]).to(scores.device)
     scores[: len(mask)].masked_fill_(~mask, float("-inf"))

@@ -57,5 +57,5 @@ def _deliver(news: Iterable[tuple[Call, News]]) -> None:
     for call, event in news:
         try:
             call.deliver(event)
-        except Exception as error:  # The rows behind it wait for theirs.
+        except Exception as error:  # The other rows must still get their results.
             log.error("row %d: its result could not be delivered: %s", call.row, error_repr(error))

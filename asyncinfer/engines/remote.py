@@ -32,15 +32,15 @@ from asyncinfer.types.results import Completion, InferenceErrorType, StreamDelta
 _PAGES = 1000
 # A shorter key is a placeholder, such as "EMPTY" for vLLM, and may well be a word.
 _SECRET = 8
-# How long a server may take for what follows a complete answer, which is usage and the end mark.
+# How long a server may take to send usage and the end mark after a complete answer (seconds).
 _SECONDS_FOR_THE_REST = 10.0
 # How the URL ends that an SDK for OpenAI's API is given: with the API's version, or Google's names for that API.
 _VERSIONS = ("/v1", "/openai", "/openapi")
 
 
 class _Prepared(NamedTuple):
-    """What the requests of one call share. `target`: the URL and the model. `limits`: those of each response.
-    `fallback`: the same for a server that turns out to know less.
+    """What the requests of one call share. `target`: the URL and the model. `limits`: the limits of each response.
+    `fallback`: the same for a server that turns out not to support the dialect.
     """
 
     target: tuple[str, str]
@@ -128,13 +128,13 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
 
     async def _listed_in_time(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
-        """As `_listed`, with one timeout for all pages."""
+        """As `_listed`, with one timeout for all pages together."""
         try:
             with fail_after(first.timeout or None):
                 return await self._listed(first, sign)
         except TimeoutError:
             raise RequestError(
-                f"no whole list of models within {first.timeout:g} s (remote_params.connection_timeout)",
+                f"no complete list of models within {first.timeout:g} s (remote_params.connection_timeout)",
                 error_type=InferenceErrorType.TIMEOUT,
                 is_retryable=True,
             ) from None
@@ -201,7 +201,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             )
         url = _completed(remote.api_url, self.provider().dialect.path)
         if url is None:
-            shown = re.sub(r"[^/]*@", "", remote.api_url.partition("?")[0])  # without what may be secret
+            shown = re.sub(r"[^/]*@", "", remote.api_url.partition("?")[0])  # without credentials and query
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
@@ -260,19 +260,19 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
 
 def _limits(remote: RemoteParams) -> ResponseLimits:
-    """The limits that the parameters set for each response."""
+    """The limits of each response."""
     return ResponseLimits(remote.max_response_bytes, remote.max_compression_ratio, remote.stream_idle_timeout)
 
 
 def _secrets(url: str, sign: Signer) -> tuple[str, ...]:
-    """What no message may repeat: keys, and what a URL may hold of them."""
+    """The secrets that no message may contain: keys, and credentials in a URL."""
     found = (*sign.secrets, *secrets_in_url(url))
-    # The longest first: one may be the beginning of another.
+    # The longest first: a secret may be a prefix of another one.
     return tuple(MaskedStr(secret) for secret in sorted(found, key=len, reverse=True) if len(secret) >= _SECRET)
 
 
 def _without(secrets: tuple[str, ...], error: RequestError) -> RequestError:
-    """The error without the key, even where the server repeats it, and without the frames that may hold it."""
+    """The error without secrets, which a server may repeat, and without frames whose locals may hold them."""
     for secret in secrets:
         error.args = (str(error).replace(secret, "[API key]"),)
     return frameless(error)
@@ -310,11 +310,14 @@ async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamD
 
 
 async def _next(chunks: AsyncIterator[bytes], decoder: StreamDecoder, until: float | None) -> bytes | None:
-    """The next part of a stream; None at its end. `until`: when a server that keeps the connection open after the
-    answer is not waited for any longer, by the loop's clock.
+    """The next chunk of a stream; None at its end.
+
+    Args:
+        until: When to stop waiting for a server that keeps the connection open after the answer; a time of the event
+            loop's clock. None: no limit.
 
     Raises:
-        RequestError: the connection broke, or was silent for too long, before the answer was complete.
+        RequestError: the connection broke, or was idle for too long, before the answer was complete.
     """
     try:
         if until is None:
@@ -328,7 +331,7 @@ async def _next(chunks: AsyncIterator[bytes], decoder: StreamDecoder, until: flo
 
 
 def _completed(url: str, path: str) -> str | None:
-    """Where chats go; of a URL that ends with the API's version, `path` below it. None for a URL that leads nowhere."""
+    """The URL for chats: `url`, or `path` below it if it ends with the version of the API. None for an invalid URL."""
     parts = _parts(url)
     if parts is None:
         return None
@@ -337,7 +340,7 @@ def _completed(url: str, path: str) -> str | None:
 
 
 def _parts(url: str) -> SplitResult | None:
-    """The URL's parts; None for one that leads nowhere."""
+    """The URL's parts; None for an invalid URL."""
     try:
         parts = urlsplit(url)
         return parts if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 else None

@@ -1,9 +1,9 @@
 """Bounds a JSON schema before native code compiles it.
 
-llguidance (1.9, November 2026) reports most of what it cannot compile as an error. What it does not survive is kept
-from it here: references nested about 800 levels deep overflow its stack; divisors, a minimum of optional properties and
-patterns of names take it minutes and gigabytes where they are large or many, alone or once it has merged the schemas
-of `allOf`. References that lead back to themselves it compiles, but no answer can follow them.
+llguidance (1.9, November 2026) reports an error for most schemas that it cannot compile. This module keeps others from
+it. References nested about 800 levels deep overflow its stack. Large or many `multipleOf`, `minProperties` and
+`patternProperties` take minutes and gigabytes, in one schema or in those that it merges, such as the parts of `allOf`.
+It also compiles references that lead back to themselves, but no answer can match them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from asyncinfer.errors import RequestError
 from asyncinfer.types.results import unanswerable
 
 MAX_DEPTH = 100
-"""Levels of JSON. llguidance and vLLM read little more."""
+"""Levels of JSON. The parsers of llguidance and vLLM support only a few more."""
 MAX_SCHEMAS = 20_000
 MAX_CHAIN = 600
-"""Schemas within each other, references followed."""
+"""The depth of nested schemas, including references."""
 MAX_OPTIONAL = 2_000
-"""Optional properties of one object: each may come next."""
+"""Optional properties of one object. The grammar must consider each of them at every property."""
 MAX_REPEATED = 1_000_000
 MAX_NUMBER, MIN_NUMBER = 1e15, 1e-9
 
@@ -32,11 +32,11 @@ _NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties", "
 _DATA = frozenset({"const", "enum", "default", "examples"})
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-# Those that llguidance knows. The JSON Schema specification makes other formats annotations.
+# The formats that llguidance supports. Others are annotations, as the JSON Schema specification allows.
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "unknown"}
 )
-# Keywords that llguidance does not know.
+# Keywords that llguidance does not support.
 _UNSUPPORTED = frozenset(
     {
         *("not", "if", "then", "else", "uniqueItems", "contains", "minContains", "maxContains", "propertyNames"),
@@ -47,17 +47,17 @@ _UNSUPPORTED = frozenset(
 
 
 class Bounded(NamedTuple):
-    """A schema that native code can compile, and the keywords that it lost, as `path: keyword`."""
+    """A schema that native code can compile, and the keywords that were dropped, as `path: keyword`."""
 
     schema: Any
     dropped: tuple[str, ...] = ()
 
 
 def bounded(schema: Any, setting: str) -> Bounded:
-    """The schema without what a grammar cannot express.
+    """The schema without the keywords that a grammar cannot express.
 
     Raises:
-        RequestError: it is too deep or too large. The message names `setting`.
+        RequestError: the schema is too deep or too large. The message names `setting`.
     """
     if (depth := _depth(schema)) > MAX_DEPTH:
         raise _refused(setting, f"its JSON is nested {depth} levels deep, and at most {MAX_DEPTH} are supported")
@@ -78,7 +78,7 @@ def bounded(schema: Any, setting: str) -> Bounded:
 
 
 def rewritten(schema: Any, change: Callable[[dict[str, Any], str], dict[str, Any]], path: str = "$") -> Any:
-    """A copy of the schema in which `change` has rewritten each subschema, given with its path, from the leaves up."""
+    """A copy of the schema with each subschema replaced by `change(subschema, path)`, from the leaves up."""
     if isinstance(schema, list):
         items = enumerate(cast(list[Any], schema))
         return [rewritten(one, change, f"{path}[{place}]") for place, one in items]
@@ -114,10 +114,10 @@ def _inside(value: Any) -> Iterator[Any]:
 
 
 def _chain(root: Any, setting: str) -> list[Any]:
-    """All subschemas, as llguidance compiles them: depth first, each referenced one once, where it is first referenced.
+    """All subschemas, in the order in which llguidance compiles them: depth first, each reference only once.
 
     Raises:
-        RequestError: there are too many, or too many within each other.
+        RequestError: there are too many, or they are nested too deeply.
     """
     seen: set[str] = {"#"}
     schemas: list[Any] = []
@@ -125,7 +125,7 @@ def _chain(root: Any, setting: str) -> list[Any]:
     while stack:
         node, depth = stack.pop()
         if depth > MAX_CHAIN:
-            raise _refused(setting, f"references lead through more than {MAX_CHAIN} schemas, one within the other")
+            raise _refused(setting, f"schemas and references are nested more than {MAX_CHAIN} levels deep")
         schemas.append(node)
         if len(schemas) > MAX_SCHEMAS:
             raise _refused(setting, f"it has more than {MAX_SCHEMAS} subschemas")
@@ -151,7 +151,7 @@ def _subschemas(node: Any) -> Iterator[Any]:
 
 
 def _referred(root: Any, ref: str) -> Any:
-    """What a JSON pointer such as `#/$defs/Name` refers to; None where that is nothing."""
+    """The schema at a JSON pointer such as `#/$defs/Name`; None if there is none."""
     if ref == "#":
         return root
     found = root
@@ -178,7 +178,7 @@ def _check_optional(node: dict[str, Any], path: str, setting: str) -> None:
 
 
 def _bounded_node(node: dict[str, Any], whole: Whole) -> tuple[dict[str, Any], list[str]]:
-    """A subschema without what a grammar cannot express, and the keywords that it lost."""
+    """A subschema without the keywords that a grammar cannot express, and the names of those keywords."""
     kept = {key: _whole(value) if key in _COUNTS else value for key, value in node.items() if not _is_idle(key, value)}
     lost = [key for key in kept if key in _UNSUPPORTED or _is_inexpressible(key, kept[key])]
     if is_number(value := kept.get("multipleOf")) and value in whole.divisors:
@@ -193,14 +193,14 @@ def _bounded_node(node: dict[str, Any], whole: Whole) -> tuple[dict[str, Any], l
 
 
 def _is_idle(key: str, value: Any) -> bool:
-    """Whether a keyword says nothing: llguidance's own options, false, and formats that are annotations."""
+    """Whether a keyword has no effect, such as `uniqueItems: false` and unknown formats, or is an llguidance option."""
     if key == "format":
         return isinstance(value, str) and value not in _FORMATS
     return key == "x-guidance" or (key == "uniqueItems" and value is False)
 
 
 def _whole(value: Any) -> Any:
-    """JSON has no integers of its own: 3.0 is one."""
+    """A whole number as an int: in JSON, 3.0 is an integer too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

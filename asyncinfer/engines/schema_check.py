@@ -1,7 +1,7 @@
-"""Checks an answer against its JSON schema, for the keywords that no grammar expresses.
+"""Checks an answer against its JSON schema, for keywords that a grammar cannot express.
 
-Schemas and answers come from outside, so the work is bounded: a budget for the evaluation of keywords, and a timeout
-for each regular expression, which Python's `re` does not have.
+Schemas and answers are untrusted, so the work is bounded: by a budget of evaluated keywords, and by a timeout for each
+regular expression, which Python's `re` does not support.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, cast
 
 MAX_STEPS = 50_000
-"""Evaluations of keywords; about 0.2 s."""
+"""The most keywords that are evaluated; about 0.2 s."""
 REGEX_SECONDS = 0.5
 
 
@@ -28,7 +28,7 @@ def violation(schema: str, answer: Any) -> str | None:
     """
     try:
         error = next(iter(_validator(json.loads(schema)).iter_errors(answer)), None)
-    except Exception as error:  # The schema may itself be invalid, or refer to itself without end.
+    except Exception as error:  # The schema may be invalid, or refer to itself endlessly.
         return f"it cannot be checked: {type(error).__name__}: {error}"
     return None if error is None else f"{error.json_path}: {error.message[:200]}"
 
@@ -92,7 +92,7 @@ def _error(message: str) -> Exception:
     return import_module("jsonschema").ValidationError(message)
 
 
-# jsonschema's own use `re`.
+# These replace jsonschema's own functions, which use `re`.
 _WITH_REGEX: dict[str, _Keyword] = {
     "pattern": _pattern,
     "patternProperties": _pattern_properties,

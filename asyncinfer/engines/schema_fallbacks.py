@@ -7,14 +7,14 @@ from typing import Any, cast
 
 from asyncinfer.engines.schema_bounds import NUMBERS, Bounded, rewritten
 
-# Keywords of one string or number. Each may be more than a grammar can express.
+# Keywords of strings and numbers. A grammar may not be able to express their values.
 _LEAVES = ("pattern", "format", "multipleOf", "minLength", "maxLength", *NUMBERS)
 # Those that llguidance merges where several schemas apply to one value, such as in `allOf`.
 _MERGED = ("pattern", "format", "multipleOf", "minProperties", "maxProperties")
 
 
 def without_failing(schema: Any, fails: Callable[[Any], bool]) -> Bounded:
-    """The schema without the keywords of strings and numbers, and the patterns of names, that do not compile.
+    """The schema without those keywords of strings and numbers, and those `patternProperties`, that do not compile.
 
     Args:
         fails: Whether a schema fails to compile.
@@ -49,7 +49,7 @@ def _failing_leaves(node: dict[str, Any], fails: Callable[[Any], bool]) -> list[
         return []
     alone = [key for key, value in leaves.items() if fails(kinds | {key: value})]
     rest = {key: value for key, value in leaves.items() if key not in alone}
-    # Each compiles alone. A pattern is what does not go together with a length, and a divisor with a range.
+    # Each keyword compiles alone, but not all together: `pattern` with a length, or `multipleOf` with a range.
     together = [key for key in ("pattern", "multipleOf", "format") if key in rest]
     return [*alone, *together] if rest and fails(kinds | rest) else alone
 

@@ -14,7 +14,7 @@ of their number.
 """
 
 _BOUNDS = ("minProperties", "maxProperties")
-# Keywords that speak of properties other than those that are listed.
+# Keywords that allow properties besides those listed in `properties`.
 _OF_OTHERS = frozenset(
     {"additionalProperties", "unevaluatedProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref"}
 )

@@ -15,7 +15,7 @@ Emit = Callable[[int, Event], None]
 
 
 class Stepper(Protocol):
-    """A model that takes up to `slots` rows into work at once. All its methods but `prepare` run in the model's thread.
+    """A model that works on up to `slots` rows at once. All its methods except `prepare` run in the model's thread.
 
     An exception other than `RequestError` means that it can go on with no row.
     """
@@ -29,13 +29,13 @@ class Stepper(Protocol):
         ...
 
     def prepare(self, request: Request) -> Request:
-        """Do for a row with a structure what may take seconds, such as compiling its grammar. It runs in a helper
-        thread, beside the other methods. A RequestError fails this row alone.
+        """Prepare a row with a structure, which may take seconds: for example compile its grammar. Runs in a helper
+        thread, at the same time as the other methods. A RequestError fails only this row.
         """
         ...
 
     def add(self, row: int, request: Request) -> None:
-        """Take `row` into work. A RequestError fails this row alone."""
+        """Start to work on `row`. A RequestError fails only this row."""
         ...
 
     def step(self, emit: Emit) -> None:
@@ -60,5 +60,5 @@ def blaming_the_row(library: str) -> Generator[None]:
         yield
     except RequestError:
         raise
-    except BaseException as error:  # A panic of an extension in Rust is no Exception.
-        raise unanswerable(f"{library} cannot do what is asked: {what_it_says(error)}") from error
+    except BaseException as error:  # A panic of an extension in Rust is a BaseException.
+        raise unanswerable(f"{library} cannot process this row: {what_it_says(error)}") from error

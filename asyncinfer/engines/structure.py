@@ -13,17 +13,17 @@ from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.engines import tool_calls
 from asyncinfer.types.results import unanswerable
 
-# Characters of a schema, a regular expression, or all choices together. The largest public schemas have 4 million
-# characters; one of a million takes llguidance about a second.
+# The most characters of a schema, of a regular expression, or of all choices together. llguidance takes about a second
+# for a million. Only a few public schemas are larger (up to 4 million).
 MAX_TEXT = 1_000_000
 _GUIDED = "generation.guided_decoding"
 
 
 class Structure(NamedTuple):
-    """What the answer must be. One of `schema` (JSON text), `regex` and `choices` is set.
+    """The structure of an answer. One of `schema` (JSON text), `regex` and `choices` is set.
 
-    `setting` is the dotted path of what the user set; `is_call`: the schema is that of a tool call, which stands
-    between the marks of `tool_calls`.
+    `setting`: the dotted path of the user's setting. `is_call`: the schema is that of a tool call, which is written
+    between the markers of `tool_calls`.
     """
 
     setting: str
@@ -34,10 +34,10 @@ class Structure(NamedTuple):
 
 
 def structure_of(generation: GenerationParams, tools: Sequence[dict[str, Any]]) -> Structure | None:
-    """The structure that these settings ask for; None for free text.
+    """The structure that these settings require; None for free text.
 
     Raises:
-        RequestError: `tool_choice` names no tool, or the structure is too large.
+        RequestError: `tool_choice` names an unknown tool, or the structure is too large.
     """
     guided = generation.guided_decoding
     if guided is not None:
@@ -78,5 +78,5 @@ def _written(setting: str, schema: Any) -> str:
 
 def _of_size(structure: Structure, size: int) -> Structure:
     if size > MAX_TEXT:
-        raise unanswerable(f"{structure.setting}: {size} characters are too many; at most {MAX_TEXT} are supported")
+        raise unanswerable(f"{structure.setting}: has {size} characters; at most {MAX_TEXT} are supported")
     return structure

@@ -5,7 +5,7 @@ from __future__ import annotations
 # A score divided by less than this may be beyond a float, and what is drawn then is nonsense. (vLLM would raise what is
 # below 0.01 to that.)
 SMALLEST = 1e-5
-# With more, all tokens are as likely as each other; native code has 32-bit numbers, and divides by infinity instead.
+# At a higher temperature all tokens are equally likely anyway, and 32-bit floats in native code would overflow.
 LARGEST = 1e6
 
 

@@ -51,8 +51,8 @@ class VllmModel:
         self.slots: int = config.scheduler_config.max_num_seqs
         self.takes_images: bool = bool(config.model_config.is_multimodal_model)
         self.tokenizer: Any = self._engine.renderer.tokenizer
-        # Without a setting vLLM tries xgrammar first, which takes minutes for a large repetition. llguidance's own
-        # grammars are for llguidance only.
+        # By default vLLM tries xgrammar first, which takes minutes for a large repetition. A grammar in llguidance's
+        # own format makes it use llguidance.
         backend: str = config.structured_outputs_config.backend
         fast = bool(getattr(self.tokenizer, "is_fast", False))
         self.takes_lark: bool = fast and (backend == "auto" or backend.startswith("guidance"))

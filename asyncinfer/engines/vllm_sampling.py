@@ -35,8 +35,8 @@ def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]
 
 
 def structured_outputs(structure: Structure) -> dict[str, Any]:
-    """The structure as the arguments of vLLM's `StructuredOutputsParams`; a tool call in our own format (see
-    `tool_calls`).
+    """The structure as the arguments of vLLM's `StructuredOutputsParams`. A tool call has the format of this package
+    (see `tool_calls`).
     """
     if structure.regex is not None:
         return {"regex": structure.regex}
@@ -55,7 +55,7 @@ def structured_outputs(structure: Structure) -> dict[str, Any]:
 
 
 def with_parameters(tools: list[dict[str, Any]], structure: Structure) -> list[dict[str, Any]]:
-    """The tools with the parameters that the structure of a call allows them."""
+    """The tools, with the parameter schemas from the structure of a tool call."""
     calls = json.loads(structure.schema or "{}").get("oneOf", [])
     allowed = {call["properties"]["name"]["const"]: call["properties"]["arguments"] for call in calls}
     return [

@@ -56,7 +56,7 @@ class VllmStepper:
         self._parser = model.parsers(tool_parser, reasoning_parser)
         self._parses_tools = tool_parser is not None
         self._rows: dict[int, _Row] = {}
-        # vLLM compiles its own grammar; llguidance says what of the structure a grammar can express.
+        # vLLM compiles the grammar itself; llguidance is only used to find the parts that a grammar cannot express.
         self._fitted = Memo[Structure, Fitted](lambda structure: fitted(structure, compiled_for_any))
 
     @property
@@ -119,7 +119,7 @@ class VllmStepper:
         constraint = constraint_of(request)
         structure = None if constraint is None else constraint.fitted.structure
         marked = bool(tools) and not self._parses_tools
-        # A parser makes its own structure of the call.
+        # A tool parser of vLLM makes the structure of the call itself.
         by_parser = structure is not None and structure.is_call and not marked
         asked = None if structure is None or by_parser else self._outputs(structure)
         if self._parser is None:
@@ -129,7 +129,7 @@ class VllmStepper:
         return self._parsed(request, tools, asked, marked)
 
     def _outputs(self, structure: Structure) -> dict[str, Any]:
-        # An engine of vLLM has one library for all its structures, and those of its parsers are for xgrammar.
+        # A vLLM engine uses one library for all structures, and those of its tool parsers are for xgrammar.
         if self._model.takes_lark and not self._parses_tools:
             return {"grammar": grammar_of(structure)}
         return structured_outputs(structure)

@@ -1,1 +1,1 @@
-"""Parts of the HTTP transport: bodies, memory, sockets and addresses."""
+"""Parts of the HTTP transport: response bodies, memory, sockets and addresses."""

@@ -1,4 +1,4 @@
-"""Which addresses are public: where data that rows name may be fetched from."""
+"""Decides which IP addresses are public. URLs in rows may lead only to these."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from asyncinfer.types.results import InferenceErrorType
 
 # IPv6 addresses whose last four bytes are an IPv4 address: NAT64 (RFC 6052).
 _NAT64 = IPv6Network("64:ff9b::/96")
-# All that is assigned for global unicast (IANA, IPv6 address space, November 2026).
+# The range that is assigned for global unicast (IANA, IPv6 address space, November 2026).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 
 class NotPublicError(RequestError):
-    """A request leads to an address that is not public, and was not sent."""
+    """A request was not sent because its address is not public."""
 
     def __init__(self) -> None:
         super().__init__("its address is not public", error_type=InferenceErrorType.CONFIG)
@@ -23,8 +23,8 @@ class NotPublicError(RequestError):
 def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public internet.
 
-    Loopback, private, link-local, shared (RFC 6598), reserved, documentation, multicast and unspecified addresses do
-    not, nor do IPv6 addresses that stand for such an IPv4 address. A text that is no IP address is not public.
+    False for loopback, private, link-local, shared (RFC 6598), reserved, documentation, multicast and unspecified
+    addresses, for IPv6 addresses that embed such an IPv4 address, and for text that is not an IP address.
     """
     try:
         ip = ip_address(address.partition("%")[0])

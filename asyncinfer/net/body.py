@@ -1,4 +1,4 @@
-"""Read the body of a response: decoded, within limits, and without blocking the event loop for long."""
+"""Reads the body of a response: decompressed, within limits, and without blocking the event loop for long."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from asyncinfer.net.content_encoding import decoder_for
 from asyncinfer.net.memory import MemoryBudget
 from asyncinfer.types.results import InferenceErrorType
 
-# What a body may hold without a share of the memory budget, and may decompress to at any ratio.
+# Bodies up to this size need no share of the memory budget, and may decompress at any ratio (bytes).
 SMALL = 2**20
-# The message of an error stands in the first bytes of its body.
+# How much of an error's body is read (bytes). The message is at the beginning.
 _ERROR_BODY = 2**20
-# In a stream each token comes in an event of its own, with some hundred bytes around it.
+# A stream may be larger than a whole answer: each token comes in an event with about a hundred bytes of overhead.
 _STREAM_FACTOR = 4
-# Bytes read and decompressed between two steps of other tasks: a few milliseconds of work.
+# After so many bytes are read and decompressed, other tasks get a turn: a few milliseconds of work.
 _CHECKPOINT = 2**20
 
 
@@ -35,10 +35,10 @@ class BodyReader:
     """Reads a body piece by piece.
 
     Args:
-        read: Waits for the next bytes as they were sent; an empty result is the end.
+        read: Waits for the next bytes, not yet decompressed; an empty result is the end.
         encoding: The header `Content-Encoding`.
         limits: See `ResponseLimits`.
-        factor: How many times `limits.max_bytes` the body may have.
+        factor: The body may have `factor * limits.max_bytes` bytes.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class BodyReader:
 async def read_body(
     content: aiohttp.StreamReader, headers: Mapping[str, str], limits: ResponseLimits, budget: MemoryBudget
 ) -> bytes:
-    """All of a body.
+    """Read a whole body.
 
     Raises:
         RequestError: A limit is exceeded, or the body cannot be decompressed.
@@ -114,7 +114,7 @@ async def read_body(
 
 
 async def read_error_body(content: aiohttp.StreamReader, headers: Mapping[str, str], limits: ResponseLimits) -> bytes:
-    """The beginning of an error's body, as far as it can be read: the status says what the error is."""
+    """The beginning of an error's body. Never raises for a broken body, because the status alone is useful."""
     pieces: list[bytes] = []
     with suppress(RequestError):
         most = limits._replace(max_bytes=min(_ERROR_BODY, limits.max_bytes))
@@ -125,7 +125,7 @@ async def read_error_body(content: aiohttp.StreamReader, headers: Mapping[str, s
 
 
 def stream_reader(read: Callable[[], Awaitable[bytes]], encoding: str | None, limits: ResponseLimits) -> BodyReader:
-    """Reads the body of a stream."""
+    """A reader for the body of a stream."""
     return BodyReader(read, encoding, limits, _STREAM_FACTOR)
 
 

@@ -1,4 +1,4 @@
-"""Undo a response's content encoding in pieces of bounded size.
+"""Decompresses response bodies in pieces of bounded size.
 
 gzip and deflate: RFC 9110 section 8.4.1 (June 2022). The transport asks for no other encoding.
 """
@@ -13,7 +13,8 @@ from asyncinfer.dialects.http import garbled
 ACCEPTED = "gzip, deflate"
 # The most bytes that one step produces: about 0.1 ms of work.
 PIECE = 2**16
-# zlib copies what follows the end of a gzip member: many small members in one large chunk would cost their square.
+# zlib copies the data after the end of each gzip member, so many small members in one large chunk would take quadratic
+# time.
 _SLICE = 2**12
 _MAX_MEMBERS = 1000
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
@@ -21,7 +22,7 @@ _IDENTITY = frozenset({"", "identity"})
 
 
 def decoder_for(encoding: str | None) -> Inflater | None:
-    """What undoes the `Content-Encoding` of a response; None if there is nothing to undo.
+    """The decompressor for a `Content-Encoding`; None if the body is not compressed.
 
     Raises:
         RequestError: The encoding is unknown.
@@ -33,13 +34,13 @@ def decoder_for(encoding: str | None) -> Inflater | None:
         return None
     if names in (["gzip"], ["x-gzip"], ["deflate"]):
         return Inflater(is_gzip=names != ["deflate"])
-    raise garbled(f"has the content encoding {encoding[:60]!r}; only {ACCEPTED} was asked for")
+    raise garbled(f"has the content encoding {encoding[:60]!r}; the request accepts only {ACCEPTED}")
 
 
 class Inflater:
-    """Decompresses gzip (also of several members), or deflate with and without zlib's header.
+    """Decompresses gzip, with one or several members, or deflate, with or without zlib's header.
 
-    A missing end is no error: the content itself says whether it is complete.
+    A missing end is not an error: the decompressed content shows whether it is complete.
     """
 
     def __init__(self, *, is_gzip: bool) -> None:
@@ -49,14 +50,14 @@ class Inflater:
         self._members = 1
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what `data` decompresses to, at most `PIECE` bytes at a time.
+        """Decompress `data`; yields at most `PIECE` bytes at a time.
 
         Raises:
             RequestError: It is not valid compressed data.
         """
         if not self._begun and data:
             self._begun = True
-            # Some servers leave out zlib's header, whose first byte ends with the bits of 8 (RFC 1950).
+            # Some servers leave out zlib's header, whose first byte has 8 in its lower four bits (RFC 1950).
             if data[0] & 0xF != 8:
                 self._zlib = zlib.decompressobj(_RAW)
         view = memoryview(data)
@@ -74,12 +75,12 @@ class Inflater:
             if piece:
                 yield piece
             data = self._zlib.unused_data if self._zlib.eof else self._zlib.unconsumed_tail
-            # After a full piece zlib may hold more output, although it has taken all input.
+            # After a full piece zlib may have more output, although it has consumed all input.
             if not data and len(piece) < PIECE:
                 return
 
     def _begin_member(self, data: bytes | memoryview) -> bool:
-        """Begin the next gzip member. What follows without gzip's first byte is padding."""
+        """Begin the next gzip member; False if there is none. Data without gzip's first byte are padding."""
         if not data or not self._is_gzip or data[0] != 0x1F:
             return False
         self._members += 1

@@ -1,4 +1,4 @@
-"""Keep file descriptors free for files, however many connections are wanted."""
+"""Keeps file descriptors free for files, however many connections are requested."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 
 from asyncinfer.net.addresses import is_public
 
-# Descriptors that no connection takes, for scratch files, outputs, and whatever the application opens.
+# Descriptors that connections leave free for scratch files, outputs, and the application.
 RESERVE = 64
-# A descriptor can also become free elsewhere in the process, so that a wait is never longer (seconds).
+# The longest wait (seconds). Other code in the process may free a descriptor without a notification.
 _POLL = 1.0
-# All descriptors of the process, or of the machine, or its memory for sockets are in use.
+# All descriptors of the process, all descriptors of the machine, or its memory for sockets are in use.
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
 
-# Windows has none.
+# Windows does not have this module.
 _resource: Any = import_module("resource") if find_spec("resource") else None
 
 AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
@@ -49,7 +49,7 @@ def open_socket(info: AddressInfo) -> socket.socket:
 
 
 def open_public_socket(info: AddressInfo) -> socket.socket:
-    """As `open_socket`, for public addresses only. The address that is checked is the one that is connected to.
+    """As `open_socket`, for public addresses only. The resolved address is checked, not the host name.
 
     Raises:
         PrivateAddressError: The address is not public.
@@ -60,7 +60,7 @@ def open_public_socket(info: AddressInfo) -> socket.socket:
 
 
 def connection_limit() -> int | None:
-    """The descriptor number from which on none is for connections; None if there is no limit."""
+    """Connections may only use descriptors below this number; None if there is no limit."""
     if _resource is None:
         return None
     soft: int = _resource.getrlimit(_resource.RLIMIT_NOFILE)[0]
@@ -78,12 +78,12 @@ def is_shortage(error: BaseException, *, connected_before: bool) -> bool:
     number = getattr(error, "errno", None)
     if number in _SHORTAGES or (number == errno.EADDRNOTAVAIL and connected_before):
         return True
-    # Of several addresses that were tried, the error holds only the texts.
+    # If several addresses were tried, the error contains only the messages of their errors.
     return os.strerror(errno.EMFILE) in str(error) or (isinstance(error, OSError) and _none_is_free())
 
 
 def _none_is_free() -> bool:
-    """Name resolution hides the reason why it failed."""
+    """Whether no descriptor is free. Needed because name resolution does not report EMFILE."""
     try:
         os.close(os.dup(2))
     except OSError as error:
@@ -92,7 +92,7 @@ def _none_is_free() -> bool:
 
 
 class ConnectionQueue:
-    """Requests that wait until a connection of the same pool ends, because no further one can be opened."""
+    """A queue of requests. They wait until a connection of the pool ends, because no further one can be opened."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Hashable, asyncio.Future[None]]] = deque()
@@ -103,11 +103,11 @@ class ConnectionQueue:
         return bool(self._waiting)
 
     def wants_other(self, key: Hashable) -> bool:
-        """Whether the first request that waits cannot use a connection of `key`."""
+        """Whether the first request in the queue cannot use a connection with this key."""
         return bool(self._waiting) and self._waiting[0][0] != key
 
     async def wait(self, key: Hashable) -> None:
-        """Wait until it is worth another try."""
+        """Wait until a connection has ended, at most a second."""
         entry = key, asyncio.get_running_loop().create_future()
         self._waiting.append(entry)
         try:
@@ -119,7 +119,7 @@ class ConnectionQueue:
                 self._waiting.remove(entry)
 
     def ended(self) -> None:
-        """A connection has ended, or is free for another request."""
+        """A connection has ended, or is free for another request: wake the first request in the queue."""
         self.last_ended = asyncio.get_running_loop().time()
         while self._waiting:
             _, future = self._waiting.popleft()

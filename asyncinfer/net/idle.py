@@ -11,14 +11,14 @@ from asyncinfer.types.results import InferenceErrorType
 
 
 class IdleTimer:
-    """Ends the reading of a stream that brings no part of an answer for too long.
+    """Raises an error in `read` if a stream brings no part of an answer for too long.
 
-    Only the time that is spent waiting for the server counts. The timer of the event loop is set about once per
-    `seconds`, not with each read.
+    Only the time in `read` counts. For speed, the timer of the event loop is set about once per `seconds`, not with
+    each read.
 
     Args:
         content: The body that is read.
-        seconds: The longest wait without a call of `restart`; 0 for no limit.
+        seconds: The longest time without a call of `restart`; 0 for no limit.
     """
 
     __slots__ = ("_content", "_deadline", "_handle", "_left", "_loop", "_reading", "_seconds")
@@ -48,7 +48,7 @@ class IdleTimer:
         self._left = self._seconds
 
     def close(self) -> None:
-        """Nothing is read any more."""
+        """Cancel the timer. Nothing is read after this."""
         if self._handle is not None:
             self._handle.cancel()
 

@@ -1,4 +1,4 @@
-"""Bound the memory of all response bodies that are read at the same time."""
+"""Bounds the memory of all response bodies that are read at the same time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections import deque
 class MemoryBudget:
     """Bytes that the large bodies of one event loop share.
 
-    When the budget is used up, one body at a time continues beyond it and the others wait. So some body always gets
-    to its end, and the memory stays below the budget and the largest body together.
+    When the budget is used up, one body at a time may exceed it and the others wait. So one body can always be
+    completed, and the memory stays below the sum of the budget and the largest body.
     """
 
     def __init__(self, size: int) -> None:
@@ -49,7 +49,7 @@ class MemoryBudget:
 
 
 class MemoryShare:
-    """What one body holds of a budget."""
+    """The part of a budget that one body uses."""
 
     __slots__ = ("_budget", "taken")
 
@@ -57,9 +57,9 @@ class MemoryShare:
         self._budget, self.taken = budget, 0
 
     async def grow(self, count: int) -> None:
-        """Take `count` more bytes, when there is room."""
+        """Wait until `count` more bytes are free, and take them."""
         await self._budget.take(self, count)
 
     def release(self) -> None:
-        """Give all of it back."""
+        """Give all bytes back."""
         self._budget.give_back(self)

@@ -40,7 +40,7 @@ class Auth(Protocol):
         ...
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
-        """For the requests of a call to the provider of that name; reads no file, asks no server.
+        """A signer for requests to the provider of that name. Reads no file and sends no request.
 
         Args:
             environ: The environment variables; those of this process by default.
@@ -85,7 +85,7 @@ class Key:
 def variable_in(environ: Mapping[str, str] | None, name: str) -> str:
     """An environment variable; empty if it is not set. By default, of this process.
 
-    No function keeps `os.environ` as a default or in a local, where signatures and tracebacks would show all of it.
+    `os.environ` is never a default argument or a local variable: signatures and tracebacks would show all of it.
     """
     return (os.environ if environ is None else environ).get(name, "")
 

@@ -61,7 +61,7 @@ class Aws:
 
 
 def _settings(environ: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """What botocore reads of an environment, in order; the values show in no repr."""
+    """The environment variables that botocore reads, sorted. Their values are masked in reprs."""
     items = (os.environ if environ is None else environ).items()
     return tuple(sorted((key, MaskedStr(value)) for key, value in items if key.startswith("AWS_") or key in _HOMES))
 
@@ -125,13 +125,13 @@ class SigV4Signer:
                 "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or an"
                 f" API key in {self._auth.token_variable}"
             )
-        raise failure  # from nothing: botocore's frames hold credentials
+        raise failure  # Outside `except`: the context would keep botocore's frames, which hold credentials.
 
     def _failure(self, error: Exception) -> RequestError | EngineConfigError:
         if _may_pass(error) or (self._chain.held and isinstance(error, _botocore().errors.CredentialRetrievalError)):
-            what = f"AWS credentials cannot be had now: {error}"
+            what = f"AWS credentials cannot be loaded at the moment: {error}"
             return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=True)
-        return self._never(f"AWS credentials cannot be had: {error}")
+        return self._never(f"AWS credentials cannot be loaded: {error}")
 
     def _never(self, why: str) -> EngineConfigError:
         return EngineConfigError(f"{self._name}: {why}", error_type=InferenceErrorType.CONFIG)

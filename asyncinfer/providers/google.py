@@ -162,7 +162,7 @@ def _load(name: str, file: str | None) -> Any:
         return auth.default(scopes=_SCOPES)[0]
     except (auth.exceptions.GoogleAuthError, ValueError, OSError, RuntimeError) as error:
         why = str(error)
-    raise EngineConfigError(  # from nothing: google-auth's frames hold credentials
+    raise EngineConfigError(  # Outside `except`: the context would keep google-auth's frames, which hold credentials.
         f"{name} needs Google Cloud credentials ({why}); set the environment variable {_ADC} to a credentials "
         "file, or run `gcloud auth application-default login`, or set remote_params.api_key to an access token",
         error_type=InferenceErrorType.CONFIG,
@@ -185,7 +185,7 @@ def _refresh(credentials: Any) -> None:
         )
     else:
         return
-    raise failure  # from nothing: google-auth's frames hold credentials
+    raise failure  # Outside `except`: the context would keep google-auth's frames, which hold credentials.
 
 
 def _seconds_good(expiry: datetime | None) -> float:

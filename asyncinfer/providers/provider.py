@@ -48,11 +48,11 @@ class Provider:
     def filled(
         self, url: str | None, environ: Mapping[str, str] | None = None, given: Mapping[str, str] | None = None
     ) -> str | None:
-        """`url` with the environment's values in its places; None if one of them is not known.
+        """`url` with its placeholders replaced by environment variables; None if one of them is not set.
 
         Args:
             environ: The environment variables; those of this process by default.
-            given: Values that go before those of the environment.
+            given: Values that take precedence over the environment.
         """
         if url is None:
             return None

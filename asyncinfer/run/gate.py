@@ -91,11 +91,11 @@ class Gate:
         error: RequestError | None = None,
         row: Hashable = None,
     ) -> None:
-        """Give a permit back and tell the endpoint's controller how the attempt went. One that was neither
-        answered nor failed was given up. `row` tells the rows of all runs apart.
+        """Give a permit back and report the result of the attempt to the endpoint's controller. An attempt without
+        an answer and without an error was cancelled. `row` identifies the row among the rows of all runs.
         """
         now, in_flight = self._clock.now(), self.in_use
-        # The permit comes back first, so that no error below can keep it.
+        # The permit is given back first, so that an error below cannot leak it.
         self.in_use -= 1
         if self._politeness:
             self._resting.append(now + self._politeness)
@@ -109,19 +109,23 @@ class Gate:
             self.nudge()
 
     def told(self, attempt: Attempt, limits: Mapping[str, Observation]) -> None:
-        """A response told of the endpoint's limits."""
+        """A response contained the endpoint's limits."""
         with self._lock:
             self._endpoint.told(attempt, limits, self._clock.now())
 
     def health(self) -> Health:
-        """What a retry decision needs to know of the endpoint."""
+        """The state of the endpoint, for a retry decision."""
         with self._lock:
             return self._endpoint.availability.health(self._clock.now())
 
     def out_for(self) -> float:
-        """For how many seconds the endpoint has failed every row; 0 if it does not."""
+        """Seconds since the outage began; 0 if there is none."""
         with self._lock:
             return self._endpoint.availability.out_for(self._clock.now())
+
+    def is_probing(self) -> bool:
+        """Whether the endpoint fails every row, and attempts are spaced out."""
+        return self._endpoint.availability.is_probing
 
     def standstill(self) -> Standstill | None:
         """Why the next attempt waits and until when; None if it does not, or waits for a permit or an answer."""

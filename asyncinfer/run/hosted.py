@@ -1,4 +1,4 @@
-"""An async iterator whose work runs in a task of its own.
+"""An async iterator whose items are produced by a background task.
 
 An async generator that yields inside a task group breaks cancel scopes (PEP 789): the group's scope
 would be entered in one caller's context and left in another's. Here the group lives in the background task.
@@ -24,7 +24,7 @@ log = logging.getLogger("asyncinfer")
 
 T = TypeVar("T")
 
-# The event loop holds its tasks by weak references only, and a dropped iterator no longer holds its own.
+# Strong references to the running tasks. The event loop keeps only weak ones, and an iterator may be dropped.
 _running: set[asyncio.Task[None]] = set()
 
 
@@ -33,19 +33,19 @@ def _ignore() -> None:
 
 
 class Channel(Generic[T]):
-    """Where the background task leaves items for the iterator. It refers to neither."""
+    """A queue from the background task to the iterator. It refers to neither of them, so it is not part of a cycle."""
 
     def __init__(self) -> None:
         self._items: deque[tuple[T, Callable[[], None]]] = deque()
         self._changed: anyio.Event | None = None
 
     def send(self, item: T, taken: Callable[[], None] = _ignore) -> None:
-        """Leave an item; never waits. `taken` is called when the iterator hands the item out."""
+        """Add an item; never waits. `taken` is called when the iterator returns the item."""
         self._items.append((item, taken))
         self.wake()
 
     def wake(self) -> None:
-        """Let every reader that waits look again."""
+        """Wake all waiting readers."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
@@ -66,11 +66,11 @@ class BackgroundIterator(Generic[T]):
     The work is cancelled as soon as
 
     - the iterator is closed, or its context is left; both wait until the work has ended;
-    - a read is cancelled, which waits too, and ends the iterator;
+    - a read is cancelled; the read waits until the work has ended, and the iterator ends;
     - the task that read last fails or is cancelled;
     - the iterator is dropped, on any thread.
 
-    What was saved by then stays saved.
+    Rows that were saved by then stay saved.
     """
 
     def __init__(self, work: Callable[[Channel[T]], Coroutine[Any, Any, None]]) -> None:
@@ -88,8 +88,9 @@ class BackgroundIterator(Generic[T]):
         """The next item.
 
         Raises:
-            UnexpectedCancellationError: Other code cancelled the work. RuntimeError: The last read, or the task that
-                read, was cancelled or failed; or this event loop is not that of the first read.
+            UnexpectedCancellationError: Other code cancelled the work.
+            RuntimeError: The last read, or its task, was cancelled or failed; or the first read was on another event
+                loop.
         """
         if self._work is not None and not self._closed:
             self._start(self._work)
@@ -107,7 +108,7 @@ class BackgroundIterator(Generic[T]):
         return item
 
     async def aclose(self) -> None:
-        """Cancel the work if it still runs, and wait for its end. From another event loop: only cancel it."""
+        """Cancel the work if it still runs, and wait until it has ended. On another event loop: do not wait."""
         self._closed = True
         await self._stop()
 
@@ -124,11 +125,11 @@ class BackgroundIterator(Generic[T]):
 
     @staticmethod
     def _reader_done(iterator: ReferenceType[BackgroundIterator[Any]], reader: asyncio.Task[Any]) -> None:
-        """Cancel the work if the task that read last has failed. Its exception may keep the iterator alive for long."""
+        """Cancel the work if the task that read last has failed. Its exception could keep the iterator alive."""
         one = iterator()
         if one is None or one._reader is None or one._reader() is not reader:
             return
-        # `reader.exception()` would count as having retrieved the exception, which asyncio then no longer reports.
+        # Not `reader.exception()`: asyncio would regard the exception as retrieved, and no longer report it.
         if reader.cancelled() or getattr(reader, "_exception", None) is not None:
             one._cancel()
 
@@ -139,33 +140,33 @@ class BackgroundIterator(Generic[T]):
         task.add_done_callback(partial(_work_done, self._channel))
 
     def _note_reader(self) -> None:
-        """Have the work cancelled if the current task fails or is cancelled between two reads."""
+        """Arrange that the work is cancelled if the current task fails or is cancelled between two reads."""
         reader = asyncio.current_task()
         if reader is None or (self._reader is not None and self._reader() is reader):
             return
         if self._task is not None and self._task.get_loop() is not reader.get_loop():
-            raise RuntimeError("this iterator was begun on another event loop; each loop needs an iterator of its own")
+            raise RuntimeError("this iterator was started on another event loop; use one iterator per loop")
         self._reader = ref(reader)
         reader.add_done_callback(partial(self._reader_done, ref(self)))
 
     def _end(self) -> NoReturn:
-        """Raise how the work ended. The error is raised once, as a generator does."""
+        """Raise the error of the work, once, or StopAsyncIteration."""
         task, self._task = self._task, None
         if task is None or self._closed:
             raise StopAsyncIteration
         if self._cancelled:
             self._task = task
-            raise RuntimeError("the last read of this iterator, or the task that read, was cancelled: begin a new one")
+            raise RuntimeError("the last read of this iterator, or the task that read, was cancelled; create a new one")
         if task.cancelled():
             raise UnexpectedCancellationError("the task of this iterator was cancelled by other code")
         error = task.exception()
         try:
             raise StopAsyncIteration if error is None else error
         finally:
-            del error, task  # Its traceback holds this frame: a cycle would keep everything until a collection.
+            del error, task  # The error's traceback refers to this frame: break the reference cycle.
 
     async def _stop(self) -> None:
-        """Cancel the work, if it was begun, and wait for its end."""
+        """Cancel the work, if it was started, and wait until it has ended."""
         task = self._task
         if task is None:
             return
@@ -179,7 +180,7 @@ class BackgroundIterator(Generic[T]):
             await asyncio.wait([task])
 
     def _cancel(self) -> None:
-        """Cancel the work soon. May be called from any thread, and by the garbage collector."""
+        """Schedule the cancellation of the work. May be called on any thread, and by the garbage collector."""
         task = self._task
         if task is None or task.done() or self._cancelled:
             return
@@ -191,6 +192,6 @@ class BackgroundIterator(Generic[T]):
 def _work_done(channel: Channel[Any], task: asyncio.Task[None]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
-        # Whoever reads gets it. Nobody may: the iterator may have been closed or dropped.
+        # The next read raises the error. Log it, because there may be no next read.
         log.debug("the work of an iterator failed: %r", error)
     channel.wake()

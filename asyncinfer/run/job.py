@@ -38,9 +38,8 @@ Deliver = Callable[[int, Outcome], None]
 class Job:
     """What one call of an engine's public methods asks for.
 
-    `partial`: write the answers that there are even if rows failed. `reuse_output`: take answers from a finished
-    output of the same path. A run tells of itself in `saved_in`, the scratch file, and `dead`, why the engine could
-    not go on.
+    `partial`: write the existing answers even if rows failed. `reuse_output`: take answers from an existing file at
+    `output_path`. After a run, `saved_in` is its scratch file and `dead` the reason why the engine could not go on.
     """
 
     answerer: Answerer
@@ -172,7 +171,7 @@ class Job:
             return None
 
     async def _claim(self, scratch: ScratchFile, plan: Plan, ledger: Ledger) -> int:
-        """Give the saved rows their answers; how many saved rows belong to no row."""
+        """Match saved lines with rows. Returns the number of saved lines that belong to no row."""
         claims = Claims(plan, ledger)
         await in_slices(claims.of(scratch.recover()))
         if ledger.saved_count or claims.unclaimed:
@@ -194,7 +193,7 @@ class Job:
         raise RunInterruptedError(f"Stopped: {ledger.saved_count}{of} rows are saved.{where}", summary)
 
     async def _conclude(self, scratch: ScratchFile | None, ledger: Ledger, tally: Tally) -> None:
-        """Write the output. A run without any answer leaves an older output alone."""
+        """Write the output. A run without any answer does not replace an older output."""
         if scratch is None:
             return
         assert tally.total in (None, tally.completed + tally.failed), "every row has an outcome"
@@ -202,7 +201,7 @@ class Job:
             await in_slices(scratch.assemble(self.output_path, ledger.spans()))
 
     async def _let_go(self, scratch: ScratchFile, unclaimed: int, wanted: Callable[[bytes, int], bool]) -> None:
-        """Remove the rows that the output holds now from the scratch file, and the file if no others are in it."""
+        """Remove the rows that are now in the output from the scratch file. Removes the file if it has no others."""
         if not unclaimed:
             with anyio.CancelScope(shield=True):
                 await DISK.run(lambda: scratch.close(remove=True))
@@ -216,11 +215,11 @@ class Job:
         try:
             await in_slices(scratch.keep(wanted))
         except ScratchError as error:
-            log.warning("%s still holds the rows of this run too, which it no longer needs: %s", scratch.path, error)
+            log.warning("%s still holds the rows of this run, which are no longer needed: %s", scratch.path, error)
 
 
 def _acquired_beside(output: Path) -> ScratchFile:
-    """The scratch file of a run with an output path, locked. The output can be written, as far as one can tell."""
+    """Lock the scratch file of a run with an output path. Also checks that the output can be written."""
     scratch = ScratchFile(beside(output))
     scratch.acquire()
     try:
@@ -241,7 +240,7 @@ def _acquired_in_cache(path: Path) -> ScratchFile:
 @asynccontextmanager
 async def reporting(reporter: Reporter) -> AsyncGenerator[None]:
     """Report while the block runs, and once more at its end."""
-    # The last report comes when none is under way any more: an earlier one would write over it.
+    # The last report is made after the task has ended, so that an earlier report cannot overwrite it.
     async with cleanup(reporter.finish), task_group() as tasks:
         tasks.start_soon(reporter.run)
         try:

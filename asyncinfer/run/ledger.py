@@ -24,12 +24,12 @@ class Ledger:
         self._offsets[row], self._lengths[row] = offset, length
 
     def reuse(self, row: int, offset: int, length: int) -> None:
-        """The row's answer stands in a finished output, and is still to be saved here."""
+        """The row's answer is in a finished output, and must be saved to the scratch file."""
         self.save(row, offset, length)
         self._state[row] = _REUSED
 
     def forget(self, row: int) -> None:
-        """The row's saved answer cannot be used."""
+        """The saved answer of the row cannot be used: the row is open again."""
         self._state[row] = _OPEN
 
     def fail(self, row: int) -> None:
@@ -41,7 +41,7 @@ class Ledger:
         return row < len(self._state) and self._state[row] in (_SAVED, _STALE, _REUSED)
 
     def stale(self, row: int) -> bool:
-        """Whether the answer must be saved anew."""
+        """Whether the answer must be saved again."""
         return self._state[row] in (_STALE, _REUSED)
 
     def reused(self, row: int) -> bool:

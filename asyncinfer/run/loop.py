@@ -38,13 +38,14 @@ from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorTy
 log = logging.getLogger("asyncinfer")
 
 Outcome = Conversation | FailureDetail
+_SUSPICIONS = 2
 
 
 @dataclass(frozen=True)
 class Answerer:
-    """What a run needs of an engine: an answer to one request, under the engine's gate and retry policy, and
-    the settings in effect; `dropped` names those of them that the engine does not support. `endpoint` is the name
-    of the engine in messages.
+    """What a run needs from an engine: an answer to one request, under the engine's gate and retry policy, and
+    the settings in effect. `dropped`: the parameters that the engine does not support. `endpoint`: the name of the
+    engine in messages.
     """
 
     generate: Callable[[Request], Awaitable[Completion]]
@@ -96,7 +97,7 @@ class Loop:
         self._deliver, self._hold, self._jitter = deliver, hold, jitter
         self._gate, self._clock = answerer.gate, answerer.clock
         # Enough open rows that saving and backing off keep no permit idle; an iterator's consumer holds them back.
-        self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock)
+        self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock, self._gate.is_probing)
         self._writer = ScratchWriter(scratch, self._saved) if scratch is not None else None
         self._workers: Workers | None = None
         self._feeding = anyio.CancelScope()
@@ -124,7 +125,7 @@ class Loop:
                     self._writer.close()
 
     def _return_permits(self) -> None:
-        """Give back the permits of rows that were handed to a task which was cancelled before it began them."""
+        """Give back the permits of rows whose task was cancelled before it started on them."""
         for row in self._workers.handed if self._workers is not None else ():
             if row.attempt is not None:
                 self._gate.leave(row.attempt)
@@ -134,15 +135,15 @@ class Loop:
         self._window.finish()
 
     def why_waiting(self) -> str | None:
-        """Why no row can be sent, and until when; None if rows wait for nothing but answers, or to be read."""
+        """Why no row can be sent, and until when; None if the run only waits for answers or for its source."""
         stop = self._gate.standstill() if self._waits_for_permit else None
         if stop is not None and stop.seconds < math.inf:
             return f"{stop.reason}; the next request is sent in {duration(stop.seconds)}"
         if stop is not None:
-            return f"{stop.reason}; the next request is sent when an answer arrives"
+            return f"{stop.reason}; the next request is sent after the next answer"
         seconds = self._window.next_retry()
         if seconds is not None and not self._gate.in_use:
-            return f"all open rows wait to be tried again; the next request is sent in {duration(seconds)}"
+            return f"all open rows wait for a retry; the next request is sent in {duration(seconds)}"
         return None
 
     async def _work(self, reader: Reader, stop: Stop) -> None:
@@ -201,7 +202,7 @@ class Loop:
                 attempt = await self._gate.enter(cost)
         finally:
             self._waits_for_permit = False
-        if attempt is not None and self.dead is not None:  # The permit came at the moment of the end.
+        if attempt is not None and self.dead is not None:  # The run ended while this waited for the permit.
             self._gate.leave(attempt)
             return None
         return attempt
@@ -237,9 +238,10 @@ class Loop:
         except Exception as error:
             self._broke(row, error)
         finally:
-            self._gate.leave(
-                attempt, answered=completion is not None, usage=usage, error=failure, row=(id(self), row.index)
-            )
+            row.suspicions += row.attempts > 1 and self._gate.admissions > row.admissions
+            # A row that kept failing while others were answered says nothing of the endpoint.
+            who = None if row.suspicions >= _SUSPICIONS else (id(self), row.index)
+            self._gate.leave(attempt, answered=completion is not None, usage=usage, error=failure, row=who)
         if row.attempts == 1:
             self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
         if failure is not None:
@@ -262,11 +264,13 @@ class Loop:
     def _failed_once(self, row: Row, error: RequestError) -> None:
         self._tally.refused += error.is_overload
         admissions, health = self._gate.admissions, self._gate.health()
+        answered_since = admissions > row.admissions
         retry = self._answerer.retry.decide(
             error,
             spent=row.spent,
             attempts=row.attempts,
-            answered_since=admissions > row.admissions,
+            answered_since=answered_since,
+            is_suspect=row.suspicions > 0,
             health=health,
             fault_share=self._faults.share,
             jitter=self._jitter(),
@@ -275,9 +279,10 @@ class Loop:
         end = self._pattern.failed(
             error,
             is_final=retry.kind == "no",
-            # An outage of an earlier run may have ended since; only this run's time counts.
+            # An outage may have begun in an earlier run and have ended since: only the time of this run counts.
             out_for=min(self._gate.out_for(), self._tally.seconds),
             ever_answered=admissions > 0,
+            is_only_row=self._tally.total == 1,
         )
         if end is not None:
             self._end(end, error)
@@ -290,7 +295,7 @@ class Loop:
         self._window.retry(row, retry.after)
 
     def _end(self, end: RunEnd, error: RequestError) -> None:
-        """No other row would be answered, so none is asked any more."""
+        """End the run early: no other row would be answered."""
         if self.dead is None:
             log.error("%s", end.message)
         kind = EngineConfigError if end.is_config else EngineDeadError
@@ -319,7 +324,7 @@ class Loop:
                     self._writer.put(row, await DISK.run(self._line, row))
             else:
                 self._writer.put(row, self._line(row))
-        except RequestError as error:  # JSON cannot hold the answer.
+        except RequestError as error:  # The answer cannot be saved as JSON.
             self._fail(row, failure_of(error))
 
     def _line(self, row: Row) -> bytes:

@@ -1,4 +1,4 @@
-"""What the output of an earlier run already answers: taken from it, or said before it is paid for again."""
+"""The answers in the output of an earlier run: reused, or mentioned in a warning before they are paid for again."""
 
 from __future__ import annotations
 
@@ -19,29 +19,28 @@ from asyncinfer.types.paths import PATH_ERRORS, error_text
 
 log = logging.getLogger("asyncinfer")
 
-_EVERY = 64
+_EVERY = 64  # lines
 
 
 class Previous:
     """The answers that `output_path` holds when a run begins.
 
-    With `reuse`, rows take their answers from there. Without it, the first thing that is said about rows
-    that will be asked again is that they are there.
+    With `reuse`, rows take their answers from there. Without it, a warning is logged before such rows are sent again.
     """
 
     def __init__(self, path: Path | None, *, reuse: bool) -> None:
         if reuse and path is None:
-            raise ConfigError("reuse_output: set output_path too, as the answers are taken from that file")
+            raise ConfigError("reuse_output: set output_path too; the answers are taken from that file")
         self._path, self._reuse = path, reuse
         self.output: FinishedOutput | None = None
         self._spans: dict[tuple[bytes, int], tuple[int, int]] = {}
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
-        """Hold the file open during the block, if there is one.
+        """Keep the file open during the block, if there is one.
 
         Raises:
-            ConfigError: the answers are to be reused, and the file cannot be read.
+            ConfigError: with `reuse`, if the file cannot be read.
         """
         if self._path is not None:
             self.output = await DISK.run(self._open, self._path)
@@ -53,7 +52,7 @@ class Previous:
                     await DISK.run(self.output.close)
 
     def survey(self, plan: Plan, ledger: Ledger) -> Generator[None]:
-        """Find the rows that the output answers and `ledger` does not; yields now and then. Blocks.
+        """Find the rows whose answer is in the output but not in the scratch file. Blocks; yields every 64 lines.
 
         Raises:
             ConfigError: as `opened`.
@@ -70,27 +69,27 @@ class Previous:
             self._say(f"answers to {count} of these {len(plan)} rows")
 
     def index(self) -> Generator[None]:
-        """Note where every answer stands, for `claim`; yields now and then. Blocks. Raises as `survey` does."""
+        """Index the answers, for `claim`. Blocks; yields every 64 lines. Raises as `survey` does."""
         for number, (identity, span) in enumerate(self._lines()):
             self._spans.setdefault(identity, span)
             if number % _EVERY == 0:
                 yield
 
     def claim(self, row: Row, ledger: Ledger) -> bool:
-        """Have the row take its answer from the output, if it is to and there is one."""
+        """With `reuse`, let the row take its answer from the output. Returns whether there is one."""
         span = self._spans.get((row.key, row.n))
         if span is not None and self._reuse:
             ledger.reuse(row.index, *span)
             return True
         if span is not None:
-            self._spans.clear()  # It is said once.
+            self._spans.clear()  # The warning is logged once.
             self._say("answers to rows that are run now")
         return False
 
     def _say(self, what: str) -> None:
         log.warning(
-            "%s already holds %s. They are asked again, and the file is replaced at the end. To take them from "
-            "the file, stop and set reuse_output: true (on the command line: --reuse).",
+            "%s already holds %s. These rows are sent again, and the file is replaced at the end. To take the answers "
+            "from the file, stop and set reuse_output: true (on the command line: --reuse).",
             self._path,
             what,
         )

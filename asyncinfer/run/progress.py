@@ -1,4 +1,4 @@
-"""How far a run is: counted, told to a callback, written to `progress_path`."""
+"""The progress of a run: counted, reported to a callback, written to `progress_path`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ OnProgress = Callable[[Progress], object]
 _SAMPLES = 20
 _CALLBACK_SECONDS = 0.1
 _FILE_SECONDS = 1.0
-# A run that sends nothing for so many seconds says why, and logs that no more often than the second figure says.
+# After `_SILENT_SECONDS` without a request a run reports the reason. It logs it at most once per `_WARNING_SECONDS`.
 _SILENT_SECONDS, _WARNING_SECONDS = 10.0, 60.0
-# How long a run waits at its end for an async callback.
+# How long a run waits at its end for an async callback (seconds).
 _LAST_CALLBACK_SECONDS = 10.0
 
 
@@ -45,7 +45,7 @@ class Tally:
         self.samples: list[tuple[int, FailureDetail]] = []
 
     def attempt(self) -> None:
-        """The engine is asked once more."""
+        """A request is sent to the engine."""
         self.attempts += 1
         self.last_attempt = self._clock.now()
 
@@ -70,7 +70,7 @@ class Tally:
 
     @property
     def silent_for(self) -> float:
-        """Seconds since the engine was asked last."""
+        """Seconds since the last request was sent."""
         return self._clock.now() - self.last_attempt
 
     @property
@@ -100,8 +100,8 @@ class Reporter:
     """Reports a tally's changes: to the callback at most ten times a second, to the file once a second, and to both
     at the end. A progress file that cannot be written is one warning; the run goes on.
 
-    `why_waiting` gives the reason where nothing can be sent at the moment. A run that has sent nothing for ten seconds
-    reports it, and logs it at most once a minute.
+    `why_waiting` returns the reason why nothing can be sent at the moment, or None. A run that has sent nothing for ten
+    seconds reports it, and logs it at most once a minute.
     """
 
     def __init__(
@@ -121,14 +121,14 @@ class Reporter:
             while True:
                 await anyio.sleep(_FILE_SECONDS)
                 self._watch()
-        told, written, waited = None, None, 0.0
+        reported, written, waited = None, None, 0.0
         while True:
             self._watch()
             progress = self._tally.progress()
             counts = replace(progress, seconds=0.0)
-            if counts != told:
-                told = counts
-                await self._tell(progress)
+            if counts != reported:
+                reported = counts
+                await self._report(progress)
             if waited <= 0.0:
                 waited = _FILE_SECONDS
                 if counts != written:
@@ -143,12 +143,12 @@ class Reporter:
         progress = self._tally.progress()
         await self._write(progress)
         with anyio.move_on_after(_LAST_CALLBACK_SECONDS) as limit:
-            await self._tell(progress)
+            await self._report(progress)
         if limit.cancelled_caught:
             log.warning("on_progress did not return within %.0f s", _LAST_CALLBACK_SECONDS)
 
     def _watch(self) -> None:
-        """Note why the run stands still, if it does."""
+        """Update the reason why the run waits, and log it."""
         silent_for = self._tally.silent_for
         self._tally.waiting = self._why_waiting() if silent_for >= _SILENT_SECONDS else None
         now = self._tally.seconds
@@ -156,13 +156,13 @@ class Reporter:
             self._warned_at = now
             log.warning("Nothing was sent for %.0f s: %s", silent_for, self._tally.waiting)
 
-    async def _tell(self, progress: Progress) -> None:
+    async def _report(self, progress: Progress) -> None:
         if self._callback is None:
             return
         try:
             await call_back("on_progress", self._callback, progress)
         except Exception:
-            self._callback = None  # This ends the run; the report at its end would fail again.
+            self._callback = None  # The error ends the run. The last report must not call the callback again.
             raise
 
     async def _write(self, progress: Progress) -> None:
@@ -184,6 +184,6 @@ def write_snapshot(path: Path, progress: Progress) -> None:
         "waiting": progress.waiting,
         "updated_at": datetime.now(UTC).isoformat(),
     }
-    # Another run that writes the same file at this moment has news of its own.
+    # If another run is writing the same file at this moment, skip this snapshot.
     with suppress(BlockingIOError), replacing(path, durable=False) as file:
         file.write(to_json(snapshot) + b"\n")

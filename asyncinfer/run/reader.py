@@ -50,7 +50,7 @@ class PlannedReader:
         return await DISK.run(self._chunk, min(room, _CHUNK_ROWS))
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         self._items.close()
 
     def _chunk(self, room: int) -> list[Row] | None:
@@ -88,9 +88,9 @@ class PlannedReader:
 
 
 class StreamReader:
-    """Rows of an iterable that can be read once, checked as they come; a bad one is a row of its own.
+    """Rows of an iterable that can be read once. They are checked as they come; an invalid one becomes a failed row.
 
-    `saved` holds the lines of the scratch file that no row has claimed yet. `recall` is None where nothing is saved.
+    `saved`: the lines of the scratch file that no row has claimed yet. `recall`: None if the run saves nothing.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class StreamReader:
         return [await ROWS.run(self._row, index, given) if self._heavy(given) else self._row(index, given)]
 
     async def aclose(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         await self._items.aclose()
 
     def _heavy(self, given: object) -> bool:
@@ -143,7 +143,7 @@ class StreamReader:
         return row
 
     def _claim(self, row: Row) -> bool:
-        """Note where the row's answer is saved, if it is."""
+        """Record where the row's answer is saved. Returns whether it is saved."""
         line = self._saved.pop((row.key, row.n), None)
         if line is not None:
             self._ledger.save(row.index, line.offset, line.length, stale=line.checksum != row.checksum)

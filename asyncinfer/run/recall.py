@@ -1,4 +1,4 @@
-"""Give rows the answers that were saved for them."""
+"""Gives rows their saved answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asyncinfer.types.paths import error_text
 
 log = logging.getLogger("asyncinfer")
 
-# The metadata that come with an answer; all others are those of the input.
+# The metadata that come from an answer. All others come from the input.
 _OF_THE_ANSWER = (
     "usage",
     "finish_reason",
@@ -31,25 +31,25 @@ class _Saved(Protocol):
 
 
 class Recall:
-    """Reads saved answers from the scratch file, and those that a finished output holds from there. Blocks."""
+    """Reads saved answers from the scratch file, and reused answers from the finished output. Blocks."""
 
     def __init__(self, ledger: Ledger, scratch: _Saved, previous: FinishedOutput | None = None) -> None:
         self._ledger, self._scratch, self._previous = ledger, scratch, previous
         self._level = logging.WARNING
 
     def __call__(self, row: Row) -> None:
-        """Give `row` its answer. A row whose saved answer cannot be used loses it, and is asked again.
+        """Give `row` its answer. If the saved answer cannot be used, the row is sent again.
 
         Raises:
-            ScratchError: the disk refused to read.
+            ScratchError: a file cannot be read.
         """
         try:
             row.answered = self._answered(row)
         except ValueError:
             self._ledger.forget(row.index)
-            # Said once: a file of a million rows may be damaged.
+            # Logged as a warning only once: all of a million rows may be damaged.
             level, self._level = self._level, logging.DEBUG
-            log.log(level, "row %d: its saved answer cannot be read; such rows are asked again", row.index)
+            log.log(level, "row %d: its saved answer cannot be read; such rows are sent again", row.index)
 
     def _answered(self, row: Row) -> Conversation:
         span = self._ledger.span(row.index)
@@ -67,7 +67,7 @@ class Recall:
             raise ScratchError(f"{self._previous.path} cannot be read: {error_text(error)}") from error
         saved = Conversation.from_json(data)
         if saved.metadata.get(ROW_KEY) != row_id(row.key, row.n):
-            raise ValueError("the line is that of another row")
+            raise ValueError("the line belongs to another row")
         for there, here in zip(saved.messages, row.conversation().messages, strict=False):
             if _differs(there, here):
                 raise ValueError("the line was edited")
@@ -75,14 +75,14 @@ class Recall:
 
 
 def _with_answer(row: Row, saved: Conversation) -> Conversation:
-    """The saved answer, under the id and metadata that the input has now.
+    """The saved answer, with the id and metadata of the current input.
 
     Raises:
-        ValueError: it is not an answer to this row.
+        ValueError: the saved conversation is not an answer to this row.
     """
     present, answer = row.conversation(), _answer(saved)
     if len(saved.messages) != len(present.messages) + 1:
-        raise ValueError("a saved row has the input's messages and one more")
+        raise ValueError("a saved row must have the messages of the input and an answer")
     kept = {name: saved.metadata[name] for name in _OF_THE_ANSWER if name in saved.metadata}
     metadata = {**present.metadata, **kept, ROW_KEY: row_id(row.key, row.n)}
     return present.model_copy(update={"messages": [*present.messages, answer], "metadata": metadata})
@@ -90,11 +90,11 @@ def _with_answer(row: Row, saved: Conversation) -> Conversation:
 
 def _answer(saved: Conversation) -> Message:
     if not saved.messages or saved.messages[-1].role != Role.ASSISTANT:
-        raise ValueError("a saved row ends with its answer")
+        raise ValueError("a saved row must end with an answer")
     return saved.messages[-1]
 
 
 def _differs(there: Message, here: Message) -> bool:
-    """Whether one was edited. Files may be named by another path, and are part of the row's key."""
+    """Whether role or text differ. Other content may name its files by other paths, and is part of the row's key."""
     both_text = isinstance(there.content, str) and isinstance(here.content, str)
     return there.role != here.role or (both_text and there.content != here.content)

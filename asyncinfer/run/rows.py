@@ -60,9 +60,9 @@ class Row:
     of bytes, and not a dozen objects for every garbage collection to visit. `checksum` and `size`: the CRC-32
     and the bytes of what it was read from. `completion`: the engine's answer, once there is one; `answered`:
     the finished conversation, where scratch held it or it was made already. `error`: it cannot be attempted
-    at all. `attempt`: the permit that it holds. `spent`: the retries it has used up, in so many
-    `attempts`; `admissions`: how many
-    answers the endpoint had given when this row was last refused.
+    at all. `attempt`: the permit that it holds. `spent`: the retries it has used up. `attempts`: how often it was
+    attempted. `suspicions`: how often it was attempted again after others had been answered. `admissions`: how many
+    answers the endpoint had given when this row last failed.
     """
 
     index: int
@@ -78,6 +78,7 @@ class Row:
     attempt: Attempt | None = None
     spent: int = 0
     attempts: int = 0
+    suspicions: int = 0
     admissions: int = 0
 
     def conversation(self) -> Conversation:
@@ -125,14 +126,14 @@ class FileSource:
         try:
             with open_regular(self.path, _BUFFER) as file:
                 self._skip_byte_order_mark(file)
-                # As iterating over the file, with a bound on the memory that a line takes.
+                # Like iterating over the file, but with a bound on the size of a line.
                 for number, text in enumerate(iter(partial(file.readline, _LONGEST), b""), 1):
                     if len(text) == _LONGEST and not text.endswith(b"\n"):
                         yield _too_long(number, file)
                     elif not text.isspace():
                         yield Item(number, crc32(text), len(text), text)
         except NotAFileError as error:
-            what = f"{error_text(error)}; a run reads its input twice, so save it to one first"
+            what = f"{error_text(error)}; a run reads its input twice, so save it to a file first"
             raise InputError(f"{self.name}: {what}") from None
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {error_text(error)}") from error
@@ -146,7 +147,7 @@ class FileSource:
 
 
 def _too_long(number: int, file: BinaryIO) -> Item:
-    """In place of a line that is longer than any row should be; the file is read on to its end."""
+    """The item for a line that is too long. Reads the rest of the line."""
     while (part := file.readline(_LONGEST)) and not part.endswith(b"\n"):
         pass
     return Item(number, 0, 0, b"", InputError(f"the line is longer than {_LONGEST >> 20} MiB"))
@@ -174,9 +175,9 @@ def item_of(row: object) -> Item:
     try:
         text = conversation.to_json_bytes()
     except ValueError as error:
-        return Item(None, 0, 0, b"", InputError(f"JSON cannot hold it: {error}"))
+        return Item(None, 0, 0, b"", InputError(f"it cannot be saved as JSON: {error}"))
     if not is_readable(text):
-        return Item(None, 0, 0, b"", InputError(f"JSON cannot hold it: {UNREADABLE}"))
+        return Item(None, 0, 0, b"", InputError(f"it cannot be saved as JSON: {UNREADABLE}"))
     return Item(None, crc32(text), len(text), b"", conversation)
 
 

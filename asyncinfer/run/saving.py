@@ -1,4 +1,4 @@
-"""The JSON that saves an answer, which must be readable when the run is resumed."""
+"""Encodes answers as JSON that can be read again when a run is resumed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ UNSAVED = "unsaved_metadata"
 
 
 def saved_json(row: Row) -> tuple[bytes, Conversation]:
-    """The row's finished conversation, as JSON and as it is.
+    """The row's finished conversation, as JSON and as an object.
 
-    Metadata of the answer that JSON cannot hold are left out, and named in `metadata["unsaved_metadata"]`.
+    Metadata of the answer that JSON cannot hold are left out, and their names are in `metadata["unsaved_metadata"]`.
 
     Raises:
         RequestError: JSON cannot hold the answer itself.
@@ -46,7 +46,7 @@ def _checked(conversation: Conversation) -> tuple[bytes, Conversation]:
 
 
 def _drop_unsavable(row: Row) -> bool:
-    """Take the metadata that cannot be saved out of the answer; whether there were any."""
+    """Remove metadata that cannot be saved from the answer. Returns whether there were any."""
     completion = row.completion
     given: Mapping[str, Any] = completion.metadata or {} if completion is not None else {}
     unsaved = sorted(name for name, value in given.items() if not _is_savable(value))
@@ -59,7 +59,7 @@ def _drop_unsavable(row: Row) -> bool:
 
 def _is_savable(value: Any) -> bool:
     try:
-        # As deep as it stands in a conversation.
+        # At the same depth as in a conversation.
         return is_readable(to_json({"metadata": {"name": value}}, inf_nan_mode="constants"))
     except ValueError:
         return False

@@ -22,7 +22,7 @@ from asyncinfer.errors import UnexpectedCancellationError
 log = logging.getLogger("asyncinfer")
 
 _SLICE_SECONDS = 0.05
-_GO_ON = "What was saved stays; run again to go on"
+_RESUME = "Saved rows stay saved; run it again to resume"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,11 +32,11 @@ T = TypeVar("T")
 async def task_group() -> AsyncGenerator[TaskGroup]:
     """`anyio.create_task_group()`; when tasks fail, the first error is raised by itself.
 
-    A child task that ends with a CancelledError ends the group without an error, and cuts its body short. Here that
+    In anyio, a child task that ends with a CancelledError silently ends the group, and its body stops early. Here that
     is an error, unless a scope around the group was cancelled. To cancel the body, put a scope around the group.
 
     Raises:
-        UnexpectedCancellationError: The body was cut short though nobody cancelled the caller.
+        UnexpectedCancellationError: The body stopped early although the caller was not cancelled.
     """
     complete = False
     try:
@@ -46,7 +46,7 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
     except BaseExceptionGroup as group:
         raise _first(group) from None
     if not complete:
-        raise UnexpectedCancellationError(f"a part of this work was cancelled by other code. {_GO_ON}")
+        raise UnexpectedCancellationError(f"a part of this work was cancelled by other code. {_RESUME}")
 
 
 def sheltered(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -66,7 +66,7 @@ def sheltered(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coro
         async with task_group() as tasks:
             tasks.start_soon(work)
         if not results:
-            raise UnexpectedCancellationError(f"the task of this work was cancelled by other code. {_GO_ON}")
+            raise UnexpectedCancellationError(f"the task of this work was cancelled by other code. {_RESUME}")
         return results[0]
 
     return call
@@ -81,15 +81,15 @@ def cancellation_was_asked() -> bool:
 
 
 class foreign_code:
-    """Runs code of the user's or of a plugin, whose exceptions may not pass for signals of this package.
+    """A context for code of the user or of a plugin. Its exceptions must not act as control flow in this package.
 
-    CancelledError, GeneratorExit, StopIteration and StopAsyncIteration end tasks and iterations without an error.
-    One that the code raises of its own accord becomes an error here, as does what is no Exception, such as a panic of
-    an extension in Rust. KeyboardInterrupt and SystemExit pass.
+    CancelledError, GeneratorExit, StopIteration and StopAsyncIteration would end tasks and iterations without an error.
+    Here they become errors if the code raised them by itself. So does any other BaseException that is not an Exception,
+    such as a panic of an extension in Rust. KeyboardInterrupt and SystemExit pass unchanged.
 
     Raises:
         UnexpectedCancellationError: The code raised CancelledError, but this task was not cancelled.
-        RuntimeError: The code raised one of the others.
+        RuntimeError: The code raised another exception of these kinds.
     """
 
     __slots__ = ("_name", "_task")
@@ -113,7 +113,7 @@ class foreign_code:
                     return
                 raise UnexpectedCancellationError(
                     f"{self._name} raised CancelledError, but was not cancelled: "
-                    f"what it waited for was cancelled by other code. {_GO_ON}"
+                    f"what it waited for was cancelled by other code. {_RESUME}"
                 ) from error
             case GeneratorExit() if asyncio.current_task() is not self._task:
                 return  # A coroutine that will never be resumed is being closed.
@@ -124,7 +124,7 @@ class foreign_code:
 
 
 async def call_back(name: str, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call a function of the user's, and wait for it if it is a coroutine function."""
+    """Call a function of the user, and await it if it is a coroutine function."""
     with foreign_code(name):
         result = function(*args, **kwargs)
         if iscoroutine(result):
@@ -133,7 +133,7 @@ async def call_back(name: str, function: Callable[P, object], *args: P.args, **k
 
 @asynccontextmanager
 async def cleanup(*steps: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
-    """`clean_up` once the block has ended, in whatever way."""
+    """Run `clean_up` when the block ends, with or without an error."""
     try:
         yield
     except GeneratorExit:
@@ -147,7 +147,7 @@ async def cleanup(*steps: Callable[[], Awaitable[object]]) -> AsyncGenerator[Non
 async def clean_up(error: BaseException | None, *steps: Callable[[], Awaitable[object]]) -> None:
     """Run all `steps` in order, shielded from the cancellation of scopes.
 
-    A step that fails skips no other. The first failure is raised, unless there is an `error` that it would hide.
+    If a step fails, the others still run. The first failure is raised, unless it would hide `error`.
     """
     failures: list[BaseException] = []
     with anyio.CancelScope(shield=True):
@@ -178,7 +178,7 @@ async def in_slices(work: Generator[object]) -> None:
     finally:
         if not ended:
             with anyio.CancelScope(shield=True):
-                await DISK.run(work.close)  # which may remove a file
+                await DISK.run(work.close)  # The generator may remove a temporary file.
 
 
 def _first(error: BaseException) -> BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 
@@ -15,12 +16,13 @@ from asyncinfer.run.rows import Row
 class Window:
     """Hands out rows: one whose retry is due first, then new ones.
 
-    A row that backs off waits here, and holds no permit, no connection and no task.
+    A row that backs off waits here, and holds no permit, no connection and no task. While `prefers_new()`, new rows
+    come first: where every row fails, a new one shows whether the rows are the reason or the endpoint.
     """
 
-    def __init__(self, capacity: int, clock: Clock) -> None:
+    def __init__(self, capacity: int, clock: Clock, prefers_new: Callable[[], bool] = lambda: False) -> None:
         self.capacity = capacity
-        self._clock = clock
+        self._clock, self._prefers_new = clock, prefers_new
         self._open = 0
         self._ready: deque[Row] = deque()
         self._retries: list[tuple[float, int, Row]] = []
@@ -60,7 +62,8 @@ class Window:
 
     def next_at_once(self) -> Row | None:
         """The next row to attempt, if there is one now."""
-        if self._retries and self._retries[0][0] <= self._clock.now():
+        new_first = bool(self._ready) and self._prefers_new()
+        if not new_first and self._retries and self._retries[0][0] <= self._clock.now():
             return heapq.heappop(self._retries)[2]
         if not self._ready:
             return None
@@ -83,7 +86,7 @@ class Window:
             await self._change(self._retries[0][0] if self._retries else None)
 
     def next_retry(self) -> float | None:
-        """Seconds until the next row is tried again; None if no row waits for that, or others are ready."""
+        """Seconds until the next retry; None if no row waits for a retry, or if other rows are ready."""
         if self._ready or not self._retries:
             return None
         return max(0.0, self._retries[0][0] - self._clock.now())

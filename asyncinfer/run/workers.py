@@ -19,7 +19,7 @@ class Workers:
         self, tasks: TaskGroup, work: Callable[[Row], Awaitable[None]], more: Callable[[], Row | None]
     ) -> None:
         self._tasks, self._work, self._more = tasks, work, more
-        # Rows that were handed to a task which has not begun them yet: it may be cancelled before that.
+        # Rows that were given to a task that has not started on them. The task may be cancelled before that.
         self._handed: dict[int, Row] = {}
         self._idle: list[asyncio.Future[Row | None]] = []
         self._released = False
@@ -36,7 +36,7 @@ class Workers:
 
     @property
     def handed(self) -> list[Row]:
-        """Rows that no task has begun. Once the task group has ended, none will."""
+        """The rows that no task has started on. After the end of the task group, no task ever will."""
         return list(self._handed.values())
 
     def release(self) -> None:

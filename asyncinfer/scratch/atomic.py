@@ -22,15 +22,16 @@ _TRIES = 16
 
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Generator[BinaryIO]:
-    """A temporary file that takes the place of `path`, or of what that links to, at the end of the block, and is
-    removed on an error. `durable`: wait for the disk before and after the replacement.
+    """A temporary file that replaces `path` at the end of the block. On an error it is removed instead. If `path` is a
+    symbolic link, its target is replaced. `durable`: wait for the disk before and after the replacement.
 
-    The temporary file always has the same name, and a lock. A killed process thus leaves at most one, which
-    the next replacement uses again.
+    The temporary file for a path always has the same name, and is locked. So a killed process leaves at most one file,
+    which the next replacement uses again.
 
     Raises:
-        OSError: it cannot be written. NotAFileError: `path` is a folder, a pipe or a device.
-        BlockingIOError: another process is replacing it.
+        OSError: the file cannot be written.
+        NotAFileError: `path` is a folder, a pipe or a device.
+        BlockingIOError: another process is replacing the file.
     """
     path = resolved(path)
     disk.make_folder(path.parent)
@@ -55,27 +56,27 @@ def replacing(path: Path, *, durable: bool = True) -> Generator[BinaryIO]:
 
 
 def check_replaceable(path: Path, setting: str) -> None:
-    """Raise ConfigError if `path`, named by `setting`, is something else than a file, or no file can be there."""
+    """Raise ConfigError if `path`, given by `setting`, exists and is not a file, or if no file can be there."""
     with as_config_error(path, setting):
         _mode_of(resolved(path))
 
 
 def check_target(path: Path, setting: str) -> None:
-    """Raise ConfigError if `path`, named by `setting`, is not a file that can be written."""
+    """Raise ConfigError if `path`, given by `setting`, is not a file that can be written."""
     check_replaceable(path, setting)
     with as_config_error(path, setting):
         folder = path.parent
         while not folder.exists():
             folder = folder.parent
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise ConfigError(f"{setting}: {path} cannot be written, as {folder} may not be written to")
+            raise ConfigError(f"{setting}: {path} cannot be written, as {folder} is not a writable folder")
 
 
 def try_target(path: Path, setting: str) -> None:
-    """Create the temporary file for `path` and remove it, and with it what a killed run left there.
+    """Create the temporary file for `path` and remove it. This also removes the one that a killed run may have left.
 
     Raises:
-        ConfigError: the file could not be written in the end.
+        ConfigError: a file could not be written to `path`.
     """
     with as_config_error(path, setting):
         path = resolved(path)
@@ -84,7 +85,7 @@ def try_target(path: Path, setting: str) -> None:
 
 
 def discard_temporary(path: Path) -> None:
-    """Remove the temporary file that a killed process left for `path`, if there is one and nobody writes it."""
+    """Remove the temporary file that a killed process left for `path`, if there is one and no process uses it."""
     temporary = temporary_for(path)
     if temporary.exists():
         with contextlib.suppress(BlockingIOError):
@@ -93,7 +94,7 @@ def discard_temporary(path: Path) -> None:
 
 @contextlib.contextmanager
 def as_config_error(path: Path, setting: str) -> Generator[None]:
-    """Raise what is wrong with a path as a ConfigError that names its setting."""
+    """Convert errors of a path to a ConfigError that names its setting."""
     try:
         yield
     except NotAFileError as error:
@@ -105,14 +106,14 @@ def as_config_error(path: Path, setting: str) -> Generator[None]:
 
 
 def resolved(path: Path) -> Path:
-    """Where the path leads: what it links to is replaced, and stays linked to.
+    """The path without symbolic links, so that the target of a link is replaced and not the link.
 
     Raises:
-        OSError: it leads nowhere.
+        OSError: the path cannot be resolved.
     """
     try:
         return path.resolve()
-    except RuntimeError:  # of Python up to 3.12
+    except RuntimeError:  # a loop of symbolic links, in Python up to 3.12
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
     except ValueError as error:
         raise OSError(errno.EINVAL, error_text(error)) from None
@@ -122,7 +123,7 @@ def _mode_of(path: Path) -> int | None:
     """The permissions of the file that is to be replaced; None if there is none.
 
     Raises:
-        NotAFileError: it is no regular file. Only those are ever replaced.
+        NotAFileError: it is not a regular file. Only regular files are ever replaced.
     """
     try:
         mode = path.stat().st_mode
@@ -133,9 +134,9 @@ def _mode_of(path: Path) -> int | None:
 
 
 def temporary_for(path: Path) -> Path:
-    """The temporary file that takes the place of `path`, beside what that links to.
+    """The path of the temporary file that replaces `path`, in the same folder.
 
-    Its name does not grow with that of `path`, which may be as long as the file system allows.
+    Its name has a fixed length, because the name of `path` may be as long as the file system allows.
     """
     path = resolved(path)
     return path.with_name(f".asyncinfer-{blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}.tmp")
@@ -150,7 +151,7 @@ def _remove_locked(temporary: Path, mode: int | None) -> None:
 
 
 def _open_temporary(path: Path, mode: int | None) -> int:
-    """Open an empty file of our own, with these permissions, under a lock; its descriptor."""
+    """Open and lock an empty file with these permissions. Returns its descriptor."""
     for _ in range(_TRIES):
         fd = _open_own(path, 0o666 if mode is None else mode)
         if fd is None:
@@ -170,7 +171,7 @@ def _open_temporary(path: Path, mode: int | None) -> int:
 
 
 def _open_own(path: Path, mode: int) -> int | None:
-    """Open a new file, or one that a process of this user left. Anything else is removed, and gives None."""
+    """Open a new file, or one that another process of this user left. Anything else is removed; the result is None."""
     with contextlib.suppress(FileExistsError):
         return disk.open_for_writing(path, os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
@@ -188,13 +189,13 @@ def _open_own(path: Path, mode: int) -> int | None:
 
 
 def _is_ours(fd: int) -> bool:
-    """Whether nobody else put the file there to read, or to have written, what is written to it."""
+    """Whether the file belongs to this user and has no other name, so that nobody else can read what is written."""
     found = os.fstat(fd)
     return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and found.st_uid == os.geteuid()
 
 
 def _is_still(path: Path, fd: int) -> bool:
-    """Whether the path names the open file; the process that had the lock may have moved it."""
+    """Whether the path still names the open file. The previous owner of the lock may have renamed it."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(fd))
     except FileNotFoundError:
@@ -209,5 +210,6 @@ def _lock(fd: int) -> None:
     except BlockingIOError:
         raise BlockingIOError(errno.EAGAIN, "another process is writing it") from None
     except OSError as error:
+        # These errors mean that the file system does not support locks.
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
-            raise  # Otherwise the file system has no locks.
+            raise

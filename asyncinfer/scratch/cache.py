@@ -1,4 +1,4 @@
-"""Scratch files of runs without an output path. They live in the user's cache, and expire."""
+"""Scratch files of runs without an output path. They are in the user's cache folder, and expire."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PREFIX, _SUFFIX, _LOCK = "temp_inference_output_", ".jsonl", ".lock"
 
 
 def in_cache(run_hash: str) -> Path:
-    """Where the rows of a run without an output path are saved.
+    """The scratch file of a run without an output path.
 
     Raises:
-        ScratchError: the user has no home.
+        ScratchError: the user has no home directory.
     """
     try:
         return CACHE.expanduser() / f"{_PREFIX}{run_hash}{_SUFFIX}"
@@ -28,13 +28,13 @@ def in_cache(run_hash: str) -> Path:
 
 
 class CacheSweeper:
-    """Removes scratch files that no run has written to for a week. Looks once a day. Blocks."""
+    """Removes scratch files that no run has written to for a week, at most once a day. Blocks."""
 
     def __init__(self) -> None:
         self._due = 0.0
 
     def sweep(self, folder: Path) -> None:
-        """Sweep `folder` if it is time to. Errors are ignored: the files stay."""
+        """Sweep `folder` if the last sweep was a day ago. Files that cause an error are left alone."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + _SWEEP_SECONDS
@@ -54,7 +54,7 @@ class CacheSweeper:
 
 
 def _is_newer(path: Path) -> bool:
-    """Whether the file is there and has not expired."""
+    """Whether the file exists and has not expired."""
     try:
         return time.time() - path.stat().st_mtime <= KEPT_SECONDS
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Every file operation that saved rows depend on, one function each. All of them block.
+"""The file operations that saved rows depend on, one function each. All of them block.
 
-Callers use the module's name (`disk.write(...)`). Tests replace these functions by ones that fail, or that kill
-the process, at the n-th operation.
+Callers use the module's name (`disk.write(...)`), because tests replace these functions with functions that fail, or
+that kill the process, at the n-th operation.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def lock(lock: FileLock) -> None:
     """Take a lock without waiting.
 
     Raises:
-        filelock.Timeout: somebody else holds it.
+        filelock.Timeout: another process or run holds the lock.
     """
     try:
         lock.acquire()
@@ -57,7 +57,7 @@ def unlock(lock: FileLock) -> None:
 
 
 def open_for_writing(path: Path, flags: int = 0, mode: int = _PRIVATE_FILE) -> int:
-    """Open a file for reading and writing, and create it if it is missing; its descriptor. Never waits."""
+    """Open a file for reading and writing, and create it if it is missing. Returns its descriptor. Never waits."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | flags, mode)
 
 
@@ -70,7 +70,7 @@ def truncate(fd: int, size: int) -> None:
 
 
 def write(fd: int, data: ReadableBuffer) -> int:
-    """Write the beginning of `data`; how many bytes were written."""
+    """Write the beginning of `data`. Returns how many bytes were written."""
     return os.write(fd, data)
 
 
@@ -89,7 +89,7 @@ def remove(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make new and renamed entries of a folder durable, where the platform can."""
+    """Make new and renamed entries of a folder durable, if the platform supports it."""
     with contextlib.suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)
         try:
@@ -112,7 +112,7 @@ class Raw(io.RawIOBase):
         self._discards = False
 
     def discard(self) -> None:
-        """From now on, drop what is written: what is left in a buffer is no longer wanted."""
+        """Drop everything that is written from now on, such as the rest of a buffer."""
         self._discards = True
 
     def writable(self) -> bool:

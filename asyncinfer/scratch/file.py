@@ -36,7 +36,7 @@ def beside(output: Path) -> Path:
 
 
 class AppendFile(Protocol):
-    """What is asked of the disk. Tests put a failing or a forgetful one in its place."""
+    """The interface of a file that is appended to. Tests use one that fails or loses data."""
 
     def append(self, data: bytes) -> None: ...
     def read(self, offset: int, length: int) -> bytes: ...
@@ -175,10 +175,10 @@ class ScratchFile:
             return self._file.read(offset, length)
 
     def _read_whole(self, offset: int, length: int, ahead: int) -> bytes:
-        """At least `length` bytes, and up to `ahead` if there are so many."""
+        """Read at least `length` bytes, and up to `ahead` bytes if the file is long enough."""
         data = self.read(offset, max(length, ahead))
         if len(data) < length:
-            raise ScratchError(f"{self.path} was cut short by another program; run the same command again to go on")
+            raise ScratchError(f"{self.path} was truncated by another program; run the same command again to resume")
         return data
 
     def assemble(self, output: Path, spans: Iterable[tuple[int, int]], every: int = 512) -> Generator[None]:
@@ -195,8 +195,8 @@ class ScratchFile:
                     yield
 
     def keep(self, wanted: Callable[[bytes, int], bool], every: int = 512) -> Generator[None]:
-        """Rewrite the file with only those lines whose row, `(key, n)`, is wanted, whole or not at all; yields every
-        so many lines. Afterwards it can only be closed.
+        """Rewrite the file with only the lines whose row `(key, n)` is wanted, as one atomic replacement. Yields after
+        every `every` lines. Afterwards the file can only be closed.
         """
         with (
             _as_scratch_error(self.path, "cannot be written"),
@@ -211,11 +211,11 @@ class ScratchFile:
                     yield
 
     def close(self, *, remove: bool = False) -> None:
-        """Give the file back. It is removed if it is empty, and with `remove`, when its rows are in the output.
-        Closing twice is harmless.
+        """Close the file and release its lock. The file is removed if it is empty, and always with `remove`.
+        Closing twice has no effect.
         """
         if self._file is not None:
-            with contextlib.suppress(OSError):  # What was appended is durable already.
+            with contextlib.suppress(OSError):  # The appended lines are durable already.
                 self._file.close()
             self._file = None
             remove = remove or not self._size
@@ -226,7 +226,7 @@ class ScratchFile:
                 disk.remove(self.path)
         except OSError as error:
             log.warning(
-                "%s cannot be removed: %s. It is not needed any more; delete it yourself", self.path, error_text(error)
+                "%s cannot be removed: %s. It is no longer needed; please delete it", self.path, error_text(error)
             )
         finally:
             self._release()
@@ -238,12 +238,12 @@ class ScratchFile:
                 disk.remove(Path(self._lock.lock_file))
             with contextlib.suppress(OSError):
                 disk.unlock(self._lock)
-        # The folder is ours by its name; it stays where it holds anything.
+        # The folder belongs to this package. It is removed only if it is empty.
         disk.remove_folder(self.path.parent)
 
 
 def _lock_path(path: Path) -> Path:
-    """The lock's file; under another name where that of `path` leaves no room for the suffix."""
+    """The path of the lock file. It gets a hashed name if the name of `path` is too long for a suffix."""
     name = f"{path.name}.lock"
     if len(os.fsencode(name)) > _LONGEST_NAME:
         name = f"{blake2b(os.fsencode(path.name), digest_size=16).hexdigest()}.lock"

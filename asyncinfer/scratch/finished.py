@@ -1,4 +1,4 @@
-"""The output of an earlier run: whose answers are in it, and where."""
+"""Finds the answers in the output of an earlier run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import NamedTuple
 from asyncinfer.types.paths import open_regular
 
 _LONGEST = 1 << 28
-# Where answered rows carry their identity: `<key>`, or `<key>-<n>` for an occurrence after the first.
+# The metadata field with a row's identity: `<key>`, or `<key>-<n>` for an occurrence after the first.
 ROW_KEY = "row_key"
-# Within a JSON string its quotes would be escaped.
+# This cannot match inside a JSON string, where the quotes are escaped.
 _ROW_KEY = re.compile(rb'"row_key"\s*:\s*"([0-9a-f]{32})(?:-([1-9]\d{0,8}))?"')
 
 
 class AnsweredLine(NamedTuple):
-    """One line of an output: the identity of its row, and where its JSON stands in the file."""
+    """One line of an output: the identity of its row, and the position of its JSON in the file."""
 
     key: bytes
     n: int
@@ -29,10 +29,10 @@ class AnsweredLine(NamedTuple):
 
 
 class FinishedOutput:
-    """An output file, open for reading. It can be read to its end also after another file took its place. Blocks.
+    """An output file, open for reading. It stays readable after the file at its path is replaced. Blocks.
 
     Raises:
-        OSError: it cannot be opened, or read.
+        OSError: the file cannot be opened or read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,10 +40,10 @@ class FinishedOutput:
         self._file = open_regular(path, 1 << 18)
 
     def lines(self) -> Iterator[AnsweredLine]:
-        """The lines that say which row they answer. What else they hold is not checked."""
+        """The lines that contain a row key. Their other content is not checked."""
         offset = 0
         self._file.seek(0)
-        # As iterating over the file, with a bound on the memory that a line takes.
+        # Like iterating over the file, but with a bound on the size of a line.
         for line in iter(partial(self._file.readline, _LONGEST), b""):
             for found in _ROW_KEY.finditer(line):
                 yield AnsweredLine(unhexlify(found[1]), int(found[2] or 0), offset, len(line))

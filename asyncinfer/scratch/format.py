@@ -24,10 +24,10 @@ _HEAD = re.compile(
 )
 _LAST_FIELD = b'"conversation":'
 _CHECKED_FROM = len('{"crc":"00000000",')
-# In the first line of a file whose first bytes are damaged.
+# Identifies a scratch file whose first bytes are damaged.
 _MARK = re.compile(rb'"key":"[0-9a-f]{32}","n":\d')
 _MARK_WITHIN = 1 << 10
-# pydantic's JSON parser refuses more levels than 200, and integers of more digits than 4,300.
+# pydantic's JSON parser refuses more than 200 levels, and integers of more than 4,300 digits.
 _SAFE_BRACKETS, _SAFE_DIGITS = 150, 4000
 UNREADABLE = "it is nested too deeply, or holds a number with too many digits"
 _DIGITS = frozenset(b"0123456789")
@@ -68,13 +68,13 @@ def decode(line: bytes, offset: int) -> SavedLine | None:
 
 
 def is_readable(data: bytes, start: int = 0, end: int | None = None) -> bool:
-    """Whether the JSON at `data[start:end]`, which was written here, can be parsed again.
+    """Whether the JSON at `data[start:end]`, which this package has written, can be parsed again.
 
-    What is written may be nested deeper, and hold longer integers, than what the parser takes. Only JSON that
-    has many brackets or a long run of digits is parsed to find out.
+    pydantic can write deeper nesting and longer integers than it can parse. For speed, only JSON with many brackets or
+    a long run of digits is parsed to find out.
     """
     deep = data.count(b"[") + data.count(b"{") > _SAFE_BRACKETS
-    # A run of so many digits has one at a multiple of its length.
+    # A run of `_SAFE_DIGITS` digits includes at least one of these positions.
     if not deep and _DIGITS.isdisjoint(data[_SAFE_DIGITS - 1 :: _SAFE_DIGITS]):
         return True
     try:
@@ -85,7 +85,7 @@ def is_readable(data: bytes, start: int = 0, end: int | None = None) -> bool:
 
 
 def looks_like_scratch(beginning: bytes) -> bool:
-    """Whether a file that begins so was written here, also where some of its first bytes are damaged."""
+    """Whether a file with this beginning is a scratch file, even if some of its first bytes are damaged."""
     return FIRST_BYTES.startswith(beginning[: len(FIRST_BYTES)]) or _MARK.search(beginning, 0, _MARK_WITHIN) is not None
 
 

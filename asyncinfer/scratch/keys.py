@@ -101,9 +101,9 @@ OUT: dict[type[BaseModel], frozenset[str]] = {
         ]
     ),
 }
-# Keys of the Hugging Face hub, in what is passed to a constructor.
+# Options of Hugging Face constructors that hold access tokens.
 _HUB_TOKENS = frozenset({"token", "hf_token", "use_auth_token"})
-# How a local model is run or downloaded, not what it is: these model_kwargs leave its answers as they are.
+# These model_kwargs say how a local model is run or downloaded. They do not change its answers.
 MODEL_KWARGS_OUT = frozenset(
     [
         "n_threads",
@@ -139,10 +139,10 @@ MODEL_KWARGS_OUT = frozenset(
 
 
 class RowKeys:
-    """Makes the keys of one run's rows. What the rows share is hashed once.
+    """Makes the keys of one run's rows. The settings that all rows share are hashed once.
 
     Args:
-        files: What identifies the files of a local model.
+        files: The files of a local model.
     """
 
     def __init__(

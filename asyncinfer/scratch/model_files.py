@@ -1,4 +1,4 @@
-"""What identifies the files of a local model: a model trained anew under the same path is another model."""
+"""Identifies the files of a local model, so that a model that was retrained under the same path is another model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asyncinfer.types.paths import PATH_ERRORS
 
-# Which files of a model's folder count. Others, such as logs and answers, may change at any time.
+# The files of a model's folder that count. Others, such as logs and outputs, may change at any time.
 _SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf", ".model", ".jinja", ".tiktoken"})
 _NAMES = frozenset(
     {
@@ -30,14 +30,14 @@ _NAMES = frozenset(
 )
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
-# The setting that names a file, the file's name, its size in bytes, and when it was last written, in nanoseconds.
+# The setting that names the file, the file's name, its size in bytes, and its modification time in nanoseconds.
 ModelFile = tuple[str, str, int, int]
 
 
 def identify(paths: Mapping[str, Path]) -> list[ModelFile]:
     """The files at `paths`, which are keyed by the settings that name them. Blocks.
 
-    A path is that of a file or a folder. What is not there, or cannot be looked at, is left out.
+    A path may be a file or a folder. Files that do not exist or cannot be read are left out.
     """
     found: list[ModelFile] = []
     for setting, path in sorted(paths.items()):

@@ -1,8 +1,8 @@
-"""Secrets that show in no repr, and URLs without theirs.
+"""Masks secrets in reprs and URLs.
 
-What holds a key is a `Masked` text or bytes: equal to the plain one and used as such, but its repr, and that of any
-container or traceback that shows it, has asterisks. Which parameters of a URL, and which headers, hold secrets is
-decided by their names; Azure's `api-version` holds none.
+Keys are kept in masked text or bytes. They behave like plain ones, but their repr shows asterisks, also in the repr of
+a container and in tracebacks. Whether a parameter of a URL or a header is secret is decided by its name: `api-key` is,
+Azure's `api-version` is not.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from urllib.parse import quote, unquote, urlsplit
 E = TypeVar("E", bound=BaseException)
 
 MASK = "**********"  # as pydantic's SecretStr shows itself
-# The words of names of secrets: `api_key`, `X-Amz-Signature`, `accessToken`, `sig`.
+# A name with one of these words is the name of a secret: `api_key`, `X-Amz-Signature`, `accessToken`, `sig`.
 _WORDS = frozenset(
     [
         *("key", "apikey", "token", "secret", "sig", "signature", "password", "passwd", "pwd", "passphrase", "auth"),
         *("authorization", "authentication", "credential", "credentials", "jwt", "bearer", "cookie"),
     ]
 )
-_NAMES = frozenset(["code", "session", "sas"])  # Secrets only where they are the whole name.
+_NAMES = frozenset(["code", "session", "sas"])  # Secrets only if this is the whole name.
 _ENDINGS = ("key", "token", "secret", "password", "signature", "credential")
-# Options that hold secrets, among those of models and requests that users pass on, where `pad_token` holds none.
+# Secret options in `model_kwargs`, `extra_body` and others. `_WORDS` does not fit here: `pad_token` is not a secret.
 _OPTIONS = frozenset(
     ["token", "hf_token", "auth_token", "access_token", "use_auth_token", "api_key", "apikey", "password", "secret"]
 )
@@ -35,7 +35,7 @@ _USER = re.compile(r"(?:(?<=://)|^)[^/?#]*@")
 
 
 class MaskedStr(str):
-    """A text that shows as asterisks."""
+    """Text whose repr is asterisks."""
 
     __slots__ = ()
 
@@ -43,11 +43,11 @@ class MaskedStr(str):
         return repr(MASK)
 
     def __getitem__(self, key: SupportsIndex | slice) -> MaskedStr:
-        return MaskedStr(str(self)[key])  # a repr that is cut to what is shown begins with a slice
+        return MaskedStr(str(self)[key])  # Tools that shorten a repr slice the text first.
 
 
 class MaskedBytes(bytes):
-    """Bytes that show as asterisks."""
+    """Bytes whose repr is asterisks."""
 
     __slots__ = ()
 
@@ -59,7 +59,7 @@ class MaskedBytes(bytes):
 
 
 class MaskedUrl(MaskedStr):
-    """A URL that shows without what is secret in it."""
+    """A URL whose repr has asterisks in place of its secrets."""
 
     __slots__ = ()
 
@@ -82,7 +82,7 @@ def mask_url(url: str) -> str:
 
 
 def masked_if_secret(url: str) -> str:
-    """`url` itself, as a `MaskedUrl` if there is a secret in it."""
+    """`url`, as a `MaskedUrl` if it contains a secret."""
     return url if mask_url(url) == url else MaskedUrl(url)
 
 
@@ -92,7 +92,7 @@ def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def mask_options(value: Any) -> Any:
-    """`value` with asterisks in place of texts that are secret by their names, at any depth."""
+    """`value` with asterisks in place of the texts of secret options, at any depth."""
     if isinstance(value, dict):
         fields = cast(dict[Any, Any], value).items()
         return {
@@ -110,7 +110,7 @@ def secrets_in_url(url: str) -> Iterator[str]:
     except ValueError:
         return
     found = [value for name, value in _PARAMETER.findall(url) if is_secret_name(name)]
-    found += [text for text in (password or user,) if text]  # a user without a password is a token
+    found += [text for text in (password or user,) if text]  # A user name without a password is a token.
     if user is not None or password is not None:
         yield b64encode(f"{unquote(user or '')}:{unquote(password or '')}".encode()).decode()
     for secret in found:
@@ -119,6 +119,6 @@ def secrets_in_url(url: str) -> Iterator[str]:
 
 
 def frameless(error: E) -> E:
-    """`error` without the frames and errors that it came through, whose locals may hold secrets."""
+    """`error` without its traceback, cause and context, whose frames may hold secrets."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

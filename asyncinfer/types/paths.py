@@ -1,4 +1,4 @@
-"""Paths that users give: expanded, looked at and opened without waiting, with errors in words."""
+"""Expands, checks and opens paths that users give. Never waits for a FIFO, and raises errors with clear messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def error_text(error: Exception) -> str:
 
 
 def advice(error: BaseException | None) -> str:
-    """What a user can do about it."""
+    """What a user can do about an error of a path."""
     number = error.errno if isinstance(error, OSError) else None
     return _ADVICE.get(number or 0, "check the disk or choose another path")
 
@@ -53,7 +53,7 @@ def expanded(given: str | os.PathLike[str], setting: str) -> Path:
     """The path with `~` replaced by the user's home.
 
     Raises:
-        ConfigError: the home is unknown, or no file can have such a name. The message names `setting`.
+        ConfigError: the home is unknown, or no file can have this name. The message names `setting`.
     """
     try:
         path = Path(given).expanduser()
@@ -97,7 +97,7 @@ def read_text(path: Path, setting: str) -> str:
         with open_regular(path) as binary, TextIOWrapper(binary, "utf-8") as file:
             return file.read()
     except UnicodeDecodeError:
-        raise ConfigError(f"{setting}: {path}: it is not UTF-8 text") from None
+        raise ConfigError(f"{setting}: {path} is not UTF-8 text") from None
     except OSError as error:
         raise ConfigError(f"{setting}: {path} cannot be read: {error_text(error)}") from None
 
@@ -113,18 +113,19 @@ def require_regular(mode: int) -> None:
 
 
 def open_regular(path: str | os.PathLike[str], buffering: int = 1 << 16) -> BinaryIO:
-    """Open a file for reading. Never waits for a writer of a FIFO, and reads no device.
+    """Open a file for reading. Never waits for the writer of a FIFO, and never reads a device.
 
     Raises:
-        OSError: the file cannot be opened, also where the path is none at all. NotAFileError: it is no regular file.
+        OSError: the file cannot be opened, or the path is invalid.
+        NotAFileError: the path is not that of a regular file.
     """
     try:
-        require_regular(Path(path).stat().st_mode)  # A device is not even opened: that alone may have an effect.
+        require_regular(Path(path).stat().st_mode)  # Before opening, because opening a device may have an effect.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:
         raise OSError(errno.EINVAL, error_text(error)) from None
     try:
-        require_regular(os.fstat(fd).st_mode)  # The path may name something else by now.
+        require_regular(os.fstat(fd).st_mode)  # Again, because the path may name another file by now.
         return os.fdopen(fd, "rb", buffering)
     except BaseException:
         os.close(fd)

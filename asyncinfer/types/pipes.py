@@ -1,4 +1,4 @@
-"""Small files that a command gets as arguments: also what a shell writes into a pipe for it (`-c <(...)`)."""
+"""Reads small files that a command gets as arguments, including pipes of a shell (`-c <(...)`)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def read_small(path: Path, wait: float = _WAIT_SECONDS) -> bytes:
     """The bytes of a file, or of a pipe until its writers close it. Blocks.
 
     Args:
-        wait: How long each part of a pipe's content may take, in seconds.
+        wait: The longest time without new data from a pipe, in seconds.
 
     Raises:
-        OSError: it cannot be read, is a device or the like, is larger than 16 MiB, or nobody writes to the pipe.
+        OSError: the file cannot be read, is a device or a socket, is larger than 16 MiB, or nobody writes to the pipe.
     """
     try:
         with open_regular(path) as file:

@@ -78,8 +78,8 @@ _MAY_BE_UNKNOWN = frozenset({"cached_tokens", "cache_creation_tokens", "reasonin
 
 @dataclass(frozen=True, slots=True)
 class StreamDelta:
-    """What one step of a stream adds. The last delta carries `finish_reason`, `usage`, and in `metadata` what else
-    the answer's metadata would hold, such as `raw_finish_reason`.
+    """What one step of a stream adds. The last delta has `finish_reason`, `usage`, and in `metadata` all other metadata
+    of the answer, such as `raw_finish_reason`.
     """
 
     content: str = ""
@@ -119,7 +119,7 @@ class Completion:
     def answer(self, conversation: Conversation) -> Conversation:
         """`conversation` with this answer appended, as a new object."""
         metadata = {**conversation.metadata}
-        for name in _OF_ONE_ANSWER:  # of an earlier answer
+        for name in _OF_ONE_ANSWER:  # They may be from an earlier answer.
             metadata.pop(name, None)
         metadata.update(self.metadata or {})
         if self.usage is not None:
@@ -128,7 +128,7 @@ class Completion:
         return conversation.answered(self.message, metadata)
 
 
-# Metadata that not every answer has.
+# Metadata that only some answers have.
 _OF_ONE_ANSWER = ("raw_finish_reason", "block_reason")
 
 
@@ -157,7 +157,7 @@ class FailureDetail:
 
 
 def unanswerable(why: str) -> RequestError:
-    """The row cannot be answered as it is asked, by whatever number of attempts."""
+    """The error for a row that no number of attempts can answer."""
     return RequestError(why, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ROW)
 
 

@@ -1,6 +1,6 @@
-"""Numbers, durations and dates as servers write them in headers and error bodies.
+"""Reads numbers, durations and dates in headers and error bodies.
 
-No function here raises: what cannot be read is None, and no time is longer than a year.
+No function here raises: a value that cannot be read is None. Durations are at most a year.
 
 `Retry-After` and HTTP dates: RFC 9110 sections 10.2.3 and 5.6.7 (June 2022). Durations such as `6m0s` and `20ms`: Go's
 `time.Duration.String`, which OpenAI and Groq use. `PT1M30S`: ISO 8601. Read in November 2026.
@@ -15,9 +15,9 @@ from functools import lru_cache
 from math import isfinite
 
 YEAR = 365 * 86400.0
-_EPOCH = 1e9  # A larger number is a moment, not a duration: in seconds of the epoch it lies in 2001.
+_EPOCH = 1e9  # A larger number is a time, not a duration: as seconds since the epoch, it is in 2001.
 _MILLISECONDS_OF_EPOCH = 1000 * _EPOCH
-_LONGEST = 64  # Characters. Nothing longer is a number or a date.
+_LONGEST = 64  # Characters. A longer text is not a number or a date.
 _SHORT = 16
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _PART = r"(?:([0-9]+(?:\.[0-9]+)?){})?"
@@ -27,8 +27,8 @@ _UNITS = (604800.0, 86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 
 def number(text: str) -> float | None:
-    """The finite decimal number that `text` is."""
-    if text.isascii() and text.isdigit() and len(text) < _SHORT:  # as most are
+    """Read a finite decimal number."""
+    if text.isascii() and text.isdigit() and len(text) < _SHORT:  # the usual case
         return float(text)
     text = text.strip()
     if len(text) > _LONGEST or not _NUMBER.fullmatch(text):
@@ -56,7 +56,7 @@ def duration(text: str) -> float | None:
 
 @lru_cache(maxsize=64)  # Responses of the same second have the same dates.
 def moment(text: str) -> float | None:
-    """The seconds of the epoch of an HTTP or an ISO 8601 date. A date without a zone is in UTC."""
+    """Read an HTTP or ISO 8601 date, as seconds since the epoch. A date without a time zone is in UTC."""
     text = text.strip()
     if not text or len(text) > _LONGEST:
         return None
@@ -71,16 +71,16 @@ def until(text: str, today: str | None, now: float | None = None) -> float | Non
     """The seconds until a date.
 
     Args:
-        today: The date when the server wrote `text`, from its `Date` header.
-        now: The same in seconds of the epoch, for a response without a `Date`.
+        today: The `Date` header of the response, which is the server's clock.
+        now: The current time in seconds since the epoch, for a response without a `Date`.
     """
     begin, end = _begin(today, now), moment(text)
     return bounded(end - begin) if begin is not None and end is not None else None
 
 
 def until_reset(text: str, today: str | None, now: float | None = None) -> float | None:
-    """The seconds until a rate limit resets: `text` is a number of seconds, a duration, a date, or a moment in seconds
-    or milliseconds of the epoch. `today` and `now` as in `until`.
+    """The seconds until a rate limit resets. `text` is a number of seconds, a duration, a date, or a time in seconds or
+    milliseconds since the epoch. `today` and `now` as in `until`.
     """
     seconds = None if text.endswith(("s", "m", "h")) else number(text)
     if seconds is None:

@@ -1,4 +1,4 @@
-"""The package's worker threads, next to an application that uses up anyio's and asyncio's own."""
+"""The package works while an application uses up the worker threads of anyio and asyncio."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def busy_application() -> AsyncGenerator[None]:
     await asyncio.gather(*executor)
 
 
-class TestBesideABusyApplication:
+class TestWithABusyApplication:
     async def test_run_with_output_and_progress_completes(self, tmp_path: Path) -> None:
         async with busy_application():
             config = InferenceConfig(

@@ -51,7 +51,7 @@ class TestToAFile:
         assert job.asked().count("question 3") == 2
         assert len(job.asked()) == 11
 
-    def test_finished_jobs_are_asked_again_only_without_reuse(self, job: Job) -> None:
+    def test_rows_of_a_finished_job_are_sent_again_only_without_reuse(self, job: Job) -> None:
         assert job.run().code == 0
         again = job.run("--reuse")
         assert again.code == 0, again.err

@@ -1,4 +1,4 @@
-"""Configurations that come through a pipe, and paths of configurations that are no files."""
+"""Configurations that come through a pipe, and paths of configurations that are not files."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def test_a_pipe_without_an_end_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "a\0b", "x" * 300, "half \ud800"])
-def test_what_is_no_file_is_a_clear_error(path: str) -> None:
+def test_path_that_is_not_a_file_is_a_clear_error(path: str) -> None:
     with pytest.raises(ConfigError, match="cannot be read: "):
         InferenceConfig.from_yaml(path)
 
 
 @pytest.mark.parametrize("path", ["/dev/full", "a\0b", "/nowhere/x.yaml", "x" * 300])
-def test_a_configuration_that_cannot_be_written(path: str) -> None:
+def test_configuration_that_cannot_be_written_is_a_clear_error(path: str) -> None:
     with pytest.raises(ConfigError, match="cannot be written: "):
         InferenceConfig().to_yaml(path)

@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, said: str) -> Non
     ("text", "said"),
     [
         ("a: [", "config, line 1, column 5: not valid YAML"),
-        ("engine: VLLM\nengine: VLLM", "config, line 2, column 1: not valid YAML: the key 'engine' is there twice"),
+        ("engine: VLLM\nengine: VLLM", "config, line 2, column 1: not valid YAML: the key 'engine' occurs twice"),
         ("model: {{ name }}", "config, line 1, column 9: not valid YAML: found unhashable key"),
         ("model: &m {model_kwargs: *m}", "not valid YAML: found unconstructable recursive node"),
         ("a: \x01", "not valid YAML: character 4"),

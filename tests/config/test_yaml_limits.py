@@ -1,4 +1,4 @@
-"""YAML that would take a long time, or all memory, is refused with its place."""
+"""YAML that would take a long time, or all memory, is refused with line and column."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_aliases_that_repeat_too_much_are_refused(text: str) -> None:
         InferenceConfig.from_str(text)
 
 
-def test_aliases_are_taken_otherwise() -> None:
+def test_other_aliases_are_read() -> None:
     text = "generation:\n  extra_body:\n    a: &a [1, 2]\n    b: [*a, *a]\n"
     assert InferenceConfig.from_str(text).generation.extra_body == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
     assert len(load(laughs(4), "it")["a3"]) == 10
 
 
 @pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}", "a: &a [[[*a]]]"])
-def test_aliases_to_what_they_are_part_of_are_refused(text: str) -> None:
+def test_recursive_aliases_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="config, line 1, column 4: not valid YAML"):
         InferenceConfig.from_str(text)
 
@@ -49,7 +49,7 @@ def test_aliases_to_what_they_are_part_of_are_refused(text: str) -> None:
 )
 def test_too_many_levels_are_refused(text: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"config, line \d+, column \d+: not valid YAML: there are more than 100 levels"
+        ConfigError, match=r"config, line \d+, column \d+: not valid YAML: it is nested more than 100 levels"
     ):
         InferenceConfig.from_str(text)
 
@@ -60,7 +60,7 @@ def test_long_texts_of_digits_are_read_in_linear_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: !!bool x", "a: !!timestamp x", "a: !!int x", "a: !!float x", f"a: {'1' * 5000}"])
-def test_values_that_are_not_of_their_tag_are_refused(text: str) -> None:
+def test_values_that_do_not_fit_their_tag_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"config: not valid YAML: (Value|Key|Attribute)Error"):
         InferenceConfig.from_str(text)
 
@@ -68,5 +68,5 @@ def test_values_that_are_not_of_their_tag_are_refused(text: str) -> None:
 def test_files_that_are_too_large_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml, "_MAX_BYTES", 2**20)
     (tmp_path / "a.yaml").write_text("# " + "x" * 2**20)
-    with pytest.raises(ConfigError, match=r"a\.yaml: a configuration of more than 1 MiB is not read"):
+    with pytest.raises(ConfigError, match=r"a\.yaml: the configuration is larger than 1 MiB"):
         InferenceConfig.from_yaml(tmp_path / "a.yaml")

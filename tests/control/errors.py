@@ -1,4 +1,4 @@
-"""Errors of the kinds that the controller tells apart."""
+"""Errors of the kinds that the controller distinguishes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def connection_lost() -> RequestError:
 
 
 def rejected(message: str = "no", status: int = 400, scope: ErrorScope = ErrorScope.UNKNOWN) -> RequestError:
-    """A rejection that no retry changes."""
+    """A rejection, which is not retried."""
     return RequestError(message, error_type=InferenceErrorType.API_STATUS, status_code=status, scope=scope)
 
 
 def quota(retry_after: float | None = None) -> RequestError:
-    """A refusal because a quota is used up, for so many seconds or for an unknown time."""
+    """A refusal because a quota is used up. It resets after `seconds`, or at an unknown time."""
     return RequestError(
         "quota exceeded",
         error_type=InferenceErrorType.API_STATUS,

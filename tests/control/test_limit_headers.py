@@ -188,28 +188,28 @@ def test_reset_may_be_a_date_or_an_iso_duration(reset: str, seconds: float) -> N
 
 
 @pytest.mark.parametrize("limit", ["100, 100;w=60", "100;w=60", "100,1000;w=3600", "100.0", "+100"])
-def test_first_number_of_a_limit_counts(limit: str) -> None:
+def test_first_number_of_a_limit_is_used(limit: str) -> None:
     assert limits_in(openai("requests", limit, "40, 40", "1s")) == {"requests": Observation(100, 40, 1.0)}
 
 
 @pytest.mark.parametrize(
     "odd", ["0", "-1", "true", "nan", "inf", "1e999", "9" * 400, "1_0", "\u0661\u0660", "0x10", "10 11"]
 )
-def test_limit_that_is_no_sane_number_is_left_out(odd: str) -> None:
+def test_limit_with_an_absurd_number_is_left_out(odd: str) -> None:
     assert limits_in(openai("requests", odd, "0", "1s")) == {}
 
 
 @pytest.mark.parametrize(
     "odd", ["nan", "inf", "1e999", "9" * 400, "9" * 400 + "d", "1h" * 400, "-", "24:00", "P", "\u0661s"]
 )
-def test_reset_that_is_no_sane_time_is_left_out(odd: str) -> None:
+def test_limit_with_an_absurd_reset_is_left_out(odd: str) -> None:
     assert limits_in({"date": MORNING} | openai("requests", "10", "0", odd)) == {}
 
 
 # The IETF's draft
 
 
-def test_gateways_send_the_draft_s_first_headers() -> None:
+def test_ratelimit_headers_of_gateways_are_read() -> None:
     headers = {"ratelimit-limit": "100, 100;w=60", "ratelimit-remaining": "40", "ratelimit-reset": "12"}
     assert limits_in(headers) == {"requests": Observation(100, 40, 12.0)}
     del headers["ratelimit-reset"]
@@ -231,7 +231,7 @@ def test_gateways_send_the_draft_s_first_headers() -> None:
         ('"' * 500, ";q=1" * 500, None),
     ],
 )
-def test_structured_headers_of_the_draft(limits: str, policies: str, seen: Observation | None) -> None:
+def test_structured_ratelimit_headers_are_read(limits: str, policies: str, seen: Observation | None) -> None:
     found = limits_in({"ratelimit": limits, "ratelimit-policy": policies})
     assert found == ({"requests": seen} if seen is not None else {})
 
@@ -337,7 +337,7 @@ ODD = [
     st.dictionaries(st.sampled_from(sorted(SANE)), st.sampled_from(ODD) | values, max_size=8),
     st.sets(st.sampled_from(sorted(SANE))),
 )
-def test_any_mutation_of_the_headers_gives_sane_limits(odd: dict[str, str], missing: set[str]) -> None:
+def test_mutated_headers_give_sane_limits(odd: dict[str, str], missing: set[str]) -> None:
     headers = {name: value for name, value in (SANE | odd).items() if name not in missing}
     check(limits_in(headers))
     check(limits_in(CIMultiDict(headers)))

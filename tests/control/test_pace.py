@@ -263,6 +263,18 @@ class TestClosed:
         pacer.answered(client.now)
         assert pacer.wait(client.now) == 0.0
 
+    def test_an_attempt_accepted_in_the_instant_of_closing_opens_it_again(self) -> None:
+        """A coarse clock gives both replies the same time."""
+        pacer, now = Pacer(), 1.0
+        for _ in range(20):
+            pacer.wait(now)
+            pacer.started(now)
+            pacer.sample(now, now, refused=True)
+        assert pacer.mode is Mode.CLOSED
+        pacer.sample(now, now, refused=False)
+        assert pacer.mode is Mode.CRUISE
+        assert pacer.wait(now) == 0.0
+
 
 class TestHold:
     def test_nothing_starts_before_its_end(self, paced: Client) -> None:
@@ -292,6 +304,17 @@ class TestHold:
         for i in range(20):
             paced.pacer.hold(now + i / 1000, now + 1.0 + i / 1000)
         assert paced.pacer.rate == rate
+
+    def test_a_rate_can_be_confirmed_for_days(self) -> None:
+        """An endpoint that asks to wait after each attempt, at the same rate all the time."""
+        pacer, now = Pacer(), 0.0
+        for _ in range(1200):
+            now += pacer.wait(now)
+            pacer.started(now)
+            sent, now = now, now + 0.01
+            pacer.sample(now, sent, refused=True)
+            pacer.hold(now, now + 60.0)
+        assert pacer.wait(now) == pytest.approx(60.0, abs=0.05)
 
 
 class TestReset:

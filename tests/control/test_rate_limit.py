@@ -26,7 +26,7 @@ class TestSlidingWindow:
     )
     def test_no_minute_exceeds_the_limit(self, limit: int, requests: list[tuple[float, int, float, int]]) -> None:
         """Whatever is asked for and whenever, and however long it takes, as long as no more is spent than was
-        reserved; what is larger than the limit is alone in its minute.
+        reserved; a request larger than the limit is alone in its minute.
         """
         window, now = SlidingWindow(limit), 0.0
         running: list[tuple[float, int, int]] = []
@@ -66,7 +66,7 @@ class TestSlidingWindow:
         assert window.wait(20.0, 51) == 50.0
         assert window.wait(60.0, 50) == 0.0
 
-    def test_a_request_larger_than_the_limit_goes_alone(self) -> None:
+    def test_a_request_larger_than_the_limit_is_sent_alone(self) -> None:
         window = SlidingWindow(100)
         assert window.wait(0.0, 1000) == 0.0
         window.settle(0, 0.0, 1)
@@ -154,7 +154,7 @@ class TestObservedLimits:
     def test_a_reset_that_is_long_or_absurd_is_ignored(self, reset: float) -> None:
         assert self.observed(Observation(10, 0, reset)).wait(0.0, 1) == 0.0
 
-    def test_a_limit_of_zero_does_not_stop_requests_for_good(self) -> None:
+    def test_a_limit_of_zero_does_not_stop_requests_forever(self) -> None:
         limit = self.observed(Observation(0, 0, 60.0))
         assert limit.wait(0.0, 1) <= 120.0
         assert limit.wait(120.0, 1) == 0.0
@@ -223,7 +223,7 @@ class TestObservedLimits:
         taken=st.lists(st.integers(0, 10**9), max_size=20),
         amount=st.integers(0, 10**9),
     )
-    def test_whatever_was_observed_once_stops_nothing_for_good(
+    def test_limit_that_was_observed_once_never_stops_requests_forever(
         self, seen: Observation, taken: list[int], amount: int
     ) -> None:
         limit = limits()

@@ -102,7 +102,7 @@ class TestWithoutRetries:
 
 class TestCoincidence:
     def test_a_row_that_fails_as_often_as_chance_explains_is_tried_again(self) -> None:
-        """A quarter of all requests fail: that a row fails six times in a row is no rarity among a million."""
+        """If a quarter of all requests fail, some of a million rows fail six times in a row by chance."""
         assert decide(fault(), spent=3, attempts=6, health=WORKING, fault_share=0.25).kind == "transient"
 
     def test_a_row_that_fails_more_often_than_chance_explains_fails(self) -> None:
@@ -112,22 +112,22 @@ class TestCoincidence:
         assert decide(fault(), spent=3, attempts=4, health=WORKING, fault_share=0.0) == NO
 
     @given(share=st.floats(0, 0.5))
-    def test_every_row_that_always_fails_comes_to_an_end(self, share: float) -> None:
+    def test_row_that_always_fails_is_given_up(self, share: float) -> None:
         attempts = next(n for n in range(1, 100) if decide(fault(), spent=3, attempts=n, fault_share=share) == NO)
         assert attempts <= 27
 
 
 class TestFaultShare:
-    def test_is_zero_before_any_row(self) -> None:
+    def test_share_is_zero_before_any_row(self) -> None:
         assert FaultShare().share == 0.0
 
-    def test_is_the_share_of_first_attempts_that_failed(self) -> None:
+    def test_share_counts_only_first_attempts(self) -> None:
         faults = FaultShare()
         for i in range(100):
             faults.add(is_fault=i % 4 == 0)
         assert faults.share == 0.25
 
-    def test_few_faults_are_no_share(self) -> None:
+    def test_share_is_zero_with_few_faults(self) -> None:
         """A single row that always fails does so after exactly its retries."""
         faults = FaultShare()
         for _ in range(4):
@@ -140,7 +140,7 @@ class TestFaultShare:
             faults.add(is_fault=True)
         assert faults.share == 0.1
 
-    def test_is_at_most_a_half(self) -> None:
+    def test_share_is_at_most_a_half(self) -> None:
         faults = FaultShare()
         for _ in range(500):
             faults.add(is_fault=True)

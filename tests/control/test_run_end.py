@@ -26,7 +26,7 @@ def in_mid_run() -> FailurePattern:
 def failures(
     pattern: FailurePattern, error: RequestError, most: int = 200, *, is_final: bool = True, out_for: float = 0.0
 ) -> tuple[int, RunEnd] | None:
-    """After how many failures like this the run ends, and how; None if not within `most`."""
+    """The number of failures like this after which the run ends, and the end; None if not within `most`."""
     for count in range(1, most + 1):
         if (end := pattern.failed(error, is_final=is_final, out_for=out_for)) is not None:
             return count, end
@@ -36,9 +36,9 @@ def failures(
 class TestAccountErrors:
     ERROR = rejected("the key is revoked", 401, ErrorScope.ACCOUNT)
 
-    def test_the_first_one_ends_a_run_that_has_no_answer_yet(self) -> None:
+    def test_the_second_one_ends_a_run_that_has_no_answer_yet(self) -> None:
         count, end = failures(fresh(), self.ERROR) or (0, None)
-        assert count == 1
+        assert count == 2
         assert end is not None
         assert end.is_config
         assert URL in end.message
@@ -110,11 +110,11 @@ class TestSimilarRejections:
 class TestRowErrors:
     ERROR = rejected("the prompt was flagged", 403, ErrorScope.ROW)
 
-    def test_any_number_of_them_does_not_end_the_run(self) -> None:
+    def test_any_number_of_row_errors_does_not_end_the_run(self) -> None:
         assert failures(fresh(), self.ERROR) is None
         assert failures(in_mid_run(), self.ERROR) is None
 
-    def test_one_shows_that_the_key_works_and_begins_every_count_again(self) -> None:
+    def test_row_error_resets_every_count(self) -> None:
         pattern = in_mid_run()
         for error in (rejected("no", 401, ErrorScope.ACCOUNT), quota(None)):
             for _ in range(20):

@@ -6,7 +6,9 @@ import random
 
 import pytest
 
-from asyncinfer.control.samples import ChangeDetector, Flow, Levels, Trial
+from asyncinfer.control.levels import Levels
+from asyncinfer.control.pacing.evidence import ChangeDetector, Trial
+from asyncinfer.control.pacing.flow import Flow
 
 
 class TestTrial:

@@ -15,7 +15,7 @@ from asyncinfer import InferenceErrorType, RequestError
 ODD = st.sampled_from([None, True, 0, -1, 1.5, "", "1", [], [1], ["a"], [{}], {}, {"a": 1}])
 
 
-# Texts of JSON values that stand for what no honest server sends.
+# JSON values that no correct server sends, as text.
 _HOSTILE = (
     *("1" * 309, "1" * 4300, "1" * 4301, "-" + "9" * 400, "1e999", "-1e999", "NaN", "1e308", "12.0", "1.5", "-0"),
     *('"\\ud83d"', '"\\udc00x"', '"\\u0000"', '"x' + "y" * 5000 + '"', '"12"', '""', '"null"', '"\u2028"'),

@@ -284,7 +284,7 @@ def test_call_of_a_block_that_never_began_cannot_be_read() -> None:
 
 
 def test_index_that_comes_again_after_its_stop_is_another_block() -> None:
-    """As servers send it that count no blocks."""
+    """Some servers do not count the blocks."""
     first, second = called(0, "a", "f", '{"x": 1}'), called(0, "b", "f", '{"x": 2}')
     [last] = deltas_of(*first, *called(0, "c", "now"), *second, *end("tool_use"))
     assert [(c["id"], c["function"]["arguments"]) for c in last.tool_calls] == [

@@ -1,4 +1,4 @@
-"""Tool calls put together from the pieces that servers stream."""
+"""Assembling tool calls from the pieces that servers stream."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _cut(draw: st.DrawFn, text: str) -> list[str]:
 @settings(max_examples=300)
 @given(st.data())
 def test_calls_are_never_merged(data: st.DataObject) -> None:
-    """Two calls, with ids, indices and names left out or repeated at will, in turn or not: the two calls, or an error."""
+    """Pieces of two calls, with ids, indices and names left out or repeated at random, give both calls or an error."""
     wanted = [("weather", OSLO), data.draw(st.sampled_from([("weather", ROME), ("clock", UTC)]))]
     same_index, has_index, has_id, repeats = (data.draw(st.booleans()) for _ in range(4))
     pieces: list[list[Json]] = []

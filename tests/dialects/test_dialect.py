@@ -57,13 +57,13 @@ NO_JSON = {
 @every_dialect
 @pytest.mark.parametrize("value", NO_JSON.values(), ids=NO_JSON.keys())
 def test_a_setting_that_json_cannot_hold_is_named(value: Any, dialect: Dialect) -> None:
-    with pytest.raises(ConfigError, match=r"^generation\.extra_body: cannot be told as JSON"):
+    with pytest.raises(ConfigError, match=r"^generation\.extra_body: cannot be written as JSON"):
         encoder(dialect, extra_body={"x": [value]})
 
 
 @every_dialect
 def test_so_is_a_schema(dialect: Dialect) -> None:
-    with pytest.raises(ConfigError, match=r"^generation\.guided_decoding\.json: cannot be told as JSON"):
+    with pytest.raises(ConfigError, match=r"^generation\.guided_decoding\.json: cannot be written as JSON"):
         encoder(dialect, guided_decoding=GuidedDecodingParams(json={"default": float("nan")}))
 
 
@@ -72,7 +72,7 @@ def test_so_is_a_schema(dialect: Dialect) -> None:
 def test_a_row_that_json_cannot_hold_is_refused(value: Any, dialect: Dialect) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "default": value}}}
     asked = Conversation.from_dict({"messages": [{"role": "user", "content": "Hello!"}], "tools": [tool]})
-    with pytest.raises(RequestError, match="cannot be told as JSON|part of itself") as caught:
+    with pytest.raises(RequestError, match="cannot be written as JSON|part of itself") as caught:
         encoder(dialect)(asked)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)
 

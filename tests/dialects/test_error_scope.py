@@ -1,4 +1,4 @@
-"""Which rows an error concerns, of the errors that each provider sends. Bodies as their references and users report them."""
+"""The scope of errors of each provider. The bodies are from their documentation and from reports of users."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROW, ACCOUNT, UNKNOWN = ErrorScope.ROW, ErrorScope.ACCOUNT, ErrorScope.UNKNOWN
 
 
 def refused(status: int, body: Any = b"", **headers: str) -> RequestError:
-    """What a refusal means; underscores in names of headers stand for hyphens."""
+    """The error for a refusal. Underscores in names of headers stand for hyphens."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return status_error(
         HttpResponse(status, CIMultiDict({name.replace("_", "-"): text for name, text in headers.items()}), raw)
@@ -200,12 +200,12 @@ def test_error_about_the_account_concerns_every_row(status: int, body: Any) -> N
 
 
 @pytest.mark.parametrize(("status", "body"), SAYS_NOTHING.values(), ids=SAYS_NOTHING)
-def test_error_that_says_neither_is_unknown(status: int, body: Any) -> None:
+def test_error_about_neither_row_nor_account_is_unknown(status: int, body: Any) -> None:
     assert refused(status, body).scope is UNKNOWN
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 498, 500, 502, 503, 504, 529])
-def test_error_that_may_pass_says_nothing_of_other_rows(status: int) -> None:
+def test_retryable_error_has_unknown_scope(status: int) -> None:
     error = refused(
         status, openai("The model is overloaded: not available. Access denied for now.", "model_not_available")
     )
@@ -228,8 +228,8 @@ def test_message_of_an_account_error_keeps_text_and_code() -> None:
     )
 
 
-def test_credits_reserved_for_a_while_may_come_back() -> None:
-    """OpenRouter answers 402 with a wait while the credits are reserved for what is under way."""
+def test_error_about_reserved_credits_is_retried() -> None:
+    """OpenRouter answers 402 with a wait while the credits are reserved for requests in flight."""
     body = openai("Insufficient credits", 402, metadata={"limit_source": "openrouter_credits"})
     error = refused(402, body, retry_after="2")
     assert (error.is_retryable, error.scope, error.retry_after) == (True, UNKNOWN, 2.0)
@@ -370,7 +370,7 @@ ODD = st.sampled_from(
 
 @settings(max_examples=300)
 @given(st.data(), st.sampled_from(BODIES), st.integers(300, 599))
-def test_any_body_is_read(data: st.DataObject, body: Any, status: int) -> None:
+def test_any_error_body_is_read(data: st.DataObject, body: Any, status: int) -> None:
     fields = body.get("error", body)
     if isinstance(fields, dict):
         body = {"error": fields | {data.draw(st.sampled_from([*fields])): data.draw(ODD)}}
@@ -382,11 +382,11 @@ def test_any_body_is_read(data: st.DataObject, body: Any, status: int) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(300, 599))
-def test_any_bytes_are_read(body: bytes, status: int) -> None:
+def test_any_bytes_are_read_as_an_error_body(body: bytes, status: int) -> None:
     assert refused(status, body).scope in ErrorScope
 
 
-def test_deep_and_large_bodies_are_read() -> None:
+def test_deep_and_large_error_bodies_are_read() -> None:
     for body in (
         b"[" * 100_000,
         b'{"error":' * 150 + b"1" + b"}" * 150,

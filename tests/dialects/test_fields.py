@@ -1,4 +1,4 @@
-"""Fields of responses, whatever they hold."""
+"""Fields of responses with values of any type."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_any_value_is_a_count_or_none(value: Any) -> None:
     assert count is None or 0 <= count <= 10**9
 
 
-def test_value_nested_too_deep_is_refused() -> None:
+def test_value_that_is_nested_too_deeply_is_refused() -> None:
     value: Any = json.loads("[" * 100 + "]" * 100)
     assert checked_depth(value) is value
     for deeper in ([value], {"a": value}):

@@ -383,7 +383,7 @@ def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(generatio
         (user({"type": "image_url", "content": "DATA:image/svg+xml;base64,AA"}), "holds 'image/svg"),
         (user({"type": "document_url", "content": "data:image/png;base64,AA"}), "holds 'image/png'"),
         (user({"type": "document_path", "content": "a.pdf"}), "was not read"),
-        (user({"type": "image_url", "content": "data:image/svg+xml,<svg/>"}), "nothing in base64"),
+        (user({"type": "image_url", "content": "data:image/svg+xml,<svg/>"}), "no base64 data"),
         ({"role": "tool", "name": "f", "content": [{"type": "image_binary", "binary": PNG}]}, "only text"),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_success_is_its_object() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": ', b"\xff", [], None, "text"])
 def test_a_success_that_cannot_be_read_may_be_better_next_time(body: Any) -> None:
-    check_that_it_is_asked_again(lambda body: json_object(response(200, body)), body, "the response is n(o|ot) JSON")
+    check_that_it_is_asked_again(lambda body: json_object(response(200, body)), body, "the response is not (a )?JSON")
 
 
 def test_a_status_goes_before_the_body() -> None:
@@ -198,7 +198,7 @@ def test_a_status_goes_before_the_body() -> None:
 
 
 @pytest.mark.parametrize("unit", [b"[],", b"{},", b'{"a":[]},'])
-def test_json_that_would_take_many_times_its_size_is_not_parsed(unit: bytes) -> None:
+def test_json_with_too_many_values_is_not_parsed(unit: bytes) -> None:
     body = b"[" + unit * (2**24 // len(unit)) + b"0]"
     with pytest.raises(RequestError, match="holds more values than any answer does"):
         json_value(HttpResponse(200, {}, body))

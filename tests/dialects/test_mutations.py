@@ -1,4 +1,4 @@
-"""Campaigns of mutations: real answers and streams of every dialect, changed in any way.
+"""Mutation campaigns: real answers and streams of every dialect with random changes.
 
 An answer that was changed is an answer which can be saved and read back, or a RequestError. A stream is the same
 however it is split; one that is cut is never an answer with less in it; and calls are never made of two calls.
@@ -95,7 +95,7 @@ def check_answer(api: Api, body: bytes) -> None:
     try:
         completion = api.dialect.decode(HttpResponse(200, {}, body))
     except RequestError as error:
-        str(error).encode()  # it can be shown
+        str(error).encode()  # The message can be shown.
         return
     check_usage(completion.usage)
     answered = completion.answer(question("Hello?"))
@@ -244,7 +244,7 @@ def test_mutated_stream_reads_the_same_however_it_is_split_in_many_examples(api:
 
 
 @every_api
-def test_stream_that_is_cut_anywhere_is_not_an_answer_with_less_in_it(api: Api) -> None:
+def test_truncated_stream_is_never_a_shorter_answer(api: Api) -> None:
     for parts in api.streams:
         whole = read(api, parts)
         assert not whole.error

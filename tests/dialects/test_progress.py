@@ -1,4 +1,4 @@
-"""Which events of a stream bring a part of an answer, in the form of each API."""
+"""Which events of a stream bring a part of an answer, in the format of each API."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_parts_of_an_answer_are_counted(dialect: Dialect, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("dialect", "data"), NO_PARTS.values(), ids=NO_PARTS)
-def test_what_keeps_the_connection_open_is_not_counted(dialect: Dialect, data: bytes) -> None:
+def test_keep_alives_are_not_counted(dialect: Dialect, data: bytes) -> None:
     decoder = dialect.stream()
     for _ in range(3):
         list(decoder.feed(data))

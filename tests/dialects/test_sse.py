@@ -98,13 +98,13 @@ def test_a_name_holds_for_one_event() -> None:
 
 
 @pytest.mark.parametrize("line", [b"x", b"data: xxxxxxxxx\n"], ids=["a line without an end", "an event without an end"])
-def test_events_are_bounded(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_of_an_event_is_bounded(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "_MAX_EVENT", 1000)
     with pytest.raises(RequestError, match="an event of more than"):
         decoded(*[line] * 1100)
 
 
-def test_lines_that_are_not_kept_are_not_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_of_ignored_lines_is_not_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "_MAX_EVENT", 1000)
     assert decoded(*[b": ping\n\n", b"data: a\n\n", b"id: 1\n"] * 1100) == [Event("a")] * 1100
 

@@ -1,4 +1,4 @@
-"""Where the answer of a stream ends, in each dialect: at a known finish reason, or at the end mark after one."""
+"""When a streamed answer is complete, in each dialect: at a known finish reason, or at the end mark after any reason."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_unknown_reason_is_kept_as_text(wire: Wire, reason: Any, kept: str) -> N
 
 @every_wire
 @pytest.mark.parametrize("reason", [None, "", "null"])
-def test_whole_answer_without_a_reason_is_an_answer(wire: Wire, reason: Any) -> None:
+def test_answer_that_is_not_streamed_needs_no_reason(wire: Wire, reason: Any) -> None:
     whole = wire.dialect.decode(HttpResponse(200, {}, json.dumps(wire.whole(reason)).encode()))
     assert (whole.message.content, whole.finish_reason, whole.metadata) == ("Hello.", FinishReason.UNKNOWN, None)
 
@@ -147,7 +147,7 @@ def test_unknown_reason_does_not_end_an_answer_without_the_end_mark(wire: Wire) 
 
 
 @pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC, GEMINI_NATIVE], ids=["OpenAI", "Anthropic", "Gemini"])
-def test_text_after_a_reason_needs_another_end(wire: Wire) -> None:
+def test_text_after_a_reason_needs_another_reason(wire: Wire) -> None:
     begun = (wire.text, wire.reason(wire.known), wire.text)
     check_that_it_is_cut_off(wire, *begun)
     *_, last = deltas = read(wire, *begun, wire.reason(wire.known))
@@ -162,7 +162,7 @@ def test_unknown_reason_does_not_replace_a_known_one(wire: Wire) -> None:
 
 @pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC, BEDROCK], ids=["OpenAI", "Anthropic", "Bedrock"])
 @pytest.mark.parametrize("apart", [False, True])
-def test_what_follows_the_end_mark_is_not_read(wire: Wire, apart: bool) -> None:
+def test_events_after_the_end_mark_are_not_read(wire: Wire, apart: bool) -> None:
     parts = [wire.text, wire.reason(wire.known), wire.mark, wire.text, b"data: {\n\n"]
     deltas = read(wire, *parts) if apart else read(wire, b"".join(parts))
     assert "".join(delta.content for delta in deltas) == "Hello."
@@ -237,7 +237,7 @@ def test_index_of_a_choice_may_be_text() -> None:
     assert ([delta.content for delta in said], last.finish_reason) == (["Hello."], FinishReason.STOP)
 
 
-def test_answer_given_again_does_not_keep_the_reason_of_the_one_before() -> None:
+def test_second_answer_does_not_keep_the_raw_reason_of_the_first() -> None:
     bored = OPENAI.dialect.decode(HttpResponse(200, {}, json.dumps(OPENAI.whole("bored")).encode()))
     whole = OPENAI.dialect.decode(HttpResponse(200, {}, json.dumps(OPENAI.whole("stop")).encode()))
     assert "raw_finish_reason" not in whole.answer(bored.answer(question("?"))).metadata
@@ -247,7 +247,7 @@ def test_answer_given_again_does_not_keep_the_reason_of_the_one_before() -> None
 
 
 def stream_of(*parts: bytes, then: Callable[[web.Request], Any]) -> Any:
-    """A fault that streams these parts, and then does something else than to end."""
+    """A fault that streams these parts, and then does not end as it should."""
 
     async def reply(request: web.Request, _: Any) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -279,7 +279,7 @@ async def _streamed(*parts: bytes, then: Callable[[web.Request], Any]) -> tuple[
     return "".join(delta.content for delta in seen), seen[-1]
 
 
-async def test_connection_that_breaks_after_the_reason_does_not_take_the_answer_away() -> None:
+async def test_connection_that_breaks_after_the_reason_does_not_fail_the_attempt() -> None:
     text, last = await _streamed(OPENAI.text, OPENAI.reason("stop"), then=_breaks)
     assert (text, last.finish_reason) == ("Hello.", FinishReason.STOP)
 
@@ -290,7 +290,7 @@ async def test_connection_that_breaks_before_the_reason_fails_the_attempt() -> N
     assert caught.value.error_type is InferenceErrorType.CONNECTION
 
 
-async def test_server_that_keeps_the_connection_open_after_the_reason_is_not_waited_for(
+async def test_server_that_keeps_the_connection_open_after_the_reason_causes_no_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(remote, "_SECONDS_FOR_THE_REST", 0.0)
@@ -300,7 +300,7 @@ async def test_server_that_keeps_the_connection_open_after_the_reason_is_not_wai
 
 
 def test_stream_whose_first_part_has_a_reason_is_read_to_its_end() -> None:
-    """As Open WebUI sends it, before the model thinks (open-webui/open-webui#23921)."""
+    """Open WebUI sends such a part before the model thinks (open-webui/open-webui#23921)."""
     decoder = OPENAI.dialect.stream()
     list(decoder.feed(OPENAI.reason("stop")))
     assert (decoder.end.is_complete, decoder.end.is_settled) == (True, False)

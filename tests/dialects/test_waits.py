@@ -1,4 +1,4 @@
-"""How long a refusal asks to wait, in its body or its words, and which refusals are quotas of a day or longer."""
+"""The waits that refusals request, in headers, bodies and messages, and which refusals are quotas of a day or longer."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def wait(*args: Any, **headers: str) -> float | None:
         ("try again in \u0663s", None),
     ],
 )
-def test_wait_in_the_words_of_a_message(message: str, seconds: float | None) -> None:
+def test_wait_in_the_text_of_a_message(message: str, seconds: float | None) -> None:
     assert wait(says(message)) == (pytest.approx(seconds) if seconds is not None else None)
     assert wait(message.encode()) == (pytest.approx(seconds) if seconds is not None else None)
 
 
-def test_header_goes_before_field_and_field_before_words() -> None:
+def test_header_takes_precedence_over_field_and_field_over_message() -> None:
     body = says("Please retry after 37 seconds.", retry_after=20)
     assert wait(body, retry_after="2") == 2.0
     assert wait(body) == 20.0
 
 
-def test_words_of_an_error_that_does_not_pass_ask_for_no_wait() -> None:
+def test_wait_in_the_message_of_a_final_error_is_ignored() -> None:
     assert wait(says("Your prompt is too long. Please retry after 37 seconds."), 400) is None
 
 
@@ -127,14 +127,14 @@ def test_wait_in_a_field_of_the_body(field: Any, seconds: float | None) -> None:
     assert wait(field) == seconds
 
 
-def test_absurd_headers_ask_for_a_year_at_most() -> None:
+def test_wait_in_absurd_headers_is_at_most_a_year() -> None:
     assert wait(retry_after="1e9") == YEAR
     assert wait(retry_after_ms="1e300") == YEAR
     assert wait(retry_after="9" * 400) is None
     assert wait(retry_after="Tue, 24 Nov 2093 10:00:00 GMT", date=MORNING) == YEAR
 
 
-def test_first_of_several_waits_that_a_proxy_joined_counts() -> None:
+def test_first_of_several_waits_that_a_proxy_joined_is_used() -> None:
     assert wait(retry_after="30, 60") == 30.0
 
 
@@ -213,7 +213,7 @@ def test_quota_that_is_used_up(body: Any, headers: dict[str, str], reset: float 
 
 
 @pytest.mark.parametrize(("body", "headers", "seconds"), NO_QUOTAS.values(), ids=NO_QUOTAS)
-def test_limit_per_minute_is_no_quota(body: Any, headers: dict[str, str], seconds: float | None) -> None:
+def test_limit_per_minute_is_not_a_quota(body: Any, headers: dict[str, str], seconds: float | None) -> None:
     error = refused(body, **headers)
     assert (error.is_quota, error.is_overload, error.retry_after) == (False, True, seconds)
 
@@ -255,7 +255,7 @@ VALUES = ODD.map(str) | st.text(max_size=30) | st.from_regex(r'"a";r=\d{1,30};t=
 
 @settings(max_examples=400)
 @given(BODIES, st.dictionaries(st.sampled_from(HEADERS), VALUES))
-def test_any_wait_is_nothing_or_at_most_a_year(body: Any, headers: dict[str, str]) -> None:
+def test_any_wait_is_none_or_at_most_a_year(body: Any, headers: dict[str, str]) -> None:
     error = status_error(
         HttpResponse(429, CIMultiDict(headers), json.dumps(says("limit", inner=body)).encode()), now=1e9
     )
@@ -263,7 +263,7 @@ def test_any_wait_is_nothing_or_at_most_a_year(body: Any, headers: dict[str, str
 
 
 def test_long_messages_are_searched_quickly() -> None:
-    """No pattern backtracks over them: each would take minutes if it did."""
+    """The patterns do not backtrack over long messages, which would take minutes."""
     for part in (
         "retry in ",
         "wait ",

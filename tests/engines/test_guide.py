@@ -1,4 +1,4 @@
-"""Grammars by llguidance, on a vocabulary of single bytes: what they accept, and what becomes of hostile ones."""
+"""Grammars of llguidance, on a vocabulary of single bytes: what they accept, and how hostile ones fail."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_answer_is_one_of_the_choices(count: int) -> None:
         ("", "", "a"),
     ],
 )
-def test_answer_matches_the_regular_expression_whole(regex: str, valid: str, invalid: str) -> None:
+def test_whole_answer_matches_the_regular_expression(regex: str, valid: str, invalid: str) -> None:
     assert accepts(valid, guided_decoding={"regex": regex})
     assert not accepts(invalid, guided_decoding={"regex": regex})
 
@@ -177,12 +177,12 @@ def test_answer_matches_the_regular_expression_whole(regex: str, valid: str, inv
         ({"json": {"$ref": "#/$defs/none"}}, "'/\\$defs/none' does not exist"),
         ({"json": {"$ref": "http://127.0.0.1/schema.json"}}, "does not fetch resources"),
         ({"json": {"properties": {"a": False}, "required": ["a"], "type": "object"}}, "unsatisfiable"),
-        ({"regex": "a" * (MAX_TEXT + 1)}, "are too many"),
-        ({"choice": ["a" * MAX_TEXT, "b"]}, "are too many"),
-        ({"json": {"enum": ["a" * MAX_TEXT]}}, "are too many"),
+        ({"regex": "a" * (MAX_TEXT + 1)}, "characters; at most"),
+        ({"choice": ["a" * MAX_TEXT, "b"]}, "characters; at most"),
+        ({"json": {"enum": ["a" * MAX_TEXT]}}, "characters; at most"),
     ],
 )
-def test_what_no_grammar_expresses_is_refused_with_the_reason(guided: dict[str, Any], why: str) -> None:
+def test_structure_that_no_grammar_expresses_is_refused_with_the_reason(guided: dict[str, Any], why: str) -> None:
     with pytest.raises(RequestError, match=why) as caught:
         start(guided_decoding=guided)
     assert "%llguidance" not in str(caught.value)
@@ -200,7 +200,7 @@ def test_what_no_grammar_expresses_is_refused_with_the_reason(guided: dict[str, 
         ({"type": "object", "patternProperties": {"^(?!a)": True}, "additionalProperties": False}, "$: patternProp", {"a": 1}),
     ],
 )  # fmt: skip
-def test_what_a_schema_loses_is_warned_of_once(
+def test_dropped_keywords_of_a_schema_are_logged_once(
     schema: dict[str, Any], lost: str, accepted: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = guides()
@@ -209,7 +209,7 @@ def test_what_a_schema_loses_is_warned_of_once(
     with caplog.at_level(logging.WARNING, logger="asyncinfer"):
         constraints = [made.start(structure) for _ in range(3)]
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert warning.startswith("generation.guided_decoding.json: the grammar cannot express all of the schema")
+    assert warning.startswith("generation.guided_decoding.json: the grammar cannot express these parts of the schema")
     assert lost in warning
     assert all(constraint.is_checked for constraint in constraints)
     assert accepts(json.dumps(accepted), guided_decoding={"json": schema})
@@ -253,7 +253,7 @@ def test_options_that_may_overlap_are_checked_without_a_warning(caplog: pytest.L
     assert not caplog.records
 
 
-def test_tool_call_is_held_to_the_tools_schema() -> None:
+def test_tool_call_must_match_the_schema_of_its_tool() -> None:
     call = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
     assert accepts(call, tools=[WEATHER], tool_choice="required")
     assert not accepts(call.replace("city", "town"), tools=[WEATHER], tool_choice="required")
@@ -262,7 +262,7 @@ def test_tool_call_is_held_to_the_tools_schema() -> None:
         start(tools=[WEATHER], tool_choice=unknown)
 
 
-def test_rows_of_one_structure_are_guided_apart() -> None:
+def test_rows_with_the_same_structure_are_guided_independently() -> None:
     made, structure = (
         guides(),
         structure_of(GenerationParams.model_validate({"guided_decoding": {"choice": ["ab", "ba"]}}), []),
@@ -276,7 +276,7 @@ def test_rows_of_one_structure_are_guided_apart() -> None:
     assert second.allows(ord("a"))
 
 
-def test_guide_that_follows_no_more_says_why() -> None:
+def test_guide_that_reached_a_limit_reports_the_reason() -> None:
     guide = start(guided_decoding={"regex": "ab"}).guide
     assert guide is not None
     guide.take(ord("x"))
@@ -313,13 +313,13 @@ def schemas() -> st.SearchStrategy[Any]:
 @pytest.mark.slow
 @settings(max_examples=300)
 @given(schemas(), st.randoms(use_true_random=False))
-def test_any_answer_that_is_guided_to_its_end_is_valid_or_is_checked(schema: dict[str, Any], random: Random) -> None:
+def test_complete_guided_answer_is_valid_or_is_checked(schema: dict[str, Any], random: Random) -> None:
     constraint = start(guided_decoding={"json": schema})
     guide, answer = constraint.guide, b""
     assert guide is not None
     while not guide.ended and len(answer) < 400:
         tokens = [int(token) for token in guide.allowed().nonzero()[0]]
-        # White space, and escapes that a string may have without end, would take most of the steps.
+        # White space and escapes, which strings may repeat endlessly, would take most of the steps.
         if END in tokens:
             break
         token = random.choice([token for token in tokens if chr(token) not in " \n\t\\"] or tokens)
@@ -378,7 +378,7 @@ except RequestError as error:
         "{'json': {'type': 'number', 'minimum': 1e-300, 'maximum': 1e300}}",
     ],
 )  # fmt: skip
-def test_hostile_structure_neither_ends_nor_holds_up_the_process(guided: str) -> None:
+def test_hostile_structure_neither_ends_nor_blocks_the_process(guided: str) -> None:
     child = subprocess.run([sys.executable, "-c", _HOSTILE, guided], capture_output=True, text=True, timeout=300)
     assert child.returncode == 0, child.stderr[-2000:]
     assert child.stdout.startswith(("guided", "refused: generation.guided_decoding", "failed: "))

@@ -1,4 +1,4 @@
-"""Rows with a structure: what takes long is done beside the model, and holds up no other row."""
+"""Rows with a structure are prepared and checked in a helper thread, so that they do not delay other rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STRUCTURED = GenerationParams(guided_decoding=GuidedDecodingParams(choice=["1 "]
 
 
 class Slow(Counter):
-    """Prepares rows with a structure only once it is let to. `outcome` makes the constraint, or raises."""
+    """Prepares rows with a structure only when the test allows it. `outcome` makes the constraint, or raises."""
 
     def __init__(self, outcome: Any = None) -> None:
         super().__init__()
@@ -44,12 +44,12 @@ def request(text: str, generation: GenerationParams = STRUCTURED, *, stream: boo
 
 
 def checked(schema: dict[str, Any]) -> Constraint:
-    """A constraint of which the grammar expresses nothing."""
+    """A constraint whose grammar expresses nothing of the schema."""
     structure = Structure("generation.guided_decoding.json", schema="{}")
     return Constraint(Fitted(structure, whole=json.dumps(schema)))
 
 
-async def test_slow_preparation_holds_up_no_other_row() -> None:
+async def test_slow_preparation_does_not_delay_other_rows() -> None:
     model = Slow()
     async with CountingEngine(lambda: model) as engine:
         slow = asyncio.create_task(engine._generate(request("1")))
@@ -61,7 +61,7 @@ async def test_slow_preparation_holds_up_no_other_row() -> None:
     assert model.prepared_in.startswith("asyncinfer-helper")
 
 
-async def test_row_that_cannot_be_prepared_fails_alone() -> None:
+async def test_row_that_cannot_be_prepared_fails_without_others() -> None:
     def refuse() -> None:
         raise RequestError("no grammar", error_type=InferenceErrorType.CONFIG)
 
@@ -121,7 +121,7 @@ async def test_answer_that_violates_its_schema_is_a_failed_row(
 
 
 @pytest.mark.skipif(find_spec("jsonschema") is None, reason="needs the extra llamacpp")
-async def test_answer_that_keeps_its_schema_is_a_success() -> None:
+async def test_answer_that_is_valid_for_its_schema_is_a_success() -> None:
     model = Slow(lambda: checked({"maximum": 1}))
     model.go_on.set()
     async with CountingEngine(lambda: model) as engine:

@@ -93,7 +93,7 @@ async def test_are_not_looked_for_in_a_conversation_of_text() -> None:
 async def test_that_the_server_does_not_give_fail_the_row(
     server: FileServer, path: str, status: int | None, may_pass: bool
 ) -> None:
-    with pytest.raises(RequestError, match=f"the image at '{server.url}{path}' cannot be had") as caught:
+    with pytest.raises(RequestError, match=f"the image at '{server.url}{path}' cannot be fetched") as caught:
         await with_images(asked(at(server.url + path)))
     assert (caught.value.status_code, caught.value.is_retryable) == (status, may_pass)
 
@@ -102,7 +102,7 @@ async def test_of_a_server_that_is_not_there_may_be_had_later() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/a.png"
-        with pytest.raises(RequestError, match="cannot be had") as caught:
+        with pytest.raises(RequestError, match="cannot be fetched") as caught:
             await with_images(asked(at(url)))
     assert caught.value.is_retryable
 
@@ -121,7 +121,7 @@ async def test_of_no_url_are_refused(url: str) -> None:
 
 
 class TestUrlsByDefault:
-    """Public addresses only: whoever writes the rows must not reach what only this machine can."""
+    """Only public addresses: rows may be untrusted, and must not reach services that only this machine can reach."""
 
     @pytest.mark.parametrize(
         "host",
@@ -141,7 +141,7 @@ class TestUrlsByDefault:
             "ann:pass-word@127.0.0.1",
         ],
     )
-    async def test_lead_to_no_address_of_this_machine(self, server: FileServer, host: str) -> None:
+    async def test_url_to_this_machine_is_refused(self, server: FileServer, host: str) -> None:
         port = server.url.rpartition(":")[2]
         before = len(server.asked)
         with pytest.raises(RequestError, match="its address is not public|cannot be used") as caught:
@@ -152,21 +152,21 @@ class TestUrlsByDefault:
     @pytest.mark.parametrize(
         "host", ["169.254.169.254", "10.0.0.1", "192.168.1.1", "100.64.0.1", "[fd00::1]", "[fe80::1]"]
     )
-    async def test_lead_to_no_address_of_a_private_network(self, host: str) -> None:
+    async def test_url_to_a_private_network_is_refused(self, host: str) -> None:
         with pytest.raises(RequestError, match="its address is not public"):
             await with_images(asked(at(f"http://{host}/latest/meta-data/"), allow_private_urls=False))
 
-    async def test_follow_no_name_to_a_private_address(
+    async def test_host_name_with_a_private_address_is_refused(
         self, server: FileServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The address that is connected to is checked, not one that was looked up before."""
+        """The address of the connection is checked, not that of an earlier lookup."""
         port = int(server.url.rpartition(":")[2])
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         with pytest.raises(RequestError, match="its address is not public"):
             await with_images(asked(at(f"http://images.example.com:{port}/a.png"), allow_private_urls=False))
 
-    async def test_follow_no_redirect_to_a_private_address(
+    async def test_redirect_to_a_private_address_is_refused(
         self, server: FileServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(descriptors, "is_public", public_once())
@@ -175,7 +175,7 @@ class TestUrlsByDefault:
             await with_images(asked(at(f"{server.url}/elsewhere"), allow_private_urls=False))
         assert server.asked[before:] == ["/elsewhere"]
 
-    async def test_are_checked_before_a_proxy_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_url_is_checked_before_a_proxy_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         heard: list[bytes] = []
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -199,19 +199,19 @@ class TestUrlsByDefault:
 
 
 def public_once() -> Callable[[str], bool]:
-    """A check that takes the first address for a public one."""
+    """A check that regards the first address as public."""
     answers = iter([True])
     return lambda _: next(answers, False)
 
 
 @pytest.mark.parametrize("path", ["/to-ftp", "/to-file", "/to-data"])
 async def test_redirects_to_other_schemes_are_refused(server: FileServer, path: str) -> None:
-    with pytest.raises(RequestError, match="begins with http://, https:// or data:") as caught:
+    with pytest.raises(RequestError, match="must begin with http://, https:// or data:") as caught:
         await with_images(asked(at(server.url + path)))
     assert not caught.value.is_retryable
 
 
-async def test_redirects_without_an_end_are_refused(server: FileServer) -> None:
+async def test_endless_redirects_are_refused(server: FileServer) -> None:
     before = len(server.asked)
     with pytest.raises(RequestError, match="redirects more than 5 times"):
         await with_images(asked(at(f"{server.url}/loop")))
@@ -220,31 +220,33 @@ async def test_redirects_without_an_end_are_refused(server: FileServer) -> None:
 
 async def test_messages_show_neither_credentials_nor_queries(server: FileServer) -> None:
     url = server.url.replace("http://", "http://ann:pass-word@") + "/nowhere?signature=very-secret#very-secret"
-    with pytest.raises(RequestError, match=f"the image at '{server.url}/nowhere' cannot be had: HTTP 404") as caught:
+    with pytest.raises(
+        RequestError, match=f"the image at '{server.url}/nowhere' cannot be fetched: HTTP 404"
+    ) as caught:
         await with_images(asked(at(url)))
     assert "secret" not in str(caught.value)
 
 
 class TestMessages:
-    """Show no bytes of what was read: a row could name a file, or a service, whose content is secret."""
+    """Messages show no bytes that were read: a row could name a file or a service with secret content."""
 
     SECRET = b"root:x:0:0:very-secret"
 
-    async def test_of_a_service_that_speaks_no_http(self) -> None:
+    async def test_error_of_a_service_without_http_shows_no_data(self) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(self.SECRET + b"\r\n\r\n")
             writer.close()
 
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as service:
             port = service.sockets[0].getsockname()[1]
-            with pytest.raises(RequestError, match="cannot be had") as caught:
+            with pytest.raises(RequestError, match="cannot be fetched") as caught:
                 await with_images(asked(at(f"http://127.0.0.1:{port}/a.png")))
         assert "root" not in str(caught.value)
 
     @pytest.mark.parametrize(
         "data", [SECRET, PNG[:8] + b"\0\0\0\rroot" + SECRET, PNG[:-30] + SECRET * 3], ids=["text", "chunk", "data"]
     )
-    def test_of_a_file_that_is_no_image(self, data: bytes) -> None:
+    def test_error_of_a_file_that_is_not_an_image_shows_no_data(self, data: bytes) -> None:
         for read in (pixels, media_type):
             if read is media_type and data.startswith(PNG[:8]):
                 continue
@@ -255,7 +257,7 @@ class TestMessages:
 
 
 class TestPixels:
-    async def test_are_bounded_for_each_image(self) -> None:
+    async def test_pixels_of_each_image_are_bounded(self) -> None:
         items = [{"type": "image_binary", "binary": data} for data in (png(100, 100), png(9000, 9000))]
         message = (
             r"messages\[0\]\.content\[1\]: the image has 81,000,000 pixels; model\.max_image_pixels allows 64,000,000"
@@ -264,25 +266,25 @@ class TestPixels:
             await with_images(asked(*items))
         assert not caught.value.is_retryable
 
-    async def test_are_bounded_beyond_what_pillow_opens(self) -> None:
+    async def test_pixels_beyond_the_limit_of_pillow_are_refused(self) -> None:
         with pytest.raises(RequestError, match=r"model\.max_image_pixels"):
             await with_images(asked({"type": "image_binary", "binary": png(100_000, 100_000)}))
 
-    async def test_are_bounded_for_a_conversation(self) -> None:
+    async def test_pixels_of_a_conversation_are_bounded(self) -> None:
         items = [{"type": "image_binary", "binary": png(100, 100)}] * 5
         with pytest.raises(RequestError, match=r"50,000 pixels together; 4 times model\.max_image_pixels"):
             await with_images(asked(*items, max_image_pixels=10_000))
         assert len(images_of((await with_images(asked(*items[1:], max_image_pixels=10_000))).conversation)) == 4
 
     @pytest.mark.parametrize("kind", ["ICO", "ICNS", "EPS"])
-    def test_of_formats_that_hold_something_else_are_not_read(self, kind: str) -> None:
+    def test_formats_with_embedded_content_are_not_read(self, kind: str) -> None:
         data = BytesIO()
         Image.new("RGB", (64, 64)).save(data, kind)
-        with pytest.raises(RequestError, match="Pillow knows no such kind of file"):
+        with pytest.raises(RequestError, match="Pillow does not support this file format"):
             pixels(data.getvalue())
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
-    def test_of_usual_formats_are_read(self, kind: str) -> None:
+    def test_usual_formats_are_read(self, kind: str) -> None:
         data = BytesIO()
         Image.new("RGB", (3, 2), "red").save(data, kind)
         assert pixels(data.getvalue()).size == (3, 2)

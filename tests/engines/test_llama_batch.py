@@ -195,14 +195,14 @@ async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: 
     assert await furthest(bare, answered) < EPSILON
 
 
-def test_prompt_is_computed_as_if_it_were_alone_whoever_is_beside() -> None:
-    """To the last bit, if it is cut in the same place: kernels may round otherwise for fewer tokens at once."""
+def test_prompt_is_computed_independently_of_other_rows() -> None:
+    """Bit for bit, if the prompt is split at the same place: kernels may round differently for other batch sizes."""
     numpy: Any = import_module("numpy")
     model = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
     prompt = model.tokenize(QUESTIONS[2])
 
     def begin(sequence: int, cut: int) -> Part:
-        """Read the prompt up to the cut; the rest."""
+        """Compute the prompt up to the split. Returns the rest."""
         model.context.cut(sequence, 0)
         model.context.evaluate([Part(sequence, 0, prompt[:cut], False)])
         return Part(sequence, cut, prompt[cut:], True)

@@ -75,5 +75,5 @@ def test_prompts_of_several_lengths_are_read_alike(model: LlamaModel) -> None:
         return [scores.copy() for scores in model.context.evaluate(rest)]
 
     alone = [evaluate(place)[0] for place in range(3)]
-    # Parts of one length are computed together, and kernels may round otherwise for more tokens at once.
+    # Parts of one length are computed together, and kernels may round differently for more tokens at once.
     assert all(map(alike, evaluate(0, 1, 2), alone))

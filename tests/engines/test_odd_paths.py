@@ -17,26 +17,26 @@ odd = pytest.mark.parametrize("name", ODD)
 
 
 @odd
-def test_model_name(name: str) -> None:
+def test_impossible_model_name_is_a_config_error(name: str) -> None:
     with pytest.raises(ConfigError, match=r"model\.model_name"):
         gguf.find_local(name)
 
 
 @odd
-def test_projector(name: str, tmp_path: Path) -> None:
+def test_impossible_projector_path_is_a_config_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").touch()
     with pytest.raises(ConfigError, match=r"model\.model_kwargs\.mmproj"):
         gguf.find_projector(name, str(tmp_path / "m.gguf"))
 
 
 @odd
-def test_chat_template(name: str) -> None:
+def test_impossible_chat_template_path_is_a_config_error(name: str) -> None:
     with pytest.raises(ConfigError, match=r"model\.chat_template"):
         template_file(name)
 
 
 @odd
-def test_adapter(name: str, tmp_path: Path) -> None:
+def test_impossible_adapter_path_is_a_config_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").touch()
     with pytest.raises(ConfigError, match=r"model\.adapter_model"):
         LlamaCppInferenceEngine(ModelParams(model_name=str(tmp_path / "m.gguf"), adapter_model=name))
@@ -44,7 +44,7 @@ def test_adapter(name: str, tmp_path: Path) -> None:
         check_adapter(name)
 
 
-def test_a_chat_template_in_another_encoding(tmp_path: Path) -> None:
+def test_chat_template_in_another_encoding_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "t.jinja").write_bytes(b"\xff\xfe{")
     with pytest.raises(ConfigError, match=r"model\.chat_template: .*not UTF-8"):
         with_template(ModelParams(model_name="m", chat_template=str(tmp_path / "t.jinja")))

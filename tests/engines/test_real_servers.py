@@ -113,7 +113,7 @@ async def test_chat(engine: RemoteInferenceEngine) -> None:
 
 async def test_streaming(engine: RemoteInferenceEngine) -> None:
     async with engine:
-        # Token 28, a comma, so likely that it is all that is said.
+        # Token 28, a comma, gets so likely that the answer consists of it.
         commas = InferenceConfig(generation=GenerationParams(max_new_tokens=12, logit_bias={28: 100.0}))
         deltas = [delta async for delta in engine.astream(question("What is the capital of France?"), commas)]
     assert len(deltas) > 3

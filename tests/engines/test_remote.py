@@ -455,7 +455,7 @@ class TestStreams:
         ],
         ids=["comment", "blank line", "ping", "empty data", "no choice", "empty delta"],
     )
-    async def test_that_send_only_keep_alives_end_at_the_idle_limit(self, data: bytes) -> None:
+    async def test_stream_of_keep_alives_ends_at_the_idle_limit(self, data: bytes) -> None:
         begin = b'data: {"choices": [{"index": 0, "delta": {"content": "an"}}]}\n\n'
         async with served(lambda _: repeat(data, begin=begin), stream_idle_timeout=0.1) as (server, engine):
             came: list[str] = []
@@ -466,7 +466,7 @@ class TestStreams:
             assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.TIMEOUT, True)
             await server.until(lambda: not server.in_flight)
 
-    async def test_that_bring_parts_outlast_the_idle_limit(self) -> None:
+    async def test_stream_with_parts_outlasts_the_idle_limit(self) -> None:
         """Also parts without text, such as those of a tool call's arguments."""
         call = {"index": 0, "id": "1", "function": {"name": "f", "arguments": " "}}
         part = b"data: " + to_json({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}) + b"\n\n"
@@ -476,7 +476,7 @@ class TestStreams:
             *_, last = [delta async for delta in engine.astream(question("a"))]
             assert last.tool_calls[0]["function"]["name"] == "f"
 
-    async def test_with_an_answer_that_trickles_without_end_are_given_up(self) -> None:
+    async def test_endless_answer_of_a_server_that_does_not_stream_times_out(self) -> None:
         """A server that does not stream may pad its JSON with white space."""
         async with served(lambda _: repeat(b" ", "application/json"), connection_timeout=0.1) as (_, engine):
             with pytest.raises(RequestError, match=r"0\.1 s \(remote_params\.connection_timeout\)"):
@@ -518,8 +518,8 @@ class TestModels:
                 await engine.alist_models()
             assert KEY not in str(caught.value)
 
-    async def test_whose_pages_never_end_are_given_up(self) -> None:
-        """Each page comes in time; together they do not."""
+    async def test_listing_with_endless_pages_times_out(self) -> None:
+        """Each page arrives in time, but all pages together exceed the timeout."""
         pages = itertools.count()
 
         async def page(*_: object) -> web.Response:
@@ -529,7 +529,7 @@ class TestModels:
         async with FaultServer(lambda _: page) as server:
             remote = RemoteParams(api_url=f"{server.url}/messages", api_key=SecretStr(KEY), connection_timeout=0.2)
             async with AnthropicInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
-                with pytest.raises(RequestError, match="no whole list of models within 0.2 s") as caught:
+                with pytest.raises(RequestError, match="no complete list of models within 0.2 s") as caught:
                     await engine.alist_models()
         assert caught.value.error_type == InferenceErrorType.TIMEOUT
         assert next(pages) > 1

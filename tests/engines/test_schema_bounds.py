@@ -1,4 +1,4 @@
-"""What is left of a JSON schema once native code can compile it."""
+"""JSON schemas are reduced to what native code can compile."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def test_keyword_that_no_grammar_expresses_is_dropped_and_reported(
 
 
 @pytest.mark.parametrize("keywords", [{"format": "int32"}, {"uniqueItems": False}, {"x-guidance": {"lenient": False}}])
-def test_keyword_that_says_nothing_is_dropped_in_silence(keywords: dict[str, Any]) -> None:
+def test_keyword_without_effect_is_dropped_silently(keywords: dict[str, Any]) -> None:
     assert bounded(keywords, "s") == ({}, ())
 
 
-def test_object_with_too_many_patterns_of_names_is_open() -> None:
+def test_object_with_too_many_pattern_properties_allows_other_properties() -> None:
     patterns = {f"^{number}": True for number in range(MAX_PATTERNS + 1)}
     schema, dropped = bounded({"properties": {}, "patternProperties": patterns, **CLOSED}, "s")
     assert schema == {"properties": {}, "additionalProperties": True}
@@ -104,7 +104,7 @@ def test_object_with_too_many_patterns_of_names_is_open() -> None:
     ("schema", "why"),
     [
         (nested(200), "nested 202 levels deep"),
-        (chain(MAX_CHAIN), f"more than {MAX_CHAIN} schemas"),
+        (chain(MAX_CHAIN), f"nested more than {MAX_CHAIN} levels deep"),
         ({"anyOf": [{} for _ in range(MAX_SCHEMAS)]}, f"more than {MAX_SCHEMAS} subschemas"),
         ({"properties": properties(MAX_OPTIONAL + 1)}, f"{MAX_OPTIONAL + 1} optional properties"),
     ],

@@ -1,4 +1,4 @@
-"""Answers against their schemas, once they are written."""
+"""Finished answers are checked against their schemas."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_valid_answer_has_no_violation(schema: dict[str, Any], answer: Any) -> N
         ({"additionalProperties": {"type": "integer"}}, {"a": "b"}, "$.a: 'b' is not of type"),
     ],
 )
-def test_violation_is_said_with_its_place(schema: dict[str, Any], answer: Any, where: str) -> None:
+def test_violation_is_reported_with_its_path(schema: dict[str, Any], answer: Any, where: str) -> None:
     assert where in str(violation(json.dumps(schema), answer))
 
 

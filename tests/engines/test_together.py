@@ -34,7 +34,7 @@ if not all(map(find_spec, ("vllm", "transformers", "llama_cpp"))):
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 QUESTIONS = [question(text) for text in ("What is the capital of France?", "Name three colours.", "Hi", "Who are you?")]
-# The structure decides the answers, whatever the models would rather say: kernels may round otherwise beside others.
+# The structure determines the answers, because kernels may round differently while other models run.
 CHOICE = "The capital of France is Paris."
 SETTINGS = config(guided_decoding={"choice": [CHOICE]})
 Engines = dict[str, BaseInferenceEngine]

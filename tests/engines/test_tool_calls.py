@@ -72,7 +72,7 @@ def test_whatever_fails_before_the_model_is_touched_fails_the_row_alone() -> Non
     class Panic(BaseException):
         pass
 
-    refused = pytest.raises(RequestError, match="the library cannot do what is asked: odd")
+    refused = pytest.raises(RequestError, match="the library cannot process this row: odd")
     with refused as caught, blaming_the_row("the library"):
         raise Panic("odd")
     assert caught.value.error_type == InferenceErrorType.CONFIG

@@ -40,7 +40,7 @@ if find_spec("vllm") is None:
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 SMALL = {"kv_cache_memory_bytes": 256 * 2**20, "max_num_seqs": 32}
-# An answer that is decided by its structure, whatever the model would rather say.
+# An answer that is determined by its structure, whatever the model prefers.
 ANSWER = "The capital of France is Paris."
 PARIS = {"guided_decoding": GuidedDecodingParams(choice=[ANSWER])}
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Tell me about Paris in two sentences."]
@@ -109,7 +109,9 @@ async def test_stop_string_ends_the_answer_before_it(engine: VLLMInferenceEngine
 
 
 @pytest.mark.parametrize(("stops", "text"), [(None, ANSWER), (["France is"], "The capital of ")])
-async def test_stream_joins_to_the_answer(engine: VLLMInferenceEngine, stops: list[str] | None, text: str) -> None:
+async def test_parts_of_a_stream_form_the_answer(
+    engine: VLLMInferenceEngine, stops: list[str] | None, text: str
+) -> None:
     async with engine.astream(question(QUESTIONS[0]), config(**PARIS, stop_strings=stops)) as stream:
         deltas = [delta async for delta in stream]
     assert "".join(delta.content for delta in deltas) == text
@@ -141,14 +143,14 @@ async def test_what_cannot_be_guided_is_refused(engine: VLLMInferenceEngine) -> 
 
 
 async def test_seed_decides_the_draws(engine: VLLMInferenceEngine) -> None:
-    """At a temperature at which all tokens are about as likely, whatever the model says."""
+    """At a temperature that makes all tokens about equally likely."""
     settings: dict[str, Any] = {"temperature": 100.0, "max_new_tokens": 24, "logit_bias": ENDLESS}
     seeded = [said(await ask(engine, QUESTIONS[2], **settings, seed=seed)) for seed in (7, 8, None, None)]
     assert len(set(seeded)) == 4
 
 
 async def test_same_seed_draws_the_same_tokens(engine: VLLMInferenceEngine) -> None:
-    """Of two tokens as likely as each other, at a temperature at which the model has no say."""
+    """Two tokens are equally likely at this temperature, whatever the model computes."""
     settings: dict[str, Any] = {"temperature": 1.0, "seed": 7, "guided_decoding": GuidedDecodingParams(regex="[ab]{8}")}
     drawn = [said(await ask(engine, QUESTIONS[2], **settings, max_new_tokens=12)) for _ in range(2)]
     assert drawn[0] == drawn[1]
@@ -157,7 +159,7 @@ async def test_same_seed_draws_the_same_tokens(engine: VLLMInferenceEngine) -> N
 async def test_bias_or_penalty_that_is_large_enough_decides(engine: VLLMInferenceEngine) -> None:
     biases = {28: 100.0, 29: 80.0}
     assert said(await ask(engine, "hi", logit_bias=biases, max_new_tokens=3)) == ",,,"
-    # vLLM takes no larger penalty; it counts each time that the token was said.
+    # vLLM accepts no larger penalty; it applies for each earlier occurrence of the token.
     penalised = said(await ask(engine, "hi", logit_bias=biases, frequency_penalty=2.0, max_new_tokens=32))
     assert {",", "-"} <= set(penalised)
     # Token 2 ends the answer, and is shown where special tokens are.
@@ -166,7 +168,7 @@ async def test_bias_or_penalty_that_is_large_enough_decides(engine: VLLMInferenc
     assert shown.metadata["usage"]["completion_tokens"] == 1
 
 
-async def test_bias_for_what_is_no_token_is_refused(engine: VLLMInferenceEngine) -> None:
+async def test_bias_for_an_invalid_token_is_refused(engine: VLLMInferenceEngine) -> None:
     assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
     assert "vLLM cannot" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
 

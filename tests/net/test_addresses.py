@@ -72,7 +72,7 @@ def test_addresses_that_are_not_public(address: str) -> None:
 
 
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
-def test_public_ones_are_global(address: IPv4Address | IPv6Address) -> None:
+def test_public_addresses_are_global(address: IPv4Address | IPv6Address) -> None:
     if is_public(str(address)):
         assert ip_address(str(address)) == address
         assert not any((address.is_loopback, address.is_link_local, address.is_multicast, address.is_unspecified))
@@ -81,7 +81,7 @@ def test_public_ones_are_global(address: IPv4Address | IPv6Address) -> None:
 
 
 @given(st.ip_addresses(v=4))
-def test_ipv6_forms_of_an_ipv4_address_are_as_public_as_it_is(address: IPv4Address) -> None:
+def test_ipv6_form_of_an_ipv4_address_is_public_if_that_is(address: IPv4Address) -> None:
     number = int(address)
     forms = [IPv6Address((0xFFFF << 32) | number), IPv6Address((0x64FF9B << 96) | number)]
     forms.append(IPv6Address((0x2002 << 112) | (number << 80)))

@@ -1,4 +1,4 @@
-"""Compressed bodies: whole, cut anywhere, broken, and made to take all memory."""
+"""Compressed bodies: valid, split anywhere, invalid, and decompression bombs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def decoder(encoding: str) -> Inflater:
 
 @pytest.mark.parametrize(("encoding", "pack"), PACKERS.values(), ids=PACKERS)
 @given(data=st.binary(max_size=500).map(lambda part: part * 40), size=st.integers(1, 2**14))
-def test_bodies_come_whole_wherever_they_are_cut(
+def test_body_is_decompressed_wherever_it_is_split(
     encoding: str, pack: Callable[[bytes], bytes], data: bytes, size: int
 ) -> None:
     packed, unpack = pack(data), decoder(encoding)
@@ -48,7 +48,7 @@ def test_bodies_come_whole_wherever_they_are_cut(
 
 
 @pytest.mark.parametrize("count", [1, PIECE - 1, PIECE, PIECE + 1, 5 * PIECE, 300 * PIECE + 7])
-def test_pieces_are_bounded(count: int) -> None:
+def test_size_of_decompressed_pieces_is_bounded(count: int) -> None:
     pieces = list(decoder("gzip").feed(gzip.compress(bytes(count))))
     assert (sum(map(len, pieces)), max(map(len, pieces)) <= PIECE) == (count, True)
 
@@ -59,24 +59,26 @@ def test_a_bomb_is_decompressed_only_as_far_as_it_is_read() -> None:
     assert len(list(islice(decoder("gzip").feed(bomb), 10))) == 10
 
 
-def test_many_members_are_refused() -> None:
+def test_body_with_too_many_gzip_members_is_refused() -> None:
     with pytest.raises(RequestError, match="more than 1000 gzip members"):
         list(decoder("gzip").feed(gzip.compress(b"") * 1001))
 
 
 @given(st.binary(min_size=1, max_size=200))
-def test_broken_data_are_an_error_of_the_response(data: bytes) -> None:
+def test_invalid_compressed_data_is_an_error(data: bytes) -> None:
     for encoding in ("gzip", "deflate"):
         with suppress(RequestError):
             list(decoder(encoding).feed(data))
 
 
 @pytest.mark.parametrize("encoding", [None, "", "identity", " , Identity"])
-def test_nothing_is_undone_where_nothing_was_done(encoding: str | None) -> None:
+def test_body_without_an_encoding_is_not_decoded(encoding: str | None) -> None:
     assert decoder_for(encoding) is None
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "deflate, gzip", "compress"])
-def test_other_encodings_are_named(encoding: str) -> None:
-    with pytest.raises(RequestError, match=f"the content encoding '{encoding}'; only gzip, deflate was asked for"):
+def test_unknown_encoding_is_named_in_the_error(encoding: str) -> None:
+    with pytest.raises(
+        RequestError, match=f"the content encoding '{encoding}'; the request accepts only gzip, deflate"
+    ):
         decoder_for(encoding)

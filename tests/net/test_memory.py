@@ -1,4 +1,4 @@
-"""The memory that bodies share: bounded, never a deadlock, and given back."""
+"""The memory budget of bodies: it is never exceeded much, never deadlocks, and is given back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_all_bodies_are_read_and_memory_stays_bounded(sizes: list[list[int]]) ->
 
 
 @pytest.mark.parametrize("first", [100, 101])
-async def test_a_body_that_is_cancelled_makes_room(first: int) -> None:
+async def test_cancelled_body_returns_its_share(first: int) -> None:
     budget = MemoryBudget(100)
     holder = budget.share()
     await holder.grow(first)

@@ -186,7 +186,7 @@ async def test_without_credentials_nothing_is_sent(api: Recorder) -> None:
 
 async def test_a_profile_that_is_not_there_is_named(api: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "play")
-    with pytest.raises(InferenceFailedError, match=r"AWS credentials cannot be had: .*play"):
+    with pytest.raises(InferenceFailedError, match=r"AWS credentials cannot be loaded: .*play"):
         await ask(api)
     assert api.sent == []
 
@@ -288,7 +288,7 @@ async def test_while_one_row_renews_them_the_others_go_on(source: Source, monkey
 )
 async def test_what_may_pass_is_tried_again(error: Exception, source: Source) -> None:
     source.error = error
-    with pytest.raises(RequestError, match="AWS credentials cannot be had now") as caught:
+    with pytest.raises(RequestError, match="AWS credentials cannot be loaded at the moment") as caught:
         await signer()(HELLO)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
@@ -307,7 +307,7 @@ async def test_what_may_pass_is_tried_again(error: Exception, source: Source) ->
 )
 async def test_what_does_not_pass_ends_the_run(error: Exception, source: Source) -> None:
     source.error = error
-    with pytest.raises(EngineConfigError, match="BEDROCK: AWS credentials cannot be had"):
+    with pytest.raises(EngineConfigError, match="BEDROCK: AWS credentials cannot be loaded"):
         await signer()(HELLO)
 
 

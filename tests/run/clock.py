@@ -14,7 +14,7 @@ from tests.fakes import FakeClock
 
 
 class QuickClock(FakeClock):
-    """A FakeClock that lets time pass as soon as no task has anything left to do at this moment."""
+    """A FakeClock that advances as soon as every task waits."""
 
     def __init__(self) -> None:
         super().__init__()

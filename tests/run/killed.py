@@ -1,4 +1,4 @@
-"""A job in a process of its own, which may be killed at one of its file operations."""
+"""Runs a job in a child process that may be killed at one of its file operations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORKS.set_forkserver_preload([__name__, "asyncinfer.transport"])
 
 
 async def run_in_child(folder: Path, url: str, faults: Faults, *, reuse: bool = False) -> int:
-    """Run the job in `folder`; the exit code of its process, negative for a signal."""
+    """Run the job in `folder`. Returns the exit code of its process; negative for a signal."""
     process = _FORKS.Process(target=_main, args=(folder, url, faults, reuse))
     await to_thread.run_sync(process.start)
     await to_thread.run_sync(process.join)

@@ -1,4 +1,4 @@
-"""Streams that their reader leaves: the work ends at once, on every engine, and nothing is left behind."""
+"""When the code that reads a stream stops, the work ends at once, on every engine, and nothing is leaked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.faults import FaultServer, sse, stall
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
-    """What ends the work is never the cyclic garbage collector."""
+    """The cyclic garbage collector is off, so it cannot be what ends the work."""
     gc.collect()
     gc.disable()
     yield
@@ -35,7 +35,7 @@ def no_collector() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 async def reports() -> AsyncIterator[list[dict[str, Any]]]:
-    """What the event loop reports: tasks destroyed while pending, exceptions that nobody retrieved."""
+    """The problems that the event loop reports: tasks destroyed while pending, exceptions never retrieved."""
     seen: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
     yield seen
@@ -53,7 +53,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Work:
-    """Work that sends two items and then waits; it notes when it began and that it wound up."""
+    """Work that sends two items and then waits. It records when it began and whether it was cleaned up."""
 
     def __init__(self) -> None:
         self.began = self.ended = False
@@ -71,7 +71,7 @@ class Work:
 
 
 kept: list[object] = []
-"""What holds a reference to the task, the exception or the generator that has left."""
+"""Keeps references to the task, the exception or the generator that stopped reading."""
 
 
 # Ways to leave. Each reads with a plain `async for` or `anext`, and never closes the iterator.
@@ -184,7 +184,7 @@ ways = pytest.mark.parametrize("leave", WAYS, ids=lambda way: way.__name__)
 
 
 @ways
-async def test_leaving_cancels_the_work(leave: Callable[..., Awaitable[None]]) -> None:
+async def test_leaving_a_stream_cancels_the_work(leave: Callable[..., Awaitable[None]]) -> None:
     work = Work()
     await leave(lambda: BackgroundIterator(work), lambda: work.began)
     await until(lambda: work.ended)
@@ -226,7 +226,7 @@ async def test_leaving_aborts_the_row_of_a_local_model(leave: Callable[..., Awai
 
 
 async def test_reading_after_a_cancelled_read_is_an_error() -> None:
-    """A stream that was cut off may not look complete."""
+    """A truncated stream must not look complete."""
     stream = BackgroundIterator(Work())
     assert [await anext(stream), await anext(stream)] == [1, 2]
     with anyio.move_on_after(0):
@@ -293,7 +293,7 @@ async def test_error_that_nobody_reads_is_not_reported() -> None:
     await until(lambda: not hosted._running)
 
 
-async def test_iterator_that_is_never_read_never_begins() -> None:
+async def test_iterator_that_is_never_read_does_not_start_its_work() -> None:
     work = Work()
     stream = BackgroundIterator(work)
     await stream.aclose()
@@ -364,7 +364,7 @@ async def test_source_that_never_yields_can_be_left() -> None:
 
 
 def run_and_check(main: Callable[[], Awaitable[object]], **how: object) -> None:
-    """Run `main` on a loop of its own, which reports no leak when it ends."""
+    """Run `main` on a new loop, and check that the loop reports no leak when it ends."""
     seen: list[dict[str, Any]] = []
 
     async def watched() -> None:
@@ -383,7 +383,7 @@ def run_and_check(main: Callable[[], Awaitable[object]], **how: object) -> None:
     assert seen == []
 
 
-def test_loop_that_ends_at_once_takes_the_work_with_it() -> None:
+def test_end_of_the_loop_ends_the_work() -> None:
     work = Work()
 
     async def main() -> None:
@@ -394,7 +394,7 @@ def test_loop_that_ends_at_once_takes_the_work_with_it() -> None:
     assert work.ended
 
 
-def test_iterator_outlives_its_loop() -> None:
+def test_reading_on_another_loop_is_an_error() -> None:
     work, kept = Work(), list[BackgroundIterator[int]]()
 
     async def begin() -> None:

@@ -1,4 +1,4 @@
-"""Whatever fails, what a run, a stream or a model holds comes back, and nothing behind it is skipped."""
+"""After any failure, a run, a stream or a model releases everything that it holds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Odd(FakeEngine):
 
 
 @pytest.mark.parametrize("answer", [None, 7, "text", object(), Completion(None, None, None)])  # type: ignore[arg-type]
-async def test_permit_comes_back_after_an_odd_answer(answer: Any) -> None:
+async def test_permit_is_given_back_after_an_odd_answer(answer: Any) -> None:
     engine = Odd(answer)
     for _ in range(2):
         with anyio.fail_after(30):
@@ -60,7 +60,7 @@ async def test_permit_comes_back_after_an_odd_answer(answer: Any) -> None:
     assert engine._gate().in_use == 0
 
 
-async def test_error_without_a_text_fails_its_row_alone() -> None:
+async def test_error_whose_text_cannot_be_shown_fails_only_its_row() -> None:
     def script(text: str, _: int) -> None:
         if text == "question 1":
             raise UnprintableError
@@ -72,7 +72,7 @@ async def test_error_without_a_text_fails_its_row_alone() -> None:
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("place", [1, 2, 3])
-async def test_permit_of_a_row_whose_task_was_cancelled_before_it_began_comes_back(
+async def test_permit_of_a_row_whose_task_was_cancelled_before_it_began_is_given_back(
     place: int, monkeypatch: pytest.MonkeyPatch, block_watch: BlockWatch
 ) -> None:
     block_watch.off()  # Python reads source files for its warning about the coroutine of the cancelled task.
@@ -96,7 +96,7 @@ async def test_permit_of_a_row_whose_task_was_cancelled_before_it_began_comes_ba
 
 
 class Faulty(Counter):
-    """A model whose parts fail where nothing should."""
+    """A model whose methods fail in unexpected places."""
 
     def __init__(self, where: str) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ async def test_rows_of_a_faulty_model_end_and_it_is_freed(where: str) -> None:
     assert all(model.freed.is_set() for model in freed)
 
 
-async def test_result_that_cannot_be_delivered_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+async def test_result_that_cannot_be_delivered_does_not_delay_others(caplog: pytest.LogCaptureFixture) -> None:
     got: list[object] = []
 
     def fail(_: object) -> None:
@@ -181,7 +181,7 @@ async def test_closed_coroutine_of_a_row_aborts_it() -> None:
 
 
 class Parts:
-    """What a row of llama.cpp holds; each part notes that it was released, and fails."""
+    """The parts that a row of llama.cpp holds. Each records its release, and then fails."""
 
     def __init__(self) -> None:
         self.released: list[str] = []

@@ -42,7 +42,7 @@ def durable(folder: Path) -> set[str]:
 
 
 async def run_with(faults: Faults, config: InferenceConfig) -> AsyncInferError | None:
-    """Run the job; the error that ended it."""
+    """Run the job. Returns the error that ended it."""
     try:
         with faulty_disk(faults):
             summary = await FakeEngine(workers=1).arun(config)

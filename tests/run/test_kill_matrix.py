@@ -21,7 +21,7 @@ from tests.run.killed import run_in_child
 
 ROWS = 6
 MOST_OPERATIONS = 200
-# What changes a file or a folder, by the names of the functions of `os` and `pathlib`.
+# The functions of `os` and `pathlib` that change a file or a folder.
 DURABLE = frozenset(
     [
         "fsync",
@@ -67,7 +67,7 @@ class KilledJob:
         return await run_in_child(self.folder, self.server.url, faults, reuse=reuse)
 
     async def check_that_it_goes_on(self) -> None:
-        """The next run asks no row that is durable, writes the right output, and leaves nothing behind."""
+        """The next run sends no durable row again, writes the right output, and leaves no other file."""
         kept, before = self.durable() | synced_questions(self.journal), Counter(self.server.asked)
         assert await run_in_child(self.folder, self.server.url, Faults(), reuse=True) == 0
         asked = set(self.server.asked - before)
@@ -128,7 +128,7 @@ async def test_a_kill_at_any_file_operation_loses_and_repeats_nothing(
     assert 20 < at < MOST_OPERATIONS - 1
 
 
-def test_every_durable_operation_goes_through_the_layer() -> None:
+def test_every_file_operation_goes_through_the_disk_module() -> None:
     package = Path(asyncinfer.__file__).parent
     files = [*(package / "scratch").glob("*.py"), *(package / "run").glob("*.py")]
     found = {

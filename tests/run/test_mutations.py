@@ -1,4 +1,4 @@
-"""Campaigns: scratch files, outputs and inputs that were damaged in every way, with fixed budgets."""
+"""Mutation campaigns with fixed budgets: damaged scratch files and outputs, odd inputs and file names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Mutation = Callable[[bytes], bytes]
 
 @pytest.fixture(autouse=True)
 def unwatched(block_watch: BlockWatch) -> None:
-    """The tests look at files themselves, between runs."""
+    """The tests themselves access files between runs."""
     block_watch.off()
 
 
@@ -212,8 +212,8 @@ def test_a_damaged_scratch_file_never_gives_a_row_a_wrong_answer(
 @pytest.mark.slow
 @given(changes=mutations)
 @campaign
-def test_a_damaged_output_ends_no_run(folder: Callable[[], Path], output: bytes, changes: list[Mutation]) -> None:
-    """What was edited in a way that is still an answer is taken as it is."""
+def test_damaged_output_does_not_end_a_run(folder: Callable[[], Path], output: bytes, changes: list[Mutation]) -> None:
+    """An edited line that is still a valid answer is used."""
     here = folder()
     data = mutated(output, changes)
     (here / "out.jsonl").write_bytes(data)
@@ -222,7 +222,7 @@ def test_a_damaged_output_ends_no_run(folder: Callable[[], Path], output: bytes,
     rows = read_jsonl(here / "out.jsonl")
     assert [row["conversation_id"] for row in rows] == [f"q{i}" for i in range(ROWS)]
     assert [row["messages"][0]["content"] for row in rows] == [f"question {i}" for i in range(ROWS)]
-    # A key that stands in the file several times may be that of a damaged line.
+    # If a key occurs several times in the file, one of the lines may be damaged.
     whole = {
         json.loads(line)["messages"][0]["content"]
         for line in set(data.split(b"\n")) & set(output.splitlines())
@@ -285,7 +285,7 @@ files = st.builds(
 @pytest.mark.slow
 @given(data=files)
 @campaign
-def test_an_odd_input_is_an_error_before_anything_is_asked_or_answered_in_full(
+def test_odd_input_is_an_error_before_any_request_or_is_answered_completely(
     folder: Callable[[], Path], data: bytes
 ) -> None:
     here = folder()
@@ -317,7 +317,7 @@ names = st.text(min_size=1, max_size=120).filter(
 @pytest.mark.slow
 @given(name=names, key=st.sampled_from(["input_path", "output_path", "progress_path"]))
 @campaign
-def test_any_name_of_a_file_works_or_is_refused_before_anything_is_asked(name: str, key: str) -> None:
+def test_any_file_name_works_or_is_refused_before_any_request(name: str, key: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         here = Path(place)
         write_jsonl(here / "in.jsonl", questions(2))

@@ -1,4 +1,4 @@
-"""Odd paths, for everything that a run reads or writes: a clear error before a row is asked, and no wait."""
+"""Odd paths for every file that a run reads or writes give a clear error before the first request, without a wait."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def device(name: str) -> Callable[[Path], Path]:
     return link
 
 
-# What each makes of a new path, none of which is a file.
+# Each function makes something that is not a regular file at a new path.
 NO_FILES: dict[str, Callable[[Path], Path | str]] = {
     "a pipe": fifo,
     "a folder": folder,
@@ -83,7 +83,7 @@ def config(tmp_path: Path) -> InferenceConfig:
 
 
 async def refused(config: InferenceConfig, key: str, path: Path | str, error: type[AsyncInferError]) -> None:
-    """The run ends with an error of this kind that names the path, before a row is asked."""
+    """Check that the run ends with an error of this kind that names the path, before any request."""
     engine = FakeEngine()
     with pytest.raises(error) as caught:
         await engine.arun(config.model_copy(update={key: str(path)}))
@@ -94,18 +94,22 @@ async def refused(config: InferenceConfig, key: str, path: Path | str, error: ty
 
 class TestThatCannotBeUsed:
     @no_file()
-    async def test_as_input(self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path | str]) -> None:
+    async def test_odd_path_as_input_is_refused(
+        self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path | str]
+    ) -> None:
         await refused(config, "input_path", make(tmp_path / "x"), AsyncInferError)
 
     @no_file()
-    async def test_as_output(self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path | str]) -> None:
+    async def test_odd_path_as_output_is_refused(
+        self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path | str]
+    ) -> None:
         path = make(tmp_path / "x")
         await refused(config, "output_path", path, ConfigError)
         assert Path("/dev/full").is_char_device()
         assert not list(tmp_path.glob("**/*.tmp"))
 
     @no_file("below a file")  # a warning: another run may make the folder
-    async def test_as_progress(
+    async def test_odd_path_as_progress_path_is_refused(
         self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path | str]
     ) -> None:
         path = make(tmp_path / "x")
@@ -113,7 +117,7 @@ class TestThatCannotBeUsed:
         assert Path("/dev/full").is_char_device()
 
     @no_file("empty")  # no row
-    async def test_as_a_picture(self, tmp_path: Path, make: Callable[[Path], Path | str]) -> None:
+    async def test_odd_path_as_image_fails_its_row(self, tmp_path: Path, make: Callable[[Path], Path | str]) -> None:
         path = str(make(tmp_path / "x"))
         items = [{"type": "image_path", "content": path}]
         row = Conversation.from_dict({"messages": [{"role": "user", "content": items}]})
@@ -123,7 +127,9 @@ class TestThatCannotBeUsed:
         assert not engine.asked
 
     @pytest.mark.parametrize("make", [fifo, folder, unix_socket, loop, device("/dev/zero")])
-    async def test_as_scratch(self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    async def test_odd_path_as_scratch_file_is_refused(
+        self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path]
+    ) -> None:
         (tmp_path / "scratch").mkdir()
         make(tmp_path / "scratch" / "out.jsonl")
         engine = FakeEngine()
@@ -132,7 +138,9 @@ class TestThatCannotBeUsed:
         assert not engine.asked
 
     @pytest.mark.parametrize("make", [fifo, folder, loop])
-    async def test_as_the_lock(self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    async def test_odd_path_as_lock_file_is_refused(
+        self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path]
+    ) -> None:
         (tmp_path / "scratch").mkdir()
         make(tmp_path / "scratch" / "out.jsonl.lock")
         engine = FakeEngine()
@@ -141,18 +149,20 @@ class TestThatCannotBeUsed:
         assert not engine.asked
 
     @pytest.mark.parametrize("make", [fifo, folder, loop, device("/dev/zero")])
-    async def test_as_the_output_to_reuse(
+    async def test_odd_path_as_output_to_reuse_is_refused(
         self, config: InferenceConfig, tmp_path: Path, make: Callable[[Path], Path]
     ) -> None:
         make(tmp_path / "out.jsonl")
         with pytest.raises(ConfigError, match="output_path"):
             await FakeEngine().arun(config.model_copy(update={"reuse_output": True}))
 
-    async def test_as_the_output_named_like_the_scratch_folder(self, config: InferenceConfig, tmp_path: Path) -> None:
+    async def test_output_named_like_the_scratch_folder_is_refused(
+        self, config: InferenceConfig, tmp_path: Path
+    ) -> None:
         await refused(config, "output_path", tmp_path / "scratch", ConfigError)
         assert not (tmp_path / "scratch").exists()
 
-    async def test_as_the_cache(self, home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_run_goes_on_without_a_usable_cache(self, home: Path, caplog: pytest.LogCaptureFixture) -> None:
         """The run goes on without it, and says so."""
         caplog.set_level(logging.WARNING)
         (home / ".cache").write_text("no folder")
@@ -160,7 +170,7 @@ class TestThatCannotBeUsed:
         assert "This run is not saved as it goes" in caplog.text
 
     @pytest.mark.parametrize("name", ["/proc/self/comm", "/proc/out.jsonl", "/sys/kernel/out.jsonl"])
-    async def test_in_a_system_folder(self, config: InferenceConfig, name: str) -> None:
+    async def test_output_in_a_system_folder_is_refused(self, config: InferenceConfig, name: str) -> None:
         engine = FakeEngine()
         with pytest.raises((ConfigError, ScratchError)):
             await engine.arun(config.model_copy(update={"output_path": name}))
@@ -169,9 +179,7 @@ class TestThatCannotBeUsed:
 
 class TestThatCanBeUsed:
     @pytest.mark.parametrize("length", [255, 251, 245])
-    async def test_names_as_long_as_the_file_system_allows(
-        self, config: InferenceConfig, tmp_path: Path, length: int
-    ) -> None:
+    async def test_longest_possible_names_work(self, config: InferenceConfig, tmp_path: Path, length: int) -> None:
         names = [letter * length for letter in "abc"]
         (tmp_path / "in.jsonl").rename(tmp_path / names[0])
         paths = dict(
@@ -184,7 +192,7 @@ class TestThatCanBeUsed:
     @pytest.mark.parametrize(
         "name", ["наука.jsonl", "a b\n.jsonl", "\U0001f600", "e\u0301", "-", "--x", "'\"", "%s", "x.lock"]
     )
-    async def test_unusual_names(self, config: InferenceConfig, tmp_path: Path, name: str) -> None:
+    async def test_unusual_names_work(self, config: InferenceConfig, tmp_path: Path, name: str) -> None:
         summary = await FakeEngine().arun(config.model_copy(update={"output_path": str(tmp_path / name)}))
         assert summary.completed == 3
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.jsonl", name])
@@ -253,8 +261,8 @@ class TestThatCanBeUsed:
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "./x/out.jsonl"])
-def test_a_deleted_working_directory_is_a_clear_error(tmp_path: Path, name: str) -> None:
-    """In a process of its own, which cannot go back."""
+def test_deleted_working_directory_is_a_clear_error(tmp_path: Path, name: str) -> None:
+    """Runs in a child process, because the working directory is deleted."""
     write_jsonl(tmp_path / "in.jsonl", questions(3))
     code = f"""
 import os

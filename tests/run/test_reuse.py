@@ -1,4 +1,4 @@
-"""A finished job that is run again: answers are reused from its output, or the run says that it asks again."""
+"""A finished job that is run again reuses the answers in its output, or warns that it sends every row again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def config(tmp_path: Path) -> InferenceConfig:
 
 @pytest.fixture
 async def finished(config: InferenceConfig) -> InferenceConfig:
-    """The same, answered, to be run again with `reuse_output`."""
+    """The same job after it was run, with `reuse_output`."""
     await FakeEngine().arun(config)
     return config.model_copy(update={"reuse_output": True})
 
@@ -52,17 +52,17 @@ EXPECTED = [answer_to(f"question {i}") for i in range(ROWS)]
 
 
 class TestRowKeys:
-    async def test_every_answer_has_its_own(self, finished: InferenceConfig) -> None:
+    async def test_every_answer_has_its_own_row_key(self, finished: InferenceConfig) -> None:
         keys = [row["metadata"]["row_key"] for row in output(finished)]
         assert len(set(keys)) == ROWS
         assert all(len(key) == 32 for key in keys)
 
-    async def test_number_equal_rows(self) -> None:
+    async def test_row_keys_number_equal_rows(self) -> None:
         same = await FakeEngine().ainfer([question("same")] * 3)
         first = same[0].metadata["row_key"]
         assert [c.metadata["row_key"] for c in same] == [first, f"{first}-1", f"{first}-2"]
 
-    async def test_do_not_depend_on_metadata(self) -> None:
+    async def test_row_keys_do_not_depend_on_metadata(self) -> None:
         """An output can be the next input."""
         [one] = await FakeEngine().ainfer([question("a")])
         [other] = await FakeEngine().ainfer([question("a", metadata={"row_key": "0" * 32, "x": 1})])
@@ -70,7 +70,7 @@ class TestRowKeys:
 
 
 class TestReuse:
-    async def test_asks_nothing_of_a_finished_job(self, finished: InferenceConfig) -> None:
+    async def test_finished_job_sends_no_request(self, finished: InferenceConfig) -> None:
         before, engine = output(finished), FakeEngine()
         summary = await engine.arun(finished)
         assert engine.asked.total() == 0
@@ -78,20 +78,20 @@ class TestReuse:
         assert output(finished) == before
         assert not (Path(str(finished.output_path)).parent / "scratch").exists()
 
-    async def test_gives_the_answers_to_ainfer_too(self, finished: InferenceConfig) -> None:
+    async def test_ainfer_reuses_answers_too(self, finished: InferenceConfig) -> None:
         engine = FakeEngine()
         result = await engine.ainfer(inference_config=finished)
         assert engine.asked.total() == 0
         assert [c.messages[-1].content for c in result] == EXPECTED
 
-    async def test_asks_only_rows_that_were_added(self, finished: InferenceConfig) -> None:
+    async def test_only_added_rows_are_sent(self, finished: InferenceConfig) -> None:
         write_input(finished, [question("new"), *questions(ROWS)[5:], question("newer")])
         engine = FakeEngine()
         await engine.arun(finished)
         assert engine.asked.keys() == {"new", "newer"}
         assert answers(finished) == [answer_to("new"), *EXPECTED[5:], answer_to("newer")]
 
-    async def test_takes_ids_and_metadata_from_the_present_input(self, finished: InferenceConfig) -> None:
+    async def test_ids_and_metadata_come_from_the_current_input(self, finished: InferenceConfig) -> None:
         renamed = [question(f"question {i}", conversation_id=f"new{i}", metadata={"i": i}) for i in range(ROWS)]
         write_input(finished, renamed)
         engine = FakeEngine()
@@ -108,13 +108,13 @@ class TestReuse:
         await engine.arun(finished)
         assert engine.asked.total() == 0, "a reused answer can be reused again"
 
-    async def test_asks_again_what_a_changed_parameter_changes(self, finished: InferenceConfig) -> None:
+    async def test_changed_parameter_sends_its_rows_again(self, finished: InferenceConfig) -> None:
         finished.generation.temperature = 0.5
         engine = FakeEngine()
         await engine.arun(finished)
         assert engine.asked.total() == ROWS
 
-    async def test_tells_equal_rows_apart_by_their_number(self, config: InferenceConfig) -> None:
+    async def test_equal_rows_are_distinguished_by_their_number(self, config: InferenceConfig) -> None:
         write_input(config, [question("same")] * 4)
         await FakeEngine().arun(config)
         write_input(config, [question("same")] * 6)
@@ -122,7 +122,7 @@ class TestReuse:
         await engine.arun(config.model_copy(update={"reuse_output": True}))
         assert engine.asked["same"] == 2
 
-    async def test_works_with_ainfer_iter(self, finished: InferenceConfig) -> None:
+    async def test_ainfer_iter_reuses_answers(self, finished: InferenceConfig) -> None:
         engine = FakeEngine()
         rows = [*questions(ROWS), question("new")]
         found = {i: outcome async for i, outcome in engine.ainfer_iter(rows, finished)}
@@ -130,12 +130,12 @@ class TestReuse:
         assert len(found) == ROWS + 1
         assert answers(finished) == [*EXPECTED, answer_to("new")]
 
-    async def test_without_an_earlier_output_asks_all(self, config: InferenceConfig) -> None:
+    async def test_every_row_is_sent_without_an_earlier_output(self, config: InferenceConfig) -> None:
         engine = FakeEngine()
         await engine.arun(config.model_copy(update={"reuse_output": True}))
         assert engine.asked.total() == ROWS
 
-    async def test_needs_an_output_path(self) -> None:
+    async def test_reuse_without_an_output_path_is_an_error(self) -> None:
         with pytest.raises(ConfigError, match="reuse_output: set output_path"):
             await FakeEngine().ainfer(questions(2), InferenceConfig(reuse_output=True))
 
@@ -151,7 +151,9 @@ class TestLinesThatCannotBeReused:
             {"messages": "?"},
         ],
     )
-    async def test_are_asked_again(self, finished: InferenceConfig, damage: dict[str, Any]) -> None:
+    async def test_rows_of_damaged_lines_are_sent_again(
+        self, finished: InferenceConfig, damage: dict[str, Any]
+    ) -> None:
         rows = output(finished)
         write_output(finished, [*rows[:3], rows[3] | damage, *rows[4:]])
         engine = FakeEngine()
@@ -159,7 +161,7 @@ class TestLinesThatCannotBeReused:
         assert engine.asked.keys() == {"question 3"}
         assert answers(finished) == EXPECTED
 
-    async def test_of_swapped_keys_are_asked_again(self, finished: InferenceConfig) -> None:
+    async def test_rows_with_swapped_keys_are_sent_again(self, finished: InferenceConfig) -> None:
         rows = output(finished)
         rows[3]["metadata"], rows[4]["metadata"] = rows[4]["metadata"], rows[3]["metadata"]
         write_output(finished, rows)
@@ -168,8 +170,8 @@ class TestLinesThatCannotBeReused:
         assert engine.asked.keys() == {"question 3", "question 4"}
         assert answers(finished) == EXPECTED
 
-    async def test_do_not_include_those_of_another_json_writer(self, finished: InferenceConfig) -> None:
-        """Other spaces, another order of the keys, a last line without its end."""
+    async def test_lines_of_another_json_writer_are_reused(self, finished: InferenceConfig) -> None:
+        """Other white space, another order of the keys, and a last line without a line break."""
         rows = [dict(reversed(row.items())) for row in reversed(output(finished))]
         path = Path(str(finished.output_path))
         path.write_text("\r\n".join(json.dumps(row, ensure_ascii=False, separators=(", ", " : ")) for row in rows))
@@ -178,7 +180,7 @@ class TestLinesThatCannotBeReused:
         assert engine.asked.total() == 0
         assert answers(finished) == EXPECTED
 
-    async def test_may_be_anything(self, finished: InferenceConfig) -> None:
+    async def test_odd_lines_of_the_output_are_ignored(self, finished: InferenceConfig) -> None:
         path = Path(str(finished.output_path))
         key = output(finished)[3]["metadata"]["row_key"]
         path.write_bytes(
@@ -195,7 +197,7 @@ class TestWithoutReuse:
     def warnings(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING)
 
-    async def test_the_run_says_so_before_it_asks(
+    async def test_warning_is_logged_before_the_first_request(
         self, config: InferenceConfig, caplog: pytest.LogCaptureFixture
     ) -> None:
         await FakeEngine().arun(config)
@@ -209,7 +211,7 @@ class TestWithoutReuse:
         summary = await engine.arun(config)
         assert (summary.completed, engine.asked.total()) == (ROWS, ROWS)
 
-    async def test_it_says_how_many_of_the_rows(
+    async def test_warning_has_the_number_of_rows(
         self, config: InferenceConfig, caplog: pytest.LogCaptureFixture
     ) -> None:
         await FakeEngine().arun(config)
@@ -217,20 +219,20 @@ class TestWithoutReuse:
         await FakeEngine().arun(config)
         assert f"{WARNING} 20 of these 21 rows" in caplog.text
 
-    async def test_ainfer_iter_says_it_once(self, config: InferenceConfig, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_ainfer_iter_warns_once(self, config: InferenceConfig, caplog: pytest.LogCaptureFixture) -> None:
         await FakeEngine().arun(config)
         async for _ in FakeEngine().ainfer_iter(questions(ROWS), config):
             pass
         assert caplog.text.count("already holds answers") == 1
 
-    async def test_an_output_of_other_rows_is_not_mentioned(
+    async def test_output_of_other_rows_gives_no_warning(
         self, config: InferenceConfig, caplog: pytest.LogCaptureFixture
     ) -> None:
         await FakeEngine(model="other").arun(config)
         await FakeEngine().arun(config)
         assert WARNING not in caplog.text
 
-    async def test_rows_that_are_still_saved_are_not_asked_and_not_mentioned(
+    async def test_rows_in_the_scratch_file_are_not_sent_and_give_no_warning(
         self, config: InferenceConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The last run replaced its output and could not remove its scratch file."""

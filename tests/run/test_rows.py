@@ -29,7 +29,7 @@ def test_a_line_that_is_too_long_is_a_bad_row(tmp_path: Path, monkeypatch: pytes
     assert items[2].load().messages[0].content == "a"
 
 
-def test_lines_just_below_the_limit_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_just_below_the_limit_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [question("x" * 100), question("b")]
     write_jsonl(tmp_path / "in.jsonl", rows)
     monkeypatch.setattr(rows_module, "_LONGEST", len(rows[0].to_json()) + 1)
@@ -37,7 +37,7 @@ def test_lines_just_below_the_limit_are_whole(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-async def test_another_encoding_is_an_error_before_anything_is_asked(tmp_path: Path, encoding: str) -> None:
+async def test_input_in_another_encoding_is_an_error_before_any_request(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes((question("a").to_json() + "\n").encode(encoding))
     engine = FakeEngine()

@@ -1,4 +1,4 @@
-"""Runs in virtual time against endpoints that fail: which end early, which rows are lost, what can be resumed."""
+"""Runs in virtual time against failing endpoints: when they end early, which rows fail, and what can be resumed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def lost(rows: dict[int, Conversation | FailureDetail]) -> list[int]:
 
 
 class Down:
-    """Takes 0.1 s to answer, and fails everything with `error` between two moments."""
+    """Takes 0.1 s to answer, and fails every request with `error` between two times."""
 
     def __init__(self, clock: QuickClock, error: RequestError, begin: float, end: float) -> None:
         self._clock, self._error, self._begin, self._end = clock, error, begin, end
@@ -93,7 +93,7 @@ class TestAccountErrors:
         ],
         ids=["401", "402", "403", "404", "429"],
     )
-    async def test_one_in_mid_run_ends_the_run_and_the_next_run_asks_the_rest(
+    async def test_account_error_in_mid_run_ends_the_run_and_the_next_run_resumes_it(
         self, error: RequestError, clock: QuickClock, config: InferenceConfig
     ) -> None:
         def script(text: str, _: int) -> None:
@@ -111,7 +111,7 @@ class TestAccountErrors:
         assert (summary.completed, summary.resumed) == (ROWS, 20)
         assert again.asked.total() == ROWS - 20
 
-    async def test_one_before_any_answer_is_raised_after_one_request_of_each_worker(
+    async def test_account_error_before_any_answer_ends_the_run_after_one_request_per_worker(
         self, clock: QuickClock, config: InferenceConfig
     ) -> None:
         async def script(*_: object) -> None:
@@ -123,7 +123,7 @@ class TestAccountErrors:
             await run_file(engine, clock, config)
         assert engine.asked.total() <= 4
 
-    async def test_one_ends_an_iterator(self, clock: QuickClock) -> None:
+    async def test_account_error_ends_an_iterator(self, clock: QuickClock) -> None:
         def script(text: str, _: int) -> None:
             if number(text) >= 20:
                 raise rejected("the key was revoked", 401, ErrorScope.ACCOUNT)

@@ -1,4 +1,4 @@
-"""Answers that JSON cannot hold, or that could not be read back, are never saved as they are."""
+"""Answers that cannot be encoded as JSON, or could not be read again, are never saved unchanged."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def config(tmp_path: Path) -> InferenceConfig:
 
 
 @by_name
-async def test_metadata_of_an_answer_that_cannot_be_saved_are_left_out_and_named(
+async def test_answer_metadata_that_cannot_be_saved_is_dropped_and_reported(
     config: InferenceConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture, value: Any
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -86,12 +86,12 @@ async def test_an_answer_that_cannot_be_saved_fails_its_row_alone(
 
 
 @by_name
-async def test_metadata_of_the_input_that_cannot_be_saved_are_an_error_before_anything_is_asked(
+async def test_input_metadata_that_cannot_be_saved_is_an_error_before_any_request(
     config: InferenceConfig, value: Any
 ) -> None:
     engine = FakeEngine()
     rows = [question("a"), question("b", metadata={"odd": value})]
-    with pytest.raises(InputError, match="row 1: JSON cannot hold it"):
+    with pytest.raises(InputError, match="row 1: it cannot be saved as JSON"):
         await engine.ainfer(rows, config)
     outcomes = {i: outcome async for i, outcome in engine.ainfer_iter(rows)}
     assert isinstance(outcomes[0], Conversation)
@@ -99,7 +99,7 @@ async def test_metadata_of_the_input_that_cannot_be_saved_are_an_error_before_an
     assert engine.asked.keys() == {"a"}
 
 
-async def test_what_can_just_be_read_back_is_saved_and_resumed(config: InferenceConfig, tmp_path: Path) -> None:
+async def test_largest_readable_answer_is_saved_and_resumed(config: InferenceConfig, tmp_path: Path) -> None:
     rows = [question("a", metadata={"deep": nested(198), "long": 10**4299}), question("b")]
     await FakeEngine().ainfer(rows, config)
     engine = FakeEngine()
@@ -123,7 +123,7 @@ async def test_what_can_just_be_read_back_is_saved_and_resumed(config: Inference
     ids=["deep", "long number", "no messages", "no answer", "no list", "no JSON", "empty"],
 )
 @pytest.mark.parametrize("stale", [False, True], ids=["as it was", "under other metadata"])
-async def test_a_saved_line_that_cannot_be_read_is_asked_again(
+async def test_row_of_an_unreadable_saved_line_is_sent_again(
     config: InferenceConfig, tmp_path: Path, saved: bytes, stale: bool
 ) -> None:
 
@@ -138,8 +138,8 @@ async def test_a_saved_line_that_cannot_be_read_is_asked_again(
     assert engine.asked["question 1"] == 1
 
 
-def test_only_json_with_a_risk_is_parsed() -> None:
-    """Each of these is no JSON, which only the parser notices."""
+def test_only_suspicious_json_is_parsed() -> None:
+    """Each of these is invalid JSON. Only the parser notices that."""
     assert is_readable(b"x" * 3999)
     assert is_readable(b"x" * 100_000)
     assert not is_readable(b"[" * 200)

@@ -25,7 +25,7 @@ async def stopped(tmp_path: Path) -> tuple[InferenceConfig, set[str]]:
 
 
 async def finish(config: InferenceConfig, saved: set[str]) -> None:
-    """The job goes on, and asks none of the saved rows."""
+    """Resume the job, and check that it sends none of the saved rows again."""
     engine = FakeEngine()
     await engine.arun(config)
     assert engine.asked.keys() == {f"question {i}" for i in range(50)} - saved
@@ -39,7 +39,7 @@ async def finish(config: InferenceConfig, saved: set[str]) -> None:
 Stopped = tuple[InferenceConfig, set[str]]
 
 
-async def test_a_run_of_other_rows_keeps_them_and_says_so(
+async def test_run_of_other_rows_keeps_saved_rows_and_warns(
     stopped: Stopped, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config, saved = stopped
@@ -47,14 +47,14 @@ async def test_a_run_of_other_rows_keeps_them_and_says_so(
     other = config.model_copy(update={"input_path": str(write_jsonl(tmp_path / "b.jsonl", map(question, "abc")))})
     await FakeEngine().arun(other)
     scratch = tmp_path / "scratch" / "out.jsonl"
-    assert scratch.read_bytes().count(b"\n") == len(saved), "the rows of this run have left"
+    assert scratch.read_bytes().count(b"\n") == len(saved), "the rows of this run were removed"
     assert f"{scratch} keeps {len(saved)} saved row(s) that belong to other input or settings" in caplog.text
     assert "delete the file" in caplog.text
     assert not list(scratch.parent.glob("*.lock"))
     await finish(config, saved)
 
 
-async def test_a_run_of_some_of_the_rows_keeps_the_others(stopped: Stopped, tmp_path: Path) -> None:
+async def test_run_of_some_rows_keeps_the_other_saved_rows(stopped: Stopped, tmp_path: Path) -> None:
     config, saved = stopped
     write_jsonl(tmp_path / "b.jsonl", questions(5))
     await FakeEngine().arun(config.model_copy(update={"input_path": str(tmp_path / "b.jsonl")}))
@@ -63,13 +63,13 @@ async def test_a_run_of_some_of_the_rows_keeps_the_others(stopped: Stopped, tmp_
     assert engine.asked.keys() == {f"question {i}" for i in range(50)} - saved | {f"question {i}" for i in range(5)}
 
 
-async def test_other_settings_keep_them(stopped: Stopped) -> None:
+async def test_run_with_other_settings_keeps_saved_rows(stopped: Stopped) -> None:
     config, saved = stopped
     await FakeEngine(model="other").arun(config)
     await finish(config, saved)
 
 
-async def test_ainfer_iter_keeps_them(stopped: Stopped) -> None:
+async def test_ainfer_iter_keeps_other_saved_rows(stopped: Stopped) -> None:
     config, saved = stopped
     rows = [question("a"), question("question 0")]
     engine = FakeEngine()
@@ -79,7 +79,7 @@ async def test_ainfer_iter_keeps_them(stopped: Stopped) -> None:
     await finish(config, saved - {"question 0"})
 
 
-async def test_a_run_with_failures_keeps_all_rows(stopped: Stopped, tmp_path: Path) -> None:
+async def test_run_with_failed_rows_keeps_all_saved_rows(stopped: Stopped, tmp_path: Path) -> None:
     config, saved = stopped
     write_jsonl(tmp_path / "b.jsonl", map(question, "abc"))
 

@@ -1,4 +1,4 @@
-"""A run that sends nothing says why, and until when: as progress, in the progress file, and as a warning."""
+"""A run that sends nothing reports why, and until when: in its progress, in the progress file, and as a warning."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TestReporter:
             await clock.sleep(seconds)
             tasks.cancel_scope.cancel()
 
-    async def test_ten_silent_seconds_are_a_warning_with_the_reason(
+    async def test_ten_seconds_without_a_request_log_a_warning_with_the_reason(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         tally = Tally(clock, 5)
@@ -120,7 +120,7 @@ class Waits:
 
 
 class TestRuns:
-    """Whole runs that stand still for a while."""
+    """Whole runs that send nothing for a while."""
 
     async def run(self, engine: FakeEngine, clock: FakeClock, count: int) -> list[str]:
         """Run rows that are not saved: virtual time would pass while a thread writes."""
@@ -170,7 +170,7 @@ class TestRuns:
                 )
 
         seen = await self.run(FakeEngine(script, clock=clock, workers=4), clock, 2)
-        assert any("wait to be tried again" in reason for reason in seen)
+        assert any("wait for a retry" in reason for reason in seen)
 
     async def test_a_run_that_sends_all_the_time_reports_nothing(
         self, clock: QuickClock, caplog: pytest.LogCaptureFixture
@@ -181,7 +181,7 @@ class TestRuns:
 
 
 class HeadersOnce(FakeEngine):
-    """Shows limit headers with its first answer only."""
+    """Sends limit headers only with its first answer."""
 
     seen: Observation
 

@@ -1,4 +1,4 @@
-"""A CancelledError that nobody asked for is an error: it never ends a run or a stream as if it were complete."""
+"""An unexpected CancelledError is an error: it never makes a run or a stream look complete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROWS = 5
 
 
 class Panic(BaseException):
-    """What extensions in Rust raise is no Exception."""
+    """Panics of extensions in Rust are BaseExceptions."""
 
 
 async def wait_for_something_cancelled() -> None:
@@ -129,7 +129,7 @@ async def test_source_may_use_timeouts_of_its_own() -> None:
     assert len([pair async for pair in FakeEngine().ainfer_iter(source())]) == 2
 
 
-async def test_engine_that_cancels_a_row_fails_that_row_alone() -> None:
+async def test_engine_that_cancels_a_row_fails_only_that_row() -> None:
     def script(text: str, _: int) -> Awaitable[None] | None:
         return wait_for_something_cancelled() if text == "question 1" else None
 
@@ -139,7 +139,7 @@ async def test_engine_that_cancels_a_row_fails_that_row_alone() -> None:
 
 
 @pytest.mark.parametrize("error", [GeneratorExit(), StopAsyncIteration(), Panic("panicked")])
-async def test_engine_that_raises_what_is_no_error_fails_that_row_alone(error: BaseException) -> None:
+async def test_engine_that_raises_a_base_exception_fails_only_that_row(error: BaseException) -> None:
     def script(text: str, _: int) -> None:
         if text == "question 1":
             raise error
@@ -218,8 +218,8 @@ async def test_on_progress_that_raised_is_not_called_again() -> None:
     assert len(calls) == 1
 
 
-async def test_a_task_of_the_run_that_other_code_cancels_is_never_taken_for_its_end(tmp_path: Path) -> None:
-    """Whichever task of a run it is: the run ends with an error, and no row is taken for finished."""
+async def test_run_with_a_task_that_other_code_cancels_ends_with_an_error(tmp_path: Path) -> None:
+    """For every task of a run: the run ends with an error, and no unfinished row counts as finished."""
     before, place = asyncio.all_tasks(), 0
     while True:
         config = InferenceConfig(output_path=str(tmp_path / f"out{place}.jsonl"))
@@ -271,7 +271,7 @@ async def test_cancelled_scope_around_a_group_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])
-async def test_foreign_errors_pass_as_they_are(error: BaseException) -> None:
+async def test_ordinary_errors_of_foreign_code_are_not_changed(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, foreign_code("the code"):
         raise error
     assert caught.value is error

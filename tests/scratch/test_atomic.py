@@ -1,4 +1,4 @@
-"""Temporary files: one writer at a time, the same file after a kill, and nobody else's file."""
+"""Temporary files: only one writer at a time, the same file again after a kill, and never a file of another user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asyncinfer.types.paths import NotAFileError
 from asyncinfer.types.results import Progress
 
 
-def test_a_second_writer_is_refused_and_disturbs_nothing(tmp_path: Path) -> None:
+def test_second_writer_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     with replacing(output) as file:
         file.write(b"first")
@@ -31,7 +31,7 @@ def test_progress_skips_a_snapshot_while_another_run_writes(tmp_path: Path) -> N
     assert (tmp_path / "progress.json").read_bytes() == b"other"
 
 
-def test_what_a_kill_left_is_written_over(tmp_path: Path) -> None:
+def test_temporary_file_of_a_killed_process_is_overwritten(tmp_path: Path) -> None:
     temporary_for(tmp_path / "out").write_bytes(b"a longer text that a killed process left")
     with replacing(tmp_path / "out") as file:
         file.write(b"new")
@@ -48,7 +48,7 @@ def test_a_file_that_becomes_a_pipe_meanwhile_is_not_replaced(tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_a_target_is_tried_without_a_trace(tmp_path: Path) -> None:
+def test_trying_a_target_leaves_no_file(tmp_path: Path) -> None:
     temporary_for(tmp_path / "out").write_bytes(b"left by a killed process")
     try_target(tmp_path / "out", "output_path")
     assert os.listdir(tmp_path) == []

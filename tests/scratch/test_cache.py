@@ -1,4 +1,4 @@
-"""Scratch files of runs without an output path: private, gone when they are empty, and expired after a week."""
+"""Scratch files of runs without an output path are private, removed when they are empty, and expire after a week."""
 
 from __future__ import annotations
 
@@ -120,5 +120,5 @@ def test_a_sweeper_looks_once_a_day(folder: Path) -> None:
     assert not old.exists()
 
 
-def test_a_folder_that_is_not_there_is_no_error(folder: Path) -> None:
+def test_sweeping_a_missing_folder_is_not_an_error(folder: Path) -> None:
     CacheSweeper().sweep(folder)

@@ -1,4 +1,4 @@
-"""What identifies the files of a local model, and that it is part of the rows' keys."""
+"""The identity of a local model's files, which is part of the rows' keys."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """Other bytes, and the time at which they were written moves on."""
+    """Write other bytes, with a later modification time."""
     before = path.stat().st_mtime_ns if path.exists() else 0
     path.write_text(text)
     os.utime(path, ns=(before + 10**9, before + 10**9))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model-00002-of-00002.safetensors", "chat_template.jinja"])
-def test_a_file_of_the_model_that_changes_makes_it_another(folder: Path, name: str) -> None:
+def test_changed_model_file_changes_the_identity(folder: Path, name: str) -> None:
     before = identify({"model_name": folder})
     write(folder / name, "trained anew")
     assert identify({"model_name": folder}) != before
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "train.log", "progress.json", "optimizer_state.txt"])
-def test_other_files_beside_it_do_not(folder: Path, name: str) -> None:
+def test_other_files_in_the_folder_do_not_change_the_identity(folder: Path, name: str) -> None:
     before = identify({"model_name": folder})
     write(folder / name, "x")
     assert identify({"model_name": folder}) == before
 
 
-def test_all_parts_of_a_gguf_model_count(tmp_path: Path) -> None:
+def test_every_shard_of_a_gguf_model_counts(tmp_path: Path) -> None:
     first, second, other = (tmp_path / f"{name}.gguf" for name in ("m-00001-of-00002", "m-00002-of-00002", "n"))
     for path in (first, second, other):
         path.write_text("x")
@@ -72,7 +72,7 @@ def test_all_parts_of_a_gguf_model_count(tmp_path: Path) -> None:
     assert identify({"model_name": first}) != before
 
 
-def test_which_settings_name_files(tmp_path: Path, home: Path) -> None:
+def test_paths_in_the_settings_are_found(tmp_path: Path, home: Path) -> None:
     found = model_paths(
         params(
             model_name="~/model.gguf",
@@ -91,12 +91,12 @@ def test_which_settings_name_files(tmp_path: Path, home: Path) -> None:
     }
 
 
-def test_names_that_are_no_paths_are_left_out(tmp_path: Path) -> None:
+def test_names_that_are_not_paths_are_left_out(tmp_path: Path) -> None:
     names = ["owner/model", "x" * 5000, "a\0b", "", "/proc/self/mem/x"]
     assert identify({name: Path(name) for name in names}) == [] or sys.platform != "linux"
 
 
-def test_keys_without_files_are_what_they_were() -> None:
+def test_keys_without_model_files_are_unchanged() -> None:
     model, generation = params(model_name="m"), GenerationParams()
     plain = RowKeys("REMOTE", model, generation)(question("a"))
     assert RowKeys("REMOTE", model, generation, files=())(question("a")) == plain
@@ -116,7 +116,7 @@ def test_a_token_for_the_hub_is_not_part_of_a_key() -> None:
     )  # fmt: skip
 
 
-async def test_a_model_trained_anew_answers_anew(tmp_path: Path, folder: Path) -> None:
+async def test_rows_of_a_retrained_model_are_sent_again(tmp_path: Path, folder: Path) -> None:
     config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"), reuse_output=True)
     rows = [question("1"), question("2")]
 
@@ -135,7 +135,7 @@ async def test_a_model_trained_anew_answers_anew(tmp_path: Path, folder: Path) -
     assert len(read_jsonl(tmp_path / "out.jsonl")) == 2
 
 
-async def test_a_loaded_model_stays_the_same_when_its_files_change(tmp_path: Path, folder: Path) -> None:
+async def test_identity_of_a_loaded_model_does_not_change(tmp_path: Path, folder: Path) -> None:
     config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"), reuse_output=True)
     async with OnDiskEngine(params(model_name=str(folder))) as engine:
         [before] = await engine.ainfer([question("1")], config)

@@ -1,4 +1,4 @@
-"""Numbers, durations and dates as servers write them."""
+"""Reading numbers, durations and dates in the formats of servers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_number_is_finite_and_in_ascii(text: str, value: float | None) -> None:
         *((text, None) for text in ("", "P", "PT", "P1Y", "-1s", "1", "s", "1s1m", "\u0661s", "1h" * 40, "PT-1S")),
     ],
 )
-def test_duration_is_go_s_or_iso_8601(text: str, seconds: float | None) -> None:
+def test_duration_has_the_format_of_go_or_iso_8601(text: str, seconds: float | None) -> None:
     assert duration(text) == seconds
 
 
@@ -66,7 +66,7 @@ def test_date_that_cannot_be_read_is_none(text: str) -> None:
     assert moment(text) is None
 
 
-def test_date_is_measured_from_the_server_s_clock_first() -> None:
+def test_date_header_takes_precedence_over_the_local_clock() -> None:
     assert until("Tue, 24 Nov 2026 10:01:30 GMT", MORNING, now=0.0) == 90.0
     assert until("Tue, 24 Nov 2026 10:01:30 GMT", "no date", now=MORNING_SECONDS) == 90.0
     assert until("Tue, 24 Nov 2026 09:00:00 GMT", MORNING) == 0.0
@@ -82,6 +82,6 @@ TEXTS = (
 
 
 @given(TEXTS, TEXTS | st.none(), st.floats(allow_nan=False, allow_infinity=False) | st.none())
-def test_any_reset_is_nothing_or_at_most_a_year(text: str, today: str | None, now: float | None) -> None:
+def test_any_reset_is_none_or_at_most_a_year(text: str, today: str | None, now: float | None) -> None:
     seconds = until_reset(text, today, now)
     assert seconds is None or (math.isfinite(seconds) and 0 <= seconds <= YEAR)

@@ -1,0 +1,74 @@
+"""Finds out from samples whether an endpoint limits the number of attempts in flight."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from itertools import pairwise
+from math import comb
+
+# The samples that are kept. An endpoint's limit may change, so old ones must go.
+_KEPT_ACCEPTED, _KEPT_REFUSED = 100, 40
+# The fewest refused and accepted attempts that show a limit, and how often a refusal must follow an accepted attempt:
+# an endpoint that closes once does not limit the attempts in flight.
+_REFUSED, _ACCEPTED, _TURNS = 4, 3, 3
+# The share of samples on the wrong side of the limit that is tolerated: levels are known from the client's side only.
+_TOLERATED = 0.1
+# If levels and refusals had nothing to do with each other, a limit would show by chance once in this many cases.
+_CHANCE = 5000
+# The gap between the highest accepted levels and the limit is at most one, and the limit divided by this.
+_GAP_DIVISOR = 5
+
+
+class Levels:
+    """Tells whether the endpoint limits the number of attempts in flight.
+
+    The level of an attempt is the number of others in flight when it started. An endpoint with a limit refuses an
+    attempt exactly when `limit` others are in flight. So all refused attempts have a level of at least `limit`, and
+    the accepted ones a lower level. Neither a limit on the rate nor refusals at random separate the two like that.
+    """
+
+    def __init__(self) -> None:
+        self._accepted: deque[tuple[float, int]] = deque(maxlen=_KEPT_ACCEPTED)
+        self._refused: deque[tuple[float, int]] = deque(maxlen=_KEPT_REFUSED)
+        self._needed = _REFUSED
+
+    def add(self, sent: float, level: int, *, refused: bool) -> None:
+        """Count an attempt that started at `sent`, at `level`."""
+        (self._refused if refused else self._accepted).append((sent, level))
+
+    def clear(self) -> None:
+        """Forget all samples."""
+        self._accepted.clear()
+        self._refused.clear()
+
+    def doubt(self) -> None:
+        """Forget all samples, and require twice as many refusals to show the next limit."""
+        self._needed = min(2 * self._needed, _KEPT_REFUSED)
+        self.clear()
+
+    def limit(self) -> int | None:
+        """The limit that the samples show; None while they show none."""
+        if len(self._refused) < self._needed:
+            return None
+        # Attempts before the first refusal prove little: the endpoint may have had capacity saved up.
+        first = min(self._refused)[0]
+        accepted = [sample for sample in self._accepted if sample[0] >= first]
+        limit = _separating_level(sorted(level for _, level in accepted), sorted(level for _, level in self._refused))
+        return limit if limit is not None and self._turns(accepted) >= _TURNS else None
+
+    def _turns(self, accepted: list[tuple[float, int]]) -> int:
+        """How often a refusal followed an accepted attempt, in the order in which they were sent."""
+        ordered = sorted([(sent, False) for sent, _ in accepted] + [(sent, True) for sent, _ in self._refused])
+        return sum(later and not earlier for (_, earlier), (_, later) in pairwise(ordered))
+
+
+def _separating_level(accepted: list[int], refused: list[int]) -> int | None:
+    """The level from which on attempts are refused; None if no level separates the two. Both lists are sorted."""
+    level = refused[int(len(refused) * _TOLERATED)]
+    below = bisect_left(accepted, level)
+    if level < 1 or below < _ACCEPTED or len(accepted) - below > _TOLERATED * len(refused):
+        return None
+    is_close = accepted[below - 2] >= level - 1 - level // _GAP_DIVISOR
+    is_unlikely = comb(len(accepted) + len(refused), len(refused)) >= _CHANCE
+    return level if is_close and is_unlikely else None

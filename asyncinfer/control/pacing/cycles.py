@@ -1,0 +1,100 @@
+"""The average rate over a cycle: a period in which the endpoint accepts attempts, and the stop that ends it.
+
+A stop is a wait that the endpoint asked for, or a time in CLOSED. An endpoint that admits a fixed number of requests
+each minute accepts exactly that average, however fast the attempts of a cycle were sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asyncinfer.control.pacing.capacity import MAX_NOISE, MEASURED_SECONDS, SAFE_SHARE, CapacityEstimate
+from asyncinfer.control.pacing.transitions import Confidence, StartCruise, StartOpen
+
+# The largest relative difference of two averages that count as the same.
+_SAME = 0.25
+# A confirmed rate does not grow for the length of a cycle, doubled with each confirmation, because a rate that is too
+# high costs a stop. The longest time without growth: relative to the stop, and in seconds.
+_STEADY_STOPS, _LONGEST_STEADY = 3.0, 1800.0
+# Confirmations that are counted: with more, the time without growth no longer fits a float.
+_MOST_CONFIRMATIONS = 60
+# Seconds of a wait in which any bucket fills up.
+_LONG_WAIT = 5.0
+# Seconds: a shorter stop after a short cycle is about the time in which the bucket refills by one attempt.
+_SHORT_STOP = 1.0
+# If the endpoint accepts attempts for less than this share of the stop, it admits a fixed number in each window.
+_WINDOW_SHARE = 0.25
+# After this number of waits in a row that lowered the rate, the rate is not their cause: they are noise. The least
+# share of that noise, since a share of 0 would mean that there is none.
+_FALLING_WAITS, _LEAST_NOISE = 3, 0.01
+# The shortest period and stop in seconds: by a coarse clock, a stop can take no time.
+_SHORTEST_PERIOD, _SHORTEST_STOP = 0.01, 1e-9
+
+
+@dataclass(slots=True)
+class Cycles:
+    """The current cycle, and what earlier ones have shown.
+
+    Args:
+        capacity: What else is known of the endpoint.
+        start: When the current cycle began; in the future while a wait lasts.
+        rate: The latest rate at which CRUISE began; None before.
+        steady_until: Until when the rate is confirmed and need not grow.
+    """
+
+    capacity: CapacityEstimate
+    start: float = 0.0
+    rate: float | None = None
+    steady_until: float = 0.0
+    _confirmations: int = 0
+    _falling_waits: int = 0
+    _falling_since: float = 0.0
+
+    def asked_to_wait(self, now: float, until: float) -> StartCruise | StartOpen | None:
+        """The endpoint asked to wait: end the cycle, unless an attempt in flight with others repeats the request."""
+        if now < self.start:
+            self.start = self.capacity.exhausted_at = until
+            return None
+        self.capacity.note_burst(now - self.capacity.lag)
+        if not self._falling_waits:
+            self._falling_since = self.start
+        before, cruise = self.rate, self.finish(until, until - now, is_wait=True)
+        falls = before is not None and cruise.rate < SAFE_SHARE * before
+        self._falling_waits = self._falling_waits + 1 if falls else 0
+        if self._falling_waits >= _FALLING_WAITS:
+            return StartOpen(self._noise_while_falling(now))
+        return cruise
+
+    def finish(self, end: float, stop: float, *, is_wait: bool = False) -> StartCruise:
+        """The cycle ends at `end`, with a stop of `stop` seconds: go on at its average rate."""
+        length = end - self.start
+        rate = self._average(end, stop, is_wait=is_wait)
+        is_same = self.rate is not None and abs(rate - self.rate) <= _SAME * self.rate
+        self._confirmations = min(self._confirmations + 1, _MOST_CONFIRMATIONS) if is_same else 0
+        steady = min(length * 2**self._confirmations, _STEADY_STOPS * stop) if is_same else 0.0
+        self.steady_until = end + min(steady, _LONGEST_STEADY)
+        self.start = self.capacity.exhausted_at = end
+        self.rate = rate
+        is_window = stop > _SHORT_STOP and length - stop < _WINDOW_SHARE * stop
+        return StartCruise(rate, Confidence.HIGH if is_same or is_window else Confidence.LOW)
+
+    def _average(self, end: float, stop: float, *, is_wait: bool) -> float:
+        length = end - self.start
+        rate = max(self.capacity.flow.accepted(self.start, end), 1) / max(length, _SHORTEST_PERIOD)
+        if is_wait and stop < _LONG_WAIT:
+            rate = self._without_lost_time(rate, end, stop)
+        if stop < _SHORT_STOP and length < MEASURED_SECONDS:
+            # The bucket was full when the cycle began. It refills by one attempt or so during the stop.
+            rate = min(rate, 2 / max(stop, _SHORTEST_STOP))
+        return rate
+
+    def _without_lost_time(self, rate: float, end: float, stop: float) -> float:
+        """The average without the part of the wait in which the bucket was full already."""
+        length = end - self.start
+        rate *= length / max(length - stop + min(stop, self.capacity.burst_seconds(rate)), _SHORTEST_PERIOD)
+        return max(rate, self.capacity.recent_refill_rate(end - stop, length - stop))
+
+    def _noise_while_falling(self, now: float) -> float:
+        flow = self.capacity.flow
+        share = flow.refused(self._falling_since, now) / max(flow.sent(self._falling_since, now), 1)
+        return min(max(share, _LEAST_NOISE), MAX_NOISE)

@@ -1,0 +1,67 @@
+"""What a mode asks the pacer to do after a sample."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from math import inf
+from typing import NamedTuple
+
+from asyncinfer.control.pacing.evidence import Trial
+
+
+class Confidence(Enum):
+    """How well a rate is known to be what the endpoint accepts. CRUISE raises a well-known rate in small steps."""
+
+    HIGH = auto()
+    MEDIUM = auto()
+    LOW = auto()
+
+
+class NewTrial(NamedTuple):
+    """Stay in the mode, and count attempts from zero at `rate`."""
+
+    rate: float | None
+
+
+class StartOpen(NamedTuple):
+    """Go to OPEN, where the share `noise` of refusals is expected."""
+
+    noise: float
+
+
+class StartTest(NamedTuple):
+    """Go to TEST at `rate`, with no attempt before `not_before`.
+
+    Args:
+        previous: The trial that ended. In a series of tests it includes all earlier tests of the series.
+        repeats: Whether `previous` was a test too.
+        is_measured: Whether the rate was accepted for long enough to be known.
+    """
+
+    rate: float
+    previous: Trial
+    repeats: bool = False
+    is_measured: bool = False
+    not_before: float = -inf
+
+
+class StartCruise(NamedTuple):
+    """Go to CRUISE at `rate`."""
+
+    rate: float
+    confidence: Confidence
+
+
+class StartClosed(NamedTuple):
+    """Go to CLOSED, since everything is refused at `rate`."""
+
+    rate: float
+
+
+class Reopen(NamedTuple):
+    """Leave CLOSED: the endpoint accepts attempts again, after a stop of `stopped` seconds."""
+
+    stopped: float
+
+
+Transition = NewTrial | StartOpen | StartTest | StartCruise | StartClosed | Reopen
