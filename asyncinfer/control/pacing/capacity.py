@@ -18,7 +18,7 @@ from asyncinfer.control.pacing.transitions import StartTest
 # At this share of the accepted rate, load causes no refusals.
 SAFE_SHARE = 0.7
 # After an overload of an endpoint with a small bucket, the ceiling is this share of the refused rate.
-_CEILING_SHARE = 0.95
+_CEILING_SHARE = 0.97
 # The largest share of refusals that can be noise. With more, it would be pointless to send at full speed.
 MAX_NOISE = 0.5
 # The seconds and attempts that it takes to measure a rate. Fewer attempts differ too much by chance.
@@ -32,7 +32,7 @@ _LARGEST_BURST, SMALL_BURST = 1.0, 0.5
 # overload before.
 _RECENT_SECONDS = (1.0, 2.0, 4.0, 8.0)
 # How many seconds the ceiling lasts. Later the capacity may have grown.
-_CEILING_SECONDS = 10.0
+_CEILING_SECONDS = 20.0
 # The attempts and seconds that a trial needs to show the latest rate; else the last seconds show it.
 _TRIAL_ATTEMPTS, _TRIAL_SECONDS, _LAST_SECONDS = 10, 0.25, 1.0
 # The longest wait, in seconds, for an empty bucket to refill by two attempts.

@@ -15,7 +15,7 @@ from asyncinfer.control.pacing.transitions import Confidence, StartCruise, Start
 _SAME = 0.25
 # A confirmed rate does not grow for the length of a cycle, doubled with each confirmation, because a rate that is too
 # high costs a stop. The longest time without growth: relative to the stop, and in seconds.
-_STEADY_STOPS, _LONGEST_STEADY = 3.0, 1800.0
+_STEADY_STOPS, _LONGEST_STEADY = 2.0, 1800.0
 # Confirmations that are counted: with more, the time without growth no longer fits a float.
 _MOST_CONFIRMATIONS = 60
 # Seconds of a wait in which any bucket fills up.
@@ -53,6 +53,10 @@ class Cycles:
     def asked_to_wait(self, now: float, until: float) -> StartCruise | StartOpen | None:
         """The endpoint asked to wait: end the cycle, unless an attempt in flight with others repeats the request."""
         if now < self.start:
+            self.start = self.capacity.exhausted_at = until
+            return None
+        if not self.capacity.flow.accepted(self.start, until):
+            # Another client used up the limit before, which shows nothing of the rate.
             self.start = self.capacity.exhausted_at = until
             return None
         self.capacity.note_burst(now - self.capacity.lag)
