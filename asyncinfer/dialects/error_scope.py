@@ -138,7 +138,8 @@ _OF_A_SETTING = _any(
     r"(?:argument|parameter|name|field|propert)",
     r"\bfield required|additional properties|extra (?:inputs|fields) (?:are )?not permitted",
     r"\bmax_(?:completion_|new_|output_)?tokens\b['\"`]?(?: parameter)?(?: or [\w'\"`]+)?:? "
-    r"(?:is |was |value )?(?:too (?:large|high|big|small)|must be|cannot|should|of \d|\d+ >|\(\d)(?! less than the context)",
+    r"(?:is |was |value )?(?:too (?:large|high|big|small)|must be|cannot|should|of \d|\d+ >|\(\d)"
+    r"(?! less than the context)",
     r"\b(?:temperature|top_p|top_k|min_p|logit_bias|response_format|json_schema|tool_choice|"
     r"frequency_penalty|presence_penalty)\b['\"`]?:? (?:is |was |value |must |should |cannot |does |exceeds|too )",
     r"parallel[ _]tool",
