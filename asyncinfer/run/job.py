@@ -73,8 +73,7 @@ class Job:
         previous = Previous(self.output_path, reuse=self.reuse_output)
         async with self._scratch(plan) as scratch, previous.opened():
             unclaimed = await self._claim(scratch, plan, ledger) if scratch is not None else 0
-            if ledger.saved_count < len(plan):
-                await in_slices(previous.survey(plan, ledger))
+            await in_slices(previous.survey(plan, ledger))
             if deliver is None:
                 tally.completed = tally.resumed = ledger.fresh_count
             loop = Loop(self.answerer, ledger, tally, scratch, deliver)
