@@ -142,7 +142,7 @@ class Job:
             others["progress_path"] = self.progress_path
         named: dict[Path, str] = {}
         for name, path in others.items():
-            with as_config_error(path, name):
+            with as_config_error(path, name, "read" if name == "input_path" else "written"):
                 target = resolved(path)
             if (other := named.setdefault(target, name)) != name:
                 raise ConfigError(f"{name} and {other} are the same file, {path}; give each its own")
