@@ -28,6 +28,7 @@ from asyncinfer import (
     BedrockInferenceEngine,
     ConfigError,
     EngineConfigError,
+    GenerationParams,
     GoogleGeminiInferenceEngine,
     InferenceConfig,
     ModelParams,
@@ -43,6 +44,7 @@ from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.providers import aws
 from asyncinfer.providers.auth import Key
 from asyncinfer.types.masking import (
+    MASK,
     MaskedBytes,
     MaskedStr,
     MaskedUrl,
@@ -155,6 +157,8 @@ def test_environment_variables_are_read_at_the_time_of_the_call(monkeypatch: pyt
         *("access_token", "accessToken", "sig", "signature", "code", "client_secret", "password", "pwd", "auth", "jwt"),
         *("X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "Authorization", "Proxy-Authorization"),
         *("x-goog-api-key", "Cookie", "Set-Cookie", "api%5Fkey", "sas", "accesskey", "authtoken"),
+        *("pass", "pw", "session_id", "user_session", "ticket", "client_assertion", "otp", "pat", "hf_token", "apiKey"),
+        *("aws_secret_access_key", "secrets", "api_key_1"),
     ],
 )
 def test_name_of_a_secret_is_recognised(name: str) -> None:
@@ -177,6 +181,8 @@ def test_name_of_a_secret_is_recognised(name: str) -> None:
             "sv",
         ),
         *("X-Amz-Date", "X-Amz-Expires", "Content-Type", "User-Agent", "anthropic-version", "alt", "beta", ""),
+        *("monkey", "donkey", "turkey", "key_id", "token_limit", "pad_token", "stop_token_ids", "prompt_cache_key"),
+        *("api_key_env_varname", "num_key_value_heads", "passes", "tickets_open"),
     ],
 )
 def test_other_name_is_not_a_secret(name: str) -> None:
@@ -194,6 +200,7 @@ def test_other_name_is_not_a_secret(name: str) -> None:
         ("ann:pw@h/v1", "**********@h/v1"),
         ("https://h/v1#access_token=abc", "https://h/v1#access_token=**********"),
         ("https://h/v1?X-Amz-Credential=a&X-Amz-Date=b&X-Amz-Signature=c", "https://h/v1?X-Amz-Credential=**********&X-Amz-Date=b&X-Amz-Signature=**********"),
+        ("//ann:pw@h/v1", "//**********@h/v1"),
         ("https://h/v1?key", "https://h/v1?key"),
         ("http://[::1", "http://[::1"),
         ("", ""),
@@ -263,6 +270,71 @@ def test_options_show_no_tokens(tmp_path: Path) -> None:
     check(repr(model) + repr(config) + (tmp_path / "config.yaml").read_text())
     assert "'pad_token': '<pad>'" in repr(model)
     assert model.model_kwargs["token"] == CANARY
+
+
+EXTRA_BODY: dict[str, Any] = {
+    "headers": {"Authorization": CANARY, "X-Other": f"Bearer {CANARY[:12]}", "Accept": "text/plain"},
+    "aws_secret_access_key": CANARY,
+    "api-key": CANARY,
+    "password": 123456789,
+    "authentication": {"type": "api_key", "key": CANARY, "extra": [CANARY]},
+    "tools": [
+        {"server_url": f"https://ann:{quote(CANARY, safe='')}@mcp", "authorization": CANARY},
+        {"headers": [{"name": "Authorization", "value": CANARY}]},
+    ],
+    "prompt_cache_key": "chat-1",
+    "schema": {"properties": {"password": {"type": "string"}}, "required": ["password"]},
+}
+
+
+def config_with_secrets() -> InferenceConfig:
+    url = f"https://ann:{quote(CANARY, safe='')}@h/m"
+    kwargs = {"storage_options": {"secret_key": CANARY}, "hf_token": CANARY, "apiKey": CANARY}
+    return InferenceConfig(
+        model=ModelParams(model_name=url, model_kwargs=kwargs), generation=GenerationParams(extra_body=EXTRA_BODY)
+    )
+
+
+def test_nested_options_show_no_secrets(tmp_path: Path) -> None:
+    config = config_with_secrets()
+    config.to_yaml(tmp_path / "config.yaml")
+    shown = (repr(config), str(config), config.model_dump_json(), str(config.model_dump(mode="json")))
+    for text in (*shown, config.generation.model_dump_json(), (tmp_path / "config.yaml").read_text()):
+        check(text)
+        assert CANARY[:12] not in text
+        assert "123456789" not in text
+        assert "chat-1" in text or "extra_body" not in text
+    body = config.model_dump(mode="json")["generation"]["extra_body"]
+    assert body["schema"] == EXTRA_BODY["schema"]
+    assert body["headers"] == {"Authorization": MASK, "X-Other": MASK, "Accept": "text/plain"}
+    assert body["authentication"] == {"type": "api_key", "key": MASK, "extra": [MASK]}
+
+
+def test_copies_of_a_configuration_keep_its_secrets() -> None:
+    config = config_with_secrets()
+    dumped = InferenceConfig(**config.model_dump())
+    for copy in (pickle.loads(pickle.dumps(config)), config.model_copy(deep=True), dumped):
+        assert copy.generation.extra_body == EXTRA_BODY
+        assert copy.model == config.model
+
+
+def test_masked_options_of_a_saved_configuration_are_refused(tmp_path: Path) -> None:
+    config_with_secrets().to_yaml(tmp_path / "config.yaml")
+    with pytest.raises(ConfigError) as caught:
+        InferenceConfig.from_yaml(tmp_path / "config.yaml")
+    for place in ("model.model_name", "generation.extra_body.headers.Authorization", "extra_body.tools[0].server_url"):
+        assert f"{place}: is masked" in str(caught.value)
+    assert "schema" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "hidden"), [("abcd", True), ("pw12345", True), ("EMPTY", False), ("none", False), ("abc", False)]
+)
+async def test_short_key_is_hidden_unless_it_is_a_placeholder(key: str, hidden: bool) -> None:
+    async with FaultServer(lambda _: status(400, f"no such key {key}")) as server:
+        remote = RemoteParams(api_url=server.url, api_key=key)
+        error = await error_of(RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote))
+    assert (key not in str(error)) is hidden
 
 
 def test_command_line_is_shown_without_credentials() -> None:

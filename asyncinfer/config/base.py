@@ -6,7 +6,15 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from asyncinfer.config.problems import problems_in
 from asyncinfer.errors import ConfigError
@@ -57,6 +65,10 @@ class Params(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         return ((name, mask_options(value)) for name, value in super().__repr_args__())
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _without_secrets(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return mask_options(fields(self))
 
     if not TYPE_CHECKING:  # type checkers see the constructor that pydantic makes of the fields
 

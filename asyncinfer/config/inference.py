@@ -18,7 +18,7 @@ from asyncinfer.config.remote import RemoteParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.masking import frameless, mask_options
+from asyncinfer.types.masking import frameless, masked_places
 from asyncinfer.types.paths import error_text
 
 C = TypeVar("C", bound="InferenceConfig")
@@ -75,7 +75,7 @@ class InferenceConfig(Params):
         secret = {"remote_params": {"api_key"}}
         data = self.model_dump(mode="json", exclude_unset=True, exclude=secret, fallback=str)
         try:
-            Path(path).write_text(dump(escaped(mask_options(data))), encoding="utf-8")
+            Path(path).write_text(dump(escaped(data)), encoding="utf-8")
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: cannot be written: {error_text(error)}") from None
 
@@ -88,6 +88,7 @@ class InferenceConfig(Params):
         except ConfigError as error:
             return error
         data, problems = fill_in(requested)
+        problems |= _masked(data)
         try:
             config = cls.model_validate(data)
         except ValidationError as error:
@@ -97,6 +98,17 @@ class InferenceConfig(Params):
                 return config
         lines = [_source(place, written, requested, where) + problem for place, problem in problems.items()]
         return ConfigError("\n".join(lines))
+
+
+def _masked(data: dict[str, Any]) -> dict[Location, str]:
+    """What a saved configuration holds as asterisks. An engine reports a URL of its own."""
+    return {
+        tuple(
+            place.split(".")
+        ): f"{place}: is masked, as in a saved configuration; put the value back, for instance as ${{VARIABLE}}"
+        for place in masked_places(data)
+        if place != "remote_params.api_url"
+    }
 
 
 def _raised(parsed: C | ConfigError) -> C:

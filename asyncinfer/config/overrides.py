@@ -87,7 +87,7 @@ def masked(args: Iterable[str]) -> list[str]:
     secret_next = False
     for argument in args:
         name, equals, _ = argument.partition("=")
-        secret = is_secret(name.removeprefix("--").split("."))
+        secret = "://" not in name and is_secret(name.removeprefix("--").split("."))
         hidden = f"{name}={HIDDEN}" if secret and equals else HIDDEN if secret_next else _without_credentials(argument)
         secret_next = secret and not equals
         shown.append(hidden)

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
+from asyncinfer.types.masking import is_secret_name
+
 Location = tuple[int | str, ...]
 
-_SECRETS = frozenset({"api_key"})
 _SHOWN = 60
 
 
@@ -77,7 +78,7 @@ _brief.maxstring = _brief.maxother = _SHOWN
 
 def is_secret(place: Sequence[int | str]) -> bool:
     """Whether what is there must never be quoted."""
-    return not _SECRETS.isdisjoint(place)
+    return any(is_secret_name(part) for part in place if isinstance(part, str))
 
 
 def at(data: Any, place: Location) -> Any:

@@ -29,7 +29,7 @@ from asyncinfer.dialects.http import (
     merged_under,
     no_answer,
 )
-from asyncinfer.dialects.tools import function_named, tool_call
+from asyncinfer.dialects.tools import function_named, read_calls, tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.results import Completion, Usage
@@ -154,7 +154,7 @@ def _choice(choice: str | Json) -> Json:
 
 def _answer(blocks: list[Json], finish: Finish | None) -> Message:
     """The assistant's message. Its thinking blocks are kept unchanged: they are sent back with their signatures."""
-    uses = without_cut_call(finish, [use(block) for block in blocks if block["type"] == "tool_use"])
+    uses = without_cut_call(finish, read_calls(use, [block for block in blocks if block["type"] == "tool_use"]))
     thoughts = [block for block in blocks if block["type"] in ("thinking", "redacted_thinking")]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
     message: Json = {"role": Role.ASSISTANT, "content": None if uses and not text else text}

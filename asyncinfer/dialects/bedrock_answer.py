@@ -12,7 +12,7 @@ from typing import Any, cast
 from asyncinfer.dialects.fields import checked_depth, count, group
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.http import HttpResponse, json_object, no_answer
-from asyncinfer.dialects.tools import tool_call
+from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, Usage
 from asyncinfer.types.tools import ToolCall
@@ -42,20 +42,20 @@ def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -
         KeyError, TypeError, ValueError, AttributeError: it cannot be read.
     """
     texts, thoughts = list[str](), list[str]()
-    calls, kept = list[ToolCall](), list[Mapping[str, Any]]()
+    uses, kept = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
     for block in content:
         if "text" in block:
             texts.append(block["text"])
         elif "citationsContent" in block:
             texts += [part["text"] for part in block["citationsContent"].get("content") or ()]
         elif "toolUse" in block and block["toolUse"].get("type") is None:
-            calls.append(use(block["toolUse"]))
+            uses.append(block["toolUse"])
         elif "reasoningContent" in block:
             told: Mapping[str, Any] = block["reasoningContent"]
             text = group(told, "reasoningText")
             thoughts.append(text.get("text") or "")
             kept += [block] if text.get("signature") or "redactedContent" in told else []
-    calls = without_cut_call(finish, calls)
+    calls = without_cut_call(finish, read_calls(use, uses))
     extra: dict[str, Any] = {"thinking_blocks": checked_depth(kept)} if kept else {}
     return Message(
         role=Role.ASSISTANT,

@@ -1,8 +1,9 @@
 """Decides whether an error concerns one row or the account, by tables of each provider's codes, messages and statuses.
 
-Codes and messages take precedence over the status. Messages about money or about a prompt take precedence over other
-codes, since some providers use one code for several things (xAI's `permission-denied`, Anthropic's
-`invalid_request_error`). An error that is in none of the tables is UNKNOWN.
+Codes and words go before the status. What is said of money, and of a prompt, goes before other codes, since some
+providers use one code for several things (xAI's `permission-denied`, Anthropic's `invalid_request_error`). What none
+of the tables knows is UNKNOWN; so is a request that is called invalid and no more, since the reason may be a setting,
+which all rows share.
 
 Sources, all read in November 2026: OpenAI "Error codes"; Azure OpenAI "Troubleshoot errors", "Content filtering";
 Anthropic "Errors", "Spend limits"; Gemini "Troubleshooting", "API errors"; google.rpc.Code, google.api ErrorReason;
@@ -16,6 +17,8 @@ messages are from issues that users reported to these projects.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any, cast
 
 from asyncinfer.dialects.error_body import ErrorBody
 from asyncinfer.errors import ErrorScope
@@ -44,6 +47,8 @@ _ROW_CODES = _codes(
     tool_use_failed json_validate_failed
     """
 )
+# Codes of a text that is too long, in the messages or in a setting.
+_ANY_TEXT = _codes("string_too_long string_above_max_length")
 _MONEY_CODES = _codes(
     """
     insufficient_quota exceeded_current_quota_error accountoverdueerror insufficient_user_quota
@@ -84,18 +89,10 @@ _ACCOUNT_CODES = _codes(
     notauthorizedexception signaturedoesnotmatch requestexpired ftuformnotfilled
     """
 )
-# Codes of invalid requests. They are used only if no other code and no message says more.
-_INVALID_CODES = _codes(
-    """
-    invalid_request_error invalid_request invalid_request_body invalid_argument invalidargument invalid_parameter
-    invalid_parameter_error invalidparameter validation_error validationexception validationerror badrequest bad_request
-    bad_request_error badrequesterror badrequestexception request_error out_of_range wrong_api_format
-    unprocessable_entity unprocessableentityerror unsupported_parameter unsupported_value invalid_value invalid_type
-    """
-)
 
 
-_MEDIA = r"(?:images?|vision|audio|videos?|documents?|files?|pdfs?|tools?|functions?|multimodal)\b"
+_FILES = r"(?:images?|vision|audio|videos?|documents?|files?|pdfs?|multimodal)\b"
+_MEDIA = rf"(?:{_FILES}|(?:tools?|functions?)\b(?! (?:choice|schema|parameter)))"
 _OF_THE_ROW = _any(
     # Moderation: xAI, OpenAI, OpenRouter, Azure, Anthropic, DeepSeek, Alibaba, Bedrock, Google.
     r"content violates",
@@ -119,16 +116,36 @@ _OF_THE_ROW = _any(
     r"`inputs` tokens",
     r"reduce (?:the length|your (?:message|prompt|input)|the (?:prompt|input))",
     r"current length is \d+ while limit is",
+    r"roles must (?:\w+ )?alternate",
     # What the row holds: images, documents, tools. OpenAI, OpenRouter, Ollama, vLLM, Anthropic.
     rf"(?:does not|doesn't|do not|don't|cannot|that) support (?:\w+ )?{_MEDIA}",
     rf"{_MEDIA}(?: \w+){{0,3}} (?:is|are) not supported",
     r"(?:could not|couldn't|unable to|failed to|cannot) (?:process|decode|download|fetch|load|parse|read|open)"
-    rf"[\w' ]{{0,20}} (?:{_MEDIA}|url)",
-    rf"(?:invalid|unsupported|corrupt(?:ed)?|not a)(?: \w+)?[ /]{_MEDIA}",
+    rf"[\w' ]{{0,20}} (?:{_FILES}|url)",
+    rf"(?:invalid|unsupported|corrupt(?:ed)?|not a)(?: \w+)?[ /]{_FILES}",
     r"image[\w' ]{0,40}exceeds",
     r"at most \d+ (?:image|video|audio)",
     r"access the file\b",
 )
+# A place within the messages: OpenAI `messages[0].content`, Anthropic `messages.0.content`, Gemini `contents[0]`.
+_IN_THE_MESSAGES = re.compile(r"\b(?:messages|input|contents)(?:\.\[?|\[)\d")
+# The same as a field of the error: OpenAI `param`, Google `field`. FastAPI has a list of names, `loc`.
+_PLACES = frozenset({"param", "field", "loc"})
+_MESSAGES = re.compile(r"(?:body\.)?(?:messages|input|contents)\b")
+# A setting of the call is wrong, which all rows share. Some of these errors mention a length too.
+_OF_A_SETTING = _any(
+    r"(?:unrecognized|unknown|unsupported|unexpected|missing|extra) (?:required |request |keyword )?"
+    r"(?:argument|parameter|name|field|propert)",
+    r"\bfield required|additional properties|extra (?:inputs|fields) (?:are )?not permitted",
+    r"\bmax_(?:completion_|new_|output_)?tokens\b['\"`]?(?: parameter)?(?: or [\w'\"`]+)?:? "
+    r"(?:is |was |value )?(?:too (?:large|high|big|small)|must be|cannot|should|of \d|\d+ >|\(\d)"
+    r"(?! less than the context)",
+    r"\b(?:temperature|top_p|top_k|min_p|logit_bias|response_format|json_schema|tool_choice|"
+    r"frequency_penalty|presence_penalty)\b['\"`]?:? (?:is |was |value |must |should |cannot |does |exceeds|too )",
+    r"parallel[ _]tool",
+)
+_COMPLETION = re.compile(r"(\d+)(?: tokens)? (?:in|for) the completion")
+_CONTEXT = re.compile(r"context (?:length|window)\D{0,20}(\d+)")
 _OF_MONEY = _any(
     # Anthropic, DeepSeek, OpenAI, xAI, OpenRouter, Together, Hugging Face, LiteLLM, Fireworks, Gemini.
     r"credit balance is too low",
@@ -206,7 +223,6 @@ _STATUSES: dict[int, ErrorScope] = {
     412: ACCOUNT,  # Fireworks: the account is suspended.
     413: ROW,
     414: ACCOUNT,
-    422: ROW,
 }
 # The message for an unknown path, without any further detail.
 _NO_SUCH_PATH = re.compile(r"\W*(?:no text|null|(?:(?:http|error) )?(?:404\W*)?not found\b[^\n]{0,60})?\W*")
@@ -220,7 +236,7 @@ def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
     """
     if error.codes & _STATE_CODES or _OF_ACCOUNT_STATE.search(error.text) or is_about_money(error):
         return ACCOUNT
-    if error.codes & _ROW_CODES or _OF_THE_ROW.search(error.text):
+    if _is_about_the_row(error):
         return ROW
     if error.is_html and status == 403:  # A firewall, which may have blocked the prompt or the client.
         return UNKNOWN
@@ -230,8 +246,44 @@ def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
         return UNKNOWN
     if status == 404:
         return ACCOUNT if not error.is_json or _NO_SUCH_PATH.fullmatch(error.text) else UNKNOWN
-    by_status = ACCOUNT if 300 <= status < 400 else _STATUSES.get(status)
-    return by_status or (ROW if error.codes & _INVALID_CODES else UNKNOWN)
+    return ACCOUNT if 300 <= status < 400 else _STATUSES.get(status, UNKNOWN)
+
+
+def _is_about_the_row(error: ErrorBody) -> bool:
+    """Whether the error says that what this row holds is the reason.
+
+    A request that is only called invalid may be so because of a setting, which concerns every row.
+    """
+    places = tuple(_places(error))
+    if any(map(_IN_THE_MESSAGES.search, (error.text, *places))):
+        return True
+    if _OF_A_SETTING.search(error.text) or _completion_is_too_long(error.text):
+        return False
+    if any(map(_MESSAGES.match, places)):
+        return True
+    if places and not error.codes.isdisjoint(_ANY_TEXT):
+        return False  # a text that is not in the messages
+    return not error.codes.isdisjoint(_ROW_CODES) or _OF_THE_ROW.search(error.text) is not None
+
+
+def _places(error: ErrorBody) -> Iterator[str]:
+    """The parts of the request that the error names."""
+    for name, value in error.fields:
+        if name in _PLACES and isinstance(value, str):
+            yield value
+        elif name in _PLACES and isinstance(value, list):
+            yield ".".join(str(part) for part in cast(list[Any], value)[:8])
+
+
+def _completion_is_too_long(text: str) -> bool:
+    """Whether the tokens for the answer alone are more than the context holds, whatever the prompt."""
+    completion, context = _COMPLETION.search(text), _CONTEXT.search(text)
+    return (
+        completion is not None
+        and context is not None
+        and len(completion[1]) < 20
+        and int(completion[1]) >= int(context[1][:20])
+    )
 
 
 def is_about_money(error: ErrorBody) -> bool:

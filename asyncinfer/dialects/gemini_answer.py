@@ -18,7 +18,7 @@ from asyncinfer.dialects.http import HttpResponse, json_object, no_answer
 from asyncinfer.dialects.openai_answer import error_in
 from asyncinfer.dialects.sse import DONE, Event, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
-from asyncinfer.dialects.tools import tool_call
+from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 from asyncinfer.types.tools import ToolCall
@@ -143,7 +143,7 @@ def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
     return piece._replace(
         text="".join(text for text, thought in texts if not thought),
         reasoning="".join(text for text, thought in texts if thought),
-        calls=tuple(_call(part) for part in parts if "functionCall" in part),
+        calls=tuple(read_calls(_call, [part for part in parts if "functionCall" in part])),
         signature=next((one for one in reversed(signatures) if isinstance(one, str)), None),
         finish=finish,
         answered=content is not None or candidate.get("finishReason") is not None,

@@ -15,7 +15,7 @@ from asyncinfer.dialects.fields import as_count, as_group, checked_depth, count,
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.google_thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.http import HttpResponse, error_within, json_object, no_answer
-from asyncinfer.dialects.tools import tool_call
+from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, Usage
@@ -47,7 +47,7 @@ _KEPT = frozenset({"reasoning_details"})
 def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     """The assistant's message. A refusal is its text; reasoning comes under either of two names."""
     given = message.get("tool_calls")
-    calls = without_cut_call(finish, [tool_call(call) for call in given]) if given else None
+    calls = without_cut_call(finish, read_calls(tool_call, given)) if given else None
     content = message.get("content")
     if content is None and not calls:
         content = message.get("refusal") or ""

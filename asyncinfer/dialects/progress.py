@@ -10,6 +10,32 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
+from asyncinfer.dialects.fields import as_count
+from asyncinfer.dialects.finish_reasons import finish_in
+
+# The fields of a part of an answer, in any dialect, some of which the decoders do not read.
+_CONTENT = frozenset(
+    [
+        *("content", "text", "refusal", "reasoning", "reasoning_content", "reasoning_details", "reasoning_text"),
+        *("thinking", "thinking_blocks", "thought", "tool_calls", "function_call", "functionCall", "toolUse"),
+        *("content_block", "partial_json", "input_json", "audio", "image", "images", "reasoningContent"),
+        *(
+            "redactedContent",
+            "citation",
+            "citations",
+            "citationsContent",
+            "annotations",
+            "signature",
+            "thoughtSignature",
+        ),
+        *("executableCode", "codeExecutionResult", "inlineData", "fileData", "functionResponse"),
+    ]
+)
+_REASONS = frozenset({"finish_reason", "finishReason", "stop_reason", "stopReason"})
+# The fields that these are in.
+_STRUCTURE = frozenset({"choices", "candidates", "delta", "message", "content", "parts", "start"})
+# Answers beside the first one are not read.
+_ANSWERS = frozenset({"choices", "candidates"})
 # Fields that a server may repeat in every event, even if it brings no part of the answer.
 _ENVELOPE = frozenset(
     {
@@ -35,11 +61,37 @@ _ENVELOPE = frozenset(
 
 
 def is_part(data: str | bytes) -> bool:
-    """Whether an event has a value outside the fields in `_ENVELOPE`."""
+    """Whether an event's data hold a part of the answer.
+
+    Fields that no API documents do not count: a server may send them for as long as it likes.
+    """
     try:
-        return _holds_value(from_json(data))
+        return _holds_part(from_json(data))
     except ValueError:
-        return bool(data.strip())
+        return False
+
+
+def _holds_part(value: Any) -> bool:
+    if isinstance(value, dict):
+        for name, inner in cast(dict[str, Any], value).items():
+            if name in _ANSWERS and isinstance(inner, list):
+                inner = [answer for answer in cast(list[Any], inner) if _is_first(answer)]
+            if isinstance(inner, dict | list) and name in _STRUCTURE:
+                if _holds_part(inner):
+                    return True
+            elif (name in _CONTENT and _holds_value(inner)) or (name in _REASONS and _is_reason(inner)):
+                return True
+        return False
+    return isinstance(value, list) and any(map(_holds_part, cast(list[Any], value)))
+
+
+def _is_reason(value: Any) -> bool:
+    finish = finish_in(value)
+    return finish is not None and finish.is_known
+
+
+def _is_first(answer: Any) -> bool:
+    return not (isinstance(answer, dict) and as_count(cast(dict[str, Any], answer).get("index")))
 
 
 def _holds_value(value: Any) -> bool:

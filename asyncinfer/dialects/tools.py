@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from asyncinfer.dialects.fields import as_group, as_id, checked_depth, group
@@ -11,6 +11,9 @@ from asyncinfer.dialects.http import as_json
 from asyncinfer.types.results import unanswerable
 from asyncinfer.types.tools import ToolCall
 
+T = TypeVar("T")
+
+_MOST_CALLS = 10_000
 # The schema of a function without parameters, for APIs that require a schema.
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -37,6 +40,17 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
         name = call.function.name
         raise unanswerable(f"function {name!r}: its arguments cannot be written as JSON: {error}") from None
     return arguments
+
+
+def read_calls(read: Callable[[T], ToolCall], calls: Sequence[T]) -> list[ToolCall]:
+    """The tool calls of one answer, each made by `read`.
+
+    Raises:
+        ValueError: there are more than any model makes. Reading them would hold the event loop.
+    """
+    if len(calls) > _MOST_CALLS:
+        raise ValueError(f"more than {_MOST_CALLS} tool calls")
+    return [read(call) for call in calls]
 
 
 def tool_call(call: Mapping[str, Any]) -> ToolCall:

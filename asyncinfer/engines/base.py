@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -476,6 +477,9 @@ def _path(given: str | Path | None, setting: str) -> Path | None:
     if given is None:
         return None
     path = expanded(given, setting)
+    folder, name = os.path.split(given)
+    if folder and name in ("", "."):
+        raise ConfigError(f"{setting}: {os.fspath(given)} is the path of a folder; give the path of a file to write")
     with as_config_error(path, setting):
         return path.absolute()
 

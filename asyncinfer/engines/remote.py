@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import anyio
+import anyio.lowlevel
 from anyio import fail_after
 
 from asyncinfer.aio.threads import ROWS
@@ -30,10 +31,21 @@ from asyncinfer.types.results import Completion, InferenceErrorType, StreamDelta
 
 # No API has more models than these pages hold; one whose listing goes on is broken.
 _PAGES = 1000
-# A shorter key is a placeholder, such as "EMPTY" for vLLM, and may well be a word.
-_SECRET = 8
+# The shortest key that messages are kept free of. Replacing a shorter one would make them unreadable.
+_SHORTEST_SECRET = 4
+# What users give to servers that need no key. These are words, and may be part of any message.
+_PLACEHOLDERS = frozenset(
+    [
+        *("empty", "none", "null", "dummy", "test", "fake", "token", "unused", "nokey", "no-key", "api-key", "api_key"),
+        *("apikey", "ollama", "vllm", "sglang", "local", "localhost", "lm-studio", "openai", "anything", "placeholder"),
+        *("not-needed", "not-used", "no-key-required", "sk-no-key-required", "string", "true", "false", "user"),
+    ]
+)
 # How long a server may take to send usage and the end mark after a complete answer (seconds).
 _SECONDS_FOR_THE_REST = 10.0
+# How much of a stream is read before other tasks run, if the server is fast enough to never make it wait: bytes, where
+# a delta counts for as many as take about as long.
+_WITHOUT_PAUSE, _DELTA = 2**18, 2**10
 # How the URL ends that an SDK for OpenAI's API is given: with the API's version, or Google's names for that API.
 _VERSIONS = ("/v1", "/openai", "/openapi")
 
@@ -267,8 +279,12 @@ def _limits(remote: RemoteParams) -> ResponseLimits:
 def _secrets(url: str, sign: Signer) -> tuple[str, ...]:
     """The secrets that no message may contain: keys, and credentials in a URL."""
     found = (*sign.secrets, *secrets_in_url(url))
-    # The longest first: a secret may be a prefix of another one.
-    return tuple(MaskedStr(secret) for secret in sorted(found, key=len, reverse=True) if len(secret) >= _SECRET)
+    # The longest first: one may be the beginning of another.
+    return tuple(MaskedStr(secret) for secret in sorted(found, key=len, reverse=True) if _is_hidden(secret))
+
+
+def _is_hidden(secret: str) -> bool:
+    return len(secret) >= _SHORTEST_SECRET and secret.lower() not in _PLACEHOLDERS
 
 
 def _without(secrets: tuple[str, ...], error: RequestError) -> RequestError:
@@ -292,7 +308,7 @@ async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamD
         completion = dialect.decode(await streamed.response())
         yield completion.as_delta(completion.message.compute_flattened_text_content())
         return
-    decoder, parts = dialect.stream(), 0
+    decoder, parts, left = dialect.stream(), 0, _WITHOUT_PAUSE
     chunks, until = streamed.chunks(), None
     while not decoder.done:
         if not decoder.end.is_settled:
@@ -303,10 +319,22 @@ async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamD
             break
         for delta in decoder.feed(chunk):
             yield delta
+            left -= _DELTA
+            if left < 0:
+                left = await _paused()
+        left -= len(chunk)
+        if left < 0:
+            left = await _paused()
         if decoder.parts != parts:
             parts = decoder.parts
             streamed.progressed()
     yield decoder.finish()
+
+
+async def _paused() -> int:
+    """Let other tasks run; how much of the stream to read until the next pause."""
+    await anyio.lowlevel.checkpoint()
+    return _WITHOUT_PAUSE
 
 
 async def _next(chunks: AsyncIterator[bytes], decoder: StreamDecoder, until: float | None) -> bytes | None:

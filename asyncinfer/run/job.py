@@ -72,8 +72,7 @@ class Job:
         previous = Previous(self.output_path, reuse=self.reuse_output)
         async with self._scratch(plan) as scratch, previous.opened():
             unclaimed = await self._claim(scratch, plan, ledger) if scratch is not None else 0
-            if ledger.saved_count < len(plan):
-                await in_slices(previous.survey(plan, ledger))
+            await in_slices(previous.survey(plan, ledger))
             if deliver is None:
                 tally.completed = tally.resumed = ledger.fresh_count
             loop = Loop(self.answerer, ledger, tally, scratch, deliver)
@@ -142,7 +141,7 @@ class Job:
             others["progress_path"] = self.progress_path
         named: dict[Path, str] = {}
         for name, path in others.items():
-            with as_config_error(path, name):
+            with as_config_error(path, name, "read" if name == "input_path" else "written"):
                 target = resolved(path)
             if (other := named.setdefault(target, name)) != name:
                 raise ConfigError(f"{name} and {other} are the same file, {path}; give each its own")

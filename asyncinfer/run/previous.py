@@ -57,9 +57,11 @@ class Previous:
         Raises:
             ConfigError: as `opened`.
         """
-        count = 0
+        count, others, counted = 0, 0, (-1, 0)
         for number, (row, span) in enumerate(self._matches(plan)):
-            if row is not None and not ledger.saved(row):
+            if row is None and span != counted:
+                others, counted = others + 1, span
+            elif row is not None and not ledger.saved(row):
                 count += 1
                 if self._reuse:
                     ledger.reuse(row, *span)
@@ -67,6 +69,16 @@ class Previous:
                 yield
         if count and not self._reuse:
             self._say(f"answers to {count} of these {len(plan)} rows")
+        if others:
+            self._warn_of_loss(f"{others} answer(s) to rows that are not in this input, or of other settings")
+
+    def _warn_of_loss(self, what: str) -> None:
+        log.warning(
+            "%s holds %s. They are lost when the file is replaced at the end. To keep them, stop and copy the file, or "
+            "choose another output_path.",
+            self._path,
+            what,
+        )
 
     def index(self) -> Generator[None]:
         """Index the answers, for `claim`. Blocks; yields every 64 lines. Raises as `survey` does."""
@@ -74,6 +86,8 @@ class Previous:
             self._spans.setdefault(identity, span)
             if number % _EVERY == 0:
                 yield
+        if self._spans and self._reuse:
+            self._warn_of_loss(f"{len(self._spans)} answer(s), perhaps also to rows that do not come again")
 
     def claim(self, row: Row, ledger: Ledger) -> bool:
         """With `reuse`, let the row take its answer from the output. Returns whether there is one."""

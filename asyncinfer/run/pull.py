@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from asyncinfer.run.tasks import foreign_code
+
 T = TypeVar("T")
+
+# The next item, None at the end; or what the source raised.
+_Pulled = tuple[tuple[T] | None, BaseException | None]
 
 
 async def as_async(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
@@ -17,7 +22,8 @@ async def as_async(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
     Leaving while the source blocks leaves the thread to it; that keeps neither the loop nor the process.
     """
     if isinstance(source, AsyncIterable):
-        async for item in source:
+        items, end = aiter(source), _End()
+        while not isinstance(item := await _next(items, end), _End):
             yield item
     elif isinstance(source, Sequence):
         for item in source:
@@ -31,19 +37,35 @@ async def as_async(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
             pull.stop()
 
 
+class _End:
+    """Comes after the last item."""
+
+
+async def _next(items: AsyncIterator[T], end: _End) -> T | _End:
+    """The next item. What the source raises may not look like an end of the generator that awaits this: after a
+    GeneratorExit it could not be closed.
+    """
+    with foreign_code("the source"):
+        return await anext(items, end)
+
+
 class _Pull(Generic[T]):
     """Advances an iterator in one thread, an item at a time, when asked to."""
 
     def __init__(self, iterator: Iterator[T]) -> None:
         self._iterator = iterator
-        self._wanted: SimpleQueue[asyncio.Future[tuple[T] | None] | None] = SimpleQueue()
+        self._wanted: SimpleQueue[asyncio.Future[_Pulled[T]] | None] = SimpleQueue()
         threading.Thread(target=self._serve, name="asyncinfer-source", daemon=True).start()
 
     async def next(self) -> tuple[T] | None:
         """The next item, in a tuple; None at the end."""
-        answer: asyncio.Future[tuple[T] | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[_Pulled[T]] = asyncio.get_running_loop().create_future()
         self._wanted.put(answer)
-        return await answer
+        item, error = await answer
+        if error is not None:
+            with foreign_code("the source"):
+                raise error
+        return item
 
     def stop(self) -> None:
         self._wanted.put(None)
@@ -63,10 +85,7 @@ class _Pull(Generic[T]):
                 return  # The loop is closed: nobody waits any more.
 
 
-def _settle(answer: asyncio.Future[tuple[T] | None], item: tuple[T] | None, error: BaseException | None) -> None:
-    if answer.done():
-        return
-    if error is not None:
-        answer.set_exception(error)
-    else:
-        answer.set_result(item)
+def _settle(answer: asyncio.Future[_Pulled[T]], item: tuple[T] | None, error: BaseException | None) -> None:
+    # As the exception of the future, a GeneratorExit would close the coroutines that await it.
+    if not answer.done():
+        answer.set_result((item, error))

@@ -45,11 +45,13 @@ class Recall:
         """
         try:
             row.answered = self._answered(row)
-        except ValueError:
+        except ValueError as error:
             self._ledger.forget(row.index)
             # Logged as a warning only once: all of a million rows may be damaged.
             level, self._level = self._level, logging.DEBUG
-            log.log(level, "row %d: its saved answer cannot be read; such rows are sent again", row.index)
+            log.log(
+                level, "row %d: its saved answer cannot be used (%s); such rows are sent again", row.index, _why(error)
+            )
 
     def _answered(self, row: Row) -> Conversation:
         span = self._ledger.span(row.index)
@@ -71,7 +73,21 @@ class Recall:
         for there, here in zip(saved.messages, row.conversation().messages, strict=False):
             if _differs(there, here):
                 raise ValueError("the line was edited")
+        if saved.metadata.get("finish_reason") == "error":
+            raise ValueError("it ended with an error")
+        if _is_empty(_answer(saved)):
+            raise ValueError("it is empty")
         return saved
+
+
+def _is_empty(answer: Message) -> bool:
+    content = answer.content
+    return not answer.tool_calls and not (content.strip() if isinstance(content, str) else content)
+
+
+def _why(error: ValueError) -> str:
+    """A ValidationError would repeat the row."""
+    return "it cannot be read" if type(error) is not ValueError else str(error)
 
 
 def _with_answer(row: Row, saved: Conversation) -> Conversation:

@@ -93,8 +93,8 @@ def discard_temporary(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def as_config_error(path: Path, setting: str) -> Generator[None]:
-    """Convert errors of a path to a ConfigError that names its setting."""
+def as_config_error(path: Path, setting: str, action: str = "written") -> Generator[None]:
+    """Raise what is wrong with a path as a ConfigError that names its setting; the file cannot be read, or written."""
     try:
         yield
     except NotAFileError as error:
@@ -102,7 +102,7 @@ def as_config_error(path: Path, setting: str) -> Generator[None]:
     except ConfigError:
         raise
     except PATH_ERRORS as error:
-        raise ConfigError(f"{setting}: {path} cannot be written: {error_text(error)}; {advice(error)}") from None
+        raise ConfigError(f"{setting}: {path} cannot be {action}: {error_text(error)}; {advice(error)}") from None
 
 
 def resolved(path: Path) -> Path:

@@ -19,19 +19,68 @@ MASK = "**********"  # as pydantic's SecretStr shows itself
 # A name with one of these words is the name of a secret: `api_key`, `X-Amz-Signature`, `accessToken`, `sig`.
 _WORDS = frozenset(
     [
-        *("key", "apikey", "token", "secret", "sig", "signature", "password", "passwd", "pwd", "passphrase", "auth"),
-        *("authorization", "authentication", "credential", "credentials", "jwt", "bearer", "cookie"),
+        *("key", "keys", "apikey", "token", "secret", "secrets", "sig", "signature", "password", "passwords", "passwd"),
+        *("pwd", "passphrase", "passcode", "auth", "authorization", "authentication", "credential", "credentials"),
+        *("jwt", "bearer", "cookie", "cookies"),
     ]
 )
-_NAMES = frozenset(["code", "session", "sas"])  # Secrets only if this is the whole name.
+# Secrets where they are the last word: `user_session`, `client_assertion`.
+_LAST_WORDS = frozenset(["pass", "pw", "otp", "totp", "pat", "ticket", "assertion", "session"])
+_NAMES = frozenset(["code", "sas", "sessionid", "sid"])  # Secrets only where they are the whole name.
 _ENDINGS = ("key", "token", "secret", "password", "signature", "credential")
-# Secret options in `model_kwargs`, `extra_body` and others. `_WORDS` does not fit here: `pad_token` is not a secret.
-_OPTIONS = frozenset(
-    ["token", "hf_token", "auth_token", "access_token", "use_auth_token", "api_key", "apikey", "password", "secret"]
+_NO_KEYS = frozenset(["monkey", "donkey", "turkey", "hockey", "jockey", "whiskey", "hotkey", "turnkey"])
+# With one of these as the last word, the name describes a secret, or counts tokens: `key_id`, `token_limit`.
+_DESCRIPTIONS = frozenset(
+    [
+        *("id", "ids", "name", "names", "type", "types", "path", "file", "env", "varname", "url", "uri", "version"),
+        *(
+            "limit",
+            "limits",
+            "count",
+            "length",
+            "size",
+            "budget",
+            "usage",
+            "index",
+            "choice",
+            "expires",
+            "expiry",
+            "ttl",
+        ),
+        *("heads", "dim", "dims", "layers", "map", "mode", "method", "scheme", "format", "mask", "cache"),
+    ]
 )
+# The words before `key` and `token` that are about data: `pad_token`, `prompt_cache_key`.
+_OF_DATA = frozenset(
+    [
+        *(
+            "pad",
+            "eos",
+            "bos",
+            "unk",
+            "sep",
+            "cls",
+            "mask",
+            "image",
+            "audio",
+            "video",
+            "stop",
+            "start",
+            "end",
+            "special",
+        ),
+        *("cache", "sort", "primary", "foreign", "partition", "group", "idempotency", "public", "row", "new", "per"),
+    ]
+)
+# What a JSON schema says of a property, whatever the property is called.
+_OF_SCHEMAS = frozenset(
+    ["type", "description", "title", "format", "pattern", "enum", "required", "properties", "items", "$ref"]
+)
+_CREDENTIALS = re.compile(r"(?i)(?:bearer|basic|token) +\S+")
+_URL = re.compile(r"\S*//\S+")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _PARAMETER = re.compile(r"(?<=[?&;#])([^=&;#]+)=([^&;#]*)")
-_USER = re.compile(r"(?:(?<=://)|^)[^/?#]*@")
+_USER = re.compile(r"(?:(?<=://)|^(?://)?)[^/?#]*@")
 
 
 class MaskedStr(str):
@@ -72,12 +121,17 @@ def is_secret_name(name: str) -> bool:
     words = [word.lower() for word in _WORD.findall(unquote(name))]
     if not words:
         return False
-    return not _WORDS.isdisjoint(words) or words[-1].endswith(_ENDINGS) or "".join(words) in _NAMES
+    last = words[-1]
+    if last in _LAST_WORDS or "".join(words) in _NAMES:
+        return True
+    if last in _DESCRIPTIONS or (last in ("key", "token") and not _OF_DATA.isdisjoint(words[-2:-1])):
+        return False
+    return not _WORDS.isdisjoint(words) or (last.endswith(_ENDINGS) and last not in _NO_KEYS)
 
 
 def mask_url(url: str) -> str:
     """`url` with asterisks in place of its credentials and of its secret parameters."""
-    masked = _USER.sub(f"{MASK}@", url, count=1)
+    masked = _USER.sub(lambda found: f"{'//' if found[0].startswith('//') else ''}{MASK}@", url, count=1)
     return _PARAMETER.sub(lambda found: f"{found[1]}={MASK}" if is_secret_name(found[1]) else found[0], masked)
 
 
@@ -92,14 +146,43 @@ def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def mask_options(value: Any) -> Any:
-    """`value` with asterisks in place of the texts of secret options, at any depth."""
+    """`value` with asterisks in place of what is secret by its name, and of secrets in URLs, at any depth."""
+    return _masked(value, secret=False)
+
+
+def masked_places(value: Any, place: str = "") -> Iterator[str]:
+    """Where `value` holds asterisks in place of secrets, as dotted names."""
     if isinstance(value, dict):
-        fields = cast(dict[Any, Any], value).items()
-        return {
-            name: MASK if str(name).lower() in _OPTIONS and isinstance(inner, str) else mask_options(inner)
-            for name, inner in fields
-        }
-    return [mask_options(inner) for inner in cast(list[Any], value)] if isinstance(value, list) else value
+        for name, inner in cast(dict[Any, Any], value).items():
+            yield from masked_places(inner, f"{place}.{name}" if place else str(name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(cast(list[Any], value)):
+            yield from masked_places(inner, f"{place}[{index}]")
+    elif isinstance(value, str) and (value == MASK or (MASK in unquote(value) and mask_url(value) == value)):
+        yield place
+
+
+def _masked(value: Any, *, secret: bool) -> Any:
+    """`secret`: the name of a field around `value` is that of a secret."""
+    if isinstance(value, dict):
+        return _masked_fields(cast(dict[Any, Any], value), secret)
+    if isinstance(value, list | tuple):
+        return [_masked(inner, secret=secret) for inner in cast(list[Any], value)]
+    if isinstance(value, str):
+        if secret or _CREDENTIALS.fullmatch(value):
+            return MASK if value else value
+        return _URL.sub(lambda found: mask_url(found[0]), value) if "//" in value else value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return MASK if secret and (is_number or isinstance(value, bytes)) else value
+
+
+def _masked_fields(fields: dict[Any, Any], secret: bool) -> dict[Any, Any]:
+    # Headers may be written as {"name": "Authorization", "value": ...}.
+    secret = secret or ("value" in fields and is_secret_name(str(fields.get("name", ""))))
+    return {
+        name: _masked(inner, secret=is_secret_name(str(name)) or (secret and name not in _OF_SCHEMAS | {"name"}))
+        for name, inner in fields.items()
+    }
 
 
 def secrets_in_url(url: str) -> Iterator[str]:

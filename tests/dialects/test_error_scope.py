@@ -30,8 +30,8 @@ def refused(status: int, body: Any = b"", **headers: str) -> RequestError:
     )
 
 
-def openai(message: str, code: Any = None, kind: Any = None, **more: Any) -> Any:
-    return {"error": {"message": message, "type": kind, "param": None, "code": code, **more}}
+def openai(message: str, code: Any = None, kind: Any = None, *, where: str | None = None, **more: Any) -> Any:
+    return {"error": {"message": message, "type": kind, "param": where, "code": code, **more}}
 
 
 def anthropic(kind: str, message: str, **details: Any) -> Any:
@@ -73,10 +73,16 @@ OF_THE_ROW: dict[str, tuple[int, Any]] = {
     "Groq, size": (413, openai("Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 12328, please reduce your message size and try again.", "rate_limit_exceeded", "tokens")),
     "OpenAI, size": (429, openai("Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 30601.", "rate_limit_exceeded", "tokens")),
     "a proxy, size": (413, b"<html><h1>413 Request Entity Too Large</h1></html>"),
-    # What is not valid
-    "OpenAI, parameter": (400, openai("Invalid 'temperature': decimal above maximum value.", "decimal_above_max_value", "invalid_request_error")),
-    "Gemini, parameter": (400, google(400, "Invalid JSON payload received. Unknown name \"x\"", "INVALID_ARGUMENT")),
-    "FastAPI": (422, {"detail": [{"loc": ["body", "n"], "msg": "field required", "input": {"error": "invalid api key"}}]}),
+    # What a row holds
+    "OpenAI, a message": (400, openai("Invalid type for 'messages[0].content[1].text': expected a string.", "invalid_type", "invalid_request_error")),
+    "OpenAI, an old message": (400, openai("Invalid value for 'content': expected a string, got null.", None, "invalid_request_error", where="messages.[0].content")),
+    "OpenAI, a long message": (400, openai("Invalid 'messages[0].content': string too long.", "string_above_max_length", "invalid_request_error")),
+    "Anthropic, an image": (400, anthropic("invalid_request_error", "messages.0.content.1.image.source.base64.data: The provided value is wrong")),
+    "Gemini, an image": (400, google(400, "Invalid value at 'contents[0].parts[0].inline_data.data' (TYPE_BYTES), Base64 decoding failed", "INVALID_ARGUMENT")),
+    "FastAPI, a message": (422, {"detail": [{"loc": ["body", "messages", 0, "role"], "msg": "Input should be 'user'"}]}),
+    "OpenAI, messages": (400, openai("Invalid value.", "invalid_value", "invalid_request_error", where="messages")),
+    "vLLM, roles": (400, {"object": "error", "message": "Conversation roles must alternate user/assistant/...", "type": "BadRequestError", "code": 400}),
+    "OpenAI, an image": (400, openai("Could not process image", "invalid_image", "invalid_request_error")),
     "Ollama, tools": (400, openai("registry.ollama.ai/library/x does not support tools", None, "api_error")),
     "vLLM, images": (400, {"object": "error", "message": "At most 1 image(s) may be provided in one request.", "type": "BadRequestError", "code": 400}),
     "Gemini, a file": (403, google(403, "You do not have permission to access the File abc or it may not exist.", "PERMISSION_DENIED")),
@@ -182,6 +188,28 @@ SAYS_NOTHING: dict[str, tuple[int, Any]] = {
     "a bare 403": (403, b""),
     "a firewall": (403, b"<html><title>Access denied</title>Sorry, you have been blocked</html>"),
     "a bare 400": (400, b""),
+    "a bare 422": (422, b""),
+    # A setting
+    "OpenAI, unknown argument": (400, openai("Unrecognized request argument supplied: foo", None, "invalid_request_error")),
+    "OpenAI, unknown parameter": (400, openai("Unknown parameter: 'foo'.", "unknown_parameter", "invalid_request_error")),
+    "OpenAI, unsupported parameter": (400, openai("Unsupported parameter: 'max_tokens' is not supported with this kind of request.", "unsupported_parameter", "invalid_request_error")),
+    "OpenAI, value": (400, openai("Invalid value for 'temperature'", "invalid_value", "invalid_request_error")),
+    "OpenAI, parameter": (400, openai("Invalid 'temperature': decimal above maximum value.", "decimal_above_max_value", "invalid_request_error")),
+    "OpenAI, tokens": (400, openai("max_tokens is too large: 100000. This model supports at most 16384 completion tokens.", "invalid_value", "invalid_request_error")),
+    "OpenAI, tokens of the answer": (400, openai("This model's maximum context length is 8192 tokens. However, you requested 100020 tokens (20 in the messages, 100000 in the completion).", "context_length_exceeded", "invalid_request_error")),
+    "OpenAI, user": (400, openai("Invalid 'user': string too long.", "string_above_max_length", where="user")),
+    "OpenAI, a tool": (400, openai("Invalid schema for function 'f': None is not of type 'object'.", "invalid_function_parameters", "invalid_request_error")),
+    "OpenAI, a format": (400, openai("Invalid schema for response_format 'a': In context=(), 'required' is missing.", None, "invalid_request_error")),
+    "vLLM, tokens": (400, {"object": "error", "message": "'max_tokens' or 'max_completion_tokens' is too large: 100000. This model's maximum context length is 4096 tokens and your request has 20 input tokens (100000 > 4096 - 20).", "type": "BadRequestError", "code": 400}),
+    "vLLM, parallel calls": (400, {"object": "error", "message": "This model does not support parallel tool calls", "type": "BadRequestError", "code": 400}),
+    "Anthropic, tokens": (400, anthropic("invalid_request_error", "max_tokens: 100000 > 8192, which is the maximum allowed number of output tokens for claude-x")),
+    "Anthropic, temperature": (400, anthropic("invalid_request_error", "temperature: range: 0..1")),
+    "Gemini, parameter": (400, google(400, "Invalid JSON payload received. Unknown name \"x\"", "INVALID_ARGUMENT")),
+    "Gemini, argument": (400, google(400, "Request contains an invalid argument.", "INVALID_ARGUMENT")),
+    "Bedrock, tokens": (400, {"message": "The maximum tokens you requested exceeds the model limit of 8192.", "__type": "ValidationException"}),
+    "FastAPI": (422, {"detail": [{"loc": ["body", "n"], "msg": "field required", "input": {"error": "invalid api key"}}]}),
+    "FastAPI, no messages": (422, {"detail": [{"loc": ["body", "messages"], "msg": "Field required"}]}),
+    "Mistral, extra": (422, {"object": "error", "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "foo"], "msg": "Extra inputs are not permitted", "input": 1}]}, "type": "invalid_request_error"}),
     "words of which nothing is known": (404, openai("The moon is in the wrong phase", "lunar")),
     "a status of which nothing is known": (418, {"error": "teapot"}),
 }  # fmt: skip
@@ -348,7 +376,7 @@ def test_error_of_anthropic_within_a_success_has_a_scope(kind: str, message: str
     [
         ("accessDeniedException", ACCOUNT, False),
         ("resourceNotFoundException", ACCOUNT, False),
-        ("validationException", ROW, False),
+        ("validationException", UNKNOWN, False),
         ("modelNotReadyException", UNKNOWN, True),
         ("throttlingException", UNKNOWN, True),
     ],

@@ -204,6 +204,26 @@ def test_json_with_too_many_values_is_not_parsed(unit: bytes) -> None:
         json_value(HttpResponse(200, {}, body))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{" + b",".join(b'"k%d":1' % number for number in range(700_000)) + b"}",
+        b"[" + b"1," * 2_100_000 + b"1]",
+        b"[" + b"{}," * 410_000 + b"{}]",
+    ],
+    ids=["keys", "values", "objects"],
+)
+def test_json_that_would_hold_the_event_loop_for_seconds_is_not_parsed(body: bytes) -> None:
+    with pytest.raises(RequestError, match="holds more values than any answer does"):
+        json_value(HttpResponse(200, {}, body))
+
+
+def test_json_with_log_probabilities_is_parsed() -> None:
+    alternatives = [{"token": "ab", "logprob": -1.25, "bytes": [97, 98]}] * 20
+    body = json.dumps({"content": [{"token": "ab", "logprob": -1.25, "top_logprobs": alternatives}] * 8192})
+    assert len(json_value(HttpResponse(200, {}, body.encode()))["content"]) == 8192
+
+
 def test_large_json_of_text_is_parsed() -> None:
     body = b'["' + b"text, and {more} [text] " * 2**15 * 2 + b'"]'
     assert len(json_value(HttpResponse(200, {}, body))) == 1

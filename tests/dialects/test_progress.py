@@ -12,6 +12,7 @@ from asyncinfer.dialects.bedrock import BEDROCK_CONVERSE
 from asyncinfer.dialects.dialect import Dialect
 from asyncinfer.dialects.gemini import GEMINI
 from asyncinfer.dialects.openai import openai_chat
+from asyncinfer.dialects.progress import is_part
 from tests.dialects.frames import event
 
 
@@ -68,6 +69,8 @@ NO_PARTS: dict[str, tuple[Dialect, bytes]] = {
     "OpenAI without a choice": (OPENAI, sse({"id": "1", "object": "chat.completion.chunk", "choices": []})),
     "OpenAI role": (OPENAI, chunk(role="assistant", content="")),
     "OpenAI empty delta": (OPENAI, chunk()),
+    "OpenAI unknown field": (OPENAI, chunk(x_status="busy")),
+    "OpenAI another answer": (OPENAI, sse({"choices": [{"index": 1, "delta": {"content": "a"}}]})),
     "OpenAI usage so far": (OPENAI, sse({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 0}})),
     "Anthropic ping": (ANTHROPIC_MESSAGES, sse({"type": "ping"}, "ping")),
     "Anthropic empty text": (ANTHROPIC_MESSAGES, block(type="text_delta", text="")),
@@ -96,3 +99,57 @@ def test_keep_alives_are_not_counted(dialect: Dialect, data: bytes) -> None:
     for _ in range(3):
         list(decoder.feed(data))
     assert decoder.parts == 0
+
+
+def choice(delta: Any, **more: Any) -> Any:
+    return {"id": "1", "choices": [{"index": 0, "delta": delta, **more}]}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        choice({"content": "a"}),
+        choice({}, finish_reason="length"),
+        choice({"content": [{"type": "text", "text": "a"}]}),
+        choice({"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}),
+        choice({"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}),
+        choice({"tool_calls": [{"index": 0, "function": {"name": "f"}}]}),
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "thinking_delta", "thinking": "hm"}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "signature_delta", "signature": "x"}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{"}},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "1", "name": "f"}},
+        {"candidates": [{"content": {"parts": [{"text": "a"}], "role": "model"}, "index": 0}]},
+        {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}}]}}]},
+        {"contentBlockIndex": 0, "delta": {"reasoningContent": {"redactedContent": "x"}}},
+        {"contentBlockIndex": 0, "delta": {"toolUse": {"input": "{"}}},
+        {"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": "1", "name": "f"}}},
+    ],
+)
+def test_event_with_a_part_of_the_answer(event: Any) -> None:
+    assert is_part(json.dumps(event))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        choice({}),
+        choice({"role": "assistant", "content": ""}),
+        choice({"x_status": "busy"}),
+        choice({"x_status": {"content": "busy"}}),
+        choice({}, x_queue={"position": 3}),
+        choice({"content": [{"type": "text", "text": ""}]}),
+        choice({"content": None, "tool_calls": [{"index": 0, "function": {"arguments": ""}}]}),
+        choice({}, finish_reason="in_progress"),
+        {"choices": [{"index": 1, "delta": {"content": "another answer"}}]},
+        {"candidates": [{"index": 1, "content": {"parts": [{"text": "another answer"}]}}]},
+        {"candidates": [{"content": {"parts": [{"text": ""}], "role": "model"}}]},
+        {"choices": [], "usage": {"prompt_tokens": 7}, "timing": {"queue": 1.5}},
+        {"type": "ping", "at": "12:00"},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "x_status", "status": "busy"}},
+        {"contentBlockIndex": 0, "delta": {"x": "busy"}, "p": "abc"},
+        "busy",
+        17,
+    ],
+)
+def test_event_without_a_part_of_the_answer(event: Any) -> None:
+    assert not is_part(json.dumps(event))

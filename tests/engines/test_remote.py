@@ -6,12 +6,13 @@ import itertools
 import json
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
@@ -36,6 +37,8 @@ from asyncinfer import (
 )
 from asyncinfer import transport as transport_module
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from asyncinfer.dialects.openai import openai_chat
+from asyncinfer.engines.remote import _deltas  # pyright: ignore[reportPrivateUsage]
 from tests.fakes import FakeClock, answer_to, question, questions, read_jsonl, write_jsonl
 from tests.faults import (
     Ask,
@@ -411,6 +414,21 @@ class TestSettings:
         assert {ask.headers["Authorization"] for ask in server.asks} == {f"Bearer {KEY}"}
 
 
+class _AllAtOnce:
+    """A response of which all is there."""
+
+    media_type = openai_chat().stream_type
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self._data
+
+    def progressed(self) -> None:
+        pass
+
+
 class TestStreams:
     async def test_come_in_parts_and_end_with_what_they_took(self) -> None:
         async with served(lambda _: sse(["an", "swer"])) as (server, engine):
@@ -452,8 +470,19 @@ class TestStreams:
             b"data:\n\n",
             b'data: {"id": "1", "object": "chat.completion.chunk", "choices": []}\n\n',
             b'data: {"created": 1, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}\n\n',
+            b'data: {"choices": [{"index": 0, "delta": {"x_status": "busy"}}]}\n\n',
+            b'data: {"choices": [{"index": 1, "delta": {"content": "another answer"}}]}\n\n',
         ],
-        ids=["comment", "blank line", "ping", "empty data", "no choice", "empty delta"],
+        ids=[
+            "comment",
+            "blank line",
+            "ping",
+            "empty data",
+            "no choice",
+            "empty delta",
+            "unknown field",
+            "another answer",
+        ],
     )
     async def test_stream_of_keep_alives_ends_at_the_idle_limit(self, data: bytes) -> None:
         begin = b'data: {"choices": [{"index": 0, "delta": {"content": "an"}}]}\n\n'
@@ -466,7 +495,26 @@ class TestStreams:
             assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.TIMEOUT, True)
             await server.until(lambda: not server.in_flight)
 
-    async def test_stream_with_parts_outlasts_the_idle_limit(self) -> None:
+    async def test_that_come_all_at_once_let_other_tasks_run(self) -> None:
+        """A server that is faster than the reader never makes it wait."""
+        part = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
+        end = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+        streamed = _AllAtOnce(part * 5000 + end)
+        turns = [0]
+
+        async def take_turns() -> None:
+            while True:
+                turns[0] += 1
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take_turns)
+            deltas = [delta async for delta in _deltas(streamed, openai_chat())]  # pyright: ignore[reportArgumentType]
+            tasks.cancel_scope.cancel()
+        assert len(deltas) == 5001
+        assert turns[0] > 10
+
+    async def test_that_bring_parts_outlast_the_idle_limit(self) -> None:
         """Also parts without text, such as those of a tool call's arguments."""
         call = {"index": 0, "id": "1", "function": {"name": "f", "arguments": " "}}
         part = b"data: " + to_json({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}) + b"\n\n"

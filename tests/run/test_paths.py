@@ -271,10 +271,10 @@ from tests.fakes import FakeEngine
 os.mkdir({str(tmp_path / "gone")!r})
 os.chdir({str(tmp_path / "gone")!r})
 os.rmdir({str(tmp_path / "gone")!r})
-for key in ("output_path", "progress_path"):
-    paths = {{"output_path": {str(tmp_path / "o.jsonl")!r}, key: {name!r}}}
+for key in ("output_path", "progress_path", "input_path"):
+    paths = {{"input_path": {str(tmp_path / "in.jsonl")!r}, "output_path": {str(tmp_path / "o.jsonl")!r}, key: {name!r}}}
     try:
-        FakeEngine().run(InferenceConfig(input_path={str(tmp_path / "in.jsonl")!r}, **paths))
+        FakeEngine().run(InferenceConfig(**paths))
     except ConfigError as error:
         print(error)
 """
@@ -283,7 +283,20 @@ for key in ("output_path", "progress_path"):
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)}
     )
     assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
+    first, second, third = done.stdout.splitlines()
     assert first.startswith("output_path: ")
     assert second.startswith("progress_path: ")
+    assert third.startswith(f"input_path: {Path(name)} cannot be read: ")
     assert "No such file or directory" in first
+
+
+@pytest.mark.parametrize("setting", ["output_path", "progress_path"])
+@pytest.mark.parametrize("end", ["new/", "new//", "new/."])
+async def test_a_path_that_ends_like_a_folder_is_refused(tmp_path: Path, setting: str, end: str) -> None:
+    write_jsonl(tmp_path / "in.jsonl", questions(3))
+    paths = {"input_path": str(tmp_path / "in.jsonl"), "output_path": str(tmp_path / "o.jsonl")}
+    engine = FakeEngine()
+    with pytest.raises(ConfigError, match=f"{setting}: .* is the path of a folder"):
+        await engine.arun(InferenceConfig(**paths | {setting: f"{tmp_path}/{end}"}))
+    assert not engine.asked
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

@@ -91,7 +91,41 @@ class TestReuse:
         assert engine.asked.keys() == {"new", "newer"}
         assert answers(finished) == [answer_to("new"), *EXPECTED[5:], answer_to("newer")]
 
-    async def test_ids_and_metadata_come_from_the_current_input(self, finished: InferenceConfig) -> None:
+    async def test_says_which_answers_the_replacement_loses(
+        self, finished: InferenceConfig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        write_input(finished, questions(ROWS)[:3])
+        await FakeEngine().arun(finished)
+        [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert f"holds {ROWS - 3} answer(s) to rows that are not in this input" in said
+        assert "stop and copy the file, or choose another output_path" in said
+        assert len(output(finished)) == 3
+
+    @pytest.mark.parametrize(
+        ("content", "metadata"), [("", {}), ("  ", {}), ("some", {"finish_reason": "error"})], ids=repr
+    )
+    async def test_asks_again_for_answers_that_are_empty_or_ended_with_an_error(
+        self, finished: InferenceConfig, content: str, metadata: dict[str, Any]
+    ) -> None:
+        rows = output(finished)
+        rows[1]["messages"][-1]["content"] = content
+        rows[1]["metadata"] |= metadata
+        write_output(finished, rows)
+        engine = FakeEngine()
+        await engine.arun(finished)
+        assert engine.asked.keys() == {"question 1"}
+        assert answers(finished) == EXPECTED
+
+    async def test_takes_an_answer_that_only_calls_a_tool(self, finished: InferenceConfig) -> None:
+        rows = output(finished)
+        call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        rows[1]["messages"][-1] |= {"content": "", "tool_calls": [call]}
+        write_output(finished, rows)
+        engine = FakeEngine()
+        await engine.arun(finished)
+        assert not engine.asked
+
+    async def test_takes_ids_and_metadata_from_the_present_input(self, finished: InferenceConfig) -> None:
         renamed = [question(f"question {i}", conversation_id=f"new{i}", metadata={"i": i}) for i in range(ROWS)]
         write_input(finished, renamed)
         engine = FakeEngine()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -63,6 +65,12 @@ def exiting_source() -> Iterator[Conversation]:
     raise GeneratorExit
 
 
+async def async_exiting_source() -> AsyncIterator[Conversation]:
+    for row in questions(ROWS):
+        yield row
+    raise GeneratorExit
+
+
 async def source_in_an_expired_scope() -> AsyncIterator[Conversation]:
     with anyio.CancelScope() as scope:
         for row in questions(ROWS):
@@ -95,6 +103,7 @@ class UnwillingSource:
         async_source,
         sync_source,
         exiting_source,
+        async_exiting_source,
         source_in_an_expired_scope,
         source_in_an_expired_timeout,
         UnwillingSource,
@@ -113,6 +122,18 @@ async def test_cancelled_source_is_an_error_and_saved_rows_stay(tmp_path: Path, 
     again = FakeEngine()
     assert len([pair async for pair in again.ainfer_iter(questions(ROWS), config)]) == ROWS
     assert again.asked.total() <= ROWS - len(got)
+
+
+@pytest.mark.parametrize("source", [exiting_source, async_exiting_source])
+async def test_source_that_raises_generator_exit_is_an_error_and_no_noise(
+    source: Callable[[], Iterator[Conversation]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(RuntimeError, match="the source raised GeneratorExit"):
+        async for _ in FakeEngine().ainfer_iter(source()):
+            pass
+    gc.collect()
+    await anyio.wait_all_tasks_blocked()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_source_may_use_timeouts_of_its_own() -> None:
