@@ -13,6 +13,7 @@ import pytest
 
 from asyncinfer import (
     Conversation,
+    EngineConfigError,
     GuidedDecodingParams,
     InferenceConfig,
     ModelParams,
@@ -315,7 +316,7 @@ async def test_an_adapter_answers_where_it_is_named(engine: RemoteVLLMInferenceE
 async def test_an_adapter_that_the_server_does_not_have(vllm_server: VllmServer) -> None:
     model = ModelParams(model_name=MODEL, adapter_model="tame")
     failed = await failure(RemoteVLLMInferenceEngine(model, remote_params=at(vllm_server)))
-    assert (failed.status_code, failed.is_retryable) == (404, False)
+    assert failed.status_code == 404
     assert "tame" in failed.error_message
 
 
@@ -327,12 +328,11 @@ async def test_an_unknown_model_is_told_by_name_and_not_tried_again(vllm_server:
     run = InferenceConfig(input_path=str(rows), output_path=str(tmp_path / "out.jsonl"))
     engine = RemoteVLLMInferenceEngine(ModelParams(model_name="no-such"), remote_params=at(vllm_server))
     async with engine:
-        summary = await engine.arun(run)
+        with pytest.raises(EngineConfigError, match="The model `no-such` does not exist") as ended:
+            await engine.arun(run)
         with pytest.raises(RequestError, match="no-such"):
             await anext(aiter(engine.astream(CAPITAL)))
-    [(_, failed)] = summary.failure_samples
-    assert (summary.attempts, summary.failed, failed.status_code) == (1, 1, 404)
-    assert "The model `no-such` does not exist" in failed.error_message
+    assert ended.value.status_code == 404
 
 
 async def test_a_row_that_is_too_long_fails_alone_and_is_not_tried_again(
