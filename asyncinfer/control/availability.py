@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from asyncinfer.errors import RequestError
 
-# The endpoint is out of service after `_FAILURES` failures of at least `_ROWS` rows, with no answer in between.
-_FAILURES, _ROWS = 5, 3
+# The endpoint is out of service after `_FAILURES` failures of at least `_ROWS` rows, or `_SUSPECTS` suspect ones, with
+# no answer in between.
+_FAILURES, _ROWS, _SUSPECTS = 5, 3, 12
 # Seconds between two attempts during an outage. The pause starts at `_FIRST_PAUSE` and doubles up to `_PAUSE`, and up
 # to `_LONG_PAUSE` once the outage has lasted for `_LONG` seconds.
 _FIRST_PAUSE, _PAUSE, _LONG_PAUSE, _LONG = 0.25, 1.0, 15.0, 60.0
@@ -45,6 +46,7 @@ class Availability:
         self._failures = self._faults = 0
         self._failing_since = 0.0
         self._rows: set[Hashable] = set()
+        self._suspects: set[Hashable] = set()
         self.is_probing = False
         self._due, self._pause = -math.inf, _FIRST_PAUSE
 
@@ -69,25 +71,30 @@ class Availability:
         if self._failures:
             self._failures = self._faults = 0
             self._rows.clear()
+            self._suspects.clear()
             self.out_since, self.is_probing, self._pause = None, False, _FIRST_PAUSE
 
-    def failed(self, now: float, error: RequestError, in_flight: int, row: Hashable) -> None:
+    def failed(
+        self, now: float, error: RequestError, in_flight: int, row: Hashable, *, is_suspect: bool = False
+    ) -> None:
         """An attempt failed. A rejection ends an outage, because an endpoint that rejects a request works.
 
-        `row` is None where the failure says nothing of the endpoint.
+        Args:
+            in_flight: The attempts in flight, this one included.
+            row: Tells rows apart.
+            is_suspect: The row kept failing while others were answered, so that it may be the reason itself. More of
+                such rows must fail before that is an outage.
         """
         if not error.is_retryable:
             self._works()
-            return
-        if row is None:
             return
         self.last_error = str(error)
         if not self._failures:
             self._failing_since = now
         self._failures += 1
-        if len(self._rows) < _ROWS:
-            self._rows.add(row)
-        if self._failures >= _FAILURES and len(self._rows) >= _ROWS and self.out_since is None:
+        (self._suspects if is_suspect else self._rows).add(row)
+        is_enough = len(self._rows) >= _ROWS or len(self._suspects) >= _SUSPECTS
+        if self._failures >= _FAILURES and is_enough and self.out_since is None:
             self.out_since = self._failing_since
         if error.is_overload:
             self._faults = 0
@@ -95,6 +102,11 @@ class Availability:
         self._faults += 1
         if self.out_since is not None and not self.is_probing and self._faults >= max(_FAILURES, in_flight // 2):
             self.is_probing, self._due = True, now + self._pause
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether several attempts in a row failed, so that a new row shows whether the endpoint or the rows fail."""
+        return self._faults >= _FAILURES
 
     def unanswered_for(self, now: float) -> float:
         """Seconds since the first attempt after the last answer."""

@@ -178,7 +178,14 @@ class Endpoint:
         self._accept(now, attempt)
 
     def failed(
-        self, attempt: Attempt, now: float, error: RequestError | None, *, in_flight: int, row: Hashable = None
+        self,
+        attempt: Attempt,
+        now: float,
+        error: RequestError | None,
+        *,
+        in_flight: int,
+        row: Hashable = None,
+        is_suspect: bool = False,
     ) -> None:
         """It failed, or was cancelled (`error` is None). `in_flight` counts it; `row` tells rows apart."""
         self._in_flight -= 1
@@ -190,7 +197,7 @@ class Endpoint:
             self._uncount(attempt)
             return
         was_probing = self.availability.is_probing
-        self.availability.failed(now, error, in_flight, row)
+        self.availability.failed(now, error, in_flight, row, is_suspect=is_suspect)
         if self.availability.is_probing and not was_probing:
             log.warning(
                 "Every row fails, the last one with: %s. Now and then a row is tried until one is answered.", error

@@ -90,6 +90,7 @@ class Gate:
         usage: Usage | None = None,
         error: RequestError | None = None,
         row: Hashable = None,
+        is_suspect: bool = False,
     ) -> None:
         """Give a permit back and report the result of the attempt to the endpoint's controller. An attempt without
         an answer and without an error was cancelled. `row` identifies the row among the rows of all runs.
@@ -104,7 +105,7 @@ class Gate:
                 if answered:
                     self._endpoint.answered(attempt, now, usage)
                 else:
-                    self._endpoint.failed(attempt, now, error, in_flight=in_flight, row=row)
+                    self._endpoint.failed(attempt, now, error, in_flight=in_flight, row=row, is_suspect=is_suspect)
         finally:
             self.nudge()
 
@@ -123,9 +124,9 @@ class Gate:
         with self._lock:
             return self._endpoint.availability.out_for(self._clock.now())
 
-    def is_probing(self) -> bool:
-        """Whether the endpoint fails every row, and attempts are spaced out."""
-        return self._endpoint.availability.is_probing
+    def is_in_doubt(self) -> bool:
+        """Whether several attempts in a row failed."""
+        return self._endpoint.availability.is_in_doubt
 
     def standstill(self) -> Standstill | None:
         """Why the next attempt waits and until when; None if it does not, or waits for a permit or an answer."""

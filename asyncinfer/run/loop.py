@@ -38,6 +38,7 @@ from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorTy
 log = logging.getLogger("asyncinfer")
 
 Outcome = Conversation | FailureDetail
+# So often a row fails again after others were answered until it may be the reason itself.
 _SUSPICIONS = 2
 
 
@@ -97,7 +98,7 @@ class Loop:
         self._deliver, self._hold, self._jitter = deliver, hold, jitter
         self._gate, self._clock = answerer.gate, answerer.clock
         # Enough open rows that saving and backing off keep no permit idle; an iterator's consumer holds them back.
-        self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock, self._gate.is_probing)
+        self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock, self._gate.is_in_doubt)
         self._writer = ScratchWriter(scratch, self._saved) if scratch is not None else None
         self._workers: Workers | None = None
         self._feeding = anyio.CancelScope()
@@ -239,9 +240,14 @@ class Loop:
             self._broke(row, error)
         finally:
             row.suspicions += row.attempts > 1 and self._gate.admissions > row.admissions
-            # A row that kept failing while others were answered says nothing of the endpoint.
-            who = None if row.suspicions >= _SUSPICIONS else (id(self), row.index)
-            self._gate.leave(attempt, answered=completion is not None, usage=usage, error=failure, row=who)
+            self._gate.leave(
+                attempt,
+                answered=completion is not None,
+                usage=usage,
+                error=failure,
+                row=(id(self), row.index),
+                is_suspect=row.suspicions >= _SUSPICIONS,
+            )
         if row.attempts == 1:
             self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
         if failure is not None:
