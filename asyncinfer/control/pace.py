@@ -18,6 +18,7 @@ Each mode is a class in `asyncinfer.control.pacing`. It judges samples and retur
 from __future__ import annotations
 
 from enum import Enum, auto
+from math import inf
 
 from asyncinfer.control.pacing.capacity import LONGEST_GAP, CapacityEstimate
 from asyncinfer.control.pacing.closed import ClosedMode
@@ -39,6 +40,8 @@ from asyncinfer.control.pacing.transitions import (
 
 # Seconds that an attempt may be early, for timers are no more exact.
 _SLACK = 0.003
+# Seconds without an attempt after which the engine was idle, and not only waiting for answers.
+_IDLE = 60.0
 
 
 class Mode(Enum):
@@ -64,6 +67,7 @@ class Pacer:
         self._ramp = Ramp()
         # When the next attempt may start; OPEN ignores it.
         self._due = 0.0
+        self._last_sent = -inf
         self._trial = Trial(0.0, rate)
         self._state: OpenMode | LowRateTest | CruiseMode | ClosedMode = OpenMode(self._capacity)
         self.mode, self.rate = mode, rate
@@ -91,11 +95,12 @@ class Pacer:
         if self.mode is not Mode.OPEN:
             return max(0.0, self._due - _SLACK - now)
         if self._capacity.began is None:
-            self._capacity.began = self._cycles.start = now
+            self._capacity.began = self._capacity.exhausted_at = self._cycles.start = now
         return self._ramp.wait(now)
 
     def started(self, now: float) -> None:
         """An attempt starts."""
+        self._leave_out_idle_time(now)
         self._ramp.undecided += 1
         self._trial.sent += 1
         self._capacity.flow.send(now)
@@ -103,6 +108,14 @@ class Pacer:
             self._due = now + self._state.pause
         elif self.rate is not None:
             self._due = max(self._due, now - _SLACK) + min(1 / self.rate, LONGEST_GAP)
+
+    def _leave_out_idle_time(self, now: float) -> None:
+        """Time in which nothing was to be sent says nothing of the rate that the endpoint accepts."""
+        idle = now - max(self._last_sent, self._due)
+        if idle > _IDLE and self._last_sent > -inf:
+            self._cycles.start += idle
+            self._capacity.exhausted_at += idle
+        self._last_sent = now
 
     def hold(self, now: float, until: float) -> None:
         """The endpoint asked to wait: no attempt starts before `until`."""

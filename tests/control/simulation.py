@@ -20,6 +20,8 @@ from asyncinfer.control.endpoint import Attempt, Decision, Endpoint
 from asyncinfer.control.retry import FaultShare, RetryPolicy
 
 USAGE = Usage(10, 10, 20)
+# What the clock of the client shows when a job begins (seconds). A real clock does not begin at 0.
+_START = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,10 +308,10 @@ class _Job:
             When the next one may start; infinite if only a reply or a retry can tell.
         """
         while self._is_due() or self._fresh:
-            update = self._endpoint.update(self.now)
+            update = self._endpoint.update(self.now + _START)
             if len(self._flights) >= self._endpoint.permits():
                 return self.now + update
-            wait = self._endpoint.wait(self.now)
+            wait = self._endpoint.wait(self.now + _START)
             if wait > 0.0:
                 return self.now + wait
             self._send(heapq.heappop(self._retries)[2] if self._is_due() else self._fresh.popleft())
@@ -319,7 +321,7 @@ class _Job:
         return bool(self._retries) and self._retries[0][0] <= self.now
 
     def _send(self, row: _Row) -> None:
-        attempt = self._endpoint.begin(self.now)
+        attempt = self._endpoint.begin(self.now + _START)
         reply = self._server.request(self.now, row.size)
         row.attempts += 1
         if self.now < self._seconds:
@@ -336,17 +338,17 @@ class _Job:
         if row.attempts == 1:
             self._faults.add(is_fault=error is not None and not error.is_overload)
         if error is None:
-            self._endpoint.answered(flight.attempt, self.now, USAGE)
+            self._endpoint.answered(flight.attempt, self.now + _START, USAGE)
             self.done += 1
             return
         in_flight = len(self._flights) + 1
-        self._endpoint.failed(flight.attempt, self.now, error, in_flight=in_flight, row=row.index)
+        self._endpoint.failed(flight.attempt, self.now + _START, error, in_flight=in_flight, row=row.index)
         retry = self._policy.decide(
             error,
             spent=row.spent,
             attempts=row.attempts,
             answered_since=True,
-            health=self._endpoint.availability.health(self.now),
+            health=self._endpoint.availability.health(self.now + _START),
             fault_share=self._faults.share,
             jitter=random.random(),
         )
