@@ -492,7 +492,7 @@ def test_settings_that_bedrock_does_not_have(generation: Json, message: str) -> 
         ([user([{"type": "document_url", "content": "https://x.example/a"}])], "Bedrock takes no document by its URL"),
         ([user([{"type": "image_url", "content": "s3://cats/cat"}])], "does not end with the format of the image"),
         ([user([{"type": "document_url", "content": "s3://cats/cat.png"}])], "the format of the document"),
-        ([user([{"type": "image_url", "content": "data:image/png;base64,"}])], "a data URL holds no base64 data"),
+        ([user([{"type": "image_url", "content": "data:image/png;base64,"}])], "a data URL has no base64 data"),
         ([user([{"type": "image_url", "content": "data:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
         ([user([{"type": "image_url", "content": "DATA:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
         ([user([image(PDF)])], "an item of type image_binary holds application/pdf"),

@@ -146,7 +146,7 @@ def test_row_that_vllm_gives_up_is_a_failure_that_may_pass(stepper: VllmStepper,
 
 
 def test_row_whose_structure_no_token_can_go_on_with_is_not_asked_again(stepper: VllmStepper, model: Model) -> None:
-    add(stepper, 0, request(guided_decoding={"json": {"$ref": "#"}}))
+    add(stepper, 0, request(guided_decoding={"json": {"type": "object"}}))
     model.says(0, "", "error")
     ((_, error),) = step(stepper)
     assert isinstance(error, RequestError)
