@@ -50,8 +50,6 @@ from asyncinfer.types.results import InferenceErrorType, Usage
 log = logging.getLogger("asyncinfer.control")
 
 _TRACED = 10_000
-# Accepted attempts between two looks for a limit on the attempts in flight, which takes 50 us.
-_CHECKED = 8
 # The share of refusals, beyond the noise, with which permits are still added.
 _TOLERATED = 0.3
 # Seconds; a clock may not notice a shorter wait.
@@ -110,7 +108,6 @@ class Endpoint:
         self._refusal_time: float | None = None
         self._in_flight = 0
         self.most = limit
-        self._accepted = 0
         self.admissions = 0
         self.refusals = 0
         self.trace: deque[Decision] = deque(maxlen=_TRACED)
@@ -281,8 +278,7 @@ class Endpoint:
         if refused:
             return self._aimd.refused(now, level) or self._finds_limit(now, level)
         self._aimd.accepted(now, level)
-        self._accepted += 1
-        if self._aimd.limit is None and self._pacer.mode is not Mode.OPEN and self._accepted % _CHECKED == 0:
+        if self._aimd.limit is None and self._pacer.mode is not Mode.OPEN:
             self._finds_limit(now, level)
         return False
 
