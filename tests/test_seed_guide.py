@@ -228,6 +228,7 @@ def test_a_picture_is_described(
     run: Run, engine: tuple[str, str], llava: Path, pictures: FileServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [(LLAVA, str(llava)), (PICTURES, pictures.url), ("EngineType.VLLM", f"EngineType.{engine[1]}")]
+    names.append(("ModelParams(", "ModelParams(allow_private_urls=True, "))  # the server of the pictures is here
     text = text_of(run(IMAGES, *names)["output_conversations"])
     assert pictures.asked.pop() == WAVE
     assert repr(text)[1:-1] in capsys.readouterr().out
@@ -238,7 +239,8 @@ def test_a_picture_is_described_on_the_command_line(
     engine: tuple[str, str], llava: Path, pictures: FileServer, tmp_path: Path
 ) -> None:
     (tmp_path / "infer_config.yaml").write_text(
-        f"model: {{model_name: {llava}, model_max_length: 1024, chat_template: llava}}\n"
+        f"model: {{model_name: {llava}, model_max_length: 1024, chat_template: llava, "
+        "allow_private_urls: true}\n"
         f"generation: {{max_new_tokens: 8}}\nengine: {engine[1]}\n"
     )
     command = f"infer -c infer_config.yaml -i --image={pictures.url}{WAVE}".split()

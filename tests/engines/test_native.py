@@ -270,7 +270,7 @@ class TestImages:
                 )
                 for image in ({"type": kind, "content": where} for kind, where in images)
             ]
-            async with NativeTextInferenceEngine(params(vision)) as made:
+            async with NativeTextInferenceEngine(params(vision, allow_private_urls=True)) as made:
                 answered = await made.ainfer([*asked, seen("?", RED), seen("?", BLUE)], config())
         *alike, other = map(said, answered)
         assert len(set(alike)) == 1
