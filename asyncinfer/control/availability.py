@@ -22,7 +22,7 @@ class Health(NamedTuple):
     """The state of the endpoint, for a retry decision.
 
     Args:
-        is_working: The first attempt since the last answer is less than two minutes old, or there is none.
+        is_working: It has not left attempts unanswered for two minutes.
         is_out: It has answered before, and now there is an outage.
     """
 

@@ -187,7 +187,7 @@ class Endpoint:
         row: Hashable = None,
         is_suspect: bool = False,
     ) -> None:
-        """It failed, or was cancelled (`error` is None). `in_flight` counts it; `row` tells rows apart."""
+        """The attempt failed; without an `error` it was cancelled. `in_flight` includes it. `row` tells rows apart."""
         self._in_flight -= 1
         refused = error is not None and error.is_overload
         if attempt.reservation is not None:

@@ -23,7 +23,7 @@ def rejected(message: str = "no", status: int = 400, scope: ErrorScope = ErrorSc
 
 
 def quota(retry_after: float | None = None) -> RequestError:
-    """A refusal because a quota is used up. It resets after `seconds`, or at an unknown time."""
+    """A refusal because a quota is used up. It resets after `retry_after` seconds, or at an unknown time."""
     return RequestError(
         "quota exceeded",
         error_type=InferenceErrorType.API_STATUS,
