@@ -148,8 +148,9 @@ async def timed_out_read(make: Callable[[], AsyncIterator[object]], ready: Calla
     stream = make()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(None) as timeout:
-            async for _ in stream:
-                timeout.reschedule(asyncio.get_running_loop().time() + 0.05)
+            await anext(stream)
+            timeout.reschedule(asyncio.get_running_loop().time() + 0.05)
+            await read_on(stream)
 
 
 async def dropped_by_another_thread(make: Callable[[], AsyncIterator[object]], ready: Callable[[], bool]) -> None:
