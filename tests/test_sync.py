@@ -102,6 +102,8 @@ def test_an_interrupt_cancels_the_work() -> None:
         sys.path.insert(0, {repository!r})
         import anyio
         from tests.fakes import FakeEngine, questions
+        # A process that is started in the background by a shell ignores SIGINT, and its children too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         asked = threading.Event()
         def never(*_):
             asked.set()

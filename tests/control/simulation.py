@@ -162,18 +162,26 @@ class Window:
 
 @dataclass
 class Noise:
-    """Fails a share of the requests at random, whatever the rate."""
+    """Fails a share of the requests, whatever the rate: at random, or every n-th `in_turn`.
+
+    `round_trip`: seconds that a failure takes; as long as an answer by default.
+    """
 
     share: float
     latency: float = 0.1
     status: int = 503
     hint: float | None = None
     limit: int = 100
+    round_trip: float | None = None
+    in_turn: bool = False
+    _requests: int = 0
 
     def request(self, now: float, size: int) -> Reply:
-        after = self.latency
-        if random.random() >= self.share:
-            return Reply(after)
+        self._requests += 1
+        fails = self._requests % round(1 / self.share) == 0 if self.in_turn else random.random() < self.share
+        if not fails:
+            return Reply(self.latency)
+        after = self.latency if self.round_trip is None else self.round_trip
         return refused(after, self.hint, 503) if self.status == 503 else broken(after, self.status)
 
     def capacity(self, seconds: float) -> float:
