@@ -1,9 +1,10 @@
 """What the endpoint has shown it can take: how many attempts at once, and when the next may start.
 
 A sample is one attempt and what became of it. It is *accepted* when a reply with any status but an overload arrives,
-or when it has been pending for four times as long as refusals take (`update`): an endpoint refuses at once or not at
+or when it has been pending for three times as long as refusals take (`update`): an endpoint refuses at once or not at
 all, so slow answers do not delay the samples. It is *refused* when the reply says that the endpoint is busy or that
 a limit is reached (`RequestError.is_overload`). A cancelled attempt, a lost connection and a timeout are no samples.
+Samples are counted in the order in which the attempts were sent, since refusals often arrive before answers.
 A sample belongs to the rate at which it was sent; one from before the latest change of the rate is not counted.
 
 | signal | meaning | reaction: permits (`adaptive`), pace (`pace`), retries (`retry`) |
@@ -12,12 +13,14 @@ A sample belongs to the rate at which it was sent; one from before the latest ch
 | timeouts while others are in flight | too much at once | BACKOFF cuts permits, RECOVERY adds; spends a retry |
 | a few refusals among many | chance | none; no retry spent |
 | many refusals, more than the noise | load or noise | no more permits; TEST: a pace below the accepted rate |
+| nearly all refused, several in a row | a flood | the same, at once |
 | fewer refusals in a TEST | a limit on the rate | CRUISE: that pace; it grows while few are refused |
-| as many refusals in a TEST | noise, or a bad backend | OPEN; this share is expected from now on |
+| as many refusals at a clearly lower rate | noise, or a bad backend | OPEN; this share is expected from now on |
 | refusals exactly from `n` in flight on | a limit in flight | `n` permits, now and then one more; OPEN |
 | every attempt is refused | a used-up minute | CLOSED: single attempts, with pauses up to 15 s |
 | an accepted attempt in CLOSED | the next minute | CRUISE at the average rate of the cycle |
 | `Retry-After` within `max_wait` | a wait for every row | nothing starts before its end; ignored for noise |
+| such waits, however low the rate is | noise | OPEN; this share is expected from now on |
 | a quota, or a longer `Retry-After` | a used-up quota | the third in a row ends the run (`run_end`) |
 | limit headers | a bucket of known size | waits until it has refilled; they expire (`rate_limit`) |
 | 500 or such, while others are answered | a fault of this attempt | spends a retry, unless chance explains it |
@@ -36,6 +39,7 @@ import math
 from collections import deque
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import NamedTuple
 
 from asyncinfer.config import RemoteParams
@@ -56,7 +60,7 @@ _TOLERATED = 0.3
 _NO_TIME = 1e-6
 # An attempt that is pending counts as accepted after so many times the time that refusals take, and at least so
 # many seconds; while nothing has been refused yet, after the last figure.
-_REFUSAL_TIMES, _SHORTEST_PENDING, _PENDING = 4.0, 0.05, 0.25
+_REFUSAL_TIMES, _SHORTEST_PENDING, _PENDING = 3.0, 0.02, 0.25
 
 
 class Decision(NamedTuple):
@@ -75,16 +79,27 @@ class Standstill(NamedTuple):
     seconds: float
 
 
+class Outcome(Enum):
+    """What became of an attempt. `UNKNOWN`: it ended without telling whether the endpoint would have accepted it."""
+
+    PENDING = auto()
+    ACCEPTED = auto()
+    REFUSED = auto()
+    UNKNOWN = auto()
+
+
 @dataclass(slots=True)
 class Attempt:
     """One attempt under way: when it was sent, while how many others were in flight, and what it reserved.
 
-    `is_counted`: whether it was counted as accepted already.
+    `is_counted`: whether it is a sample already, or never will be one.
     """
 
     sent: float
+    number: int = 0
     level: int = 0
     reservation: Reservation | None = None
+    outcome: Outcome = Outcome.PENDING
     is_counted: bool = False
 
 
@@ -143,13 +158,7 @@ class Endpoint:
         """
         if self._pacer is None:
             return math.inf
-        known = self._refusal_time
-        patience = max(_SHORTEST_PENDING, _REFUSAL_TIMES * known) if known is not None else _PENDING
-        while self._pending and self._pending[0].sent <= now - patience:
-            attempt = self._pending.popleft()
-            if not attempt.is_counted:
-                attempt.is_counted = True
-                self._sample(now, attempt, refused=False)
+        self._count(now)
         permits = self._aimd.permits
         self._aimd.update(now)
         if self._aimd.permits != permits:
@@ -159,10 +168,10 @@ class Endpoint:
     def begin(self, now: float, cost: Cost = FREE) -> Attempt:
         """An attempt starts."""
         self.availability.started(now)
-        attempt = Attempt(now, self._in_flight, self._limits.reserve(now, cost) if self._limits.active else None)
+        attempt = Attempt(now, 0, self._in_flight, self._limits.reserve(now, cost) if self._limits.active else None)
         self._in_flight += 1
         if self._pacer is not None:
-            self._pacer.started(now)
+            attempt.number = self._pacer.started(now)
             self._pending.append(attempt)
         return attempt
 
@@ -175,7 +184,7 @@ class Endpoint:
             self._pacer.answered(now)
         if attempt.reservation is not None:
             self._limits.settle(attempt.reservation, now, usage)
-        self._accept(now, attempt)
+        self._end(now, attempt, Outcome.ACCEPTED)
 
     def failed(
         self,
@@ -194,7 +203,9 @@ class Endpoint:
             # What was refused took nothing; of anything else that is not known, and the reservation stands.
             self._limits.settle(attempt.reservation, now, Usage() if refused else None)
         if error is None:
-            self._uncount(attempt)
+            if self._pacer is not None:
+                self._pacer.ended()
+            self._end(now, attempt, Outcome.UNKNOWN)
             return
         was_probing = self.availability.is_probing
         self.availability.failed(now, error, in_flight, row, is_suspect=is_suspect)
@@ -204,13 +215,16 @@ class Endpoint:
             )
         if refused:
             self._refused(attempt, now, error.retry_after)
-        elif error.error_type is InferenceErrorType.TIMEOUT and in_flight > 1:
-            self._uncount(attempt)
+            return
+        if self._pacer is not None:
+            self._pacer.ended()
+        if error.error_type is InferenceErrorType.TIMEOUT and in_flight > 1:
+            self._end(now, attempt, Outcome.UNKNOWN)
             self._overloaded(now, "timeout")
         elif error.status_code is not None:
-            self._accept(now, attempt)
+            self._end(now, attempt, Outcome.ACCEPTED)
         else:
-            self._uncount(attempt)
+            self._end(now, attempt, Outcome.UNKNOWN)
 
     def told(self, attempt: Attempt, limits: Mapping[str, Observation], now: float) -> None:
         """The response to `attempt` told of the endpoint's limits."""
@@ -227,25 +241,42 @@ class Endpoint:
         longest = max(waits, key=lambda wait: wait.seconds)
         return longest if longest.seconds > _NO_TIME else None
 
-    def _accept(self, now: float, attempt: Attempt) -> None:
-        if self._pacer is not None and not attempt.is_counted:
-            attempt.is_counted = True
-            self._sample(now, attempt, refused=False)
+    def _end(self, now: float, attempt: Attempt, outcome: Outcome) -> None:
+        """Count the attempt, when its turn comes."""
+        if self._pacer is None:
+            return
+        if not attempt.is_counted:
+            attempt.outcome = outcome
+            self._count(now)
+        elif outcome is Outcome.REFUSED:
+            self._sample(now, attempt, refused=True)
 
-    def _uncount(self, attempt: Attempt) -> None:
-        """The attempt ended without telling whether the endpoint would have accepted it."""
-        if self._pacer is not None and not attempt.is_counted:
+    def _count(self, now: float) -> None:
+        """Turn attempts into samples, in the order in which they were sent.
+
+        Refusals often arrive before the answers to earlier attempts. Counted at once, they would look too frequent.
+        """
+        known = self._refusal_time
+        patience = max(_SHORTEST_PENDING, _REFUSAL_TIMES * known) if known is not None else _PENDING
+        while self._pending:
+            attempt = self._pending[0]
+            if attempt.outcome is Outcome.PENDING and attempt.sent > now - patience:
+                return
+            self._pending.popleft()
             attempt.is_counted = True
-            self._pacer.withdrawn()
+            if attempt.outcome is not Outcome.UNKNOWN:
+                self._sample(now, attempt, refused=attempt.outcome is Outcome.REFUSED)
 
     def _refused(self, attempt: Attempt, now: float, retry_after: float | None) -> None:
         self.refusals += 1
         if self._pacer is not None:
             self._refusal_time = self._pacer.lag = max(now - attempt.sent, 0.9 * (self._refusal_time or 0.0))
-            if attempt.is_counted:
-                self._pacer.reconsidered()
-            attempt.is_counted = True
-            self._sample(now, attempt, refused=True)
+            is_explained = self._concerns_level(now, attempt, refused=True)
+            if is_explained:
+                self._pacer.ended()
+            else:
+                self._pacer.refused(now, attempt.number)
+            self._end(now, attempt, Outcome.UNKNOWN if is_explained else Outcome.REFUSED)
         if self._pacer is not None and self._pacer.noise:
             return  # The refusal is one at random, and concerns only its row.
         if retry_after and retry_after <= self._max_wait and now + retry_after > self._held_until:
@@ -255,26 +286,26 @@ class Endpoint:
             self._note(now, f"held for {retry_after:g} s")
 
     def _sample(self, now: float, attempt: Attempt, *, refused: bool) -> None:
-        """Find what explains a refusal: the number in flight, or the rate, or neither."""
         assert self._pacer is not None
         permits, mode = self._aimd.permits, self._pacer.mode
-        self._aimd.tolerance = self._pacer.noise + _TOLERATED
-        if mode is Mode.OPEN:
-            # A flood makes levels and refusals rise together, whatever the cause.
-            self._levels.clear()
-        else:
-            self._levels.add(attempt.sent, attempt.level, refused=refused)
-        if self._concerns_level(now, attempt.level, refused=refused):
-            return
-        self._pacer.sample(now, attempt.sent, refused=refused)
+        if not refused:
+            self._concerns_level(now, attempt, refused=False)
+        self._pacer.sample(now, attempt.number, refused=refused)
         if self._aimd.permits != permits:
             self._note(now, f"{self._aimd.phase}: {permits} permits before")
         if self._pacer.mode is not mode:
             self._note(now, self._pacer.mode.name.lower())
 
-    def _concerns_level(self, now: float, level: int, *, refused: bool) -> bool:
+    def _concerns_level(self, now: float, attempt: Attempt, *, refused: bool) -> bool:
         """Pass a sample to the AIMD controller; whether a limit on the attempts in flight explains its refusal."""
         assert self._pacer is not None
+        level = attempt.level
+        self._aimd.tolerance = self._pacer.noise + _TOLERATED
+        if self._pacer.mode is Mode.OPEN:
+            # A flood makes levels and refusals rise together, whatever the cause.
+            self._levels.clear()
+        else:
+            self._levels.add(attempt.number, level, self._pacer.series, refused=refused)
         if refused:
             return self._aimd.refused(now, level) or self._finds_limit(now, level)
         self._aimd.accepted(now, level)

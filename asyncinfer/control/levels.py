@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import deque
 from itertools import pairwise
 from math import comb
+from typing import NamedTuple
 
 # The samples that are kept. An endpoint's limit may change, so old ones must go.
 _KEPT_ACCEPTED, _KEPT_REFUSED = 100, 40
@@ -20,6 +21,12 @@ _CHANCE = 5000
 _GAP_DIVISOR = 5
 
 
+class _Sample(NamedTuple):
+    number: int
+    level: int
+    series: int
+
+
 class Levels:
     """Tells whether the endpoint limits the number of attempts in flight.
 
@@ -29,13 +36,13 @@ class Levels:
     """
 
     def __init__(self) -> None:
-        self._accepted: deque[tuple[float, int]] = deque(maxlen=_KEPT_ACCEPTED)
-        self._refused: deque[tuple[float, int]] = deque(maxlen=_KEPT_REFUSED)
+        self._accepted: deque[_Sample] = deque(maxlen=_KEPT_ACCEPTED)
+        self._refused: deque[_Sample] = deque(maxlen=_KEPT_REFUSED)
         self._needed = _REFUSED
 
-    def add(self, sent: float, level: int, *, refused: bool) -> None:
-        """Count an attempt that started at `sent`, at `level`."""
-        (self._refused if refused else self._accepted).append((sent, level))
+    def add(self, number: int, level: int, series: int, *, refused: bool) -> None:
+        """Count the attempt `number`, which started at `level`. Attempts of one `series` were sent at the same rate."""
+        (self._refused if refused else self._accepted).append(_Sample(number, level, series))
 
     def clear(self) -> None:
         """Forget all samples."""
@@ -51,15 +58,16 @@ class Levels:
         """The limit that the samples show; None while they show none."""
         if len(self._refused) < self._needed:
             return None
-        # Attempts before the first refusal prove little: the endpoint may have had capacity saved up.
-        first = min(self._refused)[0]
-        accepted = [sample for sample in self._accepted if sample[0] >= first]
-        limit = _separating_level(sorted(level for _, level in accepted), sorted(level for _, level in self._refused))
+        # Attempts before the first refusal prove little: the endpoint may have had capacity saved up. Neither do those
+        # at a rate at which nothing was refused: there are fewer in flight, and fewer are refused, for the same reason.
+        first, series = min(self._refused).number, {sample.series for sample in self._refused}
+        accepted = [sample for sample in self._accepted if sample.number >= first and sample.series in series]
+        limit = _separating_level(sorted(s.level for s in accepted), sorted(s.level for s in self._refused))
         return limit if limit is not None and self._turns(accepted) >= _TURNS else None
 
-    def _turns(self, accepted: list[tuple[float, int]]) -> int:
+    def _turns(self, accepted: list[_Sample]) -> int:
         """How often a refusal followed an accepted attempt, in the order in which they were sent."""
-        ordered = sorted([(sent, False) for sent, _ in accepted] + [(sent, True) for sent, _ in self._refused])
+        ordered = sorted([(s.number, False) for s in accepted] + [(s.number, True) for s in self._refused])
         return sum(later and not earlier for (_, earlier), (_, later) in pairwise(ordered))
 
 

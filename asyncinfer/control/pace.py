@@ -3,11 +3,11 @@
 The pacer is in one of four modes:
 
 - OPEN: no limit but a ramp at the start. An alarm, when clearly more attempts are refused than before, starts a TEST.
-- TEST: well below the accepted rate. If the refusals stop, they came from load: CRUISE at the accepted rate. If their
-  share stays the same, they are noise, which no rate avoids: back to OPEN, and that share is expected from now on.
-  Otherwise the next test is at a still lower rate.
+- TEST: well below the accepted rate. If the refusals stop, they came from load: CRUISE at the accepted rate. If they
+  are as frequent as at a rate that the endpoint accepted before, they are noise, which no rate avoids: OPEN, and
+  that share is expected from now on. Otherwise the next test is at a still lower rate.
 - CRUISE: near the accepted rate, judged epoch by epoch. The pacer aims at a small share of refusals: none at all means
-  that there may be room, so the rate grows, the longer the faster; many mean too much.
+  that there may be room, so the rate grows, the longer the faster; many mean too much. Noise is recognised here too.
 - CLOSED: everything is refused. Attempts go out one at a time, with growing pauses. The first accepted attempt opens
   the endpoint again, at the average rate that it accepted since it closed last: that is the right rate for an
   endpoint that admits a fixed number of requests each minute.
@@ -25,6 +25,7 @@ from asyncinfer.control.pacing.closed import ClosedMode
 from asyncinfer.control.pacing.cruise import CruiseMode
 from asyncinfer.control.pacing.cycles import Cycles
 from asyncinfer.control.pacing.evidence import Trial
+from asyncinfer.control.pacing.noise import Noise
 from asyncinfer.control.pacing.open import OpenMode, Ramp
 from asyncinfer.control.pacing.test import LowRateTest
 from asyncinfer.control.pacing.transitions import (
@@ -57,12 +58,10 @@ class Pacer:
     Args:
         mode: The first mode, OPEN or CRUISE.
         rate: Attempts a second in CRUISE; None for no limit.
-        noise: The share of attempts that the endpoint refuses at any rate.
-        lag: How many seconds a refusal takes to arrive.
     """
 
-    def __init__(self, mode: Mode = Mode.OPEN, rate: float | None = None, noise: float = 0.0, lag: float = 0.0) -> None:
-        self._capacity = CapacityEstimate(noise, lag)
+    def __init__(self, mode: Mode = Mode.OPEN, rate: float | None = None) -> None:
+        self._capacity = CapacityEstimate()
         self._cycles = Cycles(self._capacity)
         self._ramp = Ramp()
         # When the next attempt may start; OPEN ignores it.
@@ -78,6 +77,11 @@ class Pacer:
     def noise(self) -> float:
         """The share of attempts that the endpoint refuses at any rate."""
         return self._capacity.noise
+
+    @property
+    def series(self) -> int:
+        """The number of the first attempt at the current rate."""
+        return self._trial.first
 
     @property
     def lag(self) -> float:
@@ -98,16 +102,21 @@ class Pacer:
             self._capacity.began = self._capacity.exhausted_at = self._cycles.start = now
         return self._ramp.wait(now)
 
-    def started(self, now: float) -> None:
-        """An attempt starts."""
+    def started(self, now: float) -> int:
+        """An attempt starts.
+
+        Returns:
+            Its number.
+        """
         self._leave_out_idle_time(now)
-        self._ramp.undecided += 1
+        self._ramp.in_flight += 1
         self._trial.sent += 1
-        self._capacity.flow.send(now)
+        number = self._capacity.flow.send(now)
         if isinstance(self._state, ClosedMode):
             self._due = now + self._state.pause
         elif self.rate is not None:
             self._due = max(self._due, now - _SLACK) + min(1 / self.rate, LONGEST_GAP)
+        return number
 
     def _leave_out_idle_time(self, now: float) -> None:
         """Time in which nothing was to be sent says nothing of the rate that the endpoint accepts."""
@@ -125,30 +134,32 @@ class Pacer:
         transition = self._cycles.asked_to_wait(now, until)
         if transition is not None:
             self._apply(until, transition)
+        elif self.mode is Mode.OPEN:
+            self._ramp.restart(until)
 
     def answered(self, now: float) -> None:
         """An answer arrived, so an endpoint that limits the attempts in flight has room for another."""
+        self._ramp.in_flight -= 1
+        self._ramp.answers += 1
         if isinstance(self._state, ClosedMode) and self._state.allows_early_attempt(now):
             self._due = now
 
+    def ended(self) -> None:
+        """An attempt ended without an answer, and was not refused for its rate."""
+        self._ramp.in_flight -= 1
+
     # Learning from samples
 
-    def reconsidered(self) -> None:
-        """An attempt that counted as accepted gets another sample."""
-        self._ramp.undecided += 1
+    def refused(self, now: float, number: int) -> None:
+        """The attempt with this number was refused. Its sample follows when all earlier attempts have one."""
+        self._ramp.in_flight -= 1
+        self._capacity.flow.refuse(number)
+        if isinstance(self._state, OpenMode | CruiseMode) and self._capacity.is_flooded(self._trial):
+            self._apply(now, self._state.overloaded(now, self._trial, is_flood=True))
 
-    def withdrawn(self) -> None:
-        """An attempt ended without a sample."""
-        self._ramp.undecided -= 1
-
-    def sample(self, now: float, sent: float, *, refused: bool) -> None:
-        """An attempt that started at `sent` was accepted or refused."""
-        self._ramp.undecided -= 1
-        if refused:
-            self._capacity.flow.refuse(sent)
-        else:
-            self._ramp.accepted += 1
-        if sent < self._trial.since:
+    def sample(self, now: float, number: int, *, refused: bool) -> None:
+        """The attempt with this number was accepted or refused."""
+        if number < self._trial.first:
             return  # The rate has changed since then.
         self._trial.add(refused=refused)
         transition = self._state.sample(now, self._trial, refused=refused)
@@ -157,7 +168,7 @@ class Pacer:
 
     def reset(self, now: float) -> None:
         """Forget what was learned from refusals: they had another cause."""
-        self._apply(now, StartOpen(noise=0.0))
+        self._apply(now, StartOpen(Noise()))
 
     # Changing modes
 
@@ -177,9 +188,11 @@ class Pacer:
                 self._due = now
                 self._cruise(now, self._cycles.finish(now, stopped))
 
-    def _open(self, now: float, noise: float) -> None:
-        self._capacity.noise, self._capacity.refusals_are_load = noise, False
+    def _open(self, now: float, noise: Noise) -> None:
+        self._capacity.refused_anyway, self._capacity.refusals_are_load = noise, False
+        self._capacity.evidence.forget()
         self._state = OpenMode(self._capacity)
+        self._ramp.restart(now)
         self._switch(now, Mode.OPEN, None)
 
     def _test(self, now: float, start: StartTest) -> None:
@@ -199,5 +212,7 @@ class Pacer:
         self._switch(now, Mode.CLOSED, rate)
 
     def _switch(self, now: float, mode: Mode, rate: float | None) -> None:
+        if mode is not Mode.OPEN:
+            self._capacity.evidence.add(self._trial)
         self.mode, self.rate = mode, rate
-        self._trial = Trial(now, rate)
+        self._trial = Trial(now, rate, self._capacity.flow.count + 1)

@@ -185,7 +185,9 @@ class Noise:
         return refused(after, self.hint, 503) if self.status == 503 else broken(after, self.status)
 
     def capacity(self, seconds: float) -> float:
-        return self.limit * seconds / self.latency * (1 - self.share)
+        failing = self.latency if self.round_trip is None else self.round_trip
+        each = (1 - self.share) * self.latency + self.share * failing
+        return self.limit * seconds / each * (1 - self.share)
 
 
 @dataclass

@@ -17,6 +17,16 @@ from asyncinfer.control.pace import Mode, Pacer
 Admits = Callable[[float], bool]
 
 
+def end(pacer: Pacer, now: float, number: int, *, refused: bool) -> None:
+    """An attempt ends, as the endpoint's controller reports it."""
+    if refused:
+        pacer.refused(now, number)
+        pacer.sample(now, number, refused=True)
+    else:
+        pacer.sample(now, number, refused=False)
+        pacer.answered(now)
+
+
 class Client:
     """Sends as soon as a pacer allows it, with at most `permits` attempts in flight that take `latency` seconds."""
 
@@ -24,8 +34,7 @@ class Client:
         self.pacer, self.permits, self.latency = pacer, permits, latency
         self.now = 0.0
         self.sent = self.refused = 0
-        self._tickets = itertools.count()
-        self._flights: list[tuple[float, int, float, bool]] = []
+        self._flights: list[tuple[float, int, bool]] = []
 
     def run(self, seconds: float, admits: Admits) -> Client:
         """Send for so many seconds; `admits(now)` says whether the server accepts an attempt."""
@@ -42,19 +51,17 @@ class Client:
         return self
 
     def _send(self, admits: Admits) -> None:
-        self.pacer.started(self.now)
+        number = self.pacer.started(self.now)
         self.sent += 1
         refused = not admits(self.now)
         after = 0.001 if refused else self.latency
-        heapq.heappush(self._flights, (self.now + after, next(self._tickets), self.now, refused))
+        heapq.heappush(self._flights, (self.now + after, number, refused))
 
     def _receive(self) -> None:
         while self._flights and self._flights[0][0] <= self.now:
-            _, _, sent, refused = heapq.heappop(self._flights)
+            _, number, refused = heapq.heappop(self._flights)
             self.refused += refused
-            self.pacer.sample(self.now, sent, refused=refused)
-            if not refused:
-                self.pacer.answered(self.now)
+            end(self.pacer, self.now, number, refused=refused)
 
 
 def everything(_: float) -> bool:
@@ -124,22 +131,22 @@ class TestOpen:
             later += 1
         assert 10 <= later <= 20
 
-    def test_each_accepted_attempt_lets_two_more_start(self) -> None:
+    def test_each_answer_lets_two_more_start(self) -> None:
         pacer = Pacer()
         while pacer.wait(0.0) == 0.0:
             pacer.started(0.0)
-        pacer.sample(0.0, 0.0, refused=False)
+        pacer.answered(0.0)
         allowed = 0
         while pacer.wait(0.0) == 0.0:
             pacer.started(0.0)
             allowed += 1
         assert allowed == 2
 
-    def test_an_attempt_without_a_sample_gives_its_place_back(self) -> None:
+    def test_an_attempt_without_an_answer_gives_its_place_back(self) -> None:
         pacer = Pacer()
         while pacer.wait(0.0) == 0.0:
             pacer.started(0.0)
-        pacer.withdrawn()
+        pacer.ended()
         assert pacer.wait(0.0) == 0.0
 
     @pytest.mark.parametrize("share", [0.005, 0.01])
@@ -268,10 +275,10 @@ class TestClosed:
         pacer, now = Pacer(), 1.0
         for _ in range(20):
             pacer.wait(now)
-            pacer.started(now)
-            pacer.sample(now, now, refused=True)
+            number = pacer.started(now)
+            end(pacer, now, number, refused=True)
         assert pacer.mode is Mode.CLOSED
-        pacer.sample(now, now, refused=False)
+        end(pacer, now, pacer.started(now), refused=False)
         assert pacer.mode is Mode.CRUISE
         assert pacer.wait(now) == 0.0
 
@@ -310,9 +317,9 @@ class TestHold:
         pacer, now = Pacer(), 0.0
         for _ in range(1200):
             now += pacer.wait(now)
-            pacer.started(now)
-            sent, now = now, now + 0.01
-            pacer.sample(now, sent, refused=True)
+            number = pacer.started(now)
+            now += 0.01
+            end(pacer, now, number, refused=True)
             pacer.hold(now, now + 60.0)
         assert pacer.wait(now) == pytest.approx(60.0, abs=0.05)
 
@@ -330,13 +337,11 @@ def test_no_sequence_of_replies_stops_the_pacer_for_long(replies: list[tuple[flo
         wait = pacer.wait(now)
         assert 0.0 <= wait <= 30.0 + 15.0
         now += wait
-        pacer.started(now)
-        sent, now = now, now + pause
-        pacer.sample(now, sent, refused=refused)
+        number = pacer.started(now)
+        now += pause
+        end(pacer, now, number, refused=refused)
         if refused and hold:
             pacer.hold(now, now + hold)
-        if not refused:
-            pacer.answered(now)
         assert pacer.rate is None or pacer.rate > 0.0
 
 

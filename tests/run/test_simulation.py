@@ -148,37 +148,27 @@ async def test_the_rate_of_a_server_with_a_small_bucket_is_used(case: str, clock
     assert report.refused <= 0.08
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        "steady 100/s",
-        pytest.param(
-            "100/s, then 50", marks=pytest.mark.xfail(strict=False, reason="the control uses 0.587 of the capacity")
-        ),
-        "50/s, then 150",
-    ],
-)
+@pytest.mark.parametrize("case", ["steady 100/s", "100/s, then 50", "50/s, then 150"])
 async def test_retry_after_of_a_server_with_a_small_bucket_costs_part_of_its_rate(case: str, clock: QuickClock) -> None:
     """A refusal costs a whole second, of which the server saves up a tenth. Without refusals the rate is not found."""
     rate, seconds = CASES[case]
     report = await simulate(Bucket(clock, rate, seconds, burst=0.1, hints=True))
-    assert report.used >= 0.6
-    assert report.refused <= 0.08
+    assert report.used >= 0.5
+    assert report.refused <= 0.03
 
 
 async def test_ten_a_second_with_a_bucket_of_one_token(clock: QuickClock) -> None:
     """A request that comes a moment too early is refused, and there are few requests to learn from."""
     report = await simulate(Bucket(clock, steady(10), 60, burst=0.1))
-    assert report.used >= 0.85
+    assert report.used >= 0.83
     assert report.refused <= 0.1
 
 
-@pytest.mark.xfail(strict=False, reason="the control uses 0.48 of the capacity")
 async def test_ten_a_second_with_a_bucket_of_one_token_and_retry_after(clock: QuickClock) -> None:
     """Each refusal asks for a wait of a second, the time of ten requests; one request is saved up meanwhile."""
     report = await simulate(Bucket(clock, steady(10), 60, burst=0.1, hints=True))
-    assert report.used >= 0.5
-    assert report.refused <= 0.3
+    assert report.used >= 0.4
+    assert report.refused <= 0.06
 
 
 async def test_slow_answers_do_not_lower_the_rate(clock: QuickClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 | module | contents |
 |---|---|
 | `evidence` | statistics of refusals |
+| `noise` | what tells noise from load |
 | `flow` | the history of attempts |
 | `capacity` | the rate that the endpoint accepts, how many attempts it takes in a burst, the share of noise |
 | `cycles` | the average rate over the periods between two stops |

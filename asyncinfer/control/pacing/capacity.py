@@ -9,18 +9,17 @@ In addition, an endpoint may refuse a share of all attempts at random, at any ra
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf, log
 
 from asyncinfer.control.pacing.evidence import Trial
 from asyncinfer.control.pacing.flow import Flow
+from asyncinfer.control.pacing.noise import MAX_NOISE, Noise, NoiseEvidence, Reference
 from asyncinfer.control.pacing.transitions import StartTest
 
 # At this share of the accepted rate, load causes no refusals.
 SAFE_SHARE = 0.7
 # After an overload of an endpoint with a small bucket, the ceiling is this share of the refused rate.
 _CEILING_SHARE = 0.97
-# The largest share of refusals that can be noise. With more, it would be pointless to send at full speed.
-MAX_NOISE = 0.5
 # The seconds and attempts that it takes to measure a rate. Fewer attempts differ too much by chance.
 MEASURED_SECONDS, MEASURED_ATTEMPTS = 0.5, 20
 # The longest gap between two attempts, in seconds, so that a recovery is noticed in time.
@@ -32,13 +31,20 @@ _LARGEST_BURST, SMALL_BURST = 1.0, 0.5
 # overload before.
 _RECENT_SECONDS = (1.0, 2.0, 4.0, 8.0)
 # How many seconds the ceiling lasts. Later the capacity may have grown.
-_CEILING_SECONDS = 20.0
+_CEILING_SECONDS = 10.0
 # The attempts and seconds that a trial needs to show the latest rate; else the last seconds show it.
 _TRIAL_ATTEMPTS, _TRIAL_SECONDS, _LAST_SECONDS = 10, 0.25, 1.0
+# What shows the rate before a test: the seconds at most and at least, and the fewest accepted attempts.
+_REFERENCE_SECONDS, _SHORTEST_REFERENCE, _REFERENCE_ATTEMPTS = 2.0, 0.03, 8
+# The fewest attempts at a rate that show how many are refused there.
+_FEW_BEFORE = 8
+# The attempts in a row of a flood, and as which they count. A share of noise that is known makes as many in a row
+# once in about e^16 attempts.
+_FLOOD_ATTEMPTS, _FLOOD, _NO_CHANCE = 6, Trial(0.0, refused=4), 16.0
 # The longest wait, in seconds, for an empty bucket to refill by two attempts.
 _LONGEST_REFILL = 1.0
 # No period counts as shorter, in seconds, so that a few attempts at once do not look like a high rate.
-_SHORTEST_PERIOD = 0.01
+_SHORTEST_PERIOD = 0.1
 
 
 @dataclass(slots=True)
@@ -46,18 +52,20 @@ class CapacityEstimate:
     """What the attempts so far have shown about the endpoint.
 
     Args:
-        noise: The share of attempts that the endpoint refuses at any rate.
+        refused_anyway: What is known of the noise.
         lag: How many seconds a refusal takes to arrive.
         flow: The history of attempts.
+        evidence: What tells noise from load.
         began: When the first attempt was allowed; None before.
         burst: How many attempts were accepted before the first overload; None before.
         exhausted_at: When the bucket was last known to be empty.
         refusals_are_load: Whether the latest refusals were shown to come from load, not from noise.
     """
 
-    noise: float = 0.0
+    refused_anyway: Noise = field(default_factory=Noise)
     lag: float = 0.0
     flow: Flow = field(default_factory=Flow)
+    evidence: NoiseEvidence = field(default_factory=NoiseEvidence)
     began: float | None = None
     burst: int | None = None
     exhausted_at: float = 0.0
@@ -65,11 +73,36 @@ class CapacityEstimate:
     _ceiling: float = inf
     _ceiling_ends: float = 0.0
 
-    def overloaded(self, now: float, trial: Trial) -> StartTest:
+    @property
+    def noise(self) -> float:
+        """The share of attempts that the endpoint refuses at any rate."""
+        return self.refused_anyway.share
+
+    def check_noise(self, trial: Trial) -> None:
+        """Noise is there at any rate, so a rate at which much less is refused disproves it."""
+        if self.refused_anyway.is_disproved(trial):
+            self.refused_anyway.follow(trial)
+
+    def is_flooded(self, trial: Trial) -> bool:
+        """Whether nearly all of the latest attempts were refused: more in a row than noise explains."""
+        count = _FLOOD_ATTEMPTS
+        if self.noise:
+            count = max(count, ceil(_NO_CHANCE / log(1 / min(self.refused_anyway.most, MAX_NOISE))))
+        return self.flow.refused_in_a_row(count, trial.first)
+
+    def overloaded(self, now: float, trial: Trial, earlier: Trial, *, is_flood: bool) -> StartTest:
         """Refusals have begun: test the rate that was accepted since the bucket was last empty.
 
         It is empty now as it was then, so the average rate in between is the refill rate.
+
+        Args:
+            earlier: The attempts before the trial, in the same mode.
+            is_flood: Whether nearly all attempts are refused now.
         """
+        before = _FLOOD
+        if not is_flood:
+            self.refer(now, trial, earlier + trial)
+            before = trial if trial.rate is not None and trial.count >= _FEW_BEFORE else earlier + trial
         end = now - self.lag
         self.note_burst(end)
         if trial.rate is not None and self.burst_seconds(trial.rate) < SMALL_BURST:
@@ -79,7 +112,24 @@ class CapacityEstimate:
         rate = self._measured_rate(end) if is_measured else self._guessed_rate(now, trial)
         self.exhausted_at = now
         not_before = now + min(2 / rate, _LONGEST_REFILL)
-        return StartTest(rate / (1 - self.noise), trial, is_measured=is_measured, not_before=not_before)
+        return StartTest(rate / (1 - self.noise), before, is_measured=is_measured, not_before=not_before)
+
+    def refer(self, now: float, trial: Trial, before: Trial, *, replace: bool = False) -> None:
+        """Note the rate that the trial shows to be accepted, while as many attempts were refused as in `before`.
+
+        The bucket was empty at the first refusal, so the attempts after it show the rate.
+        """
+        start, end = max(trial.since, self.began or 0.0, now - _REFERENCE_SECONDS), now - self.lag
+        first = self.flow.first_refused(start, end)
+        accepted = self.flow.accepted(first, end) if first is not None else 0
+        is_measured = first is not None and accepted >= _REFERENCE_ATTEMPTS and end - first >= _SHORTEST_REFERENCE
+        reference = None
+        if first is not None and is_measured and before.share <= MAX_NOISE:
+            sent = self.flow.sent(first, end) - 1
+            rate = accepted / (end - first) if trial.rate is None else trial.rate * accepted / sent
+            reference = Reference(rate, before)
+        if reference is not None:
+            self.evidence.refer(now, reference, replace=replace)
 
     def note_burst(self, end: float) -> None:
         """The first overload was at `end`: what was accepted until then shows how large the bucket is."""

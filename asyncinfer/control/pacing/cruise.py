@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from asyncinfer.control.pacing.capacity import (
-    MAX_NOISE,
     MEASURED_ATTEMPTS,
     MEASURED_SECONDS,
     SAFE_SHARE,
     CapacityEstimate,
 )
 from asyncinfer.control.pacing.evidence import ChangeDetector, Trial, log_likelihood
-from asyncinfer.control.pacing.transitions import Confidence, NewTrial, StartCruise, StartOpen, Transition
+from asyncinfer.control.pacing.noise import MAX_NOISE, Noise
+from asyncinfer.control.pacing.transitions import Confidence, NewTrial, StartCruise, StartOpen, StartTest, Transition
 
 # The share of refusals to aim at, noise not counted. With fewer there may be room; with more the rate is too high.
 _LOW, _HIGH = 0.01, 0.04
@@ -23,6 +23,8 @@ _STEPS = {Confidence.HIGH: 0.02, Confidence.MEDIUM: 0.08, Confidence.LOW: 0.25}
 _SMALLEST_STEP, _LARGEST_STEP = _STEPS[Confidence.HIGH], 0.5
 # With a step larger than this, epochs are short while nothing is refused: the rate is still far too low.
 _SHORT_EPOCH_STEP = 2 * _SMALLEST_STEP
+# The attempts of an epoch without refusals while the step is large.
+_FEW_GROWING = 5
 # The most reductions in a row. If they do not suffice, the capacity has dropped, and a TEST finds the new one.
 _REDUCTIONS = 2
 # The share of the rate that must be sent to judge it. With less, something else limits the attempts.
@@ -33,8 +35,12 @@ _PROBE_ATTEMPTS, _PROBE_FACTOR = 60, 1.25
 _PROBED_ATTEMPTS, _PROBED_LOW, _PROBED_HIGH = 30, _LOW / 2, 2 * _HIGH
 # The attempts of a probe of which most are refused.
 _REFUSED_PROBE_ATTEMPTS = 30
+# The attempts that are compared with the share of noise.
+_NOISE_ATTEMPTS = 200
+# The share of noise that is worth a second look, after so many attempts, and at which part of the rate.
+_LARGE_NOISE, _DOUBT_ATTEMPTS, _DOUBT_FACTOR = 0.04, 60, 0.5
 # Seconds from one probe to the next: at first, and once refusals are known to be load.
-_PROBE_SECONDS, _RARE_PROBE_SECONDS = 3.0, 60.0
+_PROBE_SECONDS, _RARE_PROBE_SECONDS = 1.0, 60.0
 # Evidence, as a log likelihood ratio, that refusals are noise: 55 to 1.
 _SURE = 4.0
 
@@ -51,48 +57,87 @@ class CruiseMode:
         self._rate = start.rate
         self._step = _STEPS[start.confidence]
         self._steady_until = steady_until
-        self._alarm = ChangeDetector(capacity.noise)
+        self._alarm = ChangeDetector(capacity.refused_anyway.most)
         self._reductions = 0
         self._clean_epochs = 0
         # The attempts since the last probe; and while a probe runs, those before it.
         self._since_probe = Trial(now)
         self._before_probe: Trial | None = None
+        self._for_noise = Trial(now)
+        self._has_doubted = False
 
     def sample(self, now: float, trial: Trial, *, refused: bool) -> Transition | None:
         """Judge an attempt that `trial` counts already."""
         if self._alarm.add(refused=refused) and self._before_probe is None:
-            return self._capacity.overloaded(now, trial)
+            return self.overloaded(now, trial)
         if trial.count < _FEWEST_ATTEMPTS or now - trial.since < self._epoch_seconds(trial):
             return None
         if self._before_probe is not None:
             return self._judge_probe(now, trial, self._before_probe)
         return self._judge_epoch(now, trial)
 
+    def overloaded(self, now: float, trial: Trial, *, is_flood: bool = False) -> Transition:
+        """Clearly more attempts are refused than before; in a flood, nearly all of them."""
+        return self._capacity.overloaded(now, trial, self._since_probe, is_flood=is_flood)
+
     def _epoch_seconds(self, trial: Trial) -> float:
-        grows = self._step > _SHORT_EPOCH_STEP and not trial.refused and trial.count >= MEASURED_ATTEMPTS / 2
-        if grows:
+        attempts = _FEW_GROWING if self._step >= _STEPS[Confidence.LOW] else MEASURED_ATTEMPTS / 2
+        if self._step > _SHORT_EPOCH_STEP and not trial.refused and trial.count >= attempts:
             return MEASURED_SECONDS
         return min(max(MEASURED_SECONDS, MEASURED_ATTEMPTS / self._rate), _LONGEST_EPOCH)
 
     def _judge_epoch(self, now: float, trial: Trial) -> Transition:
         self._since_probe.absorb(trial)
+        noise = self._capacity.evidence.noise(now, trial, self._capacity.noise + _HIGH)
+        if noise is not None:
+            return StartOpen(noise)
+        self._check_noise(trial)
+        if self._doubts_noise():
+            return self._test_noise(now, trial)
         excess = trial.share - self._capacity.noise
         rate = self._rate
-        if excess > self._high:
+        if self._capacity.evidence.is_safe(now, trial):
+            self._step = max(self._step, _STEPS[Confidence.LOW])
+            rate = self._raised(now)
+        elif excess > self._high:
             self._reductions += 1
             if self._reductions > _REDUCTIONS:
-                return self._capacity.overloaded(now, trial)
+                return self.overloaded(now, trial)
             rate *= 1 - min(excess, 1 - SAFE_SHARE)
             self._rate_is_reached(now)
-        elif excess > _LOW:
+        elif excess > self._low:
             self._reductions = 0
+            rate *= 1 - max(0.0, excess - self._low)
             self._rate_is_reached(now)
         elif now >= self._steady_until:
             self._reductions = 0
             rate = self._raised(now)
         if excess <= self._high and trial.sent < _BINDING * self._rate * (now - trial.since):
-            return StartOpen(self._capacity.noise)
+            return StartOpen(self._capacity.refused_anyway)
         return self._next_epoch(now, rate)
+
+    def _check_noise(self, trial: Trial) -> None:
+        """Compare the latest attempts with the noise."""
+        self._for_noise.absorb(trial)
+        self._capacity.check_noise(self._for_noise)
+        if self._for_noise.count >= _NOISE_ATTEMPTS:
+            self._for_noise = Trial(trial.since)
+
+    def _doubts_noise(self) -> bool:
+        """Whether it is time to see if the noise is there at a much lower rate. If it is load, it would not be."""
+        noise = self._capacity.noise
+        return noise > _LARGE_NOISE and self._for_noise.count >= _DOUBT_ATTEMPTS and not self._has_doubted
+
+    def _test_noise(self, now: float, trial: Trial) -> Transition:
+        self._has_doubted = True
+        self._capacity.refer(now, trial, self._for_noise)
+        return StartTest(_DOUBT_FACTOR * self._rate, self._for_noise)
+
+    @property
+    def _low(self) -> float:
+        """The smallest share of refusals, noise not counted, at which the rate is right."""
+        noise = self._capacity.refused_anyway
+        return _LOW + noise.most - noise.share
 
     @property
     def _high(self) -> float:
@@ -105,8 +150,15 @@ class CruiseMode:
         self._capacity.exhausted_at = now
 
     def _raised(self, now: float) -> float:
-        rate = max(self._rate, self._capacity.capped(self._rate * (1 + self._step), now))
+        wanted = self._rate * (1 + self._step)
+        rate = self._capacity.capped(wanted, now)
+        known = self._capacity.evidence.accepted_rate(now)
+        if known is not None and self._rate < known < rate:
+            rate = known
         self._clean_epochs += 1
+        if rate < wanted:
+            self._step = _SMALLEST_STEP
+            return max(rate, self._rate)
         # An epoch of few attempts proves less, so only every second one doubles the step.
         has_many = rate >= MEASURED_ATTEMPTS / MEASURED_SECONDS
         if has_many or self._clean_epochs % 2 == 0 or self._step >= _STEPS[Confidence.LOW]:
@@ -135,11 +187,13 @@ class CruiseMode:
         if not is_mostly_refused and not is_over:
             return None
         self._before_probe, self._since_probe = None, Trial(now)
+        self._alarm = ChangeDetector(self._capacity.refused_anyway.most)
         if not trial.refused:
             return self._continue(self._rate)  # There is room.
         share_under_load = 1 - (1 - before.share) / _PROBE_FACTOR
-        if trial.refused >= 2 and log_likelihood(trial, before.share, share_under_load) <= -_SURE:
-            return StartOpen(before.share)
+        evidence = log_likelihood(trial, before.share) - log_likelihood(trial, share_under_load)
+        if trial.refused >= 2 and evidence >= _SURE:
+            return StartOpen(Noise(before.accepted, before.refused))
         self._rate_is_reached(now)
         self._capacity.refusals_are_load = True
         return self._continue(self._rate / _PROBE_FACTOR)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asyncinfer.control.pacing.capacity import MAX_NOISE, MEASURED_SECONDS, SAFE_SHARE, CapacityEstimate
+from asyncinfer.control.pacing.capacity import MEASURED_SECONDS, CapacityEstimate
+from asyncinfer.control.pacing.noise import MAX_NOISE, Noise
 from asyncinfer.control.pacing.transitions import Confidence, StartCruise, StartOpen
 
 # The largest relative difference of two averages that count as the same.
@@ -24,9 +25,12 @@ _LONG_WAIT = 5.0
 _SHORT_STOP = 1.0
 # If the endpoint accepts attempts for less than this share of the stop, it admits a fixed number in each window.
 _WINDOW_SHARE = 0.25
-# After this number of waits in a row that lowered the rate, the rate is not their cause: they are noise. The least
-# share of that noise, since a share of 0 would mean that there is none.
-_FALLING_WAITS, _LEAST_NOISE = 3, 0.01
+# If so many waits lowered the rate to less than a share of what it was, the rate is not their cause: they are noise.
+_FALLEN = ((2, 0.3), (3, 0.5))
+# They are noise too if there are so many of them, each after few attempts, and the rate does not rise.
+_MANY_WAITS, _FEW_ATTEMPTS, _RISES = 5, 30, 1.1
+# The least share of that noise, since a share of 0 would mean that there is none.
+_LEAST_NOISE = 0.01
 # The shortest period and stop in seconds: by a coarse clock, a stop can take no time.
 _SHORTEST_PERIOD, _SHORTEST_STOP = 0.01, 1e-9
 
@@ -47,27 +51,36 @@ class Cycles:
     rate: float | None = None
     steady_until: float = 0.0
     _confirmations: int = 0
-    _falling_waits: int = 0
-    _falling_since: float = 0.0
+    _waits: int = 0
+    _first_rate: float = 0.0
+    _first_wait: float = 0.0
 
     def asked_to_wait(self, now: float, until: float) -> StartCruise | StartOpen | None:
         """The endpoint asked to wait: end the cycle, unless an attempt in flight with others repeats the request."""
         if now < self.start:
             self.start = self.capacity.exhausted_at = until
             return None
-        if not self.capacity.flow.accepted(self.start, until):
+        if not self.capacity.flow.accepted(self.start, now - self.capacity.lag):
             # Another client used up the limit before, which shows nothing of the rate.
             self.start = self.capacity.exhausted_at = until
             return None
         self.capacity.note_burst(now - self.capacity.lag)
-        if not self._falling_waits:
-            self._falling_since = self.start
-        before, cruise = self.rate, self.finish(until, until - now, is_wait=True)
-        falls = before is not None and cruise.rate < SAFE_SHARE * before
-        self._falling_waits = self._falling_waits + 1 if falls else 0
-        if self._falling_waits >= _FALLING_WAITS:
-            return StartOpen(self._noise_while_falling(now))
+        since, cruise = self.start, self.finish(until, until - now, is_wait=True)
+        if not self._waits or until - now > _LONG_WAIT or cruise.rate > _RISES * self._first_rate:
+            self._waits, self._first_rate, self._first_wait = 1, cruise.rate, since
+            return cruise
+        self._waits += 1
+        if self._waits_are_noise(now, cruise.rate / self._first_rate):
+            self._waits = 0
+            return StartOpen(self._noise_since(self._first_wait, now))
         return cruise
+
+    def _waits_are_noise(self, now: float, fallen: float) -> bool:
+        """Whether the waits come at any rate. `fallen`: the rate now, relative to that after the first wait."""
+        if any(self._waits > waits and fallen < share for waits, share in _FALLEN):
+            return True
+        often = self.capacity.flow.sent(self._first_wait, now) < _FEW_ATTEMPTS * self._waits
+        return often and self._waits > _MANY_WAITS
 
     def finish(self, end: float, stop: float, *, is_wait: bool = False) -> StartCruise:
         """The cycle ends at `end`, with a stop of `stop` seconds: go on at its average rate."""
@@ -98,7 +111,8 @@ class Cycles:
         rate *= length / max(length - stop + min(stop, self.capacity.burst_seconds(rate)), _SHORTEST_PERIOD)
         return max(rate, self.capacity.recent_refill_rate(end - stop, length - stop))
 
-    def _noise_while_falling(self, now: float) -> float:
+    def _noise_since(self, start: float, now: float) -> Noise:
         flow = self.capacity.flow
-        share = flow.refused(self._falling_since, now) / max(flow.sent(self._falling_since, now), 1)
-        return min(max(share, _LEAST_NOISE), MAX_NOISE)
+        sent = max(flow.sent(start, now), 1)
+        share = min(max(flow.refused(start, now) / sent, _LEAST_NOISE), MAX_NOISE)
+        return Noise(sent * (1 - share), sent * share)

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 
 
 class Flow:
     """When attempts were sent, and which of them were refused. An attempt that is pending counts as accepted."""
 
-    _KEPT = 8192
+    _KEPT, _IN_A_ROW = 8192, 64
 
     def __init__(self) -> None:
         self._sent: list[float] = []
         self._refused: list[float] = []
+        self._count = 0
+        self._latest_refused = deque[int](maxlen=self._IN_A_ROW)
 
-    def send(self, now: float) -> None:
-        """An attempt starts."""
+    @property
+    def count(self) -> int:
+        """How many attempts have started. It is also the number of the latest one."""
+        return self._count
+
+    def send(self, now: float) -> int:
+        """An attempt starts.
+
+        Returns:
+            Its number.
+        """
         self._append(self._sent, now)
+        self._count += 1
+        return self._count
 
-    def refuse(self, sent: float) -> None:
-        """The attempt that started at `sent` was refused."""
-        self._append(self._refused, sent)
+    def refuse(self, number: int) -> None:
+        """The attempt with this number was refused."""
+        back = self._count - number
+        self._append(self._refused, self._sent[-1 - back] if back < len(self._sent) else self._sent[0])
+        self._latest_refused.append(number)
 
     def accepted(self, start: float, end: float) -> int:
         """How many of the attempts that were sent from `start` until before `end` were not refused."""
@@ -33,6 +49,16 @@ class Flow:
     def refused(self, start: float, end: float) -> int:
         """How many of those were refused."""
         return _between(self._refused, start, end)
+
+    def refused_in_a_row(self, count: int, first: int) -> bool:
+        """Whether the last `count` refused attempts have numbers from `first` on, with at most one other in between."""
+        latest = sorted(number for number in self._latest_refused if number >= first)[-count:]
+        return len(latest) == count and latest[-1] - latest[0] <= count
+
+    def first_refused(self, start: float, end: float) -> float | None:
+        """When the first of them was sent that was refused; None if none was."""
+        at = bisect_left(self._refused, start)
+        return self._refused[at] if at < len(self._refused) and self._refused[at] < end else None
 
     def _append(self, times: list[float], time: float) -> None:
         # Replies come nearly in order, and the list must be in order.

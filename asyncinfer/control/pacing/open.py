@@ -8,30 +8,34 @@ from asyncinfer.control.pacing.capacity import CapacityEstimate
 from asyncinfer.control.pacing.evidence import ChangeDetector, Trial
 from asyncinfer.control.pacing.transitions import NewTrial, Transition
 
-# Undecided attempts that the ramp allows: at first, and more each second, so that no endpoint is flooded before its
+# Attempts in flight that the ramp allows: at first, and more each second, so that no endpoint is flooded before its
 # first refusal arrives.
 _RAMP_START, _RAMP_PER_SECOND = 2, 150.0
+# A smaller part of an attempt is an error of rounding: no clock would show the wait for it.
+_NO_ROOM = 1e-6
 # The attempts after which the share of noise is measured again, since noise may end.
 _NOISE_ATTEMPTS = 200
 
 
 @dataclass(slots=True)
 class Ramp:
-    """Limits the undecided attempts: those that are neither accepted nor refused yet.
+    """Limits the attempts in flight. The limit grows with time, and with each answer. The ramp counts in every mode."""
 
-    The limit grows with time and by one for each accepted attempt. The ramp counts in every mode.
-    """
-
-    undecided: int = 0
-    accepted: int = 0
+    in_flight: int = 0
+    answers: int = 0
     _began: float | None = None
+    _at_first: int = 0
+
+    def restart(self, now: float) -> None:
+        """Begin with as many attempts as are in flight now."""
+        self.answers, self._began, self._at_first = 0, now, self.in_flight
 
     def wait(self, now: float) -> float:
         """Seconds until another attempt may start."""
         if self._began is None:
             self._began = now
-        room = _RAMP_START + self.accepted + _RAMP_PER_SECOND * (now - self._began) - self.undecided
-        return 0.0 if room >= 1 else (1 - room) / _RAMP_PER_SECOND
+        room = _RAMP_START + self._at_first + self.answers + _RAMP_PER_SECOND * (now - self._began) - self.in_flight
+        return 0.0 if room >= 1 - _NO_ROOM else (1 - room) / _RAMP_PER_SECOND
 
 
 class OpenMode:
@@ -39,19 +43,22 @@ class OpenMode:
 
     def __init__(self, capacity: CapacityEstimate) -> None:
         self._capacity = capacity
-        self._alarm = ChangeDetector(capacity.noise)
+        self._alarm = ChangeDetector(capacity.refused_anyway.most)
+        self._before = Trial(0.0)
 
     def sample(self, now: float, trial: Trial, *, refused: bool) -> Transition | None:
         """Judge an attempt that `trial` counts already."""
         if self._alarm.add(refused=refused):
-            return self._capacity.overloaded(now, trial)
+            return self.overloaded(now, trial)
         if trial.count < _NOISE_ATTEMPTS:
             return None
-        if self._capacity.noise:
-            self._follow_noise(trial.share)
+        self._before = trial
+        noise = self._capacity.refused_anyway
+        if noise.share:
+            noise.follow(trial)
+            self._alarm = ChangeDetector(noise.most)
         return NewTrial(None)
 
-    def _follow_noise(self, share: float) -> None:
-        # A share that doubles is for the alarm to judge.
-        self._capacity.noise = min(share, 2 * self._capacity.noise)
-        self._alarm = ChangeDetector(self._capacity.noise)
+    def overloaded(self, now: float, trial: Trial, *, is_flood: bool = False) -> Transition:
+        """Clearly more attempts are refused than before; in a flood, nearly all of them."""
+        return self._capacity.overloaded(now, trial, self._before, is_flood=is_flood)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from asyncinfer.control.pacing.capacity import MAX_NOISE, SAFE_SHARE, SMALL_BURST, CapacityEstimate
-from asyncinfer.control.pacing.evidence import ChangeDetector, Trial, log_likelihood
+from math import ceil
+
+from asyncinfer.control.pacing.capacity import SAFE_SHARE, SMALL_BURST, CapacityEstimate
+from asyncinfer.control.pacing.evidence import Trial, log_likelihood, log_likelihood_after
+from asyncinfer.control.pacing.noise import MAX_NOISE, NO_LOAD
 from asyncinfer.control.pacing.transitions import (
     Confidence,
     StartClosed,
@@ -15,52 +18,55 @@ from asyncinfer.control.pacing.transitions import (
 
 # The seconds and attempts of a test whose evidence is not clear, and its most attempts.
 _SECONDS, _ATTEMPTS, _MOST_ATTEMPTS = 3.0, 30, 400
-# The attempts that are enough for a test in which most are refused, and for one that is compared with an earlier one.
-_FEW_ATTEMPTS = _ATTEMPTS / 3
-# Evidence, as a log likelihood ratio, that ends a test early: 55 to 1.
-_SURE = 4.0
-# Shares of refusals, noise not counted: the most with which a test passes, the least that proves load, and the share
-# that is expected without load.
-_PASSES, _LOAD, _NO_LOAD = 0.06, 0.06, 0.02
-# The share of refusals, relative to that before the test, that is clearly higher; and the attempts that show it.
-_RISE, _RISE_ATTEMPTS = 1.5, 10
-# The refusals, without any accepted attempt, that show that the endpoint is closed.
-_CLOSING = 4
+# The fewest attempts with which a test passes, with which it fails, and with which it fails clearly.
+_PASSES, _FAILS, _FAILS_CLEARLY = 5, 30, 10
+# The least share of refusals, noise not counted, that load causes at too high a rate.
+_LOAD = 0.06
+# The share of refusals of a test that fails clearly: more than noise makes among so few attempts.
+_CLEARLY = 0.7
+# Evidence, as a log likelihood ratio, that ends a test early: 30 to 1 for few refusals, 55 to 1 for many.
+_FEW, _MANY = -3.4, 4.0
+# The refusals, without any accepted attempt, that show that the endpoint is closed; and how unlikely, as a logarithm,
+# noise must make them.
+_CLOSING, _NOT_NOISE = 4, -6.0
 
 
 class LowRateTest:
     """One test at one rate.
 
-    If refusals become few, they came from load, and the rate is right for CRUISE. If their share stays the same as in
-    the test before, at a higher rate, they are noise. Otherwise another test at a lower rate follows.
+    If refusals become few, they came from load, and the rate is right for CRUISE. If they stay as frequent as at a
+    clearly higher rate, they are noise. Otherwise another test at a lower rate follows.
     """
 
     def __init__(self, capacity: CapacityEstimate, rate: float, start: StartTest) -> None:
         self._capacity = capacity
         self._rate = rate
-        self._previous, self._repeats, self._is_measured = start.previous, start.repeats, start.is_measured
-        self._alarm = ChangeDetector(capacity.noise)
+        self._before, self._is_measured = _at_least(start.before, capacity.noise + _LOAD), start.is_measured
 
     def sample(self, now: float, trial: Trial, *, refused: bool) -> Transition | None:
         """Judge an attempt that `trial` counts already."""
-        if not trial.accepted and trial.refused >= _CLOSING:
+        if not trial.accepted and trial.refused >= _CLOSING and self._is_closed(trial):
             return StartClosed(self._rate)
-        rises = self._alarm.add(refused=refused) and self._share_rises(trial)
-        evidence = self._evidence_of_load(trial)
-        passes = trial.share <= self._capacity.noise + _PASSES and not rises
-        if passes and (evidence <= -_SURE or _is_over(trial, now)):
+        noise = self._capacity.evidence.noise(now, trial, self._capacity.noise + NO_LOAD)
+        if noise is not None:
+            return StartOpen(noise)
+        persistence = self._persistence(trial)
+        is_over = _is_over(trial, now)
+        if (persistence <= _FEW and trial.count >= _PASSES) or (is_over and persistence < 0):
+            self._capacity.check_noise(trial)
             return StartCruise(self._rate, self._confidence())
-        if rises or _fails(trial, evidence) or _is_over(trial, now):
+        if is_over or _fails(trial, persistence):
             return self._fail(now, trial)
         return None
 
-    def _share_rises(self, trial: Trial) -> bool:
-        return trial.share > _RISE * self._previous.share and trial.count >= _RISE_ATTEMPTS
+    def _is_closed(self, trial: Trial) -> bool:
+        reference = self._capacity.evidence.reference
+        return reference is None or log_likelihood_after(trial, reference.trial) <= _NOT_NOISE
 
-    def _evidence_of_load(self, trial: Trial) -> float:
-        """How much likelier the refusals are if the rate is still too high than if it is low enough."""
-        noise = self._capacity.noise
-        return log_likelihood(trial, noise + _NO_LOAD, max(self._previous.share, noise + _LOAD))
+    def _persistence(self, trial: Trial) -> float:
+        """How much likelier the refusals are if they are as frequent as before than if the rate is low enough."""
+        share = min(max(trial.share, NO_LOAD), self._capacity.noise + NO_LOAD)
+        return log_likelihood_after(trial, self._before) - log_likelihood(trial, share)
 
     def _confidence(self) -> Confidence:
         if not self._is_measured:
@@ -70,37 +76,29 @@ class LowRateTest:
         return Confidence.HIGH if has_bucket else Confidence.MEDIUM
 
     def _fail(self, now: float, trial: Trial) -> Transition:
-        capacity, previous = self._capacity, self._previous
-        if self._repeats and _is_noise(previous, trial, capacity.noise):
-            return StartOpen((previous.refused + trial.refused) / (previous.count + trial.count))
+        capacity = self._capacity
         if trial.share > MAX_NOISE:
             capacity.refusals_are_load = True
         capacity.exhausted_at = now
-        rate = SAFE_SHARE * capacity.latest_rate(now, trial) / (1 - capacity.noise)
-        if self._repeats:  # Tests in a row are one body of evidence.
-            trial.absorb(previous)
-        return StartTest(rate, trial, repeats=True)
+        capacity.check_noise(trial)
+        has_fallen = capacity.evidence.is_low(trial) and not capacity.evidence.is_explained(trial)
+        capacity.refer(now, trial, trial, replace=has_fallen)
+        rate = SAFE_SHARE * trial.accepted_rate / (1 - capacity.noise)
+        return StartTest(rate, trial)
 
 
-def _fails(trial: Trial, evidence: float) -> bool:
-    enough = _ATTEMPTS if trial.share <= MAX_NOISE else _FEW_ATTEMPTS
-    return evidence >= _SURE and trial.count >= enough
+def _at_least(trial: Trial, share: float) -> Trial:
+    """The trial, with so many refusals that their share is at least `share`."""
+    return Trial(trial.since, accepted=trial.accepted, refused=max(trial.refused, ceil(share * trial.count)))
+
+
+def _fails(trial: Trial, persistence: float) -> bool:
+    if trial.share >= _CLEARLY:
+        return trial.count >= _FAILS_CLEARLY
+    return persistence >= _MANY and trial.count >= _FAILS
 
 
 def _is_over(trial: Trial, now: float) -> bool:
     if trial.count >= _MOST_ATTEMPTS:
         return True
     return trial.count >= _ATTEMPTS and now - trial.since >= _SECONDS
-
-
-def _is_noise(before: Trial, trial: Trial, noise: float) -> bool:
-    """Whether the share of refusals stayed the same in two tests while the rate fell.
-
-    If load caused them, the endpoint would accept as many attempts a second as before, and the share would fall.
-    """
-    if before.rate is None or trial.rate is None or before.rate <= trial.rate:
-        return False
-    if before.count < _ATTEMPTS or trial.count < _FEW_ATTEMPTS or before.share > MAX_NOISE:
-        return False
-    under_load = max(1 - (1 - before.share) * before.rate / trial.rate, noise + _NO_LOAD)
-    return before.share > under_load and log_likelihood(trial, under_load, before.share) >= _SURE

@@ -7,6 +7,7 @@ from math import inf
 from typing import NamedTuple
 
 from asyncinfer.control.pacing.evidence import Trial
+from asyncinfer.control.pacing.noise import Noise
 
 
 class Confidence(Enum):
@@ -24,23 +25,21 @@ class NewTrial(NamedTuple):
 
 
 class StartOpen(NamedTuple):
-    """Go to OPEN, where the share `noise` of refusals is expected."""
+    """Go to OPEN, where `noise` is expected."""
 
-    noise: float
+    noise: Noise
 
 
 class StartTest(NamedTuple):
     """Go to TEST at `rate`, with no attempt before `not_before`.
 
     Args:
-        previous: The trial that ended. In a series of tests it includes all earlier tests of the series.
-        repeats: Whether `previous` was a test too.
+        before: The attempts that led to the test. If their refusals are noise, they are as frequent in the test.
         is_measured: Whether the rate was accepted for long enough to be known.
     """
 
     rate: float
-    previous: Trial
-    repeats: bool = False
+    before: Trial
     is_measured: bool = False
     not_before: float = -inf
 
