@@ -38,8 +38,6 @@ from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorTy
 log = logging.getLogger("asyncinfer")
 
 Outcome = Conversation | FailureDetail
-# So often a row fails again after others were answered until it may be the reason itself.
-_SUSPICIONS = 2
 
 
 @dataclass(frozen=True)
@@ -239,14 +237,14 @@ class Loop:
         except Exception as error:
             self._broke(row, error)
         finally:
-            row.suspicions += row.attempts > 1 and self._gate.admissions > row.admissions
+            row.is_suspect |= row.attempts > 1 and self._gate.admissions > row.admissions
             self._gate.leave(
                 attempt,
                 answered=completion is not None,
                 usage=usage,
                 error=failure,
                 row=(id(self), row.index),
-                is_suspect=row.suspicions >= _SUSPICIONS,
+                is_suspect=row.is_suspect,
             )
         if row.attempts == 1:
             self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
@@ -276,7 +274,7 @@ class Loop:
             spent=row.spent,
             attempts=row.attempts,
             answered_since=answered_since,
-            is_suspect=row.suspicions > 0,
+            is_suspect=row.is_suspect,
             health=health,
             fault_share=self._faults.share,
             jitter=self._jitter(),

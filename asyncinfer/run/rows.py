@@ -61,7 +61,7 @@ class Row:
     and the bytes of what it was read from. `completion`: the engine's answer, once there is one; `answered`:
     the finished conversation, where scratch held it or it was made already. `error`: it cannot be attempted
     at all. `attempt`: the permit that it holds. `spent`: the retries it has used up. `attempts`: how often it was
-    attempted. `suspicions`: how often it was attempted again after others had been answered. `admissions`: how many
+    attempted. `is_suspect`: it was attempted again, after others had been answered. `admissions`: how many
     answers the endpoint had given when this row last failed.
     """
 
@@ -78,7 +78,7 @@ class Row:
     attempt: Attempt | None = None
     spent: int = 0
     attempts: int = 0
-    suspicions: int = 0
+    is_suspect: bool = False
     admissions: int = 0
 
     def conversation(self) -> Conversation:

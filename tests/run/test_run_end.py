@@ -351,6 +351,21 @@ class TestFaultsOfSingleRows:
         assert lost(await outcomes(engine, clock, 2000)) == [7]
         assert engine.asked["question 7"] == 4
 
+    @pytest.mark.parametrize("count", [1, 3, 8])
+    async def test_rows_that_always_fail_end_soon_when_all_others_are_answered(
+        self, count: int, clock: QuickClock
+    ) -> None:
+        """They failed while others were answered, so that the endpoint is not to blame."""
+
+        async def script(text: str, _: int) -> None:
+            await clock.sleep(0.1)
+            if number(text) < count:
+                raise fault(500)
+
+        engine = FakeEngine(script, clock=clock, workers=10, use_adaptive_concurrency=True)
+        assert sorted(lost(await outcomes(engine, clock, 200))) == [*range(count)]
+        assert clock.now() < 90.0
+
     async def test_a_row_that_is_always_refused_while_others_are_answered_ends(self, clock: QuickClock) -> None:
         async def script(text: str, _: int) -> None:
             await clock.sleep(0.1)
