@@ -30,25 +30,13 @@ from asyncinfer import (
 
 
 def controller_state(engine: BaseInferenceEngine) -> tuple[float | None, float | None]:
-    """The permits and the attempts per second that the engine's controller allows now, for the plot.
-
-    The controller is internal. None stands for what cannot be read, and for no limit.
-    """
-    endpoint: Any = getattr(engine, "_endpoint", None)
-    pacer: Any = getattr(endpoint, "_pace", None) or getattr(endpoint, "_pacer", None)
-    try:
-        return endpoint.permits(), pacer.rate(time.monotonic()) if pacer is not None else None
-    except (AttributeError, TypeError):
-        return None, None
+    """The permits and the attempts per second that the engine's controller allows now, for the plot; None is no limit."""
+    return engine._endpoint.permits(), engine._endpoint.rate
 
 
 def rate_cuts(engine: BaseInferenceEngine) -> list[tuple[float, float]]:
-    """When the controller made the rate lower, and to how many attempts per second, for the plot. Internal, too."""
-    trace: Any = getattr(getattr(engine, "_endpoint", None), "trace", ())
-    try:
-        limited = [(decision.at, decision.rate) for decision in trace if decision.rate is not None]
-    except AttributeError:
-        return []
+    """When the controller made the rate lower, and to how many attempts per second, for the plot."""
+    limited = [(decision.at, decision.rate) for decision in engine._endpoint.trace if decision.rate is not None]
     return [after for before, after in pairwise(limited) if after[1] < before[1]]
 
 
