@@ -189,6 +189,7 @@ class Pacer:
                 self._cruise(now, self._cycles.finish(now, stopped))
 
     def _open(self, now: float, noise: Noise) -> None:
+        noise.is_confirmed = noise.is_confirmed or self._capacity.refused_anyway.is_confirmed
         self._capacity.refused_anyway, self._capacity.refusals_are_load = noise, False
         self._capacity.evidence.forget()
         self._state = OpenMode(self._capacity)

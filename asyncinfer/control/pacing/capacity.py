@@ -18,6 +18,8 @@ from asyncinfer.control.pacing.transitions import StartTest
 
 # At this share of the accepted rate, load causes no refusals.
 SAFE_SHARE = 0.7
+# The share of the accepted rate at which doubtful noise is looked for.
+_DOUBT_SHARE = 0.5
 # After an overload of an endpoint with a small bucket, the ceiling is this share of the refused rate.
 _CEILING_SHARE = 0.97
 # The seconds and attempts that it takes to measure a rate. Fewer attempts differ too much by chance.
@@ -130,6 +132,12 @@ class CapacityEstimate:
             reference = Reference(rate, before)
         if reference is not None:
             self.evidence.refer(now, reference, replace=replace)
+
+    def doubt(self, now: float, trial: Trial, rate: float, before: Trial) -> StartTest:
+        """Look for the noise anew, at a much lower rate than `rate`, at which the endpoint accepts attempts."""
+        self.evidence.refer(now, Reference(rate, before), replace=True)
+        self.refused_anyway = Noise(is_confirmed=True)
+        return StartTest(_DOUBT_SHARE * rate, before)
 
     def note_burst(self, end: float) -> None:
         """The first overload was at `end`: what was accepted until then shows how large the bucket is."""

@@ -10,7 +10,7 @@ from asyncinfer.control.pacing.capacity import (
 )
 from asyncinfer.control.pacing.evidence import ChangeDetector, Trial, log_likelihood
 from asyncinfer.control.pacing.noise import MAX_NOISE, Noise
-from asyncinfer.control.pacing.transitions import Confidence, NewTrial, StartCruise, StartOpen, StartTest, Transition
+from asyncinfer.control.pacing.transitions import Confidence, NewTrial, StartCruise, StartOpen, Transition
 
 # The share of refusals to aim at, noise not counted. With fewer there may be room; with more the rate is too high.
 _LOW, _HIGH = 0.01, 0.04
@@ -37,8 +37,8 @@ _PROBED_ATTEMPTS, _PROBED_LOW, _PROBED_HIGH = 30, _LOW / 2, 2 * _HIGH
 _REFUSED_PROBE_ATTEMPTS = 30
 # The attempts that are compared with the share of noise.
 _NOISE_ATTEMPTS = 200
-# The share of noise that is worth a second look, after so many attempts, and at which part of the rate.
-_LARGE_NOISE, _DOUBT_ATTEMPTS, _DOUBT_FACTOR = 0.04, 60, 0.5
+# The attempts after which doubtful noise is looked for at a lower rate.
+_DOUBT_ATTEMPTS = 60
 # Seconds from one probe to the next: at first, and once refusals are known to be load.
 _PROBE_SECONDS, _RARE_PROBE_SECONDS = 1.0, 60.0
 # Evidence, as a log likelihood ratio, that refusals are noise: 55 to 1.
@@ -88,12 +88,14 @@ class CruiseMode:
 
     def _judge_epoch(self, now: float, trial: Trial) -> Transition:
         self._since_probe.absorb(trial)
-        noise = self._capacity.evidence.noise(now, trial, self._capacity.noise + _HIGH)
-        if noise is not None:
-            return StartOpen(noise)
+        found = self._capacity.evidence.noise(now, trial, self._capacity.noise + _HIGH)
+        if found is not None:
+            return StartOpen(found)
         self._check_noise(trial)
-        if self._doubts_noise():
-            return self._test_noise(now, trial)
+        noise = self._capacity.refused_anyway
+        if noise.is_doubtful and self._for_noise.count >= _DOUBT_ATTEMPTS and not self._has_doubted:
+            self._has_doubted = True
+            return self._capacity.doubt(now, trial, self._rate * (1 - self._for_noise.share), self._for_noise)
         excess = trial.share - self._capacity.noise
         rate = self._rate
         if self._capacity.evidence.is_safe(now, trial):
@@ -122,16 +124,6 @@ class CruiseMode:
         self._capacity.check_noise(self._for_noise)
         if self._for_noise.count >= _NOISE_ATTEMPTS:
             self._for_noise = Trial(trial.since)
-
-    def _doubts_noise(self) -> bool:
-        """Whether it is time to see if the noise is there at a much lower rate. If it is load, it would not be."""
-        noise = self._capacity.noise
-        return noise > _LARGE_NOISE and self._for_noise.count >= _DOUBT_ATTEMPTS and not self._has_doubted
-
-    def _test_noise(self, now: float, trial: Trial) -> Transition:
-        self._has_doubted = True
-        self._capacity.refer(now, trial, self._for_noise)
-        return StartTest(_DOUBT_FACTOR * self._rate, self._for_noise)
 
     @property
     def _low(self) -> float:

@@ -20,6 +20,8 @@ _SURE, _ATTEMPTS = 5.0, 30
 _DIFFERS = 2.5
 # The standard errors that a share of noise may differ by, and those by which it surely has changed.
 _ERRORS, _SURELY_ERRORS = 1.5, 3.0
+# The share of noise that is worth a second look.
+_LARGE = 0.04
 # The attempts that are remembered: noise may change.
 _REMEMBERED = 1000
 # How long a reference holds, in seconds. Later the capacity may have fallen.
@@ -28,14 +30,23 @@ _HOLDS = 10.0
 
 @dataclass(slots=True)
 class Noise:
-    """The share of attempts that the endpoint refuses at any rate, as far as the counted attempts show it."""
+    """The share of attempts that the endpoint refuses at any rate, as far as the counted attempts show it.
+
+    `is_confirmed`: it was found a second time, at a much lower rate.
+    """
 
     accepted: float = 0.0
     refused: float = 0.0
+    is_confirmed: bool = False
 
     @property
     def share(self) -> float:
         return self.refused / (self.accepted + self.refused) if self.refused else 0.0
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it is so large, and so little proven, that load would be a costly mistake."""
+        return self.share > _LARGE and not self.is_confirmed
 
     @property
     def most(self) -> float:
@@ -49,7 +60,7 @@ class Noise:
     def follow(self, trial: Trial) -> None:
         """Count the latest attempts. Far fewer refusals than expected replace what was known: noise may end."""
         if self.is_disproved(trial):
-            self.accepted, self.refused = trial.accepted, trial.refused
+            self.accepted, self.refused, self.is_confirmed = trial.accepted, trial.refused, False
             return
         self.accepted, self.refused = self.accepted + trial.accepted, self.refused + trial.refused
         if self.accepted + self.refused > _REMEMBERED:
