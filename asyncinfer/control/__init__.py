@@ -1,1 +1,1 @@
-"""How hard to push. Pure decisions: no I/O, no clock of their own; `now` is an argument, in seconds."""
+"""Decides how many requests may be in flight, when the next may start, and what is tried again."""

@@ -45,9 +45,9 @@ def fixed_params(permits: int) -> AdaptiveConcurrencyParams:
 class AIMDController:
     """The number of permits.
 
-    It follows the share of overloads among the attempts of a window. In WARMUP a window without any adds a step; the
+    It follows the share of overloads among the attempts of a window. In WARMUP a window with few adds a step; the
     window needs no answer, so that slow answers do not delay the start. At `error_threshold` the permits are cut;
-    a second cut, and RECOVERY, take two windows that agree. RECOVERY adds steps until the permits are what they were.
+    a second cut, and RECOVERY, take two windows that agree. RECOVERY adds steps up to `max_concurrency`.
 
     If the endpoint's refusals show how many attempts in flight it accepts, the permits follow that limit instead.
 
@@ -99,9 +99,10 @@ class AIMDController:
         if self._limit is None:
             self._refused += 1
             return False
+        is_explained = level >= self._limit.value
         self._limit.refused(now, level)
         self._follow(self._limit)
-        return True
+        return is_explained
 
     def overloaded(self, now: float) -> None:
         """An attempt timed out because the endpoint had too much to do."""

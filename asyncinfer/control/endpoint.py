@@ -3,30 +3,31 @@
 A sample is one attempt and what became of it. It is *accepted* when a reply with any status but an overload arrives,
 or when it has been pending for three times as long as refusals take (`update`): an endpoint refuses at once or not at
 all, so slow answers do not delay the samples. It is *refused* when the reply says that the endpoint is busy or that
-a limit is reached (`RequestError.is_overload`). A cancelled attempt, a lost connection and a timeout are no samples.
-Samples are counted in the order in which the attempts were sent, since refusals often arrive before answers.
-A sample belongs to the rate at which it was sent; one from before the latest change of the rate is not counted.
+a limit is reached (`RequestError.is_overload`); an attempt that counted as accepted while it was pending then counts
+a second time. A cancelled attempt and a lost connection are no samples, nor is a timeout that comes before that.
+The pacer counts samples in the order in which the attempts were sent, since refusals often arrive before answers.
+There a sample belongs to the rate at which it was sent; one from before the latest change of the rate is left out.
 
 | signal | meaning | reaction: permits (`adaptive`), pace (`pace`), retries (`retry`) |
 |---|---|---|
 | only accepted attempts | there is room | WARMUP adds permits each window; OPEN: no pace |
 | timeouts while others are in flight | too much at once | BACKOFF cuts permits, RECOVERY adds; spends a retry |
 | a few refusals among many | chance | none; no retry spent |
-| many refusals, more than the noise | load or noise | no more permits; TEST: a pace below the accepted rate |
+| many refusals, more than the noise | load or noise | WARMUP waits; TEST: a pace near or below the accepted rate |
 | nearly all refused, several in a row | a flood | the same, at once |
 | fewer refusals in a TEST | a limit on the rate | CRUISE: that pace; it grows while few are refused |
 | as many refusals at a clearly lower rate | noise, or a bad backend | OPEN; this share is expected from now on |
 | refusals exactly from `n` in flight on | a limit in flight | `n` permits, now and then one more; OPEN |
 | every attempt is refused | a used-up minute | CLOSED: single attempts, with pauses up to 15 s |
 | an accepted attempt in CLOSED | the next minute | CRUISE at the average rate of the cycle |
-| `Retry-After` within `max_wait` | a wait for every row | nothing starts before its end; ignored for noise |
+| `Retry-After` within `max_wait` | a wait for all rows | nothing starts before its end; with noise only its row waits |
 | such waits, however low the rate is | noise | OPEN; this share is expected from now on |
-| a quota, or a longer `Retry-After` | a used-up quota | the third in a row ends the run (`run_end`) |
+| a longer `Retry-After`, or a quota | a used-up quota | the third in a row ends the run (`run_end`) |
 | limit headers | a bucket of known size | waits until it has refilled; they expire (`rate_limit`) |
-| 500 or such, while others are answered | a fault of this attempt | spends a retry, unless chance explains it |
+| 500 or such, while others are answered | a fault of this attempt | spends a retry; chance allows for more |
 | several rows fail, no answer in between | an outage | single attempts (`availability`); no retry spent |
 | no answer for `max_outage` | the endpoint is gone | ends the run, which can be resumed |
-| 400 or such | a fault of the row | fails the row; ends the run if 20 in a row are alike |
+| 400 or such | a fault of the row, or of the account | fails the row; may end the run (`run_end`) |
 
 A refusal spends one of the row's retries only if the endpoint has answered nothing for two minutes. A fault that is
 no refusal counts as an accepted attempt if it has a status: the endpoint took the request.
@@ -92,11 +93,13 @@ class Outcome(Enum):
 class Attempt:
     """One attempt under way: when it was sent, while how many others were in flight, and what it reserved.
 
-    `is_counted`: whether it is a sample already, or never will be one.
+    `series`: the number of the first attempt at the same rate. `is_counted`: whether it is a sample already, or never
+    will be one.
     """
 
     sent: float
     number: int = 0
+    series: int = 0
     level: int = 0
     reservation: Reservation | None = None
     outcome: Outcome = Outcome.PENDING
@@ -168,15 +171,16 @@ class Endpoint:
     def begin(self, now: float, cost: Cost = FREE) -> Attempt:
         """An attempt starts."""
         self.availability.started(now)
-        attempt = Attempt(now, 0, self._in_flight, self._limits.reserve(now, cost) if self._limits.active else None)
+        reservation = self._limits.reserve(now, cost) if self._limits.active else None
+        attempt = Attempt(now, level=self._in_flight, reservation=reservation)
         self._in_flight += 1
         if self._pacer is not None:
-            attempt.number = self._pacer.started(now)
+            attempt.series, attempt.number = self._pacer.series, self._pacer.started(now)
             self._pending.append(attempt)
         return attempt
 
     def answered(self, attempt: Attempt, now: float, usage: Usage | None) -> None:
-        """It was answered."""
+        """The endpoint answered the attempt."""
         self._in_flight -= 1
         self.admissions += 1
         self.availability.answered(now)
@@ -200,7 +204,7 @@ class Endpoint:
         self._in_flight -= 1
         refused = error is not None and error.is_overload
         if attempt.reservation is not None:
-            # What was refused took nothing; of anything else that is not known, and the reservation stands.
+            # A refused request used no tokens. After other failures the usage is unknown, so the reservation stays.
             self._limits.settle(attempt.reservation, now, Usage() if refused else None)
         if error is None:
             if self._pacer is not None:
@@ -278,7 +282,7 @@ class Endpoint:
                 self._pacer.refused(now, attempt.number)
             self._end(now, attempt, Outcome.UNKNOWN if is_explained else Outcome.REFUSED)
         if self._pacer is not None and self._pacer.noise:
-            return  # The refusal is one at random, and concerns only its row.
+            return  # It may be one at random, which concerns only its row.
         if retry_after and retry_after <= self._max_wait and now + retry_after > self._held_until:
             self._held_until = now + retry_after
             if self._pacer is not None:
@@ -297,7 +301,7 @@ class Endpoint:
             self._note(now, self._pacer.mode.name.lower())
 
     def _concerns_level(self, now: float, attempt: Attempt, *, refused: bool) -> bool:
-        """Pass a sample to the AIMD controller; whether a limit on the attempts in flight explains its refusal."""
+        """Report an attempt to the AIMD controller. Returns whether a limit on those in flight explains its refusal."""
         assert self._pacer is not None
         level = attempt.level
         self._aimd.tolerance = self._pacer.noise + _TOLERATED
@@ -305,7 +309,7 @@ class Endpoint:
             # A flood makes levels and refusals rise together, whatever the cause.
             self._levels.clear()
         else:
-            self._levels.add(attempt.number, level, self._pacer.series, refused=refused)
+            self._levels.add(attempt.number, level, attempt.series, refused=refused)
         if refused:
             return self._aimd.refused(now, level) or self._finds_limit(now, level)
         self._aimd.accepted(now, level)
@@ -316,8 +320,9 @@ class Endpoint:
     def _finds_limit(self, now: float, level: int) -> bool:
         """Whether the samples now show a limit on the attempts in flight, and it explains the last refusal."""
         limit = self._levels.limit()
-        if limit is None or self._pacer is None:
+        if limit is None:
             return False
+        assert self._pacer is not None
         self._levels.doubt()
         self._aimd.found_limit(limit, now)
         self._pacer.reset(now)

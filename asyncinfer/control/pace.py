@@ -3,7 +3,7 @@
 The pacer is in one of four modes:
 
 - OPEN: no limit but a ramp at the start. An alarm, when clearly more attempts are refused than before, starts a TEST.
-- TEST: well below the accepted rate. If the refusals stop, they came from load: CRUISE at the accepted rate. If they
+- TEST: at the accepted rate, and then below it. If the refusals stop, they came from load: CRUISE at that rate. If they
   are as frequent as at a rate that the endpoint accepted before, they are noise, which no rate avoids: OPEN, and
   that share is expected from now on. Otherwise the next test is at a still lower rate.
 - CRUISE: near the accepted rate, judged epoch by epoch. The pacer aims at a small share of refusals: none at all means
@@ -39,7 +39,7 @@ from asyncinfer.control.pacing.transitions import (
     Transition,
 )
 
-# Seconds that an attempt may be early, for timers are no more exact.
+# Seconds by which an attempt may start early: timers are not more exact.
 _SLACK = 0.003
 # Seconds without an attempt after which the engine was idle, and not only waiting for answers.
 _IDLE = 60.0
@@ -189,7 +189,6 @@ class Pacer:
                 self._cruise(now, self._cycles.finish(now, stopped))
 
     def _open(self, now: float, noise: Noise) -> None:
-        noise.is_confirmed = noise.is_confirmed or self._capacity.refused_anyway.is_confirmed
         self._capacity.refused_anyway, self._capacity.refusals_are_load = noise, False
         self._capacity.evidence.forget()
         self._state = OpenMode(self._capacity)

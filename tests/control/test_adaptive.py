@@ -237,7 +237,7 @@ class TestLimitOnAttemptsInFlight:
     def test_refusals_below_the_limit_lower_it(self, limited: AIMDController) -> None:
         self.accept(limited, 100, 39, now=0.5)
         for _ in range(3):
-            assert limited.refused(0.6, 35)
+            assert not limited.refused(0.6, 35), "the limit does not explain it"
         assert (limited.limit, limited.permits) == (39, 39)
 
     def test_a_new_limit_is_forgotten_at_the_second_refusal_below_it(self, limited: AIMDController) -> None:

@@ -133,11 +133,11 @@ class CapacityEstimate:
         if reference is not None:
             self.evidence.refer(now, reference, replace=replace)
 
-    def doubt(self, now: float, trial: Trial, rate: float, before: Trial) -> StartTest:
+    def doubt(self, now: float, rate: float, before: Trial) -> StartTest:
         """Look for the noise anew, at a much lower rate than `rate`, at which the endpoint accepts attempts."""
         self.evidence.refer(now, Reference(rate, before), replace=True)
-        self.refused_anyway = Noise(is_confirmed=True)
-        return StartTest(_DOUBT_SHARE * rate, before)
+        self.refused_anyway = Noise()
+        return StartTest(_DOUBT_SHARE * rate, before, is_second_look=True)
 
     def note_burst(self, end: float) -> None:
         """The first overload was at `end`: what was accepted until then shows how large the bucket is."""

@@ -46,7 +46,7 @@ _SURE = 4.0
 
 
 class CruiseMode:
-    """Judges the rate epoch by epoch: raises it when nothing was refused, reduces it when many attempts were.
+    """Judges the rate epoch by epoch: raises it when nearly nothing was refused, reduces it when more was.
 
     Now and then, when a few attempts are refused, a probe at a higher rate shows whether they are noise: noise stays
     the same at any rate, so OPEN is better then.
@@ -87,7 +87,6 @@ class CruiseMode:
         return min(max(MEASURED_SECONDS, MEASURED_ATTEMPTS / self._rate), _LONGEST_EPOCH)
 
     def _judge_epoch(self, now: float, trial: Trial) -> Transition:
-        self._since_probe.absorb(trial)
         found = self._capacity.evidence.noise(now, trial, self._capacity.noise + _HIGH)
         if found is not None:
             return StartOpen(found)
@@ -95,7 +94,7 @@ class CruiseMode:
         noise = self._capacity.refused_anyway
         if noise.is_doubtful and self._for_noise.count >= _DOUBT_ATTEMPTS and not self._has_doubted:
             self._has_doubted = True
-            return self._capacity.doubt(now, trial, self._rate * (1 - self._for_noise.share), self._for_noise)
+            return self._capacity.doubt(now, self._rate * (1 - self._for_noise.share), self._for_noise)
         excess = trial.share - self._capacity.noise
         rate = self._rate
         if self._capacity.evidence.is_safe(now, trial):
@@ -109,13 +108,14 @@ class CruiseMode:
             self._rate_is_reached(now)
         elif excess > self._low:
             self._reductions = 0
-            rate *= 1 - max(0.0, excess - self._low)
+            rate *= 1 - (excess - self._low)
             self._rate_is_reached(now)
         elif now >= self._steady_until:
             self._reductions = 0
             rate = self._raised(now)
         if excess <= self._high and trial.sent < _BINDING * self._rate * (now - trial.since):
             return StartOpen(self._capacity.refused_anyway)
+        self._since_probe.absorb(trial)
         return self._next_epoch(now, rate)
 
     def _check_noise(self, trial: Trial) -> None:

@@ -25,9 +25,10 @@ _LONG_WAIT = 5.0
 _SHORT_STOP = 1.0
 # If the endpoint accepts attempts for less than this share of the stop, it admits a fixed number in each window.
 _WINDOW_SHARE = 0.25
-# If so many waits lowered the rate to less than a share of what it was, the rate is not their cause: they are noise.
+# If more waits than this lowered the rate to less than a share of what it was, the rate is not their cause: they are
+# noise.
 _FALLEN = ((2, 0.3), (3, 0.5))
-# They are noise too if there are so many of them, each after few attempts, and the rate does not rise.
+# They are noise too if there are more than so many of them, each after few attempts, and the rate does not rise.
 _MANY_WAITS, _FEW_ATTEMPTS, _RISES = 5, 30, 1.1
 # The least share of that noise, since a share of 0 would mean that there is none.
 _LEAST_NOISE = 0.01

@@ -58,7 +58,7 @@ class OpenMode:
             noise.follow(trial)
             self._alarm = ChangeDetector(noise.most)
         if noise.is_doubtful:
-            return self._capacity.doubt(now, trial, trial.accepted / (now - trial.since), trial)
+            return self._capacity.doubt(now, trial.accepted / (now - trial.since), trial)
         return NewTrial(None)
 
     def overloaded(self, now: float, trial: Trial, *, is_flood: bool = False) -> Transition:

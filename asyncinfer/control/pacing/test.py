@@ -42,6 +42,7 @@ class LowRateTest:
         self._capacity = capacity
         self._rate = rate
         self._before, self._is_measured = _at_least(start.before, capacity.noise + _LOAD), start.is_measured
+        self._is_second_look = start.is_second_look
 
     def sample(self, now: float, trial: Trial, *, refused: bool) -> Transition | None:
         """Judge an attempt that `trial` counts already."""
@@ -49,6 +50,7 @@ class LowRateTest:
             return StartClosed(self._rate)
         noise = self._capacity.evidence.noise(now, trial, self._capacity.noise + NO_LOAD)
         if noise is not None:
+            noise.is_confirmed = self._is_second_look
             return StartOpen(noise)
         persistence = self._persistence(trial)
         is_over = _is_over(trial, now)
@@ -84,7 +86,7 @@ class LowRateTest:
         has_fallen = capacity.evidence.is_low(trial) and not capacity.evidence.is_explained(trial)
         capacity.refer(now, trial, trial, replace=has_fallen)
         rate = SAFE_SHARE * trial.accepted_rate / (1 - capacity.noise)
-        return StartTest(rate, trial)
+        return StartTest(rate, trial, is_second_look=self._is_second_look)
 
 
 def _at_least(trial: Trial, share: float) -> Trial:
