@@ -12,9 +12,10 @@ import anyio
 
 from asyncinfer.aio.threads import DISK
 from asyncinfer.errors import ConfigError, EngineDeadError, RunInterruptedError, ScratchError
+from asyncinfer.run.answerer import Answerer
 from asyncinfer.run.collector import seldom_collecting
 from asyncinfer.run.ledger import Ledger
-from asyncinfer.run.loop import Answerer, Loop, Outcome, Stop
+from asyncinfer.run.loop import Loop, Outcome, Stop
 from asyncinfer.run.plan import Plan
 from asyncinfer.run.previous import Previous
 from asyncinfer.run.progress import OnProgress, Reporter, Tally

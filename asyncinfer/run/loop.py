@@ -5,65 +5,34 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import anyio
 
 from asyncinfer.aio.threads import DISK
-from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.control.endpoint import Attempt
-from asyncinfer.control.rate_limit import FREE, Cost, estimate
-from asyncinfer.control.retry import FaultShare, RetryPolicy
 from asyncinfer.control.run_end import FailurePattern, RunEnd, duration
-from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError, UnexpectedCancellationError
-from asyncinfer.run.clock import Clock
-from asyncinfer.run.gate import Gate
+from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError
+from asyncinfer.run.answerer import Answerer
+from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.ledger import Ledger
 from asyncinfer.run.progress import Tally
 from asyncinfer.run.reader import Reader
-from asyncinfer.run.request import Request
 from asyncinfer.run.rows import Row
 from asyncinfer.run.saving import saved_json
-from asyncinfer.run.tasks import foreign_code, task_group
+from asyncinfer.run.tasks import task_group
 from asyncinfer.run.window import Window
 from asyncinfer.run.workers import Workers
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, FailureDetail, InferenceErrorType, failure_of
+from asyncinfer.types.results import FailureDetail, failure_of
 
 log = logging.getLogger("asyncinfer")
 
 Outcome = Conversation | FailureDetail
-
-
-@dataclass(frozen=True)
-class Answerer:
-    """What a run needs from an engine: an answer to one request, under the engine's gate and retry policy, and
-    the settings in effect. `dropped`: the parameters that the engine does not support. `endpoint`: the name of the
-    engine in messages.
-    """
-
-    generate: Callable[[Request], Awaitable[Completion]]
-    gate: Gate
-    retry: RetryPolicy
-    clock: Clock
-    model: ModelParams
-    generation: GenerationParams
-    prepared: Any = None
-    dropped: tuple[str, ...] = ()
-    endpoint: str = "the engine"
-
-    def request(self, conversation: Conversation, attempt: Attempt, *, stream: bool = False) -> Request:
-        """What the engine is asked, under the permit `attempt`."""
-        return Request(conversation, self.generation, self.model, self.prepared, attempt, stream)
-
-    def cost(self, conversation: Callable[[], Conversation]) -> Cost:
-        """What a request will take of the endpoint's limits, as far as they count."""
-        return estimate(conversation(), self.generation) if self.gate.counts_tokens else FREE
 
 
 @dataclass
@@ -93,7 +62,7 @@ class Loop:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._answerer, self._ledger, self._tally = answerer, ledger, tally
-        self._deliver, self._hold, self._jitter = deliver, hold, jitter
+        self._deliver, self._hold = deliver, hold
         self._gate, self._clock = answerer.gate, answerer.clock
         # Enough open rows that saving and backing off keep no permit idle; an iterator's consumer holds them back.
         self._window = Window(4 * self._gate.most + (0 if hold else 256), answerer.clock, self._gate.is_in_doubt)
@@ -103,8 +72,8 @@ class Loop:
         self._admission = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
         self.stopped = self._waits_for_permit = False
-        policy, self._faults = answerer.retry, FaultShare()
-        self._pattern = FailurePattern(answerer.endpoint, policy.max_wait, policy.max_outage)
+        self._attempts = Attempts(jitter=jitter)
+        self._pattern = FailurePattern(answerer.endpoint, answerer.retry.max_wait, answerer.retry.max_outage)
 
     async def run(self, reader: Reader, stop: Stop) -> None:
         """Run until every row is done, the engine is dead, or the run is stopped; answers that have come
@@ -219,42 +188,21 @@ class Loop:
         return row
 
     async def _attempt(self, row: Row) -> None:
-        """Ask the engine once, and see to what follows. The permit goes back whatever happens."""
-        attempt, row.attempt = row.attempt, None
-        assert attempt is not None, "a row is attempted under a permit"
+        """Ask the engine once, and act on the result."""
+        permit, row.attempt = row.attempt, None
+        assert permit is not None, "a row is attempted under a permit"
         self._tally.attempt()
-        row.attempts += 1
-        completion, usage, failure = None, None, None
         try:
-            with foreign_code("the engine"):
-                answer = await self._answerer.generate(self._answerer.request(row.conversation(), attempt))
-            usage, completion = answer.usage, answer
+            completion = await self._attempts.make(
+                self._answerer, permit, row, row.conversation, name=(id(self), row.index)
+            )
         except RequestError as error:
-            failure = error
-        except UnexpectedCancellationError:
-            what = "the engine cancelled this row"
-            failure = RequestError(what, error_type=InferenceErrorType.CANCELLED, is_retryable=True)
+            self._failed_once(row, error)
         except Exception as error:
             self._broke(row, error)
-        finally:
-            row.is_suspect |= row.attempts > 1 and self._gate.admissions > row.admissions
-            self._gate.leave(
-                attempt,
-                answered=completion is not None,
-                usage=usage,
-                error=failure,
-                row=(id(self), row.index),
-                is_suspect=row.is_suspect,
-            )
-        if row.attempts == 1:
-            self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
-        if failure is not None:
-            self._failed_once(row, failure)
-        elif completion is not None:
+        else:
             row.completion = completion
             self._pattern.answered()
-            if self._answerer.dropped:
-                completion.metadata = {**(completion.metadata or {}), "dropped_parameters": [*self._answerer.dropped]}
             await self._save(row)
 
     def _broke(self, row: Row, error: Exception) -> None:
@@ -267,25 +215,13 @@ class Loop:
 
     def _failed_once(self, row: Row, error: RequestError) -> None:
         self._tally.refused += error.is_overload
-        admissions, health = self._gate.admissions, self._gate.health()
-        answered_since = admissions > row.admissions
-        retry = self._answerer.retry.decide(
-            error,
-            spent=row.spent,
-            attempts=row.attempts,
-            answered_since=answered_since,
-            is_suspect=row.is_suspect,
-            health=health,
-            fault_share=self._faults.share,
-            jitter=self._jitter(),
-        )
-        row.admissions = admissions
+        retry = self._attempts.retry(self._answerer, row, error)
         end = self._pattern.failed(
             error,
             is_final=retry.kind == "no",
             # An outage may have begun in an earlier run and have ended since: only the time of this run counts.
             out_for=min(self._gate.out_for(), self._tally.seconds),
-            ever_answered=admissions > 0,
+            ever_answered=self._gate.admissions > 0,
             is_only_row=self._tally.total == 1,
         )
         if end is not None:
@@ -293,7 +229,6 @@ class Loop:
         if retry.kind == "no" or self.dead is not None:
             self._fail(row, failure_of(self.dead if end is not None else error))
             return
-        row.spent += retry.spends
         self._tally.retried += 1
         log.debug("row %d: %s; again in %.2f s", row.index, error, retry.after)
         self._window.retry(row, retry.after)
