@@ -7,11 +7,12 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 from weakref import WeakKeyDictionary
 
 from asyncinfer import sync
@@ -25,14 +26,17 @@ from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.errors import ConfigError, EngineConfigError, InferenceFailedError, InputError, RequestError
+from asyncinfer.run.answerer import Answerer
+from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.clock import Clock, MonotonicClock
 from asyncinfer.run.gate import Gate
 from asyncinfer.run.hosted import BackgroundIterator, Channel
 from asyncinfer.run.job import Job
-from asyncinfer.run.loop import Answerer, Outcome, Stop
+from asyncinfer.run.loop import Outcome, Stop
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.request import Request
 from asyncinfer.run.rows import FileSource, ListSource, Source, check
+from asyncinfer.run.single import answer
 from asyncinfer.run.tasks import clean_up, foreign_code
 from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.scratch.keys import RowKeys
@@ -62,6 +66,17 @@ _ENGINES_OWN = frozenset(
 )
 
 
+# The configs whose prepared settings an engine keeps, for each event loop.
+_MOST_KEPT = 16
+
+
+class _Kept(NamedTuple):
+    """An answerer, and a copy of the config that it was made for."""
+
+    config: InferenceConfig | None
+    answerer: Answerer
+
+
 class BaseInferenceEngine(ABC):
     """Runs chat models through one interface. Every `a` method has a blocking twin without the `a`.
 
@@ -85,6 +100,8 @@ class BaseInferenceEngine(ABC):
         self._lock = threading.Lock()
         self._endpoint = Endpoint(self._concurrency(), remote_params)
         self._gates: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
+        self._attempts = Attempts()
+        self._kept: WeakKeyDictionary[asyncio.AbstractEventLoop, OrderedDict[int, _Kept]] = WeakKeyDictionary()
 
     # What a subclass supplies
 
@@ -142,6 +159,25 @@ class BaseInferenceEngine(ABC):
         return
 
     # Running
+
+    async def agenerate(
+        self, conversation: Conversation, inference_config: InferenceConfig | None = None
+    ) -> Conversation:
+        """Answer one conversation: under the engine's permits, pace, limits and retries, without files or threads.
+
+        The settings of a config are prepared once and kept, so that repeated calls cost little.
+
+        Returns:
+            The conversation with the answer appended, as a new object.
+
+        Raises:
+            RequestError: The conversation could not be answered, also not after retries.
+            EngineDeadError: The engine can answer no conversation with these settings.
+            ConfigError: A setting is wrong. InputError: The conversation is not valid.
+        """
+        check(conversation)
+        answerer = await self._kept_answerer(inference_config)
+        return (await answer(answerer, self._attempts, conversation)).answer(conversation)
 
     async def ainfer(
         self,
@@ -253,6 +289,8 @@ class BaseInferenceEngine(ABC):
 
     async def aclose(self) -> None:
         """Free the model or the connections."""
+        with self._lock:
+            self._kept.clear()
         await self._close()
 
     async def __aenter__(self) -> Self:
@@ -264,6 +302,10 @@ class BaseInferenceEngine(ABC):
         await clean_up(error, self.aclose)
 
     # Blocking twins
+
+    def generate(self, conversation: Conversation, inference_config: InferenceConfig | None = None) -> Conversation:
+        """The blocking twin of `agenerate`."""
+        return sync.call(partial(self.agenerate, conversation, inference_config))
 
     def infer(
         self,
@@ -362,6 +404,20 @@ class BaseInferenceEngine(ABC):
             reuse_output=config.reuse_output,
             stop=stop or Stop(),
         )
+
+    async def _kept_answerer(self, config: InferenceConfig | None) -> Answerer:
+        """The answerer for a config. It is made once for each event loop, while the config stays the same."""
+        with self._lock:
+            kept = self._kept.setdefault(asyncio.get_running_loop(), OrderedDict())
+        found = kept.get(id(config))
+        if found is not None and found.config == config:
+            kept.move_to_end(id(config))
+            return found.answerer
+        answerer = await self._answerer(config or InferenceConfig())
+        kept[id(config)] = _Kept(config.model_copy(deep=True) if config is not None else None, answerer)
+        if len(kept) > _MOST_KEPT:
+            kept.popitem(last=False)
+        return answerer
 
     async def _answerer(self, config: InferenceConfig, *, check: bool = True) -> Answerer:
         with foreign_code("the engine"):
