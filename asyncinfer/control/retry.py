@@ -84,8 +84,10 @@ class RetryPolicy:
         is_coincidence = bool(self.max_retries) and not error.is_overload and fault_share**attempts > _COINCIDENCE
         if not is_free and spent >= self.max_retries and not is_coincidence:
             return NO
-        # While the endpoint answers no row, the backoff grows even if the attempts use up no retries.
-        backoff = self.backoff(spent if answered_since else max(spent, attempts - 1), jitter)
+        # While the endpoint answers no row, the backoff grows even if the attempts use up no retries. While it answers
+        # others and fails at random, a longer wait would not help.
+        growth = min(spent, 1) if is_coincidence and answered_since else spent
+        backoff = self.backoff(growth if answered_since else max(spent, attempts - 1), jitter)
         wait = error.retry_after or backoff
         if wait > self.max_wait:
             wait = backoff  # `FailurePattern` ends the run if several rows get such a wait.

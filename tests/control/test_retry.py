@@ -105,6 +105,13 @@ class TestCoincidence:
         """If a quarter of all requests fail, some of a million rows fail six times in a row by chance."""
         assert decide(fault(), spent=3, attempts=6, health=WORKING, fault_share=0.25).kind == "transient"
 
+    def test_its_wait_does_not_grow_while_others_are_answered(self) -> None:
+        first, later = (
+            decide(fault(), spent=spent, attempts=spent + 1, answered_since=True, health=WORKING, fault_share=0.25)
+            for spent in (1, 5)
+        )
+        assert later.after == first.after > 0.0
+
     def test_a_row_that_fails_more_often_than_chance_explains_fails(self) -> None:
         assert decide(fault(), spent=3, attempts=20, health=WORKING, fault_share=0.25) == NO
 
