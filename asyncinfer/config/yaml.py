@@ -143,4 +143,5 @@ def load(text: str, where: str) -> Any:
 
 def dump(data: dict[str, Any]) -> str:
     """The text that `load` reads as `data`."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    untyped: Any = yaml  # Some versions of its type stubs leave the type of `dump` partly unknown.
+    return untyped.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
