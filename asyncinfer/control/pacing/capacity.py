@@ -37,7 +37,7 @@ _CEILING_SECONDS = 10.0
 # The attempts and seconds that a trial needs to show the latest rate; else the last seconds show it.
 _TRIAL_ATTEMPTS, _TRIAL_SECONDS, _LAST_SECONDS = 10, 0.25, 1.0
 # What shows the rate before a test: the seconds at most and at least, and the fewest accepted attempts.
-_REFERENCE_SECONDS, _SHORTEST_REFERENCE, _REFERENCE_ATTEMPTS = 2.0, 0.03, 8
+_REFERENCE_SECONDS, _SHORTEST_REFERENCE, _REFERENCE_ATTEMPTS = 60.0, 0.03, 8
 # The fewest attempts at a rate that show how many are refused there.
 _FEW_BEFORE = 8
 # The attempts in a row of a flood, and as which they count. A share of noise that is known makes as many in a row

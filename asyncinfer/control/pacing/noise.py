@@ -16,16 +16,17 @@ NO_LOAD = 0.015
 _LOW_RATE = 0.85
 # Evidence, as a log likelihood ratio, that proves noise (150 to 1), and the fewest attempts that do.
 _SURE, _ATTEMPTS = 5.0, 30
-# How much less likely, as a logarithm, noise of the earlier share may be than noise of the share seen now.
-_DIFFERS = 2.5
+# How much less likely, as a logarithm, noise of the earlier share may be than noise of the share seen now; and how much
+# shows that it is not the same.
+_DIFFERS, _SURELY_DIFFERS = 2.5, 5.0
 # The standard errors that a share of noise may differ by, and those by which it surely has changed.
 _ERRORS, _SURELY_ERRORS = 1.5, 3.0
 # The share of noise that is worth a second look.
 _LARGE = 0.04
 # The attempts that are remembered: noise may change.
 _REMEMBERED = 1000
-# How long a reference holds, in seconds. Later the capacity may have fallen.
-_HOLDS = 10.0
+# How long a reference holds: seconds, or the time for so many attempts. Later the capacity may have fallen.
+_HOLDS, _HOLDS_ATTEMPTS = 10.0, 150
 
 
 @dataclass(slots=True)
@@ -96,13 +97,18 @@ class NoiseEvidence:
 
     def accepted_rate(self, now: float) -> float | None:
         """The rate of the reference, if it still holds."""
-        return self._reference.rate if self._reference is not None and now - self._since <= _HOLDS else None
+        return self._reference.rate if self._reference is not None and self._holds(now) else None
 
     def refer(self, now: float, reference: Reference, *, replace: bool = False) -> None:
         """Compare with `reference` from now on. One with a higher rate stays while it holds, unless `replace`."""
         present = self._reference
-        if replace or present is None or now - self._since > _HOLDS or reference.rate > present.rate:
+        if replace or present is None or not self._holds(now) or reference.rate > present.rate:
             self._reference, self._since, self._below = reference, now, Trial(now)
+
+    def _holds(self, now: float) -> bool:
+        if self._reference is None:
+            return False
+        return now - self._since <= max(_HOLDS, _HOLDS_ATTEMPTS / self._reference.rate)
 
     def forget(self) -> None:
         """Compare with nothing."""
@@ -123,7 +129,7 @@ class NoiseEvidence:
         Args:
             expected: The highest share of refusals if the earlier ones came from load.
         """
-        if self._reference is None or now - self._since > _HOLDS or not self.is_low(trial):
+        if self._reference is None or not self._holds(now) or not self.is_low(trial):
             return None
         seen, earlier = self._below + trial, self._reference.trial
         if seen.count < _ATTEMPTS or seen.share > MAX_NOISE:
@@ -137,11 +143,18 @@ class NoiseEvidence:
 
     def is_safe(self, now: float, trial: Trial) -> bool:
         """Whether load cannot explain the refusals of the trial."""
-        return now - self._since <= _HOLDS and self.is_low(trial) and self.is_explained(trial)
+        return self._holds(now) and self.is_low(trial) and self.is_explained(trial)
+
+    def has_fallen(self, trial: Trial) -> bool:
+        """Whether more was refused in the trial than noise explains, at a rate that was accepted before."""
+        return self.is_low(trial) and self._difference(self._below + trial) > _SURELY_DIFFERS
 
     def is_explained(self, trial: Trial) -> bool:
         """Whether the refusals of a trial are about as frequent as those at the reference."""
+        return self._reference is not None and self._difference(trial) <= _DIFFERS
+
+    def _difference(self, trial: Trial) -> float:
+        """How much less likely the trial is at the reference's share than at its own, as a logarithm."""
         if self._reference is None:
-            return False
-        as_before = log_likelihood_after(trial, self._reference.trial)
-        return as_before - log_likelihood(trial, trial.share) >= -_DIFFERS
+            return 0.0
+        return log_likelihood(trial, trial.share) - log_likelihood_after(trial, self._reference.trial)

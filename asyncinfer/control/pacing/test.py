@@ -54,7 +54,7 @@ class LowRateTest:
             return StartOpen(noise)
         persistence = self._persistence(trial)
         is_over = _is_over(trial, now)
-        if (persistence <= _FEW and trial.count >= _PASSES) or (is_over and persistence < 0):
+        if (persistence <= _FEW and trial.count >= _PASSES) or (is_over and self._may_pass(now, trial, persistence)):
             self._capacity.check_noise(trial)
             return StartCruise(self._rate, self._confidence())
         if is_over or _fails(trial, persistence):
@@ -70,6 +70,10 @@ class LowRateTest:
         share = min(max(trial.share, NO_LOAD), self._capacity.noise + NO_LOAD)
         return log_likelihood_after(trial, self._before) - log_likelihood(trial, share)
 
+    def _may_pass(self, now: float, trial: Trial, persistence: float) -> bool:
+        """Whether few were refused, or no more than at a higher rate: then a lower rate would not help."""
+        return persistence < 0 or self._capacity.evidence.is_safe(now, trial)
+
     def _confidence(self) -> Confidence:
         if not self._is_measured:
             return Confidence.LOW
@@ -83,8 +87,7 @@ class LowRateTest:
             capacity.refusals_are_load = True
         capacity.exhausted_at = now
         capacity.check_noise(trial)
-        has_fallen = capacity.evidence.is_low(trial) and not capacity.evidence.is_explained(trial)
-        capacity.refer(now, trial, trial, replace=has_fallen)
+        capacity.refer(now, trial, trial, replace=capacity.evidence.has_fallen(trial))
         rate = SAFE_SHARE * trial.accepted_rate / (1 - capacity.noise)
         return StartTest(rate, trial, is_second_look=self._is_second_look)
 
