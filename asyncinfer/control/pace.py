@@ -186,7 +186,11 @@ class Pacer:
                 self._close(now, rate)
             case Reopen(stopped):
                 self._due = now
-                self._cruise(now, self._cycles.finish(now, stopped))
+                if self._cycles.is_first_accepted(now):
+                    self._cycles.start = now
+                    self._open(now, self._capacity.refused_anyway)
+                else:
+                    self._cruise(now, self._cycles.finish(now, stopped))
 
     def _open(self, now: float, noise: Noise) -> None:
         self._capacity.refused_anyway, self._capacity.refusals_are_load = noise, False
@@ -197,7 +201,7 @@ class Pacer:
 
     def _test(self, now: float, start: StartTest) -> None:
         self._due = max(self._due, start.not_before)
-        rate = max(start.rate, 1 / LONGEST_GAP)
+        rate = max(start.rate, self._capacity.lowest_rate)
         self._state = LowRateTest(self._capacity, rate, start)
         self._switch(now, Mode.TEST, rate)
 

@@ -16,6 +16,9 @@ _COINCIDENCE, _LARGEST_SHARE = 1e-8, 0.5
 # The share is measured over the last `_REMEMBERED` rows. It is 0 with fewer than `_FEWEST_FAULTS` faults, and fewer
 # rows than `_FEWEST` count as `_FEWEST`.
 _REMEMBERED, _FEWEST, _FEWEST_FAULTS = 400, 50, 5
+# Retries may fail more often than first attempts: a server that fails each fifth request can meet the same row again
+# and again. So a share above the first figure counts as at least the second.
+_SMALL_SHARE, _LEAST_SHARE = 0.05, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +122,7 @@ class FaultShare:
     def share(self) -> float:
         if self._faults < _FEWEST_FAULTS:
             return 0.0
-        return min(self._faults / max(_FEWEST, len(self._latest)), _LARGEST_SHARE)
+        share = self._faults / max(_FEWEST, len(self._latest))
+        if share > _SMALL_SHARE:
+            share = max(share, _LEAST_SHARE)
+        return min(share, _LARGEST_SHARE)

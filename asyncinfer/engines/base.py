@@ -175,7 +175,7 @@ class BaseInferenceEngine(ABC):
             EngineDeadError: The engine can answer no conversation with these settings.
             ConfigError: A setting is wrong. InputError: The conversation is not valid.
         """
-        check(conversation)
+        _check_types(conversation, inference_config)
         answerer = await self._kept_answerer(inference_config)
         return (await answer(answerer, self._attempts, conversation)).answer(conversation)
 
@@ -410,11 +410,13 @@ class BaseInferenceEngine(ABC):
         with self._lock:
             kept = self._kept.setdefault(asyncio.get_running_loop(), OrderedDict())
         found = kept.get(id(config))
-        if found is not None and found.config == config:
+        if found is not None and _is_same(found.config, config):
             kept.move_to_end(id(config))
             return found.answerer
-        answerer = await self._answerer(config or InferenceConfig())
-        kept[id(config)] = _Kept(config.model_copy(deep=True) if config is not None else None, answerer)
+        # A copy, since the config may change during the await.
+        copy = config.model_copy(deep=True) if config is not None else None
+        answerer = await self._answerer(copy or InferenceConfig())
+        kept[id(config)] = _Kept(copy, answerer)
         if len(kept) > _MOST_KEPT:
             kept.popitem(last=False)
         return answerer
@@ -497,6 +499,26 @@ class BaseInferenceEngine(ABC):
                 ", ".join(sorted(dropped)),
                 ", ".join(sorted(self.get_supported_params() - dropped)),
             )
+
+
+def _check_types(conversation: object, config: object) -> None:
+    if not isinstance(conversation, Conversation):
+        raise InputError(f"agenerate takes one Conversation (found {type(conversation).__name__})")
+    if not isinstance(config, InferenceConfig | None):
+        raise ConfigError(f"inference_config should be an InferenceConfig (found {type(config).__name__})")
+    check(conversation)
+
+
+def _is_same(one: InferenceConfig | None, other: InferenceConfig | None) -> bool:
+    """Whether two configs have the same values and the same explicit fields: only those override the engine's."""
+    if one is None or other is None:
+        return one is other
+    return one == other and _explicit(one) == _explicit(other)
+
+
+def _explicit(config: InferenceConfig) -> list[set[str]]:
+    groups = (config, config.model, config.generation, config.remote_params)
+    return [group.model_fields_set for group in groups if group is not None]
 
 
 def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None) -> Source | None:

@@ -115,12 +115,20 @@ class foreign_code:
                     f"{self._name} raised CancelledError, but was not cancelled: "
                     f"what it waited for was cancelled by other code. {_RESUME}"
                 ) from error
-            case GeneratorExit() if asyncio.current_task() is not self._task:
+            case GeneratorExit() if _current_task() is not self._task:
                 return  # A coroutine that will never be resumed is being closed.
             case Exception() if not isinstance(error, StopIteration | StopAsyncIteration):
                 return
             case _:
                 raise RuntimeError(f"{self._name} raised {error!r}") from error
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """The running task; None if no event loop runs, as when a loop was closed before its tasks had ended."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 async def call_back(name: str, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:

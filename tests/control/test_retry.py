@@ -145,7 +145,7 @@ class TestFaultShare:
         faults = FaultShare()
         for _ in range(5):
             faults.add(is_fault=True)
-        assert faults.share == 0.1
+        assert faults.share == 0.2, "a share above a twentieth counts as a fifth at least"
 
     def test_share_is_at_most_a_half(self) -> None:
         faults = FaultShare()

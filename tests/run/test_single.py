@@ -145,6 +145,18 @@ async def test_an_invalid_conversation_is_refused_before_anything_is_asked() -> 
     assert not engine.asked
 
 
+@pytest.mark.parametrize("given", [None, "hello", {"messages": []}, [question("a")]])
+async def test_something_else_than_a_conversation_is_an_input_error(given: Any) -> None:
+    with pytest.raises(InputError, match="one Conversation"):
+        await FakeEngine().agenerate(given)
+
+
+async def test_something_else_than_a_config_is_a_config_error() -> None:
+    config: Any = {"model": {"model_name": "m"}}
+    with pytest.raises(ConfigError, match="InferenceConfig"):
+        await FakeEngine().agenerate(question("a"), config)
+
+
 async def test_no_thread_and_no_task_is_started() -> None:
     engine = FakeEngine()
     await engine.agenerate(question("a"))
@@ -178,6 +190,14 @@ class TestPreparedSettings:
         await engine.agenerate(question("a"), config)
         assert config.generation.stop_strings is not None
         config.generation.stop_strings.append("y")
+        await engine.agenerate(question("a"), config)
+        assert engine.prepared == 2
+
+    async def test_a_value_that_becomes_explicit_counts(self) -> None:
+        """Only explicit values override those of the engine, also if they are the default."""
+        engine, config = Preparing(), InferenceConfig()
+        await engine.agenerate(question("a"), config)
+        config.generation.temperature = GenerationParams().temperature
         await engine.agenerate(question("a"), config)
         assert engine.prepared == 2
 

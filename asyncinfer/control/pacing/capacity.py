@@ -26,6 +26,8 @@ _CEILING_SHARE = 0.97
 MEASURED_SECONDS, MEASURED_ATTEMPTS = 0.5, 20
 # The longest gap between two attempts, in seconds, so that a recovery is noticed in time.
 LONGEST_GAP = 15.0
+# The lowest rate of a test, relative to the best rate so far.
+_LOWEST_SHARE = 0.005
 # Bucket sizes, in seconds of the refill rate: the largest that is assumed, and the largest that counts as small. A
 # small bucket refuses bursts even if their average rate is low enough.
 _LARGEST_BURST, SMALL_BURST = 1.0, 0.5
@@ -61,6 +63,7 @@ class CapacityEstimate:
         began: When the first attempt was allowed; None before.
         burst: How many attempts were accepted before the first overload; None before.
         exhausted_at: When the bucket was last known to be empty.
+        best_rate: The highest rate at which nearly nothing was refused.
         refusals_are_load: Whether the latest refusals were shown to come from load, not from noise.
     """
 
@@ -71,6 +74,7 @@ class CapacityEstimate:
     began: float | None = None
     burst: int | None = None
     exhausted_at: float = 0.0
+    best_rate: float = 0.0
     refusals_are_load: bool = False
     _ceiling: float = inf
     _ceiling_ends: float = 0.0
@@ -151,6 +155,11 @@ class CapacityEstimate:
     def capped(self, rate: float, now: float) -> float:
         """`rate`, or the ceiling if that is lower."""
         return min(rate, self._ceiling if now < self._ceiling_ends else inf)
+
+    @property
+    def lowest_rate(self) -> float:
+        """The lowest rate of a test, so that the end of a trouble is noticed in time."""
+        return max(1 / LONGEST_GAP, _LOWEST_SHARE * self.best_rate)
 
     def latest_rate(self, now: float, trial: Trial) -> float:
         """Accepted attempts a second: in the current trial, or in the last second if the trial is short."""

@@ -21,6 +21,8 @@ _LONGEST_EPOCH, _FEWEST_ATTEMPTS = 20.0, 4
 # Growth in an epoch without refusals, by how well the rate is known. Steps double, up to the largest.
 _STEPS = {Confidence.HIGH: 0.02, Confidence.MEDIUM: 0.08, Confidence.LOW: 0.25}
 _SMALLEST_STEP, _LARGEST_STEP = _STEPS[Confidence.HIGH], 0.5
+# At less than this share of the best rate so far, the rate doubles: the endpoint may have had trouble that is over.
+_FAR_BELOW, _RETURNING_STEP = 0.2, 1.0
 # With a step larger than this, epochs are short while nothing is refused: the rate is still far too low.
 _SHORT_EPOCH_STEP = 2 * _SMALLEST_STEP
 # The attempts of an epoch without refusals while the step is large.
@@ -56,6 +58,8 @@ class CruiseMode:
         self._capacity = capacity
         self._rate = start.rate
         self._step = _STEPS[start.confidence]
+        if start.rate < _FAR_BELOW * capacity.best_rate:
+            self._step = _RETURNING_STEP
         self._steady_until = steady_until
         self._alarm = ChangeDetector(capacity.refused_anyway.most)
         self._reductions = 0
@@ -78,6 +82,8 @@ class CruiseMode:
 
     def overloaded(self, now: float, trial: Trial, *, is_flood: bool = False) -> Transition:
         """Clearly more attempts are refused than before; in a flood, nearly all of them."""
+        if self._step == _RETURNING_STEP:
+            self._capacity.best_rate = self._rate  # The earlier one is not reached any more.
         return self._capacity.overloaded(now, trial, self._since_probe, is_flood=is_flood)
 
     def _epoch_seconds(self, trial: Trial) -> float:
@@ -142,6 +148,7 @@ class CruiseMode:
         self._capacity.exhausted_at = now
 
     def _raised(self, now: float) -> float:
+        self._capacity.best_rate = max(self._capacity.best_rate, self._rate)
         wanted = self._rate * (1 + self._step)
         rate = self._capacity.capped(wanted, now)
         known = self._capacity.evidence.accepted_rate(now)
@@ -154,7 +161,8 @@ class CruiseMode:
         # An epoch of few attempts proves less, so only every second one doubles the step.
         has_many = rate >= MEASURED_ATTEMPTS / MEASURED_SECONDS
         if has_many or self._clean_epochs % 2 == 0 or self._step >= _STEPS[Confidence.LOW]:
-            self._step = min(2 * self._step, _LARGEST_STEP)
+            is_returning = rate < _FAR_BELOW * self._capacity.best_rate
+            self._step = _RETURNING_STEP if is_returning else min(2 * self._step, _LARGEST_STEP)
         return rate
 
     def _next_epoch(self, now: float, rate: float) -> NewTrial:

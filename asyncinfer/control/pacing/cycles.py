@@ -83,6 +83,12 @@ class Cycles:
         often = self.capacity.flow.sent(self._first_wait, now) < _FEW_ATTEMPTS * self._waits
         return often and self._waits > _MANY_WAITS
 
+    def is_first_accepted(self, end: float) -> bool:
+        """Whether nothing was accepted before the attempt that ends the cycle. Then the average shows no rate: the
+        endpoint was loading, for instance.
+        """
+        return self.rate is None and self.capacity.flow.accepted(self.start, end) <= 1
+
     def finish(self, end: float, stop: float, *, is_wait: bool = False) -> StartCruise:
         """The cycle ends at `end`, with a stop of `stop` seconds: go on at its average rate."""
         length = end - self.start

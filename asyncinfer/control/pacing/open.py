@@ -53,6 +53,7 @@ class OpenMode:
         if trial.count < _NOISE_ATTEMPTS:
             return None
         self._before = trial
+        self._capacity.best_rate = max(self._capacity.best_rate, trial.accepted / max(now - trial.since, 1e-3))
         noise = self._capacity.refused_anyway
         if noise.share:
             noise.follow(trial)
