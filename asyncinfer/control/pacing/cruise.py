@@ -122,6 +122,8 @@ class CruiseMode:
         if excess <= self._high and trial.sent < _BINDING * self._rate * (now - trial.since):
             return StartOpen(self._capacity.refused_anyway)
         self._since_probe.absorb(trial)
+        if self._since_probe.refused and self._since_probe.count >= _PROBED_ATTEMPTS:
+            self._capacity.refer(now, self._since_probe, self._since_probe)
         return self._next_epoch(now, rate)
 
     def _check_noise(self, trial: Trial) -> None:
