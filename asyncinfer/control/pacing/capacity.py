@@ -140,8 +140,8 @@ class CapacityEstimate:
     def doubt(self, now: float, rate: float, before: Trial) -> StartTest:
         """Look for the noise anew, at a much lower rate than `rate`, at which the endpoint accepts attempts."""
         self.evidence.refer(now, Reference(rate, before), replace=True)
-        self.refused_anyway = Noise()
-        return StartTest(_DOUBT_SHARE * rate, before, is_second_look=True)
+        doubted, self.refused_anyway = self.refused_anyway, Noise()
+        return StartTest(_DOUBT_SHARE * rate, before, doubted=doubted)
 
     def note_burst(self, end: float) -> None:
         """The first overload was at `end`: what was accepted until then shows how large the bucket is."""

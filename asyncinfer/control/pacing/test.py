@@ -42,7 +42,7 @@ class LowRateTest:
         self._capacity = capacity
         self._rate = rate
         self._before, self._is_measured = _at_least(start.before, capacity.noise + _LOAD), start.is_measured
-        self._is_second_look = start.is_second_look
+        self._doubted = start.doubted
 
     def sample(self, now: float, trial: Trial, *, refused: bool) -> Transition | None:
         """Judge an attempt that `trial` counts already."""
@@ -50,10 +50,13 @@ class LowRateTest:
             return StartClosed(self._rate)
         noise = self._capacity.evidence.noise(now, trial, self._capacity.noise + NO_LOAD)
         if noise is not None:
-            noise.is_confirmed = self._is_second_look
+            noise.is_confirmed = self._doubted is not None
             return StartOpen(noise)
         persistence = self._persistence(trial)
         is_over = _is_over(trial, now)
+        if is_over and self._doubted is not None and self._capacity.evidence.is_safe(now, trial):
+            self._doubted.is_confirmed = True  # Nothing speaks against it.
+            return StartOpen(self._doubted)
         if (persistence <= _FEW and trial.count >= _PASSES) or (is_over and self._may_pass(now, trial, persistence)):
             self._capacity.check_noise(trial)
             return StartCruise(self._rate, self._confidence())
@@ -89,7 +92,7 @@ class LowRateTest:
         capacity.check_noise(trial)
         capacity.refer(now, trial, trial, replace=capacity.evidence.has_fallen(trial))
         rate = SAFE_SHARE * trial.accepted_rate / (1 - capacity.noise)
-        return StartTest(rate, trial, is_second_look=self._is_second_look)
+        return StartTest(rate, trial, doubted=self._doubted)
 
 
 def _at_least(trial: Trial, share: float) -> Trial:

@@ -36,13 +36,13 @@ class StartTest(NamedTuple):
     Args:
         before: The attempts that led to the test. If their refusals are noise, they are as frequent in the test.
         is_measured: Whether the rate was accepted for long enough to be known.
-        is_second_look: Whether noise was found before, and is looked for again.
+        doubted: The noise that was found before, and is looked for again.
     """
 
     rate: float
     before: Trial
     is_measured: bool = False
-    is_second_look: bool = False
+    doubted: Noise | None = None
     not_before: float = -inf
 
 
