@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from asyncinfer.control.pacing.capacity import CapacityEstimate
 from asyncinfer.control.pacing.evidence import ChangeDetector, Trial
+from asyncinfer.control.pacing.noise import Noise
 from asyncinfer.control.pacing.transitions import NewTrial, Transition
 
 # Attempts in flight that the ramp allows: at first, and more each second, so that no endpoint is flooded before its
 # first refusal arrives.
 _RAMP_START, _RAMP_PER_SECOND = 2, 150.0
+# The largest share of refusals that needs no test.
+_FEW = 0.06
 # A smaller part of an attempt is an error of rounding: no clock would show the wait for it.
 _NO_ROOM = 1e-6
 # The attempts after which the share of noise is measured again, since noise may end.
@@ -49,7 +52,7 @@ class OpenMode:
     def sample(self, now: float, trial: Trial, *, refused: bool) -> Transition | None:
         """Judge an attempt that `trial` counts already."""
         if self._alarm.add(refused=refused):
-            return self.overloaded(now, trial)
+            return self._accept_few(trial) or self.overloaded(now, trial)
         if trial.count < _NOISE_ATTEMPTS:
             return None
         self._before = trial
@@ -60,6 +63,16 @@ class OpenMode:
             self._alarm = ChangeDetector(noise.most)
         if noise.is_doubtful:
             return self._capacity.doubt(now, trial.accepted / (now - trial.since), trial)
+        return NewTrial(None)
+
+    def _accept_few(self, trial: Trial) -> Transition | None:
+        """Expect a small share of refusals from now on. If they come from load, the rate is right as it is."""
+        seen = self._before + trial
+        if seen.count < _NOISE_ATTEMPTS / 2 or seen.share > _FEW:
+            return None
+        self._before = seen
+        noise = self._capacity.refused_anyway = Noise(seen.accepted, seen.refused)
+        self._alarm = ChangeDetector(noise.most)
         return NewTrial(None)
 
     def overloaded(self, now: float, trial: Trial, *, is_flood: bool = False) -> Transition:
