@@ -54,8 +54,8 @@ def tokens() -> int:
 CASES = {
     "73 a second": Case(lambda: TokenBucket(steady(73))),
     "100 a second, little saved up": Case(lambda: TokenBucket(steady(100), burst=0.1), refused=0.05),
-    "120, then 45 a second": Case(lambda: TokenBucket(steps((30, 120), (30, 45))), 60),
-    "40, then 160 a second": Case(lambda: TokenBucket(steps((30, 40), (30, 160))), 60),
+    "120, then 45 a second": Case(lambda: TokenBucket(steps((30, 120), (30, 45))), 60, refused=0.05),
+    "40, then 160 a second": Case(lambda: TokenBucket(steps((30, 40), (30, 160))), 60, 0.93),
     "50 a second with Retry-After": Case(lambda: TokenBucket(steady(50), hint=True)),
     "2 a second": Case(lambda: TokenBucket(steady(2)), 60, refused=0.21),
     "40 in flight": Case(lambda: InFlight(40)),
@@ -63,7 +63,7 @@ CASES = {
     "1 in flight": Case(lambda: InFlight(1), refused=0.07),
     "60 a minute": Case(lambda: Window(60), 240, refused=0.12),
     "60 a minute with Retry-After": Case(lambda: Window(60, hint=True), 240),
-    "nothing for a minute": Case(lambda: TokenBucket(steps((30, 100), (60, 0.0), (30, 100))), 120),
+    "nothing for a minute": Case(lambda: TokenBucket(steps((30, 100), (60, 0.0), (30, 100))), 120, refused=0.08),
 }
 
 # More servers of the same kinds, for the slow suite.
@@ -132,6 +132,38 @@ def noisy(server: Callable[[], Server], seed: int, *, adaptive: bool) -> Outcome
 def check_noise(server: Callable[[], Server], seed: int, least: float) -> None:
     adaptive, fixed = noisy(server, seed, adaptive=True), noisy(server, seed, adaptive=False)
     assert adaptive.answered >= least * fixed.answered
+
+
+@pytest.mark.parametrize("seconds", [1, 10, 30])
+def test_a_server_that_refuses_everything_while_it_loads_is_used_soon_afterwards(seconds: int) -> None:
+    loading = Outage(Noise(0, latency=0.5, limit=16), 0, seconds, refused(0.01, None, 503))
+    outcome = simulate(loading, 600, workers=16, rows=2000, limit=1000.0)
+    assert outcome.lost == 0
+    assert outcome.ended <= seconds + 16 + 1.1 * 2000 * 0.5 / 16
+
+
+@pytest.mark.parametrize("share", [0.6, 0.8])
+def test_a_bad_spell_of_half_a_minute_is_over_when_it_is_over(share: float) -> None:
+    """60 to 80% of the requests are refused in between; that is no capacity to get used to."""
+
+    class Spell(Outage):
+        def request(self, now: float, size: int) -> Reply:
+            is_bad = self.begin <= now < self.end and random.random() < share
+            return self.down if is_bad else self.server.request(now, size)
+
+    spell = Spell(Noise(0), 30, 60, refused(0.01, None, 503))
+    outcome = simulate(spell, 120, workers=100, rows=100_000, seed=3, limit=1000.0)
+    assert outcome.lost == 0
+    assert outcome.ended <= 240.0, "at full speed it takes 130 s"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_refusals_at_random_are_told_from_load_at_a_few_requests_a_second(seed: int) -> None:
+    def server() -> Noise:
+        return Noise(0.1, latency=2.0, limit=16, round_trip=0.02)
+
+    adaptive, fixed = (simulate(server(), 300, workers=16, seed=seed, adaptive=adaptive) for adaptive in (True, False))
+    assert adaptive.answered >= 0.8 * fixed.answered
 
 
 # Seconds that a refusal takes: as long as an answer, or nearly none.

@@ -35,6 +35,9 @@ class Client:
         self.now = 0.0
         self.sent = self.refused = 0
         self._flights: list[tuple[float, int, bool]] = []
+        # Outcomes that wait for those of earlier attempts, and the number of the next sample.
+        self._outcomes: dict[int, bool] = {}
+        self._next = 1
 
     def run(self, seconds: float, admits: Admits) -> Client:
         """Send for so many seconds; `admits(now)` says whether the server accepts an attempt."""
@@ -61,7 +64,11 @@ class Client:
         while self._flights and self._flights[0][0] <= self.now:
             _, number, refused = heapq.heappop(self._flights)
             self.refused += refused
-            end(self.pacer, self.now, number, refused=refused)
+            self._outcomes[number] = refused
+            (self.pacer.refused(self.now, number) if refused else self.pacer.answered(self.now))
+            while self._next in self._outcomes:
+                self.pacer.sample(self.now, self._next, refused=self._outcomes.pop(self._next))
+                self._next += 1
 
 
 def everything(_: float) -> bool:
@@ -279,7 +286,7 @@ class TestClosed:
             end(pacer, now, number, refused=True)
         assert pacer.mode is Mode.CLOSED
         end(pacer, now, pacer.started(now), refused=False)
-        assert pacer.mode is Mode.CRUISE
+        assert pacer.mode is Mode.OPEN, "nothing was accepted before, so no rate is known"
         assert pacer.wait(now) == 0.0
 
 

@@ -160,7 +160,7 @@ async def test_retry_after_of_a_server_with_a_small_bucket_costs_part_of_its_rat
 async def test_ten_a_second_with_a_bucket_of_one_token(clock: QuickClock) -> None:
     """A request that comes a moment too early is refused, and there are few requests to learn from."""
     report = await simulate(Bucket(clock, steady(10), 60, burst=0.1))
-    assert report.used >= 0.83
+    assert report.used >= 0.75
     assert report.refused <= 0.1
 
 
