@@ -3,10 +3,11 @@
 A sample is one attempt and what became of it. It is *accepted* when a reply with any status but an overload arrives,
 or when it has been pending for three times as long as refusals take (`update`): an endpoint refuses at once or not at
 all, so slow answers do not delay the samples. It is *refused* when the reply says that the endpoint is busy or that
-a limit is reached (`RequestError.is_overload`); an attempt that counted as accepted while it was pending then counts
-a second time. A cancelled attempt and a lost connection are no samples, nor is a timeout that comes before that.
-The pacer counts samples in the order in which the attempts were sent, since refusals often arrive before answers.
-There a sample belongs to the rate at which it was sent; one from before the latest change of the rate is left out.
+a limit is reached (`RequestError.is_overload`). An attempt that was counted as accepted while it was pending, and is
+refused later, is counted twice. An attempt that is cancelled, times out or loses its connection is not counted, unless
+it was counted while it was pending.
+The pacer counts samples in the order in which the attempts were sent, because refusals often arrive before answers.
+It leaves out samples that were sent before the latest change of the rate.
 
 | signal | meaning | reaction: permits (`adaptive`), pace (`pace`), retries (`retry`) |
 |---|---|---|
@@ -81,7 +82,7 @@ class Standstill(NamedTuple):
 
 
 class Outcome(Enum):
-    """What became of an attempt. `UNKNOWN`: it ended without telling whether the endpoint would have accepted it."""
+    """The result of an attempt. `UNKNOWN`: it ended without showing whether the endpoint would have accepted it."""
 
     PENDING = auto()
     ACCEPTED = auto()
@@ -246,7 +247,7 @@ class Endpoint:
         return longest if longest.seconds > _NO_TIME else None
 
     def _end(self, now: float, attempt: Attempt, outcome: Outcome) -> None:
-        """Count the attempt, when its turn comes."""
+        """Note the result of an attempt. It becomes a sample after all earlier attempts."""
         if self._pacer is None:
             return
         if not attempt.is_counted:
@@ -260,6 +261,8 @@ class Endpoint:
 
         Refusals often arrive before the answers to earlier attempts. Counted at once, they would look too frequent.
         """
+        if not self._pending:
+            return
         known = self._refusal_time
         patience = max(_SHORTEST_PENDING, _REFUSAL_TIMES * known) if known is not None else _PENDING
         while self._pending:
@@ -303,17 +306,17 @@ class Endpoint:
     def _concerns_level(self, now: float, attempt: Attempt, *, refused: bool) -> bool:
         """Report an attempt to the AIMD controller. Returns whether a limit on those in flight explains its refusal."""
         assert self._pacer is not None
-        level = attempt.level
-        self._aimd.tolerance = self._pacer.noise + _TOLERATED
-        if self._pacer.mode is Mode.OPEN:
+        level, mode = attempt.level, self._pacer.mode
+        if mode is Mode.OPEN:
             # A flood makes levels and refusals rise together, whatever the cause.
             self._levels.clear()
         else:
             self._levels.add(attempt.number, level, attempt.series, refused=refused)
         if refused:
+            self._aimd.tolerance = self._pacer.noise + _TOLERATED
             return self._aimd.refused(now, level) or self._finds_limit(now, level)
         self._aimd.accepted(now, level)
-        if self._aimd.limit is None and self._pacer.mode is not Mode.OPEN:
+        if mode is not Mode.OPEN and self._aimd.limit is None:
             self._finds_limit(now, level)
         return False
 
