@@ -30,7 +30,7 @@ from asyncinfer import (
 
 
 def controller_state(engine: BaseInferenceEngine) -> tuple[float | None, float | None]:
-    """The permits and the attempts per second that the engine's controller allows now, for the plot; None is no limit."""
+    """The permits and the attempts per second (None: no limit) that the engine's controller allows now, for the plot."""
     return engine._endpoint.permits(), engine._endpoint.rate
 
 

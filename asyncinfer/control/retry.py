@@ -33,7 +33,7 @@ class Retry:
     spends: bool = True
 
 
-NO = Retry("no")
+NO = Retry("no", spends=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from asyncinfer.errors import ErrorScope, RequestError
+from asyncinfer.errors import EngineConfigError, EngineDeadError, ErrorScope, RequestError
 
 _FIRST_ACCOUNT_ROWS, _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 2, 3, 3, 20, 3
 # The time for the first answer of an endpoint, which may just be starting (seconds).
@@ -31,6 +31,11 @@ class RunEnd(NamedTuple):
 
     message: str
     is_config: bool = False
+
+    def error(self, cause: RequestError) -> EngineDeadError:
+        """The error to raise. `cause`: the last failure."""
+        kind = EngineConfigError if self.is_config else EngineDeadError
+        return kind(self.message, error_type=cause.error_type, status_code=cause.status_code)
 
 
 class FailurePattern:

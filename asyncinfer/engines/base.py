@@ -163,7 +163,7 @@ class BaseInferenceEngine(ABC):
     async def agenerate(
         self, conversation: Conversation, inference_config: InferenceConfig | None = None
     ) -> Conversation:
-        """Answer one conversation: under the engine's permits, pace, limits and retries, without files or threads.
+        """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
 
         The settings of a config are prepared once and kept, so that repeated calls cost little.
 
@@ -171,7 +171,7 @@ class BaseInferenceEngine(ABC):
             The conversation with the answer appended, as a new object.
 
         Raises:
-            RequestError: The conversation could not be answered, also not after retries.
+            RequestError: The conversation was not answered, and no retry is left.
             EngineDeadError: The engine can answer no conversation with these settings.
             ConfigError: A setting is wrong. InputError: The conversation is not valid.
         """

@@ -10,6 +10,7 @@ from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.control.endpoint import Attempt
 from asyncinfer.control.rate_limit import FREE, Cost, estimate
 from asyncinfer.control.retry import RetryPolicy
+from asyncinfer.control.run_end import FailurePattern
 from asyncinfer.run.clock import Clock
 from asyncinfer.run.gate import Gate
 from asyncinfer.run.request import Request
@@ -37,6 +38,10 @@ class Answerer:
     def request(self, conversation: Conversation, attempt: Attempt, *, stream: bool = False) -> Request:
         """What the engine is asked, under the permit `attempt`."""
         return Request(conversation, self.generation, self.model, self.prepared, attempt, stream)
+
+    def failure_pattern(self) -> FailurePattern:
+        """What watches the failures of one run or call."""
+        return FailurePattern(self.endpoint, self.retry.max_wait, self.retry.max_outage)
 
     def cost(self, conversation: Callable[[], Conversation]) -> Cost:
         """What a request will take of the endpoint's limits, as far as they count."""

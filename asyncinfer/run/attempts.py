@@ -34,8 +34,8 @@ class Attempted(Protocol):
 class Attempts:
     """Makes attempts for one run, or for the single calls of one engine, and decides whether another follows."""
 
-    def __init__(self, faults: FaultShare | None = None, jitter: Callable[[], float] = random.random) -> None:
-        self._faults, self._jitter = faults or FaultShare(), jitter
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._faults, self._jitter = FaultShare(), jitter
 
     async def make(
         self,
@@ -48,7 +48,7 @@ class Attempts:
         """Ask the engine once. The permit is returned whatever happens.
 
         Args:
-            name: Tells conversations apart, also those of other runs.
+            name: Identifies the conversation among those of all runs and calls.
 
         Raises:
             RequestError: The attempt failed.
@@ -99,5 +99,5 @@ class Attempts:
             jitter=self._jitter(),
         )
         row.admissions = admissions
-        row.spent += retry.kind != "no" and retry.spends
+        row.spent += retry.spends
         return retry

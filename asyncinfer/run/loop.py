@@ -12,8 +12,8 @@ import anyio
 
 from asyncinfer.aio.threads import DISK
 from asyncinfer.control.endpoint import Attempt
-from asyncinfer.control.run_end import FailurePattern, RunEnd, duration
-from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError
+from asyncinfer.control.run_end import RunEnd, duration
+from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.run.answerer import Answerer
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.ledger import Ledger
@@ -73,7 +73,7 @@ class Loop:
         self.dead: EngineDeadError | None = None
         self.stopped = self._waits_for_permit = False
         self._attempts = Attempts(jitter=jitter)
-        self._pattern = FailurePattern(answerer.endpoint, answerer.retry.max_wait, answerer.retry.max_outage)
+        self._pattern = answerer.failure_pattern()
 
     async def run(self, reader: Reader, stop: Stop) -> None:
         """Run until every row is done, the engine is dead, or the run is stopped; answers that have come
@@ -237,8 +237,7 @@ class Loop:
         """End the run early: no other row would be answered."""
         if self.dead is None:
             log.error("%s", end.message)
-        kind = EngineConfigError if end.is_config else EngineDeadError
-        self._die(kind(end.message, error_type=error.error_type, status_code=error.status_code))
+        self._die(end.error(error))
 
     def _die(self, error: EngineDeadError) -> None:
         """From now on rows fail unasked; the saved ones are still delivered. An iterator ends instead, as

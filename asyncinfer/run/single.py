@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import anyio
 
 from asyncinfer.control.run_end import FailurePattern
-from asyncinfer.errors import EngineConfigError, EngineDeadError, RequestError
+from asyncinfer.errors import RequestError
 from asyncinfer.run.answerer import Answerer
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.clock import wait_until
@@ -17,6 +17,8 @@ from asyncinfer.types.results import Completion
 
 @dataclass(slots=True)
 class _Call:
+    """The state of one call, as `Attempted` describes it."""
+
     attempts: int = 0
     spent: int = 0
     is_suspect: bool = False
@@ -41,8 +43,7 @@ async def answer(answerer: Answerer, attempts: Attempts, conversation: Conversat
             return await attempts.make(answerer, permit, call, lambda: conversation, name=id(call))
         except RequestError as error:
             retry = attempts.retry(answerer, call, error)
-            if pattern is None:
-                pattern = FailurePattern(answerer.endpoint, answerer.retry.max_wait, answerer.retry.max_outage)
+            pattern = pattern or answerer.failure_pattern()
             end = pattern.failed(
                 error,
                 is_final=retry.kind == "no",
@@ -52,8 +53,7 @@ async def answer(answerer: Answerer, attempts: Attempts, conversation: Conversat
                 is_only_row=True,
             )
             if end is not None:
-                kind = EngineConfigError if end.is_config else EngineDeadError
-                raise kind(end.message, error_type=error.error_type, status_code=error.status_code) from error
+                raise end.error(error) from error
             if retry.kind == "no":
                 raise
         await wait_until(anyio.Event(), clock, clock.now() + retry.after)

@@ -143,8 +143,8 @@ def test_a_server_that_refuses_everything_while_it_loads_is_used_soon_afterwards
 
 
 @pytest.mark.parametrize("share", [0.6, 0.8])
-def test_a_bad_spell_of_half_a_minute_is_over_when_it_is_over(share: float) -> None:
-    """60 to 80% of the requests are refused in between; that is no capacity to get used to."""
+def test_full_speed_returns_after_half_a_minute_of_many_refusals(share: float) -> None:
+    """60 to 80% of the requests are refused from second 30 to 60, and none before and after."""
 
     class Spell(Outage):
         def request(self, now: float, size: int) -> Reply:

@@ -13,6 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncinfer.control.pace import Mode, Pacer
+from asyncinfer.control.pacing.capacity import CapacityEstimate
+from asyncinfer.control.pacing.evidence import Trial
+from asyncinfer.control.pacing.noise import Noise as KnownNoise
+from asyncinfer.control.pacing.open import OpenMode
+from asyncinfer.control.pacing.transitions import StartTest
 
 Admits = Callable[[float], bool]
 
@@ -162,6 +167,17 @@ class TestOpen:
         count = itertools.count(1)
         client.run(10.0, lambda _: next(count) % every != 0)
         assert client.pacer.mode is Mode.OPEN
+
+    def test_a_clock_that_shows_no_time_is_no_error(self) -> None:
+        """A coarse clock can show the same time for hundreds of attempts."""
+        capacity = CapacityEstimate(refused_anyway=KnownNoise(75, 25))
+        mode, trial = OpenMode(capacity), Trial(1.0)
+        transition = None
+        for i in range(200):
+            trial.add(refused=i % 4 == 0)
+            transition = mode.sample(1.0, trial, refused=i % 4 == 0)
+        assert isinstance(transition, StartTest)
+        assert 0.0 < transition.rate < math.inf
 
 
 class TestFindingARate:

@@ -42,8 +42,8 @@ _TRIAL_ATTEMPTS, _TRIAL_SECONDS, _LAST_SECONDS = 10, 0.25, 1.0
 _REFERENCE_SECONDS, _SHORTEST_REFERENCE, _REFERENCE_ATTEMPTS = 60.0, 0.03, 8
 # The fewest attempts at a rate that show how many are refused there.
 _FEW_BEFORE = 8
-# The attempts in a row of a flood, and as which they count. A share of noise that is known makes as many in a row
-# once in about e^16 attempts.
+# The refusals in a row that are a flood, and the attempts that a test after a flood is compared with. With known noise
+# a flood takes so many refusals that the noise makes them in a row only once in about e^16 attempts.
 _FLOOD_ATTEMPTS, _FLOOD, _NO_CHANCE = 6, Trial(0.0, refused=4), 16.0
 # The longest wait, in seconds, for an empty bucket to refill by two attempts.
 _LONGEST_REFILL = 1.0
@@ -127,18 +127,21 @@ class CapacityEstimate:
         """
         start, end = max(trial.since, self.began or 0.0, now - _REFERENCE_SECONDS), now - self.lag
         first = self.flow.first_refused(start, end)
-        accepted = self.flow.accepted(first, end) if first is not None else 0
-        is_measured = first is not None and accepted >= _REFERENCE_ATTEMPTS and end - first >= _SHORTEST_REFERENCE
-        reference = None
-        if first is not None and is_measured and before.share <= MAX_NOISE:
-            sent = self.flow.sent(first, end) - 1
-            rate = accepted / (end - first) if trial.rate is None else trial.rate * accepted / sent
-            reference = Reference(rate, before)
-        if reference is not None:
-            self.evidence.refer(now, reference, replace=replace)
+        if first is None or end - first < _SHORTEST_REFERENCE or before.share > MAX_NOISE:
+            return
+        accepted = self.flow.accepted(first, end)
+        if accepted < _REFERENCE_ATTEMPTS:
+            return
+        if trial.rate is None:
+            rate = accepted / (end - first)
+        else:
+            after_first = self.flow.sent(first, end) - 1
+            rate = trial.rate * accepted / after_first
+        self.evidence.refer(now, Reference(rate, before), replace=replace)
 
     def doubt(self, now: float, rate: float, before: Trial) -> StartTest:
         """Look for the noise anew, at a much lower rate than `rate`, at which the endpoint accepts attempts."""
+        rate = max(rate, self.lowest_rate)
         self.evidence.refer(now, Reference(rate, before), replace=True)
         doubted, self.refused_anyway = self.refused_anyway, Noise()
         return StartTest(_DOUBT_SHARE * rate, before, doubted=doubted)

@@ -30,7 +30,7 @@ _WINDOW_SHARE = 0.25
 _FALLEN = ((2, 0.3), (3, 0.5))
 # They are noise too if there are more than so many of them, each after few attempts, and the rate does not rise.
 _MANY_WAITS, _FEW_ATTEMPTS, _RISES = 5, 30, 1.1
-# The least share of that noise, since a share of 0 would mean that there is none.
+# The share of such noise is taken to be at least this, because a share of 0 means that there is no noise.
 _LEAST_NOISE = 0.01
 # The shortest period and stop in seconds: by a coarse clock, a stop can take no time.
 _SHORTEST_PERIOD, _SHORTEST_STOP = 0.01, 1e-9
@@ -58,11 +58,9 @@ class Cycles:
 
     def asked_to_wait(self, now: float, until: float) -> StartCruise | StartOpen | None:
         """The endpoint asked to wait: end the cycle, unless an attempt in flight with others repeats the request."""
-        if now < self.start:
-            self.start = self.capacity.exhausted_at = until
-            return None
-        if not self.capacity.flow.accepted(self.start, now - self.capacity.lag):
-            # Another client used up the limit before, which shows nothing of the rate.
+        repeats = now < self.start
+        # If nothing was accepted, another client may have used up the limit, and nothing is known of the rate.
+        if repeats or not self.capacity.flow.accepted(self.start, now - self.capacity.lag):
             self.start = self.capacity.exhausted_at = until
             return None
         self.capacity.note_burst(now - self.capacity.lag)
@@ -84,8 +82,8 @@ class Cycles:
         return often and self._waits > _MANY_WAITS
 
     def is_first_accepted(self, end: float) -> bool:
-        """Whether nothing was accepted before the attempt that ends the cycle. Then the average shows no rate: the
-        endpoint was loading, for instance.
+        """Whether the attempt that ends the cycle is the first that was ever accepted. Then no rate is known: the
+        endpoint may have been loading.
         """
         return self.rate is None and self.capacity.flow.accepted(self.start, end) <= 1
 

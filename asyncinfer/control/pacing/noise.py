@@ -116,7 +116,7 @@ class NoiseEvidence:
 
     def add(self, trial: Trial) -> None:
         """Count the attempts of a trial that has ended."""
-        if self._reference is not None and self.is_low(trial):
+        if self.is_low(trial):
             self._below.absorb(trial)
 
     def is_low(self, trial: Trial) -> bool:

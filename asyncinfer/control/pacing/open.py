@@ -16,6 +16,8 @@ _RAMP_START, _RAMP_PER_SECOND = 2, 150.0
 _FEW = 0.06
 # A smaller part of an attempt is an error of rounding: no clock would show the wait for it.
 _NO_ROOM = 1e-6
+# No trial counts as shorter, in seconds: a coarse clock may show no time at all.
+_SHORTEST_TRIAL = 1e-3
 # The attempts after which the share of noise is measured again, since noise may end.
 _NOISE_ATTEMPTS = 200
 
@@ -56,13 +58,14 @@ class OpenMode:
         if trial.count < _NOISE_ATTEMPTS:
             return None
         self._before = trial
-        self._capacity.best_rate = max(self._capacity.best_rate, trial.accepted / max(now - trial.since, 1e-3))
+        rate = trial.accepted / max(now - trial.since, _SHORTEST_TRIAL)
+        self._capacity.best_rate = max(self._capacity.best_rate, rate)
         noise = self._capacity.refused_anyway
         if noise.share:
             noise.follow(trial)
             self._alarm = ChangeDetector(noise.most)
         if noise.is_doubtful:
-            return self._capacity.doubt(now, trial.accepted / (now - trial.since), trial)
+            return self._capacity.doubt(now, rate, trial)
         return NewTrial(None)
 
     def _accept_few(self, trial: Trial) -> Transition | None:
