@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -209,18 +209,48 @@ ASK = {
 }
 
 
-def measure(client: str, url: str, rows: int) -> None:
+def measure(ask: Any, url: str, rows: int) -> None:
+    """Print what `await ask(url, rows)`, which returns the seconds, costs in this process."""
     pin(0)
     cpu = time.process_time()
-    seconds = asyncio.run(ASK[client](url, rows))
+    seconds = asyncio.run(ask(url, rows))
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"rate": rows / seconds, "cpu_us": (time.process_time() - cpu) / rows * 1e6, "rss_mb": rss}))
 
 
-def in_child(client: str, url: str, rows: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--measure", client, url, str(rows)]
+def in_child(client: str, url: str, rows: int, script: str = __file__) -> dict[str, float]:
+    """What `measure` prints in a process of its own, which `script --measure` starts."""
+    command = [sys.executable, script, "--measure", client, url, str(rows)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def side_by_side(
+    clients: Mapping[str, str | None],
+    share: Mapping[str, int],
+    url: str,
+    rows: int,
+    rounds: int,
+    script: str = __file__,
+) -> dict[str, dict[str, float]]:
+    """The medians for each client that is installed, with its rate relative to plain aiohttp in the same round.
+
+    Args:
+        clients: The module that each client needs.
+        share: For slow clients, the part of the rows that they get: one in so many.
+    """
+    samples: dict[str, list[dict[str, float]]] = {
+        name: [] for name, module in clients.items() if module is None or find_spec(module) is not None
+    }
+    for _ in range(rounds):
+        base = in_child("aiohttp", url, rows, script)["rate"]
+        for name, runs in samples.items():
+            got = in_child(name, url, rows // share.get(name, 1), script)
+            runs.append({**got, "ratio": got["rate"] / base})
+    return {
+        name: {key: statistics.median(sample[key] for sample in runs) for key in runs[0]}
+        for name, runs in samples.items()
+    }
 
 
 def main() -> None:
@@ -235,27 +265,17 @@ def main() -> None:
     if args.serve:
         serve()
     elif args.measure:
-        measure(args.measure[0], args.measure[1], int(args.measure[2]))
+        measure(ASK[args.measure[0]], args.measure[1], int(args.measure[2]))
     else:
         compare(args.rows, args.many, args.rounds, args.out)
 
 
 def compare(rows: int, many: int, rounds: int, out: Path) -> None:
-    clients = [name for name, module in CLIENTS.items() if module is None or find_spec(module) is not None]
-    samples: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
     with server() as url:
-        for _ in range(rounds):
-            base = in_child("aiohttp", url, rows)["rate"]
-            for name in clients:
-                got = in_child(name, url, rows // SHARE.get(name, 1))
-                samples[name].append({**got, "ratio": got["rate"] / base})
+        results = side_by_side(CLIENTS, SHARE, url, rows, rounds)
         pairs = [
             (in_child("asyncinfer", url, rows), in_child("asyncinfer", url, many)) for _ in range(2 if many else 0)
         ]
-    results = {
-        name: {key: statistics.median(sample[key] for sample in runs) for key in runs[0]}
-        for name, runs in samples.items()
-    }
     print(f"{'client':>12} {'requests/s':>11} {'/aiohttp':>9} {'CPU/request':>12} {'RSS MB':>7}")
     for name, got in results.items():
         print(f"{name:>12} {got['rate']:>11.0f} {got['ratio']:>9.2f} {got['cpu_us']:>9.0f} us {got['rss_mb']:>7.0f}")
@@ -268,21 +288,21 @@ def compare(rows: int, many: int, rounds: int, out: Path) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / "client_overhead.json").write_text(json.dumps(results, indent=2) + "\n")
-    plot(results, out / "client_overhead.png")
+    shown = {name: got["ratio"] for name, got in results.items() if "ratio" in got}
+    plot(shown, "requests/s, in those of plain aiohttp", out / "client_overhead.png")
 
 
-def plot(results: dict[str, dict[str, float]], path: Path) -> None:
+def plot(ratios: dict[str, float], label: str, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = {name: got["ratio"] for name, got in results.items() if "ratio" in got}
     figure, axes = pyplot.subplots(figsize=(6, 3))
-    axes.barh(list(shown), list(shown.values()))
+    axes.barh(list(ratios), list(ratios.values()))
     axes.axvline(0.9, linestyle="--", color="gray", label="wanted")
     axes.invert_yaxis()
-    axes.set(xlabel="requests/s, in those of plain aiohttp")
+    axes.set(xlabel=label)
     axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -1,8 +1,7 @@
 """Requests a second of single calls: `agenerate` and `ainfer([one])`, against plain aiohttp and SDKs, in one run.
 
-The local server of `client_overhead.py` answers at once, on a core of its own; each client runs on another, in a process
-of its own, with 100 calls in flight. Every round begins with plain aiohttp, so that its ratios compare what ran side by
-side.
+Measured as in `client_overhead.py`: the local server answers at once, each client has a process and a core of its own and
+100 calls in flight, and the ratios compare with plain aiohttp in the same round.
 
     python benchmarks/single_calls.py [--calls 5000] [--rounds 5] [--out benchmarks/results]
 
@@ -14,16 +13,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
-import subprocess
-import sys
-import time
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from client_overhead import AT_ONCE, QUESTION, pin, plain_aiohttp, server, with_litellm, with_openai, workers
+from client_overhead import (
+    AT_ONCE,
+    QUESTION,
+    measure,
+    plain_aiohttp,
+    plot,
+    server,
+    side_by_side,
+    with_litellm,
+    with_openai,
+    workers,
+)
 
 from asyncinfer import (
     Conversation,
@@ -69,54 +74,16 @@ ASK: dict[str, Any] = {
 }
 
 
-def measure(client: str, url: str, calls: int) -> None:
-    pin(0)
-    cpu = time.process_time()
-    seconds = asyncio.run(ASK[client](url, calls))
-    print(json.dumps({"rate": calls / seconds, "cpu_us": (time.process_time() - cpu) / calls * 1e6}))
-
-
-def in_child(client: str, url: str, calls: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--measure", client, url, str(calls)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def compare(calls: int, rounds: int, out: Path) -> None:
-    clients = [name for name, module in CLIENTS.items() if module is None or find_spec(module) is not None]
-    samples: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
     with server() as url:
-        for _ in range(rounds):
-            base = in_child("aiohttp", url, calls)["rate"]
-            for name in clients:
-                got = in_child(name, url, calls // SHARE.get(name, 1))
-                samples[name].append({**got, "ratio": got["rate"] / base})
-    results = {
-        name: {key: statistics.median(sample[key] for sample in runs) for key in runs[0]}
-        for name, runs in samples.items()
-    }
+        results = side_by_side(CLIENTS, SHARE, url, calls, rounds, __file__)
     print(f"{'client':>14} {'calls/s':>8} {'/aiohttp':>9} {'CPU/call':>10}")
     for name, got in results.items():
         print(f"{name:>14} {got['rate']:>8.0f} {got['ratio']:>9.2f} {got['cpu_us']:>7.0f} us")
     out.mkdir(parents=True, exist_ok=True)
     (out / "single_calls.json").write_text(json.dumps(results, indent=2) + "\n")
-    plot(results, out / "single_calls.png")
-
-
-def plot(results: dict[str, dict[str, float]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 3))
-    axes.barh(list(results), [got["ratio"] for got in results.values()])
-    axes.axvline(0.9, linestyle="--", color="gray", label="wanted of agenerate")
-    axes.invert_yaxis()
-    axes.set(xlabel="calls/s, in those of plain aiohttp")
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    ratios = {name: got["ratio"] for name, got in results.items()}
+    plot(ratios, "calls/s, in those of plain aiohttp", out / "single_calls.png")
 
 
 def main() -> None:
@@ -127,7 +94,7 @@ def main() -> None:
     parser.add_argument("--measure", nargs=3)
     args = parser.parse_args()
     if args.measure:
-        measure(args.measure[0], args.measure[1], int(args.measure[2]))
+        measure(ASK[args.measure[0]], args.measure[1], int(args.measure[2]))
     else:
         compare(args.calls, args.rounds, args.out)
 
