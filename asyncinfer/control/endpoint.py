@@ -125,6 +125,7 @@ class Endpoint:
         self._held_until = -math.inf
         self._pending: deque[Attempt] = deque()
         self._refusal_time: float | None = None
+        self._patience = _PENDING
         self._in_flight = 0
         self.most = limit
         self.admissions = 0
@@ -154,20 +155,19 @@ class Endpoint:
             wait = max(wait, self._pacer.wait(now))
         return wait if wait > _NO_TIME else 0.0
 
-    def update(self, now: float) -> float:
-        """Count attempts that have been pending for long as accepted, and add permits whose time has come.
-
-        Returns:
-            Seconds until there may be more permits without any news.
-        """
+    def update(self, now: float) -> None:
+        """Count attempts that have been pending for long as accepted, and add permits whose time has come."""
         if self._pacer is None:
-            return math.inf
+            return
         self._count(now)
         permits = self._aimd.permits
         self._aimd.update(now)
         if self._aimd.permits != permits:
             self._note(now, f"{self._aimd.phase}: {permits} permits before")
-        return self._aimd.next_update(now)
+
+    def next_update(self, now: float) -> float:
+        """Seconds until `update` may add permits without any news."""
+        return self._aimd.next_update(now) if self._pacer is not None else math.inf
 
     def begin(self, now: float, cost: Cost = FREE) -> Attempt:
         """An attempt starts."""
@@ -261,15 +261,12 @@ class Endpoint:
 
         Refusals often arrive before the answers to earlier attempts. Counted at once, they would look too frequent.
         """
-        if not self._pending:
-            return
-        known = self._refusal_time
-        patience = max(_SHORTEST_PENDING, _REFUSAL_TIMES * known) if known is not None else _PENDING
-        while self._pending:
-            attempt = self._pending[0]
+        pending, patience = self._pending, self._patience
+        while pending:
+            attempt = pending[0]
             if attempt.outcome is Outcome.PENDING and attempt.sent > now - patience:
                 return
-            self._pending.popleft()
+            pending.popleft()
             attempt.is_counted = True
             if attempt.outcome is not Outcome.UNKNOWN:
                 self._sample(now, attempt, refused=attempt.outcome is Outcome.REFUSED)
@@ -278,6 +275,7 @@ class Endpoint:
         self.refusals += 1
         if self._pacer is not None:
             self._refusal_time = self._pacer.lag = max(now - attempt.sent, 0.9 * (self._refusal_time or 0.0))
+            self._patience = max(_SHORTEST_PENDING, _REFUSAL_TIMES * self._refusal_time)
             is_explained = self._concerns_level(now, attempt, refused=True)
             if is_explained:
                 self._pacer.ended()

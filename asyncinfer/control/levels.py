@@ -46,8 +46,9 @@ class Levels:
 
     def clear(self) -> None:
         """Forget all samples."""
-        self._accepted.clear()
-        self._refused.clear()
+        if self._accepted or self._refused:
+            self._accepted.clear()
+            self._refused.clear()
 
     def doubt(self) -> None:
         """Forget all samples, and require twice as many refusals to show the next limit."""

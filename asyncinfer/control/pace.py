@@ -108,7 +108,9 @@ class Pacer:
         Returns:
             Its number.
         """
-        self._leave_out_idle_time(now)
+        if now - self._last_sent > _IDLE:
+            self._leave_out_idle_time(now)
+        self._last_sent = now
         self._ramp.in_flight += 1
         self._trial.sent += 1
         number = self._capacity.flow.send(now)
@@ -124,7 +126,6 @@ class Pacer:
         if idle > _IDLE and self._last_sent > -inf:
             self._cycles.start += idle
             self._capacity.exhausted_at += idle
-        self._last_sent = now
 
     def hold(self, now: float, until: float) -> None:
         """The endpoint asked to wait: no attempt starts before `until`."""

@@ -181,7 +181,9 @@ class RateLimits:
     @property
     def counts_tokens(self) -> bool:
         """Whether a request's tokens matter, so that they must be estimated."""
-        return self._input is not None or self._output is not None or bool(self._observed.keys() - {"requests"})
+        if self._set:
+            return self._input is not None or self._output is not None
+        return bool(self._observed) and self._observed.keys() != {"requests"}
 
     def wait(self, now: float, cost: Cost) -> float:
         """Seconds until a request of `cost` may start; infinite if that depends on requests in flight."""

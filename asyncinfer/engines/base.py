@@ -267,7 +267,7 @@ class BaseInferenceEngine(ABC):
 
         async def work(channel: Channel[StreamDelta]) -> None:
             answerer = await self._answerer(inference_config or InferenceConfig())
-            attempt = await answerer.gate.enter(answerer.cost(lambda: conversation))
+            attempt = await answerer.gate.enter(lambda: answerer.cost(lambda: conversation))
             last, answered, failure = StreamDelta(), False, None
             try:
                 with foreign_code("the engine"):

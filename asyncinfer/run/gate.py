@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import anyio
 
@@ -59,21 +59,24 @@ class Gate:
         """How many attempts the endpoint has answered so far."""
         return self._endpoint.admissions
 
-    def enter_at_once(self, cost: Cost = FREE) -> Attempt | None:
-        """A permit, if that needs no waiting."""
-        return None if self._queue else self._take(cost)[0]
+    def enter_at_once(self, cost: Cost = FREE, owner: object = None) -> Attempt | None:
+        """A permit, if that needs no waiting, and nobody waits but `owner` itself."""
+        queue = self._queue
+        if queue and (owner is None or len(queue) > 1 or queue[0].owner is not owner):
+            return None
+        return self._take(cost)[0]
 
-    async def enter(self, cost: Cost = FREE) -> Attempt:
+    async def enter(self, cost: Callable[[], Cost] = lambda: FREE, owner: object = None) -> Attempt:
         """A permit. A cancelled wait takes none and lets the next in line go first."""
-        if (attempt := self.enter_at_once(cost)) is not None:
+        if (attempt := self.enter_at_once(cost())) is not None:
             return attempt
-        turn, began = _Turn(), self._clock.now()
+        turn, began = _Turn(owner), self._clock.now()
         self._queue.append(turn)
         try:
             while True:
                 wait = math.inf
                 if self._queue[0] is turn:
-                    attempt, wait = self._take(cost, began + _PATIENCE - self._clock.now())
+                    attempt, wait = self._take(cost(), began + _PATIENCE - self._clock.now())
                     if attempt is not None:
                         return attempt
                 await wait_until(turn.news, self._clock, None if wait == math.inf else self._clock.now() + wait)
@@ -147,9 +150,9 @@ class Gate:
         while resting and resting[0] <= now:
             resting.popleft()
         with self._lock:
-            more_permits = self._endpoint.update(now)
+            self._endpoint.update(now)
             if self.in_use + len(resting) >= self._endpoint.permits():
-                return None, min(resting[0] - now if resting else math.inf, more_permits)
+                return None, min(resting[0] - now if resting else math.inf, self._endpoint.next_update(now))
             wait = self._endpoint.wait(now, cost)
             if wait == math.inf and not self.in_use:
                 # The answer it hangs on is due on another loop, which does not know of this one, and which may be
@@ -164,7 +167,7 @@ class Gate:
 class _Turn:
     """A place in the queue; `news` is set when things may have changed for it."""
 
-    __slots__ = ("news",)
+    __slots__ = ("news", "owner")
 
-    def __init__(self) -> None:
-        self.news = anyio.Event()
+    def __init__(self, owner: object) -> None:
+        self.news, self.owner = anyio.Event(), owner

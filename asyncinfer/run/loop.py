@@ -12,6 +12,7 @@ import anyio
 
 from asyncinfer.aio.threads import DISK
 from asyncinfer.control.endpoint import Attempt
+from asyncinfer.control.rate_limit import FREE, Cost
 from asyncinfer.control.run_end import RunEnd, duration
 from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.run.answerer import Answerer
@@ -71,7 +72,9 @@ class Loop:
         self._feeding = anyio.CancelScope()
         self._admission = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
-        self.stopped = self._waits_for_permit = False
+        self.stopped, self._stop = False, Stop()
+        # The row that the dispatcher waits for a permit for. A worker that gets one sooner takes the row.
+        self._waiting: Row | None = None
         self._attempts = Attempts(jitter=jitter)
         self._pattern = answerer.failure_pattern()
 
@@ -82,11 +85,12 @@ class Loop:
         Raises:
             ScratchError: an answer could not be saved. InputError: the input changed underfoot.
         """
+        self._stop = stop
         async with task_group() as tasks:
             if self._writer is not None:
                 tasks.start_soon(self._writer.run)
             try:
-                await self._work(reader, stop)
+                await self._work(reader)
             finally:
                 self._return_permits()
                 if self._writer is not None:
@@ -104,7 +108,7 @@ class Loop:
 
     def why_waiting(self) -> str | None:
         """Why no row can be sent, and until when; None if the run only waits for answers or for its source."""
-        stop = self._gate.standstill() if self._waits_for_permit else None
+        stop = self._gate.standstill() if self._waiting is not None else None
         if stop is not None and stop.seconds < math.inf:
             return f"{stop.reason}; the next request is sent in {duration(stop.seconds)}"
         if stop is not None:
@@ -114,21 +118,21 @@ class Loop:
             return f"all open rows wait for a retry; the next request is sent in {duration(seconds)}"
         return None
 
-    async def _work(self, reader: Reader, stop: Stop) -> None:
+    async def _work(self, reader: Reader) -> None:
         async with task_group() as tasks:
             workers = self._workers = Workers(tasks, self._attempt, self._more)
             with self._feeding:
                 async with task_group() as feeders:
                     feeders.start_soon(self._read, reader)
-                    feeders.start_soon(self._watch, stop)
+                    feeders.start_soon(self._watch)
                     await self._dispatch(workers)
                     feeders.cancel_scope.cancel()
             workers.release()
             if self.stopped:
-                tasks.cancel_scope.deadline = anyio.current_time() + stop.grace
+                tasks.cancel_scope.deadline = anyio.current_time() + self._stop.grace
 
-    async def _watch(self, stop: Stop) -> None:
-        await stop.asked.wait()
+    async def _watch(self) -> None:
+        await self._stop.asked.wait()
         self.stopped = True
         self._feeding.cancel()
 
@@ -151,40 +155,57 @@ class Loop:
 
     async def _dispatch(self, workers: Workers) -> None:
         while (row := await self._window.next()) is not None:
-            row.attempt = await self._permitted(row)
-            if row.attempt is not None:
-                workers.start(row)
-            else:
-                self._fail(row, failure_of(self.dead))
+            self._waiting = row
+            permit = await self._permitted()
+            self._start(workers, permit)
 
-    async def _permitted(self, row: Row) -> Attempt | None:
-        """A permit; None if the engine is dead or dies before there is one."""
+    def _start(self, workers: Workers, permit: Attempt | None) -> None:
+        row, self._waiting = self._waiting, None
+        if row is None:
+            return  # A worker has taken it.
+        row.attempt = permit
+        if permit is not None:
+            workers.start(row)
+        else:
+            self._fail(row, failure_of(self.dead))
+
+    def _cost(self) -> Cost:
+        """What the row that waits will take of the endpoint's limits."""
+        return self._answerer.cost(self._waiting.conversation) if self._waiting is not None else FREE
+
+    async def _permitted(self) -> Attempt | None:
+        """A permit for the row that waits. None if the engine is dead or dies before there is one, or if a worker takes
+        the row first.
+        """
         if self.dead is not None:
             return None
-        cost = self._answerer.cost(row.conversation)
-        if (attempt := self._gate.enter_at_once(cost)) is not None:
-            return attempt
-        self._waits_for_permit = True
-        try:
-            with anyio.CancelScope() as self._admission:
-                attempt = await self._gate.enter(cost)
-        finally:
-            self._waits_for_permit = False
-        if attempt is not None and self.dead is not None:  # The run ended while this waited for the permit.
-            self._gate.leave(attempt)
+        permit = self._gate.enter_at_once(self._cost())
+        if permit is not None:
+            return permit
+        with anyio.CancelScope() as self._admission:
+            permit = await self._gate.enter(self._cost, owner=self)
+        if permit is not None and (self.dead is not None or self._waiting is None):  # Both may have happened meanwhile.
+            self._gate.leave(permit)
             return None
-        return attempt
+        return permit
 
     def _more(self) -> Row | None:
         """A row for a worker that has just done one, if the next needs to wait for nothing."""
-        if self.dead is not None or self._feeding.cancel_called:
+        if self.dead is not None or self._feeding.cancel_called or self._stop.asked.is_set():
             return None
-        row = self._window.next_at_once()
-        if row is not None:
-            row.attempt = self._gate.enter_at_once(self._answerer.cost(row.conversation))
-            if row.attempt is None:
+        waiting = self._waiting
+        row = waiting if waiting is not None else self._window.next_at_once()
+        if row is None:
+            return None
+        row.attempt = self._gate.enter_at_once(self._answerer.cost(row.conversation), owner=self)
+        if row.attempt is None:
+            if waiting is None:
                 self._window.put_back(row)
-                return None
+            return None
+        if waiting is not None:
+            self._waiting = self._window.next_at_once()
+            if self._waiting is None:
+                self._admission.cancel()
         return row
 
     async def _attempt(self, row: Row) -> None:

@@ -38,7 +38,7 @@ async def answer(answerer: Answerer, attempts: Attempts, conversation: Conversat
     pattern: FailurePattern | None = None
     began = clock.now()
     while True:
-        permit = gate.enter_at_once(cost) or await gate.enter(cost)
+        permit = gate.enter_at_once(cost) or await gate.enter(lambda: cost)
         try:
             return await attempts.make(answerer, permit, call, lambda: conversation, name=id(call))
         except RequestError as error:

@@ -62,8 +62,7 @@ class Window:
 
     def next_at_once(self) -> Row | None:
         """The next row to attempt, if there is one now."""
-        new_first = bool(self._ready) and self._prefers_new()
-        if not new_first and self._retries and self._retries[0][0] <= self._clock.now():
+        if self._retries and self._retries[0][0] <= self._clock.now() and not (self._ready and self._prefers_new()):
             return heapq.heappop(self._retries)[2]
         if not self._ready:
             return None

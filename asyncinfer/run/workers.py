@@ -9,6 +9,9 @@ from anyio.abc import TaskGroup
 
 from asyncinfer.run.rows import Row
 
+# After so many rows a task lets others run. An engine that answers without waiting would keep the loop busy.
+_IN_A_ROW = 20
+
 
 class Workers:
     """Runs `work(row)` for each row that is started, in as many tasks as are busy at once. A task that has
@@ -48,10 +51,13 @@ class Workers:
         self._idle.clear()
 
     async def _serve(self, row: Row | None) -> None:
-        loop = asyncio.get_running_loop()
+        loop, done = asyncio.get_running_loop(), 0
         while row is not None:
             self._handed.pop(row.index, None)
             await self._work(row)
+            done += 1
+            if not done % _IN_A_ROW:
+                await asyncio.sleep(0)
             row = self._more()
             if row is None and not self._released:
                 waiting: asyncio.Future[Row | None] = loop.create_future()

@@ -119,8 +119,9 @@ class Completion:
     def answer(self, conversation: Conversation) -> Conversation:
         """`conversation` with this answer appended, as a new object."""
         metadata = {**conversation.metadata}
-        for name in _OF_ONE_ANSWER:  # They may be from an earlier answer.
-            metadata.pop(name, None)
+        if metadata:
+            for name in _OF_ONE_ANSWER:  # They may be from an earlier answer.
+                metadata.pop(name, None)
         metadata.update(self.metadata or {})
         if self.usage is not None:
             metadata["usage"] = self.usage.to_dict()

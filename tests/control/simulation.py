@@ -318,7 +318,8 @@ class _Job:
             When the next one may start; infinite if only a reply or a retry can tell.
         """
         while self._is_due() or self._fresh:
-            update = self._endpoint.update(self.now + _START)
+            self._endpoint.update(self.now + _START)
+            update = self._endpoint.next_update(self.now + _START)
             if len(self._flights) >= self._endpoint.permits():
                 return self.now + update
             wait = self._endpoint.wait(self.now + _START)

@@ -52,8 +52,9 @@ class TestPermits:
         now = 0.0
         for _ in range(51):
             endpoint.begin(now)
-        while (after := endpoint.update(now)) < math.inf:
+        while (after := endpoint.next_update(now)) < math.inf:
             now += after
+            endpoint.update(now)
         assert endpoint.permits() == 101
         assert now < 2.0
 

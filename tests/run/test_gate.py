@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -104,6 +105,28 @@ class TestPermits:
             await anyio.wait_all_tasks_blocked()
             assert visitor.inside
             visitor.leave()
+
+    async def test_go_at_once_to_an_owner_whose_turn_is_the_only_one(self) -> None:
+        gate, _ = gate_of(Endpoint(1))
+        first, owner = await gate.enter(), object()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(gate.enter, owner=owner))
+            await anyio.wait_all_tasks_blocked()
+            gate.leave(first, answered=True)
+            assert gate.enter_at_once(owner=object()) is None
+            assert gate.enter_at_once(owner=owner) is not None
+            tasks.cancel_scope.cancel()
+
+    async def test_do_not_go_to_an_owner_at_once_while_others_wait(self) -> None:
+        gate, _ = gate_of(Endpoint(1))
+        first, owner = await gate.enter(), object()
+        async with anyio.create_task_group() as tasks:
+            for turn in (owner, None):
+                tasks.start_soon(partial(gate.enter, owner=turn))
+            await anyio.wait_all_tasks_blocked()
+            gate.leave(first, answered=True)
+            assert gate.enter_at_once(owner=owner) is None
+            tasks.cancel_scope.cancel()
 
     async def test_that_are_lowered_while_in_use_are_not_given_out_again(self) -> None:
         endpoint = Permits(4)

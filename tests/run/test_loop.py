@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -126,6 +127,41 @@ class TestPermits:
             await engine.ainfer(questions(2))
             tasks.cancel_scope.cancel()
         assert order == ["question 0", "question 1", "question 0"]
+
+
+class TestDispatch:
+    @pytest.mark.parametrize(("workers", "pause"), [(1, None), (1, 0.01), (3, 0.01)])
+    async def test_rows_are_asked_in_input_order(self, workers: int, pause: float | None) -> None:
+        engine = FakeEngine(lambda *_: None if pause is None else anyio.sleep(pause), workers=workers)
+        await engine.ainfer(questions(12))
+        assert [*engine.asked] == [f"question {i}" for i in range(12)]
+
+    async def test_an_engine_that_never_waits_lets_other_tasks_run(self) -> None:
+        engine, seen = FakeEngine(workers=2), list[int]()
+
+        async def other() -> None:
+            while True:
+                seen.append(engine.asked.total())
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other)
+            await engine.ainfer(questions(300))
+            tasks.cancel_scope.cancel()
+        assert max(after - before for before, after in pairwise(seen)) < 100
+
+    async def test_two_runs_take_turns_for_one_permit(self) -> None:
+        order = list[str]()
+
+        def script(text: str, _: int) -> Awaitable[None]:
+            order.append(text[0])
+            return anyio.lowlevel.checkpoint()
+
+        engine = FakeEngine(script, workers=1)
+        async with anyio.create_task_group() as tasks:
+            for name in "ab":
+                tasks.start_soon(engine.ainfer, [question(f"{name} {i}") for i in range(30)])
+        assert "aaa" not in "".join(order[:50]), order
 
 
 class TestRetries:

@@ -249,7 +249,7 @@ async def test_run_with_a_task_that_other_code_cancels_ends_with_an_error(tmp_pa
             lambda text, _, release=release: None if text == "question 0" else release.wait(), workers=3
         )
         job = asyncio.create_task(engine.ainfer_partial(questions(ROWS), config))
-        await until(lambda engine=engine: len(engine.asked) == 3)
+        await until(lambda engine=engine: len(engine.asked) == 4)  # One is answered, three are in flight.
         inner = sorted(asyncio.all_tasks() - before - {job}, key=lambda task: task.get_name())
         if place == len(inner):
             release.set()
