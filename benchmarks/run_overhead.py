@@ -210,7 +210,8 @@ def job(rows: int) -> Generator[Path]:
 
 
 def keep_scratch(folder: Path, rows: int) -> None:
-    """Make the finished scratch file that a kill just before the end leaves behind."""
+    """Make the finished scratch file, without an output, that a kill just before the end leaves behind."""
+    (folder / "out.jsonl").unlink()
     command = [sys.executable, __file__, "--measure", "finish", str(folder), str(rows)]
     subprocess.run(command, check=True, capture_output=True)
 

@@ -151,17 +151,21 @@ class TestDispatch:
         assert max(after - before for before, after in pairwise(seen)) < 100
 
     async def test_two_runs_take_turns_for_one_permit(self) -> None:
-        order = list[str]()
+        order, texts = list[str](), {name: [question(f"{name} {i}") for i in range(30)] for name in "ab"}
+        both_wait = anyio.Event()
 
         def script(text: str, _: int) -> Awaitable[None]:
             order.append(text[0])
-            return anyio.lowlevel.checkpoint()
+            return both_wait.wait()
 
         engine = FakeEngine(script, workers=1)
         async with anyio.create_task_group() as tasks:
-            for name in "ab":
-                tasks.start_soon(engine.ainfer, [question(f"{name} {i}") for i in range(30)])
-        assert "aaa" not in "".join(order[:50]), order
+            tasks.start_soon(engine.ainfer, texts["a"])
+            tasks.start_soon(engine.ainfer, texts["b"])
+            while engine._gate().waiting < 2:  # pyright: ignore[reportPrivateUsage]
+                await anyio.sleep(0.001)
+            both_wait.set()
+        assert not any(name * 3 in "".join(order) for name in "ab"), order
 
 
 class TestRetries:
