@@ -18,11 +18,10 @@ from asyncinfer.errors import (
     ConfigError,
     EngineConfigError,
     EngineDeadError,
-    InferenceFailedError,
+    InferenceErrorType,
     InputError,
     MissingDependencyError,
     RequestError,
-    RunInterruptedError,
     ScratchError,
     ScratchLockedError,
     UnexpectedCancellationError,
@@ -31,13 +30,13 @@ from asyncinfer.types.conversation import ContentItem, Conversation, Message, Ro
 from asyncinfer.types.results import (
     FailureDetail,
     FinishReason,
-    InferenceErrorType,
     InferenceResult,
     Progress,
     RunSummary,
     StreamDelta,
     Usage,
 )
+from asyncinfer.types.run_errors import InferenceFailedError, RunInterruptedError
 from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 if TYPE_CHECKING:
@@ -59,16 +58,16 @@ if TYPE_CHECKING:
         SGLangInferenceEngine,
         TogetherInferenceEngine,
     )
-    from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
-    from asyncinfer.engines.native import NativeTextInferenceEngine
+    from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
+    from asyncinfer.engines.local.transformers.engine import NativeTextInferenceEngine
+    from asyncinfer.engines.local.vllm.engine import VLLMInferenceEngine
     from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
-    from asyncinfer.engines.vllm import VLLMInferenceEngine
-    from asyncinfer.run.loop import Stop
+    from asyncinfer.run.stop import Stop
 
 _LAZY = {
     "AnthropicInferenceEngine": "asyncinfer.engines.hosted",
-    "Stop": "asyncinfer.run.loop",
+    "Stop": "asyncinfer.run.stop",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "BedrockInferenceEngine": "asyncinfer.engines.hosted",
     "CerebrasInferenceEngine": "asyncinfer.engines.hosted",
@@ -77,8 +76,8 @@ _LAZY = {
     "HuggingFaceRouterInferenceEngine": "asyncinfer.engines.hosted",
     "GoogleGeminiInferenceEngine": "asyncinfer.engines.hosted",
     "GoogleVertexInferenceEngine": "asyncinfer.engines.hosted",
-    "LlamaCppInferenceEngine": "asyncinfer.engines.llama_cpp",
-    "NativeTextInferenceEngine": "asyncinfer.engines.native",
+    "LlamaCppInferenceEngine": "asyncinfer.engines.local.llama_cpp.engine",
+    "NativeTextInferenceEngine": "asyncinfer.engines.local.transformers.engine",
     "OpenAIInferenceEngine": "asyncinfer.engines.hosted",
     "OpenRouterInferenceEngine": "asyncinfer.engines.hosted",
     "ParasailInferenceEngine": "asyncinfer.engines.hosted",
@@ -87,7 +86,7 @@ _LAZY = {
     "SGLangInferenceEngine": "asyncinfer.engines.hosted",
     "SambanovaInferenceEngine": "asyncinfer.engines.hosted",
     "TogetherInferenceEngine": "asyncinfer.engines.hosted",
-    "VLLMInferenceEngine": "asyncinfer.engines.vllm",
+    "VLLMInferenceEngine": "asyncinfer.engines.local.vllm.engine",
     "build_engine": "asyncinfer.engines.registry",
     "register_engine": "asyncinfer.engines.registry",
     "register_provider": "asyncinfer.engines.registry",

@@ -20,7 +20,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asyncinfer.types.results import InferenceErrorType, InferenceResult, RunSummary
+    from collections.abc import Mapping
+
+    from asyncinfer.types.limits import LimitObservation
 
 
 class AsyncInferError(Exception):
@@ -43,6 +45,20 @@ class InputError(AsyncInferError, ValueError):
     """The input cannot be used. The message lists the bad rows by line number (at most 20)."""
 
 
+class InferenceErrorType(StrEnum):
+    """What kind of failure ended a row."""
+
+    API_STATUS = "api_status"
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    PARSE_ERROR = "parse_error"
+    CONFIG = "config"
+    RUNTIME = "runtime"
+    ENGINE_FAILURE = "engine_failure"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
 class ErrorScope(StrEnum):
     """Which rows an error concerns."""
 
@@ -63,6 +79,9 @@ class RequestError(AsyncInferError):
         scope: Which rows the error concerns.
         is_quota: The refusal is a quota of an hour, a day or longer, not a limit per second or minute.
             `retry_after` is then the time until the quota resets, where the endpoint says it.
+
+    Attributes:
+        limits: The endpoint's rate limits, as the response shows them.
     """
 
     def __init__(
@@ -85,6 +104,12 @@ class RequestError(AsyncInferError):
         self.retry_after = retry_after
         self.scope = scope
         self.is_quota = is_quota
+        self.limits: Mapping[str, LimitObservation] | None = None
+
+
+def invalid_request(why: str) -> RequestError:
+    """The error for a row that no number of attempts can answer."""
+    return RequestError(why, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ROW)
 
 
 class EngineDeadError(AsyncInferError):
@@ -107,22 +132,6 @@ class ScratchLockedError(ScratchError):
     """Another run holds the scratch file."""
 
 
-class InferenceFailedError(AsyncInferError):
-    """Rows failed. `.result` holds those that did not, and a reason for each that did."""
-
-    def __init__(self, message: str, result: InferenceResult) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-class RunInterruptedError(AsyncInferError):
-    """The run was asked to stop before it was done. `.summary` counts what is saved."""
-
-    def __init__(self, message: str, summary: RunSummary) -> None:
-        super().__init__(message)
-        self.summary = summary
-
-
 class UnexpectedCancellationError(AsyncInferError):
     """A part of a run or stream was cancelled, or raised CancelledError, although its caller did not cancel it.
 
@@ -130,7 +139,7 @@ class UnexpectedCancellationError(AsyncInferError):
     """
 
 
-def what_it_says(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """The text of a library's error, without the full stop; as Python shows it where that says more."""
     try:
         # `str` of a KeyError is only the name of the key.

@@ -19,7 +19,7 @@ from typing import Any
 
 from local_measure import LAG_MS, Options, Section
 
-from asyncinfer.engines.machine import cores
+from asyncinfer.engines.local.resources import cores
 
 # Each module has `async def measure(options: Options) -> Section`.
 SECTIONS = {"llama_cpp": "local_llama", "native": "local_native", "vllm": "local_vllm"}

@@ -22,9 +22,9 @@ from local_measure import (
 )
 
 from asyncinfer import Conversation, ModelParams
-from asyncinfer.engines.gguf import find_local
-from asyncinfer.engines.llama_cpp import LlamaCppInferenceEngine
-from asyncinfer.engines.llama_options import DEFAULT_PARALLEL
+from asyncinfer.engines.local.gguf import find_local
+from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
+from asyncinfer.engines.local.llama_cpp.options import DEFAULT_PARALLEL
 
 CONTEXT = 2048
 ROWS = 16

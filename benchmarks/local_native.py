@@ -11,7 +11,7 @@ from typing import Any
 from local_measure import Options, Section, compare, compare_alone, measure_loading, ours_at_once, prompt, question
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, NativeTextInferenceEngine
-from asyncinfer.engines.native_load import Loaded, load
+from asyncinfer.engines.local.transformers.load import Loaded, load
 
 ROWS = 32
 

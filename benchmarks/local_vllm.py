@@ -29,8 +29,8 @@ from local_measure import (
 )
 
 from asyncinfer import Conversation, ModelParams
-from asyncinfer.engines.vllm import VLLMInferenceEngine
-from asyncinfer.engines.vllm_process import default_threads
+from asyncinfer.engines.local.vllm.engine import VLLMInferenceEngine
+from asyncinfer.engines.local.vllm.process import default_threads
 
 CONTEXT = 1024
 ROWS = 32

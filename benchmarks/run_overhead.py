@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncinfer import (
+    Conversation,
     FinishReason,
     InferenceConfig,
     InferenceEngineType,
@@ -35,13 +36,20 @@ from asyncinfer import (
     Usage,
 )
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.run.request import Request
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.types.results import Completion
 
 ANSWER = "Paris is the capital of France, and has been for most of the time since the tenth century. " * 5
 QUESTION = "What is the capital of France, and since when? Answer in a few sentences, please. Number {}."
 
 COMPLETION = Completion(Message(role=Role.ASSISTANT, content=ANSWER), FinishReason.STOP, Usage(40, 100, 140))
+
+
+class Instant(BoundEngine):
+    """Answers at once."""
+
+    async def generate(self, conversation: Conversation) -> Completion:
+        return COMPLETION
 
 
 class InstantEngine(BaseInferenceEngine):
@@ -53,8 +61,8 @@ class InstantEngine(BaseInferenceEngine):
     def get_supported_params(cls) -> set[str]:
         return set()
 
-    async def _generate(self, request: Request) -> Completion:
-        return COMPLETION
+    def _bind(self, settings: CallSettings) -> BoundEngine:
+        return Instant()
 
 
 def engine() -> InstantEngine:

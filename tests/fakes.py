@@ -6,7 +6,7 @@ import heapq
 import itertools
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import anyio.lowlevel
 from asyncinfer import (
     Conversation,
     FinishReason,
+    InferenceConfig,
     InferenceEngineType,
     InferenceErrorType,
     Message,
@@ -26,8 +27,9 @@ from asyncinfer import (
     Usage,
 )
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.run.request import Request
-from asyncinfer.types.results import Completion
+from asyncinfer.engines.local.request import Request
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings, ObservedLimits
+from asyncinfer.types.results import Completion, StreamDelta
 
 Script = Callable[[str, int], Awaitable[None] | None]
 
@@ -101,13 +103,44 @@ class FakeClock:
                 ring()
 
 
-class FakeEngine(BaseInferenceEngine):
+class _BoundToMethods(BoundEngine):
+    """A bound engine that calls the methods of its engine."""
+
+    def __init__(self, engine: SimpleEngine) -> None:
+        self._engine = engine
+
+    async def generate(self, conversation: Conversation) -> Completion:
+        return await self._engine._generate(conversation)
+
+    def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
+        return self._engine._stream(conversation) or super().stream(conversation)
+
+
+class SimpleEngine(BaseInferenceEngine):
+    """An engine that needs no settings: a subclass implements `_generate`, and `_stream` if it can."""
+
+    engine_type = InferenceEngineType.REMOTE
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return set()
+
+    def _bind(self, settings: CallSettings) -> BoundEngine:
+        return _BoundToMethods(self)
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        raise NotImplementedError
+
+    def _stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta] | None:
+        """By default, the whole answer is one delta."""
+        return None
+
+
+class FakeEngine(SimpleEngine):
     """Answers at once. `script(text, attempt)` may wait, or raise, before it does.
 
     `asked` counts the attempts at each question; `peak` is the most that were in flight at once.
     """
-
-    engine_type = InferenceEngineType.REMOTE
 
     def __init__(
         self,
@@ -133,8 +166,8 @@ class FakeEngine(BaseInferenceEngine):
     def get_supported_params(cls) -> set[str]:
         return {"max_new_tokens", "temperature", "seed", "stop_strings"}
 
-    async def _generate(self, request: Request) -> Completion:
-        text = str(request.conversation.messages[-1].content)
+    async def _generate(self, conversation: Conversation) -> Completion:
+        text = str(conversation.messages[-1].content)
         self.asked[text] += 1
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
@@ -146,6 +179,10 @@ class FakeEngine(BaseInferenceEngine):
         finally:
             self.in_flight -= 1
         return Completion(Message(role=Role.ASSISTANT, content=answer_to(text)), FinishReason.STOP, Usage(3, 4, 7))
+
+
+# Without retries, the error of the first attempt is raised.
+ONE_ATTEMPT = InferenceConfig(remote_params=RemoteParams(max_retries=0))
 
 
 def refusal(after: float | None = None) -> RequestError:
@@ -165,3 +202,8 @@ def timeout() -> RequestError:
 
 def rejection() -> RequestError:
     return RequestError("bad request", error_type=InferenceErrorType.API_STATUS, status_code=400)
+
+
+def bound(engine: BaseInferenceEngine, request: Request) -> BoundEngine:
+    """The engine with the settings of a request for the model's thread."""
+    return engine._bind(CallSettings(request.model, request.generation, RemoteParams()))

@@ -1,4 +1,4 @@
-"""The rooms: a file imports only from its own room or from rooms to the right."""
+"""The rooms of the package: imports go one way."""
 
 from __future__ import annotations
 
@@ -13,62 +13,22 @@ import pytest
 import asyncinfer
 
 PACKAGE = Path(asyncinfer.__file__).parent
-# What each room may import besides itself.
-ROOMS: dict[str, set[str]] = {
-    "errors": set(),
-    "aio": {"errors"},
-    "types": {"errors"},
-    "config": {"types", "errors"},
-    "sync": {"config", "types", "errors"},
-    "scratch": {"aio", "sync", "config", "types", "errors"},
-    "control": {"sync", "config", "types", "errors"},
-    "dialects": {"sync", "config", "types", "errors"},
-    "providers": {"aio", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
-    "net": {"aio", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
-    "transport": {"aio", "net", "dialects", "control", "scratch", "sync", "config", "types", "errors"},
-    "run": {
-        "aio",
-        "transport",
-        "net",
-        "providers",
-        "dialects",
-        "control",
-        "scratch",
-        "sync",
-        "config",
-        "types",
-        "errors",
-    },
-    "engines": {
-        "aio",
-        "run",
-        "transport",
-        "net",
-        "providers",
-        "dialects",
-        "control",
-        "scratch",
-        "sync",
-        "config",
-        "types",
-        "errors",
-    },
-    "cli": {
-        "aio",
-        "engines",
-        "run",
-        "transport",
-        "net",
-        "providers",
-        "dialects",
-        "control",
-        "scratch",
-        "sync",
-        "config",
-        "types",
-        "errors",
-    },
-}
+# In order: a module imports only from its own room and from earlier ones.
+ROOMS = (
+    "errors",
+    "types",
+    "config",
+    "aio",
+    "control",
+    "scratch",
+    "dialects",
+    "providers",
+    "transport",
+    "run",
+    "engines",
+    "cli",
+)
+LOCAL_ENGINES = ("llama_cpp", "transformers", "vllm")
 PURE = {"control", "dialects"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__"))
 
@@ -93,19 +53,38 @@ def imports(path: Path) -> Iterator[str]:
                 yield from (f"asyncinfer.{alias.name}" for alias in node.names)
 
 
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_to_the_right(path: Path) -> None:
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def test_a_module_imports_only_from_its_room_and_earlier_ones(path: Path) -> None:
+    room = room_of(path)
     for module in imports(path):
         parts = module.split(".")
         if parts[0] == "asyncinfer" and len(parts) > 1:
-            assert parts[1] in ROOMS[room] | {room}, f"{room} may not import {module}"
+            assert ROOMS.index(parts[1]) <= ROOMS.index(room), f"{room} may not import {module}"
         elif room in PURE:
             assert parts[0] not in {"asyncio", "anyio", "aiohttp"}, f"{room} is pure"
 
 
+@pytest.mark.parametrize("engine", LOCAL_ENGINES)
+def test_no_local_engine_imports_another(engine: str) -> None:
+    others = {f"asyncinfer.engines.local.{name}" for name in LOCAL_ENGINES if name != engine}
+    for path in (PACKAGE / "engines" / "local" / engine).glob("*.py"):
+        for module in imports(path):
+            assert not any(module == other or module.startswith(other + ".") for other in others), f"{path}: {module}"
+
+
+def test_what_local_engines_share_imports_none_of_them() -> None:
+    shared = [p for p in (PACKAGE / "engines" / "local").rglob("*.py") if p.parent.name not in LOCAL_ENGINES]
+    engines = tuple(f"asyncinfer.engines.local.{name}" for name in LOCAL_ENGINES)
+    for path in shared:
+        assert not [module for module in imports(path) if module.startswith(engines)], path
+
+
 def test_every_room_is_known() -> None:
-    assert {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES} == set(ROOMS)
+    assert {room_of(path) for path in FILES} == set(ROOMS)
 
 
 def test_importing_the_package_loads_no_heavy_module() -> None:

@@ -20,7 +20,7 @@ PRELUDE = """
 import asyncio, atexit, gc, logging, os, sys, threading, time
 import anyio
 from tests.fakes import FakeEngine, question, questions
-from tests.engines.test_local import CountingEngine
+from tests.engines.local.test_engine import CountingEngine
 logging.getLogger("asyncio").setLevel("ERROR")  # The slow steps that its debug mode reports are no failure.
 def engine_of(kind):
     return CountingEngine() if kind == "local" else FakeEngine()
@@ -247,7 +247,7 @@ def test_destructor_on_the_threads_of_the_package_does_not_wait_for_them(kind: s
         gc.disable()
         engine.infer([chat], on_progress=collect)
         if sys.argv[1] == "local":
-            from tests.engines.test_local import Counter
+            from tests.engines.local.test_engine import Counter
             class Collecting(Counter):
                 def step(self, emit):
                     collect()

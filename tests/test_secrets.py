@@ -37,12 +37,12 @@ from asyncinfer import (
     RemoteParams,
     RequestError,
 )
-from asyncinfer import transport as transport_module
 from asyncinfer.config.overrides import masked, parse_cli_overrides
 from asyncinfer.config.variables import fill_in
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.providers import aws
 from asyncinfer.providers.auth import Key
+from asyncinfer.transport import pooled as transport_module
 from asyncinfer.types.masking import (
     MASK,
     MaskedBytes,
@@ -241,7 +241,7 @@ def test_requests_and_responses_show_no_keys() -> None:
     response = HttpResponse(200, {"Set-Cookie": CANARY, "Server": "b"}, CANARY.encode())
     assert (
         repr(response)
-        == f"HttpResponse(status=200, headers={{'Set-Cookie': '**********', 'Server': 'b'}}, body='<{len(CANARY)} bytes>')"
+        == f"HttpResponse(status=200, headers={{'Set-Cookie': '**********', 'Server': 'b'}}, body='<{len(CANARY)} bytes>', first_byte=None)"
     )
     check(repr((request, response, mask_headers(request.headers))))
 
@@ -476,7 +476,8 @@ async def error_of(engine: Any) -> BaseException:
     """The error that a stream raises. No run converts it."""
     async with engine:
         try:
-            await anext(engine.astream(question("a")))
+            access = await engine._access(InferenceConfig())
+            await anext(aiter(access.engine.stream(question("a"))))
         except BaseException as error:
             return error
     raise AssertionError("no error")
@@ -485,9 +486,9 @@ async def error_of(engine: Any) -> BaseException:
 async def error_of_a_call(engine: Any) -> BaseException:
     """The error that an engine raises for a row, before a run converts it to a failure."""
     async with engine:
-        answerer = await engine._answerer(InferenceConfig())
         try:
-            await answerer.generate(answerer.request(question("a"), None))
+            access = await engine._access(InferenceConfig())
+            await access.engine.generate(question("a"))
         except BaseException as error:
             return error
     raise AssertionError("no error")

@@ -21,7 +21,7 @@ import pytest
 
 import asyncinfer
 from asyncinfer import Conversation, InferenceConfig, InferenceEngineType, build_engine
-from asyncinfer.engines.gguf import find_local
+from asyncinfer.engines.local.gguf import find_local
 from tests.fakes import question
 from tests.file_server import FileServer
 from tests.smollm2 import PACKAGED, Smollm2

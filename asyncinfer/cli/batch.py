@@ -13,16 +13,16 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from asyncinfer.aio.tasks import task_group
 from asyncinfer.cli.display import Display, show_summary
 from asyncinfer.config import InferenceConfig
 from asyncinfer.config.overrides import masked
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
-from asyncinfer.errors import RunInterruptedError
-from asyncinfer.run.loop import Stop
-from asyncinfer.run.tasks import task_group
+from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import InferenceResult
+from asyncinfer.types.run_errors import RunInterruptedError
 
 # The exit code when some rows have no answer.
 ROWS_FAILED = 1
@@ -33,7 +33,7 @@ async def run_batch(config: InferenceConfig) -> int:
     stop = Stop()
     async with build_engine(config) as engine:
         try:
-            async with interruptible(stop.asked):
+            async with interruptible(stop):
                 return await (_save if config.output_path is not None else _show)(engine, config, stop)
         except RunInterruptedError as error:
             raise RunInterruptedError(f"{error}\n  {_command()}", error.summary) from None
@@ -70,8 +70,8 @@ def _text(conversation: Conversation) -> str:
 
 
 @asynccontextmanager
-async def interruptible(stop: anyio.Event) -> AsyncGenerator[None]:
-    """The first SIGINT or SIGTERM sets `stop`; the second cancels the block. Saved rows stay saved."""
+async def interruptible(stop: Stop) -> AsyncGenerator[None]:
+    """The first SIGINT or SIGTERM requests `stop`; the second cancels the block. Saved rows stay saved."""
     with anyio.CancelScope() as block:
         async with task_group() as tasks:
 
@@ -79,14 +79,14 @@ async def interruptible(stop: anyio.Event) -> AsyncGenerator[None]:
                 with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                     tasks_ready.set()
                     async for _ in signals:
-                        if stop.is_set():
+                        if stop.is_requested:
                             block.cancel()
                             return
                         print(
                             "\nStopping: running rows may finish. Press Ctrl-C again to stop now.",
                             file=sys.stderr,
                         )
-                        stop.set()
+                        stop.request()
 
             tasks_ready = anyio.Event()
             tasks.start_soon(watch)

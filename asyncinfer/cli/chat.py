@@ -9,12 +9,12 @@ from contextlib import suppress
 
 import anyio
 
+from asyncinfer.aio.iterate import iterate
+from asyncinfer.aio.tasks import task_group
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RequestError
-from asyncinfer.run.pull import as_async
-from asyncinfer.run.tasks import task_group
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.paths import expanded
 
@@ -45,7 +45,7 @@ class Chat:
     async def run(self) -> None:
         if sys.stdin.isatty():
             print(HELP, file=sys.stderr)
-        async for text in as_async(_lines(sys.stdin.isatty())):
+        async for text in iterate(_lines(sys.stdin.isatty())):
             match text.strip():
                 case "":
                     continue

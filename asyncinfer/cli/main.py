@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from asyncinfer.config import InferenceConfig, parse_cli_overrides
-from asyncinfer.errors import AsyncInferError, ConfigError, InputError, RunInterruptedError
+from asyncinfer.errors import AsyncInferError, ConfigError, InputError
+from asyncinfer.types.run_errors import RunInterruptedError
 
 USAGE, BROKEN, INTERRUPTED = 2, 3, 130
 

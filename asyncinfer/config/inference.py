@@ -19,7 +19,7 @@ from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.masking import frameless, masked_places
-from asyncinfer.types.paths import error_text
+from asyncinfer.types.paths import os_error_text
 
 C = TypeVar("C", bound="InferenceConfig")
 
@@ -77,7 +77,7 @@ class InferenceConfig(Params):
         try:
             Path(path).write_text(dump(escaped(data)), encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: cannot be written: {error_text(error)}") from None
+            raise ConfigError(f"{path}: cannot be written: {os_error_text(error)}") from None
 
     @classmethod
     def _parsed(cls, text: str, where: str, overrides: Iterable[str]) -> Self | ConfigError:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import yaml
 
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.paths import error_text
+from asyncinfer.types.paths import os_error_text
 from asyncinfer.types.pipes import read_small
 
 _INT, _FLOAT, _TIMESTAMP, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "merge"))
@@ -104,7 +104,7 @@ def read(path: Path) -> str:
     try:
         data = read_small(path)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error_text(error)}") from None
+        raise ConfigError(f"{path}: cannot be read: {os_error_text(error)}") from None
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"{path}: the configuration is larger than {_MAX_BYTES >> 20} MiB")
     try:

@@ -45,13 +45,14 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from asyncinfer.config import RemoteParams
-from asyncinfer.control.adaptive import AIMDController, adaptive_params, fixed_params
+from asyncinfer.control.aimd import AIMDController, adaptive_params, fixed_params
 from asyncinfer.control.availability import Availability
 from asyncinfer.control.levels import Levels
-from asyncinfer.control.pace import Mode, Pacer
-from asyncinfer.control.rate_limit import FREE, Cost, Observation, RateLimits, Reservation
-from asyncinfer.errors import RequestError
-from asyncinfer.types.results import InferenceErrorType, Usage
+from asyncinfer.control.pacer import Mode, Pacer
+from asyncinfer.control.rate_limits import FREE, Cost, RateLimits, Reservation
+from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.results import Usage
 
 log = logging.getLogger("asyncinfer.control")
 
@@ -91,7 +92,7 @@ class Outcome(Enum):
 
 
 @dataclass(slots=True)
-class Attempt:
+class Permit:
     """One attempt under way: when it was sent, while how many others were in flight, and what it reserved.
 
     `series`: the number of the first attempt at the same rate. `is_counted`: whether it is a sample already, or never
@@ -123,7 +124,7 @@ class Endpoint:
         self._max_wait = remote.max_wait if remote is not None else math.inf
         self.availability = Availability()
         self._held_until = -math.inf
-        self._pending: deque[Attempt] = deque()
+        self._pending: deque[Permit] = deque()
         self._refusal_time: float | None = None
         self._patience = _PENDING
         self._in_flight = 0
@@ -131,6 +132,7 @@ class Endpoint:
         self.admissions = 0
         self.refusals = 0
         self.trace: deque[Decision] = deque(maxlen=_TRACED)
+        self.decision_count = 0
 
     @property
     def counts_tokens(self) -> bool:
@@ -169,18 +171,18 @@ class Endpoint:
         """Seconds until `update` may add permits without any news."""
         return self._aimd.next_update(now) if self._pacer is not None else math.inf
 
-    def begin(self, now: float, cost: Cost = FREE) -> Attempt:
+    def begin(self, now: float, cost: Cost = FREE) -> Permit:
         """An attempt starts."""
         self.availability.started(now)
         reservation = self._limits.reserve(now, cost) if self._limits.active else None
-        attempt = Attempt(now, level=self._in_flight, reservation=reservation)
+        attempt = Permit(now, level=self._in_flight, reservation=reservation)
         self._in_flight += 1
         if self._pacer is not None:
             attempt.series, attempt.number = self._pacer.series, self._pacer.started(now)
             self._pending.append(attempt)
         return attempt
 
-    def answered(self, attempt: Attempt, now: float, usage: Usage | None) -> None:
+    def answered(self, attempt: Permit, now: float, usage: Usage | None) -> None:
         """The endpoint answered the attempt."""
         self._in_flight -= 1
         self.admissions += 1
@@ -193,7 +195,7 @@ class Endpoint:
 
     def failed(
         self,
-        attempt: Attempt,
+        attempt: Permit,
         now: float,
         error: RequestError | None,
         *,
@@ -231,7 +233,7 @@ class Endpoint:
         else:
             self._end(now, attempt, Outcome.UNKNOWN)
 
-    def told(self, attempt: Attempt, limits: Mapping[str, Observation], now: float) -> None:
+    def observe_limits(self, attempt: Permit, limits: Mapping[str, LimitObservation], now: float) -> None:
         """The response to `attempt` told of the endpoint's limits."""
         self._limits.observe(limits, now, attempt.sent, attempt.reservation)
 
@@ -246,7 +248,7 @@ class Endpoint:
         longest = max(waits, key=lambda wait: wait.seconds)
         return longest if longest.seconds > _NO_TIME else None
 
-    def _end(self, now: float, attempt: Attempt, outcome: Outcome) -> None:
+    def _end(self, now: float, attempt: Permit, outcome: Outcome) -> None:
         """Note the result of an attempt. It becomes a sample after all earlier attempts."""
         if self._pacer is None:
             return
@@ -271,7 +273,7 @@ class Endpoint:
             if attempt.outcome is not Outcome.UNKNOWN:
                 self._sample(now, attempt, refused=attempt.outcome is Outcome.REFUSED)
 
-    def _refused(self, attempt: Attempt, now: float, retry_after: float | None) -> None:
+    def _refused(self, attempt: Permit, now: float, retry_after: float | None) -> None:
         self.refusals += 1
         if self._pacer is not None:
             self._refusal_time = self._pacer.lag = max(now - attempt.sent, 0.9 * (self._refusal_time or 0.0))
@@ -290,7 +292,7 @@ class Endpoint:
                 self._pacer.hold(now, self._held_until)
             self._note(now, f"held for {retry_after:g} s")
 
-    def _sample(self, now: float, attempt: Attempt, *, refused: bool) -> None:
+    def _sample(self, now: float, attempt: Permit, *, refused: bool) -> None:
         assert self._pacer is not None
         permits, mode = self._aimd.permits, self._pacer.mode
         if not refused:
@@ -301,7 +303,7 @@ class Endpoint:
         if self._pacer.mode is not mode:
             self._note(now, self._pacer.mode.name.lower())
 
-    def _concerns_level(self, now: float, attempt: Attempt, *, refused: bool) -> bool:
+    def _concerns_level(self, now: float, attempt: Permit, *, refused: bool) -> bool:
         """Report an attempt to the AIMD controller. Returns whether a limit on those in flight explains its refusal."""
         assert self._pacer is not None
         level, mode = attempt.level, self._pacer.mode
@@ -339,4 +341,5 @@ class Endpoint:
     def _note(self, now: float, why: str) -> None:
         decision = Decision(now, self.permits(), self.rate, why)
         self.trace.append(decision)
+        self.decision_count += 1
         log.debug("%.3f: %d permits, %s attempts/s (%s)", *decision)

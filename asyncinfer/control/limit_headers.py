@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from asyncinfer.control.rate_limit import Observation
+from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.times import number, until_reset
 
 _PARTS = ("limit", "remaining", "reset")
@@ -56,12 +56,12 @@ _ITEM = re.compile(r"(?:^|[,;])\s*(\"[^\"]{0,64}\"|[\w-]{1,64})((?:\s*;\s*\w{1,1
 _PARAMETER = re.compile(r";\s*(\w+)=([^,;]+)")
 
 
-def limits_in(headers: Mapping[str, str]) -> dict[str, Observation]:
+def limits_in(headers: Mapping[str, str]) -> dict[str, LimitObservation]:
     """The limits in `headers`, by name. A limit that cannot be read is left out.
 
-    Every `Observation` has `1 <= limit`, `0 <= remaining <= limit` and a finite `reset` of zero or more seconds.
+    Every `LimitObservation` has `1 <= limit`, `0 <= remaining <= limit` and a finite `reset` of zero or more seconds.
     """
-    found: dict[str, Observation] = {}
+    found: dict[str, LimitObservation] = {}
     for name, limit, remaining, reset, within in _HEADERS:
         # Many servers send a limit without a unit and without a reset. Its window is unknown, so it is ignored.
         if limit in headers and remaining in headers and (reset in headers or not limit.endswith("ratelimit-limit")):
@@ -75,13 +75,15 @@ def limits_in(headers: Mapping[str, str]) -> dict[str, Observation]:
     return found
 
 
-def _observation(limit: str, remaining: str, reset: str, today: str | None) -> Observation | None:
+def _observation(limit: str, remaining: str, reset: str, today: str | None) -> LimitObservation | None:
     """The limit in three headers; None if they cannot be read or contradict each other."""
     most, left, seconds = _count(limit), _count(remaining), until_reset(reset, today)
     if most is None or left is None or seconds is None:
         return None
     left = max(0, left)
-    return Observation(most, left, seconds) if left <= most and 1 <= most <= _LARGEST and seconds <= _LATEST else None
+    return (
+        LimitObservation(most, left, seconds) if left <= most and 1 <= most <= _LARGEST and seconds <= _LATEST else None
+    )
 
 
 def _count(text: str) -> int | None:
@@ -92,10 +94,10 @@ def _count(text: str) -> int | None:
     return int(value) if value is not None and abs(value) <= _LARGEST else None
 
 
-def _structured(limits: str, policies: str) -> dict[str, Observation]:
+def _structured(limits: str, policies: str) -> dict[str, LimitObservation]:
     """The limit on requests in the structured headers. If there are several, the one with the least remaining."""
     known = {name: _parameters(text) for name, text in _ITEM.findall(policies[:_LONGEST])}
-    found: list[Observation] = []
+    found: list[LimitObservation] = []
     for name, text in _ITEM.findall(limits[:_LONGEST]):
         left, policy = _parameters(text), known.get(name, {})
         window = number(policy.get("w", "60"))

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
-from asyncinfer.errors import RequestError
-from asyncinfer.types.results import FinishReason, InferenceErrorType
+from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.types.results import FinishReason
 from asyncinfer.types.tools import ToolCall
 
 _MEANINGS: Mapping[FinishReason, Sequence[str]] = {

@@ -12,9 +12,8 @@ from asyncinfer.dialects.error_scope import is_about_money, scope_of
 from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.quotas import quota_in
 from asyncinfer.dialects.waits import wait_in_fields, wait_in_headers, wait_in_words
-from asyncinfer.errors import ErrorScope, RequestError
+from asyncinfer.errors import ErrorScope, InferenceErrorType, RequestError, invalid_request
 from asyncinfer.types.masking import mask_headers, mask_url
-from asyncinfer.types.results import InferenceErrorType, unanswerable
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 498})  # 498: Groq has no capacity left.
 _OVERLOAD = frozenset({429, 498, 503, 529})
@@ -75,11 +74,12 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """What came back. `headers` are looked up in any case."""
+    """A response. `headers` ignore case. `first_byte`: seconds from the request to the first byte; None if unknown."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    first_byte: float | None = None
 
     def __repr__(self) -> str:
         """Does not show the body, which may repeat a key."""
@@ -111,7 +111,7 @@ def json_body(body: dict[str, Any], extra: Mapping[str, Any]) -> bytes:
 
 def no_json(error: Exception) -> RequestError:
     """A request that JSON cannot hold."""
-    return unanswerable(f"the request cannot be written as JSON: {error}")
+    return invalid_request(f"the request cannot be written as JSON: {error}")
 
 
 def as_json(value: Any) -> bytes:
@@ -141,32 +141,32 @@ def json_value(response: HttpResponse) -> Any:
     if response.status != 200:
         raise status_error(response)
     if has_too_many_values(response.body):
-        raise garbled("holds more values than any answer does")
+        raise malformed_response("holds more values than any answer does")
     try:
         return from_json(response.body)
     except ValueError as error:
-        raise garbled(f"is not JSON ({error}): {excerpt(response.body)}") from None
+        raise malformed_response(f"is not JSON ({error}): {excerpt(response.body)}") from None
 
 
 def json_object(response: HttpResponse) -> dict[str, Any]:
     """The JSON object of a successful response. Raises as `json_value` does, and if the JSON is not an object."""
     data = json_value(response)
     if not isinstance(data, dict):
-        raise garbled(f"is not a JSON object: {excerpt(response.body)}")
+        raise malformed_response(f"is not a JSON object: {excerpt(response.body)}")
     return cast(dict[str, Any], data)
 
 
-def garbled(what: str) -> RequestError:
+def malformed_response(what: str) -> RequestError:
     """A success whose body cannot be read: a proxy or a crash may have cut it."""
     return RequestError(f"the response {what}", error_type=InferenceErrorType.PARSE_ERROR, is_retryable=True)
 
 
 def no_answer(response: HttpResponse) -> RequestError:
     """A success that holds no answer, or one that cannot be read."""
-    return garbled(f"holds no answer: {message_in(response.body)}")
+    return malformed_response(f"holds no answer: {message_in(response.body)}")
 
 
-def broken_off(why: str = "") -> RequestError:
+def truncated_stream(why: str = "") -> RequestError:
     """The error for a stream that ended before the answer was complete."""
     what = f"the stream broke off{f': {why}' if why else ''}"
     return RequestError(what, error_type=InferenceErrorType.CONNECTION, is_retryable=True)

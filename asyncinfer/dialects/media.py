@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 
+from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem
-from asyncinfer.types.results import unanswerable
 
 PDF = "application/pdf"
 IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -28,7 +28,7 @@ def media_type(data: bytes) -> str:
     for signature, kind in _SIGNATURES:
         if data.startswith(signature) and (kind != "image/webp" or data[8:12] == b"WEBP"):
             return kind
-    raise unanswerable("a file is neither a PNG, JPEG, GIF or WebP image nor a PDF document")
+    raise invalid_request("a file is neither a PNG, JPEG, GIF or WebP image nor a PDF document")
 
 
 def data_url(data: bytes) -> str:
@@ -45,7 +45,7 @@ def split_data_url(url: str) -> tuple[str, str]:
     head, _, data = url.partition(",")
     kind, *parameters = head.removeprefix("data:").split(";")
     if "base64" not in parameters or not data:
-        raise unanswerable(f"a data URL has no base64 data: it begins with {head[:40]!r}")
+        raise invalid_request(f"a data URL has no base64 data: it begins with {head[:40]!r}")
     return kind.lower(), data
 
 
@@ -77,9 +77,9 @@ def file_of(item: ContentItem) -> bytes | str:
     """
     if item.binary is None:
         if item.type in FILE_PATHS:
-            raise unanswerable(f"{item.content!r} was not read")
+            raise invalid_request(f"{item.content!r} was not read")
         url = item.content or ""
         return f"data:{url[5:]}" if holds_data(url) else url
     if (media_type(item.binary) == PDF) != item.is_document():
-        raise unanswerable(f"an item of type {item.type} holds {media_type(item.binary)}")
+        raise invalid_request(f"an item of type {item.type} holds {media_type(item.binary)}")
     return item.binary

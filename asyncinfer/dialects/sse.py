@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from asyncinfer.dialects.http import garbled
+from asyncinfer.dialects.http import malformed_response
 from asyncinfer.dialects.json_size import has_too_many_values
-from asyncinfer.dialects.progress import is_part
 from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import StreamDelta
 
@@ -21,17 +21,17 @@ _MAX_EVENT = 32 * 2**20
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
-class Event(NamedTuple):
+class ServerSentEvent(NamedTuple):
     """One event; `name` is `message` where the stream gives none."""
 
     data: str
     name: str = "message"
 
 
-def unreadable(event: Event, problem: Exception) -> RequestError:
+def unreadable(event: ServerSentEvent, problem: Exception) -> RequestError:
     """The error for an event that does not fit its dialect."""
     why = f" ({problem})" if isinstance(problem, ValueError) else ""
-    return garbled(f"holds an event that cannot be read{why}: {event.data[:200]}")
+    return malformed_response(f"holds an event that cannot be read{why}: {event.data[:200]}")
 
 
 class EventDecoder:
@@ -45,7 +45,7 @@ class EventDecoder:
         self._name = ""
         self._after_return = False
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that `chunk` completes.
 
         Raises:
@@ -67,7 +67,7 @@ class EventDecoder:
         self._begun, self._begun_size = [others[-1]], len(others[-1])
         return [event for line in lines if (event := self._line(line)) is not None]
 
-    def _line(self, line: str) -> Event | None:
+    def _line(self, line: str) -> ServerSentEvent | None:
         if not line:
             return self._dispatch()
         field, _, value = line.partition(":")
@@ -80,16 +80,16 @@ class EventDecoder:
             self._name = value
         return None
 
-    def _dispatch(self) -> Event | None:
-        event = Event("\n".join(self._data), self._name or "message") if self._data else None
+    def _dispatch(self) -> ServerSentEvent | None:
+        event = ServerSentEvent("\n".join(self._data), self._name or "message") if self._data else None
         self._data, self._data_size, self._name = [], 0, ""
         if event is not None and has_too_many_values(event.data):
-            raise garbled("holds an event with more values than any answer has")
+            raise malformed_response("holds an event with more values than any answer has")
         return event
 
     def _check_size(self) -> None:
         if self._begun_size + self._data_size > _MAX_EVENT:
-            raise garbled(f"holds an event of more than {_MAX_EVENT >> 20} MiB")
+            raise malformed_response(f"holds an event of more than {_MAX_EVENT >> 20} MiB")
 
 
 class EventReader(Protocol):
@@ -101,7 +101,7 @@ class EventReader(Protocol):
     @property
     def end(self) -> StreamEnd: ...
 
-    def feed(self, event: Event) -> Iterator[StreamDelta]: ...
+    def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]: ...
 
     def finish(self) -> StreamDelta: ...
 

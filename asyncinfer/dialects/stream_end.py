@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.finish_reasons import Finish, metadata_of, reason_of, without_cut_call
-from asyncinfer.dialects.http import broken_off, garbled
+from asyncinfer.dialects.http import malformed_response, truncated_stream
 from asyncinfer.types.results import StreamDelta, Usage
 
 
@@ -67,7 +67,7 @@ class StreamEnd:
             RequestError: the stream ended before the answer was complete.
         """
         if self.finish is None or not (self.is_complete or (not has_mark and not self._continued)):
-            raise broken_off("it ended without a finish reason" if self.marked else "")
+            raise truncated_stream("it ended without a finish reason" if self.marked else "")
         return self.finish
 
     def last_delta(self, pieces: CallAssembler, usage: Usage | None) -> StreamDelta:
@@ -80,5 +80,5 @@ class StreamEnd:
         try:
             calls = without_cut_call(finish, pieces.whole(cut=finish.is_cut))
         except ValueError as error:
-            raise garbled(f"holds a tool call that cannot be read ({error})") from None
+            raise malformed_response(f"holds a tool call that cannot be read ({error})") from None
         return StreamDelta.last(calls, reason_of(finish, calls), usage, metadata=metadata_of(finish))

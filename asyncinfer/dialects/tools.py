@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from asyncinfer.dialects.fields import as_group, as_id, checked_depth, group
 from asyncinfer.dialects.http import as_json
-from asyncinfer.types.results import unanswerable
+from asyncinfer.errors import invalid_request
 from asyncinfer.types.tools import ToolCall
 
 T = TypeVar("T")
@@ -33,12 +33,12 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
     try:
         arguments = call.function.get_arguments_dict()
     except ValueError as error:
-        raise unanswerable(str(error)) from None
+        raise invalid_request(str(error)) from None
     try:
         as_json(arguments)
     except ValueError as error:
         name = call.function.name
-        raise unanswerable(f"function {name!r}: its arguments cannot be written as JSON: {error}") from None
+        raise invalid_request(f"function {name!r}: its arguments cannot be written as JSON: {error}") from None
     return arguments
 
 

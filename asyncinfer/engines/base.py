@@ -7,77 +7,47 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 from weakref import WeakKeyDictionary
 
-from asyncinfer import sync
-from asyncinfer.config import (
-    GenerationParams,
-    InferenceConfig,
-    ModelParams,
-    RemoteParams,
-)
+from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
+from asyncinfer.aio.clock import Clock, MonotonicClock
+from asyncinfer.aio.tasks import clean_up, foreign_code
+from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, RemoteParams
 from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.retry import RetryPolicy
-from asyncinfer.errors import ConfigError, EngineConfigError, InferenceFailedError, InputError, RequestError
-from asyncinfer.run.answerer import Answerer
+from asyncinfer.engines.access_cache import AccessCache
+from asyncinfer.engines.blocking import BlockingMethods
+from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported
+from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType, InputError
+from asyncinfer.run import single
+from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
-from asyncinfer.run.clock import Clock, MonotonicClock
-from asyncinfer.run.gate import Gate
-from asyncinfer.run.hosted import BackgroundIterator, Channel
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings
+from asyncinfer.run.events import Observer
 from asyncinfer.run.job import Job
-from asyncinfer.run.loop import Outcome, Stop
+from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.progress import OnProgress
-from asyncinfer.run.request import Request
 from asyncinfer.run.rows import FileSource, ListSource, Source, check
-from asyncinfer.run.single import answer
-from asyncinfer.run.tasks import clean_up, foreign_code
+from asyncinfer.run.saver import Outcome
+from asyncinfer.run.semaphore import AdaptiveSemaphore
+from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import ModelFile
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.paths import expanded
-from asyncinfer.types.results import (
-    Completion,
-    FailureDetail,
-    InferenceErrorType,
-    InferenceResult,
-    RunSummary,
-    StreamDelta,
-)
+from asyncinfer.types.results import Completion, FailureDetail, InferenceResult, RunSummary, StreamDelta
+from asyncinfer.types.run_errors import InferenceFailedError
 
 log = logging.getLogger("asyncinfer")
 
-_ENGINES_OWN = frozenset(
-    {
-        "num_workers",
-        "use_adaptive_concurrency",
-        "politeness_policy",
-        "requests_per_minute",
-        "input_tokens_per_minute",
-        "output_tokens_per_minute",
-    }
-)
 
-
-# The configs whose prepared settings an engine keeps, for each event loop.
-_MOST_KEPT = 16
-
-
-class _Kept(NamedTuple):
-    """An answerer, and a copy of the config that it was made for."""
-
-    config: InferenceConfig | None
-    answerer: Answerer
-
-
-class BaseInferenceEngine(ABC):
+class BaseInferenceEngine(BlockingMethods, ABC):
     """Runs chat models through one interface. Every `a` method has a blocking twin without the `a`.
 
     An engine may be used from several event loops and threads at once, and again after it was closed.
@@ -99,9 +69,9 @@ class BaseInferenceEngine(ABC):
         self._clock = clock or MonotonicClock()
         self._lock = threading.Lock()
         self._endpoint = Endpoint(self._concurrency(), remote_params)
-        self._gates: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
+        self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
         self._attempts = Attempts()
-        self._kept: WeakKeyDictionary[asyncio.AbstractEventLoop, OrderedDict[int, _Kept]] = WeakKeyDictionary()
+        self._accesses = AccessCache(self._access)
 
     # What a subclass supplies
 
@@ -111,20 +81,12 @@ class BaseInferenceEngine(ABC):
         """The names of the generation parameters that this engine supports."""
 
     @abstractmethod
-    async def _generate(self, request: Request) -> Completion:
-        """Answer one conversation.
+    def _bind(self, settings: CallSettings) -> BoundEngine:
+        """This engine with the settings of one call.
 
         Raises:
-            RequestError: this row failed. EngineDeadError: no row can be answered any more.
+            ConfigError: No conversation can be answered with these settings.
         """
-
-    async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
-        """Answer one conversation in parts; an engine that cannot gives its answer as one."""
-        completion = await self._generate(request)
-        message = completion.message
-        if message.reasoning_content:
-            yield StreamDelta(reasoning_content=message.reasoning_content)
-        yield completion.as_delta(message.compute_flattened_text_content())
 
     def _concurrency(self) -> int:
         """How many rows are worth having in flight at once."""
@@ -134,23 +96,11 @@ class BaseInferenceEngine(ABC):
         """The model parameters in effect when a call's config brings its own."""
         return merge(self._model_params, call)
 
-    def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> Any:
-        """What the rows of a call share, for `Request.prepared`. By default, nothing.
-
-        Raises:
-            ConfigError: no row can be answered with these settings.
-        """
-        return None
-
     async def _model_files(self) -> Sequence[ModelFile]:
         """The model's files, which are part of the rows' keys. By default, none."""
         return ()
 
-    def _dropped(self, prepared: Any) -> frozenset[str]:
-        """The supported parameters that are not passed to this model. By default, none."""
-        return frozenset()
-
-    def _named(self, remote: RemoteParams) -> str:
+    def _endpoint_name(self, remote: RemoteParams) -> str:
         """The name of the engine in messages."""
         return type(self).__name__
 
@@ -176,8 +126,8 @@ class BaseInferenceEngine(ABC):
             ConfigError: A setting is wrong. InputError: The conversation is not valid.
         """
         _check_types(conversation, inference_config)
-        answerer = await self._kept_answerer(inference_config)
-        return (await answer(answerer, self._attempts, conversation)).answer(conversation)
+        access = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
+        return (await single.generate(access, self._attempts, conversation)).answer(conversation)
 
     async def ainfer(
         self,
@@ -185,13 +135,21 @@ class BaseInferenceEngine(ABC):
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
+        observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
     ) -> list[Conversation]:
         """Answer every conversation of `input`, or of `inference_config.input_path`, in input order.
 
+        Args:
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            observers: Called with each event of the run, on its event loop.
+            stop: Ends the run early.
+
         Raises:
-            InferenceFailedError: rows failed, after every other was finished and saved; `.result` has those.
+            InferenceFailedError: Rows failed. All others are finished and saved; `.result` holds them.
+            RunInterruptedError: `stop` ended the run before it was done.
         """
-        job = await self._job(inference_config, on_progress, partial=False)
+        job = await self._job(inference_config, on_progress, observers, stop=stop, partial=False)
         result = await self._collect(job, input, inference_config)
         if result.has_failures:
             raise InferenceFailedError(_failed(result, job.saved_in), result)
@@ -204,6 +162,7 @@ class BaseInferenceEngine(ABC):
         *,
         progress_path: str | Path | None = None,
         on_progress: OnProgress | None = None,
+        observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> InferenceResult:
         """As `ainfer`, but rows that fail are reported in the result; the others are still written.
@@ -211,7 +170,9 @@ class BaseInferenceEngine(ABC):
         Raises:
             RunInterruptedError: `stop` ended the run before it was done.
         """
-        job = await self._job(inference_config, on_progress, progress_path=progress_path, stop=stop, check=False)
+        job = await self._job(
+            inference_config, on_progress, observers, stop=stop, progress_path=progress_path, check=False
+        )
         return await self._collect(job, input, inference_config)
 
     async def arun(
@@ -219,6 +180,7 @@ class BaseInferenceEngine(ABC):
         inference_config: InferenceConfig,
         *,
         on_progress: OnProgress | None = None,
+        observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> RunSummary:
         """Answer the file `input_path` into the file `output_path`; memory does not grow with its answers.
@@ -229,7 +191,7 @@ class BaseInferenceEngine(ABC):
         """
         if inference_config.input_path is None or inference_config.output_path is None:
             raise ConfigError("arun goes from file to file: set input_path and output_path")
-        job = await self._job(inference_config, on_progress, stop=stop)
+        job = await self._job(inference_config, on_progress, observers, stop=stop)
         summary = await job.run(_file(inference_config.input_path))
         if isinstance(job.dead, EngineConfigError):
             raise job.dead
@@ -241,6 +203,8 @@ class BaseInferenceEngine(ABC):
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
+        observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
     ) -> BackgroundIterator[tuple[int, Outcome]]:
         """Yield `(index, Conversation | FailureDetail)` as rows finish, saved ones included. Raises
         EngineDeadError once the engine can answer no row any more.
@@ -251,7 +215,7 @@ class BaseInferenceEngine(ABC):
         """
 
         async def work(channel: Channel[tuple[int, Outcome]]) -> None:
-            job = await self._job(inference_config, on_progress)
+            job = await self._job(inference_config, on_progress, observers, stop=stop)
             await job.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
 
         return BackgroundIterator(work)
@@ -259,27 +223,15 @@ class BaseInferenceEngine(ABC):
     def astream(
         self, conversation: Conversation, inference_config: InferenceConfig | None = None
     ) -> BackgroundIterator[StreamDelta]:
-        """Yield one answer as it comes. Saves nothing and retries nothing.
+        """Yield one answer in parts. Nothing is saved; failed attempts are retried until the first part.
 
-        The generation is cancelled as soon as the consumer stops; see `BackgroundIterator`.
+        The generation is cancelled as soon as the consumer stops; see `BackgroundIterator`. Raises as `agenerate`.
         """
-        check(conversation)
+        _check_types(conversation, inference_config)
 
         async def work(channel: Channel[StreamDelta]) -> None:
-            answerer = await self._answerer(inference_config or InferenceConfig())
-            attempt = await answerer.gate.enter(lambda: answerer.cost(lambda: conversation))
-            last, answered, failure = StreamDelta(), False, None
-            try:
-                with foreign_code("the engine"):
-                    async for last in self._stream(answerer.request(conversation, attempt, stream=True)):
-                        channel.send(last)
-                answered = last.finish_reason is not None
-            except RequestError as error:
-                failure = error
-                raise
-            finally:
-                answerer.gate.leave(attempt, answered=answered, usage=last.usage if answered else None, error=failure)
-                failure = None  # Its traceback refers to this frame: break the reference cycle.
+            access = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
+            await single.stream(access, self._attempts, conversation, channel.send)
 
         return BackgroundIterator(work)
 
@@ -289,8 +241,7 @@ class BaseInferenceEngine(ABC):
 
     async def aclose(self) -> None:
         """Free the model or the connections."""
-        with self._lock:
-            self._kept.clear()
+        self._accesses.clear()
         await self._close()
 
     async def __aenter__(self) -> Self:
@@ -301,60 +252,7 @@ class BaseInferenceEngine(ABC):
     ) -> None:
         await clean_up(error, self.aclose)
 
-    # Blocking twins
-
-    def generate(self, conversation: Conversation, inference_config: InferenceConfig | None = None) -> Conversation:
-        """The blocking twin of `agenerate`."""
-        return sync.call(partial(self.agenerate, conversation, inference_config))
-
-    def infer(
-        self,
-        input: Sequence[Conversation] | None = None,
-        inference_config: InferenceConfig | None = None,
-        *,
-        on_progress: OnProgress | None = None,
-    ) -> list[Conversation]:
-        """The blocking twin of `ainfer`."""
-        return sync.call(partial(self.ainfer, input, inference_config, on_progress=on_progress))
-
-    def infer_partial(
-        self,
-        input: Sequence[Conversation] | None = None,
-        inference_config: InferenceConfig | None = None,
-        *,
-        progress_path: str | Path | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> InferenceResult:
-        """The blocking twin of `ainfer_partial`."""
-        return sync.call(
-            partial(
-                self.ainfer_partial,
-                input,
-                inference_config,
-                progress_path=progress_path,
-                on_progress=on_progress,
-            )
-        )
-
-    def run(self, inference_config: InferenceConfig, *, on_progress: OnProgress | None = None) -> RunSummary:
-        """The blocking twin of `arun`."""
-        return sync.call(partial(self.arun, inference_config, on_progress=on_progress))
-
-    def stream(
-        self, conversation: Conversation, inference_config: InferenceConfig | None = None
-    ) -> Iterator[StreamDelta]:
-        """The blocking twin of `astream`."""
-        return sync.iterate(partial(self.astream, conversation, inference_config))
-
-    def list_models(self, chat_only: bool = True) -> list[str]:
-        """The blocking twin of `alist_models`."""
-        return sync.call(partial(self.alist_models, chat_only))
-
-    def close(self) -> None:
-        """The blocking twin of `aclose`. A destructor may call it: while the interpreter shuts down it does nothing."""
-        sync.wind_up(self.aclose)
-
-    # Settling what a call asks for
+    # The settings of a call
 
     async def _collect(
         self, job: Job, input: Sequence[Conversation] | None, config: InferenceConfig | None
@@ -380,54 +278,54 @@ class BaseInferenceEngine(ABC):
         self,
         config: InferenceConfig | None,
         on_progress: OnProgress | None,
+        observers: Sequence[Observer],
         *,
+        stop: Stop | None,
         partial: bool = True,
         progress_path: str | Path | None = None,
-        stop: Stop | None = None,
         check: bool = True,
     ) -> Job:
         config = config or InferenceConfig()
-        answerer = await self._answerer(config, check=check)
+        access = await self._access(config, check=check)
+        settings = access.settings
+        remote = settings.remote if self._remote_params is not None else None
         return Job(
-            answerer,
-            RowKeys(
-                str(self.engine_type),
-                answerer.model,
-                answerer.generation,
-                self._remote_for(config),
-                await self._model_files(),
-            ),
+            lambda total: OnlineExecutor(access, is_only_row=total == 1),
+            self._clock,
+            RowKeys(str(self.engine_type), settings.model, settings.generation, remote, await self._model_files()),
             output_path=_path(config.output_path, "output_path"),
             progress_path=_path(progress_path or config.progress_path, "progress_path"),
             on_progress=on_progress,
+            observers=observers,
             partial=partial,
             reuse_output=config.reuse_output,
             stop=stop or Stop(),
         )
 
-    async def _kept_answerer(self, config: InferenceConfig | None) -> Answerer:
-        """The answerer for a config. It is made once for each event loop, while the config stays the same."""
-        with self._lock:
-            kept = self._kept.setdefault(asyncio.get_running_loop(), OrderedDict())
-        found = kept.get(id(config))
-        if found is not None and _is_same(found.config, config):
-            kept.move_to_end(id(config))
-            return found.answerer
-        # A copy, since the config may change during the await.
-        copy = config.model_copy(deep=True) if config is not None else None
-        answerer = await self._answerer(copy or InferenceConfig())
-        kept[id(config)] = _Kept(copy, answerer)
-        if len(kept) > _MOST_KEPT:
-            kept.popitem(last=False)
-        return answerer
-
-    async def _answerer(self, config: InferenceConfig, *, check: bool = True) -> Answerer:
+    async def _access(self, config: InferenceConfig, *, check: bool = True) -> EngineAccess:
+        """The engine with the settings of a call. Without `check`, settings that cannot work fail each row instead."""
         with foreign_code("the engine"):
             model = await self._model_for(config.model)
         generation = merge(self._generation_params, config.generation)
-        dropped = self._unsupported(generation)
-        self._warn_engines_own(config.remote_params)
-        remote = self._remote_for(config) or RemoteParams()
+        if ignored := fixed_and_ignored(self._remote_params, config.remote_params):
+            log.warning("remote_params.%s: set when the engine is made, for all its calls; ignored", ", ".join(ignored))
+        remote = remote_in_effect(self._remote_params, config.remote_params) or RemoteParams()
+        settings = CallSettings(model, generation, remote)
+        try:
+            engine = self._bind(settings)
+        except ConfigError as error:
+            if check:
+                raise
+            engine = _Unusable(str(error))
+        supported = self.get_supported_params()
+        dropped = unsupported(generation, supported) | engine.dropped_parameters
+        if dropped:
+            log.warning(
+                "%s does not support %s: ignored. It supports: %s.",
+                type(self).__name__,
+                ", ".join(sorted(dropped)),
+                ", ".join(sorted(supported - dropped)),
+            )
         policy = RetryPolicy(
             remote.max_retries,
             remote.retry_backoff_base,
@@ -435,90 +333,38 @@ class BaseInferenceEngine(ABC):
             remote.max_wait,
             remote.max_outage,
         )
-        generate = self._generate
-        prepared: Any = None
-        try:
-            prepared = self._prepare(model, generation, remote)
-            dropped |= self._dropped(prepared)
-        except ConfigError as error:
-            if check:
-                raise
-            generate = _unable(str(error))
-        self._warn_dropped(dropped)
-        return Answerer(
-            generate,
-            self._gate(),
-            policy,
-            self._clock,
-            model,
-            generation,
-            prepared,
-            tuple(sorted(dropped)),
-            self._named(remote),
-        )
+        name, names = self._endpoint_name(remote), tuple(sorted(dropped))
+        return EngineAccess(engine, settings, self._semaphore(), policy, self._clock, name, names)
 
-    def _remote_for(self, config: InferenceConfig) -> RemoteParams | None:
-        own, call = self._remote_params, config.remote_params
-        if own is None or call is None:
-            return own
-        # A null leaves to the engine what it knows, such as where its provider is.
-        given = {name: getattr(call, name) for name in call.model_fields_set}
-        return own.model_copy(update={name: value for name, value in given.items() if value is not None})
-
-    def _warn_engines_own(self, call: RemoteParams | None) -> None:
-        """Name what a call asks for and cannot have, as all calls of an engine share one controller."""
-        if call is None or self._remote_params is None:
-            return
-        asked = call.model_fields_set & _ENGINES_OWN
-        ignored = sorted(name for name in asked if getattr(call, name) != getattr(self._remote_params, name))
-        if ignored:
-            log.warning("remote_params.%s: set when the engine is made, for all its calls; ignored", ", ".join(ignored))
-
-    def _gate(self) -> Gate:
+    def _semaphore(self) -> AdaptiveSemaphore:
         """This loop's gate; loops share only the endpoint's state."""
         loop = asyncio.get_running_loop()
         with self._lock:
-            gate = self._gates.get(loop)
-        if gate is None:
+            semaphore = self._semaphores.get(loop)
+        if semaphore is None:
             politeness = self._remote_params.politeness_policy if self._remote_params is not None else 0.0
-            gate = Gate(self._endpoint, self._lock, self._clock, politeness)
+            semaphore = AdaptiveSemaphore(self._endpoint, self._lock, self._clock, politeness)
             with self._lock:
-                self._gates[loop] = gate
-        return gate
+                self._semaphores[loop] = semaphore
+        return semaphore
 
-    def _unsupported(self, generation: GenerationParams) -> frozenset[str]:
-        """The parameters that were set but that this engine does not support."""
-        defaults, unsupported = GenerationParams(), GenerationParams.model_fields.keys() - self.get_supported_params()
-        return frozenset(name for name in unsupported if getattr(generation, name) != getattr(defaults, name))
 
-    def _warn_dropped(self, dropped: frozenset[str]) -> None:
-        if dropped:
-            log.warning(
-                "%s does not support %s: ignored. It supports: %s.",
-                type(self).__name__,
-                ", ".join(sorted(dropped)),
-                ", ".join(sorted(self.get_supported_params() - dropped)),
-            )
+class _Unusable(BoundEngine):
+    """An engine whose settings cannot work: it answers no row."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    async def generate(self, conversation: Conversation) -> Completion:
+        raise EngineConfigError(self._why, error_type=InferenceErrorType.CONFIG)
 
 
 def _check_types(conversation: object, config: object) -> None:
     if not isinstance(conversation, Conversation):
-        raise InputError(f"agenerate takes one Conversation (found {type(conversation).__name__})")
+        raise InputError(f"conversation should be a Conversation (found {type(conversation).__name__})")
     if not isinstance(config, InferenceConfig | None):
         raise ConfigError(f"inference_config should be an InferenceConfig (found {type(config).__name__})")
     check(conversation)
-
-
-def _is_same(one: InferenceConfig | None, other: InferenceConfig | None) -> bool:
-    """Whether two configs have the same values and the same explicit fields: only those override the engine's."""
-    if one is None or other is None:
-        return one is other
-    return one == other and _explicit(one) == _explicit(other)
-
-
-def _explicit(config: InferenceConfig) -> list[set[str]]:
-    groups = (config, config.model, config.generation, config.remote_params)
-    return [group.model_fields_set for group in groups if group is not None]
 
 
 def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None) -> Source | None:
@@ -535,15 +381,6 @@ def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None
 
 def _file(path: str) -> FileSource:
     return FileSource(expanded(path, "input_path"))
-
-
-def _unable(why: str) -> Callable[[Request], Awaitable[Completion]]:
-    """Answers no row, for a reason that is in the settings."""
-
-    async def generate(_: Request) -> Completion:
-        raise EngineConfigError(why, error_type=InferenceErrorType.CONFIG)
-
-    return generate
 
 
 def _path(given: str | Path | None, setting: str) -> Path | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from asyncinfer.aio.clock import Clock
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.engines.remote import RemoteInferenceEngine
-from asyncinfer.run.clock import Clock
 
 
 class GoogleGeminiInferenceEngine(RemoteInferenceEngine):

@@ -43,19 +43,24 @@ ENGINES: dict[str, EngineEntry] = {
     for entry in (
         EngineEntry(
             InferenceEngineType.LLAMACPP,
-            "asyncinfer.engines.llama_cpp:LlamaCppInferenceEngine",
+            "asyncinfer.engines.local.llama_cpp.engine:LlamaCppInferenceEngine",
             extra="llamacpp",
             requires="llama_cpp",
         ),
         EngineEntry(
             InferenceEngineType.NATIVE,
-            "asyncinfer.engines.native:NativeTextInferenceEngine",
+            "asyncinfer.engines.local.transformers.engine:NativeTextInferenceEngine",
             extra="native",
             requires="transformers",
         ),
         EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
         EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
-        EngineEntry(InferenceEngineType.VLLM, "asyncinfer.engines.vllm:VLLMInferenceEngine", "vllm", requires="vllm"),
+        EngineEntry(
+            InferenceEngineType.VLLM,
+            "asyncinfer.engines.local.vllm.engine:VLLMInferenceEngine",
+            "vllm",
+            requires="vllm",
+        ),
         EngineEntry(InferenceEngineType.ANTHROPIC, "asyncinfer.engines.hosted:AnthropicInferenceEngine"),
         EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
         EngineEntry(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
@@ -12,22 +12,23 @@ import anyio
 import anyio.lowlevel
 from anyio import fail_after
 
-from asyncinfer.aio.threads import ROWS
+from asyncinfer.aio.clock import Clock
+from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.dialects.dialect import Call, Dialect, Encoder, StreamDecoder
+from asyncinfer.dialects.base import Dialect, Encoder, EncoderSettings, StreamDecoder
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits, status_error
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.errors import ConfigError, InputError, RequestError
+from asyncinfer.errors import ConfigError, InferenceErrorType, InputError, RequestError, invalid_request
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
-from asyncinfer.run.clock import Clock
-from asyncinfer.run.request import Request
-from asyncinfer.transport import Streamed, Transport
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings, ObservedLimits
+from asyncinfer.transport.pooled import Streamed, Transport
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.files import with_files
 from asyncinfer.types.masking import MASK, MaskedStr, frameless, mask_url, masked_if_secret, secrets_in_url
-from asyncinfer.types.results import Completion, InferenceErrorType, StreamDelta, unanswerable
+from asyncinfer.types.results import Completion, StreamDelta
 
 # No API has more models than these pages hold; one whose listing goes on is broken.
 _PAGES = 1000
@@ -50,7 +51,7 @@ _WITHOUT_PAUSE, _DELTA = 2**18, 2**10
 _VERSIONS = ("/v1", "/openai", "/openapi")
 
 
-class _Prepared(NamedTuple):
+class RequestPlan(NamedTuple):
     """What the requests of one call share. `target`: the URL and the model. `limits`: the limits of each response.
     `fallback`: the same for a server that turns out not to support the dialect.
     """
@@ -60,27 +61,27 @@ class _Prepared(NamedTuple):
     encode: Encoder
     sign: Signer
     limits: ResponseLimits
-    fallback: _Prepared | None = None
+    fallback: RequestPlan | None = None
 
-    async def request(self, request: Request) -> HttpRequest:
+    async def request(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """What to send. Files are read, and encoded, off the loop."""
-        return (await self.sign(await self._encoded(request)))._replace(limits=self.limits)
+        return (await self.sign(await self._encoded(conversation, stream)))._replace(limits=self.limits)
 
-    async def _encoded(self, request: Request) -> HttpRequest:
-        for message in request.conversation.messages:
+    async def _encoded(self, conversation: Conversation, stream: bool) -> HttpRequest:
+        for message in conversation.messages:
             if not isinstance(message.content, str | None):
-                return await ROWS.run(self._encode_files, request)
-        return self.encode(request.conversation, stream=request.stream)
+                return await ROWS.run(self._encode_files, conversation, stream)
+        return self.encode(conversation, stream=stream)
 
     def secrets(self) -> tuple[str, ...]:
         """What no message may repeat."""
         return _secrets(self.target[0], self.sign)
 
-    def _encode_files(self, request: Request) -> HttpRequest:
+    def _encode_files(self, conversation: Conversation, stream: bool) -> HttpRequest:
         try:
-            return self.encode(with_files(request.conversation), stream=request.stream)
+            return self.encode(with_files(conversation), stream=stream)
         except InputError as error:
-            raise unanswerable(str(error)) from None
+            raise invalid_request(str(error)) from None
 
 
 class RemoteInferenceEngine(BaseInferenceEngine):
@@ -165,24 +166,29 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             query = self.provider().dialect.more_models(response)
         return entries
 
-    def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> _Prepared:
+    def _bind(self, settings: CallSettings) -> BoundEngine:
+        return _BoundRemoteEngine(self._transport, self._fallen_back, self.plan(settings))
+
+    def plan(self, settings: CallSettings) -> RequestPlan:
+        """What the requests of one call share.
+
+        Raises:
+            ConfigError: The settings are wrong.
+        """
+        model, generation, remote = settings
         if not model.model_name:
             raise ConfigError("model.model_name: not set; give the name by which the API knows the model")
         url, sign = self._reach(remote)
-        call = Call(url, model, generation, remote.user_id, remote.connection_timeout)
-
+        call = EncoderSettings(url, model, generation, remote.user_id, remote.connection_timeout)
         limits, target = _limits(remote), (url, model.model_name)
 
-        def prepared(dialect: Dialect) -> _Prepared:
-            fallback = prepared(dialect.fallback.dialect) if dialect.fallback is not None else None
-            return _Prepared(target, dialect, dialect.encoder_for(call), sign, limits, fallback)
+        def planned(dialect: Dialect) -> RequestPlan:
+            fallback = planned(dialect.fallback.dialect) if dialect.fallback is not None else None
+            return RequestPlan(target, dialect, dialect.encoder_for(call), sign, limits, fallback)
 
-        return prepared(self.provider().dialect)
+        return planned(self.provider().dialect)
 
-    def _dropped(self, prepared: _Prepared) -> frozenset[str]:
-        return prepared.encode.dropped
-
-    def _named(self, remote: RemoteParams) -> str:
+    def _endpoint_name(self, remote: RemoteParams) -> str:
         parts = urlsplit(remote.api_url or "")
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
@@ -219,56 +225,75 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             )
         return masked_if_secret(url)
 
-    async def _generate(self, request: Request) -> Completion:
-        sent = self._prepared(request)
-        try:
-            response = await self._transport.send(await sent.request(request))
-            self._heed(request, response.headers)
-            if response.status == 200:
-                return sent.dialect.decode(response)
-            if self._falls_back(sent, response):
-                return await self._generate(request)
-            raise status_error(_untold(response, sent.secrets()), time.time())
-        except RequestError as error:
-            raise _without(sent.secrets(), error) from None
-
-    async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
-        sent = self._prepared(request)
-        try:
-            async with self._transport.stream(await sent.request(request)) as streamed:
-                self._heed(request, streamed.headers)
-                if streamed.status == 200:
-                    async for delta in _deltas(streamed, sent.dialect):
-                        yield delta
-                    return
-                response = await streamed.response()
-            if not self._falls_back(sent, response):
-                raise status_error(_untold(response, sent.secrets()), time.time())
-        except RequestError as error:
-            raise _without(sent.secrets(), error) from None
-        async for delta in self._stream(request):
-            yield delta
-
     async def _close(self) -> None:
         await self._transport.aclose()
 
-    def _prepared(self, request: Request) -> _Prepared:
-        """What to send by: what a server that was found to know less takes."""
-        prepared: _Prepared = request.prepared
-        return prepared.fallback if prepared.fallback is not None and prepared.target in self._fallen_back else prepared
 
-    def _falls_back(self, sent: _Prepared, response: HttpResponse) -> bool:
-        """Whether this response says that the server knows less than it was asked by."""
-        fallback = sent.dialect.fallback
+class _BoundRemoteEngine(BoundEngine):
+    """A remote engine with the settings of one call.
+
+    Args:
+        fallen_back: The URLs and models whose server turned out not to support the dialect. All calls share it.
+    """
+
+    def __init__(self, transport: Transport, fallen_back: set[tuple[str, str]], plan: RequestPlan) -> None:
+        self._transport, self._fallen_back, self._preferred = transport, fallen_back, plan
+        self.dropped_parameters = plan.encode.dropped
+
+    async def generate(self, conversation: Conversation) -> Completion:
+        plan = self._plan()
+        try:
+            response = await self._transport.send(await plan.request(conversation))
+            if response.status != 200 and self._falls_back(plan, response):
+                return await self.generate(conversation)
+            return _decoded(plan, response)
+        except RequestError as error:
+            raise _without(plan.secrets(), error) from None
+
+    async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
+        plan = self._plan()
+        try:
+            async with self._transport.stream(await plan.request(conversation, stream=True)) as streamed:
+                if limits := limits_in(streamed.headers):
+                    yield ObservedLimits(limits)
+                if streamed.status == 200:
+                    async for delta in _deltas(streamed, plan.dialect):
+                        yield delta
+                    return
+                response = await streamed.response()
+            if not self._falls_back(plan, response):
+                raise status_error(_untold(response, plan.secrets()), time.time())
+        except RequestError as error:
+            raise _without(plan.secrets(), error) from None
+        async for part in self.stream(conversation):
+            yield part
+
+    def _plan(self) -> RequestPlan:
+        """The plan for this server: the fallback, if it turned out not to support the preferred dialect."""
+        plan = self._preferred
+        return plan.fallback if plan.fallback is not None and plan.target in self._fallen_back else plan
+
+    def _falls_back(self, plan: RequestPlan, response: HttpResponse) -> bool:
+        """Whether this response shows that the server does not support the dialect."""
+        fallback = plan.dialect.fallback
         if fallback is None or not fallback.wanted(response):
             return False
-        self._fallen_back.add(sent.target)
+        self._fallen_back.add(plan.target)
         return True
 
-    def _heed(self, request: Request, headers: Mapping[str, str]) -> None:
-        """Tell the controller what a response's headers say of the endpoint's limits."""
-        if request.attempt is not None and (limits := limits_in(headers)):
-            self._gate().told(request.attempt, limits)
+
+def _decoded(plan: RequestPlan, response: HttpResponse) -> Completion:
+    """The completion that a response holds. Limits come with it, or with the error."""
+    limits = limits_in(response.headers)
+    try:
+        if response.status != 200:
+            raise status_error(_untold(response, plan.secrets()), time.time())
+        completion = plan.dialect.decode(response)
+    except RequestError as error:
+        error.limits = limits
+        raise
+    completion.limits, completion.first_byte = limits, response.first_byte
+    return completion
 
 
 def _limits(remote: RemoteParams) -> ResponseLimits:

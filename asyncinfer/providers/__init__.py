@@ -3,8 +3,8 @@
 register_provider(Provider("GROQ", "https://api.groq.com/openai/v1/chat/completions", Key("GROQ_API_KEY")))
 """
 
-from asyncinfer.dialects.openai import openai_chat
-from asyncinfer.dialects.openai_quirks import Files, Patterns, Quirks, Schemas
+from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, Schemas
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.provider import Provider
 

@@ -20,13 +20,12 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from asyncinfer.aio.threads import ROWS
+from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
-from asyncinfer.errors import EngineConfigError, MissingDependencyError, RequestError
+from asyncinfer.errors import EngineConfigError, InferenceErrorType, MissingDependencyError, RequestError
 from asyncinfer.providers.auth import Key, Signer, variable_in
 from asyncinfer.types.masking import MASK, MaskedStr, mask_headers
-from asyncinfer.types.results import InferenceErrorType
 
 # botocore renews credentials a quarter of an hour before they end, if it is asked; others may have renewed its files.
 _LOOK_AGAIN = 60.0

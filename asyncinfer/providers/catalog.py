@@ -9,12 +9,12 @@ pages "Create Chat Completion", "Thinking Mode" and "JSON Output". Parasail prom
 from __future__ import annotations
 
 from asyncinfer.config import InferenceEngineType
-from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
-from asyncinfer.dialects.bedrock import BEDROCK_CONVERSE
-from asyncinfer.dialects.gemini import GEMINI
-from asyncinfer.dialects.openai import openai_chat
-from asyncinfer.dialects.openai_quirks import Files, Patterns, Quirks, Schemas
-from asyncinfer.dialects.vertex import VERTEX
+from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
+from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
+from asyncinfer.dialects.google.gemini import GEMINI
+from asyncinfer.dialects.google.vertex import VERTEX
+from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, Schemas
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.aws import Aws
 from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
@@ -106,7 +106,7 @@ CATALOG: dict[str, Provider] = {
             openai_chat(
                 Quirks(
                     # The penalties are taken and not heeded; so is the temperature, but where thinking is off.
-                    lacks=frozenset(
+                    unsupported=frozenset(
                         {"frequency_penalty", "logit_bias", "parallel_tool_calls", "presence_penalty", "seed"}
                     ),
                     user="user_id",
@@ -143,7 +143,7 @@ CATALOG: dict[str, Provider] = {
             openai_chat(
                 Quirks(
                     extensions=_MIN_P,
-                    lacks=frozenset({"parallel_tool_calls"}),
+                    unsupported=frozenset({"parallel_tool_calls"}),
                     user=None,
                     template_kwargs=True,
                     patterns=Patterns.TOGETHER,
@@ -163,7 +163,7 @@ CATALOG: dict[str, Provider] = {
                     extensions=_MIN_P,
                     documents=Files.ALL,
                     reasoning="reasoning",
-                    kept=frozenset({"reasoning_details"}),
+                    passthrough=frozenset({"reasoning_details"}),
                 )
             ),
         ),
@@ -173,7 +173,7 @@ CATALOG: dict[str, Provider] = {
             Key("SAMBANOVA_API_KEY"),
             openai_chat(
                 Quirks(
-                    lacks=frozenset({"frequency_penalty", "presence_penalty"}),  # taken, and not implemented
+                    unsupported=frozenset({"frequency_penalty", "presence_penalty"}),  # taken, and not implemented
                     user=None,
                     template_kwargs=True,
                     images=Files.INLINE,
@@ -202,7 +202,7 @@ CATALOG: dict[str, Provider] = {
             Key("HF_TOKEN"),
             openai_chat(
                 Quirks(
-                    lacks=frozenset({"logit_bias", "parallel_tool_calls"}),
+                    unsupported=frozenset({"logit_bias", "parallel_tool_calls"}),
                     user=None,
                     documents=Files.NONE,
                 )
@@ -245,7 +245,7 @@ CATALOG: dict[str, Provider] = {
                 "google/veo-",
             ),
             places={"PROJECT_ID": ("GOOGLE_CLOUD_PROJECT",), "REGION": ("GOOGLE_CLOUD_LOCATION",)},
-            refined=vertex_url,
+            url_transform=vertex_url,
         ),
     )
 }

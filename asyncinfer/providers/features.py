@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncinfer.config import GenerationParams, ModelParams
-from asyncinfer.dialects.dialect import Call
+from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.provider import Provider
@@ -84,7 +84,7 @@ def _request(provider: Provider, trial: _Trial) -> HttpRequest | None:
     generation = GenerationParams.model_validate(trial.generation or {})
     try:
         encode = provider.dialect.encoder(
-            Call(provider.url or "http://localhost", ModelParams(model_name="m"), generation)
+            EncoderSettings(provider.url or "http://localhost", ModelParams(model_name="m"), generation)
         )
         return encode(Conversation.from_dict(conversation))
     except (ConfigError, RequestError):

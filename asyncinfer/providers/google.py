@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from asyncinfer.aio.threads import ROWS
+from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
-from asyncinfer.errors import EngineConfigError, ErrorScope, MissingDependencyError, RequestError
+from asyncinfer.errors import EngineConfigError, ErrorScope, InferenceErrorType, MissingDependencyError, RequestError
 from asyncinfer.providers.auth import HeaderSigner, Key, Signer, variable_in
 from asyncinfer.types.masking import MaskedStr
-from asyncinfer.types.results import InferenceErrorType
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 _ADC = "GOOGLE_APPLICATION_CREDENTIALS"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from asyncinfer.dialects.dialect import Dialect
-from asyncinfer.dialects.openai import openai_chat
+from asyncinfer.dialects.base import Dialect
+from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.providers.auth import Auth, Key, variable_in
 
 _PLACE = re.compile(r"{(\w+)}")
@@ -21,8 +21,8 @@ class Provider:
     `url`: where chats go; None where the user says it. What stands in braces there are environment variables, of
     which `places` names others that will do. `listing`: where models are listed, if not beside the chats.
     `workers`: how many requests may be in flight, unless the user says it. `not_chat`: how the names of models begin
-    that cannot chat; `chat_types`: what a listing says of those that can, if it tells under `type`. `refined`: what
-    becomes of a URL whose places are filled.
+    that cannot chat; `chat_types`: what a listing says of those that can, if it tells under `type`. `url_transform`:
+    changes a URL whose places are filled.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Provider:
     not_chat: tuple[str, ...] = ()
     chat_types: frozenset[str] = frozenset()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    refined: Callable[[str], str] = str
+    url_transform: Callable[[str], str] = str
 
     def chats(self, entry: Mapping[str, object]) -> bool:
         """Whether the model of this entry of the listing can chat, as far as is known.
@@ -57,7 +57,7 @@ class Provider:
         if url is None:
             return None
         values = {name: (given or {}).get(name) or self._value(name, environ) for name in _PLACE.findall(url)}
-        return self.refined(_PLACE.sub(lambda place: values[place[1]], url)) if all(values.values()) else None
+        return self.url_transform(_PLACE.sub(lambda place: values[place[1]], url)) if all(values.values()) else None
 
     def wanted(self) -> str:
         """What the user must say for the API to be found."""

@@ -6,13 +6,14 @@ import random
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
-from asyncinfer.control.endpoint import Attempt
+from asyncinfer.aio.tasks import foreign_code
+from asyncinfer.control.endpoint import Permit
 from asyncinfer.control.retry import FaultShare, Retry
-from asyncinfer.errors import RequestError, UnexpectedCancellationError
-from asyncinfer.run.answerer import Answerer
-from asyncinfer.run.tasks import foreign_code
-from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, InferenceErrorType
+from asyncinfer.errors import InferenceErrorType, RequestError, UnexpectedCancellationError
+from asyncinfer.run.access import EngineAccess
+from asyncinfer.run.bound_engine import ObservedLimits
+from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.results import Completion, FinishReason, StreamDelta
 
 
 class Attempted(Protocol):
@@ -37,15 +38,15 @@ class Attempts:
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
         self._faults, self._jitter = FaultShare(), jitter
 
-    async def make(
+    async def generate(
         self,
-        answerer: Answerer,
-        permit: Attempt,
+        access: EngineAccess,
+        permit: Permit,
         row: Attempted,
         conversation: Callable[[], Conversation],
         name: Hashable,
     ) -> Completion:
-        """Ask the engine once. The permit is returned whatever happens.
+        """Make one attempt. The permit is released whatever happens.
 
         Args:
             name: Identifies the conversation among those of all runs and calls.
@@ -55,49 +56,119 @@ class Attempts:
             EngineDeadError: The engine can answer no conversation any more.
             Exception: The engine raised something else, or the conversation cannot be read.
         """
-        row.attempts += 1
-        usage, failure, is_answered = None, None, False
+        answer, failure = None, None
         try:
             with foreign_code("the engine"):
-                completion = await answerer.generate(answerer.request(conversation(), permit))
-            usage, is_answered = completion.usage, True
+                completion = await access.engine.generate(conversation())
+                answer = _checked(completion)
         except RequestError as error:
             failure = error
             raise
         except UnexpectedCancellationError:
-            what = "the engine cancelled this row"
-            failure = RequestError(what, error_type=InferenceErrorType.CANCELLED, is_retryable=True)
+            failure = _cancelled_by_the_engine()
             raise failure from None
         finally:
-            row.is_suspect |= row.attempts > 1 and answerer.gate.admissions > row.admissions
-            answerer.gate.leave(
-                permit,
-                answered=is_answered,
-                usage=usage,
-                error=failure,
-                row=name,
-                is_suspect=row.is_suspect,
-            )
-            if row.attempts == 1:
-                self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
+            self._end(access, permit, row, name, answer, failure)
             failure = None  # Its traceback refers to this frame: break the reference cycle.
-        if answerer.dropped:
-            completion.metadata = {**(completion.metadata or {}), "dropped_parameters": [*answerer.dropped]}
+        if access.dropped:
+            completion.metadata = {**(completion.metadata or {}), "dropped_parameters": [*access.dropped]}
         return completion
 
-    def retry(self, answerer: Answerer, row: Attempted, error: RequestError) -> Retry:
+    async def stream(
+        self,
+        access: EngineAccess,
+        permit: Permit,
+        row: Attempted,
+        conversation: Conversation,
+        name: Hashable,
+        deliver: Callable[[StreamDelta], None],
+    ) -> None:
+        """Make one attempt, and deliver the answer in parts. The permit is released whatever happens.
+
+        Raises:
+            UnexpectedCancellationError: The engine raised CancelledError by itself.
+            Exception: As in `generate`.
+        """
+        last, failure = StreamDelta(), None
+        try:
+            with foreign_code("the engine"):
+                async for part in access.engine.stream(conversation):
+                    if isinstance(part, ObservedLimits):
+                        access.semaphore.observe_limits(permit, part.limits)
+                    else:
+                        last = _checked_delta(part)
+                        deliver(last)
+        except RequestError as error:
+            failure = error
+            raise
+        except UnexpectedCancellationError:
+            failure = _cancelled_by_the_engine()
+            raise
+        finally:
+            self._end(access, permit, row, name, last if last.finish_reason is not None else None, failure)
+            failure = None  # Its traceback refers to this frame: break the reference cycle.
+
+    def _end(
+        self,
+        access: EngineAccess,
+        permit: Permit,
+        row: Attempted,
+        name: Hashable,
+        answer: Completion | StreamDelta | None,
+        failure: RequestError | None,
+    ) -> None:
+        """Release the permit, and count the attempt."""
+        semaphore = access.semaphore
+        row.attempts += 1
+        if row.attempts == 1:
+            self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
+        elif semaphore.admissions > row.admissions:
+            row.is_suspect = True
+        limits = failure.limits if failure is not None else answer.limits if isinstance(answer, Completion) else None
+        if limits:
+            semaphore.observe_limits(permit, limits)
+        semaphore.release(
+            permit,
+            answered=answer is not None,
+            usage=answer.usage if answer is not None else None,
+            error=failure,
+            row=name,
+            is_suspect=row.is_suspect,
+        )
+
+    def retry(self, access: EngineAccess, row: Attempted, error: RequestError) -> Retry:
         """Whether, and when, to try again after `error`."""
-        admissions = answerer.gate.admissions
-        retry = answerer.retry.decide(
+        admissions = access.semaphore.admissions
+        retry = access.retry.decide(
             error,
             spent=row.spent,
             attempts=row.attempts,
             answered_since=admissions > row.admissions,
             is_suspect=row.is_suspect,
-            health=answerer.gate.health(),
+            health=access.semaphore.health(),
             fault_share=self._faults.share,
             jitter=self._jitter(),
         )
         row.admissions = admissions
         row.spent += retry.spends
         return retry
+
+
+def _cancelled_by_the_engine() -> RequestError:
+    return RequestError("the engine cancelled this row", error_type=InferenceErrorType.CANCELLED, is_retryable=True)
+
+
+def _checked(answer: object) -> Completion:
+    """The engine's answer, which may come from code that is not type-checked."""
+    if not isinstance(answer, Completion):
+        raise TypeError(f"the engine should return a Completion (found {type(answer).__name__})")
+    parts: list[object] = [answer.message, answer.finish_reason]
+    if not isinstance(parts[0], Message) or not isinstance(parts[1], FinishReason):
+        raise TypeError("the engine returned a Completion without a message or a finish reason")
+    return answer
+
+
+def _checked_delta(delta: object) -> StreamDelta:
+    if not isinstance(delta, StreamDelta):
+        raise TypeError(f"the engine should stream StreamDelta objects (found {type(delta).__name__})")
+    return delta

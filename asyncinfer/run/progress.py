@@ -9,13 +9,16 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 from pydantic_core import to_json
 
-from asyncinfer.aio.threads import DISK
-from asyncinfer.run.clock import Clock
-from asyncinfer.run.tasks import call_back
+from asyncinfer.aio.clock import Clock
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.aio.tasks import call_back
+from asyncinfer.errors import RequestError
+from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.types.results import FailureDetail, Progress, RunSummary, Usage, UsageSum
 
@@ -31,47 +34,44 @@ _SILENT_SECONDS, _WARNING_SECONDS = 10.0, 60.0
 _LAST_CALLBACK_SECONDS = 10.0
 
 
-class Tally:
-    """The counts of one run."""
+class RunStats:
+    """The counts of one run. `observe` keeps them."""
 
     def __init__(self, clock: Clock, total: int | None = None) -> None:
         self._clock, self._began = clock, clock.now()
         self.total = total
         self.completed = self.failed = self.resumed = 0
         self.attempts = self.refused = self.retried = 0
-        self.last_attempt = self._began
         self.waiting: str | None = None
         self._usage = UsageSum()
         self.samples: list[tuple[int, FailureDetail]] = []
 
-    def attempt(self) -> None:
-        """A request is sent to the engine."""
-        self.attempts += 1
-        self.last_attempt = self._clock.now()
-
-    def complete(self, usage: Usage | None) -> None:
-        self.completed += 1
-        if usage is not None:
-            self._usage.add(usage)
-
-    def resume(self) -> None:
-        self.completed += 1
-        self.resumed += 1
-
-    def fail(self, index: int, detail: FailureDetail) -> None:
-        self.failed += 1
-        if len(self.samples) < _SAMPLES:
-            self.samples.append((index, detail))
+    def observe(self, event: RunEvent) -> None:
+        """Count an event of the run."""
+        match event:
+            case RowFinished():
+                self.attempts += 1
+                self.completed += 1
+                if event.usage is not None:
+                    self._usage.add(event.usage)
+            case RowResumed():
+                self.completed += 1
+                self.resumed += 1
+            case RowFailed():
+                self.failed += 1
+                if len(self.samples) < _SAMPLES:
+                    self.samples.append((event.index, event.failure))
+            case AttemptFailed():
+                self.attempts += 1
+                self.retried += event.retry_after is not None
+                self.refused += isinstance(event.error, RequestError) and event.error.is_overload
+            case _:
+                pass
 
     @property
     def usage(self) -> Usage:
         """The tokens of this run's answers."""
         return self._usage.total()
-
-    @property
-    def silent_for(self) -> float:
-        """Seconds since the last request was sent."""
-        return self._clock.now() - self.last_attempt
 
     @property
     def seconds(self) -> float:
@@ -96,23 +96,27 @@ class Tally:
         )
 
 
-class Reporter:
-    """Reports a tally's changes: to the callback at most ten times a second, to the file once a second, and to both
-    at the end. A progress file that cannot be written is one warning; the run goes on.
+class Sends(Protocol):
+    """What an executor says of its sending; see `Executor`."""
 
-    `why_waiting` returns the reason why nothing can be sent at the moment, or None. A run that has sent nothing for ten
-    seconds reports it, and logs it at most once a minute.
+    @property
+    def silent_for(self) -> float: ...
+
+    def why_waiting(self) -> str | None: ...
+
+
+class Reporter:
+    """Reports the changes of a run's counts: to the callback at most ten times a second, to the file once a second, and
+    to both at the end. If the progress file cannot be written, that is logged once, and the run goes on.
+
+    A run that has sent nothing for ten seconds reports the reason. It is logged, and an event, at most once a minute.
     """
 
     def __init__(
-        self,
-        tally: Tally,
-        path: Path | None,
-        callback: OnProgress | None,
-        why_waiting: Callable[[], str | None] = lambda: None,
+        self, stats: RunStats, path: Path | None, callback: OnProgress | None, executor: Sends, events: Events
     ) -> None:
-        self._tally, self._callback = tally, callback
-        self._path, self._why_waiting = path, why_waiting
+        self._stats, self._callback, self._path = stats, callback, path
+        self._executor, self._events = executor, events
         self._warned_at = -math.inf
 
     async def run(self) -> None:
@@ -124,7 +128,7 @@ class Reporter:
         reported, written, waited = None, None, 0.0
         while True:
             self._watch()
-            progress = self._tally.progress()
+            progress = self._stats.progress()
             counts = replace(progress, seconds=0.0)
             if counts != reported:
                 reported = counts
@@ -139,8 +143,8 @@ class Reporter:
 
     async def finish(self) -> None:
         """Report the last state."""
-        self._tally.waiting = None
-        progress = self._tally.progress()
+        self._stats.waiting = None
+        progress = self._stats.progress()
         await self._write(progress)
         with anyio.move_on_after(_LAST_CALLBACK_SECONDS) as limit:
             await self._report(progress)
@@ -149,12 +153,13 @@ class Reporter:
 
     def _watch(self) -> None:
         """Update the reason why the run waits, and log it."""
-        silent_for = self._tally.silent_for
-        self._tally.waiting = self._why_waiting() if silent_for >= _SILENT_SECONDS else None
-        now = self._tally.seconds
-        if self._tally.waiting is not None and now - self._warned_at >= _WARNING_SECONDS:
+        silent_for = self._executor.silent_for
+        self._stats.waiting = self._executor.why_waiting() if silent_for >= _SILENT_SECONDS else None
+        now = self._stats.seconds
+        if self._stats.waiting is not None and now - self._warned_at >= _WARNING_SECONDS:
             self._warned_at = now
-            log.warning("Nothing was sent for %.0f s: %s", silent_for, self._tally.waiting)
+            log.warning("Nothing was sent for %.0f s: %s", silent_for, self._stats.waiting)
+            self._events.emit(RunWaits(silent_for, self._stats.waiting))
 
     async def _report(self, progress: Progress) -> None:
         if self._callback is None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, Generator, Iterable, MutableMapping
+from collections.abc import AsyncIterable, Generator, Iterable, MutableMapping, Sequence
 from time import perf_counter
 from typing import Protocol
 
-from asyncinfer.aio.threads import DISK, ROWS
+from asyncinfer.aio.iterate import iterate
+from asyncinfer.aio.limiters import DISK, ROWS
+from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.errors import InputError
-from asyncinfer.run.ledger import Ledger
-from asyncinfer.run.plan import Plan
-from asyncinfer.run.previous import Previous
-from asyncinfer.run.pull import as_async
-from asyncinfer.run.recall import Recall
-from asyncinfer.run.rows import Item, Row, Source, item_of, with_id
-from asyncinfer.run.tasks import foreign_code
+from asyncinfer.run.input import Plan
+from asyncinfer.run.previous_output import Previous
+from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.run.rows import InputRow, Item, RejectedRow, Row, SavedRow, Source, item_of, with_id
+from asyncinfer.run.saved_answers import Recall
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
@@ -26,37 +26,37 @@ _CHUNK_SECONDS = 0.02
 _EVERY = 64
 
 
-class Reader(Protocol):
+class RowReader(Protocol):
     """Where a run's rows come from."""
 
-    async def read(self, room: int) -> list[Row] | None:
+    async def read(self, room: int) -> Sequence[InputRow] | None:
         """Up to `room` more rows, perhaps none yet; None when there are no more."""
         ...
 
 
 class PlannedReader:
-    """Rows of a source that was surveyed. Saved rows come with `answered` if `deliver_saved`, else not at all."""
+    """Rows of a source that was validated. Rows whose answer is saved are left out unless `deliver_saved`."""
 
     def __init__(
-        self, source: Source, plan: Plan, ledger: Ledger, recall: Recall | None, *, deliver_saved: bool
+        self, source: Source, plan: Plan, statuses: RowStatusTable, recall: Recall | None, *, deliver_saved: bool
     ) -> None:
-        self._source, self._plan, self._ledger = source, plan, ledger
+        self._source, self._plan, self._statuses = source, plan, statuses
         self._recall, self._deliver_saved = recall, deliver_saved
         self._items = source.items()
         self._next = 0
-        self._left = len(plan) if deliver_saved else len(plan) - ledger.fresh_count
+        self._left = len(plan) if deliver_saved else len(plan) - statuses.fresh_count
 
-    async def read(self, room: int) -> list[Row] | None:
+    async def read(self, room: int) -> list[InputRow] | None:
         return await DISK.run(self._chunk, min(room, _CHUNK_ROWS))
 
     def close(self) -> None:
         """Close the source."""
         self._items.close()
 
-    def _chunk(self, room: int) -> list[Row] | None:
+    def _chunk(self, room: int) -> list[InputRow] | None:
         if not self._left:
             return None
-        rows: list[Row] = []
+        rows: list[InputRow] = []
         size, deadline = 0, perf_counter() + _CHUNK_SECONDS
         for item in self._items:
             index, self._next = self._next, self._next + 1
@@ -71,18 +71,20 @@ class PlannedReader:
     def _skip(self, index: int, item: Item) -> bool:
         if index >= len(self._plan) or item.checksum != self._plan.checksums[index]:
             raise self._changed(index)
-        return self._ledger.saved(index) and not (self._deliver_saved or self._ledger.stale(index))
+        return self._statuses.saved(index) and not (self._deliver_saved or self._statuses.stale(index))
 
     def _changed(self, index: int) -> InputError:
         return InputError(
             f"{self._source.name}: changed while it was read (row {index}). Run again to go on with what it holds now."
         )
 
-    def _row(self, index: int, item: Item) -> Row:
-        row = Row(index, *self._plan.identity(index), item.checksum, item.size, unread=item)
-        if self._recall is not None and self._ledger.saved(index):
-            self._recall(row)
-        if row.answered is None and row.is_large:
+    def _row(self, index: int, item: Item) -> InputRow:
+        row = Row(index, *self._plan.identity(index), item.checksum, item.size, item)
+        if self._recall is not None and self._statuses.saved(index):
+            finished = self._recall(row)
+            if finished is not None:
+                return SavedRow(row, finished)
+        if row.is_large:
             row.conversation()
         return row
 
@@ -97,19 +99,19 @@ class StreamReader:
         self,
         source: Iterable[object] | AsyncIterable[object],
         row_keys: RowKeys,
-        ledger: Ledger,
+        statuses: RowStatusTable,
         recall: Recall | None,
         saved: MutableMapping[tuple[bytes, int], SavedLine],
         previous: Previous,
     ) -> None:
-        self._items = as_async(source)
-        self._row_keys, self._ledger, self._recall = row_keys, ledger, recall
+        self._items = iterate(source)
+        self._row_keys, self._statuses, self._recall = row_keys, statuses, recall
         self._saved, self._previous = saved, previous
         self._seen: Counter[bytes] = Counter()
         self._count = 0
         self._reading = foreign_code("the source")
 
-    async def read(self, room: int) -> list[Row] | None:
+    async def read(self, room: int) -> list[InputRow] | None:
         end = object()
         with self._reading:
             given = await anext(self._items, end)
@@ -128,34 +130,33 @@ class StreamReader:
             return True
         return isinstance(given, Conversation) and any(not isinstance(m.content, str) for m in given.messages)
 
-    def _row(self, index: int, given: object) -> Row:
+    def _row(self, index: int, given: object) -> InputRow:
         try:
             item = item_of(given)
             conversation = item.load()
             key = self._row_keys(conversation)
         except InputError as error:
-            return Row(index, error=InputError(f"row {index}: {error}"))
+            return RejectedRow(index, InputError(f"row {index}: {error}"))
         n = self._seen[key]
         self._seen[key] += 1
-        row = Row(index, key, n, item.checksum, item.size, asked=with_id(conversation, key, n))
-        if self._recall is not None and self._claim(row):
-            self._recall(row)
-        return row
+        row = Row(index, key, n, item.checksum, item.size, with_id(conversation, key, n))
+        finished = self._recall(row) if self._recall is not None and self._claim(row) else None
+        return SavedRow(row, finished) if finished is not None else row
 
     def _claim(self, row: Row) -> bool:
         """Record where the row's answer is saved. Returns whether it is saved."""
         line = self._saved.pop((row.key, row.n), None)
         if line is not None:
-            self._ledger.save(row.index, line.offset, line.length, stale=line.checksum != row.checksum)
+            self._statuses.save(row.index, line.offset, line.length, stale=line.checksum != row.checksum)
             return True
-        return self._previous.claim(row, self._ledger)
+        return self._previous.claim(row, self._statuses)
 
 
-class Claims:
+class ResumeMatcher:
     """Gives each saved line to the row that it answers, and counts those that no row claims."""
 
-    def __init__(self, plan: Plan, ledger: Ledger) -> None:
-        self._plan, self._ledger = plan, ledger
+    def __init__(self, plan: Plan, statuses: RowStatusTable) -> None:
+        self._plan, self._statuses = plan, statuses
         self.unclaimed = 0
 
     def of(self, lines: Iterable[SavedLine]) -> Generator[None]:
@@ -168,6 +169,6 @@ class Claims:
             else:
                 expected = row + 1
                 stale = line.checksum != self._plan.checksums[row]
-                self._ledger.save(row, line.offset, line.length, stale=stale)
+                self._statuses.save(row, line.offset, line.length, stale=stale)
             if count % _EVERY == 0:
                 yield

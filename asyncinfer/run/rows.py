@@ -12,13 +12,12 @@ from zlib import crc32
 
 from pydantic import ValidationError
 
-from asyncinfer.control.endpoint import Attempt
 from asyncinfer.errors import InputError
 from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.scratch.format import UNREADABLE, is_readable
 from asyncinfer.scratch.keys import row_id
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.paths import NotAFileError, error_text, open_regular
+from asyncinfer.types.paths import NotAFileError, open_regular, os_error_text
 from asyncinfer.types.results import Completion
 
 _BUFFER = 1 << 18
@@ -52,59 +51,64 @@ class Item(NamedTuple):
         return conversation
 
 
-@dataclass(slots=True)
 class Row:
-    """One row on its way through a run.
+    """One row of the input, with its identity.
 
-    `unread`: the row as it was read, until its conversation is asked for; a row that waits is then one block
-    of bytes, and not a dozen objects for every garbage collection to visit. `checksum` and `size`: the CRC-32
-    and the bytes of what it was read from. `completion`: the engine's answer, once there is one; `answered`:
-    the finished conversation, where scratch held it or it was made already. `error`: it cannot be attempted
-    at all. `attempt`: the permit that it holds. `spent`: the retries it has used up. `attempts`: how often it was
-    attempted. `is_suspect`: it was attempted again, after others had been answered. `admissions`: how many
-    answers the endpoint had given when this row last failed.
+    The conversation is read from the item when it is needed: until then, a row is one block of bytes, and not a dozen
+    objects for every garbage collection to visit.
+
+    Attributes:
+        index: Its place in the input, from 0.
+        key: The hash of everything that determines its answer.
+        n: How many earlier rows have the same key.
+        checksum: The CRC-32 of what it was read from.
+        size: The bytes of what it was read from.
     """
 
-    index: int
-    key: bytes = b""
-    n: int = 0
-    checksum: int = 0
-    size: int = 0
-    unread: Item | None = None
-    asked: Conversation | None = None
-    completion: Completion | None = None
-    answered: Conversation | None = None
-    error: InputError | None = None
-    attempt: Attempt | None = None
-    spent: int = 0
-    attempts: int = 0
-    is_suspect: bool = False
-    admissions: int = 0
+    __slots__ = ("_held", "checksum", "index", "key", "n", "size")
+
+    def __init__(self, index: int, key: bytes, n: int, checksum: int, size: int, held: Item | Conversation) -> None:
+        self.index, self.key, self.n, self.checksum, self.size = index, key, n, checksum, size
+        self._held = held
 
     def conversation(self) -> Conversation:
-        """What the engine is asked, under an id."""
-        if self.asked is None:
-            assert self.unread is not None, "a row is read from something"
-            conversation = self.unread.load()
-            if conversation.conversation_id is None and self.unread.given is None:
-                conversation.conversation_id = row_id(self.key, self.n)  # nobody else has seen it
-            self.asked = with_id(conversation, self.key, self.n)
-            self.unread = None
-        return self.asked
+        """The conversation to answer, under an id."""
+        held = self._held
+        if not isinstance(held, Conversation):
+            conversation = held.load()
+            if conversation.conversation_id is None and held.given is None:
+                conversation.conversation_id = row_id(self.key, self.n)  # Nobody else has seen it.
+            held = self._held = with_id(conversation, self.key, self.n)
+        return held
 
     @property
     def is_large(self) -> bool:
-        """Whether parsing and writing it would hold up an event loop."""
+        """Whether parsing and writing it would delay an event loop."""
         return self.size > _LARGE
 
-    def finished(self) -> Conversation:
+    def finished(self, completion: Completion) -> Conversation:
         """The conversation with its answer."""
-        if self.answered is not None:
-            return self.answered
-        assert self.completion is not None, "only an answered row is finished"
-        finished = self.completion.answer(self.conversation())
+        finished = completion.answer(self.conversation())
         finished.metadata[ROW_KEY] = row_id(self.key, self.n)
         return finished
+
+
+class SavedRow(NamedTuple):
+    """A row whose answer is saved already."""
+
+    row: Row
+    finished: Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that cannot be used. `error` says why."""
+
+    index: int
+    error: InputError
+
+
+InputRow = Row | SavedRow | RejectedRow
 
 
 class Source(Protocol):
@@ -133,10 +137,10 @@ class FileSource:
                     elif not text.isspace():
                         yield Item(number, crc32(text), len(text), text)
         except NotAFileError as error:
-            what = f"{error_text(error)}; a run reads its input twice, so save it to a file first"
+            what = f"{os_error_text(error)}; a run reads its input twice, so save it to a file first"
             raise InputError(f"{self.name}: {what}") from None
         except OSError as error:
-            raise InputError(f"{self.name}: cannot be read: {error_text(error)}") from error
+            raise InputError(f"{self.name}: cannot be read: {os_error_text(error)}") from error
 
     def _skip_byte_order_mark(self, file: BinaryIO) -> None:
         beginning = file.read(len(BOM_UTF8))

@@ -1,45 +1,54 @@
-"""Tasks that are used again: starting one costs ten times what handing it a row does."""
+"""Tasks that are used again: starting a task costs ten times as much as handing it a row."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from anyio.abc import TaskGroup
 
-from asyncinfer.run.rows import Row
+from asyncinfer.control.endpoint import Permit
+from asyncinfer.run.row_queue import QueuedRow
 
 # After so many rows a task lets others run. An engine that answers without waiting would keep the loop busy.
 _IN_A_ROW = 20
 
 
+class Job(NamedTuple):
+    """A row to attempt, and the permit for the attempt."""
+
+    queued: QueuedRow
+    permit: Permit
+
+
 class Workers:
-    """Runs `work(row)` for each row that is started, in as many tasks as are busy at once. A task that has
-    done its row takes the one that `more()` has for it.
+    """Runs `work(job)` for each job that is started, in as many tasks as are busy at once. A task that has finished its
+    job takes the one that `more()` returns.
     """
 
     def __init__(
-        self, tasks: TaskGroup, work: Callable[[Row], Awaitable[None]], more: Callable[[], Row | None]
+        self, tasks: TaskGroup, work: Callable[[Job], Awaitable[None]], more: Callable[[], Job | None]
     ) -> None:
         self._tasks, self._work, self._more = tasks, work, more
-        # Rows that were given to a task that has not started on them. The task may be cancelled before that.
-        self._handed: dict[int, Row] = {}
-        self._idle: list[asyncio.Future[Row | None]] = []
+        # Jobs that were given to a task that has not started on them. The task may be cancelled before that.
+        self._handed: dict[int, Job] = {}
+        self._idle: list[asyncio.Future[Job | None]] = []
         self._released = False
 
-    def start(self, row: Row) -> None:
-        """Have `row` worked on; never waits."""
-        self._handed[row.index] = row
+    def start(self, job: Job) -> None:
+        """Have `job` done; never waits."""
+        self._handed[id(job)] = job
         while self._idle:
             waiting = self._idle.pop()
             if not waiting.done():
-                waiting.set_result(row)
+                waiting.set_result(job)
                 return
-        self._tasks.start_soon(self._serve, row)
+        self._tasks.start_soon(self._serve, job)
 
     @property
-    def handed(self) -> list[Row]:
-        """The rows that no task has started on. After the end of the task group, no task ever will."""
+    def handed(self) -> list[Job]:
+        """The jobs that no task has started on. After the end of the task group, no task ever will."""
         return list(self._handed.values())
 
     def release(self) -> None:
@@ -50,16 +59,16 @@ class Workers:
                 waiting.set_result(None)
         self._idle.clear()
 
-    async def _serve(self, row: Row | None) -> None:
+    async def _serve(self, job: Job | None) -> None:
         loop, done = asyncio.get_running_loop(), 0
-        while row is not None:
-            self._handed.pop(row.index, None)
-            await self._work(row)
+        while job is not None:
+            self._handed.pop(id(job), None)
+            await self._work(job)
             done += 1
             if not done % _IN_A_ROW:
                 await asyncio.sleep(0)
-            row = self._more()
-            if row is None and not self._released:
-                waiting: asyncio.Future[Row | None] = loop.create_future()
+            job = self._more()
+            if job is None and not self._released:
+                waiting: asyncio.Future[Job | None] = loop.create_future()
                 self._idle.append(waiting)
-                row = await waiting
+                job = await waiting

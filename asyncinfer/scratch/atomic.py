@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from asyncinfer.errors import ConfigError
 from asyncinfer.scratch import disk
-from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, advice, error_text, require_regular
+from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, advice, os_error_text, require_regular
 
 _BUFFER = 1 << 20
 _TRIES = 16
@@ -98,11 +98,11 @@ def as_config_error(path: Path, setting: str, action: str = "written") -> Genera
     try:
         yield
     except NotAFileError as error:
-        raise ConfigError(f"{setting}: {path} {error_text(error)}; give the path of a file to write") from None
+        raise ConfigError(f"{setting}: {path} {os_error_text(error)}; give the path of a file to write") from None
     except ConfigError:
         raise
     except PATH_ERRORS as error:
-        raise ConfigError(f"{setting}: {path} cannot be {action}: {error_text(error)}; {advice(error)}") from None
+        raise ConfigError(f"{setting}: {path} cannot be {action}: {os_error_text(error)}; {advice(error)}") from None
 
 
 def resolved(path: Path) -> Path:
@@ -116,7 +116,7 @@ def resolved(path: Path) -> Path:
     except RuntimeError:  # a loop of symbolic links, in Python up to 3.12
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
     except ValueError as error:
-        raise OSError(errno.EINVAL, error_text(error)) from None
+        raise OSError(errno.EINVAL, os_error_text(error)) from None
 
 
 def _mode_of(path: Path) -> int | None:

@@ -19,7 +19,7 @@ from asyncinfer.errors import ScratchError, ScratchLockedError
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import discard_temporary, replacing
 from asyncinfer.scratch.format import Recovery, SavedLine, decode, looks_like_scratch
-from asyncinfer.types.paths import NotAFileError, advice, error_text, open_regular, require_regular
+from asyncinfer.types.paths import NotAFileError, advice, open_regular, os_error_text, require_regular
 
 log = logging.getLogger("asyncinfer")
 
@@ -30,7 +30,7 @@ _NOT_PRIVATE = 0o077
 _TRIES = 3
 
 
-def beside(output: Path) -> Path:
+def scratch_path(output: Path) -> Path:
     """Where the rows of a run with an output path are saved: `<output_dir>/scratch/<output_filename>`."""
     return output.parent / "scratch" / output.name
 
@@ -121,7 +121,7 @@ class ScratchFile:
             except OSError as error:
                 # Another run, which has just ended, may have removed the empty folder.
                 if not isinstance(error, FileNotFoundError) or not left:
-                    raise OSError(error.errno, f"its lock {self._lock.lock_file}: {error_text(error)}") from error
+                    raise OSError(error.errno, f"its lock {self._lock.lock_file}: {os_error_text(error)}") from error
         return None
 
     def recover(self) -> Generator[SavedLine]:
@@ -132,7 +132,7 @@ class ScratchFile:
             except FileNotFoundError:
                 self._size = 0
             except NotAFileError as error:
-                raise ScratchError(f"{self.path} {error_text(error)}: move it elsewhere first") from None
+                raise ScratchError(f"{self.path} {os_error_text(error)}: move it elsewhere first") from None
             self._file = self._open_file(self.path, self._size)
             disk.sync_folder(self.path.parent)
 
@@ -226,7 +226,7 @@ class ScratchFile:
                 disk.remove(self.path)
         except OSError as error:
             log.warning(
-                "%s cannot be removed: %s. It is no longer needed; please delete it", self.path, error_text(error)
+                "%s cannot be removed: %s. It is no longer needed; please delete it", self.path, os_error_text(error)
             )
         finally:
             self._release()
@@ -256,6 +256,6 @@ def _as_scratch_error(path: Path, what: str) -> Generator[None]:
         yield
     except OSError as error:
         raise ScratchError(
-            f"{path} {what}: {error_text(error)}. Rows finished so far are kept: {advice(error)}, then run the same "
+            f"{path} {what}: {os_error_text(error)}. Rows finished so far are kept: {advice(error)}, then run the same "
             "command again to go on."
         ) from error

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from asyncinfer.aio.threads import DISK
+from asyncinfer.aio.limiters import DISK
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import spans
 

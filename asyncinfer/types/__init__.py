@@ -1,11 +1,11 @@
 """What flows: conversations and tools in, answers and failures out."""
 
+from asyncinfer.errors import InferenceErrorType
 from asyncinfer.types.conversation import ContentItem, ContentItemCounts, Conversation, Message, Role, Type
 from asyncinfer.types.results import (
     Completion,
     FailureDetail,
     FinishReason,
-    InferenceErrorType,
     InferenceResult,
     Progress,
     RunSummary,

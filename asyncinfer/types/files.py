@@ -7,7 +7,7 @@ from pathlib import Path
 
 from asyncinfer.errors import InputError
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation, Message
-from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, error_text, open_regular
+from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, open_regular, os_error_text
 
 # No API takes more in one request.
 MAX_FILE = 100 * 2**20
@@ -25,9 +25,9 @@ def read_file(path: str) -> bytes:
             # The files of /proc state no size, and others grow.
             data = file.read(MAX_FILE + 1) if known <= MAX_FILE else None
     except NotAFileError as error:
-        raise InputError(f"{path!r} {error_text(error)}") from None
+        raise InputError(f"{path!r} {os_error_text(error)}") from None
     except PATH_ERRORS as error:
-        raise InputError(f"the file {path!r} cannot be read: {error_text(error)}") from None
+        raise InputError(f"the file {path!r} cannot be read: {os_error_text(error)}") from None
     if data is None or len(data) > MAX_FILE:
         raise InputError(f"the file {path!r} is larger than {MAX_FILE >> 20} MiB")
     return data

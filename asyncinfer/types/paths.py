@@ -32,7 +32,7 @@ _ADVICE = {
 }
 
 
-def error_text(error: Exception) -> str:
+def os_error_text(error: Exception) -> str:
     """Why a path cannot be used, for a message."""
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
@@ -59,7 +59,7 @@ def expanded(given: str | os.PathLike[str], setting: str) -> Path:
         path = Path(given).expanduser()
         os.fsencode(path)
     except PATH_ERRORS as error:
-        raise ConfigError(f"{setting}: {os.fspath(given)!r} is not a usable path: {error_text(error)}") from None
+        raise ConfigError(f"{setting}: {os.fspath(given)!r} is not a usable path: {os_error_text(error)}") from None
     if "\0" in str(path):
         raise ConfigError(f"{setting}: {str(path)!r} is not a usable path: the path contains a NUL character")
     return path
@@ -99,7 +99,7 @@ def read_text(path: Path, setting: str) -> str:
     except UnicodeDecodeError:
         raise ConfigError(f"{setting}: {path} is not UTF-8 text") from None
     except OSError as error:
-        raise ConfigError(f"{setting}: {path} cannot be read: {error_text(error)}") from None
+        raise ConfigError(f"{setting}: {path} cannot be read: {os_error_text(error)}") from None
 
 
 class NotAFileError(OSError):
@@ -123,7 +123,7 @@ def open_regular(path: str | os.PathLike[str], buffering: int = 1 << 16) -> Bina
         require_regular(Path(path).stat().st_mode)  # Before opening, because opening a device may have an effect.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:
-        raise OSError(errno.EINVAL, error_text(error)) from None
+        raise OSError(errno.EINVAL, os_error_text(error)) from None
     try:
         require_regular(os.fstat(fd).st_mode)  # Again, because the path may name another file by now.
         return os.fdopen(fd, "rb", buffering)

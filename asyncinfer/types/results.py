@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from asyncinfer.errors import EngineDeadError, ErrorScope, InputError, RequestError, error_str
+from asyncinfer.errors import EngineDeadError, InferenceErrorType, InputError, RequestError, error_str
 from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.tools import ToolCall
 
 
@@ -105,12 +106,19 @@ class StreamDelta:
 
 @dataclass(slots=True)
 class Completion:
-    """The model's whole answer to one conversation. Not frozen, which would double what it costs to make."""
+    """The model's whole answer to one conversation. Not frozen, which would double what it costs to make.
+
+    Attributes:
+        limits: The endpoint's rate limits, as the response shows them.
+        first_byte: Seconds from the request to the first byte of the response; None if it is unknown.
+    """
 
     message: Message
     finish_reason: FinishReason = FinishReason.UNKNOWN
     usage: Usage | None = None
     metadata: dict[str, Any] | None = None
+    limits: Mapping[str, LimitObservation] | None = field(default=None, compare=False)
+    first_byte: float | None = field(default=None, compare=False)
 
     def as_delta(self, content: str = "") -> StreamDelta:
         """As the end of a stream, after `content`."""
@@ -133,20 +141,6 @@ class Completion:
 _OF_ONE_ANSWER = ("raw_finish_reason", "block_reason")
 
 
-class InferenceErrorType(StrEnum):
-    """What kind of failure ended a row."""
-
-    API_STATUS = "api_status"
-    CONNECTION = "connection"
-    TIMEOUT = "timeout"
-    PARSE_ERROR = "parse_error"
-    CONFIG = "config"
-    RUNTIME = "runtime"
-    ENGINE_FAILURE = "engine_failure"
-    CANCELLED = "cancelled"
-    UNKNOWN = "unknown"
-
-
 @dataclass(frozen=True, slots=True)
 class FailureDetail:
     """Why a row has no answer. `is_retryable`: trying the same row again may succeed."""
@@ -155,11 +149,6 @@ class FailureDetail:
     error_type: InferenceErrorType = InferenceErrorType.UNKNOWN
     status_code: int | None = None
     is_retryable: bool = True
-
-
-def unanswerable(why: str) -> RequestError:
-    """The error for a row that no number of attempts can answer."""
-    return RequestError(why, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ROW)
 
 
 def failure_of(error: Exception | None) -> FailureDetail:

@@ -24,24 +24,22 @@ from asyncinfer import (
     Usage,
 )
 from asyncinfer.cli.main import main
-from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import ENGINES, EngineEntry
-from asyncinfer.run.request import Request
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import Completion
+from tests.fakes import SimpleEngine
 
 
-class ScriptedEngine(BaseInferenceEngine):
+class ScriptedEngine(SimpleEngine):
     """Answers `answer to <question>`; `<system prompt>: ` comes first where there is one."""
-
-    engine_type = InferenceEngineType.REMOTE
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
         return {"max_new_tokens", "temperature"}
 
-    async def _generate(self, request: Request) -> Completion:
+    async def _generate(self, conversation: Conversation) -> Completion:
         options = json.loads(os.environ.get("SCRIPT", "{}"))
-        text = request.conversation.messages[-1].compute_flattened_text_content()
+        text = conversation.messages[-1].compute_flattened_text_content()
         if "log" in options:
             note(options["log"], text)
         await anyio.sleep(options.get("seconds", 0))
@@ -51,7 +49,7 @@ class ScriptedEngine(BaseInferenceEngine):
             )
         if text == options.get("dies"):
             raise EngineDeadError("the server room is on fire", error_type=InferenceErrorType.ENGINE_FAILURE)
-        system = request.conversation.first_message(Role.SYSTEM)
+        system = conversation.first_message(Role.SYSTEM)
         opening = f"{system.content}: " if system is not None else ""
         message = Message(role=Role.ASSISTANT, content=f"{opening}answer to {text}")
         return Completion(message, FinishReason.STOP, Usage(3, 4, 7))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from asyncinfer import InferenceErrorType, RemoteParams, RequestError, Usage
-from asyncinfer.control.endpoint import Attempt, Decision, Endpoint
+from asyncinfer.control.endpoint import Decision, Endpoint, Permit
 from asyncinfer.control.retry import FaultShare, RetryPolicy
 
 USAGE = Usage(10, 10, 20)
@@ -138,7 +138,7 @@ class InFlight:
 
 
 @dataclass
-class Window:
+class RowQueue:
     """Admits `limit` requests in each window of `length` seconds; refuses the others at once."""
 
     limit: int
@@ -243,7 +243,7 @@ class _Flight(NamedTuple):
 
     arrival: float
     ticket: int
-    attempt: Attempt
+    attempt: Permit
     row: _Row
     error: RequestError | None
 

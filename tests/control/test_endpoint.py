@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from asyncinfer import InferenceErrorType, RemoteParams, RequestError, Usage
-from asyncinfer.control.adaptive import Phase
-from asyncinfer.control.endpoint import Attempt, Endpoint
-from asyncinfer.control.rate_limit import Cost, Observation
+from asyncinfer.control.aimd import Phase
+from asyncinfer.control.endpoint import Endpoint, Permit
+from asyncinfer.control.rate_limits import Cost
+from asyncinfer.types.limits import LimitObservation
 from tests.control.errors import connection_lost, fault, quota
 from tests.fakes import refusal, rejection, timeout
 
@@ -203,12 +204,12 @@ class TestLimits:
 
     def test_limits_are_observed_in_responses(self, endpoint: Endpoint) -> None:
         assert not endpoint.counts_tokens
-        endpoint.told(endpoint.begin(0.0), {"tokens": Observation(6000, 0, 60.0)}, 0.0)
+        endpoint.observe_limits(endpoint.begin(0.0), {"tokens": LimitObservation(6000, 0, 60.0)}, 0.0)
         assert endpoint.counts_tokens
         assert endpoint.wait(0.0, Cost(1, 100, 100)) == pytest.approx(2.0)
 
     def test_a_limit_that_was_observed_once_expires(self, endpoint: Endpoint) -> None:
-        endpoint.told(endpoint.begin(0.0), {"requests": Observation(10, 0, 60.0)}, 0.0)
+        endpoint.observe_limits(endpoint.begin(0.0), {"requests": LimitObservation(10, 0, 60.0)}, 0.0)
         assert 0.0 < endpoint.wait(0.0) < 60.0
         assert endpoint.wait(120.0) == 0.0
 
@@ -250,9 +251,9 @@ class AnyEndpoint(RuleBasedStateMachine):
         super().__init__()
         self.endpoint = Endpoint(8, RemoteParams(num_workers=8))
         self.now = 0.0
-        self.flights: list[Attempt] = []
+        self.flights: list[Permit] = []
 
-    def start(self) -> Attempt:
+    def start(self) -> Permit:
         attempt = self.endpoint.begin(self.now)
         self.flights.append(attempt)
         return attempt
@@ -287,7 +288,7 @@ class AnyEndpoint(RuleBasedStateMachine):
     @precondition(lambda self: self.flights)
     @rule(limit=st.integers(0, 100), left=st.integers(0, 100), reset=st.sampled_from([0.0, 1.0, 60.0, 300.0, 1e6]))
     def observe(self, limit: int, left: int, reset: float) -> None:
-        self.endpoint.told(self.flights[0], {"requests": Observation(limit, left, reset)}, self.now)
+        self.endpoint.observe_limits(self.flights[0], {"requests": LimitObservation(limit, left, reset)}, self.now)
 
     @invariant()
     def there_is_a_permit(self) -> None:

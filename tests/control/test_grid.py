@@ -18,9 +18,9 @@ from tests.control.simulation import (
     Outage,
     Outcome,
     Reply,
+    RowQueue,
     Server,
     TokenBucket,
-    Window,
     broken,
     refused,
     simulate,
@@ -61,8 +61,8 @@ CASES = {
     "40 in flight": Case(lambda: InFlight(40)),
     "3 in flight": Case(lambda: InFlight(3)),
     "1 in flight": Case(lambda: InFlight(1), refused=0.07),
-    "60 a minute": Case(lambda: Window(60), 240, refused=0.12),
-    "60 a minute with Retry-After": Case(lambda: Window(60, hint=True), 240),
+    "60 a minute": Case(lambda: RowQueue(60), 240, refused=0.12),
+    "60 a minute with Retry-After": Case(lambda: RowQueue(60, hint=True), 240),
     "nothing for a minute": Case(lambda: TokenBucket(steps((30, 100), (60, 0.0), (30, 100))), 120, refused=0.08),
 }
 
@@ -97,10 +97,10 @@ MORE_CASES = {
     "1 in flight, 50 ms an answer": Case(lambda: InFlight(1, latency=0.05)),
     "200 in flight, 30 s an answer": Case(lambda: InFlight(200, latency=30), 150, refused=0.06, workers=500),
     "500 in flight, 30 s an answer": Case(lambda: InFlight(500, latency=30), 150, refused=0.0, workers=500),
-    "60 a minute, begun in the middle": Case(lambda: Window(60, offset=35), 240, 0.89, 0.18),
-    "10 a minute": Case(lambda: Window(10), 240, 0.9, 0.45),
-    "10 a minute with Retry-After": Case(lambda: Window(10, hint=True), 240, 0.88, 0.08),
-    "600 a minute": Case(lambda: Window(600), 240, refused=0.05),
+    "60 a minute, begun in the middle": Case(lambda: RowQueue(60, offset=35), 240, 0.89, 0.18),
+    "10 a minute": Case(lambda: RowQueue(10), 240, 0.9, 0.45),
+    "10 a minute with Retry-After": Case(lambda: RowQueue(10, hint=True), 240, 0.88, 0.08),
+    "600 a minute": Case(lambda: RowQueue(600), 240, refused=0.05),
 }
 
 

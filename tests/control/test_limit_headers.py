@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.control.rate_limit import Observation
+from asyncinfer.types.limits import LimitObservation
 
 MORNING = "Tue, 24 Nov 2026 10:00:00 GMT"
 PARTS = ("limit", "remaining", "reset")
@@ -29,8 +29,8 @@ def anthropic(name: str, *values: str) -> dict[str, str]:
 def test_openai_tells_of_requests_and_tokens() -> None:
     headers = openai("requests", "60", "59", "1s") | openai("tokens", "150000", "149984", "6m0s")
     assert limits_in(headers) == {
-        "requests": Observation(60, 59, 1.0),
-        "tokens": Observation(150_000, 149_984, 360.0),
+        "requests": LimitObservation(60, 59, 1.0),
+        "tokens": LimitObservation(150_000, 149_984, 360.0),
     }
 
 
@@ -39,9 +39,9 @@ def test_anthropic_tells_of_both_kinds_of_tokens_and_dates_the_reset() -> None:
     headers = {"date": MORNING} | anthropic("requests", "50", "49", reset)
     headers |= anthropic("input-tokens", "40000", "39000", reset) | anthropic("output-tokens", "8000", "0", reset)
     assert limits_in(headers) == {
-        "requests": Observation(50, 49, 30.0),
-        "input_tokens": Observation(40_000, 39_000, 30.0),
-        "output_tokens": Observation(8_000, 0, 30.0),
+        "requests": LimitObservation(50, 49, 30.0),
+        "input_tokens": LimitObservation(40_000, 39_000, 30.0),
+        "output_tokens": LimitObservation(8_000, 0, 30.0),
     }
 
 
@@ -86,21 +86,21 @@ OPENROUTER = {
 @pytest.mark.parametrize(
     ("headers", "limits"),
     [
-        (CEREBRAS, {"requests": Observation(30, 29, 12.5), "tokens": Observation(60_000, 59_000, 12.5)}),
+        (CEREBRAS, {"requests": LimitObservation(30, 29, 12.5), "tokens": LimitObservation(60_000, 59_000, 12.5)}),
         (
             FIREWORKS,
             {
-                "input_tokens": Observation(3_600_000, 3_599_000, 60.0),
-                "output_tokens": Observation(36_000, 0, 60.0),
+                "input_tokens": LimitObservation(3_600_000, 3_599_000, 60.0),
+                "output_tokens": LimitObservation(36_000, 0, 60.0),
             },
         ),
-        (TOGETHER, {"requests": Observation(10, 9, 1.0), "tokens": Observation(3_000, 2_900, 1.0)}),
-        (SAMBANOVA, {"requests": Observation(60, 59, 30.0)}),
-        (OPENROUTER, {"requests": Observation(20, 0, 60.0)}),
+        (TOGETHER, {"requests": LimitObservation(10, 9, 1.0), "tokens": LimitObservation(3_000, 2_900, 1.0)}),
+        (SAMBANOVA, {"requests": LimitObservation(60, 59, 30.0)}),
+        (OPENROUTER, {"requests": LimitObservation(20, 0, 60.0)}),
     ],
     ids=["Cerebras", "Fireworks", "Together", "SambaNova", "OpenRouter"],
 )
-def test_others_tell_of_what_they_count(headers: dict[str, str], limits: dict[str, Observation]) -> None:
+def test_others_tell_of_what_they_count(headers: dict[str, str], limits: dict[str, LimitObservation]) -> None:
     """Of limits a day nothing is learnt."""
     assert limits_in({"date": MORNING} | headers) == limits
 
@@ -133,16 +133,16 @@ def test_a_reset_is_spelled_in_many_ways(reset: str, seconds: float) -> None:
 
 
 def test_without_a_reset_it_is_a_minute() -> None:
-    assert limits_in(openai("requests", "60", "10")) == {"requests": Observation(60, 10, 60.0)}
+    assert limits_in(openai("requests", "60", "10")) == {"requests": LimitObservation(60, 10, 60.0)}
 
 
 def test_what_was_overdrawn_is_nothing_left() -> None:
-    assert limits_in(openai("tokens", "100", "-5", "1s")) == {"tokens": Observation(100, 0, 1.0)}
+    assert limits_in(openai("tokens", "100", "-5", "1s")) == {"tokens": LimitObservation(100, 0, 1.0)}
 
 
 def test_names_come_in_any_case() -> None:
     headers = CIMultiDict({name.title(): value for name, value in openai("requests", "60", "10", "1s").items()})
-    assert limits_in(headers) == {"requests": Observation(60, 10, 1.0)}
+    assert limits_in(headers) == {"requests": LimitObservation(60, 10, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_names_come_in_any_case() -> None:
     ],
 )
 def test_what_cannot_be_read_is_left_out_and_the_rest_counts(broken: dict[str, str]) -> None:
-    assert limits_in(broken | openai("requests", "60", "10", "1s")) == {"requests": Observation(60, 10, 1.0)}
+    assert limits_in(broken | openai("requests", "60", "10", "1s")) == {"requests": LimitObservation(60, 10, 1.0)}
 
 
 def test_no_headers_tell_of_no_limits() -> None:
@@ -177,7 +177,7 @@ def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("far_from_greenwich")
 def test_reset_without_a_zone_is_in_utc() -> None:
     headers = {"date": MORNING} | openai("requests", "60", "10", "2026-11-24T10:00:30")
-    assert limits_in(headers) == {"requests": Observation(60, 10, 30.0)}
+    assert limits_in(headers) == {"requests": LimitObservation(60, 10, 30.0)}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_reset_may_be_a_date_or_an_iso_duration(reset: str, seconds: float) -> N
 
 @pytest.mark.parametrize("limit", ["100, 100;w=60", "100;w=60", "100,1000;w=3600", "100.0", "+100"])
 def test_first_number_of_a_limit_is_used(limit: str) -> None:
-    assert limits_in(openai("requests", limit, "40, 40", "1s")) == {"requests": Observation(100, 40, 1.0)}
+    assert limits_in(openai("requests", limit, "40, 40", "1s")) == {"requests": LimitObservation(100, 40, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_limit_with_an_absurd_reset_is_left_out(odd: str) -> None:
 
 def test_ratelimit_headers_of_gateways_are_read() -> None:
     headers = {"ratelimit-limit": "100, 100;w=60", "ratelimit-remaining": "40", "ratelimit-reset": "12"}
-    assert limits_in(headers) == {"requests": Observation(100, 40, 12.0)}
+    assert limits_in(headers) == {"requests": LimitObservation(100, 40, 12.0)}
     del headers["ratelimit-reset"]
     assert limits_in(headers) == {}
 
@@ -219,11 +219,15 @@ def test_ratelimit_headers_of_gateways_are_read() -> None:
 @pytest.mark.parametrize(
     ("limits", "policies", "seen"),
     [
-        ('"default";r=50;t=30', '"default";q=100;w=60', Observation(100, 50, 30.0)),
-        ("default;r=50;t=30", "default;q=100;w=60", Observation(100, 50, 30.0)),
-        ('"api";r=0;t=211', '"fixed window";"api";q=500;w=300', Observation(500, 0, 211.0)),
-        ('"burst";r=9;t=1, "minute";r=4;t=30', '"burst";q=10;w=1,"minute";q=60;w=60', Observation(60, 4, 30.0)),
-        ('"day";r=4;t=30000, "minute";r=40;t=30', '"day";q=1000;w=86400,"minute";q=60;w=60', Observation(60, 40, 30.0)),
+        ('"default";r=50;t=30', '"default";q=100;w=60', LimitObservation(100, 50, 30.0)),
+        ("default;r=50;t=30", "default;q=100;w=60", LimitObservation(100, 50, 30.0)),
+        ('"api";r=0;t=211', '"fixed window";"api";q=500;w=300', LimitObservation(500, 0, 211.0)),
+        ('"burst";r=9;t=1, "minute";r=4;t=30', '"burst";q=10;w=1,"minute";q=60;w=60', LimitObservation(60, 4, 30.0)),
+        (
+            '"day";r=4;t=30000, "minute";r=40;t=30',
+            '"day";q=1000;w=86400,"minute";q=60;w=60',
+            LimitObservation(60, 40, 30.0),
+        ),
         ('"bytes";r=4;t=30', '"bytes";q=60;qu="content-bytes";w=60', None),
         ('"default";r=50;t=30', "", None),
         ('"default";r=50', '"default";q=100;w=60', None),
@@ -231,7 +235,7 @@ def test_ratelimit_headers_of_gateways_are_read() -> None:
         ('"' * 500, ";q=1" * 500, None),
     ],
 )
-def test_structured_ratelimit_headers_are_read(limits: str, policies: str, seen: Observation | None) -> None:
+def test_structured_ratelimit_headers_are_read(limits: str, policies: str, seen: LimitObservation | None) -> None:
     found = limits_in({"ratelimit": limits, "ratelimit-policy": policies})
     assert found == ({"requests": seen} if seen is not None else {})
 
@@ -245,7 +249,7 @@ values = (
 )
 
 
-def check(limits: dict[str, Observation]) -> None:
+def check(limits: dict[str, LimitObservation]) -> None:
     for seen in limits.values():
         assert type(seen.limit) is type(seen.remaining) is int
         assert 0 <= seen.remaining <= seen.limit

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from asyncinfer import FinishReason, RequestError
 from asyncinfer.dialects.json_end import JsonEnd
 from tests.dialects.mangled import check_that_it_is_asked_again
-from tests.dialects.test_openai_stream import chunk, deltas_of
+from tests.dialects.openai.test_stream import chunk, deltas_of
 
 Json = dict[str, Any]
 

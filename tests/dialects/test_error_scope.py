@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncinfer import RequestError
-from asyncinfer.dialects import anthropic_messages, gemini_answer, openai_answer
-from asyncinfer.dialects.bedrock_stream import ConverseStream
+from asyncinfer.dialects.anthropic import messages as anthropic_messages
+from asyncinfer.dialects.bedrock.stream import ConverseStream
+from asyncinfer.dialects.google import response as gemini_answer
 from asyncinfer.dialects.http import HttpResponse, status_error
-from asyncinfer.dialects.openai import openai_chat
-from asyncinfer.errors import ErrorScope
-from asyncinfer.types.results import unanswerable
+from asyncinfer.dialects.openai import response as openai_answer
+from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.errors import ErrorScope, invalid_request
 from tests.dialects.frames import exception
 
 ROW, ACCOUNT, UNKNOWN = ErrorScope.ROW, ErrorScope.ACCOUNT, ErrorScope.UNKNOWN
@@ -424,4 +425,4 @@ def test_deep_and_large_error_bodies_are_read() -> None:
 
 
 def test_request_that_cannot_be_made_concerns_its_row() -> None:
-    assert unanswerable("an image cannot be read").scope is ROW
+    assert invalid_request("an image cannot be read").scope is ROW

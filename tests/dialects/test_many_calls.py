@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from asyncinfer import RequestError
-from asyncinfer.dialects import anthropic_messages, bedrock_answer, gemini_answer, openai_answer
+from asyncinfer.dialects.anthropic import messages as anthropic_messages
+from asyncinfer.dialects.bedrock import response as bedrock_answer
+from asyncinfer.dialects.google import response as gemini_answer
 from asyncinfer.dialects.http import HttpResponse
+from asyncinfer.dialects.openai import response as openai_answer
 
 MANY = 10_001
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -15,26 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncinfer import Conversation, FinishReason, RequestError, StreamDelta
-from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
-from asyncinfer.dialects.bedrock import BEDROCK_CONVERSE
-from asyncinfer.dialects.dialect import Dialect
-from asyncinfer.dialects.gemini import GEMINI
+from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
+from asyncinfer.dialects.base import Dialect
+from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
+from asyncinfer.dialects.google.gemini import GEMINI
+from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.http import HttpResponse
-from asyncinfer.dialects.openai import openai_chat
-from asyncinfer.dialects.vertex import VERTEX
+from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.types.results import Usage
-from tests.dialects import (
-    test_anthropic_messages,
-    test_anthropic_stream,
-    test_bedrock_answer,
-    test_bedrock_stream,
-    test_gemini_generate,
-    test_openai_chat,
-    test_openai_quirks,
-    test_openai_stream,
-)
+from tests.dialects.anthropic import test_messages as test_anthropic_messages
+from tests.dialects.anthropic import test_stream as test_anthropic_stream
+from tests.dialects.bedrock import test_response as test_bedrock_answer
+from tests.dialects.bedrock import test_stream as test_bedrock_stream
 from tests.dialects.frames import event, exception
+from tests.dialects.google import test_request as test_gemini_generate
 from tests.dialects.mangled import mangled_text
+from tests.dialects.openai import test_quirks as test_openai_quirks
+from tests.dialects.openai import test_request as test_openai_chat
+from tests.dialects.openai import test_stream as test_openai_stream
 from tests.fakes import question
 
 Json = dict[str, Any]

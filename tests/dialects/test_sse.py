@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from asyncinfer import RequestError
 from asyncinfer.dialects import sse
-from asyncinfer.dialects.sse import Event, EventDecoder
+from asyncinfer.dialects.sse import EventDecoder, ServerSentEvent
 
 
-def decoded(*chunks: bytes) -> list[Event]:
+def decoded(*chunks: bytes) -> list[ServerSentEvent]:
     decoder = EventDecoder()
     return [event for chunk in chunks for event in decoder.feed(chunk)]
 
@@ -30,9 +30,9 @@ noise = st.sampled_from([[], [": ping"], ["id: 7", "retry: 10", "unheard: of"]])
 
 
 @st.composite
-def streams(draw: st.DrawFn) -> tuple[bytes, list[Event]]:
+def streams(draw: st.DrawFn) -> tuple[bytes, list[ServerSentEvent]]:
     """Bytes that hold events, spelled in all the ways that the standard allows; and the events."""
-    events = draw(st.lists(st.builds(Event, st.lists(texts, min_size=1).map("\n".join), names), max_size=4))
+    events = draw(st.lists(st.builds(ServerSentEvent, st.lists(texts, min_size=1).map("\n".join), names), max_size=4))
     lines: list[str] = []
     for data, name in events:
         named = [f"event: {name}"] if name != "message" or draw(st.booleans()) else []
@@ -51,7 +51,7 @@ def _data(line: str, bare: bool) -> str:
 
 @given(streams(), cuts)
 def test_events_arrive_whole_however_they_are_spelled_and_cut(
-    stream: tuple[bytes, list[Event]], cuts: list[int]
+    stream: tuple[bytes, list[ServerSentEvent]], cuts: list[int]
 ) -> None:
     sent, events = stream
     assert decoded(*pieces(sent, cuts)) == events
@@ -67,34 +67,34 @@ def test_no_cut_changes_what_any_bytes_mean(parts: list[bytes], cuts: list[int])
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
 def test_a_line_ends_in_any_of_three_ways(end: str) -> None:
     stream = f"data: one{end}{end}data: two{end}{end}\n".encode()
-    assert decoded(stream) == [Event("one"), Event("two")]
+    assert decoded(stream) == [ServerSentEvent("one"), ServerSentEvent("two")]
 
 
 @pytest.mark.parametrize(
     ("stream", "events"),
     [
-        (b"data: a\ndata: b\n\n", [Event("a\nb")]),
-        (b"event: error\ndata: x\n\n", [Event("x", "error")]),
+        (b"data: a\ndata: b\n\n", [ServerSentEvent("a\nb")]),
+        (b"event: error\ndata: x\n\n", [ServerSentEvent("x", "error")]),
         (b": comment\n\n", []),
         (b"event: lonely\n\n", []),
-        (b"data\n\n", [Event("")]),
-        (b"data:  two spaces\n\n", [Event(" two spaces")]),
-        (b"\xef\xbb\xbfdata: after a byte order mark\n\n", [Event("after a byte order mark")]),
-        (b"data: \xff\n\n", [Event("\ufffd")]),
-        ("data: \u2028 ends no line\n\n".encode(), [Event("\u2028 ends no line")]),
+        (b"data\n\n", [ServerSentEvent("")]),
+        (b"data:  two spaces\n\n", [ServerSentEvent(" two spaces")]),
+        (b"\xef\xbb\xbfdata: after a byte order mark\n\n", [ServerSentEvent("after a byte order mark")]),
+        (b"data: \xff\n\n", [ServerSentEvent("\ufffd")]),
+        ("data: \u2028 ends no line\n\n".encode(), [ServerSentEvent("\u2028 ends no line")]),
     ],
 )
-def test_the_standard_says(stream: bytes, events: list[Event]) -> None:
+def test_the_standard_says(stream: bytes, events: list[ServerSentEvent]) -> None:
     assert decoded(stream) == events
 
 
 @pytest.mark.parametrize("rest", [b"data: b", b"data: b\n", b"event: x\ndata: b\n"])
 def test_an_event_that_no_blank_line_ends_is_none(rest: bytes) -> None:
-    assert decoded(b"data: a\n\n" + rest) == [Event("a")]
+    assert decoded(b"data: a\n\n" + rest) == [ServerSentEvent("a")]
 
 
 def test_a_name_holds_for_one_event() -> None:
-    assert decoded(b"event: x\ndata: a\n\ndata: b\n\n") == [Event("a", "x"), Event("b")]
+    assert decoded(b"event: x\ndata: a\n\ndata: b\n\n") == [ServerSentEvent("a", "x"), ServerSentEvent("b")]
 
 
 @pytest.mark.parametrize("line", [b"x", b"data: xxxxxxxxx\n"], ids=["a line without an end", "an event without an end"])
@@ -106,7 +106,7 @@ def test_size_of_an_event_is_bounded(line: bytes, monkeypatch: pytest.MonkeyPatc
 
 def test_size_of_ignored_lines_is_not_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "_MAX_EVENT", 1000)
-    assert decoded(*[b": ping\n\n", b"data: a\n\n", b"id: 1\n"] * 1100) == [Event("a")] * 1100
+    assert decoded(*[b": ping\n\n", b"data: a\n\n", b"id: 1\n"] * 1100) == [ServerSentEvent("a")] * 1100
 
 
 def test_events_with_too_many_values_are_refused() -> None:

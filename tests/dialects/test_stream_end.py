@@ -20,24 +20,22 @@ from asyncinfer import (
     RequestError,
     StreamDelta,
 )
-from asyncinfer.dialects.anthropic import ANTHROPIC_MESSAGES
-from asyncinfer.dialects.bedrock import BEDROCK_CONVERSE
-from asyncinfer.dialects.dialect import Dialect
-from asyncinfer.dialects.gemini import GEMINI
+from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
+from asyncinfer.dialects.base import Dialect
+from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
+from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.http import HttpResponse
-from asyncinfer.dialects.openai import openai_chat
+from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.engines import remote
-from tests.dialects import (
-    test_anthropic_messages,
-    test_anthropic_stream,
-    test_bedrock_answer,
-    test_bedrock_stream,
-    test_gemini_generate,
-    test_openai_chat,
-    test_openai_stream,
-)
+from tests.dialects.anthropic import test_messages as test_anthropic_messages
+from tests.dialects.anthropic import test_stream as test_anthropic_stream
+from tests.dialects.bedrock import test_response as test_bedrock_answer
+from tests.dialects.bedrock import test_stream as test_bedrock_stream
 from tests.dialects.frames import event
-from tests.fakes import question
+from tests.dialects.google import test_request as test_gemini_generate
+from tests.dialects.openai import test_request as test_openai_chat
+from tests.dialects.openai import test_stream as test_openai_stream
+from tests.fakes import ONE_ATTEMPT, question
 from tests.faults import FaultServer
 
 Json = dict[str, Any]
@@ -274,7 +272,7 @@ async def _streamed(*parts: bytes, then: Callable[[web.Request], Any]) -> tuple[
     async with FaultServer(lambda _: stream_of(*parts, then=then)) as server:
         remote_params = RemoteParams(api_url=server.url, max_retries=0)
         engine = RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote_params)
-        async with engine, engine.astream(question("Hello?")) as deltas:
+        async with engine, engine.astream(question("Hello?"), ONE_ATTEMPT) as deltas:
             seen = [delta async for delta in deltas]
     return "".join(delta.content for delta in seen), seen[-1]
 

@@ -35,10 +35,10 @@ from asyncinfer import (
     RemoteParams,
     RequestError,
 )
-from asyncinfer import transport as transport_module
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
-from asyncinfer.dialects.openai import openai_chat
+from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.engines.remote import _deltas  # pyright: ignore[reportPrivateUsage]
+from asyncinfer.transport import pooled as transport_module
 from tests.fakes import FakeClock, answer_to, question, questions, read_jsonl, write_jsonl
 from tests.faults import (
     Ask,
@@ -531,9 +531,27 @@ class TestStreams:
                 await anext(engine.astream(question("a")))
 
     async def test_that_are_refused_say_why(self) -> None:
-        async with served(lambda _: status(429, "busy")) as (_, engine):
+        async with served(lambda _: status(429, "busy"), max_retries=0) as (_, engine):
             with pytest.raises(RequestError, match="HTTP 429: busy"):
                 await anext(engine.astream(question("a")))
+
+    async def test_that_are_refused_are_retried_until_the_first_part(self) -> None:
+        def script(ask: Ask) -> Fault | None:
+            return status(503, "busy") if ask.attempt < 3 else None
+
+        async with served(script) as (server, engine):
+            parts = [delta.content async for delta in engine.astream(question("a"))]
+        assert "".join(parts) == answer_to("a")
+        assert server.asked == {"a": 3}
+
+    async def test_that_break_off_after_the_first_part_are_not_retried(self) -> None:
+        def script(ask: Ask) -> Fault | None:
+            return sse(["an"], reset)
+
+        async with served(script) as (server, engine):
+            with pytest.raises(RequestError):
+                _ = [delta async for delta in engine.astream(question("a"))]
+        assert server.asked == {"a": 1}
 
     async def test_that_are_left_hang_up_and_give_their_permit_back(self) -> None:
         def script(ask: Ask) -> Fault | None:

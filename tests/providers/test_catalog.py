@@ -23,7 +23,7 @@ from asyncinfer import (
 )
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
-from tests.fakes import question
+from tests.fakes import ONE_ATTEMPT, question
 from tests.providers.samples import Sample, access, sample_of
 from tests.recorder import Recorder, Sent
 
@@ -93,7 +93,7 @@ async def test_it_is_asked_answers_streams_refuses_and_lists(
         api.answers(sample.answer)
         [answered] = await engine.ainfer([question("Hello?")])
         api.streams(*sample.stream, media_type=sample.media_type)
-        async with engine.astream(question("Hello?")) as deltas:
+        async with engine.astream(question("Hello?"), ONE_ATTEMPT) as deltas:
             seen = [delta async for delta in deltas]
         api.answers(sample.refusal, sample.status)
         result = await engine.ainfer_partial([question("Hello?")])

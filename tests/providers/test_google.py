@@ -37,8 +37,8 @@ from asyncinfer import (
     RemoteParams,
     RequestError,
 )
+from asyncinfer.dialects.google.vertex import entries
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
-from asyncinfer.dialects.vertex import entries
 from asyncinfer.providers import google
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.catalog import CATALOG

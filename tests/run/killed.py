@@ -13,7 +13,7 @@ from tests.faulty_disk import Faults, faulty_disk
 
 # One process imports everything, and a child for each run is forked from it.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__, "asyncinfer.transport"])
+_FORKS.set_forkserver_preload([__name__, "asyncinfer.transport.pooled"])
 
 
 async def run_in_child(folder: Path, url: str, faults: Faults, *, reuse: bool = False) -> int:

@@ -72,8 +72,8 @@ async def test_a_run_cancelled_at_every_step(tmp_path: Path) -> None:
         if not await cancelled_after(steps, job):
             assert (await job).completed == ROWS
             break
-        gate = engine._gate()
-        assert (gate.in_use, gate.waiting, engine.in_flight) == (0, 0, 0), f"step {steps}: permits"
+        semaphore = engine._semaphore()
+        assert (semaphore.in_use, semaphore.waiting, engine.in_flight) == (0, 0, 0), f"step {steps}: permits"
         assert asyncio.all_tasks() == {asyncio.current_task()}, f"step {steps}: tasks"
         assert len(os.listdir("/proc/self/fd")) == files, f"step {steps}: files"
         saved = saved_rows(tmp_path / "scratch" / f"out{steps}.jsonl")
@@ -113,8 +113,8 @@ async def test_a_stream_cancelled_at_every_step() -> None:
         del job
         for _ in range(20):
             await asyncio.sleep(0)
-        gate = engine._gate()
-        assert (gate.in_use, gate.waiting, engine.in_flight) == (0, 0, 0), f"step {steps}: permits"
+        semaphore = engine._semaphore()
+        assert (semaphore.in_use, semaphore.waiting, engine.in_flight) == (0, 0, 0), f"step {steps}: permits"
         assert asyncio.all_tasks() == {asyncio.current_task()}, f"step {steps}: tasks"
         steps += 1
 
@@ -129,5 +129,5 @@ async def test_a_cancelled_wait_for_a_permit_takes_none() -> None:
             with anyio.move_on_after(0.01):
                 await engine.ainfer(questions(1))
         release.set()
-    assert (engine._gate().in_use, engine._gate().waiting) == (0, 0)
+    assert (engine._semaphore().in_use, engine._semaphore().waiting) == (0, 0)
     assert len(await engine.ainfer(questions(3))) == 3

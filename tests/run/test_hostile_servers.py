@@ -59,7 +59,7 @@ async def test_an_absurd_usage_costs_no_permit(count: str) -> None:
         passing(clock),
     ):
         first = await remote.ainfer_partial(questions(20))
-        assert remote._gate().in_use == 0
+        assert remote._semaphore().in_use == 0
         server.script = None
         second = await remote.ainfer_partial(questions(25))
     assert len(first.successful) + len(first.failures) == 20

@@ -11,9 +11,9 @@ import pytest
 from anyio import to_thread
 
 from asyncinfer import InferenceConfig, InputError
+from asyncinfer.aio.tasks import in_slices
 from asyncinfer.run import rows as rows_module
 from asyncinfer.run.rows import FileSource
-from asyncinfer.run.tasks import in_slices
 from asyncinfer.scratch.atomic import replacing
 from tests.fakes import FakeEngine, question, write_jsonl
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import anyio
 import pytest
 
 from asyncinfer import InferenceConfig, RunInterruptedError, Stop
@@ -17,10 +16,10 @@ async def stopped(tmp_path: Path) -> tuple[InferenceConfig, set[str]]:
     """A job of fifty rows that was stopped, and the questions whose answers it saved."""
     write_jsonl(tmp_path / "in.jsonl", questions(50))
     config = InferenceConfig(input_path=str(tmp_path / "in.jsonl"), output_path=str(tmp_path / "out.jsonl"))
-    stop = anyio.Event()
-    engine = FakeEngine(lambda *_: stop.set() if engine.asked.total() == 30 else None, workers=2)
+    stop = Stop()
+    engine = FakeEngine(lambda *_: stop.request() if engine.asked.total() == 30 else None, workers=2)
     with pytest.raises(RunInterruptedError):
-        await engine.arun(config, stop=Stop(stop))
+        await engine.arun(config, stop=stop)
     return config, set(engine.asked)
 
 

@@ -17,12 +17,11 @@ from asyncinfer import (
     InferenceConfig,
     InputError,
     ModelParams,
-    RemoteParams,
     RequestError,
 )
-from asyncinfer.errors import ErrorScope
+from asyncinfer.errors import ErrorScope, InferenceErrorType
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import InferenceErrorType
 from tests.fakes import FakeEngine, answer_to, question, refusal, rejection, timeout
 from tests.run.clock import QuickClock, passing
 
@@ -75,7 +74,7 @@ async def test_the_last_failure_is_raised_when_no_retry_is_left(clock: QuickCloc
         with pytest.raises((RequestError, EngineDeadError), match="boom"):
             await engine.agenerate(question("a"))
     assert engine.asked["a"] == 3
-    assert engine._gate().in_use == 0
+    assert engine._semaphore().in_use == 0
 
 
 async def test_a_wait_that_the_endpoint_asks_for_is_kept(clock: QuickClock) -> None:
@@ -132,10 +131,10 @@ async def test_a_cancelled_call_leaves_nothing_behind(when: str, clock: QuickClo
     call.cancel()
     await asyncio.wait([call])
     assert call.cancelled()
-    assert engine._gate().in_use == 1
+    assert engine._semaphore().in_use == 1
     first.cancel()
     await asyncio.wait([first])
-    assert engine._gate().in_use == engine._gate().waiting == 0
+    assert engine._semaphore().in_use == engine._semaphore().waiting == 0
 
 
 async def test_an_invalid_conversation_is_refused_before_anything_is_asked() -> None:
@@ -147,7 +146,7 @@ async def test_an_invalid_conversation_is_refused_before_anything_is_asked() -> 
 
 @pytest.mark.parametrize("given", [None, "hello", {"messages": []}, [question("a")]])
 async def test_something_else_than_a_conversation_is_an_input_error(given: Any) -> None:
-    with pytest.raises(InputError, match="one Conversation"):
+    with pytest.raises(InputError, match="conversation should be a Conversation"):
         await FakeEngine().agenerate(given)
 
 
@@ -172,9 +171,9 @@ class Preparing(FakeEngine):
 
     prepared = 0
 
-    def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> Any:
+    def _bind(self, settings: CallSettings) -> BoundEngine:
         self.prepared += 1
-        return super()._prepare(model, generation, remote)
+        return super()._bind(settings)
 
 
 class TestPreparedSettings:
@@ -201,12 +200,19 @@ class TestPreparedSettings:
         await engine.agenerate(question("a"), config)
         assert engine.prepared == 2
 
+    async def test_calls_that_begin_at_the_same_time_prepare_them_once(self) -> None:
+        engine, config = Preparing(), InferenceConfig()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(engine.agenerate, question("a"), config)
+        assert engine.prepared == 1
+
     async def test_many_configs_do_not_fill_the_memory(self) -> None:
         engine = Preparing()
         configs = [InferenceConfig(model=ModelParams(model_name=f"m{i}")) for i in range(100)]
         for config in configs:
             await engine.agenerate(question("a"), config)
-        assert sum(map(len, engine._kept.values())) <= 20
+        assert sum(map(len, engine._accesses._kept.values())) <= 20
 
     async def test_a_closed_engine_prepares_them_again(self) -> None:
         engine = Preparing()
@@ -230,7 +236,7 @@ class TestPreparedSettings:
 
     async def test_a_wrong_setting_is_an_error_of_each_call(self) -> None:
         class Wrong(FakeEngine):
-            def _prepare(self, model: ModelParams, generation: GenerationParams, remote: RemoteParams) -> Any:
+            def _bind(self, settings: CallSettings) -> BoundEngine:
                 raise ConfigError("model.model_name: not set")
 
         engine = Wrong()

@@ -13,10 +13,10 @@ import anyio
 import pytest
 
 from asyncinfer import Conversation, Progress, RequestError
-from asyncinfer.control.rate_limit import Observation
 from asyncinfer.run import progress as progress_module
-from asyncinfer.run.progress import Reporter, Tally
-from asyncinfer.run.request import Request
+from asyncinfer.run.events import Events
+from asyncinfer.run.progress import Reporter, RunStats
+from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.results import Completion
 from tests.control.errors import connection_lost
 from tests.fakes import FakeClock, FakeEngine, questions, refusal
@@ -46,6 +46,21 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
+class Sender:
+    """An executor that last sent something at `sent`, and waits for `reason`."""
+
+    def __init__(self, clock: FakeClock, reason: str | None) -> None:
+        self._clock, self._reason = clock, reason
+        self.sent = 0.0
+
+    @property
+    def silent_for(self) -> float:
+        return self._clock.now() - self.sent
+
+    def why_waiting(self) -> str | None:
+        return self._reason
+
+
 class TestReporter:
     """The reporter alone, with a reason that the test sets."""
 
@@ -63,40 +78,41 @@ class TestReporter:
     async def test_ten_seconds_without_a_request_log_a_warning_with_the_reason(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        tally = Tally(clock, 5)
-        await self.watch(Reporter(tally, None, None, lambda: "a rate limit is used up"), clock, 9.0)
+        stats = RunStats(clock, 5)
+        await self.watch(Reporter(stats, None, None, Sender(clock, "a rate limit is used up"), Events()), clock, 9.0)
         assert not warnings(caplog)
-        await self.watch(Reporter(tally, None, None, lambda: "a rate limit is used up"), clock, 3.0)
+        await self.watch(Reporter(stats, None, None, Sender(clock, "a rate limit is used up"), Events()), clock, 3.0)
         assert len(warnings(caplog)) == 1
         assert "a rate limit is used up" in warnings(caplog)[0]
 
     async def test_the_warning_comes_at_most_once_a_minute(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        await self.watch(Reporter(Tally(clock, 5), None, None, lambda: "it waits"), clock, 200.0)
+        await self.watch(Reporter(RunStats(clock, 5), None, None, Sender(clock, "it waits"), Events()), clock, 200.0)
         assert 3 <= len(warnings(caplog)) <= 4
 
     async def test_progress_has_the_reason_until_something_is_sent(self, clock: FakeClock) -> None:
-        tally, seen = Tally(clock, 5), list[str | None]()
+        stats, seen = RunStats(clock, 5), list[str | None]()
+        sender = Sender(clock, "it waits")
 
         def keep(progress: Progress) -> None:
             seen.append(progress.waiting)
 
-        reporter = Reporter(tally, None, keep, lambda: "it waits")
+        reporter = Reporter(stats, None, keep, sender, Events())
         await self.watch(reporter, clock, 12.0)
-        tally.attempt()
+        sender.sent = clock.now()
         await self.watch(reporter, clock, 1.0)
         assert seen == [None, "it waits", None]
 
     async def test_the_progress_file_has_the_reason(self, clock: FakeClock, tmp_path: Path) -> None:
         path = tmp_path / "progress.json"
-        reporter = Reporter(Tally(clock, 5), path, None, lambda: "it waits")
+        reporter = Reporter(RunStats(clock, 5), path, None, Sender(clock, "it waits"), Events())
         reporter._watch()
-        await reporter._write(reporter._tally.progress())
+        await reporter._write(reporter._stats.progress())
         assert json.loads(path.read_text())["waiting"] is None
         clock._now = 11.0
         reporter._watch()
-        await reporter._write(reporter._tally.progress())
+        await reporter._write(reporter._stats.progress())
         assert json.loads(path.read_text())["waiting"] == "it waits"
         await reporter.finish()
         assert json.loads(path.read_text())["waiting"] is None
@@ -104,7 +120,7 @@ class TestReporter:
     async def test_a_run_that_only_waits_for_answers_says_nothing(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        await self.watch(Reporter(Tally(clock, 5), None, None, lambda: None), clock, 300.0)
+        await self.watch(Reporter(RunStats(clock, 5), None, None, Sender(clock, None), Events()), clock, 300.0)
         assert not warnings(caplog)
 
 
@@ -183,30 +199,30 @@ class TestRuns:
 class HeadersOnce(FakeEngine):
     """Sends limit headers only with its first answer."""
 
-    seen: Observation
+    seen: LimitObservation
 
-    async def _generate(self, request: Request) -> Completion:
-        completion = await super()._generate(request)
+    async def _generate(self, conversation: Conversation) -> Completion:
+        completion = await super()._generate(conversation)
         if self.asked.total() == 1:
-            self._gate().told(request.attempt, {"requests": self.seen})
+            completion.limits = {"requests": self.seen}
         return completion
 
 
 @pytest.mark.parametrize(
     "seen",
     [
-        Observation(10, 0, 60.0),
-        Observation(10, 1, 60.0),
-        Observation(10, 9, 60.0),
-        Observation(1, 0, 300.0),
-        Observation(0, 0, 60.0),
-        Observation(10, 0, 86_400.0),
-        Observation(10, 0, math.inf),
-        Observation(10, 0, 0.0),
+        LimitObservation(10, 0, 60.0),
+        LimitObservation(10, 1, 60.0),
+        LimitObservation(10, 9, 60.0),
+        LimitObservation(1, 0, 300.0),
+        LimitObservation(0, 0, 60.0),
+        LimitObservation(10, 0, 86_400.0),
+        LimitObservation(10, 0, math.inf),
+        LimitObservation(10, 0, 0.0),
     ],
     ids=str,
 )
-async def test_limit_headers_that_came_once_do_not_stop_the_run(seen: Observation) -> None:
+async def test_limit_headers_that_came_once_do_not_stop_the_run(seen: LimitObservation) -> None:
     clock = QuickClock()
     engine = HeadersOnce(clock=clock, workers=1)
     engine.seen = seen

@@ -20,8 +20,7 @@ from asyncinfer import (
     Progress,
     UnexpectedCancellationError,
 )
-from asyncinfer.run.request import Request
-from asyncinfer.run.tasks import clean_up, foreign_code, task_group
+from asyncinfer.aio.tasks import clean_up, foreign_code, task_group
 from asyncinfer.types.results import StreamDelta
 from tests.fakes import FakeEngine, question, questions
 
@@ -171,7 +170,7 @@ async def test_engine_that_raises_a_base_exception_fails_only_that_row(error: Ba
 
 
 class CutOff(FakeEngine):
-    async def _stream(self, request: Request) -> AsyncIterator[StreamDelta]:
+    async def _stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta]:
         yield StreamDelta(content="half an ")
         await wait_for_something_cancelled()
 
@@ -182,7 +181,7 @@ async def test_engine_that_cancels_a_stream_is_an_error() -> None:
         async for delta in engine.astream(question("a")):
             parts.append(delta.content)
     assert parts == ["half an "]
-    assert engine._gate().in_use == 0
+    assert engine._semaphore().in_use == 0
 
 
 async def sleep_on_cancelled(_: Progress) -> None:

@@ -10,7 +10,7 @@ import pytest
 from asyncinfer.errors import ScratchError, ScratchLockedError
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.scratch.cache import in_cache
-from asyncinfer.scratch.file import DiskFile, ScratchFile, beside
+from asyncinfer.scratch.file import DiskFile, ScratchFile, scratch_path
 from asyncinfer.scratch.format import encode
 
 
@@ -46,7 +46,7 @@ class FullDisk(DiskFile):
 
 
 def test_stands_beside_the_output(tmp_path: Path) -> None:
-    assert beside(tmp_path / "results.jsonl") == tmp_path / "scratch" / "results.jsonl"
+    assert scratch_path(tmp_path / "results.jsonl") == tmp_path / "scratch" / "results.jsonl"
 
 
 def test_stands_in_the_cache_without_an_output(home: Path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from asyncinfer import GenerationParams, InferenceConfig, ModelParams
-from asyncinfer.engines.gguf import model_paths
-from asyncinfer.engines.local import LocalInferenceEngine
-from asyncinfer.engines.stepper import Stepper
+from asyncinfer.engines.local.engine import LocalInferenceEngine
+from asyncinfer.engines.local.gguf import model_paths
+from asyncinfer.engines.local.stepper import Stepper
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import identify
-from tests.engines.test_local import Counter
+from tests.engines.local.test_engine import Counter
 from tests.fakes import question, read_jsonl
 
 

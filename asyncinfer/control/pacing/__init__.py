@@ -1,4 +1,4 @@
-"""The parts of the pacer (`asyncinfer.control.pace`): one module for each mode, and what is known of the endpoint.
+"""The parts of the pacer (`asyncinfer.control.pacer`): one module for each mode, and what is known of the endpoint.
 
 | module | contents |
 |---|---|

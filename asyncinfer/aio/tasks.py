@@ -1,0 +1,195 @@
+"""Task groups that raise what went wrong and not a group of it, and long work in short slices."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager
+from functools import wraps
+from inspect import iscoroutine
+from time import perf_counter
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, cast
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.errors import UnexpectedCancellationError
+
+log = logging.getLogger("asyncinfer")
+
+_SLICE_SECONDS = 0.05
+_RESUME = "Saved rows stay saved; run it again to resume"
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def task_group() -> AsyncGenerator[TaskGroup]:
+    """`anyio.create_task_group()`; when tasks fail, the first error is raised by itself.
+
+    In anyio, a child task that ends with a CancelledError silently ends the group, and its body stops early. Here that
+    is an error, unless a scope around the group was cancelled. To cancel the body, put a scope around the group.
+
+    Raises:
+        UnexpectedCancellationError: The body stopped early although the caller was not cancelled.
+    """
+    complete = False
+    try:
+        async with anyio.create_task_group() as tasks:
+            yield tasks
+            complete = True
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+    if not complete:
+        raise UnexpectedCancellationError(f"a part of this work was cancelled by other code. {_RESUME}")
+
+
+def in_own_task(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Have each call run in a task of its own.
+
+    A shielded scope holds off the cancellation of scopes around it, but not `Task.cancel()` of the task
+    it is in, as `asyncio.timeout` does it. The caller's task hands that on as a cancelled scope.
+    """
+
+    @wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        results: list[T] = []
+
+        async def work() -> None:
+            results.append(await function(*args, **kwargs))
+
+        async with task_group() as tasks:
+            tasks.start_soon(work)
+        if not results:
+            raise UnexpectedCancellationError(f"the task of this work was cancelled by other code. {_RESUME}")
+        return results[0]
+
+    return call
+
+
+def cancellation_was_asked() -> bool:
+    """Whether the CancelledError at hand is this task's own. Awaiting a future that somebody else cancelled
+    raises one too, and a task group would take it for its own cancellation and end without a word.
+    """
+    task = asyncio.current_task()
+    return (task is not None and task.cancelling() > 0) or anyio.current_effective_deadline() == -math.inf
+
+
+class foreign_code:
+    """A context for code of the user or of a plugin. Its exceptions must not act as control flow in this package.
+
+    CancelledError, GeneratorExit, StopIteration and StopAsyncIteration would end tasks and iterations without an error.
+    Here they become errors if the code raised them by itself. So does any other BaseException that is not an Exception,
+    such as a panic of an extension in Rust. KeyboardInterrupt and SystemExit pass unchanged.
+
+    Raises:
+        UnexpectedCancellationError: The code raised CancelledError, but this task was not cancelled.
+        RuntimeError: The code raised another exception of these kinds.
+    """
+
+    __slots__ = ("_name", "_task")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        match error:
+            case KeyboardInterrupt() | SystemExit():
+                return
+            case asyncio.CancelledError():
+                if cancellation_was_asked():
+                    return
+                raise UnexpectedCancellationError(
+                    f"{self._name} raised CancelledError, but was not cancelled: "
+                    f"what it waited for was cancelled by other code. {_RESUME}"
+                ) from error
+            case GeneratorExit() if _current_task() is not self._task:
+                return  # A coroutine that will never be resumed is being closed.
+            case Exception() if not isinstance(error, StopIteration | StopAsyncIteration):
+                return
+            case _:
+                raise RuntimeError(f"{self._name} raised {error!r}") from error
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """The running task; None if no event loop runs, as when a loop was closed before its tasks had ended."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+async def call_back(name: str, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call a function of the user, and await it if it is a coroutine function."""
+    with foreign_code(name):
+        result = function(*args, **kwargs)
+        if iscoroutine(result):
+            await result
+
+
+@asynccontextmanager
+async def cleanup(*steps: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    """Run `clean_up` when the block ends, with or without an error."""
+    try:
+        yield
+    except GeneratorExit:
+        raise  # A coroutine that will never be resumed is being closed: nothing can be awaited.
+    except BaseException as error:
+        await clean_up(error, *steps)
+        raise
+    await clean_up(None, *steps)
+
+
+async def clean_up(error: BaseException | None, *steps: Callable[[], Awaitable[object]]) -> None:
+    """Run all `steps` in order, shielded from the cancellation of scopes.
+
+    If a step fails, the others still run. The first failure is raised, unless it would hide `error`.
+    """
+    failures: list[BaseException] = []
+    with anyio.CancelScope(shield=True):
+        for step in steps:
+            try:
+                await step()
+            except BaseException as failure:
+                failures.append(failure)
+    raised = failures[:1] if error is None else []
+    for failure in failures[len(raised) :]:
+        log.warning("while cleaning up after an error: %r", failure)
+    for failure in raised:
+        raise failure
+
+
+async def in_slices(work: Generator[object]) -> None:
+    """Exhaust `work` in a worker thread, a slice at a time, so that a cancellation waits for one slice only."""
+
+    def some() -> bool:
+        deadline = perf_counter() + _SLICE_SECONDS
+        return any(perf_counter() > deadline for _ in work)
+
+    ended = False
+    try:
+        while await DISK.run(some):
+            pass
+        ended = True
+    finally:
+        if not ended:
+            with anyio.CancelScope(shield=True):
+                await DISK.run(work.close)  # The generator may remove a temporary file.
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast(BaseExceptionGroup[BaseException], error).exceptions[0]
+    return error

@@ -1,0 +1,250 @@
+"""Limits per minute, on requests and tokens: set by the user, or observed in an endpoint's headers.
+
+A request reserves an estimate of its tokens when it starts, and settles on the tokens that it used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from asyncinfer.config import GenerationParams, RemoteParams
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.results import Usage
+
+_WINDOW = 60.0
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_MESSAGE = 4
+_TOKENS_PER_IMAGE = 1000
+# The length of the longest answer is multiplied by this with each answer, so that one outlier does not count forever.
+_FADING = 0.99
+_ENOUGH = 20
+# Seconds. An observed limit expires after twice the time of its reset, but not before `_SHORTEST_LIFE`. A limit that
+# takes longer than `_LONGEST_RESET` to reset is a quota: it is ignored here, and a refusal reports when it is used up.
+_SHORTEST_LIFE, _LONGEST_RESET = 60.0, 300.0
+# A larger count of tokens is an error of the endpoint.
+_MOST_TOKENS = 10**9
+
+
+class Cost(NamedTuple):
+    """What a request takes of each limit: one request, and tokens."""
+
+    requests: int = 1
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+FREE = Cost()
+
+
+def estimate(conversation: Conversation, generation: GenerationParams) -> Cost:
+    """What a request will take, before its tokens are counted; the answer at its longest."""
+    messages = conversation.messages
+    characters = sum(len(message.compute_flattened_text_content()) for message in messages)
+    images = sum(len(m.image_content_items) for m in messages if not isinstance(m.content, str))
+    tools = sum(len(str(tool)) for tool in conversation.tools or ())
+    tokens = (characters + tools) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE * len(messages)
+    return Cost(1, tokens + _TOKENS_PER_IMAGE * images, generation.max_new_tokens)
+
+
+@dataclass(slots=True)
+class SlidingWindow:
+    """At most `limit` units in any minute. What is reserved counts until it is settled, however long that takes."""
+
+    limit: int
+    _spent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
+    _total: int = 0
+    _reserved: int = 0
+
+    def wait(self, now: float, amount: int) -> float:
+        """Seconds until `amount` more fit; infinite while that depends on requests under way. One that is larger
+        than the limit fits alone.
+        """
+        self._forget(now)
+        excess = self._total + self._reserved + min(amount, self.limit) - self.limit
+        if excess <= 0:
+            return 0.0
+        for at, spent in self._spent:
+            excess -= spent
+            if excess <= 0:
+                return at + _WINDOW - now
+        return math.inf
+
+    def reserve(self, amount: int) -> None:
+        self._reserved += amount
+
+    def settle(self, reserved: int, now: float, spent: int) -> None:
+        """`spent` units were taken at `now` instead of the `reserved` ones."""
+        self._reserved -= reserved
+        if spent:
+            self._spent.append((now, spent))
+            self._total += spent
+
+    def _forget(self, now: float) -> None:
+        while self._spent and self._spent[0][0] <= now - _WINDOW:
+            self._total -= self._spent.popleft()[1]
+
+
+@dataclass(slots=True)
+class ObservedLimit:
+    """A limit as the endpoint's latest headers give it: a bucket that fills at a steady rate.
+
+    It expires unless it is observed again, so that a limit that was shown once cannot stop a run.
+    """
+
+    taken: int = 0
+    """All units taken so far."""
+    _limit: float = math.inf
+    _level: float = math.inf
+    _fill: float = 0.0
+    _at: float = -math.inf
+    _sent: float = -math.inf
+    _expires: float = -math.inf
+
+    def is_expired(self, now: float) -> bool:
+        return now >= self._expires
+
+    def wait(self, now: float, amount: int) -> float:
+        """Seconds until `amount` units are there; more units than the bucket holds wait until it is full."""
+        if self.is_expired(now):
+            return 0.0
+        missing = min(amount, self._limit) - self._filled(now)
+        return min(missing / self._fill, self._expires - now) if missing > 0 else 0.0
+
+    def take(self, now: float, amount: int) -> None:
+        """A request of `amount` units starts."""
+        self.taken += amount
+        self._level, self._at = self._filled(now) - amount, max(self._at, now)
+
+    def observe(self, seen: LimitObservation, now: float, sent: float, taken_before: int) -> None:
+        """The response to a request showed `seen`.
+
+        Args:
+            sent: When that request was sent.
+            taken_before: The units that had been taken by then, including those of that request.
+        """
+        if sent < self._sent or not 0 <= seen.reset <= _LONGEST_RESET:
+            return  # A later request has shown more already, or it is a quota.
+        self._sent, self._at, self._limit = sent, max(sent, self._at), seen.limit
+        self._level = seen.remaining - (self.taken - taken_before)
+        self._fill = max(seen.limit - seen.remaining, 0) / max(seen.reset, 0.001) or math.inf
+        self._expires = now + max(2 * seen.reset, _SHORTEST_LIFE)
+
+    def _filled(self, now: float) -> float:
+        if self._level == math.inf:
+            return math.inf
+        elapsed = max(0.0, now - self._at)
+        return min(self._level + self._fill * elapsed if elapsed else self._level, self._limit)
+
+
+class Reservation(NamedTuple):
+    """The units that a request in flight has reserved, and `taken` of each observed limit when it started."""
+
+    cost: Cost
+    taken: dict[str, int]
+
+
+_NOTHING_TAKEN: dict[str, int] = {}
+
+
+class RateLimits:
+    """The user's limits; if there are none, the limits in the endpoint's headers.
+
+    `observe` takes limits by name: `requests`, `input_tokens`, `output_tokens`, and `tokens` for both together.
+    """
+
+    def __init__(self, remote: RemoteParams) -> None:
+        self._requests = _window(remote.requests_per_minute)
+        self._input = _window(remote.input_tokens_per_minute)
+        self._output = _window(remote.output_tokens_per_minute)
+        self._set = bool(self._requests or self._input or self._output)
+        self._observed: dict[str, ObservedLimit] = {}
+        self._longest = 0.0
+        self._answers = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether there is any limit, set or observed."""
+        return self._set or bool(self._observed)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether a request's tokens matter, so that they must be estimated."""
+        if self._set:
+            return self._input is not None or self._output is not None
+        return bool(self._observed) and self._observed.keys() != {"requests"}
+
+    def wait(self, now: float, cost: Cost) -> float:
+        """Seconds until a request of `cost` may start; infinite if that depends on requests in flight."""
+        if self._set:
+            cost = self._expected(cost)
+            return max(
+                self._requests.wait(now, cost.requests) if self._requests else 0.0,
+                self._input.wait(now, cost.input_tokens) if self._input else 0.0,
+                self._output.wait(now, cost.output_tokens) if self._output else 0.0,
+            )
+        for name in [name for name, limit in self._observed.items() if limit.is_expired(now)]:
+            del self._observed[name]
+        return max((limit.wait(now, _amount(name, cost)) for name, limit in self._observed.items()), default=0.0)
+
+    def reserve(self, now: float, cost: Cost) -> Reservation:
+        """A request of `cost` starts."""
+        cost = self._expected(cost)
+        if self._requests:
+            self._requests.settle(0, now, cost.requests)
+        if self._input:
+            self._input.reserve(cost.input_tokens)
+        if self._output:
+            self._output.reserve(cost.output_tokens)
+        if not self._observed:
+            return Reservation(cost, _NOTHING_TAKEN)
+        for name, limit in self._observed.items():
+            limit.take(now, _amount(name, cost))
+        return Reservation(cost, {name: limit.taken for name, limit in self._observed.items()})
+
+    def settle(self, reservation: Reservation, now: float, spent: Usage | None) -> None:
+        """The request has ended. `spent` are the tokens that it used; None if unknown: then the reservation counts."""
+        cost = reservation.cost
+        prompt = cost.input_tokens if spent is None else _bounded(spent.prompt_tokens, cost.input_tokens)
+        answer = cost.output_tokens if spent is None else _bounded(spent.completion_tokens, cost.output_tokens)
+        if self._input:
+            self._input.settle(cost.input_tokens, now, prompt)
+        if self._output:
+            self._output.settle(cost.output_tokens, now, answer)
+        if spent is not None and answer:
+            self._answers += 1
+            self._longest = max(answer, self._longest * _FADING)
+
+    def observe(
+        self, seen: Mapping[str, LimitObservation], now: float, sent: float, reservation: Reservation | None
+    ) -> None:
+        """Use the limits `seen` in the response to a request that was sent at `sent`."""
+        if self._set:
+            return
+        taken = reservation.taken if reservation is not None else _NOTHING_TAKEN
+        for name, observation in seen.items():
+            limit = self._observed.setdefault(name, ObservedLimit())
+            limit.observe(observation, now, sent, taken.get(name, limit.taken))
+
+    def _expected(self, cost: Cost) -> Cost:
+        """`cost`, with the length of the longest recent answer once enough answers were seen."""
+        if self._answers < _ENOUGH or cost.output_tokens <= self._longest:
+            return cost
+        return cost._replace(output_tokens=math.ceil(self._longest))
+
+
+def _window(limit: int | None) -> SlidingWindow | None:
+    return SlidingWindow(limit) if limit is not None else None
+
+
+def _bounded(tokens: object, reserved: int) -> int:
+    """A count of tokens from an engine; `reserved` if it is not an integer from 0 to `_MOST_TOKENS`."""
+    return tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else reserved
+
+
+def _amount(name: str, cost: Cost) -> int:
+    return cost.input_tokens + cost.output_tokens if name == "tokens" else getattr(cost, name)

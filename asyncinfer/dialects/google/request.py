@@ -1,0 +1,234 @@
+"""Gemini's own API, `generateContent`: what is asked.
+
+Written after Google's "Generate content" reference and "File input methods" (URLs that anyone may read are fetched by
+Google, since January 2026), "Thought signatures" and "Structured outputs" guides, and google-genai 3.6, November 2026.
+Signatures are kept where Google's OpenAI-compatible endpoint puts them, under `extra_content`, so that a conversation
+can go on over either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+from pydantic_core import from_json
+
+from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.dialects.base import EncoderSettings
+from asyncinfer.dialects.google.thoughts import of_google
+from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
+from asyncinfer.dialects.media import IMAGES, PDF, file_of, held
+from asyncinfer.dialects.tools import arguments_of, function_named
+from asyncinfer.errors import ConfigError, invalid_request
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.tools import ToolCall, ToolDefinition
+
+SUPPORTED = frozenset(
+    {
+        "extra_body",
+        "frequency_penalty",
+        "guided_decoding",
+        "max_new_tokens",
+        "presence_penalty",
+        "seed",
+        "stop_strings",
+        "temperature",
+        "tool_choice",
+        "top_p",
+    }
+)
+_MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY", "validated": "VALIDATED"}
+# The images that Gemini takes, by how their names end; of another URL the type is left to Google.
+_KINDS = {kind: f"image/{kind}" for kind in ("png", "jpeg", "webp", "heic", "heif")} | {"jpg": "image/jpeg"}
+_IMAGES = IMAGES | frozenset(_KINDS.values())
+_DETAIL = {name: f"MEDIA_RESOLUTION_{name.upper()}" for name in ("low", "medium", "high")}
+
+
+class GenerateEncoder:
+    """Makes the bodies of requests that differ only in their conversation. `base`: the API's URL, with its version.
+
+    Raises:
+        ConfigError: nothing can be asked with these settings.
+    """
+
+    dropped: frozenset[str] = frozenset()
+
+    def __init__(self, call: EncoderSettings, base: str) -> None:
+        name = call.model.model_name or ""
+        path = name if name.startswith(("models/", "tunedModels/")) else f"models/{name}"
+        self._url, self._timeout = f"{base}/{quote(path)}", call.timeout
+        self._config = _config(call.generation)
+        self._with_tools = _tool_config(call.generation.tool_choice)
+        self._extra = call.generation.extra_body
+
+    def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
+        """The request. Files given by path must have been read before.
+
+        Raises:
+            RequestError: the API cannot be asked this.
+        """
+        body: dict[str, Any] = {"contents": list(_contents(conversation.messages)), "generationConfig": self._config}
+        if system := [part for message in conversation.filter_messages(role=Role.SYSTEM) for part in _parts(message)]:
+            body["systemInstruction"] = {"role": "user", "parts": system}
+        if conversation.tools:
+            body["tools"] = [{"functionDeclarations": [_declaration(tool) for tool in conversation.tools]}]
+            body |= self._with_tools
+        method = ":streamGenerateContent?alt=sse" if stream else ":generateContent"
+        return HttpRequest(
+            self._url + method, HEADERS, json_body(_merged(body, self._extra), {}), timeout=self._timeout
+        )
+
+
+def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """`body` with `extra` merged into it, object by object: most settings are within `generationConfig`. A null takes
+    a field out.
+    """
+    merged = dict(body)
+    for key, value in extra.items():
+        mine = merged.get(key)
+        both = isinstance(mine, dict) and isinstance(value, dict)
+        merged[key] = _merged(cast(dict[str, Any], mine), cast(dict[str, Any], value)) if both else value
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+# The conversation
+
+
+def _contents(messages: list[Message]) -> Iterator[dict[str, Any]]:
+    """The turns. Results of tools that were called together are one turn; system messages are none."""
+    names: dict[str, str] = {}
+    results: list[dict[str, Any]] = []
+    for message in messages:
+        if message.role is Role.TOOL:
+            results.append(_result(message, names))
+            continue
+        if results:
+            yield {"role": "user", "parts": results}
+            results = []
+        names |= {call.id: call.function.name for call in message.tool_calls or ()}
+        if message.role is not Role.SYSTEM and (parts := _parts(message)):
+            yield {"role": "model" if message.role is Role.ASSISTANT else "user", "parts": parts}
+    if results:
+        yield {"role": "user", "parts": results}
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    """What a message holds. A signature of its own belongs to its last text."""
+    parts = [_part(item) for item in message.content_items]
+    if message.tool_calls and parts == [{"text": ""}]:
+        parts = []
+    if signature := _signature(message):
+        if not parts or "text" not in parts[-1]:
+            parts.append({"text": ""})
+        parts[-1] |= signature
+    return [*parts, *(_call(call) for call in message.tool_calls or ())]
+
+
+def _part(item: ContentItem) -> dict[str, Any]:
+    if item.is_text():
+        return {"text": item.content}
+    level = _DETAIL.get(str((item.model_extra or {}).get("detail")))
+    return {**_file(item), **({"mediaResolution": {"level": level}} if level is not None else {})}
+
+
+def _file(item: ContentItem) -> dict[str, Any]:
+    file = file_of(item)
+    if (inline := held(file)) is not None:
+        if inline[0] not in ({PDF} if item.is_document() else _IMAGES):
+            raise invalid_request(f"an item of type {item.type} holds {inline[0]!r}, which this API does not take")
+        return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
+    kind = PDF if item.is_document() else _KINDS.get(_path(str(file)).rpartition(".")[2].lower())
+    return {"fileData": {"fileUri": file, **({"mimeType": kind} if kind else {})}}
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:  # an IPv6 address that is none
+        raise invalid_request(f"{url[:100]!r} is no URL") from None
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    told = {"id": call.id, "name": call.function.name, "args": arguments_of(call)}
+    return {"functionCall": told, **_signature(call)}
+
+
+def _result(message: Message, names: dict[str, str]) -> dict[str, Any]:
+    """A tool's result: the object that it is, or its text as `output`."""
+    name = names.get(message.tool_call_id or "") or message.name
+    if name is None:
+        raise invalid_request(f"a tool message answers {message.tool_call_id!r}, which no message before it calls")
+    if any(not item.is_text() for item in message.content_items):
+        raise invalid_request("this API takes only text as the result of a tool")
+    text = message.compute_flattened_text_content("\n")
+    identity = {"id": message.tool_call_id} if message.tool_call_id is not None else {}
+    response = _object(text)
+    output = {"output": text} if response is None else response
+    return {"functionResponse": {**identity, "name": name, "response": output}}
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value: Any = from_json(text)
+    except ValueError:
+        return None
+    return cast(dict[str, Any], value) if isinstance(value, dict) else None
+
+
+def _signature(signed: Message | ToolCall) -> dict[str, Any]:
+    """The signature of the thought behind a message or a call, as a part has it."""
+    signature = of_google(signed.model_extra or {}).get("thought_signature")
+    return {"thoughtSignature": signature} if isinstance(signature, str) and signature else {}
+
+
+# The settings
+
+
+def _config(generation: GenerationParams) -> dict[str, Any]:
+    """What was asked of the sampler; what is at its default is left to the API, but for limit and temperature."""
+    config: dict[str, Any] = {"maxOutputTokens": generation.max_new_tokens, "temperature": generation.temperature}
+    if generation.top_p is not None:
+        config["topP"] = generation.top_p
+    if generation.stop_strings:
+        config["stopSequences"] = generation.stop_strings
+    if generation.seed is not None:
+        config["seed"] = generation.seed
+    if generation.frequency_penalty:
+        config["frequencyPenalty"] = generation.frequency_penalty
+    if generation.presence_penalty:
+        config["presencePenalty"] = generation.presence_penalty
+    return config | _guided(generation.guided_decoding)
+
+
+def _guided(guided: GuidedDecodingParams | None) -> dict[str, Any]:
+    if guided is None:
+        return {}
+    if guided.regex is not None:
+        raise ConfigError("generation.guided_decoding.regex: this API follows only json and choice")
+    if guided.choice is not None:
+        return {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": guided.choice}}
+    schema = guided.schema_dict()
+    return {"responseMimeType": "application/json", "responseJsonSchema": schema} if schema is not None else {}
+
+
+def _declaration(tool: ToolDefinition) -> dict[str, Any]:
+    function = tool.function
+    declared: dict[str, Any] = {"name": function.name}
+    if function.description is not None:
+        declared["description"] = function.description
+    if function.parameters is not None:
+        declared["parametersJsonSchema"] = function.parameters
+    return declared
+
+
+def _tool_config(choice: str | dict[str, Any] | None) -> dict[str, Any]:
+    """What is said of the tools where there are any."""
+    if choice is None:
+        return {}
+    if isinstance(choice, str) and choice in _MODES:
+        return {"toolConfig": {"functionCallingConfig": {"mode": _MODES[choice]}}}
+    if (name := function_named(choice)) is None:
+        known = ", ".join(_MODES)
+        raise ConfigError(f"generation.tool_choice: should be {known}, or name a function (found {choice!r})")
+    return {"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}}

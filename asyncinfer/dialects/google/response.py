@@ -1,0 +1,182 @@
+"""Gemini's own API, `generateContent`: what is answered, at once or as server-sent events.
+
+Written after Google's "Generate content" reference (`GenerateContentResponse`) and google-genai 3.6, November 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+from pydantic_core import from_json
+
+from asyncinfer.dialects.fields import as_count, as_text, count, group
+from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
+from asyncinfer.dialects.google.thoughts import signed
+from asyncinfer.dialects.http import HttpResponse, json_object, no_answer
+from asyncinfer.dialects.openai.response import error_in
+from asyncinfer.dialects.sse import DONE, ServerSentEvent, unreadable
+from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.dialects.tools import read_calls, tool_call
+from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
+from asyncinfer.types.tools import ToolCall
+
+
+class _Piece(NamedTuple):
+    """What one response, or one event of a stream, holds. `blocked`: why the prompt was not answered."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    signature: str | None = None
+    finish: Finish | None = None
+    usage: Usage | None = None
+    blocked: str | None = None
+    answered: bool = False
+
+
+def decode(response: HttpResponse) -> Completion:
+    """The answer in a response; of a prompt that was blocked, an empty one.
+
+    Raises:
+        RequestError: it holds none.
+    """
+    data = json_object(response)
+    if "error" in data and not data.get("candidates"):
+        raise error_in(data["error"], response.body)
+    try:
+        piece = _piece(data)
+        if data.get("error") and not ended_well(piece.finish):
+            raise error_in(data["error"], response.body)
+        if not piece.answered and piece.blocked is None:
+            raise ValueError("neither a candidate nor a reason why there is none")
+        return _completion([piece], piece.finish)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise no_answer(response) from None
+
+
+@dataclass(slots=True)
+class StreamDecoder:
+    """Turns a stream's events into deltas. Tool calls come with the last delta, as do usage and reason.
+
+    The stream has no last event of its own: it is over when the connection is.
+    """
+
+    end: StreamEnd = field(default_factory=StreamEnd)
+    _pieces: list[_Piece] = field(default_factory=list[_Piece])
+    done: bool = False
+
+    def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
+        """The deltas that `event` brings.
+
+        Raises:
+            RequestError: the event is an error, or cannot be read.
+        """
+        if event.data.strip() == DONE:
+            return
+        try:
+            data: Any = from_json(event.data)
+            error, piece = data.get("error"), _piece(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise unreadable(event, problem) from None
+        if error:
+            raise error_in(error, event.data.encode())
+        if piece.text or piece.reasoning or piece.calls:
+            self.end.part(piece.finish)
+        else:
+            self.end.give(piece.finish)
+        self._pieces.append(piece._replace(text="", reasoning=""))
+        if piece.text or piece.reasoning:
+            yield StreamDelta(content=piece.text, reasoning_content=piece.reasoning)
+
+    def finish(self) -> StreamDelta:
+        """The last delta, when the stream has ended.
+
+        Raises:
+            RequestError: the stream ended before the answer was complete.
+        """
+        blocked = any(piece.blocked is not None for piece in self._pieces)
+        finish = None if blocked and self.end.finish is None else self.end.checked(has_mark=False)
+        return _completion(self._pieces, finish).as_delta()
+
+
+def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
+    """The answer that the pieces make."""
+    calls = without_cut_call(finish, [call for piece in pieces for call in piece.calls])
+    text, reasoning = "".join(piece.text for piece in pieces), "".join(piece.reasoning for piece in pieces)
+    signatures = [piece.signature for piece in pieces if piece.signature]
+    message = Message(
+        role=Role.ASSISTANT,
+        content=text if text or not calls else None,
+        tool_calls=calls or None,
+        reasoning_content=reasoning or None,
+        **(signed(signatures[-1]) if signatures else {}),
+    )
+    usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
+    blocked = next((piece.blocked for piece in pieces if piece.blocked is not None), None)
+    metadata = {"block_reason": blocked} if blocked is not None else metadata_of(finish)
+    if finish is None and blocked is not None:
+        return Completion(message, FinishReason.CONTENT_FILTER, usage, metadata)
+    return Completion(message, reason_of(finish, calls), usage, metadata)
+
+
+def _piece(data: Mapping[str, Any]) -> _Piece:
+    """Read one response or event. Raises ValueError, TypeError, KeyError or AttributeError if it is not one."""
+    candidates: list[Any] = _list(data.get("candidates"))
+    usage = _usage(data.get("usageMetadata"))
+    blocked = group(data, "promptFeedback").get("blockReason")
+    piece = _Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None)
+    # Of several candidates the first is the answer.
+    for candidate in candidates:
+        if as_count(candidate.get("index")) in (0, None):
+            return _read(candidate, piece)
+    return piece
+
+
+def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
+    content, finish = candidate.get("content"), finish_in(candidate.get("finishReason"))
+    parts: list[Mapping[str, Any]] = _list(content.get("parts")) if content is not None else []
+    texts = [(as_text(part.get("text", "")), part.get("thought") is True) for part in parts]
+    signatures = [part.get("thoughtSignature") for part in parts if "functionCall" not in part]
+    return piece._replace(
+        text="".join(text for text, thought in texts if not thought),
+        reasoning="".join(text for text, thought in texts if thought),
+        calls=tuple(read_calls(_call, [part for part in parts if "functionCall" in part])),
+        signature=next((one for one in reversed(signatures) if isinstance(one, str)), None),
+        finish=finish,
+        answered=content is not None or candidate.get("finishReason") is not None,
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    """An empty one where there is none."""
+    if not isinstance(value, list | None):
+        raise TypeError("no list")
+    return cast(list[Any], value or [])
+
+
+def _call(part: Mapping[str, Any]) -> ToolCall:
+    """A tool call, under an id of its own where Gemini gave it none."""
+    call, signature = part["functionCall"], part.get("thoughtSignature")
+    function: dict[str, Any] = {"name": call.get("name"), "arguments": call.get("args") or {}}
+    passthrough = signed(signature) if isinstance(signature, str) else {}
+    return tool_call({"id": call.get("id"), "function": function, **passthrough})
+
+
+def _usage(told: Any) -> Usage | None:
+    """The tokens that a response says it took. Gemini counts thoughts, and what its own tools read, apart."""
+    if not isinstance(told, dict) or not told:
+        return None
+    counts = cast(Mapping[str, Any], told)
+    thoughts = count(counts, "thoughtsTokenCount")
+    prompt = (count(counts, "promptTokenCount") or 0) + (count(counts, "toolUsePromptTokenCount") or 0)
+    completion = (count(counts, "candidatesTokenCount") or 0) + (thoughts or 0)
+    return Usage(
+        prompt,
+        completion,
+        count(counts, "totalTokenCount") or prompt + completion,
+        cached_tokens=count(counts, "cachedContentTokenCount"),
+        reasoning_tokens=thoughts,
+    )

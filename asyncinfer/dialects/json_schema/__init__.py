@@ -1,0 +1,1 @@
+"""Transforms JSON schemas into what an API accepts."""

@@ -1,0 +1,148 @@
+"""What OpenAI's chat completions answer, and those of the many servers that speak them.
+
+Written after OpenAI's API reference ("Create chat completion", response) and openai-python 3.57, November 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, cast
+
+from pydantic_core import from_json, to_json
+
+from asyncinfer.dialects.fields import as_count, as_group, checked_depth, count, group
+from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
+from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
+from asyncinfer.dialects.http import HttpResponse, error_within, json_object, no_answer
+from asyncinfer.dialects.tools import read_calls, tool_call
+from asyncinfer.errors import RequestError
+from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.results import Completion, Usage
+
+
+def decode(response: HttpResponse) -> Completion:
+    """The answer in a response.
+
+    Raises:
+        RequestError: it holds none.
+    """
+    data = json_object(response)
+    if error := error_of(data, response.body):
+        raise error
+    try:
+        [choice, *_] = data["choices"]
+        finish = finish_in(choice.get("finish_reason"))
+        message = _answer(choice["message"], finish)
+        reason = reason_of(finish, message.tool_calls)
+        return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise no_answer(response) from None
+
+
+# What of an answer is kept as it came, for it is to be sent back: OpenRouter's reasoning in parts, with signatures.
+_KEPT = frozenset({"reasoning_details"})
+
+
+def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
+    """The assistant's message. A refusal is its text; reasoning comes under either of two names."""
+    given = message.get("tool_calls")
+    calls = without_cut_call(finish, read_calls(tool_call, given)) if given else None
+    content = message.get("content")
+    if content is None and not calls:
+        content = message.get("refusal") or ""
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    google = of_google(message)
+    if google.get("thought") is True and isinstance(content, str) and content.startswith(THOUGHT):
+        reasoning, _, content = content.removeprefix(THOUGHT).partition(END_OF_THOUGHT)
+    # Without its signature Google may not take a message back.
+    signature = google.get("thought_signature")
+    passthrough = (signed(signature) if signature else {}) | {key: message[key] for key in _KEPT if message.get(key)}
+    if not calls and not passthrough and reasoning is None and isinstance(content, str):
+        return Message(role=Role.ASSISTANT, content=content)
+    return Message(
+        role=Role.ASSISTANT,
+        content=checked_depth(content),
+        tool_calls=calls or None,
+        reasoning_content=reasoning if isinstance(reasoning, str) else None,
+        **checked_depth(passthrough),
+    )
+
+
+_PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+
+
+def usage_in(usage: Any) -> Usage | None:
+    """The tokens that a response reports. Fields that are not counts are ignored."""
+    if not isinstance(usage, dict) or not usage:
+        return None
+    counts = cast(Mapping[str, Any], usage)
+    prompt, completion = count(counts, "prompt_tokens") or 0, count(counts, "completion_tokens") or 0
+    total = count(counts, "total_tokens") or prompt + completion
+    if total == prompt + completion and counts.keys() <= _PLAIN_USAGE:
+        return Usage(prompt, completion, total)
+    of_prompt, of_completion = group(counts, "prompt_tokens_details"), group(counts, "completion_tokens_details")
+    # Some servers report these at the top level: DeepSeek and Together cached tokens, SGLang reasoning tokens.
+    cached = (count(of_prompt, "cached_tokens"), *(count(counts, name) for name in _CACHED))
+    reasoned = (count(of_completion, "reasoning_tokens"), count(counts, "reasoning_tokens"))
+    reasoning = next((one for one in reasoned if one is not None), None)
+    # Google's servers count thoughts in the total alone.
+    if (beyond := total - prompt - completion) > 0 and reasoning in (None, beyond):
+        completion, reasoning = completion + beyond, beyond
+    return Usage(
+        prompt,
+        completion,
+        total,
+        cached_tokens=next((one for one in cached if one is not None), None),
+        cache_creation_tokens=count(of_prompt, "cache_write_tokens"),
+        reasoning_tokens=reasoning,
+    )
+
+
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
+
+
+# Fields that mark an error within a success. `error_code`: FastChat; `detail`: FastAPI.
+_ERRORS = ("error", "errors", "error_code", "error_message", "error_msg", "detail")
+
+
+def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
+    """The error in a success: instead of an answer, or together with an answer that it cut off."""
+    given: Any = data.get("choices")
+    choices = cast(list[Any], given) if isinstance(given, list) else []
+    first = as_group(choices[0] if choices else None)
+    error: Any = first.get("error")
+    if not given:
+        error = error or data.get("error") or (data if _is_error(data) else None)
+    elif not error and (top_level := data.get("error")):
+        error = None if ended_well(finish_in(first.get("finish_reason"))) else top_level
+    return error_in(error, body) if error else None
+
+
+def error_event(data: str) -> RequestError:
+    """The error in the data of an event named `error`."""
+    fields: Mapping[str, Any] = {}
+    with suppress(ValueError):
+        fields = as_group(from_json(data))
+    return error_in(fields.get("error") or fields, data.encode())
+
+
+def _is_error(data: Mapping[str, Any]) -> bool:
+    """Whether an object without choices is an error, in the format of any server."""
+    kinds = (data.get("object"), data.get("type"))
+    return "error" in kinds or any(data.get(name) for name in _ERRORS)
+
+
+def error_in(error: Any, body: bytes) -> RequestError:
+    """An error within a success. Routers send it when the server behind them fails."""
+    fields = as_group(error)
+    status = _status(fields.get("code") or fields.get("error_code"))
+    return error_within(to_json({"error": error}) if fields else body, status=status)
+
+
+def _status(code: Any) -> int | None:
+    """The HTTP status in the code of an error. FastChat appends two digits to some statuses, as in 42901."""
+    number = as_count(code) or 0
+    if number >= 10_000:
+        number = number // 100 if number >= 42_900 else 0
+    return number if 400 <= number < 600 else None

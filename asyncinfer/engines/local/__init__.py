@@ -1,0 +1,1 @@
+"""Engines whose model runs in this process."""

@@ -1,0 +1,154 @@
+"""The images of a conversation as bytes, for models that run in this process."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import lru_cache, partial
+from importlib import import_module
+from io import BytesIO
+from typing import Any
+
+from asyncinfer.aio.limiters import ROWS
+from asyncinfer.config import ModelParams
+from asyncinfer.dialects.media import holds_data, split_data_url
+from asyncinfer.engines.local.image_fetch import ImageFetcher
+from asyncinfer.engines.local.request import Request
+from asyncinfer.errors import InputError, invalid_request
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
+from asyncinfer.types.files import with_files
+
+# All images of a conversation are in memory at the same time: together, they may have so many times the limit of one.
+_TOGETHER = 4
+# Pillow's formats whose header gives the number of pixels. Other formats contain a further image of any size (ICO), or
+# are rendered by another program (EPS).
+_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
+
+
+async def with_images(request: Request) -> Request:
+    """The request with the bytes of each image, from where its path or URL says.
+
+    Raises:
+        RequestError: An image cannot be fetched or read, or has more pixels than `model.max_image_pixels` allows.
+    """
+    conversation = request.conversation
+    if not any(message.contains_images() for message in conversation.messages):
+        return request
+    fetched = await _fetch_all(conversation, request.model)
+    read = partial(_read, fetched, request.model.max_image_pixels)
+    return request._replace(conversation=await ROWS.run(read, abandon_on_cancel=True))
+
+
+def images_of(conversation: Conversation) -> list[bytes]:
+    """The bytes of the images, in their order."""
+    items = [item for message in conversation.messages for item in message.image_content_items]
+    return [item.binary for item in items if item.binary is not None]
+
+
+def pixels(data: bytes) -> Any:
+    """The image as Pillow has it, in RGB: palettes and transparency are not for models.
+
+    Raises:
+        RequestError: It cannot be read.
+    """
+    pillow: Any = import_module("PIL.Image")
+    try:
+        return _open(data).convert("RGB")
+    except pillow.UnidentifiedImageError:
+        raise invalid_request("an image cannot be read: Pillow does not support this file format") from None
+    except Exception as error:
+        raise invalid_request(f"an image cannot be read: {_why(error)}") from None
+
+
+def _open(data: bytes) -> Any:
+    """Open an image. Reads only its header."""
+    return import_module("PIL.Image").open(BytesIO(data), formats=_formats())
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    pillow: Any = import_module("PIL.Image")
+    pillow.init()
+    return tuple(name for name in _FORMATS if name in pillow.OPEN)
+
+
+def _why(error: Exception) -> str:
+    """The reason for an error. Messages of Pillow that may quote bytes of the file are replaced."""
+    if isinstance(error, OSError) and "'" not in str(error):
+        return str(error)
+    return f"its data are not valid ({type(error).__name__})"
+
+
+async def _fetch_all(conversation: Conversation, model: ModelParams) -> Conversation:
+    async with ImageFetcher(allow_private=model.allow_private_urls) as fetcher:
+        messages = [await _fetched(message, fetcher) for message in conversation.messages]
+    return conversation.model_copy(update={"messages": messages})
+
+
+async def _fetched(message: Message, fetcher: ImageFetcher) -> Message:
+    if not message.contains_images():
+        return message
+    items = [await _fetch(item, fetcher) for item in message.content_items]
+    return message.model_copy(update={"content": items})
+
+
+async def _fetch(item: ContentItem, fetcher: ImageFetcher) -> ContentItem:
+    url = item.content or ""
+    if item.type != Type.IMAGE_URL or item.binary is not None or holds_data(url):
+        return item
+    return item.model_copy(update={"binary": await fetcher.fetch(url)})
+
+
+def _read(conversation: Conversation, limit: int) -> Conversation:
+    """The conversation with the bytes of its files and data URLs. Blocks."""
+    try:
+        read = with_files(conversation)
+    except InputError as error:
+        raise invalid_request(str(error)) from None
+    read = read.model_copy(update={"messages": [_decoded(message) for message in read.messages]})
+    _check_sizes(read, limit)
+    return read
+
+
+def _decoded(message: Message) -> Message:
+    if not message.contains_images():
+        return message
+    return message.model_copy(update={"content": [_decode(item) for item in message.content_items]})
+
+
+def _decode(item: ContentItem) -> ContentItem:
+    if item.type != Type.IMAGE_URL or item.binary is not None:
+        return item
+    try:
+        data = base64.b64decode(split_data_url(item.content or "")[1], validate=True)
+    except binascii.Error as error:
+        raise invalid_request(f"a data URL is not base64: {error}") from None
+    return item.model_copy(update={"binary": data})
+
+
+def _check_sizes(conversation: Conversation, limit: int) -> None:
+    """Raise a RequestError for images that would take too much memory once they are decoded."""
+    together = 0
+    for place, message in enumerate(conversation.messages):
+        for index, item in enumerate(message.content_items):
+            if item.is_image() and item.binary is not None:
+                size = _pixel_count(item.binary)
+                together += size
+                if size > limit:
+                    what = f"the image has {size:,} pixels; model.max_image_pixels allows {limit:,}"
+                    raise invalid_request(f"messages[{place}].content[{index}]: {what}")
+    if together > limit * _TOGETHER:
+        what = f"the images have {together:,} pixels together; {_TOGETHER} times model.max_image_pixels is allowed"
+        raise invalid_request(f"{what} ({limit * _TOGETHER:,})")
+
+
+def _pixel_count(data: bytes) -> int:
+    """The number of pixels in an image's header; 0 if it is not an image, which `pixels` reports later."""
+    pillow: Any = import_module("PIL.Image")
+    try:
+        with _open(data) as image:
+            return image.width * image.height
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
+        return 2 * pillow.MAX_IMAGE_PIXELS
+    except Exception:
+        return 0

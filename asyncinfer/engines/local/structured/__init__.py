@@ -1,0 +1,1 @@
+"""Structured output of local models: grammars, and checks of finished answers."""

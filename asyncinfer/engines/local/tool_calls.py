@@ -1,0 +1,76 @@
+"""Tool calls as local models write them: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Any, cast
+
+from asyncinfer.config import GenerationParams
+from asyncinfer.dialects.tools import function_named
+from asyncinfer.errors import invalid_request
+from asyncinfer.types.tools import FunctionCall, ToolCall
+
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+_CALL = re.compile(rf"{OPENING}\s*(.*?)\s*(?:{CLOSING}|\Z)", re.DOTALL)
+
+
+def parse(text: str) -> tuple[str, list[ToolCall]]:
+    """The text before the first call, and the calls. Without a well-formed call, all of it is text."""
+    calls = [call for body in _CALL.findall(text) if (call := _call(body)) is not None]
+    return (text.partition(OPENING)[0], calls) if calls else (text, [])
+
+
+def stops(generation: GenerationParams, tools: Sequence[dict[str, Any]]) -> list[str]:
+    """The strings that end an answer which may call `tools`: where one call is all that it may hold, its end too."""
+    asked = [stop for stop in generation.stop_strings or () if stop]
+    return asked if generation.parallel_tool_calls or not tools else [*asked, CLOSING]
+
+
+def forced(choice: str | dict[str, Any] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The JSON schema of the call that `generation.tool_choice` demands; None where none must be made.
+
+    Raises:
+        RequestError: there is no such tool.
+    """
+    if not tools or choice in (None, "auto", "none"):
+        return None
+    functions: list[dict[str, Any]] = [tool["function"] for tool in tools]
+    if choice != "required":
+        name = function_named(choice)
+        functions = [function for function in functions if function["name"] == name]
+    if not functions:
+        names = ", ".join(tool["function"]["name"] for tool in tools)
+        raise invalid_request(f"generation.tool_choice: {choice!r} names none of the tools: {names}")
+    return {"oneOf": [_schema(function) for function in functions]}
+
+
+def _schema(function: dict[str, Any]) -> dict[str, Any]:
+    arguments = function.get("parameters") or {"type": "object"}
+    return {
+        "type": "object",
+        "properties": {"name": {"const": function["name"]}, "arguments": arguments},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+
+
+def _call(body: str) -> ToolCall | None:
+    try:
+        parsed: Any = json.loads(body)
+    except (ValueError, RecursionError):  # A model may open brackets for ever.
+        return None
+    if not isinstance(parsed, dict):
+        return None
+    fields = cast(dict[str, Any], parsed)
+    name, arguments = fields.get("name"), fields.get("arguments", fields.get("parameters", {}))
+    if not isinstance(name, str) or not isinstance(arguments, str | dict):
+        return None
+    written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return ToolCall(id=new_id(), function=FunctionCall(name=name, arguments=written))
+
+
+def new_id() -> str:
+    return f"call_{uuid.uuid4().hex[:24]}"

@@ -1,0 +1,226 @@
+"""Load a model with Transformers as `ModelParams` describe it: weights, tokenizer, processor, adapter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from asyncinfer.config import ModelParams
+from asyncinfer.engines.local import gguf
+from asyncinfer.errors import ConfigError, MissingDependencyError, error_text
+from asyncinfer.types.paths import expanded, is_folder
+
+log = logging.getLogger("asyncinfer")
+
+_BITS = ("load_in_4bit", "load_in_8bit")
+_BITSANDBYTES = ("load_in_", "bnb_", "llm_int8_")
+
+
+class Loaded(NamedTuple):
+    """What Transformers made. `processor`: of a model that sees images. `max_length`: the user's, or None."""
+
+    model: Any
+    tokenizer: Any
+    processor: Any
+    max_length: int | None
+
+
+class _Source(NamedTuple):
+    """Where the weights are: a folder or a repository, and the GGUF file in it."""
+
+    name: str
+    gguf_file: str | None
+
+
+def check(params: ModelParams) -> None:
+    """Raise a ConfigError for what can be seen to be wrong without loading anything."""
+    if _is_gguf(params):
+        _needs("gguf")
+    if params.device_map is not None:
+        _needs("accelerate")
+    if any(params.model_kwargs.get(name) for name in _BITS):
+        _needs("bitsandbytes")
+    if params.adapter_model:
+        _needs("peft")
+    _source(params)
+
+
+def load(params: ModelParams) -> Loaded:
+    """Load everything; takes as long as it takes.
+
+    Raises:
+        ConfigError: what cannot be loaded, why, and which key says so.
+    """
+    source = _source(params)
+    sees = _sees_images(params, source)
+    tokenizer = _tokenizer(params, source)
+    processor = _processor(params, source, tokenizer) if sees else None
+    model = _try("model.model_name", source.name, lambda: _model(params, source, sees))
+    if getattr(model.config, "is_encoder_decoder", False) or not hasattr(model, "generate"):
+        raise ConfigError(f"model.model_name: {source.name!r} is no decoder-only model that generates text")
+    if params.adapter_model:
+        model = _adapted(model, params.adapter_model)
+    model.eval()
+    if params.compile:
+        model.compile()
+    return Loaded(model, tokenizer, processor, params.model_max_length)
+
+
+def _is_gguf(params: ModelParams) -> bool:
+    return "filename" in params.model_kwargs or params.model_name.endswith(".gguf")
+
+
+def _source(params: ModelParams) -> _Source:
+    home = params.model_name.startswith("~")
+    name = str(expanded(params.model_name, "model.model_name")) if home else params.model_name
+    if name.startswith("pkg:") or name.endswith(".gguf"):
+        if (file := gguf.find_local(name)) is not None:
+            return _Source(str(file.parent), file.name)
+    elif "filename" not in params.model_kwargs:
+        return _Source(name, None)
+    filename = str(params.model_kwargs.get("filename", gguf.DEFAULT_FILENAME))
+    if not any(character in filename for character in "*?["):
+        return _Source(name, filename)
+    if is_folder(folder := Path(name)):
+        file = next(iter(sorted(folder.glob(filename))), None)
+        if file is None:
+            raise ConfigError(f"model.model_kwargs.filename: {filename!r} matches no file in {folder.absolute()}")
+        return _Source(name, file.name)
+    raise ConfigError(f"model.model_kwargs.filename: name one file of the repository {name!r}, without wildcards")
+
+
+def _shared(params: ModelParams) -> dict[str, Any]:
+    """What every `from_pretrained` is told."""
+    shared: dict[str, Any] = {"trust_remote_code": params.trust_remote_code}
+    if params.model_revision is not None:
+        shared["revision"] = params.model_revision
+    if "cache_dir" in params.model_kwargs:
+        shared["cache_dir"] = params.model_kwargs["cache_dir"]
+    return shared
+
+
+def _config(params: ModelParams, source: _Source) -> Any:
+    auto: Any = import_module("transformers").AutoConfig
+    extra = {"gguf_file": source.gguf_file} if source.gguf_file else {}
+    return auto.from_pretrained(source.name, **_shared(params), **extra)
+
+
+def _sees_images(params: ModelParams, source: _Source) -> bool:
+    config = _try("model.model_name", source.name, lambda: _config(params, source))
+    transformers: Any = import_module("transformers")
+    if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return False
+    return hasattr(config, "vision_config") or type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+
+
+def _model(params: ModelParams, source: _Source, sees_images: bool) -> Any:
+    transformers: Any = import_module("transformers")
+    auto = transformers.AutoModelForImageTextToText if sees_images else transformers.AutoModelForCausalLM
+    if not params.load_pretrained_weights:
+        return auto.from_config(_config(params, source), **_computing(params))
+    options = _options(params, source)
+    if params.device_map is not None:
+        options.setdefault("device_map", params.device_map)
+    told = {**_shared(params), **_computing(params), **options, "output_loading_info": True}
+    model, report = auto.from_pretrained(source.name, **told)
+    # Transformers would go on with random numbers in their place.
+    if lost := sorted(report["missing_keys"] & dict(model.named_parameters()).keys()):
+        raise ValueError(
+            f"{len(lost)} of its weights are missing, such as {lost[0]}, or are in a form that Transformers cannot read"
+        )
+    return model
+
+
+def _computing(params: ModelParams) -> dict[str, Any]:
+    given: dict[str, Any] = {"dtype": params.torch_dtype_str}
+    if not params.load_pretrained_weights and params.torch_dtype_str == "auto":
+        del given["dtype"]
+    if params.attn_implementation is not None:
+        given["attn_implementation"] = params.attn_implementation
+    return given
+
+
+def _options(params: ModelParams, source: _Source) -> dict[str, Any]:
+    """`model_kwargs` as `from_pretrained` takes them."""
+    transformers: Any = import_module("transformers")
+    options = {name: value for name, value in params.model_kwargs.items() if name not in ("filename", "local_dir")}
+    bits = {name: options.pop(name) for name in list(options) if name.startswith(_BITSANDBYTES)}
+    if any(bits.get(name) for name in _BITS):
+        options["quantization_config"] = transformers.BitsAndBytesConfig(**bits)
+    if source.gguf_file:
+        options["gguf_file"] = source.gguf_file
+        options.setdefault("quantization_config", transformers.GgufConfig(dequantize=True))
+    return options
+
+
+def _tokenizer(params: ModelParams, source: _Source) -> Any:
+    auto: Any = import_module("transformers").AutoTokenizer
+    own = params.tokenizer_name is None
+    name = (
+        source.name if params.tokenizer_name is None else str(expanded(params.tokenizer_name, "model.tokenizer_name"))
+    )
+    options = {**_shared(params), **params.tokenizer_kwargs}
+    if own and source.gguf_file:
+        options.setdefault("gguf_file", source.gguf_file)
+    if not own:
+        options.pop("revision", None)
+    key = "model.model_name" if own else "model.tokenizer_name"
+    tokenizer = _try(key, name, lambda: auto.from_pretrained(name, **options))
+    if params.tokenizer_pad_token is not None:
+        tokenizer.pad_token = params.tokenizer_pad_token
+    return tokenizer
+
+
+def _processor(params: ModelParams, source: _Source, tokenizer: Any) -> Any:
+    _needs("PIL", "pillow")
+    auto: Any = import_module("transformers").AutoProcessor
+    options = {**_shared(params), **params.processor_kwargs}
+    processor = _try("model.model_name", source.name, lambda: auto.from_pretrained(source.name, **options))
+    if params.tokenizer_name is not None:
+        processor.tokenizer = tokenizer
+    return processor
+
+
+def _adapted(model: Any, adapter: str) -> Any:
+    """The model with the adapter's layers in place."""
+    peft: Any = import_module("peft")
+    path = str(expanded(adapter, "model.adapter_model"))
+
+    def apply() -> Any:
+        adapted = peft.PeftModel.from_pretrained(model, path)
+        if adapted.active_peft_config.is_prompt_learning:
+            raise ValueError("it changes the prompt and not the weights, and only the latter (LoRA) are supported")
+        return adapted.get_base_model()
+
+    return _try("model.adapter_model", path, apply)
+
+
+def _try(key: str, name: str, attempt: Callable[[], Any]) -> Any:
+    """What `attempt` gives; its failure as a ConfigError that names the key."""
+    try:
+        return attempt()
+    except ConfigError:
+        raise
+    except ImportError as error:
+        raise ConfigError(f"{key}: {name!r} needs a package that cannot be imported: {error}") from error
+    except Exception as error:
+        log.debug("loading %s failed", name, exc_info=error)
+        raise ConfigError(
+            f"{key}: Transformers cannot load {name!r}: {_brief(error)}. Give a folder, a hub repository or a GGUF "
+            "file that Transformers reads, all of it (download it again if a file is damaged), and model_kwargs that "
+            "suit it and this machine"
+        ) from error
+
+
+def _brief(error: Exception) -> str:
+    text = error_text(error)
+    return text if len(text) < 600 else f"{text[:600]}..."
+
+
+def _needs(module: str, package: str | None = None) -> None:
+    if find_spec(module) is None:
+        raise MissingDependencyError(package or module, "native")

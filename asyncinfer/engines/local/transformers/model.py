@@ -1,0 +1,220 @@
+"""A Transformers model behind a typed face: prompts in, tensors for its `generate` out."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from asyncinfer.engines.local.chat_prompt import Render, in_text, parts_or_text, prompt_for
+from asyncinfer.engines.local.images import images_of, pixels
+from asyncinfer.engines.local.request import Request
+from asyncinfer.engines.local.resources import UNKNOWN_MEMORY, free_memory
+from asyncinfer.engines.local.structured.guide import Guides
+from asyncinfer.engines.local.transformers.load import Loaded
+from asyncinfer.errors import ConfigError, invalid_request
+
+# What of the free memory the keys and values of a batch may take. Growing them holds a layer's twice.
+MEMORY_SHARE = 0.5
+MOST_ROWS = 64
+_DEFAULT_CONTEXT = 2048
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """One row's prompt. `extras`: what the model wants besides tokens, such as the images' pixels, by name.
+
+    Rows of the same `shapes` can be put into one tensor.
+    """
+
+    tokens: list[int]
+    extras: dict[str, Any] = field(default_factory=dict[str, Any])
+    shapes: tuple[Any, ...] = ()
+
+
+class NativeModel:
+    """A loaded model and what belongs to it."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.hf: Any = loaded.model
+        self.tokenizer: Any = loaded.tokenizer
+        self._processor: Any = loaded.processor
+        self._text: Any = self.hf.config.get_text_config(decoder=True)
+        self.trained_context: int = getattr(self._text, "max_position_embeddings", None) or _DEFAULT_CONTEXT
+        self.context: int = loaded.max_length or self.trained_context
+        self.vocabulary: int = self._text.vocab_size
+        self.ends = frozenset(_ids(self.hf.generation_config.eos_token_id) + _ids(self.tokenizer.eos_token_id))
+        self.pad: int = _first(self.tokenizer.pad_token_id, *self.ends, 0)
+        self.guides = Guides(self._guide_tokenizer, self.vocabulary, self.ends)
+
+    @property
+    def device(self) -> Any:
+        return self.hf.device
+
+    def _guide_tokenizer(self) -> Any:
+        make: Any = import_module("llguidance.hf").from_tokenizer
+        return make(self.tokenizer, n_vocab=self.vocabulary, eos_token=sorted(self.ends))
+
+    # Prompts
+
+    def prompt(self, request: Request) -> Prompt:
+        """The prompt of a row.
+
+        Raises:
+            RequestError: the template, the processor or the context does not take it.
+        """
+        template = self._template(request)
+        render = self._render(template)
+        content = in_text if self._processor is None else parts_or_text(request, render)
+        text = prompt_for(request, render, takes_tools="tools" in template, content=content)
+        prompt = self._read(text, images_of(request.conversation))
+        if not prompt.tokens:
+            raise invalid_request("the chat template renders this conversation to nothing")
+        if len(prompt.tokens) >= self.context:
+            raise invalid_request(
+                f"the prompt has {len(prompt.tokens)} tokens, the context holds {self.context}: shorten it, or raise "
+                f"model.model_max_length (the model was trained with {self.trained_context})"
+            )
+        return prompt
+
+    def check_template(self, template: str) -> None:
+        """Raise a ConfigError if `template` is not valid Jinja."""
+        jinja: Any = import_module("jinja2")
+        try:
+            import_module("transformers.utils.chat_template_utils")._compile_jinja_template(template)  # type: ignore[attr-defined]
+        except jinja.TemplateSyntaxError as error:
+            raise ConfigError(f"model.chat_template: not a valid Jinja template: {error}") from error
+
+    def _template(self, request: Request) -> str:
+        if request.model.chat_template:
+            return request.model.chat_template
+        own = getattr(self._processor, "chat_template", None)
+        try:
+            return own if isinstance(own, str) else self.tokenizer.get_chat_template(tools=request.tools or None)
+        except ValueError as error:
+            raise invalid_request("the model has no chat template: set model.chat_template") from error
+
+    def _render(self, template: str) -> Render:
+        def render(*, messages: Any, tools: Any, **values: Any) -> str:
+            given = {"add_generation_prompt": True, **values}
+            return self.tokenizer.apply_chat_template(
+                messages, tools=tools, chat_template=template, tokenize=False, **given
+            )
+
+        return render
+
+    def _read(self, text: str, images: Sequence[bytes]) -> Prompt:
+        """The template has written every special token; where not the first, the processor does, as in Transformers."""
+        if self._processor is None:
+            return Prompt(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        pictures = [pixels(data) for data in images]
+        first = self.tokenizer.bos_token
+        try:
+            inputs = self._processor(
+                text=[text],
+                images=[pictures] if pictures else None,
+                return_tensors="pt",
+                add_special_tokens=first is None or not text.startswith(first),
+            )
+        except Exception as error:
+            raise invalid_request(f"the model's processor rejects this conversation: {error}") from error
+        extras = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+        tokens: list[int] = inputs["input_ids"][0].tolist()
+        return Prompt(tokens, extras, _shapes(extras, len(tokens)))
+
+    # Batches
+
+    def collate(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """The inputs of rows of equal shapes, padded on the left. `answers`: tokens that follow each prompt already."""
+        torch: Any = import_module("torch")
+        rows = [[*prompt.tokens, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+        width = max(map(len, rows))
+        ids = [[self._padding(row)] * (width - len(row)) + row for row in rows]
+        mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+        inputs: dict[str, Any] = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+        for name in prompts[0].extras:
+            parts = [self._extra(name, prompt, len(row), width) for prompt, row in zip(prompts, rows, strict=True)]
+            inputs[name] = torch.cat(parts, dim=0) if hasattr(parts[0], "shape") else parts[0]
+        return {name: value.to(self.device) if hasattr(value, "to") else value for name, value in inputs.items()}
+
+    def _padding(self, row: list[int]) -> int:
+        # A token of the row itself, as repetition penalties count padding too. An image's token would be taken for one.
+        return row[0] if self._processor is None else self.pad
+
+    def _extra(self, name: str, prompt: Prompt, length: int, width: int) -> Any:
+        torch: Any = import_module("torch")
+        value = prompt.extras[name]
+        if not _is_per_token(value, len(prompt.tokens)):
+            return value.to(self.hf.dtype) if hasattr(value, "dtype") and value.dtype.is_floating_point else value
+        return torch.nn.functional.pad(value, (width - length, length - len(prompt.tokens)))
+
+    # Memory
+
+    def rows_in_memory(self, tokens: int) -> int:
+        """How many rows of so many tokens can be worked on at once."""
+        return max(1, min(MOST_ROWS, int(MEMORY_SHARE * self._free_memory()) // self._bytes(tokens)))
+
+    def holds(self, beams: int, tokens: int) -> bool:
+        """Whether the memory holds a prompt of so many tokens, and its next token's scores, for each beam."""
+        scores = 4 * 4 * self.vocabulary  # float32, and some copies.
+        return beams * (self._bytes(tokens) + scores) <= self._free_memory()
+
+    def _bytes(self, tokens: int) -> int:
+        """What the keys and values of so many tokens take."""
+        layers, heads = self._text.num_hidden_layers, self._text.num_attention_heads
+        key_heads = getattr(self._text, "num_key_value_heads", None) or heads
+        size = getattr(self._text, "head_dim", None) or self._text.hidden_size // heads
+        return 2 * layers * key_heads * size * self.hf.dtype.itemsize * tokens
+
+    def _free_memory(self) -> int:
+        torch: Any = import_module("torch")
+        if self.device.type == "cuda":
+            cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            return torch.cuda.mem_get_info(self.device)[0] + cached
+        return free_memory() or UNKNOWN_MEMORY
+
+    def close(self) -> None:
+        """Free the memory."""
+        torch: Any = import_module("torch")
+        on_gpu = self.device.type == "cuda"
+        left = weakref.ref(self.hf)
+        self.hf = self._processor = None
+        if left() is not None:
+            gc.collect()  # Stops every thread, in a process with so many objects for a fifth of a second.
+        if on_gpu:
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was what was missing, of whichever device."""
+    torch: Any = import_module("torch")
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def _is_per_token(value: Any, length: int) -> bool:
+    """Whether `value` says something of each token: integers, the last dimension counting tokens."""
+    shape = getattr(value, "shape", None)
+    return shape is not None and len(shape) == 2 and tuple(shape) == (1, length) and not value.dtype.is_floating_point
+
+
+def _shapes(extras: dict[str, Any], length: int) -> tuple[Any, ...]:
+    return tuple(
+        (name, None if _is_per_token(value, length) else tuple(getattr(value, "shape", ())[1:]))
+        for name, value in sorted(extras.items())
+    )
+
+
+def _ids(given: int | list[int] | None) -> list[int]:
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list) else [given]
+
+
+def _first(*numbers: int | None) -> int:
+    return next(number for number in numbers if number is not None)

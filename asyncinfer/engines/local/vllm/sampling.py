@@ -1,0 +1,66 @@
+"""What of `GenerationParams` goes to vLLM, as the arguments of its `SamplingParams` (vLLM 0.32, November 2026)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from asyncinfer.config import GenerationParams
+from asyncinfer.engines.local import tool_calls
+from asyncinfer.engines.local.logit_bias import biases
+from asyncinfer.engines.local.structured.structure import Structure
+from asyncinfer.engines.local.temperature import effective
+
+
+def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """How to sample. `room`: the tokens that the context holds beside the prompt; `tools`: those that are called in
+    our own format.
+
+    Raises:
+        RequestError: a token id is none.
+    """
+    return {
+        "max_tokens": min(generation.max_new_tokens, room),
+        "temperature": effective(generation.temperature),
+        "top_p": 1.0 if generation.top_p is None else generation.top_p,
+        "min_p": generation.min_p,
+        "frequency_penalty": generation.frequency_penalty,
+        "presence_penalty": generation.presence_penalty,
+        "seed": None if generation.seed is None else generation.seed & (2**63 - 1),
+        "stop": tool_calls.stops(generation, tools),
+        "stop_token_ids": list(generation.stop_token_ids or ()),
+        "skip_special_tokens": generation.skip_special_tokens,
+        "logit_bias": biases(generation) or None,
+    }
+
+
+def structured_outputs(structure: Structure) -> dict[str, Any]:
+    """The structure as the arguments of vLLM's `StructuredOutputsParams`. A tool call has the format of this package
+    (see `tool_calls`).
+    """
+    if structure.regex is not None:
+        return {"regex": structure.regex}
+    if structure.choices is not None:
+        return {"choice": list(structure.choices)}
+    schema = json.loads(structure.schema or "{}")
+    if not structure.is_call:
+        return {"json": schema}
+    tag = {
+        "type": "tag",
+        "begin": f"{tool_calls.OPENING}\n",
+        "content": {"type": "json_schema", "json_schema": schema},
+        "end": f"\n{tool_calls.CLOSING}",
+    }
+    return {"structural_tag": json.dumps({"type": "structural_tag", "format": tag})}
+
+
+def with_parameters(tools: list[dict[str, Any]], structure: Structure) -> list[dict[str, Any]]:
+    """The tools, with the parameter schemas from the structure of a tool call."""
+    calls = json.loads(structure.schema or "{}").get("oneOf", [])
+    allowed = {call["properties"]["name"]["const"]: call["properties"]["arguments"] for call in calls}
+    return [
+        {**tool, "function": {**tool["function"], "parameters": allowed[tool["function"]["name"]]}}
+        if tool["function"]["name"] in allowed
+        else tool
+        for tool in tools
+    ]

@@ -1,0 +1,58 @@
+"""The settings in effect for one call of an engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from asyncinfer.config import GenerationParams, InferenceConfig, RemoteParams
+
+log = logging.getLogger("asyncinfer")
+
+# All calls of an engine share one controller, so these are fixed when the engine is made.
+_FIXED = frozenset(
+    {
+        "adaptive",
+        "input_tokens_per_minute",
+        "num_workers",
+        "output_tokens_per_minute",
+        "politeness_policy",
+        "requests_per_minute",
+        "use_adaptive_concurrency",
+    }
+)
+
+
+def remote_in_effect(own: RemoteParams | None, call: RemoteParams | None) -> RemoteParams | None:
+    """The engine's remote parameters, with those that the call sets. A null leaves the engine's value."""
+    if own is None or call is None:
+        return own
+    given = {name: getattr(call, name) for name in call.model_fields_set}
+    return own.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def fixed_and_ignored(own: RemoteParams | None, call: RemoteParams | None) -> list[str]:
+    """The parameters that the call sets to another value, although they are fixed when the engine is made."""
+    if call is None or own is None:
+        return []
+    changed = call.model_fields_set & _FIXED
+    return sorted(name for name in changed if getattr(call, name) != getattr(own, name))
+
+
+def unsupported(generation: GenerationParams, supported: Iterable[str]) -> frozenset[str]:
+    """The parameters that are set, but are not in `supported`."""
+    defaults = GenerationParams()
+    names = GenerationParams.model_fields.keys() - set(supported)
+    return frozenset(name for name in names if getattr(generation, name) != getattr(defaults, name))
+
+
+def is_same(one: InferenceConfig | None, other: InferenceConfig | None) -> bool:
+    """Whether two configs have the same values and the same explicit fields: only those override the engine's."""
+    if one is None or other is None:
+        return one is other
+    return one == other and _explicit(one) == _explicit(other)
+
+
+def _explicit(config: InferenceConfig) -> list[set[str]]:
+    groups = (config, config.model, config.generation, config.remote_params)
+    return [group.model_fields_set for group in groups if group is not None]

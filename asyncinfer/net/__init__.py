@@ -1,1 +1,0 @@
-"""Parts of the HTTP transport: response bodies, memory, sockets and addresses."""

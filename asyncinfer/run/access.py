@@ -1,0 +1,40 @@
+"""How one call reaches its engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asyncinfer.aio.clock import Clock
+from asyncinfer.control.rate_limits import FREE, Cost, estimate
+from asyncinfer.control.retry import RetryPolicy
+from asyncinfer.control.run_end import FailurePattern
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings
+from asyncinfer.run.semaphore import AdaptiveSemaphore
+from asyncinfer.types.conversation import Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAccess:
+    """A bound engine, and the permits, retry policy and clock for its attempts.
+
+    Attributes:
+        endpoint: The name of the engine in messages.
+        dropped: The parameters that were set, but that the engine or the model does not support, in order.
+    """
+
+    engine: BoundEngine
+    settings: CallSettings
+    semaphore: AdaptiveSemaphore
+    retry: RetryPolicy
+    clock: Clock
+    endpoint: str = "the engine"
+    dropped: tuple[str, ...] = ()
+
+    def cost(self, conversation: Callable[[], Conversation]) -> Cost:
+        """What an attempt will take of the endpoint's limits. The conversation is needed only if tokens are limited."""
+        return estimate(conversation(), self.settings.generation) if self.semaphore.counts_tokens else FREE
+
+    def failure_pattern(self) -> FailurePattern:
+        """What watches the failures of one run or call."""
+        return FailurePattern(self.endpoint, self.retry.max_wait, self.retry.max_outage)

@@ -1,0 +1,60 @@
+"""An engine together with the settings in effect for one call."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
+
+from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.results import Completion, StreamDelta
+
+
+class CallSettings(NamedTuple):
+    """The settings in effect for one call: the engine's own, and those that the call sets explicitly."""
+
+    model: ModelParams
+    generation: GenerationParams
+    remote: RemoteParams
+
+
+class ObservedLimits(NamedTuple):
+    """The endpoint's rate limits, as the response to a streamed request shows them before the first delta."""
+
+    limits: Mapping[str, LimitObservation]
+
+
+class BoundEngine(ABC):
+    """Answers conversations with the settings of one call. Permits, pace and retries are its caller's task.
+
+    Attributes:
+        dropped_parameters: The parameters that were set, but are not sent to this model.
+    """
+
+    dropped_parameters: frozenset[str] = frozenset()
+
+    @abstractmethod
+    async def generate(self, conversation: Conversation) -> Completion:
+        """Answer one conversation with one attempt.
+
+        The completion, or the error, also holds the rate limits that the response shows.
+
+        Raises:
+            RequestError: This conversation was not answered.
+            EngineDeadError: No conversation can be answered any more.
+        """
+
+    async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
+        """Answer one conversation in parts. The last delta has a finish reason.
+
+        By default, the whole answer is the only part. Raises as `generate` does.
+        """
+        completion = await self.generate(conversation)
+        message = completion.message
+        if completion.limits:
+            yield ObservedLimits(completion.limits)
+        if message.reasoning_content:
+            yield StreamDelta(reasoning_content=message.reasoning_content)
+        yield completion.as_delta(message.compute_flattened_text_content())

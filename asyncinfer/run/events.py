@@ -1,0 +1,100 @@
+"""What happens in a run, as one typed stream of events.
+
+An observer is a function that is called with each event, on the run's event loop. It must return quickly. The progress
+display, the progress file and `on_progress` work with counts that an observer keeps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from asyncinfer.control.endpoint import Decision
+from asyncinfer.errors import error_repr
+from asyncinfer.types.results import FailureDetail, Usage
+
+log = logging.getLogger("asyncinfer")
+
+
+@dataclass(slots=True)
+class Latency:
+    """How long the last attempt at a row took, in seconds.
+
+    Attributes:
+        queue: From the time when the row could be sent, until it was sent.
+        total: From then until the answer, or the failure, was complete.
+        first_byte: From then until the first byte of the response; None if that is unknown.
+    """
+
+    queue: float
+    total: float
+    first_byte: float | None = None
+
+
+@dataclass(slots=True)
+class RowFinished:
+    """A row is answered, and its answer is durable if the run saves answers."""
+
+    index: int
+    usage: Usage | None
+    latency: Latency
+
+
+@dataclass(slots=True)
+class RowResumed:
+    """A row was answered by an earlier run."""
+
+    index: int
+
+
+@dataclass(slots=True)
+class RowFailed:
+    """A row has no answer, and is not tried again in this run."""
+
+    index: int
+    failure: FailureDetail
+
+
+@dataclass(slots=True)
+class AttemptFailed:
+    """An attempt at a row failed. `retry_after`: seconds until the next attempt; None if no other follows."""
+
+    index: int
+    error: Exception
+    retry_after: float | None
+    latency: Latency
+
+
+@dataclass(slots=True)
+class LimitsChanged:
+    """The engine's controller changed the permits or the rate, for all its runs and calls."""
+
+    decision: Decision
+
+
+@dataclass(slots=True)
+class RunWaits:
+    """Nothing was sent for `seconds`. `reason` says why, and until when."""
+
+    seconds: float
+    reason: str
+
+
+RunEvent = RowFinished | RowResumed | RowFailed | AttemptFailed | LimitsChanged | RunWaits
+Observer = Callable[[RunEvent], object]
+
+
+class Events:
+    """Passes each event to all observers. An observer that raises is logged, and gets no further events."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self._observers = list(observers)
+
+    def emit(self, event: RunEvent) -> None:
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception as error:
+                log.error("an observer of the run raised %s; it gets no further events", error_repr(error))
+                self._observers = [other for other in self._observers if other is not observer]

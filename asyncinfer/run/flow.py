@@ -1,0 +1,99 @@
+"""The flow of one run's rows: from the reader through the executor to the saver."""
+
+from __future__ import annotations
+
+import math
+
+import anyio
+
+from asyncinfer.aio.tasks import task_group
+from asyncinfer.errors import EngineDeadError
+from asyncinfer.run.events import Events
+from asyncinfer.run.executor import Executor
+from asyncinfer.run.feed import InputFeed
+from asyncinfer.run.reader import RowReader
+from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.run.saver import Deliver, ResultSaver
+from asyncinfer.run.stop import Stop
+from asyncinfer.scratch.file import ScratchFile
+
+# Rows that may wait to be saved, beside those that the executor wants.
+_SAVING = 256
+
+
+class RowFlow:
+    """Moves rows until each has its outcome.
+
+    Args:
+        deliver: Called on the loop with a row's outcome, once it is durable or has failed.
+        hold: A row stays open until `taken` is called for it, so that a slow consumer delays the reading. When the
+            engine dies, the reading ends: the source of such rows may have no end.
+
+    Attributes:
+        dead: Why no other row could be answered.
+        stopped: The run was asked to stop.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        statuses: RowStatusTable,
+        events: Events,
+        scratch: ScratchFile | None,
+        deliver: Deliver | None,
+        *,
+        hold: bool = False,
+    ) -> None:
+        self._executor, self._events, self._hold = executor, events, hold
+        self._saver = ResultSaver(statuses, events, scratch, deliver, close=self._row_done, die=self._die)
+        self._feed: InputFeed | None = None
+        self._finishing = anyio.CancelScope()
+        self.dead: EngineDeadError | None = None
+        self.stopped = False
+
+    async def run(self, reader: RowReader, stop: Stop) -> None:
+        """Run until every row has its outcome, the engine is dead, or the run is stopped. Answers that have arrived by
+        then are saved, whatever ended it.
+
+        Raises:
+            ScratchError: An answer could not be saved.
+            InputError: The input changed while it was read.
+        """
+        capacity = self._executor.capacity + (0 if self._hold else _SAVING)
+        feed = self._feed = InputFeed(reader, self._saver, capacity, stop)
+        writer = self._saver.writer
+        async with task_group() as tasks:
+            if writer is not None:
+                tasks.start_soon(writer.run)
+            try:
+                async with task_group() as watchers:
+                    watchers.start_soon(self._watch, stop)
+                    await self._executor.run(feed, self._saver, self._events)
+                    with self._finishing:
+                        await feed.wait_closed()
+                    watchers.cancel_scope.cancel()
+            finally:
+                if writer is not None:
+                    writer.close()
+
+    def taken(self) -> None:
+        """The outcome of a held row was consumed."""
+        if self._feed is not None:
+            self._feed.close()
+
+    async def _watch(self, stop: Stop) -> None:
+        await stop.wait()
+        self.stopped = True
+        self._finishing.cancel()
+        self._executor.stop(stop.grace)
+
+    def _row_done(self) -> None:
+        if not self._hold:
+            self.taken()
+
+    def _die(self, error: EngineDeadError) -> None:
+        if self.dead is None:
+            self.dead = error
+            if self._hold:
+                self._finishing.cancel()
+                self._executor.stop(math.inf)

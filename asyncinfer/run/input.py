@@ -1,0 +1,114 @@
+"""Look over the whole input before anything runs: every row valid, every identity known."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Generator
+
+from asyncinfer.errors import InputError
+from asyncinfer.run.rows import Item, Source
+from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_repeats
+from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.types.conversation import Conversation
+
+_SHOWN = 20
+_EVERY = 64
+
+
+class Plan:
+    """What is kept of each row: its key, its checksum, its place in the index. About 40 bytes a row.
+
+    `validate_input` reads the source once; the plan is complete when it is exhausted.
+    """
+
+    def __init__(self, source: Source, row_keys: RowKeys) -> None:
+        self._source, self._row_keys = source, row_keys
+        self.keys = bytearray()
+        self.checksums = array("I")
+        self.index = KeyIndex(b"")
+        self._occurrences: array[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.checksums)
+
+    def identity(self, row: int) -> tuple[bytes, int]:
+        """The row's key, and how often it came before."""
+        return self.index.key(row), self._occurrences[row] if self._occurrences else 0
+
+    def row_of(self, key: bytes, n: int, guess: int) -> int | None:
+        """The row with this identity, or None; looks at `guess` first, which is far cheaper than a search."""
+        if guess < len(self) and self.keys.startswith(key, guess * KEY_BYTES) and self.identity(guess)[1] == n:
+            return guess
+        return self.index.find(key, n)
+
+    def validate_input(self) -> Generator[None]:
+        """Read and check every row; yields now and then.
+
+        Raises:
+            InputError: the input is empty, or rows are bad; the message lists the first 20.
+        """
+        problems = Problems(self._source.name)
+        ids = array("q")
+        for count, item in enumerate(self._source.items()):
+            conversation = self._admit(item, problems)
+            if conversation is not None and conversation.conversation_id is not None:
+                ids.append(hash(conversation.conversation_id))
+            if count % _EVERY == 0:
+                yield
+        if has_repeats(array("q", sorted(ids))):
+            self._name_repeated_ids(problems)
+        problems.raise_any()
+        if not len(self):
+            raise InputError(f"{self._source.name}: there are no conversations in it")
+        self.index = KeyIndex(self.keys)
+        self._occurrences = self.index.occurrences()
+
+    def _admit(self, item: Item, problems: Problems) -> Conversation | None:
+        try:
+            conversation = item.load()
+            self.keys += self._row_keys(conversation)
+        except InputError as error:
+            problems.add(item.line, len(self), str(error))
+            self.keys += bytes(KEY_BYTES)
+            conversation = None
+        self.checksums.append(item.checksum)
+        return conversation
+
+    def _name_repeated_ids(self, problems: Problems) -> None:
+        first: dict[str, str] = {}
+        for row, item in enumerate(self._source.items()):
+            try:
+                conversation_id = item.load().conversation_id
+            except InputError:
+                continue
+            if conversation_id is None:
+                continue
+            here = problems.place(item.line, row)
+            before = first.setdefault(conversation_id, here)
+            if before != here:
+                problems.add(item.line, row, f"conversation_id {conversation_id!r} is already that of {before}")
+
+
+class Problems:
+    """Bad rows, gathered to be shown together."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._shown: list[str] = []
+        self._count = 0
+
+    @staticmethod
+    def place(line: int | None, row: int) -> str:
+        return f"line {line}" if line is not None else f"row {row}"
+
+    def add(self, line: int | None, row: int, why: str) -> None:
+        self._count += 1
+        if len(self._shown) < _SHOWN:
+            self._shown.append(f"  {self.place(line, row)}: {why}")
+
+    def raise_any(self) -> None:
+        if self._count:
+            more = [f"  ... and {self._count - _SHOWN} more"] if self._count > _SHOWN else []
+            raise InputError(
+                "\n".join([f"{self._name}: {self._count} bad row(s); nothing was run:", *self._shown, *more])
+            )

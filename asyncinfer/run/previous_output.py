@@ -1,0 +1,139 @@
+"""The answers in the output of an earlier run: reused, or mentioned in a warning before they are paid for again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.errors import ConfigError
+from asyncinfer.run.input import Plan
+from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.run.rows import Row
+from asyncinfer.scratch.finished import FinishedOutput
+from asyncinfer.types.paths import PATH_ERRORS, os_error_text
+
+log = logging.getLogger("asyncinfer")
+
+_EVERY = 64  # lines
+
+
+class Previous:
+    """The answers that `output_path` holds when a run begins.
+
+    With `reuse`, rows take their answers from there. Without it, a warning is logged before such rows are sent again.
+    """
+
+    def __init__(self, path: Path | None, *, reuse: bool) -> None:
+        if reuse and path is None:
+            raise ConfigError("reuse_output: set output_path too; the answers are taken from that file")
+        self._path, self._reuse = path, reuse
+        self.output: FinishedOutput | None = None
+        self._spans: dict[tuple[bytes, int], tuple[int, int]] = {}
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Keep the file open during the block, if there is one.
+
+        Raises:
+            ConfigError: with `reuse`, if the file cannot be read.
+        """
+        if self._path is not None:
+            self.output = await DISK.run(self._open, self._path)
+        try:
+            yield
+        finally:
+            if self.output is not None:
+                with anyio.CancelScope(shield=True):
+                    await DISK.run(self.output.close)
+
+    def find_rows(self, plan: Plan, statuses: RowStatusTable) -> Generator[None]:
+        """Find the rows whose answer is in the output but not in the scratch file. Blocks; yields every 64 lines.
+
+        Raises:
+            ConfigError: as `opened`.
+        """
+        count, others, counted = 0, 0, (-1, 0)
+        for number, (row, span) in enumerate(self._matches(plan)):
+            if row is None and span != counted:
+                others, counted = others + 1, span
+            elif row is not None and not statuses.saved(row):
+                count += 1
+                if self._reuse:
+                    statuses.reuse(row, *span)
+            if number % _EVERY == 0:
+                yield
+        if count and not self._reuse:
+            self._say(f"answers to {count} of these {len(plan)} rows")
+        if others:
+            self._warn_of_loss(f"{others} answer(s) to rows that are not in this input, or of other settings")
+
+    def _warn_of_loss(self, what: str) -> None:
+        log.warning(
+            "%s holds %s. They are lost when the file is replaced at the end. To keep them, stop and copy the file, or "
+            "choose another output_path.",
+            self._path,
+            what,
+        )
+
+    def index(self) -> Generator[None]:
+        """Index the answers, for `claim`. Blocks; yields every 64 lines. Raises as `find_rows` does."""
+        for number, (identity, span) in enumerate(self._lines()):
+            self._spans.setdefault(identity, span)
+            if number % _EVERY == 0:
+                yield
+        if self._spans and self._reuse:
+            self._warn_of_loss(f"{len(self._spans)} answer(s), perhaps also to rows that do not come again")
+
+    def claim(self, row: Row, statuses: RowStatusTable) -> bool:
+        """With `reuse`, let the row take its answer from the output. Returns whether there is one."""
+        span = self._spans.get((row.key, row.n))
+        if span is not None and self._reuse:
+            statuses.reuse(row.index, *span)
+            return True
+        if span is not None:
+            self._spans.clear()  # The warning is logged once.
+            self._say("answers to rows that are run now")
+        return False
+
+    def _say(self, what: str) -> None:
+        log.warning(
+            "%s already holds %s. These rows are sent again, and the file is replaced at the end. To take the answers "
+            "from the file, stop and set reuse_output: true (on the command line: --reuse).",
+            self._path,
+            what,
+        )
+
+    def _matches(self, plan: Plan) -> Generator[tuple[int | None, tuple[int, int]]]:
+        expected = 0
+        for (key, n), span in self._lines():
+            row = plan.row_of(key, n, expected)
+            if row is not None:
+                expected = row + 1
+            yield row, span
+
+    def _lines(self) -> Generator[tuple[tuple[bytes, int], tuple[int, int]]]:
+        if self.output is None:
+            return
+        try:
+            for line in self.output.lines():
+                yield (line.key, line.n), (line.offset, line.length)
+        except OSError as error:
+            self._unreadable(error)
+
+    def _open(self, path: Path) -> FinishedOutput | None:
+        try:
+            return FinishedOutput(path)
+        except FileNotFoundError:
+            return None
+        except PATH_ERRORS as error:
+            return self._unreadable(error)
+
+    def _unreadable(self, error: Exception) -> None:
+        if self._reuse:
+            raise ConfigError(f"reuse_output: {self._path} cannot be read: {os_error_text(error)}") from None
+        log.info("%s cannot be read: %s; it is replaced at the end", self._path, os_error_text(error))

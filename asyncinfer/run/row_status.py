@@ -1,0 +1,70 @@
+"""Which rows are done, and where the answers of the saved ones stand in the scratch file."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+_OPEN, _SAVED, _STALE, _REUSED, _FAILED = range(5)
+
+
+class RowStatusTable:
+    """Thirteen bytes a row. Grows as rows are recorded beyond its end."""
+
+    def __init__(self, rows: int = 0) -> None:
+        self._state = bytearray(rows)
+        self._offsets = array("Q", bytes(8 * rows))
+        self._lengths = array("I", bytes(4 * rows))
+
+    def save(self, row: int, offset: int, length: int, *, stale: bool = False) -> None:
+        """The row's answer is durable. `stale`: under an id or metadata that the input no longer has."""
+        if row >= len(self._state):
+            self._grow(row)
+        self._state[row] = _STALE if stale else _SAVED
+        self._offsets[row], self._lengths[row] = offset, length
+
+    def reuse(self, row: int, offset: int, length: int) -> None:
+        """The row's answer is in a finished output, and must be saved to the scratch file."""
+        self.save(row, offset, length)
+        self._state[row] = _REUSED
+
+    def forget(self, row: int) -> None:
+        """The saved answer of the row cannot be used: the row is open again."""
+        self._state[row] = _OPEN
+
+    def fail(self, row: int) -> None:
+        if row >= len(self._state):
+            self._grow(row)
+        self._state[row] = _FAILED
+
+    def saved(self, row: int) -> bool:
+        return row < len(self._state) and self._state[row] in (_SAVED, _STALE, _REUSED)
+
+    def stale(self, row: int) -> bool:
+        """Whether the answer must be saved again."""
+        return self._state[row] in (_STALE, _REUSED)
+
+    def reused(self, row: int) -> bool:
+        return self._state[row] == _REUSED
+
+    def span(self, row: int) -> tuple[int, int]:
+        return self._offsets[row], self._lengths[row]
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """The saved answers' spans, in row order."""
+        return (self.span(row) for row, state in enumerate(self._state) if state == _SAVED)
+
+    @property
+    def fresh_count(self) -> int:
+        """How many rows are saved under the id and metadata that the input has."""
+        return self._state.count(_SAVED)
+
+    @property
+    def saved_count(self) -> int:
+        return sum(map(self._state.count, (_SAVED, _STALE, _REUSED)))
+
+    def _grow(self, row: int) -> None:
+        missing = row + 1 - len(self._state)
+        self._state.extend(bytes(missing))
+        self._offsets.frombytes(bytes(8 * missing))
+        self._lengths.frombytes(bytes(4 * missing))

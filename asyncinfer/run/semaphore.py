@@ -1,0 +1,184 @@
+"""Admit attempts: a permit each, in the order they asked, no sooner than the endpoint allows."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
+
+import anyio
+
+from asyncinfer.aio.clock import Clock, wait_until
+from asyncinfer.control.availability import Health
+from asyncinfer.control.endpoint import Decision, Endpoint, Permit, Standstill
+from asyncinfer.control.rate_limits import FREE, Cost
+from asyncinfer.errors import RequestError
+from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.results import Usage
+
+# Seconds that one loop waits for tokens that another has reserved.
+_PATIENCE = 1.0
+
+
+class AdaptiveSemaphore:
+    """One engine's permits on one event loop, shared by all its runs and streams there.
+
+    What the endpoint has shown is shared between loops, under `lock`, which no await ever holds. A permit
+    rests `politeness` seconds after it came back.
+    """
+
+    def __init__(self, endpoint: Endpoint, lock: threading.Lock, clock: Clock, politeness: float = 0.0) -> None:
+        self._endpoint, self._lock, self._clock, self._politeness = endpoint, lock, clock, politeness
+        self._queue: deque[_Turn] = deque()
+        self._resting: deque[float] = deque()
+        self.in_use = 0
+
+    @property
+    def limit(self) -> int:
+        """The permits there are now."""
+        with self._lock:
+            return self._endpoint.permits()
+
+    @property
+    def most(self) -> int:
+        """The most permits that there may ever be."""
+        return self._endpoint.most
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a permit."""
+        return len(self._queue)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether who enters should say what tokens it will take."""
+        return self._endpoint.counts_tokens
+
+    @property
+    def admissions(self) -> int:
+        """How many attempts the endpoint has answered so far."""
+        return self._endpoint.admissions
+
+    def acquire_nowait(self, cost: Cost = FREE, owner: object = None) -> Permit | None:
+        """A permit, if that needs no waiting, and nobody waits but `owner` itself."""
+        queue = self._queue
+        if queue and (owner is None or len(queue) > 1 or queue[0].owner is not owner):
+            return None
+        return self._take(cost)[0]
+
+    async def acquire(self, cost: Callable[[], Cost] = lambda: FREE, owner: object = None) -> Permit:
+        """A permit. A cancelled wait takes none and lets the next in line go first."""
+        if (permit := self.acquire_nowait(cost())) is not None:
+            return permit
+        turn, began = _Turn(owner), self._clock.now()
+        self._queue.append(turn)
+        try:
+            while True:
+                wait = math.inf
+                if self._queue[0] is turn:
+                    permit, wait = self._take(cost(), began + _PATIENCE - self._clock.now())
+                    if permit is not None:
+                        return permit
+                await wait_until(turn.news, self._clock, None if wait == math.inf else self._clock.now() + wait)
+                turn.news = anyio.Event()
+        finally:
+            self._queue.remove(turn)
+            self.nudge()
+
+    def release(
+        self,
+        permit: Permit,
+        *,
+        answered: bool = False,
+        usage: Usage | None = None,
+        error: RequestError | None = None,
+        row: Hashable = None,
+        is_suspect: bool = False,
+    ) -> None:
+        """Give a permit back and report the result of the attempt to the endpoint's controller. An attempt without
+        an answer and without an error was cancelled. `row` identifies the row among the rows of all runs.
+        """
+        now, in_flight = self._clock.now(), self.in_use
+        # The permit is given back first, so that an error below cannot leak it.
+        self.in_use -= 1
+        if self._politeness:
+            self._resting.append(now + self._politeness)
+        try:
+            with self._lock:
+                if answered:
+                    self._endpoint.answered(permit, now, usage)
+                else:
+                    self._endpoint.failed(permit, now, error, in_flight=in_flight, row=row, is_suspect=is_suspect)
+        finally:
+            self.nudge()
+
+    def observe_limits(self, permit: Permit, limits: Mapping[str, LimitObservation]) -> None:
+        """A response contained the endpoint's limits."""
+        with self._lock:
+            self._endpoint.observe_limits(permit, limits, self._clock.now())
+
+    def health(self) -> Health:
+        """The state of the endpoint, for a retry decision."""
+        with self._lock:
+            return self._endpoint.availability.health(self._clock.now())
+
+    def out_for(self) -> float:
+        """Seconds since the outage began; 0 if there is none."""
+        with self._lock:
+            return self._endpoint.availability.out_for(self._clock.now())
+
+    def is_in_doubt(self) -> bool:
+        """Whether several attempts in a row failed."""
+        return self._endpoint.availability.is_in_doubt
+
+    def standstill(self) -> Standstill | None:
+        """Why the next attempt waits and until when; None if it does not, or waits for a permit or an answer."""
+        with self._lock:
+            return self._endpoint.standstill(self._clock.now())
+
+    @property
+    def decision_count(self) -> int:
+        """How many decisions the endpoint's controller has made."""
+        return self._endpoint.decision_count
+
+    def latest_decisions(self, count: int) -> list[Decision]:
+        """The latest decisions of the endpoint's controller, as far as they are kept."""
+        with self._lock:
+            return list(self._endpoint.trace)[-count:]
+
+    def nudge(self) -> None:
+        """Let the first in line look again."""
+        if self._queue:
+            self._queue[0].news.set()
+
+    def _take(self, cost: Cost, patience: float = _PATIENCE) -> tuple[Permit | None, float]:
+        """A permit, or the seconds until there may be one; infinite while only news can tell. `patience`: how long
+        to wait yet for news on other loops.
+        """
+        now = self._clock.now()
+        resting = self._resting
+        while resting and resting[0] <= now:
+            resting.popleft()
+        with self._lock:
+            self._endpoint.update(now)
+            if self.in_use + len(resting) >= self._endpoint.permits():
+                return None, min(resting[0] - now if resting else math.inf, self._endpoint.next_update(now))
+            wait = self._endpoint.wait(now, cost)
+            if wait == math.inf and not self.in_use:
+                # The answer it hangs on is due on another loop, which does not know of this one, and which may be
+                # blocked by a sync twin that waits here.
+                wait = 0.0 if patience <= 0.0 else patience
+            if wait == 0.0:
+                self.in_use += 1
+                return self._endpoint.begin(now, cost), 0.0
+        return None, wait
+
+
+class _Turn:
+    """A place in the queue; `news` is set when things may have changed for it."""
+
+    __slots__ = ("news", "owner")
+
+    def __init__(self, owner: object) -> None:
+        self.news, self.owner = anyio.Event(), owner

@@ -1,0 +1,1 @@
+"""HTTP: sends requests and reads responses, within limits."""

@@ -1,0 +1,45 @@
+"""Decides which IP addresses are public. URLs in rows may lead only to these."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from asyncinfer.errors import InferenceErrorType, RequestError
+
+# IPv6 addresses whose last four bytes are an IPv4 address: NAT64 (RFC 6052).
+_NAT64 = IPv6Network("64:ff9b::/96")
+# The range that is assigned for global unicast (IANA, IPv6 address space, November 2026).
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+
+
+class NotPublicError(RequestError):
+    """A request was not sent because its address is not public."""
+
+    def __init__(self) -> None:
+        super().__init__("its address is not public", error_type=InferenceErrorType.CONFIG)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the public internet.
+
+    False for loopback, private, link-local, shared (RFC 6598), reserved, documentation, multicast and unspecified
+    addresses, for IPv6 addresses that embed such an IPv4 address, and for text that is not an IP address.
+    """
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return _is_public_v4(ip) if isinstance(ip, IPv4Address) else _is_public_v6(ip)
+
+
+def _is_public_v4(ip: IPv4Address) -> bool:
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+
+
+def _is_public_v6(ip: IPv6Address) -> bool:
+    if ip in _NAT64:
+        return _is_public_v4(IPv4Address(ip.packed[-4:]))
+    embedded = ip.ipv4_mapped or ip.sixtofour
+    if embedded is not None:
+        return _is_public_v4(embedded)
+    return ip.is_global and ip in _GLOBAL_UNICAST

@@ -1,0 +1,679 @@
+"""Anthropic's messages. Its own SDK is the judge: of one request, it and we must put the same on the wire, and of
+one response it and we must read the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from anthropic import APIStatusError, AsyncAnthropic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from asyncinfer import (
+    AnthropicInferenceEngine,
+    ConfigError,
+    Conversation,
+    FinishReason,
+    GenerationParams,
+    GuidedDecodingParams,
+    InferenceErrorType,
+    Message,
+    ModelParams,
+    RemoteParams,
+    RequestError,
+    Role,
+    Usage,
+)
+from asyncinfer.dialects.anthropic.messages import MessagesEncoder, decode
+from asyncinfer.dialects.base import EncoderSettings
+from asyncinfer.dialects.http import HttpResponse
+from asyncinfer.types.results import Completion
+from tests.dialects.conftest import KEY
+from tests.dialects.mangled import check_that_it_is_asked_again, mangled
+from tests.dialects.openai.test_request import CALL, HELLO, PNG, PNG_URL, SCHEMA, TIME, WEATHER, guided, user, weather
+from tests.fakes import ONE_ATTEMPT
+from tests.recorder import MESSAGE, Recorder, Sent
+
+Json = dict[str, Any]
+
+PDF = b"%PDF-1.7 and so on"
+PNG_64, PDF_64 = (base64.b64encode(data).decode() for data in (PNG, PDF))
+EPHEMERAL: Json = {"type": "ephemeral"}
+HOUR: Json = {"type": "ephemeral", "ttl": "1h"}
+
+
+# What is asked
+
+
+def assistant(content: Any, **more: Any) -> Json:
+    return {"role": "assistant", "content": content, **more}
+
+
+def system(content: Any, **more: Any) -> Json:
+    return {"role": "system", "content": content, **more}
+
+
+def tool(content: Any, call: str = "call_1", **more: Any) -> Json:
+    return {"role": "tool", "content": content, "tool_call_id": call, **more}
+
+
+def text(of: str, **more: Any) -> Json:
+    return {"type": "text", "text": of, **more}
+
+
+def of_base64(kind: str, media_type: str, data: str, **more: Any) -> Json:
+    return {"type": kind, "source": {"type": "base64", "media_type": media_type, "data": data}, **more}
+
+
+def of_url(kind: str, url: str, **more: Any) -> Json:
+    return {"type": kind, "source": {"type": "url", "url": url}, **more}
+
+
+def result(content: Any, call: str = "call_1", **more: Any) -> Json:
+    return {"type": "tool_result", "tool_use_id": call, "content": content, **more}
+
+
+def as_theirs(name: str, description: str | None, schema: Json, **more: Any) -> Json:
+    described = {"description": description} if description else {}
+    return {"name": name, "input_schema": schema, **described, **more}
+
+
+WEATHER_THERE = as_theirs("weather", "Tell the weather.", WEATHER["function"]["parameters"])
+TIME_THERE = as_theirs("time", None, {"type": "object", "additionalProperties": False}, strict=True)
+USE: Json = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Oslo"}}
+OTHER = CALL | {"id": "call_2"}
+THOUGHT: Json = {"type": "thinking", "thinking": "It rains there.", "signature": "c2ln"}
+HIDDEN: Json = {"type": "redacted_thinking", "data": "ZGF0YQ=="}
+THINKING: Json = {"type": "enabled", "budget_tokens": 1024}
+CLOSED = SCHEMA | {"additionalProperties": False}
+NAMED = {"type": "function", "function": {"name": "weather"}}
+CAT = "https://x.example/cat.png"
+PAPER = "https://x.example/paper.pdf"
+OLDER, LATEST = "claude-sonnet-4-6", "claude-opus-5-5"
+
+
+class Case(NamedTuple):
+    """One request: as it is made of the SDK, and in our words. Temperatures are extra fields to the SDK."""
+
+    sdk: Json
+    messages: list[Json] = HELLO
+    generation: Json = {}  # noqa: RUF012
+    tools: list[Any] | None = None
+    extra: Json = {"temperature": 0}  # noqa: RUF012
+    user_id: str | None = None
+    model: str = OLDER
+
+    @property
+    def conversation(self) -> Conversation:
+        return Conversation.from_dict({"messages": self.messages, "tools": self.tools})
+
+    def as_sdk(self) -> Json:
+        """The SDK's arguments. We always send a temperature where it is taken, and ask for the cache: promises of
+        ours, which are not the API's defaults.
+        """
+        asked = {"model": self.model, "messages": HELLO, "max_tokens": 1024, "cache_control": EPHEMERAL}
+        return asked | self.sdk | {"extra_body": self.extra}
+
+
+def told(*messages: Json, **more: Any) -> Json:
+    return {"messages": list(messages), **more}
+
+
+def shaped(schema: Json, **more: Any) -> Json:
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema}, **more}}
+
+
+def choosing(choice: Json) -> Json:
+    return {"tools": [WEATHER_THERE], "tool_choice": choice}
+
+
+def extra(**body: Any) -> Json:
+    return {"extra_body": body}
+
+
+HI = user("Hi.")
+CASES: dict[str, Case] = {
+    "text": Case({}),
+    "system": Case({"system": "Be brief."}, [system("Be brief."), *HELLO]),
+    "several systems": Case({"system": "Be brief.\n\nBe kind."}, [system("Be brief."), *HELLO, system("Be kind.")]),
+    "a system in parts": Case({"system": "Be brief.\n\nBe kind."}, [system([text("Be brief."), text("Be kind.")]), *HELLO]),
+    "a cached system": Case({"system": [text("A"), text("B", cache_control=HOUR)]}, [system("A"), system("B", cache_control=HOUR), *HELLO]),
+    "an empty system": Case({}, [system(""), *HELLO]),
+    "many turns": Case(told(HI, assistant("Hello."), user("Bye.")), [HI, assistant("Hello."), user("Bye.")]),
+    "two of one side": Case(told(user([text("Hi."), text("Oslo?")]), assistant([text("A"), text("B")]), HI), [HI, user("Oslo?"), assistant("A"), assistant("B"), HI]),
+    "a beginning": Case(told(HI, assistant("Dear")), [HI, assistant("Dear")]),
+    "text in parts": Case(told(user([text("Look:"), text(" there")])), [user([text("Look:"), text(""), text(" there")])]),
+    "an answer that was empty": Case(told(user([text("Hi."), text("Well?")])), [HI, assistant(""), user("Well?")]),
+    "what openai takes beside": Case(told(HI), [HI | {"name": "ann", "id": "m1"}]),
+    "an earlier answer's reasoning": Case(told(HI, assistant("A"), HI), [HI, assistant("A", reasoning_content="Hm."), HI]),
+    "tools": Case({"tools": [WEATHER_THERE, TIME_THERE]}, tools=[WEATHER, TIME]),
+    "a function as a tool": Case({"tools": [WEATHER_THERE]}, tools=[weather]),
+    "a tool without arguments": Case({"tools": [as_theirs("now", None, {"type": "object", "properties": {}})]}, tools=[{"function": {"name": "now"}}]),
+    "a cached tool": Case({"tools": [WEATHER_THERE | {"cache_control": HOUR}]}, tools=[WEATHER | {"cache_control": HOUR, "x": 1}]),
+    "tool choice: auto": Case(choosing({"type": "auto"}), generation={"tool_choice": "auto"}, tools=[WEATHER]),
+    "tool choice: required": Case(choosing({"type": "any"}), generation={"tool_choice": "required"}, tools=[WEATHER]),
+    "tool choice: none": Case(choosing({"type": "none"}), generation={"tool_choice": "none", "parallel_tool_calls": False}, tools=[WEATHER]),
+    "a tool chosen": Case(choosing({"type": "tool", "name": "weather"}), generation={"tool_choice": NAMED}, tools=[WEATHER]),
+    "one call at a time": Case(choosing({"type": "auto", "disable_parallel_tool_use": True}), generation={"parallel_tool_calls": False}, tools=[WEATHER]),
+    "one call, required": Case(choosing({"type": "any", "disable_parallel_tool_use": True}), generation={"tool_choice": "required", "parallel_tool_calls": False}, tools=[WEATHER]),
+    "a tool's result": Case(told(HI, assistant([USE]), user([result("sunny")])), [HI, assistant(None, tool_calls=[CALL]), tool("sunny")]),
+    "two results and a word": Case(
+        told(HI, assistant([text("Wait."), USE, USE | {"id": "call_2"}]), user([result("sunny"), result("rain", "call_2"), text("So?")])),
+        [HI, assistant("Wait.", tool_calls=[CALL, OTHER]), tool("sunny"), tool("rain", "call_2"), user("So?")],
+    ),
+    "results of other kinds": Case(
+        told(HI, assistant([USE]), user([result([of_base64("image", "image/png", PNG_64)]), result("", "call_2", is_error=True, cache_control=HOUR)])),
+        [HI, assistant("", tool_calls=[CALL]), tool([{"type": "image_binary", "binary": PNG}]), tool("", "call_2", is_error=True, cache_control=HOUR)],
+    ),
+    "a call without arguments": Case(told(HI, assistant([USE | {"input": {}}])), [HI, assistant(None, tool_calls=[CALL | {"function": {"name": "weather", "arguments": ""}}])]),
+    "an image by URL": Case(told(user([text("Look:"), of_url("image", CAT)])), [user([text("Look:"), {"type": "image_url", "image_url": {"url": CAT, "detail": "low"}}])]),
+    "an image as bytes": Case(told(user([of_base64("image", "image/png", PNG_64)])), [user([{"type": "image_binary", "binary": PNG}])]),
+    "an image in its URL": Case(told(user([of_base64("image", "image/png", PNG_64)])), [user([{"type": "image_url", "content": PNG_URL}])]),
+    "a cached image": Case(told(user([of_url("image", CAT, cache_control=HOUR)])), [user([{"type": "image_url", "content": CAT, "cache_control": HOUR}])]),
+    "a document as bytes": Case(told(user([of_base64("document", "application/pdf", PDF_64)])), [user([{"type": "document_binary", "binary": PDF}])]),
+    "a document by URL": Case(told(user([of_url("document", PAPER, title="T", citations={"enabled": True})])), [user([{"type": "document_url", "content": PAPER, "title": "T", "citations": {"enabled": True}}])]),
+    "a document as OpenAI's file": Case(told(user([of_base64("document", "application/pdf", PDF_64)])), [user([{"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF_64}"}}])]),
+    "a cached message": Case(told(user([text("Hi.", cache_control=HOUR)])), [HI | {"cache_control": HOUR}]),
+    "thinking sent back": Case(
+        told(HI, assistant([THOUGHT, HIDDEN, text("A"), USE]), user([result("sunny")])),
+        [HI, assistant("A", reasoning_content="It rains there.", thinking_blocks=[THOUGHT, HIDDEN], tool_calls=[CALL]), tool("sunny")],
+    ),
+    "thinking": Case({"thinking": THINKING, "max_tokens": 2048}, generation={"max_new_tokens": 2048, **extra(thinking=THINKING)}, extra={}),
+    "thinking as it likes": Case({"thinking": {"type": "adaptive"}}, generation=extra(thinking={"type": "adaptive"}), extra={}),
+    "thinking at the one temperature": Case({"thinking": THINKING}, generation={"temperature": 1.0, **extra(thinking=THINKING)}, extra={"temperature": 1.0}),
+    "thinking within top_p": Case({"thinking": THINKING}, generation={"top_p": 0.95, **extra(thinking=THINKING)}, extra={"top_p": 0.95}),
+    "thinking off": Case({"thinking": {"type": "disabled"}}, generation=extra(thinking={"type": "disabled"})),
+    "a JSON schema": Case(shaped(CLOSED), generation=guided(json=SCHEMA)),
+    "a JSON schema as text, strictly": Case(shaped(CLOSED), generation=guided(json=json.dumps(SCHEMA), strict=True)),
+    "a schema and an effort": Case(shaped(CLOSED, effort="low"), generation={**guided(json=SCHEMA), **extra(output_config={"effort": "low"})}),
+    "stop": Case({"stop_sequences": ["\n\nQ:", "END"]}, generation={"stop_strings": ["\n\nQ:", "END"]}),
+    "token limit": Case({"max_tokens": 7}, generation={"max_new_tokens": 7}),
+    "temperature": Case({}, generation={"temperature": 0.7}, extra={"temperature": 0.7}),
+    "top_p": Case({}, generation={"top_p": 0.9}, extra={"top_p": 0.9}),
+    "both, of a model that is no Claude": Case({}, generation={"top_p": 0.9, "temperature": 0.5}, extra={"top_p": 0.9, "temperature": 0.5}, model="qwen3"),
+    "a model that samples as it likes": Case({}, model=LATEST, extra={}),
+    "end user": Case({"metadata": {"user_id": "u-1"}}, user_id="u-1"),
+    "fields of one's own": Case({"service_tier": "auto"}, generation=extra(service_tier="auto", top_k=5), extra={"temperature": 0, "top_k": 5}),
+    "a longer cache": Case({"cache_control": HOUR}, generation=extra(cache_control=HOUR)),
+}  # fmt: skip
+
+
+def engine_for(case: Case, api: Recorder) -> AnthropicInferenceEngine:
+    return AnthropicInferenceEngine(
+        ModelParams(model_name=case.model),
+        generation_params=GenerationParams(**case.generation),
+        remote_params=RemoteParams(api_url=api.url, api_key=KEY, user_id=case.user_id, max_retries=0),
+    )
+
+
+async def sent_by_us(case: Case, api: Recorder) -> Sent:
+    async with engine_for(case, api) as engine:
+        await engine.ainfer([case.conversation])
+    return api.sent[-1]
+
+
+def assert_same(ours: Sent, theirs: Sent) -> None:
+    """The same body to the same place, by the same version of the API. The key goes in the header that Anthropic had
+    from the beginning, and all that speak like it know; it takes it there as it does under `Authorization`, where the
+    SDK has sent it since 2.0.
+    """
+    assert ours.body == theirs.body
+    assert (ours.method, ours.path) == (theirs.method, theirs.path)
+    for header in ("anthropic-version", "Content-Type"):
+        assert ours.headers[header] == theirs.headers[header]
+    assert f"Bearer {ours.headers['x-api-key']}" == theirs.headers["Authorization"]
+    assert "Authorization" not in ours.headers
+
+
+@pytest.mark.filterwarnings("ignore:Using Claude with:UserWarning")
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder, claude: AsyncAnthropic) -> None:
+    ours = await sent_by_us(case, api)
+    await claude.messages.create(**case.as_sdk())
+    assert_same(ours, api.sent[-1])
+
+
+async def test_a_stream_is_asked_for_as_the_sdk_does(api: Recorder, claude: AsyncAnthropic) -> None:
+    case = CASES["system"]
+    async with engine_for(case, api) as engine, engine.astream(case.conversation, ONE_ATTEMPT) as deltas:
+        assert [delta.content async for delta in deltas] == ["Hello."]
+    ours = api.sent[-1]
+    await claude.messages.create(**case.as_sdk(), stream=True)
+    assert_same(ours, api.sent[-1])
+
+
+async def test_files_by_path_go_as_bytes(tmp_path: Path, api: Recorder, claude: AsyncAnthropic) -> None:
+    image, document = tmp_path / "cat.png", tmp_path / "paper.pdf"
+    image.write_bytes(PNG)
+    document.write_bytes(PDF)
+    paths = [{"type": "image_path", "content": str(image)}, {"type": "document_path", "content": str(document)}]
+    blocks = [of_base64("image", "image/png", PNG_64), of_base64("document", "application/pdf", PDF_64)]
+    case = Case(told(user(blocks)), [user(paths)])
+    ours = await sent_by_us(case, api)
+    await claude.messages.create(**case.as_sdk())
+    assert_same(ours, api.sent[-1])
+
+
+class Stone(BaseModel):
+    hard: bool = True
+
+
+class Plum(BaseModel):
+    """All that the API does not hold answers to: lengths, ranges, patterns, defaults, formats."""
+
+    name: str = Field("plum", min_length=2, pattern="^p", title="The name")
+    grams: int = Field(description="Its weight.", ge=1, le=100)
+    colour: Literal["red", "blue"] = "red"
+    kind: Literal["fruit"]
+    stone: Stone
+    others: list[Stone] = Field(min_length=1, max_length=3)
+    day: str = Field(json_schema_extra={"format": "date"})
+    secret: str = Field(json_schema_extra={"format": "password"})
+    note: str | None = None
+
+
+class Branch(BaseModel):
+    fork: Branch | None
+
+
+@pytest.mark.parametrize("model", [Stone, Plum, Branch])
+async def test_a_pydantic_model_is_asked_for_as_the_sdk_parses_it(
+    model: type[BaseModel], api: Recorder, claude: AsyncAnthropic
+) -> None:
+    ours = await sent_by_us(Case({}, generation=guided(json=model)), api)
+    api.answers(MESSAGE | {"content": []})
+    await claude.messages.parse(model=OLDER, max_tokens=1, messages=HELLO, output_format=model)
+    assert ours.body["output_config"] == api.sent[-1].body["output_config"]
+
+
+# Where we differ from a plain call of the SDK, on purpose
+
+
+async def test_a_null_among_the_extra_fields_leaves_a_field_out(api: Recorder) -> None:
+    body = (await sent_by_us(Case({}, generation=extra(cache_control=None, temperature=None)), api)).body
+    assert body == {"model": OLDER, "messages": HELLO, "max_tokens": 1024}
+
+
+async def test_what_is_said_of_tools_is_left_out_without_tools(api: Recorder) -> None:
+    body = (await sent_by_us(Case({}, generation={"tool_choice": "auto", "parallel_tool_calls": False}), api)).body
+    assert body.keys() == {"model", "messages", "max_tokens", "temperature", "cache_control"}
+
+
+def test_a_schema_says_of_its_objects_what_it_likes() -> None:
+    inner = {"type": "object", "properties": {"a": {"properties": {}}}, "additionalProperties": {"type": "object"}}
+    schema = {"type": ["array", "null"], "items": inner, "const": {"type": "object"}}
+    made = encoded(GenerationParams(**guided(json=schema)))["output_config"]["format"]["schema"]
+    assert made == {
+        "type": ["array", "null"],
+        "items": {
+            "type": "object",
+            "properties": {"a": {"properties": {}, "additionalProperties": False}},
+            "additionalProperties": {"type": "object", "additionalProperties": False},
+        },
+        "const": {"type": "object"},
+    }
+
+
+# What models do not take
+
+
+def encoder(generation: GenerationParams | None = None, model: str = OLDER) -> MessagesEncoder:
+    return MessagesEncoder(
+        EncoderSettings("http://api/v1", ModelParams(model_name=model), generation or GenerationParams())
+    )
+
+
+def encoded(
+    generation: GenerationParams | None = None, messages: list[Json] = HELLO, model: str = OLDER
+) -> dict[str, Any]:
+    return json.loads(encoder(generation, model)(Conversation.from_dict({"messages": messages})).body)
+
+
+SAMPLED: list[tuple[str, Json, Json, set[str]]] = [
+    # The model, what is asked of it, what it is told, and what of that it is not.
+    ("claude-3-5-haiku-20241022", {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "top_p": 0.9}, set()),
+    ("claude-sonnet-4-20250514", {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "top_p": 0.9}, set()),
+    ("claude-opus-4-1-20250805", {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5}, {"top_p"}),
+    ("claude-haiku-4-5", {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5}, {"top_p"}),
+    ("claude-haiku-4-5", {"top_p": 0.9}, {"top_p": 0.9}, set()),
+    ("anthropic/claude-opus-4.6", {"temperature": 0.5}, {"temperature": 0.5}, set()),
+    ("claude-opus-4-7", {"temperature": 0.5, "top_p": None}, {}, {"temperature"}),
+    ("anthropic.claude-opus-4-8-v1:0", {"temperature": 1.5, "top_p": 0.9}, {}, {"temperature", "top_p"}),
+    ("claude-sonnet-5", {"top_p": 0.9}, {}, {"top_p"}),
+    ("claude-haiku-5-5", {}, {}, set()),
+    ("claude-fable-5", {"temperature": 0.5}, {}, {"temperature"}),
+    ("claude-mythos-preview", {"temperature": 0.5}, {}, {"temperature"}),
+    ("qwen3", {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "top_p": 0.9}, set()),
+    (OLDER, {"temperature": 0.5, "top_p": 0.9, **extra(thinking=THINKING)}, {}, {"temperature", "top_p"}),
+    (OLDER, {"temperature": 1.0, "top_p": 1.0, **extra(thinking=THINKING)}, {"temperature": 1.0}, {"top_p"}),
+]
+
+
+@pytest.mark.parametrize(("model", "asked", "sent", "dropped"), SAMPLED)
+def test_what_a_model_refuses_is_not_sent_and_known_as_dropped(
+    model: str, asked: Json, sent: Json, dropped: set[str]
+) -> None:
+    generation = GenerationParams(**asked)
+    body = encoded(generation, model=model)
+    assert {name: body[name] for name in ("temperature", "top_p") if name in body} == sent
+    assert encoder(generation, model).dropped == dropped
+
+
+async def test_a_row_tells_what_was_dropped(api: Recorder) -> None:
+    async with engine_for(Case({}, generation={"temperature": 0.5, "seed": 1}, model=LATEST), api) as engine:
+        [answered] = await engine.ainfer([CASES["text"].conversation])
+    assert answered.metadata["dropped_parameters"] == ["seed", "temperature"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (guided(regex="a+"), r"generation\.guided_decoding\.regex"),
+        (guided(choice=["a", "b"]), r"generation\.guided_decoding\.choice"),
+        ({"temperature": 1.2}, r"generation\.temperature: this API takes 0 to 1"),
+        ({"tool_choice": "weather"}, r"generation\.tool_choice"),
+        ({"tool_choice": {"type": "function"}}, r"generation\.tool_choice"),
+    ],
+)
+def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(asked: Json, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        encoder(GenerationParams(**asked))
+
+
+@pytest.mark.parametrize("model", ["claude-3-5-sonnet-20241022", "claude-3-haiku-20240307", "claude-opus-4-1"])
+def test_older_models_follow_no_schema(model: str) -> None:
+    with pytest.raises(ConfigError, match=f"guided_decoding.json: {model} follows no schema"):
+        encoder(GenerationParams(**guided(json=SCHEMA)), model)
+    assert "output_config" not in encoded(GenerationParams(guided_decoding=GuidedDecodingParams()), model=model)
+
+
+UNANSWERABLE: dict[str, tuple[Json, str]] = {
+    "arguments that are no JSON": (assistant(None, tool_calls=[CALL | {"function": {"name": "f", "arguments": "{"}}]), "are not JSON"),
+    "arguments that are no object": (assistant(None, tool_calls=[CALL | {"function": {"name": "f", "arguments": "[1]"}}]), "not an object"),
+    "a result of no call": ({"role": "tool", "content": "sunny"}, "tool_call_id"),
+    "a system image": (system([{"type": "image_url", "content": CAT}]), "text only"),
+    "thoughts of no shape": (assistant("A", thinking_blocks="Hm."), "thinking_blocks"),
+    "thoughts that are no blocks": (assistant("A", thinking_blocks=["Hm."]), "thinking_blocks"),
+    "a document that is an image": (user([{"type": "document_binary", "binary": PNG}]), "image/png"),
+    "an image of another kind": (user([{"type": "image_url", "content": "data:image/tiff;base64,AAAA"}]), "image/tiff"),
+    "a text as a document": (user([{"type": "document_url", "content": "data:text/plain;base64,AAAA"}]), "text/plain"),
+    "data that is not in base64": (user([{"type": "image_url", "content": "data:image/png,abc"}]), "base64"),
+    "data that is none": (user([{"type": "image_url", "content": "data:image/png;base64"}]), "base64"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "why"), UNANSWERABLE.values(), ids=UNANSWERABLE.keys())
+def test_a_row_that_cannot_be_asked_says_why(message: Json, why: str) -> None:
+    with pytest.raises(RequestError, match=why) as caught:
+        encoded(messages=[HI, message])
+    assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)
+
+
+def test_the_results_of_tools_come_first_in_their_turn() -> None:
+    asked = [HI, assistant(None, tool_calls=[CALL]), user("Well?"), tool("sunny", CALL["id"]), user("And?")]
+    blocks = encoded(messages=asked)["messages"][-1]["content"]
+    assert [block["type"] for block in blocks] == ["tool_result", "text", "text"]
+    assert [block["text"] for block in blocks[1:]] == ["Well?", "And?"]
+
+
+def test_encoding_changes_nothing_of_what_it_was_given() -> None:
+    case = CASES["thinking sent back"]
+    conversation = case.conversation.model_copy(update={"tools": CASES["tools"].conversation.tools})
+    generation = GenerationParams(**guided(json=SCHEMA), **extra(output_config={"effort": "low"}))
+    before = conversation.to_json(), generation.model_dump_json()
+    encode = encoder(generation)
+    assert encode(conversation) == encode(conversation)
+    assert (conversation.to_json(), generation.model_dump_json()) == before
+
+
+# What is answered
+
+
+def answer(*blocks: Json, reason: Any = "end_turn", **more: Any) -> Json:
+    return MESSAGE | {"content": list(blocks), "stop_reason": reason, **more}
+
+
+def read(body: Any, status: int = 200) -> Completion:
+    return decode(HttpResponse(status, {}, json.dumps(body).encode()))
+
+
+CACHED = {
+    "input_tokens": 10,
+    "cache_creation_input_tokens": 30,
+    "cache_read_input_tokens": 60,
+    "output_tokens": 50,
+    "output_tokens_details": {"thinking_tokens": 32},
+    "service_tier": "standard",
+}
+SEARCH: Json = {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "Oslo"}}
+ANSWERS: dict[str, Json] = {
+    "text": answer(text("Hello.")),
+    "no text": answer(text("")),
+    "nothing": answer(),
+    "text in parts": answer(text("Hel", citations=None), text("lo.")),
+    "a tool call": answer(USE, reason="tool_use"),
+    "two tool calls": answer(USE, USE | {"id": "call_2", "input": {}}, reason="tool_use"),
+    "text and a tool call": answer(text("Wait."), USE, reason="tool_use"),
+    "thinking": answer(THOUGHT, text("Rain.")),
+    "hidden thinking": answer(HIDDEN, text("Rain.")),
+    "thinking, of both kinds, and a call": answer(THOUGHT, HIDDEN, THOUGHT, USE, reason="tool_use"),
+    "thinking alone": answer(THOUGHT, reason="max_tokens"),
+    "a search of theirs": answer(text("Let me look."), SEARCH, text(" It rains."), reason="pause_turn"),
+    "cut off": answer(text("Hel"), reason="max_tokens"),
+    "the context is full": answer(text("Hel"), reason="model_context_window_exceeded"),
+    "stopped": answer(text("Hel"), reason="stop_sequence", stop_sequence="END"),
+    "a refusal": answer(reason="refusal", stop_details={"type": "refusal", "category": "bio", "explanation": "No."}),
+    "cached": answer(text("Hello."), usage=CACHED),
+}
+REASONS = {
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.LENGTH,
+    "pause_turn": FinishReason.LENGTH,
+    "tool_use": FinishReason.TOOL_CALLS,
+    "refusal": FinishReason.CONTENT_FILTER,
+}
+
+
+@pytest.mark.parametrize("body", ANSWERS.values(), ids=ANSWERS.keys())
+async def test_we_read_what_the_sdk_reads(body: Json, api: Recorder, claude: AsyncAnthropic) -> None:
+    api.answers(body)
+    theirs = await claude.messages.create(model="m", max_tokens=1, messages=[])
+    ours = read(body)
+    calls = [block for block in theirs.content if block.type == "tool_use"]
+    said = "".join(block.text for block in theirs.content if block.type == "text")
+    assert ours.message.content == (said or (None if calls else ""))
+    assert [(c.id, c.function.name, c.function.get_arguments_dict()) for c in ours.message.tool_calls or ()] == [
+        (call.id, call.name, call.input) for call in calls
+    ]
+    thought = "".join(block.thinking for block in theirs.content if block.type == "thinking")
+    assert (ours.message.reasoning_content or "") == thought
+    blocks = [b.model_dump(exclude_unset=True) for b in theirs.content if b.type.endswith("thinking")]
+    assert (ours.message.model_extra or {}).get("thinking_blocks", []) == blocks
+    assert theirs.stop_reason is not None
+    assert ours.finish_reason is REASONS[theirs.stop_reason]
+    counts = theirs.usage
+    read_before, written = counts.cache_read_input_tokens, counts.cache_creation_input_tokens
+    prompt = counts.input_tokens + (read_before or 0) + (written or 0)
+    details = counts.output_tokens_details
+    assert ours.usage == Usage(
+        prompt,
+        counts.output_tokens,
+        prompt + counts.output_tokens,
+        read_before,
+        written,
+        details.thinking_tokens if details is not None else None,
+    )
+
+
+async def test_an_answer_is_sent_back_with_its_thinking_as_the_sdk_does(api: Recorder, claude: AsyncAnthropic) -> None:
+    """Also once it has been on disk."""
+    api.answers(answer(THOUGHT, HIDDEN, text("Wait."), USE, reason="tool_use"))
+    case = Case({}, [HI], tools=[WEATHER])
+    async with engine_for(case, api) as engine:
+        [answered] = await engine.ainfer([case.conversation])
+        passthrough = Conversation.from_json(answered.to_json())
+        passthrough.messages.append(Message(role=Role.TOOL, content="sunny", tool_call_id="call_1"))
+        await engine.ainfer([passthrough])
+    ours = api.sent[-1]
+    first = await claude.messages.create(model=OLDER, max_tokens=1, messages=[HI])
+    again: list[Any] = [HI, first.to_param(), user([result("sunny")])]
+    await claude.messages.create(model=OLDER, max_tokens=1, messages=again)
+    assert without_nulls(ours.body["messages"]) == without_nulls(api.sent[-1].body["messages"])
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_nulls(one) for key, one in value.items() if one is not None}
+    return [without_nulls(one) for one in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        (CACHED, Usage(100, 50, 150, cached_tokens=60, cache_creation_tokens=30, reasoning_tokens=32)),
+        ({"input_tokens": 3, "output_tokens": 4}, Usage(3, 4, 7)),
+        ({"input_tokens": 3, "output_tokens": None, "cache_read_input_tokens": None}, Usage(3, 0, 3)),
+        ({"input_tokens": "3", "output_tokens": -4}, Usage(3, 0, 3)),
+        ({"input_tokens": True, "output_tokens": 10**308}, Usage()),
+        ([3, 4], None),
+        ({}, None),
+    ],
+)
+def test_usage(usage: Any, counted: Usage | None) -> None:
+    assert read(answer(text(""), usage=usage)).usage == counted
+
+
+@pytest.mark.parametrize("reason", ["bored", "", None, ["end_turn"]])
+def test_other_reasons_are_unknown(reason: Any) -> None:
+    assert read(answer(text("Hi."), reason=reason)).finish_reason is FinishReason.UNKNOWN
+
+
+def test_call_that_is_cut_before_its_input_is_left_out() -> None:
+    cut = read(answer(text("Hm."), USE, USE | {"input": {}}, reason="max_tokens"))
+    assert (len(cut.message.tool_calls or ()), cut.finish_reason) == (1, FinishReason.LENGTH)
+    assert len(read(answer(USE | {"input": {}}, reason="tool_use")).message.tool_calls or ()) == 1
+    alone = read(answer(USE | {"input": {}}, reason="max_tokens"))
+    assert (alone.message.content, alone.message.tool_calls) == ("", None)
+
+
+NO_ANSWERS: dict[str, Any] = {
+    "an empty object": {},
+    "null content": answer() | {"content": None},
+    "a null block": answer() | {"content": [None]},
+    "a block of no type": answer({"text": "Hi."}),
+    "a text of another kind": answer(text("") | {"text": 5}),
+    "thinking of another kind": answer(THOUGHT | {"thinking": None}),
+    "a call without a name": answer(USE | {"name": None}),
+    "a call of no object": answer(USE | {"input": None}),
+    "null": None,
+    "a list": [],
+}
+
+
+@pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
+def test_a_success_without_an_answer_is_tried_again(body: Any) -> None:
+    check_that_it_is_asked_again(read, body)
+
+
+def error(kind: str, message: str = "Sorry.", **more: Any) -> Json:
+    return {"type": "error", "error": {"type": kind, "message": message, **more}, "request_id": "req_1"}
+
+
+ERRORS = [
+    # What it is called, its status, whether to try again, whether the endpoint is too busy.
+    ("invalid_request_error", 400, False, False),
+    ("authentication_error", 401, False, False),
+    ("billing_error", 402, False, False),
+    ("permission_error", 403, False, False),
+    ("not_found_error", 404, False, False),
+    ("request_too_large", 413, False, False),
+    ("rate_limit_error", 429, True, True),
+    ("api_error", 500, True, False),
+    ("timeout_error", 504, True, False),
+    ("overloaded_error", 529, True, True),
+]
+
+
+@pytest.mark.parametrize(("kind", "status", "retryable", "overload"), ERRORS)
+async def test_each_error_means_what_its_status_says(
+    kind: str, status: int, retryable: bool, overload: bool, api: Recorder, claude: AsyncAnthropic
+) -> None:
+    api.answers(error(kind), status)
+    with pytest.raises(APIStatusError) as theirs:
+        await claude.messages.create(model="m", max_tokens=1, messages=[])
+    with pytest.raises(RequestError, match=f"HTTP {status}: Sorry") as refused:
+        read(error(kind), status)
+    with pytest.raises(RequestError, match="answered with an error: Sorry") as within:
+        read(error(kind) | {"content": []})  # as a success
+    for ours in (refused.value, within.value):
+        assert ours.status_code == theirs.value.status_code == status
+        assert (ours.is_retryable, ours.is_overload) == (retryable, overload)
+
+
+def test_an_error_of_no_name_is_tried_again() -> None:
+    for body in (
+        error("new_error"),
+        error("x") | {"error": None},
+        {"type": "error"},
+        error("x") | {"error": {"type": []}},
+    ):
+        with pytest.raises(RequestError, match="answered with an error") as caught:
+            read(body)
+        assert caught.value.is_retryable
+
+
+async def test_a_spend_limit_that_is_reached_ends_the_run(api: Recorder) -> None:
+    """It comes as a rate limit, by the status."""
+    api.answers(error("rate_limit_error", details={"error_code": "enforced_spend_limit_reached"}), 429)
+    async with engine_for(CASES["text"], api) as engine:
+        failure = (await engine.ainfer_partial([CASES["text"].conversation])).failures[0]
+    assert "HTTP 429: Sorry. (enforced_spend_limit_reached). Check the API key" in failure.error_message
+
+
+@settings(max_examples=300)
+@given(mangled(st.sampled_from(list(ANSWERS.values()))))
+def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(body: Any) -> None:
+    try:
+        completion = read(body)
+    except RequestError:
+        return
+    assert isinstance(completion.finish_reason, FinishReason)
+    assert completion.usage is None or all(isinstance(count, int) for count in completion.usage.to_dict().values())
+
+
+# What may be asked
+
+
+def listed(*names: str, more: bool = False) -> Json:
+    entries = [{"type": "model", "id": name, "display_name": name.title()} for name in names]
+    return {"data": entries, "has_more": more, "first_id": names[0], "last_id": names[-1]}
+
+
+async def test_models_are_listed_page_by_page(api: Recorder) -> None:
+    queries: list[str] = []
+
+    def page(query: str) -> Json:
+        queries.append(query)
+        return listed("c") if "after_id=b" in query else listed("a", "b", more=True)
+
+    api.answers_by_query(page)
+    async with engine_for(CASES["text"], api) as engine:
+        assert await engine.alist_models() == ["a", "b", "c"]
+    assert queries == ["limit=1000", "limit=1000&after_id=b"]
+    assert {sent.headers["anthropic-version"] for sent in api.sent} == {"2023-06-01"}
+    assert {sent.headers["x-api-key"] for sent in api.sent} == {KEY}
+
+
+async def test_a_listing_that_comes_again_and_again_ends(api: Recorder) -> None:
+    api.answers(listed("a", more=True))
+    async with engine_for(CASES["text"], api) as engine:
+        assert set(await engine.alist_models()) == {"a"}
+    assert len(api.sent) == 2

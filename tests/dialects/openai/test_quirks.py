@@ -1,0 +1,560 @@
+"""The providers that speak OpenAI's chat format, and how they differ. Of one request, each one's own SDK and we put the
+same on the wire; of one response both read the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncinfer import (
+    ConfigError,
+    Conversation,
+    FinishReason,
+    GenerationParams,
+    InferenceConfig,
+    InferenceErrorType,
+    Message,
+    ModelParams,
+    RemoteInferenceEngine,
+    RemoteParams,
+    RequestError,
+    StreamDelta,
+    Usage,
+    build_engine,
+)
+from asyncinfer import InferenceEngineType as Engine
+from asyncinfer.dialects.http import HttpResponse
+from asyncinfer.dialects.openai.response import decode
+from asyncinfer.dialects.openai.stream import StreamDecoder
+from asyncinfer.dialects.sse import ServerSentEvent
+from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.types.results import Completion
+from tests.dialects.conftest import KEY
+from tests.dialects.judges import JUDGES
+from tests.dialects.mangled import mangled
+from tests.dialects.openai.test_request import (
+    CALL,
+    HELLO,
+    NAMED,
+    PNG,
+    PNG_URL,
+    SCHEMA,
+    WEATHER,
+    guided,
+    image,
+    json_schema,
+    user,
+)
+from tests.dialects.openai.test_stream import DONE, as_bytes, chunk
+from tests.fakes import ONE_ATTEMPT, question
+from tests.recorder import SUCCESS, Recorder
+
+Json = dict[str, Any]
+
+PDF = b"%PDF-1.7 and so on"
+CAT = "https://x.example/cat.png"
+PAPER = "https://x.example/paper.pdf"
+
+
+# What is asked
+
+
+class Case(NamedTuple):
+    """One request: as it is made of the SDK, and what of it we are asked in words of our own. `dropped`: what of
+    that the provider does not take.
+    """
+
+    sdk: Json
+    generation: Json = {}  # noqa: RUF012
+    messages: list[Json] = HELLO
+    tools: list[Any] | None = None
+    ours: list[Json] | None = None
+    user_id: str | None = None
+    model: Json = {}  # noqa: RUF012
+    dropped: tuple[str, ...] = ()
+
+
+def reasoned(**reasoning: Any) -> list[Json]:
+    """A turn with a tool: the answer that called it came with reasoning."""
+    calling = {"role": "assistant", "content": None, "tool_calls": [CALL], **reasoning}
+    return [user("Weather?"), calling, {"role": "tool", "content": "sunny", "tool_call_id": "call_1"}]
+
+
+STEERED: Json = {
+    "temperature": 0.7,
+    "top_p": 0.9,
+    "frequency_penalty": 0.5,
+    "presence_penalty": -0.5,
+    "logit_bias": {"11": 2.5},
+    "seed": 7,
+    "stop": ["END"],
+}
+BY_US = {name: value for name, value in STEERED.items() if name != "stop"} | {"stop_strings": ["END"]}
+SEES = [user([image(url=CAT)])]
+SEES_BYTES = [user([image(url=PNG_URL)])]
+BYTES = [user([{"type": "image_binary", "binary": PNG}])]
+A_TOOL: Json = {"tools": [WEATHER], "tool_choice": NAMED}
+ONE_CALL: Json = {"tool_choice": NAMED, "parallel_tool_calls": False}
+AS_SCHEMA = json_schema(name="Response", schema=SCHEMA)
+OUR_REASONING = reasoned(reasoning_content="I must look it up.")
+NO_THINKING = {"enable_thinking": False}
+SECRET_PARTS = [{"type": "reasoning.encrypted", "data": "c2VjcmV0", "index": 0}]
+
+
+def steered(without: tuple[str, ...] = (), **more: Any) -> Case:
+    """All that steers the sampler, but for what the provider lacks; `more` is taken beyond OpenAI's."""
+    told = {name: value for name, value in STEERED.items() if name not in without}
+    return Case(told | more, BY_US | more, dropped=without)
+
+
+CASES: dict[Engine, dict[str, Case]] = {
+    Engine.OPENAI: {
+        "sampler": steered(),
+        "end user": Case({"safety_identifier": "u-1"}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "reasoning stays here": Case({"tools": [WEATHER]}, messages=reasoned(), ours=OUR_REASONING, tools=[WEATHER]),
+        "a document": Case(
+            {},
+            messages=[user([{"type": "file", "file": {"filename": "document.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjcgYW5kIHNvIG9u"}}])],
+            ours=[user([{"type": "document_binary", "binary": PDF}])],
+        ),
+    },
+    Engine.REMOTE_VLLM: {
+        "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
+        "sampler": steered(min_p=0.1, stop_token_ids=[2], skip_special_tokens=False),
+        "end user": Case({"user": "u-1"}, user_id="u-1"),
+        "an adapter": Case({"model": "lora"}, model={"adapter_model": "lora"}),
+        "regex": Case({"structured_outputs": {"regex": "[a-z]+"}}, guided(regex="[a-z]+")),
+        "choice": Case({"structured_outputs": {"choice": ["a", "b"]}}, guided(choice=["a", "b"])),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "reasoning goes back": Case(
+            {"tools": [WEATHER]},
+            messages=reasoned(reasoning="I must look it up."), ours=OUR_REASONING, tools=[WEATHER],
+        ),
+    },
+    Engine.SGLANG: {
+        "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
+        "sampler": steered(min_p=0.1, stop_token_ids=[2], skip_special_tokens=False),
+        "an adapter": Case({"lora_path": "lora"}, model={"adapter_model": "lora"}),
+        "regex": Case({"regex": "[a-z]+"}, guided(regex="[a-z]+")),
+        "choice": Case({"regex": r"(yes\.|no \(never\))"}, guided(choice=["yes.", "no (never)"])),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "reasoning goes back": Case({}, messages=OUR_REASONING),
+    },
+    Engine.DEEPSEEK: {
+        "sampler": steered(("frequency_penalty", "logit_bias", "presence_penalty", "seed")),
+        "end user": Case({"user_id": "u-1"}, user_id="u-1"),
+        "one call": Case(A_TOOL, ONE_CALL, tools=[WEATHER], dropped=("parallel_tool_calls",)),
+        "reasoning goes back": Case({"tools": [WEATHER]}, messages=OUR_REASONING, tools=[WEATHER]),
+        "JSON without a schema": Case(
+            {"response_format": {"type": "json_object"}}, {"extra_body": {"response_format": {"type": "json_object"}}}
+        ),
+    },
+    Engine.PARASAIL: {
+        "sampler": steered(),
+        "end user": Case({"user": "u-1"}, user_id="u-1"),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "an image": Case({}, messages=SEES_BYTES, ours=BYTES),
+    },
+    Engine.TOGETHER: {
+        "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
+        "sampler": steered(min_p=0.1),
+        "no field for the end user": Case({}, user_id="u-1"),
+        "one call": Case(A_TOOL, ONE_CALL, tools=[WEATHER], dropped=("parallel_tool_calls",)),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "regex": Case({"response_format": {"type": "regex", "pattern": "a+"}}, guided(regex="a+")),
+        "choice": Case({"response_format": {"type": "regex", "pattern": r"(a|b\+)"}}, guided(choice=["a", "b+"])),
+        "reasoning goes back": Case(
+            {}, messages=[*HELLO, {"role": "assistant", "content": "Hi.", "reasoning": "A greeting."}, *HELLO],
+            ours=[*HELLO, {"role": "assistant", "content": "Hi.", "reasoning_content": "A greeting."}, *HELLO],
+        ),
+        "an image": Case({}, messages=SEES),
+    },
+    Engine.FIREWORKS: {
+        "sampler": steered(min_p=0.1),
+        "end user": Case({"user": "u-1"}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "choice": Case(
+            {"response_format": {"type": "grammar", "grammar": r'root ::= "a" | "\"b\"\n\x07é"'}},
+            guided(choice=["a", '"b"\n\aé']),
+        ),
+        "reasoning goes back": Case({"tools": [WEATHER]}, messages=OUR_REASONING, tools=[WEATHER]),
+        "an image": Case({}, messages=SEES),
+    },
+    Engine.OPENROUTER: {
+        "sampler": steered(min_p=0.1),
+        "end user": Case({"user": "u-1"}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "reasoning goes back": Case({}, messages=reasoned(reasoning="I must look it up."), ours=OUR_REASONING),
+        "reasoning goes back in its parts": Case(
+            {}, messages=reasoned(reasoning_details=SECRET_PARTS),
+            ours=reasoned(reasoning_content="I must look it up.", reasoning_details=SECRET_PARTS),
+        ),
+        "a document by URL": Case(
+            {}, messages=[user([{"type": "file", "file": {"filename": "document.pdf", "file_data": PAPER}}])],
+            ours=[user([{"type": "document_url", "content": PAPER}])],
+        ),
+    },
+    Engine.SAMBANOVA: {
+        "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
+        "sampler": steered(("frequency_penalty", "presence_penalty")),
+        "no field for the end user": Case({}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "an image": Case({}, messages=SEES_BYTES, ours=BYTES),
+        "reasoning goes back": Case(
+            {"tools": [WEATHER]},
+            messages=reasoned(reasoning="I must look it up."), ours=OUR_REASONING, tools=[WEATHER],
+        ),
+    },
+    Engine.CEREBRAS: {
+        "sampler": steered(),
+        "end user": Case({"user": "u-1"}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "an image": Case({}, messages=SEES_BYTES, ours=BYTES),
+        "reasoning goes back": Case({}, messages=reasoned(reasoning="I must look it up."), ours=OUR_REASONING),
+    },
+    Engine.HUGGING_FACE_ROUTER: {
+        "sampler": steered(("logit_bias",)),
+        "one call": Case(A_TOOL, ONE_CALL, tools=[WEATHER], dropped=("parallel_tool_calls",)),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "an image": Case({}, messages=SEES),
+    },
+}  # fmt: skip
+
+each_case = pytest.mark.parametrize(
+    ("engine", "case"),
+    [pytest.param(engine, case, id=f"{engine.name}, {name}") for engine, cases in CASES.items() for name, case in cases.items()],
+)  # fmt: skip
+
+
+def engine_for(name: Engine, api: Recorder, case: Case = Case({})) -> RemoteInferenceEngine:  # noqa: B008
+    config = InferenceConfig(
+        engine=name,
+        model=ModelParams(model_name="m", **case.model),
+        generation=GenerationParams(**case.generation),
+        remote_params=RemoteParams.model_validate(
+            {"api_url": api.url, "api_key": KEY, "user_id": case.user_id, "max_retries": 0}
+        ),
+    )
+    engine = build_engine(config)
+    assert isinstance(engine, RemoteInferenceEngine)
+    return engine
+
+
+def as_sdk(engine: Engine, case: Case) -> Json:
+    """The SDK's arguments, with those that we always send; see `test_openai_chat`."""
+    limit = "max_tokens"
+    if engine in (Engine.OPENAI, Engine.CEREBRAS, Engine.OPENROUTER):
+        limit = "max_completion_tokens"
+    return {"model": "m", "messages": case.messages, limit: 1024, "temperature": 0} | case.sdk
+
+
+# OpenRouter's SDK wants it in every answer.
+WHOLE: Json = SUCCESS | {"system_fingerprint": None}
+
+
+@each_case
+async def test_we_send_what_the_provider_s_sdk_sends(engine: Engine, case: Case, api: Recorder) -> None:
+    api.answers(WHOLE)
+    async with engine_for(engine, api, case) as ours:
+        conversation = Conversation.from_dict({"messages": case.ours or case.messages, "tools": case.tools})
+        [answered] = await ours.ainfer([conversation])
+    await JUDGES[engine](api, as_sdk(engine, case))
+    mine, theirs = api.sent
+    # Some say that they do not want a stream, which is the default.
+    assert theirs.body.pop("stream", False) is False
+    assert mine.body == theirs.body
+    assert (mine.method, mine.path) == (theirs.method, theirs.path)
+    assert mine.headers["Authorization"] == theirs.headers["Authorization"]
+    assert answered.metadata.get("dropped_parameters", []) == sorted(case.dropped)
+
+
+@pytest.mark.parametrize("engine", CASES, ids=[engine.name for engine in CASES])
+def test_what_a_provider_lacks_is_none_of_what_it_supports(engine: Engine) -> None:
+    lacking = {name for case in CASES[engine].values() for name in case.dropped}
+    assert not lacking & CATALOG[engine].dialect.supported
+    assert "temperature" in CATALOG[engine].dialect.supported
+
+
+# What cannot be asked
+
+
+@pytest.mark.parametrize(
+    ("engine", "by", "said"),
+    [
+        (Engine.OPENAI, {"regex": "a+"}, r"guided_decoding\.regex: this API follows only json"),
+        (Engine.PARASAIL, {"choice": ["a"]}, r"guided_decoding\.choice: this API follows only json"),
+        (Engine.OPENROUTER, {"regex": "a+"}, r"guided_decoding\.regex: this API follows only json"),
+        (Engine.CEREBRAS, {"choice": ["a"]}, r"guided_decoding\.choice: this API follows only json"),
+        (Engine.SAMBANOVA, {"choice": ["a"]}, r"guided_decoding\.choice: this API follows only json"),
+        (Engine.HUGGING_FACE_ROUTER, {"regex": "a+"}, r"guided_decoding\.regex: this API follows only json"),
+        (Engine.FIREWORKS, {"regex": "a+"}, r"guided_decoding\.regex: this API follows only json and choice"),
+        (Engine.DEEPSEEK, {"regex": "a+"}, r"guided_decoding\.regex: this API follows none"),
+        (Engine.DEEPSEEK, {"json": SCHEMA}, r"guided_decoding\.json: this API follows no schema; describe it"),
+    ],
+)
+async def test_what_a_provider_cannot_follow_is_refused(engine: Engine, by: Json, said: str, api: Recorder) -> None:
+    async with engine_for(engine, api, Case({}, guided(**by))) as ours:
+        with pytest.raises(ConfigError, match=said):
+            await ours.ainfer([question("Hello?")])
+    assert api.sent == []
+
+
+DOCUMENT: Json = {"type": "document_binary", "binary": PDF}
+
+
+@pytest.mark.parametrize(
+    ("engine", "item", "said"),
+    [
+        *((engine, DOCUMENT, "documents not at all") for engine in CASES if engine not in (Engine.OPENAI, Engine.OPENROUTER)),
+        (Engine.OPENAI, {"type": "document_url", "content": PAPER}, "documents by path or as bytes, not by URL"),
+        (Engine.SAMBANOVA, {"type": "image_url", "content": CAT}, "images by path or as bytes, not by URL"),
+        (Engine.CEREBRAS, {"type": "image_url", "content": CAT}, "images by path or as bytes, not by URL"),
+    ],
+)  # fmt: skip
+async def test_files_that_a_provider_does_not_take_cost_no_request(
+    engine: Engine, item: Json, said: str, api: Recorder
+) -> None:
+    async with engine_for(engine, api) as ours:
+        result = await ours.ainfer_partial([Conversation.from_dict({"messages": [user([item])]})])
+    failure = result.failures[0]
+    assert failure.error_message == f"this API takes {said}"
+    assert (failure.error_type, failure.is_retryable) == (InferenceErrorType.CONFIG, False)
+    assert api.sent == []
+
+
+# What is answered
+
+
+def answer(finish: str = "stop", usage: Json | None = None, **message: Any) -> Json:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    return WHOLE | {"choices": [choice], "prompt": []} | ({"usage": usage} if usage else {})
+
+
+COUNTS: Json = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+CACHED: Json = {"prompt_tokens_details": {"cached_tokens": 4}}
+REASONED: Json = {"completion_tokens_details": {"reasoning_tokens": 3}}
+DETAILED = Usage(9, 5, 14, cached_tokens=4, reasoning_tokens=3)
+THOUGHT: Json = {"content": "4", "reasoning": "2 and 2"}
+
+ANSWERS: dict[str, tuple[Engine, Json, FinishReason, Usage]] = {
+    "Together ends with eos, and counts the cache beside": (
+        Engine.TOGETHER, answer("eos", COUNTS | {"cached_tokens": 4}, **THOUGHT), FinishReason.STOP, Usage(9, 5, 14, cached_tokens=4),
+    ),
+    "Together calls a tool": (
+        Engine.TOGETHER, answer("tool_calls", COUNTS, content=None, tool_calls=[CALL | {"index": 0}]), FinishReason.TOOL_CALLS, Usage(9, 5, 14),
+    ),
+    "DeepSeek counts the cache's hits": (
+        Engine.DEEPSEEK, answer(usage=COUNTS | REASONED | {"prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 5}, content="4", reasoning_content="2 and 2"), FinishReason.STOP, DETAILED,
+    ),
+    "SGLang counts the reasoning beside": (
+        Engine.SGLANG, answer(usage=COUNTS | CACHED | {"reasoning_tokens": 3}, content="4", reasoning_content="2 and 2"), FinishReason.STOP, DETAILED,
+    ),
+    "SGLang gives up": (Engine.SGLANG, answer("abort", COUNTS, content=""), FinishReason.ERROR, Usage(9, 5, 14)),
+    "Fireworks": (
+        Engine.FIREWORKS, answer("length", COUNTS | CACHED, content="4", reasoning_content="2 and 2"), FinishReason.LENGTH, Usage(9, 5, 14, cached_tokens=4),
+    ),
+    "Cerebras times itself": (
+        Engine.CEREBRAS, answer(usage=COUNTS | CACHED | REASONED, **THOUGHT) | {"time_info": {"queue_time": 0.1, "created": 1.5}, "system_fingerprint": "fp"}, FinishReason.STOP, DETAILED,
+    ),
+    "SambaNova": (
+        Engine.SAMBANOVA, answer(usage=COUNTS | CACHED | {"total_latency": 0.5}, **THOUGHT), FinishReason.STOP, Usage(9, 5, 14, cached_tokens=4),
+    ),
+    "OpenRouter gives the reasoning in parts, and the price": (
+        Engine.OPENROUTER, answer(usage=COUNTS | CACHED | REASONED | {"cost": 0.01, "is_byok": False}, **THOUGHT, reasoning_details=SECRET_PARTS), FinishReason.STOP, DETAILED,
+    ),
+    "Hugging Face": (Engine.HUGGING_FACE_ROUTER, answer(usage=COUNTS, **THOUGHT), FinishReason.STOP, Usage(9, 5, 14)),
+    "vLLM": (Engine.REMOTE_VLLM, answer(usage=COUNTS, **THOUGHT) | {"kv_transfer_params": None}, FinishReason.STOP, Usage(9, 5, 14)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("engine", "body", "finish", "usage"), ANSWERS.values(), ids=ANSWERS.keys())
+async def test_we_read_what_the_provider_s_sdk_reads(
+    engine: Engine, body: Json, finish: FinishReason, usage: Usage, api: Recorder
+) -> None:
+    api.answers(body)
+    theirs = (await JUDGES[engine](api, {"model": "m", "messages": HELLO})).choices[0].message
+    async with engine_for(engine, api) as ours:
+        [answered] = await ours.ainfer([question("Hello?")])
+    message = answered.messages[-1]
+    assert message.content == theirs.content
+    assert message.reasoning_content == (
+        getattr(theirs, "reasoning_content", None) or getattr(theirs, "reasoning", None)
+    )
+    called = [(call.id, call.function.name, call.function.arguments) for call in theirs.tool_calls or ()]
+    assert [(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ()] == called
+    assert (answered.metadata["finish_reason"], answered.metadata["usage"]) == (finish, usage.to_dict())
+
+
+async def test_openrouter_s_parts_of_the_reasoning_are_kept_and_go_back(api: Recorder) -> None:
+    """Some models answer an error to a call's result without the signed reasoning that led to the call."""
+    api.answers(answer("tool_calls", **reasoned(reasoning="Hm.", reasoning_details=SECRET_PARTS)[1]))
+    async with engine_for(Engine.OPENROUTER, api) as engine:
+        [first] = await engine.ainfer([question("Weather?")])
+        again = Conversation.from_json(first.to_json())
+        result = Message.model_validate({"role": "tool", "content": "sunny", "tool_call_id": "call_1"})
+        await engine.ainfer([again.model_copy(update={"messages": [*again.messages, result]})])
+    sent = api.sent[-1].body["messages"][1]
+    assert (sent["reasoning_details"], "reasoning" in sent, "reasoning_content" in sent) == (SECRET_PARTS, False, False)
+
+
+# What fails
+
+
+def error(message: str, **more: Any) -> Json:
+    return {"error": {"message": message, **more}}
+
+
+class Failure(NamedTuple):
+    engine: Engine
+    status: int
+    body: Json
+    said: str
+    retryable: bool
+    overload: bool = False
+    headers: dict[str, str] = {}  # noqa: RUF012
+
+
+IN_FLIGHT: Json = {"limit_source": "openrouter_in_flight_budget"}
+FAILURES: dict[str, Failure] = {
+    "Together, beyond one's rate": Failure(
+        Engine.TOGETHER, 429, error("Slow down", type="dynamic_request_limited"), "HTTP 429: Slow down", True, True,
+    ),
+    "Together, out of capacity": Failure(Engine.TOGETHER, 503, error("Overloaded"), "HTTP 503: Overloaded", True, True),
+    "Fireworks, a model that is none": Failure(
+        Engine.FIREWORKS, 404, error("Model not found", code="NOT_FOUND"), r"Model not found \(NOT_FOUND\)", False
+    ),
+    "Cerebras, too many tokens": Failure(
+        Engine.CEREBRAS, 429, {"message": "Tokens per minute", "type": "too_many_tokens_error", "code": "token_quota_exceeded"}, "HTTP 429: Tokens per minute", True, True,
+    ),
+    "Cerebras, a wrong parameter": Failure(
+        Engine.CEREBRAS, 422, {"message": "top_p", "code": "wrong_api_format"}, r"top_p \(wrong_api_format\)", False
+    ),
+    "SambaNova, a model that is gone": Failure(Engine.SAMBANOVA, 410, error("Model is deprecated"), "deprecated", False),
+    "DeepSeek, an empty account": Failure(Engine.DEEPSEEK, 402, error("Insufficient Balance"), "Insufficient", False),
+    "DeepSeek, overloaded": Failure(Engine.DEEPSEEK, 503, error("Server overloaded"), "overloaded", True, True),
+    "SGLang, a wrong request": Failure(
+        Engine.SGLANG, 400, {"object": "error", "message": "no regex", "type": "BadRequest", "code": 400}, "no regex", False
+    ),
+    "Hugging Face, loading": Failure(
+        Engine.HUGGING_FACE_ROUTER, 503, {"error": "Model m is loading", "estimated_time": 20.0}, "is loading", True, True
+    ),
+    "Hugging Face, no credits": Failure(
+        Engine.HUGGING_FACE_ROUTER, 402, {"error": "You have exceeded your monthly credits"}, "credits", False
+    ),
+    "OpenRouter, no credits": Failure(Engine.OPENROUTER, 402, error("Insufficient credits", code=402), "credits", False),
+    "OpenRouter, credits reserved": Failure(
+        Engine.OPENROUTER, 402, error("In flight", code=402, metadata=IN_FLIGHT), "In flight", True, headers={"Retry-After": "2"},
+    ),
+    "OpenRouter, another provider's error": Failure(
+        Engine.OPENROUTER, 502, error("Provider returned error", code=502, metadata={"raw": '{"error": "bad image"}'}),
+        'Provider returned error: {"error": "bad image"}', True,
+    ),
+}  # fmt: skip
+
+
+async def failure_of(failure: Failure, api: Recorder) -> RequestError:
+    api.answers(failure.body, failure.status, failure.headers)
+    with pytest.raises(RequestError, match=failure.said) as caught:
+        async with engine_for(failure.engine, api) as engine:
+            access = await engine._access(InferenceConfig())
+            _ = [delta async for delta in access.engine.stream(question("Hello?"))]
+    return caught.value
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+async def test_each_documented_error_is_what_the_sdk_takes_it_for(failure: Failure, api: Recorder) -> None:
+    ours = await failure_of(failure, api)
+    assert (ours.is_retryable, ours.is_overload) == (failure.retryable, failure.overload)
+    assert ours.retry_after == (2.0 if failure.headers else None)
+    api.answers(failure.body, failure.status)
+    with pytest.raises(Exception, match=".") as caught:
+        await JUDGES[failure.engine](api, {"model": "m", "messages": HELLO})
+    theirs: Any = caught.value
+    assert ours.status_code == getattr(theirs, "status_code", None) or theirs.response.status_code
+
+
+UPSTREAM: Json = {"code": 502, "message": "upstream died"}
+CUT_OFF: dict[str, Json] = {
+    "an error beside what there was": answer("error", content="Hel") | {"error": UPSTREAM},
+    "an error within the choice": WHOLE
+    | {"choices": [{"index": 0, "message": {"content": "Hel"}, "finish_reason": "error", "error": UPSTREAM}]},
+    "an error instead": {"error": UPSTREAM},
+}
+
+
+@pytest.mark.parametrize("body", CUT_OFF.values(), ids=CUT_OFF.keys())
+async def test_openrouter_s_error_in_a_success_is_none(body: Json, api: Recorder) -> None:
+    failure = Failure(Engine.OPENROUTER, 200, body, "upstream died", True)
+    ours = await failure_of(failure, api)
+    assert (ours.status_code, ours.is_retryable) == (502, True)
+
+
+async def test_openrouter_s_error_midway_ends_the_stream(api: Recorder) -> None:
+    api.streams(as_bytes(chunk(content="Hel"), chunk("error", content="") | {"error": UPSTREAM}, DONE))
+    seen: list[StreamDelta] = []
+    with pytest.raises(RequestError, match="upstream died") as caught:
+        async with (
+            engine_for(Engine.OPENROUTER, api) as engine,
+            engine.astream(question("Hello?"), ONE_ATTEMPT) as deltas,
+        ):
+            async for delta in deltas:
+                seen.append(delta)
+    assert (seen, caught.value.status_code) == ([StreamDelta("Hel")], 502)
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+async def test_half_an_answer_of_deepseek_s_is_none(streams: bool, api: Recorder) -> None:
+    """It says so where an answer is cut off for want of capacity."""
+    failure = Failure(
+        Engine.DEEPSEEK, 200, answer("insufficient_system_resource", content="Hel"), "cut the answer off", True
+    )
+    if streams:
+        api.streams(as_bytes(chunk(content="Hel"), chunk("insufficient_system_resource"), DONE))
+        with pytest.raises(RequestError, match="cut the answer off") as caught:
+            async with (
+                engine_for(failure.engine, api) as engine,
+                engine.astream(question("Hello?"), ONE_ATTEMPT) as deltas,
+            ):
+                _ = [delta async for delta in deltas]
+        ours = caught.value
+    else:
+        ours = await failure_of(failure, api)
+    assert (ours.is_retryable, ours.is_overload) == (True, True)
+
+
+@settings(max_examples=300)
+@given(mangled(st.sampled_from([*(body for _, body, _, _ in ANSWERS.values()), *CUT_OFF.values()])))
+def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(body: Any) -> None:
+    with contextlib.suppress(RequestError):
+        assert isinstance(decode(HttpResponse(200, {}, json.dumps(body).encode())), Completion)
+
+
+@settings(max_examples=300)
+@given(mangled(st.just(chunk("error", content="Hel", reasoning="Hm.") | {"error": UPSTREAM})))
+def test_so_is_whatever_is_streamed(event: Any) -> None:
+    with contextlib.suppress(RequestError):
+        assert all(isinstance(delta, StreamDelta) for delta in StreamDecoder().feed(ServerSentEvent(json.dumps(event))))
+
+
+# What keeps a connection alive
+
+
+@pytest.mark.parametrize(
+    ("engine", "comment"),
+    [(Engine.DEEPSEEK, b": keep-alive\n\n"), (Engine.OPENROUTER, b": OPENROUTER PROCESSING\n\n")],
+)
+async def test_a_stream_may_say_that_it_is_still_there(engine: Engine, comment: bytes, api: Recorder) -> None:
+    api.streams(comment, comment, as_bytes(chunk(reasoning="Hm.")), comment, as_bytes(chunk("stop", content="4"), DONE))
+    async with engine_for(engine, api) as ours, ours.astream(question("Hello?"), ONE_ATTEMPT) as deltas:
+        assert [delta async for delta in deltas][:2] == [StreamDelta(reasoning_content="Hm."), StreamDelta("4")]

