@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 
-import anyio
-
-from asyncinfer.aio.clock import Clock, wait_until
+from asyncinfer.aio.clock import Clock
 from asyncinfer.control.availability import Health
 from asyncinfer.control.endpoint import Decision, Endpoint, Permit, Standstill
 from asyncinfer.control.rate_limits import FREE, Cost
@@ -32,6 +31,9 @@ class AdaptiveSemaphore:
         self._endpoint, self._lock, self._clock, self._politeness = endpoint, lock, clock, politeness
         self._queue: deque[_Turn] = deque()
         self._resting: deque[float] = deque()
+        self._is_scheduled = False
+        self._alarm: Callable[[], None] | None = None
+        self._alarm_due = math.inf
         self.in_use = 0
 
     @property
@@ -68,23 +70,21 @@ class AdaptiveSemaphore:
         return self._take(cost)[0]
 
     async def acquire(self, cost: Callable[[], Cost] = lambda: FREE, owner: object = None) -> Permit:
-        """A permit. A cancelled wait takes none and lets the next in line go first."""
+        """Wait for a permit. Permits are granted in the order of the calls. A cancelled call takes none."""
         if (permit := self.acquire_nowait(cost())) is not None:
             return permit
-        turn, began = _Turn(owner), self._clock.now()
+        turn = _Turn(cost, owner, self._clock.now())
         self._queue.append(turn)
         try:
-            while True:
-                wait = math.inf
-                if self._queue[0] is turn:
-                    permit, wait = self._take(cost(), began + _PATIENCE - self._clock.now())
-                    if permit is not None:
-                        return permit
-                await wait_until(turn.news, self._clock, None if wait == math.inf else self._clock.now() + wait)
-                turn.news = anyio.Event()
-        finally:
-            self._queue.remove(turn)
-            self.nudge()
+            self._grant()
+            return await turn.permit
+        except BaseException:
+            if turn in self._queue:
+                self._queue.remove(turn)
+            if turn.permit.done() and not turn.permit.cancelled() and turn.permit.exception() is None:
+                self.release(turn.permit.result())  # It was granted when the call was already cancelled.
+            self._grant()
+            raise
 
     def release(
         self,
@@ -111,7 +111,11 @@ class AdaptiveSemaphore:
                 else:
                     self._endpoint.failed(permit, now, error, in_flight=in_flight, row=row, is_suspect=is_suspect)
         finally:
-            self.nudge()
+            queue = self._queue
+            if len(queue) == 1 and queue[0].owner is not None:
+                self._grant_soon()  # The owner may take the permit before that, for another row.
+            elif queue:
+                self._grant()
 
     def observe_limits(self, permit: Permit, limits: Mapping[str, LimitObservation]) -> None:
         """A response contained the endpoint's limits."""
@@ -148,9 +152,52 @@ class AdaptiveSemaphore:
             return list(self._endpoint.trace)[-count:]
 
     def nudge(self) -> None:
-        """Let the first in line look again."""
-        if self._queue:
-            self._queue[0].news.set()
+        """Look whether permits can be granted now."""
+        self._grant()
+
+    def _grant_soon(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._grant_scheduled)
+
+    def _grant_scheduled(self) -> None:
+        self._is_scheduled = False
+        self._grant()
+
+    def _grant(self) -> None:
+        """Grant permits to the first in line, as far as there are any. If the next one is due at a known time, look
+        again then.
+        """
+        queue = self._queue
+        while queue:
+            turn = queue[0]
+            if not turn.permit.done():
+                try:
+                    permit, wait = self._take(turn.cost(), turn.began + _PATIENCE - self._clock.now())
+                except Exception as error:  # The row cannot be read, for example.
+                    turn.permit.set_exception(error)
+                else:
+                    if permit is None:
+                        self._look_again(wait)
+                        return
+                    turn.permit.set_result(permit)
+            queue.popleft()
+        self._look_again(math.inf)
+
+    def _look_again(self, wait: float) -> None:
+        """Call `_grant` after `wait` seconds, if that is finite."""
+        due = self._clock.now() + wait
+        if self._alarm is not None:
+            if self._alarm_due <= due < math.inf:
+                return
+            self._alarm()
+            self._alarm = None
+        if due < math.inf:
+            self._alarm, self._alarm_due = self._clock.alarm(wait, self._ring), due
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._grant()
 
     def _take(self, cost: Cost, patience: float = _PATIENCE) -> tuple[Permit | None, float]:
         """A permit, or the seconds until there may be one; infinite while only news can tell. `patience`: how long
@@ -176,9 +223,10 @@ class AdaptiveSemaphore:
 
 
 class _Turn:
-    """A place in the queue; `news` is set when things may have changed for it."""
+    """A place in the queue. `permit` is set when it is granted."""
 
-    __slots__ = ("news", "owner")
+    __slots__ = ("began", "cost", "owner", "permit")
 
-    def __init__(self, owner: object) -> None:
-        self.news, self.owner = anyio.Event(), owner
+    def __init__(self, cost: Callable[[], Cost], owner: object, began: float) -> None:
+        self.cost, self.owner, self.began = cost, owner, began
+        self.permit: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()

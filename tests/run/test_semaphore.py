@@ -15,12 +15,21 @@ from hypothesis import strategies as st
 
 from asyncinfer import RemoteParams
 from asyncinfer.control.endpoint import Endpoint, Permit
+from asyncinfer.control.rate_limits import FREE, Cost
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from tests.fakes import FakeClock, refusal, timeout
 
 
 class Permits(Endpoint):
-    """An endpoint whose permits a test sets."""
+    """An endpoint whose permits a test sets. The permits are numbered as they are granted."""
+
+    granted = 0
+
+    def begin(self, now: float, cost: Cost = FREE) -> Permit:
+        self.granted += 1
+        permit = super().begin(now, cost)
+        permit.number = self.granted
+        return permit
 
     def allow(self, permits: int) -> None:
         self._aimd.permits = permits
@@ -32,18 +41,20 @@ def semaphore_of(endpoint: Endpoint, politeness: float = 0.0) -> tuple[AdaptiveS
 
 
 class Visitor:
-    """Someone who enters the gate, and stays until told to leave."""
+    """A task that acquires a permit, and releases it when it is told to."""
 
     def __init__(self, semaphore: AdaptiveSemaphore) -> None:
         self._semaphore = semaphore
         self._told = anyio.Event()
         self._scope = anyio.CancelScope()
         self.inside = self.gone = False
+        self.granted: int | None = None
 
     async def visit(self, entered: Callable[[Visitor], None] = lambda _: None) -> None:
         attempt: Permit | None = None
         with self._scope:
             attempt = await self._semaphore.acquire()
+            self.granted = attempt.number
             self.inside = True
             entered(self)
             try:
@@ -242,11 +253,9 @@ async def _play(permits: int, steps: list[tuple[str, int]]) -> None:
     endpoint = Permits(permits)
     semaphore, _ = semaphore_of(endpoint)
     visitors: list[Visitor] = []
-    entered: list[int] = []
 
-    def acquire(visitor: Visitor) -> None:
+    def acquire(_: Visitor) -> None:
         assert semaphore.in_use <= semaphore.limit, "more were let in than there are permits"
-        entered.append(visitors.index(visitor))
 
     async with anyio.create_task_group() as tasks:
         for step, n in steps:
@@ -267,7 +276,8 @@ async def _play(permits: int, steps: list[tuple[str, int]]) -> None:
         assert not semaphore.waiting or inside >= semaphore.limit, "someone waits though there is a permit"
         for visitor in visitors:
             visitor.release()
-    assert entered == sorted(entered)
+    granted = [visitor.granted for visitor in visitors if visitor.granted is not None]
+    assert granted == sorted(granted)
     assert (semaphore.in_use, semaphore.waiting) == (0, 0)
     assert all(visitor.gone for visitor in visitors)
 
