@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeGuard
 from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
@@ -20,7 +20,7 @@ from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, Re
 from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.retry import RetryPolicy
-from asyncinfer.engines.access_cache import AccessCache
+from asyncinfer.engines.access_cache import AccessCache, Prepared
 from asyncinfer.engines.blocking import BlockingMethods
 from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported
 from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType, InputError
@@ -45,6 +45,9 @@ from asyncinfer.types.results import Completion, FailureDetail, InferenceResult,
 from asyncinfer.types.run_errors import InferenceFailedError
 
 log = logging.getLogger("asyncinfer")
+
+# The largest row that is prepared on the event loop, in characters.
+_SMALL = 1 << 14
 
 
 class BaseInferenceEngine(BlockingMethods, ABC):
@@ -71,7 +74,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         self._endpoint = Endpoint(self._concurrency(), remote_params)
         self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
         self._attempts = Attempts()
-        self._accesses = AccessCache(self._access)
+        self._accesses = AccessCache(self._prepared)
 
     # What a subclass supplies
 
@@ -126,8 +129,8 @@ class BaseInferenceEngine(BlockingMethods, ABC):
             ConfigError: A setting is wrong. InputError: The conversation is not valid.
         """
         _check_types(conversation, inference_config)
-        access = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
-        return (await single.generate(access, self._attempts, conversation)).answer(conversation)
+        shared = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
+        return (await single.generate(shared.access, self._attempts, conversation)).answer(conversation)
 
     async def ainfer(
         self,
@@ -149,6 +152,8 @@ class BaseInferenceEngine(BlockingMethods, ABC):
             InferenceFailedError: Rows failed. All others are finished and saved; `.result` holds them.
             RunInterruptedError: `stop` ended the run before it was done.
         """
+        if _is_one_small_row(input, inference_config) and on_progress is None and not observers and stop is None:
+            return [await self._run_one(input[0], inference_config)]
         job = await self._job(inference_config, on_progress, observers, stop=stop, partial=False)
         result = await self._collect(job, input, inference_config)
         if result.has_failures:
@@ -230,8 +235,8 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         _check_types(conversation, inference_config)
 
         async def work(channel: Channel[StreamDelta]) -> None:
-            access = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
-            await single.stream(access, self._attempts, conversation, channel.send)
+            shared = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
+            await single.stream(shared.access, self._attempts, conversation, channel.send)
 
         return BackgroundIterator(work)
 
@@ -274,6 +279,26 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         successful.sort(key=lambda pair: pair[0])
         return InferenceResult(successful, dict(sorted(failures.items())))
 
+    async def _run_one(self, row: object, config: InferenceConfig | None) -> Conversation:
+        """`ainfer` for one row that is not saved, without the tasks and threads of a run."""
+        shared = self._accesses.find(config) or await self._accesses.make(config)
+        outcome = await single.run_one(shared.access, self._attempts, shared.keys, row)
+        if isinstance(outcome, FailureDetail):
+            result = InferenceResult([], {0: outcome})
+            raise InferenceFailedError(_failed(result, None), result)
+        return outcome
+
+    async def _prepared(self, config: InferenceConfig) -> Prepared:
+        access = await self._access(config)
+        return Prepared(access, await self._keys(access))
+
+    async def _keys(self, access: EngineAccess) -> RowKeys:
+        model, generation, remote = access.settings
+        files = await self._model_files()
+        return RowKeys(
+            str(self.engine_type), model, generation, remote if self._remote_params is not None else None, files
+        )
+
     async def _job(
         self,
         config: InferenceConfig | None,
@@ -287,12 +312,10 @@ class BaseInferenceEngine(BlockingMethods, ABC):
     ) -> Job:
         config = config or InferenceConfig()
         access = await self._access(config, check=check)
-        settings = access.settings
-        remote = settings.remote if self._remote_params is not None else None
         return Job(
             lambda total: OnlineExecutor(access, is_only_row=total == 1),
             self._clock,
-            RowKeys(str(self.engine_type), settings.model, settings.generation, remote, await self._model_files()),
+            await self._keys(access),
             output_path=_path(config.output_path, "output_path"),
             progress_path=_path(progress_path or config.progress_path, "progress_path"),
             on_progress=on_progress,
@@ -365,6 +388,21 @@ def _check_types(conversation: object, config: object) -> None:
     if not isinstance(config, InferenceConfig | None):
         raise ConfigError(f"inference_config should be an InferenceConfig (found {type(config).__name__})")
     check(conversation)
+
+
+def _is_one_small_row(
+    input: Sequence[object] | None, config: InferenceConfig | None
+) -> TypeGuard[Sequence[Conversation]]:
+    """Whether there is one row of text, small enough for the event loop, and nothing is to be saved."""
+    if not isinstance(input, list | tuple) or len(input) != 1:
+        return False
+    if config is not None and (config.output_path or config.progress_path or config.reuse_output):
+        return False
+    row = input[0]
+    if not isinstance(row, Conversation):
+        return False
+    contents = [message.content for message in row.messages]
+    return all(isinstance(c, str | None) for c in contents) and sum(len(c or "") for c in contents) <= _SMALL
 
 
 def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None) -> Source | None:

@@ -12,6 +12,7 @@ from asyncinfer.aio.background_iterator import BackgroundIterator
 from asyncinfer.config import InferenceConfig
 from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
+from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import InferenceResult, RunSummary, StreamDelta
 
@@ -32,6 +33,7 @@ class BlockingMethods:
         *,
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
     ) -> list[Conversation]: ...
 
     @abstractmethod
@@ -43,6 +45,7 @@ class BlockingMethods:
         progress_path: str | Path | None = None,
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
     ) -> InferenceResult: ...
 
     @abstractmethod
@@ -52,6 +55,7 @@ class BlockingMethods:
         *,
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
     ) -> RunSummary: ...
 
     @abstractmethod
@@ -76,9 +80,12 @@ class BlockingMethods:
         *,
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
     ) -> list[Conversation]:
         """The blocking twin of `ainfer`."""
-        return portal.call(partial(self.ainfer, input, inference_config, on_progress=on_progress, observers=observers))
+        return portal.call(
+            partial(self.ainfer, input, inference_config, on_progress=on_progress, observers=observers, stop=stop)
+        )
 
     def infer_partial(
         self,
@@ -88,6 +95,7 @@ class BlockingMethods:
         progress_path: str | Path | None = None,
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
     ) -> InferenceResult:
         """The blocking twin of `ainfer_partial`."""
         return portal.call(
@@ -98,6 +106,7 @@ class BlockingMethods:
                 progress_path=progress_path,
                 on_progress=on_progress,
                 observers=observers,
+                stop=stop,
             )
         )
 
@@ -107,9 +116,12 @@ class BlockingMethods:
         *,
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
     ) -> RunSummary:
         """The blocking twin of `arun`."""
-        return portal.call(partial(self.arun, inference_config, on_progress=on_progress, observers=observers))
+        return portal.call(
+            partial(self.arun, inference_config, on_progress=on_progress, observers=observers, stop=stop)
+        )
 
     def stream(
         self, conversation: Conversation, inference_config: InferenceConfig | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,14 +11,24 @@ import anyio
 
 from asyncinfer.aio.clock import wait_until
 from asyncinfer.control.endpoint import Permit
-from asyncinfer.control.run_end import FailurePattern
+from asyncinfer.control.rate_limits import Cost
+from asyncinfer.control.run_end import FailurePattern, duration
 from asyncinfer.errors import RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
+from asyncinfer.run.input import Plan
+from asyncinfer.run.rows import ListSource, Row, item_of
+from asyncinfer.run.saver import Outcome
+from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, StreamDelta
+from asyncinfer.types.results import Completion, StreamDelta, failure_of
+
+log = logging.getLogger("asyncinfer")
 
 T = TypeVar("T")
+
+# A longer wait before a retry is logged (seconds).
+_LONG_WAIT = 10.0
 
 
 @dataclass(slots=True)
@@ -45,6 +56,23 @@ async def generate(access: EngineAccess, attempts: Attempts, conversation: Conve
         return attempts.generate(access, permit, call, lambda: conversation, id(call))
 
     return await _with_retries(access, attempts, conversation, call, attempt)
+
+
+async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conversation: object) -> Outcome:
+    """Answer one row as a run does that saves nothing.
+
+    Raises:
+        InputError: The row is not valid; nothing was sent.
+    """
+    plan = Plan(ListSource([conversation]), keys)
+    for _ in plan.validate_input():
+        pass
+    item = item_of(conversation)
+    row = Row(0, *plan.identity(0), item.checksum, item.size, item)
+    try:
+        return row.finished(await generate(access, attempts, row.conversation()))
+    except Exception as error:
+        return failure_of(error)
 
 
 async def stream(
@@ -75,7 +103,7 @@ async def _with_retries(
     pattern: FailurePattern | None = None
     began = clock.now()
     while True:
-        permit = semaphore.acquire_nowait(cost) or await semaphore.acquire(lambda: cost)
+        permit = semaphore.acquire_nowait(cost) or await _acquire(access, cost)
         try:
             return await attempt(permit)
         except RequestError as error:
@@ -95,4 +123,22 @@ async def _with_retries(
                 raise end.error(error) from error
             if retry.kind == "no":
                 raise
+            if retry.after >= _LONG_WAIT:
+                log.warning("%s; the next attempt is made in %s", error, duration(retry.after))
         await wait_until(anyio.Event(), clock, clock.now() + retry.after)
+
+
+async def _acquire(access: EngineAccess, cost: Cost) -> Permit:
+    """Wait for a permit. A long wait is logged once, with the reason."""
+    semaphore = access.semaphore
+
+    def warn() -> None:
+        stop = semaphore.standstill()
+        if stop is not None:
+            log.warning("A call has waited for %.0f s, because %s", _LONG_WAIT, stop.reason)
+
+    call_off = access.clock.alarm(_LONG_WAIT, warn)
+    try:
+        return await semaphore.acquire(lambda: cost)
+    finally:
+        call_off()

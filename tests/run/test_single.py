@@ -15,6 +15,7 @@ from asyncinfer import (
     EngineDeadError,
     GenerationParams,
     InferenceConfig,
+    InferenceFailedError,
     InputError,
     ModelParams,
     RequestError,
@@ -22,7 +23,7 @@ from asyncinfer import (
 from asyncinfer.errors import ErrorScope, InferenceErrorType
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.types.conversation import Conversation
-from tests.fakes import FakeEngine, answer_to, question, refusal, rejection, timeout
+from tests.fakes import FakeClock, FakeEngine, answer_to, question, refusal, rejection, timeout
 from tests.run.clock import QuickClock, passing
 
 
@@ -243,3 +244,60 @@ class TestPreparedSettings:
         for _ in range(2):
             with pytest.raises(ConfigError, match="model_name"):
                 await engine.agenerate(question("a"))
+
+
+class TestOneRow:
+    """`ainfer` of one row without an output path takes the way of a single call."""
+
+    async def test_the_result_is_that_of_a_run(self) -> None:
+        conversation = question("a", metadata={"source": "test"})
+        [short] = await FakeEngine().ainfer([conversation])
+        [(_, long)] = (await FakeEngine().ainfer_partial([conversation])).successful
+        assert short == long
+        assert short.conversation_id == short.metadata["row_key"]
+        assert conversation.conversation_id is None
+
+    async def test_no_thread_and_no_task_is_started(self) -> None:
+        engine = FakeEngine()
+        await engine.ainfer([question("a")])
+        threads, tasks = threading.active_count(), len(asyncio.all_tasks())
+        seen: list[tuple[int, int]] = []
+        engine._script = lambda *_: seen.append((threading.active_count(), len(asyncio.all_tasks())))  # type: ignore[func-returns-value]
+        await engine.ainfer([question("b")])
+        assert seen == [(threads, tasks)]
+
+    @pytest.mark.parametrize("error", [rejection(), RuntimeError("a bug")], ids=["rejection", "bug"])
+    async def test_a_failure_is_reported_as_by_a_run(self, error: Exception) -> None:
+        def script(*_: object) -> None:
+            raise error
+
+        with pytest.raises(InferenceFailedError, match="1 of 1 rows failed") as caught:
+            await FakeEngine(script).ainfer([question("a")])
+        result = await FakeEngine(script).ainfer_partial([question("a")])
+        assert caught.value.result == result
+
+    async def test_an_invalid_row_is_an_input_error_before_anything_is_asked(self) -> None:
+        engine = FakeEngine()
+        with pytest.raises(InputError, match="row 0: the conversation has no messages"):
+            await engine.ainfer([Conversation(messages=[])])
+        assert not engine.asked
+
+    async def test_the_engine_s_settings_are_prepared_once(self) -> None:
+        engine, config = Preparing(), InferenceConfig(generation=GenerationParams(max_new_tokens=5))
+        for _ in range(3):
+            await engine.ainfer([question("a")], config)
+            await engine.agenerate(question("a"), config)
+        assert engine.prepared == 1
+
+
+async def test_a_long_wait_for_a_permit_is_logged_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    engine = FakeEngine(clock=clock, workers=1, requests_per_minute=1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(clock.run)
+        await engine.agenerate(question("a"))
+        await engine.agenerate(question("b"))
+        tasks.cancel_scope.cancel()
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "A call has waited for 10 s, because a rate limit is used up"
+    ]

@@ -14,7 +14,7 @@ import pytest
 
 from asyncinfer import Conversation, Progress, RequestError
 from asyncinfer.run import progress as progress_module
-from asyncinfer.run.events import Events
+from asyncinfer.run.events import Events, RunEvent, RunWaits
 from asyncinfer.run.progress import Reporter, RunStats
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.results import Completion
@@ -88,8 +88,11 @@ class TestReporter:
     async def test_the_warning_comes_at_most_once_a_minute(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        await self.watch(Reporter(RunStats(clock, 5), None, None, Sender(clock, "it waits"), Events()), clock, 200.0)
+        seen = list[RunEvent]()
+        reporter = Reporter(RunStats(clock, 5), None, None, Sender(clock, "it waits"), Events([seen.append]))
+        await self.watch(reporter, clock, 200.0)
         assert 3 <= len(warnings(caplog)) <= 4
+        assert [event.reason for event in seen if isinstance(event, RunWaits)] == ["it waits"] * len(warnings(caplog))
 
     async def test_progress_has_the_reason_until_something_is_sent(self, clock: FakeClock) -> None:
         stats, seen = RunStats(clock, 5), list[str | None]()

@@ -1,0 +1,75 @@
+"""Runs that are asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from asyncinfer import InferenceConfig, RunInterruptedError, Stop
+from tests.fakes import FakeEngine, questions
+
+
+def stopping(stop: Stop, after: int) -> FakeEngine:
+    """An engine that requests the stop with the attempt number `after`."""
+
+    def script(*_: object) -> None:
+        if engine.asked.total() == after:
+            stop.request()
+
+    engine = FakeEngine(script, workers=2)
+    return engine
+
+
+async def test_a_stop_may_be_requested_from_another_thread() -> None:
+    stop = Stop()
+    waits = asyncio.create_task(stop.wait())
+    await asyncio.sleep(0)
+    thread = threading.Thread(target=stop.request)
+    thread.start()
+    await asyncio.wait_for(waits, 30)
+    thread.join()
+    assert stop.is_requested
+
+
+async def test_a_stop_that_was_requested_before_ends_the_wait_at_once() -> None:
+    stop = Stop()
+    stop.request()
+    await asyncio.wait_for(stop.wait(), 30)
+
+
+@pytest.mark.parametrize("method", ["ainfer", "ainfer_partial"])
+async def test_every_method_stops(method: str, tmp_path: Path) -> None:
+    stop = Stop()
+    engine, config = stopping(stop, 5), InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
+    with pytest.raises(RunInterruptedError, match="of 50 rows are saved"):
+        await getattr(engine, method)(questions(50), config, stop=stop)
+    assert engine.asked.total() < 10
+
+
+async def test_an_iteration_stops() -> None:
+    stop = Stop()
+    engine, seen = stopping(stop, 5), list[int]()
+    with pytest.raises(RunInterruptedError):
+        async for index, _ in engine.ainfer_iter(questions(50), stop=stop):
+            seen.append(index)
+    assert len(seen) < 10
+
+
+@pytest.mark.parametrize("method", ["infer", "infer_partial"])
+def test_blocking_twins_stop(method: str, tmp_path: Path) -> None:
+    stop = Stop()
+    engine, config = stopping(stop, 5), InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
+    with pytest.raises(RunInterruptedError):
+        getattr(engine, method)(questions(50), config, stop=stop)
+
+
+async def test_one_stop_ends_several_runs() -> None:
+    stop = Stop()
+    engines = [stopping(stop, 5), FakeEngine(lambda *_: asyncio.sleep(0.01), workers=1)]
+    results = await asyncio.gather(
+        *(engine.ainfer_partial(questions(200), stop=stop) for engine in engines), return_exceptions=True
+    )
+    assert all(isinstance(result, RunInterruptedError) for result in results)
