@@ -29,10 +29,10 @@ from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.events import Observer
-from asyncinfer.run.job import Job
 from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.progress import OnProgress
-from asyncinfer.run.rows import FileSource, ListSource, Source, check
+from asyncinfer.run.rows import FileSource, ListSource, Source, require_messages
+from asyncinfer.run.run import Run
 from asyncinfer.run.saver import Outcome
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.run.stop import Stop
@@ -154,10 +154,10 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         """
         if _is_one_small_row(input, inference_config) and on_progress is None and not observers and stop is None:
             return [await self._run_one(input[0], inference_config)]
-        job = await self._job(inference_config, on_progress, observers, stop=stop, partial=False)
-        result = await self._collect(job, input, inference_config)
+        run = await self._new_run(inference_config, on_progress, observers, stop=stop, partial=False)
+        result = await self._collect(run, input, inference_config)
         if result.has_failures:
-            raise InferenceFailedError(_failed(result, job.saved_in), result)
+            raise InferenceFailedError(_failed(result, run.saved_in), result)
         return [conversation for _, conversation in result.successful]
 
     async def ainfer_partial(
@@ -175,10 +175,10 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         Raises:
             RunInterruptedError: `stop` ended the run before it was done.
         """
-        job = await self._job(
+        run = await self._new_run(
             inference_config, on_progress, observers, stop=stop, progress_path=progress_path, check=False
         )
-        return await self._collect(job, input, inference_config)
+        return await self._collect(run, input, inference_config)
 
     async def arun(
         self,
@@ -187,19 +187,25 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
+        relax_gc: bool = True,
     ) -> RunSummary:
-        """Answer the file `input_path` into the file `output_path`; memory does not grow with its answers.
+        """Answer the rows of the file `input_path`, and write the file `output_path`. Memory does not grow with the
+        answers.
+
+        Args:
+            relax_gc: Let Python collect garbage less often during the run. That concerns the whole process, and is
+                undone at the end of the run.
 
         Raises:
-            EngineConfigError: the engine could not begin with its settings.
+            EngineConfigError: The engine cannot work with its settings.
             RunInterruptedError: `stop` ended the run before it was done.
         """
         if inference_config.input_path is None or inference_config.output_path is None:
             raise ConfigError("arun goes from file to file: set input_path and output_path")
-        job = await self._job(inference_config, on_progress, observers, stop=stop)
-        summary = await job.run(_file(inference_config.input_path))
-        if isinstance(job.dead, EngineConfigError):
-            raise job.dead
+        run = await self._new_run(inference_config, on_progress, observers, stop=stop, relax_gc=relax_gc)
+        summary = await run.run(_file(inference_config.input_path))
+        if isinstance(run.dead, EngineConfigError):
+            raise run.dead
         return summary
 
     def ainfer_iter(
@@ -220,8 +226,8 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         """
 
         async def work(channel: Channel[tuple[int, Outcome]]) -> None:
-            job = await self._job(inference_config, on_progress, observers, stop=stop)
-            await job.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
+            run = await self._new_run(inference_config, on_progress, observers, stop=stop)
+            await run.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
 
         return BackgroundIterator(work)
 
@@ -260,7 +266,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
     # The settings of a call
 
     async def _collect(
-        self, job: Job, input: Sequence[Conversation] | None, config: InferenceConfig | None
+        self, run: Run, input: Sequence[Conversation] | None, config: InferenceConfig | None
     ) -> InferenceResult:
         """Run, keeping every outcome."""
         source = _source(input, config)
@@ -275,7 +281,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
             else:
                 failures[index] = outcome
 
-        await job.run(source, keep)
+        await run.run(source, keep)
         successful.sort(key=lambda pair: pair[0])
         return InferenceResult(successful, dict(sorted(failures.items())))
 
@@ -299,7 +305,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
             str(self.engine_type), model, generation, remote if self._remote_params is not None else None, files
         )
 
-    async def _job(
+    async def _new_run(
         self,
         config: InferenceConfig | None,
         on_progress: OnProgress | None,
@@ -309,10 +315,11 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         partial: bool = True,
         progress_path: str | Path | None = None,
         check: bool = True,
-    ) -> Job:
+        relax_gc: bool = False,
+    ) -> Run:
         config = config or InferenceConfig()
         access = await self._access(config, check=check)
-        return Job(
+        return Run(
             lambda total: OnlineExecutor(access, is_only_row=total == 1),
             self._clock,
             await self._keys(access),
@@ -322,6 +329,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
             observers=observers,
             partial=partial,
             reuse_output=config.reuse_output,
+            relax_gc=relax_gc,
             stop=stop or Stop(),
         )
 
@@ -387,7 +395,7 @@ def _check_types(conversation: object, config: object) -> None:
         raise InputError(f"conversation should be a Conversation (found {type(conversation).__name__})")
     if not isinstance(config, InferenceConfig | None):
         raise ConfigError(f"inference_config should be an InferenceConfig (found {type(config).__name__})")
-    check(conversation)
+    require_messages(conversation)
 
 
 def _is_one_small_row(

@@ -1,4 +1,4 @@
-"""Look over the whole input before anything runs: every row valid, every identity known."""
+"""Validates the whole input before anything is sent."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SHOWN = 20
 _EVERY = 64
 
 
-class Plan:
-    """What is kept of each row: its key, its checksum, its place in the index. About 40 bytes a row.
+class ValidatedInput:
+    """The key, the checksum and the index entry of each row: about 40 bytes a row.
 
-    `validate_input` reads the source once; the plan is complete when it is exhausted.
+    `validate_input` reads the source once. The rows are known when that generator is exhausted.
     """
 
     def __init__(self, source: Source, row_keys: RowKeys) -> None:
@@ -36,16 +36,16 @@ class Plan:
         return self.index.key(row), self._occurrences[row] if self._occurrences else 0
 
     def row_of(self, key: bytes, n: int, guess: int) -> int | None:
-        """The row with this identity, or None; looks at `guess` first, which is far cheaper than a search."""
+        """The row with this identity, or None. Looks at `guess` first, which is much cheaper than a search."""
         if guess < len(self) and self.keys.startswith(key, guess * KEY_BYTES) and self.identity(guess)[1] == n:
             return guess
         return self.index.find(key, n)
 
     def validate_input(self) -> Generator[None]:
-        """Read and check every row; yields now and then.
+        """Read and validate every row. Blocks; yields every 64 rows.
 
         Raises:
-            InputError: the input is empty, or rows are bad; the message lists the first 20.
+            InputError: The input is empty, or rows are not valid. The message lists the first 20 of them.
         """
         problems = Problems(self._source.name)
         ids = array("q")
@@ -90,7 +90,7 @@ class Plan:
 
 
 class Problems:
-    """Bad rows, gathered to be shown together."""
+    """Collects the rows that are not valid, for one message."""
 
     def __init__(self, name: str) -> None:
         self._name = name

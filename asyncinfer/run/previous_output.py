@@ -11,7 +11,7 @@ import anyio
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.errors import ConfigError
-from asyncinfer.run.input import Plan
+from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
 from asyncinfer.scratch.finished import FinishedOutput
@@ -22,7 +22,7 @@ log = logging.getLogger("asyncinfer")
 _EVERY = 64  # lines
 
 
-class Previous:
+class PreviousOutput:
     """The answers that `output_path` holds when a run begins.
 
     With `reuse`, rows take their answers from there. Without it, a warning is logged before such rows are sent again.
@@ -51,7 +51,7 @@ class Previous:
                 with anyio.CancelScope(shield=True):
                     await DISK.run(self.output.close)
 
-    def find_rows(self, plan: Plan, statuses: RowStatusTable) -> Generator[None]:
+    def find_rows(self, plan: ValidatedInput, statuses: RowStatusTable) -> Generator[None]:
         """Find the rows whose answer is in the output but not in the scratch file. Blocks; yields every 64 lines.
 
         Raises:
@@ -108,7 +108,7 @@ class Previous:
             what,
         )
 
-    def _matches(self, plan: Plan) -> Generator[tuple[int | None, tuple[int, int]]]:
+    def _matches(self, plan: ValidatedInput) -> Generator[tuple[int | None, tuple[int, int]]]:
         expected = 0
         for (key, n), span in self._lines():
             row = plan.row_of(key, n, expected)

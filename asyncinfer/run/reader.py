@@ -1,4 +1,4 @@
-"""Read rows as a run asks for them: new ones to attempt, saved ones with their answers."""
+"""Reads the rows of a run: new ones, and saved ones with their answers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from asyncinfer.aio.iterate import iterate
 from asyncinfer.aio.limiters import DISK, ROWS
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.errors import InputError
-from asyncinfer.run.input import Plan
-from asyncinfer.run.previous_output import Previous
+from asyncinfer.run.input import ValidatedInput
+from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import InputRow, Item, RejectedRow, Row, SavedRow, Source, item_of, with_id
-from asyncinfer.run.saved_answers import Recall
+from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
@@ -30,21 +30,27 @@ class RowReader(Protocol):
     """Where a run's rows come from."""
 
     async def read(self, room: int) -> Sequence[InputRow] | None:
-        """Up to `room` more rows, perhaps none yet; None when there are no more."""
+        """Read up to `room` more rows, perhaps none yet. None when there are no more."""
         ...
 
 
-class PlannedReader:
+class InputReader:
     """Rows of a source that was validated. Rows whose answer is saved are left out unless `deliver_saved`."""
 
     def __init__(
-        self, source: Source, plan: Plan, statuses: RowStatusTable, recall: Recall | None, *, deliver_saved: bool
+        self,
+        source: Source,
+        validated: ValidatedInput,
+        statuses: RowStatusTable,
+        saved_answers: SavedAnswers | None,
+        *,
+        deliver_saved: bool,
     ) -> None:
-        self._source, self._plan, self._statuses = source, plan, statuses
-        self._recall, self._deliver_saved = recall, deliver_saved
+        self._source, self._validated, self._statuses = source, validated, statuses
+        self._saved_answers, self._deliver_saved = saved_answers, deliver_saved
         self._items = source.items()
         self._next = 0
-        self._left = len(plan) if deliver_saved else len(plan) - statuses.fresh_count
+        self._left = len(validated) if deliver_saved else len(validated) - statuses.fresh_count
 
     async def read(self, room: int) -> list[InputRow] | None:
         return await DISK.run(self._chunk, min(room, _CHUNK_ROWS))
@@ -66,10 +72,10 @@ class PlannedReader:
             if len(rows) >= min(room, self._left) or size > _CHUNK_BYTES or perf_counter() > deadline:
                 self._left -= len(rows)
                 return rows
-        raise self._changed(len(self._plan))
+        raise self._changed(len(self._validated))
 
     def _skip(self, index: int, item: Item) -> bool:
-        if index >= len(self._plan) or item.checksum != self._plan.checksums[index]:
+        if index >= len(self._validated) or item.checksum != self._validated.checksums[index]:
             raise self._changed(index)
         return self._statuses.saved(index) and not (self._deliver_saved or self._statuses.stale(index))
 
@@ -79,9 +85,9 @@ class PlannedReader:
         )
 
     def _row(self, index: int, item: Item) -> InputRow:
-        row = Row(index, *self._plan.identity(index), item.checksum, item.size, item)
-        if self._recall is not None and self._statuses.saved(index):
-            finished = self._recall(row)
+        row = Row(index, *self._validated.identity(index), item.checksum, item.size, item)
+        if self._saved_answers is not None and self._statuses.saved(index):
+            finished = self._saved_answers(row)
             if finished is not None:
                 return SavedRow(row, finished)
         if row.is_large:
@@ -89,10 +95,12 @@ class PlannedReader:
         return row
 
 
-class StreamReader:
-    """Rows of an iterable that can be read once. They are checked as they come; an invalid one becomes a failed row.
+class IterableReader:
+    """Rows of an iterable that can be read once. Each is validated when it is read; an invalid row fails.
 
-    `saved`: the lines of the scratch file that no row has claimed yet. `recall`: None if the run saves nothing.
+    Args:
+        saved: The lines of the scratch file that no row has claimed yet.
+        saved_answers: None if the run saves nothing.
     """
 
     def __init__(
@@ -100,13 +108,13 @@ class StreamReader:
         source: Iterable[object] | AsyncIterable[object],
         row_keys: RowKeys,
         statuses: RowStatusTable,
-        recall: Recall | None,
+        saved_answers: SavedAnswers | None,
         saved: MutableMapping[tuple[bytes, int], SavedLine],
-        previous: Previous,
+        previous_output: PreviousOutput,
     ) -> None:
         self._items = iterate(source)
-        self._row_keys, self._statuses, self._recall = row_keys, statuses, recall
-        self._saved, self._previous = saved, previous
+        self._row_keys, self._statuses, self._saved_answers = row_keys, statuses, saved_answers
+        self._saved, self._previous_output = saved, previous_output
         self._seen: Counter[bytes] = Counter()
         self._count = 0
         self._reading = foreign_code("the source")
@@ -126,7 +134,7 @@ class StreamReader:
 
     def _heavy(self, given: object) -> bool:
         """Whether a row needs the disk: saved rows and image files are read off the loop."""
-        if self._recall is not None:
+        if self._saved_answers is not None:
             return True
         return isinstance(given, Conversation) and any(not isinstance(m.content, str) for m in given.messages)
 
@@ -140,7 +148,7 @@ class StreamReader:
         n = self._seen[key]
         self._seen[key] += 1
         row = Row(index, key, n, item.checksum, item.size, with_id(conversation, key, n))
-        finished = self._recall(row) if self._recall is not None and self._claim(row) else None
+        finished = self._saved_answers(row) if self._saved_answers is not None and self._claim(row) else None
         return SavedRow(row, finished) if finished is not None else row
 
     def _claim(self, row: Row) -> bool:
@@ -149,26 +157,26 @@ class StreamReader:
         if line is not None:
             self._statuses.save(row.index, line.offset, line.length, stale=line.checksum != row.checksum)
             return True
-        return self._previous.claim(row, self._statuses)
+        return self._previous_output.claim(row, self._statuses)
 
 
 class ResumeMatcher:
     """Gives each saved line to the row that it answers, and counts those that no row claims."""
 
-    def __init__(self, plan: Plan, statuses: RowStatusTable) -> None:
-        self._plan, self._statuses = plan, statuses
+    def __init__(self, validated: ValidatedInput, statuses: RowStatusTable) -> None:
+        self._validated, self._statuses = validated, statuses
         self.unclaimed = 0
 
     def of(self, lines: Iterable[SavedLine]) -> Generator[None]:
         expected = 0
         for count, line in enumerate(lines):
             # Rows are saved nearly in their order.
-            row = self._plan.row_of(line.key, line.n, expected)
+            row = self._validated.row_of(line.key, line.n, expected)
             if row is None:
                 self.unclaimed += 1
             else:
                 expected = row + 1
-                stale = line.checksum != self._plan.checksums[row]
+                stale = line.checksum != self._validated.checksums[row]
                 self._statuses.save(row, line.offset, line.length, stale=stale)
             if count % _EVERY == 0:
                 yield

@@ -1,4 +1,4 @@
-"""Which rows are done, and where the answers of the saved ones stand in the scratch file."""
+"""The state of each row, and the position of its saved answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _OPEN, _SAVED, _STALE, _REUSED, _FAILED = range(5)
 
 
 class RowStatusTable:
-    """Thirteen bytes a row. Grows as rows are recorded beyond its end."""
+    """Takes 13 bytes a row. Grows when a row beyond its end is recorded."""
 
     def __init__(self, rows: int = 0) -> None:
         self._state = bytearray(rows)
@@ -17,7 +17,7 @@ class RowStatusTable:
         self._lengths = array("I", bytes(4 * rows))
 
     def save(self, row: int, offset: int, length: int, *, stale: bool = False) -> None:
-        """The row's answer is durable. `stale`: under an id or metadata that the input no longer has."""
+        """The row's answer is durable. `stale`: it was saved under another id or other metadata than the input has."""
         if row >= len(self._state):
             self._grow(row)
         self._state[row] = _STALE if stale else _SAVED

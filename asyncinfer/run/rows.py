@@ -47,7 +47,7 @@ class Item(NamedTuple):
         if isinstance(self.given, InputError):
             raise self.given
         conversation = parse(self.text) if self.given is None else self.given
-        check(conversation)
+        require_messages(conversation)
         return conversation
 
 
@@ -193,7 +193,7 @@ def _as_conversation(row: object) -> Conversation:
     try:
         return Conversation.from_dict(cast(dict[str, Any], row))
     except ValidationError as error:
-        raise InputError(reason(error)) from None
+        raise InputError(validation_message(error)) from None
 
 
 def parse(text: bytes) -> Conversation:
@@ -205,10 +205,10 @@ def parse(text: bytes) -> Conversation:
     try:
         return _validate_json(text)
     except ValidationError as error:
-        raise InputError(reason(error)) from None
+        raise InputError(validation_message(error)) from None
 
 
-def check(conversation: Conversation) -> None:
+def require_messages(conversation: Conversation) -> None:
     """Raise InputError where there is nothing to answer."""
     if not conversation.messages:
         raise InputError("the conversation has no messages")
@@ -221,7 +221,7 @@ def with_id(conversation: Conversation, key: bytes, n: int) -> Conversation:
     return conversation.model_copy(update={"conversation_id": row_id(key, n)})
 
 
-def reason(error: ValidationError) -> str:
+def validation_message(error: ValidationError) -> str:
     """A validation error in one line: where, and what is wrong."""
     shown: list[str] = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False)[:3]:

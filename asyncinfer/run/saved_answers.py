@@ -30,7 +30,7 @@ class _Saved(Protocol):
     def read(self, offset: int, length: int) -> bytes: ...
 
 
-class Recall:
+class SavedAnswers:
     """Reads saved answers from the scratch file, and reused answers from the finished output. Blocks."""
 
     def __init__(self, statuses: RowStatusTable, scratch: _Saved, previous: FinishedOutput | None = None) -> None:

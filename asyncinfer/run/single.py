@@ -16,7 +16,7 @@ from asyncinfer.control.run_end import FailurePattern, duration
 from asyncinfer.errors import RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
-from asyncinfer.run.input import Plan
+from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.rows import ListSource, Row, item_of
 from asyncinfer.run.saver import Outcome
 from asyncinfer.scratch.keys import RowKeys
@@ -64,7 +64,7 @@ async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conve
     Raises:
         InputError: The row is not valid; nothing was sent.
     """
-    plan = Plan(ListSource([conversation]), keys)
+    plan = ValidatedInput(ListSource([conversation]), keys)
     for _ in plan.validate_input():
         pass
     item = item_of(conversation)

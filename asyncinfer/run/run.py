@@ -1,35 +1,33 @@
-"""A whole run from input to output: validate the input, resume, answer rows, write the output, tidy up."""
+"""A whole run: validate the input, resume, answer rows, write the output, and clean up."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import anyio
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.gc_tuning import relaxed_gc
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import cleanup, in_own_task, in_slices, task_group
-from asyncinfer.errors import ConfigError, EngineDeadError, ScratchError
+from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor
 from asyncinfer.run.flow import RowFlow
-from asyncinfer.run.input import Plan
-from asyncinfer.run.previous_output import Previous
+from asyncinfer.run.input import ValidatedInput
+from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.progress import OnProgress, Reporter, RunStats
-from asyncinfer.run.reader import PlannedReader, ResumeMatcher, StreamReader
+from asyncinfer.run.reader import InputReader, IterableReader, ResumeMatcher
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import FileSource, Source
-from asyncinfer.run.saved_answers import Recall
+from asyncinfer.run.run_paths import check_paths
+from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.run.saver import Deliver, Outcome
+from asyncinfer.run.scratch_use import lock_for_output, lock_in_cache, remove_finished
 from asyncinfer.run.stop import Stop
-from asyncinfer.scratch.atomic import as_config_error, check_replaceable, check_target, resolved, try_target
-from asyncinfer.scratch.cache import SWEEPER, in_cache
-from asyncinfer.scratch.file import ScratchFile, scratch_path
+from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.results import RunSummary
@@ -39,13 +37,14 @@ log = logging.getLogger("asyncinfer")
 
 
 @dataclass
-class Job:
+class Run:
     """One run, with the settings of the call that started it.
 
     Attributes:
         make_executor: Makes the executor for so many rows; None if their number is unknown.
         partial: Write the existing answers even if rows failed.
         reuse_output: Take answers from an existing file at `output_path`.
+        relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
         saved_in: The scratch file, after the run.
         dead: The reason why the engine could not go on, after the run.
@@ -59,6 +58,7 @@ class Job:
     on_progress: OnProgress | None = None
     partial: bool = True
     reuse_output: bool = False
+    relax_gc: bool = False
     observers: Sequence[Observer] = ()
     stop: Stop = field(default_factory=Stop)
     saved_in: Path | None = field(default=None, init=False)
@@ -66,38 +66,43 @@ class Job:
 
     @in_own_task
     async def run(self, source: Source, deliver: Deliver | None = None) -> RunSummary:
-        """Answer every row of `source`, resuming what scratch holds; `deliver` gets every row's outcome.
+        """Answer every row of `source`. Rows whose answers are saved already are not sent again.
+
+        Args:
+            deliver: Called with the outcome of each row.
 
         Raises:
-            InputError: bad rows; nothing was run. ScratchError: answers cannot be saved.
-            EngineDeadError: never; its rows fail. RunInterruptedError: `stop` was set before the end.
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
+            RunInterruptedError: `stop` was requested before the end.
         """
-        await DISK.run(self._check_paths, source)
-        with relaxed_gc():
+        input_path = source.path if isinstance(source, FileSource) else None
+        await DISK.run(check_paths, input_path, self.output_path, self.progress_path)
+        with relaxed_gc() if self.relax_gc else nullcontext():
             return await self._run(source, deliver)
 
     async def _run(self, source: Source, deliver: Deliver | None) -> RunSummary:
-        plan = Plan(source, self.keys)
-        await in_slices(plan.validate_input())
-        stats, statuses = RunStats(self.clock, len(plan)), RowStatusTable(len(plan))
-        events, executor = Events([stats.observe, *self.observers]), self.make_executor(len(plan))
-        previous = Previous(self.output_path, reuse=self.reuse_output)
-        async with self._scratch(plan) as scratch, previous.opened():
-            unclaimed = await self._claim(scratch, plan, statuses) if scratch is not None else 0
-            await in_slices(previous.find_rows(plan, statuses))
+        rows = ValidatedInput(source, self.keys)
+        await in_slices(rows.validate_input())
+        stats, statuses = RunStats(self.clock, len(rows)), RowStatusTable(len(rows))
+        events, executor = Events([stats.observe, *self.observers]), self.make_executor(len(rows))
+        previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
+        async with self._scratch(rows) as scratch, previous_output.opened():
+            unclaimed = await self._claim(scratch, rows, statuses) if scratch is not None else 0
+            await in_slices(previous_output.find_rows(rows, statuses))
             if deliver is None:
                 stats.completed = stats.resumed = statuses.fresh_count
             flow = RowFlow(executor, statuses, events, scratch, deliver)
-            recall = Recall(statuses, scratch, previous.output) if scratch is not None else None
-            reader = PlannedReader(source, plan, statuses, recall, deliver_saved=deliver is not None)
+            saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
+            reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
             async with reporting(Reporter(stats, self.progress_path, self.on_progress, executor, events)):
                 with closing(reader):
                     await flow.run(reader, self.stop)
             self.dead = flow.dead
             self._raise_if_stopped(flow, statuses, stats, scratch)
-            await self._conclude(scratch, statuses, stats)
+            await self._write_output(scratch, statuses, stats)
             if scratch is not None and not stats.failed:
-                await self._let_go(scratch, unclaimed, lambda key, n: plan.index.find(key, n) is None)
+                await remove_finished(scratch, unclaimed, lambda key, n: rows.index.find(key, n) is None)
         return stats.summary()
 
     @in_own_task
@@ -106,63 +111,47 @@ class Job:
         source: Iterable[object] | AsyncIterable[object],
         deliver: Callable[[int, Outcome, Callable[[], None]], None],
     ) -> None:
-        """Answer the rows of `source` as it yields them; nothing is saved without an output path.
+        """Answer the rows of `source` as it yields them. Answers are saved only with an output path.
 
-        `deliver(index, outcome, taken)`: the row stays open, and holds back the reading of others, until
-        `taken()` is called.
+        Args:
+            deliver: Called with a row's index, its outcome, and a function `taken`. The row counts as open, and so
+                delays the reading of others, until `taken()` is called.
+
+        Raises:
+            ScratchError: Answers cannot be saved.
+            EngineDeadError: No further row can be answered.
+            RunInterruptedError: `stop` was requested before the end.
         """
-        await DISK.run(self._check_paths, None)
+        await DISK.run(check_paths, None, self.output_path, self.progress_path)
         stats, statuses = RunStats(self.clock), RowStatusTable()
         events, executor = Events([stats.observe, *self.observers]), self.make_executor(None)
-        previous = Previous(self.output_path, reuse=self.reuse_output)
-        async with self._scratch(None) as scratch, previous.opened():
+        previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
+        async with self._scratch(None) as scratch, previous_output.opened():
             saved: dict[tuple[bytes, int], SavedLine] = {}
             if scratch is not None:
                 await in_slices(saved.update({(line.key, line.n): line}) for line in scratch.recover())
-                await in_slices(previous.index())
+                await in_slices(previous_output.index())
 
             def hand_over(index: int, outcome: Outcome) -> None:
                 deliver(index, outcome, flow.taken)
 
             flow = RowFlow(executor, statuses, events, scratch, hand_over, hold=True)
-            recall = Recall(statuses, scratch, previous.output) if scratch is not None else None
-            reader = StreamReader(source, self.keys, statuses, recall, saved, previous)
+            saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
+            reader = IterableReader(source, self.keys, statuses, saved_answers, saved, previous_output)
             reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)
             async with reporting(reporter), cleanup(reader.aclose):
                 await flow.run(reader, self.stop)
             if flow.dead is not None:
                 raise flow.dead
             self._raise_if_stopped(flow, statuses, stats, scratch)
-            await self._conclude(scratch, statuses, stats)
+            await self._write_output(scratch, statuses, stats)
             if scratch is not None and not stats.failed:
-                await self._let_go(scratch, len(saved), lambda key, n: (key, n) in saved)
-
-    def _check_paths(self, source: Source | None) -> None:
-        """Raise ConfigError for paths that would overwrite each other, or cannot be written, before any row is
-        paid for.
-        """
-        if self.progress_path is not None:
-            check_replaceable(self.progress_path, "progress_path")
-        if self.output_path is None:
-            others: dict[str, Path] = {}
-        else:
-            check_target(self.output_path, "output_path")
-            others = {"output_path": self.output_path, "the scratch file": scratch_path(self.output_path)}
-        if isinstance(source, FileSource):
-            others["input_path"] = source.path
-        if self.progress_path is not None:
-            others["progress_path"] = self.progress_path
-        named: dict[Path, str] = {}
-        for name, path in others.items():
-            with as_config_error(path, name, "read" if name == "input_path" else "written"):
-                target = resolved(path)
-            if (other := named.setdefault(target, name)) != name:
-                raise ConfigError(f"{name} and {other} are the same file, {path}; give each its own")
+                await remove_finished(scratch, len(saved), lambda key, n: (key, n) in saved)
 
     @asynccontextmanager
-    async def _scratch(self, plan: Plan | None) -> AsyncGenerator[ScratchFile | None]:
+    async def _scratch(self, rows: ValidatedInput | None) -> AsyncGenerator[ScratchFile | None]:
         """The locked scratch file, or None for a run that is not saved."""
-        scratch = await self._acquire(plan)
+        scratch = await self._lock(rows)
         self.saved_in = scratch.path if scratch is not None else None
         if scratch is None:
             yield None
@@ -170,28 +159,23 @@ class Job:
         async with cleanup(lambda: DISK.run(scratch.close)):
             yield scratch
 
-    async def _acquire(self, plan: Plan | None) -> ScratchFile | None:
+    async def _lock(self, rows: ValidatedInput | None) -> ScratchFile | None:
         if self.output_path is not None:
-            return await DISK.run(_acquired_beside, self.output_path)
-        if plan is None or len(plan) < 2:
+            return await DISK.run(lock_for_output, self.output_path)
+        if rows is None or len(rows) < 2:
             return None
-        name = await DISK.run(self.keys.run_hash, plan.keys)
-        try:
-            return await DISK.run(_acquired_in_cache, in_cache(name))
-        except ScratchError as error:
-            log.warning("This run is not saved as it goes, and cannot be resumed: %s", error)
-            return None
+        return await lock_in_cache(lambda: self.keys.run_hash(rows.keys))
 
-    async def _claim(self, scratch: ScratchFile, plan: Plan, statuses: RowStatusTable) -> int:
+    async def _claim(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> int:
         """Match saved lines with rows. Returns the number of saved lines that belong to no row."""
-        claims = ResumeMatcher(plan, statuses)
+        claims = ResumeMatcher(rows, statuses)
         await in_slices(claims.of(scratch.recover()))
         if statuses.saved_count or claims.unclaimed:
             log.info(
                 "%s: %d of %d rows are saved already; %d saved rows belong to other input or settings",
                 scratch.path,
                 statuses.saved_count,
-                len(plan),
+                len(rows),
                 claims.unclaimed,
             )
         return claims.unclaimed
@@ -206,49 +190,13 @@ class Job:
         of = f" of {stats.total}" if stats.total is not None else ""
         raise RunInterruptedError(f"Stopped: {statuses.saved_count}{of} rows are saved.{where}", summary)
 
-    async def _conclude(self, scratch: ScratchFile | None, statuses: RowStatusTable, stats: RunStats) -> None:
+    async def _write_output(self, scratch: ScratchFile | None, statuses: RowStatusTable, stats: RunStats) -> None:
         """Write the output. A run without any answer does not replace an older output."""
         if scratch is None:
             return
         assert stats.total in (None, stats.completed + stats.failed), "every row has an outcome"
         if self.output_path is not None and (statuses.saved_count if self.partial else not stats.failed):
             await in_slices(scratch.assemble(self.output_path, statuses.spans()))
-
-    async def _let_go(self, scratch: ScratchFile, unclaimed: int, wanted: Callable[[bytes, int], bool]) -> None:
-        """Remove the rows that are now in the output from the scratch file. Removes the file if it has no others."""
-        if not unclaimed:
-            with anyio.CancelScope(shield=True):
-                await DISK.run(lambda: scratch.close(remove=True))
-            return
-        log.warning(
-            "%s keeps %d saved row(s) that belong to other input or settings. To use them, run that input again; "
-            "to discard them, delete the file.",
-            scratch.path,
-            unclaimed,
-        )
-        try:
-            await in_slices(scratch.keep(wanted))
-        except ScratchError as error:
-            log.warning("%s still holds the rows of this run, which are no longer needed: %s", scratch.path, error)
-
-
-def _acquired_beside(output: Path) -> ScratchFile:
-    """Lock the scratch file of a run with an output path. Also checks that the output can be written."""
-    scratch = ScratchFile(scratch_path(output))
-    scratch.acquire()
-    try:
-        try_target(output, "output_path")
-    except BaseException:
-        scratch.close()
-        raise
-    return scratch
-
-
-def _acquired_in_cache(path: Path) -> ScratchFile:
-    SWEEPER.sweep(path.parent)
-    scratch = ScratchFile(path)
-    scratch.acquire()
-    return scratch
 
 
 @asynccontextmanager

@@ -1,0 +1,33 @@
+"""Checks the paths of a run before anything is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asyncinfer.errors import ConfigError
+from asyncinfer.scratch.atomic import as_config_error, check_replaceable, check_target, resolved
+from asyncinfer.scratch.file import scratch_path
+
+
+def check_paths(input_path: Path | None, output_path: Path | None, progress_path: Path | None) -> None:
+    """Check that the files can be written, and that no two settings name the same file. Blocks.
+
+    Raises:
+        ConfigError: A path cannot be used.
+    """
+    if progress_path is not None:
+        check_replaceable(progress_path, "progress_path")
+    paths: dict[str, Path] = {}
+    if output_path is not None:
+        check_target(output_path, "output_path")
+        paths = {"output_path": output_path, "the scratch file": scratch_path(output_path)}
+    if input_path is not None:
+        paths["input_path"] = input_path
+    if progress_path is not None:
+        paths["progress_path"] = progress_path
+    names: dict[Path, str] = {}
+    for name, path in paths.items():
+        with as_config_error(path, name, "read" if name == "input_path" else "written"):
+            target = resolved(path)
+        if (other := names.setdefault(target, name)) != name:
+            raise ConfigError(f"{name} and {other} are the same file, {path}; give each its own")

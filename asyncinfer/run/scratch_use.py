@@ -1,0 +1,78 @@
+"""Locks the scratch file of a run, and removes what is no longer needed from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.aio.tasks import in_slices
+from asyncinfer.errors import ScratchError
+from asyncinfer.scratch.atomic import try_target
+from asyncinfer.scratch.cache import SWEEPER, in_cache
+from asyncinfer.scratch.file import ScratchFile, scratch_path
+
+log = logging.getLogger("asyncinfer")
+
+
+def lock_for_output(output_path: Path) -> ScratchFile:
+    """Lock the scratch file of a run with an output path. Also checks that the output can be written. Blocks.
+
+    Raises:
+        ScratchError: The scratch file cannot be used.
+        ConfigError: The output cannot be written.
+    """
+    scratch = ScratchFile(scratch_path(output_path))
+    scratch.acquire()
+    try:
+        try_target(output_path, "output_path")
+    except BaseException:
+        scratch.close()
+        raise
+    return scratch
+
+
+async def lock_in_cache(name: Callable[[], str]) -> ScratchFile | None:
+    """Lock the scratch file of a run without an output path. None if that is not possible: such a run is not saved.
+
+    Args:
+        name: Returns the name of the run. Blocks.
+    """
+    try:
+        return await DISK.run(_locked_in_cache, in_cache(await DISK.run(name)))
+    except ScratchError as error:
+        log.warning("This run is not saved as it goes, and cannot be resumed: %s", error)
+        return None
+
+
+def _locked_in_cache(path: Path) -> ScratchFile:
+    SWEEPER.sweep(path.parent)
+    scratch = ScratchFile(path)
+    scratch.acquire()
+    return scratch
+
+
+async def remove_finished(scratch: ScratchFile, unclaimed: int, is_wanted: Callable[[bytes, int], bool]) -> None:
+    """Remove the rows that are now in the output from the scratch file. Remove the file if it holds no others.
+
+    Args:
+        unclaimed: How many saved rows belong to other input or settings.
+        is_wanted: Whether the row with this key and number stays in the file.
+    """
+    if not unclaimed:
+        with anyio.CancelScope(shield=True):
+            await DISK.run(lambda: scratch.close(remove=True))
+        return
+    log.warning(
+        "%s keeps %d saved row(s) that belong to other input or settings. To use them, run that input again; "
+        "to discard them, delete the file.",
+        scratch.path,
+        unclaimed,
+    )
+    try:
+        await in_slices(scratch.keep(is_wanted))
+    except ScratchError as error:
+        log.warning("%s still holds the rows of this run, which are no longer needed: %s", scratch.path, error)
