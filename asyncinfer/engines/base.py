@@ -1,4 +1,4 @@
-"""What every engine offers. A subclass answers one conversation; everything else is here or in `run`."""
+"""The methods of every engine. A subclass binds settings; `asyncinfer.run` does the rest."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         """
 
     def _concurrency(self) -> int:
-        """How many rows are worth having in flight at once."""
+        """How many rows should be in flight at the same time."""
         return self._remote_params.num_workers if self._remote_params is not None else 1
 
     async def _model_for(self, call: ModelParams) -> ModelParams:
-        """The model parameters in effect when a call's config brings its own."""
+        """The model parameters in effect for a call whose config sets some of its own."""
         return merge(self._model_params, call)
 
     async def _model_files(self) -> Sequence[ModelFile]:
@@ -108,7 +108,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         return type(self).__name__
 
     async def _close(self) -> None:
-        """Free what the engine owns; it opens again when it is used again. By default, nothing."""
+        """Free what the engine owns. An engine that is used again opens it again. By default, nothing."""
         return
 
     # Running
@@ -368,7 +368,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         return EngineAccess(engine, settings, self._semaphore(), policy, self._clock, name, names)
 
     def _semaphore(self) -> AdaptiveSemaphore:
-        """This loop's gate; loops share only the endpoint's state."""
+        """The semaphore of this event loop. Loops share the state of the endpoint, but not the permits."""
         loop = asyncio.get_running_loop()
         with self._lock:
             semaphore = self._semaphores.get(loop)

@@ -1,4 +1,4 @@
-"""The answers in the output of an earlier run: reused, or mentioned in a warning before they are paid for again."""
+"""The answers in the output of an earlier run: they are reused, or a warning says that they are sent again."""
 
 from __future__ import annotations
 

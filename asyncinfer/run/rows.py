@@ -28,8 +28,14 @@ _validate_json = Conversation.__pydantic_validator__.validate_json
 
 
 class Item(NamedTuple):
-    """One input row: the line it stands on (from 1; None in memory), its checksum and size in bytes, and what
-    it holds: a line of JSON, or something `given` as an object.
+    """One row as it is read.
+
+    Args:
+        line: The number of its line, from 1; None for a row that is not from a file.
+        checksum: The CRC-32 of its JSON.
+        size: The bytes of its JSON.
+        text: The JSON of a row from a file.
+        given: The conversation of a row that is not from a file, or why the row is not valid.
     """
 
     line: int | None
@@ -42,7 +48,7 @@ class Item(NamedTuple):
         """The conversation.
 
         Raises:
-            InputError: it is not a usable conversation; the message says why.
+            InputError: The row is not a valid conversation. The message says why.
         """
         if isinstance(self.given, InputError):
             raise self.given
@@ -112,7 +118,7 @@ InputRow = Row | SavedRow | RejectedRow
 
 
 class Source(Protocol):
-    """Rows that can be read more than once. `name` stands in messages. Reading blocks."""
+    """Rows that can be read more than once. Reading blocks. `name` identifies the source in messages."""
 
     name: str
 
@@ -120,7 +126,7 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A JSONL file, a conversation a line; blank lines do not count."""
+    """A JSONL file with one conversation per line. Blank lines are ignored."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -209,20 +215,20 @@ def parse(text: bytes) -> Conversation:
 
 
 def require_messages(conversation: Conversation) -> None:
-    """Raise InputError where there is nothing to answer."""
+    """Raise InputError if the conversation has no messages."""
     if not conversation.messages:
         raise InputError("the conversation has no messages")
 
 
 def with_id(conversation: Conversation, key: bytes, n: int) -> Conversation:
-    """The conversation, under an id derived from its identity where it has none."""
+    """The conversation; without an id of its own, it gets one that is derived from its key."""
     if conversation.conversation_id is not None:
         return conversation
     return conversation.model_copy(update={"conversation_id": row_id(key, n)})
 
 
 def validation_message(error: ValidationError) -> str:
-    """A validation error in one line: where, and what is wrong."""
+    """The first three problems of a validation error, in one line."""
     shown: list[str] = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False)[:3]:
         # Members of a union appear in the location as type names; a path of keys reads better.

@@ -1,4 +1,4 @@
-"""Admit attempts: a permit each, in the order they asked, no sooner than the endpoint allows."""
+"""Grants permits for attempts, in the order of the calls, as soon as the endpoint allows."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from asyncinfer.errors import RequestError
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.results import Usage
 
-# Seconds that one loop waits for tokens that another has reserved.
+# How long one loop waits for tokens that another loop has reserved (seconds).
 _PATIENCE = 1.0
 
 
 class AdaptiveSemaphore:
-    """One engine's permits on one event loop, shared by all its runs and streams there.
+    """The permits of one engine on one event loop. All runs, calls and streams there share them.
 
-    What the endpoint has shown is shared between loops, under `lock`, which no await ever holds. A permit
-    rests `politeness` seconds after it came back.
+    The controller decides how many permits there are, and when the next attempt may start. Event loops share the
+    controller.
+
+    Args:
+        lock: Protects the endpoint's state. It is never held during an await.
+        politeness: How long a permit rests after its release (seconds).
     """
 
     def __init__(self, endpoint: Endpoint, lock: threading.Lock, clock: Clock, politeness: float = 0.0) -> None:
@@ -38,23 +42,23 @@ class AdaptiveSemaphore:
 
     @property
     def limit(self) -> int:
-        """The permits there are now."""
+        """How many permits there are now."""
         with self._lock:
             return self._endpoint.permits()
 
     @property
     def most(self) -> int:
-        """The most permits that there may ever be."""
+        """The largest number of permits that there may be."""
         return self._endpoint.most
 
     @property
     def waiting(self) -> int:
-        """How many wait for a permit."""
+        """How many calls wait for a permit."""
         return len(self._queue)
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether who enters should say what tokens it will take."""
+        """Whether tokens are limited, so that the cost of an attempt must be estimated."""
         return self._endpoint.counts_tokens
 
     @property
@@ -63,7 +67,7 @@ class AdaptiveSemaphore:
         return self._endpoint.admissions
 
     def acquire_nowait(self, cost: Cost = FREE, owner: object = None) -> Permit | None:
-        """A permit, if that needs no waiting, and nobody waits but `owner` itself."""
+        """A permit, if one is free, and no other call waits for one than that of `owner`."""
         queue = self._queue
         if queue and (owner is None or len(queue) > 1 or queue[0].owner is not owner):
             return None
@@ -96,8 +100,13 @@ class AdaptiveSemaphore:
         row: Hashable = None,
         is_suspect: bool = False,
     ) -> None:
-        """Give a permit back and report the result of the attempt to the endpoint's controller. An attempt without
-        an answer and without an error was cancelled. `row` identifies the row among the rows of all runs.
+        """Release a permit, and report the result of the attempt to the controller.
+
+        An attempt without an answer and without an error was cancelled.
+
+        Args:
+            row: Identifies the row among the rows of all runs.
+            is_suspect: The row failed before, after other rows had been answered.
         """
         now, in_flight = self._clock.now(), self.in_use
         # The permit is given back first, so that an error below cannot leak it.
@@ -118,7 +127,7 @@ class AdaptiveSemaphore:
                 self._grant()
 
     def observe_limits(self, permit: Permit, limits: Mapping[str, LimitObservation]) -> None:
-        """A response contained the endpoint's limits."""
+        """Report the limits that a response shows."""
         with self._lock:
             self._endpoint.observe_limits(permit, limits, self._clock.now())
 
@@ -137,7 +146,7 @@ class AdaptiveSemaphore:
         return self._endpoint.availability.is_in_doubt
 
     def standstill(self) -> Standstill | None:
-        """Why the next attempt waits and until when; None if it does not, or waits for a permit or an answer."""
+        """Why the next attempt waits, and for how long; None if it waits only for a permit or an answer."""
         with self._lock:
             return self._endpoint.standstill(self._clock.now())
 
@@ -200,8 +209,10 @@ class AdaptiveSemaphore:
         self._grant()
 
     def _take(self, cost: Cost, patience: float = _PATIENCE) -> tuple[Permit | None, float]:
-        """A permit, or the seconds until there may be one; infinite while only news can tell. `patience`: how long
-        to wait yet for news on other loops.
+        """A permit, or the seconds until there may be one: infinite if that depends on attempts in flight.
+
+        Args:
+            patience: How much longer to wait for attempts on other loops (seconds).
         """
         now = self._clock.now()
         resting = self._resting
@@ -213,8 +224,8 @@ class AdaptiveSemaphore:
                 return None, min(resting[0] - now if resting else math.inf, self._endpoint.next_update(now))
             wait = self._endpoint.wait(now, cost)
             if wait == math.inf and not self.in_use:
-                # The answer it hangs on is due on another loop, which does not know of this one, and which may be
-                # blocked by a sync twin that waits here.
+                # An attempt on another loop holds the tokens. That loop does not wake this one, and may be blocked by a
+                # blocking twin that waits for this one.
                 wait = 0.0 if patience <= 0.0 else patience
             if wait == 0.0:
                 self.in_use += 1

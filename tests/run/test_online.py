@@ -1,4 +1,4 @@
-"""The run loop through an engine's public methods: order, retries, permits, failures, resume."""
+"""Runs through an engine's public methods: order, permits, retries, failures and resume."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from tests.fakes import (
 
 @pytest.fixture
 def config(tmp_path: Path) -> InferenceConfig:
-    """Fifty questions, file to file."""
+    """Fifty questions, from a file to a file."""
     write_jsonl(tmp_path / "in.jsonl", questions(50))
     return InferenceConfig(input_path=str(tmp_path / "in.jsonl"), output_path=str(tmp_path / "out.jsonl"))
 
@@ -61,7 +61,7 @@ EXPECTED = [answer_to(f"question {i}") for i in range(50)]
 
 
 class TestAnswers:
-    async def test_come_in_input_order_with_usage_and_finish_reason(self) -> None:
+    async def test_answers_come_in_input_order_with_usage_and_finish_reason(self) -> None:
         async def slower_first(text: str, _: int) -> None:
             await anyio.sleep(0.001 * (5 - int(text.split()[-1])))
 
@@ -73,34 +73,34 @@ class TestAnswers:
         assert result[0].metadata["finish_reason"] == "stop"
         assert all(len(c.messages) == 1 for c in asked), "what the caller passed in is not touched"
 
-    async def test_go_from_file_to_file(self, config: InferenceConfig) -> None:
+    async def test_arun_answers_a_file_into_a_file(self, config: InferenceConfig) -> None:
         summary = await FakeEngine().arun(config)
         assert (summary.total, summary.completed, summary.failed, summary.resumed) == (50, 50, 0, 0)
         assert summary.usage.completion_tokens == 200
         assert answers(config.output_path) == EXPECTED
         assert not (Path(str(config.output_path)).parent / "scratch").exists()
 
-    async def test_of_rows_without_id_get_the_same_id_every_time(self) -> None:
+    async def test_rows_without_an_id_get_the_same_id_every_time(self) -> None:
         first = await FakeEngine().ainfer([question("a"), question("a"), question("b")])
         again = await FakeEngine().ainfer([question("b"), question("a"), question("a")])
         assert len({c.conversation_id for c in first}) == 3
         assert {c.conversation_id for c in first} == {c.conversation_id for c in again}
 
-    async def test_of_an_empty_list_are_an_empty_list(self) -> None:
+    async def test_an_empty_list_gives_an_empty_list(self) -> None:
         assert await FakeEngine().ainfer([]) == []
 
-    async def test_need_an_input(self) -> None:
+    async def test_a_call_without_input_is_an_error(self) -> None:
         with pytest.raises(ConfigError, match="input_path"):
             await FakeEngine().ainfer()
 
 
 class TestPermits:
-    async def test_bound_what_is_in_flight(self, config: InferenceConfig) -> None:
+    async def test_permits_limit_the_rows_in_flight(self, config: InferenceConfig) -> None:
         engine = FakeEngine(lambda *_: anyio.lowlevel.checkpoint(), workers=3)
         await engine.arun(config)
         assert engine.peak == 3
 
-    async def test_are_shared_by_concurrent_calls(self) -> None:
+    async def test_concurrent_calls_share_the_permits(self) -> None:
         release = anyio.Event()
         engine = FakeEngine(lambda *_: release.wait(), workers=4)
         async with anyio.create_task_group() as tasks:
@@ -111,8 +111,8 @@ class TestPermits:
         assert engine.peak == 4
         assert sum(engine.asked.values()) == 20
 
-    async def test_are_not_held_by_rows_that_back_off(self) -> None:
-        """One worker, and the first row is refused: the second is answered before the first's retry."""
+    async def test_rows_that_wait_for_a_retry_hold_no_permit(self) -> None:
+        """With one worker, the first row is refused. The second is answered before the retry of the first."""
         order: list[str] = []
 
         def script(text: str, attempt: int) -> None:
@@ -179,7 +179,7 @@ class TestRetries:
             finally:
                 tasks.cancel_scope.cancel()
 
-    async def test_rows_that_fail_for_a_while_are_answered(self) -> None:
+    async def test_rows_that_fail_at_first_are_answered(self) -> None:
         def script(_: str, attempt: int) -> None:
             if attempt <= 3:
                 raise timeout()
@@ -212,7 +212,7 @@ class TestRetries:
         assert result.failures[3].status_code == 400  # type: ignore[attr-defined]
 
     async def test_refusals_spend_no_retry_while_other_rows_are_answered(self) -> None:
-        """A busy server that works loses no row: eight refusals, two retries allowed."""
+        """A row that is refused eight times is answered although two retries are allowed, because the server works."""
         clock = FakeClock()
 
         async def script(text: str, attempt: int) -> None:
@@ -286,7 +286,7 @@ class TestFailures:
         assert engine.asked.total() == len(result.failures)
 
     async def test_a_dead_engine_leaves_the_saved_rows(self, config: InferenceConfig) -> None:
-        """Rows that were saved before are delivered, also those that come after the engine's death."""
+        """Rows that were saved before are delivered, also if they come after the row at which the engine died."""
 
         def dead_before_10(text: str, _: int) -> None:
             if int(text.split()[-1]) < 10:
@@ -322,7 +322,7 @@ class TestFailures:
         result = await FakeEngine(script).ainfer_partial(inference_config=config)
         assert {d.error_type for d in result.failures.values()} == {InferenceErrorType.CONFIG}
 
-    async def test_the_error_says_where_the_other_rows_are_saved(self, home: Path) -> None:
+    async def test_the_error_says_where_the_answered_rows_are_saved(self, home: Path) -> None:
         with pytest.raises(InferenceFailedError, match=r"saved in .*/\.cache/asyncinfer/tmp/temp_inference_output_"):
             await FakeEngine(lambda text, _: _raise(rejection()) if text == "b" else None).ainfer(
                 [question("a"), question("b")]
@@ -372,7 +372,7 @@ class TestResume:
             await engine.arun(config, stop=stop)
         return engine
 
-    async def test_asks_only_what_is_not_saved(self, config: InferenceConfig) -> None:
+    async def test_resume_sends_only_rows_that_are_not_saved(self, config: InferenceConfig) -> None:
         first = await self.interrupted(config)
         second = FakeEngine()
         summary = await second.arun(config)
@@ -381,13 +381,13 @@ class TestResume:
         assert not set(first.asked) & set(second.asked)
         assert answers(config.output_path) == EXPECTED
 
-    async def test_asks_again_what_a_changed_parameter_changes(self, config: InferenceConfig) -> None:
+    async def test_a_changed_parameter_sends_its_rows_again(self, config: InferenceConfig) -> None:
         await self.interrupted(config)
         second = FakeEngine()
         config.generation.temperature = 0.5
         assert (await second.arun(config)).resumed == 0
 
-    async def test_takes_ids_and_metadata_from_the_present_input(self, config: InferenceConfig) -> None:
+    async def test_resumed_rows_have_the_ids_and_metadata_of_the_present_input(self, config: InferenceConfig) -> None:
         first = await self.interrupted(config)
         renamed = [question(f"question {i}", conversation_id=f"new{i}", metadata={"i": i}) for i in reversed(range(50))]
         write_jsonl(Path(str(config.input_path)), renamed)
@@ -404,7 +404,7 @@ class TestResume:
         }
         assert answers(config.output_path) == EXPECTED[::-1]
 
-    async def test_survives_added_and_removed_rows(self, config: InferenceConfig) -> None:
+    async def test_resume_works_after_rows_were_added_and_removed(self, config: InferenceConfig) -> None:
         first = await self.interrupted(config)
         write_jsonl(Path(str(config.input_path)), [question("new"), *questions(50)[3:]])
         second = FakeEngine()
@@ -412,7 +412,7 @@ class TestResume:
         assert summary.resumed == first.asked.total() - 3
         assert answers(config.output_path) == [answer_to("new"), *EXPECTED[3:]]
 
-    async def test_tells_equal_rows_apart_by_their_number(self, tmp_path: Path) -> None:
+    async def test_equal_rows_are_told_apart_by_their_number(self, tmp_path: Path) -> None:
         write_jsonl(tmp_path / "in.jsonl", [question("same")] * 10)
         config = InferenceConfig(input_path=str(tmp_path / "in.jsonl"), output_path=str(tmp_path / "out.jsonl"))
         first = await self.interrupted(config, after=4)
@@ -422,12 +422,12 @@ class TestResume:
         assert summary.completed == 10
         assert len(answers(config.output_path)) == 10
 
-    async def test_gives_saved_rows_to_ainfer_too(self, config: InferenceConfig) -> None:
+    async def test_ainfer_returns_saved_rows_too(self, config: InferenceConfig) -> None:
         await self.interrupted(config)
         result = await FakeEngine().ainfer(inference_config=config)
         assert [c.messages[-1].content for c in result] == EXPECTED
 
-    async def test_of_a_list_without_output_path_works_from_the_cache(self, home: Path) -> None:
+    async def test_a_list_without_an_output_path_is_resumed_from_the_cache(self, home: Path) -> None:
         def script(text: str, _: int) -> None:
             if text == "question 7":
                 raise rejection()
@@ -440,7 +440,7 @@ class TestResume:
         assert engine.asked.total() == 1
         assert not cached[0].exists()
 
-    async def test_is_refused_while_another_run_saves_there(self, config: InferenceConfig) -> None:
+    async def test_a_run_is_refused_while_another_run_saves_to_the_same_file(self, config: InferenceConfig) -> None:
         other = ScratchFile(Path(str(config.output_path)).parent / "scratch" / "out.jsonl")
         await anyio.to_thread.run_sync(other.acquire)
         try:
@@ -459,7 +459,7 @@ class TestInput:
             await engine.ainfer(inference_config=InferenceConfig(input_path=str(path)))
         assert not engine.asked, "nothing runs"
 
-    async def test_bad_lines_are_all_named(self, tmp_path: Path) -> None:
+    async def test_all_invalid_lines_are_named(self, tmp_path: Path) -> None:
         good = question("fine").to_json()
         await self.check(
             tmp_path,
@@ -470,20 +470,22 @@ class TestInput:
     async def test_an_unknown_role_is_named(self, tmp_path: Path) -> None:
         await self.check(tmp_path, '{"messages":[{"role":"boss","content":"x"}]}\n', "line 1: messages.0.role")
 
-    async def test_at_most_twenty_are_shown(self, tmp_path: Path) -> None:
+    async def test_at_most_twenty_invalid_lines_are_shown(self, tmp_path: Path) -> None:
         await self.check(tmp_path, "bad\n" * 30, "30 bad row.*(?s:.*)and 10 more")
 
-    async def test_repeated_ids_name_both_lines(self, tmp_path: Path) -> None:
+    async def test_a_repeated_id_names_both_lines(self, tmp_path: Path) -> None:
         text = "".join(question(t, conversation_id="x").to_json() + "\n" for t in ("a", "b"))
         await self.check(tmp_path, text, "line 2: conversation_id 'x' is already that of line 1")
 
-    async def test_bad_rows_of_a_list_are_named_too(self) -> None:
+    async def test_invalid_rows_of_a_list_are_named(self) -> None:
         rows: list[Conversation] = [question("a"), {"messages": [{"role": "bard", "content": "b"}]}, 3]  # type: ignore[list-item]
         with pytest.raises(InputError, match=r"(?s)2 bad row.*row 1: messages\.0\.role.*row 2: a row must be"):
             await FakeEngine().ainfer(rows)
 
     @pytest.mark.parametrize("setting", ["output_path", "progress_path"])
-    async def test_and_output_are_different_files(self, config: InferenceConfig, tmp_path: Path, setting: str) -> None:
+    async def test_input_and_output_must_be_different_files(
+        self, config: InferenceConfig, tmp_path: Path, setting: str
+    ) -> None:
         (tmp_path / "link").symlink_to(tmp_path / "in.jsonl")
         before = (tmp_path / "in.jsonl").read_text()
         with pytest.raises(ConfigError, match="same file"):
@@ -492,12 +494,12 @@ class TestInput:
             )
         assert (tmp_path / "in.jsonl").read_text() == before
 
-    async def test_may_begin_with_a_byte_order_mark(self, config: InferenceConfig, tmp_path: Path) -> None:
+    async def test_input_may_begin_with_a_byte_order_mark(self, config: InferenceConfig, tmp_path: Path) -> None:
         path = tmp_path / "in.jsonl"
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
         assert (await FakeEngine().arun(config)).completed == 50
 
-    async def test_from_a_pipe_is_an_error(self, tmp_path: Path) -> None:
+    async def test_input_from_a_pipe_is_an_error(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "fifo")
         with pytest.raises(InputError, match="is not a file"):
             await FakeEngine().ainfer(inference_config=InferenceConfig(input_path=str(tmp_path / "fifo")))
@@ -517,12 +519,12 @@ class TestInput:
 
 
 class TestIteration:
-    async def test_yields_rows_as_they_finish(self) -> None:
+    async def test_ainfer_iter_yields_rows_as_they_finish(self) -> None:
         got = {index: outcome async for index, outcome in FakeEngine().ainfer_iter(questions(20))}
         assert sorted(got) == list(range(20))
         assert all(isinstance(outcome, Conversation) for outcome in got.values())
 
-    async def test_reads_an_endless_source_no_further_than_needed(self) -> None:
+    async def test_ainfer_iter_reads_an_endless_source_no_further_than_needed(self) -> None:
         read = 0
 
         async def endless() -> AsyncIterator[Conversation]:
@@ -536,13 +538,13 @@ class TestIteration:
                 await anext(results)
         assert read < 40
 
-    async def test_reports_a_bad_row_and_goes_on(self) -> None:
+    async def test_ainfer_iter_reports_an_invalid_row_and_goes_on(self) -> None:
         source = [question("a"), {"messages": []}, 7, {"messages": [{"role": "user", "content": "b"}]}]
         got = {index: outcome async for index, outcome in FakeEngine().ainfer_iter(source)}
         assert [isinstance(got[i], FailureDetail) for i in range(4)] == [False, True, True, False]
         assert got[1].error_type == InferenceErrorType.PARSE_ERROR  # type: ignore[union-attr]
 
-    async def test_saves_and_resumes_with_an_output_path(self, tmp_path: Path) -> None:
+    async def test_ainfer_iter_saves_and_resumes_with_an_output_path(self, tmp_path: Path) -> None:
         config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
         first = FakeEngine(workers=1)
         async with first.ainfer_iter(questions(10), config) as results:
@@ -553,8 +555,8 @@ class TestIteration:
         assert second.asked.total() <= 10 - len(seen)
         assert answers(config.output_path) == EXPECTED[:10]
 
-    async def test_answers_an_equal_row_that_was_added(self, tmp_path: Path) -> None:
-        """A row that was saved anew, under other metadata, is no second occurrence of itself."""
+    async def test_ainfer_iter_answers_an_equal_row_that_was_added(self, tmp_path: Path) -> None:
+        """A row that is saved again, under other metadata, does not count as a second occurrence."""
         config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
 
         async def stuck(rows: list[Conversation], engine: FakeEngine) -> None:
@@ -571,11 +573,11 @@ class TestIteration:
         await stuck([question("a", metadata={"v": 2}), question("a", metadata={"v": 3})], again)
         assert again.asked["a"] == 1
 
-    async def test_gives_equal_rows_ids_of_their_own(self) -> None:
+    async def test_ainfer_iter_gives_equal_rows_different_ids(self) -> None:
         outcomes = [outcome async for _, outcome in FakeEngine().ainfer_iter([question("a"), question("a")])]
         assert len({c.conversation_id for c in outcomes if isinstance(c, Conversation)}) == 2
 
-    async def test_breaking_off_cancels_the_work(self) -> None:
+    async def test_leaving_the_loop_cancels_the_work(self) -> None:
         engine = FakeEngine(lambda text, _: None if text == "question 0" else anyio.sleep_forever(), workers=2)
         async for _ in engine.ainfer_iter(questions(5)):
             break
@@ -583,7 +585,7 @@ class TestIteration:
         await anyio.wait_all_tasks_blocked()
         assert engine.in_flight == 0
 
-    async def test_may_leave_a_source_that_blocks(self) -> None:
+    async def test_a_source_that_blocks_can_be_left(self) -> None:
         blocked = threading.Event()
 
         def source() -> Iterator[Conversation]:
@@ -596,7 +598,7 @@ class TestIteration:
         finally:
             blocked.set()
 
-    async def test_advances_a_source_in_one_thread(self) -> None:
+    async def test_a_source_is_advanced_in_one_thread(self) -> None:
         threads: set[int] = set()
 
         def source() -> Iterator[Conversation]:
@@ -609,7 +611,7 @@ class TestIteration:
 
 
 class TestStop:
-    async def test_lets_running_rows_finish(self, config: InferenceConfig) -> None:
+    async def test_a_stop_lets_rows_in_flight_finish(self, config: InferenceConfig) -> None:
         stop, release = Stop(), anyio.Event()
         engine = FakeEngine(lambda *_: release.wait(), workers=3)
 
@@ -625,7 +627,7 @@ class TestStop:
                 await engine.arun(config, stop=stop)
         assert caught.value.summary.completed == engine.asked.total()
 
-    async def test_cancels_them_after_the_grace_period(self, config: InferenceConfig) -> None:
+    async def test_rows_in_flight_are_cancelled_after_the_grace_period(self, config: InferenceConfig) -> None:
         stop = Stop(grace=0.0)
         stop.request()
         engine = FakeEngine(lambda *_: anyio.sleep_forever(), workers=3)
@@ -634,7 +636,9 @@ class TestStop:
 
 
 class TestProgress:
-    async def test_is_written_and_told(self, config: InferenceConfig, tmp_path: Path) -> None:
+    async def test_progress_is_written_to_the_file_and_passed_to_the_callback(
+        self, config: InferenceConfig, tmp_path: Path
+    ) -> None:
         seen: list[int] = []
         path = tmp_path / "progress.json"
         await FakeEngine().ainfer_partial(

@@ -91,7 +91,7 @@ class TestReuse:
         assert engine.asked.keys() == {"new", "newer"}
         assert answers(finished) == [answer_to("new"), *EXPECTED[5:], answer_to("newer")]
 
-    async def test_says_which_answers_the_replacement_loses(
+    async def test_reuse_reports_which_answers_the_replacement_loses(
         self, finished: InferenceConfig, caplog: pytest.LogCaptureFixture
     ) -> None:
         write_input(finished, questions(ROWS)[:3])
@@ -104,7 +104,7 @@ class TestReuse:
     @pytest.mark.parametrize(
         ("content", "metadata"), [("", {}), ("  ", {}), ("some", {"finish_reason": "error"})], ids=repr
     )
-    async def test_asks_again_for_answers_that_are_empty_or_ended_with_an_error(
+    async def test_empty_answers_and_answers_that_ended_with_an_error_are_not_reused(
         self, finished: InferenceConfig, content: str, metadata: dict[str, Any]
     ) -> None:
         rows = output(finished)
@@ -116,7 +116,7 @@ class TestReuse:
         assert engine.asked.keys() == {"question 1"}
         assert answers(finished) == EXPECTED
 
-    async def test_takes_an_answer_that_only_calls_a_tool(self, finished: InferenceConfig) -> None:
+    async def test_an_answer_that_only_calls_a_tool_is_reused(self, finished: InferenceConfig) -> None:
         rows = output(finished)
         call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
         rows[1]["messages"][-1] |= {"content": "", "tool_calls": [call]}
@@ -125,7 +125,7 @@ class TestReuse:
         await engine.arun(finished)
         assert not engine.asked
 
-    async def test_takes_ids_and_metadata_from_the_present_input(self, finished: InferenceConfig) -> None:
+    async def test_reused_rows_have_the_ids_and_metadata_of_the_present_input(self, finished: InferenceConfig) -> None:
         renamed = [question(f"question {i}", conversation_id=f"new{i}", metadata={"i": i}) for i in range(ROWS)]
         write_input(finished, renamed)
         engine = FakeEngine()

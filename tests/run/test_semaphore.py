@@ -1,4 +1,4 @@
-"""The gate: permits are conserved, the queue keeps its order, rests and new limits are heeded."""
+"""AdaptiveSemaphore: no permit is lost, calls wait in order, and limits and rests are respected."""
 
 from __future__ import annotations
 
@@ -72,21 +72,21 @@ class Visitor:
 
 
 class TestPermits:
-    async def test_are_taken_without_waiting_while_there_are_any(self) -> None:
+    async def test_a_free_permit_is_acquired_without_waiting(self) -> None:
         semaphore, _ = semaphore_of(Endpoint(2))
         assert semaphore.acquire_nowait() is not None
         assert semaphore.acquire_nowait() is not None
         assert semaphore.acquire_nowait() is None
         assert semaphore.in_use == semaphore.limit == 2
 
-    async def test_come_back_whatever_happened(self) -> None:
+    async def test_a_permit_is_released_after_any_outcome(self) -> None:
         semaphore, _ = semaphore_of(Endpoint(1))
         for outcome in ({"answered": True}, {"error": timeout()}, {"error": refusal()}, {}):
             semaphore.release(await semaphore.acquire(), **outcome)
             assert semaphore.in_use == 0
         assert semaphore.admissions == 1
 
-    async def test_go_to_those_who_wait_in_their_order(self) -> None:
+    async def test_waiting_calls_get_permits_in_their_order(self) -> None:
         semaphore, _ = semaphore_of(Endpoint(1))
         order: list[int] = []
         first = await semaphore.acquire()
@@ -104,7 +104,7 @@ class TestPermits:
             semaphore.release(first, answered=True)
         assert order == list(range(20))
 
-    async def test_are_not_taken_by_who_comes_while_others_wait(self) -> None:
+    async def test_a_new_call_does_not_overtake_waiting_calls(self) -> None:
         semaphore, _ = semaphore_of(Endpoint(1))
         visitor = Visitor(semaphore)
         first = await semaphore.acquire()
@@ -117,7 +117,7 @@ class TestPermits:
             assert visitor.inside
             visitor.release()
 
-    async def test_go_at_once_to_an_owner_whose_turn_is_the_only_one(self) -> None:
+    async def test_the_owner_of_the_only_waiting_call_may_take_its_permit(self) -> None:
         semaphore, _ = semaphore_of(Endpoint(1))
         first, owner = await semaphore.acquire(), object()
         async with anyio.create_task_group() as tasks:
@@ -128,7 +128,7 @@ class TestPermits:
             assert semaphore.acquire_nowait(owner=owner) is not None
             tasks.cancel_scope.cancel()
 
-    async def test_do_not_go_to_an_owner_at_once_while_others_wait(self) -> None:
+    async def test_an_owner_does_not_overtake_other_waiting_calls(self) -> None:
         semaphore, _ = semaphore_of(Endpoint(1))
         first, owner = await semaphore.acquire(), object()
         async with anyio.create_task_group() as tasks:
@@ -139,7 +139,7 @@ class TestPermits:
             assert semaphore.acquire_nowait(owner=owner) is None
             tasks.cancel_scope.cancel()
 
-    async def test_that_are_lowered_while_in_use_are_not_given_out_again(self) -> None:
+    async def test_permits_above_a_lowered_limit_are_not_granted_again(self) -> None:
         endpoint = Permits(4)
         semaphore, _ = semaphore_of(endpoint)
         inside = [await semaphore.acquire() for _ in range(4)]
@@ -151,8 +151,8 @@ class TestPermits:
         semaphore.release(inside.pop(), answered=True)
         assert semaphore.acquire_nowait() is not None
 
-    async def test_that_are_raised_let_several_in_at_once(self) -> None:
-        """One leaves, and the controller allows three more: all who then fit are let in."""
+    async def test_a_raised_limit_grants_several_permits_at_once(self) -> None:
+        """One permit is released and three more are allowed: all calls that fit get one."""
         endpoint = Permits(1)
         semaphore, _ = semaphore_of(endpoint)
         visitors = [Visitor(semaphore) for _ in range(6)]
@@ -168,7 +168,7 @@ class TestPermits:
             for visitor in visitors:
                 visitor.release()
 
-    async def test_rest_for_as_long_as_the_politeness_policy_says(self) -> None:
+    async def test_a_released_permit_rests_for_the_politeness_policy(self) -> None:
         semaphore, clock = semaphore_of(Endpoint(2), politeness=5.0)
         times: list[float] = []
 
@@ -187,7 +187,7 @@ class TestPermits:
         assert times == [0.0, 0.0, 6.0, 6.0, 12.0, 12.0]
 
     @pytest.mark.parametrize("error", [refusal(30.0)])
-    async def test_wait_until_the_endpoint_allows(self, error: Exception) -> None:
+    async def test_a_call_waits_until_the_endpoint_allows_an_attempt(self, error: Exception) -> None:
         semaphore, clock = semaphore_of(Endpoint(2, RemoteParams(num_workers=2, use_adaptive_concurrency=False)))
         semaphore.release(await semaphore.acquire(), error=error)
         async with anyio.create_task_group() as tasks:
@@ -199,7 +199,7 @@ class TestPermits:
 
 class TestACancelledWait:
     @pytest.mark.parametrize("place", [0, 1, 2])
-    async def test_takes_no_permit_and_lets_the_next_go(self, place: int) -> None:
+    async def test_a_cancelled_wait_takes_no_permit_and_lets_the_next_call_go(self, place: int) -> None:
         semaphore, _ = semaphore_of(Endpoint(1))
         visitors = [Visitor(semaphore) for _ in range(3)]
         first = await semaphore.acquire()
@@ -217,8 +217,8 @@ class TestACancelledWait:
                 visitor.release()
         assert (semaphore.in_use, semaphore.waiting) == (0, 0)
 
-    async def test_in_the_moment_of_its_turn_loses_nothing(self) -> None:
-        """The permit came back and the first in line was told; it is cancelled before it could look."""
+    async def test_a_wait_that_is_cancelled_when_its_permit_is_granted_loses_nothing(self) -> None:
+        """The first waiting call is cancelled after its permit was granted, and before its task runs."""
         semaphore, _ = semaphore_of(Endpoint(1))
         first, second = Visitor(semaphore), Visitor(semaphore)
         held = await semaphore.acquire()
@@ -241,8 +241,8 @@ STEPS = st.lists(
 
 @given(permits=st.integers(1, 5), steps=STEPS)
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_comes_permits_are_conserved_and_order_is_kept(permits: int, steps: list[tuple[str, int]]) -> None:
-    """Visitors come, leave and are cancelled at any moment, between any two turns of the loop, while the
+def test_permits_are_conserved_and_granted_in_order(permits: int, steps: list[tuple[str, int]]) -> None:
+    """Visitors come, leave and are cancelled at any moment, between any two iterations of the event loop, while the
     limit changes. There are never more let in than permits, those in line go in order, and in the end all
     permits are back.
     """
@@ -283,8 +283,8 @@ async def _play(permits: int, steps: list[tuple[str, int]]) -> None:
 
 
 class TestTwoLoops:
-    def test_share_what_the_endpoint_has_shown(self) -> None:
-        """A refusal that one loop met holds the other too; permits are each loop's own."""
+    def test_two_loops_share_what_the_endpoint_has_shown(self) -> None:
+        """A refusal on one loop delays the other loop too. Each loop has its own permits."""
         endpoint, lock, clock = Endpoint(1, RemoteParams(num_workers=1)), threading.Lock(), FakeClock()
 
         async def be_refused() -> None:
@@ -302,7 +302,7 @@ class TestTwoLoops:
         asyncio.run(be_refused())
         assert asyncio.run(acquire()) == 20.0
 
-    def test_count_every_answer_when_they_run_at_once(self) -> None:
+    def test_two_loops_at_the_same_time_count_every_answer(self) -> None:
         endpoint, lock = Endpoint(3, RemoteParams(num_workers=3, use_adaptive_concurrency=False)), threading.Lock()
 
         async def visits() -> None:

@@ -1,6 +1,6 @@
 """Whole runs against servers whose capacity the client does not know, in virtual time.
 
-Every request passes through the run loop, the gate and the controller; only the clock and the server are simulated.
+Every request passes through the executor, the semaphore and the controller. Only the clock and the server are simulated.
 `benchmarks/adaptive.py` measures the same with real servers in real time.
 """
 
