@@ -20,6 +20,7 @@ from typing import Any
 from client_overhead import (
     AT_ONCE,
     QUESTION,
+    Spent,
     measure,
     plain_aiohttp,
     plot,
@@ -45,7 +46,7 @@ CLIENTS = {"aiohttp": None, "agenerate": None, "ainfer([one])": None, "openai": 
 SHARE = {"ainfer([one])": 5, "openai": 5, "litellm": 10}
 
 
-async def with_asyncinfer(url: str, calls: int, *, as_run: bool) -> float:
+async def with_asyncinfer(url: str, calls: int, *, as_run: bool) -> Spent:
     remote = RemoteParams(api_url=url, num_workers=AT_ONCE)
     generation = GenerationParams(max_new_tokens=1024, temperature=0.0)
     async with RemoteInferenceEngine(

@@ -130,7 +130,8 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         """
         _check_types(conversation, inference_config)
         shared = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
-        return (await single.generate(shared.access, self._attempts, conversation)).answer(conversation)
+        completion = await single.generate(shared.access, self._attempts, conversation)
+        return completion.answer(conversation)
 
     async def ainfer(
         self,
@@ -241,7 +242,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         _check_types(conversation, inference_config)
 
         async def work(channel: Channel[StreamDelta]) -> None:
-            shared = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
+            shared = await self._shared(inference_config)
             await single.stream(shared.access, self._attempts, conversation, channel.send)
 
         return BackgroundIterator(work)
@@ -287,12 +288,22 @@ class BaseInferenceEngine(BlockingMethods, ABC):
 
     async def _run_one(self, row: object, config: InferenceConfig | None) -> Conversation:
         """`ainfer` for one row that is not saved, without the tasks and threads of a run."""
-        shared = self._accesses.find(config) or await self._accesses.make(config)
+        shared = await self._shared(config)
         outcome = await single.run_one(shared.access, self._attempts, shared.keys, row)
         if isinstance(outcome, FailureDetail):
             result = InferenceResult([], {0: outcome})
             raise InferenceFailedError(_failed(result, None), result)
         return outcome
+
+    async def _shared(self, config: InferenceConfig | None, *, check: bool = True) -> Prepared:
+        """What all calls with this config share. Without `check`, settings that cannot work fail each row instead."""
+        try:
+            return self._accesses.find(config) or await self._accesses.make(config)
+        except ConfigError:
+            if check:
+                raise
+        access = await self._access(config or InferenceConfig(), check=False)
+        return Prepared(access, await self._keys(access))
 
     async def _prepared(self, config: InferenceConfig) -> Prepared:
         access = await self._access(config)
@@ -317,12 +328,12 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         check: bool = True,
         relax_gc: bool = False,
     ) -> Run:
+        access, keys = await self._shared(config, check=check)
         config = config or InferenceConfig()
-        access = await self._access(config, check=check)
         return Run(
             lambda total: OnlineExecutor(access, is_only_row=total == 1),
             self._clock,
-            await self._keys(access),
+            keys,
             output_path=_path(config.output_path, "output_path"),
             progress_path=_path(progress_path or config.progress_path, "progress_path"),
             on_progress=on_progress,
