@@ -1,0 +1,137 @@
+"""A run with another executor: it needs to know nothing of files, resume, saving or progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from asyncinfer import (
+    EngineDeadError,
+    FinishReason,
+    GenerationParams,
+    InferenceErrorType,
+    Message,
+    ModelParams,
+    Role,
+    RunInterruptedError,
+    RunSummary,
+    Stop,
+    Usage,
+)
+from asyncinfer.aio.clock import MonotonicClock
+from asyncinfer.run.events import Events, Latency
+from asyncinfer.run.executor import Outcomes, RowFeed
+from asyncinfer.run.rows import ListSource, Row
+from asyncinfer.run.run import Run
+from asyncinfer.run.saver import Outcome
+from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.types.results import Completion, FailureDetail
+from tests.fakes import question, questions, read_jsonl
+
+
+class WholeBatch:
+    """Reads all rows, as a batch job of a provider would, and answers them last to first.
+
+    `refused` and `deadly` are the questions that fail, and that end the run.
+    """
+
+    capacity = 1000
+    silent_for = 0.0
+
+    def __init__(self, refused: str = "", deadly: str = "", limit: int | None = None) -> None:
+        self.refused, self.deadly, self.limit = refused, deadly, limit
+        self.asked: list[str] = []
+        self._stopped = anyio.Event()
+
+    def stop(self, grace: float) -> None:
+        self._stopped.set()
+
+    def why_waiting(self) -> str | None:
+        return None
+
+    async def run(self, feed: RowFeed, outcomes: Outcomes, events: Events) -> None:
+        rows: list[Row] = []
+        while (more := await feed.read()) is not None:
+            rows += more
+        for row in reversed(rows):
+            if self.limit is not None and len(self.asked) == self.limit:
+                await self._stopped.wait()
+                return
+            text = str(row.conversation().messages[-1].content)
+            self.asked.append(text)
+            if text == self.refused:
+                outcomes.failed(row, FailureDetail("refused", InferenceErrorType.API_STATUS))
+            elif text == self.deadly:
+                outcomes.ended_early(EngineDeadError("dead", error_type=InferenceErrorType.ENGINE_FAILURE))
+                outcomes.failed(row, FailureDetail("dead", InferenceErrorType.ENGINE_FAILURE))
+            else:
+                message = Message(role=Role.ASSISTANT, content=f"batch: {text}")
+                completion = Completion(message, FinishReason.STOP, Usage(1, 2, 3))
+                await outcomes.answered(row, completion, Latency(0.0, 1.0))
+
+
+def run_with(executor: WholeBatch, output: Path | None = None, stop: Stop | None = None) -> Run:
+    keys = RowKeys("BATCH", ModelParams(model_name="m"), GenerationParams())
+    return Run(lambda _: executor, MonotonicClock(), keys, output_path=output, stop=stop or Stop())
+
+
+async def answer(executor: WholeBatch, output: Path | None = None) -> tuple[RunSummary, dict[int, Outcome]]:
+    found: dict[int, Outcome] = {}
+    summary = await run_with(executor, output).run(ListSource(questions(10)), found.__setitem__)
+    return summary, found
+
+
+async def test_every_row_is_answered_saved_and_written_in_input_order(tmp_path: Path) -> None:
+    summary, found = await answer(WholeBatch(), tmp_path / "out.jsonl")
+    assert (summary.completed, summary.failed, summary.usage.total_tokens) == (10, 0, 30)
+    assert len(found) == 10
+    written = [row["messages"][-1]["content"] for row in read_jsonl(tmp_path / "out.jsonl")]
+    assert written == [f"batch: question {i}" for i in range(10)]
+
+
+async def test_a_failed_row_is_sent_again_by_the_next_run_only(tmp_path: Path) -> None:
+    summary, _ = await answer(WholeBatch(refused="question 3"), tmp_path / "out.jsonl")
+    assert (summary.completed, summary.failed) == (9, 1)
+    second = WholeBatch()
+    summary, _ = await answer(second, tmp_path / "out.jsonl")
+    assert second.asked == ["question 3"]
+    assert (summary.completed, summary.resumed) == (10, 9)
+
+
+async def test_the_reason_of_an_early_end_is_kept() -> None:
+    run = run_with(WholeBatch(deadly="question 5"))
+    summary = await run.run(ListSource(questions(10)), lambda *_: None)
+    assert isinstance(run.dead, EngineDeadError)
+    assert summary.failed == 1
+
+
+async def test_a_stop_reaches_the_executor_and_what_is_answered_is_resumed(tmp_path: Path) -> None:
+    stop, executor = Stop(), WholeBatch(limit=4)
+    run = run_with(executor, tmp_path / "out.jsonl", stop)
+    async with anyio.create_task_group() as tasks:
+
+        async def stop_later() -> None:
+            while len(executor.asked) < 4:
+                await anyio.lowlevel.checkpoint()
+            stop.request()
+
+        tasks.start_soon(stop_later)
+        with pytest.raises(RunInterruptedError):
+            await run.run(ListSource(questions(10)))
+    second = WholeBatch()
+    await answer(second, tmp_path / "out.jsonl")
+    assert len(second.asked) == 6
+
+
+async def test_rows_of_a_source_without_an_end_are_read_as_the_executor_takes_them() -> None:
+    executor, found = WholeBatch(), dict[int, Outcome]()
+
+    def deliver(index: int, outcome: Outcome, taken: object) -> None:
+        found[index] = outcome
+        assert callable(taken)
+        taken()
+
+    await run_with(executor).stream((question(f"question {i}") for i in range(30)), deliver)
+    assert sorted(found) == list(range(30))
