@@ -17,6 +17,7 @@ from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 from pydantic import BaseModel
 from rich.console import Console
@@ -42,7 +43,8 @@ from asyncinfer.config.variables import fill_in
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.providers import aws
 from asyncinfer.providers.auth import Key
-from asyncinfer.transport import pooled as transport_module
+from asyncinfer.transport import proxies, request_head
+from asyncinfer.transport.session import SessionTransport
 from asyncinfer.types.masking import (
     MASK,
     MaskedBytes,
@@ -77,9 +79,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_SESSION_TOKEN", CANARY)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("no_proxy", "*")
-    transport_module._proxy.cache_clear()
+    proxies.proxy_for.cache_clear()
     yield
-    transport_module._proxy.cache_clear()
+    proxies.proxy_for.cache_clear()
 
 
 def check(text: str) -> None:
@@ -465,8 +467,8 @@ def bug(*_: object, **__: object) -> Any:
 
 # The functions that are replaced by one that raises an unexpected error.
 PLACES: dict[str, tuple[Any, str]] = {
-    "connecting": (transport_module.aiohttp.TCPConnector, "_create_connection"),
-    "writing": (transport_module, "_start"),
+    "connecting": (aiohttp.TCPConnector, "_create_connection"),
+    "writing": (request_head, "write_start"),
     "reading": (__import__("aiohttp.client_proto").client_proto.ResponseHandler, "read"),
     "decoding": (__import__("asyncinfer.engines.remote").engines.remote, "status_error"),
 }
@@ -507,6 +509,30 @@ async def test_error_deep_inside_a_send_shows_no_key(
             check(locals_shown(error, by_rich=name == "read"))
 
 
+SESSION_PLACES: dict[str, tuple[Any, str]] = {
+    "connecting": PLACES["connecting"],
+    "sending": (aiohttp.ClientRequest, "send"),
+    "reading": PLACES["reading"],
+    "decoding": PLACES["decoding"],
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize(("owner", "name"), SESSION_PLACES.values(), ids=SESSION_PLACES)
+async def test_error_deep_inside_a_session_shows_no_key(
+    engine: Callable[[str], Any], owner: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    async with FaultServer(lambda _: echo(400)) as server, aiohttp.ClientSession() as session:
+        monkeypatch.setattr(owner, name, bug)
+        for find_error in (error_of, error_of_a_call):
+            asked = engine(server.url)
+            asked._transport = SessionTransport(session)
+            error = await find_error(asked)
+            assert type(error) is BugError
+            check(locals_shown(error, by_rich=False))
+
+
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 @pytest.mark.parametrize("fault", ["echo", "error", "refused", "broken"])
 async def test_error_of_a_request_shows_no_key(
@@ -533,11 +559,9 @@ async def test_error_behind_a_proxy_shows_no_password(scheme: str, place: str, m
     async with FaultServer() as server:
         monkeypatch.delenv("no_proxy")
         monkeypatch.setenv(f"{scheme}_proxy", f"http://ann:{quote(CANARY, safe='')}@127.0.0.1:{server.port}")
-        transport_module._proxy.cache_clear()
+        proxies.proxy_for.cache_clear()
         monkeypatch.setattr(
-            *PLACES[place]
-            if place == "reading"
-            else (transport_module.aiohttp.TCPConnector, "_create_direct_connection"),
+            *PLACES[place] if place == "reading" else (aiohttp.TCPConnector, "_create_direct_connection"),
             bug,
         )
         engine = RemoteInferenceEngine(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.engines.remote import RemoteInferenceEngine
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 
 class GoogleGeminiInferenceEngine(RemoteInferenceEngine):
@@ -31,13 +34,16 @@ class GoogleVertexInferenceEngine(RemoteInferenceEngine):
         remote_params: RemoteParams | None = None,
         project_id: str | None = None,
         region: str | None = None,
+        session: ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
         remote, provider = remote_params or RemoteParams(), self.provider()
         given = {name: value for name, value in (("PROJECT_ID", project_id), ("REGION", region)) if value}
         if given and remote.api_url is None:
             remote = remote.model_copy(update={"api_url": provider.filled(provider.url, given=given)})
-        super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
+        super().__init__(
+            model_params, generation_params=generation_params, remote_params=remote, session=session, clock=clock
+        )
 
 
 class AnthropicInferenceEngine(RemoteInferenceEngine):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import anyio
@@ -24,11 +24,16 @@ from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings, ObservedLimits
-from asyncinfer.transport.pooled import Streamed, Transport
+from asyncinfer.transport.base import StreamedResponse, Transport
+from asyncinfer.transport.default import default_transport
+from asyncinfer.transport.session import SessionTransport
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.files import with_files
 from asyncinfer.types.masking import MASK, MaskedStr, frameless, mask_url, masked_if_secret, secrets_in_url
 from asyncinfer.types.results import Completion, StreamDelta
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 # No API has more models than these pages hold; one whose listing goes on is broken.
 _PAGES = 1000
@@ -89,6 +94,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
     A call may name another model, URL or key than the engine's own. How many requests are in flight, and how
     fast they go, is the engine's; all its calls share it.
+
+    Args:
+        session: The `aiohttp.ClientSession` that sends the requests, for client certificates, tracing, Unix sockets or
+            tests. It decides about connections, proxies and TLS; timeouts and limits stay those of `remote_params`.
+            It works only on its own event loop, and the engine never closes it.
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.REMOTE
@@ -99,6 +109,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         *,
         generation_params: GenerationParams | None = None,
         remote_params: RemoteParams | None = None,
+        session: ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
         provider, remote = self.provider(), remote_params or RemoteParams()
@@ -109,7 +120,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             unset["num_workers"] = provider.workers
         remote = remote.model_copy(update=unset)
         super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
-        self._transport = Transport()
+        self._transport = default_transport() if session is None else SessionTransport(session)
         self._fallen_back: set[tuple[str, str]] = set()
 
     @classmethod
@@ -327,7 +338,7 @@ def _untold(response: HttpResponse, secrets: tuple[str, ...]) -> HttpResponse:
     return response._replace(body=body)
 
 
-async def _deltas(streamed: Streamed, dialect: Dialect) -> AsyncIterator[StreamDelta]:
+async def _deltas(streamed: StreamedResponse, dialect: Dialect) -> AsyncIterator[StreamDelta]:
     """The deltas of a stream; of a server that does not stream, its answer as one."""
     if streamed.media_type != dialect.stream_type:
         completion = dialect.decode(await streamed.response())

@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 
 from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.transport.compat import fail_body
 
 
 class IdleTimer:
@@ -58,7 +59,7 @@ class IdleTimer:
         if self._loop.time() < self._deadline:
             self._handle = self._loop.call_at(self._deadline, self._check)
         else:
-            self._content.set_exception(_stream_idle(self._seconds))
+            fail_body(self._content, _stream_idle(self._seconds))
 
 
 def _stream_idle(seconds: float) -> RequestError:

@@ -5,6 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+# The memory budget for all response bodies of one event loop (bytes). One body at a time may exceed it.
+BODIES = 256 * 2**20
+
+
+def budget_for_bodies() -> MemoryBudget:
+    """A budget for the response bodies of one event loop."""
+    return MemoryBudget(BODIES)
+
 
 class MemoryBudget:
     """Bytes that the large bodies of one event loop share.

@@ -38,7 +38,7 @@ from asyncinfer import (
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.engines.remote import _deltas  # pyright: ignore[reportPrivateUsage]
-from asyncinfer.transport import pooled as transport_module
+from asyncinfer.transport import proxies
 from tests.fakes import FakeClock, answer_to, question, questions, read_jsonl, write_jsonl
 from tests.faults import (
     Ask,
@@ -79,9 +79,9 @@ KEY = "sk-very-secret"
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("no_proxy", "*")
-    transport_module._proxy.cache_clear()
+    proxies.proxy_for.cache_clear()
     yield
-    transport_module._proxy.cache_clear()
+    proxies.proxy_for.cache_clear()
 
 
 def engine_at(url: str | None, *, model: str = "m", clock: FakeClock | None = None, **remote: Any) -> Any:

@@ -14,8 +14,10 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits
 from asyncinfer.errors import InferenceErrorType, RequestError, invalid_request
 from asyncinfer.transport.addresses import NotPublicError, is_public
+from asyncinfer.transport.base import Transport
 from asyncinfer.transport.body import ResponseTooLargeError
-from asyncinfer.transport.pooled import Transport, uses_proxy
+from asyncinfer.transport.default import default_transport
+from asyncinfer.transport.proxies import uses_proxy
 from asyncinfer.types.files import MAX_FILE
 
 # The time for one image, redirects included.
@@ -27,16 +29,20 @@ _SHOWN = 200
 
 
 class ImageFetcher:
-    """Fetches images over connections of its own. Leaving its context closes them.
+    """Fetches images. Leaving its context closes its transports.
 
     Args:
         allow_private: Allow addresses that are not public.
+        direct: Sends requests that need no proxy. It must refuse addresses that are not public, unless `allow_private`.
+        through_proxy: Sends requests through the proxy that the environment names, if `direct` must not.
     """
 
-    def __init__(self, *, allow_private: bool = False) -> None:
+    def __init__(
+        self, *, allow_private: bool = False, direct: Transport | None = None, through_proxy: Transport | None = None
+    ) -> None:
         self._allow_private = allow_private
-        self._direct = Transport(public_only=not allow_private)
-        self._through_proxy = Transport()
+        self._direct = direct or default_transport(public_only=not allow_private)
+        self._through_proxy = through_proxy or default_transport()
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import pytest
 from PIL import Image
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, RequestError
+from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.dialects.media import media_type
 from asyncinfer.engines.local import image_fetch
+from asyncinfer.engines.local.image_fetch import ImageFetcher
 from asyncinfer.engines.local.images import images_of, pixels, with_images
 from asyncinfer.engines.local.request import Request
-from asyncinfer.transport import descriptors
-from asyncinfer.transport import pooled as transport_module
+from asyncinfer.transport import descriptors, proxies
+from asyncinfer.transport.base import StreamedResponse, Transport
 from tests.file_server import Answer, FileServer
 
 _FILE = BytesIO()
@@ -120,6 +123,34 @@ async def test_of_no_url_are_refused(url: str) -> None:
     assert not caught.value.is_retryable
 
 
+async def test_images_are_fetched_through_the_given_transports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "uses_proxy", lambda _, host: host == "93.184.216.34")
+    direct, through_proxy = RecordingTransport(), RecordingTransport()
+    async with ImageFetcher(direct=direct, through_proxy=through_proxy) as fetcher:
+        assert await fetcher.fetch("https://images.example.com/a.png") == b"an image"
+        assert await fetcher.fetch("https://93.184.216.34/b.png") == b"an image"
+    assert (direct.sent, direct.closed) == (["https://images.example.com/a.png"], True)
+    assert (through_proxy.sent, through_proxy.closed) == (["https://93.184.216.34/b.png"], True)
+
+
+class RecordingTransport(Transport):
+    """Answers every request with an image."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.closed = False
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        self.sent.append(request.url)
+        return HttpResponse(200, {}, b"an image")
+
+    def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[StreamedResponse]:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
 class TestUrlsByDefault:
     """Only public addresses: rows may be untrusted, and must not reach services that only this machine can reach."""
 
@@ -183,7 +214,7 @@ class TestUrlsByDefault:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nimage")
             writer.close()
 
-        transport_module._proxy.cache_clear()
+        proxies.proxy_for.cache_clear()
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
             monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
             monkeypatch.delenv("no_proxy", raising=False)
@@ -195,7 +226,7 @@ class TestUrlsByDefault:
             found = await with_images(asked(at("http://93.184.216.34/a.png"), allow_private_urls=False))
             assert images_of(found.conversation) == [b"image"]
             assert heard[0].startswith(b"GET http://93.184.216.34/a.png HTTP/1.1")
-        transport_module._proxy.cache_clear()
+        proxies.proxy_for.cache_clear()
 
 
 def public_once() -> Callable[[str], bool]:

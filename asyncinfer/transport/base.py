@@ -1,0 +1,73 @@
+"""The interface of a transport: it sends requests and reads responses, within limits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from asyncinfer.dialects.http import HttpRequest, HttpResponse
+
+
+class Transport(ABC):
+    """Sends requests.
+
+    Every transport keeps these promises:
+
+    - Redirects are not followed, so that a key reaches only the server for which it is meant.
+    - `HttpRequest.timeout` and `HttpRequest.limits` apply.
+    - Errors of the HTTP library become `RequestError`. Their messages show no key and no password of a proxy.
+    """
+
+    @abstractmethod
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Send a request, and read the whole response, whatever its status. Of an error, only the beginning is read.
+
+        Raises:
+            RequestError: The connection failed, the request timed out, or the body exceeds the limits.
+            EngineConfigError: This transport cannot send any request here.
+        """
+
+    @abstractmethod
+    def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[StreamedResponse]:
+        """Send a request whose response is read as it comes.
+
+        Leaving the context before the end of the body closes the connection. Raises as `send` does.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close the connections that this transport opened, and end the responses that are being read.
+
+        The transport opens new connections when it is used again.
+        """
+
+
+class StreamedResponse(ABC):
+    """A response whose body has not been read yet. Read it with either `response` or `chunks`.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers; their names ignore case.
+        media_type: The media type in lower case, without parameters; empty if the response names none.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    media_type: str
+
+    @abstractmethod
+    async def response(self) -> HttpResponse:
+        """The whole response, within the timeout of a request. Raises as `Transport.send` does."""
+
+    @abstractmethod
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the decompressed body as it comes. The caller must call `progressed` for each part of an answer.
+
+        Raises:
+            RequestError: As in `Transport.send`, and if the stream brings no part of an answer for too long.
+        """
+
+    @abstractmethod
+    def progressed(self) -> None:
+        """A part of the answer has come: restart the idle timer."""

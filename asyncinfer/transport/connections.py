@@ -1,0 +1,134 @@
+"""The connections of one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from asyncinfer.dialects.http import HttpRequest
+from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.transport import compat, timeouts
+from asyncinfer.transport.descriptors import ConnectionQueue, is_shortage
+from asyncinfer.transport.exchange import PooledExchange, begin_exchange, end_connection
+from asyncinfer.transport.memory import budget_for_bodies
+from asyncinfer.transport.request_head import HeadWriter
+from asyncinfer.transport.resolver import OwnThreadsResolver
+from asyncinfer.transport.routes import Route, route_to
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
+log = logging.getLogger("asyncinfer")
+
+# If no connection can be opened, requests wait until another one ends. They fail if none ends for this long (seconds).
+_MAX_SHORTAGE = 300.0
+_NO_DESCRIPTOR = (
+    "this process can open no further connection: its file descriptors, or the machine's ports, are used up"
+)
+_RAISE_LIMIT = "Raise the limit (ulimit -n), or lower remote_params.num_workers"
+
+
+class Connections:
+    """Connections of one event loop. An async generator holds them; the loop closes it when the loop ends.
+
+    Args:
+        socket_factory: Opens the socket for an address.
+    """
+
+    def __init__(self, socket_factory: Callable[[Any], socket.socket]) -> None:
+        self.memory = budget_for_bodies()
+        self._holder = _hold(socket_factory)
+        self._queue = ConnectionQueue()
+        self._reached: set[Any] = set()
+        self._reported_shortage = False
+        self._route = lru_cache(maxsize=64)(route_to)
+        self._heads = HeadWriter()
+        # Bodies that have not ended: aiohttp does not inform their readers when it closes a connection.
+        self._unfinished: weakref.WeakSet[PooledExchange] = weakref.WeakSet()
+
+    async def open(self) -> None:
+        self._connector = await anext(self._holder)
+
+    async def begin(self, request: HttpRequest, deadline: asyncio.Timeout) -> PooledExchange:
+        """Send a request, and wait for the head of its response. `deadline`: the timeout of the request."""
+        route = self._route(request.url)
+        head = self._heads.write(request, route)
+        connection = await self._connect(route, request.timeout, deadline)
+        try:
+            silence = None if request.timeout else timeouts.MAX_SILENCE
+            exchange = await begin_exchange(connection, self._queue, head, request.body, silence)
+        except BaseException:
+            end_connection(connection, self._queue)
+            raise
+        if not exchange.content.is_eof():
+            self._unfinished.add(exchange)
+        return exchange
+
+    async def _connect(self, route: Route, seconds: float, deadline: asyncio.Timeout) -> Connection:
+        """A connection. If no further one can be opened, wait until another one ends.
+
+        Args:
+            seconds: The timeout of the request; 0 for no limit.
+            deadline: When that timeout ends.
+        """
+        key = route.to.connection_key
+        if self._queue:  # Requests that wait already come first.
+            await self._wait(key, seconds, deadline)
+        begin = asyncio.get_running_loop().time()
+        while True:
+            try:
+                connection = await compat.connect(self._connector, route.to, timeouts.connect_timeout(seconds))
+            except TimeoutError:
+                raise timeouts.not_connected(seconds) from None
+            except OSError as error:
+                if not is_shortage(error, connected_before=key in self._reached):
+                    raise
+            else:
+                self._reached.add(key)
+                return connection
+            self._check_wait(begin)
+            await self._wait(key, seconds, deadline)
+
+    async def _wait(self, key: Any, seconds: float, deadline: asyncio.Timeout) -> None:
+        """Wait in the queue, and extend the request's deadline by that time."""
+        deadline.reschedule(None)
+        await self._queue.wait(key)
+        if seconds:
+            deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def _check_wait(self, begin: float) -> None:
+        """Raise a RequestError if no connection has ended for too long."""
+        if not self._reported_shortage:
+            self._reported_shortage = True
+            log.warning("%s; requests wait until a connection ends. %s", _NO_DESCRIPTOR, _RAISE_LIMIT)
+        if asyncio.get_running_loop().time() - max(begin, self._queue.last_ended) > _MAX_SHORTAGE:
+            what = f"{_NO_DESCRIPTOR}, and no connection ended for {_MAX_SHORTAGE:g} s. {_RAISE_LIMIT}"
+            error_type = InferenceErrorType.CONNECTION
+            raise RequestError(what, error_type=error_type, is_retryable=True, is_overload=True)
+
+    async def aclose(self) -> None:
+        self._end_reads()
+        await self._holder.aclose()
+
+    def drop(self) -> None:
+        self._end_reads()
+        compat.close_sockets(self._connector)
+
+    def _end_reads(self) -> None:
+        for exchange in self._unfinished:
+            if not exchange.content.is_eof():
+                compat.fail_body(exchange.content, aiohttp.ClientConnectionError("the engine was closed"))
+
+
+async def _hold(socket_factory: Callable[[Any], socket.socket]) -> AsyncGenerator[aiohttp.BaseConnector]:
+    # The engine's permits limit the number of requests; a limit of the pool would only add a queue.
+    resolver = OwnThreadsResolver()
+    async with aiohttp.TCPConnector(limit=0, resolver=resolver, socket_factory=socket_factory) as connector:
+        yield connector

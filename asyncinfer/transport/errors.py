@@ -1,0 +1,79 @@
+"""Converts errors of aiohttp and of the operating system to `RequestError`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import aiohttp
+
+from asyncinfer.errors import ErrorScope, InferenceErrorType, RequestError
+from asyncinfer.transport import timeouts
+from asyncinfer.transport.addresses import NotPublicError
+from asyncinfer.transport.compat import HttpProcessingError
+from asyncinfer.transport.descriptors import PrivateAddressError, is_shortage
+
+# TimeoutError is an OSError. A ValueError means that a URL or a header cannot be sent.
+FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+# The parts of an invalid HTTP response that aiohttp quotes in its errors.
+_QUOTED = re.compile(r"[:=\s]*(\bb)?['\"].*", re.DOTALL)
+
+
+@contextmanager
+def converted_errors(timeout: float) -> Generator[None]:
+    """Convert the errors of `FOREIGN`. `timeout`: that of the request."""
+    try:
+        yield
+        return
+    except FOREIGN as error:
+        failure = as_request_error(error, timeout)
+    raise failure from None  # aiohttp's error may show a key, or the password of a proxy.
+
+
+def as_request_error(error: Exception, timeout: float) -> RequestError:
+    """The error of a row for an error of `FOREIGN`. `timeout`: that of the request."""
+    if isinstance(error, TimeoutError):
+        return _timeout_error(error, timeout)
+    if isinstance(getattr(error, "os_error", None), PrivateAddressError):
+        return NotPublicError()
+    text = _text(error)
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    # A certificate that is not trusted is a ValueError too.
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
+        return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)
+    final = isinstance(error, aiohttp.ClientConnectorCertificateError)
+    scope = ErrorScope.ACCOUNT if final else ErrorScope.UNKNOWN
+    return RequestError(
+        what,
+        error_type=InferenceErrorType.CONNECTION,
+        is_retryable=not final,
+        is_overload=isinstance(error, OSError) and is_shortage(error, connected_before=False),
+        scope=scope,
+    )
+
+
+def _timeout_error(error: TimeoutError, timeout: float) -> RequestError:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return timeouts.not_connected(timeout)
+    if not timeout:
+        return timeouts.timed_out(f"the server sent nothing for {timeouts.MAX_SILENCE:g} s")
+    return timeouts.timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
+
+
+def _text(error: Exception) -> str:
+    """The error's own text, without parts that may hold secrets."""
+    if isinstance(error, aiohttp.ClientPayloadError) and "Not enough data" in str(error):
+        return "the response is shorter than its Content-Length"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"{error.status} {error.message}"  # `str` shows the URL of the proxy, with its password.
+    if isinstance(error, aiohttp.ClientResponseError):
+        return _without_quotes(f"{error.status} {error.message}")  # `str` shows the URL of the request.
+    if isinstance(error, HttpProcessingError | aiohttp.ClientPayloadError):
+        return _without_quotes(str(error))
+    return str(error)
+
+
+def _without_quotes(text: str) -> str:
+    """The text without the bytes of the response that it quotes."""
+    return " ".join(_QUOTED.sub("", text).split())

@@ -1,0 +1,195 @@
+"""A transport over an `aiohttp.ClientSession`, for client certificates, tracing, Unix sockets or tests."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
+from io import BytesIO
+from typing import NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
+from asyncinfer.transport import compat, timeouts
+from asyncinfer.transport.base import Transport
+from asyncinfer.transport.content_encoding import ACCEPTED
+from asyncinfer.transport.errors import FOREIGN, as_request_error, converted_errors
+from asyncinfer.transport.exchange import BUFFER
+from asyncinfer.transport.memory import budget_for_bodies
+from asyncinfer.transport.proxies import credentials_header, proxy_for, proxy_headers
+from asyncinfer.transport.request_head import check_headers
+from asyncinfer.transport.routes import parse_url
+from asyncinfer.transport.streamed import ExchangeStream, read_response
+from asyncinfer.types.masking import frameless, mask_headers, mask_url
+
+# aiohttp warns of a larger body that is given as bytes.
+_LARGE_BODY = 2**20
+
+
+class SessionTransport(Transport):
+    """Sends requests through a session of the user, and never closes it.
+
+    The session decides about connections, proxies, TLS, cookies, default headers, tracing and middlewares. Its timeout,
+    its `raise_for_status` and its decompression are replaced by the limits of each request. Its connector should allow
+    as many connections as requests are sent at once: waiting for a connection counts towards a request's timeout.
+
+    A session takes an unsolicited response, which some broken servers send, for the response to the next request. The
+    pooled transport closes such a connection.
+
+    Args:
+        session: It can be used only on its own event loop.
+        proxies_from_environment: Use the proxies that the environment names, instead of the session's.
+
+    Raises:
+        ConfigError: `session` is not an `aiohttp.ClientSession`.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, *, proxies_from_environment: bool = False) -> None:
+        if not isinstance(session, aiohttp.ClientSession):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"session should be an aiohttp.ClientSession (found {type(session).__name__})")
+        self._session, self._use_proxies = session, proxies_from_environment
+        self._loop = compat.session_loop(session)
+        self._memory = budget_for_bodies()
+        self._unfinished: weakref.WeakSet[SessionExchange] = weakref.WeakSet()
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        self._check()
+        try:
+            async with asyncio.timeout(request.timeout or None):
+                exchange = await self._begin(request)
+                try:
+                    return await read_response(exchange, request.limits, self._memory)
+                finally:
+                    exchange.close()
+        except FOREIGN as error:
+            failure = as_request_error(error, request.timeout)
+        raise failure  # Outside the handler: aiohttp's error may show a key, or the password of a proxy.
+
+    @asynccontextmanager
+    async def stream(self, request: HttpRequest) -> AsyncGenerator[ExchangeStream]:
+        self._check()
+        with converted_errors(request.timeout):
+            async with asyncio.timeout(request.timeout or None):
+                exchange = await self._begin(request)
+        streamed = ExchangeStream(exchange, request, self._memory)
+        try:
+            yield streamed
+        finally:
+            streamed.close()
+
+    async def aclose(self) -> None:
+        """End the responses that are being read. The session stays open."""
+        if self._loop is None or self._loop is asyncio.get_running_loop():
+            self.end_reads()
+        else:
+            with suppress(RuntimeError):  # The loop is closed already.
+                self._loop.call_soon_threadsafe(self.end_reads)
+
+    def end_reads(self) -> None:
+        """End the responses that are being read. Called on the session's loop."""
+        for exchange in list(self._unfinished):
+            if not exchange.content.is_eof():
+                compat.fail_body(exchange.content, aiohttp.ClientConnectionError("the engine was closed"))
+
+    def _check(self) -> None:
+        """Raise an EngineConfigError if the session cannot be used here."""
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise _unusable(
+                "session: it belongs to another event loop than this call. Make the session on the event loop that "
+                "uses the engine. Blocking methods, such as `infer`, may run on another event loop: use the `a` methods"
+            )
+        if self._session.closed:
+            raise _unusable("session: it is closed; keep it open as long as the engine is used")
+
+    async def _begin(self, request: HttpRequest) -> SessionExchange:
+        """Send a request, and wait for the head of its response."""
+        target = _target(request, use_proxies=self._use_proxies)
+        body = request.body if len(request.body) <= _LARGE_BODY else BytesIO(request.body)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            response = await self._session.request(
+                request.method,
+                target.url,
+                data=body or None,
+                headers=target.headers,
+                skip_auto_headers=("User-Agent", "Content-Type"),
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=False,
+                read_bufsize=BUFFER,
+                timeout=_timeout(request.timeout),
+                proxy=target.proxy,
+                proxy_headers=target.proxy_headers,
+            )
+        except FOREIGN:
+            raise
+        except Exception as error:
+            # An error of a middleware, a trace or aiohttp itself. Its frames show the URL.
+            if mask_url(request.url) != request.url:
+                frameless(error)
+            raise
+        exchange = SessionExchange(response, loop.time() - began)
+        if not exchange.content.is_eof():
+            self._unfinished.add(exchange)
+        return exchange
+
+
+class SessionExchange:
+    """A response of a session."""
+
+    __slots__ = ("__weakref__", "_response", "content", "first_byte", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, first_byte: float) -> None:
+        self._response, self.first_byte = response, first_byte
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.content: aiohttp.StreamReader = response.content
+
+    def close(self) -> None:
+        """Close the connection, unless the whole body has been read."""
+        self._response.close()
+
+
+class _Target(NamedTuple):
+    """Where a request goes. The URLs hold no credentials; these are in the headers."""
+
+    url: URL
+    headers: dict[str, str]
+    proxy: URL | None
+    proxy_headers: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"_Target({mask_url(str(self.url))!r})"
+
+
+def _target(request: HttpRequest, *, use_proxies: bool) -> _Target:
+    """Where a request goes.
+
+    Raises:
+        ValueError: The URL is not valid, or a header cannot be sent.
+    """
+    url = parse_url(request.url)
+    proxy = proxy_for(url.scheme, url.host or "") if use_proxies else None
+    to_proxy = proxy_headers(proxy)
+    # Without TLS there is no tunnel, and the proxy reads the headers of the request itself.
+    own = {"Accept-Encoding": ACCEPTED, **credentials_header("Authorization", url)}
+    headers = mask_headers({**own, **(to_proxy if url.scheme == "http" else {}), **request.headers})
+    check_headers(headers)
+    return _Target(url.with_user(None), headers, proxy.with_user(None) if proxy is not None else None, to_proxy)
+
+
+@lru_cache(maxsize=16)
+def _timeout(timeout: float) -> aiohttp.ClientTimeout:
+    """The limits that aiohttp applies. Waiting for a connection of the pool counts only towards the whole request."""
+    seconds, silence = timeouts.connect_seconds(timeout), None if timeout else timeouts.MAX_SILENCE
+    return aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=silence)
+
+
+def _unusable(why: str) -> EngineConfigError:
+    return EngineConfigError(why, error_type=InferenceErrorType.CONFIG)

@@ -1,0 +1,85 @@
+"""A response on its connection, read at once or as it comes. Both transports share this."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+import aiohttp
+
+from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits
+from asyncinfer.transport.base import StreamedResponse
+from asyncinfer.transport.body import read_body, read_error_body, stream_reader
+from asyncinfer.transport.errors import converted_errors
+from asyncinfer.transport.idle import IdleTimer
+from asyncinfer.transport.memory import MemoryBudget
+
+
+class Exchange(Protocol):
+    """A response whose body is still on its connection.
+
+    Attributes:
+        content: The body, not decompressed.
+        first_byte: Seconds from the request to the first byte of the response.
+    """
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> aiohttp.StreamReader: ...
+    @property
+    def first_byte(self) -> float: ...
+
+    def close(self) -> None:
+        """Close the connection, unless the whole body has been read."""
+        ...
+
+
+async def read_response(exchange: Exchange, limits: ResponseLimits, memory: MemoryBudget) -> HttpResponse:
+    """The whole response.
+
+    Raises:
+        RequestError: Its body exceeds the limits.
+    """
+    if exchange.status >= 400:
+        body = await read_error_body(exchange.content, exchange.headers, limits)
+    else:
+        body = await read_body(exchange.content, exchange.headers, limits, memory)
+    return HttpResponse(exchange.status, exchange.headers, body, exchange.first_byte)
+
+
+class ExchangeStream(StreamedResponse):
+    """The response of an exchange."""
+
+    def __init__(self, exchange: Exchange, request: HttpRequest, memory: MemoryBudget) -> None:
+        self._exchange, self._timeout, self._limits, self._memory = exchange, request.timeout, request.limits, memory
+        self.status, self.headers = exchange.status, exchange.headers
+        self.media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self._idle = IdleTimer(exchange.content, _idle_seconds(request))
+
+    async def response(self) -> HttpResponse:
+        with converted_errors(self._timeout):
+            async with asyncio.timeout(self._timeout or None):
+                return await read_response(self._exchange, self._limits, self._memory)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        with converted_errors(self._timeout):
+            reader = stream_reader(self._idle.read, self.headers.get("Content-Encoding"), self._limits)
+            while chunk := await reader.next():
+                yield chunk
+
+    def progressed(self) -> None:
+        self._idle.restart()
+
+    def close(self) -> None:
+        """Stop reading. Closes the connection, unless the whole body has been read."""
+        self._idle.close()
+        self._exchange.close()
+
+
+def _idle_seconds(request: HttpRequest) -> float:
+    own = request.limits.stream_idle_timeout
+    return request.timeout if own is None else own

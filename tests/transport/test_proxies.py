@@ -1,0 +1,89 @@
+"""Proxies that the environment names."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from asyncinfer import InferenceErrorType, RequestError
+from asyncinfer.transport.base import Transport
+from tests.faults import (
+    FaultServer,
+    completion,
+)
+from tests.transport.requests import KEY, all_text, failure, to
+
+
+async def test_proxy_is_taken_from_the_environment(own: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with proxy() as (port, heard):
+        monkeypatch.setenv("http_proxy", f"http://ann:pw@127.0.0.1:{port}")
+        assert (await own.send(to("http://api.invalid/v1"))).body == b"{}"
+    assert heard[0].startswith("POST http://api.invalid/v1/chat/completions HTTP/1.1")
+    assert f"Proxy-Authorization: Basic {b64encode(b'ann:pw').decode()}" in heard[0]
+
+
+async def test_tls_goes_through_a_tunnel(own: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy of this test refuses to open it. It sees no key, and the error shows no password."""
+    async with proxy(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n") as (port, heard):
+        monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
+        error = await failure(own, to("https://api.invalid/v1"))
+    assert heard[0].startswith("CONNECT api.invalid:443 HTTP/1.1")
+    assert KEY not in heard[0] + all_text(error)
+    assert error.error_type == InferenceErrorType.CONNECTION
+
+
+async def test_silent_proxy_times_out(own: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with proxy(b"") as (port, _):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        with pytest.raises(RequestError) as caught:
+            async with own.stream(to("https://api.invalid/v1")._replace(timeout=0.1)):
+                pass
+    assert caught.value.error_type == InferenceErrorType.TIMEOUT
+
+
+async def test_proxy_of_an_unknown_kind_is_a_configuration_error(
+    own: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://ann:pass-word@127.0.0.1:1080")
+    error = await failure(own, to("http://api.invalid/v1"))
+    assert (error.error_type, "socks5" in str(error)) == (InferenceErrorType.CONFIG, True)
+    assert error.scope == "account"
+    assert "pass-word" not in all_text(error)
+
+
+async def test_error_of_a_proxy_shows_no_password(own: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with proxy(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n") as (port, _):
+        monkeypatch.setenv("https_proxy", f"http://ann:pass-word@127.0.0.1:{port}")
+        text = all_text(await failure(own, to("https://api.invalid/v1")))
+    assert "pass-word" not in text
+    assert b64encode(b"ann:pass-word").decode() not in text
+
+
+@pytest.mark.parametrize("bypass", ["127.0.0.1", "localhost,127.0.0.1", "*"])
+async def test_no_proxy_bypasses_the_proxy(own: Transport, monkeypatch: pytest.MonkeyPatch, bypass: str) -> None:
+    async with proxy() as (port, heard), FaultServer() as server:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", bypass)
+        assert (await own.send(to(server.url))).body == completion("hi")
+    assert not heard
+
+
+@asynccontextmanager
+async def proxy(
+    answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+) -> AsyncGenerator[tuple[int, list[str]]]:
+    """The port of a proxy that gives each request one answer, and the heads of the requests."""
+    heard: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as listening:
+        yield listening.sockets[0].getsockname()[1], heard
