@@ -38,7 +38,7 @@ from asyncinfer import (
     RemoteParams,
     RequestError,
 )
-from asyncinfer.config.overrides import masked, parse_cli_overrides
+from asyncinfer.config.overrides import mask_arguments, parse_cli_overrides
 from asyncinfer.config.variables import fill_in
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.providers import aws
@@ -341,7 +341,11 @@ async def test_short_key_is_hidden_unless_it_is_a_placeholder(key: str, hidden: 
 
 def test_command_line_is_shown_without_credentials() -> None:
     url = f"https://ann:{quote(CANARY, safe='')}@h/v1?key={quote(CANARY, safe='')}&api-version=1"
-    check(shown_line := " ".join(masked([f"--remote_params.api_url={url}", "--remote_params.api_url", url, "--a=b@c"])))
+    check(
+        shown_line := " ".join(
+            mask_arguments([f"--remote_params.api_url={url}", "--remote_params.api_url", url, "--a=b@c"])
+        )
+    )
     assert shown_line.endswith("https://**********@h/v1?key=**********&api-version=1 --a=b@c")
     with pytest.raises(ConfigError) as caught:
         parse_cli_overrides(["--a", "1", url])
@@ -431,6 +435,12 @@ def user_in_the_url(url: str) -> Any:
     return RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote)
 
 
+def header_of_the_user(url: str) -> Any:
+    headers = {"X-Gateway": CANARY, "X-Team": f"Bearer {CANARY}", "Authorization": f"Basic {PARTS[3]}"}
+    remote = RemoteParams(api_url=url, headers=headers)
+    return RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote)
+
+
 def of(kind: Any) -> Callable[[str], Any]:
     return lambda url: kind(ModelParams(model_name="m"), remote_params=RemoteParams(api_url=url))
 
@@ -453,6 +463,7 @@ ENGINES: dict[str, Callable[[str], Any]] = {
     "Gemini's own API": native_gemini,
     "Azure-like, key in the URL": key_in_the_url,
     "user in the URL": user_in_the_url,
+    "headers of the user": header_of_the_user,
     "Bedrock": bedrock,
 }
 
@@ -607,6 +618,9 @@ def test_wrong_setting_shows_no_key() -> None:
     with pytest.raises(ConfigError) as caught:
         RemoteParams(api_key=CANARY, api_url=URLS[0], num_workers=0)
     check(locals_shown(caught.value))
+    with pytest.raises(ConfigError) as caught:
+        RemoteParams(headers={"X-Team": f"{CANARY}\n{CANARY}"})
+    check(locals_shown(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -615,6 +629,8 @@ def test_wrong_setting_shows_no_key() -> None:
         "remote_params: {api_key: '${CANARY_TOKEN}', num_workers: 0}",
         f"remote_params: {{api_key: '{CANARY}', num_workers: 0}}",
         f"remote_params: {{api_key: '{CANARY}'\nnum: [",
+        f"remote_params: {{headers: {{X-Team: ['{CANARY}']}}}}",
+        f"remote_params: {{headers: {{X-Team: '{CANARY}'}}, num_workers: 0}}",
         f"remote_params: {{api_key: '{CANARY}'}}\nremote_params: 1",
         "remote_params: {api_key: '${CANARY_TOKEN}', user_id: '${NOT_SET}'}",
     ],

@@ -16,7 +16,7 @@ from rich.text import Text
 from asyncinfer.aio.tasks import task_group
 from asyncinfer.cli.display import Display, show_summary
 from asyncinfer.config import InferenceConfig
-from asyncinfer.config.overrides import masked
+from asyncinfer.config.overrides import mask_arguments
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.run.stop import Stop
@@ -98,4 +98,4 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
 
 
 def _command() -> str:
-    return shlex.join(["asyncinfer", *masked(sys.argv[1:])])
+    return shlex.join(["asyncinfer", *mask_arguments(sys.argv[1:])])

@@ -1,4 +1,4 @@
-"""What a user may ask: the parameter classes, and how they are read from YAML and the command line."""
+"""The parameter classes, and how they are read from YAML files and the command line."""
 
 from asyncinfer.config.base import merged
 from asyncinfer.config.engine_type import InferenceEngineType

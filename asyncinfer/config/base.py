@@ -1,4 +1,4 @@
-"""What all parameter classes share."""
+"""The base class of all parameter classes, and the types of their fields."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from pydantic import (
 )
 
 from asyncinfer.config.problems import problems_in
+from asyncinfer.config.row_key import hashed_fields
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.masking import mask_options
 
 P = TypeVar("P", bound="Params")
 
 
-def _no_bool(value: Any) -> Any:
-    # To pydantic true is 1, which would hide an option whose value was forgotten.
+def _refuse_bool(value: Any) -> Any:
+    # pydantic takes true for 1. That would hide an option whose value is missing on the command line.
     if isinstance(value, bool):
         raise ValueError("should be a number")
     return value
@@ -34,7 +35,7 @@ def _path_text(value: Any) -> Any:
     return os.fspath(cast(os.PathLike[str], value)) if isinstance(value, os.PathLike) else value
 
 
-_Number = BeforeValidator(_no_bool)
+_Number = BeforeValidator(_refuse_bool)
 Integer = Annotated[int, _Number]
 Natural = Annotated[int, Field(ge=0), _Number]
 Count = Annotated[int, Field(ge=1), _Number]
@@ -46,11 +47,11 @@ PathText = Annotated[str, BeforeValidator(_path_text)]
 
 
 class Params(BaseModel):
-    """A group of settings. An unknown key is an error; so is a value out of range, also when it is assigned.
+    """A group of settings. Unknown keys and values out of range are errors, also in assignments.
 
     Raises:
-        ConfigError: from the constructor: all that is wrong, a line each.
-        ValidationError: pydantic's, from an assignment. It shows no values, which may be secret.
+        ConfigError: The constructor found mistakes. The message has one line for each.
+        ValidationError: An assigned value is wrong. The message shows no values, because they may be secret.
     """
 
     model_config = ConfigDict(
@@ -59,7 +60,7 @@ class Params(BaseModel):
         protected_namespaces=(),
         populate_by_name=True,
         use_attribute_docstrings=True,
-        coerce_numbers_to_str=True,  # `model_revision: 1234567` is a number to YAML only
+        coerce_numbers_to_str=True,  # In YAML, `model_revision: 1234567` is a number.
         hide_input_in_errors=True,
     )
 
@@ -70,7 +71,19 @@ class Params(BaseModel):
     def _without_secrets(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return mask_options(fields(self))
 
-    if not TYPE_CHECKING:  # type checkers see the constructor that pydantic makes of the fields
+    def hashed_values(self) -> dict[str, Any]:
+        """The values that are part of a row's key, by field.
+
+        Fields with their default value are left out, so that a new field does not change existing keys.
+        """
+        values: dict[str, Any] = {}
+        for name in hashed_fields(type(self)):
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].get_default(call_default_factory=True):
+                values[name] = value.hashed_values() if isinstance(value, Params) else value
+        return values
+
+    if not TYPE_CHECKING:  # Type checkers see the constructor that pydantic derives from the fields.
 
         def __init__(self, /, **data: Any) -> None:
             try:
@@ -78,16 +91,17 @@ class Params(BaseModel):
                 return
             except ValidationError as error:
                 found = problems_in(error, type(self))
-            # `data` may hold keys. A traceback shows the locals of this frame, and an error that is raised inside the
-            # `except` block would also show pydantic's frames.
+            # `data` may contain secrets. A traceback shows the local variables of this frame. An error raised inside
+            # the `except` block would also show pydantic's frames.
             data.clear()
             raise ConfigError("\n".join(f"{type(self).__name__}: {line}" for line in found.values()))
 
-        # As on BaseModel's own: a group within a group is then validated in place, and all problems are told at once.
+        # pydantic marks BaseModel's constructor the same way. Nested groups are then validated together with the outer
+        # one, so that all mistakes are reported at once.
         __init__.__pydantic_base_init__ = True
 
 
 def merged(base: P, call: P) -> P:
-    """`base`, with the fields that were set explicitly in `call` in place of its own; `base` itself if none was."""
+    """A copy of `base` with the fields that are set explicitly in `call`; `base` itself if there are none."""
     explicit = {name: getattr(call, name) for name in call.model_fields_set}
     return base.model_copy(update=explicit) if explicit else base

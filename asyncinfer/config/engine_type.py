@@ -1,4 +1,4 @@
-"""The engines' names."""
+"""The names of the engines."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pydantic import BeforeValidator
 
 
 class InferenceEngineType(StrEnum):
-    """Which engine runs the model. Any case is accepted, and so are the aliases below."""
+    """Which engine runs the model. Names are accepted in any case; `_ALIASES` lists other accepted names."""
 
     NATIVE = "NATIVE"
     """Transformers, in this process."""
     VLLM = "VLLM"
     """vLLM, in this process."""
     REMOTE_VLLM = "REMOTE_VLLM"
-    """A vLLM server that someone else started."""
+    """A running vLLM server."""
     SGLANG = "SGLANG"
-    """An SGLang server that someone else started."""
+    """A running SGLang server."""
     LLAMACPP = "LLAMACPP"
     """llama.cpp, in this process."""
     REMOTE = "REMOTE"
-    """Any API that speaks OpenAI's chat format, at `remote_params.api_url`."""
+    """Any API with OpenAI's chat format, at `remote_params.api_url`."""
     ANTHROPIC = "ANTHROPIC"
     GOOGLE_VERTEX = "GOOGLE_VERTEX"
     GOOGLE_GEMINI = "GEMINI"
@@ -49,29 +49,29 @@ class InferenceEngineType(StrEnum):
 _ALIASES = {"GEMINI": "GOOGLE_GEMINI", "VERTEX": "GOOGLE_VERTEX", "LLAMA_CPP": "LLAMACPP"}
 
 
-# Other packages bring engines under this group of entry points: `NAME = "module:Class"`.
+# Other packages add engines with entry points of this group: `NAME = "module:Class"`.
 ENTRY_POINTS = "asyncinfer.engines"
-_announced: set[str] = set()
+_added: set[str] = set()
 
 
-def is_known(name: str) -> bool:
-    """Whether one of our own engines has this name, or goes by it."""
+def is_builtin(name: str) -> bool:
+    """Whether this is a name or an alias of an engine in this package."""
     try:
         return bool(InferenceEngineType(name))
     except ValueError:
         return False
 
 
-def announce(name: str) -> None:
-    """From now on, `name` is an engine's name, in any case."""
-    _announced.add(name.upper())
+def add_engine_name(name: str) -> None:
+    """Accept `name`, in any case, as the name of an engine."""
+    _added.add(name.upper())
 
 
 def _engine(name: Any) -> str:
     try:
         return InferenceEngineType(name)
     except ValueError:
-        others = sorted(_announced | {point.name.upper() for point in entry_points(group=ENTRY_POINTS)})
+        others = sorted(_added | {point.name.upper() for point in entry_points(group=ENTRY_POINTS)})
     given = str(name).strip().upper()
     if given in others:
         return given

@@ -1,4 +1,4 @@
-"""The whole configuration of a run, from a YAML file and dotted overrides."""
+"""The configuration of a run, from Python or from a YAML file with overrides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asyncinfer.config.engine_type import EngineName
 from asyncinfer.config.generation import GenerationParams
 from asyncinfer.config.model import ModelParams
 from asyncinfer.config.overrides import override
-from asyncinfer.config.problems import Location, at, problems_in
+from asyncinfer.config.problems import Location, problems_in, value_at
 from asyncinfer.config.remote import RemoteParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
@@ -24,27 +24,27 @@ from asyncinfer.types.paths import os_error_text
 C = TypeVar("C", bound="InferenceConfig")
 
 
-def _settings(value: Any) -> Any:
-    # `generation:` with every key below it commented out.
+def _empty_if_null(value: Any) -> Any:
+    # A file may have `generation:` with every key below it commented out.
     return {} if value is None else value
 
 
-Group = BeforeValidator(_settings)
+Group = BeforeValidator(_empty_if_null)
 
 
 class InferenceConfig(Params):
-    """Everything a run may be asked. Only what is set explicitly overrides an engine's own settings."""
+    """All settings of a run. Only settings that are set explicitly override those of the engine."""
 
     model: Annotated[ModelParams, Group] = Field(default_factory=ModelParams)
     generation: Annotated[GenerationParams, Group] = Field(default_factory=GenerationParams)
     input_path: PathText | None = None
-    """A JSONL file, a conversation a line."""
+    """A JSONL file with one conversation per line."""
     output_path: PathText | None = None
-    """Where the answered conversations go, as JSONL in input order."""
+    """The JSONL file for the answered conversations, in input order."""
     reuse_output: bool = False
-    """Take the answers that the file at `output_path` already holds for these rows, and ask only for the others."""
+    """Take answers for these rows from the file at `output_path`, and send only the other rows."""
     progress_path: PathText | None = None
-    """A JSON file that shows how far the run is, for other programs to poll."""
+    """A JSON file with the progress of the run, which other programs can read."""
     engine: EngineName | None = None
     """Which engine runs the model."""
     remote_params: RemoteParams | None = None
@@ -54,23 +54,23 @@ class InferenceConfig(Params):
         """The configuration in a YAML file, with `overrides` such as `generation.max_new_tokens=64` applied.
 
         Raises:
-            ConfigError: lists every problem in a line of its own, with file and dotted path.
+            ConfigError: There are mistakes. The message has one line for each, with file and dotted path.
         """
-        return _raised(cls._parsed(read(Path(path)), str(path), overrides))
+        return _value_or_raise(cls._parsed(read(Path(path)), str(path), overrides))
 
     @classmethod
     def from_str(cls, text: str, overrides: Iterable[str] = ()) -> Self:
-        """As `from_yaml`, from YAML text."""
+        """The configuration in a YAML text. As `from_yaml` otherwise."""
         parsed = cls._parsed(text, "config", overrides)
         del text
-        return _raised(parsed)
+        return _value_or_raise(parsed)
 
     def to_yaml(self, path: str | Path) -> None:
-        """Write the settings that were set explicitly, without the API key. Credentials in the URL and in options are
-        masked.
+        """Write the settings that are set explicitly, without the API key. Values of headers are masked, and so are
+        credentials in the URL and in options.
 
         Raises:
-            ConfigError: the file cannot be written.
+            ConfigError: The file cannot be written.
         """
         secret = {"remote_params": {"api_key"}}
         data = self.model_dump(mode="json", exclude_unset=True, exclude=secret, fallback=str)
@@ -81,27 +81,27 @@ class InferenceConfig(Params):
 
     @classmethod
     def _parsed(cls, text: str, where: str, overrides: Iterable[str]) -> Self | ConfigError:
-        """The configuration, or the error to raise. If this raised the error, its traceback would show keys."""
+        """The configuration, or the error to raise. It is not raised here, because its traceback would show secrets."""
         try:
             written = parse(text, where)
-            requested = override(written, overrides)
+            overridden = override(written, overrides)
         except ConfigError as error:
             return error
-        data, problems = fill_in(requested)
-        problems |= _masked(data)
+        data, problems = fill_in(overridden)
+        problems |= _masked_values(data)
         try:
             config = cls.model_validate(data)
         except ValidationError as error:
-            problems = problems_in(error, cls, requested) | problems
+            problems = problems_in(error, cls, overridden) | problems
         else:
             if not problems:
                 return config
-        lines = [_source(place, written, requested, where) + problem for place, problem in problems.items()]
+        lines = [_origin(place, written, overridden, where) + problem for place, problem in problems.items()]
         return ConfigError("\n".join(lines))
 
 
-def _masked(data: dict[str, Any]) -> dict[Location, str]:
-    """What a saved configuration holds as asterisks. An engine reports a URL of its own."""
+def _masked_values(data: dict[str, Any]) -> dict[Location, str]:
+    """A message for each secret that `to_yaml` masked, except the URL, which the engine checks."""
     return {
         tuple(
             place.split(".")
@@ -111,13 +111,13 @@ def _masked(data: dict[str, Any]) -> dict[Location, str]:
     }
 
 
-def _raised(parsed: C | ConfigError) -> C:
-    """Return the configuration, or raise the error without the frames where it was made."""
+def _value_or_raise(parsed: C | ConfigError) -> C:
+    """Return the configuration, or raise the error without the frames that created it."""
     if isinstance(parsed, ConfigError):
         raise frameless(parsed)
     return parsed
 
 
-def _source(place: Location, written: Any, asked: Any, where: str) -> str:
-    """Who said it: overriding leaves everything else in the file as the very same objects."""
-    return f"{where}: " if at(written, place) is at(asked, place) else "override "
+def _origin(place: Location, written: Any, overridden: Any, where: str) -> str:
+    """Whether a value is from the file or from an override. Overriding keeps all other values as the same objects."""
+    return f"{where}: " if value_at(written, place) is value_at(overridden, place) else "override "

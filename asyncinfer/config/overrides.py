@@ -1,4 +1,4 @@
-"""Settings changed from outside the file, as `dotted.path=value` or `--dotted.path value`."""
+"""Settings from the command line or from code, as `dotted.path=value` or `--dotted.path value`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, cast
 
-from asyncinfer.config.problems import is_secret
+from asyncinfer.config.problems import HEADERS, is_secret
 from asyncinfer.config.yaml import load
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.masking import mask_url
@@ -16,73 +16,76 @@ _INDEX = re.compile(r"\[(\d+)\]")
 
 
 def override(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of `data` with each `dotted.path=value` set; values are YAML, so lists and null work.
+    """A copy of `data` with each `dotted.path=value` set. Values are YAML, so that lists and null work.
 
-    What is not overridden is shared with `data`, not copied.
+    The copy shares all other values with `data`.
 
     Raises:
-        ConfigError: an override is malformed, or leads into something that holds no settings.
+        ConfigError: An override is malformed, or its path leads below a single value.
     """
     for assignment in overrides:
         path, equals, value = assignment.partition("=")
         path = _INDEX.sub(r".\1", path.strip())
         if not equals or not path:
             raise ConfigError(f"override {path.split()[0] if path else '=...'}: write it as dotted.path=value")
-        data = _with(data, path.split("."), _value(value, path), path)
+        data = _with_value(data, path.split("."), _parsed(value, path), path)
     return data
 
 
-def _value(text: str, path: str) -> Any:
-    if is_secret(path.split(".")):
-        # Text, whatever YAML would make of it; and no message may quote it.
+def _parsed(text: str, path: str) -> Any:
+    parts = path.split(".")
+    if is_secret(parts) and parts[-1] != HEADERS:
+        # A secret is always text, also if YAML reads it as a number, and no message may quote it.
         return None if text == "null" else text
     try:
         return load(text, f"override {path}")
     except ConfigError as error:
+        if is_secret(parts):
+            raise ConfigError(f"override {path}: not valid YAML") from None
         raise ConfigError(f"{error}; text with special characters goes in quotes") from None
 
 
-def _with(data: Any, parts: list[str], value: Any, path: str) -> Any:
+def _with_value(data: Any, parts: list[str], value: Any, path: str) -> Any:
     if not parts:
         return value
     head, *rest = parts
     if isinstance(data, list):
         return _with_element(cast(list[Any], data), head, rest, value, path)
     if data is not None and not isinstance(data, dict):
-        raise ConfigError(f"override {path}: what is above {head!r} is a single value, not a group of settings")
+        raise ConfigError(f"override {path}: the value above {head!r} is a single value, not a group of settings")
     group = cast(dict[Any, Any], data or {})
-    key = next((key for key in group if str(key) == head), head)  # token ids are numbers in a file
-    return {**group, key: _with(group.get(key), rest, value, path)}
+    key = next((key for key in group if str(key) == head), head)  # In a file, token ids are numbers.
+    return {**group, key: _with_value(group.get(key), rest, value, path)}
 
 
 def _with_element(data: list[Any], head: str, rest: list[str], value: Any, path: str) -> list[Any]:
     if not head.isdecimal() or int(head) >= len(data):
-        raise ConfigError(f"override {path}: the list there has {len(data)} elements, and no {head!r}")
+        raise ConfigError(f"override {path}: the list has no element {head!r} (its length is {len(data)})")
     at = int(head)
-    return [*data[:at], _with(data[at], rest, value, path), *data[at + 1 :]]
+    return [*data[:at], _with_value(data[at], rest, value, path), *data[at + 1 :]]
 
 
 def parse_cli_overrides(args: list[str]) -> list[str]:
     """`--a.b 1`, `--a.b=1` and a bare `--flag` as `a.b=1` and `flag=true`.
 
     Raises:
-        ConfigError: an argument belongs to no option.
+        ConfigError: An argument does not belong to an option.
     """
     overrides: list[str] = []
-    waiting = list(args)
-    while waiting:
-        argument = waiting.pop(0)
+    remaining = list(args)
+    while remaining:
+        argument = remaining.pop(0)
         name, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not name:
-            raise ConfigError(_stray(argument, overrides[-1] if overrides else ""))
+            raise ConfigError(_unexpected(argument, overrides[-1] if overrides else ""))
         if not equals:
-            value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
+            value = remaining.pop(0) if remaining and not remaining[0].startswith("--") else "true"
         overrides.append(f"{name}={value}")
     return overrides
 
 
-def masked(args: Iterable[str]) -> list[str]:
-    """Command line arguments with secrets left out, as they may be shown."""
+def mask_arguments(args: Iterable[str]) -> list[str]:
+    """Command line arguments as they may be shown: secrets are replaced."""
     shown: list[str] = []
     secret_next = False
     for argument in args:
@@ -98,7 +101,7 @@ def _without_credentials(argument: str) -> str:
     return mask_url(argument) if "://" in argument else argument
 
 
-def _stray(argument: str, before: str) -> str:
+def _unexpected(argument: str, before: str) -> str:
     before = before.partition("=")[0]
     shown = "" if is_secret(before.split(".")) else f" {_without_credentials(argument)!r}"
     after = f" after --{before}" if before else ""

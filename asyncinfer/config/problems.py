@@ -1,4 +1,4 @@
-"""Say what is wrong with a configuration: where, what was found, what is allowed, what was probably meant."""
+"""The messages about mistakes in a configuration: where, what is wrong, and a likely correction."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from asyncinfer.types.masking import is_secret_name
 Location = tuple[int | str, ...]
 
 _SHOWN = 60
+# The key whose values are secret whatever the names below it are.
+HEADERS = "headers"
 
 
-def problems_in(error: ValidationError, root: type[BaseModel], asked: Any = None) -> dict[Location, str]:
-    """What is wrong at each location, as `dotted.path: what`.
+def problems_in(error: ValidationError, root: type[BaseModel], written: Any = None) -> dict[Location, str]:
+    """What is wrong at each location, as `dotted.path: what`. Secrets are never quoted.
 
-    `asked` is the data as it was written, before variables were filled in: it is what is quoted, since
-    what a variable holds may be a secret. Secrets themselves are never quoted.
+    Args:
+        written: The data before environment variables were filled in. Messages quote it, because the value of a
+            variable may be a secret. None: messages quote the validated data.
     """
     details: dict[Location, list[Any]] = {}
     for detail in error.errors(include_url=False):
         details.setdefault(_place(detail["loc"]), []).append(detail)
-    return {place: f"{_prefix(place)}{_said(place, found, root, asked)}" for place, found in details.items()}
+    return {place: f"{_prefix(place)}{_description(place, found, root, written)}" for place, found in details.items()}
 
 
 def _place(location: Location) -> Location:
@@ -34,7 +37,7 @@ def _place(location: Location) -> Location:
 
 
 def _is_union_member(part: str) -> bool:
-    """Whether pydantic put a type's name into the location, to tell the branches of a union apart."""
+    """Whether this part of a location is not a key, but the name of a type, which pydantic adds for unions."""
     return part in {"str", "int", "float", "bool", "none"} or "[" in part
 
 
@@ -46,27 +49,27 @@ def dotted(place: Sequence[int | str]) -> str:
     return ".".join(map(str, place))
 
 
-def _said(place: Location, details: list[Any], root: type[BaseModel], asked: Any) -> str:
-    """One sentence for one place; the branches of a union are alternatives."""
+def _description(place: Location, details: list[Any], root: type[BaseModel], written: Any) -> str:
+    """What is wrong at one place. `details` has one entry for each type that the field accepts."""
     if details[0]["type"] == "extra_forbidden":
-        return f"unknown key{_meant(place, root)}"
+        return f"unknown key{_suggestion(place, root)}"
     messages = dict.fromkeys(_message(detail) for detail in details)
-    found = details[0]["input"] if asked is None else at(asked, place)
-    return " or ".join(messages) + _found(place, found, is_group=details[0]["type"] == "model_type")
+    found = details[0]["input"] if written is None else value_at(written, place)
+    return " or ".join(messages) + _quotation(place, found, is_group=details[0]["type"] == "model_type")
 
 
 def _message(detail: Any) -> str:
     if detail["type"] == "model_type":
-        return "should hold settings of its own, a key each"
+        return "should be a mapping of settings"
     message: str = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return message[:1].lower() + message[1:]
 
 
-def _found(place: Location, value: Any, *, is_group: bool) -> str:
-    """What stands there, if it is short and no secret; of what should have been a group, only the kind."""
-    kind = type(value).__name__
+def _quotation(place: Location, value: Any, *, is_group: bool) -> str:
+    """The value in parentheses; only its type if it is a list or should be a group; nothing if it is secret."""
     if is_secret(place):
         return ""
+    kind = type(value).__name__
     if is_group or isinstance(value, list):
         return f" (found a {kind})"
     return f" (found {_brief.repr(value)})" if isinstance(value, str | int | float | None) else ""
@@ -77,12 +80,12 @@ _brief.maxstring = _brief.maxother = _SHOWN
 
 
 def is_secret(place: Sequence[int | str]) -> bool:
-    """Whether what is there must never be quoted."""
-    return any(is_secret_name(part) for part in place if isinstance(part, str))
+    """Whether the value at this place must never be quoted. All values of headers are secret."""
+    return any(part == HEADERS or is_secret_name(part) for part in place if isinstance(part, str))
 
 
-def at(data: Any, place: Location) -> Any:
-    """What nested data holds at a location; None where it ends before."""
+def value_at(data: Any, place: Location) -> Any:
+    """The value at a location in nested data; None if there is no such location."""
     for part in place:
         if isinstance(data, dict):
             items = cast(dict[Any, Any], data).items()
@@ -94,7 +97,7 @@ def at(data: Any, place: Location) -> Any:
     return data
 
 
-def _meant(place: Location, root: type[BaseModel]) -> str:
+def _suggestion(place: Location, root: type[BaseModel]) -> str:
     *above, key = map(str, place)
     known = _known_keys(root, above)
     if close := get_close_matches(key, known, n=1):

@@ -1,4 +1,4 @@
-r"""Environment variables in settings: `${VAR}`, `${VAR:-default}`, `${oc.env:VAR,default}`; `\${` is a plain `${`."""
+r"""Environment variables in settings: `${VAR}`, `${VAR:-default}`, `${oc.env:VAR,default}`. `\${` stands for `${`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _VARIABLE = re.compile(r"(?<!\\)\$\{(?:oc\.env:)?([A-Za-z_][A-Za-z0-9_]*)(?:(?::
 
 
 def fill_in(data: Any, environ: Mapping[str, str] | None = None) -> tuple[Any, dict[Location, str]]:
-    """`data` with its variables replaced, and an error message for each variable that is not set and has no default.
+    """`data` with its variables replaced, and a message for each variable that is not set and has no default.
 
-    The value of a variable stays text: it is never parsed as YAML.
+    The value of a variable is always text. It is not parsed as YAML.
 
     Args:
         environ: The environment variables; those of this process by default.
@@ -44,7 +44,7 @@ def fill_in(data: Any, environ: Mapping[str, str] | None = None) -> tuple[Any, d
 
 
 def escaped(data: Any) -> Any:
-    """`data` such that `fill_in` gives it back as it is."""
+    """`data` with each `${` escaped, so that `fill_in` returns the original."""
     if isinstance(data, dict):
         return {key: escaped(value) for key, value in cast(dict[Any, Any], data).items()}
     if isinstance(data, list):

@@ -1,4 +1,4 @@
-"""YAML text to plain data and back: strict about keys, and of YAML 1.2's mind about numbers and dates."""
+"""Reads and writes YAML. Repeated keys are errors, and numbers and dates follow YAML 1.2."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 _MAX_BYTES = 16 * 2**20
 # Deeper nesting would come close to Python's recursion limit.
 _MAX_DEPTH = 100
-# The values that all aliases repeat, in total. Each alias is expanded separately, so a small file could hold billions.
+# The number of values that all aliases repeat in total. Each alias is expanded separately, so that a small file could
+# mean billions of values.
 _MAX_REPEATED = 100_000
-_ODD_BREAKS = re.compile("[\r\x85\u2028\u2029]")
+_UNUSUAL_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """PyYAML's, except that `1e-3` is a number, and `2024-01-01`, `0777` and `1:30` are text (such as a model's
-    revision).
+    """PyYAML's resolvers with two changes: `1e-3` is a number, and `2024-01-01`, `0777` and `1:30` are text, because a
+    model's revision may look like that.
     """
     usual = cast(Any, yaml.SafeLoader).yaml_implicit_resolvers
     changed = {first: [one for one in ones if one[0] not in (_TIMESTAMP, _INT)] for first, ones in usual.items()}
@@ -40,7 +41,7 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self.deep_construct = True  # an alias to what it is part of is then an error, not a cycle
+        self.deep_construct = True  # An alias inside the value that it refers to is then an error, not a cycle.
         self._depth = self._nodes = self._repeated = 0
         self._sizes: dict[int, int] = {}
 
@@ -65,7 +66,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping; a key that is there twice is an error, as the first value would be lost."""
+        """The mapping. A repeated key is an error, because its first value would be lost."""
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
             name = (key.tag, str(key.value))
@@ -80,15 +81,15 @@ def _refused(why: str, mark: Any) -> yaml.MarkedYAMLError:
 
 
 class _Dumper(yaml.SafeDumper):
-    # Quotes just what the loader would take for something else than text.
+    # Puts a text in quotes only if the loader would not read it as text.
     yaml_implicit_resolvers = _resolvers()
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        # Only between double quotes does PyYAML escape the line breaks that it would otherwise normalise.
-        style = '"' if _ODD_BREAKS.search(data) else None
+        # PyYAML normalises these line breaks, except between double quotes, where it escapes them.
+        style = '"' if _UNUSUAL_BREAKS.search(data) else None
         return cast(Any, self).represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 
@@ -96,10 +97,10 @@ cast(Any, _Dumper).add_representer(str, _Dumper.represent_str)
 
 
 def read(path: Path) -> str:
-    """The file's text.
+    """The text of the file.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: The file cannot be read, or is too large.
     """
     try:
         data = read_small(path)
@@ -114,21 +115,28 @@ def read(path: Path) -> str:
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
-    """The mapping that `text` holds; nothing is an empty one.
+    """The mapping in `text`; empty if there is none.
+
+    Args:
+        where: The file, for messages.
 
     Raises:
-        ConfigError: with line and column.
+        ConfigError: The text is not valid YAML, with line and column, or not a mapping.
     """
     data = load(text, where)
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError(f"{where}: it should hold keys such as `model:`, but holds a {type(data).__name__}")
+        raise ConfigError(f"{where}: it should contain keys such as `model:` (found a {type(data).__name__})")
     return cast(dict[str, Any], data)
 
 
 def load(text: str, where: str) -> Any:
-    """Any YAML value, such as that of an override."""
+    """The YAML value in `text`, of any type.
+
+    Raises:
+        ConfigError: The text is not valid YAML.
+    """
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
@@ -137,11 +145,11 @@ def load(text: str, where: str) -> Any:
         raise ConfigError(f"{where}{place}: not valid YAML: {error.problem}") from None
     except yaml.reader.ReaderError as error:
         raise ConfigError(f"{where}: not valid YAML: character {error.position + 1}: {error.reason}") from None
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:  # such as `!!bool x`
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:  # For instance `!!bool x`.
         raise ConfigError(f"{where}: not valid YAML: {type(error).__name__}") from None
 
 
 def dump(data: dict[str, Any]) -> str:
-    """The text that `load` reads as `data`."""
+    """`data` as YAML, which `load` reads back unchanged."""
     untyped: Any = yaml  # Some versions of its type stubs leave the type of `dump` partly unknown.
     return untyped.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

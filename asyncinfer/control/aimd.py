@@ -8,6 +8,7 @@ from math import floor, inf
 
 from asyncinfer.config import AdaptiveConcurrencyParams, RemoteParams
 from asyncinfer.control.in_flight_limit import InFlightLimit
+from asyncinfer.errors import ConfigError
 
 # The windows in a row that must agree before a backoff deepens, or ends.
 _WINDOWS = 2
@@ -26,14 +27,32 @@ class Phase(StrEnum):
 
 
 def adaptive_params(remote: RemoteParams) -> AdaptiveConcurrencyParams:
-    """The controller's settings for an endpoint: from half of `num_workers`, in steps of an eighth."""
+    """The settings for an endpoint: `remote.adaptive`, or from half of `num_workers` in steps of an eighth.
+
+    Raises:
+        ConfigError: `remote.adaptive` does not go together with `num_workers`.
+    """
+    if problem := remote.concurrency_problem():
+        raise ConfigError(f"remote_params.{problem}")
     most = remote.num_workers
+    if remote.adaptive is not None:
+        return _with_default_bounds(remote.adaptive, most)
     return AdaptiveConcurrencyParams(
         min_concurrency=1,
         max_concurrency=most,
         concurrency_step=max(1, (most - 1) // 8),
         min_update_time=max(1.0, remote.politeness_policy),
     )
+
+
+def _with_default_bounds(params: AdaptiveConcurrencyParams, workers: int) -> AdaptiveConcurrencyParams:
+    """The settings with bounds that suit the number of workers, if the bounds are not set."""
+    bounds = {
+        "min_concurrency": min(params.min_concurrency, max(1, workers // 2)),
+        "max_concurrency": min(params.max_concurrency, workers),
+    }
+    unset = {name: bound for name, bound in bounds.items() if name not in params.model_fields_set}
+    return params.model_copy(update=unset) if unset else params
 
 
 def fixed_params(permits: int) -> AdaptiveConcurrencyParams:

@@ -57,6 +57,8 @@ class BaseInferenceEngine(BlockingMethods, ABC):
     """
 
     engine_type: ClassVar[str]
+    # The `model_kwargs` that do not change an answer. They are not part of a row's key.
+    unhashed_model_kwargs: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -311,10 +313,9 @@ class BaseInferenceEngine(BlockingMethods, ABC):
 
     async def _keys(self, access: EngineAccess) -> RowKeys:
         model, generation, remote = access.settings
-        files = await self._model_files()
-        return RowKeys(
-            str(self.engine_type), model, generation, remote if self._remote_params is not None else None, files
-        )
+        endpoint = remote if self._remote_params is not None else None
+        files, unhashed = await self._model_files(), self.unhashed_model_kwargs
+        return RowKeys(str(self.engine_type), model, generation, endpoint, files, unhashed)
 
     async def _new_run(
         self,

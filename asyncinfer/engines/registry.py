@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 from asyncinfer.config import InferenceConfig, InferenceEngineType
-from asyncinfer.config.engine_type import ENTRY_POINTS, announce, is_known
+from asyncinfer.config.engine_type import ENTRY_POINTS, add_engine_name, is_builtin
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError
 from asyncinfer.providers.catalog import CATALOG
@@ -115,7 +115,7 @@ def register_engine(name: str, engine: type[BaseInferenceEngine]) -> None:
         ConfigError: there is an engine of that name, or it is none.
     """
     name = _free(name)
-    announce(name)
+    add_engine_name(name)
     _registered[name] = engine
 
 
@@ -135,7 +135,7 @@ def _free(name: str) -> str:
     name = name.upper()
     if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
         raise ConfigError(f"an engine's name has letters, digits and underscores (found {name!r})")
-    if name in _registered or is_known(name):
+    if name in _registered or is_builtin(name):
         raise ConfigError(f"{name}: there is an engine of that name")
     return name
 

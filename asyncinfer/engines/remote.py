@@ -23,6 +23,7 @@ from asyncinfer.errors import ConfigError, InferenceErrorType, InputError, Reque
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
+from asyncinfer.providers.user_headers import with_user_headers
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings, ObservedLimits
 from asyncinfer.transport.base import StreamedResponse, Transport
 from asyncinfer.transport.default import default_transport
@@ -213,7 +214,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         sign = self.provider().auth.signer(self.engine_type, remote)
         if sign.secrets and "@" in urlsplit(url).netloc:
             raise ConfigError("remote_params.api_url: holds credentials, and there is an api_key too; give one of them")
-        return url, sign
+        return url, with_user_headers(sign, remote.headers)
 
     def _chat_url(self, remote: RemoteParams) -> str:
         """Where to ask; of a URL that ends with the API's version, the chats below it.

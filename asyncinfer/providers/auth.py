@@ -10,7 +10,7 @@ from typing import Protocol
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.masking import MaskedStr
+from asyncinfer.types.masking import MaskedStr, is_secret_name
 
 
 class Signer(Protocol):
@@ -72,6 +72,8 @@ class Key:
         if variable is None:
             return HeaderSigner({}, ())
         key = MaskedStr(variable_in(environ, variable).strip())
+        if not key and any(map(is_secret_name, remote.headers)):
+            return HeaderSigner({}, ())  # The user's headers authorise the requests.
         if not key:
             raise ConfigError(
                 f"remote_params.api_key: {name} needs an API key; set the environment variable {variable}"
@@ -103,4 +105,4 @@ class HeaderSigner:
         before, after = self._last
         if request.headers is not before:
             self._last = before, after = request.headers, {**request.headers, **self._headers}
-        return HttpRequest(request.url, after, request.body, request.method, request.timeout)
+        return HttpRequest(request.url, after, request.body, request.method, request.timeout, request.limits)

@@ -1,1 +1,1 @@
-"""What is never lost: row identities, the file that finished rows are saved to, and its recovery."""
+"""Saves finished rows: the keys of rows, the scratch file, and its recovery after a crash."""

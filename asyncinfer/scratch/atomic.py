@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Replaces files atomically."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ _TRIES = 16
 
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Generator[BinaryIO]:
-    """A temporary file that replaces `path` at the end of the block. On an error it is removed instead. If `path` is a
-    symbolic link, its target is replaced. `durable`: wait for the disk before and after the replacement.
+    """A temporary file that replaces `path` at the end of the block. After an error it is removed instead.
 
-    The temporary file for a path always has the same name, and is locked. So a killed process leaves at most one file,
-    which the next replacement uses again.
+    If `path` is a symbolic link, its target is replaced. The temporary file for a path always has the same name, and is
+    locked. So a killed process leaves at most one file, which the next replacement uses again.
+
+    Args:
+        durable: Sync the file before the replacement, and the folder after it.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
         NotAFileError: `path` is a folder, a pipe or a device.
-        BlockingIOError: another process is replacing the file.
+        BlockingIOError: Another process is replacing the file.
     """
     path = resolved(path)
     disk.make_folder(path.parent)
@@ -49,20 +51,20 @@ def replacing(path: Path, *, durable: bool = True) -> Generator[BinaryIO]:
         except BaseException:
             raw.discard()
             with contextlib.suppress(OSError):
-                disk.remove(temporary)  # while its lock is held
+                disk.remove(temporary)  # The lock is still held.
             raise
     if durable:
         disk.sync_folder(path.parent)
 
 
 def check_replaceable(path: Path, setting: str) -> None:
-    """Raise ConfigError if `path`, given by `setting`, exists and is not a file, or if no file can be there."""
+    """Raise ConfigError if `path` exists and is not a file, or if no file can have this path. `setting` names it."""
     with as_config_error(path, setting):
         _mode_of(resolved(path))
 
 
 def check_target(path: Path, setting: str) -> None:
-    """Raise ConfigError if `path`, given by `setting`, is not a file that can be written."""
+    """Raise ConfigError if no file can be written to `path`. `setting` names it."""
     check_replaceable(path, setting)
     with as_config_error(path, setting):
         folder = path.parent
@@ -76,7 +78,7 @@ def try_target(path: Path, setting: str) -> None:
     """Create the temporary file for `path` and remove it. This also removes the one that a killed run may have left.
 
     Raises:
-        ConfigError: a file could not be written to `path`.
+        ConfigError: A file cannot be written to `path`.
     """
     with as_config_error(path, setting):
         path = resolved(path)
@@ -94,7 +96,11 @@ def discard_temporary(path: Path) -> None:
 
 @contextlib.contextmanager
 def as_config_error(path: Path, setting: str, action: str = "written") -> Generator[None]:
-    """Raise what is wrong with a path as a ConfigError that names its setting; the file cannot be read, or written."""
+    """Convert errors about a path to a ConfigError that names its setting.
+
+    Args:
+        action: What cannot be done with the file: `written` or `read`.
+    """
     try:
         yield
     except NotAFileError as error:
@@ -109,21 +115,21 @@ def resolved(path: Path) -> Path:
     """The path without symbolic links, so that the target of a link is replaced and not the link.
 
     Raises:
-        OSError: the path cannot be resolved.
+        OSError: The path cannot be resolved.
     """
     try:
         return path.resolve()
-    except RuntimeError:  # a loop of symbolic links, in Python up to 3.12
+    except RuntimeError:  # Python up to 3.12 raises this for a loop of symbolic links.
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
     except ValueError as error:
         raise OSError(errno.EINVAL, os_error_text(error)) from None
 
 
 def _mode_of(path: Path) -> int | None:
-    """The permissions of the file that is to be replaced; None if there is none.
+    """The permissions of the file that will be replaced; None if there is no file.
 
     Raises:
-        NotAFileError: it is not a regular file. Only regular files are ever replaced.
+        NotAFileError: It is not a regular file. Only regular files are replaced.
     """
     try:
         mode = path.stat().st_mode
@@ -151,14 +157,14 @@ def _remove_locked(temporary: Path, mode: int | None) -> None:
 
 
 def _open_temporary(path: Path, mode: int | None) -> int:
-    """Open and lock an empty file with these permissions. Returns its descriptor."""
+    """Open and lock an empty file with these permissions. Returns its descriptor. None: the default permissions."""
     for _ in range(_TRIES):
         fd = _open_own(path, 0o666 if mode is None else mode)
         if fd is None:
             continue
         try:
             _lock(fd)
-            if _is_still(path, fd):
+            if _names(path, fd):
                 disk.truncate(fd, 0)
                 if mode is not None:
                     disk.set_mode(fd, mode)
@@ -167,7 +173,7 @@ def _open_temporary(path: Path, mode: int | None) -> int:
             os.close(fd)
             raise
         os.close(fd)
-    raise FileExistsError(errno.EEXIST, f"{path} is in the way")
+    raise FileExistsError(errno.EEXIST, f"{path} already exists and cannot be replaced")
 
 
 def _open_own(path: Path, mode: int) -> int | None:
@@ -181,21 +187,21 @@ def _open_own(path: Path, mode: int) -> int | None:
             raise
         disk.remove(path)
         return None
-    if _is_ours(fd):
+    if _is_private(fd):
         return fd
     os.close(fd)
     disk.remove(path)
     return None
 
 
-def _is_ours(fd: int) -> bool:
-    """Whether the file belongs to this user and has no other name, so that nobody else can read what is written."""
+def _is_private(fd: int) -> bool:
+    """Whether the file belongs to this user and has no other name, so that no other user can read it."""
     found = os.fstat(fd)
     return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and found.st_uid == os.geteuid()
 
 
-def _is_still(path: Path, fd: int) -> bool:
-    """Whether the path still names the open file. The previous owner of the lock may have renamed it."""
+def _names(path: Path, fd: int) -> bool:
+    """Whether the path is still that of the open file. The previous owner of the lock may have renamed it."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(fd))
     except FileNotFoundError:
@@ -203,12 +209,12 @@ def _is_still(path: Path, fd: int) -> bool:
 
 
 def _lock(fd: int) -> None:
-    import fcntl  # not on Windows
+    import fcntl  # Windows does not have it.
 
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise BlockingIOError(errno.EAGAIN, "another process is writing it") from None
+        raise BlockingIOError(errno.EAGAIN, "another process is writing this file") from None
     except OSError as error:
         # These errors mean that the file system does not support locks.
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):

@@ -1,4 +1,4 @@
-"""Scratch files of runs without an output path. They are in the user's cache folder, and expire."""
+"""The scratch files of runs without an output path. They are in the user's cache folder, and expire."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def in_cache(run_hash: str) -> Path:
     """The scratch file of a run without an output path.
 
     Raises:
-        ScratchError: the user has no home directory.
+        ScratchError: The user has no home directory.
     """
     try:
         return CACHE.expanduser() / f"{_PREFIX}{run_hash}{_SUFFIX}"
@@ -28,13 +28,13 @@ def in_cache(run_hash: str) -> Path:
 
 
 class CacheSweeper:
-    """Removes scratch files that no run has written to for a week, at most once a day. Blocks."""
+    """Removes scratch files that no run has changed for a week. It does so at most once a day. Blocks."""
 
     def __init__(self) -> None:
         self._due = 0.0
 
     def sweep(self, folder: Path) -> None:
-        """Sweep `folder` if the last sweep was a day ago. Files that cause an error are left alone."""
+        """Remove expired files from `folder`, if the last time was a day ago. Files that cause an error are skipped."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + _SWEEP_SECONDS

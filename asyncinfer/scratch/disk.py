@@ -1,4 +1,4 @@
-"""The file operations that saved rows depend on, one function each. All of them block.
+"""The file operations that saved rows depend on, with one function for each. All of them block.
 
 Callers use the module's name (`disk.write(...)`), because tests replace these functions with functions that fail, or
 that kill the process, at the n-th operation.
@@ -36,7 +36,7 @@ _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 
 
 def make_folder(path: Path, *, private: bool = False) -> None:
-    """Create a folder and its parents; `private`: nobody else may enter the folder."""
+    """Create a folder and its parents. `private`: only this user may access the folder."""
     path.mkdir(mode=_PRIVATE_FOLDER if private else 0o777, parents=True, exist_ok=True)
 
 
@@ -44,7 +44,7 @@ def lock(lock: FileLock) -> None:
     """Take a lock without waiting.
 
     Raises:
-        filelock.Timeout: another process or run holds the lock.
+        filelock.Timeout: Another process or run holds the lock.
     """
     try:
         lock.acquire()
@@ -57,7 +57,10 @@ def unlock(lock: FileLock) -> None:
 
 
 def open_for_writing(path: Path, flags: int = 0, mode: int = _PRIVATE_FILE) -> int:
-    """Open a file for reading and writing, and create it if it is missing. Returns its descriptor. Never waits."""
+    """Open a file for reading and writing, and create it if it is missing. Returns its descriptor.
+
+    Does not wait, also if the file is a pipe.
+    """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | flags, mode)
 
 
@@ -112,7 +115,7 @@ class Raw(io.RawIOBase):
         self._discards = False
 
     def discard(self) -> None:
-        """Drop everything that is written from now on, such as the rest of a buffer."""
+        """Ignore all later writes, such as the rest of a buffer."""
         self._discards = True
 
     def writable(self) -> bool:

@@ -1,6 +1,6 @@
-"""The scratch file on disk: locked, recovered, appended to, read back, and turned into the output.
+"""The scratch file on disk. It is locked, recovered, appended to, read back, and made into the output.
 
-Every method here blocks; the callers run them in worker threads.
+All methods block. Callers run them in worker threads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def scratch_path(output: Path) -> Path:
 
 
 class AppendFile(Protocol):
-    """The interface of a file that is appended to. Tests use one that fails or loses data."""
+    """The interface of a file that is only appended to. Tests use one that fails or loses data."""
 
     def append(self, data: bytes) -> None: ...
     def read(self, offset: int, length: int) -> bytes: ...
@@ -44,7 +44,7 @@ class AppendFile(Protocol):
 
 
 class DiskFile:
-    """A file that is appended to and synced, whole batches at a time."""
+    """A file to which whole batches are appended and synced."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._size = size
@@ -54,14 +54,14 @@ class DiskFile:
             require_regular(mode)
             disk.truncate(self._fd, size)
             if mode & _NOT_PRIVATE:
-                with contextlib.suppress(OSError):  # It may belong to somebody else.
+                with contextlib.suppress(OSError):  # It may belong to another user.
                     disk.set_mode(self._fd, mode & 0o700)
         except BaseException:
             os.close(self._fd)
             raise
 
     def append(self, data: bytes) -> None:
-        """Write all of `data` and wait until it is durable; on failure leave none of it behind."""
+        """Write all of `data` and sync it. After an error, remove what was written of it."""
         view = memoryview(data)
         try:
             while view:
@@ -81,21 +81,22 @@ class DiskFile:
 
 
 class ScratchFile:
-    """One run's saved rows. Open it with `recover`; other runs are refused until `close`."""
+    """The saved rows of one run. `acquire` locks the file, `recover` opens it, and `close` releases it."""
 
     def __init__(self, path: Path, open_file: Callable[[Path, int], AppendFile] = DiskFile) -> None:
         self.path = path
         self._open_file = open_file
         self._file: AppendFile | None = None
         self._size = 0
-        # Taken and given back by different worker threads.
+        # Different worker threads acquire and release it.
         self._lock = FileLock(_lock_path(path), timeout=0, mode=0o600, thread_local=False)
 
     def acquire(self) -> None:
-        """Make the folder and take the lock.
+        """Create the folder and take the lock.
 
         Raises:
-            ScratchLockedError: another run holds it. ScratchError: the folder cannot be written.
+            ScratchLockedError: Another run holds the lock.
+            ScratchError: The folder cannot be written.
         """
         with _as_scratch_error(self.path, "cannot be opened"):
             try:
@@ -119,13 +120,17 @@ class ScratchFile:
             except Timeout:
                 raise
             except OSError as error:
-                # Another run, which has just ended, may have removed the empty folder.
+                # Another run that just ended may have removed the empty folder.
                 if not isinstance(error, FileNotFoundError) or not left:
                     raise OSError(error.errno, f"its lock {self._lock.lock_file}: {os_error_text(error)}") from error
         return None
 
     def recover(self) -> Generator[SavedLine]:
-        """Yield every whole saved line, then truncate a torn tail and open the file for appending."""
+        """Yield every complete saved line. Then remove an incomplete last line and open the file for appending.
+
+        Raises:
+            ScratchError: The file cannot be read, or another program wrote it.
+        """
         with _as_scratch_error(self.path, "cannot be read"):
             try:
                 yield from self._saved_lines()
@@ -138,31 +143,35 @@ class ScratchFile:
 
     def _saved_lines(self) -> Generator[SavedLine]:
         with open_regular(self.path) as file:
-            ours = looks_like_scratch(file.read(_BEGINNING))
+            is_scratch = looks_like_scratch(file.read(_BEGINNING))
             file.seek(0)
             recovery = Recovery(file)
             for line in recovery.lines():
-                ours = True
+                is_scratch = True
                 yield line
-        if not ours:
+        if not is_scratch:
             raise ScratchError(f"{self.path} was not written by asyncinfer: move it elsewhere first")
         self._size = recovery.end
         self._report(recovery)
 
     def _report(self, recovery: Recovery) -> None:
-        torn = self.path.stat().st_size - recovery.end
-        if torn:
-            log.info("%s: dropped a half-written last line (%d bytes)", self.path, torn)
+        incomplete = self.path.stat().st_size - recovery.end
+        if incomplete:
+            log.info("%s: removed an incomplete last line (%d bytes)", self.path, incomplete)
         if recovery.damaged:
             log.warning(
-                "%s: %d damaged line(s) skipped, their rows are run again (line %s)",
+                "%s: %d damaged line(s) skipped; their rows are sent again (line %s)",
                 self.path,
                 len(recovery.damaged),
                 ", ".join(map(str, recovery.damaged[:20])),
             )
 
     def append(self, data: bytes) -> int:
-        """Make `data` durable; returns the offset it starts at."""
+        """Write `data` and sync it. Returns the offset at which it starts.
+
+        Raises:
+            ScratchError: It cannot be written. The file is as before.
+        """
         assert self._file is not None, "append before recover"
         with _as_scratch_error(self.path, "cannot be written"):
             self._file.append(data)
@@ -182,11 +191,16 @@ class ScratchFile:
         return data
 
     def assemble(self, output: Path, spans: Iterable[tuple[int, int]], every: int = 512) -> Generator[None]:
-        """Write the JSON at `spans`, a line each, to `output`, whole or not at all; yields every so many lines."""
+        """Write the JSON at `spans` to `output`, one line for each, as one atomic replacement.
+
+        Args:
+            spans: Offsets and lengths in bytes.
+            every: After how many lines to yield, so that a caller can do other things.
+        """
         block, start = b"", 0
         with _as_scratch_error(output, "cannot be written"), replacing(output) as file:
             for count, (offset, length) in enumerate(spans, 1):
-                # Rows stand nearly in order, so that one read serves many.
+                # Rows are nearly in order, so that one read is enough for many rows.
                 if not start <= offset <= offset + length <= start + len(block):
                     block, start = self._read_whole(offset, length, _BLOCK), offset
                 file.write(block[offset - start : offset - start + length])
@@ -195,8 +209,12 @@ class ScratchFile:
                     yield
 
     def keep(self, wanted: Callable[[bytes, int], bool], every: int = 512) -> Generator[None]:
-        """Rewrite the file with only the lines whose row `(key, n)` is wanted, as one atomic replacement. Yields after
-        every `every` lines. Afterwards the file can only be closed.
+        """Rewrite the file with only the lines whose row `(key, n)` is wanted, as one atomic replacement.
+
+        Afterwards the file can only be closed.
+
+        Args:
+            every: After how many lines to yield, so that a caller can do other things.
         """
         with (
             _as_scratch_error(self.path, "cannot be written"),
@@ -211,11 +229,13 @@ class ScratchFile:
                     yield
 
     def close(self, *, remove: bool = False) -> None:
-        """Close the file and release its lock. The file is removed if it is empty, and always with `remove`.
-        Closing twice has no effect.
+        """Close the file and release the lock. A second call has no effect.
+
+        Args:
+            remove: Remove the file. An empty file is always removed.
         """
         if self._file is not None:
-            with contextlib.suppress(OSError):  # The appended lines are durable already.
+            with contextlib.suppress(OSError):  # The appended lines are already synced.
                 self._file.close()
             self._file = None
             remove = remove or not self._size
@@ -233,7 +253,7 @@ class ScratchFile:
 
     def _release(self) -> None:
         if self._lock.is_locked:
-            # Unlinked while it is held: a rival that opened it before sees that it has no name any more.
+            # The lock file is removed while the lock is held. So another run that opened it before notices the removal.
             with contextlib.suppress(OSError):
                 disk.remove(Path(self._lock.lock_file))
             with contextlib.suppress(OSError):
@@ -256,6 +276,6 @@ def _as_scratch_error(path: Path, what: str) -> Generator[None]:
         yield
     except OSError as error:
         raise ScratchError(
-            f"{path} {what}: {os_error_text(error)}. Rows finished so far are kept: {advice(error)}, then run the same "
-            "command again to go on."
+            f"{path} {what}: {os_error_text(error)}. Finished rows are kept: {advice(error)}, then run the same "
+            "command again to resume."
         ) from error

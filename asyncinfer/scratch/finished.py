@@ -1,4 +1,4 @@
-"""Finds the answers in the output of an earlier run."""
+"""Finds the answers in the output of a finished run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FinishedOutput:
     """An output file, open for reading. It stays readable after the file at its path is replaced. Blocks.
 
     Raises:
-        OSError: the file cannot be opened or read.
+        OSError: The file cannot be opened or read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class FinishedOutput:
         self._file = open_regular(path, 1 << 18)
 
     def lines(self) -> Iterator[AnsweredLine]:
-        """The lines that contain a row key. Their other content is not checked."""
+        """The lines that contain a row key. Only the row key is checked."""
         offset = 0
         self._file.seek(0)
         # Like iterating over the file, but with a bound on the size of a line.

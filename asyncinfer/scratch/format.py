@@ -1,10 +1,10 @@
-"""The scratch file's lines: one finished row each, checked by a checksum, readable as JSONL.
+"""The format of the scratch file: JSONL, with one finished row and a checksum in each line.
 
     {"crc":"9a0b1c2d","key":"<32 hex>","n":0,"source":"<8 hex>","conversation":{...}}
 
-`crc` is the CRC-32 of all that follows its comma, up to the newline. `key` and `n` are the row's
-identity. `source` is the CRC-32 of the input row the answer was saved for: where it differs on
-resume, the row's id or metadata may have changed, and the answer is saved anew under the present ones.
+`crc` is the CRC-32 of the text after its comma, up to the newline. `key` and `n` identify the row. `source` is the
+CRC-32 of the input row. If it differs when a run resumes, the id or the metadata of the row may have changed, and the
+answer is saved again with the new ones.
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ _DIGITS = frozenset(b"0123456789")
 
 
 class SavedLine(NamedTuple):
-    """One whole line: its identity, and where its conversation's JSON stands in the file."""
+    """A complete line: the row, and the position of the conversation's JSON in the file.
+
+    Attributes:
+        key: The key of the row.
+        n: How many rows with the same key come before it.
+        checksum: The CRC-32 of the input row.
+        offset: Where the JSON starts, in bytes from the start of the file.
+        length: The length of the JSON in bytes.
+    """
 
     key: bytes
     n: int
@@ -51,7 +59,7 @@ def encode(key: bytes, n: int, checksum: int, conversation: bytes) -> bytes:
 
 
 def decode(line: bytes, offset: int) -> SavedLine | None:
-    """What a line that starts at `offset` saves, or None where it is damaged."""
+    """The content of a line that starts at `offset`; None if the line is damaged."""
     head = _HEAD.match(line)
     if head is None or not line.endswith(b"}\n"):
         return None
@@ -90,7 +98,7 @@ def looks_like_scratch(beginning: bytes) -> bool:
 
 
 def spans(lines: Iterable[bytes], offset: int) -> Iterator[tuple[int, int]]:
-    """Where each line's conversation stands, as (offset, length), when the first line starts at `offset`."""
+    """The offset and the length of the conversation in each line. The first line starts at `offset`."""
     for line in lines:
         start = line.index(_LAST_FIELD) + len(_LAST_FIELD)
         yield offset + start, len(line) - start - len(b"}\n")
@@ -99,8 +107,11 @@ def spans(lines: Iterable[bytes], offset: int) -> Iterator[tuple[int, int]]:
 
 @dataclass(slots=True)
 class Recovery:
-    """Reads what a scratch file holds. `end` is where the last whole line ends; what follows it was
-    torn by a crash. `damaged` lists the numbers of whole lines that do not match their checksum.
+    """Reads the lines of a scratch file after a crash.
+
+    Attributes:
+        end: Where the last complete line ends. The rest of the file is an incomplete line.
+        damaged: The numbers of the complete lines that do not match their checksum.
     """
 
     file: BinaryIO

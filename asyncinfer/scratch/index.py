@@ -1,4 +1,4 @@
-"""Find a row by its identity among millions, in about 28 bytes a row."""
+"""Finds a row by its key among millions of rows. Takes about 28 bytes per row."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ _PREFIX = Struct("=Q8x").unpack
 
 
 class KeyIndex:
-    """An index over keys laid end to end: `find(key, n)` is the row that holds `key` for the n-th time.
+    """An index over the keys of all rows.
 
-    Sorted arrays of key prefixes take a third of a dict's memory. Sorting is stable, so equal keys
-    stand in row order, and an occurrence is an offset into their stretch.
+    It keeps the first 64 bits of each key in a sorted array, which takes a third of the memory of a dict. Sorting is
+    stable. So equal keys are in the order of their rows, and the n-th occurrence is n places after the first.
+
+    Args:
+        keys: The keys of the rows, end to end.
     """
 
     def __init__(self, keys: bytes | bytearray) -> None:
@@ -32,17 +35,17 @@ class KeyIndex:
         return bytes(self._keys[row * KEY_BYTES : (row + 1) * KEY_BYTES])
 
     def find(self, key: bytes, n: int) -> int | None:
-        """The row whose identity is `(key, n)`, or None."""
+        """The row that has `key`, after `n` earlier rows with the same key; None if there is no such row."""
         (prefix,) = _PREFIX(key)
         at = bisect_left(self._prefixes, prefix) + n
         if at >= len(self._prefixes) or self._prefixes[at] != prefix:
             return None
         row = self._order[at]
-        # Two keys with one 64-bit prefix would be taken for each other without this look.
+        # Different keys may have the same first 64 bits.
         return row if self._keys.startswith(key, row * KEY_BYTES) else None
 
     def occurrences(self) -> array[int] | None:
-        """For each row, how often its key came before it; None where every key is new."""
+        """For each row, how many earlier rows have the same key; None if no key occurs twice."""
         if not has_repeats(self._prefixes):
             return None
         counts = array("I", bytes(4 * len(self)))
@@ -53,5 +56,5 @@ class KeyIndex:
 
 
 def has_repeats(ordered: array[int]) -> bool:
-    """Whether two neighbours of a sorted array are equal."""
+    """Whether a sorted array contains a value twice."""
     return any(map(eq, ordered, islice(ordered, 1, None)))

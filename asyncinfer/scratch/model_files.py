@@ -1,4 +1,4 @@
-"""Identifies the files of a local model, so that a model that was retrained under the same path is another model."""
+"""Identifies the files of a local model, so that rows are sent again after the model was retrained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asyncinfer.types.paths import PATH_ERRORS
 
-# The files of a model's folder that count. Others, such as logs and outputs, may change at any time.
+# The files of a model's folder that determine its answers. Others, such as logs and outputs, may change at any time.
 _SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf", ".model", ".jinja", ".tiktoken"})
 _NAMES = frozenset(
     {

@@ -8,8 +8,9 @@ Azure's `api-version` is not.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, SupportsIndex, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
 
@@ -199,6 +200,21 @@ def secrets_in_url(url: str) -> Iterator[str]:
     for secret in found:
         plain = unquote(secret)
         yield from dict.fromkeys((secret, plain, plain.replace("+", " "), quote(plain, safe="")))
+
+
+def secrets_in_header(header: str, value: str) -> Iterator[str]:
+    """The secrets in a header: the whole value, credentials without their scheme, cookies, and secret parameters."""
+    yield value
+    scheme, _, credentials = value.partition(" ")
+    if credentials and _CREDENTIALS.fullmatch(value):
+        yield credentials.strip()
+        if scheme.lower() == "basic":
+            with suppress(ValueError):
+                yield b64decode(credentials, validate=True).decode().partition(":")[2]
+    for part in value.split(";"):
+        name, equals, text = part.partition("=")
+        if equals and (header.lower() == "cookie" or is_secret_name(name)):
+            yield text.strip().strip('"')
 
 
 def frameless(error: E) -> E:

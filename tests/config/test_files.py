@@ -1,4 +1,4 @@
-"""Configuration files: what the seed's look like, and what a file holds after a round trip."""
+"""Configuration files: those of Oumi load unchanged, and a file that is written and read again is the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from asyncinfer import (
 from asyncinfer.types.masking import is_secret_name
 
 EVERY_KEY = """
-# Every key there is, as a careful user of the seed would write them.
+# Every key of Oumi.
 model:
   model_name: "meta-llama/Llama-3.1-8B-Instruct"
   adapter_model: "path/to/adapter"
@@ -123,8 +123,8 @@ remote_params:
 }
 
 
-class TestTheSeedsFiles:
-    def test_with_every_key_there_is(self) -> None:
+class TestOumiFiles:
+    def test_file_with_every_oumi_key_sets_every_field(self) -> None:
         config = InferenceConfig.from_str(EVERY_KEY)
         assert config.model_fields_set | {"reuse_output"} == InferenceConfig.model_fields.keys()
         ours = {"allow_private_urls", "max_image_pixels"}
@@ -133,49 +133,50 @@ class TestTheSeedsFiles:
         assert config.generation.model_fields_set | ours == GenerationParams.model_fields.keys()
         assert config.remote_params is not None
         ours = {"max_compression_ratio", "max_outage", "max_response_bytes", "max_wait", "stream_idle_timeout"}
+        ours |= {"adaptive", "headers"}
         assert config.remote_params.model_fields_set | ours == RemoteParams.model_fields.keys()
         assert config.generation.logit_bias == {50256: -100, 11: 1.5}
 
     @pytest.mark.parametrize("text", FROM_THE_GUIDE.values(), ids=FROM_THE_GUIDE)
-    def test_of_its_guide(self, text: str) -> None:
+    def test_example_of_the_guide_is_read(self, text: str) -> None:
         InferenceConfig.from_str(text)
 
-    @pytest.mark.skipif("ASYNCINFER_SEED_CONFIGS" not in os.environ, reason="needs a folder of the seed's configs")
-    def test_in_a_folder(self) -> None:
+    @pytest.mark.skipif("ASYNCINFER_SEED_CONFIGS" not in os.environ, reason="needs a folder of Oumi configs")
+    def test_files_in_a_folder_are_read(self) -> None:
         paths = [p for p in Path(os.environ["ASYNCINFER_SEED_CONFIGS"]).rglob("*.yaml") if "infer" in str(p)]
         loaded = [InferenceConfig.from_yaml(path) for path in paths if "\nresources:" not in path.read_text()]
         assert loaded
 
-    def test_may_merge_one_mapping_into_others(self) -> None:
+    def test_merge_key_copies_values_of_another_mapping(self) -> None:
         text = "model: &m {model_name: a, compile: true}\n"
         config = InferenceConfig.from_str(text + "generation: {<<: {seed: 1}, seed: 2}")
         assert config.generation.seed == 2
 
     @pytest.mark.parametrize("text", ["model:", "generation:", "remote_params:", "engine:"])
-    def test_may_have_a_group_commented_out(self, text: str) -> None:
+    def test_group_without_keys_has_the_defaults(self, text: str) -> None:
         assert InferenceConfig.from_str(text).model_dump() == InferenceConfig().model_dump()
 
-    def test_may_be_empty_when_the_engine_has_a_model(self) -> None:
+    def test_empty_file_has_the_defaults(self) -> None:
         assert InferenceConfig.from_str("# nothing yet") == InferenceConfig()
 
 
 class TestText:
-    """What PyYAML would take for something else."""
+    """Values that PyYAML would read as another type."""
 
     @pytest.mark.parametrize(
         ("written", "meant"), [("2024-01-01", "2024-01-01"), ("1234567", "1234567"), ("main", "main"), ("'1e3'", "1e3")]
     )
-    def test_stays_text(self, written: str, meant: str) -> None:
+    def test_text_that_looks_like_a_number_or_date_stays_text(self, written: str, meant: str) -> None:
         assert InferenceConfig.from_str(f"model: {{model_revision: {written}}}").model.model_revision == meant
 
     @pytest.mark.parametrize("written", ["1e-3", "1E-3", "0.1e-2", "1.e-3", ".1e-2", "0.001"])
-    def test_that_is_a_number(self, written: str) -> None:
+    def test_number_with_an_exponent_is_a_number(self, written: str) -> None:
         config = InferenceConfig.from_str(
             f"generation: {{temperature: {written}}}\nmodel: {{model_kwargs: {{x: {written}}}}}"
         )
         assert config.generation.temperature == config.model.model_kwargs["x"] == 0.001
 
-    def test_after_a_byte_order_mark(self, tmp_path: Path) -> None:
+    def test_byte_order_mark_is_ignored(self, tmp_path: Path) -> None:
         (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbfengine: VLLM\r\n")
         assert InferenceConfig.from_yaml(tmp_path / "c.yaml").engine is InferenceEngineType.VLLM
 
@@ -199,7 +200,7 @@ class TestRoundTrips:
         temperature=st.floats(0, 5),
         engine=st.none() | st.sampled_from(InferenceEngineType),
     )
-    def test_lose_nothing(
+    def test_file_that_is_written_and_read_again_is_the_same(
         self,
         tmp_path_factory: pytest.TempPathFactory,
         kwargs: dict[str, Any],
@@ -218,7 +219,7 @@ class TestRoundTrips:
         assert again == config
         assert again.generation.model_fields_set == config.generation.model_fields_set
 
-    def test_lose_only_the_key(self, tmp_path: Path) -> None:
+    def test_every_setting_but_the_key_is_written(self, tmp_path: Path) -> None:
         config = InferenceConfig.from_str(EVERY_KEY)
         config.to_yaml(tmp_path / "c.yaml")
         assert "sekret" not in (tmp_path / "c.yaml").read_text()
@@ -228,7 +229,7 @@ class TestRoundTrips:
         key = {"remote_params": {"api_key"}}
         assert again.model_dump(exclude=key) == config.model_dump(exclude=key)
 
-    def test_turn_a_model_class_into_its_schema(self, tmp_path: Path) -> None:
+    def test_model_class_is_written_as_its_schema(self, tmp_path: Path) -> None:
         class Product(BaseModel):
             name: str
 
@@ -238,6 +239,6 @@ class TestRoundTrips:
         assert again is not None
         assert again.json == Product.model_json_schema()
 
-    def test_need_a_place_to_write(self, tmp_path: Path) -> None:
+    def test_file_in_a_missing_folder_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="cannot be written: No such file"):
             InferenceConfig().to_yaml(tmp_path / "none" / "c.yaml")

@@ -1,4 +1,4 @@
-"""Settings from the command line, and from the environment."""
+"""Settings from overrides, from the command line, and from environment variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asyncinfer.config.variables import escaped, fill_in
 
 
 class TestOverrides:
-    def test_set_what_they_name(self) -> None:
+    def test_override_sets_the_value_at_its_path(self) -> None:
         config = InferenceConfig.from_str(
             "generation: {stop_strings: [x, y], logit_bias: {5: 1}}",
             [
@@ -38,7 +38,7 @@ class TestOverrides:
         assert config.generation.temperature == 0.001
         assert config.model.model_kwargs == {"n_ctx": 2048}
 
-    def test_come_one_after_the_other(self) -> None:
+    def test_overrides_are_applied_in_order(self) -> None:
         assert override({}, ["a.b=1", "a.c=2", "a.b=3"]) == {"a": {"b": 3, "c": 2}}
 
     @given(
@@ -47,7 +47,7 @@ class TestOverrides:
             st.integers() | st.text("ab:#=é'\" ") | st.none() | st.booleans(), lambda inner: st.lists(inner, max_size=2)
         ),
     )
-    def test_leave_the_original_as_it_was(self, path: list[str], value: Any) -> None:
+    def test_override_does_not_change_the_original_data(self, path: list[str], value: Any) -> None:
         data: dict[str, Any] = {"z": {"y": 1}}
         changed: Any = override(data, [f"{'.'.join(path)}={json.dumps(value, ensure_ascii=False)}"])
         for part in path:
@@ -56,24 +56,24 @@ class TestOverrides:
         assert data == {"z": {"y": 1}}
 
     @pytest.mark.parametrize(
-        ("assignment", "said"),
+        ("assignment", "message"),
         [
             ("engine", "override engine: write it as dotted.path=value"),
             ("=3", "write it as dotted.path=value"),
-            ("a.0.x=1", "override a.0.x: what is above 'x' is a single value"),
-            ("a.5=b", "override a.5: the list there has 1 elements, and no '5'"),
+            ("a.0.x=1", "override a.0.x: the value above 'x' is a single value"),
+            ("a.5=b", "override a.5: the list has no element '5' (its length is 1)"),
             ("a=[", "override a, line 1, column 2: not valid YAML"),
             ("a=@b", "text with special characters goes in quotes"),
         ],
     )
-    def test_that_lead_nowhere(self, assignment: str, said: str) -> None:
+    def test_malformed_override_is_an_error(self, assignment: str, message: str) -> None:
         with pytest.raises(ConfigError) as caught:
             override({"a": ["x"]}, [assignment])
-        assert said in str(caught.value)
+        assert message in str(caught.value)
 
 
-class TestTheCommandLine:
-    def test_gives_overrides(self) -> None:
+class TestCommandLine:
+    def test_arguments_become_overrides(self) -> None:
         args = ["--generation.seed", "-3", "--engine=VLLM", "--generation.use_sampling", "--model.model_name", "a=b"]
         assert parse_cli_overrides(args) == [
             "generation.seed=-3",
@@ -83,7 +83,7 @@ class TestTheCommandLine:
         ]
 
     @pytest.mark.parametrize(
-        ("args", "said"),
+        ("args", "message"),
         [
             (["stray"], "unexpected argument 'stray'; settings"),
             (["--engine", "VLLM", "stray"], "unexpected argument 'stray' after --engine;"),
@@ -92,12 +92,12 @@ class TestTheCommandLine:
             (["--"], "'--'"),
         ],
     )
-    def test_has_no_stray_arguments(self, args: list[str], said: str) -> None:
+    def test_argument_that_belongs_to_no_option_is_an_error(self, args: list[str], message: str) -> None:
         with pytest.raises(ConfigError) as caught:
             parse_cli_overrides(args)
-        assert said in str(caught.value)
+        assert message in str(caught.value)
 
-    def test_notices_a_forgotten_value(self) -> None:
+    def test_option_without_its_value_is_an_error(self) -> None:
         with pytest.raises(ConfigError, match="override generation.max_new_tokens: should be a number"):
             InferenceConfig.from_str("", parse_cli_overrides(["--generation.max_new_tokens"]))
 
@@ -119,22 +119,22 @@ class TestVariables:
             ("{{ ${x.y} }}", "{{ ${x.y} }}"),
         ],
     )
-    def test_are_filled_in(self, written: str, read: str) -> None:
+    def test_variable_is_filled_in(self, written: str, read: str) -> None:
         environ = {"A": "1", "EMPTY": ""}
         assert fill_in({"k": [written, 3]}, environ) == ({"k": [read, 3]}, {})
 
-    def test_work_in_overrides(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_variable_in_an_override_is_filled_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TOKENS", "64")
         config = InferenceConfig.from_str("", ["generation.max_new_tokens=${TOKENS}"])
         assert config.generation.max_new_tokens == 64
 
-    def test_that_are_not_set_are_named_with_their_place(self) -> None:
+    def test_message_names_an_unset_variable_and_its_place(self) -> None:
         _, unset = fill_in({"a": ["${NO}"]}, {})
         assert unset == {("a", 0): "a.0: the environment variable NO is not set"}
 
-    def test_hold_text_not_yaml(self) -> None:
+    def test_value_of_a_variable_is_not_parsed_as_yaml(self) -> None:
         assert fill_in("${A}", {"A": "{x: 1}"}) == ("{x: 1}", {})
 
     @given(st.text("$\\{}AB:-", max_size=20))
-    def test_can_be_escaped(self, text: str) -> None:
+    def test_escaped_text_is_not_filled_in(self, text: str) -> None:
         assert fill_in(escaped([text]), {"A": "1"}) == ([text], {})

@@ -23,13 +23,13 @@ from asyncinfer.config import merged
 
 
 class TestDefaults:
-    def test_differ_from_the_seeds_only_as_intended(self) -> None:
+    def test_defaults_that_differ_from_oumi(self) -> None:
         assert RemoteParams().num_workers == 50
         assert GenerationParams().use_cache is True
         assert GenerationParams().batch_size is None
         assert (GenerationParams().max_new_tokens, GenerationParams().temperature) == (1024, 0.0)
 
-    def test_need_no_model(self) -> None:
+    def test_model_name_is_empty_by_default(self) -> None:
         assert InferenceConfig().model.model_name == ""
 
 
@@ -70,22 +70,22 @@ class TestRanges:
             (AdaptiveConcurrencyParams, {"min_window_size": 0}),
         ],
     )
-    def test_are_held(self, params: type[BaseModel], bad: dict[str, Any]) -> None:
+    def test_value_out_of_range_is_an_error(self, params: type[BaseModel], bad: dict[str, Any]) -> None:
         with pytest.raises(ConfigError, match=rf"^{params.__name__}: .*{next(iter(bad))}|_threshold"):
             params(**bad)
 
-    def test_are_held_on_assignment_too(self) -> None:
+    def test_assigned_value_out_of_range_is_an_error(self) -> None:
         params = RemoteParams(api_key="sekret")  # pyright: ignore[reportArgumentType]
         with pytest.raises(ValidationError, match="greater than or equal to 1") as caught:
             params.num_workers = 0
         assert "sekret" not in str(caught.value)
 
-    def test_take_numbers_written_as_text(self) -> None:
+    def test_number_written_as_text_is_accepted(self) -> None:
         assert GenerationParams(max_new_tokens="64").max_new_tokens == 64  # pyright: ignore[reportArgumentType]
 
 
 class TestMistakes:
-    def test_are_told_with_what_was_meant(self) -> None:
+    def test_message_suggests_the_nearest_key(self) -> None:
         with pytest.raises(ConfigError) as caught:
             GenerationParams(max_new_token=3, temperature=-1)  # pyright: ignore[reportCallIssue]
         assert str(caught.value).splitlines() == [
@@ -93,11 +93,11 @@ class TestMistakes:
             "GenerationParams: max_new_token: unknown key; did you mean 'max_new_tokens'?",
         ]
 
-    def test_within_groups_are_told_with_their_path(self) -> None:
+    def test_message_names_the_path_within_groups(self) -> None:
         with pytest.raises(ConfigError, match=r"^InferenceConfig: model.compile: should be a valid boolean"):
             InferenceConfig(model={"compile": "perhaps"})  # pyright: ignore[reportArgumentType]
 
-    def test_never_show_the_key(self) -> None:
+    def test_message_and_repr_do_not_show_the_key(self) -> None:
         with pytest.raises(ConfigError) as caught:
             RemoteParams(api_key=["sekret"], retry_backoff_base=60)  # pyright: ignore[reportArgumentType]
         assert "sekret" not in str(caught.value)
@@ -116,7 +116,7 @@ class TestNames:
             ("remote-vllm", InferenceEngineType.REMOTE_VLLM),
         ],
     )
-    def test_of_engines(self, name: str, engine: InferenceEngineType) -> None:
+    def test_engine_names_and_aliases_are_accepted_in_any_case(self, name: str, engine: InferenceEngineType) -> None:
         assert InferenceConfig.from_str(f"engine: {name}").engine is engine
         assert InferenceEngineType(name) is engine
 
@@ -134,10 +134,10 @@ class TestNames:
         ],
     )
     @pytest.mark.parametrize("key", ["torch_dtype_str", "torch_dtype"])
-    def test_of_dtypes(self, key: str, name: str, dtype: str) -> None:
+    def test_dtype_has_several_names(self, key: str, name: str, dtype: str) -> None:
         assert ModelParams(**{key: name}).torch_dtype_str == dtype  # pyright: ignore[reportArgumentType]
 
-    def test_of_files_may_be_paths(self) -> None:
+    def test_file_name_may_be_a_path_object(self) -> None:
         config = InferenceConfig(input_path=Path("in.jsonl"))  # pyright: ignore[reportArgumentType]
         assert config.input_path == "in.jsonl"
 
@@ -152,7 +152,7 @@ class TestNames:
             ("trust_remote_code", True, "trust_remote_code", True),
         ],
     )
-    def test_of_transformers_options_move_to_their_keys(self, name: str, value: Any, key: str, meant: Any) -> None:
+    def test_options_of_transformers_move_to_their_fields(self, name: str, value: Any, key: str, meant: Any) -> None:
         given = {name: value, "n_ctx": 8}
         for also in ({}, {key: "other"}):
             params = ModelParams(model_kwargs=given, **also)  # pyright: ignore[reportArgumentType]
@@ -160,10 +160,10 @@ class TestNames:
         assert given == {name: value, "n_ctx": 8}
 
     @pytest.mark.parametrize(("name", "value"), [("device_map", {"": 0}), ("attn_implementation", {"": "sdpa"})])
-    def test_that_no_key_holds_stay_options(self, name: str, value: Any) -> None:
+    def test_options_that_do_not_fit_their_field_stay_options(self, name: str, value: Any) -> None:
         assert ModelParams(model_kwargs={name: value}).model_kwargs == {name: value}
 
-    def test_of_an_option_that_is_wrong_are_told(self) -> None:
+    def test_wrong_option_is_reported_under_its_field(self) -> None:
         with pytest.raises(ConfigError, match="torch_dtype_str: should be one of"):
             ModelParams(model_kwargs={"torch_dtype": "float17"})
 
@@ -174,10 +174,10 @@ class Product(BaseModel):
 
 class TestGuidedDecoding:
     @pytest.mark.parametrize("schema", [Product, Product.model_json_schema(), json.dumps(Product.model_json_schema())])
-    def test_takes_a_schema_in_three_forms(self, schema: Any) -> None:
+    def test_schema_may_be_a_class_a_dict_or_text(self, schema: Any) -> None:
         assert GuidedDecodingParams(json=schema).json is schema
 
-    def test_takes_no_schema_that_cannot_be_sent(self) -> None:
+    def test_schema_that_cannot_be_written_as_json_is_an_error(self) -> None:
         deep: dict[str, Any] = {"type": "string"}
         for _ in range(300):
             deep = {"type": "object", "properties": {"inner": deep}}
@@ -186,27 +186,27 @@ class TestGuidedDecoding:
                 GuidedDecodingParams(json=schema)
 
     @pytest.mark.parametrize("schema", [3, ["a"], "no JSON", "[1]", int, Product(name="x")])
-    def test_takes_nothing_else(self, schema: Any) -> None:
+    def test_value_that_is_not_a_schema_is_an_error(self, schema: Any) -> None:
         with pytest.raises(ConfigError, match="json: should be a JSON schema"):
             GuidedDecodingParams(json=schema)
 
-    def test_goes_one_way_only(self) -> None:
+    def test_two_constraints_exclude_each_other(self) -> None:
         with pytest.raises(ConfigError, match="json and regex exclude each other"):
             GuidedDecodingParams(json={}, regex="a")
 
 
 class TestMerging:
-    def test_takes_only_what_was_set(self) -> None:
+    def test_only_fields_that_are_set_override(self) -> None:
         base = GenerationParams(max_new_tokens=5, temperature=0.5)
         both = merged(base, GenerationParams(temperature=0.0))
         assert (both.max_new_tokens, both.temperature) == (5, 0.0)
         assert both.model_fields_set == {"max_new_tokens", "temperature"}
 
-    def test_of_nothing_is_the_base_itself(self) -> None:
+    def test_base_itself_is_returned_if_nothing_is_set(self) -> None:
         base = RemoteParams(num_workers=3)
         assert merged(base, RemoteParams()) is base
 
-    def test_changes_neither(self) -> None:
+    def test_merging_changes_neither_object(self) -> None:
         base, call = ModelParams(model_name="a"), ModelParams(model_name="b")
         merged(base, call)
         assert (base.model_name, call.model_name) == ("a", "b")

@@ -1,4 +1,4 @@
-"""What is said when a configuration is wrong."""
+"""The messages about a wrong configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def problems(text: str, *overrides: str) -> str:
     return str(caught.value)
 
 
-def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_mistakes_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOT_SET", raising=False)
     text = """
 generation: {max_new_token: 3, temperature: -1}
@@ -36,7 +36,7 @@ def known_model_keys() -> str:
     return ", ".join(sorted(ModelParams.model_fields))
 
 
-def test_the_file_is_named(tmp_path: Path) -> None:
+def test_message_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("modle: {}")
     with pytest.raises(ConfigError) as caught:
@@ -45,16 +45,16 @@ def test_the_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("none.yaml", "No such file"), (".", "Is a directory"), ("latin.yaml", "not UTF-8")]
+    ("name", "message"), [("none.yaml", "No such file"), (".", "Is a directory"), ("latin.yaml", "not UTF-8")]
 )
-def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, said: str) -> None:
+def test_file_that_cannot_be_read_is_an_error(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"engine: \xe4")
-    with pytest.raises(ConfigError, match=f"cannot be read: .*{said}"):
+    with pytest.raises(ConfigError, match=f"cannot be read: .*{message}"):
         InferenceConfig.from_yaml(tmp_path / name)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a: [", "config, line 1, column 5: not valid YAML"),
         ("engine: VLLM\nengine: VLLM", "config, line 2, column 1: not valid YAML: the key 'engine' occurs twice"),
@@ -63,9 +63,9 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, said: str) -> Non
         ("a: \x01", "not valid YAML: character 4"),
         ("a: !!int b", "not valid YAML: ValueError"),
         ("a: !!python/object:x {}", "not valid YAML: could not determine a constructor"),
-        ("- 1", "holds a list"),
+        ("- 1", "it should contain keys such as `model:` (found a list)"),
         ("1: 2", "config: 1: keys should be strings"),
-        ("model: meta-llama", "config: model: should hold settings of its own, a key each (found a str)"),
+        ("model: meta-llama", "config: model: should be a mapping of settings (found a str)"),
         ("engine: FOO", "config: engine: should be one of NATIVE, VLLM"),
         ("engine: 3", "config: engine: should be one of NATIVE"),
         ("engine: VLM", "did you mean VLLM? (found 'VLM')"),
@@ -82,12 +82,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, said: str) -> Non
         ("model: {model_name: [a]}", "model.model_name: should be a valid string (found a list)"),
     ],
 )
-def test_messages(text: str, said: str) -> None:
-    assert said in problems(text)
+def test_message_says_where_and_what_is_wrong(text: str, message: str) -> None:
+    assert message in problems(text)
 
 
 class TestSecrets:
-    """A key in the wrong place is still a key."""
+    """Messages do not quote secrets, not even misplaced ones."""
 
     @pytest.mark.parametrize(
         "text",
@@ -102,10 +102,10 @@ class TestSecrets:
             "engine: ${SEKRET}",
         ],
     )
-    def test_in_a_file_are_not_quoted(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_secret_in_a_file_is_not_quoted(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SEKRET", "sekret")
         assert "sekret" not in problems(text)
 
     @pytest.mark.parametrize("override", ["remote_params.api_key sekret", "remote_params.api_key.x=sekret"])
-    def test_in_an_override_are_not_quoted(self, override: str) -> None:
+    def test_secret_in_an_override_is_not_quoted(self, override: str) -> None:
         assert "sekret" not in problems("", override)

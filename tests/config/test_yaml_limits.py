@@ -1,4 +1,4 @@
-"""YAML that would take a long time, or all memory, is refused with line and column."""
+"""YAML that would take too much time or memory is refused, with line and column."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from asyncinfer.config import yaml
 from asyncinfer.config.yaml import load
 
 
-def laughs(levels: int, width: int = 10) -> str:
+def nested_lists(levels: int, width: int = 10) -> str:
     """Each level repeats the one before it."""
     lines = ["a0: &a0 [" + ", ".join("x" * width) + "]"]
     lines += [f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}"] * width) + "]" for i in range(1, levels)]
     return "\n".join(lines)
 
 
-def merges(levels: int) -> str:
+def nested_merges(levels: int) -> str:
     lines = ["a0: &a0 {x: 1, y: 2}"]
     lines += [f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}" for i in range(1, levels)]
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("text", [laughs(9), merges(40)], ids=["lists", "merges"])
+@pytest.mark.parametrize("text", [nested_lists(9), nested_merges(40)], ids=["lists", "merges"])
 def test_aliases_that_repeat_too_much_are_refused(text: str) -> None:
     with pytest.raises(
         ConfigError, match=r"config, line \d+, column \d+: not valid YAML: aliases repeat more than 100,000"
@@ -32,10 +32,10 @@ def test_aliases_that_repeat_too_much_are_refused(text: str) -> None:
         InferenceConfig.from_str(text)
 
 
-def test_other_aliases_are_read() -> None:
+def test_aliases_that_repeat_little_are_read() -> None:
     text = "generation:\n  extra_body:\n    a: &a [1, 2]\n    b: [*a, *a]\n"
     assert InferenceConfig.from_str(text).generation.extra_body == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
-    assert len(load(laughs(4), "it")["a3"]) == 10
+    assert len(load(nested_lists(4), "it")["a3"]) == 10
 
 
 @pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}", "a: &a [[[*a]]]"])
@@ -55,7 +55,7 @@ def test_too_many_levels_are_refused(text: str) -> None:
 
 
 def test_long_texts_of_digits_are_read_in_linear_time() -> None:
-    """A pattern for numbers took minutes for this one."""
+    """A regular expression with backtracking would need minutes for this text."""
     assert load("1" * 500_000 + "x", "it") == "1" * 500_000 + "x"
 
 

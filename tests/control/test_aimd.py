@@ -9,7 +9,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from asyncinfer import AdaptiveConcurrencyParams, RemoteParams
+from asyncinfer import AdaptiveConcurrencyParams, ConfigError, RemoteParams
 from asyncinfer.control.aimd import AIMDController, Phase, adaptive_params, fixed_params
 
 PARAMS = AdaptiveConcurrencyParams(
@@ -165,6 +165,26 @@ class TestSettings:
         assert params.min_update_time == 20.0, "permits that rest for so long show a change no sooner"
         assert AIMDController(params).permits == 128
         assert AIMDController(adaptive_params(RemoteParams(num_workers=1))).permits == 1
+
+    def test_parameters_of_the_user_are_used(self) -> None:
+        mine = AdaptiveConcurrencyParams(min_concurrency=2, max_concurrency=40, concurrency_step=3, min_update_time=5)
+        assert adaptive_params(RemoteParams(num_workers=50, adaptive=mine)) is mine
+
+    @pytest.mark.parametrize(("workers", "bounds"), [(1, (1, 1)), (3, (1, 3)), (50, (5, 50)), (256, (5, 100))])
+    def test_bounds_that_are_not_set_suit_the_number_of_workers(self, workers: int, bounds: tuple[int, int]) -> None:
+        mine = AdaptiveConcurrencyParams(concurrency_step=3)
+        params = adaptive_params(RemoteParams(num_workers=workers, adaptive=mine))
+        assert (params.min_concurrency, params.max_concurrency) == bounds
+        assert params.concurrency_step == 3
+        assert mine.max_concurrency == 100
+
+    def test_bound_above_the_number_of_workers_is_an_error_that_names_both(self) -> None:
+        remote = RemoteParams(adaptive=AdaptiveConcurrencyParams(max_concurrency=40)).model_copy(
+            update={"num_workers": 20}
+        )
+        said = r"remote_params\.adaptive\.max_concurrency \(40\) must not be more than num_workers \(20\)"
+        with pytest.raises(ConfigError, match=said):
+            adaptive_params(remote)
 
     def test_a_fixed_number_of_permits_never_changes(self) -> None:
         controller = AIMDController(fixed_params(7))

@@ -27,7 +27,7 @@ from tests.recorder import Recorder
 def forgets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers is known to that test only."""
     monkeypatch.setattr(registry, "_registered", {})
-    monkeypatch.setattr(engine_type, "_announced", set())
+    monkeypatch.setattr(engine_type, "_added", set())
     before = dict(CATALOG)
     yield
     CATALOG.clear()

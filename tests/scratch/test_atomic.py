@@ -1,4 +1,4 @@
-"""Temporary files: only one writer at a time, the same file again after a kill, and never a file of another user."""
+"""Temporary files have one writer at a time, and are used again after a process was killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_temporary_file_of_a_killed_process_is_overwritten(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_a_file_that_becomes_a_pipe_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+def test_file_that_becomes_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with pytest.raises(NotAFileError, match="is not a file, but a pipe"), replacing(path) as file:
         file.write(b"new")
@@ -48,7 +48,7 @@ def test_a_file_that_becomes_a_pipe_meanwhile_is_not_replaced(tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_trying_a_target_leaves_no_file(tmp_path: Path) -> None:
+def test_check_of_a_target_leaves_no_file(tmp_path: Path) -> None:
     temporary_for(tmp_path / "out").write_bytes(b"left by a killed process")
     try_target(tmp_path / "out", "output_path")
     assert os.listdir(tmp_path) == []

@@ -36,7 +36,7 @@ def aged(path: Path, seconds: float) -> Path:
     return path
 
 
-async def test_a_cancelled_call_without_a_saved_row_leaves_nothing(folder: Path) -> None:
+async def test_cancelled_call_without_a_saved_row_leaves_no_file(folder: Path) -> None:
     with anyio.CancelScope() as scope:
 
         def script(*_: object) -> Awaitable[None]:
@@ -48,7 +48,7 @@ async def test_a_cancelled_call_without_a_saved_row_leaves_nothing(folder: Path)
     assert not folder.exists()
 
 
-async def test_a_call_whose_rows_all_fail_leaves_nothing(folder: Path) -> None:
+async def test_call_whose_rows_all_fail_leaves_no_file(folder: Path) -> None:
     def script(*_: object) -> None:
         raise rejection()
 
@@ -56,7 +56,7 @@ async def test_a_call_whose_rows_all_fail_leaves_nothing(folder: Path) -> None:
     assert not folder.exists()
 
 
-async def test_files_and_folders_are_for_their_owner_only(folder: Path, tmp_path: Path) -> None:
+async def test_only_the_owner_can_read_the_file_and_its_folder(folder: Path, tmp_path: Path) -> None:
     def script(text: str, _: int) -> None:
         if text == "question 3":
             raise rejection()
@@ -66,7 +66,7 @@ async def test_files_and_folders_are_for_their_owner_only(folder: Path, tmp_path
     assert (mode(folder), mode(file)) == (0o700, 0o600)
 
 
-def test_the_scratch_file_of_an_output_is_for_its_owner_only(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_scratch_file_of_an_output(tmp_path: Path) -> None:
     file = ScratchFile(tmp_path / "scratch" / "out.jsonl")
     file.acquire()
     list(file.recover())
@@ -76,7 +76,7 @@ def test_the_scratch_file_of_an_output_is_for_its_owner_only(tmp_path: Path) -> 
     assert not (tmp_path / "scratch").exists(), "it held no row"
 
 
-def test_a_scratch_file_that_others_may_read_is_made_private(tmp_path: Path) -> None:
+def test_scratch_file_that_others_may_read_becomes_private(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(encode(bytes(16), 0, 0, b"{}"))
     path.chmod(0o644)
@@ -91,16 +91,16 @@ def test_expired_files_are_removed(folder: Path) -> None:
     old = aged(in_cache("a" * 32), KEPT_SECONDS + DAY)
     old_lock = aged(in_cache("b" * 32).with_suffix(".jsonl.lock"), KEPT_SECONDS + DAY)
     young = aged(in_cache("c" * 32), KEPT_SECONDS - DAY)
-    of_others = aged(folder / "notes.txt", 10 * KEPT_SECONDS)
+    unrelated = aged(folder / "notes.txt", 10 * KEPT_SECONDS)
     aged(in_cache("d" * 32).with_suffix(".jsonl.lock"), KEPT_SECONDS + DAY)
     young_with_old_lock = aged(in_cache("d" * 32), DAY)
     CacheSweeper().sweep(folder)
     assert not old.exists()
     assert not old_lock.exists()
-    assert {young, of_others, young_with_old_lock} <= set(folder.iterdir())
+    assert {young, unrelated, young_with_old_lock} <= set(folder.iterdir())
 
 
-def test_a_file_in_use_is_not_removed(folder: Path) -> None:
+def test_expired_file_in_use_is_not_removed(folder: Path) -> None:
     file = ScratchFile(in_cache("a" * 32))
     file.acquire()
     list(file.recover())
@@ -110,7 +110,7 @@ def test_a_file_in_use_is_not_removed(folder: Path) -> None:
     file.close()
 
 
-def test_a_sweeper_looks_once_a_day(folder: Path) -> None:
+def test_sweeper_looks_for_expired_files_once_a_day(folder: Path) -> None:
     sweeper = CacheSweeper()
     sweeper.sweep(folder)
     old = aged(in_cache("a" * 32), KEPT_SECONDS + DAY)

@@ -1,4 +1,7 @@
-"""SIGKILL leaves the page cache alone, so it never tests fsync. Here a crash forgets what was not synced."""
+"""Saved rows survive a power failure. The simulated one loses all data that was not synced.
+
+A test that kills the process does not show this, because the operating system keeps the written data.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ from tests.conftest import BlockWatch
 from tests.fakes import FakeEngine, questions
 
 
-class Memory:
-    """Remembers how much of each file was there when it was last synced."""
+class SyncedSizes:
+    """Records the size of each file at its last sync."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.synced: dict[int, int] = {}
@@ -30,18 +33,18 @@ class Memory:
         status = os.fstat(fd)
         self.synced[status.st_ino] = status.st_size
 
-    def crash(self, path: Path) -> bytes:
-        """What is left of the file after the machine lost its power."""
+    def after_power_failure(self, path: Path) -> bytes:
+        """The content of the file after a power failure."""
         return path.read_bytes()[: self.synced.get(path.stat().st_ino, 0)]
 
 
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    return Memory(monkeypatch)
+def sizes(monkeypatch: pytest.MonkeyPatch) -> SyncedSizes:
+    return SyncedSizes(monkeypatch)
 
 
-async def test_a_row_counts_as_saved_only_once_it_would_survive_a_crash(
-    tmp_path: Path, memory: Memory, block_watch: BlockWatch
+async def test_row_is_reported_as_saved_after_it_is_synced(
+    tmp_path: Path, sizes: SyncedSizes, block_watch: BlockWatch
 ) -> None:
     block_watch.off()
     path = tmp_path / "out.jsonl"
@@ -51,7 +54,7 @@ async def test_a_row_counts_as_saved_only_once_it_would_survive_a_crash(
     survived: list[bool] = []
 
     def saved(record: int, offset: int, length: int) -> None:
-        survived.append(memory.crash(path)[offset : offset + length] == f'{{"i":{record}}}'.encode())
+        survived.append(sizes.after_power_failure(path)[offset : offset + length] == f'{{"i":{record}}}'.encode())
 
     writer = ScratchWriter[int](file, saved)
     for i in range(10):
@@ -62,8 +65,8 @@ async def test_a_row_counts_as_saved_only_once_it_would_survive_a_crash(
     assert survived == [True] * 10
 
 
-async def test_what_a_run_yields_needs_no_asking_after_a_crash(
-    tmp_path: Path, memory: Memory, block_watch: BlockWatch
+async def test_rows_that_were_yielded_are_not_sent_again_after_a_power_failure(
+    tmp_path: Path, sizes: SyncedSizes, block_watch: BlockWatch
 ) -> None:
     block_watch.off()
     before, after = tmp_path / "before", tmp_path / "after"
@@ -73,7 +76,9 @@ async def test_what_a_run_yields_needs_no_asking_after_a_crash(
             yielded.append(index)
             if len(yielded) == 15:
                 (after / "scratch").mkdir(parents=True)
-                (after / "scratch" / "out.jsonl").write_bytes(memory.crash(before / "scratch" / "out.jsonl"))
+                (after / "scratch" / "out.jsonl").write_bytes(
+                    sizes.after_power_failure(before / "scratch" / "out.jsonl")
+                )
                 break
     resumed = FakeEngine()
     assert (await resumed.ainfer_partial(rows, saving_to(after))).failures == {}
@@ -84,25 +89,23 @@ def saving_to(folder: Path) -> InferenceConfig:
     return InferenceConfig(output_path=str(folder / "out.jsonl"))
 
 
-def test_a_disk_that_never_syncs_would_be_caught(
-    tmp_path: Path, memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The proof that the test above can fail."""
+def test_simulation_notices_a_missing_sync(tmp_path: Path, sizes: SyncedSizes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shows that the tests above can fail."""
     file = DiskFile(tmp_path / "out.jsonl", 0)
     monkeypatch.setattr(scratch_file.os, "fsync", lambda fd: None)
     file.append(b"row\n")
     file.close()
-    assert memory.crash(tmp_path / "out.jsonl") == b""
+    assert sizes.after_power_failure(tmp_path / "out.jsonl") == b""
 
 
-def test_the_output_is_durable_before_it_takes_its_place(tmp_path: Path, memory: Memory) -> None:
+def test_output_is_synced_before_it_replaces_the_old_file(tmp_path: Path, sizes: SyncedSizes) -> None:
     output = tmp_path / "out.jsonl"
     with atomic.replacing(output) as file:
         file.write(b"whole\n")
-    assert memory.crash(output) == b"whole\n"
+    assert sizes.after_power_failure(output) == b"whole\n"
 
 
-def test_an_error_leaves_the_old_output_and_no_litter(tmp_path: Path) -> None:
+def test_error_leaves_the_old_output_and_no_temporary_file(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     output.write_bytes(b"old\n")
     with pytest.raises(ZeroDivisionError), atomic.replacing(output) as file:

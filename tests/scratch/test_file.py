@@ -1,4 +1,4 @@
-"""The scratch file under failing disks, crashes and rivals."""
+"""The scratch file with a failing disk, after a crash, and with two runs at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def keys_in(path: Path) -> list[int]:
 
 
 class FullDisk(DiskFile):
-    """Has room for one batch; of the second it takes half."""
+    """Has space for one batch and half of the second."""
 
     batches = 0
 
@@ -45,15 +45,15 @@ class FullDisk(DiskFile):
         super().append(data)
 
 
-def test_stands_beside_the_output(tmp_path: Path) -> None:
+def test_scratch_file_is_in_a_folder_beside_the_output(tmp_path: Path) -> None:
     assert scratch_path(tmp_path / "results.jsonl") == tmp_path / "scratch" / "results.jsonl"
 
 
-def test_stands_in_the_cache_without_an_output(home: Path) -> None:
+def test_scratch_file_without_an_output_is_in_the_cache_folder(home: Path) -> None:
     assert in_cache("abc") == home / ".cache/asyncinfer/tmp/temp_inference_output_abc.jsonl"
 
 
-def test_leaves_a_file_of_somebody_elses_alone(tmp_path: Path) -> None:
+def test_file_of_another_program_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "scratch" / "out.jsonl"
     path.parent.mkdir()
     path.write_text("my notes\nmore of them")
@@ -65,7 +65,7 @@ def test_leaves_a_file_of_somebody_elses_alone(tmp_path: Path) -> None:
     assert path.read_text() == "my notes\nmore of them"
 
 
-def test_replaces_what_an_output_links_to(tmp_path: Path) -> None:
+def test_target_of_a_symbolic_link_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "real.jsonl").write_text("old")
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
     with replacing(tmp_path / "link.jsonl") as file:
@@ -74,7 +74,7 @@ def test_replaces_what_an_output_links_to(tmp_path: Path) -> None:
     assert (tmp_path / "real.jsonl").read_text() == "new"
 
 
-def test_keeps_what_was_appended(tmp_path: Path) -> None:
+def test_appended_rows_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "scratch" / "out.jsonl"
     for i in range(3):
         file = opened(path)
@@ -84,7 +84,7 @@ def test_keeps_what_was_appended(tmp_path: Path) -> None:
     assert keys_in(path) == [0, 1, 2]
 
 
-def test_truncates_a_torn_tail_before_it_appends(tmp_path: Path) -> None:
+def test_incomplete_last_line_is_removed_before_the_next_append(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(line(1) + line(2)[:-5])
     file = opened(path)
@@ -94,7 +94,7 @@ def test_truncates_a_torn_tail_before_it_appends(tmp_path: Path) -> None:
     assert keys_in(path) == [1, 3]
 
 
-def test_skips_a_damaged_line_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_line_is_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(line(1) + line(2).replace(b'"i"', b'"j"') + line(3))
     assert keys_in(path) == [1, 3]
@@ -102,7 +102,7 @@ def test_skips_a_damaged_line_with_a_warning(tmp_path: Path, caplog: pytest.LogC
     assert "(line 2)" in caplog.text
 
 
-def test_a_full_disk_keeps_what_was_saved_before(tmp_path: Path) -> None:
+def test_rows_saved_before_the_disk_is_full_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     file = opened(path, open_file=FullDisk)
     list(file.recover())
@@ -113,14 +113,14 @@ def test_a_full_disk_keeps_what_was_saved_before(tmp_path: Path) -> None:
     assert keys_in(path) == [1]
 
 
-def test_an_unwritable_folder_is_a_clear_error(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(ScratchError, match="cannot be opened"):
         ScratchFile(blocked / "scratch" / "out.jsonl").acquire()
 
 
-def test_a_second_run_is_refused(tmp_path: Path) -> None:
+def test_second_run_with_the_same_file_is_refused(tmp_path: Path) -> None:
     first = opened(tmp_path / "out.jsonl")
     with pytest.raises(ScratchLockedError):
         opened(tmp_path / "out.jsonl")
@@ -128,7 +128,7 @@ def test_a_second_run_is_refused(tmp_path: Path) -> None:
     opened(tmp_path / "out.jsonl").close()
 
 
-def test_the_output_replaces_what_was_there_only_when_whole(tmp_path: Path) -> None:
+def test_output_replaces_the_old_file_only_when_it_is_complete(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     output.write_text("old\n")
     file = opened(tmp_path / "scratch" / "out.jsonl")

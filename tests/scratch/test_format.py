@@ -1,4 +1,4 @@
-"""Scratch lines, and what recovery makes of whatever a crash left."""
+"""The lines of a scratch file, and how rows are recovered after a crash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def recover(data: bytes) -> tuple[list[SavedLine], Recovery]:
 
 
 @given(keys, st.integers(0, 10**6), st.integers(0, 2**32 - 1), conversations)
-def test_a_line_is_json_and_reads_back(key: bytes, n: int, source: int, conversation: str) -> None:
+def test_line_is_json_and_can_be_read_back(key: bytes, n: int, source: int, conversation: str) -> None:
     line = encode(key, n, source, conversation.encode())
     saved = decode(line, offset=100)
     assert saved is not None
@@ -32,7 +32,7 @@ def test_a_line_is_json_and_reads_back(key: bytes, n: int, source: int, conversa
 
 
 @given(st.lists(rows, max_size=6))
-def test_every_prefix_recovers_exactly_the_whole_rows(lines: list[bytes]) -> None:
+def test_all_complete_rows_of_a_truncated_file_are_recovered(lines: list[bytes]) -> None:
     data = b"".join(lines)
     ends = [sum(map(len, lines[: i + 1])) for i in range(len(lines))]
     for cut in range(len(data) + 1):
@@ -44,16 +44,16 @@ def test_every_prefix_recovers_exactly_the_whole_rows(lines: list[bytes]) -> Non
 
 
 @given(st.lists(rows, min_size=1, max_size=4), st.data())
-def test_a_damaged_line_is_skipped_and_the_others_are_kept(lines: list[bytes], data: st.DataObject) -> None:
-    victim = data.draw(st.integers(0, len(lines) - 1))
-    at = data.draw(st.integers(0, len(lines[victim]) - 2))
-    flipped = bytearray(lines[victim])
-    flipped[at] = flipped[at] ^ 1 if flipped[at] ^ 1 != ord("\n") else ord("#")
-    saved, recovery = recover(b"".join([*lines[:victim], bytes(flipped), *lines[victim + 1 :]]))
+def test_damaged_line_is_skipped_and_the_others_are_kept(lines: list[bytes], data: st.DataObject) -> None:
+    damaged = data.draw(st.integers(0, len(lines) - 1))
+    at = data.draw(st.integers(0, len(lines[damaged]) - 2))
+    changed = bytearray(lines[damaged])
+    changed[at] = changed[at] ^ 1 if changed[at] ^ 1 != ord("\n") else ord("#")
+    saved, recovery = recover(b"".join([*lines[:damaged], bytes(changed), *lines[damaged + 1 :]]))
     assert len(saved) == len(lines) - 1
-    assert recovery.damaged == [victim + 1]
+    assert recovery.damaged == [damaged + 1]
 
 
 @given(st.binary(max_size=200))
-def test_garbage_is_no_line(garbage: bytes) -> None:
+def test_random_bytes_are_not_a_line(garbage: bytes) -> None:
     assert decode(garbage, 0) is None

@@ -1,4 +1,4 @@
-"""Identities found in sorted arrays behave as in a dict."""
+"""The index finds the same rows as a dict would."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from asyncinfer.scratch.index import KeyIndex
 
-# Few distinct keys, some with a common 64-bit prefix, so that repeats are ordinary.
+# Few distinct keys, some with the same 64-bit prefix, so that repeats are frequent.
 few_keys = st.lists(st.sampled_from([bytes(16), bytes(15) + b"\1", b"\1" * 16, b"\xff" * 16]), max_size=30)
 many_keys = st.lists(st.binary(min_size=16, max_size=16), max_size=30)
 
 
 @given(many_keys)
-def test_finds_every_row_by_its_identity(keys: list[bytes]) -> None:
+def test_every_row_is_found_by_its_key_and_occurrence(keys: list[bytes]) -> None:
     index = KeyIndex(b"".join(keys))
     occurrences = index.occurrences()
     seen: Counter[bytes] = Counter()
@@ -30,7 +30,7 @@ def test_finds_every_row_by_its_identity(keys: list[bytes]) -> None:
 
 
 @given(few_keys)
-def test_never_gives_a_row_with_another_key(keys: list[bytes]) -> None:
+def test_row_with_another_key_is_never_found(keys: list[bytes]) -> None:
     index = KeyIndex(b"".join(keys))
     for key in set(keys):
         for n in range(len(keys)):
@@ -38,6 +38,6 @@ def test_never_gives_a_row_with_another_key(keys: list[bytes]) -> None:
             assert row is None or keys[row] == key
 
 
-def test_an_empty_index_finds_nothing() -> None:
+def test_empty_index_finds_no_row() -> None:
     assert KeyIndex(b"").find(bytes(16), 0) is None
     assert KeyIndex(b"").occurrences() is None

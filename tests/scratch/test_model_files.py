@@ -1,4 +1,4 @@
-"""The identity of a local model's files, which is part of the rows' keys."""
+"""The files of a local model are part of the keys of its rows."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def write(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "model-00002-of-00002.safetensors", "chat_template.jinja"])
-def test_changed_model_file_changes_the_identity(folder: Path, name: str) -> None:
+def test_changed_model_file_is_noticed(folder: Path, name: str) -> None:
     before = identify({"model_name": folder})
     write(folder / name, "trained anew")
     assert identify({"model_name": folder}) != before
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "train.log", "progress.json", "optimizer_state.txt"])
-def test_other_files_in_the_folder_do_not_change_the_identity(folder: Path, name: str) -> None:
+def test_other_files_in_the_folder_are_ignored(folder: Path, name: str) -> None:
     before = identify({"model_name": folder})
     write(folder / name, "x")
     assert identify({"model_name": folder}) == before
 
 
-def test_every_shard_of_a_gguf_model_counts(tmp_path: Path) -> None:
+def test_changed_shard_of_a_gguf_model_is_noticed(tmp_path: Path) -> None:
     first, second, other = (tmp_path / f"{name}.gguf" for name in ("m-00001-of-00002", "m-00002-of-00002", "n"))
     for path in (first, second, other):
         path.write_text("x")
@@ -103,7 +103,7 @@ def test_keys_without_model_files_are_unchanged() -> None:
     assert RowKeys("REMOTE", model, generation, files=[("model_name", "m", 1, 2)])(question("a")) != plain
 
 
-def test_a_token_for_the_hub_is_not_part_of_a_key() -> None:
+def test_token_for_the_hub_is_not_part_of_a_key() -> None:
     def of(**kwargs: object) -> bytes:
         return RowKeys("VLLM", params(model_name="m", model_kwargs=kwargs), GenerationParams())(question("a"))
 
@@ -120,7 +120,7 @@ async def test_rows_of_a_retrained_model_are_sent_again(tmp_path: Path, folder: 
     config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"), reuse_output=True)
     rows = [question("1"), question("2")]
 
-    async def asked() -> list[str]:
+    async def sent() -> list[str]:
         counter = Counter()
         engine = OnDiskEngine(params(model_name=str(folder)))
         engine._load = lambda: counter  # type: ignore[method-assign]
@@ -128,17 +128,37 @@ async def test_rows_of_a_retrained_model_are_sent_again(tmp_path: Path, folder: 
             await engine.ainfer(rows, config)
         return counter.added
 
-    assert await asked() == ["1", "2"]
-    assert await asked() == []
+    assert await sent() == ["1", "2"]
+    assert await sent() == []
     write(folder / "model-00001-of-00002.safetensors", "trained anew")
-    assert await asked() == ["1", "2"]
+    assert await sent() == ["1", "2"]
     assert len(read_jsonl(tmp_path / "out.jsonl")) == 2
 
 
-async def test_identity_of_a_loaded_model_does_not_change(tmp_path: Path, folder: Path) -> None:
+async def test_key_does_not_change_while_the_model_is_loaded(tmp_path: Path, folder: Path) -> None:
     config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"), reuse_output=True)
     async with OnDiskEngine(params(model_name=str(folder))) as engine:
         [before] = await engine.ainfer([question("1")], config)
         write(folder / "config.json", "trained anew")
         [after] = await engine.ainfer([question("1")], config)
     assert after.metadata["row_key"] == before.metadata["row_key"]
+
+
+class TunableEngine(OnDiskEngine):
+    """A model with an option that does not change its answers."""
+
+    unhashed_model_kwargs = frozenset({"n_threads"})
+
+
+@pytest.mark.parametrize(("option", "is_sent"), [("n_threads", False), ("n_ctx", True)])
+async def test_rows_are_sent_again_only_if_a_changed_option_changes_answers(
+    tmp_path: Path, option: str, is_sent: bool
+) -> None:
+    config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"), reuse_output=True)
+    counter = Counter()
+    for value in (1, 2):
+        engine = TunableEngine(params(model_name="m", model_kwargs={option: value}))
+        engine._load = lambda: counter  # type: ignore[method-assign]
+        async with engine:
+            await engine.ainfer([question("1")], config)
+    assert counter.added == (["1", "1"] if is_sent else ["1"])

@@ -13,7 +13,7 @@ from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.local.images import with_images
 from asyncinfer.engines.local.llama_cpp.compat import check_images
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
-from asyncinfer.engines.local.llama_cpp.options import DEFAULT_PARALLEL, check_options
+from asyncinfer.engines.local.llama_cpp.options import DEFAULT_PARALLEL, UNHASHED, check_options
 from asyncinfer.engines.local.llama_cpp.stepper import LlamaStepper
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
@@ -51,6 +51,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.LLAMACPP
+    unhashed_model_kwargs: ClassVar[frozenset[str]] = UNHASHED
     _others = frozenset({"attn_implementation", "compile", "device_map", "torch_dtype_str"})
 
     def _check(self) -> None:

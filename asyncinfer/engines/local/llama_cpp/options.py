@@ -12,6 +12,14 @@ from asyncinfer.engines.local.llama_cpp.compat import api
 from asyncinfer.errors import ConfigError
 
 DEFAULT_PARALLEL = 8
+# Options for speed, memory, logs and downloads. They do not change an answer.
+UNHASHED = frozenset(
+    [
+        *("n_threads", "n_threads_batch", "n_batch", "n_ubatch", "n_parallel", "kv_unified", "flash_attn", "numa"),
+        *("n_gpu_layers", "main_gpu", "split_mode", "tensor_split", "offload_kqv", "op_offload", "low_vram"),
+        *("use_mmap", "use_mlock", "verbose", "no_perf", "cache_dir", "local_dir"),
+    ]
+)
 OWN = frozenset({"n_parallel", "kv_unified", "mmproj", "image_min_tokens", "image_max_tokens"})
 
 

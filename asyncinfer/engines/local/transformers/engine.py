@@ -39,6 +39,7 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.NATIVE
+    unhashed_model_kwargs: ClassVar[frozenset[str]] = frozenset({"device_map", "cache_dir", "local_dir"})
 
     @classmethod
     def get_supported_params(cls) -> set[str]:

@@ -24,6 +24,13 @@ log = logging.getLogger("asyncinfer")
 # In `model_kwargs`, and not vLLM's: Transformers' spelling of quantisation, where a GGUF file is, and what
 # our own fields say.
 EXTRAS = frozenset({"load_in_4bit", "load_in_8bit", "tool_call_parser"}) | gguf.HUB_OPTIONS
+# Options for speed, memory and downloads. They do not change an answer.
+UNHASHED = frozenset(
+    [
+        *("gpu_memory_utilization", "max_num_seqs", "tensor_parallel_size", "pipeline_parallel_size"),
+        *("enable_prefix_caching", "cache_dir", "local_dir"),
+    ]
+)
 # How Transformers loads and quantises, which vLLM decides itself.
 IGNORED = ("low_cpu_mem_usage", "use_safetensors", "bnb_4bit_", "llm_int8_")
 # What is said by a field of `ModelParams`, and by which.

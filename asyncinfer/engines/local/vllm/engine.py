@@ -41,6 +41,7 @@ class VLLMInferenceEngine(LocalInferenceEngine):
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.VLLM
+    unhashed_model_kwargs: ClassVar[frozenset[str]] = vllm_args.UNHASHED
     _others = frozenset({"attn_implementation", "compile", "device_map"})
 
     def _check(self) -> None:
