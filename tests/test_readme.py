@@ -1,16 +1,16 @@
-"""What the README says of the code is so."""
+"""The README agrees with the code."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from asyncinfer.cli.engines import markdown_table
+from asyncinfer.cli.engines import BEGIN, END, markdown_table
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_its_table_of_providers_is_the_catalogs() -> None:
-    """`asyncinfer engines --markdown` prints it."""
-    _, _, rest = README.partition("<!-- providers -->\n")
-    table, _, _ = rest.partition("\n<!-- end of providers -->")
+def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
+    """`asyncinfer engines --markdown --write README.md` updates it."""
+    _, _, rest = README.partition(f"{BEGIN}\n")
+    table, _, _ = rest.partition(f"\n{END}")
     assert table.strip() == markdown_table()

@@ -599,7 +599,7 @@ async def test_missing_key_shows_no_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_missing_region_shows_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws, "_chain", functools.lru_cache(lambda _: aws.Chain()))
+    monkeypatch.setattr(aws, "_credential_chain", functools.lru_cache(lambda _: aws.CredentialChain()))
     error = await error_of(bedrock("http://127.0.0.1:1/v1"))
     assert isinstance(error, EngineConfigError)
     assert "region" in str(error)

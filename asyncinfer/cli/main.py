@@ -1,4 +1,4 @@
-"""The entry point: commands, exit codes, and what an error looks like to a person."""
+"""The entry point of the command line: commands, options, exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,7 +21,8 @@ from asyncinfer.config import InferenceConfig, parse_cli_overrides
 from asyncinfer.errors import AsyncInferError, ConfigError, InputError
 from asyncinfer.types.run_errors import RunInterruptedError
 
-USAGE, BROKEN, INTERRUPTED = 2, 3, 130
+# Exit codes: a wrong configuration or input, an error of the run, an interrupted run.
+CONFIG_ERROR, RUN_ERROR, INTERRUPTED = 2, 3, 130
 
 app = typer.Typer(
     add_completion=False,
@@ -33,7 +35,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
-        # JSON Lines are UTF-8, whatever the locale; a terminal shows what it can.
+        # JSON Lines are UTF-8, whatever the locale. A terminal keeps its encoding, and shows `?` for what it lacks.
         if isinstance(stream, io.TextIOWrapper):
             tty = stream.isatty()
             stream.reconfigure(encoding=None if tty else "utf-8", errors="replace" if tty else None)
@@ -52,18 +54,22 @@ def _root(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def infer(
     context: typer.Context,
-    config: Annotated[str, typer.Option("-c", "--config", help="The YAML configuration.")],
-    interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Chat.")] = False,
+    config: Annotated[str, typer.Option("-c", "--config", help="The configuration, a YAML file.")],
+    interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Chat on the terminal.")] = False,
     input_path: Annotated[
-        str | None, typer.Option("--input_path", "--input-path", help="Conversations, a JSON object a line.")
+        str | None,
+        typer.Option("--input_path", "--input-path", help="A JSONL file of conversations, one JSON object per line."),
     ] = None,
     output_path: Annotated[
-        str | None, typer.Option("--output_path", "--output-path", help="Where the answers go; null: the terminal.")
+        str | None,
+        typer.Option("--output_path", "--output-path", help="The JSONL file for the answers. null: print them."),
     ] = None,
     reuse: Annotated[
-        bool, typer.Option("--reuse", help="Take the answers that the output already holds; send only the other rows.")
+        bool, typer.Option("--reuse", help="Keep the answers in the output file, and send only the other rows.")
     ] = False,
-    image: Annotated[str | None, typer.Option(help="An image (path or URL) for the first message of a chat.")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="The path or URL of an image for the first message of a chat.")
+    ] = None,
     system_prompt: Annotated[
         str | None, typer.Option("--system-prompt", "--system_prompt", help="The system prompt of a chat.")
     ] = None,
@@ -72,46 +78,63 @@ def infer(
 ) -> None:
     """Answer a file of conversations, or chat.
 
-    Any setting can be given with its dotted path: --generation.max_new_tokens 64 --engine LLAMACPP
+    Every setting can be overridden with its dotted path: --generation.max_new_tokens 64 --engine LLAMACPP
     """
 
-    def settle() -> InferenceConfig:
+    def load_config() -> InferenceConfig:
         overrides = parse_cli_overrides(context.args)
         paths = {"input_path": input_path, "output_path": output_path}
         overrides += [f"{name}={_quoted(path)}" for name, path in paths.items() if path is not None]
         overrides += ["reuse_output=true"] if reuse else []
         return InferenceConfig.from_yaml(config, overrides)
 
-    async def work() -> int:
+    async def run() -> int:
         from asyncinfer.cli.batch import run_batch
         from asyncinfer.cli.chat import run_chat
 
-        settings = settle()
-        if settings.input_path is not None and not interactive:
-            return await run_batch(settings)
+        loaded = load_config()
+        if loaded.input_path is not None and not interactive:
+            return await run_batch(loaded)
         if not interactive and not sys.stdin.isatty():
             raise ConfigError("there is nothing to run: give --input_path FILE, or -i to chat")
-        return await run_chat(settings, image=image, system_prompt=system_prompt)
+        return await run_chat(loaded, image=image, system_prompt=system_prompt)
 
     _configure_logging(log_level)
-    raise typer.Exit(_guarded(work, verbose=verbose))
+    raise typer.Exit(_exit_code(lambda: asyncio.run(run()), verbose=verbose))
 
 
 @app.command()
 def engines(
-    markdown: Annotated[bool, typer.Option("--markdown", help="Those behind an API, in detail, as Markdown.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the engines behind an API and their features, in Markdown.")
+    ] = False,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --markdown: write the table into this file, between the lines <!-- engines: begin --> and"
+            " <!-- engines: end -->."
+        ),
+    ] = None,
 ) -> None:
     """List the engines of this version."""
-    from asyncinfer.cli.engines import markdown_table, show_engines
+    from asyncinfer.cli.engines import markdown_table, show_engines, write_table
 
-    if markdown:
-        print(markdown_table())
-    else:
-        show_engines()
+    def run() -> int:
+        if not markdown:
+            show_engines()
+        elif write is None:
+            print(markdown_table())
+        else:
+            write_table(write)
+        return 0
+
+    if write is not None and not markdown:
+        raise typer.BadParameter("needs --markdown", param_hint="--write")
+    raise typer.Exit(_exit_code(run, verbose=False))
 
 
 def _quoted(path: str) -> str:
-    """As a YAML string, so that a path is never taken for a number; `null` is none."""
+    """Quote a path for YAML, which would read some paths as numbers. `null` stays as it is, and means no path."""
     return path if path == "null" else "'" + path.replace("'", "''") + "'"
 
 
@@ -123,27 +146,27 @@ def _configure_logging(level: str) -> None:
     log.addHandler(RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False))
 
 
-def _guarded(work: Callable[[], Coroutine[Any, Any, int]], *, verbose: bool) -> int:
-    """Run `work`; turn what it raises into a message and an exit code."""
+def _exit_code(command: Callable[[], int], *, verbose: bool) -> int:
+    """Run a command and return its exit code. An exception is shown as a message."""
     try:
-        return asyncio.run(work())
+        return command()
     except (ConfigError, InputError) as error:
-        return _say(error, USAGE, verbose=verbose)
+        return _report(error, CONFIG_ERROR, verbose=verbose)
     except RunInterruptedError as error:
-        return _say(error, INTERRUPTED, verbose=verbose)
+        return _report(error, INTERRUPTED, verbose=verbose)
     except AsyncInferError as error:
-        return _say(error, BROKEN, verbose=verbose)
+        return _report(error, RUN_ERROR, verbose=verbose)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter must not try to flush it again.
+        # The reader of stdout, such as `head`, has ended. The interpreter must not try to flush stdout at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN
+        return RUN_ERROR
     except Exception as error:
-        return _say(f"{type(error).__name__}: {error}", BROKEN, verbose=verbose)
+        return _report(f"{type(error).__name__}: {error}", RUN_ERROR, verbose=verbose)
 
 
-def _say(error: object, code: int, *, verbose: bool) -> int:
+def _report(error: object, code: int, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
     print(f"asyncinfer: {error}", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""Which engine class answers for which name. Classes load when they are asked for."""
+"""Finds the engine class for a name: an engine of this package, a registered one, or one from an entry point.
+
+The entries of the providers are made from the rows of the catalog. Engine classes are imported when they are needed.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,13 @@ from asyncinfer.providers.provider import Provider
 
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
-    """One engine: its class as `module:name`, the extra that installs what it needs, and a module by which
-    that is recognised.
+    """One engine of this package.
+
+    Args:
+        name: The name of the engine in configurations.
+        class_path: The engine class, as `module:name`.
+        extra: The extra that installs the packages that the engine needs.
+        requires: The module that is importable if the extra is installed.
     """
 
     name: str
@@ -28,75 +36,54 @@ class EngineEntry:
     requires: str | None = None
 
     def installed(self) -> bool:
+        """Return whether the packages that the engine needs are installed."""
         try:
             return self.requires is None or find_spec(self.requires) is not None
-        except ModuleNotFoundError:  # nor is the package that it is in
+        except ModuleNotFoundError:  # The parent package of `requires` is not installed.
             return False
 
     def load(self) -> type[BaseInferenceEngine]:
+        """Import the engine class."""
         module, _, name = self.class_path.partition(":")
         return getattr(import_module(module), name)
 
 
+_LOCAL = "asyncinfer.engines.local"
+_LOCAL_ENGINES = (
+    EngineEntry(
+        InferenceEngineType.LLAMACPP, f"{_LOCAL}.llama_cpp.engine:LlamaCppInferenceEngine", "llamacpp", "llama_cpp"
+    ),
+    EngineEntry(
+        InferenceEngineType.NATIVE, f"{_LOCAL}.transformers.engine:NativeTextInferenceEngine", "native", "transformers"
+    ),
+    EngineEntry(InferenceEngineType.VLLM, f"{_LOCAL}.vllm.engine:VLLMInferenceEngine", "vllm", "vllm"),
+)
+
+
+def _provider_entry(provider: Provider) -> EngineEntry:
+    class_path = f"asyncinfer.engines.hosted:{provider.class_name}"
+    return EngineEntry(provider.name, class_path, provider.extra, provider.requires)
+
+
 ENGINES: dict[str, EngineEntry] = {
-    entry.name: entry
-    for entry in (
-        EngineEntry(
-            InferenceEngineType.LLAMACPP,
-            "asyncinfer.engines.local.llama_cpp.engine:LlamaCppInferenceEngine",
-            extra="llamacpp",
-            requires="llama_cpp",
-        ),
-        EngineEntry(
-            InferenceEngineType.NATIVE,
-            "asyncinfer.engines.local.transformers.engine:NativeTextInferenceEngine",
-            extra="native",
-            requires="transformers",
-        ),
-        EngineEntry(InferenceEngineType.REMOTE, "asyncinfer.engines.remote:RemoteInferenceEngine"),
-        EngineEntry(InferenceEngineType.REMOTE_VLLM, "asyncinfer.engines.hosted:RemoteVLLMInferenceEngine"),
-        EngineEntry(
-            InferenceEngineType.VLLM,
-            "asyncinfer.engines.local.vllm.engine:VLLMInferenceEngine",
-            "vllm",
-            requires="vllm",
-        ),
-        EngineEntry(InferenceEngineType.ANTHROPIC, "asyncinfer.engines.hosted:AnthropicInferenceEngine"),
-        EngineEntry(InferenceEngineType.OPENAI, "asyncinfer.engines.hosted:OpenAIInferenceEngine"),
-        EngineEntry(
-            InferenceEngineType.BEDROCK,
-            "asyncinfer.engines.hosted:BedrockInferenceEngine",
-            extra="bedrock",
-            requires="botocore",
-        ),
-        EngineEntry(InferenceEngineType.SGLANG, "asyncinfer.engines.hosted:SGLangInferenceEngine"),
-        EngineEntry(InferenceEngineType.DEEPSEEK, "asyncinfer.engines.hosted:DeepSeekInferenceEngine"),
-        EngineEntry(InferenceEngineType.FIREWORKS, "asyncinfer.engines.hosted:FireworksInferenceEngine"),
-        EngineEntry(InferenceEngineType.PARASAIL, "asyncinfer.engines.hosted:ParasailInferenceEngine"),
-        EngineEntry(InferenceEngineType.TOGETHER, "asyncinfer.engines.hosted:TogetherInferenceEngine"),
-        EngineEntry(InferenceEngineType.OPENROUTER, "asyncinfer.engines.hosted:OpenRouterInferenceEngine"),
-        EngineEntry(InferenceEngineType.SAMBANOVA, "asyncinfer.engines.hosted:SambanovaInferenceEngine"),
-        EngineEntry(InferenceEngineType.CEREBRAS, "asyncinfer.engines.hosted:CerebrasInferenceEngine"),
-        EngineEntry(
-            InferenceEngineType.HUGGING_FACE_ROUTER, "asyncinfer.engines.hosted:HuggingFaceRouterInferenceEngine"
-        ),
-        EngineEntry(InferenceEngineType.GOOGLE_GEMINI, "asyncinfer.engines.hosted:GoogleGeminiInferenceEngine"),
-        EngineEntry(
-            InferenceEngineType.GOOGLE_VERTEX,
-            "asyncinfer.engines.hosted:GoogleVertexInferenceEngine",
-            extra="vertex",
-            requires="google.auth",
-        ),
-    )
+    entry.name: entry for entry in (*_LOCAL_ENGINES, *map(_provider_entry, CATALOG.values()))
 }
+# The module of each engine class, for the exports of `asyncinfer`.
+CLASS_MODULES: dict[str, str] = {
+    name: module for module, _, name in (entry.class_path.partition(":") for entry in ENGINES.values())
+}
+
+_registered: dict[str, type[BaseInferenceEngine]] = {}
+# The providers for which `provider_class` made a class.
+_providers: dict[type[BaseInferenceEngine], Provider] = {}
 
 
 def build_engine(config: InferenceConfig) -> BaseInferenceEngine:
-    """The engine that `config` names, with its parameters.
+    """Build the engine that `config` names, with the parameters in `config`.
 
     Raises:
-        ConfigError: no engine is named, or this version does not have it.
-        MissingDependencyError: what it needs is not installed.
+        ConfigError: No engine is named, or this version does not have it.
+        MissingDependencyError: A package that the engine needs is not installed.
     """
     known = ", ".join(ENGINES)
     if config.engine is None:
@@ -108,46 +95,78 @@ def build_engine(config: InferenceConfig) -> BaseInferenceEngine:
 
 
 def register_engine(name: str, engine: type[BaseInferenceEngine]) -> None:
-    """Have `engine: NAME` in a configuration mean this class. A package does the same for all who install it by an
-    entry point in the group `asyncinfer.engines`: `NAME = "module:Class"`.
+    """Make `engine: NAME` in a configuration name this class.
+
+    A package can register an engine for everyone who installs it, with an entry point in the group
+    `asyncinfer.engines`: `NAME = "module:Class"`.
 
     Raises:
-        ConfigError: there is an engine of that name, or it is none.
+        ConfigError: The name is already used, or it is not valid.
     """
-    name = _free(name)
+    name = _unused_name(name)
     add_engine_name(name)
     _registered[name] = engine
 
 
 def register_provider(provider: Provider) -> type[BaseInferenceEngine]:
-    """Have `engine: NAME` in a configuration mean this provider, and get its class. Raises as `register_engine`."""
-    from asyncinfer.engines.remote import RemoteInferenceEngine
+    """Make `engine: NAME` in a configuration name this provider, and return its engine class.
 
-    name = _free(provider.name)
-    CATALOG[name] = provider
-    kind = type(f"{name.title()}InferenceEngine", (RemoteInferenceEngine,), {"engine_type": name})
+    Raises:
+        ConfigError: The name is already used, or it is not valid.
+    """
+    name = _unused_name(provider.name)
+    kind = provider_class(provider)
     register_engine(name, kind)
     return kind
 
 
-def _free(name: str) -> str:
-    """The name as configurations are read."""
+def engine_class(name: str) -> type[BaseInferenceEngine] | None:
+    """Return the engine class for a name; None if no engine has this name."""
+    if (entry := ENGINES.get(name)) is not None:
+        return entry.load()
+    if (kind := _registered.get(name)) is not None:
+        return kind
+    found = next((point for point in entry_points(group=ENTRY_POINTS) if point.name.upper() == name), None)
+    return found.load() if found is not None else None
+
+
+def provider_class(provider: Provider) -> type[BaseInferenceEngine]:
+    """Return the engine class for a provider that is not in the catalog. Equal providers have the same class."""
+    from asyncinfer.engines.remote import RemoteInferenceEngine
+
+    for kind, known in _providers.items():
+        if known == provider:
+            return kind
+    name, its_provider = provider.name.upper(), provider
+
+    class ProviderEngine(RemoteInferenceEngine):
+        """The engine of a provider that is not in the catalog."""
+
+        engine_type = name
+
+        @classmethod
+        def provider(cls) -> Provider:
+            return its_provider
+
+    ProviderEngine.__name__ = ProviderEngine.__qualname__ = provider.class_name
+    _providers[ProviderEngine] = provider
+    return ProviderEngine
+
+
+def provider_of(engine: type[BaseInferenceEngine]) -> Provider | None:
+    """Return the provider for which `provider_class` made this class; None for other classes."""
+    return _providers.get(engine)
+
+
+def _unused_name(name: str) -> str:
+    """Return the name in upper case, as it is in configurations.
+
+    Raises:
+        ConfigError: The name is already used, or it is not valid.
+    """
     name = name.upper()
     if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
         raise ConfigError(f"an engine's name has letters, digits and underscores (found {name!r})")
     if name in _registered or is_builtin(name):
         raise ConfigError(f"{name}: there is an engine of that name")
     return name
-
-
-_registered: dict[str, type[BaseInferenceEngine]] = {}
-
-
-def engine_class(name: str) -> type[BaseInferenceEngine] | None:
-    """The class of that name: ours, one that was registered, or one that a package brings."""
-    if (entry := ENGINES.get(name)) is not None:
-        return entry.load()
-    if (kind := _registered.get(name)) is not None:
-        return kind
-    brought = next((point for point in entry_points(group=ENTRY_POINTS) if point.name.upper() == name), None)
-    return brought.load() if brought is not None else None

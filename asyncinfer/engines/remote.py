@@ -116,7 +116,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         provider, remote = self.provider(), remote_params or RemoteParams()
         unset: dict[str, Any] = {}
         if remote.api_url is None:
-            unset["api_url"] = provider.filled(provider.url)
+            unset["api_url"] = provider.resolve_url(provider.url)
         if "num_workers" not in remote.model_fields_set:
             unset["num_workers"] = provider.workers
         remote = remote.model_copy(update=unset)
@@ -141,7 +141,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         """
         remote, provider = self._remote_params or RemoteParams(), self.provider()
         url, sign = self._reach(remote)
-        listing = provider.filled(provider.listing) if url == provider.filled(provider.url) else None
+        listing = provider.resolve_url(provider.listing) if url == provider.resolve_url(provider.url) else None
         listing = masked_if_secret(listing or provider.dialect.listing(url))
         first = HttpRequest(
             listing, provider.dialect.headers, method="GET", timeout=remote.connection_timeout, limits=_limits(remote)
@@ -150,7 +150,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             entries = await self._listed_in_time(first, sign)
         except RequestError as error:
             raise _without(_secrets(url, sign), error) from None
-        return [entry["id"] for entry in entries if not chat_only or provider.chats(entry)]
+        return [entry["id"] for entry in entries if not chat_only or provider.can_chat(entry)]
 
     async def _listed_in_time(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
         """As `_listed`, with one timeout for all pages together."""
@@ -223,7 +223,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             ConfigError: there is none, or it is none.
         """
         if remote.api_url is None:
-            raise ConfigError(f"remote_params.api_url: not set; {self.engine_type} needs {self.provider().wanted()}")
+            raise ConfigError(f"remote_params.api_url: not set; {self.engine_type} needs {self.provider().url_hint()}")
         if MASK in unquote(remote.api_url):
             raise ConfigError(
                 f"remote_params.api_url: its credentials are masked ({mask_url(remote.api_url)}), as in a saved "

@@ -1,6 +1,10 @@
-"""Who speaks which dialect, where, with which key. What a row of one's own is made of:
+"""The providers of APIs, one row of data each, and the values from which a row is made.
 
-register_provider(Provider("GROQ", "https://api.groq.com/openai/v1/chat/completions", Key("GROQ_API_KEY")))
+To register a provider of your own, without a change to this package:
+
+    register_provider(Provider("GROQ", "https://api.groq.com/openai/v1/chat/completions", Key("GROQ_API_KEY")))
+
+To add a provider to this package, see `asyncinfer/providers/catalog.py`.
 """
 
 from asyncinfer.dialects.openai.dialect import openai_chat

@@ -14,47 +14,63 @@ from asyncinfer.types.masking import MaskedStr, is_secret_name
 
 
 class Signer(Protocol):
-    """Authorises the requests of one call. `secrets`: what no message may repeat."""
+    """Authorises the requests of one call.
+
+    Attributes:
+        secrets: The texts that no message may contain.
+    """
 
     @property
     def secrets(self) -> tuple[str, ...]: ...
 
     async def __call__(self, request: HttpRequest) -> HttpRequest:
-        """The request, authorised.
+        """Return the request with the headers that authorise it.
 
         Raises:
-            RequestError: that cannot be done now. EngineConfigError: nor ever.
+            RequestError: The credentials are not available at the moment.
+            EngineConfigError: There are no usable credentials. A retry does not help.
         """
         ...
 
 
 class Auth(Protocol):
-    """A way to authorise. `variable`: the environment variable that holds the key, where there is one key."""
+    """A way to authorise requests.
+
+    Attributes:
+        variable: The environment variable that holds the key; None if there is not exactly one.
+    """
 
     @property
     def variable(self) -> str | None: ...
 
     @property
     def needs(self) -> str:
-        """What the user must have, in Markdown; empty for nothing."""
+        """The credentials that the user needs, in Markdown. Empty if none are needed."""
         ...
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
-        """A signer for requests to the provider of that name. Reads no file and sends no request.
+        """Return the signer of one call. Reads no file and sends no request.
 
         Args:
+            name: The name of the provider, for messages.
             environ: The environment variables; those of this process by default.
 
         Raises:
-            ConfigError: a key is needed, and there is none.
+            ConfigError: A key is needed, and none is set.
+            MissingDependencyError: A package is needed, and it is not installed.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key in a header: the explicit one, or that of the environment variable; without one, it is sent only if
-    the user sets it.
+    """A key in a header. An explicit key takes precedence over environment variables.
+
+    Args:
+        variable: The environment variable that holds the key. None: the API needs no key, and a key is sent only if
+            the user sets one.
+        header: The name of the header.
+        scheme: The text before the key in the header.
     """
 
     variable: str | None = None
@@ -67,25 +83,25 @@ class Key:
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
         if remote.api_key is not None and (given := MaskedStr(remote.api_key.get_secret_value().strip())):
-            return self._with(given)
+            return self._signer_with(given)
         variable = remote.api_key_env_varname or self.variable
         if variable is None:
             return HeaderSigner({}, ())
-        key = MaskedStr(variable_in(environ, variable).strip())
+        key = MaskedStr(environment_variable(environ, variable).strip())
         if not key and any(map(is_secret_name, remote.headers)):
             return HeaderSigner({}, ())  # The user's headers authorise the requests.
         if not key:
             raise ConfigError(
                 f"remote_params.api_key: {name} needs an API key; set the environment variable {variable}"
             )
-        return self._with(key)
+        return self._signer_with(key)
 
-    def _with(self, key: str) -> Signer:
+    def _signer_with(self, key: str) -> Signer:
         return HeaderSigner({self.header: MaskedStr(f"{self.scheme}{key}")}, (MaskedStr(key),))
 
 
-def variable_in(environ: Mapping[str, str] | None, name: str) -> str:
-    """An environment variable; empty if it is not set. By default, of this process.
+def environment_variable(environ: Mapping[str, str] | None, name: str) -> str:
+    """Return an environment variable; empty text if it is not set. `environ` is that of this process by default.
 
     `os.environ` is never a default argument or a local variable: signatures and tracebacks would show all of it.
     """
@@ -98,7 +114,8 @@ class HeaderSigner:
     def __init__(self, headers: Mapping[str, str], secrets: tuple[str, ...]) -> None:
         self.secrets = secrets
         self._headers = headers
-        # Requests of one call have the same headers, and keep being alike for those who know them by identity.
+        # The requests of one call share one mapping of headers. The signed requests then share one too, so that a
+        # cache by identity works for them.
         self._last: tuple[Mapping[str, str], Mapping[str, str]] = ({}, headers)
 
     async def __call__(self, request: HttpRequest) -> HttpRequest:

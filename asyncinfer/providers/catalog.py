@@ -1,9 +1,20 @@
-"""The providers, a row of data each.
+"""The catalog: one row of data per provider.
 
-The rows were written in November 2026, after each provider's API reference and the newest of its SDKs: openai 3.57,
-together 3.1, fireworks-ai 1.2, cerebras-cloud-sdk 1.91, sambanova 1.13, openrouter 1.3, huggingface-hub 2.4. vLLM's
-and SGLang's: after the requests that vllm 0.32 and sglang 0.5.23 define. DeepSeek has no SDK; its row is after its
-pages "Create Chat Completion", "Thinking Mode" and "JSON Output". Parasail promises OpenAI's format, and no more.
+To add a provider:
+
+1. Add a row to `CATALOG`. If the API differs from OpenAI's chat completions, say how in its `Quirks`.
+2. Add a class of a few lines to `asyncinfer/engines/hosted.py`, named as the row's `class_name`: a docstring and
+   `engine_type`.
+3. Add a member to `InferenceEngineType` in `asyncinfer/config/engine_type.py`.
+4. Run `asyncinfer engines --markdown --write README.md`.
+
+The registry of engines, the exports of `asyncinfer` and the table in the README are made from the rows. The tests in
+`tests/providers/test_catalog.py` run for each row.
+
+The rows were written in November 2026, from each provider's API reference and the newest of its SDKs: openai 3.57,
+together 3.1, fireworks-ai 1.2, cerebras-cloud-sdk 1.91, sambanova 1.13, openrouter 1.3, huggingface-hub 2.4. The rows
+of vLLM and SGLang follow the requests that vllm 0.32 and sglang 0.5.23 define. DeepSeek has no SDK; its row follows its
+pages "Create Chat Completion", "Thinking Mode" and "JSON Output". Parasail documents OpenAI's format, and nothing more.
 """
 
 from __future__ import annotations
@@ -33,10 +44,11 @@ CATALOG: dict[str, Provider] = {
         ),
         Provider(
             InferenceEngineType.REMOTE_VLLM,
+            class_name="RemoteVLLMInferenceEngine",
             dialect=openai_chat(
                 Quirks(
                     extensions=_VLLM,
-                    adapter="model",  # each adapter is a model of the server's listing
+                    adapter="model",  # the server lists each adapter as a model
                     template_kwargs=True,
                     patterns=Patterns.VLLM,
                     documents=Files.NONE,
@@ -44,14 +56,15 @@ CATALOG: dict[str, Provider] = {
                 )
             ),
         ),
-        # Its OpenAI endpoint, not `/generate`: that one knows neither tools nor which model's reasoning to part from
-        # the answer, and wants the chat template here; what only it took once, `regex` and `lora_path`, both take.
+        # The OpenAI endpoint, not `/generate`. `/generate` supports no tools, does not separate reasoning from the
+        # answer, and needs the chat template to be applied here. Both support `regex` and `lora_path`.
         Provider(
             InferenceEngineType.SGLANG,
+            class_name="SGLangInferenceEngine",
             dialect=openai_chat(
                 Quirks(
                     extensions=_VLLM,
-                    adapter="lora_path",  # as `model:adapter` too, which a model's name with a colon could be
+                    adapter="lora_path",  # `model:adapter` is ambiguous if the model's name contains a colon
                     template_kwargs=True,
                     patterns=Patterns.SGLANG,
                     documents=Files.NONE,
@@ -70,15 +83,15 @@ CATALOG: dict[str, Provider] = {
             InferenceEngineType.OPENAI,
             "https://api.openai.com/v1/chat/completions",
             Key("OPENAI_API_KEY"),
-            # System messages stay what they are: reasoning models take them as the developer's.
+            # System messages keep their role: reasoning models treat them as developer messages.
             openai_chat(
                 Quirks(
                     token_limit="max_completion_tokens",
-                    user="safety_identifier",  # which `user` is deprecated for
+                    user="safety_identifier",  # replaces `user`, which is deprecated
                     reasoning_models=("o1", "o3", "o4", "gpt-5", "gpt-6"),
                 )
             ),
-            not_chat=(
+            non_chat_prefixes=(
                 "babbage-",
                 "chatgpt-image-",
                 "computer-use-",
@@ -98,6 +111,7 @@ CATALOG: dict[str, Provider] = {
                 "tts-",
                 "whisper-",
             ),
+            class_name="OpenAIInferenceEngine",
         ),
         Provider(
             InferenceEngineType.DEEPSEEK,
@@ -105,17 +119,18 @@ CATALOG: dict[str, Provider] = {
             Key("DEEPSEEK_API_KEY"),
             openai_chat(
                 Quirks(
-                    # The penalties are taken and not heeded; so is the temperature, but where thinking is off.
+                    # The API accepts the penalties and ignores them. It ignores the temperature while thinking is on.
                     unsupported=frozenset(
                         {"frequency_penalty", "logit_bias", "parallel_tool_calls", "presence_penalty", "seed"}
                     ),
                     user="user_id",
                     schemas=Schemas.NONE,
                     documents=Files.NONE,
-                    # Answers 400 to tools' results without the reasoning that led to the calls; else ignores it.
+                    # The API answers 400 to results of tools if the reasoning before the calls is missing.
                     reasoning="reasoning_content",
                 )
             ),
+            class_name="DeepSeekInferenceEngine",
         ),
         Provider(
             InferenceEngineType.FIREWORKS,
@@ -166,6 +181,7 @@ CATALOG: dict[str, Provider] = {
                     passthrough=frozenset({"reasoning_details"}),
                 )
             ),
+            class_name="OpenRouterInferenceEngine",
         ),
         Provider(
             InferenceEngineType.SAMBANOVA,
@@ -173,7 +189,7 @@ CATALOG: dict[str, Provider] = {
             Key("SAMBANOVA_API_KEY"),
             openai_chat(
                 Quirks(
-                    unsupported=frozenset({"frequency_penalty", "presence_penalty"}),  # taken, and not implemented
+                    unsupported=frozenset({"frequency_penalty", "presence_penalty"}),  # accepted, but not implemented
                     user=None,
                     template_kwargs=True,
                     images=Files.INLINE,
@@ -181,7 +197,7 @@ CATALOG: dict[str, Provider] = {
                     reasoning="reasoning",
                 )
             ),
-            not_chat=("E5-", "Whisper-"),
+            non_chat_prefixes=("E5-", "Whisper-"),
         ),
         Provider(
             InferenceEngineType.CEREBRAS,
@@ -214,16 +230,27 @@ CATALOG: dict[str, Provider] = {
             "https://bedrock-runtime.{AWS_REGION}.amazonaws.com",
             Aws("bedrock", "AWS_BEARER_TOKEN_BEDROCK"),
             BEDROCK_CONVERSE,
-            not_chat=("amazon.rerank-", "cohere.rerank-"),
+            non_chat_prefixes=("amazon.rerank-", "cohere.rerank-"),
             chat_types=frozenset({"chat"}),
-            places={"AWS_REGION": ("AWS_DEFAULT_REGION",)},
+            variable_aliases={"AWS_REGION": ("AWS_DEFAULT_REGION",)},
+            extra="bedrock",
+            requires="botocore",
         ),
         Provider(
             InferenceEngineType.GOOGLE_GEMINI,
             "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
             GeminiKey(),
             GEMINI,
-            not_chat=("aqa", "embedding-", "gemini-embedding-", "imagen-", "lyria-", "text-embedding-", "veo-"),
+            non_chat_prefixes=(
+                "aqa",
+                "embedding-",
+                "gemini-embedding-",
+                "imagen-",
+                "lyria-",
+                "text-embedding-",
+                "veo-",
+            ),
+            class_name="GoogleGeminiInferenceEngine",
         ),
         Provider(
             InferenceEngineType.GOOGLE_VERTEX,
@@ -231,7 +258,7 @@ CATALOG: dict[str, Provider] = {
             GoogleTokens(),
             VERTEX,
             listing=f"{_VERTEX}/publishers/google/models",
-            not_chat=(
+            non_chat_prefixes=(
                 "google/chirp",
                 "google/gemini-embedding-",
                 "google/imagegeneration",
@@ -244,8 +271,10 @@ CATALOG: dict[str, Provider] = {
                 "google/textembedding",
                 "google/veo-",
             ),
-            places={"PROJECT_ID": ("GOOGLE_CLOUD_PROJECT",), "REGION": ("GOOGLE_CLOUD_LOCATION",)},
+            variable_aliases={"PROJECT_ID": ("GOOGLE_CLOUD_PROJECT",), "REGION": ("GOOGLE_CLOUD_LOCATION",)},
             url_transform=vertex_url,
+            extra="vertex",
+            requires="google.auth",
         ),
     )
 }

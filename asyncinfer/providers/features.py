@@ -1,8 +1,12 @@
-"""What each provider can do, found out by asking its encoder: a table that cannot say what is not so."""
+"""The table of providers and their features.
+
+Whether a provider supports a feature is not written down anywhere. Its encoder is given a request that uses the
+feature, so the table cannot contradict the code.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,39 +26,25 @@ _SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
-    """A request that takes one feature: what is said, with which tools, under which settings."""
+class _Sample:
+    """A request that uses one feature."""
 
-    says: Any = "Hello."
+    content: Any = "Hello."
     tools: Any = None
     generation: Any = None
 
 
-TRIALS = {
-    "tools": _Trial(tools=[_TOOL]),
-    "JSON schema": _Trial(generation={"guided_decoding": {"json": _SCHEMA}}),
-    "regex": _Trial(generation={"guided_decoding": {"regex": "a+"}}),
-    "choice": _Trial(generation={"guided_decoding": {"choice": ["a", "b"]}}),
-    "images": _Trial([{"type": "image_binary", "binary": _PNG}]),
-    "image URLs": _Trial([{"type": "image_url", "content": "https://example.com/a.png"}]),
-    "PDF": _Trial([{"type": "document_binary", "binary": _PDF}]),
-    "PDF URLs": _Trial([{"type": "document_url", "content": "https://example.com/a.pdf"}]),
+FEATURES = {
+    "tools": _Sample(tools=[_TOOL]),
+    "JSON schema": _Sample(generation={"guided_decoding": {"json": _SCHEMA}}),
+    "regex": _Sample(generation={"guided_decoding": {"regex": "a+"}}),
+    "choice": _Sample(generation={"guided_decoding": {"choice": ["a", "b"]}}),
+    "images": _Sample([{"type": "image_binary", "binary": _PNG}]),
+    "image URLs": _Sample([{"type": "image_url", "content": "https://example.com/a.png"}]),
+    "PDF": _Sample([{"type": "document_binary", "binary": _PDF}]),
+    "PDF URLs": _Sample([{"type": "document_url", "content": "https://example.com/a.pdf"}]),
 }
-
-
-def features(provider: Provider) -> set[str]:
-    """Those of `TRIALS` that a request to this provider can hold."""
-    return {name for name, trial in TRIALS.items() if _request(provider, trial) is not None}
-
-
-def providers_table(providers: Iterator[tuple[str, Provider]], class_of: Callable[[str], str]) -> str:
-    """The providers as a table in Markdown."""
-    columns = ["engine", "class", "key", *TRIALS, "beside the common parameters", "not taken"]
-    rows = [[*_row(name, class_of(name), provider)] for name, provider in providers]
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
+# The generation parameters that most providers support. The table names the exceptions.
 COMMON = frozenset(
     [
         "extra_body",
@@ -69,19 +59,34 @@ COMMON = frozenset(
 )
 
 
-def _row(name: str, kind: str, provider: Provider) -> Iterator[str]:
-    can, supported = features(provider), provider.dialect.supported
+def features(provider: Provider) -> set[str]:
+    """Return the names in `FEATURES` that a provider supports."""
+    return {name for name, sample in FEATURES.items() if _request(provider, sample) is not None}
+
+
+def providers_table(providers: Iterable[tuple[str, Provider]]) -> str:
+    """Return a table in Markdown, with one row per provider and its name in configurations."""
+    columns = ["engine", "class", "key", "extra", *FEATURES, "additional parameters", "unsupported parameters"]
+    rows = [[*_cells(name, provider)] for name, provider in providers]
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(name: str, provider: Provider) -> Iterator[str]:
+    found, supported = features(provider), provider.dialect.supported
     yield f"`{name}`"
-    yield f"`{kind}`"
+    yield f"`{provider.class_name}`"
     yield provider.auth.needs
-    yield from ("yes" if feature in can else "" for feature in TRIALS)
+    yield f"`{provider.extra}`" if provider.extra else ""
+    yield from ("yes" if feature in found else "" for feature in FEATURES)
     yield ", ".join(f"`{parameter}`" for parameter in sorted(supported - COMMON))
     yield ", ".join(f"`{parameter}`" for parameter in sorted(COMMON - supported))
 
 
-def _request(provider: Provider, trial: _Trial) -> HttpRequest | None:
-    conversation = {"messages": [{"role": "user", "content": trial.says}], "tools": trial.tools}
-    generation = GenerationParams.model_validate(trial.generation or {})
+def _request(provider: Provider, sample: _Sample) -> HttpRequest | None:
+    """Return the request for a sample; None if the provider does not support it."""
+    conversation = {"messages": [{"role": "user", "content": sample.content}], "tools": sample.tools}
+    generation = GenerationParams.model_validate(sample.generation or {})
     try:
         encode = provider.dialect.encoder(
             EncoderSettings(provider.url or "http://localhost", ModelParams(model_name="m"), generation)

@@ -1,4 +1,4 @@
-"""A provider is a row of data: where its API is, what it speaks, and which key it wants."""
+"""A provider is a row of data: the URL of its API, the dialect that the API speaks, and how requests are authorised."""
 
 from __future__ import annotations
 
@@ -9,20 +9,31 @@ from typing import cast
 
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.providers.auth import Auth, Key, variable_in
+from asyncinfer.providers.auth import Auth, Key, environment_variable
+from asyncinfer.types.masking import masked_if_secret
 
-_PLACE = re.compile(r"{(\w+)}")
+_PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Where an API is, what it speaks, and how its requests are authorised.
+    """An API: where it is, which dialect it speaks, and how requests are authorised.
 
-    `url`: where chats go; None where the user says it. What stands in braces there are environment variables, of
-    which `places` names others that will do. `listing`: where models are listed, if not beside the chats.
-    `workers`: how many requests may be in flight, unless the user says it. `not_chat`: how the names of models begin
-    that cannot chat; `chat_types`: what a listing says of those that can, if it tells under `type`. `url_transform`:
-    changes a URL whose places are filled.
+    Args:
+        name: The name of the engine in configurations.
+        url: The URL for chats; None if each user has another one. Names in braces are environment variables.
+        auth: How requests are authorised.
+        dialect: The wire format.
+        listing: The URL of the list of models. By default, the dialect derives it from the URL for chats.
+        workers: How many requests may be in flight if the user does not set `remote_params.num_workers`.
+        non_chat_prefixes: Name prefixes of models that cannot chat.
+        chat_types: The values of `type` that chat models have in the list of models, if the list has that field.
+        variable_aliases: For an environment variable in `url`, the variables that are read if it is not set.
+        url_transform: Changes a URL after its variables are replaced.
+        class_name: The name of the engine class. By default, it is made from `name`: `MyApiInferenceEngine` for
+            `MY_API`.
+        extra: The extra that installs the packages that the provider needs, as in `pip install 'asyncinfer[bedrock]'`.
+        requires: The module that is importable if the extra is installed.
     """
 
     name: str
@@ -31,24 +42,37 @@ class Provider:
     dialect: Dialect = field(default_factory=openai_chat)
     listing: str | None = None
     workers: int = 50
-    not_chat: tuple[str, ...] = ()
+    non_chat_prefixes: tuple[str, ...] = ()
     chat_types: frozenset[str] = frozenset()
-    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    variable_aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     url_transform: Callable[[str], str] = str
+    class_name: str = ""
+    extra: str | None = None
+    requires: str | None = None
 
-    def chats(self, entry: Mapping[str, object]) -> bool:
-        """Whether the model of this entry of the listing can chat, as far as is known.
+    def __post_init__(self) -> None:
+        if not self.class_name:
+            object.__setattr__(self, "class_name", self.name.title().replace("_", "") + "InferenceEngine")
+        for name in ("url", "listing"):  # A repr must not show the credentials in a URL.
+            url = getattr(self, name)
+            object.__setattr__(self, name, None if url is None else masked_if_secret(url))
 
-        Beside `type`, listings tell by `supports_chat` (Fireworks), or by what the model puts out under
-        `architecture` (OpenRouter, Hugging Face).
+    def can_chat(self, entry: Mapping[str, object]) -> bool:
+        """Return whether a model can chat, by its entry in the list of models. If the entry does not tell, it can.
+
+        Entries tell by `type`, by `supports_chat` (Fireworks), or by `output_modalities` under `architecture`
+        (OpenRouter, Hugging Face).
         """
-        known = str(entry["id"]).startswith(self.not_chat) or entry.get("type") not in (None, *self.chat_types)
-        return not known and entry.get("supports_chat") is not False and "text" in _outputs(entry)
+        if str(entry["id"]).startswith(self.non_chat_prefixes):
+            return False
+        if entry.get("type") not in (None, *self.chat_types) or entry.get("supports_chat") is False:
+            return False
+        return "text" in _output_modalities(entry)
 
-    def filled(
+    def resolve_url(
         self, url: str | None, environ: Mapping[str, str] | None = None, given: Mapping[str, str] | None = None
     ) -> str | None:
-        """`url` with its placeholders replaced by environment variables; None if one of them is not set.
+        """Return `url` with its placeholders replaced by environment variables; None if one of them is not set.
 
         Args:
             environ: The environment variables; those of this process by default.
@@ -56,22 +80,27 @@ class Provider:
         """
         if url is None:
             return None
-        values = {name: (given or {}).get(name) or self._value(name, environ) for name in _PLACE.findall(url)}
-        return self.url_transform(_PLACE.sub(lambda place: values[place[1]], url)) if all(values.values()) else None
+        values = {name: (given or {}).get(name) or self._value(name, environ) for name in _PLACEHOLDER.findall(url)}
+        if not all(values.values()):
+            return None
+        return masked_if_secret(self.url_transform(_PLACEHOLDER.sub(lambda match: values[match[1]], url)))
 
-    def wanted(self) -> str:
-        """What the user must say for the API to be found."""
+    def url_hint(self) -> str:
+        """Return what the user must set so that the URL is known, as the end of a message."""
         if self.url is None:
             return f"the URL of the API, such as http://localhost:8000/v1{self.dialect.path}"
-        return "it, or the environment variables " + " and ".join(dict.fromkeys(_PLACE.findall(self.url)))
+        return "it, or the environment variables " + " and ".join(dict.fromkeys(_PLACEHOLDER.findall(self.url)))
 
     def _value(self, name: str, environ: Mapping[str, str] | None) -> str:
-        values = (variable_in(environ, other) for other in (name, *self.places.get(name, ())))
+        aliases = self.variable_aliases.get(name, ())
+        values = (environment_variable(environ, alias) for alias in (name, *aliases))
         return next((value for value in values if value), "")
 
 
-def _outputs(entry: Mapping[str, object]) -> Container[object]:
-    """What a model puts out: `text` where its entry does not tell."""
+def _output_modalities(entry: Mapping[str, object]) -> Container[object]:
+    """The output modalities of a model; `text` if its entry does not list them."""
     architecture = entry.get("architecture")
-    told = cast(Mapping[str, object], architecture).get("output_modalities") if isinstance(architecture, dict) else None
-    return cast(list[object], told) if isinstance(told, list) else ("text",)
+    if not isinstance(architecture, dict):
+        return ("text",)
+    listed = cast(Mapping[str, object], architecture).get("output_modalities")
+    return cast(list[object], listed) if isinstance(listed, list) else ("text",)

@@ -1,27 +1,69 @@
-"""`asyncinfer engines`, and the version."""
+"""`asyncinfer engines` and `asyncinfer --version`."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+from asyncinfer import InferenceEngineType
 from asyncinfer.engines.registry import ENGINES
 from tests.cli.conftest import environment
 
 
-def asyncinfer(*args: str) -> str:
+def run(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "asyncinfer", *args]
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment()).stdout
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert done.returncode == code, done.stderr
+    return done
 
 
-def test_lists_every_engine() -> None:
-    shown = asyncinfer("engines")
+def test_engines_lists_every_engine() -> None:
+    shown = run("engines").stdout
     for name, entry in ENGINES.items():
-        assert name.name in shown
+        assert InferenceEngineType(name).name in shown
         assert entry.extra is None or entry.extra in shown
     assert "temperature" in shown
     assert "\x1b" not in shown
 
 
-def test_version() -> None:
-    assert asyncinfer("--version").strip()[0].isdigit()
+def test_engines_markdown_prints_one_row_per_provider() -> None:
+    lines = run("engines", "--markdown").stdout.splitlines()
+    assert lines[0].startswith("| engine | class | key | extra | tools |")
+    assert len(lines) == 2 + len([entry for entry in ENGINES.values() if "hosted" in entry.class_path])
+    [bedrock] = [line for line in lines if line.startswith("| `BEDROCK` |")]
+    assert "| `BedrockInferenceEngine` | AWS credentials, or `AWS_BEARER_TOKEN_BEDROCK` | `bedrock` | yes |" in bedrock
+
+
+def test_write_replaces_only_the_text_between_the_marks(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_bytes(b"before\r\n<!-- engines: begin -->\nold\n<!-- engines: end -->\nafter \xff")
+    assert run("engines", "--markdown", "--write", str(path)).stdout == ""
+    table = run("engines", "--markdown").stdout.encode()
+    expected = b"before\r\n<!-- engines: begin -->\n" + table + b"<!-- engines: end -->\nafter \xff"
+    assert path.read_bytes() == expected
+    run("engines", "--markdown", "--write", str(path))
+    assert path.read_bytes() == expected
+
+
+def test_write_into_a_file_without_marks_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("<!-- engines: end -->\n<!-- engines: begin -->\n")
+    failed = run("engines", "--markdown", "--write", str(path), code=2)
+    assert (
+        f"{path}: contains no line <!-- engines: begin --> with a line <!-- engines: end --> after it" in failed.stderr
+    )
+    assert path.read_text() == "<!-- engines: end -->\n<!-- engines: begin -->\n"
+
+
+def test_write_into_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    failed = run("engines", "--markdown", "--write", str(tmp_path / "missing.md"), code=2)
+    assert "missing.md: cannot be changed: No such file or directory" in failed.stderr
+
+
+def test_write_without_markdown_is_an_error(tmp_path: Path) -> None:
+    assert "needs --markdown" in run("engines", "--write", str(tmp_path / "README.md"), code=2).stderr
+
+
+def test_version_is_printed() -> None:
+    assert run("--version").stdout.strip()[0].isdigit()

@@ -1,4 +1,4 @@
-"""What servers say, one sample a dialect, for the tests that walk the whole catalog."""
+"""Responses of servers, one sample per dialect, for the tests that run for every provider of the catalog."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ Json = dict[str, Any]
 
 
 class Sample(NamedTuple):
-    """One server's words: `answer`, and `stream` in parts, say "Hello." and took 3 and 4 tokens; `refusal`, with
-    `status`, says "slow down".
+    """The responses of a server.
 
-    `base`: where the API is below the server, as users would write it; `chat` and `models`: the paths that are asked
-    then. `listing`: a list of models by name. `limit`: where a request's body bounds the answer.
+    Args:
+        answer: The answer "Hello.", with a usage of 3 and 4 tokens.
+        stream: The same answer as a stream, in parts.
+        refusal: An error with the message "slow down", sent with `status`.
+        listing: Makes a list of models from their names.
+        limit: Reads the token limit in the body of a request.
+        chat: The path of requests for chats.
+        models: The path of requests for the list of models.
+        base: The path of the API, as users write it in `api_url`.
+        media_type: The media type of the stream.
     """
 
     answer: Json
@@ -48,7 +55,7 @@ def _chunk(finish: str | None = None, **delta: Any) -> Json:
     return SUCCESS | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], "usage": None}
 
 
-# By the path of the dialect's chats.
+# The key is the path of the dialect.
 _SAMPLES: dict[str, Sample] = {
     "/chat/completions": Sample(
         answer=SUCCESS,
@@ -92,7 +99,7 @@ _SAMPLES["/messages"] = Sample(
 )
 
 
-_SAMPLES[""] = Sample(  # Bedrock's Converse, whose path holds the model's name
+_SAMPLES[""] = Sample(  # Converse of Bedrock, whose path contains the name of the model
     answer=CONVERSED,
     stream=(
         event("messageStart", {"role": "assistant"}),
@@ -119,13 +126,13 @@ def sample_of(provider: Provider) -> Sample:
     return _SAMPLES[provider.dialect.path]
 
 
-def _by_key(_: pytest.MonkeyPatch) -> Json:
+def _api_key(_: pytest.MonkeyPatch) -> Json:
     return {"api_key": "sk-test-1"}
 
 
-# How the tests are let in where that takes more than a key: what is set in the environment, and `remote_params`.
+# Providers that need other credentials than a key. The function changes the environment, and returns `remote_params`.
 _ACCESS: dict[str, Callable[[pytest.MonkeyPatch], Json]] = {}
 
 
 def access(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Json:
-    return _ACCESS.get(provider.name, _by_key)(monkeypatch)
+    return _ACCESS.get(provider.name, _api_key)(monkeypatch)

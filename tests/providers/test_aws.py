@@ -1,4 +1,4 @@
-"""How requests to AWS are authorised: by an API key, or signed with the credentials that botocore finds."""
+"""Requests to AWS are authorised with an API key, or signed with the credentials that botocore finds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.providers import aws
-from asyncinfer.providers.aws import Aws, Chain, SigV4Signer
+from asyncinfer.providers.aws import Aws, CredentialChain, SigV4Signer
 from tests.boto import KEY_ID, SECRET, TOKEN, authorised_by_environment, base, scope, signature
 from tests.fakes import question
 from tests.recorder import Recorder
@@ -35,8 +35,8 @@ HELLO = HttpRequest("https://bedrock-runtime.eu-west-3.amazonaws.com/model/m/con
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of AWS's in the environment, and no server of instances' credentials."""
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove AWS variables from the environment, and disable the metadata server of EC2."""
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE", "REGION", "DEFAULT_REGION"):
         monkeypatch.delenv(f"AWS_{name}", raising=False)
     monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
@@ -62,7 +62,7 @@ def engine_for(api: Recorder, **remote: Any) -> BedrockInferenceEngine:
     return BedrockInferenceEngine(ModelParams(model_name="m:0"), remote_params=params)
 
 
-async def ask(api: Recorder, **remote: Any) -> None:
+async def send_one(api: Recorder, **remote: Any) -> None:
     async with engine_for(api, **remote) as engine:
         await engine.ainfer([question("Hello?")])
 
@@ -70,9 +70,9 @@ async def ask(api: Recorder, **remote: Any) -> None:
 # An API key
 
 
-async def test_bedrock_s_api_key_goes_as_botocore_sends_it(api: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_api_key_is_sent_as_botocore_sends_it(api: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-1")
-    await ask(api)
+    await send_one(api)
     message = {"role": "user", "content": [{"text": "Hello?"}]}
     theirs = await authorised_by_environment(modelId="m:0", messages=[message])
     [ours] = api.sent
@@ -81,24 +81,28 @@ async def test_bedrock_s_api_key_goes_as_botocore_sends_it(api: Recorder, monkey
 
 
 @pytest.mark.usefixtures("keys")
-async def test_an_explicit_key_goes_before_all_others(api: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_explicit_key_takes_precedence_over_variables_and_credentials(
+    api: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "of the environment")
     monkeypatch.setenv("OTHER", "of another variable")
-    await ask(api, api_key="mine", api_key_env_varname="OTHER")
-    await ask(api, api_key_env_varname="OTHER")
+    await send_one(api, api_key="mine", api_key_env_varname="OTHER")
+    await send_one(api, api_key_env_varname="OTHER")
     assert [sent.headers["Authorization"] for sent in api.sent] == ["Bearer mine", "Bearer of another variable"]
 
 
-async def test_the_variable_that_the_user_named_must_be_set(api: Recorder) -> None:
+async def test_unset_variable_named_by_the_user_is_an_error(api: Recorder) -> None:
     with pytest.raises(ConfigError, match="BEDROCK needs an API key; set the environment variable OTHER"):
-        await ask(api, api_key_env_varname="OTHER")
+        await send_one(api, api_key_env_varname="OTHER")
 
 
-async def test_without_botocore_only_an_api_key_will_do(api: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_botocore_is_an_error_unless_an_api_key_is_set(
+    api: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(aws, "find_spec", lambda _: None)
-    await ask(api, api_key="mine")
+    await send_one(api, api_key="mine")
     with pytest.raises(MissingDependencyError, match=r"pip install 'asyncinfer\[bedrock\]'"):
-        await ask(api)
+        await send_one(api)
     assert len(api.sent) == 1
 
 
@@ -106,8 +110,8 @@ async def test_without_botocore_only_an_api_key_will_do(api: Recorder, monkeypat
 
 
 @pytest.mark.usefixtures("keys")
-async def test_what_is_sent_is_what_was_signed(api: Recorder) -> None:
-    await ask(api)
+async def test_signature_covers_the_body_and_the_path(api: Recorder) -> None:
+    await send_one(api)
     [sent] = api.sent
     assert scope(sent) == (KEY_ID, "us-west-2", "bedrock", "aws4_request")
     given, due = signature(sent)
@@ -117,24 +121,24 @@ async def test_what_is_sent_is_what_was_signed(api: Recorder) -> None:
 
 
 @pytest.mark.usefixtures("keys")
-async def test_a_large_body_is_signed_too(api: Recorder) -> None:
+async def test_large_body_is_signed(api: Recorder) -> None:
     async with engine_for(api) as engine:
         await engine.ainfer([question("x" * 300_000)])
     given, due = signature(api.sent[0])
     assert given == due
 
 
-async def test_credentials_come_from_botocore_s_files(
+async def test_credentials_are_read_from_the_files_of_botocore(
     api: Recorder, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are read in a thread: `block_watch` looks on. The region of the profile goes with them."""
+    """The region comes from the same profile. The files are read in a thread, which `block_watch` checks."""
     (home / ".aws").mkdir()
     (home / ".aws/credentials").write_text(
         f"[work]\naws_access_key_id={KEY_ID}\naws_secret_access_key={SECRET}\naws_session_token={TOKEN}\n"
     )
     (home / ".aws/config").write_text("[profile work]\nregion=ap-south-1\n")
     monkeypatch.setenv("AWS_PROFILE", "work")
-    await ask(api)
+    await send_one(api)
     [sent] = api.sent
     assert scope(sent)[:2] == (KEY_ID, "ap-south-1")
     assert sent.headers["X-Amz-Security-Token"] == TOKEN
@@ -142,14 +146,14 @@ async def test_credentials_come_from_botocore_s_files(
     assert given == due
 
 
-async def test_credentials_come_from_a_process_of_the_user_s(
+async def test_credentials_are_read_from_a_credential_process(
     api: Recorder, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = f'{{"Version":1,"AccessKeyId":"{KEY_ID}","SecretAccessKey":"{SECRET}","Expiration":"2099-01-01T00:00:00Z"}}'
     (home / "keys.json").write_text(told)
     (home / ".aws").mkdir()
     (home / ".aws/config").write_text(f"[default]\nregion=us-east-1\ncredential_process=cat {home / 'keys.json'}\n")
-    await ask(api)
+    await send_one(api)
     given, due = signature(api.sent[0])
     assert given == due
 
@@ -165,18 +169,18 @@ async def test_credentials_come_from_a_process_of_the_user_s(
     ],
 )
 @pytest.mark.usefixtures("keys")
-async def test_it_signs_for_the_region_of_the_host(url: str, region: str) -> None:
+async def test_region_of_the_host_is_signed(url: str, region: str) -> None:
     signed = await BEDROCK.signer("BEDROCK", RemoteParams())(HELLO._replace(url=url))
     assert f"/{region}/bedrock/aws4_request" in signed.headers["Authorization"]
 
 
-# What goes wrong
+# Errors
 
 
-async def test_without_credentials_nothing_is_sent(api: Recorder) -> None:
-    """That there are none is known only when botocore has looked, which may ask a server: so the first row says it."""
+async def test_without_credentials_no_request_is_sent(api: Recorder) -> None:
+    """botocore may have to ask a server for credentials, so the error comes with the first row."""
     with pytest.raises(InferenceFailedError, match="no AWS credentials were found; set AWS_ACCESS_KEY_ID") as caught:
-        await ask(api)
+        await send_one(api)
     assert caught.value.result.failures[0].error_type == InferenceErrorType.CONFIG
     async with engine_for(api) as engine:
         with pytest.raises(EngineConfigError, match="AWS_BEARER_TOKEN_BEDROCK"):
@@ -184,47 +188,47 @@ async def test_without_credentials_nothing_is_sent(api: Recorder) -> None:
     assert api.sent == []
 
 
-async def test_a_profile_that_is_not_there_is_named(api: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_names_a_missing_profile(api: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "play")
     with pytest.raises(InferenceFailedError, match=r"AWS credentials cannot be loaded: .*play"):
-        await ask(api)
+        await send_one(api)
     assert api.sent == []
 
 
-async def test_without_a_region_nothing_is_signed(api: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_region_no_request_is_sent(api: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     with pytest.raises(InferenceFailedError, match="no AWS region is known; set the environment variable AWS_REGION"):
-        await ask(api)
+        await send_one(api)
     assert api.sent == []
 
 
 @pytest.mark.usefixtures("keys")
-async def test_no_message_repeats_the_secret(api: Recorder) -> None:
+async def test_secret_in_an_error_of_the_server_is_masked(api: Recorder) -> None:
     api.answers({"message": f"who is {SECRET}?"}, 400)
     with pytest.raises(InferenceFailedError) as caught:
-        await ask(api)
+        await send_one(api)
     assert SECRET not in str(caught.value)
     assert "who is [API key]?" in str(caught.value)
 
 
-# Looking after the credentials
+# Renewal of credentials
 
 
 class Source:
-    """A botocore whose credentials are as the test says. `looked`: in which threads it was asked for them."""
+    """Stands in for a session of botocore. `threads` are the names of the threads that loaded credentials from it."""
 
     refresh_needed = None
 
     def __init__(self) -> None:
-        self.looked: list[str] = []
+        self.threads: list[str] = []
         self.key, self.error = "first", None
 
     def get_credentials(self) -> Source:
         return self
 
     def get_frozen_credentials(self) -> Any:
-        self.looked.append(threading.current_thread().name)
+        self.threads.append(threading.current_thread().name)
         if self.error is not None:
             raise self.error
         return SimpleNamespace(access_key=self.key, secret_key=SECRET, token=None)
@@ -243,36 +247,39 @@ def source(monkeypatch: pytest.MonkeyPatch) -> Source:
 
 
 def signer() -> SigV4Signer:
-    return SigV4Signer(BEDROCK, "BEDROCK", None, Chain())
+    return SigV4Signer(BEDROCK, "BEDROCK", None, CredentialChain())
 
 
-def signed_by(request: HttpRequest) -> str:
+def signing_key(request: HttpRequest) -> str:
+    """Return the id of the key with which a request was signed."""
     return request.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
 
 
-async def test_many_rows_look_once_and_not_on_the_loop(source: Source) -> None:
+async def test_many_rows_load_credentials_once_in_a_worker_thread(source: Source) -> None:
     sign = signer()
     async with anyio.create_task_group() as group:
         for _ in range(50):
             group.start_soon(sign, HELLO)
-    [thread] = source.looked
+    [thread] = source.threads
     assert thread != threading.current_thread().name
 
 
 async def test_credentials_are_renewed(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws, "_LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(aws, "_RELOAD_SECONDS", 0.0)
     sign = signer()
-    assert signed_by(await sign(HELLO)) == "first"
+    assert signing_key(await sign(HELLO)) == "first"
     source.key = "second"
-    assert signed_by(await sign(HELLO)) == "second"
+    assert signing_key(await sign(HELLO)) == "second"
 
 
-async def test_while_one_row_renews_them_the_others_go_on(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws, "_LOOK_AGAIN", 0.0)
+async def test_other_rows_use_the_old_credentials_during_a_renewal(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws, "_RELOAD_SECONDS", 0.0)
     sign = signer()
     await sign(HELLO)
-    async with sign._looking:
-        assert signed_by(await sign(HELLO)) == "first"
+    async with sign._load_lock:
+        assert signing_key(await sign(HELLO)) == "first"
 
 
 @pytest.mark.parametrize(
@@ -286,7 +293,7 @@ async def test_while_one_row_renews_them_the_others_go_on(source: Source, monkey
         errors.ClientError({"Error": {"Code": "X"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "AssumeRole"),
     ],
 )
-async def test_what_may_pass_is_tried_again(error: Exception, source: Source) -> None:
+async def test_temporary_error_is_retried(error: Exception, source: Source) -> None:
     source.error = error
     with pytest.raises(RequestError, match="AWS credentials cannot be loaded at the moment") as caught:
         await signer()(HELLO)
@@ -305,14 +312,14 @@ async def test_what_may_pass_is_tried_again(error: Exception, source: Source) ->
         RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
     ],
 )
-async def test_what_does_not_pass_ends_the_run(error: Exception, source: Source) -> None:
+async def test_permanent_error_ends_the_run(error: Exception, source: Source) -> None:
     source.error = error
     with pytest.raises(EngineConfigError, match="BEDROCK: AWS credentials cannot be loaded"):
         await signer()(HELLO)
 
 
-async def test_a_source_that_worked_may_work_again(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws, "_LOOK_AGAIN", 0.0)
+async def test_error_of_a_source_that_worked_before_is_retried(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws, "_RELOAD_SECONDS", 0.0)
     sign = signer()
     await sign(HELLO)
     source.error = errors.CredentialRetrievalError(provider="process", error_msg="busy")

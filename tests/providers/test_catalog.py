@@ -1,4 +1,4 @@
-"""Every provider in the catalog: it has an engine, says what it heeds, and asks nothing without its key."""
+"""Every provider in the catalog: its engine class, its URL, its requests and answers, and its key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.providers.samples import Sample, access, sample_of
 from tests.recorder import Recorder, Sent
 
 each = pytest.mark.parametrize("provider", CATALOG.values(), ids=[name.name for name in CATALOG])
-needs_a_key = pytest.mark.parametrize(
+with_key_variable = pytest.mark.parametrize(
     "provider",
     [provider for provider in CATALOG.values() if provider.auth.variable],
     ids=[name.name for name, provider in CATALOG.items() if provider.auth.variable],
@@ -42,7 +42,7 @@ async def api() -> AsyncIterator[Recorder]:
 
 
 def engine_for(provider: Provider, **remote: object) -> RemoteInferenceEngine:
-    """The provider's engine, as a config file gets it."""
+    """Build the engine of a provider, as for a configuration file."""
     config = InferenceConfig(
         engine=provider.name,
         model=ModelParams(model_name="m"),
@@ -54,68 +54,70 @@ def engine_for(provider: Provider, **remote: object) -> RemoteInferenceEngine:
 
 
 def key_of(sent: Sent) -> str | None:
-    """The key that a request was sent with."""
+    """Return the key that a request was sent with."""
     return sent.headers.get("x-api-key") or sent.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
-def at(api: Recorder, sample: Sample) -> dict[str, object]:
-    """Where the API is, as a user says it."""
+def url_of(api: Recorder, sample: Sample) -> dict[str, object]:
+    """Return `remote_params` with the URL of the API, as a user writes it."""
     return {"api_url": api.url.removesuffix("/v1") + sample.base}
 
 
 @each
-def test_it_has_a_class_of_its_own_that_is_public(provider: Provider) -> None:
+def test_provider_has_a_public_engine_class(provider: Provider) -> None:
     kind = type(engine_for(provider))
+    assert kind.__name__ == provider.class_name
+    assert kind.engine_type == provider.name
     assert kind.__name__ in asyncinfer.__all__
     assert getattr(asyncinfer, kind.__name__) is kind
     assert kind.provider() is provider
 
 
 @each
-def test_what_it_heeds_are_parameters_of_ours(provider: Provider) -> None:
+def test_supported_parameters_are_fields_of_generation_params(provider: Provider) -> None:
     assert provider.dialect.supported <= GenerationParams.model_fields.keys()
     assert type(engine_for(provider)).get_supported_params() == provider.dialect.supported
 
 
 @each
-def test_its_url_takes_chats_over_tls(provider: Provider) -> None:
+def test_url_uses_tls_and_the_path_of_the_dialect(provider: Provider) -> None:
     if provider.url is not None:
         assert urlsplit(provider.url).scheme == "https"
         assert provider.url.endswith(provider.dialect.path)
 
 
 @each
-async def test_it_is_asked_answers_streams_refuses_and_lists(
+async def test_engine_answers_streams_reports_refusals_and_lists_models(
     provider: Provider, api: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample, let_in = sample_of(provider), access(provider, monkeypatch)
-    async with engine_for(provider, **at(api, sample), **let_in) as engine:
+    sample, credentials = sample_of(provider), access(provider, monkeypatch)
+    async with engine_for(provider, **url_of(api, sample), **credentials) as engine:
         api.answers(sample.answer)
         [answered] = await engine.ainfer([question("Hello?")])
         api.streams(*sample.stream, media_type=sample.media_type)
         async with engine.astream(question("Hello?"), ONE_ATTEMPT) as deltas:
-            seen = [delta async for delta in deltas]
+            received = [delta async for delta in deltas]
         api.answers(sample.refusal, sample.status)
         result = await engine.ainfer_partial([question("Hello?")])
-        api.answers(sample.listing(["m", *(f"{name}1" for name in provider.not_chat)]))
+        api.answers(sample.listing(["m", *(f"{name}1" for name in provider.non_chat_prefixes)]))
         chat, every = await engine.alist_models(), await engine.alist_models(chat_only=False)
     assert (answered.messages[-1].content, answered.metadata["finish_reason"]) == ("Hello.", "stop")
-    assert "".join(delta.content for delta in seen) == "Hello."
-    assert seen[-1].usage is not None
-    assert answered.metadata["usage"] == seen[-1].usage.to_dict() == Usage(3, 4, 7).to_dict()
+    assert "".join(delta.content for delta in received) == "Hello."
+    assert received[-1].usage is not None
+    assert answered.metadata["usage"] == received[-1].usage.to_dict() == Usage(3, 4, 7).to_dict()
     failure = result.failures[0]
     assert ("slow down" in failure.error_message, failure.status_code, failure.is_retryable) == (
         True,
         sample.status,
         True,
     )
-    assert (chat, len(every)) == (["m"], 1 + len(provider.not_chat))
-    asked, listed = api.sent[0], api.sent[-1]
-    assert (asked.method, asked.path) == ("POST", sample.chat)
-    assert sample.limit(asked.body) == GenerationParams().max_new_tokens
-    assert (listed.method, listed.path) == ("GET", sample.models)
-    if "api_key" in let_in:
-        assert {key_of(sent) for sent in api.sent} == {let_in["api_key"]}
+    assert (chat, len(every)) == (["m"], 1 + len(provider.non_chat_prefixes))
+    chat_request, list_request = api.sent[0], api.sent[-1]
+    assert (chat_request.method, chat_request.path) == ("POST", sample.chat)
+    assert sample.limit(chat_request.body) == GenerationParams().max_new_tokens
+    assert (list_request.method, list_request.path) == ("GET", sample.models)
+    if "api_key" in credentials:
+        assert {key_of(sent) for sent in api.sent} == {credentials["api_key"]}
 
 
 LISTINGS: dict[InferenceEngineType, tuple[Any, list[str], list[str]]] = {
@@ -172,7 +174,7 @@ LISTINGS: dict[InferenceEngineType, tuple[Any, list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", LISTINGS, ids=[name.name for name in LISTINGS])
-async def test_a_listing_tells_which_models_can_chat(name: InferenceEngineType, api: Recorder) -> None:
+async def test_list_of_models_contains_only_chat_models_by_default(name: InferenceEngineType, api: Recorder) -> None:
     listing, chat, every = LISTINGS[name]
     api.answers(listing)
     async with engine_for(CATALOG[name], api_url=api.url, api_key="sk-1") as engine:
@@ -180,13 +182,13 @@ async def test_a_listing_tells_which_models_can_chat(name: InferenceEngineType, 
         assert await engine.alist_models(chat_only=False) == every
 
 
-@needs_a_key
-async def test_without_its_key_nothing_is_sent(
+@with_key_variable
+async def test_without_a_key_no_request_is_sent(
     provider: Provider, api: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert provider.auth.variable is not None
     monkeypatch.delenv(provider.auth.variable, raising=False)
-    async with engine_for(provider, **at(api, sample_of(provider))) as engine:
+    async with engine_for(provider, **url_of(api, sample_of(provider))) as engine:
         with pytest.raises(ConfigError, match=provider.auth.variable):
             await engine.ainfer([question("Hello?")])
         with pytest.raises(ConfigError, match=provider.auth.variable):
@@ -197,20 +199,20 @@ async def test_without_its_key_nothing_is_sent(
     assert api.sent == []
 
 
-@needs_a_key
-async def test_its_key_is_read_from_the_environment(
+@with_key_variable
+async def test_key_is_read_from_the_environment(
     provider: Provider, api: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert provider.auth.variable is not None
     monkeypatch.setenv(provider.auth.variable, "sk-env\n")
     sample = sample_of(provider)
     api.answers(sample.answer)
-    async with engine_for(provider, **at(api, sample)) as engine:
+    async with engine_for(provider, **url_of(api, sample)) as engine:
         await engine.ainfer([question("Hello?")])
     assert key_of(api.sent[0]) == "sk-env"
 
 
-async def test_a_server_of_one_s_own_must_be_told_where_it_is() -> None:
+async def test_provider_without_a_url_needs_api_url() -> None:
     for provider in CATALOG.values():
         if provider.url is None:
             async with engine_for(provider) as engine:

@@ -1,4 +1,4 @@
-"""Vertex: tokens from a server that plays Google's, the places of its URL, and what it is asked."""
+"""Vertex and Gemini: access tokens, the URL of a region, and the requests that are sent."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ ADC = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
 class TokenServer:
-    """Google's OAuth endpoint: gives `ya29.token-1`, `ya29.token-2`, ..., or answers as it is told."""
+    """Stands in for Google's OAuth endpoint. Gives the tokens `ya29.token-1`, `ya29.token-2`, ..., or `refusal`."""
 
     def __init__(self) -> None:
         self.claims: list[Json] = []
         self.refusal: tuple[int, Json] | None = None
-        self.lasts: int = 3600
+        self.lifetime: int = 3600
         app = web.Application()
-        app.router.add_post("/token", self._give)
+        app.router.add_post("/token", self._answer)
         self._server = TestServer(app)
 
     @property
@@ -76,13 +76,13 @@ class TokenServer:
     async def stop(self) -> None:
         await self._server.close()
 
-    async def _give(self, request: web.Request) -> web.Response:
-        asked = parse_qs((await request.read()).decode())
-        payload = asked["assertion"][0].split(".")[1]
+    async def _answer(self, request: web.Request) -> web.Response:
+        form = parse_qs((await request.read()).decode())
+        payload = form["assertion"][0].split(".")[1]
         self.claims.append(json.loads(base64.urlsafe_b64decode(payload + "==")))
         if self.refusal is not None:
             return web.json_response(self.refusal[1], status=self.refusal[0])
-        token = {"access_token": f"ya29.token-{len(self.claims)}", "expires_in": self.lasts, "token_type": "Bearer"}
+        token = {"access_token": f"ya29.token-{len(self.claims)}", "expires_in": self.lifetime, "token_type": "Bearer"}
         return web.json_response(token)
 
 
@@ -108,8 +108,8 @@ async def api() -> AsyncIterator[Recorder]:
 
 
 @pytest.fixture(autouse=True)
-def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine's own account, and any cloud that it is in, are none of the tests' business."""
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the account of this machine, and the cloud that it may run in."""
     for name in (ADC, "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION", "PROJECT_ID", "REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_GCE_CHECK", "true")
@@ -119,7 +119,7 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def account(tokens: TokenServer, private_key: str, tmp_path: Path) -> Path:
-    """The key file of a service account."""
+    """Write the key file of a service account, and return its path."""
     path = tmp_path / "account.json"
     key = {
         "type": "service_account",
@@ -155,7 +155,7 @@ async def authorized(sign: Signer) -> str:
 
 @pytest.mark.usefixtures("signed_in")
 async def test_many_rows_wait_for_one_token(api: Recorder, tokens: TokenServer) -> None:
-    """The server is on the engine's own loop: whoever waited for it on the loop would wait for ever."""
+    """The token server runs on the event loop of the engine, so a blocked loop would never get a token."""
     async with engine_at(api, num_workers=50, use_adaptive_concurrency=False) as engine:
         await engine.ainfer(questions(60))
         await engine.ainfer([question("And you?")])
@@ -174,29 +174,29 @@ async def test_engines_and_loops_share_an_account(tokens: TokenServer) -> None:
     assert len(tokens.claims) == 1
 
 
-@pytest.mark.parametrize(("lasts", "good"), [(3600, 3375), (100, 50)])
+@pytest.mark.parametrize(("lifetime", "valid"), [(3600, 3375), (100, 50)])
 @pytest.mark.usefixtures("signed_in")
-async def test_a_token_is_renewed_shortly_before_its_end(
-    lasts: int, good: int, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
+async def test_token_is_renewed_before_it_expires(
+    lifetime: int, valid: int, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(google, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    tokens.lasts = lasts
+    tokens.lifetime = lifetime
     sign = signer()
     assert await authorized(sign) == "Bearer ya29.token-1"
-    now[0] += good - 5
+    now[0] += valid - 5
     assert await authorized(sign) == "Bearer ya29.token-1"
     now[0] += 6
     assert await authorized(sign) == "Bearer ya29.token-2"
 
 
-async def test_an_explicit_key_is_a_token_or_the_path_of_an_account(account: Path, tokens: TokenServer) -> None:
+async def test_explicit_key_is_a_token_or_the_path_of_a_key_file(account: Path, tokens: TokenServer) -> None:
     assert await authorized(signer(api_key="ya29.mine\n")) == "Bearer ya29.mine"
     assert tokens.claims == []
     assert await authorized(signer(api_key=str(account))) == "Bearer ya29.token-1"
 
 
-async def test_a_token_may_come_from_a_variable_of_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_token_is_read_from_the_variable_named_by_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "ya29.env")
     assert await authorized(signer(api_key_env_varname="MY_TOKEN")) == "Bearer ya29.env"
 
@@ -210,7 +210,7 @@ async def test_a_token_may_come_from_a_variable_of_the_user_s(monkeypatch: pytes
     ],
 )
 @pytest.mark.usefixtures("signed_in")
-async def test_a_refused_token_is_tried_again_when_google_says_so(
+async def test_refused_token_is_retried_only_if_google_says_so(
     status: int, said: Json, retryable: bool, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_exponential_backoff, "time", SimpleNamespace(sleep=lambda _: None))
@@ -224,7 +224,7 @@ async def test_a_refused_token_is_tried_again_when_google_says_so(
 
 
 @pytest.mark.usefixtures("signed_in")
-async def test_a_token_server_out_of_reach_is_tried_again(tokens: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_token_server_is_retried(tokens: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_exponential_backoff, "time", SimpleNamespace(sleep=lambda _: None))
     await tokens.stop()
     with pytest.raises(RequestError) as caught:
@@ -233,7 +233,7 @@ async def test_a_token_server_out_of_reach_is_tried_again(tokens: TokenServer, m
 
 
 @pytest.mark.parametrize("file", [None, "missing.json", "broken.json", "other.json"])
-async def test_without_credentials_the_run_ends_and_says_what_to_do(
+async def test_missing_or_broken_credentials_end_the_run_with_advice(
     file: str | None, api: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken.json").write_text("{")
@@ -251,7 +251,7 @@ async def test_without_credentials_the_run_ends_and_says_what_to_do(
 @pytest.mark.parametrize(
     ("missing", "package"), [("google", "google-auth"), ("google.auth", "google-auth"), ("requests", "requests")]
 )
-async def test_what_is_not_installed_is_named(
+async def test_missing_package_is_named(
     missing: str, package: str, api: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(google, "find_spec", lambda name: None if name == missing else find_spec(name))
@@ -269,7 +269,7 @@ async def test_no_error_shows_a_token(api: Recorder, tokens: TokenServer) -> Non
     assert result.failures[0].error_message == "HTTP 400: bad token [API key]"
 
 
-# Gemini's key
+# The key of Gemini
 
 
 @pytest.mark.parametrize(
@@ -282,13 +282,13 @@ async def test_no_error_shows_a_token(api: Recorder, tokens: TokenServer) -> Non
         ("/a:b/openai/chat/completions", "Authorization", "Bearer AIza-1"),
     ],
 )
-async def test_gemini_is_given_its_key_under_one_header(path: str, header: str, value: str) -> None:
+async def test_key_of_gemini_is_sent_in_the_header_of_the_endpoint(path: str, header: str, value: str) -> None:
     sign = GeminiKey().signer("GOOGLE_GEMINI", RemoteParams(), {"GEMINI_API_KEY": "AIza-1"})
     assert (await sign(HttpRequest(f"http://api{path}", {}))).headers == {header: value}
     assert sign.secrets == ("AIza-1",)
 
 
-# Places
+# URLs
 
 
 @pytest.mark.parametrize(
@@ -300,15 +300,15 @@ async def test_gemini_is_given_its_key_under_one_header(path: str, header: str, 
         ("eu", "aiplatform.eu.rep.googleapis.com"),
     ],
 )
-def test_the_url_is_that_of_the_region(region: str, host: str) -> None:
-    url = VERTEX.filled(VERTEX.url, {"PROJECT_ID": "p", "REGION": region})
+def test_url_has_the_host_of_the_region(region: str, host: str) -> None:
+    url = VERTEX.resolve_url(VERTEX.url, {"PROJECT_ID": "p", "REGION": region})
     assert url == f"https://{host}/v1beta1/projects/p/locations/{region}/endpoints/openapi/chat/completions"
-    assert (VERTEX.filled(VERTEX.listing, {"REGION": region}) or "").startswith(
+    assert (VERTEX.resolve_url(VERTEX.listing, {"REGION": region}) or "").startswith(
         f"https://{host}/v1beta1/publishers/google/models"
     )
 
 
-def test_another_url_stays_as_it_is() -> None:
+def test_url_of_another_host_is_not_changed() -> None:
     assert vertex_url("https://proxy.example/global-aiplatform") == "https://proxy.example/global-aiplatform"
 
 
@@ -325,7 +325,7 @@ URL = "https://r-aiplatform.googleapis.com/v1beta1/projects/p/locations/r/endpoi
         ({}, {"project_id": "p", "region": "r"}),
     ],
 )
-async def test_project_and_region_are_given_or_of_the_environment(
+async def test_project_and_region_come_from_arguments_or_the_environment(
     environ: Names, given: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environ.items():
@@ -335,28 +335,28 @@ async def test_project_and_region_are_given_or_of_the_environment(
         assert (engine._remote_params.api_url, engine._remote_params.num_workers) == (URL, 50)
 
 
-async def test_a_place_that_is_not_known_is_asked_for() -> None:
+async def test_error_of_a_missing_region_names_the_variables() -> None:
     async with GoogleVertexInferenceEngine(ModelParams(model_name="m"), project_id="p") as engine:
         with pytest.raises(ConfigError, match="the environment variables REGION and PROJECT_ID$"):
             await engine.ainfer([question("Hello?")])
 
 
-def test_models_are_listed_by_the_names_that_chats_take() -> None:
+def test_listed_names_are_valid_model_names() -> None:
     names = ["publishers/google/models/gemini-2.5-flash", "publishers/google/models/imagen-4.0"]
     body = json.dumps({"publisherModels": [{"name": name} for name in names]}).encode()
     listed = entries(HttpResponse(200, {}, body))
     assert [entry["id"] for entry in listed] == ["google/gemini-2.5-flash", "google/imagen-4.0"]
-    assert [VERTEX.chats(entry) for entry in listed] == [True, False]
+    assert [VERTEX.can_chat(entry) for entry in listed] == [True, False]
 
 
-def test_a_listing_may_have_more_pages() -> None:
+def test_list_of_models_has_pages() -> None:
     more = VERTEX.dialect.more_models
     assert more(HttpResponse(200, {}, b'{"nextPageToken": "a=b"}')) == "pageToken=a%3Db"
     assert more(HttpResponse(200, {}, b'{"nextPageToken": ""}')) is None
     assert more(HttpResponse(200, {}, b"[]")) is None
 
 
-# What is asked
+# Requests
 
 
 class Stone(BaseModel):
@@ -399,7 +399,7 @@ PDF_URL = "data:application/pdf;base64," + base64.b64encode(PDF).decode()
 
 
 class Case(NamedTuple):
-    """One request, as it is made of OpenAI's SDK, and what of it we are asked in words of our own."""
+    """One request: the arguments for OpenAI's SDK, and the same as a conversation and parameters for an engine."""
 
     sdk: Json = {}  # noqa: RUF012
     generation: Json = {}  # noqa: RUF012
@@ -446,7 +446,7 @@ CASES: dict[str, Case] = {
     "sampling": Case({"temperature": 0.7, "top_p": 0.9}, {"temperature": 0.7, "top_p": 0.9}),
     "reasoning effort": Case({"reasoning_effort": "low"}, {"extra_body": {"reasoning_effort": "low"}}),
     "thinking": Case({"extra_body": THINKING}, {"extra_body": THINKING}),
-    "logit bias for another's model": Case(
+    "logit bias for a model of another publisher": Case(
         {"logit_bias": {"1": 5}}, {"logit_bias": {1: 5}}, model="meta/llama-4-scout-17b-16e-instruct-maas"
     ),
 }  # fmt: skip
@@ -465,22 +465,22 @@ def conversation(case: Case) -> Conversation:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder) -> None:
-    """The SDK sends references as they are, which Vertex does not follow; and we send our own defaults of limit and
-    temperature. The user's id has no field.
+async def test_request_is_the_same_as_that_of_the_sdk(case: Case, api: Recorder) -> None:
+    """Schemas with references are not compared: the SDK keeps references, and Vertex does not support them. An engine
+    also sends its defaults for the token limit and the temperature. Vertex has no field for the user's id.
     """
     async with engine_for(case, api) as engine:
         await engine.ainfer([conversation(case)])
     defaults: Json = {"model": case.model, "max_completion_tokens": 1024, "temperature": 0, "messages": case.messages}
     async with AsyncOpenAI(base_url=f"{api.url}/endpoints/openapi", api_key="ya29.mine") as sdk:
-        asked: Json = defaults | case.sdk
-        await sdk.chat.completions.create(**asked)
+        arguments: Json = defaults | case.sdk
+        await sdk.chat.completions.create(**arguments)
     ours, theirs = api.sent
     assert ours.body == theirs.body
     assert (ours.path, ours.headers["Authorization"]) == (theirs.path, theirs.headers["Authorization"])
 
 
-async def test_what_google_s_models_ignore_is_dropped_and_noted(api: Recorder) -> None:
+async def test_parameters_that_google_models_ignore_are_dropped_and_reported(api: Recorder) -> None:
     case = Case(generation={"logit_bias": {1: 5}, "parallel_tool_calls": False}, tools=[throw])
     async with engine_for(case, api) as engine:
         [answered] = await engine.ainfer([conversation(case)])
@@ -489,7 +489,7 @@ async def test_what_google_s_models_ignore_is_dropped_and_noted(api: Recorder) -
 
 
 @pytest.mark.parametrize("by", [{"json": Branch}, {"regex": "a+"}, {"choice": ["a"]}])
-async def test_what_vertex_cannot_follow_is_refused_before_anything_is_sent(by: Json, api: Recorder) -> None:
+async def test_unsupported_guided_decoding_is_refused_before_a_request_is_sent(by: Json, api: Recorder) -> None:
     case = Case(generation={"guided_decoding": GuidedDecodingParams(**by)})
     async with engine_for(case, api) as engine:
         with pytest.raises(ConfigError, match=f"guided_decoding.{next(iter(by))}"):
@@ -497,7 +497,7 @@ async def test_what_vertex_cannot_follow_is_refused_before_anything_is_sent(by: 
     assert api.sent == []
 
 
-async def test_a_tool_that_takes_what_is_part_of_itself_cannot_be_sent(api: Recorder) -> None:
+async def test_tool_with_a_recursive_schema_fails_the_row(api: Recorder) -> None:
     case = Case(tools=[split])
     async with engine_for(case, api) as engine:
         result = await engine.ainfer_partial([conversation(case)])
