@@ -1,4 +1,7 @@
-"""Asyncio-first inference for chat models. `__all__` is the API; engines load when they are asked for."""
+"""Asyncio-first inference for chat models.
+
+`__all__` is the public API. Engines are imported when they are used for the first time.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ from asyncinfer.errors import (
 )
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.results import (
+    Completion,
     FailureDetail,
     FinishReason,
     InferenceResult,
@@ -41,107 +45,74 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 if TYPE_CHECKING:
     from asyncinfer.engines.base import BaseInferenceEngine
-    from asyncinfer.engines.hosted import (
-        AnthropicInferenceEngine,
-        BedrockInferenceEngine,
-        CerebrasInferenceEngine,
-        DeepSeekInferenceEngine,
-        FireworksInferenceEngine,
-        GoogleGeminiInferenceEngine,
-        GoogleVertexInferenceEngine,
-        HuggingFaceRouterInferenceEngine,
-        OpenAIInferenceEngine,
-        OpenRouterInferenceEngine,
-        ParasailInferenceEngine,
-        RemoteVLLMInferenceEngine,
-        SambanovaInferenceEngine,
-        SGLangInferenceEngine,
-        TogetherInferenceEngine,
-    )
+    from asyncinfer.engines.hosted import *  # noqa: F403
     from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
     from asyncinfer.engines.local.transformers.engine import NativeTextInferenceEngine
     from asyncinfer.engines.local.vllm.engine import VLLMInferenceEngine
     from asyncinfer.engines.registry import build_engine, register_engine, register_provider
     from asyncinfer.engines.remote import RemoteInferenceEngine
+    from asyncinfer.engines.spec import EngineSpec
+    from asyncinfer.run.bound_engine import BoundEngine, CallSettings
+    from asyncinfer.run.events import (
+        AttemptFailed,
+        Latency,
+        LimitsChanged,
+        RowFailed,
+        RowFinished,
+        RowResumed,
+        RunEvent,
+        RunWaits,
+    )
     from asyncinfer.run.stop import Stop
 
-_LAZY = {
-    "AnthropicInferenceEngine": "asyncinfer.engines.hosted",
-    "Stop": "asyncinfer.run.stop",
-    "BaseInferenceEngine": "asyncinfer.engines.base",
-    "BedrockInferenceEngine": "asyncinfer.engines.hosted",
-    "CerebrasInferenceEngine": "asyncinfer.engines.hosted",
-    "DeepSeekInferenceEngine": "asyncinfer.engines.hosted",
-    "FireworksInferenceEngine": "asyncinfer.engines.hosted",
-    "HuggingFaceRouterInferenceEngine": "asyncinfer.engines.hosted",
-    "GoogleGeminiInferenceEngine": "asyncinfer.engines.hosted",
-    "GoogleVertexInferenceEngine": "asyncinfer.engines.hosted",
-    "LlamaCppInferenceEngine": "asyncinfer.engines.local.llama_cpp.engine",
-    "NativeTextInferenceEngine": "asyncinfer.engines.local.transformers.engine",
-    "OpenAIInferenceEngine": "asyncinfer.engines.hosted",
-    "OpenRouterInferenceEngine": "asyncinfer.engines.hosted",
-    "ParasailInferenceEngine": "asyncinfer.engines.hosted",
-    "RemoteInferenceEngine": "asyncinfer.engines.remote",
-    "RemoteVLLMInferenceEngine": "asyncinfer.engines.hosted",
-    "SGLangInferenceEngine": "asyncinfer.engines.hosted",
-    "SambanovaInferenceEngine": "asyncinfer.engines.hosted",
-    "TogetherInferenceEngine": "asyncinfer.engines.hosted",
-    "VLLMInferenceEngine": "asyncinfer.engines.local.vllm.engine",
-    "build_engine": "asyncinfer.engines.registry",
-    "register_engine": "asyncinfer.engines.registry",
-    "register_provider": "asyncinfer.engines.registry",
-}
-
+# Without the engine classes of the providers. See `__getattr__`.
 __all__ = [
     "AdaptiveConcurrencyParams",
-    "AnthropicInferenceEngine",
     "AsyncInferError",
+    "AttemptFailed",
     "BaseInferenceEngine",
-    "BedrockInferenceEngine",
-    "CerebrasInferenceEngine",
+    "BoundEngine",
+    "CallSettings",
+    "Completion",
     "ConfigError",
     "ContentItem",
     "Conversation",
-    "DeepSeekInferenceEngine",
     "EngineConfigError",
     "EngineDeadError",
+    "EngineSpec",
     "FailureDetail",
     "FinishReason",
-    "FireworksInferenceEngine",
     "GenerationParams",
-    "GoogleGeminiInferenceEngine",
-    "GoogleVertexInferenceEngine",
     "GuidedDecodingParams",
-    "HuggingFaceRouterInferenceEngine",
     "InferenceConfig",
     "InferenceEngineType",
     "InferenceErrorType",
     "InferenceFailedError",
     "InferenceResult",
     "InputError",
+    "Latency",
+    "LimitsChanged",
     "LlamaCppInferenceEngine",
     "Message",
     "MissingDependencyError",
     "ModelParams",
     "NativeTextInferenceEngine",
-    "OpenAIInferenceEngine",
-    "OpenRouterInferenceEngine",
-    "ParasailInferenceEngine",
     "Progress",
     "RemoteInferenceEngine",
     "RemoteParams",
-    "RemoteVLLMInferenceEngine",
     "RequestError",
     "Role",
+    "RowFailed",
+    "RowFinished",
+    "RowResumed",
+    "RunEvent",
     "RunInterruptedError",
     "RunSummary",
-    "SGLangInferenceEngine",
-    "SambanovaInferenceEngine",
+    "RunWaits",
     "ScratchError",
     "ScratchLockedError",
     "Stop",
     "StreamDelta",
-    "TogetherInferenceEngine",
     "ToolCall",
     "ToolDefinition",
     "Type",
@@ -152,11 +123,44 @@ __all__ = [
     "register_engine",
     "register_provider",
 ]
+_MODULES = {
+    "BaseInferenceEngine": "asyncinfer.engines.base",
+    "EngineSpec": "asyncinfer.engines.spec",
+    "BoundEngine": "asyncinfer.run.bound_engine",
+    "CallSettings": "asyncinfer.run.bound_engine",
+    "AttemptFailed": "asyncinfer.run.events",
+    "Latency": "asyncinfer.run.events",
+    "LimitsChanged": "asyncinfer.run.events",
+    "RowFailed": "asyncinfer.run.events",
+    "RowFinished": "asyncinfer.run.events",
+    "RowResumed": "asyncinfer.run.events",
+    "RunEvent": "asyncinfer.run.events",
+    "RunWaits": "asyncinfer.run.events",
+    "Stop": "asyncinfer.run.stop",
+    "build_engine": "asyncinfer.engines.registry",
+    "register_engine": "asyncinfer.engines.registry",
+    "register_provider": "asyncinfer.engines.registry",
+}
+_NAMES = frozenset(__all__)
+if not TYPE_CHECKING:
+    del __all__  # From here on, `__getattr__` returns it.
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
+    """Import what is used for the first time. `__all__` and the engine classes come from the registry of engines."""
+    from importlib import import_module
 
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _MODULES.get(name)
+    if module is None and (name == "__all__" or name.endswith("InferenceEngine")):
+        from asyncinfer.engines.registry import CLASS_MODULES
+
+        if name == "__all__":
+            return sorted(_NAMES | CLASS_MODULES.keys())
+        module = CLASS_MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__getattr__("__all__")))

@@ -97,16 +97,17 @@ def test_importing_the_package_loads_no_heavy_module() -> None:
 
 
 API = """
-AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError BaseInferenceEngine BedrockInferenceEngine
-CerebrasInferenceEngine ConfigError ContentItem Conversation DeepSeekInferenceEngine EngineConfigError EngineDeadError
-FailureDetail FinishReason FireworksInferenceEngine GenerationParams GoogleGeminiInferenceEngine
-GoogleVertexInferenceEngine GuidedDecodingParams HuggingFaceRouterInferenceEngine InferenceConfig InferenceEngineType
-InferenceErrorType InferenceFailedError InferenceResult InputError LlamaCppInferenceEngine Message
-MissingDependencyError ModelParams NativeTextInferenceEngine OpenAIInferenceEngine OpenRouterInferenceEngine
-ParasailInferenceEngine Progress RemoteInferenceEngine RemoteParams RemoteVLLMInferenceEngine RequestError Role
-RunInterruptedError RunSummary SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError Stop
-StreamDelta TogetherInferenceEngine ToolCall ToolDefinition Type UnexpectedCancellationError Usage VLLMInferenceEngine build_engine
-register_engine register_provider
+AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError AttemptFailed BaseInferenceEngine
+BedrockInferenceEngine BoundEngine CallSettings CerebrasInferenceEngine Completion ConfigError ContentItem Conversation
+DeepSeekInferenceEngine EngineConfigError EngineDeadError EngineSpec FailureDetail FinishReason FireworksInferenceEngine
+GenerationParams GoogleGeminiInferenceEngine GoogleVertexInferenceEngine GuidedDecodingParams
+HuggingFaceRouterInferenceEngine InferenceConfig InferenceEngineType InferenceErrorType InferenceFailedError
+InferenceResult InputError Latency LimitsChanged LlamaCppInferenceEngine Message MissingDependencyError ModelParams
+NativeTextInferenceEngine OpenAIInferenceEngine OpenRouterInferenceEngine ParasailInferenceEngine Progress
+RemoteInferenceEngine RemoteParams RemoteVLLMInferenceEngine RequestError Role RowFailed RowFinished RowResumed RunEvent
+RunInterruptedError RunSummary RunWaits SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError
+Stop StreamDelta TogetherInferenceEngine ToolCall ToolDefinition Type UnexpectedCancellationError Usage
+VLLMInferenceEngine build_engine register_engine register_provider
 """
 
 
@@ -114,3 +115,22 @@ def test_all_is_the_api() -> None:
     assert asyncinfer.__all__ == API.split()
     for name in asyncinfer.__all__:
         assert getattr(asyncinfer, name) is not None
+    assert set(dir(asyncinfer)) >= set(asyncinfer.__all__)
+
+
+def test_star_import_gives_the_whole_api() -> None:
+    names: dict[str, object] = {}
+    exec("from asyncinfer import *", names)
+    assert names.keys() - {"__builtins__"} == set(API.split())
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    for name in ("nothing", "UnknownInferenceEngine"):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
+            getattr(asyncinfer, name)
+
+
+def test_reading_the_api_loads_no_heavy_module() -> None:
+    code = "import sys, asyncinfer; asyncinfer.__all__; print('aiohttp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -103,9 +103,13 @@ def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
         raise malformed_response("lists no models") from None
 
 
+def _no_more_models(page: HttpResponse) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A wire format.
+    """A wire format. It can be pickled and compared: its functions are defined at the top level of a module.
 
     `encoder` raises ConfigError where nothing can be asked with a call's settings; `decode` raises RequestError for
     what holds no answer. `supported`: the generation parameters that it can tell. `path`: where chats go, below the
@@ -123,7 +127,7 @@ class Dialect:
     models_path: str = "/models"
     stream_type: str = "text/event-stream"
     headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
-    more_models: Callable[[HttpResponse], str | None] = lambda _: None
+    more_models: Callable[[HttpResponse], str | None] = _no_more_models
     fallback: Fallback | None = None
     entries: Callable[[HttpResponse], list[dict[str, Any]]] = model_entries
     models_url: Callable[[str], str] | None = None

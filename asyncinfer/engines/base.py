@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, Self, TypeGuard
 from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
@@ -43,6 +43,9 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.paths import expanded
 from asyncinfer.types.results import Completion, FailureDetail, InferenceResult, RunSummary, StreamDelta
 from asyncinfer.types.run_errors import InferenceFailedError
+
+if TYPE_CHECKING:
+    from asyncinfer.engines.spec import EngineSpec
 
 log = logging.getLogger("asyncinfer")
 
@@ -77,6 +80,16 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
         self._attempts = Attempts()
         self._accesses = AccessCache(self._prepared)
+
+    @property
+    def spec(self) -> EngineSpec:
+        """The picklable recipe of this engine, from which another process builds an equal one."""
+        from asyncinfer.engines.spec import spec_of  # The registry, which `spec` imports, imports this module.
+
+        config = InferenceConfig(
+            model=self._model_params, generation=self._generation_params, remote_params=self._remote_params
+        )
+        return spec_of(type(self), config)
 
     # What a subclass supplies
 

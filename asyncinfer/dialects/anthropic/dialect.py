@@ -18,10 +18,14 @@ def more_models(page: HttpResponse) -> str | None:
     return urlencode({"after_id": last}) if listed.get("has_more") and isinstance(last, str) and last else None
 
 
+def _stream_decoder() -> EventStream:
+    return EventStream(StreamDecoder())
+
+
 ANTHROPIC_MESSAGES = Dialect(
     MessagesEncoder,
     decode,
-    lambda: EventStream(StreamDecoder()),
+    _stream_decoder,
     SUPPORTED,
     path="/messages",
     models_path="/models?limit=1000",  # the most that a page may have

@@ -167,11 +167,15 @@ def _is_lacking(item: ContentItem) -> bool:
     return item.is_document() or (item.is_image() and by_url)
 
 
+def _stream_decoder() -> EventStream:
+    return EventStream(_AnyStreamDecoder())
+
+
 # Both of Gemini's endpoints, as one.
 GEMINI = Dialect(
     GeminiEncoder,
     decode,
-    lambda: EventStream(_AnyStreamDecoder()),
+    _stream_decoder,
     gemini_generate.SUPPORTED,
     path=PATH,
     entries=entries,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 
-from asyncinfer.dialects.base import Dialect, Fallback
+from asyncinfer.dialects.base import Dialect, EncoderSettings, Fallback
 from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks, Schemas
 from asyncinfer.dialects.openai.request import SUPPORTED, ChatEncoder
@@ -19,13 +18,27 @@ def openai_chat(quirks: Quirks = NO_QUIRKS) -> Dialect:
     old = replace(quirks, schemas_may_be_old=False, schemas=Schemas.BARE)
     guides = quirks.schemas is not Schemas.NONE or quirks.patterns is not Patterns.NONE
     return Dialect(
-        partial(ChatEncoder, quirks=quirks),
+        _ChatEncoders(quirks),
         decode,
-        lambda: EventStream(StreamDecoder()),
+        _stream_decoder,
         (SUPPORTED | quirks.extensions) - quirks.unsupported - (frozenset[str]() if guides else {"guided_decoding"}),
         path="/chat/completions",
         fallback=Fallback(_knows_old_schemas_only, openai_chat(old)) if quirks.schemas_may_be_old else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _ChatEncoders:
+    """Makes the encoder of a call for a server with these quirks."""
+
+    quirks: Quirks
+
+    def __call__(self, settings: EncoderSettings) -> ChatEncoder:
+        return ChatEncoder(settings, self.quirks)
+
+
+def _stream_decoder() -> EventStream:
+    return EventStream(StreamDecoder())
 
 
 def _knows_old_schemas_only(response: HttpResponse) -> bool:
