@@ -1,4 +1,4 @@
-"""A file of conversations, answered: into a file, or onto the terminal."""
+"""Answers a file of conversations, and writes the answers to a file or to stdout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS_FAILED = 1
 
 
 async def run_batch(config: InferenceConfig) -> int:
-    """Answer `config.input_path`; the exit code. Without an output path the answers are shown."""
+    """Answer the rows of `config.input_path`, and return the exit code. Without an output path, print the answers."""
     stop = Stop()
     async with build_engine(config) as engine:
         try:
@@ -75,22 +75,19 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
     with anyio.CancelScope() as block:
         async with task_group() as tasks:
 
-            async def watch() -> None:
+            async def handle_signals() -> None:
                 with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                    tasks_ready.set()
+                    is_handling.set()
                     async for _ in signals:
                         if stop.is_requested:
                             block.cancel()
                             return
-                        print(
-                            "\nStopping: running rows may finish. Press Ctrl-C again to stop now.",
-                            file=sys.stderr,
-                        )
+                        print("\nStopping after the running rows. Press Ctrl-C again to stop now.", file=sys.stderr)
                         stop.request()
 
-            tasks_ready = anyio.Event()
-            tasks.start_soon(watch)
-            await tasks_ready.wait()
+            is_handling = anyio.Event()
+            tasks.start_soon(handle_signals)
+            await is_handling.wait()
             yield
             tasks.cancel_scope.cancel()
     if block.cancelled_caught:
@@ -98,4 +95,5 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
 
 
 def _command() -> str:
+    """Return the command line, without secrets."""
     return shlex.join(["asyncinfer", *mask_arguments(sys.argv[1:])])

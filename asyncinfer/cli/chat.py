@@ -1,4 +1,4 @@
-"""An interactive chat: tokens appear as they come."""
+"""A chat on the terminal. Answers appear while they are generated."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.paths import expanded
 
-HELP = "/reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops an answer."
+HELP = "/reset starts a new chat, /exit or Ctrl-D ends the program, Ctrl-C stops an answer."
 
 
 async def run_chat(config: InferenceConfig, *, image: str | None = None, system_prompt: str | None = None) -> int:
-    """Chat on the terminal, or line by line with what is piped in; the exit code."""
+    """Chat, and return the exit code. Each line of stdin is a message."""
     async with build_engine(config) as engine:
         await Chat(engine, config, image, system_prompt).run()
     return 0
 
 
 class Chat:
-    """One session: a history that grows by a question and its answer at a time."""
+    """One chat session. Its history grows with each question and its answer."""
 
     def __init__(
         self,
@@ -39,10 +39,11 @@ class Chat:
         system_prompt: str | None,
     ) -> None:
         self._engine, self._config, self._image = engine, config, image
-        self._opening = [Message(role=Role.SYSTEM, content=system_prompt)] if system_prompt else []
-        self._messages = list(self._opening)
+        self._system = [Message(role=Role.SYSTEM, content=system_prompt)] if system_prompt else []
+        self._messages = list(self._system)
 
     async def run(self) -> None:
+        """Answer each line until the input ends, or until the user leaves."""
         if sys.stdin.isatty():
             print(HELP, file=sys.stderr)
         async for text in iterate(_lines(sys.stdin.isatty())):
@@ -54,25 +55,25 @@ class Chat:
                 case "/help":
                     print(HELP, file=sys.stderr)
                 case "/reset":
-                    self._messages = list(self._opening)
+                    self._messages = list(self._system)
                 case question:
                     await self._turn(question)
 
     async def _turn(self, question: str) -> None:
-        asked = [*self._messages, self._question(question)]
+        messages = [*self._messages, self._question(question)]
         parts: list[str] = []
         try:
             with anyio.CancelScope() as scope:
                 async with task_group() as tasks:
                     tasks.start_soon(_cancel_on_interrupt, scope)
-                    await self._stream(asked, parts)
+                    await self._stream(messages, parts)
                     tasks.cancel_scope.cancel()
         except RequestError as error:
             print(f"\nasyncinfer: {error}", file=sys.stderr)
             return
         print()
         if parts:
-            self._messages = [*asked, Message(role=Role.ASSISTANT, content="".join(parts))]
+            self._messages = [*messages, Message(role=Role.ASSISTANT, content="".join(parts))]
 
     async def _stream(self, messages: list[Message], parts: list[str]) -> None:
         async with self._engine.astream(Conversation(messages=messages), self._config) as deltas:
@@ -93,7 +94,7 @@ class Chat:
 
 
 def _lines(terminal: bool) -> Iterator[str]:
-    """What is typed, or piped in, line by line."""
+    """Yield the lines of stdin. A terminal shows a prompt."""
     if not terminal:
         yield from sys.stdin
         return

@@ -1,4 +1,4 @@
-"""Progress while a run goes on, and the account at its end; both on stderr."""
+"""Shows the progress of a run, and its summary at the end, on stderr."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from rich.table import Table
 
 from asyncinfer.types.results import Progress, RunSummary
 
-_PLAIN_SECONDS = 5.0
+# Seconds between two lines of progress if stderr is no terminal.
+_LINE_INTERVAL = 5.0
 
 
 class Display:
-    """A live bar where stderr is a terminal, else a plain line every few seconds."""
+    """A progress bar if stderr is a terminal. Otherwise, one line every few seconds."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -46,13 +47,13 @@ class Display:
         done = progress.completed + progress.failed
         if self._console.is_terminal:
             self._bars.update(self._task, completed=done, total=progress.total, note=note(progress))
-        elif time.monotonic() - self._last_line >= _PLAIN_SECONDS:
+        elif time.monotonic() - self._last_line >= _LINE_INTERVAL:
             self._last_line = time.monotonic()
             self._console.print(f"{done}/{progress.total} rows, {note(progress)}", soft_wrap=True)
 
 
 def note(progress: Progress) -> str:
-    """Tokens and their rate, and what is out of the ordinary."""
+    """Return tokens and tokens per second; also resumed and failed rows, and why the run waits, if there are any."""
     tokens = progress.usage.completion_tokens
     parts = [f"{tokens} tokens", f"{tokens / max(progress.seconds, 1e-9):.0f} tokens/s"]
     if progress.resumed:
@@ -65,7 +66,7 @@ def note(progress: Progress) -> str:
 
 
 def show_summary(summary: RunSummary, output_path: str | None) -> None:
-    """The account of a run."""
+    """Print the summary of a run."""
     console = Console(stderr=True, highlight=False, markup=False)
     usage = summary.usage
     table = Table.grid(padding=(0, 2))

@@ -1,4 +1,4 @@
-"""A folder with a job in it, and the command line to run it with."""
+"""A job in a folder, and the command line that runs it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Job:
-    """Rows in `in.jsonl`, a configuration in `config.yaml`, answers in `out.jsonl`.
+    """A folder with rows in `in.jsonl`, a configuration in `config.yaml` and answers in `out.jsonl`.
 
-    `kept`: the questions that were durable when the last run was killed.
+    Attributes:
+        durable: The questions whose answers were on disk when the last run was killed.
     """
 
     folder: Path
     rows: int = 10
-    kept: set[str] = field(default_factory=set[str])
+    durable: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         write_jsonl(self.folder / "in.jsonl", questions(self.rows))
@@ -43,14 +44,14 @@ class Job:
 
     @property
     def log(self) -> Path:
-        return self.folder / "asked.log"
+        return self.folder / "requests.log"
 
-    def asked(self) -> list[str]:
-        """The questions that the engine was asked, over all runs."""
+    def requests(self) -> list[str]:
+        """Return the questions that were sent to the engine, in all runs."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
     def configure(self, *, workers: int = 4, output: bool = True, **script: Any) -> None:
-        """Write the configuration; `script` is what the engine does from now on."""
+        """Write the configuration. `script` sets what the engine does from now on."""
         self.script = script
         config = {
             "engine": "REMOTE",
@@ -65,7 +66,7 @@ class Job:
         return {**environment(), "SCRIPT": json.dumps({"log": str(self.log), **self.script})}
 
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
-        """Begin `asyncinfer infer -c config.yaml *args`."""
+        """Start `asyncinfer infer -c config.yaml *args`."""
         command = [sys.executable, "-m", "tests.cli.scripted", "infer", "-c", str(self.folder / "config.yaml"), *args]
         pipes: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
@@ -75,17 +76,17 @@ class Job:
         }
         return subprocess.Popen(command, cwd=ROOT, env=self.environment(), **{**pipes, **options})
 
-    def run(self, *args: str, input: str | None = None) -> Ran:
-        """Run it to its end."""
+    def run(self, *args: str, input: str | None = None) -> Completed:
+        """Run `asyncinfer infer -c config.yaml *args`, and wait for its end."""
         stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
         with self.start(*args, stdin=stdin) as process:
             out, err = process.communicate(input, timeout=60)
-        return Ran(process.returncode, out, err)
+        return Completed(process.returncode, out, err)
 
 
 @dataclass
-class Ran:
-    """How a command ended, and what it printed."""
+class Completed:
+    """The exit code of a command, and what it printed."""
 
     code: int
     out: str
@@ -93,7 +94,7 @@ class Ran:
 
 
 def environment() -> dict[str, str]:
-    """The child's environment: a plain terminal 200 columns wide, and no colours forced."""
+    """Return the environment of the command: a terminal with 200 columns, and no forced colours."""
     kept = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "NO_COLOR")}
     return {**kept, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
 

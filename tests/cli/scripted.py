@@ -1,9 +1,9 @@
-"""The real command line, with an engine that does as the environment variable SCRIPT (JSON) tells it:
+"""The real command line, with an engine that is controlled by the environment variable SCRIPT, a JSON object:
 
     SCRIPT='{"seconds": 0.1}' python -m tests.cli.scripted infer -c config.yaml
 
-`seconds`: how long an answer takes. `log`: a file that gets a line for each row asked. `fails`, `dies`: the
-question at which a row fails, or the engine dies.
+`seconds`: How long an answer takes. `log`: A file to which each question is appended. `fails`: The question whose row
+fails. `dies`: The question at which the engine dies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.fakes import SimpleEngine
 
 
 class ScriptedEngine(SimpleEngine):
-    """Answers `answer to <question>`; `<system prompt>: ` comes first where there is one."""
+    """Answers `answer to <question>`, after `<system prompt>: ` if there is one."""
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
@@ -41,7 +41,7 @@ class ScriptedEngine(SimpleEngine):
         options = json.loads(os.environ.get("SCRIPT", "{}"))
         text = conversation.messages[-1].compute_flattened_text_content()
         if "log" in options:
-            note(options["log"], text)
+            append_line(options["log"], text)
         await anyio.sleep(options.get("seconds", 0))
         if text == options.get("fails"):
             raise RequestError(
@@ -55,8 +55,8 @@ class ScriptedEngine(SimpleEngine):
         return Completion(message, FinishReason.STOP, Usage(3, 4, 7))
 
 
-def note(path: str, text: str) -> None:
-    """Append a line in one write, so that a kill leaves none by half."""
+def append_line(path: str, text: str) -> None:
+    """Append a line with one write, so that a kill leaves no partial line."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(fd, text.encode() + b"\n")
     os.close(fd)

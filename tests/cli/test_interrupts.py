@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGKILL: what is saved stays saved, and the same command goes on from there."""
+"""Ctrl-C, SIGTERM and SIGKILL: saved rows stay saved, and the same command resumes the job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fakes import read_jsonl
 
 
 def durable(scratch: Path) -> set[str]:
-    """The questions whose answers stand in whole lines of the scratch file."""
+    """Return the questions whose answers are in complete lines of the scratch file."""
     lines = scratch.read_bytes().split(b"\n")[:-1] if scratch.exists() else []
     return {json.loads(line)["conversation"]["messages"][0]["content"] for line in lines}
 
@@ -26,7 +26,7 @@ def saved_lines(scratch: Path) -> int:
 
 
 def wait_for(process: subprocess.Popen[str], scratch: Path, lines: int) -> bool:
-    """Wait until so many rows are saved; False if the process ended before."""
+    """Wait until `lines` rows are saved. Return False if the process ended earlier."""
     while process.poll() is None:
         if saved_lines(scratch) >= lines:
             return True
@@ -35,27 +35,27 @@ def wait_for(process: subprocess.Popen[str], scratch: Path, lines: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_lets_running_rows_finish(job: Job, number: signal.Signals) -> None:
+def test_first_signal_lets_running_rows_finish(job: Job, number: signal.Signals) -> None:
     job.configure(seconds=0.3, workers=2)
     with job.start() as process:
         assert wait_for(process, job.scratch, 2)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
-    assert len(durable(job.scratch)) == len(job.asked()), "what was asked was also finished"
+    assert len(durable(job.scratch)) == len(job.requests()), "every row that was sent is saved"
     assert f"{len(durable(job.scratch))} of 10 rows are saved" in err
-    assert f"infer -c {job.folder / 'config.yaml'}" in err, "how to go on"
+    assert f"infer -c {job.folder / 'config.yaml'}" in err, "the command that resumes"
     assert not job.output.exists()
     job.configure()
     assert job.run().code == 0
-    assert Counter(job.asked()) == Counter(f"question {i}" for i in range(10)), "each row was asked once"
+    assert Counter(job.requests()) == Counter(f"question {i}" for i in range(10)), "each row was sent once"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_without_an_output_path(job: Job, number: signal.Signals) -> None:
+def test_signal_without_an_output_path_keeps_the_answers(job: Job, number: signal.Signals) -> None:
     job.configure(output=False, seconds=0.3, workers=2)
     with job.start() as process:
-        while len(job.asked()) < 3:
+        while len(job.requests()) < 3:
             time.sleep(0.01)
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
@@ -63,7 +63,7 @@ def test_a_signal_without_an_output_path(job: Job, number: signal.Signals) -> No
     assert "run the same again to go on" in err
 
 
-def test_how_to_go_on_tells_no_secret(job: Job) -> None:
+def test_command_that_resumes_shows_no_secret(job: Job) -> None:
     job.configure(workers=2, seconds=0.2)
     with job.start("--remote_params.api_key", "sk-1", "--remote_params.api_key=sk-2") as process:
         assert wait_for(process, job.scratch, 1)
@@ -73,7 +73,7 @@ def test_how_to_go_on_tells_no_secret(job: Job) -> None:
     assert "sk-" not in err
 
 
-def test_two_signals_stop_at_once(job: Job) -> None:
+def test_second_signal_stops_at_once(job: Job) -> None:
     job.configure(workers=2, seconds=0.2)
     with job.start() as process:
         assert wait_for(process, job.scratch, 2)
@@ -84,13 +84,13 @@ def test_two_signals_stop_at_once(job: Job) -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130
-    kept, before = durable(job.scratch), len(job.asked())
+    kept, before = durable(job.scratch), len(job.requests())
     assert len(kept) >= 2
     assert job.run().code == 0
-    assert not kept & set(job.asked()[before:])
+    assert not kept & set(job.requests()[before:])
 
 
-def test_a_second_run_of_one_job_is_refused(tmp_path: Path) -> None:
+def test_second_run_of_the_same_job_is_refused(tmp_path: Path) -> None:
     job = Job(tmp_path, rows=400)  # more than are answered until the second run has started
     job.configure(seconds=0.5, workers=1)
     with job.start() as process:
@@ -103,29 +103,29 @@ def test_a_second_run_of_one_job_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_kills_lose_and_repeat_nothing(tmp_path: Path) -> None:
+def test_twenty_kills_lose_no_row_and_repeat_no_durable_row(tmp_path: Path) -> None:
     job = Job(tmp_path, rows=420)
     job.configure(seconds=0.01, workers=8)
-    asked_before, kills = 0, 0
+    requests_before, kills = 0, 0
     for kill in range(20):
         with job.start() as process:
             assert wait_for(process, job.scratch, (kill + 1) * 420 // 21), process.communicate()
             process.kill()
             process.communicate()
         kills += process.returncode == -signal.SIGKILL
-        asked_before = check_none_repeated(job, asked_before)
-        job.kept = durable(job.scratch)
+        requests_before = check_no_durable_row_is_repeated(job, requests_before)
+        job.durable = durable(job.scratch)
     assert kills == 20
-    ran = job.run()
-    assert ran.code == 0, ran.err
-    check_none_repeated(job, asked_before)
+    done = job.run()
+    assert done.code == 0, done.err
+    check_no_durable_row_is_repeated(job, requests_before)
     rows = read_jsonl(job.output)
     assert [row["conversation_id"] for row in rows] == [f"q{i}" for i in range(420)]
     assert not job.scratch.exists()
 
 
-def check_none_repeated(job: Job, since: int) -> int:
-    """No row that was durable when the last run began was asked by it; how many were asked by now."""
-    asked = job.asked()
-    assert not job.kept & set(asked[since:]), "a durable row was asked again"
-    return len(asked)
+def check_no_durable_row_is_repeated(job: Job, since: int) -> int:
+    """Check that the last run sent no row that was durable when it began. Return the number of requests so far."""
+    requests = job.requests()
+    assert not job.durable & set(requests[since:]), "a durable row was sent again"
+    return len(requests)
