@@ -36,6 +36,8 @@ from asyncinfer.types.results import Completion, StreamDelta
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
+    from asyncinfer.engines.spec import EngineSpec
+
 # No API has more models than these pages hold; one whose listing goes on is broken.
 _PAGES = 1000
 # The shortest key that messages are kept free of. Replacing a shorter one would make them unreadable.
@@ -122,7 +124,19 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         remote = remote.model_copy(update=unset)
         super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
         self._transport = default_transport() if session is None else SessionTransport(session)
+        self._has_own_session = session is not None
         self._fallen_back: set[tuple[str, str]] = set()
+
+    @property
+    def spec(self) -> EngineSpec:
+        """As for every engine.
+
+        Raises:
+            ConfigError: The engine has a `session`, which another process cannot use.
+        """
+        if self._has_own_session:
+            raise ConfigError("session: an aiohttp.ClientSession cannot be used in another process")
+        return super().spec
 
     @classmethod
     def provider(cls) -> Provider:

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
 from asyncinfer import (
@@ -36,7 +37,9 @@ from asyncinfer.scratch.keys import RowKeys
 from tests.fakes import question
 
 MODEL = ModelParams(model_name="m")
-REMOTE = RemoteParams(api_url="https://u:pass-1@example.com/v1", api_key="sk-secret", num_workers=3)
+REMOTE = RemoteParams(
+    api_url="https://u:pass-1@example.com/v1", api_key="sk-secret", num_workers=3, headers={"X-Team": "header-1"}
+)
 GENERATION = GenerationParams(temperature=0.5, guided_decoding=GuidedDecodingParams(choice=["a", "b"]))
 
 GIVEN: dict[str, Any] = {"generation_params": GENERATION, "remote_params": REMOTE}
@@ -59,14 +62,14 @@ class Router(OpenAIInferenceEngine):
 @pytest.fixture(autouse=True)
 def registered_names_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", {})
-    monkeypatch.setattr(engine_type, "_announced", set())
+    monkeypatch.setattr(engine_type, "_added", set())
 
 
 def identity(engine: BaseInferenceEngine) -> tuple[Any, ...]:
     """What two equal engines have in common."""
     remote = engine._remote_params
-    conversation = question("Hello?")
-    key = RowKeys(str(engine.engine_type), engine._model_params, engine._generation_params, remote)(conversation)
+    settings = engine._model_params, engine._generation_params, remote, (), engine.unhashed_model_kwargs
+    key = RowKeys(str(engine.engine_type), *settings)(question("Hello?"))
     kind = type(engine).__qualname__
     return kind, engine.get_supported_params(), engine._endpoint_name(remote or RemoteParams()), key, remote
 
@@ -163,6 +166,7 @@ def test_repr_shows_no_secrets() -> None:
         shown = repr(make().spec)
         assert "sk-secret" not in shown
         assert "pass-1" not in shown
+        assert "header-1" not in shown
     provider = Provider("HIDDEN", "https://u:pass-1@example.com/v1/chat/completions?api_key=sk-secret")
     spec = register_provider(provider)(MODEL).spec
     assert "provider='HIDDEN'" in repr(spec)
@@ -175,6 +179,12 @@ def test_pickle_contains_the_key() -> None:
     spec = pickle.loads(pickle.dumps(OpenAIInferenceEngine(MODEL, remote_params=REMOTE).spec))
     assert spec.config.remote_params.api_key.get_secret_value() == "sk-secret"
     assert "pass-1" in spec.config.remote_params.api_url
+
+
+async def test_engine_with_a_session_has_no_spec() -> None:
+    async with aiohttp.ClientSession() as session, OpenAIInferenceEngine(MODEL, session=session) as engine:
+        with pytest.raises(ConfigError, match="session: an aiohttp.ClientSession cannot be used in another process"):
+            _ = engine.spec
 
 
 class TestPartThatCannotBePickled:
