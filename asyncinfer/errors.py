@@ -1,17 +1,17 @@
-"""Everything asyncinfer raises, named for what the caller may do about it.
+"""All exceptions of asyncinfer, and what the caller can do about each.
 
 AsyncInferError
-├── ConfigError              a setting is wrong: mend the config, nothing has run
-│   └── MissingDependencyError   an optional package is absent: run the `pip install` it names
-├── InputError               the input has bad rows: mend them, nothing has run
-├── RequestError             one row failed; the others go on
-├── EngineDeadError          the engine can answer no row any more; what was finished is saved
-│   └── EngineConfigError        its settings are why; also a ConfigError
-├── ScratchError             results cannot be saved: free the disk or path, then run again to go on
-│   └── ScratchLockedError       another run is saving to the same place
-├── InferenceFailedError     some rows failed; `.result` has the others
-├── RunInterruptedError      the run was stopped on request; run it again to resume
-└── UnexpectedCancellationError  other code cancelled a part of the run or stream; run it again to resume
+├── ConfigError                      A setting is wrong. Correct the configuration; nothing has run.
+│   └── MissingDependencyError       An optional package is missing. Run the `pip install` command in the message.
+├── InputError                       The input has invalid rows. Correct them; nothing has run.
+├── RequestError                     One row failed. The other rows continue.
+├── EngineDeadError                  The engine cannot answer any more rows. Finished rows are saved.
+│   └── EngineConfigError            The settings of the engine are the reason. Also a ConfigError.
+├── ScratchError                     Results cannot be saved. Free the disk or the path, then run again to resume.
+│   └── ScratchLockedError           Another run is writing to the same file.
+├── InferenceFailedError             Some rows failed. `.result` contains the other rows. (types/run_errors.py)
+├── RunInterruptedError              The run was stopped on request. Run it again to resume. (types/run_errors.py)
+└── UnexpectedCancellationError      Other code cancelled a part of the run or stream. Run it again to resume.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class AsyncInferError(Exception):
-    """The root of the tree."""
+    """The base class of all exceptions of asyncinfer."""
 
 
 class ConfigError(AsyncInferError, ValueError):
-    """A setting is wrong. The message names the file, the dotted path and what is allowed."""
+    """A setting is wrong. The message names the file, the dotted path and the allowed values."""
 
 
 class MissingDependencyError(ConfigError):
@@ -46,7 +46,7 @@ class InputError(AsyncInferError, ValueError):
 
 
 class InferenceErrorType(StrEnum):
-    """What kind of failure ended a row."""
+    """The kind of failure that ended a row."""
 
     API_STATUS = "api_status"
     CONNECTION = "connection"
@@ -63,7 +63,7 @@ class ErrorScope(StrEnum):
     """Which rows an error concerns."""
 
     ROW = "row"
-    """Only this row: a prompt that was flagged or is too long, a parameter that is not valid for it."""
+    """Only this row: its prompt was flagged or is too long, or a parameter is not valid for it."""
     ACCOUNT = "account"
     """Every row of the run: a revoked key, an empty account, a missing model, a wrong URL."""
     UNKNOWN = "unknown"
@@ -71,14 +71,15 @@ class ErrorScope(StrEnum):
 
 
 class RequestError(AsyncInferError):
-    """One attempt at one row failed. It holds facts; `control.retry` decides what follows from them.
+    """One attempt at one row failed. The error contains facts; `control.retry` decides whether to retry.
 
     Args:
-        is_overload: The endpoint refused because it is busy or a rate limit is reached.
-        retry_after: The wait that the endpoint asked for, in seconds.
+        is_retryable: Another attempt at the same row may succeed.
+        is_overload: The endpoint refused the request because it is busy or a rate limit is reached.
+        retry_after: The wait that the endpoint requested, in seconds.
         scope: Which rows the error concerns.
-        is_quota: The refusal is a quota of an hour, a day or longer, not a limit per second or minute.
-            `retry_after` is then the time until the quota resets, where the endpoint says it.
+        is_quota: A quota per hour, per day or longer is used up, not a limit per second or minute. `retry_after` is
+            then the time until the quota resets, if the endpoint reports it.
 
     Attributes:
         limits: The endpoint's rate limits, as the response shows them.
@@ -108,12 +109,12 @@ class RequestError(AsyncInferError):
 
 
 def invalid_request(why: str) -> RequestError:
-    """The error for a row that no number of attempts can answer."""
+    """Return the error for a row that cannot be sent. No number of attempts would help."""
     return RequestError(why, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ROW)
 
 
 class EngineDeadError(AsyncInferError):
-    """The engine cannot go on. Rows not yet finished fail; a new engine resumes them."""
+    """The engine cannot continue. Unfinished rows fail. A new engine can resume them."""
 
     def __init__(self, message: str, *, error_type: InferenceErrorType, status_code: int | None = None) -> None:
         super().__init__(message)
@@ -121,26 +122,26 @@ class EngineDeadError(AsyncInferError):
 
 
 class EngineConfigError(EngineDeadError, ConfigError):
-    """The engine can answer no row with these settings, as it turned out when it began."""
+    """The engine cannot answer any row with these settings. This became clear when it started."""
 
 
 class ScratchError(AsyncInferError):
-    """Finished rows cannot be saved. What was saved before stays, and the run can be resumed."""
+    """Finished rows cannot be saved. Rows that were saved before are kept, and the run can be resumed."""
 
 
 class ScratchLockedError(ScratchError):
-    """Another run holds the scratch file."""
+    """Another run has locked the scratch file."""
 
 
 class UnexpectedCancellationError(AsyncInferError):
     """A part of a run or stream was cancelled, or raised CancelledError, although its caller did not cancel it.
 
-    Without this error the run would look complete. Saved rows stay saved; run it again to resume.
+    Without this error the run would look complete. Saved rows are kept. Run it again to resume.
     """
 
 
 def error_text(error: BaseException) -> str:
-    """The text of a library's error, without the full stop; as Python shows it where that says more."""
+    """Return the text of an error from a library, without the full stop. Returns the repr if the text says less."""
     try:
         # `str` of a KeyError is only the name of the key.
         text = "" if isinstance(error, KeyError) else str(error).strip().rstrip(".")
@@ -150,7 +151,7 @@ def error_text(error: BaseException) -> str:
 
 
 def error_str(error: BaseException) -> str:
-    """`str(error)`; a substitute if that raises."""
+    """Return `str(error)`; a substitute if that raises."""
     try:
         return str(error)
     except Exception:
@@ -158,7 +159,7 @@ def error_str(error: BaseException) -> str:
 
 
 def error_repr(error: BaseException) -> str:
-    """`repr(error)`; the name of its class if that raises."""
+    """Return `repr(error)`; the name of its class if that raises."""
     try:
         return repr(error)
     except Exception:

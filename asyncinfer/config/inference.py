@@ -18,7 +18,7 @@ from asyncinfer.config.remote import RemoteParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.masking import frameless, masked_places
+from asyncinfer.types.masking import masked_places, without_traceback
 from asyncinfer.types.paths import os_error_text
 
 C = TypeVar("C", bound="InferenceConfig")
@@ -114,7 +114,7 @@ def _masked_values(data: dict[str, Any]) -> dict[Location, str]:
 def _value_or_raise(parsed: C | ConfigError) -> C:
     """Return the configuration, or raise the error without the frames that created it."""
     if isinstance(parsed, ConfigError):
-        raise frameless(parsed)
+        raise without_traceback(parsed)
     return parsed
 
 

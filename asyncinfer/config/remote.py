@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
 from asyncinfer.config.base import Count, Fraction, Natural, NonNegative, Params, Positive
 from asyncinfer.config.headers import Headers
 from asyncinfer.config.row_key import Hashed, Unhashed
-from asyncinfer.types.masking import mask_url, masked_if_secret
+from asyncinfer.types.masking import mask_url, masked_if_secret, without_credentials
 
 # A URL whose credentials are masked in its repr and in JSON.
 Url = Annotated[str, AfterValidator(masked_if_secret), PlainSerializer(mask_url, when_used="json-unless-none")]
@@ -103,7 +102,7 @@ class RemoteParams(Params):
     def hashed_values(self) -> dict[str, Any]:
         """As in the base class. The URL is without credentials: user, password and query may contain a key."""
         values = super().hashed_values()
-        return values | {"api_url": _without_credentials(values["api_url"])} if "api_url" in values else values
+        return values | {"api_url": without_credentials(values["api_url"])} if "api_url" in values else values
 
     def concurrency_problem(self) -> str | None:
         """Why `adaptive` does not go together with `num_workers`; None if it does."""
@@ -126,12 +125,3 @@ class RemoteParams(Params):
         if problem := self.concurrency_problem():
             raise ValueError(problem)
         return self
-
-
-def _without_credentials(url: str) -> str:
-    """The URL without user, password and query; empty if it cannot be parsed, which the engine reports."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -10,13 +11,13 @@ import yaml
 
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.paths import os_error_text
-from asyncinfer.types.pipes import read_small
+from asyncinfer.types.pipes import MAX_BYTES, read_small
 
 _INT, _FLOAT, _TIMESTAMP, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "merge"))
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
 _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 # Far larger than any real configuration. PyYAML reads about 100 kB a second.
-_MAX_BYTES = 16 * 2**20
+_MAX_BYTES = MAX_BYTES
 # Deeper nesting would come close to Python's recursion limit.
 _MAX_DEPTH = 100
 # The number of values that all aliases repeat in total. Each alias is expanded separately, so that a small file could
@@ -103,11 +104,11 @@ def read(path: Path) -> str:
         ConfigError: The file cannot be read, or is too large.
     """
     try:
-        data = read_small(path)
+        data = read_small(path, max_bytes=_MAX_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ConfigError(f"{path}: the configuration is larger than {_MAX_BYTES >> 20} MiB") from None
         raise ConfigError(f"{path}: cannot be read: {os_error_text(error)}") from None
-    if len(data) > _MAX_BYTES:
-        raise ConfigError(f"{path}: the configuration is larger than {_MAX_BYTES >> 20} MiB")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

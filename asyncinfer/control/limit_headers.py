@@ -13,11 +13,10 @@ refusal reports such a limit when it is used up.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from asyncinfer.types.limits import LimitObservation
-from asyncinfer.types.times import number, until_reset
+from asyncinfer.types.limits import LimitObservation, rate_limit_items
+from asyncinfer.types.times import parse_number, seconds_until_reset
 
 _PARTS = ("limit", "remaining", "reset")
 
@@ -48,12 +47,7 @@ _HEADERS = (
 )
 # Larger values are not limits per minute, or are counted in an unknown way.
 _LARGEST, _LATEST = 10**12, 100_000.0  # units, seconds
-_LONGEST = 1000  # characters of a list
 _LONGEST_WINDOW = 3600.0  # seconds
-# An item of the draft's lists: a name, then in `RateLimit` what remains (`r`) and the seconds to the reset (`t`), and
-# in `RateLimit-Policy` the quota (`q`), its unit (`qu`) and its window in seconds (`w`).
-_ITEM = re.compile(r"(?:^|[,;])\s*(\"[^\"]{0,64}\"|[\w-]{1,64})((?:\s*;\s*\w{1,16}=[^,;]{1,32})+)")
-_PARAMETER = re.compile(r";\s*(\w+)=([^,;]+)")
 
 
 def limits_in(headers: Mapping[str, str]) -> dict[str, LimitObservation]:
@@ -77,7 +71,7 @@ def limits_in(headers: Mapping[str, str]) -> dict[str, LimitObservation]:
 
 def _observation(limit: str, remaining: str, reset: str, today: str | None) -> LimitObservation | None:
     """The limit in three headers; None if they cannot be read or contradict each other."""
-    most, left, seconds = _count(limit), _count(remaining), until_reset(reset, today)
+    most, left, seconds = _count(limit), _count(remaining), seconds_until_reset(reset, today)
     if most is None or left is None or seconds is None:
         return None
     left = max(0, left)
@@ -88,25 +82,21 @@ def _observation(limit: str, remaining: str, reset: str, today: str | None) -> L
 
 def _count(text: str) -> int | None:
     """A whole number. `100, 100;w=60`, which names the window too, is read as 100."""
-    value = number(text)
+    value = parse_number(text)
     if value is None:
-        value = number(text.partition(",")[0].partition(";")[0])
+        value = parse_number(text.partition(",")[0].partition(";")[0])
     return int(value) if value is not None and abs(value) <= _LARGEST else None
 
 
 def _structured(limits: str, policies: str) -> dict[str, LimitObservation]:
     """The limit on requests in the structured headers. If there are several, the one with the least remaining."""
-    known = {name: _parameters(text) for name, text in _ITEM.findall(policies[:_LONGEST])}
+    known = dict(rate_limit_items(policies))
     found: list[LimitObservation] = []
-    for name, text in _ITEM.findall(limits[:_LONGEST]):
-        left, policy = _parameters(text), known.get(name, {})
-        window = number(policy.get("w", "60"))
+    for name, left in rate_limit_items(limits):
+        policy = known.get(name, {})
+        window = parse_number(policy.get("w", "60"))
         short = window is not None and window <= _LONGEST_WINDOW and policy.get("qu", '"requests"') == '"requests"'
         if short and "q" in policy and "r" in left and "t" in left:
             seen = _observation(policy["q"], left["r"], left["t"], None)
             found += [seen] if seen is not None else []
     return {"requests": min(found, key=lambda seen: seen.remaining)} if found else {}
-
-
-def _parameters(text: str) -> dict[str, str]:
-    return {name: value.strip() for name, value in _PARAMETER.findall(text)}

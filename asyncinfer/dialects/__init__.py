@@ -1,1 +1,1 @@
-"""Wire formats: what goes to an API and what comes back. Pure; transport moves the bytes."""
+"""Wire formats: encode requests to an API and decode its responses. No module here does I/O."""

@@ -1,4 +1,4 @@
-"""What every wire format offers, as a value: a provider is a row of data that holds one."""
+"""The interface of a wire format. Each provider names the `Dialect` that its API speaks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asyncinfer.dialects.http import (
     as_json,
     json_value,
     malformed_response,
-    no_json,
+    unencodable_request,
 )
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import ConfigError
@@ -24,7 +24,12 @@ from asyncinfer.types.results import Completion, StreamDelta
 
 
 class EncoderSettings(NamedTuple):
-    """What the requests of one call share. `url`: where its chats go. `timeout`: seconds for one of them."""
+    """The settings that all requests of one call share.
+
+    Args:
+        url: The URL for chat requests.
+        timeout: Seconds for one request.
+    """
 
     url: str
     model: ModelParams
@@ -34,19 +39,20 @@ class EncoderSettings(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Makes the requests of one call, without the headers that authorise them.
+    """Makes the requests of one call. The headers that authorise them are added later.
 
-    `dropped`: the parameters that were set but are not sent to this model.
+    Attributes:
+        dropped: The parameters that were set but are not sent to this model.
     """
 
     @property
     def dropped(self) -> frozenset[str]: ...
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
-        """The request. Files given by path must have been read before.
+        """Return the request. Files given by path must have been read before.
 
         Raises:
-            RequestError: the API does not support this request.
+            RequestError: The API does not support this request.
         """
         ...
 
@@ -55,8 +61,8 @@ class StreamDecoder(Protocol):
     """Turns the bytes of one streamed answer into deltas.
 
     Attributes:
-        done: Nothing more needs to be read.
-        end: Whether the answer is complete. More may follow, such as usage.
+        done: Whether the stream can be closed, because nothing more needs to be read.
+        end: Tells whether the answer is complete. Usage may still follow.
         parts: The number of events that have brought a part of the answer, such as text or a piece of a tool call.
             Pings and empty events do not count.
     """
@@ -71,27 +77,29 @@ class StreamDecoder(Protocol):
     def parts(self) -> int: ...
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
-        """The deltas that `chunk` completes.
+        """Yield the deltas that `chunk` completes.
 
         Raises:
-            RequestError: the stream contains an error, or cannot be read.
+            RequestError: The stream contains an error, or cannot be read.
         """
         ...
 
     def finish(self) -> StreamDelta:
-        """The last delta, with tool calls, usage and reason, when the stream has ended.
+        """Return the last delta, after the stream has ended: tool calls, usage and finish reason.
 
         Raises:
-            RequestError: the stream ended before the answer was complete.
+            RequestError: The stream ended before the answer was complete.
         """
         ...
 
 
 def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
-    """The entries of a listing of models, each with its name under `id`; the list may stand alone, or under a key.
+    """Return the entries of a list of models, each with its name under `id`.
+
+    The response is the list itself, or an object with the list under `data`, `models` or `publisherModels`.
 
     Raises:
-        RequestError: the response is not a listing of models.
+        RequestError: The response is not a list of models.
     """
     listed = json_value(response)
     try:
@@ -111,12 +119,19 @@ def _no_more_models(page: HttpResponse) -> str | None:
 class Dialect:
     """A wire format. It can be pickled and compared: its functions are defined at the top level of a module.
 
-    `encoder` raises ConfigError where nothing can be asked with a call's settings; `decode` raises RequestError for
-    what holds no answer. `supported`: the generation parameters that it can tell. `path`: where chats go, below the
-    API's version; `models_path`: where models are listed, or else `models_url` of the URL where chats go; `entries`:
-    reads that list, as `model_entries` does. `stream_type`: the media type of a streamed answer. `headers`: what every
-    request says of itself, also one for the models. `more_models`: of a page of their listing, the query of the next,
-    or None. `fallback`: another dialect, for servers that turn out to know less.
+    Args:
+        encoder: Makes the encoder of one call. Raises ConfigError if the API does not support the settings.
+        decode: Reads a response that is not streamed. Raises RequestError if it contains no answer.
+        stream: Makes the decoder of one streamed answer.
+        supported: The generation parameters that the format can express.
+        path: The path for chats, below the version of the API.
+        models_path: The path of the list of models, in place of `path`.
+        stream_type: The media type of a streamed answer.
+        headers: The headers of every request, including requests for the list of models.
+        more_models: Returns the query of the next page of the list of models; None after the last page.
+        fallback: The dialect for servers that support only an older form of this one.
+        entries: Reads one page of the list of models, as `model_entries` does.
+        models_url: Makes the URL of the list of models from the URL for chats. Replaces `models_path`.
     """
 
     encoder: Callable[[EncoderSettings], Encoder]
@@ -132,21 +147,21 @@ class Dialect:
     entries: Callable[[HttpResponse], list[dict[str, Any]]] = model_entries
     models_url: Callable[[str], str] | None = None
 
-    def encoder_for(self, call: EncoderSettings) -> Encoder:
-        """What makes the requests of one call.
+    def encoder_for(self, settings: EncoderSettings) -> Encoder:
+        """Return the encoder of one call.
 
         Raises:
-            ConfigError: nothing can be asked with these settings.
+            ConfigError: The API does not support these settings.
         """
-        for key, value in _settings(call):
+        for key, value in _by_key(settings):
             try:
                 as_json(value)
             except ValueError as error:
                 raise ConfigError(f"{key}: cannot be written as JSON: {error}") from None
-        return _Refusing(self.encoder(call))
+        return _CheckedEncoder(self.encoder(settings))
 
     def listing(self, url: str) -> str:
-        """Where models are listed, of the API whose chats go to `url`."""
+        """Return the URL of the list of models, for an API whose URL for chats is `url`."""
         if self.models_url:
             return self.models_url(url)
         parts = urlsplit(url)
@@ -154,8 +169,8 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusing:
-    """An encoder that also refuses conversations that JSON cannot hold."""
+class _CheckedEncoder:
+    """An encoder that raises RequestError for conversations that cannot be written as JSON."""
 
     encode: Encoder
 
@@ -167,15 +182,15 @@ class _Refusing:
         try:
             return self.encode(conversation, stream=stream)
         except (ValueError, RecursionError) as error:
-            raise no_json(error) from None
+            raise unencodable_request(error) from None
 
 
-def _settings(call: EncoderSettings) -> Iterator[tuple[str, Any]]:
-    """The settings that requests may hold, each by its key."""
+def _by_key(settings: EncoderSettings) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that a request may contain, each with its key in the configuration."""
     for name in ("model_name", "adapter_model", "model_kwargs", "chat_template_kwargs"):
-        yield f"model.{name}", getattr(call.model, name)
+        yield f"model.{name}", getattr(settings.model, name)
     for name in GenerationParams.model_fields:
-        value = getattr(call.generation, name)
+        value = getattr(settings.generation, name)
         if isinstance(value, GuidedDecodingParams):
             yield f"generation.{name}.json", value.schema_dict()
             yield f"generation.{name}", (value.regex, value.choice)
@@ -184,7 +199,7 @@ def _settings(call: EncoderSettings) -> Iterator[tuple[str, Any]]:
 
 
 class Fallback(NamedTuple):
-    """The dialect of servers that turn out to know less: those of whose response `wanted` holds."""
+    """The dialect for servers that support less. `is_needed` detects such a server by its response."""
 
-    wanted: Callable[[HttpResponse], bool]
+    is_needed: Callable[[HttpResponse], bool]
     dialect: Dialect

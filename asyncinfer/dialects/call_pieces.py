@@ -1,4 +1,4 @@
-"""The pieces in which tool calls are streamed."""
+"""Pieces of tool calls, as a stream delivers them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asyncinfer.dialects.fields import as_count, as_id, as_text, group
+from asyncinfer.dialects.fields import as_count, as_id, as_text, object_at
 from asyncinfer.dialects.json_end import JsonEnd
 
 _LONGEST_EMPTY = 64
@@ -27,11 +27,11 @@ def piece_in(part: Mapping[str, Any]) -> CallPiece:
     """Read an entry of OpenAI's `delta.tool_calls`.
 
     Raises:
-        TypeError, AttributeError: the entry cannot be read.
+        TypeError, AttributeError: The entry cannot be read.
     """
-    function = group(part, "function")
+    function = object_at(part, "function")
     arguments = function.get("arguments")
-    if isinstance(arguments, dict | list):  # whole, as some servers send them
+    if isinstance(arguments, dict | list):  # Some servers send the parsed arguments, all at once.
         arguments = json.dumps(arguments, ensure_ascii=False)
     name = as_text(function.get("name") or "")
     return CallPiece(as_count(part.get("index")), as_id(part.get("id")), name, as_text(arguments or ""))
@@ -39,15 +39,21 @@ def piece_in(part: Mapping[str, Any]) -> CallPiece:
 
 @dataclass(slots=True)
 class StreamedCall:
-    """A call whose first piece has come. `event`: the number of the event that began it."""
+    """A tool call of which at least one piece has arrived.
+
+    Attributes:
+        event: The number of the event in which its first piece arrived.
+        renamed: Its name arrived again, without arguments, after its own arguments were complete.
+        guessed: A piece was assigned to it without an index and an id, or with a repeated name and no id.
+    """
 
     index: int | None
     event: int
     id: str = ""
     name: str = ""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
-    renamed: bool = False  # its name came again, alone, after its arguments were whole
-    guessed: bool = False  # a piece came without index and id, or with the name again and without the id
+    renamed: bool = False
+    guessed: bool = False
     _parts: list[str] = field(default_factory=list[str])
     _size: int = 0
     _end: JsonEnd = field(default_factory=JsonEnd)
@@ -57,18 +63,18 @@ class StreamedCall:
         return "".join(self._parts)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the arguments have ended."""
+    def is_complete(self) -> bool:
+        """Whether the arguments are complete."""
         return self._end.reached
 
     @property
-    def is_empty(self) -> bool:
-        """Whether the arguments are `{}` or `null`. Some servers begin every call with one of these."""
+    def has_placeholder(self) -> bool:
+        """Whether the arguments are `{}` or `null`. Some servers begin every call with such a placeholder."""
         return self._size < _LONGEST_EMPTY and "".join(self.arguments.split()) in ("{}", "null")
 
     @property
-    def is_begun(self) -> bool:
-        """Whether any arguments have come."""
+    def has_arguments(self) -> bool:
+        """Whether any text of the arguments has arrived."""
         return any(part.strip() for part in self._parts)
 
     def add(self, piece: CallPiece) -> None:
@@ -79,5 +85,5 @@ class StreamedCall:
         self._end.feed(piece.arguments)
 
     def clear(self) -> None:
-        """Drop the arguments that have come."""
+        """Remove the arguments received so far."""
         self._parts, self._size, self._end = [], 0, JsonEnd()

@@ -1,9 +1,9 @@
-"""Reads the body of an error response of any origin: an API, a router in front of it, FastAPI, a proxy's HTML page.
+"""Reads the body of an error response from any origin: an API, a router, FastAPI, or a proxy that sends HTML.
 
 Shapes: OpenAI, Mistral and vLLM `{"error": {"message", "type", "param", "code"}}`, with or without the outer object;
 xAI `{"code", "error"}`; Anthropic `{"type": "error", "error": {"type", "message", "details"}}`; Google `{"error":
 {"code", "message", "status", "details"}}`, also in a list; AWS `{"message"}` or `{"Message", "__type"}`; FastAPI
-`{"detail"}`. OpenRouter and LiteLLM put the JSON of the server behind them, as text, into theirs. Read in November
+`{"detail"}`. OpenRouter and LiteLLM put the JSON of the server behind them into their own, as text. Read in November
 2026.
 """
 
@@ -18,15 +18,17 @@ from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
 
+from asyncinfer.dialects.fields import as_count
+
 _SHOWN = 300
 # The fields that hold identifiers of an error, and those that hold its message.
 _CODES = frozenset(
     {"code", "type", "status", "reason", "__type", "error_code", "errorcode", "error_type", "errortype", "limit_source"}
 )
 _TEXTS = frozenset({"message", "msg", "detail", "description", "title", "error", "error_message", "raw"})
-# Fields that repeat text of the user or the model, which does not describe the error.
+# Fields that repeat text of the user or the model. Such text does not describe the error.
 _ECHOES = frozenset({"flagged_input", "input", "failed_generation"})
-# Bounds on what is read. Real errors are smaller.
+# Bounds on the parts of a body that are read. Real errors are smaller.
 _MOST_NODES, _DEEPEST_TEXT, _LONGEST_JSON, _LONGEST_TEXT, _LONGEST_CODE = 2000, 3, 65536, 8192, 100
 _LARGEST = 2**20  # bytes; a larger body is not parsed
 _JSON_START = re.compile(r"[{\[]\s*[\"{\[]")
@@ -43,7 +45,7 @@ class ErrorBody(NamedTuple):
         codes: Its identifiers in lower case, with underscores for hyphens.
         status: The HTTP status in the body, which may differ from that of the response.
         fields: The fields of all objects in the body, each with its name in lower case. Includes the fields of JSON
-            within text, as routers pass it on. Their number is bounded.
+            that a router passes on as text. Their number is bounded.
         is_json: Whether the body is JSON.
         is_html: Whether the body is a page of a web server or a proxy.
     """
@@ -61,7 +63,7 @@ NO_BODY = ErrorBody()
 
 
 def read_error(body: bytes | str) -> ErrorBody:
-    """The error in a body. Never raises."""
+    """Read the error in a body. Never raises."""
     data = _json(body)
     message = message_of(data, body)
     fields = tuple(_fields_in(data))
@@ -81,12 +83,12 @@ def read_error(body: bytes | str) -> ErrorBody:
 
 
 def message_in(body: bytes) -> str:
-    """The message in a body, for the user."""
+    """Return the message in a body, for the user."""
     return message_of(_json(body), body)
 
 
 def message_of(data: Any, body: bytes | str) -> str:
-    """As `message_in`, for a body whose JSON is `data`."""
+    """Return the message in a body whose JSON value is `data`, for the user."""
     if isinstance(data, list) and data:
         data = cast(list[Any], data)[0]
     return _message(data) or excerpt(body) or "(no text)"
@@ -109,16 +111,16 @@ def _fields_in(data: Any) -> Iterator[tuple[str, Any]]:
             waiting.append((inner, depth + 1))
 
 
-def words(value: Any) -> str:
-    """`str(value)`; a substitute if that is not possible."""
+def safe_str(value: Any) -> str:
+    """Return `str(value)`; a substitute if that raises ValueError."""
     try:
         return str(value)
-    except ValueError:  # an integer of thousands of digits
+    except ValueError:  # An integer with thousands of digits.
         return f"({type(value).__name__})"
 
 
 def excerpt(body: bytes | str) -> str:
-    """The beginning of a body's text, without HTML tags, and with white space collapsed."""
+    """Return the beginning of the text of a body, without HTML tags and with white space collapsed."""
     start = body[: 4 * _SHOWN]
     text = start.decode("utf-8", "replace") if isinstance(start, bytes) else start
     if text.lstrip()[:1] == "<":
@@ -136,7 +138,7 @@ def _json(body: bytes | str) -> Any:
 
 
 def _json_within(text: str) -> Any:
-    """The first object or list within a text, as in `AzureException - {"error": ...}`."""
+    """Return the first object or list within a text, as in `AzureException - {"error": ...}`."""
     start = _JSON_START.search(text, 0, _SHOWN)
     if start is None or len(text) > _LONGEST_JSON:
         return None
@@ -147,7 +149,7 @@ def _json_within(text: str) -> Any:
 
 
 def _normal(code: str) -> str:
-    """A code in the form that tables use. AWS writes `namespace#Code:url`, xAI `permission-denied`."""
+    """Return a code in the form of the tables. AWS writes `namespace#Code:url`, xAI `permission-denied`."""
     return code.rpartition("#")[2].partition(":")[0].strip().lower().replace("-", "_")
 
 
@@ -156,18 +158,17 @@ def _status(data: Any) -> int | None:
         data = cast(list[Any], data)[0]
     outer = _fields(data)
     inner = _fields(outer.get("error"))
-    names = ("code", "status", "status_code", "http_code", "raw_status_code", "error_code")
+    names = ("code", "error_code", "status", "status_code", "http_code", "raw_status_code")
     found = (number for fields in (inner, outer) for name in names if (number := _as_status(fields.get(name))))
     return next(found, None)
 
 
 def _as_status(value: Any) -> int | None:
-    """The HTTP status in a number or its digits. FastChat appends two digits to some statuses, as in 42901."""
-    if isinstance(value, str) and len(value) in (3, 5) and value.isascii() and value.isdigit():
-        value = int(value)
-    if isinstance(value, int) and 42_900 <= value < 60_000:
-        value //= 100
-    return value if isinstance(value, int) and 400 <= value <= 599 else None
+    """Read an HTTP status. FastChat appends two digits to some statuses, as in 42901."""
+    number = as_count(value)
+    if number is not None and 42_900 <= number < 60_000:
+        number //= 100
+    return number if number is not None and 400 <= number <= 599 else None
 
 
 def _fields(value: Any) -> Mapping[str, Any]:
@@ -186,7 +187,7 @@ def _message(data: Any) -> str:
         names = ("message", "detail", "msg", "Message")  # AWS sometimes writes `Message`.
         text = next((inner[name] for name in names if inner.get(name)), None) or fields.get("message")
         if text:
-            return f"{_with_code(words(text), _code(inner))}{_behind(inner)}"
+            return f"{_with_code(safe_str(text), _code(inner))}{_upstream_error(inner)}"
     return ""
 
 
@@ -196,11 +197,11 @@ def _with_code(text: str, code: Any) -> str:
 
 
 def _code(error: Mapping[str, Any]) -> Any:
-    """The code of an error. Anthropic puts it into `details`."""
+    """Return the code of an error. Anthropic puts it into `details`."""
     return error.get("code") or _fields(error.get("details")).get("error_code")
 
 
-def _behind(error: Mapping[str, Any]) -> str:
-    """The error of the server behind a router, which OpenRouter puts into `metadata`."""
+def _upstream_error(error: Mapping[str, Any]) -> str:
+    """Return the error of the server behind a router. OpenRouter puts it into `metadata`."""
     raw = _fields(error.get("metadata")).get("raw")
     return f": {excerpt(raw)}" if isinstance(raw, str) and raw else ""

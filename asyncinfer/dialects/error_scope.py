@@ -1,17 +1,17 @@
 """Decides whether an error concerns one row or the account, by tables of each provider's codes, messages and statuses.
 
-Codes and words go before the status. What is said of money, and of a prompt, goes before other codes, since some
-providers use one code for several things (xAI's `permission-denied`, Anthropic's `invalid_request_error`). What none
-of the tables knows is UNKNOWN; so is a request that is called invalid and no more, since the reason may be a setting,
-which all rows share.
+Codes and messages take precedence over the status. Billing errors and errors about a prompt take precedence over other
+codes, because some providers use one code for several errors (xAI's `permission-denied`, Anthropic's
+`invalid_request_error`). The scope is UNKNOWN if no table contains the error. It is also UNKNOWN if the error only
+says that the request is invalid: the reason may be a setting, which all rows share.
 
 Sources, all read in November 2026: OpenAI "Error codes"; Azure OpenAI "Troubleshoot errors", "Content filtering";
 Anthropic "Errors", "Spend limits"; Gemini "Troubleshooting", "API errors"; google.rpc.Code, google.api ErrorReason;
 Bedrock "Troubleshooting API error codes", botocore 1.44 (`bedrock-runtime`); Together "Error codes"; Fireworks
 "Inference error codes"; Groq "API error codes"; Mistral "Error glossary"; OpenRouter "Errors and Debugging"; xAI
 "Debugging errors"; DeepSeek "Error codes"; Cerebras "Error codes"; SambaNova "API error codes"; Hugging Face
-"Inference Providers"; the source code of vllm 0.32, sglang 0.5.23, llama.cpp's server, Ollama and LiteLLM's proxy. Some
-messages are from issues that users reported to these projects.
+"Inference Providers"; the source code of vllm 0.32, sglang 0.5.23, llama.cpp's server, Ollama and LiteLLM's proxy.
+Some messages are from issues that users reported to these projects.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _ROW_CODES = _codes(
     tool_use_failed json_validate_failed
     """
 )
-# Codes of a text that is too long, in the messages or in a setting.
-_ANY_TEXT = _codes("string_too_long string_above_max_length")
-_MONEY_CODES = _codes(
+# Codes for a text that is too long. The text may be in the messages or in a setting.
+_TEXT_LENGTH_CODES = _codes("string_too_long string_above_max_length")
+_BILLING_CODES = _codes(
     """
     insufficient_quota exceeded_current_quota_error accountoverdueerror insufficient_user_quota
     insufficient_credits insufficient_balance insufficient_funds credit_balance_exhausted credit_balance_too_low
@@ -93,7 +93,7 @@ _ACCOUNT_CODES = _codes(
 
 _FILES = r"(?:images?|vision|audio|videos?|documents?|files?|pdfs?|multimodal)\b"
 _MEDIA = rf"(?:{_FILES}|(?:tools?|functions?)\b(?! (?:choice|schema|parameter)))"
-_OF_THE_ROW = _any(
+_ROW_TEXTS = _any(
     # Moderation: xAI, OpenAI, OpenRouter, Azure, Anthropic, DeepSeek, Alibaba, Bedrock, Google.
     r"content violates",
     r"violat(?:es?|ing|ion of) (?:our|the|openai's|usage|content)[\w' ]{0,30}(?:polic|guideline|terms)",
@@ -117,7 +117,7 @@ _OF_THE_ROW = _any(
     r"reduce (?:the length|your (?:message|prompt|input)|the (?:prompt|input))",
     r"current length is \d+ while limit is",
     r"roles must (?:\w+ )?alternate",
-    # What the row holds: images, documents, tools. OpenAI, OpenRouter, Ollama, vLLM, Anthropic.
+    # The content of the row: images, documents, tools. OpenAI, OpenRouter, Ollama, vLLM, Anthropic.
     rf"(?:does not|doesn't|do not|don't|cannot|that) support (?:\w+ )?{_MEDIA}",
     rf"{_MEDIA}(?: \w+){{0,3}} (?:is|are) not supported",
     r"(?:could not|couldn't|unable to|failed to|cannot) (?:process|decode|download|fetch|load|parse|read|open)"
@@ -127,13 +127,13 @@ _OF_THE_ROW = _any(
     r"at most \d+ (?:image|video|audio)",
     r"access the file\b",
 )
-# A place within the messages: OpenAI `messages[0].content`, Anthropic `messages.0.content`, Gemini `contents[0]`.
-_IN_THE_MESSAGES = re.compile(r"\b(?:messages|input|contents)(?:\.\[?|\[)\d")
-# The same as a field of the error: OpenAI `param`, Google `field`. FastAPI has a list of names, `loc`.
-_PLACES = frozenset({"param", "field", "loc"})
-_MESSAGES = re.compile(r"(?:body\.)?(?:messages|input|contents)\b")
-# A setting of the call is wrong, which all rows share. Some of these errors mention a length too.
-_OF_A_SETTING = _any(
+# A location within the messages: OpenAI `messages[0].content`, Anthropic `messages.0.content`, Gemini `contents[0]`.
+_MESSAGE_LOCATION = re.compile(r"\b(?:messages|input|contents)(?:\.\[?|\[)\d")
+# Fields of an error that name the location: OpenAI `param`, Google `field`, FastAPI `loc` (a list of names).
+_LOCATION_FIELDS = frozenset({"param", "field", "loc"})
+_MESSAGE_FIELD = re.compile(r"(?:body\.)?(?:messages|input|contents)\b")
+# A setting of the call is wrong. All rows share it. Some of these errors mention a length too.
+_SETTING_TEXTS = _any(
     r"(?:unrecognized|unknown|unsupported|unexpected|missing|extra) (?:required |request |keyword )?"
     r"(?:argument|parameter|name|field|propert)",
     r"\bfield required|additional properties|extra (?:inputs|fields) (?:are )?not permitted",
@@ -146,7 +146,7 @@ _OF_A_SETTING = _any(
 )
 _COMPLETION = re.compile(r"(\d+)(?: tokens)? (?:in|for) the completion")
 _CONTEXT = re.compile(r"context (?:length|window)\D{0,20}(\d+)")
-_OF_MONEY = _any(
+_BILLING_TEXTS = _any(
     # Anthropic, DeepSeek, OpenAI, xAI, OpenRouter, Together, Hugging Face, LiteLLM, Fireworks, Gemini.
     r"credit balance is too low",
     r"insufficient[ _](?:balance|credits?|funds|user quota)",
@@ -160,8 +160,8 @@ _OF_MONEY = _any(
     r"(?:account|billing) is not active",
     r"negative balance|prepa(?:id|yment) (?:credits?|balance)[\w' ]{0,20}(?:depleted|exhausted|used)",
 )
-# Every text that `_OF_MONEY` matches contains one of these. Searching for them is faster than the pattern.
-_MONEY_HINTS = (
+# Every text that `_BILLING_TEXTS` matches contains one of these words. Searching for them first is faster.
+_BILLING_HINTS = (
     "credit",
     "insufficient",
     "spend",
@@ -174,12 +174,12 @@ _MONEY_HINTS = (
     "balance",
 )
 # The account was suspended or restricted.
-_OF_ACCOUNT_STATE = _any(
+_STATE_TEXTS = _any(
     r"(?:account|organi[sz]ation|project|team|consumer|api key|access)[\w' ]{0,40}"
     r"(?:deactivated|disabled|suspended|terminated|banned|restricted|denied access)",
     r"(?:resource|subscription)[\w' ]{0,40}blocked",
 )
-_OF_THE_ACCOUNT = _any(
+_ACCOUNT_TEXTS = _any(
     # Keys and permissions.
     r"(?:incorrect|invalid|wrong|missing|expired|no|unknown|malformed|disabled|revoked) (?:\w+ )?"
     r"(?:api|subscription|access|auth)[ _-]?key",
@@ -229,18 +229,19 @@ _NO_SUCH_PATH = re.compile(r"\W*(?:no text|null|(?:(?:http|error) )?(?:404\W*)?n
 
 
 def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
-    """Which rows an error concerns that is not retried.
+    """Return which rows a final error concerns. (Retryable errors have the scope UNKNOWN.)
 
     Args:
-        status: The status of the response, or the one in an error within a success; None if there is none.
+        status: The status of the response, or the status named by an error within a successful response; None if there
+            is none.
     """
-    if error.codes & _STATE_CODES or _OF_ACCOUNT_STATE.search(error.text) or is_about_money(error):
+    if error.codes & _STATE_CODES or _STATE_TEXTS.search(error.text) or is_billing_error(error):
         return ACCOUNT
-    if _is_about_the_row(error):
+    if _is_row_error(error):
         return ROW
     if error.is_html and status == 403:  # A firewall, which may have blocked the prompt or the client.
         return UNKNOWN
-    if error.codes & _ACCOUNT_CODES or _OF_THE_ACCOUNT.search(error.text):
+    if error.codes & _ACCOUNT_CODES or _ACCOUNT_TEXTS.search(error.text):
         return ACCOUNT
     if status is None:
         return UNKNOWN
@@ -249,34 +250,34 @@ def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
     return ACCOUNT if 300 <= status < 400 else _STATUSES.get(status, UNKNOWN)
 
 
-def _is_about_the_row(error: ErrorBody) -> bool:
-    """Whether the error says that what this row holds is the reason.
+def _is_row_error(error: ErrorBody) -> bool:
+    """Whether the error says that the content of this row is the reason.
 
-    A request that is only called invalid may be so because of a setting, which concerns every row.
+    An error that only says "invalid request" may be about a setting, which concerns every row.
     """
-    places = tuple(_places(error))
-    if any(map(_IN_THE_MESSAGES.search, (error.text, *places))):
+    locations = tuple(_locations(error))
+    if any(map(_MESSAGE_LOCATION.search, (error.text, *locations))):
         return True
-    if _OF_A_SETTING.search(error.text) or _completion_is_too_long(error.text):
+    if _SETTING_TEXTS.search(error.text) or _completion_is_too_long(error.text):
         return False
-    if any(map(_MESSAGES.match, places)):
+    if any(map(_MESSAGE_FIELD.match, locations)):
         return True
-    if places and not error.codes.isdisjoint(_ANY_TEXT):
-        return False  # a text that is not in the messages
-    return not error.codes.isdisjoint(_ROW_CODES) or _OF_THE_ROW.search(error.text) is not None
+    if locations and not error.codes.isdisjoint(_TEXT_LENGTH_CODES):
+        return False  # The text that is too long is not in the messages.
+    return not error.codes.isdisjoint(_ROW_CODES) or _ROW_TEXTS.search(error.text) is not None
 
 
-def _places(error: ErrorBody) -> Iterator[str]:
-    """The parts of the request that the error names."""
+def _locations(error: ErrorBody) -> Iterator[str]:
+    """Yield the locations in the request that the error names."""
     for name, value in error.fields:
-        if name in _PLACES and isinstance(value, str):
+        if name in _LOCATION_FIELDS and isinstance(value, str):
             yield value
-        elif name in _PLACES and isinstance(value, list):
+        elif name in _LOCATION_FIELDS and isinstance(value, list):
             yield ".".join(str(part) for part in cast(list[Any], value)[:8])
 
 
 def _completion_is_too_long(text: str) -> bool:
-    """Whether the tokens for the answer alone are more than the context holds, whatever the prompt."""
+    """Whether the requested answer alone has more tokens than the context, so that no prompt would fit."""
     completion, context = _COMPLETION.search(text), _CONTEXT.search(text)
     return (
         completion is not None
@@ -286,8 +287,8 @@ def _completion_is_too_long(text: str) -> bool:
     )
 
 
-def is_about_money(error: ErrorBody) -> bool:
+def is_billing_error(error: ErrorBody) -> bool:
     """Whether the account has no credit left, or has reached its spending limit. Waiting does not help."""
-    if error.codes & _MONEY_CODES:
+    if error.codes & _BILLING_CODES:
         return True
-    return any(hint in error.text for hint in _MONEY_HINTS) and _OF_MONEY.search(error.text) is not None
+    return any(hint in error.text for hint in _BILLING_HINTS) and _BILLING_TEXTS.search(error.text) is not None

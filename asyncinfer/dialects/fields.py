@@ -1,4 +1,4 @@
-"""Reads fields of a response. A field may have any type, or be missing."""
+"""Reads fields of a response. A field may be missing or have any type."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _LONGEST_COUNT = len(str(_LARGEST_COUNT))
 _DEEPEST = 100
 
 
-def group(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The object under `key`; an empty one if there is none."""
-    return as_group(data.get(key))
+def object_at(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object under `key`; an empty one if there is no object."""
+    return as_object(data.get(key))
 
 
-def as_group(value: Any) -> Mapping[str, Any]:
-    """`value` if it is an object; otherwise an empty one."""
+def as_object(value: Any) -> Mapping[str, Any]:
+    """Return `value` if it is an object; otherwise an empty one."""
     return cast(Mapping[str, Any], value) if isinstance(value, dict) else {}
 
 
-def count(data: Mapping[str, Any], key: str) -> int | None:
-    """The number of tokens under `key`, read by `as_count`; None if there is none."""
+def count_at(data: Mapping[str, Any], key: str) -> int | None:
+    """Return the count under `key`, read by `as_count`; None if there is none."""
     return as_count(data.get(key))
 
 
@@ -39,21 +39,21 @@ def as_count(value: Any) -> int | None:
 
 
 def as_text(value: Any) -> str:
-    """The text that `value` is.
+    """Return `value` if it is text.
 
     Raises:
-        TypeError: it is none.
+        TypeError: `value` is not text.
     """
     if not isinstance(value, str):
-        raise TypeError("no text")
+        raise TypeError("not text")
     return value
 
 
 def as_id(value: Any) -> str:
-    """Read an id, which may be a number; empty if there is none.
+    """Read an id, which may be a whole number. Returns an empty text if there is none.
 
     Raises:
-        TypeError: `value` is neither text nor a number.
+        TypeError: `value` is neither text nor a whole number.
     """
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else as_text(value or "")
 
@@ -62,7 +62,7 @@ def checked_depth(value: Any) -> Any:
     """Return `value` unchanged if it can be saved within a conversation and read back.
 
     Raises:
-        ValueError: it is nested too deeply.
+        ValueError: `value` is nested too deeply.
     """
     _check_depth(value, _DEEPEST)
     return value

@@ -1,6 +1,6 @@
 """The finish reasons of all APIs.
 
-One table serves all dialects, because routers pass on the reasons of the API behind them. Sources, November 2026:
+All dialects share one table, because routers pass on the reasons of the API behind them. Sources, November 2026:
 OpenAI's "Create chat completion", Anthropic's "Stop reasons and fallback", Google's
 `GenerateContentResponse.FinishReason`, Bedrock's `StopReason` (botocore 1.44), Text Generation Inference's
 `FinishReason`, SGLang's and Together's servers.
@@ -63,7 +63,7 @@ _LONGEST = 200
 
 
 class Finish(NamedTuple):
-    """A finish reason. `text`: the API's own value."""
+    """A finish reason. `text`: the value that the API sent."""
 
     reason: FinishReason
     text: str
@@ -82,10 +82,10 @@ _KNOWN = {word: Finish(reason, word) for word, reason in _MEANING.items()}
 
 
 def finish_in(value: Any) -> Finish | None:
-    """The finish reason in a response; None if there is none.
+    """Read the finish reason in a response; None if there is none.
 
     Raises:
-        RequestError: the API lacked the capacity to complete the answer. It may be retried.
+        RequestError: The API lacked the capacity to complete the answer. The request can be retried.
     """
     if value is None or value is False:
         return None
@@ -111,25 +111,27 @@ def ended_well(finish: Finish | None) -> bool:
 
 
 def reason_of(finish: Finish | None, calls: Sequence[ToolCall] | None) -> FinishReason:
-    """The reason of a complete answer."""
+    """Return the finish reason of a complete answer with these calls."""
     return with_calls(finish.reason, calls) if finish is not None else FinishReason.UNKNOWN
 
 
 def with_calls(reason: FinishReason, calls: Sequence[ToolCall] | None) -> FinishReason:
-    """The reason of an answer with these calls: STOP becomes TOOL_CALLS if there are any. Gemini reports STOP for every
-    tool call; OpenAI and vLLM do so for forced calls.
+    """Return TOOL_CALLS instead of STOP if there are calls; otherwise `reason`.
+
+    Gemini reports STOP for every tool call. OpenAI and vLLM report it for forced calls.
     """
     return FinishReason.TOOL_CALLS if calls and reason is FinishReason.STOP else reason
 
 
 def metadata_of(finish: Finish | None) -> dict[str, Any] | None:
-    """Metadata with the API's own value of an unknown reason; None if the reason is known."""
+    """Return metadata with the API's own value of an unknown reason; None if the reason is known."""
     return {"raw_finish_reason": finish.text} if finish is not None and not finish.is_known else None
 
 
 def without_cut_call(finish: Finish | None, calls: list[ToolCall]) -> list[ToolCall]:
-    """The calls of an answer. If the answer was cut off before the arguments of the last call, that call is left out:
-    it would look like a call without arguments.
+    """Return the calls of an answer, without a last call whose arguments were cut off entirely.
+
+    Such a call would look like a call without arguments.
     """
     cut = finish is not None and finish.is_cut
     return calls[:-1] if cut and calls and calls[-1].function.arguments.strip() in ("", "{}") else calls

@@ -1,4 +1,4 @@
-"""Finds the end of JSON that comes in pieces."""
+"""Finds the end of JSON that arrives in pieces."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ _MARKS = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 
 
 class JsonEnd:
-    """Follows the text of a JSON object or array, piece by piece, in linear time.
+    """Scans the text of a JSON object or array, piece by piece, in linear time.
 
-    `reached`: the object or array is complete. Whether it is valid JSON is not checked.
+    Attributes:
+        reached: Whether the object or array is complete. Whether it is valid JSON is not checked.
     """
 
     __slots__ = ("_begun", "_depth", "_escaped", "_quoted")
@@ -36,4 +37,4 @@ class JsonEnd:
             elif not self._quoted and mark in "}]":
                 self._depth -= 1
         backslashes = len(text) - len(text.rstrip("\\"))
-        self._escaped = backslashes % 2 == 1  # The last one escapes the first character of the next piece.
+        self._escaped = backslashes % 2 == 1  # The last backslash escapes the first character of the next piece.

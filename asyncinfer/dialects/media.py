@@ -1,4 +1,4 @@
-"""Images and PDF documents: their media types, and as data URLs (RFC 2397)."""
+"""Media types and data URLs (RFC 2397) of images and PDF documents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asyncinfer.types.conversation import FILE_PATHS, ContentItem
 
 PDF = "application/pdf"
 IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-# The first bytes of each format that chat APIs take.
+# The first bytes of each format that chat APIs accept.
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -20,10 +20,10 @@ _SIGNATURES = (
 
 
 def media_type(data: bytes) -> str:
-    """The type of an image or a document, by its first bytes.
+    """Return the media type of an image or a document, from its first bytes.
 
     Raises:
-        RequestError: chat APIs do not accept this type.
+        RequestError: Chat APIs do not accept this type.
     """
     for signature, kind in _SIGNATURES:
         if data.startswith(signature) and (kind != "image/webp" or data[8:12] == b"WEBP"):
@@ -32,15 +32,15 @@ def media_type(data: bytes) -> str:
 
 
 def data_url(data: bytes) -> str:
-    """The image, or document, as a URL that holds it."""
-    return f"data:{media_type(data)};base64,{in_base64(data)}"
+    """Return a data URL that contains the image or document."""
+    return f"data:{media_type(data)};base64,{to_base64(data)}"
 
 
 def split_data_url(url: str) -> tuple[str, str]:
-    """The media type of what a data URL holds, and that in base64.
+    """Return the media type and the base64 text of a data URL.
 
     Raises:
-        RequestError: it is not in base64.
+        RequestError: The data is not in base64.
     """
     head, _, data = url.partition(",")
     kind, *parameters = head.removeprefix("data:").split(";")
@@ -49,37 +49,37 @@ def split_data_url(url: str) -> tuple[str, str]:
     return kind.lower(), data
 
 
-def holds_data(url: str) -> bool:
-    """Whether this is a data URL; a scheme may be in any case."""
+def is_data_url(url: str) -> bool:
+    """Whether this is a data URL. Upper and lower case do not matter."""
     return url[:5].lower() == "data:"
 
 
-def held(file: bytes | str) -> tuple[str, str] | None:
-    """The media type of what bytes, or a data URL, hold, and that in base64; None for another URL.
+def inline_data(file: bytes | str) -> tuple[str, str] | None:
+    """Return the media type and the base64 text of bytes or of a data URL; None for any other URL.
 
     Raises:
-        RequestError: chat APIs do not accept this type, or a data URL is not base64.
+        RequestError: Chat APIs do not accept this type, or a data URL is not base64.
     """
     if isinstance(file, bytes):
-        return media_type(file), in_base64(file)
+        return media_type(file), to_base64(file)
     return split_data_url(file) if file.startswith("data:") else None
 
 
-def in_base64(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def file_of(item: ContentItem) -> bytes | str:
-    """The bytes of an image or a document, or else its URL; one that holds it begins with `data:`, in small letters.
+def bytes_or_url(item: ContentItem) -> bytes | str:
+    """Return the bytes of an image or a document, or its URL. A data URL begins with `data:` in lower case.
 
     Raises:
-        RequestError: it was given by a path, and not read; or it is not of the kind that its type says.
+        RequestError: The file at a path has not been read, or its format does not match the type of the item.
     """
     if item.binary is None:
         if item.type in FILE_PATHS:
-            raise invalid_request(f"{item.content!r} was not read")
+            raise invalid_request(f"the file {item.content!r} was not read")
         url = item.content or ""
-        return f"data:{url[5:]}" if holds_data(url) else url
+        return f"data:{url[5:]}" if is_data_url(url) else url
     if (media_type(item.binary) == PDF) != item.is_document():
         raise invalid_request(f"an item of type {item.type} holds {media_type(item.binary)}")
     return item.binary

@@ -1,9 +1,9 @@
-"""Detects refusals because a quota per hour, per day or longer is used up, and when it resets.
+"""Detects refusals for a used-up quota per hour, per day or longer, and the time until it resets.
 
 Google: google.rpc `QuotaFailure`, whose `quotaId` names the period, and `RetryInfo`, which requests half a minute for
 any period; daily quotas reset at midnight in California (Gemini API, "Rate limits"). OpenRouter ("Limits",
 "Errors and Debugging"): `free-models-per-day`, with the reset in `metadata.headers`. OpenAI and Groq: "on requests
-per day (RPD)", "on tokens per day (TPD)", with the wait until a part of it is free again. Cerebras and SambaNova
+per day (RPD)", "on tokens per day (TPD)", with the wait until a part of the quota is free again. Cerebras and SambaNova
 ("Rate limits"): headers that end with `-day`. Bedrock: "Too many tokens per day". All read in November 2026.
 """
 
@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
-from asyncinfer.dialects.error_body import ErrorBody, words
-from asyncinfer.types.times import moment, number, until_reset
+from asyncinfer.dialects.error_body import ErrorBody, safe_str
+from asyncinfer.types.times import parse_date, parse_number, seconds_until_reset
 
-# Limits per second or minute never request a longer wait (seconds).
+# Limits per second or minute never request a wait as long as this (seconds).
 LONG_WAIT = 600.0
 _LONG = "hour|day|week|month"
 # The period of a limit. If a message names several periods, the first one is used.
@@ -27,12 +27,12 @@ _PERIOD = re.compile(
     r"|\b(hourly|daily|weekly|monthly|today|tomorrow|[rt]p[smhd])\b"
 )
 _SHORT = frozenset({"second", "sec", "minute", "min", "rps", "tps", "rpm", "tpm"})
-# Every text that names a long period contains one of these. Searching for them is faster than the pattern.
+# Every text that names a long period contains one of these words. Searching for them first is faster.
 _HINTS = ("day", "tomorrow", "daily", "hour", "week", "month", "rpd", "tpd", "rph", "tph")
 # Sentences that advertise a larger plan may name other periods, so they are skipped.
 _SENTENCES = re.compile(r"[.!?]\s|\n")
 _OFFERS = re.compile(r"\b(?:unlock|upgrad|increase|purchas|buy)")
-# The fields of Google's errors that name a quota, and how they name its period.
+# The fields of Google's errors that name a quota, and the patterns of long periods in their values.
 _NAMES = frozenset({"quotaid", "quotametric", "quota_limit", "quota_metric", "quota_unit"})
 _LONG_NAME = re.compile(rf"per[_-]?(?:{_LONG})|/(?:h|d|mon)\b")
 _DAILY_NAME = re.compile(r"per[_-]?day|/d\b")
@@ -42,13 +42,13 @@ _MOST_HEADERS = 200
 
 
 class Quota(NamedTuple):
-    """A quota that is used up. `reset`: seconds until it resets, or until a part of it is free; None if unknown."""
+    """A used-up quota. `reset`: seconds until all or a part of it is available again; None if unknown."""
 
     reset: float | None
 
 
 class _Reset(NamedTuple):
-    """The reset of a limit that is used up. `named`: the name of its header contains a long period."""
+    """The reset of a used-up limit. `named`: whether the name of its header contains a long period."""
 
     seconds: float
     named: bool
@@ -57,7 +57,7 @@ class _Reset(NamedTuple):
 def quota_in(
     error: ErrorBody, headers: Mapping[str, str], wait: float | None, now: float | None = None
 ) -> Quota | None:
-    """The used-up quota in a refusal; None if the limit is per second or minute, or its period is unknown.
+    """Return the used-up quota of a refusal; None if the limit is per second or minute, or its period is unknown.
 
     Args:
         wait: The wait in seconds that the refusal requests.
@@ -91,12 +91,12 @@ def _quota_names(error: ErrorBody) -> list[str]:
 
 
 def _headers_within(error: ErrorBody) -> dict[str, str]:
-    """The headers of the server behind a router, which OpenRouter puts into `metadata`."""
+    """Return the headers of the server behind a router. OpenRouter puts them into `metadata`."""
     found: dict[str, str] = {}
     for key, value in error.fields:
         if key == "headers" and isinstance(value, dict):
             fields = cast(dict[str, Any], value)
-            found |= {name.lower(): words(value) for name, value in fields.items()}
+            found |= {name.lower(): safe_str(value) for name, value in fields.items()}
     return found
 
 
@@ -105,15 +105,15 @@ def _used_up(headers: Mapping[str, str], today: str | None, now: float | None) -
         name = given.lower()
         if not _REMAINING.fullmatch(name):
             continue
-        left = number(headers[given])
-        seconds = until_reset(headers.get(name.replace("remaining", "reset"), ""), today, now)
+        left = parse_number(headers[given])
+        seconds = seconds_until_reset(headers.get(name.replace("remaining", "reset"), ""), today, now)
         if left is not None and left <= 0 and seconds is not None:
             yield _Reset(seconds, _LONG_HEADER.search(name) is not None)
 
 
 def _until_midnight_in_california(today: str | None, now: float | None) -> float | None:
-    """The seconds until Google's daily quotas reset."""
-    seconds = moment(today) if today else None
+    """Return the seconds until midnight in California, when Google's daily quotas reset."""
+    seconds = parse_date(today) if today else None
     begin = seconds if seconds is not None else now
     try:
         date = datetime.fromtimestamp(begin, ZoneInfo("America/Los_Angeles")) if begin is not None else None

@@ -22,31 +22,31 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class ServerSentEvent(NamedTuple):
-    """One event; `name` is `message` where the stream gives none."""
+    """One event. `name` is `message` if the stream gives no name."""
 
     data: str
     name: str = "message"
 
 
 def unreadable(event: ServerSentEvent, problem: Exception) -> RequestError:
-    """The error for an event that does not fit its dialect."""
+    """Return the error for an event that the dialect cannot read."""
     why = f" ({problem})" if isinstance(problem, ValueError) else ""
-    return malformed_response(f"holds an event that cannot be read{why}: {event.data[:200]}")
+    return malformed_response(f"has an event that cannot be read{why}: {event.data[:200]}")
 
 
-class EventDecoder:
-    """Turns bytes, however they are split, into events. An event without the blank line at its end is ignored."""
+class SSEParser:
+    """Parses bytes, split at any place, into events. An event without a blank line after it is ignored."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
-        self._begun: list[str] = []  # the parts of a line that has not ended
+        self._begun: list[str] = []  # the parts of an incomplete line
         self._data: list[str] = []
         self._begun_size = self._data_size = 0
         self._name = ""
         self._after_return = False
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
-        """The events that `chunk` completes.
+        """Return the events that `chunk` completes.
 
         Raises:
             RequestError: An event is larger than 32 MiB.
@@ -84,16 +84,16 @@ class EventDecoder:
         event = ServerSentEvent("\n".join(self._data), self._name or "message") if self._data else None
         self._data, self._data_size, self._name = [], 0, ""
         if event is not None and has_too_many_values(event.data):
-            raise malformed_response("holds an event with more values than any answer has")
+            raise malformed_response("has an event with more values than any answer has")
         return event
 
     def _check_size(self) -> None:
         if self._begun_size + self._data_size > _MAX_EVENT:
-            raise malformed_response(f"holds an event of more than {_MAX_EVENT >> 20} MiB")
+            raise malformed_response(f"has an event of more than {_MAX_EVENT >> 20} MiB")
 
 
-class EventReader(Protocol):
-    """What a dialect makes of the events of one answer; see `dialect.StreamDecoder`."""
+class EventDecoder(Protocol):
+    """Turns the events of one answer into deltas. Each dialect has its own; see `base.StreamDecoder`."""
 
     @property
     def done(self) -> bool: ...
@@ -106,33 +106,37 @@ class EventReader(Protocol):
     def finish(self) -> StreamDelta: ...
 
 
-class EventStream:
-    """The `StreamDecoder` of a dialect that streams server-sent events."""
+class SSEStreamDecoder:
+    """The `StreamDecoder` of a dialect that streams server-sent events.
 
-    def __init__(self, reader: EventReader) -> None:
-        self._events, self._reader = EventDecoder(), reader
+    Args:
+        decoder: Turns the events into deltas.
+    """
+
+    def __init__(self, decoder: EventDecoder) -> None:
+        self._parser, self._decoder = SSEParser(), decoder
         self.parts = 0
 
     @property
     def done(self) -> bool:
-        return self._reader.done
+        return self._decoder.done
 
     @property
     def end(self) -> StreamEnd:
-        return self._reader.end
+        return self._decoder.end
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
-        for event in self._events.feed(chunk):
-            if self._reader.done:  # Events after the end of the answer are ignored.
+        for event in self._parser.feed(chunk):
+            if self._decoder.done:  # Events after the end of the answer are ignored.
                 return
             if not event.data.strip() and event.name != "error":
                 continue
             brings_part = False
-            for delta in self._reader.feed(event):
+            for delta in self._decoder.feed(event):
                 brings_part = True
                 yield delta
             if brings_part or is_part(event.data):
                 self.parts += 1
 
     def finish(self) -> StreamDelta:
-        return self._reader.finish()
+        return self._decoder.finish()

@@ -18,28 +18,29 @@ class StreamEnd:
     dialect (`[DONE]`, `message_stop`) completes it after any finish reason. If the connection ends without either, the
     answer was cut off.
 
-    `marked`: the end mark has come.
+    Attributes:
+        marked: The end mark has arrived.
     """
 
     finish: Finish | None = None
     marked: bool = False
-    _continued: bool = False  # part of the answer came after the reason
-    _reason_comes_last: bool = False  # part of the answer came without a reason
+    _continued: bool = False  # A part of the answer arrived after the reason.
+    _reason_comes_last: bool = False  # A part of the answer arrived without a reason.
 
-    def part(self, finish: Finish | None = None) -> None:
-        """A part of the answer has come, possibly with a finish reason."""
+    def add_part(self, finish: Finish | None = None) -> None:
+        """Record that a part of the answer has arrived, possibly with a finish reason."""
         if finish is None:
             self._continued = self._reason_comes_last = True
         else:
-            self.give(finish)
+            self.set_finish(finish)
 
-    def give(self, finish: Finish | None) -> None:
-        """A finish reason has come. An unknown reason does not replace a known one."""
+    def set_finish(self, finish: Finish | None) -> None:
+        """Record a finish reason. An unknown reason does not replace a known one."""
         if finish is not None and (self.finish is None or finish.is_known or not self.finish.is_known):
             self.finish, self._continued = finish, False
 
-    def mark(self) -> None:
-        """The end mark has come."""
+    def mark_end(self) -> None:
+        """Record that the end mark has arrived."""
         self.marked = True
 
     @property
@@ -51,34 +52,34 @@ class StreamEnd:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the answer is complete, and nothing but usage and the end mark can follow.
+        """Whether the answer is complete, and only usage and the end mark can follow.
 
-        False for servers that send a reason with every part: more parts may follow a reason of theirs.
+        False for servers that send a reason with every part, because more parts may follow.
         """
         return self.is_complete and (self.marked or self._reason_comes_last)
 
-    def checked(self, *, has_mark: bool = True) -> Finish:
-        """The finish reason of the complete answer.
+    def require_finish(self, *, has_mark: bool = True) -> Finish:
+        """Return the finish reason of the complete answer.
 
         Args:
             has_mark: The dialect has an end mark. Without one, the stream may end after any finish reason.
 
         Raises:
-            RequestError: the stream ended before the answer was complete.
+            RequestError: The stream ended before the answer was complete.
         """
         if self.finish is None or not (self.is_complete or (not has_mark and not self._continued)):
             raise truncated_stream("it ended without a finish reason" if self.marked else "")
         return self.finish
 
-    def last_delta(self, pieces: CallAssembler, usage: Usage | None) -> StreamDelta:
-        """The last delta of the complete answer, with its tool calls.
+    def last_delta(self, assembler: CallAssembler, usage: Usage | None) -> StreamDelta:
+        """Return the last delta of the complete answer, with its tool calls.
 
         Raises:
-            RequestError: the stream ended before the answer was complete, or a piece may belong to several calls.
+            RequestError: The stream ended before the answer was complete, or a tool call cannot be read.
         """
-        finish = self.checked()
+        finish = self.require_finish()
         try:
-            calls = without_cut_call(finish, pieces.whole(cut=finish.is_cut))
+            calls = without_cut_call(finish, assembler.completed_calls(cut=finish.is_cut))
         except ValueError as error:
-            raise malformed_response(f"holds a tool call that cannot be read ({error})") from None
+            raise malformed_response(f"has a tool call that cannot be read ({error})") from None
         return StreamDelta.last(calls, reason_of(finish, calls), usage, metadata=metadata_of(finish))

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from asyncinfer.dialects.fields import as_count
 from asyncinfer.dialects.finish_reasons import finish_in
 
-# The fields of a part of an answer, in any dialect, some of which the decoders do not read.
+# The fields with content of an answer, in any dialect. The decoders do not read all of them.
 _CONTENT = frozenset(
     [
         *("content", "text", "refusal", "reasoning", "reasoning_content", "reasoning_details", "reasoning_text"),
@@ -32,9 +32,9 @@ _CONTENT = frozenset(
     ]
 )
 _REASONS = frozenset({"finish_reason", "finishReason", "stop_reason", "stopReason"})
-# The fields that these are in.
+# The fields that contain content fields.
 _STRUCTURE = frozenset({"choices", "candidates", "delta", "message", "content", "parts", "start"})
-# Answers beside the first one are not read.
+# Fields with several alternative answers. Only the first answer is read.
 _ANSWERS = frozenset({"choices", "candidates"})
 # Fields that a server may repeat in every event, even if it brings no part of the answer.
 _ENVELOPE = frozenset(
@@ -61,9 +61,9 @@ _ENVELOPE = frozenset(
 
 
 def is_part(data: str | bytes) -> bool:
-    """Whether an event's data hold a part of the answer.
+    """Whether the data of an event contains a part of the answer.
 
-    Fields that no API documents do not count: a server may send them for as long as it likes.
+    Undocumented fields do not count. Otherwise, a server could keep a stream open with them for ever.
     """
     try:
         return _holds_part(from_json(data))

@@ -1,4 +1,4 @@
-"""What dialects share of tools: which one must be called, and how calls of them come and go back."""
+"""Tool choice and tool calls, as far as all dialects share them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from asyncinfer.dialects.fields import as_group, as_id, checked_depth, group
+from asyncinfer.dialects.fields import as_id, as_object, checked_depth, object_at
 from asyncinfer.dialects.http import as_json
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.tools import ToolCall
@@ -18,17 +18,17 @@ _MOST_CALLS = 10_000
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-def function_named(choice: str | Mapping[str, Any]) -> str | None:
-    """The function that a `tool_choice` wants called; None where it names none."""
-    name = group(as_group(choice), "function").get("name")
+def chosen_function(choice: str | Mapping[str, Any]) -> str | None:
+    """Return the name of the function in a `tool_choice`; None if it names no function."""
+    name = object_at(as_object(choice), "function").get("name")
     return name if isinstance(name, str) else None
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any]:
-    """The arguments of an earlier call, for APIs that want an object.
+    """Return the arguments of an earlier call, for APIs that require an object.
 
     Raises:
-        RequestError: they are none, or hold what JSON cannot.
+        RequestError: The arguments are not an object, or cannot be written as JSON.
     """
     try:
         arguments = call.function.get_arguments_dict()
@@ -43,10 +43,10 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
 
 
 def read_calls(read: Callable[[T], ToolCall], calls: Sequence[T]) -> list[ToolCall]:
-    """The tool calls of one answer, each made by `read`.
+    """Return the tool calls of one answer. `read` makes each of them.
 
     Raises:
-        ValueError: there are more than any model makes. Reading them would hold the event loop.
+        ValueError: There are more calls than any model makes. Reading them would block the event loop.
     """
     if len(calls) > _MOST_CALLS:
         raise ValueError(f"more than {_MOST_CALLS} tool calls")
@@ -54,12 +54,12 @@ def read_calls(read: Callable[[T], ToolCall], calls: Sequence[T]) -> list[ToolCa
 
 
 def tool_call(call: Mapping[str, Any]) -> ToolCall:
-    """A tool call, under an id of its own where the server gave it none.
+    """Return a tool call. It gets a new id if the server sent none.
 
     Raises:
-        TypeError, ValueError: the call names no function, or cannot be read.
+        TypeError, ValueError: The call names no function, or cannot be read.
     """
-    function = group(checked_depth(call), "function")
+    function = object_at(checked_depth(call), "function")
     if not function.get("name"):
         raise ValueError("a tool call without a name")
     given = {"id": as_id(call.get("id")) or f"call_{uuid4().hex[:24]}", "type": call.get("type") or "function"}

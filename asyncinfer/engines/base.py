@@ -146,7 +146,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         _check_types(conversation, inference_config)
         shared = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
         completion = await single.generate(shared.access, self._attempts, conversation)
-        return completion.answer(conversation)
+        return completion.append_to(conversation)
 
     async def ainfer(
         self,

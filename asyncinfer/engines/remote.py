@@ -1,8 +1,7 @@
-"""Engines behind an API: a dialect encodes, a signer authorises, the transport sends, the dialect decodes."""
+"""Engines behind an HTTP API: a dialect encodes, a signer authorises, the transport sends, the dialect decodes."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -30,7 +29,15 @@ from asyncinfer.transport.default import default_transport
 from asyncinfer.transport.session import SessionTransport
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.files import with_files
-from asyncinfer.types.masking import MASK, MaskedStr, frameless, mask_url, masked_if_secret, secrets_in_url
+from asyncinfer.types.masking import (
+    MASK,
+    MaskedStr,
+    mask_url,
+    masked_if_secret,
+    secrets_in_url,
+    without_credentials,
+    without_traceback,
+)
 from asyncinfer.types.results import Completion, StreamDelta
 
 if TYPE_CHECKING:
@@ -38,11 +45,11 @@ if TYPE_CHECKING:
 
     from asyncinfer.engines.spec import EngineSpec
 
-# No API has more models than these pages hold; one whose listing goes on is broken.
+# The most pages of a list of models that are read. No API has more; a longer list is an error of the server.
 _PAGES = 1000
-# The shortest key that messages are kept free of. Replacing a shorter one would make them unreadable.
+# The shortest key that is removed from messages. Removing shorter ones would make messages unreadable.
 _SHORTEST_SECRET = 4
-# What users give to servers that need no key. These are words, and may be part of any message.
+# Keys that users set for servers that need no key. They are words that any message may contain.
 _PLACEHOLDERS = frozenset(
     [
         *("empty", "none", "null", "dummy", "test", "fake", "token", "unused", "nokey", "no-key", "api-key", "api_key"),
@@ -50,18 +57,22 @@ _PLACEHOLDERS = frozenset(
         *("not-needed", "not-used", "no-key-required", "sk-no-key-required", "string", "true", "false", "user"),
     ]
 )
-# How long a server may take to send usage and the end mark after a complete answer (seconds).
+# The longest wait for usage and the end mark after a complete answer (seconds).
 _SECONDS_FOR_THE_REST = 10.0
-# How much of a stream is read before other tasks run, if the server is fast enough to never make it wait: bytes, where
-# a delta counts for as many as take about as long.
+# After this many bytes of a stream, other tasks run, even if the server is so fast that no read waits. A delta counts
+# as the number of bytes that take about as long.
 _WITHOUT_PAUSE, _DELTA = 2**18, 2**10
-# How the URL ends that an SDK for OpenAI's API is given: with the API's version, or Google's names for that API.
+# The ends of base URLs for OpenAI's SDK: the version of the API, or Google's names for that API.
 _VERSIONS = ("/v1", "/openai", "/openapi")
 
 
 class RequestPlan(NamedTuple):
-    """What the requests of one call share. `target`: the URL and the model. `limits`: the limits of each response.
-    `fallback`: the same for a server that turns out not to support the dialect.
+    """The parts that all requests of one call share.
+
+    Args:
+        target: The URL and the model.
+        limits: The limits of each response.
+        fallback: The plan for a server that does not support the dialect.
     """
 
     target: tuple[str, str]
@@ -72,7 +83,7 @@ class RequestPlan(NamedTuple):
     fallback: RequestPlan | None = None
 
     async def request(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
-        """What to send. Files are read, and encoded, off the loop."""
+        """Return the request. Files are read and encoded in a thread, not on the event loop."""
         return (await self.sign(await self._encoded(conversation, stream)))._replace(limits=self.limits)
 
     async def _encoded(self, conversation: Conversation, stream: bool) -> HttpRequest:
@@ -82,7 +93,7 @@ class RequestPlan(NamedTuple):
         return self.encode(conversation, stream=stream)
 
     def secrets(self) -> tuple[str, ...]:
-        """What no message may repeat."""
+        """Return the secrets that no message may contain."""
         return _secrets(self.target[0], self.sign)
 
     def _encode_files(self, conversation: Conversation, stream: bool) -> HttpRequest:
@@ -93,10 +104,10 @@ class RequestPlan(NamedTuple):
 
 
 class RemoteInferenceEngine(BaseInferenceEngine):
-    """Asks any API that speaks OpenAI's chat format, at `remote_params.api_url`.
+    """An engine for any API that speaks OpenAI's chat format, at `remote_params.api_url`.
 
-    A call may name another model, URL or key than the engine's own. How many requests are in flight, and how
-    fast they go, is the engine's; all its calls share it.
+    A call may use another model, URL or key than the engine. All calls share the concurrency and the rate limits of the
+    engine.
 
     Args:
         session: The `aiohttp.ClientSession` that sends the requests, for client certificates, tracing, Unix sockets or
@@ -140,7 +151,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
     @classmethod
     def provider(cls) -> Provider:
-        """Where the API is and how it differs from others."""
+        """Return the provider: the URL of the API, and its differences from others."""
         return CATALOG[cls.engine_type]
 
     @classmethod
@@ -148,10 +159,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return set(cls.provider().dialect.supported)
 
     async def alist_models(self, chat_only: bool = True) -> list[str]:
-        """The models that the API serves, by name; with `chat_only`, without those known not to chat.
+        """Return the names of the models that the API serves. `chat_only`: leave out models known not to chat.
 
         Raises:
-            RequestError: the API did not tell. ConfigError: there is no URL, or no key.
+            RequestError: The API did not return a list of models.
+            ConfigError: The URL or the key is missing.
         """
         remote, provider = self._remote_params or RemoteParams(), self.provider()
         url, sign = self._reach(remote)
@@ -163,11 +175,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         try:
             entries = await self._listed_in_time(first, sign)
         except RequestError as error:
-            raise _without(_secrets(url, sign), error) from None
+            raise _error_without_secrets(_secrets(url, sign), error) from None
         return [entry["id"] for entry in entries if not chat_only or provider.can_chat(entry)]
 
     async def _listed_in_time(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
-        """As `_listed`, with one timeout for all pages together."""
+        """Like `_listed`, with one timeout for all pages together."""
         try:
             with fail_after(first.timeout or None):
                 return await self._listed(first, sign)
@@ -179,7 +191,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             ) from None
 
     async def _listed(self, first: HttpRequest, sign: Signer) -> list[dict[str, Any]]:
-        """The entries of all pages of a listing; the query of a page that came already leads nowhere."""
+        """Return the entries of all pages of the list of models. A repeated query ends the list."""
         entries: list[dict[str, Any]] = []
         seen: set[str] = set()
         query: str | None = ""
@@ -187,7 +199,9 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             seen.add(query)
             joint = "&" if "?" in first.url else "?"
             page = first._replace(url=f"{first.url}{joint}{query}" if query else first.url)
-            response = _untold(await self._transport.send(await sign(page)), _secrets(first.url, sign))
+            response = _response_without_secrets(
+                await self._transport.send(await sign(page)), _secrets(first.url, sign)
+            )
             entries += self.provider().dialect.entries(response)
             query = self.provider().dialect.more_models(response)
         return entries
@@ -196,7 +210,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return _BoundRemoteEngine(self._transport, self._fallen_back, self.plan(settings))
 
     def plan(self, settings: CallSettings) -> RequestPlan:
-        """What the requests of one call share.
+        """Return the plan for the requests of one call.
 
         Raises:
             ConfigError: The settings are wrong.
@@ -215,14 +229,13 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return planned(self.provider().dialect)
 
     def _endpoint_name(self, remote: RemoteParams) -> str:
-        parts = urlsplit(remote.api_url or "")
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+        return without_credentials(remote.api_url or "")
 
     def _reach(self, remote: RemoteParams) -> tuple[str, Signer]:
-        """Where to ask, and what authorises it.
+        """Return the URL for chats, and the signer that authorises requests.
 
         Raises:
-            ConfigError: there is no URL or no key, or they do not go together.
+            ConfigError: The URL or the key is missing, or the URL has credentials in addition to a key.
         """
         url = self._chat_url(remote)
         sign = self.provider().auth.signer(self.engine_type, remote)
@@ -231,10 +244,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return url, with_user_headers(sign, remote.headers)
 
     def _chat_url(self, remote: RemoteParams) -> str:
-        """Where to ask; of a URL that ends with the API's version, the chats below it.
+        """Return the URL for chats. If the URL in the settings ends with a version, the path for chats is added.
 
         Raises:
-            ConfigError: there is none, or it is none.
+            ConfigError: The URL is missing or invalid.
         """
         if remote.api_url is None:
             raise ConfigError(f"remote_params.api_url: not set; {self.engine_type} needs {self.provider().url_hint()}")
@@ -245,7 +258,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             )
         url = _completed(remote.api_url, self.provider().dialect.path)
         if url is None:
-            shown = re.sub(r"[^/]*@", "", remote.api_url.partition("?")[0])  # without credentials and query
+            shown = without_credentials(remote.api_url)
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
@@ -259,7 +272,7 @@ class _BoundRemoteEngine(BoundEngine):
     """A remote engine with the settings of one call.
 
     Args:
-        fallen_back: The URLs and models whose server turned out not to support the dialect. All calls share it.
+        fallen_back: The URLs and models whose server does not support the preferred dialect. All calls share this set.
     """
 
     def __init__(self, transport: Transport, fallen_back: set[tuple[str, str]], plan: RequestPlan) -> None:
@@ -274,7 +287,7 @@ class _BoundRemoteEngine(BoundEngine):
                 return await self.generate(conversation)
             return _decoded(plan, response)
         except RequestError as error:
-            raise _without(plan.secrets(), error) from None
+            raise _error_without_secrets(plan.secrets(), error) from None
 
     async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
         plan = self._plan()
@@ -288,32 +301,32 @@ class _BoundRemoteEngine(BoundEngine):
                     return
                 response = await streamed.response()
             if not self._falls_back(plan, response):
-                raise status_error(_untold(response, plan.secrets()), time.time())
+                raise status_error(_response_without_secrets(response, plan.secrets()), time.time())
         except RequestError as error:
-            raise _without(plan.secrets(), error) from None
+            raise _error_without_secrets(plan.secrets(), error) from None
         async for part in self.stream(conversation):
             yield part
 
     def _plan(self) -> RequestPlan:
-        """The plan for this server: the fallback, if it turned out not to support the preferred dialect."""
+        """Return the plan for this server: the fallback, if it does not support the preferred dialect."""
         plan = self._preferred
         return plan.fallback if plan.fallback is not None and plan.target in self._fallen_back else plan
 
     def _falls_back(self, plan: RequestPlan, response: HttpResponse) -> bool:
-        """Whether this response shows that the server does not support the dialect."""
+        """Whether this response shows that the server does not support the dialect. Remembers it for later calls."""
         fallback = plan.dialect.fallback
-        if fallback is None or not fallback.wanted(response):
+        if fallback is None or not fallback.is_needed(response):
             return False
         self._fallen_back.add(plan.target)
         return True
 
 
 def _decoded(plan: RequestPlan, response: HttpResponse) -> Completion:
-    """The completion that a response holds. Limits come with it, or with the error."""
+    """Return the completion in a response. The rate limits are attached to it, or to the error."""
     limits = limits_in(response.headers)
     try:
         if response.status != 200:
-            raise status_error(_untold(response, plan.secrets()), time.time())
+            raise status_error(_response_without_secrets(response, plan.secrets()), time.time())
         completion = plan.dialect.decode(response)
     except RequestError as error:
         error.limits = limits
@@ -323,14 +336,14 @@ def _decoded(plan: RequestPlan, response: HttpResponse) -> Completion:
 
 
 def _limits(remote: RemoteParams) -> ResponseLimits:
-    """The limits of each response."""
+    """Return the limits of each response."""
     return ResponseLimits(remote.max_response_bytes, remote.max_compression_ratio, remote.stream_idle_timeout)
 
 
 def _secrets(url: str, sign: Signer) -> tuple[str, ...]:
-    """The secrets that no message may contain: keys, and credentials in a URL."""
+    """Return the secrets that no message may contain: keys, and credentials in a URL."""
     found = (*sign.secrets, *secrets_in_url(url))
-    # The longest first: one may be the beginning of another.
+    # The longest first, because one may be the beginning of another.
     return tuple(MaskedStr(secret) for secret in sorted(found, key=len, reverse=True) if _is_hidden(secret))
 
 
@@ -338,15 +351,15 @@ def _is_hidden(secret: str) -> bool:
     return len(secret) >= _SHORTEST_SECRET and secret.lower() not in _PLACEHOLDERS
 
 
-def _without(secrets: tuple[str, ...], error: RequestError) -> RequestError:
-    """The error without secrets, which a server may repeat, and without frames whose locals may hold them."""
+def _error_without_secrets(secrets: tuple[str, ...], error: RequestError) -> RequestError:
+    """Return the error without secrets in its message, and without frames whose variables may contain secrets."""
     for secret in secrets:
         error.args = (str(error).replace(secret, "[API key]"),)
-    return frameless(error)
+    return without_traceback(error)
 
 
-def _untold(response: HttpResponse, secrets: tuple[str, ...]) -> HttpResponse:
-    """A response without the key, before its text is cut to what is shown."""
+def _response_without_secrets(response: HttpResponse, secrets: tuple[str, ...]) -> HttpResponse:
+    """Return the response without secrets. This must happen before its text is shortened for a message."""
     body = response.body
     for secret in secrets:
         body = body.replace(secret.encode(errors="surrogatepass"), b"[API key]")
@@ -354,7 +367,7 @@ def _untold(response: HttpResponse, secrets: tuple[str, ...]) -> HttpResponse:
 
 
 async def _deltas(streamed: StreamedResponse, dialect: Dialect) -> AsyncIterator[StreamDelta]:
-    """The deltas of a stream; of a server that does not stream, its answer as one."""
+    """Yield the deltas of a stream. The answer of a server that does not stream becomes one delta."""
     if streamed.media_type != dialect.stream_type:
         completion = dialect.decode(await streamed.response())
         yield completion.as_delta(completion.message.compute_flattened_text_content())
@@ -383,20 +396,20 @@ async def _deltas(streamed: StreamedResponse, dialect: Dialect) -> AsyncIterator
 
 
 async def _paused() -> int:
-    """Let other tasks run; how much of the stream to read until the next pause."""
+    """Let other tasks run. Returns the number of bytes to read until the next pause."""
     await anyio.lowlevel.checkpoint()
     return _WITHOUT_PAUSE
 
 
 async def _next(chunks: AsyncIterator[bytes], decoder: StreamDecoder, until: float | None) -> bytes | None:
-    """The next chunk of a stream; None at its end.
+    """Return the next chunk of a stream; None at its end.
 
     Args:
-        until: When to stop waiting for a server that keeps the connection open after the answer; a time of the event
-            loop's clock. None: no limit.
+        until: When to stop waiting for a server that keeps the connection open after the answer. A time of the event
+            loop's clock; None for no limit.
 
     Raises:
-        RequestError: the connection broke, or was idle for too long, before the answer was complete.
+        RequestError: The connection broke, or was idle for too long, before the answer was complete.
     """
     try:
         if until is None:
@@ -410,7 +423,7 @@ async def _next(chunks: AsyncIterator[bytes], decoder: StreamDecoder, until: flo
 
 
 def _completed(url: str, path: str) -> str | None:
-    """The URL for chats: `url`, or `path` below it if it ends with the version of the API. None for an invalid URL."""
+    """Return the URL for chats: `url`, with `path` added if it ends with a version. None for an invalid URL."""
     parts = _parts(url)
     if parts is None:
         return None
@@ -419,9 +432,9 @@ def _completed(url: str, path: str) -> str | None:
 
 
 def _parts(url: str) -> SplitResult | None:
-    """The URL's parts; None for an invalid URL."""
+    """Return the parts of a URL; None for an invalid URL."""
     try:
         parts = urlsplit(url)
         return parts if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 else None
-    except ValueError:  # a port, or an IPv6 address, that is none
+    except ValueError:  # An invalid port or IPv6 address.
         return None

@@ -40,7 +40,7 @@ CATALOG: dict[str, Provider] = {
     for provider in (
         Provider(
             InferenceEngineType.REMOTE,
-            dialect=openai_chat(Quirks(extensions=frozenset({"min_p", "stop_token_ids"}), schemas_may_be_old=True)),
+            dialect=openai_chat(Quirks(extensions=frozenset({"min_p", "stop_token_ids"}), may_lack_json_schema=True)),
         ),
         Provider(
             InferenceEngineType.REMOTE_VLLM,

@@ -94,7 +94,7 @@ class Row:
 
     def finished(self, completion: Completion) -> Conversation:
         """The conversation with its answer."""
-        finished = completion.answer(self.conversation())
+        finished = completion.append_to(self.conversation())
         finished.metadata[ROW_KEY] = row_id(self.key, self.n)
         return finished
 

@@ -25,7 +25,7 @@ from asyncinfer.transport.proxies import credentials_header, proxy_for, proxy_he
 from asyncinfer.transport.request_head import check_headers
 from asyncinfer.transport.routes import parse_url
 from asyncinfer.transport.streamed import ExchangeStream, read_response
-from asyncinfer.types.masking import frameless, mask_headers, mask_url
+from asyncinfer.types.masking import mask_headers, mask_url, without_traceback
 
 # aiohttp warns of a larger body that is given as bytes.
 _LARGE_BODY = 2**20
@@ -132,7 +132,7 @@ class SessionTransport(Transport):
         except Exception as error:
             # An error of a middleware, a trace or aiohttp itself. Its frames show the URL.
             if mask_url(request.url) != request.url:
-                frameless(error)
+                without_traceback(error)
             raise
         exchange = SessionExchange(response, loop.time() - began)
         if not exchange.content.is_eof():

@@ -1,4 +1,4 @@
-"""What flows: conversations and tools in, answers and failures out."""
+"""The data types of the package: conversations, tools, answers and failures."""
 
 from asyncinfer.errors import InferenceErrorType
 from asyncinfer.types.conversation import ContentItem, ContentItemCounts, Conversation, Message, Role, Type

@@ -1,7 +1,7 @@
-"""A conversation and its parts. Unknown keys are kept, so that what is read is written again.
+"""A conversation and its parts. Unknown keys are kept, so that reading and writing a file loses nothing.
 
-A file of a million rows passes through here twice, so plain text messages are read and written by
-pydantic's compiled core; Python runs for images, tools and unknown keys.
+Every row of a run is read and written here. Therefore pydantic's compiled core reads and writes plain text messages.
+Python code runs only for images, tools and unknown keys.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 
 class Role(StrEnum):
-    """Who speaks."""
+    """The author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -39,7 +39,7 @@ class Role(StrEnum):
 
 
 class Type(StrEnum):
-    """What a content item holds."""
+    """The kind of a content item."""
 
     TEXT = "text"
     IMAGE_PATH = "image_path"
@@ -50,7 +50,7 @@ class Type(StrEnum):
     DOCUMENT_BINARY = "document_binary"
 
 
-# What has to be read before it can be sent.
+# The items whose file must be read before it can be sent.
 FILE_PATHS = frozenset({Type.IMAGE_PATH, Type.DOCUMENT_PATH})
 _BINARIES = frozenset({Type.IMAGE_BINARY, Type.DOCUMENT_BINARY})
 _IMAGES = frozenset({Type.IMAGE_PATH, Type.IMAGE_URL, Type.IMAGE_BINARY})
@@ -60,7 +60,7 @@ def _from_base64(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        # Encoders wrap lines; an empty string stands for no image.
+        # Some encoders insert line breaks. An empty string means that there is no image.
         return base64.b64decode("".join(value.split()), validate=True) or None
     except ValueError as error:
         raise ValueError(f"binary is not base64: {error}") from None
@@ -78,10 +78,11 @@ _Binary = Annotated[
 
 
 class ContentItem(BaseModel):
-    """One part of a message: text; or an image, or a PDF document, by path, by URL or as bytes (base64 in JSON).
+    """One part of a message: a text, an image or a PDF document.
 
-    The OpenAI spelling is accepted too: `{"type": "text", "text": ...}` and
-    `{"type": "image_url", "image_url": {"url": ..., "detail": ...}}`; `detail` becomes a key of the item.
+    Images and documents are given by path, by URL or as bytes (base64 in JSON). OpenAI's format is accepted too:
+    `{"type": "text", "text": ...}` and `{"type": "image_url", "image_url": {"url": ..., "detail": ...}}`. `detail` then
+    becomes a key of the item.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
@@ -111,7 +112,7 @@ class ContentItem(BaseModel):
         return item
 
     @model_validator(mode="after")
-    def _holds_what_its_type_says(self) -> ContentItem:
+    def _check_content_of_type(self) -> ContentItem:
         if self.type in _BINARIES:
             if not self.binary:
                 raise ValueError(f"an item of type {self.type} needs `binary`")
@@ -137,7 +138,7 @@ def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 class ContentItemCounts(NamedTuple):
-    """How many items a message has, by kind; documents count in the total alone."""
+    """The number of items in a message, by kind. Documents count only in the total."""
 
     total_items: int
     text_items: int
@@ -157,7 +158,7 @@ def _kind(content: Any) -> str | None:
     return "missing" if content is None else None
 
 
-# Told apart by `_kind`, so that an error speaks of one kind and not of all three.
+# `_kind` selects one alternative, so that an error is about this one and not about all three.
 _Content = Annotated[
     Annotated[str, Tag("text")]
     | Annotated[list[ContentItem], Tag("items")]
@@ -171,7 +172,7 @@ _Content = Annotated[
 
 
 class Message(BaseModel):
-    """One turn. `content` may be None where an assistant only calls tools or only reasons."""
+    """One message. `content` may be None if an assistant only calls tools or only reasons."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
@@ -181,13 +182,13 @@ class Message(BaseModel):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
-    # The last field, so that `_may_be_missing` sees the others. Written as what it is: asking `_kind` again
+    # The last field, so that `_may_be_missing` sees the others. `SerializeAsAny` avoids another call of `_kind`, which
     # would make writing a quarter slower.
     content: SerializeAsAny[_Content] = Field(default=None, validate_default=True)
 
     @property
     def content_items(self) -> list[ContentItem]:
-        """The content as items; a string is one text item."""
+        """The content as a list of items. A string becomes one text item."""
         if isinstance(self.content, str):
             return [ContentItem(type=Type.TEXT, content=self.content)]
         return list(self.content or ())
@@ -212,7 +213,7 @@ class Message(BaseModel):
         return bool(self.text_content_items)
 
     def compute_flattened_text_content(self, separator: str = " ") -> str:
-        """All text, joined."""
+        """Return all texts, joined with `separator`."""
         if isinstance(self.content, str):
             return self.content
         return separator.join(item.content or "" for item in self.text_content_items)
@@ -230,8 +231,9 @@ _ANSWERED = frozenset({"messages", "metadata"})
 
 
 class Conversation(BaseModel):
-    """Messages in order, with the tools the model may use. `tools` takes definitions, their dicts, or
-    Python functions with type hints.
+    """Messages in order, and the tools that the model may use.
+
+    `tools` accepts definitions, their dicts, or Python functions with type hints.
     """
 
     model_config = ConfigDict(extra="allow", ser_json_inf_nan="constants")
@@ -245,54 +247,59 @@ class Conversation(BaseModel):
         return self.messages[index]
 
     def first_message(self, role: Role | None = None) -> Message | None:
-        """The first message, or the first of `role`."""
+        """Return the first message, or the first one of `role`; None if there is none."""
         return next(self._of(role), None)
 
     def last_message(self, role: Role | None = None) -> Message | None:
-        """The last message, or the last of `role`."""
+        """Return the last message, or the last one of `role`; None if there is none."""
         return next((m for m in reversed(self.messages) if role is None or m.role == role), None)
 
     def filter_messages(
         self, *, role: Role | None = None, filter_fn: Callable[[Message], bool] | None = None
     ) -> list[Message]:
-        """The messages of `role` for which `filter_fn` holds."""
+        """Return the messages of `role` for which `filter_fn` returns true."""
         return [m for m in self._of(role) if filter_fn is None or filter_fn(m)]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data, without what is None; a message without content says so."""
+        """Return data that JSON can represent, without None values. A message without content keeps `content: None`."""
         data = self.model_dump(mode="json", exclude_none=True, exclude=self._left_out())
         _restore_nulls(self, data)
         return data
 
     def to_json(self) -> str:
-        """As one line of JSON: what `to_dict` holds."""
+        """Return the data of `to_dict` as one line of JSON."""
         return self.to_json_bytes().decode()
 
     def to_json_bytes(self) -> bytes:
-        """As `to_json`, in UTF-8."""
+        """Return the text of `to_json` in UTF-8."""
         if not self._is_plain():
             return to_json(self.to_dict())
         return self.__pydantic_serializer__.to_json(self, exclude_none=True, exclude=self._left_out())
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Conversation:
-        """The conversation that `data` describes.
+        """Return the conversation that `data` describes.
 
         Raises:
-            ValueError: it does not describe one (pydantic's `ValidationError`, which says where).
+            ValueError: `data` does not describe a conversation. This is pydantic's `ValidationError`, which names the
+                location.
         """
         return cls.model_validate(data)
 
     @classmethod
     def from_json(cls, data: str | bytes) -> Conversation:
-        """The conversation that a line of JSON describes. Raises as `from_dict` does."""
+        """Return the conversation that a JSON text describes.
+
+        Raises:
+            ValueError: As in `from_dict`, and if the text is not JSON.
+        """
         return cls.model_validate_json(data)
 
     def _of(self, role: Role | None) -> Iterator[Message]:
         return (m for m in self.messages if role is None or m.role == role)
 
     def _is_plain(self) -> bool:
-        """Whether there is no null to restore: text messages, known keys."""
+        """Whether all messages are texts with known keys, so that no nulls must be restored."""
         if self.tools or self.__pydantic_extra__:
             return False
         for message in self.messages:
@@ -301,13 +308,13 @@ class Conversation(BaseModel):
         return True
 
     def _left_out(self) -> set[str] | None:
-        """An empty metadata is written only where it was given."""
+        """Return the fields to leave out. Empty metadata is written only if it was set."""
         return None if self.metadata or "metadata" in self.__pydantic_fields_set__ else _METADATA
 
-    def answered(self, message: Message, metadata: dict[str, Any]) -> Conversation:
-        """A new conversation, with `message` at its end and under `metadata`.
+    def with_answer(self, message: Message, metadata: dict[str, Any]) -> Conversation:
+        """Return a new conversation, with `message` at its end and with this metadata.
 
-        As `model_copy(update=...)`, in half the time.
+        Takes half the time of `model_copy(update=...)`.
         """
         new = type(self).__new__(type(self))
         fields = {**self.__dict__, "messages": [*self.messages, message], "metadata": metadata}
@@ -319,8 +326,9 @@ class Conversation(BaseModel):
 
 
 def _restore_nulls(value: Any, shown: Any) -> None:
-    """Put into `shown`, the dump of `value`, the nulls that must stay: unknown keys, and missing content
-    (the OpenAI format and chat templates want the key).
+    """Put the nulls that must be kept into `shown`, which is the dump of `value`.
+
+    These are the nulls of unknown keys, and of missing content: OpenAI's format and chat templates require the key.
     """
     if isinstance(value, BaseModel):
         if value.model_extra:

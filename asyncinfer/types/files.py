@@ -1,4 +1,4 @@
-"""Images and documents that a conversation names by their path."""
+"""Reads the images and documents that a conversation names by path."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from asyncinfer.errors import InputError
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation, Message
 from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, open_regular, os_error_text
 
-# No API takes more in one request.
+# The largest file (bytes). No API accepts more in one request.
 MAX_FILE = 100 * 2**20
 
 
 def read_file(path: str) -> bytes:
-    """The bytes of an image or a document. Blocks.
+    """Return the bytes of an image or a document. Blocks.
 
     Raises:
-        InputError: it cannot be read, is no file, or is larger than 100 MiB.
+        InputError: The file cannot be read, is not a regular file, or is larger than 100 MiB.
     """
     try:
         with open_regular(Path(path).expanduser()) as file:
             known = os.fstat(file.fileno()).st_size
-            # The files of /proc state no size, and others grow.
+            # Files in /proc have no size, and other files may grow.
             data = file.read(MAX_FILE + 1) if known <= MAX_FILE else None
     except NotAFileError as error:
         raise InputError(f"{path!r} {os_error_text(error)}") from None
@@ -34,7 +34,11 @@ def read_file(path: str) -> bytes:
 
 
 def with_files(conversation: Conversation) -> Conversation:
-    """The conversation, with the bytes of the files that it names by path. Blocks; raises as `read_file` does."""
+    """Return the conversation with the bytes of the files that it names by path. Blocks.
+
+    Raises:
+        InputError: As in `read_file`.
+    """
     messages = [_with_files(message) for message in conversation.messages]
     return conversation.model_copy(update={"messages": messages})
 

@@ -1,8 +1,8 @@
 """Masks secrets in reprs and URLs.
 
-Keys are kept in masked text or bytes. They behave like plain ones, but their repr shows asterisks, also in the repr of
-a container and in tracebacks. Whether a parameter of a URL or a header is secret is decided by its name: `api-key` is,
-Azure's `api-version` is not.
+Keys are stored as masked text or bytes. These behave like plain text or bytes, but their repr shows asterisks, also in
+the repr of a container and in tracebacks. The name of a URL parameter or of a header decides whether its value is a
+secret: `api-key` is secret, Azure's `api-version` is not.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, SupportsIndex, TypeVar, cast
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 E = TypeVar("E", bound=BaseException)
 
 MASK = "**********"  # as pydantic's SecretStr shows itself
-# A name with one of these words is the name of a secret: `api_key`, `X-Amz-Signature`, `accessToken`, `sig`.
+# A name that contains one of these words is the name of a secret: `api_key`, `X-Amz-Signature`, `accessToken`, `sig`.
 _WORDS = frozenset(
     [
         *("key", "keys", "apikey", "token", "secret", "secrets", "sig", "signature", "password", "passwords", "passwd"),
@@ -25,12 +25,13 @@ _WORDS = frozenset(
         *("jwt", "bearer", "cookie", "cookies"),
     ]
 )
-# Secrets where they are the last word: `user_session`, `client_assertion`.
+# Words that mean a secret if they are the last word: `user_session`, `client_assertion`.
 _LAST_WORDS = frozenset(["pass", "pw", "otp", "totp", "pat", "ticket", "assertion", "session"])
-_NAMES = frozenset(["code", "sas", "sessionid", "sid"])  # Secrets only where they are the whole name.
+_NAMES = frozenset(["code", "sas", "sessionid", "sid"])  # Secrets only as the whole name.
 _ENDINGS = ("key", "token", "secret", "password", "signature", "credential")
-_NO_KEYS = frozenset(["monkey", "donkey", "turkey", "hockey", "jockey", "whiskey", "hotkey", "turnkey"])
-# With one of these as the last word, the name describes a secret, or counts tokens: `key_id`, `token_limit`.
+_NOT_SECRETS = frozenset(["monkey", "donkey", "turkey", "hockey", "jockey", "whiskey", "hotkey", "turnkey"])
+# If one of these is the last word, the value is not secret. It describes a secret or counts tokens: `key_id`,
+# `token_limit`.
 _DESCRIPTIONS = frozenset(
     [
         *("id", "ids", "name", "names", "type", "types", "path", "file", "env", "varname", "url", "uri", "version"),
@@ -51,8 +52,8 @@ _DESCRIPTIONS = frozenset(
         *("heads", "dim", "dims", "layers", "map", "mode", "method", "scheme", "format", "mask", "cache"),
     ]
 )
-# The words before `key` and `token` that are about data: `pad_token`, `prompt_cache_key`.
-_OF_DATA = frozenset(
+# Words before `key` and `token` in names of data: `pad_token`, `prompt_cache_key`.
+_DATA_WORDS = frozenset(
     [
         *(
             "pad",
@@ -73,8 +74,8 @@ _OF_DATA = frozenset(
         *("cache", "sort", "primary", "foreign", "partition", "group", "idempotency", "public", "row", "new", "per"),
     ]
 )
-# What a JSON schema says of a property, whatever the property is called.
-_OF_SCHEMAS = frozenset(
+# Keywords of a JSON schema. Their values are not secrets, whatever the name of the property.
+_SCHEMA_KEYWORDS = frozenset(
     ["type", "description", "title", "format", "pattern", "enum", "required", "properties", "items", "$ref"]
 )
 _CREDENTIALS = re.compile(r"(?i)(?:bearer|basic|token) +\S+")
@@ -125,34 +126,47 @@ def is_secret_name(name: str) -> bool:
     last = words[-1]
     if last in _LAST_WORDS or "".join(words) in _NAMES:
         return True
-    if last in _DESCRIPTIONS or (last in ("key", "token") and not _OF_DATA.isdisjoint(words[-2:-1])):
+    if last in _DESCRIPTIONS or (last in ("key", "token") and not _DATA_WORDS.isdisjoint(words[-2:-1])):
         return False
-    return not _WORDS.isdisjoint(words) or (last.endswith(_ENDINGS) and last not in _NO_KEYS)
+    return not _WORDS.isdisjoint(words) or (last.endswith(_ENDINGS) and last not in _NOT_SECRETS)
 
 
 def mask_url(url: str) -> str:
-    """`url` with asterisks in place of its credentials and of its secret parameters."""
+    """Return `url` with asterisks in place of its credentials and of its secret parameters."""
     masked = _USER.sub(lambda found: f"{'//' if found[0].startswith('//') else ''}{MASK}@", url, count=1)
     return _PARAMETER.sub(lambda found: f"{found[1]}={MASK}" if is_secret_name(found[1]) else found[0], masked)
 
 
+def without_credentials(url: str) -> str:
+    """Return `url` without user, password, query and fragment. The URL may be invalid."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    if parts is not None and parts.netloc:
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return _USER.sub("", re.split("[?#]", url, maxsplit=1)[0], count=1)
+
+
 def masked_if_secret(url: str) -> str:
-    """`url`, as a `MaskedUrl` if it contains a secret."""
+    """Return `url`, as a `MaskedUrl` if it contains a secret."""
     return url if mask_url(url) == url else MaskedUrl(url)
 
 
 def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """`headers` with the values of secret ones masked."""
+    """Return `headers` with the values of secret headers masked."""
     return {name: MaskedStr(value) if is_secret_name(name) else value for name, value in headers.items()}
 
 
 def mask_options(value: Any) -> Any:
-    """`value` with asterisks in place of what is secret by its name, and of secrets in URLs, at any depth."""
+    """Return `value` with asterisks in place of secrets, at any depth: values with the name of a secret, and secrets in
+    URLs.
+    """
     return _masked(value, secret=False)
 
 
 def masked_places(value: Any, place: str = "") -> Iterator[str]:
-    """Where `value` holds asterisks in place of secrets, as dotted names."""
+    """Yield the dotted names of the places in `value` that contain asterisks instead of a secret."""
     if isinstance(value, dict):
         for name, inner in cast(dict[Any, Any], value).items():
             yield from masked_places(inner, f"{place}.{name}" if place else str(name))
@@ -164,7 +178,7 @@ def masked_places(value: Any, place: str = "") -> Iterator[str]:
 
 
 def _masked(value: Any, *, secret: bool) -> Any:
-    """`secret`: the name of a field around `value` is that of a secret."""
+    """Mask a value. `secret`: whether the name of a field around `value` is the name of a secret."""
     if isinstance(value, dict):
         return _masked_fields(cast(dict[Any, Any], value), secret)
     if isinstance(value, list | tuple):
@@ -181,13 +195,13 @@ def _masked_fields(fields: dict[Any, Any], secret: bool) -> dict[Any, Any]:
     # Headers may be written as {"name": "Authorization", "value": ...}.
     secret = secret or ("value" in fields and is_secret_name(str(fields.get("name", ""))))
     return {
-        name: _masked(inner, secret=is_secret_name(str(name)) or (secret and name not in _OF_SCHEMAS | {"name"}))
+        name: _masked(inner, secret=is_secret_name(str(name)) or (secret and name not in _SCHEMA_KEYWORDS | {"name"}))
         for name, inner in fields.items()
     }
 
 
 def secrets_in_url(url: str) -> Iterator[str]:
-    """The secrets in a URL, in each form in which a server may repeat them."""
+    """Yield the secrets in a URL, in every encoding in which a server may repeat them."""
     try:
         parts = urlsplit(url)
         user, password = parts.username, parts.password
@@ -203,7 +217,7 @@ def secrets_in_url(url: str) -> Iterator[str]:
 
 
 def secrets_in_header(header: str, value: str) -> Iterator[str]:
-    """The secrets in a header: the whole value, credentials without their scheme, cookies, and secret parameters."""
+    """Yield the secrets in a header: its value, credentials without their scheme, cookies, and secret parameters."""
     yield value
     scheme, _, credentials = value.partition(" ")
     if credentials and _CREDENTIALS.fullmatch(value):
@@ -217,7 +231,7 @@ def secrets_in_header(header: str, value: str) -> Iterator[str]:
             yield text.strip().strip('"')
 
 
-def frameless(error: E) -> E:
-    """`error` without its traceback, cause and context, whose frames may hold secrets."""
+def without_traceback(error: E) -> E:
+    """Return `error` without its traceback, cause and context. Their frames may contain secrets."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

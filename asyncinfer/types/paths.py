@@ -1,4 +1,4 @@
-"""Expands, checks and opens paths that users give. Never waits for a FIFO, and raises errors with clear messages."""
+"""Expands, checks and opens paths from users. Never waits for a FIFO. Raises errors with clear messages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from asyncinfer.errors import ConfigError
 
-# What the functions of `os` and `pathlib` raise for a path: the system's errors; a NUL or half a surrogate pair in
-# it (ValueError); an unknown `~user` or, up to Python 3.12, a loop of symbolic links (RuntimeError).
+# The errors that functions of `os` and `pathlib` raise for a path: errors of the system (OSError); a NUL character or
+# half a surrogate pair (ValueError); an unknown `~user` or, up to Python 3.12, a loop of symbolic links (RuntimeError).
 PATH_ERRORS = (OSError, ValueError, RuntimeError)
 
 _ADVICE = {
@@ -33,7 +33,7 @@ _ADVICE = {
 
 
 def os_error_text(error: Exception) -> str:
-    """Why a path cannot be used, for a message."""
+    """Return the reason why a path cannot be used, for a message."""
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     if isinstance(error, UnicodeError):
@@ -44,16 +44,16 @@ def os_error_text(error: Exception) -> str:
 
 
 def advice(error: BaseException | None) -> str:
-    """What a user can do about an error of a path."""
+    """Return what a user can do about an error of a path."""
     number = error.errno if isinstance(error, OSError) else None
     return _ADVICE.get(number or 0, "check the disk or choose another path")
 
 
 def expanded(given: str | os.PathLike[str], setting: str) -> Path:
-    """The path with `~` replaced by the user's home.
+    """Return the path with `~` replaced by the user's home folder.
 
     Raises:
-        ConfigError: the home is unknown, or no file can have this name. The message names `setting`.
+        ConfigError: The home folder is unknown, or no file can have this name. The message names `setting`.
     """
     try:
         path = Path(given).expanduser()
@@ -66,17 +66,17 @@ def expanded(given: str | os.PathLike[str], setting: str) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """As `Path.exists`; False also for a name that no file can have."""
+    """Like `Path.exists`, but also False for a name that no file can have."""
     return _has_kind(path, lambda _: True)
 
 
 def is_file(path: Path) -> bool:
-    """As `Path.is_file`; False also for a name that no file can have."""
+    """Like `Path.is_file`, but also False for a name that no file can have."""
     return _has_kind(path, stat.S_ISREG)
 
 
 def is_folder(path: Path) -> bool:
-    """As `Path.is_dir`; False also for a name that no folder can have."""
+    """Like `Path.is_dir`, but also False for a name that no folder can have."""
     return _has_kind(path, stat.S_ISDIR)
 
 
@@ -88,10 +88,10 @@ def _has_kind(path: Path, kind: Callable[[int], bool]) -> bool:
 
 
 def read_text(path: Path, setting: str) -> str:
-    """The text of a small file.
+    """Return the text of a small file.
 
     Raises:
-        ConfigError: it cannot be read. The message names `setting`.
+        ConfigError: The file cannot be read. The message names `setting`.
     """
     try:
         with open_regular(path) as binary, TextIOWrapper(binary, "utf-8") as file:
@@ -107,7 +107,7 @@ class NotAFileError(OSError):
 
 
 def require_regular(mode: int) -> None:
-    """Raise NotAFileError unless `mode`, of a stat result, is that of a regular file."""
+    """Raise NotAFileError unless `mode`, from a stat result, is the mode of a regular file."""
     if not stat.S_ISREG(mode):
         raise NotAFileError(errno.EINVAL, f"is not a file, but {_kind(mode)}")
 
@@ -116,8 +116,8 @@ def open_regular(path: str | os.PathLike[str], buffering: int = 1 << 16) -> Bina
     """Open a file for reading. Never waits for the writer of a FIFO, and never reads a device.
 
     Raises:
-        OSError: the file cannot be opened, or the path is invalid.
-        NotAFileError: the path is not that of a regular file.
+        OSError: The file cannot be opened, or the path is invalid.
+        NotAFileError: The path does not name a regular file.
     """
     try:
         require_regular(Path(path).stat().st_mode)  # Before opening, because opening a device may have an effect.

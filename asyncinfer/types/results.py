@@ -1,4 +1,4 @@
-"""What comes back: one answer, one failure, and the account of a whole run."""
+"""Results: one answer, one failure, and the summary of a whole run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asyncinfer.types.tools import ToolCall
 
 
 class FinishReason(StrEnum):
-    """Why the model stopped."""
+    """The reason why the model stopped."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -26,8 +26,10 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens spent. `cached_tokens` and `cache_creation_tokens` are parts of `prompt_tokens`,
-    `reasoning_tokens` of `completion_tokens`; None where the engine does not say.
+    """The number of tokens of one answer.
+
+    `cached_tokens` and `cache_creation_tokens` are included in `prompt_tokens`, `reasoning_tokens` is included in
+    `completion_tokens`. They are None if the engine does not report them.
     """
 
     prompt_tokens: int = 0
@@ -38,7 +40,7 @@ class Usage:
     reasoning_tokens: int | None = None
 
     def to_dict(self) -> dict[str, int]:
-        """The known counts, as `metadata["usage"]` holds them."""
+        """Return the known counts, in the form of `metadata["usage"]`."""
         counts = {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -54,7 +56,7 @@ class Usage:
 
 
 class UsageSum:
-    """Usages added up; a count that no engine tells stays None."""
+    """Adds up usages. A count that no engine reports stays None."""
 
     def __init__(self) -> None:
         self._prompt = self._completion = self._total = 0
@@ -79,8 +81,10 @@ _MAY_BE_UNKNOWN = frozenset({"cached_tokens", "cache_creation_tokens", "reasonin
 
 @dataclass(frozen=True, slots=True)
 class StreamDelta:
-    """What one step of a stream adds. The last delta has `finish_reason`, `usage`, and in `metadata` all other metadata
-    of the answer, such as `raw_finish_reason`.
+    """The part of an answer that one step of a stream adds.
+
+    The last delta has `finish_reason`, `usage` and `metadata`. `metadata` contains all other metadata of the answer,
+    such as `raw_finish_reason`.
     """
 
     content: str = ""
@@ -99,14 +103,14 @@ class StreamDelta:
         content: str = "",
         metadata: dict[str, Any] | None = None,
     ) -> StreamDelta:
-        """The end of a stream: the tool calls, why it ended and what it took, after `content`."""
+        """Return the last delta of a stream, with the tool calls, the finish reason and the usage."""
         plain = tuple(call.model_dump(mode="json") for call in calls or ())
         return cls(content, tool_calls=plain, finish_reason=reason, usage=usage, metadata=metadata)
 
 
 @dataclass(slots=True)
 class Completion:
-    """The model's whole answer to one conversation. Not frozen, which would double what it costs to make.
+    """The complete answer of the model to one conversation. Not frozen, because freezing doubles the time to create it.
 
     Attributes:
         limits: The endpoint's rate limits, as the response shows them.
@@ -121,29 +125,29 @@ class Completion:
     first_byte: float | None = field(default=None, compare=False)
 
     def as_delta(self, content: str = "") -> StreamDelta:
-        """As the end of a stream, after `content`."""
+        """Return the last delta of a stream, for this answer. `content`: text that no earlier delta contained."""
         return StreamDelta.last(self.message.tool_calls, self.finish_reason, self.usage, content, self.metadata)
 
-    def answer(self, conversation: Conversation) -> Conversation:
-        """`conversation` with this answer appended, as a new object."""
+    def append_to(self, conversation: Conversation) -> Conversation:
+        """Return a new conversation: `conversation` with this answer appended."""
         metadata = {**conversation.metadata}
         if metadata:
-            for name in _OF_ONE_ANSWER:  # They may be from an earlier answer.
+            for name in _PER_ANSWER_METADATA:  # They may belong to an earlier answer.
                 metadata.pop(name, None)
         metadata.update(self.metadata or {})
         if self.usage is not None:
             metadata["usage"] = self.usage.to_dict()
         metadata["finish_reason"] = self.finish_reason.value
-        return conversation.answered(self.message, metadata)
+        return conversation.with_answer(self.message, metadata)
 
 
 # Metadata that only some answers have.
-_OF_ONE_ANSWER = ("raw_finish_reason", "block_reason")
+_PER_ANSWER_METADATA = ("raw_finish_reason", "block_reason")
 
 
 @dataclass(frozen=True, slots=True)
 class FailureDetail:
-    """Why a row has no answer. `is_retryable`: trying the same row again may succeed."""
+    """The reason why a row has no answer. `is_retryable`: whether a new attempt at the same row may succeed."""
 
     error_message: str
     error_type: InferenceErrorType = InferenceErrorType.UNKNOWN
@@ -152,11 +156,11 @@ class FailureDetail:
 
 
 def failure_of(error: Exception | None) -> FailureDetail:
-    """What `error` means for the row that it ended."""
+    """Return the failure of a row that ended with `error`."""
     match error:
         case RequestError():
             return FailureDetail(str(error), error.error_type, error.status_code, error.is_retryable)
-        case EngineDeadError():  # A new engine may well answer the row.
+        case EngineDeadError():  # A new engine may answer the row.
             return FailureDetail(str(error), error.error_type, error.status_code, is_retryable=True)
         case InputError():
             return FailureDetail(str(error), InferenceErrorType.PARSE_ERROR, is_retryable=False)
@@ -167,7 +171,7 @@ def failure_of(error: Exception | None) -> FailureDetail:
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """The rows of a run that succeeded, in input order, and the reasons of those that did not."""
+    """The answered rows of a run, in input order, and the failures of the other rows."""
 
     successful: list[tuple[int, Conversation]]
     failures: dict[int, FailureDetail]
@@ -187,8 +191,14 @@ class InferenceResult:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `completed` includes `resumed`; `usage` counts this run's answers only. `waiting`: why nothing
-    has been sent for 10 s or more, and until when; None while requests are sent.
+    """The progress of a run.
+
+    Args:
+        completed: The number of answered rows, including `resumed`.
+        resumed: The number of rows that an earlier run answered.
+        usage: The tokens of the answers of this run only.
+        seconds: The time since the run began.
+        waiting: Why nothing has been sent for 10 seconds or more, and until when; None while requests are sent.
     """
 
     total: int | None = None
@@ -202,10 +212,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The account of a run. `failure_samples` holds at most 20 `(index, reason)`.
+    """The summary of a run.
 
-    `attempts` counts what the engine was asked, `refused` how often the endpoint was too busy for it, and
-    `retried` how often a row was put off to be tried again.
+    Args:
+        failure_samples: At most 20 pairs of the index of a row and its failure.
+        attempts: The number of requests to the engine.
+        refused: The number of requests that the endpoint refused because it was busy.
+        retried: The number of times that a row was scheduled for another attempt.
     """
 
     total: int

@@ -1,4 +1,4 @@
-"""Errors that hold what a run has finished."""
+"""Errors that contain the results of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from asyncinfer.types.results import InferenceResult, RunSummary
 
 
 class InferenceFailedError(AsyncInferError):
-    """Rows failed. `result` holds the rows that were answered, and the reason for each that was not."""
+    """Some rows failed. `result` contains the answered rows, and the failures of the other rows."""
 
     def __init__(self, message: str, result: InferenceResult) -> None:
         super().__init__(message)
@@ -15,7 +15,7 @@ class InferenceFailedError(AsyncInferError):
 
 
 class RunInterruptedError(AsyncInferError):
-    """The run was stopped before it was done. `summary` counts what is saved."""
+    """The run was stopped before it was complete. `summary` counts the saved rows."""
 
     def __init__(self, message: str, summary: RunSummary) -> None:
         super().__init__(message)

@@ -1,6 +1,6 @@
 """Reads numbers, durations and dates in headers and error bodies.
 
-No function here raises: a value that cannot be read is None. Durations are at most a year.
+All functions return None for a value that they cannot read. None of them raises. Durations are at most a year.
 
 `Retry-After` and HTTP dates: RFC 9110 sections 10.2.3 and 5.6.7 (June 2022). Durations such as `6m0s` and `20ms`: Go's
 `time.Duration.String`, which OpenAI and Groq use. `PT1M30S`: ISO 8601. Read in November 2026.
@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import isfinite
 
 YEAR = 365 * 86400.0
-_EPOCH = 1e9  # A larger number is a time, not a duration: as seconds since the epoch, it is in 2001.
+_EPOCH = 1e9  # A larger number is a time, not a duration. As seconds since the epoch, this one is in 2001.
 _MILLISECONDS_OF_EPOCH = 1000 * _EPOCH
 _LONGEST = 64  # Characters. A longer text is not a number or a date.
 _SHORT = 16
@@ -26,9 +26,9 @@ _ISO_DURATION = re.compile(f"P{_PART.format('W')}{_PART.format('D')}(?:T{''.join
 _UNITS = (604800.0, 86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Read a finite decimal number."""
-    if text.isascii() and text.isdigit() and len(text) < _SHORT:  # the usual case
+    if text.isascii() and text.isdigit() and len(text) < _SHORT:  # The usual case.
         return float(text)
     text = text.strip()
     if len(text) > _LONGEST or not _NUMBER.fullmatch(text):
@@ -37,13 +37,13 @@ def number(text: str) -> float | None:
     return value if isfinite(value) else None
 
 
-def bounded(seconds: float) -> float:
-    """`seconds` between zero and a year."""
+def clamp_seconds(seconds: float) -> float:
+    """Return `seconds`, limited to the range from zero to a year."""
     return min(max(0.0, seconds), YEAR)
 
 
-def duration(text: str) -> float | None:
-    """The seconds of a duration such as `1h30m`, `20ms` or `PT30S`."""
+def parse_duration(text: str) -> float | None:
+    """Read the seconds of a duration such as `1h30m`, `20ms` or `PT30S`."""
     text = text.strip()
     if not text or len(text) > _LONGEST:
         return None
@@ -51,11 +51,11 @@ def duration(text: str) -> float | None:
     if match is None:
         return None
     parts = [float(part) * unit for part, unit in zip(match.groups(), _UNITS, strict=False) if part]
-    return bounded(sum(parts)) if parts else None
+    return clamp_seconds(sum(parts)) if parts else None
 
 
 @lru_cache(maxsize=64)  # Responses of the same second have the same dates.
-def moment(text: str) -> float | None:
+def parse_date(text: str) -> float | None:
     """Read an HTTP or ISO 8601 date, as seconds since the epoch. A date without a time zone is in UTC."""
     text = text.strip()
     if not text or len(text) > _LONGEST:
@@ -67,32 +67,36 @@ def moment(text: str) -> float | None:
         return None
 
 
-def until(text: str, today: str | None, now: float | None = None) -> float | None:
-    """The seconds until a date.
+def seconds_until(text: str, today: str | None, now: float | None = None) -> float | None:
+    """Return the seconds until a date.
 
     Args:
-        today: The `Date` header of the response, which is the server's clock.
+        today: The `Date` header of the response, which is the time of the server.
         now: The current time in seconds since the epoch, for a response without a `Date`.
     """
-    begin, end = _begin(today, now), moment(text)
-    return bounded(end - begin) if begin is not None and end is not None else None
+    begin, end = _begin(today, now), parse_date(text)
+    return clamp_seconds(end - begin) if begin is not None and end is not None else None
 
 
-def until_reset(text: str, today: str | None, now: float | None = None) -> float | None:
-    """The seconds until a rate limit resets. `text` is a number of seconds, a duration, a date, or a time in seconds or
-    milliseconds since the epoch. `today` and `now` as in `until`.
+def seconds_until_reset(text: str, today: str | None, now: float | None = None) -> float | None:
+    """Return the seconds until a rate limit resets.
+
+    Args:
+        text: A number of seconds, a duration, a date, or a time in seconds or milliseconds since the epoch.
+        today: As in `seconds_until`.
+        now: As in `seconds_until`.
     """
-    seconds = None if text.endswith(("s", "m", "h")) else number(text)
+    seconds = None if text.endswith(("s", "m", "h")) else parse_number(text)
     if seconds is None:
-        seconds = duration(text)
-        return seconds if seconds is not None else until(text, today, now)
+        seconds = parse_duration(text)
+        return seconds if seconds is not None else seconds_until(text, today, now)
     if seconds < _EPOCH:
-        return bounded(seconds)
+        return clamp_seconds(seconds)
     begin = _begin(today, now)
     end = seconds / 1000 if seconds >= _MILLISECONDS_OF_EPOCH else seconds
-    return bounded(end - begin) if begin is not None else None
+    return clamp_seconds(end - begin) if begin is not None else None
 
 
 def _begin(today: str | None, now: float | None) -> float | None:
-    begin = moment(today) if today else None
+    begin = parse_date(today) if today else None
     return begin if begin is not None else now

@@ -1,4 +1,4 @@
-"""Tools a model may call, and its calls, in the OpenAI function-calling shape. Unknown keys are kept."""
+"""Tools and tool calls, in OpenAI's function-calling format. Unknown keys are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 
 class ToolType(StrEnum):
-    """What a tool is; functions are the only kind."""
+    """The kind of a tool. Functions are the only kind."""
 
     FUNCTION = "function"
 
@@ -24,7 +24,10 @@ def _as_json(arguments: Any) -> Any:
 
 
 class FunctionCall(BaseModel):
-    """What the model calls. `arguments` is JSON text, as the model wrote it, and may be malformed."""
+    """The function and the arguments of a tool call.
+
+    `arguments` is JSON text, exactly as the model wrote it. It may be malformed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
@@ -32,10 +35,10 @@ class FunctionCall(BaseModel):
     arguments: Annotated[str, BeforeValidator(_as_json)]
 
     def get_arguments_dict(self) -> dict[str, Any]:
-        """The arguments, parsed.
+        """Return the parsed arguments.
 
         Raises:
-            ValueError: they are not a JSON object.
+            ValueError: The arguments are not a JSON object.
         """
         if not self.arguments:
             return {}
@@ -50,7 +53,7 @@ class FunctionCall(BaseModel):
 
 
 class ToolCall(BaseModel):
-    """One call by an assistant; a tool message answers it by `tool_call_id`."""
+    """A call of a tool by the assistant. The tool message with the result refers to its `id` as `tool_call_id`."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
@@ -60,7 +63,7 @@ class ToolCall(BaseModel):
 
 
 class FunctionDefinition(BaseModel):
-    """A function the model may call. `parameters` is a JSON Schema object."""
+    """A function that the model may call. `parameters` is a JSON Schema object."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
@@ -71,7 +74,7 @@ class FunctionDefinition(BaseModel):
 
 
 class ToolDefinition(BaseModel):
-    """A tool the model may use."""
+    """A tool that the model may use."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
@@ -80,11 +83,11 @@ class ToolDefinition(BaseModel):
 
     @classmethod
     def from_callable(cls, function: Callable[..., Any]) -> ToolDefinition:
-        """The definition of a Python function: its name, type hints and Google-style docstring.
+        """Return the definition of a Python function, from its name, type hints and Google-style docstring.
 
         Raises:
-            ValueError: an argument has no type hint, no name (`*args`), or a type or default that JSON
-                cannot hold.
+            ValueError: An argument has no type hint, is variadic (`*args`), or has a type or default that JSON cannot
+                represent.
         """
         name = getattr(function, "__name__", type(function).__name__)
         try:
@@ -100,7 +103,7 @@ def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:
     parameters = list(inspect.signature(function, eval_str=True).parameters.values())
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ValueError(f"{str(parameter)!r} stands for any arguments; name each one")
+            raise ValueError(f"{str(parameter)!r} accepts any arguments; list each argument by name")
         if parameter.annotation is parameter.empty:
             raise ValueError(f"argument {parameter.name!r} has no type hint")
     return parameters
@@ -111,7 +114,7 @@ _MODE: JsonSchemaMode = "validation"
 
 def _json_schema(arguments: list[inspect.Parameter], about: dict[str, str]) -> dict[str, Any]:
     adapters = {argument.name: TypeAdapter[Any](argument.annotation) for argument in arguments}
-    # In one call, so that types used by several arguments share one definition at the root.
+    # One call for all arguments, so that a type of several arguments has one definition at the root.
     schemas, shared = TypeAdapter.json_schemas((name, _MODE, adapter) for name, adapter in adapters.items())
     properties: dict[str, Any] = {}
     for argument in arguments:
@@ -129,7 +132,7 @@ _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Exampl
 
 
 def _docstring(text: str) -> tuple[str, dict[str, str]]:
-    """What a Google-style docstring says before its sections, and of each argument."""
+    """Return the text of a Google-style docstring before its sections, and the description of each argument."""
     summary, *sections = _SECTION.split(text)
     for title, body in zip(sections[::2], sections[1::2], strict=True):
         if title in ("Args", "Arguments", "Parameters"):
@@ -138,6 +141,6 @@ def _docstring(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _described(section: str) -> dict[str, str]:
-    """`name (type): text` entries at the margin; indented lines go on with the text."""
+    """Read the entries `name (type): text`. Indented lines continue the text of the entry above."""
     entries = re.findall(r"^(\w+)\s*(?:\(.*?\))?:(.*(?:\n(?:[ \t]+.*)?)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}

@@ -1,4 +1,4 @@
-"""Makes AWS's frames."""
+"""Makes frames of AWS event streams."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def text(name: str, value: str) -> bytes:
 
 
 def event(kind: str, data: Any) -> bytes:
-    """An event, as Bedrock sends it."""
+    """The frame of an event of Bedrock."""
     return framed(
         json.dumps(data).encode(),
         text(":event-type", kind),
@@ -36,7 +36,7 @@ def event(kind: str, data: Any) -> bytes:
 
 
 def exception(kind: str, message: str) -> bytes:
-    """An exception within a stream."""
+    """The frame of an exception within a stream."""
     return framed(
         json.dumps({"message": message}).encode(),
         text(":exception-type", kind),

@@ -1,4 +1,4 @@
-"""Answers in which something stands where it should not, and what becomes of them."""
+"""Makes mangled answers, and checks how they are read."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _HOSTILE = (
 _MARK = "@mutated@"
 
 
-def check_that_it_is_asked_again(read: Callable[[Any], object], body: Any, why: str = "the response") -> None:
-    """`read` cannot make an answer of `body`, which a server sent as a success, and tells `why`."""
+def check_that_it_is_retryable(read: Callable[[Any], object], body: Any, why: str = "the response") -> None:
+    """Check that `read` raises a retryable error for a success with this body, with a message that matches `why`."""
     with pytest.raises(RequestError, match=why) as caught:
         read(body)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.PARSE_ERROR, True)
@@ -35,7 +35,7 @@ def check_that_it_is_asked_again(read: Callable[[Any], object], body: Any, why: 
 
 @st.composite
 def mangled(draw: st.DrawFn, bodies: st.SearchStrategy[Any]) -> Any:
-    """One of `bodies` with one or two of its values, at any depth, replaced."""
+    """One of `bodies` with one or two values replaced, at any depth."""
     body = copy.deepcopy(draw(bodies))
     for _ in range(draw(st.integers(1, 2))):
         holder, key = draw(st.sampled_from(list(_places(body))))
@@ -44,7 +44,7 @@ def mangled(draw: st.DrawFn, bodies: st.SearchStrategy[Any]) -> Any:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Where values are within `value`: in what, and under which key."""
+    """Yield the container and the key of each value within `value`."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(pairs):
         yield value, key
@@ -53,8 +53,10 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 @st.composite
 def mangled_text(draw: st.DrawFn, bodies: st.SearchStrategy[Any]) -> bytes:
-    """One of `bodies` as JSON, with up to three changes: values replaced, also by ones that are hostile, fields
-    removed, added or repeated, and bytes changed, inserted or cut off.
+    """One of `bodies` as JSON, with up to three changes.
+
+    Values are replaced, also by hostile ones; fields are removed, added or repeated; bytes are changed, inserted or cut
+    off.
     """
     body = copy.deepcopy(draw(bodies))
     hostile: list[str] = []

@@ -1,4 +1,4 @@
-"""What JSON cannot hold is refused by every dialect, before anything is sent."""
+"""Every dialect refuses values that JSON cannot represent, before anything is sent."""
 
 from __future__ import annotations
 
@@ -56,24 +56,24 @@ NO_JSON = {
 
 @every_dialect
 @pytest.mark.parametrize("value", NO_JSON.values(), ids=NO_JSON.keys())
-def test_a_setting_that_json_cannot_hold_is_named(value: Any, dialect: Dialect) -> None:
+def test_setting_that_json_cannot_represent_is_named(value: Any, dialect: Dialect) -> None:
     with pytest.raises(ConfigError, match=r"^generation\.extra_body: cannot be written as JSON"):
         encoder(dialect, extra_body={"x": [value]})
 
 
 @every_dialect
-def test_so_is_a_schema(dialect: Dialect) -> None:
+def test_schema_that_json_cannot_represent_is_named(dialect: Dialect) -> None:
     with pytest.raises(ConfigError, match=r"^generation\.guided_decoding\.json: cannot be written as JSON"):
         encoder(dialect, guided_decoding=GuidedDecodingParams(json={"default": float("nan")}))
 
 
 @every_dialect
 @pytest.mark.parametrize("value", NO_JSON.values(), ids=NO_JSON.keys())
-def test_a_row_that_json_cannot_hold_is_refused(value: Any, dialect: Dialect) -> None:
+def test_row_that_json_cannot_represent_is_refused(value: Any, dialect: Dialect) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "default": value}}}
-    asked = Conversation.from_dict({"messages": [{"role": "user", "content": "Hello!"}], "tools": [tool]})
+    conversation = Conversation.from_dict({"messages": [{"role": "user", "content": "Hello!"}], "tools": [tool]})
     with pytest.raises(RequestError, match="cannot be written as JSON|part of itself") as caught:
-        encoder(dialect)(asked)
+        encoder(dialect)(conversation)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)
 
 
@@ -94,15 +94,17 @@ def test_a_row_that_json_cannot_hold_is_refused(value: Any, dialect: Dialect) ->
     ],
     ids=lambda value: value[:10],
 )
-def test_arguments_that_json_cannot_hold_are_refused_by_the_name_of_the_call(value: str, dialect: Dialect) -> None:
+def test_arguments_that_json_cannot_represent_are_refused_with_the_name_of_the_call(
+    value: str, dialect: Dialect
+) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": f'{{"x": {value}}}'}}
-    asked = Conversation.from_dict({"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]})
+    conversation = Conversation.from_dict({"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]})
     with pytest.raises(RequestError, match="^function 'weather': its arguments") as caught:
-        encoder(dialect, **({"seed": 1} if dialect is GEMINI else {}))(asked)
+        encoder(dialect, **({"seed": 1} if dialect is GEMINI else {}))(conversation)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)
 
 
 @every_dialect
-def test_the_names_of_what_is_no_number_are_words_like_others(dialect: Dialect) -> None:
-    asked = Conversation.from_dict({"messages": [{"role": "user", "content": "NaN, Infinity"}]})
-    assert b"NaN, Infinity" in encoder(dialect, extra_body={"x": "NaN"})(asked).body
+def test_text_nan_and_infinity_is_sent_as_text(dialect: Dialect) -> None:
+    conversation = Conversation.from_dict({"messages": [{"role": "user", "content": "NaN, Infinity"}]})
+    assert b"NaN, Infinity" in encoder(dialect, extra_body={"x": "NaN"})(conversation).body

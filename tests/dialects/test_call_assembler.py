@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asyncinfer import FinishReason, RequestError
 from asyncinfer.dialects.json_end import JsonEnd
-from tests.dialects.mangled import check_that_it_is_asked_again
+from tests.dialects.mangled import check_that_it_is_retryable
 from tests.dialects.openai.test_stream import chunk, deltas_of
 
 Json = dict[str, Any]
@@ -36,7 +36,7 @@ def at(index: Any, *texts: str, **first: Any) -> list[list[Json]]:
     return [[piece(name, "", index=index, **first)], *([piece(None, text, index=index)] for text in texts)]
 
 
-APART: dict[str, tuple[list[list[Json]], list[tuple[str, str]]]] = {
+ASSIGNABLE: dict[str, tuple[list[list[Json]], list[tuple[str, str]]]] = {
     "index 0, other ids, in pieces": (
         [*at(0, '{"city": ', '"Oslo"}', id="a", name="weather"), *at(0, UTC, id="b", name="clock")],
         [WEATHER, CLOCK],
@@ -100,12 +100,12 @@ APART: dict[str, tuple[list[list[Json]], list[tuple[str, str]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("events", "calls"), APART.values(), ids=APART.keys())
-def test_pieces_go_to_their_calls(events: list[list[Json]], calls: list[tuple[str, str]]) -> None:
+@pytest.mark.parametrize(("events", "calls"), ASSIGNABLE.values(), ids=ASSIGNABLE.keys())
+def test_pieces_are_added_to_their_calls(events: list[list[Json]], calls: list[tuple[str, str]]) -> None:
     assert calls_of(*events) == calls
 
 
-UNSAFE: dict[str, list[list[Json]]] = {
+AMBIGUOUS: dict[str, list[list[Json]]] = {
     "two begun with the same index, then arguments": [
         [piece("weather", "", index=0, id="a"), piece("clock", "", index=0, id="b")],
         [piece(None, OSLO, index=0)],
@@ -137,9 +137,9 @@ UNSAFE: dict[str, list[list[Json]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("events", UNSAFE.values(), ids=UNSAFE.keys())
+@pytest.mark.parametrize("events", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
 def test_pieces_that_may_belong_to_two_calls_fail_the_attempt(events: list[list[Json]]) -> None:
-    check_that_it_is_asked_again(lambda body: calls_of(*body), events)
+    check_that_it_is_retryable(lambda body: calls_of(*body), events)
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
@@ -147,7 +147,7 @@ def test_call_that_is_cut_before_its_arguments_is_left_out(finish: str) -> None:
     assert calls_of(*at(0, OSLO, id="a", name="weather"), *at(1, id="b", name="clock"), finish=finish) == [WEATHER]
 
 
-def test_call_that_is_cut_in_its_arguments_keeps_them_as_text() -> None:
+def test_call_that_is_cut_within_its_arguments_keeps_them_as_text() -> None:
     last = deltas_of(*(chunk(tool_calls=part) for part in at(0, '{"ci', id="a", name="f")), chunk("length"))[-1]
     assert (last.finish_reason, last.tool_calls[0]["function"]["arguments"]) == (FinishReason.LENGTH, '{"ci')
 
@@ -189,7 +189,7 @@ def test_calls_are_never_merged(data: st.DataObject) -> None:
     ),
     st.data(),
 )
-def test_end_of_json_is_found_wherever_it_is_cut(value: Any, data: st.DataObject) -> None:  # fmt: skip
+def test_end_of_json_is_found_however_it_is_split(value: Any, data: st.DataObject) -> None:  # fmt: skip
     text = json.dumps([value])
     end = JsonEnd()
     for part in data.draw(_cut(text[:-1])):

@@ -12,10 +12,10 @@ from multidict import CIMultiDict
 
 from asyncinfer import RequestError
 from asyncinfer.dialects.anthropic import messages as anthropic_messages
-from asyncinfer.dialects.bedrock.stream import ConverseStream
-from asyncinfer.dialects.google import response as gemini_answer
+from asyncinfer.dialects.bedrock.stream import ConverseStreamDecoder
+from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.http import HttpResponse, status_error
-from asyncinfer.dialects.openai import response as openai_answer
+from asyncinfer.dialects.openai import response as openai_response
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.errors import ErrorScope, invalid_request
 from tests.dialects.frames import exception
@@ -46,7 +46,7 @@ def google(code: int, message: str, status: str, reason: str | None = None) -> A
 
 XAI_403 = "The caller does not have permission to execute the specified operation"
 FLAGGED = {"reasons": ["violence"], "flagged_input": "how to ...", "provider_name": "X", "model_slug": "x"}
-OF_THE_ROW: dict[str, tuple[int, Any]] = {
+ROW_ERRORS: dict[str, tuple[int, Any]] = {
     # Moderation
     "xAI": (403, {"code": "permission-denied", "error": "Content violates usage guidelines. "}),
     "xAI 2025": (403, {"code": XAI_403, "error": "Content violates usage guidelines. Team: t, API key ID: k, Model: grok-4, Failed check: SAFETY_CHECK_TYPE_BIO"}),
@@ -74,7 +74,7 @@ OF_THE_ROW: dict[str, tuple[int, Any]] = {
     "Groq, size": (413, openai("Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 12328, please reduce your message size and try again.", "rate_limit_exceeded", "tokens")),
     "OpenAI, size": (429, openai("Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 30601.", "rate_limit_exceeded", "tokens")),
     "a proxy, size": (413, b"<html><h1>413 Request Entity Too Large</h1></html>"),
-    # What a row holds
+    # The content of a row
     "OpenAI, a message": (400, openai("Invalid type for 'messages[0].content[1].text': expected a string.", "invalid_type", "invalid_request_error")),
     "OpenAI, an old message": (400, openai("Invalid value for 'content': expected a string, got null.", None, "invalid_request_error", where="messages.[0].content")),
     "OpenAI, a long message": (400, openai("Invalid 'messages[0].content': string too long.", "string_above_max_length", "invalid_request_error")),
@@ -88,7 +88,7 @@ OF_THE_ROW: dict[str, tuple[int, Any]] = {
     "vLLM, images": (400, {"object": "error", "message": "At most 1 image(s) may be provided in one request.", "type": "BadRequestError", "code": 400}),
     "Gemini, a file": (403, google(403, "You do not have permission to access the File abc or it may not exist.", "PERMISSION_DENIED")),
 }  # fmt: skip
-OF_THE_ACCOUNT: dict[str, tuple[int, Any]] = {
+ACCOUNT_ERRORS: dict[str, tuple[int, Any]] = {
     # Keys
     "a bare 401": (401, b""),
     "OpenAI, key": (401, openai("Incorrect API key provided: sk-a***b.", "invalid_api_key", "invalid_request_error")),
@@ -185,7 +185,7 @@ OF_THE_ACCOUNT: dict[str, tuple[int, Any]] = {
     "a redirect": (308, b""),
     "HTTPS": (400, b"<html><title>400 The plain HTTP request was sent to HTTPS port</title></html>"),
 }  # fmt: skip
-SAYS_NOTHING: dict[str, tuple[int, Any]] = {
+UNKNOWN_ERRORS: dict[str, tuple[int, Any]] = {
     "a bare 403": (403, b""),
     "a firewall": (403, b"<html><title>Access denied</title>Sorry, you have been blocked</html>"),
     "a bare 400": (400, b""),
@@ -216,19 +216,19 @@ SAYS_NOTHING: dict[str, tuple[int, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("status", "body"), OF_THE_ROW.values(), ids=OF_THE_ROW)
+@pytest.mark.parametrize(("status", "body"), ROW_ERRORS.values(), ids=ROW_ERRORS)
 def test_error_about_a_prompt_concerns_its_row(status: int, body: Any) -> None:
     error = refused(status, body)
     assert (error.scope, error.is_retryable) == (ROW, False), str(error)
 
 
-@pytest.mark.parametrize(("status", "body"), OF_THE_ACCOUNT.values(), ids=OF_THE_ACCOUNT)
+@pytest.mark.parametrize(("status", "body"), ACCOUNT_ERRORS.values(), ids=ACCOUNT_ERRORS)
 def test_error_about_the_account_concerns_every_row(status: int, body: Any) -> None:
     error = refused(status, body)
     assert (error.scope, error.is_retryable, error.is_overload) == (ACCOUNT, False, False), str(error)
 
 
-@pytest.mark.parametrize(("status", "body"), SAYS_NOTHING.values(), ids=SAYS_NOTHING)
+@pytest.mark.parametrize(("status", "body"), UNKNOWN_ERRORS.values(), ids=UNKNOWN_ERRORS)
 def test_error_about_neither_row_nor_account_is_unknown(status: int, body: Any) -> None:
     assert refused(status, body).scope is UNKNOWN
 
@@ -251,8 +251,8 @@ def test_aws_names_the_error_in_a_header(kind: str) -> None:
 
 
 def test_message_of_an_account_error_keeps_text_and_code() -> None:
-    assert str(refused(*OF_THE_ACCOUNT["xAI, access"])).endswith("the correct credentials. (permission-denied)")
-    assert str(refused(*OF_THE_ACCOUNT["OpenAI, spending"])) == (
+    assert str(refused(*ACCOUNT_ERRORS["xAI, access"])).endswith("the correct credentials. (permission-denied)")
+    assert str(refused(*ACCOUNT_ERRORS["OpenAI, spending"])) == (
         "HTTP 429: The project reached its limit. (project_spend_limit_exceeded)"
     )
 
@@ -287,10 +287,10 @@ def whole(decode: Any) -> Any:
 
 
 READERS = {
-    "OpenAI": whole(openai_answer.decode),
+    "OpenAI": whole(openai_response.decode),
     "OpenAI, streamed": openai_stream,
     "OpenAI, an error event": openai_error_event,
-    "Gemini": whole(gemini_answer.decode),
+    "Gemini": whole(gemini_response.decode),
 }
 
 
@@ -384,14 +384,14 @@ def test_error_of_anthropic_within_a_success_has_a_scope(kind: str, message: str
 )
 def test_exception_of_bedrock_within_a_stream_has_a_scope(kind: str, scope: ErrorScope, again: bool) -> None:
     with pytest.raises(RequestError) as caught:
-        list(ConverseStream().feed(exception(kind, "It is so.")))
+        list(ConverseStreamDecoder().feed(exception(kind, "It is so.")))
     assert (caught.value.scope, caught.value.is_retryable) == (scope, again)
 
 
-# Any body
+# Arbitrary bodies
 
 
-BODIES = [body for _, body in (*OF_THE_ROW.values(), *OF_THE_ACCOUNT.values()) if not isinstance(body, bytes)]
+BODIES = [body for _, body in (*ROW_ERRORS.values(), *ACCOUNT_ERRORS.values()) if not isinstance(body, bytes)]
 ODD = st.sampled_from(
     [None, True, 0, -1, 10**400, 1e308, float("nan"), "", "1" * 400, "\ud800", [], [[]], {}, {"a": {}}]
 )

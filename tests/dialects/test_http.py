@@ -1,4 +1,4 @@
-"""What a response means that is no answer."""
+"""Errors made from HTTP responses, and reading of successful ones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from asyncinfer import InferenceErrorType, RequestError
 from asyncinfer.dialects.error_body import message_in
 from asyncinfer.dialects.http import EXCEPTIONS, HttpResponse, json_object, json_value, status_error
 from asyncinfer.dialects.waits import wait_in_headers
-from tests.dialects.mangled import check_that_it_is_asked_again
+from tests.dialects.mangled import check_that_it_is_retryable
 
 MORNING = "Tue, 24 Nov 2026 10:00:00 GMT"
 MORNING_SECONDS = 1795514400.0
 
 
 def response(status: int, body: Any = None, **headers: str) -> HttpResponse:
-    """A response; underscores in names of headers stand for hyphens."""
+    """A response. Underscores in the names of headers stand for hyphens."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return HttpResponse(status, CIMultiDict({name.replace("_", "-"): text for name, text in headers.items()}), raw)
 
@@ -30,49 +30,49 @@ def response(status: int, body: Any = None, **headers: str) -> HttpResponse:
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 520, 529])
-def test_what_may_pass_is_tried_again(status: int) -> None:
+def test_transient_status_is_retryable(status: int) -> None:
     error = status_error(response(status))
     assert (error.error_type, error.status_code, error.is_retryable) == (InferenceErrorType.API_STATUS, status, True)
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 413, 415, 422, 451])
-def test_what_will_not_pass_is_final(status: int) -> None:
+def test_final_status_is_not_retryable(status: int) -> None:
     error = status_error(response(status))
     assert (error.is_retryable, error.is_overload) == (False, False)
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
-def test_only_an_endpoint_that_is_busy_speaks_for_all_rows(status: int) -> None:
+def test_only_a_status_for_a_busy_endpoint_is_an_overload(status: int) -> None:
     assert status_error(response(status)).is_overload is (status in (429, 503, 529))
 
 
 @pytest.mark.parametrize(("status", "text", "transient"), EXCEPTIONS)
-def test_some_messages_outweigh_their_status(status: int, text: str, transient: bool) -> None:
+def test_known_message_takes_precedence_over_its_status(status: int, text: str, transient: bool) -> None:
     error = status_error(response(status, {"error": {"message": f"Sorry: {text.upper()}."}}))
     assert (error.is_retryable, error.is_overload) == (transient, False)
 
 
-def test_an_empty_account_is_known_by_its_code() -> None:
+def test_used_up_credit_is_recognised_by_its_code() -> None:
     error = {"message": "You exceeded your current quota, please check your plan.", "code": "insufficient_quota"}
     assert not status_error(response(429, {"error": error})).is_retryable
 
 
-def test_gemini_words_a_limit_per_minute_like_an_empty_account() -> None:
-    """https://github.com/google-gemini/gemini-cli/issues/8437; it passes within the minute."""
+def test_gemini_limit_per_minute_is_retryable_despite_its_billing_message() -> None:
+    """https://github.com/google-gemini/gemini-cli/issues/8437. The limit resets within a minute."""
     message = "You exceeded your current quota, please check your plan and billing details. Please retry in 20.04s."
     error = {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED"}
     assert status_error(response(429, [{"error": error}])).is_overload
 
 
-def test_a_redirect_is_not_followed_but_explained() -> None:
+def test_redirect_is_an_error_that_names_the_new_url() -> None:
     error = status_error(response(308, b"", location="https://elsewhere.example/v1"))
     assert not error.is_retryable
     assert str(error) == (
-        "HTTP 308: redirects to https://elsewhere.example/v1; set remote_params.api_url to where the API is"
+        "HTTP 308: redirects to https://elsewhere.example/v1; set remote_params.api_url to the URL of the API"
     )
 
 
-# How long to wait
+# Waits
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_redirect_is_not_followed_but_explained() -> None:
         ({"retry_after": "Tue, 24 Nov 99999999999999999999 10:01:30 GMT", "date": MORNING}, None),
     ],
 )
-def test_the_wait_that_headers_ask_for(headers: dict[str, str], seconds: float | None) -> None:
+def test_wait_in_headers(headers: dict[str, str], seconds: float | None) -> None:
     assert status_error(response(429, **headers)).retry_after == seconds
 
 
@@ -109,13 +109,13 @@ def test_the_wait_that_headers_ask_for(headers: dict[str, str], seconds: float |
         ("-1s", {}, None),
     ],
 )
-def test_google_asks_for_a_wait_in_the_body(delay: str, headers: dict[str, str], seconds: float | None) -> None:
+def test_wait_in_the_body_of_a_google_error(delay: str, headers: dict[str, str], seconds: float | None) -> None:
     details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
     body = {"error": {"code": 429, "message": "Slow down.", "details": details}}
     assert status_error(response(429, body, **headers)).retry_after == seconds
 
 
-def test_a_date_is_measured_by_the_caller_s_clock_where_the_server_tells_no_time() -> None:
+def test_retry_after_date_without_date_header_uses_the_local_clock() -> None:
     headers = {"retry-after": "Tue, 24 Nov 2026 10:01:30 GMT"}
     assert wait_in_headers(headers, now=MORNING_SECONDS) == 90.0
     assert wait_in_headers(headers | {"date": "Tue, 24 Nov 2026 10:01:00 GMT"}, now=MORNING_SECONDS) == 30.0
@@ -125,16 +125,16 @@ dates = st.from_regex(r"\w{3}, \d{1,22} (Jan|Nov) \d{1,22} \d{2}:\d{2}:\d{1,22} 
 
 
 @given(dates | st.text(max_size=30), st.sampled_from([MORNING, ""]) | dates)
-def test_whatever_a_header_says_is_a_wait_or_nothing(given: str, today: str) -> None:
+def test_any_retry_after_header_is_a_valid_wait_or_none(given: str, today: str) -> None:
     wait = wait_in_headers({"retry-after": given, "date": today})
     assert wait is None or wait >= 0
 
 
-# What it says
+# Messages
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         ({"error": {"message": "no such model", "type": "invalid", "code": "model_not_found"}}, "no such model (model_not_found)"),
         ({"error": {"message": "bad model_not_found", "code": "model_not_found"}}, "bad model_not_found"),
@@ -155,14 +155,14 @@ def test_whatever_a_header_says_is_a_wait_or_nothing(given: str, today: str) -> 
         (b"\xff\xfe", "\ufffd\ufffd"),
     ],
 )  # fmt: skip
-def test_the_message_is_found_whoever_wrote_it(body: Any, said: str) -> None:
-    assert message_in(response(400, body).body) == said
+def test_message_is_found_in_the_error_format_of_every_server(body: Any, expected: str) -> None:
+    assert message_in(response(400, body).body) == expected
 
 
 @pytest.mark.parametrize(
     "body", [{"error": "x" * 9999}, {"error": {"message": "x" * 9999}}, {"detail": ["x" * 9999]}, b"x" * 9999]
 )
-def test_messages_are_short(body: Any) -> None:
+def test_long_message_is_shortened(body: Any) -> None:
     assert len(message_in(response(400, body).body)) == 300
 
 
@@ -176,23 +176,23 @@ json_values = st.recursive(
 
 
 @given(json_values | st.binary())
-def test_every_body_says_something(body: Any) -> None:
+def test_any_body_has_a_message(body: Any) -> None:
     assert message_in(response(400, body).body)
 
 
-# A success that is none
+# Successful responses that cannot be read
 
 
-def test_a_success_is_its_object() -> None:
+def test_successful_response_is_read_as_a_json_object() -> None:
     assert json_object(response(200, {"a": 1})) == {"a": 1}
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": ', b"\xff", [], None, "text"])
-def test_a_success_that_cannot_be_read_may_be_better_next_time(body: Any) -> None:
-    check_that_it_is_asked_again(lambda body: json_object(response(200, body)), body, "the response is not (a )?JSON")
+def test_unreadable_success_is_a_retryable_parse_error(body: Any) -> None:
+    check_that_it_is_retryable(lambda body: json_object(response(200, body)), body, "the response is not (a )?JSON")
 
 
-def test_a_status_goes_before_the_body() -> None:
+def test_error_status_takes_precedence_over_a_readable_body() -> None:
     with pytest.raises(RequestError, match="HTTP 500: boom"):
         json_object(response(500, {"error": "boom"}))
 
@@ -200,7 +200,7 @@ def test_a_status_goes_before_the_body() -> None:
 @pytest.mark.parametrize("unit", [b"[],", b"{},", b'{"a":[]},'])
 def test_json_with_too_many_values_is_not_parsed(unit: bytes) -> None:
     body = b"[" + unit * (2**24 // len(unit)) + b"0]"
-    with pytest.raises(RequestError, match="holds more values than any answer does"):
+    with pytest.raises(RequestError, match="has more values than any answer has"):
         json_value(HttpResponse(200, {}, body))
 
 
@@ -213,8 +213,8 @@ def test_json_with_too_many_values_is_not_parsed(unit: bytes) -> None:
     ],
     ids=["keys", "values", "objects"],
 )
-def test_json_that_would_hold_the_event_loop_for_seconds_is_not_parsed(body: bytes) -> None:
-    with pytest.raises(RequestError, match="holds more values than any answer does"):
+def test_json_that_would_block_the_event_loop_for_seconds_is_not_parsed(body: bytes) -> None:
+    with pytest.raises(RequestError, match="has more values than any answer has"):
         json_value(HttpResponse(200, {}, body))
 
 

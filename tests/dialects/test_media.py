@@ -21,19 +21,19 @@ SIGNATURES = {
 
 
 @given(st.sampled_from(sorted(SIGNATURES)), st.binary())
-def test_the_first_bytes_tell_the_type_and_all_are_kept(kind: str, rest: bytes) -> None:
+def test_media_type_is_read_from_the_first_bytes_and_all_bytes_are_kept(kind: str, rest: bytes) -> None:
     image = SIGNATURES[kind] + rest
     head, _, data = data_url(image).partition(",")
     assert head == f"data:{kind};base64"
     assert base64.b64decode(data, validate=True) == image
 
 
-def test_the_older_gif_is_one_too() -> None:
+def test_older_gif_version_is_a_gif() -> None:
     assert media_type(b"GIF87a...") == "image/gif"
 
 
 @pytest.mark.parametrize("data", [b"", b"RIFF\x10\x00\x00\x00WAVE", b"RIFF", b"BM", b"<svg/>", b"%PDX-1.7", b"\x89PN"])
-def test_anything_else_is_refused_for_good(data: bytes) -> None:
+def test_other_file_is_refused_for_good(data: bytes) -> None:
     with pytest.raises(RequestError, match="neither a PNG, JPEG, GIF or WebP image nor a PDF") as caught:
         data_url(data)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)

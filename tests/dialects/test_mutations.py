@@ -25,13 +25,13 @@ from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.types.results import Usage
 from tests.dialects.anthropic import test_messages as test_anthropic_messages
 from tests.dialects.anthropic import test_stream as test_anthropic_stream
-from tests.dialects.bedrock import test_response as test_bedrock_answer
+from tests.dialects.bedrock import test_response as test_bedrock_response
 from tests.dialects.bedrock import test_stream as test_bedrock_stream
 from tests.dialects.frames import event, exception
-from tests.dialects.google import test_request as test_gemini_generate
+from tests.dialects.google import test_request as test_gemini_request
 from tests.dialects.mangled import mangled_text
 from tests.dialects.openai import test_quirks as test_openai_quirks
-from tests.dialects.openai import test_request as test_openai_chat
+from tests.dialects.openai import test_request as test_openai_request
 from tests.dialects.openai import test_stream as test_openai_stream
 from tests.fakes import question
 
@@ -40,7 +40,7 @@ FEW, MANY = 60, 1000
 
 
 class Api(NamedTuple):
-    """A dialect, with answers that its API gives at once, and streams as the events that they consist of."""
+    """A dialect, with complete answers and with streams as lists of events."""
 
     dialect: Dialect
     answers: list[Json]
@@ -58,7 +58,7 @@ def _named(*events: Json) -> list[bytes]:
 def _chat(dialect: Dialect) -> Api:
     quirks = [body for _, body, _, _ in test_openai_quirks.ANSWERS.values()]
     streams = [_sse(*stream, "[DONE]") for stream in test_openai_stream.STREAMS.values()]
-    return Api(dialect, [*test_openai_chat.ANSWERS.values(), *quirks], streams)
+    return Api(dialect, [*test_openai_request.ANSWERS.values(), *quirks], streams)
 
 
 APIS = {
@@ -71,15 +71,15 @@ APIS = {
     ),
     "Gemini": Api(
         GEMINI,
-        [*test_gemini_generate.ANSWERS.values(), *test_openai_chat.ANSWERS.values()],
+        [*test_gemini_request.ANSWERS.values(), *test_openai_request.ANSWERS.values()],
         [
-            *(_sse(*stream) for stream in test_gemini_generate.STREAMS.values()),
+            *(_sse(*stream) for stream in test_gemini_request.STREAMS.values()),
             *(_sse(*stream, "[DONE]") for stream in test_openai_stream.STREAMS.values()),
         ],
     ),
     "Bedrock": Api(
         BEDROCK_CONVERSE,
-        list(test_bedrock_answer.ANSWERS.values()),
+        list(test_bedrock_response.ANSWERS.values()),
         [[event(kind, data) for kind, data in stream] for stream in test_bedrock_stream.STREAMS.values()],
     ),
 }
@@ -96,7 +96,7 @@ def check_answer(api: Api, body: bytes) -> None:
         str(error).encode()  # The message can be shown.
         return
     check_usage(completion.usage)
-    answered = completion.answer(question("Hello?"))
+    answered = completion.append_to(question("Hello?"))
     line = answered.to_json()
     line.encode()
     assert Conversation.from_json(line).to_json() == line
@@ -134,7 +134,7 @@ def test_mutated_answer_can_be_saved_or_is_a_request_error_in_many_examples(api:
 
 
 class Read(NamedTuple):
-    """What a stream comes to. Calls are without their ids, which may be made here."""
+    """The content of a stream. Calls have no ids, because ids may be new for each reading."""
 
     content: str = ""
     reasoning: str = ""
@@ -179,7 +179,7 @@ STRAY = [
 
 @st.composite
 def _mutated_stream(draw: st.DrawFn, streams: list[list[bytes]], *, whole_parts: bool = False) -> bytes:
-    """A stream with parts dropped, sent twice, out of order, or strange, and perhaps cut or with another byte.
+    """A stream with events dropped, repeated, reordered or mangled, and perhaps truncated or with changed bytes.
 
     Args:
         whole_parts: Parts only come twice or out of order: nobody can know that one is missing or was changed.

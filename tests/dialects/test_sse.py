@@ -1,4 +1,4 @@
-"""Server-sent events: the rules of the HTML standard, and that it does not matter how the bytes are cut."""
+"""Server-sent events follow the rules of the HTML standard, however the bytes are split."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from asyncinfer import RequestError
 from asyncinfer.dialects import sse
-from asyncinfer.dialects.sse import EventDecoder, ServerSentEvent
+from asyncinfer.dialects.sse import ServerSentEvent, SSEParser
 
 
 def decoded(*chunks: bytes) -> list[ServerSentEvent]:
-    decoder = EventDecoder()
+    decoder = SSEParser()
     return [event for chunk in chunks for event in decoder.feed(chunk)]
 
 
@@ -31,7 +31,7 @@ noise = st.sampled_from([[], [": ping"], ["id: 7", "retry: 10", "unheard: of"]])
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[bytes, list[ServerSentEvent]]:
-    """Bytes that hold events, spelled in all the ways that the standard allows; and the events."""
+    """The bytes of a stream, in any spelling that the standard allows, and its events."""
     events = draw(st.lists(st.builds(ServerSentEvent, st.lists(texts, min_size=1).map("\n".join), names), max_size=4))
     lines: list[str] = []
     for data, name in events:
@@ -39,18 +39,18 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[ServerSentEvent]]:
         lines += [*draw(noise), *named, *(_data(line, draw(st.booleans())) for line in data.split("\n")), ""]
     end = draw(st.sampled_from(["\r\n", "\n", "\r"]))
     text = "".join(line + end for line in lines)
-    # The standard's last line end may be a lone CR; we wait for the LF that could belong to it.
+    # The last line end may be a single CR. The parser waits for the LF that may follow it.
     whole = draw(st.sampled_from(["", "\ufeff"])) + text + ("\n" if text.endswith("\r") else "")
     return whole.encode(), events
 
 
 def _data(line: str, bare: bool) -> str:
-    """A space may follow the colon, and must where the text begins with one of its own."""
+    """A data line. A space may follow the colon; it must follow if the text itself begins with a space."""
     return f"data:{line}" if bare and not line.startswith(" ") else f"data: {line}"
 
 
 @given(streams(), cuts)
-def test_events_arrive_whole_however_they_are_spelled_and_cut(
+def test_events_in_any_spelling_are_read_however_they_are_split(
     stream: tuple[bytes, list[ServerSentEvent]], cuts: list[int]
 ) -> None:
     sent, events = stream
@@ -59,13 +59,13 @@ def test_events_arrive_whole_however_they_are_spelled_and_cut(
 
 @given(st.lists(st.sampled_from([b"data:", b"\r", b"\n", b"\xef\xbb\xbf", b"\xc3", b"\xa9", b":", b"x", b" "])), cuts)
 @example([b"data:", b"\xef\xbb\xbf", b"x", b"\r", b"\n", b"\r", b"\n"], [7, 10])
-def test_no_cut_changes_what_any_bytes_mean(parts: list[bytes], cuts: list[int]) -> None:
+def test_any_bytes_read_the_same_however_they_are_split(parts: list[bytes], cuts: list[int]) -> None:
     stream = b"".join(parts)
     assert decoded(*pieces(stream, cuts)) == decoded(stream)
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
-def test_a_line_ends_in_any_of_three_ways(end: str) -> None:
+def test_three_line_endings_are_recognised(end: str) -> None:
     stream = f"data: one{end}{end}data: two{end}{end}\n".encode()
     assert decoded(stream) == [ServerSentEvent("one"), ServerSentEvent("two")]
 
@@ -84,16 +84,16 @@ def test_a_line_ends_in_any_of_three_ways(end: str) -> None:
         ("data: \u2028 ends no line\n\n".encode(), [ServerSentEvent("\u2028 ends no line")]),
     ],
 )
-def test_the_standard_says(stream: bytes, events: list[ServerSentEvent]) -> None:
+def test_examples_of_the_standard(stream: bytes, events: list[ServerSentEvent]) -> None:
     assert decoded(stream) == events
 
 
 @pytest.mark.parametrize("rest", [b"data: b", b"data: b\n", b"event: x\ndata: b\n"])
-def test_an_event_that_no_blank_line_ends_is_none(rest: bytes) -> None:
+def test_event_without_a_final_blank_line_is_ignored(rest: bytes) -> None:
     assert decoded(b"data: a\n\n" + rest) == [ServerSentEvent("a")]
 
 
-def test_a_name_holds_for_one_event() -> None:
+def test_name_applies_to_one_event() -> None:
     assert decoded(b"event: x\ndata: a\n\ndata: b\n\n") == [ServerSentEvent("a", "x"), ServerSentEvent("b")]
 
 

@@ -1,4 +1,4 @@
-"""When a streamed answer is complete, in each dialect: at a known finish reason, or at the end mark after any reason."""
+"""When a streamed answer is complete: at a known finish reason, or at the end mark after any reason."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.engines import remote
 from tests.dialects.anthropic import test_messages as test_anthropic_messages
 from tests.dialects.anthropic import test_stream as test_anthropic_stream
-from tests.dialects.bedrock import test_response as test_bedrock_answer
+from tests.dialects.bedrock import test_response as test_bedrock_response
 from tests.dialects.bedrock import test_stream as test_bedrock_stream
 from tests.dialects.frames import event
-from tests.dialects.google import test_request as test_gemini_generate
-from tests.dialects.openai import test_request as test_openai_chat
+from tests.dialects.google import test_request as test_gemini_request
+from tests.dialects.openai import test_request as test_openai_request
 from tests.dialects.openai import test_stream as test_openai_stream
 from tests.fakes import ONE_ATTEMPT, question
 from tests.faults import FaultServer
@@ -47,7 +47,7 @@ def sse(*events: Json | str) -> bytes:
 
 @dataclass(frozen=True)
 class Wire:
-    """How a dialect streams a text, gives a finish reason, and marks the end; and how it answers at once."""
+    """The events of a dialect for text, finish reason and end mark, and its answer without streaming."""
 
     dialect: Dialect
     text: bytes
@@ -67,11 +67,11 @@ OPENAI = Wire(
     lambda reason: sse(test_openai_stream.chunk(reason)),
     "stop",
     sse("[DONE]"),
-    lambda reason: test_openai_chat.answer(reason, content="Hello."),
+    lambda reason: test_openai_request.answer(reason, content="Hello."),
 )
 ANTHROPIC = Wire(
     ANTHROPIC_MESSAGES,
-    sse(test_anthropic_stream.begin(), *test_anthropic_stream.said(0, "Hel", "lo.")),
+    sse(test_anthropic_stream.begin(), *test_anthropic_stream.text_block(0, "Hel", "lo.")),
     lambda reason: sse(test_anthropic_stream.end(reason)[0]),
     "end_turn",
     sse(test_anthropic_stream.end()[1]),
@@ -79,7 +79,7 @@ ANTHROPIC = Wire(
 )
 GEMINI_NATIVE = Wire(
     GEMINI,
-    sse(*(test_gemini_generate.answer({"text": part}, finish=None) for part in ("Hel", "lo."))),
+    sse(*(test_gemini_request.answer({"text": part}, finish=None) for part in ("Hel", "lo."))),
     lambda reason: sse({"candidates": [{"finishReason": reason, "index": 0}]}),
     "STOP",
     b"",
@@ -91,7 +91,7 @@ BEDROCK = Wire(
     lambda reason: _bedrock_frames(("messageStop", {"stopReason": reason})),
     "end_turn",
     _bedrock_frames(test_bedrock_stream.METADATA),
-    lambda reason: test_bedrock_answer.answer({"text": "Hello."}, stop=reason),
+    lambda reason: test_bedrock_response.answer({"text": "Hello."}, stop=reason),
 )
 WIRES = {"OpenAI": OPENAI, "Anthropic": ANTHROPIC, "Gemini": GEMINI_NATIVE, "Bedrock": BEDROCK}
 every_wire = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES.keys())
@@ -102,22 +102,22 @@ def read(wire: Wire, *parts: bytes) -> list[StreamDelta]:
     return [*(delta for part in parts for delta in decoder.feed(part)), decoder.finish()]
 
 
-def check_that_it_is_cut_off(wire: Wire, *parts: bytes) -> None:
+def check_that_it_is_truncated(wire: Wire, *parts: bytes) -> None:
     with pytest.raises(RequestError, match="broke off") as caught:
         read(wire, *parts)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
 @every_wire
-def test_known_reason_ends_an_answer_without_the_end_mark(wire: Wire) -> None:
+def test_known_reason_completes_an_answer_without_the_end_mark(wire: Wire) -> None:
     assert read(wire, wire.text, wire.reason(wire.known))[-1].finish_reason is FinishReason.STOP
 
 
 @every_wire
 @pytest.mark.parametrize("reason", [None, "", "null", False])
-def test_end_mark_without_a_reason_does_not_end_an_answer(wire: Wire, reason: Any) -> None:
-    check_that_it_is_cut_off(wire, wire.text, wire.reason(reason), wire.mark)
-    check_that_it_is_cut_off(wire, wire.text, wire.mark)
+def test_end_mark_without_a_reason_does_not_complete_an_answer(wire: Wire, reason: Any) -> None:
+    check_that_it_is_truncated(wire, wire.text, wire.reason(reason), wire.mark)
+    check_that_it_is_truncated(wire, wire.text, wire.mark)
 
 
 @every_wire
@@ -129,7 +129,7 @@ def test_unknown_reason_is_kept_as_text(wire: Wire, reason: Any, kept: str) -> N
     assert (last.finish_reason, last.metadata) == (FinishReason.UNKNOWN, {"raw_finish_reason": kept})
     whole = wire.dialect.decode(HttpResponse(200, {}, json.dumps(wire.whole(reason)).encode()))
     assert (whole.message.content, whole.finish_reason) == ("Hello.", FinishReason.UNKNOWN)
-    assert whole.answer(question("?")).metadata["raw_finish_reason"] == kept
+    assert whole.append_to(question("?")).metadata["raw_finish_reason"] == kept
 
 
 @every_wire
@@ -140,14 +140,14 @@ def test_answer_that_is_not_streamed_needs_no_reason(wire: Wire, reason: Any) ->
 
 
 @pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=["OpenAI", "Anthropic"])
-def test_unknown_reason_does_not_end_an_answer_without_the_end_mark(wire: Wire) -> None:
-    check_that_it_is_cut_off(wire, wire.text, wire.reason("bored"))
+def test_unknown_reason_does_not_complete_an_answer_without_the_end_mark(wire: Wire) -> None:
+    check_that_it_is_truncated(wire, wire.text, wire.reason("bored"))
 
 
 @pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC, GEMINI_NATIVE], ids=["OpenAI", "Anthropic", "Gemini"])
 def test_text_after_a_reason_needs_another_reason(wire: Wire) -> None:
     begun = (wire.text, wire.reason(wire.known), wire.text)
-    check_that_it_is_cut_off(wire, *begun)
+    check_that_it_is_truncated(wire, *begun)
     *_, last = deltas = read(wire, *begun, wire.reason(wire.known))
     assert ("".join(delta.content for delta in deltas), last.finish_reason) == ("Hello.Hello.", FinishReason.STOP)
 
@@ -231,21 +231,21 @@ def test_index_of_a_choice_may_be_text() -> None:
     first["choices"][0]["index"] = "0"
     other = test_openai_stream.chunk("length", content="Bye.")
     other["choices"][0]["index"] = "1"
-    *said, last = read(OPENAI, sse(first, other))
-    assert ([delta.content for delta in said], last.finish_reason) == (["Hello."], FinishReason.STOP)
+    *others, last = read(OPENAI, sse(first, other))
+    assert ([delta.content for delta in others], last.finish_reason) == (["Hello."], FinishReason.STOP)
 
 
 def test_second_answer_does_not_keep_the_raw_reason_of_the_first() -> None:
     bored = OPENAI.dialect.decode(HttpResponse(200, {}, json.dumps(OPENAI.whole("bored")).encode()))
     whole = OPENAI.dialect.decode(HttpResponse(200, {}, json.dumps(OPENAI.whole("stop")).encode()))
-    assert "raw_finish_reason" not in whole.answer(bored.answer(question("?"))).metadata
+    assert "raw_finish_reason" not in whole.append_to(bored.append_to(question("?"))).metadata
 
 
 # Over a connection
 
 
 def stream_of(*parts: bytes, then: Callable[[web.Request], Any]) -> Any:
-    """A fault that streams these parts, and then does not end as it should."""
+    """A fault that streams these parts and then does not end the stream correctly."""
 
     async def reply(request: web.Request, _: Any) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

@@ -223,7 +223,7 @@ def test_only_a_refusal_for_load_is_a_quota(status: int) -> None:
     assert not refused(says("Too many tokens per day"), status).is_quota
 
 
-# Anything
+# Arbitrary input
 
 
 ODD = st.one_of(

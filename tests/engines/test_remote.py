@@ -1,4 +1,4 @@
-"""RemoteInferenceEngine against a server that misbehaves: what is tried again, what ends a row, what ends the run."""
+"""RemoteInferenceEngine against a server with faults: which are retried, which fail a row, and which end the run."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def engine_at(url: str | None, *, model: str = "m", clock: FakeClock | None = None, **remote: Any) -> Any:
-    """An engine that does not wait long. It does not adapt, so that what is in flight is known."""
+    """An engine with short waits and fixed concurrency, so that the number of requests in flight is known."""
     settings = {
         "api_url": url,
         "api_key": KEY,
@@ -105,7 +105,7 @@ def engine_at(url: str | None, *, model: str = "m", clock: FakeClock | None = No
 async def served(
     script: Script | None = None, *, clock: FakeClock | None = None, **remote: Any
 ) -> AsyncGenerator[tuple[FaultServer, RemoteInferenceEngine]]:
-    """A server and an engine that asks it. A `clock` runs as long as they are."""
+    """A server and an engine that uses it. A `clock` runs as long as they do."""
     async with (
         FaultServer(script) as server,
         engine_at(server.url, clock=clock, **remote) as engine,
@@ -117,26 +117,26 @@ async def served(
         tasks.cancel_scope.cancel()
 
 
-def departures(engine: RemoteInferenceEngine) -> list[float]:
-    """When requests are sent, by the engine's clock; while one is on its way, a test's clock may jump."""
+def send_times(engine: RemoteInferenceEngine) -> list[float]:
+    """The times at which requests are sent, by the engine's clock. A test's clock may advance during a request."""
     times: list[float] = []
     send = engine._transport.send
 
-    async def noted(request: HttpRequest) -> HttpResponse:
+    async def timed(request: HttpRequest) -> HttpResponse:
         times.append(engine._clock.now())
         return await send(request)
 
-    engine._transport.send = noted  # type: ignore[method-assign]
+    engine._transport.send = timed  # type: ignore[method-assign]
     return times
 
 
 def at_first(fault: Fault) -> Script:
-    """A server that fails each question once."""
+    """A script that fails the first attempt at each question."""
     return lambda ask: fault if ask.attempt == 1 else None
 
 
 def at(index: int, fault: Fault) -> Script:
-    """A server that fails one question always."""
+    """A script that always fails one question."""
     return lambda ask: fault if ask.question == f"question {index}" else None
 
 
@@ -144,10 +144,10 @@ def answers(result: InferenceResult) -> list[object]:
     return [conversation.messages[-1].content for _, conversation in result.successful]
 
 
-ABOUT = 2.0  # seconds: a date in a header is a whole second, and looked at some moments after it was written
+TOLERANCE = 2.0  # seconds; dates in headers have whole seconds and are read a moment after they were written
 EXPECTED = [answer_to(f"question {i}") for i in range(5000)]
 
-PASSING: dict[str, Fault] = {
+TRANSIENT: dict[str, Fault] = {
     **{f"status {code}": status(code) for code in (408, 409, 425, 429, 500, 502, 503, 504, 529)},
     **{
         fault.__name__: fault
@@ -170,15 +170,17 @@ LASTING: dict[str, tuple[Fault, int | None, InferenceErrorType]] = {
 
 
 class TestFaults:
-    @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-    async def test_that_pass_are_tried_again(self, fault: Fault) -> None:
+    @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
+    async def test_transient_fault_is_retried(self, fault: Fault) -> None:
         async with served(at_first(fault), connection_timeout=0.2) as (server, engine):
             result = await engine.ainfer_partial(questions(3))
             assert answers(result) == EXPECTED[:3]
             assert set(server.asked.values()) == {2}
 
     @pytest.mark.parametrize(("fault", "code", "kind"), LASTING.values(), ids=LASTING)
-    async def test_that_stay_end_their_row(self, fault: Fault, code: int | None, kind: InferenceErrorType) -> None:
+    async def test_lasting_fault_fails_its_row_after_one_attempt(
+        self, fault: Fault, code: int | None, kind: InferenceErrorType
+    ) -> None:
         async with served(at(1, fault), max_response_bytes=1000) as (server, engine):
             result = await engine.ainfer_partial(questions(3))
             assert (result.failed_indices, server.asked["question 1"]) == ([1], 1)
@@ -186,12 +188,12 @@ class TestFaults:
             assert (detail.error_type, detail.status_code, detail.is_retryable) == (kind, code, False)
 
     @pytest.mark.parametrize("fault", [gzipped, duplicate_headers, mistyped], ids=lambda f: f.__name__)
-    async def test_that_do_no_harm_do_none(self, fault: Fault) -> None:
+    async def test_harmless_oddity_does_not_fail_a_row(self, fault: Fault) -> None:
         async with served(lambda _: fault) as (server, engine):
             assert answers(await engine.ainfer_partial(questions(3))) == EXPECTED[:3]
             assert set(server.asked.values()) == {1}
 
-    async def test_that_never_pass_end_their_row_after_max_retries(self) -> None:
+    async def test_row_fails_after_max_retries(self) -> None:
         async with served(at(1, html), max_retries=2) as (server, engine):
             result = await engine.ainfer_partial(questions(3))
             assert (result.failed_indices, server.asked["question 1"]) == ([1], 3)
@@ -199,19 +201,19 @@ class TestFaults:
             assert detail.error_message == "HTTP 502: Oops the proxy is ill"
             assert (detail.status_code, detail.is_retryable) == (502, True)
 
-    async def test_of_a_timeout_say_which_setting_is_meant(self) -> None:
+    async def test_timeout_message_names_the_setting(self) -> None:
         async with served(at(0, stall), connection_timeout=0.05, max_retries=0) as (_, engine):
             with pytest.raises(InferenceFailedError, match=r"0\.05 s \(remote_params\.connection_timeout\)"):
                 await engine.ainfer(questions(1))
 
-    async def test_of_a_redirect_say_where_the_api_is(self) -> None:
+    async def test_redirect_message_names_the_new_url_and_the_key_is_not_sent_there(self) -> None:
         async with FaultServer() as other, served(lambda _: redirect(other.url)) as (_, engine):
             with pytest.raises(InferenceFailedError, match=f"redirects to {other.url}; set remote_params.api_url"):
                 await engine.ainfer(questions(1))
-            assert not other.asks, "the key does not follow"
+            assert not other.asks, "the key is not sent to the new URL"
 
-    async def test_hold_no_permit_while_they_wait(self) -> None:
-        """One worker: the first row's retry comes after the second row."""
+    async def test_row_that_waits_for_a_retry_holds_no_permit(self) -> None:
+        """With one worker, the second row is sent before the retry of the first row."""
         async with served(at_first(status(500)), num_workers=1, clock=FakeClock(), retry_backoff_base=0.01) as (
             server,
             engine,
@@ -221,33 +223,33 @@ class TestFaults:
 
 
 class TestRefusedKeys:
-    async def test_end_the_run_at_once(self, tmp_path: Path) -> None:
+    async def test_status_401_ends_the_run_at_once(self, tmp_path: Path) -> None:
         config = InferenceConfig(
             input_path=str(write_jsonl(tmp_path / "in.jsonl", questions(500))), output_path=str(tmp_path / "out.jsonl")
         )
         async with served(lambda _: status(401, "who are you?")) as (server, engine):
             with pytest.raises(EngineConfigError, match=r"HTTP 401: who are you\?\. Check the API key"):
                 await engine.arun(config)
-            assert len(server.asks) <= 9, "what was in flight, and a row whose turn had come"
+            assert len(server.asks) <= 9, "the requests in flight, and one row that had a permit"
             result = await engine.ainfer_partial(inference_config=config)
             assert len(result.failures) == 500
             assert len(server.asks) <= 18
 
-    async def test_a_403_of_unknown_scope_ends_the_run_after_twenty_rows(self) -> None:
+    async def test_status_403_of_unknown_scope_ends_the_run_after_twenty_rows(self) -> None:
         async with served(lambda _: status(403, "not allowed")) as (server, engine):
             result = await engine.ainfer_partial(questions(500))
             assert len(result.failures) == 500
             assert len(server.asks) <= 20 + 8
             assert "20 rows in a row were rejected like this" in result.failures[499].error_message
 
-    async def test_end_their_row_only_once_others_were_answered(self) -> None:
+    async def test_status_403_after_other_answers_fails_only_its_row(self) -> None:
         async with served(at(20, status(403, "not this one"))) as (server, engine):
             result = await engine.ainfer_partial(questions(40))
             assert result.failed_indices == [20]
             assert server.asked["question 20"] == 1
 
-    async def test_end_a_later_run_too(self) -> None:
-        """That an earlier run was answered, with a key of its own perhaps, says nothing of this one."""
+    async def test_status_401_ends_a_later_run_of_the_same_engine(self) -> None:
+        """Answers of an earlier run do not count, because it may have had another key."""
         async with served() as (server, engine):
             await engine.ainfer(questions(3))
             server.script = lambda _: status(401)
@@ -268,17 +270,17 @@ class TestBusyServers:
         ],
         ids=["seconds", "seconds of a 503", "milliseconds", "Azure's milliseconds", "date"],
     )
-    async def test_say_when_all_rows_may_come_back(self, fault: Fault) -> None:
+    async def test_all_rows_wait_as_long_as_a_busy_server_requests(self, fault: Fault) -> None:
         async with served(lambda ask: fault if len(server.asks) == 1 else None, clock=FakeClock(), num_workers=1) as (
             server,
             engine,
         ):
-            sent = departures(engine)
+            sent = send_times(engine)
             await engine.ainfer(questions(4))
-            assert sent == pytest.approx([0, 30, 30, 30, 30], abs=ABOUT)
+            assert sent == pytest.approx([0, 30, 30, 30, 30], abs=TOLERANCE)
 
-    async def test_lose_no_row_while_they_work(self) -> None:
-        """Every second request is refused; hundreds of rows meet more refusals than they have retries."""
+    async def test_refusals_between_answers_fail_no_row(self) -> None:
+        """Every second request is refused. Hundreds of rows are refused more often than they have retries."""
         async with served(lambda ask: status(429) if len(server.asks) % 2 == 0 else None, max_retries=2) as (
             server,
             engine,
@@ -286,8 +288,8 @@ class TestBusyServers:
             assert answers(await engine.ainfer_partial(questions(500))) == EXPECTED[:500]
             assert max(server.asked.values()) > 3
 
-    async def test_that_do_not_work_lose_the_row(self) -> None:
-        """After two minutes without any answer refusals use up the row's retries."""
+    async def test_row_fails_if_the_server_answers_nothing_for_two_minutes(self) -> None:
+        """After two minutes without any answer, refusals count as retries."""
         clock = FakeClock()
         async with served(lambda _: status(503), clock=clock, max_retries=2, retry_backoff_max=30.0) as (
             server,
@@ -300,7 +302,7 @@ class TestBusyServers:
 
 
 class TestLimits:
-    async def test_of_workers_bound_what_is_in_flight(self) -> None:
+    async def test_num_workers_limits_the_requests_in_flight(self) -> None:
         async with served(num_workers=5) as (server, engine), anyio.create_task_group() as tasks:
             full = anyio.Event()
 
@@ -319,15 +321,15 @@ class TestLimits:
         assert server.peak == 5
         assert len(server.asks) == 20
 
-    async def test_of_requests_a_minute_are_kept(self) -> None:
+    async def test_requests_per_minute_is_kept(self) -> None:
         async with served(clock=FakeClock(), requests_per_minute=3) as (_, engine):
-            sent = departures(engine)
+            sent = send_times(engine)
             await engine.ainfer(questions(8))
             assert sent == [0, 0, 0, 60, 60, 60, 120, 120]
 
-    async def test_of_politeness_let_a_permit_rest_after_its_release(self) -> None:
+    async def test_politeness_policy_delays_the_next_use_of_a_permit(self) -> None:
         async with served(clock=FakeClock(), politeness_policy=5.0, num_workers=2) as (_, engine):
-            sent = departures(engine)
+            sent = send_times(engine)
             await engine.ainfer(questions(6))
             assert all(later - earlier >= 5 for earlier, later in zip(sent, sent[2:], strict=False))
 
@@ -348,7 +350,7 @@ class TestSettings:
             ),
         ],
     )
-    async def test_that_are_missing_or_wrong_are_told_before_anything_is_sent(
+    async def test_missing_or_wrong_setting_raises_before_anything_is_sent(
         self, make: Callable[[str], RemoteInferenceEngine], setting: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -364,25 +366,27 @@ class TestSettings:
             assert len(result.failures) == 3
             assert not server.asks
 
-    async def test_name_the_keys_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_key_is_read_from_the_named_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MY_KEY", "sk-mine\n")
         async with served(api_key=None, api_key_env_varname="MY_KEY") as (server, engine):
             await engine.ainfer(questions(1))
             assert server.asks[0].headers["Authorization"] == "Bearer sk-mine"
 
     @pytest.mark.parametrize("below", ["", "/", "/chat/completions"])
-    async def test_may_give_a_url_with_a_query(self, below: str) -> None:
+    async def test_url_with_a_query_is_accepted(self, below: str) -> None:
         async with FaultServer() as server, engine_at(f"{server.url}{below}?api-version=1") as engine:
             await engine.ainfer(questions(1))
             await engine.alist_models()
         assert [ask.question for ask in server.asks] == ["question 0", "/v1/models"]
 
-    async def test_may_leave_out_the_key(self) -> None:
+    async def test_request_without_a_key_has_no_authorization_header(self) -> None:
         async with served(api_key=None) as (server, engine):
             await engine.ainfer(questions(1))
             assert "Authorization" not in server.asks[0].headers
 
-    async def test_that_the_api_does_not_take_are_told_with_each_answer(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_dropped_parameters_are_in_the_metadata_of_each_answer(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         generation = GenerationParams(num_beams=2, min_p=0.1)
         async with served() as (server, engine):
             [answered] = await engine.ainfer(questions(1), InferenceConfig(generation=generation))
@@ -392,14 +396,14 @@ class TestSettings:
         assert (server.asks[0].body["min_p"], "num_beams" in server.asks[0].body) == (0.1, False)
         assert "dropped_parameters" not in plain.metadata
 
-    async def test_may_be_fields_of_the_apis_own(self) -> None:
+    async def test_extra_body_adds_replaces_and_removes_fields(self) -> None:
         generation = GenerationParams(extra_body={"top_k": 5, "max_tokens": 7, "temperature": None})
         async with served() as (server, engine):
             await engine.ainfer(questions(1), InferenceConfig(generation=generation))
         body = server.asks[0].body
         assert (body["top_k"], body["max_tokens"], "temperature" in body) == (5, 7, False)
 
-    async def test_of_a_call_override_the_engines(self) -> None:
+    async def test_settings_of_a_call_override_those_of_the_engine(self) -> None:
         async with FaultServer() as other, served() as (server, engine):
             await engine.ainfer(questions(1))
             config = InferenceConfig(
@@ -414,8 +418,8 @@ class TestSettings:
         assert {ask.headers["Authorization"] for ask in server.asks} == {f"Bearer {KEY}"}
 
 
-class _AllAtOnce:
-    """A response of which all is there."""
+class _CompleteResponse:
+    """A response whose body has arrived completely."""
 
     media_type = openai_chat().stream_type
 
@@ -430,7 +434,7 @@ class _AllAtOnce:
 
 
 class TestStreams:
-    async def test_come_in_parts_and_end_with_what_they_took(self) -> None:
+    async def test_stream_yields_parts_and_ends_with_usage(self) -> None:
         async with served(lambda _: sse(["an", "swer"])) as (server, engine):
             deltas = [delta async for delta in engine.astream(question("a"))]
             assert [delta.content for delta in deltas] == ["an", "swer", ""]
@@ -439,7 +443,7 @@ class TestStreams:
             assert deltas[-1].usage.total_tokens == 7
             assert server.asks[0].body["stream"] is True
 
-    async def test_may_come_whole(self) -> None:
+    async def test_answer_of_a_server_that_does_not_stream_is_one_delta(self) -> None:
         async with served() as (_, engine):
             assert [d.content async for d in engine.astream(question("a"))] == [answer_to("a")]
 
@@ -452,7 +456,9 @@ class TestStreams:
         ],
         ids=["cut", "reset", "stalled"],
     )
-    async def test_that_break_off_say_so_after_what_came(self, fault: Fault, kind: InferenceErrorType) -> None:
+    async def test_truncated_stream_raises_after_the_received_text(
+        self, fault: Fault, kind: InferenceErrorType
+    ) -> None:
         async with served(lambda _: fault, connection_timeout=0.1) as (_, engine):
             came: list[str] = []
             with pytest.raises(RequestError) as caught:
@@ -495,11 +501,11 @@ class TestStreams:
             assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.TIMEOUT, True)
             await server.until(lambda: not server.in_flight)
 
-    async def test_that_come_all_at_once_let_other_tasks_run(self) -> None:
-        """A server that is faster than the reader never makes it wait."""
+    async def test_fast_stream_lets_other_tasks_run(self) -> None:
+        """If the server is faster than the reader, the reader never waits for data."""
         part = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
         end = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
-        streamed = _AllAtOnce(part * 5000 + end)
+        streamed = _CompleteResponse(part * 5000 + end)
         turns = [0]
 
         async def take_turns() -> None:
@@ -514,8 +520,8 @@ class TestStreams:
         assert len(deltas) == 5001
         assert turns[0] > 10
 
-    async def test_that_bring_parts_outlast_the_idle_limit(self) -> None:
-        """Also parts without text, such as those of a tool call's arguments."""
+    async def test_stream_that_brings_parts_can_last_longer_than_the_idle_limit(self) -> None:
+        """Parts without text count too, such as pieces of the arguments of a tool call."""
         call = {"index": 0, "id": "1", "function": {"name": "f", "arguments": " "}}
         part = b"data: " + to_json({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}) + b"\n\n"
         end = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}\n\ndata: [DONE]\n\n'
@@ -530,12 +536,12 @@ class TestStreams:
             with pytest.raises(RequestError, match=r"0\.1 s \(remote_params\.connection_timeout\)"):
                 await anext(engine.astream(question("a")))
 
-    async def test_that_are_refused_say_why(self) -> None:
+    async def test_refused_stream_raises_the_error_of_the_server(self) -> None:
         async with served(lambda _: status(429, "busy"), max_retries=0) as (_, engine):
             with pytest.raises(RequestError, match="HTTP 429: busy"):
                 await anext(engine.astream(question("a")))
 
-    async def test_that_are_refused_are_retried_until_the_first_part(self) -> None:
+    async def test_refused_stream_is_retried_until_the_first_part(self) -> None:
         def script(ask: Ask) -> Fault | None:
             return status(503, "busy") if ask.attempt < 3 else None
 
@@ -544,7 +550,7 @@ class TestStreams:
         assert "".join(parts) == answer_to("a")
         assert server.asked == {"a": 3}
 
-    async def test_that_break_off_after_the_first_part_are_not_retried(self) -> None:
+    async def test_stream_truncated_after_the_first_part_is_not_retried(self) -> None:
         def script(ask: Ask) -> Fault | None:
             return sse(["an"], reset)
 
@@ -553,7 +559,7 @@ class TestStreams:
                 _ = [delta async for delta in engine.astream(question("a"))]
         assert server.asked == {"a": 1}
 
-    async def test_that_are_left_hang_up_and_give_their_permit_back(self) -> None:
+    async def test_abandoned_stream_closes_its_connection_and_releases_its_permit(self) -> None:
         def script(ask: Ask) -> Fault | None:
             return sse(["an"], stall) if ask.body.get("stream") else None
 
@@ -565,7 +571,7 @@ class TestStreams:
 
 
 class TestModels:
-    async def test_are_listed(self) -> None:
+    async def test_models_are_listed(self) -> None:
         async with served() as (server, engine):
             openai = OpenAIInferenceEngine(
                 ModelParams(model_name="m"),
@@ -578,13 +584,13 @@ class TestModels:
             assert {ask.headers["Authorization"] for ask in server.asks} == {f"Bearer {KEY}"}
 
     @pytest.mark.parametrize("fault", [html, html_as_success, null, echo(401), stall])
-    async def test_that_are_not_told_are_an_error(self, fault: Fault) -> None:
+    async def test_failed_list_of_models_raises_request_error_without_the_key(self, fault: Fault) -> None:
         async with served(lambda _: fault, connection_timeout=0.1) as (_, engine):
             with pytest.raises(RequestError) as caught:
                 await engine.alist_models()
             assert KEY not in str(caught.value)
 
-    async def test_listing_with_endless_pages_times_out(self) -> None:
+    async def test_list_of_models_with_endless_pages_times_out(self) -> None:
         """Each page arrives in time, but all pages together exceed the timeout."""
         pages = itertools.count()
 
@@ -604,8 +610,8 @@ class TestModels:
 class TestSecrets:
     ECHOES = (echo(400), echo(429), echo(302), echo(500), no_http, duplicate_length, reset)
 
-    async def test_are_in_no_message_log_or_file(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Not even where the server repeats the key that it got."""
+    async def test_key_is_in_no_message_log_or_file(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Even if the server repeats the key in its answer."""
         caplog.set_level(logging.DEBUG)
         config = InferenceConfig(
             input_path=str(write_jsonl(tmp_path / "in.jsonl", questions(40))), output_path=str(tmp_path / "out.jsonl")
@@ -620,13 +626,13 @@ class TestSecrets:
                 await engine.ainfer(inference_config=config)
             result = await engine.ainfer_partial(inference_config=config, progress_path=tmp_path / "progress.json")
             assert len(result.failures) == len(self.ECHOES)
-            told = f"{caught.value}{result.failures}{engine!r}{engine._remote_params!r}{caplog.text}"
-            told += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
-        assert "question 39" in told
-        assert KEY not in told
+            shown = f"{caught.value}{result.failures}{engine!r}{engine._remote_params!r}{caplog.text}"
+            shown += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+        assert "question 39" in shown
+        assert KEY not in shown
 
-    async def test_are_hidden_before_a_message_is_cut(self) -> None:
-        """Where the cut goes through the key, what is left of it is still most of it."""
+    async def test_key_is_hidden_before_a_message_is_shortened(self) -> None:
+        """Otherwise, a message shortened in the middle of the key would contain most of the key."""
         said = b'{"error": {"message": "%b %b"}}' % (b"x" * 280, KEY.encode())
         async with served(lambda _: says(said, code=400)) as (_, engine):
             result = await engine.ainfer_partial(questions(1))
@@ -634,48 +640,48 @@ class TestSecrets:
                 await engine.alist_models()
         assert KEY[:8] not in result.failures[0].error_message + str(caught.value)
 
-    async def test_are_not_behind_an_error(self) -> None:
-        """A response that is no HTTP shows up in what aiohttp says of it."""
+    async def test_key_is_not_in_the_cause_of_an_error(self) -> None:
+        """aiohttp quotes a response that is not HTTP in its error message."""
         async with served(lambda _: key_as_http) as (_, engine):
             with pytest.raises(RequestError) as caught:
                 await anext(engine.astream(question("a")))
         assert (caught.value.__cause__, caught.value.__context__) == (None, None)
         assert KEY not in repr(caught.value)
 
-    async def test_may_be_in_the_url(self) -> None:
+    async def test_key_in_the_url_is_hidden_in_messages(self) -> None:
         async with FaultServer(lambda _: says(b"who is s3cret-key-of-ann?", code=400)) as server:
             url = f"{server.url}/chat/completions?key=s3cret-key-of-ann"
             async with engine_at(url, api_key=None) as engine:
                 result = await engine.ainfer_partial(questions(1))
         assert result.failures[0].error_message == "HTTP 400: who is [API key]?"
 
-    async def test_are_not_in_what_ends_a_run(self) -> None:
+    async def test_error_that_ends_a_run_does_not_contain_the_key(self) -> None:
         async with served(lambda _: echo(401)) as (_, engine):
             with pytest.raises(InferenceFailedError, match=r"no good: Bearer .*Check the API key") as caught:
                 await engine.ainfer(questions(1))
             assert KEY not in str(caught.value)
 
-    async def test_are_not_in_what_ends_a_stream(self) -> None:
+    async def test_error_that_ends_a_stream_does_not_contain_the_key(self) -> None:
         async with served(lambda _: echo(400)) as (_, engine):
             with pytest.raises(RequestError, match="no good: Bearer") as caught:
                 await anext(engine.astream(question("a")))
             assert KEY not in str(caught.value)
 
     @pytest.mark.parametrize("url", ["htp://ann:pass-word@host/v1", "http://ann:pass-word@host:99999/v1"])
-    async def test_of_a_url_are_not_told(self, url: str) -> None:
+    async def test_message_about_an_invalid_url_has_no_password(self, url: str) -> None:
         async with engine_at(url) as engine:
             with pytest.raises(ConfigError, match="api_url") as caught:
                 await engine.ainfer(questions(1))
             assert "pass-word" not in str(caught.value)
 
-    async def test_of_a_url_and_a_key_exclude_each_other(self) -> None:
+    async def test_url_with_credentials_and_a_key_are_refused(self) -> None:
         async with engine_at("http://ann:pass-word@127.0.0.1:1/v1") as engine:
             with pytest.raises(ConfigError, match="api_url.*api_key") as caught:
                 await engine.ainfer(questions(1))
             assert "pass-word" not in str(caught.value)
 
 
-# Twenty of a hundred requests go wrong, in every way there is. Which, is decided by the question and the attempt.
+# Twenty percent of the requests fail, with every kind of fault. The question and the attempt decide which.
 MIX: tuple[Fault, ...] = (
     *(status(code) for code in (408, 409, 429, 500, 502, 503, 529)),
     status(429, retry_after_ms="5"),
@@ -684,7 +690,7 @@ MIX: tuple[Fault, ...] = (
     *(html, html_as_success, null, no_choices, no_json, error_as_success),
     *(gzipped, mistyped, duplicate_headers),
 )
-HASTY = {"num_workers": 100, "max_retries": 10, "connection_timeout": 1.0}
+FAST = {"num_workers": 100, "max_retries": 10, "connection_timeout": 1.0}
 
 
 def mixed(faults: tuple[Fault, ...], share: float = 0.2) -> Script:
@@ -699,20 +705,20 @@ def mixed(faults: tuple[Fault, ...], share: float = 0.2) -> Script:
 
 @pytest.fixture
 def config(tmp_path: Path) -> InferenceConfig:
-    """Five thousand questions, file to file."""
+    """The configuration of a run from file to file, with 5,000 questions."""
     write_jsonl(tmp_path / "in.jsonl", questions(5000))
     return InferenceConfig(input_path=str(tmp_path / "in.jsonl"), output_path=str(tmp_path / "out.jsonl"))
 
 
 def check_output(config: InferenceConfig) -> None:
-    """Every row is there, once, in order, with its own answer."""
+    """Check that the output has every row exactly once, in order, with its own answer."""
     rows = read_jsonl(Path(str(config.output_path)))
     assert [row["conversation_id"] for row in rows] == [f"q{i}" for i in range(5000)]
     assert [row["messages"][-1]["content"] for row in rows] == EXPECTED
 
 
-class TestNulls:
-    async def test_in_a_call_leave_the_url_to_the_engine(self) -> None:
+class TestNullSettings:
+    async def test_null_url_in_a_call_keeps_the_url_of_the_engine(self) -> None:
         async with served() as (server, engine):
             call = InferenceConfig(remote_params=RemoteParams(api_url=None, api_key=None))
             await engine.ainfer(questions(1), call)
@@ -720,8 +726,8 @@ class TestNulls:
 
 
 class TestManyRows:
-    async def test_survive_a_mix_of_faults(self, config: InferenceConfig) -> None:
-        async with served(mixed(MIX), **HASTY) as (server, engine):
+    async def test_all_rows_are_answered_despite_a_mix_of_faults(self, config: InferenceConfig) -> None:
+        async with served(mixed(MIX), **FAST) as (server, engine):
             summary = await engine.arun(config)
             assert (summary.completed, summary.failed) == (5000, 0)
             check_output(config)
@@ -730,16 +736,18 @@ class TestManyRows:
             assert server.peak <= 100
             assert not server.in_flight
 
-    async def test_survive_it_while_concurrency_adapts(self, config: InferenceConfig) -> None:
-        async with served(mixed(MIX), **HASTY, use_adaptive_concurrency=True) as (server, engine):
+    async def test_all_rows_are_answered_despite_faults_with_adaptive_concurrency(
+        self, config: InferenceConfig
+    ) -> None:
+        async with served(mixed(MIX), **FAST, use_adaptive_concurrency=True) as (server, engine):
             summary = await engine.arun(config)
             assert (summary.completed, summary.failed) == (5000, 0)
             check_output(config)
             assert server.peak <= 100
 
-    async def test_cancelled_in_the_middle_go_on_where_they_were(self, config: InferenceConfig) -> None:
+    async def test_cancelled_run_resumes_from_its_saved_rows(self, config: InferenceConfig) -> None:
         script = mixed(MIX)
-        async with served(script, **HASTY) as (server, engine):
+        async with served(script, **FAST) as (server, engine):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(engine.arun, config)
                 await server.until(lambda: len(server.asks) > 3000)
@@ -751,13 +759,13 @@ class TestManyRows:
             summary = await engine.arun(config)
             again = server.asked - before
             assert summary.resumed == len(durable)
-            assert not durable & set(again), "what is durable is not asked again"
+            assert not durable & set(again), "saved rows are not sent again"
             assert durable | set(again) == {f"question {i}" for i in range(5000)}
         check_output(config)
 
 
 def saved_questions(config: InferenceConfig) -> Iterator[str]:
-    """What stands in whole lines of the scratch file."""
+    """The questions in the complete lines of the scratch file."""
     output = Path(str(config.output_path))
     for line in (output.parent / "scratch" / output.name).read_bytes().split(b"\n")[:-1]:
         conversation = Conversation.from_dict(json.loads(line)["conversation"])

@@ -72,7 +72,7 @@ def user(content: Any = "hello") -> Conversation:
 
 class TestRoundTrip:
     @given(conversations)
-    def test_is_lossless(self, data: Json) -> None:
+    def test_json_round_trip_is_lossless(self, data: Json) -> None:
         conversation = Conversation.from_json(json.dumps(data))
         for message in data["messages"]:
             message.setdefault("content", None)  # the one thing that is added
@@ -82,28 +82,28 @@ class TestRoundTrip:
         assert Conversation.from_dict(data) == conversation
 
     @given(conversations)
-    def test_through_pickle_and_copy(self, data: Json) -> None:
+    def test_pickle_and_copy_round_trip(self, data: Json) -> None:
         conversation = Conversation.from_dict(data)
 
         assert pickle.loads(pickle.dumps(conversation)) == conversation
         assert copy.deepcopy(conversation).to_json() == conversation.to_json()
 
-    def test_one_line_per_conversation(self) -> None:
+    def test_json_is_one_line(self) -> None:
         assert user("two\nlines").to_json() == '{"messages":[{"role":"user","content":"two\\nlines"}]}'
 
-    def test_not_a_number_stays(self) -> None:
+    def test_nan_is_kept(self) -> None:
         line = '{"messages":[],"metadata":{"score":NaN,"bound":-Infinity}}'
         assert Conversation.from_json(line).to_json() == line
 
-    def test_what_was_not_set_is_not_written(self) -> None:
+    def test_unset_fields_are_not_written(self) -> None:
         message = Message(role=Role.USER, content="hi", id=None, tool_calls=None)
         assert Conversation(messages=[message], tools=None).to_dict() == {
             "messages": [{"role": "user", "content": "hi"}]
         }
 
-    def test_an_answer_is_written_whole(self) -> None:
+    def test_answer_is_written_with_all_fields(self) -> None:
         given = user()
-        answered = Completion(Message(role=Role.ASSISTANT, content="hi"), FinishReason.STOP, Usage(1, 2, 3)).answer(
+        answered = Completion(Message(role=Role.ASSISTANT, content="hi"), FinishReason.STOP, Usage(1, 2, 3)).append_to(
             given
         )
 
@@ -123,7 +123,7 @@ class TestRoundTrip:
         assert conversation.to_dict()["metadata"] == {"source": "web"}
         assert json.loads(conversation.to_json())["metadata"] == {"source": "web"}
 
-    def test_a_tool_call_says_that_there_is_no_content(self) -> None:
+    def test_message_with_only_tool_calls_has_null_content(self) -> None:
         call = ToolCall(id="1", function=FunctionCall(name="f", arguments="{}"))
         conversation = Conversation(messages=[Message(role=Role.ASSISTANT, tool_calls=[call])])
 
@@ -132,7 +132,7 @@ class TestRoundTrip:
 
 
 class TestContent:
-    def test_openai_items_load(self) -> None:
+    def test_items_in_openai_format_are_read(self) -> None:
         image = {"url": "data:image/png;base64,aGk=", "detail": "low"}
         message = user([{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": image}])[0]
 
@@ -141,7 +141,7 @@ class TestContent:
         assert (picture.type, picture.content) == (Type.IMAGE_URL, "data:image/png;base64,aGk=")
         assert picture.model_extra == {"detail": "low"}
 
-    def test_the_url_alone_will_do(self) -> None:
+    def test_image_url_can_be_a_string(self) -> None:
         item = ContentItem.model_validate({"type": "image_url", "image_url": "https://example.com/a.png"})
         assert item == ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png")
 
@@ -150,11 +150,11 @@ class TestContent:
         assert '"binary":"iVBORw=="' in conversation.to_json()
         assert Conversation.from_json(conversation.to_json()) == conversation
 
-    def test_base64_may_be_wrapped_and_an_empty_one_is_no_image(self) -> None:
+    def test_base64_can_contain_line_breaks_and_empty_base64_is_no_image(self) -> None:
         assert ContentItem.model_validate({"type": "image_binary", "binary": "aG\nk="}).binary == b"hi"
         assert ContentItem.model_validate({"type": "text", "content": "a", "binary": ""}).binary is None
 
-    def test_images_keep_out_of_the_repr(self) -> None:
+    def test_image_bytes_are_not_in_the_repr(self) -> None:
         assert "aaaa" not in repr(user([ContentItem(type=Type.IMAGE_BINARY, binary=b"aaaa")]))
 
     @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ class TestContent:
             {"role": "user", "content": ""},
         ],
     )
-    def test_what_can_be_a_message(self, message: Json) -> None:
+    def test_valid_message_is_accepted(self, message: Json) -> None:
         assert Message.model_validate(message).role == message["role"]
 
     @pytest.mark.parametrize(
@@ -185,12 +185,12 @@ class TestContent:
             ({"role": "user", "content": [{"type": "text", "content": "a", "binary": "aGk="}]}, "no `binary`"),
         ],
     )
-    def test_what_cannot(self, message: Json, said: str) -> None:
+    def test_invalid_message_is_refused(self, message: Json, said: str) -> None:
         with pytest.raises(ValidationError, match=said) as caught:
             Message.model_validate(message)
         assert caught.value.error_count() == 1
 
-    def test_messages_and_items_do_not_change(self) -> None:
+    def test_messages_and_items_are_frozen(self) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             user()[0].content = "other"  # type: ignore[misc]
 
@@ -207,7 +207,7 @@ class TestHelpers:
         }
     )
 
-    def test_finding_messages(self) -> None:
+    def test_first_last_and_filtered_messages(self) -> None:
         c = self.conversation
         assert c.first_message() == c[0]
         assert c.first_message(Role.USER) == c[1]
@@ -216,13 +216,13 @@ class TestHelpers:
         assert c.filter_messages(role=Role.USER) == [c[1], c[3]]
         assert c.filter_messages(filter_fn=lambda m: m.content in ("0", "3")) == [c[0], c[3]]
 
-    def test_a_string_is_one_text_item(self) -> None:
+    def test_string_content_is_one_text_item(self) -> None:
         message = self.conversation[1]
         assert message.content_items == [ContentItem(type=Type.TEXT, content="1")]
         assert message.compute_flattened_text_content() == "1"
         assert message.count_content_items() == (1, 1, 0)
 
-    def test_text_and_images_apart(self) -> None:
+    def test_text_and_image_items_are_separated(self) -> None:
         text = {"type": "text", "content": "a"}
         message = user([text, {"type": "image_path", "content": "/a.png"}, text])[0]
         assert message.compute_flattened_text_content("-") == "a-a"
@@ -231,7 +231,7 @@ class TestHelpers:
         assert message.contains_text()
         assert message.count_content_items() == (3, 2, 1)
 
-    def test_no_content_has_no_items(self) -> None:
+    def test_missing_content_has_no_items(self) -> None:
         message = Message(role=Role.ASSISTANT, reasoning_content="Hm.")
         assert message.content_items == []
         assert not message.contains_text()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncinfer.types.times import YEAR, duration, moment, number, until, until_reset
+from asyncinfer.types.times import YEAR, parse_date, parse_duration, parse_number, seconds_until, seconds_until_reset
 
 MORNING, MORNING_SECONDS = "Tue, 24 Nov 2026 10:00:00 GMT", 1795514400.0
 
@@ -33,7 +33,7 @@ MORNING, MORNING_SECONDS = "Tue, 24 Nov 2026 10:00:00 GMT", 1795514400.0
     ],
 )
 def test_number_is_finite_and_in_ascii(text: str, value: float | None) -> None:
-    assert number(text) == value
+    assert parse_number(text) == value
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_number_is_finite_and_in_ascii(text: str, value: float | None) -> None:
     ],
 )
 def test_duration_has_the_format_of_go_or_iso_8601(text: str, seconds: float | None) -> None:
-    assert duration(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -56,21 +56,21 @@ def test_duration_has_the_format_of_go_or_iso_8601(text: str, seconds: float | N
     ],
 )
 def test_date_without_a_zone_is_in_utc(text: str) -> None:
-    assert moment(text) == MORNING_SECONDS
+    assert parse_date(text) == MORNING_SECONDS
 
 
 @pytest.mark.parametrize(
     "text", ["", "soon", "T", "Tue,", "24:00", "Tue, 24 Nov 99999 10:00:00 GMT", "2026-13-01", "1" * 100, "\u0661"]
 )
 def test_date_that_cannot_be_read_is_none(text: str) -> None:
-    assert moment(text) is None
+    assert parse_date(text) is None
 
 
 def test_date_header_takes_precedence_over_the_local_clock() -> None:
-    assert until("Tue, 24 Nov 2026 10:01:30 GMT", MORNING, now=0.0) == 90.0
-    assert until("Tue, 24 Nov 2026 10:01:30 GMT", "no date", now=MORNING_SECONDS) == 90.0
-    assert until("Tue, 24 Nov 2026 09:00:00 GMT", MORNING) == 0.0
-    assert until("Tue, 24 Nov 2026 10:01:30 GMT", None) is None
+    assert seconds_until("Tue, 24 Nov 2026 10:01:30 GMT", MORNING, now=0.0) == 90.0
+    assert seconds_until("Tue, 24 Nov 2026 10:01:30 GMT", "no date", now=MORNING_SECONDS) == 90.0
+    assert seconds_until("Tue, 24 Nov 2026 09:00:00 GMT", MORNING) == 0.0
+    assert seconds_until("Tue, 24 Nov 2026 10:01:30 GMT", None) is None
 
 
 TEXTS = (
@@ -83,5 +83,5 @@ TEXTS = (
 
 @given(TEXTS, TEXTS | st.none(), st.floats(allow_nan=False, allow_infinity=False) | st.none())
 def test_any_reset_is_none_or_at_most_a_year(text: str, today: str | None, now: float | None) -> None:
-    seconds = until_reset(text, today, now)
+    seconds = seconds_until_reset(text, today, now)
     assert seconds is None or (math.isfinite(seconds) and 0 <= seconds <= YEAR)

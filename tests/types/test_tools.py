@@ -39,7 +39,7 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     return described
 
 
-def test_a_function_is_described_by_its_hints_and_docstring() -> None:
+def test_definition_is_made_from_type_hints_and_docstring() -> None:
     tool = ToolDefinition.from_callable(get_weather)
 
     assert tool.function.name == "get_weather"
@@ -55,7 +55,7 @@ def test_a_function_is_described_by_its_hints_and_docstring() -> None:
     }
 
 
-def test_a_conversation_takes_functions_definitions_and_dicts() -> None:
+def test_conversation_accepts_functions_definitions_and_dicts() -> None:
     definition = ToolDefinition.from_callable(get_weather)
     data: dict[str, Any] = {"messages": [], "tools": [get_weather, definition, definition.model_dump()]}
 
@@ -66,7 +66,7 @@ def test_a_conversation_takes_functions_definitions_and_dicts() -> None:
     assert conversation.to_dict()["tools"][0]["type"] == "function"
 
 
-def test_models_are_shared_at_the_root_of_the_schema() -> None:
+def test_model_of_several_arguments_has_one_definition_at_the_root() -> None:
     def travel(start: Place, end: Place) -> None: ...
 
     schema = parameters(travel)
@@ -75,21 +75,21 @@ def test_models_are_shared_at_the_root_of_the_schema() -> None:
     assert schema["$defs"]["Place"]["properties"]["city"]["type"] == "string"
 
 
-def test_annotations_may_describe_an_argument() -> None:
+def test_annotation_describes_an_argument() -> None:
     def search(query: Annotated[str, Field(description="What to look for.", max_length=9)]) -> None: ...
 
     expected = {"type": "string", "description": "What to look for.", "maxLength": 9}
     assert parameters(search)["properties"] == {"query": expected}
 
 
-def test_a_method_does_not_show_its_self() -> None:
+def test_definition_of_a_method_has_no_self() -> None:
     class Shop:
         def buy(self, item: str) -> None: ...
 
     assert list(parameters(Shop().buy)["properties"]) == ["item"]
 
 
-def test_no_docstring_and_no_arguments_will_do() -> None:
+def test_function_without_docstring_and_arguments_is_a_tool() -> None:
     def ping() -> None: ...
 
     function = ToolDefinition.from_callable(ping).function
@@ -118,13 +118,13 @@ def odd_default(x: Any = object()) -> None: ...  # noqa: B008
     ("function", "said"),
     [
         (bare, "tool 'bare': argument 'x' has no type hint"),
-        (starred, "name each one"),
+        (starred, "list each argument by name"),
         (unresolved, "'Missing' is not defined"),
         (not_json, "tool 'not_json'"),
         (odd_default, "tool 'odd_default'"),
     ],
 )
-def test_what_cannot_be_a_tool(function: Callable[..., Any], said: str) -> None:
+def test_unsupported_function_is_refused(function: Callable[..., Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ToolDefinition.from_callable(function)
     with pytest.raises(ValidationError, match=said):
@@ -136,20 +136,20 @@ def test_unknown_keys_are_kept() -> None:
     assert FunctionDefinition.model_validate(data).model_dump(exclude_unset=True) == data
 
 
-class TestArguments:
-    def test_are_json_text(self) -> None:
+class TestFunctionCallArguments:
+    def test_arguments_are_json_text(self) -> None:
         call = FunctionCall.model_validate({"name": "f", "arguments": {"city": "Zürich"}})
         assert call.arguments == '{"city": "Zürich"}'
         assert call.get_arguments_dict() == {"city": "Zürich"}
 
-    def test_may_be_empty(self) -> None:
+    def test_empty_arguments_are_an_empty_object(self) -> None:
         assert FunctionCall(name="f", arguments="").get_arguments_dict() == {}
 
     @pytest.mark.parametrize(("text", "said"), [("{", "not JSON"), ("[1]", "a list, not an object")])
-    def test_may_be_malformed(self, text: str, said: str) -> None:
+    def test_malformed_arguments_raise_value_error(self, text: str, said: str) -> None:
         with pytest.raises(ValueError, match=said):
             FunctionCall(name="f", arguments=text).get_arguments_dict()
 
-    def test_are_not_a_number(self) -> None:
+    def test_number_as_arguments_is_refused(self) -> None:
         with pytest.raises(ValidationError, match="arguments"):
             FunctionCall.model_validate({"name": "f", "arguments": 5})

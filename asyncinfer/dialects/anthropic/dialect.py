@@ -1,25 +1,25 @@
-"""The dialect of Anthropic's Messages API, whole."""
+"""The dialect of Anthropic's Messages API."""
 
 from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from asyncinfer.dialects.anthropic.messages import SUPPORTED, VERSIONED, MessagesEncoder, decode
-from asyncinfer.dialects.anthropic.stream import StreamDecoder
+from asyncinfer.dialects.anthropic.messages import SUPPORTED, VERSION_HEADERS, MessagesEncoder, decode
+from asyncinfer.dialects.anthropic.stream import AnthropicEventDecoder
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.http import HttpResponse, json_object
-from asyncinfer.dialects.sse import EventStream
+from asyncinfer.dialects.sse import SSEStreamDecoder
 
 
 def more_models(page: HttpResponse) -> str | None:
-    """The query of the page after this one; None where this is the last."""
+    """Return the query of the next page of the list of models; None after the last page."""
     listed = json_object(page)
     last = listed.get("last_id")
     return urlencode({"after_id": last}) if listed.get("has_more") and isinstance(last, str) and last else None
 
 
-def _stream_decoder() -> EventStream:
-    return EventStream(StreamDecoder())
+def _stream_decoder() -> SSEStreamDecoder:
+    return SSEStreamDecoder(AnthropicEventDecoder())
 
 
 ANTHROPIC_MESSAGES = Dialect(
@@ -28,7 +28,7 @@ ANTHROPIC_MESSAGES = Dialect(
     _stream_decoder,
     SUPPORTED,
     path="/messages",
-    models_path="/models?limit=1000",  # the most that a page may have
-    headers=VERSIONED,
+    models_path="/models?limit=1000",  # The maximum of a page.
+    headers=VERSION_HEADERS,
     more_models=more_models,
 )

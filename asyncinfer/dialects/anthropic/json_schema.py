@@ -1,7 +1,7 @@
-"""JSON schemas as Anthropic's structured outputs want them.
+"""Transforms JSON schemas for Anthropic's structured outputs.
 
-Written after "Structured outputs: JSON schema limitations" and what anthropic-python 2.13 makes of a pydantic model,
-November 2026.
+Sources: "Structured outputs: JSON schema limitations", and the schemas that anthropic-python 2.13 makes from pydantic
+models, November 2026.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ from typing import Any, cast
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 )  # fmt: skip
-# The keywords whose values are schemas, or lists of them; and those that hold schemas by name.
+# Keywords whose values are schemas or lists of schemas, and keywords whose values are schemas by name.
 _SCHEMAS = frozenset({"items", "anyOf", "allOf", "oneOf", "additionalProperties", "not", "prefixItems"})
 _NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})
-# What is kept as it is, in the order in which the first that is there counts.
+# Keywords that combine schemas, and the keyword that replaces each. The first one present is used.
 _CHOICES = (("anyOf", "anyOf"), ("oneOf", "anyOf"), ("allOf", "allOf"))
 
 
 def forbid_extra(schema: dict[str, Any]) -> dict[str, Any]:
-    """A copy of `schema` in which every object takes only the properties that it names, unless it says otherwise:
-    the API refuses an object that does not say.
+    """Return a copy of `schema` with `additionalProperties: false` in every object that does not set this keyword.
+
+    The API refuses objects without it.
     """
-    return _closed(schema)
+    return _forbid_extra(schema)
 
 
-def _closed(schema: Any) -> Any:
+def _forbid_extra(schema: Any) -> Any:
     if isinstance(schema, list):
-        return [_closed(one) for one in cast(list[Any], schema)]
+        return [_forbid_extra(one) for one in cast(list[Any], schema)]
     if not isinstance(schema, dict):
         return schema
     fields = {key: _inner(key, value) for key, value in cast(dict[str, Any], schema).items()}
@@ -39,55 +40,57 @@ def _closed(schema: Any) -> Any:
 
 def _inner(key: str, value: Any) -> Any:
     if key in _NAMED and isinstance(value, dict):
-        return {name: _closed(one) for name, one in cast(dict[str, Any], value).items()}
-    return _closed(value) if key in _SCHEMAS else value
+        return {name: _forbid_extra(one) for name, one in cast(dict[str, Any], value).items()}
+    return _forbid_extra(value) if key in _SCHEMAS else value
 
 
-def adapted(schema: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a pydantic model's `schema`, closed, in which what the API does not hold answers to (lengths,
-    ranges, patterns, defaults) has become part of the descriptions, where the model may read it.
+def describe_constraints(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of the schema of a pydantic model, with unsupported constraints moved into the descriptions.
+
+    The API does not enforce lengths, ranges, patterns and defaults, but the model can read the descriptions. No object
+    allows extra properties.
     """
-    left = dict(schema)
-    made: dict[str, Any] = {}
-    if (shared := left.pop("$defs", None)) is not None:
-        made["$defs"] = {name: adapted(one) for name, one in shared.items()}
-    if (ref := left.pop("$ref", None)) is not None:
-        return {**made, "$ref": ref}
-    made |= _values(left)
-    made |= {key: left.pop(key) for key in ("description", "title") if left.get(key) is not None}
-    if made.get("type") == "object":
-        made |= _object(left)
-    elif made.get("type") == "array":
-        made |= _array(left)
-    elif made.get("type") == "string" and left.get("format") in _FORMATS:
-        made["format"] = left.pop("format")
-    if left:
-        told = "{" + ", ".join(f"{key}: {value}" for key, value in left.items()) + "}"
-        made["description"] = f"{made['description']}\n\n{told}" if "description" in made else told
-    return made
+    rest = dict(schema)
+    result: dict[str, Any] = {}
+    if (shared := rest.pop("$defs", None)) is not None:
+        result["$defs"] = {name: describe_constraints(one) for name, one in shared.items()}
+    if (ref := rest.pop("$ref", None)) is not None:
+        return {**result, "$ref": ref}
+    result |= _values(rest)
+    result |= {key: rest.pop(key) for key in ("description", "title") if rest.get(key) is not None}
+    if result.get("type") == "object":
+        result |= _object(rest)
+    elif result.get("type") == "array":
+        result |= _array(rest)
+    elif result.get("type") == "string" and rest.get("format") in _FORMATS:
+        result["format"] = rest.pop("format")
+    if rest:
+        constraints = "{" + ", ".join(f"{key}: {value}" for key, value in rest.items()) + "}"
+        result["description"] = f"{result['description']}\n\n{constraints}" if "description" in result else constraints
+    return result
 
 
-def _values(left: dict[str, Any]) -> dict[str, Any]:
-    """Which values there may be: those listed, those of other schemas, or those of a type."""
-    kind = left.pop("type", None)
-    made = {key: left.pop(key) for key in ("enum", "const") if key in left}
-    if made:
-        return made
+def _values(rest: dict[str, Any]) -> dict[str, Any]:
+    """Return the keywords for the allowed values: a list of values, other schemas, or a type."""
+    kind = rest.pop("type", None)
+    result = {key: rest.pop(key) for key in ("enum", "const") if key in rest}
+    if result:
+        return result
     for given, name in _CHOICES:
-        if given in left:
-            return {name: [adapted(one) for one in left.pop(given)]}
+        if given in rest:
+            return {name: [describe_constraints(one) for one in rest.pop(given)]}
     return {"type": kind} if kind is not None else {}
 
 
-def _object(left: dict[str, Any]) -> dict[str, Any]:
-    properties = {name: adapted(one) for name, one in left.pop("properties", {}).items()}
-    left.pop("additionalProperties", None)
-    required = {"required": left.pop("required")} if "required" in left else {}
+def _object(rest: dict[str, Any]) -> dict[str, Any]:
+    properties = {name: describe_constraints(one) for name, one in rest.pop("properties", {}).items()}
+    rest.pop("additionalProperties", None)
+    required = {"required": rest.pop("required")} if "required" in rest else {}
     return {"properties": properties, "additionalProperties": False, **required}
 
 
-def _array(left: dict[str, Any]) -> dict[str, Any]:
-    made = {"items": adapted(left.pop("items"))} if left.get("items") is not None else {}
-    if left.get("minItems") in (0, 1):
-        made["minItems"] = left.pop("minItems")
-    return made
+def _array(rest: dict[str, Any]) -> dict[str, Any]:
+    result = {"items": describe_constraints(rest.pop("items"))} if rest.get("items") is not None else {}
+    if rest.get("minItems") in (0, 1):
+        result["minItems"] = rest.pop("minItems")
+    return result

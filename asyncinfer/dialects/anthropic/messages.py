@@ -1,11 +1,11 @@
-"""Anthropic's Messages API: what one call's requests share, and what a response says.
+"""Encodes requests to Anthropic's Messages API, and decodes its responses.
 
-Written after Anthropic's API reference ("Create a Message", "Errors", "Versions"), "Structured outputs", "Prompt
+Sources: Anthropic's API reference ("Create a Message", "Errors", "Versions"), "Structured outputs", "Prompt
 caching: automatic caching", "Stop reasons and fallback", and anthropic-python 2.13, November 2026.
 
-We ask by version 2023-06-01 of the API and not by 2026-10-21, which that SDK names: the newer one refuses
-`temperature` and `top_p` of every model, and what else it changes (documents said by the assistant, citations by the
-user) does not concern us. For the same reason the SDK has no such parameters; its users send them as extra fields.
+Requests use version 2023-06-01 of the API, not 2026-10-21, which the SDK uses. The newer version refuses `temperature`
+and `top_p` for every model. Its other changes (documents from the assistant, citations from the user) do not matter
+here. For the same reason, the SDK has no such parameters; its users send them as extra fields.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.anthropic.content import THINKING, system_prompt, tool, turns
-from asyncinfer.dialects.anthropic.models import Sampling, held_schema, sampling
+from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
-from asyncinfer.dialects.fields import checked_depth, count, group
+from asyncinfer.dialects.fields import checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.http import (
     HEADERS,
@@ -27,16 +27,16 @@ from asyncinfer.dialects.http import (
     json_body,
     json_object,
     merged_under,
-    no_answer,
+    missing_answer,
 )
-from asyncinfer.dialects.tools import function_named, read_calls, tool_call
+from asyncinfer.dialects.tools import chosen_function, read_calls, tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.results import Completion, Usage
 from asyncinfer.types.tools import ToolCall
 
 Json = dict[str, Any]
-VERSIONED = {**HEADERS, "anthropic-version": "2023-06-01"}
+VERSION_HEADERS = {**HEADERS, "anthropic-version": "2023-06-01"}
 SUPPORTED = frozenset(
     {
         "extra_body",
@@ -53,36 +53,36 @@ _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 
 class MessagesEncoder:
-    """Makes the bodies of requests that differ only in their conversation.
+    """Makes the requests of one call.
 
-    All that comes before the last message is cached, as is that: `cache_control: null` in `generation.extra_body`
-    turns this off. `output_config` there is merged with ours.
+    Requests ask the API to cache the whole conversation. `cache_control: null` in `generation.extra_body` turns this
+    off. `output_config` in `generation.extra_body` is merged with ours.
 
     Raises:
-        ConfigError: nothing can be asked with these settings.
+        ConfigError: The API does not support these settings.
     """
 
-    def __init__(self, call: EncoderSettings) -> None:
-        name, generation = call.model.model_name or "", call.generation
-        told, self.dropped = _sampling(name, generation)
-        self._url, self._timeout = call.url, call.timeout
+    def __init__(self, settings: EncoderSettings) -> None:
+        name, generation = settings.model.model_name or "", settings.generation
+        sampling_fields, self.dropped = _sampling(name, generation)
+        self._url, self._timeout = settings.url, settings.timeout
         self._shared: Json = {
             "model": name,
             "max_tokens": generation.max_new_tokens,
             "cache_control": {"type": "ephemeral"},
-            **told,
+            **sampling_fields,
             **({"stop_sequences": generation.stop_strings} if generation.stop_strings else {}),
-            **({"metadata": {"user_id": call.user_id}} if call.user_id is not None else {}),
+            **({"metadata": {"user_id": settings.user_id}} if settings.user_id is not None else {}),
             **_guided(generation.guided_decoding, name),
         }
         self._choice = _tool_choice(generation)
         self._extra = merged_under("output_config", self._shared, generation.extra_body)
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
-        """The request. Files given by path must have been read before.
+        """Return the request. Files given by path must have been read before.
 
         Raises:
-            RequestError: the API cannot be asked this.
+            RequestError: The API does not support this request.
         """
         body = {**self._shared, "messages": turns(conversation.messages)}
         if (system := system_prompt(conversation.messages)) is not None:
@@ -91,14 +91,14 @@ class MessagesEncoder:
             body |= {"tools": [tool(definition) for definition in conversation.tools], **self._choice}
         if stream:
             body["stream"] = True
-        return HttpRequest(self._url, VERSIONED, json_body(body, self._extra), timeout=self._timeout)
+        return HttpRequest(self._url, VERSION_HEADERS, json_body(body, self._extra), timeout=self._timeout)
 
 
 def decode(response: HttpResponse) -> Completion:
-    """The answer in a response.
+    """Return the answer in a response.
 
     Raises:
-        RequestError: it holds none.
+        RequestError: The response has no answer.
     """
     data = json_object(response)
     if data.get("type") == "error":
@@ -109,68 +109,69 @@ def decode(response: HttpResponse) -> Completion:
         reason = reason_of(finish, message.tool_calls)
         return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise no_answer(response) from None
+        raise missing_answer(response) from None
 
 
 # Requests
 
 
 def _sampling(name: str, generation: GenerationParams) -> Sampling:
-    thinking = group(generation.extra_body, "thinking")
+    thinking = object_at(generation.extra_body, "thinking")
     thinks = bool(thinking) and thinking.get("type") != "disabled"
-    told, dropped = sampling(name, generation, thinks=thinks)
-    if told.get("temperature", 0.0) > 1:
-        raise ConfigError(f"generation.temperature: this API takes 0 to 1 (found {generation.temperature})")
-    return Sampling(told, dropped)
+    sent, dropped = sampling(name, generation, thinks=thinks)
+    if sent.get("temperature", 0.0) > 1:
+        raise ConfigError(f"generation.temperature: this API accepts 0 to 1 (found {generation.temperature})")
+    return Sampling(sent, dropped)
 
 
 def _guided(guided: GuidedDecodingParams | None, name: str) -> Json:
-    schema = held_schema(name, guided)
+    schema = output_schema(name, guided)
     return {"output_config": {"format": {"type": "json_schema", "schema": schema}}} if schema is not None else {}
 
 
 def _tool_choice(generation: GenerationParams) -> Json:
-    """What is said of the tools where there are any."""
+    """Return the fields about the choice of tools, for requests with tools."""
     choice, one = generation.tool_choice, not generation.parallel_tool_calls
     if choice is None and not one:
         return {}
-    told = _choice(choice if choice is not None else "auto")
-    if one and told["type"] != "none":
-        told["disable_parallel_tool_use"] = True
-    return {"tool_choice": told}
+    field = _choice(choice if choice is not None else "auto")
+    if one and field["type"] != "none":
+        field["disable_parallel_tool_use"] = True
+    return {"tool_choice": field}
 
 
 def _choice(choice: str | Json) -> Json:
     if isinstance(choice, str) and choice in _CHOICES:
         return {"type": _CHOICES[choice]}
-    if (name := function_named(choice)) is None:
+    if (name := chosen_function(choice)) is None:
         known = "auto, required, none, or {type: function, function: {name: ...}}"
         raise ConfigError(f"generation.tool_choice: should be {known} (found {choice!r})")
     return {"type": "tool", "name": name}
 
 
-# What is answered
+# Responses
 
 
 def _answer(blocks: list[Json], finish: Finish | None) -> Message:
-    """The assistant's message. Its thinking blocks are kept unchanged: they are sent back with their signatures."""
-    uses = without_cut_call(finish, read_calls(use, [block for block in blocks if block["type"] == "tool_use"]))
+    """Return the message of the assistant. Its thinking blocks are kept unchanged, to be sent back with signatures."""
+    uses = [block for block in blocks if block["type"] == "tool_use"]
+    calls = without_cut_call(finish, read_calls(tool_use_call, uses))
     thoughts = [block for block in blocks if block["type"] in ("thinking", "redacted_thinking")]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
-    message: Json = {"role": Role.ASSISTANT, "content": None if uses and not text else text}
-    if uses:
-        message["tool_calls"] = uses
+    message: Json = {"role": Role.ASSISTANT, "content": None if calls and not text else text}
+    if calls:
+        message["tool_calls"] = calls
     if thoughts:
-        spoken = "".join(block["thinking"] for block in thoughts if block["type"] == "thinking")
-        message |= {"reasoning_content": spoken or None, THINKING: checked_depth(thoughts)}
+        reasoning = "".join(block["thinking"] for block in thoughts if block["type"] == "thinking")
+        message |= {"reasoning_content": reasoning or None, THINKING: checked_depth(thoughts)}
     return Message.model_validate(message)
 
 
-def use(block: Mapping[str, Any]) -> ToolCall:
-    """The tool call of a block, whose arguments are an object, or its text.
+def tool_use_call(block: Mapping[str, Any]) -> ToolCall:
+    """Return the tool call of a `tool_use` block. The arguments are an object, or its JSON text.
 
     Raises:
-        KeyError, ValueError: the block names no function, or cannot be read.
+        KeyError, ValueError: The block names no function, or cannot be read.
     """
     arguments = block["input"]
     if not isinstance(arguments, dict | str):
@@ -179,20 +180,20 @@ def use(block: Mapping[str, Any]) -> ToolCall:
 
 
 def usage_in(usage: Any) -> Usage | None:
-    """The tokens that a response reports. Tokens read from the cache, or written to it, count as prompt tokens."""
+    """Return the tokens that a response reports. Tokens read from or written to the cache count as prompt tokens."""
     if not isinstance(usage, dict) or not usage:
         return None
-    told = cast(Mapping[str, Any], usage)
-    cached, created = count(told, "cache_read_input_tokens"), count(told, "cache_creation_input_tokens")
-    prompt = (count(told, "input_tokens") or 0) + (cached or 0) + (created or 0)
-    completion = count(told, "output_tokens") or 0
+    counts = cast(Mapping[str, Any], usage)
+    cached, created = count_at(counts, "cache_read_input_tokens"), count_at(counts, "cache_creation_input_tokens")
+    prompt = (count_at(counts, "input_tokens") or 0) + (cached or 0) + (created or 0)
+    completion = count_at(counts, "output_tokens") or 0
     return Usage(
         prompt,
         completion,
         prompt + completion,
         cached_tokens=cached,
         cache_creation_tokens=created,
-        reasoning_tokens=count(group(told, "output_tokens_details"), "thinking_tokens"),
+        reasoning_tokens=count_at(object_at(counts, "output_tokens_details"), "thinking_tokens"),
     )
 
 
@@ -211,7 +212,7 @@ _STATUS = {
 
 
 def error_in(data: Mapping[str, Any], body: bytes) -> RequestError:
-    """An error within a success or a stream, with the status that it has as an HTTP response."""
-    kind = group(data, "error").get("type")
+    """Return the error within a successful response or a stream, with the status that it has as an HTTP response."""
+    kind = object_at(data, "error").get("type")
     status = _STATUS.get(kind) if isinstance(kind, str) else None
     return error_within(body, status=status)

@@ -1,6 +1,6 @@
-"""Messages as Amazon Bedrock's Converse wants them: turns of content blocks.
+"""Encodes messages for Amazon Bedrock's Converse: turns of content blocks.
 
-Written after the Bedrock API reference (`ContentBlock`, `SystemContentBlock`) and botocore 1.44's service model
+Sources: the Bedrock API reference (`ContentBlock`, `SystemContentBlock`) and botocore 1.44's service model
 `bedrock-runtime` 2023-09-30, November 2026.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 
 from pydantic import BaseModel
 
-from asyncinfer.dialects.media import IMAGES, PDF, file_of, held
+from asyncinfer.dialects.media import IMAGES, PDF, bytes_or_url, inline_data
 from asyncinfer.dialects.tools import arguments_of
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
@@ -21,51 +21,52 @@ from asyncinfer.types.tools import ToolCall
 
 Block = dict[str, Any]
 
-# The formats of what lies on S3, by how its name ends.
+# The formats of files on S3, by the extension of their name.
 _IMAGES = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "gif": "gif", "webp": "webp"}
 _DOCUMENTS = frozenset({"pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"})
 
 
 def system_blocks(conversation: Conversation) -> list[Block]:
-    """What the system messages say, wherever they stand; Converse refuses empty ones."""
-    found: list[Block] = []
+    """Return the system messages, from any place in the conversation. Converse refuses empty texts."""
+    blocks: list[Block] = []
     for message in conversation.filter_messages(role=Role.SYSTEM):
         for item in message.content_items:
             if not item.is_text():
                 raise invalid_request(
-                    f"a system message holds an item of type {item.type}; Bedrock takes only text there"
+                    f"a system message has an item of type {item.type}; Bedrock accepts only text there"
                 )
-            found += [{"text": item.content}] if item.content else []
-            found += cache_point(item)
-        found += cache_point(message)
-    return found
+            blocks += [{"text": item.content}] if item.content else []
+            blocks += cache_point(item)
+        blocks += cache_point(message)
+    return blocks
 
 
 def turns(conversation: Conversation) -> list[dict[str, Any]]:
-    """The other messages, of which neighbours by the same side are one turn. Tools speak for the user.
+    """Return the turns of user and assistant. Adjacent messages of the same role become one turn. Tool results are the
+    user's.
 
     Raises:
-        RequestError: one of them cannot be sent.
+        RequestError: Bedrock does not support a message.
     """
-    names, made = _Names(), list[dict[str, Any]]()
+    names, turns = _DocumentNames(), list[dict[str, Any]]()
     for message in conversation.messages:
         if message.role == Role.SYSTEM:
             continue
         role = "assistant" if message.role == Role.ASSISTANT else "user"
         content = list(_blocks(message, names))
         if not content and role == "assistant":
-            continue  # It said nothing, as it may after a tool's result; Converse refuses an empty turn.
-        if made and made[-1]["role"] == role:
-            made[-1]["content"] += content
+            continue  # An assistant message may be empty after a tool result. Converse refuses empty turns.
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += content
         else:
-            made.append({"role": role, "content": content})
-    return [{**turn, "content": _said(turn["content"])} for turn in made]
+            turns.append({"role": role, "content": content})
+    return [{**turn, "content": _without_empty_text(turn["content"])} for turn in turns]
 
 
-def _said(content: list[Block]) -> list[Block]:
-    """Empty text is left out where there is something else; Converse refuses it."""
-    said = [part for part in content if not _is_empty(part)]
-    return said if any("cachePoint" not in part for part in said) else content
+def _without_empty_text(content: list[Block]) -> list[Block]:
+    """Return the blocks without empty texts, which Converse refuses. If there is nothing else, they are kept."""
+    others = [part for part in content if not _is_empty(part)]
+    return others if any("cachePoint" not in part for part in others) else content
 
 
 def _is_empty(part: Block) -> bool:
@@ -78,8 +79,9 @@ def uses_tools(turns: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def cache_point(marked: BaseModel) -> list[Block]:
-    """The block that asks to cache what comes before it, where an item, a message or a tool is marked so: with
-    `cachePoint`, as Bedrock names it, or with Anthropic's `cache_control`.
+    """Return the block that requests caching of everything before it, if an item, message or tool has a cache mark.
+
+    The mark is Bedrock's `cachePoint` or Anthropic's `cache_control`.
     """
     extra = marked.model_extra or {}
     if isinstance(point := extra.get("cachePoint"), dict):
@@ -90,8 +92,11 @@ def cache_point(marked: BaseModel) -> list[Block]:
     return []
 
 
-class _Names:
-    """Names for a conversation's documents: Converse wants one for each, of few kinds of characters, and none twice."""
+class _DocumentNames:
+    """Makes the names of the documents in a conversation.
+
+    Converse requires a unique name for each document, and allows only a few characters.
+    """
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -104,8 +109,8 @@ class _Names:
         return name
 
 
-def _blocks(message: Message, names: _Names) -> Iterator[Block]:
-    """What a message says; of an assistant without empty text, so that it may have said nothing."""
+def _blocks(message: Message, names: _DocumentNames) -> Iterator[Block]:
+    """Yield the blocks of a message. Empty texts of an assistant are left out, so it may have no blocks."""
     items = [block for item in message.content_items for block in _item(item, names)]
     if message.role == Role.TOOL:
         yield _result(message, items)
@@ -117,13 +122,13 @@ def _blocks(message: Message, names: _Names) -> Iterator[Block]:
 
 def _result(message: Message, content: list[Block]) -> Block:
     if not message.tool_call_id:
-        raise invalid_request("a tool's message has no tool_call_id, which says what it answers")
+        raise invalid_request("a tool message needs tool_call_id, the id of the call that it answers")
     failed = {"status": "error"} if (message.model_extra or {}).get("is_error") else {}
     return {"toolResult": {"toolUseId": message.tool_call_id, "content": content or [{"text": ""}], **failed}}
 
 
 def _reasoning(message: Message) -> list[Block]:
-    """What the model must be given back of its reasoning, as it was received (see `bedrock_answer.answer`)."""
+    """Return the reasoning blocks to send back to the model, as they were received (see `response.answer`)."""
     passthrough = (message.model_extra or {}).get("thinking_blocks")
     blocks = cast(list[Any], passthrough) if isinstance(passthrough, list) and message.role == Role.ASSISTANT else []
     return [block for block in blocks if isinstance(block, dict) and "reasoningContent" in block]
@@ -133,19 +138,19 @@ def _call(call: ToolCall) -> Block:
     return {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": arguments_of(call)}}
 
 
-def _item(item: ContentItem, names: _Names) -> list[Block]:
+def _item(item: ContentItem, names: _DocumentNames) -> list[Block]:
     return [{"text": item.content} if item.is_text() else _file(item, names), *cache_point(item)]
 
 
-def _file(item: ContentItem, names: _Names) -> Block:
+def _file(item: ContentItem, names: _DocumentNames) -> Block:
     kind = "document" if item.is_document() else "image"
-    file = file_of(item)
+    file = bytes_or_url(item)
     if isinstance(file, str) and file.startswith("s3://"):
         shape = {"format": _format(file, kind), "source": {"s3Location": {"uri": file}}}
     else:
-        found, data = held(file) or _by_url(file, kind)
+        found, data = inline_data(file) or _by_url(file, kind)
         if found not in ({PDF} if item.is_document() else IMAGES):
-            raise invalid_request(f"an item of type {item.type} holds {found!r}, which Bedrock does not take there")
+            raise invalid_request(f"an item of type {item.type} holds {found!r}, which Bedrock does not accept there")
         shape = {"format": found.partition("/")[2], "source": {"bytes": data}}
     if kind == "document":
         extra = item.model_extra or {}
@@ -160,10 +165,10 @@ def _format(uri: str, kind: str) -> str:
     if kind == "image" and ending in _IMAGES:
         return _IMAGES[ending]
     raise invalid_request(
-        f"{uri!r} does not end with the format of the {kind}, such as .{'pdf' if kind == 'document' else 'png'}"
+        f"{uri!r} should end with the extension of its {kind} format, such as .{'pdf' if kind == 'document' else 'png'}"
     )
 
 
 def _by_url(url: bytes | str, kind: str) -> NoReturn:
-    what = f"Bedrock takes no {kind} by its URL ({url[:100]!r})"
-    raise invalid_request(f"{what}; give a path, bytes, a data: URL, or an s3:// one")
+    problem = f"Bedrock does not accept {kind}s by URL ({url[:100]!r})"
+    raise invalid_request(f"{problem}; use a path, bytes, a data: URL or an s3:// URL")

@@ -1,6 +1,6 @@
-"""The dialect of Amazon Bedrock's Converse, whole.
+"""The dialect of Amazon Bedrock's Converse.
 
-Its listing is after the Bedrock API reference ("ListFoundationModels"), November 2026.
+Source of the list of models: Bedrock API reference ("ListFoundationModels"), November 2026.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.bedrock.request import SUPPORTED, ConverseEncoder
 from asyncinfer.dialects.bedrock.response import decode
-from asyncinfer.dialects.bedrock.stream import ConverseStream
+from asyncinfer.dialects.bedrock.stream import ConverseStreamDecoder
 from asyncinfer.dialects.http import HttpResponse, json_object, malformed_response
 
 
 def model_summaries(response: HttpResponse) -> list[dict[str, Any]]:
-    """The entries of a listing of models, in order; of `type` "chat" those that read text and write it.
+    """Return the entries of a list of models, sorted by id. Models that read and write text have the `type` "chat".
 
     Raises:
-        RequestError: it is no listing.
+        RequestError: The response is not a list of models.
     """
     data = json_object(response)
     try:
@@ -31,7 +31,7 @@ def model_summaries(response: HttpResponse) -> list[dict[str, Any]]:
 
 
 def models_url(url: str) -> str:
-    """Where models are listed: not by the service that runs them."""
+    """Return the URL of the list of models. Another service lists the models than runs them."""
     return f"{re.sub(r'(?<=://)bedrock-runtime(?=[.-])', 'bedrock', url).rstrip('/')}/foundation-models"
 
 
@@ -40,11 +40,11 @@ def _type(entry: Mapping[str, Any]) -> str:
     return "chat" if "TEXT" in reads and "TEXT" in writes else "other"
 
 
-# Converse and ConverseStream. Their path holds the model's name, so the URL of a call ends before it.
+# Converse and ConverseStream. Their path contains the name of the model, so the URL of a call ends before it.
 BEDROCK_CONVERSE = Dialect(
     ConverseEncoder,
     decode,
-    ConverseStream,
+    ConverseStreamDecoder,
     SUPPORTED,
     path="",
     stream_type="application/vnd.amazon.eventstream",

@@ -1,8 +1,8 @@
-"""Frames of `application/vnd.amazon.eventstream`, in which AWS streams.
+"""Parses `application/vnd.amazon.eventstream`, the binary format of AWS streams.
 
-Written after the Smithy specification ("Amazon Event Stream", "Message encoding") and botocore 1.44's decoder,
-November 2026. A frame: its length and that of its headers (32 bits each), the CRC-32 of these two, the headers, the
-payload, and the CRC-32 of all before. Numbers are big-endian.
+Sources: the Smithy specification ("Amazon Event Stream", "Message encoding") and botocore 1.44's decoder,
+November 2026. A frame consists of: the length of the frame and the length of its headers (32 bits each), the CRC-32 of
+these two, the headers, the payload, and the CRC-32 of everything before. Numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Value = bool | int | bytes | str
 
 _PRELUDE = struct.Struct(">III")
 _CRC = struct.Struct(">I")
-# What AWS's own decoders take at most.
+# The limits of AWS's own decoders (bytes).
 _MAX_HEADERS = 128 * 2**10
 _MAX_PAYLOAD = 24 * 2**20
 _OUTSIDE = _PRELUDE.size + _CRC.size
-# Headers' values by their type: what is a number, and of what is bytes how many, or None where that stands before.
+# The types of header values.
 _BOOLEANS = {0: True, 1: False}
 _NUMBERS = {2: struct.Struct(">b"), 3: struct.Struct(">h"), 4: struct.Struct(">i"), 5: struct.Struct(">q")}
 _TIMESTAMP, _BYTES, _TEXT, _UUID = 8, 6, 7, 9
@@ -30,28 +30,28 @@ _NUMBERS[_TIMESTAMP] = _NUMBERS[5]  # milliseconds since the epoch
 
 
 class Frame(NamedTuple):
-    """One message of the stream."""
+    """One message of a stream."""
 
     headers: Mapping[str, Value]
     payload: bytes
 
     def header(self, name: str) -> str:
-        """A header's text; an empty one where it has none."""
+        """Return the text of a header; an empty text if there is none."""
         value = self.headers.get(name)
         return value if isinstance(value, str) else ""
 
 
-class FrameDecoder:
-    """Turns bytes, however they are cut, into frames."""
+class FrameParser:
+    """Parses bytes, split at any place, into frames."""
 
     def __init__(self) -> None:
         self._begun = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The frames that `chunk` completes.
+        """Yield the frames that `chunk` completes.
 
         Raises:
-            RequestError: a frame is broken; nothing after it can be read.
+            RequestError: A frame is corrupt. Nothing after it can be read.
         """
         self._begun += chunk
         while len(self._begun) >= _PRELUDE.size:
@@ -64,42 +64,46 @@ class FrameDecoder:
 
 
 def _lengths(begun: bytearray) -> tuple[int, int]:
-    """The length of the frame, and of its headers."""
+    """Return the length of the frame and the length of its headers."""
     total, headers, check = _PRELUDE.unpack_from(begun)
     if crc32(begun[: _PRELUDE.size - _CRC.size]) != check:
-        raise malformed_response("holds an event whose beginning is broken (CRC-32)")
+        raise malformed_response("has an event whose beginning is corrupt (CRC-32)")
     if headers > _MAX_HEADERS or not 0 <= total - headers - _OUTSIDE <= _MAX_PAYLOAD:
-        raise malformed_response(f"holds an event of an impossible length ({total} bytes, {headers} of headers)")
+        raise malformed_response(f"has an event of an impossible length ({total} bytes, {headers} of headers)")
     return total, headers
 
 
 def _frame(data: bytes, headers: int) -> Frame:
-    """The frame that `data` is."""
+    """Parse the bytes of one frame."""
     end = len(data) - _CRC.size
     if crc32(data[:end]) != _CRC.unpack_from(data, end)[0]:
-        raise malformed_response("holds a broken event (CRC-32)")
+        raise malformed_response("has a corrupt event (CRC-32)")
     begin = _PRELUDE.size + headers
     try:
         return Frame(_headers(data[_PRELUDE.size : begin]), data[begin:end])
     except (ValueError, IndexError, KeyError, struct.error) as error:
-        raise malformed_response(f"holds an event whose headers cannot be read ({error})") from None
+        raise malformed_response(f"has an event whose headers cannot be read ({error})") from None
 
 
 def _headers(data: bytes) -> dict[str, Value]:
-    """Raises ValueError, IndexError, KeyError or struct.error where they end too early, or are of no known type."""
+    """Parse headers.
+
+    Raises:
+        ValueError, IndexError, KeyError, struct.error: The headers are incomplete, or a type is unknown.
+    """
     found: dict[str, Value] = {}
     at = 0
     while at < len(data):
         name, at = _piece(data, at + 1, data[at])
         value, at = _value(data, at + 1, data[at])
         if (key := name.decode()) in found:
-            raise ValueError(f"{key!r} is there twice")
+            raise ValueError(f"{key!r} occurs twice")
         found[key] = value
     return found
 
 
 def _value(data: bytes, at: int, kind: int) -> tuple[Value, int]:
-    """A header's value, and where it ends."""
+    """Return the value of a header, and the position after it."""
     if kind in _BOOLEANS:
         return _BOOLEANS[kind], at
     if kind in (_BYTES, _TEXT):

@@ -1,6 +1,6 @@
-"""Amazon Bedrock's Converse: one form for all of its chat models. What is asked.
+"""Encodes requests to Amazon Bedrock's Converse, which has one format for all chat models.
 
-Written after the Bedrock API reference ("Converse"), the user guide's "Get validated JSON results from models", and
+Sources: the Bedrock API reference ("Converse"), the user guide's "Get validated JSON results from models", and
 botocore 1.44's service model `bedrock-runtime` 2023-09-30, November 2026.
 """
 
@@ -13,12 +13,12 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
-from asyncinfer.dialects.anthropic.models import Sampling, held_schema, sampling
+from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.bedrock.blocks import cache_point, system_blocks, turns, uses_tools
-from asyncinfer.dialects.fields import group
+from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body, merged_under
-from asyncinfer.dialects.tools import NO_PARAMETERS, function_named
+from asyncinfer.dialects.tools import NO_PARAMETERS, chosen_function
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.tools import ToolDefinition
@@ -38,31 +38,33 @@ _SAMPLING = {"temperature": "temperature", "top_p": "topP"}
 
 
 class ConverseEncoder:
-    """Makes the requests of one call, below a URL without the model's path. `outputConfig` in `generation.extra_body`
-    is merged with ours.
+    """Makes the requests of one call.
+
+    The URL in the settings ends before the path of the model. `outputConfig` in `generation.extra_body` is merged with
+    ours.
 
     Raises:
-        ConfigError: nothing can be asked with these settings.
+        ConfigError: Bedrock does not support these settings.
     """
 
-    def __init__(self, call: EncoderSettings) -> None:
-        model, generation = call.model.model_name, call.generation
-        told, self.dropped = _sampling(call)
-        self._url, self._timeout = f"{call.url.rstrip('/')}/model/{quote(model, safe='')}", call.timeout
+    def __init__(self, settings: EncoderSettings) -> None:
+        model, generation = settings.model.model_name, settings.generation
+        sampling_fields, self.dropped = _sampling(settings)
+        self._url, self._timeout = f"{settings.url.rstrip('/')}/model/{quote(model, safe='')}", settings.timeout
         self._shared: dict[str, Any] = {
-            "inferenceConfig": _inference(generation, told),
+            "inferenceConfig": _inference(generation, sampling_fields),
             **_format(generation.guided_decoding, model),
-            **({"additionalModelRequestFields": call.model.model_kwargs} if call.model.model_kwargs else {}),
-            **({"requestMetadata": {"user_id": call.user_id}} if call.user_id is not None else {}),
+            **({"additionalModelRequestFields": settings.model.model_kwargs} if settings.model.model_kwargs else {}),
+            **({"requestMetadata": {"user_id": settings.user_id}} if settings.user_id is not None else {}),
         }
         self._extra = merged_under("outputConfig", self._shared, generation.extra_body)
         self._choice, self._no_tools = _choice(generation.tool_choice), generation.tool_choice == "none"
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
-        """The request. Files given by path must have been read before.
+        """Return the request. Files given by path must have been read before.
 
         Raises:
-            RequestError: Bedrock cannot be asked this.
+            RequestError: Bedrock does not support this request.
         """
         body: dict[str, Any] = {"messages": turns(conversation), **self._shared}
         if system := system_blocks(conversation):
@@ -71,26 +73,27 @@ class ConverseEncoder:
             body["toolConfig"] = {"tools": _tools(conversation.tools), **self._choice}
         elif self._no_tools and uses_tools(body["messages"]):
             raise invalid_request(
-                "generation.tool_choice: Bedrock has no `none`, and wants the tools told where they were called before"
+                "generation.tool_choice: Bedrock has no `none`, and requires the tools if earlier messages called them"
             )
         url = f"{self._url}/converse{'-stream' if stream else ''}"
         return HttpRequest(url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
 
 
-def _inference(generation: GenerationParams, told: Mapping[str, float]) -> dict[str, Any]:
-    fields = {"maxTokens": generation.max_new_tokens, **{_SAMPLING[name]: value for name, value in told.items()}}
+def _inference(generation: GenerationParams, sampling_fields: Mapping[str, float]) -> dict[str, Any]:
+    sampler = {_SAMPLING[name]: value for name, value in sampling_fields.items()}
+    fields = {"maxTokens": generation.max_new_tokens, **sampler}
     return {**fields, "stopSequences": generation.stop_strings} if generation.stop_strings else fields
 
 
-def _sampling(call: EncoderSettings) -> Sampling:
-    """What the model takes of temperature and `top_p`. Beside the token limit, our default temperature is sent."""
-    own = group(call.generation.extra_body, "additionalModelRequestFields") or call.model.model_kwargs
-    thinks = (group(own, "thinking") or group(own, "reasoning_config")).get("type", "disabled") != "disabled"
-    return sampling(call.model.model_name, call.generation, thinks=thinks)
+def _sampling(settings: EncoderSettings) -> Sampling:
+    """Return the values of `temperature` and `top_p` that the model accepts. Our default temperature is always sent."""
+    own = object_at(settings.generation.extra_body, "additionalModelRequestFields") or settings.model.model_kwargs
+    thinks = (object_at(own, "thinking") or object_at(own, "reasoning_config")).get("type", "disabled") != "disabled"
+    return sampling(settings.model.model_name, settings.generation, thinks=thinks)
 
 
 def _format(guided: GuidedDecodingParams | None, model: str) -> dict[str, Any]:
-    schema = held_schema(model, guided)
+    schema = output_schema(model, guided)
     if schema is None:
         return {}
     shape = {"schema": to_json(schema).decode()}
@@ -100,7 +103,7 @@ def _format(guided: GuidedDecodingParams | None, model: str) -> dict[str, Any]:
 
 
 def _tools(tools: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
     for tool in tools:
         function = tool.function
         spec: dict[str, Any] = {"name": function.name}
@@ -109,20 +112,20 @@ def _tools(tools: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
         spec["inputSchema"] = {"json": function.parameters or NO_PARAMETERS}
         if function.strict is not None:
             spec["strict"] = function.strict
-        made += [{"toolSpec": spec}, *cache_point(tool)]
-    return made
+        result += [{"toolSpec": spec}, *cache_point(tool)]
+    return result
 
 
 def _choice(choice: str | dict[str, Any] | None) -> dict[str, Any]:
-    """What is said of the choice, where there are tools. A mapping may also be in Bedrock's own form.
+    """Return the fields about the choice of tools, for requests with tools. A mapping may also be in Bedrock's format.
 
     Raises:
-        ConfigError: it is none that Bedrock has.
+        ConfigError: Bedrock does not support this choice.
     """
     if choice is None or choice == "none":
         return {}
     if isinstance(choice, dict):
-        name = function_named(choice)
+        name = chosen_function(choice)
         choice = {"tool": {"name": name}} if name is not None else choice
         if len(choice) == 1 and choice.keys() <= {"auto", "any", "tool"}:
             return {"toolChoice": choice}

@@ -1,6 +1,6 @@
-"""What Amazon Bedrock's Converse answers.
+"""Decodes responses of Amazon Bedrock's Converse.
 
-Written after the Bedrock API reference ("Converse", response) and botocore 1.44's service model `bedrock-runtime`
+Sources: the Bedrock API reference ("Converse", response) and botocore 1.44's service model `bedrock-runtime`
 2023-09-30, November 2026.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from asyncinfer.dialects.fields import checked_depth, count, group
+from asyncinfer.dialects.fields import checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
-from asyncinfer.dialects.http import HttpResponse, json_object, no_answer
+from asyncinfer.dialects.http import HttpResponse, json_object, missing_answer
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, Usage
@@ -19,10 +19,10 @@ from asyncinfer.types.tools import ToolCall
 
 
 def decode(response: HttpResponse) -> Completion:
-    """The answer in a response.
+    """Return the answer in a response.
 
     Raises:
-        RequestError: it holds none.
+        RequestError: The response has no answer.
     """
     data = json_object(response)
     try:
@@ -31,15 +31,17 @@ def decode(response: HttpResponse) -> Completion:
         reason = reason_of(finish, message.tool_calls)
         return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise no_answer(response) from None
+        raise missing_answer(response) from None
 
 
 def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -> Message:
-    """The assistant's message. Reasoning that the model signed, or hid, is kept whole in `thinking_blocks`, to be
-    sent back with it; tools that Bedrock ran itself are left out.
+    """Return the message of the assistant.
+
+    Signed or redacted reasoning is kept unchanged in `thinking_blocks`, to be sent back with the message. Calls of
+    tools that Bedrock ran itself are left out.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: it cannot be read.
+        KeyError, TypeError, ValueError, AttributeError: The content cannot be read.
     """
     texts, thoughts = list[str](), list[str]()
     uses, passthrough = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
@@ -51,11 +53,11 @@ def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -
         elif "toolUse" in block and block["toolUse"].get("type") is None:
             uses.append(block["toolUse"])
         elif "reasoningContent" in block:
-            told: Mapping[str, Any] = block["reasoningContent"]
-            text = group(told, "reasoningText")
+            reasoning: Mapping[str, Any] = block["reasoningContent"]
+            text = object_at(reasoning, "reasoningText")
             thoughts.append(text.get("text") or "")
-            passthrough += [block] if text.get("signature") or "redactedContent" in told else []
-    calls = without_cut_call(finish, read_calls(use, uses))
+            passthrough += [block] if text.get("signature") or "redactedContent" in reasoning else []
+    calls = without_cut_call(finish, read_calls(tool_use_call, uses))
     extra: dict[str, Any] = {"thinking_blocks": checked_depth(passthrough)} if passthrough else {}
     return Message(
         role=Role.ASSISTANT,
@@ -66,11 +68,11 @@ def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -
     )
 
 
-def use(block: Mapping[str, Any]) -> ToolCall:
-    """The tool call of a block; its arguments may be JSON text already; there may be none.
+def tool_use_call(block: Mapping[str, Any]) -> ToolCall:
+    """Return the tool call of a `toolUse` block. The arguments may be JSON text, or missing.
 
     Raises:
-        ValueError: it names no tool, or cannot be read.
+        ValueError: The block names no tool, or cannot be read.
     """
     given = block.get("input")
     arguments: Any = {} if given in (None, "", "null") else given
@@ -79,11 +81,11 @@ def use(block: Mapping[str, Any]) -> ToolCall:
 
 
 def usage_in(usage: Any) -> Usage | None:
-    """The tokens that an answer used. Bedrock counts cached tokens, read or written, separately from the input."""
+    """Return the tokens that a response reports. Bedrock counts cached tokens separately from the input."""
     if not isinstance(usage, dict) or not usage:
         return None
-    told = cast(Mapping[str, Any], usage)
-    read, written = count(told, "cacheReadInputTokens"), count(told, "cacheWriteInputTokens")
-    prompt = (count(told, "inputTokens") or 0) + (read or 0) + (written or 0)
-    completion = count(told, "outputTokens") or 0
+    counts = cast(Mapping[str, Any], usage)
+    read, written = count_at(counts, "cacheReadInputTokens"), count_at(counts, "cacheWriteInputTokens")
+    prompt = (count_at(counts, "inputTokens") or 0) + (read or 0) + (written or 0)
+    completion = count_at(counts, "outputTokens") or 0
     return Usage(prompt, completion, prompt + completion, cached_tokens=read, cache_creation_tokens=written)

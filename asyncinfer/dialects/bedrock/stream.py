@@ -1,4 +1,4 @@
-"""Bedrock's ConverseStream: events in AWS's frames."""
+"""Decodes streams of Bedrock's ConverseStream: events in AWS's frames."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from asyncinfer.dialects.bedrock.event_stream import Frame, FrameDecoder
+from asyncinfer.dialects.bedrock.event_stream import Frame, FrameParser
 from asyncinfer.dialects.bedrock.response import usage_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.error_body import read_error
-from asyncinfer.dialects.fields import as_count, as_text, group
+from asyncinfer.dialects.fields import as_count, as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
-from asyncinfer.dialects.http import malformed_response, refusal
+from asyncinfer.dialects.http import api_error, malformed_response
 from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
@@ -38,16 +38,17 @@ _STATUS = {
 }
 
 
-class ConverseStream:
-    """Turns a stream into deltas, until it is `done`. Tool calls come whole, with the last delta, as do usage and
-    reason.
+class ConverseStreamDecoder:
+    """Turns the bytes of a stream into deltas.
+
+    The last delta contains all tool calls, the usage and the finish reason.
     """
 
     def __init__(self) -> None:
         self.end = StreamEnd()
-        self._frames = FrameDecoder()
+        self._frames = FrameParser()
         self._calls = CallAssembler("{}")
-        self._foreign: set[int] = set()  # the indices of calls of tools that Bedrock runs itself
+        self._server_tools: set[int] = set()  # the indices of calls of tools that Bedrock runs itself
         self._usage: Usage | None = None
         self._has_metadata = False  # The metadata event comes last.
         self.parts = 0
@@ -57,13 +58,13 @@ class ConverseStream:
         return self._has_metadata and self.end.marked
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
-        """The deltas that `chunk` completes.
+        """Yield the deltas that `chunk` completes.
 
         Raises:
-            RequestError: the stream holds an error, or cannot be read.
+            RequestError: The stream contains an error, or cannot be read.
         """
         frames = self._frames.feed(chunk)
-        # What follows the end of the answer does not belong to it.
+        # Events after the end of the answer are ignored.
         while not self.done and (frame := next(frames, None)) is not None:
             if (delta := self._read(frame)) is not None:
                 yield delta
@@ -71,10 +72,10 @@ class ConverseStream:
                 self.parts += 1
 
     def finish(self) -> StreamDelta:
-        """The last delta, when the stream has ended.
+        """Return the last delta, after the stream has ended.
 
         Raises:
-            RequestError: the stream ended before the answer was complete.
+            RequestError: The stream ended before the answer was complete.
         """
         return self.end.last_delta(self._calls, self._usage)
 
@@ -83,61 +84,61 @@ class ConverseStream:
         if kind in ("exception", "error"):
             raise _error(frame)
         if has_too_many_values(frame.payload):
-            raise malformed_response("holds an event with more values than any answer has")
+            raise malformed_response("has an event with more values than any answer has")
         try:
             return self._event(frame.header(":event-type"), from_json(frame.payload))
         except (ValueError, TypeError, KeyError, AttributeError):
             shown = frame.payload[:200].decode("utf-8", "replace")
-            raise malformed_response(f"holds an event that cannot be read: {shown}") from None
+            raise malformed_response(f"has an event that cannot be read: {shown}") from None
 
     def _event(self, kind: str, data: Mapping[str, Any]) -> StreamDelta | None:
         if kind == "contentBlockDelta":
-            self.end.part()
+            self.end.add_part()
             return self._delta(data["contentBlockIndex"], data["delta"])
         if kind == "contentBlockStart":
-            self.end.part()
+            self.end.add_part()
             self._begin(data["contentBlockIndex"], data["start"].get("toolUse"))
         elif kind == "contentBlockStop":
             self._calls.close(as_count(data.get("contentBlockIndex")))
         elif kind == "messageStop":
-            self.end.give(finish_in(data["stopReason"]))
-            self.end.mark()
+            self.end.set_finish(finish_in(data["stopReason"]))
+            self.end.mark_end()
         elif kind == "metadata":
             self._usage, self._has_metadata = usage_in(data.get("usage")), True
         return None
 
     def _begin(self, index: Any, call: Mapping[str, Any] | None) -> None:
-        """A block begins. Calls of tools that Bedrock runs itself are ignored."""
+        """Begin a block. Calls of tools that Bedrock runs itself are ignored."""
         if call is None:
             return
         if call.get("type") is None:
-            self._foreign.discard(_place(index))
-            self._calls.add(CallPiece(_place(index), as_text(call["toolUseId"]), as_text(call["name"])))
+            self._server_tools.discard(_index(index))
+            self._calls.add(CallPiece(_index(index), as_text(call["toolUseId"]), as_text(call["name"])))
         else:
-            self._foreign.add(_place(index))
+            self._server_tools.add(_index(index))
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> StreamDelta | None:
         if "toolUse" in delta:
-            if _place(index) not in self._foreign:
-                self._calls.add(CallPiece(_place(index), arguments=as_text(delta["toolUse"].get("input") or "")))
+            if _index(index) not in self._server_tools:
+                self._calls.add(CallPiece(_index(index), arguments=as_text(delta["toolUse"].get("input") or "")))
             return None
         text = as_text(delta.get("text") or "")
-        reasoning = as_text(group(delta, "reasoningContent").get("text") or "")
+        reasoning = as_text(object_at(delta, "reasoningContent").get("text") or "")
         return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None
 
 
-def _place(index: Any) -> int:
-    """The index of a block. Raises TypeError if it is not a whole number."""
-    place = as_count(index)
-    if place is None or isinstance(index, str):
+def _index(index: Any) -> int:
+    """Return the index of a block. Raises TypeError if it is not a whole number."""
+    number = as_count(index)
+    if number is None or isinstance(index, str):
         raise TypeError("not an index")
-    return place
+    return number
 
 
 def _error(frame: Frame) -> RequestError:
-    """An error within the stream: one of Bedrock's exceptions, or an unmodeled error (AWS event streams)."""
+    """Return an error within the stream: an exception of Bedrock, or an unmodeled error of AWS event streams."""
     kind = frame.header(":exception-type") or frame.header(":error-code")
     error = read_error(frame.payload)
-    said = frame.header(":error-message") or error.message
-    error = error._replace(text=said.lower(), codes=error.codes | {kind.lower()})
-    return refusal(_STATUS.get(kind), f"the stream broke off: {said}{f' ({kind})' if kind else ''}", error)
+    message = frame.header(":error-message") or error.message
+    error = error._replace(text=message.lower(), codes=error.codes | {kind.lower()})
+    return api_error(_STATUS.get(kind), f"the stream broke off: {message}{f' ({kind})' if kind else ''}", error)

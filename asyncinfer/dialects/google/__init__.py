@@ -1,1 +1,1 @@
-"""Gemini and Vertex AI."""
+"""The APIs of Gemini and Vertex AI."""

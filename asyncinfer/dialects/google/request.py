@@ -1,9 +1,10 @@
-"""Gemini's own API, `generateContent`: what is asked.
+"""Encodes requests to Gemini's own API, `generateContent`.
 
-Written after Google's "Generate content" reference and "File input methods" (URLs that anyone may read are fetched by
-Google, since January 2026), "Thought signatures" and "Structured outputs" guides, and google-genai 3.6, November 2026.
-Signatures are kept where Google's OpenAI-compatible endpoint puts them, under `extra_content`, so that a conversation
-can go on over either.
+Sources: Google's "Generate content" reference, "File input methods" (Google fetches public URLs since January 2026),
+the guides "Thought signatures" and "Structured outputs", and google-genai 3.6, November 2026.
+
+Signatures are stored under `extra_content`, where Google's OpenAI-compatible endpoint puts them, so that a conversation
+can continue over either endpoint.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.google.thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
-from asyncinfer.dialects.media import IMAGES, PDF, file_of, held
-from asyncinfer.dialects.tools import arguments_of, function_named
+from asyncinfer.dialects.media import IMAGES, PDF, bytes_or_url, inline_data
+from asyncinfer.dialects.tools import arguments_of, chosen_function
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.tools import ToolCall, ToolDefinition
@@ -39,41 +40,44 @@ SUPPORTED = frozenset(
     }
 )
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY", "validated": "VALIDATED"}
-# The images that Gemini takes, by how their names end; of another URL the type is left to Google.
+# The types of images that Gemini accepts, by file extension. For other URLs, Google determines the type.
 _KINDS = {kind: f"image/{kind}" for kind in ("png", "jpeg", "webp", "heic", "heif")} | {"jpg": "image/jpeg"}
 _IMAGES = IMAGES | frozenset(_KINDS.values())
 _DETAIL = {name: f"MEDIA_RESOLUTION_{name.upper()}" for name in ("low", "medium", "high")}
 
 
 class GenerateEncoder:
-    """Makes the bodies of requests that differ only in their conversation. `base`: the API's URL, with its version.
+    """Makes the requests of one call.
+
+    Args:
+        base: The URL of the API, with its version.
 
     Raises:
-        ConfigError: nothing can be asked with these settings.
+        ConfigError: The API does not support these settings.
     """
 
     dropped: frozenset[str] = frozenset()
 
-    def __init__(self, call: EncoderSettings, base: str) -> None:
-        name = call.model.model_name or ""
+    def __init__(self, settings: EncoderSettings, base: str) -> None:
+        name = settings.model.model_name or ""
         path = name if name.startswith(("models/", "tunedModels/")) else f"models/{name}"
-        self._url, self._timeout = f"{base}/{quote(path)}", call.timeout
-        self._config = _config(call.generation)
-        self._with_tools = _tool_config(call.generation.tool_choice)
-        self._extra = call.generation.extra_body
+        self._url, self._timeout = f"{base}/{quote(path)}", settings.timeout
+        self._config = _config(settings.generation)
+        self._tool_config = _tool_config(settings.generation.tool_choice)
+        self._extra = settings.generation.extra_body
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
-        """The request. Files given by path must have been read before.
+        """Return the request. Files given by path must have been read before.
 
         Raises:
-            RequestError: the API cannot be asked this.
+            RequestError: The API does not support this request.
         """
         body: dict[str, Any] = {"contents": list(_contents(conversation.messages)), "generationConfig": self._config}
         if system := [part for message in conversation.filter_messages(role=Role.SYSTEM) for part in _parts(message)]:
             body["systemInstruction"] = {"role": "user", "parts": system}
         if conversation.tools:
             body["tools"] = [{"functionDeclarations": [_declaration(tool) for tool in conversation.tools]}]
-            body |= self._with_tools
+            body |= self._tool_config
         method = ":streamGenerateContent?alt=sse" if stream else ":generateContent"
         return HttpRequest(
             self._url + method, HEADERS, json_body(_merged(body, self._extra), {}), timeout=self._timeout
@@ -81,14 +85,15 @@ class GenerateEncoder:
 
 
 def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """`body` with `extra` merged into it, object by object: most settings are within `generationConfig`. A null takes
-    a field out.
+    """Return `body` with `extra` merged into it, object by object, because most settings are in `generationConfig`.
+
+    A null removes the field.
     """
     merged = dict(body)
     for key, value in extra.items():
-        mine = merged.get(key)
-        both = isinstance(mine, dict) and isinstance(value, dict)
-        merged[key] = _merged(cast(dict[str, Any], mine), cast(dict[str, Any], value)) if both else value
+        ours = merged.get(key)
+        both = isinstance(ours, dict) and isinstance(value, dict)
+        merged[key] = _merged(cast(dict[str, Any], ours), cast(dict[str, Any], value)) if both else value
     return {key: value for key, value in merged.items() if value is not None}
 
 
@@ -96,7 +101,7 @@ def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def _contents(messages: list[Message]) -> Iterator[dict[str, Any]]:
-    """The turns. Results of tools that were called together are one turn; system messages are none."""
+    """Yield the turns. Adjacent tool results become one turn. System messages are not turns."""
     names: dict[str, str] = {}
     results: list[dict[str, Any]] = []
     for message in messages:
@@ -114,7 +119,7 @@ def _contents(messages: list[Message]) -> Iterator[dict[str, Any]]:
 
 
 def _parts(message: Message) -> list[dict[str, Any]]:
-    """What a message holds. A signature of its own belongs to its last text."""
+    """Return the parts of a message. The signature of a message belongs to its last text."""
     parts = [_part(item) for item in message.content_items]
     if message.tool_calls and parts == [{"text": ""}]:
         parts = []
@@ -133,10 +138,10 @@ def _part(item: ContentItem) -> dict[str, Any]:
 
 
 def _file(item: ContentItem) -> dict[str, Any]:
-    file = file_of(item)
-    if (inline := held(file)) is not None:
+    file = bytes_or_url(item)
+    if (inline := inline_data(file)) is not None:
         if inline[0] not in ({PDF} if item.is_document() else _IMAGES):
-            raise invalid_request(f"an item of type {item.type} holds {inline[0]!r}, which this API does not take")
+            raise invalid_request(f"an item of type {item.type} holds {inline[0]!r}, which this API does not accept")
         return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
     kind = PDF if item.is_document() else _KINDS.get(_path(str(file)).rpartition(".")[2].lower())
     return {"fileData": {"fileUri": file, **({"mimeType": kind} if kind else {})}}
@@ -145,22 +150,22 @@ def _file(item: ContentItem) -> dict[str, Any]:
 def _path(url: str) -> str:
     try:
         return urlsplit(url).path
-    except ValueError:  # an IPv6 address that is none
-        raise invalid_request(f"{url[:100]!r} is no URL") from None
+    except ValueError:  # An invalid IPv6 address.
+        raise invalid_request(f"{url[:100]!r} is not a valid URL") from None
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    told = {"id": call.id, "name": call.function.name, "args": arguments_of(call)}
-    return {"functionCall": told, **_signature(call)}
+    fields = {"id": call.id, "name": call.function.name, "args": arguments_of(call)}
+    return {"functionCall": fields, **_signature(call)}
 
 
 def _result(message: Message, names: dict[str, str]) -> dict[str, Any]:
-    """A tool's result: the object that it is, or its text as `output`."""
+    """Return the result of a tool: its JSON object, or its text under `output`."""
     name = names.get(message.tool_call_id or "") or message.name
     if name is None:
-        raise invalid_request(f"a tool message answers {message.tool_call_id!r}, which no message before it calls")
+        raise invalid_request(f"a tool message answers {message.tool_call_id!r}, but no earlier message has this call")
     if any(not item.is_text() for item in message.content_items):
-        raise invalid_request("this API takes only text as the result of a tool")
+        raise invalid_request("this API accepts only text as the result of a tool")
     text = message.compute_flattened_text_content("\n")
     identity = {"id": message.tool_call_id} if message.tool_call_id is not None else {}
     response = _object(text)
@@ -177,7 +182,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _signature(signed: Message | ToolCall) -> dict[str, Any]:
-    """The signature of the thought behind a message or a call, as a part has it."""
+    """Return the field for the signature of the thought behind a message or a call."""
     signature = of_google(signed.model_extra or {}).get("thought_signature")
     return {"thoughtSignature": signature} if isinstance(signature, str) and signature else {}
 
@@ -186,7 +191,7 @@ def _signature(signed: Message | ToolCall) -> dict[str, Any]:
 
 
 def _config(generation: GenerationParams) -> dict[str, Any]:
-    """What was asked of the sampler; what is at its default is left to the API, but for limit and temperature."""
+    """Return the sampling settings. Defaults are left out, except those of the token limit and the temperature."""
     config: dict[str, Any] = {"maxOutputTokens": generation.max_new_tokens, "temperature": generation.temperature}
     if generation.top_p is not None:
         config["topP"] = generation.top_p
@@ -205,7 +210,7 @@ def _guided(guided: GuidedDecodingParams | None) -> dict[str, Any]:
     if guided is None:
         return {}
     if guided.regex is not None:
-        raise ConfigError("generation.guided_decoding.regex: this API follows only json and choice")
+        raise ConfigError("generation.guided_decoding.regex: this API supports only json and choice")
     if guided.choice is not None:
         return {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": guided.choice}}
     schema = guided.schema_dict()
@@ -223,12 +228,12 @@ def _declaration(tool: ToolDefinition) -> dict[str, Any]:
 
 
 def _tool_config(choice: str | dict[str, Any] | None) -> dict[str, Any]:
-    """What is said of the tools where there are any."""
+    """Return the fields about the choice of tools, for requests with tools."""
     if choice is None:
         return {}
     if isinstance(choice, str) and choice in _MODES:
         return {"toolConfig": {"functionCallingConfig": {"mode": _MODES[choice]}}}
-    if (name := function_named(choice)) is None:
+    if (name := chosen_function(choice)) is None:
         known = ", ".join(_MODES)
         raise ConfigError(f"generation.tool_choice: should be {known}, or name a function (found {choice!r})")
     return {"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}}

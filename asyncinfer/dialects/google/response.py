@@ -1,6 +1,6 @@
-"""Gemini's own API, `generateContent`: what is answered, at once or as server-sent events.
+"""Decodes responses and streams of Gemini's own API, `generateContent`.
 
-Written after Google's "Generate content" reference (`GenerateContentResponse`) and google-genai 3.6, November 2026.
+Sources: Google's "Generate content" reference (`GenerateContentResponse`) and google-genai 3.6, November 2026.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
 
-from asyncinfer.dialects.fields import as_count, as_text, count, group
+from asyncinfer.dialects.fields import as_count, as_text, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import signed
-from asyncinfer.dialects.http import HttpResponse, json_object, no_answer
+from asyncinfer.dialects.http import HttpResponse, json_object, missing_answer
 from asyncinfer.dialects.openai.response import error_in
 from asyncinfer.dialects.sse import DONE, ServerSentEvent, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
@@ -25,7 +25,12 @@ from asyncinfer.types.tools import ToolCall
 
 
 class _Piece(NamedTuple):
-    """What one response, or one event of a stream, holds. `blocked`: why the prompt was not answered."""
+    """The content of one response, or of one event of a stream.
+
+    Attributes:
+        blocked: The reason why the API refused the prompt.
+        answered: Whether there is a candidate with content or a finish reason.
+    """
 
     text: str = ""
     reasoning: str = ""
@@ -38,10 +43,10 @@ class _Piece(NamedTuple):
 
 
 def decode(response: HttpResponse) -> Completion:
-    """The answer in a response; of a prompt that was blocked, an empty one.
+    """Return the answer in a response. For a blocked prompt, the answer is empty.
 
     Raises:
-        RequestError: it holds none.
+        RequestError: The response has no answer.
     """
     data = json_object(response)
     if "error" in data and not data.get("candidates"):
@@ -54,14 +59,15 @@ def decode(response: HttpResponse) -> Completion:
             raise ValueError("neither a candidate nor a reason why there is none")
         return _completion([piece], piece.finish)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise no_answer(response) from None
+        raise missing_answer(response) from None
 
 
 @dataclass(slots=True)
-class StreamDecoder:
-    """Turns a stream's events into deltas. Tool calls come with the last delta, as do usage and reason.
+class GeminiEventDecoder:
+    """Turns the events of a stream into deltas.
 
-    The stream has no last event of its own: it is over when the connection is.
+    The last delta contains all tool calls, the usage and the finish reason. The stream has no end mark; the end
+    of the connection ends it.
     """
 
     end: StreamEnd = field(default_factory=StreamEnd)
@@ -69,10 +75,10 @@ class StreamDecoder:
     done: bool = False
 
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
-        """The deltas that `event` brings.
+        """Yield the deltas that `event` brings.
 
         Raises:
-            RequestError: the event is an error, or cannot be read.
+            RequestError: The event is an error, or cannot be read.
         """
         if event.data.strip() == DONE:
             return
@@ -84,26 +90,26 @@ class StreamDecoder:
         if error:
             raise error_in(error, event.data.encode())
         if piece.text or piece.reasoning or piece.calls:
-            self.end.part(piece.finish)
+            self.end.add_part(piece.finish)
         else:
-            self.end.give(piece.finish)
+            self.end.set_finish(piece.finish)
         self._pieces.append(piece._replace(text="", reasoning=""))
         if piece.text or piece.reasoning:
             yield StreamDelta(content=piece.text, reasoning_content=piece.reasoning)
 
     def finish(self) -> StreamDelta:
-        """The last delta, when the stream has ended.
+        """Return the last delta, after the stream has ended.
 
         Raises:
-            RequestError: the stream ended before the answer was complete.
+            RequestError: The stream ended before the answer was complete.
         """
         blocked = any(piece.blocked is not None for piece in self._pieces)
-        finish = None if blocked and self.end.finish is None else self.end.checked(has_mark=False)
+        finish = None if blocked and self.end.finish is None else self.end.require_finish(has_mark=False)
         return _completion(self._pieces, finish).as_delta()
 
 
 def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
-    """The answer that the pieces make."""
+    """Combine the pieces into an answer."""
     calls = without_cut_call(finish, [call for piece in pieces for call in piece.calls])
     text, reasoning = "".join(piece.text for piece in pieces), "".join(piece.reasoning for piece in pieces)
     signatures = [piece.signature for piece in pieces if piece.signature]
@@ -126,9 +132,9 @@ def _piece(data: Mapping[str, Any]) -> _Piece:
     """Read one response or event. Raises ValueError, TypeError, KeyError or AttributeError if it is not one."""
     candidates: list[Any] = _list(data.get("candidates"))
     usage = _usage(data.get("usageMetadata"))
-    blocked = group(data, "promptFeedback").get("blockReason")
+    blocked = object_at(data, "promptFeedback").get("blockReason")
     piece = _Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None)
-    # Of several candidates the first is the answer.
+    # If there are several candidates, the first one is the answer.
     for candidate in candidates:
         if as_count(candidate.get("index")) in (0, None):
             return _read(candidate, piece)
@@ -151,32 +157,32 @@ def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
 
 
 def _list(value: Any) -> list[Any]:
-    """An empty one where there is none."""
+    """Return a list; an empty one for None. Raises TypeError for other values."""
     if not isinstance(value, list | None):
-        raise TypeError("no list")
+        raise TypeError("not a list")
     return cast(list[Any], value or [])
 
 
 def _call(part: Mapping[str, Any]) -> ToolCall:
-    """A tool call, under an id of its own where Gemini gave it none."""
+    """Return a tool call. It gets a new id if Gemini sent none."""
     call, signature = part["functionCall"], part.get("thoughtSignature")
     function: dict[str, Any] = {"name": call.get("name"), "arguments": call.get("args") or {}}
     passthrough = signed(signature) if isinstance(signature, str) else {}
     return tool_call({"id": call.get("id"), "function": function, **passthrough})
 
 
-def _usage(told: Any) -> Usage | None:
-    """The tokens that a response says it took. Gemini counts thoughts, and what its own tools read, apart."""
-    if not isinstance(told, dict) or not told:
+def _usage(usage: Any) -> Usage | None:
+    """Return the tokens that a response reports. Gemini counts thoughts and the input from its own tools separately."""
+    if not isinstance(usage, dict) or not usage:
         return None
-    counts = cast(Mapping[str, Any], told)
-    thoughts = count(counts, "thoughtsTokenCount")
-    prompt = (count(counts, "promptTokenCount") or 0) + (count(counts, "toolUsePromptTokenCount") or 0)
-    completion = (count(counts, "candidatesTokenCount") or 0) + (thoughts or 0)
+    counts = cast(Mapping[str, Any], usage)
+    thoughts = count_at(counts, "thoughtsTokenCount")
+    prompt = (count_at(counts, "promptTokenCount") or 0) + (count_at(counts, "toolUsePromptTokenCount") or 0)
+    completion = (count_at(counts, "candidatesTokenCount") or 0) + (thoughts or 0)
     return Usage(
         prompt,
         completion,
-        count(counts, "totalTokenCount") or prompt + completion,
-        cached_tokens=count(counts, "cachedContentTokenCount"),
+        count_at(counts, "totalTokenCount") or prompt + completion,
+        cached_tokens=count_at(counts, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
     )

@@ -1,7 +1,7 @@
-"""Thoughts of Gemini's: how they are marked within a text, and signed so that the model takes them back.
+"""Thoughts of Gemini: the tags that mark them within a text, and their signatures.
 
-Google's OpenAI-compatible endpoints put the signatures under `extra_content`. There messages keep them, of whichever
-endpoint, so that a conversation can go on over either.
+The model accepts earlier thoughts only with their signatures. Google's OpenAI-compatible endpoints send a signature
+under `extra_content`. Messages from all endpoints store it there, so that a conversation can continue over any of them.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncinfer.dialects.fields import group
+from asyncinfer.dialects.fields import object_at
 
-# How a thought is marked within the text, beside saying so under `extra_content`.
+# The tags around a thought within the text. `extra_content` says in addition that there is a thought.
 THOUGHT, END_OF_THOUGHT = "<thought>", "</thought>"
 
 
 def of_google(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What Google's servers say beyond OpenAI's fields, of a message, a call, or a part of one."""
-    return group(group(message, "extra_content"), "google")
+    """Return the fields that Google's servers add to OpenAI's format, in a message, a call, or a part of one."""
+    return object_at(object_at(message, "extra_content"), "google")
 
 
 def signed(signature: str) -> dict[str, Any]:
-    """The key of a message, or a call, that keeps the signature of the thought behind it."""
+    """Return the field of a message or a call that stores the signature of the thought behind it."""
     return {"extra_content": {"google": {"thought_signature": signature}}}

@@ -1,7 +1,7 @@
-"""The dialect of Vertex AI's OpenAI-compatible endpoint, whole.
+"""The dialect of Vertex AI's OpenAI-compatible endpoint.
 
-Its differences are as its "Chat Completions API" page has them (September 2026): what it does not know it ignores, if
-the model is Google's.
+Source of its differences from OpenAI: the page "Chat Completions API" (September 2026). For Google's models, the
+endpoint ignores parameters that it does not support.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from asyncinfer.dialects.openai.quirks import Quirks
 
 QUIRKS = Quirks(
     token_limit="max_completion_tokens",
-    models_lack={"google/": frozenset({"logit_bias", "parallel_tool_calls"})},
+    unsupported_by_prefix={"google/": frozenset({"logit_bias", "parallel_tool_calls"})},
     user=None,
-    flat_schemas=True,
-    any_media=True,
+    inline_refs=True,
+    documents_as_media=True,
     passthrough=frozenset({"extra_content"}),
 )
 
 
 def entries(response: HttpResponse) -> list[dict[str, Any]]:
-    """The models of a listing, by the names that chats take: `google/gemini-2.5-flash`."""
+    """Return the entries of a list of models, with ids as chat requests use them: `google/gemini-2.5-flash`."""
     return [{**entry, "id": _name(entry["id"])} for entry in model_entries(response)]
 
 
 def more_models(response: HttpResponse) -> str | None:
-    """The query of the listing's next page."""
+    """Return the query of the next page of the list of models; None after the last page."""
     token = json_object(response).get("nextPageToken") if response.body.lstrip().startswith(b"{") else None
     return urlencode({"pageToken": token}) if isinstance(token, str) and token else None
 

@@ -1,1 +1,1 @@
-"""Transforms JSON schemas into what an API accepts."""
+"""Transforms JSON schemas into forms that APIs accept."""

@@ -1,12 +1,12 @@
-"""References within JSON schemas."""
+"""Resolves references within JSON schemas."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 
-def referred(root: dict[str, Any], ref: str) -> dict[str, Any] | None:
-    """What `#/$defs/Name` refers to in `root`; None where that is no schema within it."""
+def resolve_ref(root: dict[str, Any], ref: str) -> dict[str, Any] | None:
+    """Return the schema that a reference such as `#/$defs/Name` names in `root`; None if there is no such schema."""
     if not ref.startswith("#/"):
         return None
     value: Any = root

@@ -1,25 +1,26 @@
-"""JSON schemas as OpenAI's strict mode wants them.
+"""Transforms JSON schemas for OpenAI's strict mode.
 
-Written after OpenAI's "Structured model outputs: supported schemas" and what openai-python 2.54 makes of a
-pydantic model, November 2026.
+Sources: OpenAI's "Structured model outputs: supported schemas", and the schemas that openai-python 2.54 makes from
+pydantic models, November 2026.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-from asyncinfer.dialects.json_schema.refs import referred
+from asyncinfer.dialects.json_schema.refs import resolve_ref
 
-# The keywords whose values are schemas, or lists of them; and those that hold schemas by name.
+# Keywords whose values are schemas or lists of schemas, and keywords whose values are schemas by name.
 _SCHEMAS = frozenset({"items", "anyOf", "allOf", "oneOf"})
 _NAMED = frozenset({"properties", "$defs", "definitions"})
 
 
-def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """A copy of `schema` in which every object requires all properties that it names and takes no others, no
-    default is null, and references stand alone: what stood beside one is merged with what it refers to.
+def to_strict(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of `schema` for strict mode.
 
-    Beside a reference to what it is itself a part of, nothing can stand; that is left out.
+    Every object requires all of its properties and allows no others. No default is null. A reference has no other
+    keywords beside it: they are merged with the target of the reference, or left out if the target contains the same
+    reference.
     """
     return _strict(schema, schema, frozenset())
 
@@ -35,9 +36,9 @@ def _strict(schema: Any, root: dict[str, Any], within: frozenset[str]) -> Any:
         if ref in within:
             return {"$ref": ref}
         beside = {key: value for key, value in fields.items() if key != "$ref"}
-        if (target := referred(root, ref)) is not None:
+        if (target := resolve_ref(root, ref)) is not None:
             return _strict({**target, **beside}, root, within | {ref})
-    return _closed({key: _inner(key, value, root, within) for key, value in fields.items()})
+    return _forbid_extra({key: _inner(key, value, root, within) for key, value in fields.items()})
 
 
 def _inner(key: str, value: Any, root: dict[str, Any], within: frozenset[str]) -> Any:
@@ -46,7 +47,7 @@ def _inner(key: str, value: Any, root: dict[str, Any], within: frozenset[str]) -
     return _strict(value, root, within) if key in _SCHEMAS else value
 
 
-def _closed(fields: dict[str, Any]) -> dict[str, Any]:
+def _forbid_extra(fields: dict[str, Any]) -> dict[str, Any]:
     kind = fields.get("type")
     if kind == "object" or (isinstance(kind, list) and "object" in kind):
         fields.setdefault("additionalProperties", False)

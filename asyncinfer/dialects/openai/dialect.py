@@ -1,4 +1,4 @@
-"""The dialect of OpenAI's chat completions, whole: with the quirks of a server that speaks it."""
+"""The dialect of OpenAI's chat completions, with the quirks of a server."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks, Schemas
 from asyncinfer.dialects.openai.request import SUPPORTED, ChatEncoder
 from asyncinfer.dialects.openai.response import decode
-from asyncinfer.dialects.openai.stream import StreamDecoder
-from asyncinfer.dialects.sse import EventStream
+from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
+from asyncinfer.dialects.sse import SSEStreamDecoder
 
 
 def openai_chat(quirks: Quirks = NO_QUIRKS) -> Dialect:
-    """Chat completions, with these quirks."""
-    old = replace(quirks, schemas_may_be_old=False, schemas=Schemas.BARE)
-    guides = quirks.schemas is not Schemas.NONE or quirks.patterns is not Patterns.NONE
+    """Return the dialect of a server with these quirks."""
+    fallback = replace(quirks, may_lack_json_schema=False, schemas=Schemas.BARE)
+    supported = (SUPPORTED | quirks.extensions) - quirks.unsupported
+    if quirks.schemas is Schemas.NONE and quirks.patterns is Patterns.NONE:
+        supported -= {"guided_decoding"}
     return Dialect(
         _ChatEncoders(quirks),
         decode,
         _stream_decoder,
-        (SUPPORTED | quirks.extensions) - quirks.unsupported - (frozenset[str]() if guides else {"guided_decoding"}),
+        supported,
         path="/chat/completions",
-        fallback=Fallback(_knows_old_schemas_only, openai_chat(old)) if quirks.schemas_may_be_old else None,
+        fallback=Fallback(_lacks_json_schema, openai_chat(fallback)) if quirks.may_lack_json_schema else None,
     )
 
 
@@ -37,10 +39,10 @@ class _ChatEncoders:
         return ChatEncoder(settings, self.quirks)
 
 
-def _stream_decoder() -> EventStream:
-    return EventStream(StreamDecoder())
+def _stream_decoder() -> SSEStreamDecoder:
+    return SSEStreamDecoder(OpenAIEventDecoder())
 
 
-def _knows_old_schemas_only(response: HttpResponse) -> bool:
-    """Whether the server says that it knows `json_object` and not the `json_schema` that it was sent."""
+def _lacks_json_schema(response: HttpResponse) -> bool:
+    """Whether the server says that it supports `json_object`, but not the `json_schema` in the request."""
     return response.status != 200 and b"json_schema" in response.body and b"json_object" in response.body

@@ -1,9 +1,9 @@
-"""How servers that speak OpenAI's chat completions are told what the answer must look like.
+"""Encodes guided decoding for servers that speak OpenAI's chat completions.
 
 `response_format` with a JSON schema: OpenAI's API reference. vLLM: "Structured Outputs" (v0.12 and later) and the
 request's fields in vLLM 0.32. SGLang: the request's fields in sglang 0.5.23. Together: "Structured outputs", its
-section on regular expressions. Fireworks: "Structured outputs", grammar mode, whose grammars are llama.cpp's
-GBNF; `response_format` in fireworks-ai 1.2. All read in November 2026.
+section on regular expressions. Fireworks: "Structured outputs", grammar mode, with grammars in llama.cpp's GBNF;
+`response_format` in fireworks-ai 1.2. All read in November 2026.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncinfer.config import GuidedDecodingParams
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
-from asyncinfer.dialects.json_schema.strict import strict
+from asyncinfer.dialects.json_schema.strict import to_strict
 from asyncinfer.dialects.openai.quirks import Patterns, Quirks, Schemas
 from asyncinfer.errors import ConfigError
 
@@ -23,10 +23,10 @@ _GBNF = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def guided_fields(guided: GuidedDecodingParams | None, quirks: Quirks) -> dict[str, Any]:
-    """The fields of a request that hold its answer to a schema, a pattern or choices.
+    """Return the request fields that require the answer to follow a schema, a regular expression or choices.
 
     Raises:
-        ConfigError: this API cannot be told so.
+        ConfigError: The API does not support this kind of guided decoding.
     """
     if guided is None:
         return {}
@@ -41,20 +41,20 @@ def guided_fields(guided: GuidedDecodingParams | None, quirks: Quirks) -> dict[s
 def _schema(schema: dict[str, Any], guided: GuidedDecodingParams, quirks: Quirks) -> dict[str, Any]:
     if quirks.schemas is Schemas.NONE:
         raise ConfigError(
-            "generation.guided_decoding.json: this API follows no schema; describe it in the prompt, and set "
+            "generation.guided_decoding.json: this API does not support schemas; describe it in the prompt, and set "
             'generation.extra_body to {"response_format": {"type": "json_object"}} for an answer that is JSON'
         )
     if quirks.schemas is Schemas.BARE:
         return {"type": "json_object", "schema": schema}
-    # The API takes few characters, and a generic model's name has brackets.
+    # The API allows only a few characters, and the name of a generic model contains brackets.
     name = _NAME.sub("_", getattr(guided.json, "__name__", "Response"))[:64]
     shape: dict[str, Any] = {"name": name, "schema": schema}
     if guided.strict:
-        shape |= {"schema": strict(schema), "strict": True}
-    if quirks.flat_schemas:
+        shape |= {"schema": to_strict(schema), "strict": True}
+    if quirks.inline_refs:
         shape["schema"] = inline_refs(shape["schema"])
         if shape["schema"] is None:
-            raise ConfigError("generation.guided_decoding.json: this API takes no schema that is part of itself")
+            raise ConfigError("generation.guided_decoding.json: this API accepts no schema that contains itself")
     return {"type": "json_schema", "json_schema": shape}
 
 
@@ -67,7 +67,7 @@ def _regex(pattern: str, quirks: Quirks) -> dict[str, Any]:
         case Patterns.TOGETHER:
             return {"response_format": {"type": "regex", "pattern": pattern}}
         case Patterns.FIREWORKS | Patterns.NONE:
-            raise _cannot("regex", quirks)
+            raise _unsupported("regex", quirks)
 
 
 def _choice(choices: list[str], quirks: Quirks) -> dict[str, Any]:
@@ -80,21 +80,21 @@ def _choice(choices: list[str], quirks: Quirks) -> dict[str, Any]:
         case Patterns.SGLANG | Patterns.TOGETHER:
             return _regex(f"({'|'.join(_escaped(choice) for choice in choices)})", quirks)
         case Patterns.NONE:
-            raise _cannot("choice", quirks)
+            raise _unsupported("choice", quirks)
 
 
-def _cannot(name: str, quirks: Quirks) -> ConfigError:
+def _unsupported(name: str, quirks: Quirks) -> ConfigError:
     others = ["json"] if quirks.schemas is not Schemas.NONE else []
     others += ["choice"] if quirks.patterns is Patterns.FIREWORKS else []
-    followed = f"only {' and '.join(others)}" if others else "none"
-    return ConfigError(f"generation.guided_decoding.{name}: this API follows {followed}")
+    supported = f"supports only {' and '.join(others)}" if others else "does not support guided decoding"
+    return ConfigError(f"generation.guided_decoding.{name}: this API {supported}")
 
 
 def _escaped(text: str) -> str:
-    """A regular expression that matches `text` alone, with no more escapes than every engine knows."""
+    """Return a regular expression that matches only `text`. Its escapes work in every engine."""
     return _SPECIAL.sub(r"\\\g<0>", text)
 
 
 def _quoted(text: str) -> str:
-    """`text` as a literal of a grammar."""
+    """Return `text` as a literal of a grammar."""
     return '"' + "".join(_GBNF.get(one) or (one if one >= " " else f"\\x{ord(one):02x}") for one in text) + '"'

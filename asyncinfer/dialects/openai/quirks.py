@@ -1,4 +1,4 @@
-"""How the servers that speak OpenAI's chat completions differ from each other, as data."""
+"""The differences between servers that speak OpenAI's chat completions, as data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Files(Enum):
-    """How an API takes images, or documents. A value says so of the others."""
+    """How an API accepts images or documents. The values are texts for error messages."""
 
     NONE = "not at all"
     INLINE = "by path or as bytes, not by URL"
@@ -16,7 +16,7 @@ class Files(Enum):
 
 
 class Schemas(Enum):
-    """How an API is told of a JSON schema: not at all; as `json_schema`; or, as older servers, beside `json_object`."""
+    """How an API accepts a JSON schema: not at all; as `json_schema`; or beside `json_object`, as older servers do."""
 
     NONE = "none"
     NAMED = "json_schema"
@@ -24,10 +24,10 @@ class Schemas(Enum):
 
 
 class Patterns(Enum):
-    """How an API is told of a regular expression, and of choices.
+    """How an API accepts a regular expression, and choices.
 
-    VLLM: in its field `structured_outputs`. SGLANG: in its field `regex`. TOGETHER: as a `response_format` of
-    type `regex`. FIREWORKS: as one of type `grammar`, which holds choices and no regular expression.
+    VLLM: in the field `structured_outputs`. SGLANG: in the field `regex`. TOGETHER: as a `response_format` of type
+    `regex`. FIREWORKS: as a `response_format` of type `grammar`, which supports choices but no regular expressions.
     """
 
     NONE = "none"
@@ -41,36 +41,46 @@ class Patterns(Enum):
 class Quirks:
     """How a server differs from OpenAI.
 
-    Of parameters: `token_limit` is the field that bounds the answer. `extensions`: our parameters that it takes beyond
-    OpenAI's, under the same name. `unsupported`: those of OpenAI's that it does not take, or takes and does not heed;
-    `models_lack`: those that models are not told of whose names begin so.
-    `user`: the field for the end user's id. `adapter`: the field that names a LoRA adapter; `model` where
-    it takes the base model's place. `template_kwargs`: it passes a field of that name to the chat template.
-    `reasoning_models`: the beginnings of the names of models that refuse what steers the sampler.
+    Parameters:
+        token_limit: The field for the largest number of tokens in the answer.
+        extensions: Our parameters that the server supports beyond OpenAI's, under the same names.
+        unsupported: OpenAI's parameters that the server refuses or ignores.
+        unsupported_by_prefix: Further unsupported parameters, by the prefix of a model's name.
+        user: The field for the id of the end user; None if there is none.
+        adapter: The field for the name of a LoRA adapter. `model` if the adapter replaces the name of the base model.
+        template_kwargs: The server passes the field `chat_template_kwargs` to the chat template.
+        reasoning_models: Name prefixes of models that refuse sampling parameters.
 
-    Of guided decoding: `schemas`, `patterns`; `schemas_may_be_old`: only its errors tell; `flat_schemas`: schemas,
-    those of tools too, must hold no references.
+    Guided decoding:
+        schemas: How the server accepts a JSON schema.
+        patterns: How the server accepts a regular expression and choices.
+        may_lack_json_schema: Some versions of the server support only `json_object`. Only their errors tell.
+        inline_refs: Schemas, including those of tools, must not contain references.
 
-    Of messages: `images`, `documents`; `any_media`: an image's URL may hold a document, and a document's URL goes as
-    audio of its media type, as Vertex has it. `reasoning`: the key under which an earlier answer's reasoning is sent
-    back; `passthrough`: the keys of an answer that go back as they came, and instead of the reasoning.
+    Messages:
+        images: How the server accepts images.
+        documents: How the server accepts documents.
+        documents_as_media: A document with its data is sent in the field for images, and the URL of a document in the
+            field for audio, as Vertex requires.
+        reasoning: The key under which the reasoning of an earlier answer is sent back; None: it is not sent back.
+        passthrough: The keys of an answer that are sent back unchanged, in place of the reasoning.
     """
 
     token_limit: str = "max_tokens"
     extensions: frozenset[str] = frozenset()
     unsupported: frozenset[str] = frozenset()
-    models_lack: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    unsupported_by_prefix: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     user: str | None = "user"
     adapter: str | None = None
     template_kwargs: bool = False
     reasoning_models: tuple[str, ...] = ()
     schemas: Schemas = Schemas.NAMED
     patterns: Patterns = Patterns.NONE
-    schemas_may_be_old: bool = False
-    flat_schemas: bool = False
+    may_lack_json_schema: bool = False
+    inline_refs: bool = False
     images: Files = Files.ALL
     documents: Files = Files.INLINE
-    any_media: bool = False
+    documents_as_media: bool = False
     reasoning: str | None = None
     passthrough: frozenset[str] = frozenset()
 

@@ -1,7 +1,7 @@
-"""OpenAI's chat completions, and those of the many servers that speak them with quirks of their own: what is asked.
+"""Encodes requests to OpenAI's chat completions, and to the many servers that speak them with quirks.
 
-Written after OpenAI's API reference ("Create chat completion") and openai-python 3.57, November 2026. Where other
-providers differ, see the catalog.
+Sources: OpenAI's API reference ("Create chat completion") and openai-python 3.57, November 2026. For the differences of
+other providers, see the catalog.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
-from asyncinfer.dialects.media import PDF, data_url, file_of
+from asyncinfer.dialects.media import PDF, bytes_or_url, data_url
 from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.quirks import Files, Quirks
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.tools import ToolDefinition
 
-# Our parameters that steer the sampler, those of OpenAI's and those that others take too, and their fields.
+# Our sampling parameters and their request fields. Some exist only in servers other than OpenAI's.
 _SAMPLING = {
     "temperature": "temperature",
     "logit_bias": "logit_bias",
@@ -40,49 +40,49 @@ SUPPORTED = _OPENAI_SAMPLING | {
     "parallel_tool_calls",
     "tool_choice",
 }
-# What a reasoning model refuses, with an error; and what of it one takes that was told not to reason.
-_NOT_WHERE_REASONED = frozenset(
+# Parameters that a reasoning model refuses with an error, and those of them that it accepts without reasoning.
+_REFUSED_WITH_REASONING = frozenset(
     {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop_strings"}
 )
-_WITHOUT_REASONING = frozenset({"temperature", "top_p"})
+_ACCEPTED_WITHOUT_REASONING = frozenset({"temperature", "top_p"})
 
 
 class ChatEncoder:
-    """Makes the bodies of requests that differ only in their conversation.
+    """Makes the requests of one call.
 
     Raises:
-        ConfigError: nothing can be asked with these settings.
+        ConfigError: The API does not support these settings.
     """
 
-    def __init__(self, call: EncoderSettings, quirks: Quirks) -> None:
-        model, generation = call.model, call.generation
+    def __init__(self, settings: EncoderSettings, quirks: Quirks) -> None:
+        model, generation = settings.model, settings.generation
         refused = _refused(model.model_name, generation, quirks)
         self.dropped = refused & generation.model_fields_set
-        self._url, self._timeout, self._quirks = call.url, call.timeout, quirks
+        self._url, self._timeout, self._quirks = settings.url, settings.timeout, quirks
         self._shared: dict[str, Any] = {
             "model": model.model_name,
             quirks.token_limit: generation.max_new_tokens,
             **_sampling(generation, (_OPENAI_SAMPLING | quirks.extensions) - quirks.unsupported - refused),
             **guided_fields(generation.guided_decoding, quirks),
         }
-        if quirks.user is not None and call.user_id is not None:
-            self._shared[quirks.user] = call.user_id
+        if quirks.user is not None and settings.user_id is not None:
+            self._shared[quirks.user] = settings.user_id
         if quirks.adapter is not None and model.adapter_model:
             self._shared[quirks.adapter] = model.adapter_model
         if quirks.template_kwargs and model.chat_template_kwargs:
             self._shared["chat_template_kwargs"] = model.chat_template_kwargs
-        self._with_tools, self._extra = _tools(generation, quirks.unsupported | refused), generation.extra_body
+        self._tool_fields, self._extra = _tool_fields(generation, quirks.unsupported | refused), generation.extra_body
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
-        """The request. Files given by path must have been read before.
+        """Return the request. Files given by path must have been read before.
 
         Raises:
-            RequestError: the server cannot be asked this.
+            RequestError: The server does not support this request.
         """
         body = {**self._shared, "messages": [_message(message, self._quirks) for message in conversation.messages]}
         if conversation.tools:
             body |= {"tools": [_tool(tool, self._quirks) for tool in conversation.tools]}
-            body |= self._with_tools
+            body |= self._tool_fields
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return HttpRequest(self._url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
@@ -106,7 +106,7 @@ def _message(message: Message, quirks: Quirks) -> dict[str, Any]:
 
 
 def _reasoning(message: Message, quirks: Quirks) -> dict[str, Any]:
-    """What of an earlier answer's reasoning goes back."""
+    """Return the fields that send the reasoning of an earlier answer back."""
     passthrough = {
         key: value for key, value in (message.model_extra or {}).items() if key in quirks.passthrough and value
     }
@@ -118,15 +118,17 @@ def _reasoning(message: Message, quirks: Quirks) -> dict[str, Any]:
 def _item(item: ContentItem, quirks: Quirks) -> dict[str, Any]:
     if item.type is Type.TEXT:
         return {"type": "text", "text": item.content}
-    kind, taken = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
-    file = file_of(item)
+    kind, accepted = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
+    file = bytes_or_url(item)
     url = file if isinstance(file, str) else data_url(file)
-    if quirks.any_media and not item.is_image():
+    if quirks.documents_as_media and not item.is_image():
         if url.startswith("data:"):
             return {"type": "image_url", "image_url": {"url": url, **(item.model_extra or {})}}
         return {"type": "input_audio", "input_audio": {"data": url, "format": PDF}}
-    if taken is Files.NONE or (taken is Files.INLINE and not url.startswith("data:")):
-        raise invalid_request(f"this API takes {kind} {taken.value}")
+    if accepted is Files.NONE:
+        raise invalid_request(f"this API does not accept {kind}")
+    if accepted is Files.INLINE and not url.startswith("data:"):
+        raise invalid_request(f"this API accepts {kind} {accepted.value}")
     extra: dict[str, Any] = item.model_extra or {}
     if item.is_image():
         return {"type": "image_url", "image_url": {"url": url, **extra}}
@@ -135,40 +137,42 @@ def _item(item: ContentItem, quirks: Quirks) -> dict[str, Any]:
 
 def _tool(tool: ToolDefinition, quirks: Quirks) -> dict[str, Any]:
     plain = tool.model_dump(mode="json", exclude_none=True)
-    if quirks.flat_schemas and tool.function.parameters is not None:
+    if quirks.inline_refs and tool.function.parameters is not None:
         parameters = inline_refs(tool.function.parameters)
         if parameters is None:
-            raise invalid_request(f"tool {tool.function.name!r}: this API takes no schema that is part of itself")
+            raise invalid_request(
+                f"tool {tool.function.name!r}: this API does not accept a schema that contains itself"
+            )
         plain["function"]["parameters"] = parameters
     return plain
 
 
 def _refused(model: str, generation: GenerationParams, quirks: Quirks) -> frozenset[str]:
-    """The parameters that this very model does not take. A fine-tuned one is named after its base."""
-    lacking = (names for beginning, names in quirks.models_lack.items() if model.startswith(beginning))
-    refused = frozenset[str]().union(*lacking)
+    """Return the parameters that this model refuses. The name of a fine-tuned model contains the name of its base."""
+    unsupported = (names for prefix, names in quirks.unsupported_by_prefix.items() if model.startswith(prefix))
+    refused = frozenset[str]().union(*unsupported)
     if not model.removeprefix("ft:").startswith(quirks.reasoning_models):
         return refused
     reasons = generation.extra_body.get("reasoning_effort") != "none"
-    return refused | (_NOT_WHERE_REASONED if reasons else _NOT_WHERE_REASONED - _WITHOUT_REASONING)
+    return refused | (_REFUSED_WITH_REASONING if reasons else _REFUSED_WITH_REASONING - _ACCEPTED_WITHOUT_REASONING)
 
 
-def _sampling(generation: GenerationParams, told: frozenset[str]) -> dict[str, Any]:
-    """What was asked of the sampler; what is at its default is left to the server, but for the temperature."""
+def _sampling(generation: GenerationParams, supported: frozenset[str]) -> dict[str, Any]:
+    """Return the sampling fields. Defaults are left out, except that of the temperature."""
     fields: dict[str, Any] = {}
     for name, field in _SAMPLING.items():
         value = getattr(generation, name)
         at_default = value == GenerationParams.model_fields[name].default or value in ([], {})
-        if name in told and (name == "temperature" or not at_default):
+        if name in supported and (name == "temperature" or not at_default):
             fields[field] = value
     return fields
 
 
-def _tools(generation: GenerationParams, lacking: frozenset[str]) -> dict[str, Any]:
-    """What is said of the tools where there are any."""
+def _tool_fields(generation: GenerationParams, unsupported: frozenset[str]) -> dict[str, Any]:
+    """Return the fields about the choice of tools, for requests with tools."""
     fields: dict[str, Any] = {}
     if generation.tool_choice is not None:
         fields["tool_choice"] = generation.tool_choice
-    if not generation.parallel_tool_calls and "parallel_tool_calls" not in lacking:
+    if not generation.parallel_tool_calls and "parallel_tool_calls" not in unsupported:
         fields["parallel_tool_calls"] = False
     return fields

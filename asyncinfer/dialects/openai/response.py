@@ -1,6 +1,6 @@
-"""What OpenAI's chat completions answer, and those of the many servers that speak them.
+"""Decodes responses of OpenAI's chat completions, and of the many servers that speak them.
 
-Written after OpenAI's API reference ("Create chat completion", response) and openai-python 3.57, November 2026.
+Sources: OpenAI's API reference ("Create chat completion", response) and openai-python 3.57, November 2026.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from pydantic_core import from_json, to_json
 
-from asyncinfer.dialects.fields import as_count, as_group, checked_depth, count, group
+from asyncinfer.dialects.fields import as_object, checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
-from asyncinfer.dialects.http import HttpResponse, error_within, json_object, no_answer
+from asyncinfer.dialects.http import HttpResponse, error_within, json_object, missing_answer
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
@@ -22,10 +22,10 @@ from asyncinfer.types.results import Completion, Usage
 
 
 def decode(response: HttpResponse) -> Completion:
-    """The answer in a response.
+    """Return the answer in a response.
 
     Raises:
-        RequestError: it holds none.
+        RequestError: The response has no answer.
     """
     data = json_object(response)
     if error := error_of(data, response.body):
@@ -37,15 +37,15 @@ def decode(response: HttpResponse) -> Completion:
         reason = reason_of(finish, message.tool_calls)
         return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise no_answer(response) from None
+        raise missing_answer(response) from None
 
 
-# What of an answer is kept as it came, for it is to be sent back: OpenRouter's reasoning in parts, with signatures.
-_KEPT = frozenset({"reasoning_details"})
+# Keys of an answer that are kept unchanged, to be sent back: OpenRouter's signed parts of the reasoning.
+_PASSTHROUGH = frozenset({"reasoning_details"})
 
 
 def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
-    """The assistant's message. A refusal is its text; reasoning comes under either of two names."""
+    """Return the message of the assistant. A refusal becomes its text. The reasoning has one of two names."""
     given = message.get("tool_calls")
     calls = without_cut_call(finish, read_calls(tool_call, given)) if given else None
     content = message.get("content")
@@ -55,9 +55,11 @@ def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     google = of_google(message)
     if google.get("thought") is True and isinstance(content, str) and content.startswith(THOUGHT):
         reasoning, _, content = content.removeprefix(THOUGHT).partition(END_OF_THOUGHT)
-    # Without its signature Google may not take a message back.
+    # Google may not accept the message later without its signature.
     signature = google.get("thought_signature")
-    passthrough = (signed(signature) if signature else {}) | {key: message[key] for key in _KEPT if message.get(key)}
+    passthrough = {key: message[key] for key in _PASSTHROUGH if message.get(key)}
+    if signature:
+        passthrough = signed(signature) | passthrough
     if not calls and not passthrough and reasoning is None and isinstance(content, str):
         return Message(role=Role.ASSISTANT, content=content)
     return Message(
@@ -73,28 +75,29 @@ _PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 
 def usage_in(usage: Any) -> Usage | None:
-    """The tokens that a response reports. Fields that are not counts are ignored."""
+    """Return the tokens that a response reports. Fields that are not counts are ignored."""
     if not isinstance(usage, dict) or not usage:
         return None
     counts = cast(Mapping[str, Any], usage)
-    prompt, completion = count(counts, "prompt_tokens") or 0, count(counts, "completion_tokens") or 0
-    total = count(counts, "total_tokens") or prompt + completion
+    prompt, completion = count_at(counts, "prompt_tokens") or 0, count_at(counts, "completion_tokens") or 0
+    total = count_at(counts, "total_tokens") or prompt + completion
     if total == prompt + completion and counts.keys() <= _PLAIN_USAGE:
         return Usage(prompt, completion, total)
-    of_prompt, of_completion = group(counts, "prompt_tokens_details"), group(counts, "completion_tokens_details")
+    of_prompt = object_at(counts, "prompt_tokens_details")
+    of_completion = object_at(counts, "completion_tokens_details")
     # Some servers report these at the top level: DeepSeek and Together cached tokens, SGLang reasoning tokens.
-    cached = (count(of_prompt, "cached_tokens"), *(count(counts, name) for name in _CACHED))
-    reasoned = (count(of_completion, "reasoning_tokens"), count(counts, "reasoning_tokens"))
-    reasoning = next((one for one in reasoned if one is not None), None)
-    # Google's servers count thoughts in the total alone.
-    if (beyond := total - prompt - completion) > 0 and reasoning in (None, beyond):
-        completion, reasoning = completion + beyond, beyond
+    cached = (count_at(of_prompt, "cached_tokens"), *(count_at(counts, name) for name in _CACHED))
+    reasoning_counts = (count_at(of_completion, "reasoning_tokens"), count_at(counts, "reasoning_tokens"))
+    reasoning = next((one for one in reasoning_counts if one is not None), None)
+    # Google's servers count thoughts only in the total.
+    if (thoughts := total - prompt - completion) > 0 and reasoning in (None, thoughts):
+        completion, reasoning = completion + thoughts, thoughts
     return Usage(
         prompt,
         completion,
         total,
         cached_tokens=next((one for one in cached if one is not None), None),
-        cache_creation_tokens=count(of_prompt, "cache_write_tokens"),
+        cache_creation_tokens=count_at(of_prompt, "cache_write_tokens"),
         reasoning_tokens=reasoning,
     )
 
@@ -102,15 +105,15 @@ def usage_in(usage: Any) -> Usage | None:
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
 
 
-# Fields that mark an error within a success. `error_code`: FastChat; `detail`: FastAPI.
+# Fields that mark an error within a successful response. `error_code`: FastChat; `detail`: FastAPI.
 _ERRORS = ("error", "errors", "error_code", "error_message", "error_msg", "detail")
 
 
 def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
-    """The error in a success: instead of an answer, or together with an answer that it cut off."""
+    """Return the error in a successful response, alone or beside an incomplete answer; None if there is none."""
     given: Any = data.get("choices")
     choices = cast(list[Any], given) if isinstance(given, list) else []
-    first = as_group(choices[0] if choices else None)
+    first = as_object(choices[0] if choices else None)
     error: Any = first.get("error")
     if not given:
         error = error or data.get("error") or (data if _is_error(data) else None)
@@ -120,10 +123,10 @@ def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
 
 
 def error_event(data: str) -> RequestError:
-    """The error in the data of an event named `error`."""
+    """Return the error in the data of an event named `error`."""
     fields: Mapping[str, Any] = {}
     with suppress(ValueError):
-        fields = as_group(from_json(data))
+        fields = as_object(from_json(data))
     return error_in(fields.get("error") or fields, data.encode())
 
 
@@ -134,15 +137,5 @@ def _is_error(data: Mapping[str, Any]) -> bool:
 
 
 def error_in(error: Any, body: bytes) -> RequestError:
-    """An error within a success. Routers send it when the server behind them fails."""
-    fields = as_group(error)
-    status = _status(fields.get("code") or fields.get("error_code"))
-    return error_within(to_json({"error": error}) if fields else body, status=status)
-
-
-def _status(code: Any) -> int | None:
-    """The HTTP status in the code of an error. FastChat appends two digits to some statuses, as in 42901."""
-    number = as_count(code) or 0
-    if number >= 10_000:
-        number = number // 100 if number >= 42_900 else 0
-    return number if 400 <= number < 600 else None
+    """Return an error within a successful response. Routers send it when the server behind them fails."""
+    return error_within(to_json({"error": error}) if as_object(error) else body)

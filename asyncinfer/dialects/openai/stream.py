@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as they are streamed: `chat.completion.chunk` objects in server-sent events."""
+"""Decodes streams of OpenAI's chat completions: `chat.completion.chunk` objects in server-sent events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import piece_in
-from asyncinfer.dialects.fields import as_count, as_text, group
+from asyncinfer.dialects.fields import as_count, as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google
 from asyncinfer.dialects.openai.response import error_event, error_of, usage_in
@@ -20,9 +20,10 @@ from asyncinfer.types.results import StreamDelta, Usage
 
 
 @dataclass(slots=True)
-class StreamDecoder:
-    """Turns a stream's events into deltas, until it is `done`. Tool calls come whole, with the last delta, as do
-    usage and reason.
+class OpenAIEventDecoder:
+    """Turns the events of a stream into deltas.
+
+    The last delta contains all tool calls, the usage and the finish reason.
     """
 
     end: StreamEnd = field(default_factory=StreamEnd)
@@ -35,15 +36,15 @@ class StreamDecoder:
         return self.end.marked
 
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
-        """The deltas that `event` brings.
+        """Yield the deltas that `event` brings.
 
         Raises:
-            RequestError: the event is an error, or cannot be read.
+            RequestError: The event is an error, or cannot be read.
         """
         if event.name == "error":
             raise error_event(event.data)
         if event.data.strip() == DONE:
-            self.end.mark()
+            self.end.mark_end()
             return
         try:
             data: Any = from_json(event.data)
@@ -60,15 +61,15 @@ class StreamDecoder:
             raise error
 
     def finish(self) -> StreamDelta:
-        """The last delta, when the stream has ended.
+        """Return the last delta, after the stream has ended.
 
         Raises:
-            RequestError: the stream ended before the answer was complete.
+            RequestError: The stream ended before the answer was complete.
         """
         return self.end.last_delta(self._calls, self._usage)
 
     def _choice(self, choice: Mapping[str, Any]) -> Iterator[StreamDelta]:
-        delta = group(choice, "delta")
+        delta = object_at(choice, "delta")
         text = as_text(delta.get("content") or delta.get("refusal") or "")
         reasoning = as_text(delta.get("reasoning_content") or delta.get("reasoning") or "")
         if of_google(delta).get("thought") is True:
@@ -79,9 +80,9 @@ class StreamDecoder:
             self._add(parts)
         finish = finish_in(choice.get("finish_reason"))
         if text or reasoning or parts:
-            self.end.part(finish)
+            self.end.add_part(finish)
         else:
-            self.end.give(finish)
+            self.end.set_finish(finish)
         if text or reasoning:
             yield StreamDelta(content=text, reasoning_content=reasoning)
 
@@ -89,9 +90,9 @@ class StreamDecoder:
         """Add the pieces of tool calls in one event."""
         self._calls.next_event()
         for part in parts:
-            # Google signs the thought behind a call.
-            signed = group(part, "extra_content")
-            self._calls.add(piece_in(part), {"extra_content": signed} if signed else None)
+            # The signature of the thought behind a call, from Google.
+            extra = object_at(part, "extra_content")
+            self._calls.add(piece_in(part), {"extra_content": extra} if extra else None)
 
 
 def _is_first(choice: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import ModelParams
-from asyncinfer.dialects.media import holds_data, split_data_url
+from asyncinfer.dialects.media import is_data_url, split_data_url
 from asyncinfer.engines.local.image_fetch import ImageFetcher
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import InputError, invalid_request
@@ -94,7 +94,7 @@ async def _fetched(message: Message, fetcher: ImageFetcher) -> Message:
 
 async def _fetch(item: ContentItem, fetcher: ImageFetcher) -> ContentItem:
     url = item.content or ""
-    if item.type != Type.IMAGE_URL or item.binary is not None or holds_data(url):
+    if item.type != Type.IMAGE_URL or item.binary is not None or is_data_url(url):
         return item
     return item.model_copy(update={"binary": await fetcher.fetch(url)})
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from asyncinfer.config import GenerationParams
-from asyncinfer.dialects.tools import function_named
+from asyncinfer.dialects.tools import chosen_function
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
@@ -39,7 +39,7 @@ def forced(choice: str | dict[str, Any] | None, tools: Sequence[dict[str, Any]])
         return None
     functions: list[dict[str, Any]] = [tool["function"] for tool in tools]
     if choice != "required":
-        name = function_named(choice)
+        name = chosen_function(choice)
         functions = [function for function in functions if function["name"] == name]
     if not functions:
         names = ", ".join(tool["function"]["name"] for tool in tools)

@@ -1,6 +1,4 @@
-"""Anthropic's messages. Its own SDK is the judge: of one request, it and we must put the same on the wire, and of
-one response it and we must read the same.
-"""
+"""Anthropic's Messages API. Requests and answers must equal those of Anthropic's SDK."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
-from tests.dialects.mangled import check_that_it_is_asked_again, mangled
+from tests.dialects.mangled import check_that_it_is_retryable, mangled
 from tests.dialects.openai.test_request import CALL, HELLO, PNG, PNG_URL, SCHEMA, TIME, WEATHER, guided, user, weather
 from tests.fakes import ONE_ATTEMPT
 from tests.recorder import MESSAGE, Recorder, Sent
@@ -48,7 +46,7 @@ EPHEMERAL: Json = {"type": "ephemeral"}
 HOUR: Json = {"type": "ephemeral", "ttl": "1h"}
 
 
-# What is asked
+# Requests
 
 
 def assistant(content: Any, **more: Any) -> Json:
@@ -79,19 +77,19 @@ def result(content: Any, call: str = "call_1", **more: Any) -> Json:
     return {"type": "tool_result", "tool_use_id": call, "content": content, **more}
 
 
-def as_theirs(name: str, description: str | None, schema: Json, **more: Any) -> Json:
+def as_sdk_tool(name: str, description: str | None, schema: Json, **more: Any) -> Json:
     described = {"description": description} if description else {}
     return {"name": name, "input_schema": schema, **described, **more}
 
 
-WEATHER_THERE = as_theirs("weather", "Tell the weather.", WEATHER["function"]["parameters"])
-TIME_THERE = as_theirs("time", None, {"type": "object", "additionalProperties": False}, strict=True)
+SDK_WEATHER = as_sdk_tool("weather", "Tell the weather.", WEATHER["function"]["parameters"])
+SDK_TIME = as_sdk_tool("time", None, {"type": "object", "additionalProperties": False}, strict=True)
 USE: Json = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Oslo"}}
 OTHER = CALL | {"id": "call_2"}
 THOUGHT: Json = {"type": "thinking", "thinking": "It rains there.", "signature": "c2ln"}
 HIDDEN: Json = {"type": "redacted_thinking", "data": "ZGF0YQ=="}
 THINKING: Json = {"type": "enabled", "budget_tokens": 1024}
-CLOSED = SCHEMA | {"additionalProperties": False}
+WITHOUT_EXTRA = SCHEMA | {"additionalProperties": False}
 NAMED = {"type": "function", "function": {"name": "weather"}}
 CAT = "https://x.example/cat.png"
 PAPER = "https://x.example/paper.pdf"
@@ -99,7 +97,7 @@ OLDER, LATEST = "claude-sonnet-4-6", "claude-opus-5-5"
 
 
 class Case(NamedTuple):
-    """One request: as it is made of the SDK, and in our words. Temperatures are extra fields to the SDK."""
+    """One request: the arguments of the SDK, and our messages and settings. The SDK takes temperatures as extra fields."""
 
     sdk: Json
     messages: list[Json] = HELLO
@@ -114,14 +112,15 @@ class Case(NamedTuple):
         return Conversation.from_dict({"messages": self.messages, "tools": self.tools})
 
     def as_sdk(self) -> Json:
-        """The SDK's arguments. We always send a temperature where it is taken, and ask for the cache: promises of
-        ours, which are not the API's defaults.
+        """The arguments of the SDK. We always send a temperature if the model accepts it, and request caching.
+
+        These are our promises and not the API's defaults.
         """
-        asked = {"model": self.model, "messages": HELLO, "max_tokens": 1024, "cache_control": EPHEMERAL}
-        return asked | self.sdk | {"extra_body": self.extra}
+        fields = {"model": self.model, "messages": HELLO, "max_tokens": 1024, "cache_control": EPHEMERAL}
+        return fields | self.sdk | {"extra_body": self.extra}
 
 
-def told(*messages: Json, **more: Any) -> Json:
+def with_messages(*messages: Json, **more: Any) -> Json:
     return {"messages": list(messages), **more}
 
 
@@ -130,7 +129,7 @@ def shaped(schema: Json, **more: Any) -> Json:
 
 
 def choosing(choice: Json) -> Json:
-    return {"tools": [WEATHER_THERE], "tool_choice": choice}
+    return {"tools": [SDK_WEATHER], "tool_choice": choice}
 
 
 def extra(**body: Any) -> Json:
@@ -145,43 +144,43 @@ CASES: dict[str, Case] = {
     "a system in parts": Case({"system": "Be brief.\n\nBe kind."}, [system([text("Be brief."), text("Be kind.")]), *HELLO]),
     "a cached system": Case({"system": [text("A"), text("B", cache_control=HOUR)]}, [system("A"), system("B", cache_control=HOUR), *HELLO]),
     "an empty system": Case({}, [system(""), *HELLO]),
-    "many turns": Case(told(HI, assistant("Hello."), user("Bye.")), [HI, assistant("Hello."), user("Bye.")]),
-    "two of one side": Case(told(user([text("Hi."), text("Oslo?")]), assistant([text("A"), text("B")]), HI), [HI, user("Oslo?"), assistant("A"), assistant("B"), HI]),
-    "a beginning": Case(told(HI, assistant("Dear")), [HI, assistant("Dear")]),
-    "text in parts": Case(told(user([text("Look:"), text(" there")])), [user([text("Look:"), text(""), text(" there")])]),
-    "an answer that was empty": Case(told(user([text("Hi."), text("Well?")])), [HI, assistant(""), user("Well?")]),
-    "what openai takes beside": Case(told(HI), [HI | {"name": "ann", "id": "m1"}]),
-    "an earlier answer's reasoning": Case(told(HI, assistant("A"), HI), [HI, assistant("A", reasoning_content="Hm."), HI]),
-    "tools": Case({"tools": [WEATHER_THERE, TIME_THERE]}, tools=[WEATHER, TIME]),
-    "a function as a tool": Case({"tools": [WEATHER_THERE]}, tools=[weather]),
-    "a tool without arguments": Case({"tools": [as_theirs("now", None, {"type": "object", "properties": {}})]}, tools=[{"function": {"name": "now"}}]),
-    "a cached tool": Case({"tools": [WEATHER_THERE | {"cache_control": HOUR}]}, tools=[WEATHER | {"cache_control": HOUR, "x": 1}]),
+    "many turns": Case(with_messages(HI, assistant("Hello."), user("Bye.")), [HI, assistant("Hello."), user("Bye.")]),
+    "two messages of one role": Case(with_messages(user([text("Hi."), text("Oslo?")]), assistant([text("A"), text("B")]), HI), [HI, user("Oslo?"), assistant("A"), assistant("B"), HI]),
+    "an answer that begins with a given text": Case(with_messages(HI, assistant("Dear")), [HI, assistant("Dear")]),
+    "text in parts": Case(with_messages(user([text("Look:"), text(" there")])), [user([text("Look:"), text(""), text(" there")])]),
+    "an answer that was empty": Case(with_messages(user([text("Hi."), text("Well?")])), [HI, assistant(""), user("Well?")]),
+    "keys that only OpenAI accepts": Case(with_messages(HI), [HI | {"name": "ann", "id": "m1"}]),
+    "an earlier answer's reasoning": Case(with_messages(HI, assistant("A"), HI), [HI, assistant("A", reasoning_content="Hm."), HI]),
+    "tools": Case({"tools": [SDK_WEATHER, SDK_TIME]}, tools=[WEATHER, TIME]),
+    "a function as a tool": Case({"tools": [SDK_WEATHER]}, tools=[weather]),
+    "a tool without arguments": Case({"tools": [as_sdk_tool("now", None, {"type": "object", "properties": {}})]}, tools=[{"function": {"name": "now"}}]),
+    "a cached tool": Case({"tools": [SDK_WEATHER | {"cache_control": HOUR}]}, tools=[WEATHER | {"cache_control": HOUR, "x": 1}]),
     "tool choice: auto": Case(choosing({"type": "auto"}), generation={"tool_choice": "auto"}, tools=[WEATHER]),
     "tool choice: required": Case(choosing({"type": "any"}), generation={"tool_choice": "required"}, tools=[WEATHER]),
     "tool choice: none": Case(choosing({"type": "none"}), generation={"tool_choice": "none", "parallel_tool_calls": False}, tools=[WEATHER]),
     "a tool chosen": Case(choosing({"type": "tool", "name": "weather"}), generation={"tool_choice": NAMED}, tools=[WEATHER]),
     "one call at a time": Case(choosing({"type": "auto", "disable_parallel_tool_use": True}), generation={"parallel_tool_calls": False}, tools=[WEATHER]),
     "one call, required": Case(choosing({"type": "any", "disable_parallel_tool_use": True}), generation={"tool_choice": "required", "parallel_tool_calls": False}, tools=[WEATHER]),
-    "a tool's result": Case(told(HI, assistant([USE]), user([result("sunny")])), [HI, assistant(None, tool_calls=[CALL]), tool("sunny")]),
+    "a tool's result": Case(with_messages(HI, assistant([USE]), user([result("sunny")])), [HI, assistant(None, tool_calls=[CALL]), tool("sunny")]),
     "two results and a word": Case(
-        told(HI, assistant([text("Wait."), USE, USE | {"id": "call_2"}]), user([result("sunny"), result("rain", "call_2"), text("So?")])),
+        with_messages(HI, assistant([text("Wait."), USE, USE | {"id": "call_2"}]), user([result("sunny"), result("rain", "call_2"), text("So?")])),
         [HI, assistant("Wait.", tool_calls=[CALL, OTHER]), tool("sunny"), tool("rain", "call_2"), user("So?")],
     ),
     "results of other kinds": Case(
-        told(HI, assistant([USE]), user([result([of_base64("image", "image/png", PNG_64)]), result("", "call_2", is_error=True, cache_control=HOUR)])),
+        with_messages(HI, assistant([USE]), user([result([of_base64("image", "image/png", PNG_64)]), result("", "call_2", is_error=True, cache_control=HOUR)])),
         [HI, assistant("", tool_calls=[CALL]), tool([{"type": "image_binary", "binary": PNG}]), tool("", "call_2", is_error=True, cache_control=HOUR)],
     ),
-    "a call without arguments": Case(told(HI, assistant([USE | {"input": {}}])), [HI, assistant(None, tool_calls=[CALL | {"function": {"name": "weather", "arguments": ""}}])]),
-    "an image by URL": Case(told(user([text("Look:"), of_url("image", CAT)])), [user([text("Look:"), {"type": "image_url", "image_url": {"url": CAT, "detail": "low"}}])]),
-    "an image as bytes": Case(told(user([of_base64("image", "image/png", PNG_64)])), [user([{"type": "image_binary", "binary": PNG}])]),
-    "an image in its URL": Case(told(user([of_base64("image", "image/png", PNG_64)])), [user([{"type": "image_url", "content": PNG_URL}])]),
-    "a cached image": Case(told(user([of_url("image", CAT, cache_control=HOUR)])), [user([{"type": "image_url", "content": CAT, "cache_control": HOUR}])]),
-    "a document as bytes": Case(told(user([of_base64("document", "application/pdf", PDF_64)])), [user([{"type": "document_binary", "binary": PDF}])]),
-    "a document by URL": Case(told(user([of_url("document", PAPER, title="T", citations={"enabled": True})])), [user([{"type": "document_url", "content": PAPER, "title": "T", "citations": {"enabled": True}}])]),
-    "a document as OpenAI's file": Case(told(user([of_base64("document", "application/pdf", PDF_64)])), [user([{"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF_64}"}}])]),
-    "a cached message": Case(told(user([text("Hi.", cache_control=HOUR)])), [HI | {"cache_control": HOUR}]),
+    "a call without arguments": Case(with_messages(HI, assistant([USE | {"input": {}}])), [HI, assistant(None, tool_calls=[CALL | {"function": {"name": "weather", "arguments": ""}}])]),
+    "an image by URL": Case(with_messages(user([text("Look:"), of_url("image", CAT)])), [user([text("Look:"), {"type": "image_url", "image_url": {"url": CAT, "detail": "low"}}])]),
+    "an image as bytes": Case(with_messages(user([of_base64("image", "image/png", PNG_64)])), [user([{"type": "image_binary", "binary": PNG}])]),
+    "an image in its URL": Case(with_messages(user([of_base64("image", "image/png", PNG_64)])), [user([{"type": "image_url", "content": PNG_URL}])]),
+    "a cached image": Case(with_messages(user([of_url("image", CAT, cache_control=HOUR)])), [user([{"type": "image_url", "content": CAT, "cache_control": HOUR}])]),
+    "a document as bytes": Case(with_messages(user([of_base64("document", "application/pdf", PDF_64)])), [user([{"type": "document_binary", "binary": PDF}])]),
+    "a document by URL": Case(with_messages(user([of_url("document", PAPER, title="T", citations={"enabled": True})])), [user([{"type": "document_url", "content": PAPER, "title": "T", "citations": {"enabled": True}}])]),
+    "a document as OpenAI's file": Case(with_messages(user([of_base64("document", "application/pdf", PDF_64)])), [user([{"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF_64}"}}])]),
+    "a cached message": Case(with_messages(user([text("Hi.", cache_control=HOUR)])), [HI | {"cache_control": HOUR}]),
     "thinking sent back": Case(
-        told(HI, assistant([THOUGHT, HIDDEN, text("A"), USE]), user([result("sunny")])),
+        with_messages(HI, assistant([THOUGHT, HIDDEN, text("A"), USE]), user([result("sunny")])),
         [HI, assistant("A", reasoning_content="It rains there.", thinking_blocks=[THOUGHT, HIDDEN], tool_calls=[CALL]), tool("sunny")],
     ),
     "thinking": Case({"thinking": THINKING, "max_tokens": 2048}, generation={"max_new_tokens": 2048, **extra(thinking=THINKING)}, extra={}),
@@ -189,9 +188,9 @@ CASES: dict[str, Case] = {
     "thinking at the one temperature": Case({"thinking": THINKING}, generation={"temperature": 1.0, **extra(thinking=THINKING)}, extra={"temperature": 1.0}),
     "thinking within top_p": Case({"thinking": THINKING}, generation={"top_p": 0.95, **extra(thinking=THINKING)}, extra={"top_p": 0.95}),
     "thinking off": Case({"thinking": {"type": "disabled"}}, generation=extra(thinking={"type": "disabled"})),
-    "a JSON schema": Case(shaped(CLOSED), generation=guided(json=SCHEMA)),
-    "a JSON schema as text, strictly": Case(shaped(CLOSED), generation=guided(json=json.dumps(SCHEMA), strict=True)),
-    "a schema and an effort": Case(shaped(CLOSED, effort="low"), generation={**guided(json=SCHEMA), **extra(output_config={"effort": "low"})}),
+    "a JSON schema": Case(shaped(WITHOUT_EXTRA), generation=guided(json=SCHEMA)),
+    "a JSON schema as text, strictly": Case(shaped(WITHOUT_EXTRA), generation=guided(json=json.dumps(SCHEMA), strict=True)),
+    "a schema and an effort": Case(shaped(WITHOUT_EXTRA, effort="low"), generation={**guided(json=SCHEMA), **extra(output_config={"effort": "low"})}),
     "stop": Case({"stop_sequences": ["\n\nQ:", "END"]}, generation={"stop_strings": ["\n\nQ:", "END"]}),
     "token limit": Case({"max_tokens": 7}, generation={"max_new_tokens": 7}),
     "temperature": Case({}, generation={"temperature": 0.7}, extra={"temperature": 0.7}),
@@ -219,9 +218,10 @@ async def sent_by_us(case: Case, api: Recorder) -> Sent:
 
 
 def assert_same(ours: Sent, theirs: Sent) -> None:
-    """The same body to the same place, by the same version of the API. The key goes in the header that Anthropic had
-    from the beginning, and all that speak like it know; it takes it there as it does under `Authorization`, where the
-    SDK has sent it since 2.0.
+    """Check for the same body, URL and API version.
+
+    We send the key in `x-api-key`, which all servers with this API accept. The SDK sends it in `Authorization` since
+    2.0. Anthropic accepts both.
     """
     assert ours.body == theirs.body
     assert (ours.method, ours.path) == (theirs.method, theirs.path)
@@ -233,13 +233,13 @@ def assert_same(ours: Sent, theirs: Sent) -> None:
 
 @pytest.mark.filterwarnings("ignore:Using Claude with:UserWarning")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder, claude: AsyncAnthropic) -> None:
+async def test_request_equals_the_request_of_the_sdk(case: Case, api: Recorder, claude: AsyncAnthropic) -> None:
     ours = await sent_by_us(case, api)
     await claude.messages.create(**case.as_sdk())
     assert_same(ours, api.sent[-1])
 
 
-async def test_a_stream_is_asked_for_as_the_sdk_does(api: Recorder, claude: AsyncAnthropic) -> None:
+async def test_stream_request_equals_the_request_of_the_sdk(api: Recorder, claude: AsyncAnthropic) -> None:
     case = CASES["system"]
     async with engine_for(case, api) as engine, engine.astream(case.conversation, ONE_ATTEMPT) as deltas:
         assert [delta.content async for delta in deltas] == ["Hello."]
@@ -248,13 +248,13 @@ async def test_a_stream_is_asked_for_as_the_sdk_does(api: Recorder, claude: Asyn
     assert_same(ours, api.sent[-1])
 
 
-async def test_files_by_path_go_as_bytes(tmp_path: Path, api: Recorder, claude: AsyncAnthropic) -> None:
+async def test_files_given_by_path_are_sent_as_bytes(tmp_path: Path, api: Recorder, claude: AsyncAnthropic) -> None:
     image, document = tmp_path / "cat.png", tmp_path / "paper.pdf"
     image.write_bytes(PNG)
     document.write_bytes(PDF)
     paths = [{"type": "image_path", "content": str(image)}, {"type": "document_path", "content": str(document)}]
     blocks = [of_base64("image", "image/png", PNG_64), of_base64("document", "application/pdf", PDF_64)]
-    case = Case(told(user(blocks)), [user(paths)])
+    case = Case(with_messages(user(blocks)), [user(paths)])
     ours = await sent_by_us(case, api)
     await claude.messages.create(**case.as_sdk())
     assert_same(ours, api.sent[-1])
@@ -265,7 +265,7 @@ class Stone(BaseModel):
 
 
 class Plum(BaseModel):
-    """All that the API does not hold answers to: lengths, ranges, patterns, defaults, formats."""
+    """A model with all constraints that the API does not enforce: lengths, ranges, patterns, defaults, formats."""
 
     name: str = Field("plum", min_length=2, pattern="^p", title="The name")
     grams: int = Field(description="Its weight.", ge=1, le=100)
@@ -283,7 +283,7 @@ class Branch(BaseModel):
 
 
 @pytest.mark.parametrize("model", [Stone, Plum, Branch])
-async def test_a_pydantic_model_is_asked_for_as_the_sdk_parses_it(
+async def test_schema_of_a_pydantic_model_equals_the_schema_of_the_sdk(
     model: type[BaseModel], api: Recorder, claude: AsyncAnthropic
 ) -> None:
     ours = await sent_by_us(Case({}, generation=guided(json=model)), api)
@@ -292,20 +292,20 @@ async def test_a_pydantic_model_is_asked_for_as_the_sdk_parses_it(
     assert ours.body["output_config"] == api.sent[-1].body["output_config"]
 
 
-# Where we differ from a plain call of the SDK, on purpose
+# Intended differences from a plain call of the SDK
 
 
-async def test_a_null_among_the_extra_fields_leaves_a_field_out(api: Recorder) -> None:
+async def test_null_in_extra_body_removes_a_field(api: Recorder) -> None:
     body = (await sent_by_us(Case({}, generation=extra(cache_control=None, temperature=None)), api)).body
     assert body == {"model": OLDER, "messages": HELLO, "max_tokens": 1024}
 
 
-async def test_what_is_said_of_tools_is_left_out_without_tools(api: Recorder) -> None:
+async def test_tool_choice_is_left_out_without_tools(api: Recorder) -> None:
     body = (await sent_by_us(Case({}, generation={"tool_choice": "auto", "parallel_tool_calls": False}), api)).body
     assert body.keys() == {"model", "messages", "max_tokens", "temperature", "cache_control"}
 
 
-def test_a_schema_says_of_its_objects_what_it_likes() -> None:
+def test_schema_can_set_additional_properties_itself() -> None:
     inner = {"type": "object", "properties": {"a": {"properties": {}}}, "additionalProperties": {"type": "object"}}
     schema = {"type": ["array", "null"], "items": inner, "const": {"type": "object"}}
     made = encoded(GenerationParams(**guided(json=schema)))["output_config"]["format"]["schema"]
@@ -320,7 +320,7 @@ def test_a_schema_says_of_its_objects_what_it_likes() -> None:
     }
 
 
-# What models do not take
+# Parameters that models do not support
 
 
 def encoder(generation: GenerationParams | None = None, model: str = OLDER) -> MessagesEncoder:
@@ -336,7 +336,7 @@ def encoded(
 
 
 SAMPLED: list[tuple[str, Json, Json, set[str]]] = [
-    # The model, what is asked of it, what it is told, and what of that it is not.
+    # The model, the parameters that are set, those that are sent, and those that are dropped.
     ("claude-3-5-haiku-20241022", {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "top_p": 0.9}, set()),
     ("claude-sonnet-4-20250514", {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "top_p": 0.9}, set()),
     ("claude-opus-4-1-20250805", {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5}, {"top_p"}),
@@ -355,74 +355,72 @@ SAMPLED: list[tuple[str, Json, Json, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("model", "asked", "sent", "dropped"), SAMPLED)
-def test_what_a_model_refuses_is_not_sent_and_known_as_dropped(
-    model: str, asked: Json, sent: Json, dropped: set[str]
-) -> None:
-    generation = GenerationParams(**asked)
+@pytest.mark.parametrize(("model", "given", "sent", "dropped"), SAMPLED)
+def test_parameters_that_a_model_refuses_are_dropped(model: str, given: Json, sent: Json, dropped: set[str]) -> None:
+    generation = GenerationParams(**given)
     body = encoded(generation, model=model)
     assert {name: body[name] for name in ("temperature", "top_p") if name in body} == sent
     assert encoder(generation, model).dropped == dropped
 
 
-async def test_a_row_tells_what_was_dropped(api: Recorder) -> None:
+async def test_dropped_parameters_are_in_the_metadata_of_a_row(api: Recorder) -> None:
     async with engine_for(Case({}, generation={"temperature": 0.5, "seed": 1}, model=LATEST), api) as engine:
         [answered] = await engine.ainfer([CASES["text"].conversation])
     assert answered.metadata["dropped_parameters"] == ["seed", "temperature"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "named"),
+    ("given", "named"),
     [
         (guided(regex="a+"), r"generation\.guided_decoding\.regex"),
         (guided(choice=["a", "b"]), r"generation\.guided_decoding\.choice"),
-        ({"temperature": 1.2}, r"generation\.temperature: this API takes 0 to 1"),
+        ({"temperature": 1.2}, r"generation\.temperature: this API accepts 0 to 1"),
         ({"tool_choice": "weather"}, r"generation\.tool_choice"),
         ({"tool_choice": {"type": "function"}}, r"generation\.tool_choice"),
     ],
 )
-def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(asked: Json, named: str) -> None:
+def test_unsupported_settings_raise_config_error(given: Json, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        encoder(GenerationParams(**asked))
+        encoder(GenerationParams(**given))
 
 
 @pytest.mark.parametrize("model", ["claude-3-5-sonnet-20241022", "claude-3-haiku-20240307", "claude-opus-4-1"])
-def test_older_models_follow_no_schema(model: str) -> None:
-    with pytest.raises(ConfigError, match=f"guided_decoding.json: {model} follows no schema"):
+def test_schema_for_an_older_model_raises_config_error(model: str) -> None:
+    with pytest.raises(ConfigError, match=f"guided_decoding.json: {model} does not support schemas"):
         encoder(GenerationParams(**guided(json=SCHEMA)), model)
     assert "output_config" not in encoded(GenerationParams(guided_decoding=GuidedDecodingParams()), model=model)
 
 
-UNANSWERABLE: dict[str, tuple[Json, str]] = {
+UNSUPPORTED_MESSAGES: dict[str, tuple[Json, str]] = {
     "arguments that are no JSON": (assistant(None, tool_calls=[CALL | {"function": {"name": "f", "arguments": "{"}}]), "are not JSON"),
     "arguments that are no object": (assistant(None, tool_calls=[CALL | {"function": {"name": "f", "arguments": "[1]"}}]), "not an object"),
     "a result of no call": ({"role": "tool", "content": "sunny"}, "tool_call_id"),
-    "a system image": (system([{"type": "image_url", "content": CAT}]), "text only"),
+    "a system image": (system([{"type": "image_url", "content": CAT}]), "only text in the system prompt"),
     "thoughts of no shape": (assistant("A", thinking_blocks="Hm."), "thinking_blocks"),
     "thoughts that are no blocks": (assistant("A", thinking_blocks=["Hm."]), "thinking_blocks"),
     "a document that is an image": (user([{"type": "document_binary", "binary": PNG}]), "image/png"),
     "an image of another kind": (user([{"type": "image_url", "content": "data:image/tiff;base64,AAAA"}]), "image/tiff"),
     "a text as a document": (user([{"type": "document_url", "content": "data:text/plain;base64,AAAA"}]), "text/plain"),
     "data that is not in base64": (user([{"type": "image_url", "content": "data:image/png,abc"}]), "base64"),
-    "data that is none": (user([{"type": "image_url", "content": "data:image/png;base64"}]), "base64"),
+    "data URL without data": (user([{"type": "image_url", "content": "data:image/png;base64"}]), "base64"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("message", "why"), UNANSWERABLE.values(), ids=UNANSWERABLE.keys())
-def test_a_row_that_cannot_be_asked_says_why(message: Json, why: str) -> None:
+@pytest.mark.parametrize(("message", "why"), UNSUPPORTED_MESSAGES.values(), ids=UNSUPPORTED_MESSAGES.keys())
+def test_unsupported_message_raises_request_error_with_the_reason(message: Json, why: str) -> None:
     with pytest.raises(RequestError, match=why) as caught:
         encoded(messages=[HI, message])
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)
 
 
-def test_the_results_of_tools_come_first_in_their_turn() -> None:
-    asked = [HI, assistant(None, tool_calls=[CALL]), user("Well?"), tool("sunny", CALL["id"]), user("And?")]
-    blocks = encoded(messages=asked)["messages"][-1]["content"]
+def test_tool_results_come_first_in_their_turn() -> None:
+    messages = [HI, assistant(None, tool_calls=[CALL]), user("Well?"), tool("sunny", CALL["id"]), user("And?")]
+    blocks = encoded(messages=messages)["messages"][-1]["content"]
     assert [block["type"] for block in blocks] == ["tool_result", "text", "text"]
     assert [block["text"] for block in blocks[1:]] == ["Well?", "And?"]
 
 
-def test_encoding_changes_nothing_of_what_it_was_given() -> None:
+def test_encoding_does_not_change_its_input() -> None:
     case = CASES["thinking sent back"]
     conversation = case.conversation.model_copy(update={"tools": CASES["tools"].conversation.tools})
     generation = GenerationParams(**guided(json=SCHEMA), **extra(output_config={"effort": "low"}))
@@ -432,7 +430,7 @@ def test_encoding_changes_nothing_of_what_it_was_given() -> None:
     assert (conversation.to_json(), generation.model_dump_json()) == before
 
 
-# What is answered
+# Responses
 
 
 def answer(*blocks: Json, reason: Any = "end_turn", **more: Any) -> Json:
@@ -483,13 +481,13 @@ REASONS = {
 
 
 @pytest.mark.parametrize("body", ANSWERS.values(), ids=ANSWERS.keys())
-async def test_we_read_what_the_sdk_reads(body: Json, api: Recorder, claude: AsyncAnthropic) -> None:
+async def test_answer_equals_the_answer_that_the_sdk_reads(body: Json, api: Recorder, claude: AsyncAnthropic) -> None:
     api.answers(body)
     theirs = await claude.messages.create(model="m", max_tokens=1, messages=[])
     ours = read(body)
     calls = [block for block in theirs.content if block.type == "tool_use"]
-    said = "".join(block.text for block in theirs.content if block.type == "text")
-    assert ours.message.content == (said or (None if calls else ""))
+    their_text = "".join(block.text for block in theirs.content if block.type == "text")
+    assert ours.message.content == (their_text or (None if calls else ""))
     assert [(c.id, c.function.name, c.function.get_arguments_dict()) for c in ours.message.tool_calls or ()] == [
         (call.id, call.name, call.input) for call in calls
     ]
@@ -513,8 +511,8 @@ async def test_we_read_what_the_sdk_reads(body: Json, api: Recorder, claude: Asy
     )
 
 
-async def test_an_answer_is_sent_back_with_its_thinking_as_the_sdk_does(api: Recorder, claude: AsyncAnthropic) -> None:
-    """Also once it has been on disk."""
+async def test_answer_is_sent_back_with_its_thinking_as_by_the_sdk(api: Recorder, claude: AsyncAnthropic) -> None:
+    """Also after the conversation was saved to disk."""
     api.answers(answer(THOUGHT, HIDDEN, text("Wait."), USE, reason="tool_use"))
     case = Case({}, [HI], tools=[WEATHER])
     async with engine_for(case, api) as engine:
@@ -547,12 +545,12 @@ def without_nulls(value: Any) -> Any:
         ({}, None),
     ],
 )
-def test_usage(usage: Any, counted: Usage | None) -> None:
+def test_usage_is_read(usage: Any, counted: Usage | None) -> None:
     assert read(answer(text(""), usage=usage)).usage == counted
 
 
 @pytest.mark.parametrize("reason", ["bored", "", None, ["end_turn"]])
-def test_other_reasons_are_unknown(reason: Any) -> None:
+def test_other_finish_reasons_are_unknown(reason: Any) -> None:
     assert read(answer(text("Hi."), reason=reason)).finish_reason is FinishReason.UNKNOWN
 
 
@@ -579,8 +577,8 @@ NO_ANSWERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
-def test_a_success_without_an_answer_is_tried_again(body: Any) -> None:
-    check_that_it_is_asked_again(read, body)
+def test_success_without_an_answer_is_retryable(body: Any) -> None:
+    check_that_it_is_retryable(read, body)
 
 
 def error(kind: str, message: str = "Sorry.", **more: Any) -> Json:
@@ -588,7 +586,7 @@ def error(kind: str, message: str = "Sorry.", **more: Any) -> Json:
 
 
 ERRORS = [
-    # What it is called, its status, whether to try again, whether the endpoint is too busy.
+    # The type of the error, its status, whether it is retryable, and whether it is an overload.
     ("invalid_request_error", 400, False, False),
     ("authentication_error", 401, False, False),
     ("billing_error", 402, False, False),
@@ -603,7 +601,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("kind", "status", "retryable", "overload"), ERRORS)
-async def test_each_error_means_what_its_status_says(
+async def test_error_is_classified_by_its_status(
     kind: str, status: int, retryable: bool, overload: bool, api: Recorder, claude: AsyncAnthropic
 ) -> None:
     api.answers(error(kind), status)
@@ -618,7 +616,7 @@ async def test_each_error_means_what_its_status_says(
         assert (ours.is_retryable, ours.is_overload) == (retryable, overload)
 
 
-def test_an_error_of_no_name_is_tried_again() -> None:
+def test_error_without_a_type_is_retryable() -> None:
     for body in (
         error("new_error"),
         error("x") | {"error": None},
@@ -630,8 +628,8 @@ def test_an_error_of_no_name_is_tried_again() -> None:
         assert caught.value.is_retryable
 
 
-async def test_a_spend_limit_that_is_reached_ends_the_run(api: Recorder) -> None:
-    """It comes as a rate limit, by the status."""
+async def test_reached_spend_limit_ends_the_run(api: Recorder) -> None:
+    """Its status is that of a rate limit."""
     api.answers(error("rate_limit_error", details={"error_code": "enforced_spend_limit_reached"}), 429)
     async with engine_for(CASES["text"], api) as engine:
         failure = (await engine.ainfer_partial([CASES["text"].conversation])).failures[0]
@@ -640,7 +638,7 @@ async def test_a_spend_limit_that_is_reached_ends_the_run(api: Recorder) -> None
 
 @settings(max_examples=300)
 @given(mangled(st.sampled_from(list(ANSWERS.values()))))
-def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(body: Any) -> None:
+def test_mangled_answer_is_an_answer_or_a_request_error(body: Any) -> None:
     try:
         completion = read(body)
     except RequestError:
@@ -649,7 +647,7 @@ def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(bod
     assert completion.usage is None or all(isinstance(count, int) for count in completion.usage.to_dict().values())
 
 
-# What may be asked
+# Lists of models
 
 
 def listed(*names: str, more: bool = False) -> Json:
@@ -672,7 +670,7 @@ async def test_models_are_listed_page_by_page(api: Recorder) -> None:
     assert {sent.headers["x-api-key"] for sent in api.sent} == {KEY}
 
 
-async def test_a_listing_that_comes_again_and_again_ends(api: Recorder) -> None:
+async def test_list_of_models_with_a_repeated_page_ends(api: Recorder) -> None:
     api.answers(listed("a", more=True))
     async with engine_for(CASES["text"], api) as engine:
         assert set(await engine.alist_models()) == {"a"}

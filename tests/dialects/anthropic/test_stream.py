@@ -1,4 +1,4 @@
-"""Streamed messages: what arrives while it comes, and the whole that the SDK makes of the same stream."""
+"""Streamed messages: the deltas, and comparison with the message that the SDK reads."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from asyncinfer import (
     StreamDelta,
     Usage,
 )
-from asyncinfer.dialects.anthropic.stream import StreamDecoder
+from asyncinfer.dialects.anthropic.stream import AnthropicEventDecoder
 from asyncinfer.dialects.sse import ServerSentEvent
 from tests.dialects.anthropic.test_messages import ERRORS, REASONS, SEARCH, error
 from tests.dialects.conftest import KEY
-from tests.dialects.mangled import check_that_it_is_asked_again, mangled
+from tests.dialects.mangled import check_that_it_is_retryable, mangled
 from tests.fakes import ONE_ATTEMPT, question
 from tests.recorder import MESSAGE, Recorder
 
@@ -50,7 +50,7 @@ def stop(index: int) -> Json:
     return {"type": "content_block_stop", "index": index}
 
 
-def said(index: int, *pieces: str) -> list[Json]:
+def text_block(index: int, *pieces: str) -> list[Json]:
     return [block(index, "text", text=""), *(piece(index, "text", text=part) for part in pieces), stop(index)]
 
 
@@ -74,38 +74,38 @@ PING: Json = {"type": "ping"}
 CACHE = {"cache_read_input_tokens": 60, "cache_creation_input_tokens": 30}
 DETAILS = {"output_tokens_details": {"thinking_tokens": 2}}
 STREAMS: dict[str, list[Json]] = {
-    "text": [begin(), PING, *said(0, "Hel", "lo."), *end()],
+    "text": [begin(), PING, *text_block(0, "Hel", "lo."), *end()],
     "nothing": [begin(), *end()],
-    "no text": [begin(), *said(0), *end()],
-    "text in two blocks": [begin(), *said(0, "Hel"), *said(1, "lo."), *end("max_tokens")],
+    "no text": [begin(), *text_block(0), *end()],
+    "text in two blocks": [begin(), *text_block(0, "Hel"), *text_block(1, "lo."), *end("max_tokens")],
     "a block that begins with its text": [begin(), block(0, "text", text="Hel"), piece(0, "text", text="lo."), *end()],
     "a tool call": [begin(), *called(0, "call_1", "weather", "", '{"ci', 'ty": "Oslo"}'), *end("tool_use")],
     "a call without arguments": [begin(), *called(0, "call_1", "now"), *end("tool_use")],
     "two calls after a word": [
         begin(),
-        *said(0, "Wait."),
+        *text_block(0, "Wait."),
         *called(1, "call_1", "weather", '{"city": "Oslo"}'),
         *called(2, "call_2", "now", "{}"),
         *end("tool_use"),
     ],
-    "thinking": [begin(), *thought(0, "Hm", "."), *said(1, "4"), *end(**DETAILS)],
-    "hidden thinking": [begin(), block(0, "redacted_thinking", data="ZGF0YQ=="), stop(0), *said(1, "4"), *end()],
+    "thinking": [begin(), *thought(0, "Hm", "."), *text_block(1, "4"), *end(**DETAILS)],
+    "hidden thinking": [begin(), block(0, "redacted_thinking", data="ZGF0YQ=="), stop(0), *text_block(1, "4"), *end()],
     "a search of theirs": [
         begin(),
         block(0, "server_tool_use", id="srv_1", name="web_search", input={}),
         piece(0, "input_json", partial_json=json.dumps(SEARCH["input"])),
         stop(0),
-        *said(1, "Rain."),
+        *text_block(1, "Rain."),
         *end("pause_turn"),
     ],
-    "cached": [begin(**CACHE), *said(0, "Hi."), *end()],
-    "counted again at the end": [begin(), *said(0, "Hi."), *end(input_tokens=5, **CACHE, **DETAILS)],
-    "a refusal midway": [begin(), *said(0, "Hel"), *end("refusal")],
+    "cached": [begin(**CACHE), *text_block(0, "Hi."), *end()],
+    "counted again at the end": [begin(), *text_block(0, "Hi."), *end(input_tokens=5, **CACHE, **DETAILS)],
+    "a refusal midway": [begin(), *text_block(0, "Hel"), *end("refusal")],
 }
 
 
 def deltas_of(*events: Any) -> list[StreamDelta]:
-    decoder = StreamDecoder()
+    decoder = AnthropicEventDecoder()
     parts = (decoder.feed(ServerSentEvent(json.dumps(event))) for event in events)
     return [*itertools.chain.from_iterable(parts), decoder.finish()]
 
@@ -121,10 +121,10 @@ async def streamed(api: Recorder) -> list[StreamDelta]:
         return [delta async for delta in deltas]
 
 
-# What comes, when
+# Deltas
 
 
-def test_text_comes_as_it_is_sent_and_the_end_by_itself() -> None:
+def test_text_is_yielded_as_it_arrives_and_the_end_separately() -> None:
     assert deltas_of(*STREAMS["text"]) == [
         StreamDelta("Hel"),
         StreamDelta("lo."),
@@ -132,26 +132,26 @@ def test_text_comes_as_it_is_sent_and_the_end_by_itself() -> None:
     ]
 
 
-def test_thinking_comes_apart_from_the_text_and_without_its_signature() -> None:
+def test_thinking_is_separated_from_the_text_and_its_signature_is_ignored() -> None:
     *came, last = deltas_of(*STREAMS["thinking"])
     assert came == [StreamDelta(reasoning_content="Hm"), StreamDelta(reasoning_content="."), StreamDelta("4")]
     assert last.usage == Usage(3, 4, 7, reasoning_tokens=2)
 
 
-def test_tool_calls_come_whole() -> None:
+def test_tool_calls_are_yielded_complete() -> None:
     [last] = deltas_of(*STREAMS["a tool call"])
     function = {"name": "weather", "arguments": '{"city": "Oslo"}'}
     call = {"id": "call_1", "type": "function", "function": function}
     assert last == StreamDelta(tool_calls=(call,), finish_reason=FinishReason.TOOL_CALLS, usage=Usage(3, 4, 7))
 
 
-def test_pieces_of_several_calls_may_alternate() -> None:
+def test_pieces_of_several_calls_can_alternate() -> None:
     first, second = called(0, "a", "f", '{"x": ', "1}"), called(1, "b", "g", "{", "}")
     [last] = deltas_of(*itertools.chain.from_iterable(zip(first, second, strict=True)), *end("tool_use"))
     assert [(c["id"], c["function"]["arguments"]) for c in last.tool_calls] == [("a", '{"x": 1}'), ("b", "{}")]
 
 
-def test_what_is_told_at_the_end_of_the_tokens_goes_before_what_was_told_at_the_beginning() -> None:
+def test_usage_at_the_end_replaces_usage_at_the_beginning() -> None:
     for name, counted in (
         ("cached", Usage(93, 4, 97, 60, 30)),
         ("counted again at the end", Usage(95, 4, 99, 60, 30, 2)),
@@ -160,7 +160,9 @@ def test_what_is_told_at_the_end_of_the_tokens_goes_before_what_was_told_at_the_
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS.keys())
-async def test_the_whole_is_what_the_sdk_makes_of_it(stream: list[Json], api: Recorder, claude: AsyncAnthropic) -> None:
+async def test_stream_equals_the_message_that_the_sdk_reads(
+    stream: list[Json], api: Recorder, claude: AsyncAnthropic
+) -> None:
     api.streams(as_bytes(*stream))
     ours = await streamed(api)
     async with claude.messages.stream(model="m", max_tokens=1, messages=[]) as events:
@@ -184,40 +186,40 @@ async def test_the_whole_is_what_the_sdk_makes_of_it(stream: list[Json], api: Re
     assert counted.reasoning_tokens == (details.thinking_tokens if details is not None else None)
 
 
-# Where it ends
+# The end of a stream
 
 
-def test_a_known_reason_ends_an_answer_before_the_stop_of_the_message() -> None:
-    assert deltas_of(begin(), *said(0, "a"), end()[0])[-1].finish_reason is FinishReason.STOP
+def test_known_reason_completes_an_answer_without_message_stop() -> None:
+    assert deltas_of(begin(), *text_block(0, "a"), end()[0])[-1].finish_reason is FinishReason.STOP
 
 
-def test_stop_of_the_message_does_not_end_an_answer_without_a_reason() -> None:
+def test_message_stop_without_a_reason_does_not_complete_an_answer() -> None:
     with pytest.raises(RequestError, match="broke off"):
-        deltas_of(begin(), *said(0, "a"), end()[1])
+        deltas_of(begin(), *text_block(0, "a"), end()[1])
 
 
-def test_a_stream_without_an_end_was_broken_off() -> None:
+def test_stream_without_an_end_is_truncated() -> None:
     with pytest.raises(RequestError, match="broke off") as caught:
-        deltas_of(begin(), *said(0, "a"))
+        deltas_of(begin(), *text_block(0, "a"))
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
 @pytest.mark.parametrize("breaks", [False, True], ids=["ends early", "is cut"])
-async def test_a_stream_that_breaks_off_is_tried_again(breaks: bool, api: Recorder) -> None:
-    api.streams(as_bytes(begin(), *said(0, "Hel")), b'event: content_block_delta\ndata: {"ty', breaks=breaks)
+async def test_truncated_stream_is_retryable(breaks: bool, api: Recorder) -> None:
+    api.streams(as_bytes(begin(), *text_block(0, "Hel")), b'event: content_block_delta\ndata: {"ty', breaks=breaks)
     with pytest.raises(RequestError) as caught:
         await streamed(api)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
-# What is none
+# Incomplete and unreadable streams
 
 
 @pytest.mark.parametrize(("kind", "status", "retryable", "overload"), ERRORS)
-async def test_an_error_may_come_midway(
+async def test_error_in_the_middle_of_a_stream_is_classified(
     kind: str, status: int, retryable: bool, overload: bool, api: Recorder, claude: AsyncAnthropic
 ) -> None:
-    api.streams(as_bytes(begin(), *said(0, "Hel"), error(kind)))
+    api.streams(as_bytes(begin(), *text_block(0, "Hel"), error(kind)))
     with pytest.raises(RequestError, match="answered with an error: Sorry") as ours:
         await streamed(api)
     assert (ours.value.status_code, ours.value.is_retryable, ours.value.is_overload) == (status, retryable, overload)
@@ -226,15 +228,15 @@ async def test_an_error_may_come_midway(
             await theirs.until_done()
 
 
-def test_an_error_is_known_by_the_name_of_its_event_too() -> None:
-    decoder = StreamDecoder()
+def test_error_is_recognised_by_the_name_of_its_event() -> None:
+    decoder = AnthropicEventDecoder()
     for data in ('{"error": {"message": "no"}}', '"no"', "no", '{"type": "x", "error": "no"}'):
         with pytest.raises(RequestError, match="answered with an error: .*no") as caught:
             list(decoder.feed(ServerSentEvent(data, "error")))
         assert caught.value.is_retryable
 
 
-def test_events_of_other_kinds_say_nothing() -> None:
+def test_events_of_unknown_types_are_ignored() -> None:
     others: list[Json] = [PING, {"type": "new"}, block(0, "new"), piece(0, "new"), piece(9, "citations", citation={})]
     assert deltas_of(*others, *end()) == [StreamDelta(finish_reason=FinishReason.STOP, usage=Usage(0, 4, 4))]
 
@@ -246,11 +248,11 @@ def test_events_of_other_kinds_say_nothing() -> None:
         *(piece(0, "text", text=5), piece(0, "text"), block(0, "text", text=None), piece(0, "thinking", thinking=[])),
     ],
 )
-def test_an_event_that_cannot_be_read_is_tried_again(event: Any) -> None:
-    check_that_it_is_asked_again(deltas_of, event, "holds an event")
+def test_unreadable_event_is_retryable(event: Any) -> None:
+    check_that_it_is_retryable(deltas_of, event, "has an event")
 
 
-def test_a_call_without_a_name_cannot_be_answered() -> None:
+def test_call_without_a_name_is_a_retryable_error() -> None:
     with pytest.raises(RequestError, match="a tool call that") as caught:
         deltas_of(*called(0, "a", ""), *end("tool_use"))
     assert caught.value.is_retryable
@@ -258,7 +260,7 @@ def test_a_call_without_a_name_cannot_be_answered() -> None:
 
 @settings(max_examples=500)
 @given(mangled(st.sampled_from(list(STREAMS.values()))))
-def test_whatever_stands_where_it_should_not_is_a_delta_or_a_request_error(stream: list[Any]) -> None:
+def test_mangled_stream_is_deltas_or_a_request_error(stream: list[Any]) -> None:
     try:
         seen = deltas_of(*stream)
     except RequestError:
@@ -268,8 +270,8 @@ def test_whatever_stands_where_it_should_not_is_a_delta_or_a_request_error(strea
 
 
 @given(st.lists(st.text(), max_size=3))
-def test_so_is_any_text(events: list[str]) -> None:
-    decoder = StreamDecoder()
+def test_stream_of_any_text_is_deltas_or_a_request_error(events: list[str]) -> None:
+    decoder = AnthropicEventDecoder()
     with contextlib.suppress(RequestError):
         for event in events:
             list(decoder.feed(ServerSentEvent(event)))
@@ -279,12 +281,12 @@ def test_so_is_any_text(events: list[str]) -> None:
 # Blocks
 
 
-def test_call_of_a_block_that_never_began_cannot_be_read() -> None:
-    check_that_it_is_asked_again(lambda stream: deltas_of(*stream), called(0, "a", "f", "{}")[1:] + end("tool_use"))
+def test_call_of_a_block_without_a_start_cannot_be_read() -> None:
+    check_that_it_is_retryable(lambda stream: deltas_of(*stream), called(0, "a", "f", "{}")[1:] + end("tool_use"))
 
 
-def test_index_that_comes_again_after_its_stop_is_another_block() -> None:
-    """Some servers do not count the blocks."""
+def test_repeated_index_after_a_stop_is_a_new_block() -> None:
+    """Some servers give all blocks the same index."""
     first, second = called(0, "a", "f", '{"x": 1}'), called(0, "b", "f", '{"x": 2}')
     [last] = deltas_of(*first, *called(0, "c", "now"), *second, *end("tool_use"))
     assert [(c["id"], c["function"]["arguments"]) for c in last.tool_calls] == [
@@ -294,17 +296,17 @@ def test_index_that_comes_again_after_its_stop_is_another_block() -> None:
     ]
 
 
-def test_input_of_a_block_that_is_followed_by_pieces_is_replaced() -> None:
+def test_pieces_of_input_replace_the_input_at_the_start_of_a_block() -> None:
     started = block(0, "tool_use", id="a", name="f", input={})
     [last] = deltas_of(started, piece(0, "input_json", partial_json='{"x": 1}'), stop(0), *end("tool_use"))
     assert last.tool_calls[0]["function"]["arguments"] == '{"x": 1}'
 
 
 def test_call_that_is_cut_before_its_input_is_left_out() -> None:
-    last = deltas_of(*said(0, "Hm."), *called(1, "a", "f"), *end("max_tokens"))[-1]
+    last = deltas_of(*text_block(0, "Hm."), *called(1, "a", "f"), *end("max_tokens"))[-1]
     assert (last.finish_reason, last.tool_calls) == (FinishReason.LENGTH, ())
 
 
 def test_error_without_a_type_fails_the_attempt() -> None:
     with pytest.raises(RequestError, match="no worker"):
-        deltas_of(*said(0, "Hm."), {"error": {"message": "no worker"}})
+        deltas_of(*text_block(0, "Hm."), {"error": {"message": "no worker"}})

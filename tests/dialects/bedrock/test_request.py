@@ -1,6 +1,4 @@
-"""What is asked of Bedrock's Converse. botocore's own serialiser is the judge: of one request, it and we must put the
-same on the wire.
-"""
+"""Requests to Bedrock's Converse. They must equal the requests of botocore."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from asyncinfer import (
     ModelParams,
     RemoteParams,
 )
-from asyncinfer.dialects.anthropic.json_schema import adapted
+from asyncinfer.dialects.anthropic.json_schema import describe_constraints
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.bedrock.request import SUPPORTED, ConverseEncoder
 from asyncinfer.run.bound_engine import CallSettings
@@ -116,13 +114,14 @@ THOUGHT: Json = {"reasoningContent": {"reasoningText": {"text": "They ask.", "si
 HIDDEN: Json = {"reasoningContent": {"redactedContent": base64.b64encode(b"hidden").decode()}}
 HIDDEN_AS_BOTO: Json = {"reasoningContent": {"redactedContent": b"hidden"}}
 SCHEMA: Json = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-CLOSED = SCHEMA | {"additionalProperties": False}
+WITHOUT_EXTRA = SCHEMA | {"additionalProperties": False}
 POINT: Json = {"cachePoint": {"type": "default"}}
 
 
 class Case(NamedTuple):
-    """One request as it is made of botocore, and how it is made of us. What botocore leaves to Bedrock and is not
-    named is our defaults, a token limit and a temperature, which we always send.
+    """One request: the arguments of botocore, and our messages and settings.
+
+    Our default token limit and temperature are added to the arguments of botocore, because we always send them.
     """
 
     boto: Json
@@ -231,7 +230,7 @@ CASES: dict[str, Case] = {
         [*ASKED, tool("no") | {"is_error": True}],
         tools=[WEATHER],
     ),
-    "an assistant that said nothing": Case(
+    "an empty assistant message": Case(
         turns(turn("user", {"text": "a"}, {"text": "b"})), [user("a"), assistant(""), user("b")]
     ),
     "an empty result": Case(
@@ -293,16 +292,16 @@ CASES: dict[str, Case] = {
         ),
         [user([{"type": "document_url", "content": "s3://bkt/a.docx"}])],
     ),
-    "a JSON schema": Case(schema(CLOSED), generation=guided(json=SCHEMA)),
-    "a JSON schema as text": Case(schema(CLOSED), generation=guided(json=json.dumps(SCHEMA))),
+    "a JSON schema": Case(schema(WITHOUT_EXTRA), generation=guided(json=SCHEMA)),
+    "a JSON schema as text": Case(schema(WITHOUT_EXTRA), generation=guided(json=json.dumps(SCHEMA))),
     "a pydantic model": Case(
-        schema(adapted(Fruit.model_json_schema()), name="Fruit"), generation=guided(json=Fruit)
+        schema(describe_constraints(Fruit.model_json_schema()), name="Fruit"), generation=guided(json=Fruit)
     ),
     "a JSON schema, and an effort": Case(
-        {"outputConfig": {**schema(CLOSED)["outputConfig"], "effort": "low"}},
+        {"outputConfig": {**schema(WITHOUT_EXTRA)["outputConfig"], "effort": "low"}},
         generation=guided(json=SCHEMA) | {"extra_body": {"outputConfig": {"effort": "low"}}},
     ),
-    "a strict schema": Case(schema(CLOSED), generation=guided(json=SCHEMA, strict=True)),
+    "a strict schema": Case(schema(WITHOUT_EXTRA), generation=guided(json=SCHEMA, strict=True)),
     "stop": Case(inference(stopSequences=["\n", "END"]), generation={"stop_strings": ["\n", "END"]}),
     "temperature": Case(inference(temperature=0.5), generation={"temperature": 0.5}),
     "top_p": Case(inference(topP=0.25), generation={"top_p": 0.25}),
@@ -355,7 +354,7 @@ CASES: dict[str, Case] = {
         {"inferenceConfig": {"maxTokens": 5}}, generation={"extra_body": {"inferenceConfig": {"maxTokens": 5}}}
     ),
     "an older Claude takes a temperature": Case({}, model="us.anthropic.claude-3-haiku-20240307-v1:0"),
-    "Claude is not told our temperature beside top_p": Case(
+    "Claude gets top_p without our temperature": Case(
         {"inferenceConfig": {"maxTokens": 1024, "topP": 0.5}}, generation={"top_p": 0.5}, model=CLAUDE
     ),
     "nulls take a field out": Case(
@@ -363,7 +362,7 @@ CASES: dict[str, Case] = {
         generation={"max_new_tokens": 1, "extra_body": {"requestMetadata": None, "inferenceConfig": {"maxTokens": 1}}},
         user_id="u",
     ),
-    "a later Claude is not told how to sample": Case(
+    "a later Claude gets no sampling parameters": Case(
         {"inferenceConfig": {"maxTokens": 1024}}, model="global.anthropic.claude-opus-4-7"
     ),
 }  # fmt: skip
@@ -401,14 +400,14 @@ async def sent_by_us(case: Case, api: Recorder) -> Sent:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-async def test_we_send_what_botocore_sends(case: Case, api: Recorder) -> None:
+async def test_request_equals_the_request_of_botocore(case: Case, api: Recorder) -> None:
     ours = await sent_by_us(case, api)
     await asked(api, "converse", **case.as_boto())
     theirs = api.sent[-1]
     assert ours.body == theirs.body
     assert (ours.method, ours.target) == (theirs.method, theirs.target)
     assert ours.headers["Content-Type"] == theirs.headers["Content-Type"]
-    # Theirs also say of their own retries, by headers that Bedrock does not read.
+    # botocore also signs headers about its own retries, which Bedrock ignores.
     assert signed_headers(theirs) - signed_headers(ours) <= {
         "amz-sdk-invocation-id",
         "amz-sdk-request",
@@ -421,7 +420,7 @@ async def test_we_send_what_botocore_sends(case: Case, api: Recorder) -> None:
         assert carried == due
 
 
-async def test_a_stream_goes_elsewhere_with_the_same_body(api: Recorder) -> None:
+async def test_stream_request_has_another_path_and_the_same_body(api: Recorder) -> None:
     case = CASES["a tool's result"]
     api.streams(media_type="application/vnd.amazon.eventstream")
     async with engine_for(case, api) as engine, engine.astream(case.conversation, ONE_ATTEMPT) as deltas:
@@ -432,7 +431,7 @@ async def test_a_stream_goes_elsewhere_with_the_same_body(api: Recorder) -> None
     assert (ours.target, ours.body) == (api.sent[-1].target, api.sent[-1].body)
 
 
-async def test_an_image_by_path_goes_as_bytes(tmp_path: Path, api: Recorder) -> None:
+async def test_image_given_by_path_is_sent_as_bytes(tmp_path: Path, api: Recorder) -> None:
     path = tmp_path / "cat.png"
     path.write_bytes(PNG)
     ours = await sent_by_us(Case({}, [user([{"type": "image_path", "content": str(path)}])]), api)
@@ -440,7 +439,7 @@ async def test_an_image_by_path_goes_as_bytes(tmp_path: Path, api: Recorder) -> 
     assert ours.body == api.sent[-1].body
 
 
-async def test_models_are_listed_as_botocore_asks(api: Recorder) -> None:
+async def test_request_for_models_equals_the_request_of_botocore(api: Recorder) -> None:
     summary = {"modelArn": "a", "inputModalities": ["TEXT"], "outputModalities": ["TEXT"]}
     listing = {
         "modelSummaries": [
@@ -457,15 +456,15 @@ async def test_models_are_listed_as_botocore_asks(api: Recorder) -> None:
         assert await engine.alist_models() == ["amazon.nova", "meta.llama3"]
         every = await engine.alist_models(chat_only=False)
     ours = api.sent[-1]
-    said = await asked(api, "list_foundation_models", "bedrock")
-    assert every == sorted(one["modelId"] for one in said["modelSummaries"])
+    listed = await asked(api, "list_foundation_models", "bedrock")
+    assert every == sorted(one["modelId"] for one in listed["modelSummaries"])
     assert (ours.method, ours.target) == (api.sent[-1].method, api.sent[-1].target)
     assert scope(ours) == scope(api.sent[-1])
     carried, due = signature(ours)
     assert carried == due
 
 
-# What cannot be asked
+# Unsupported settings and messages
 
 
 def encoder(model: str = NOVA, **generation: Any) -> ConverseEncoder:
@@ -475,14 +474,14 @@ def encoder(model: str = NOVA, **generation: Any) -> ConverseEncoder:
 @pytest.mark.parametrize(
     ("generation", "message"),
     [
-        (guided(regex="a+"), r"generation\.guided_decoding\.regex: this API follows only json"),
-        (guided(choice=["a", "b"]), r"generation\.guided_decoding\.choice: this API follows only json"),
+        (guided(regex="a+"), r"generation\.guided_decoding\.regex: this API supports only json"),
+        (guided(choice=["a", "b"]), r"generation\.guided_decoding\.choice: this API supports only json"),
         (guided(json=SCHEMA) | {"model": "anthropic.claude-3-haiku-20240307-v1:0"}, "Claude models since 4.5 do"),
         ({"tool_choice": {"function": {}}}, r"generation\.tool_choice: should be none, auto, required"),
         ({"tool_choice": "weather"}, r"generation\.tool_choice: should be none, auto, required"),
     ],
 )
-def test_settings_that_bedrock_does_not_have(generation: Json, message: str) -> None:
+def test_unsupported_settings_raise_config_error(generation: Json, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         encoder(**generation)
 
@@ -490,10 +489,19 @@ def test_settings_that_bedrock_does_not_have(generation: Json, message: str) -> 
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
-        ([user([{"type": "image_url", "content": "https://x.example/cat.png"}])], "Bedrock takes no image by its URL"),
-        ([user([{"type": "document_url", "content": "https://x.example/a"}])], "Bedrock takes no document by its URL"),
-        ([user([{"type": "image_url", "content": "s3://cats/cat"}])], "does not end with the format of the image"),
-        ([user([{"type": "document_url", "content": "s3://cats/cat.png"}])], "the format of the document"),
+        (
+            [user([{"type": "image_url", "content": "https://x.example/cat.png"}])],
+            "Bedrock does not accept images by URL",
+        ),
+        (
+            [user([{"type": "document_url", "content": "https://x.example/a"}])],
+            "Bedrock does not accept documents by URL",
+        ),
+        (
+            [user([{"type": "image_url", "content": "s3://cats/cat"}])],
+            "should end with the extension of its image format",
+        ),
+        ([user([{"type": "document_url", "content": "s3://cats/cat.png"}])], "the extension of its document format"),
         ([user([{"type": "image_url", "content": "data:image/png;base64,"}])], "a data URL has no base64 data"),
         ([user([{"type": "image_url", "content": "data:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
         ([user([{"type": "image_url", "content": "DATA:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
@@ -503,12 +511,12 @@ def test_settings_that_bedrock_does_not_have(generation: Json, message: str) -> 
             [user([{"type": "image_url", "content": "data:application/pdf;base64," + base64.b64encode(PDF).decode()}])],
             "an item of type image_url holds 'application/pdf'",
         ),
-        ([system([image(PNG)]), *HELLO], "Bedrock takes only text there"),
+        ([system([image(PNG)]), *HELLO], "Bedrock accepts only text there"),
         ([assistant(tool_calls=[{"id": "1", **function(name="f", arguments="{")}])], "its arguments are not JSON"),
-        ([{"role": "tool", "content": "x"}], "no tool_call_id"),
+        ([{"role": "tool", "content": "x"}], "needs tool_call_id"),
     ],
 )
-async def test_rows_that_bedrock_cannot_be_asked(messages: list[Json], message: str, api: Recorder) -> None:
+async def test_unsupported_message_raises_request_error(messages: list[Json], message: str, api: Recorder) -> None:
     async with engine_for(Case({}), api) as engine:
         result = await engine.ainfer_partial([Conversation.from_dict({"messages": messages})])
     failure = result.failures[0]
@@ -517,13 +525,13 @@ async def test_rows_that_bedrock_cannot_be_asked(messages: list[Json], message: 
     assert api.sent == []
 
 
-def test_an_empty_text_is_left_out_where_its_turn_holds_another() -> None:
-    asked = Conversation.from_dict({"messages": [user(""), user("Hello!"), user(" ")]})
-    assert json.loads(encoder()(asked).body)["messages"] == [turn("user", {"text": "Hello!"})]
+def test_empty_text_beside_another_block_is_left_out() -> None:
+    conversation = Conversation.from_dict({"messages": [user(""), user("Hello!"), user(" ")]})
+    assert json.loads(encoder()(conversation).body)["messages"] == [turn("user", {"text": "Hello!"})]
 
 
-async def test_tools_that_were_called_cannot_be_kept_back(api: Recorder) -> None:
-    """Bedrock refuses their blocks where it is not told of the tools, and has no choice that forbids them."""
+async def test_tool_choice_none_after_earlier_calls_is_refused(api: Recorder) -> None:
+    """Bedrock refuses blocks of earlier calls in a request without tools, and it has no choice `none`."""
     case = Case({}, [*ASKED, tool("sunny")], {"tool_choice": "none"}, tools=[WEATHER])
     async with engine_for(case, api) as engine:
         result = await engine.ainfer_partial([case.conversation])
@@ -535,7 +543,7 @@ BOTH, ONE, NONE = {"temperature", "topP"}, {"temperature"}, set[str]()
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "sent"),
     [
         (NOVA, BOTH),
         ("anthropic.claude-v2:1", BOTH),
@@ -553,15 +561,15 @@ BOTH, ONE, NONE = {"temperature", "topP"}, {"temperature"}, set[str]()
         ("global.anthropic.claude-fable-5-20260601-v1:0", NONE),
     ],
 )
-def test_how_claude_can_be_told_to_sample(model: str, told: set[str]) -> None:
-    """From 4.1 on by one way, from 4.7 on by none; what the user set beyond that is recorded as dropped."""
+def test_claude_versions_accept_different_sampling_parameters(model: str, sent: set[str]) -> None:
+    """Since 4.1 a model accepts one of the two parameters, since 4.7 none. The others are recorded as dropped."""
     made = encoder(model, temperature=0.5, top_p=0.5)
     body = json.loads(made(CASES["text"].conversation).body)
-    assert set(body["inferenceConfig"]) == {"maxTokens"} | told
-    assert made.dropped == {"temperature", "top_p"} - {"top_p" if name == "topP" else name for name in told}
+    assert set(body["inferenceConfig"]) == {"maxTokens"} | sent
+    assert made.dropped == {"temperature", "top_p"} - {"top_p" if name == "topP" else name for name in sent}
 
 
-async def test_what_bedrock_does_not_take_is_recorded(api: Recorder) -> None:
+async def test_unsupported_parameters_are_recorded(api: Recorder) -> None:
     case = Case({}, generation={"seed": 1, "temperature": 0.5, "parallel_tool_calls": False}, model="x.claude-opus-5")
     async with engine_for(case, api) as engine:
         [answered] = await engine.ainfer([case.conversation])
@@ -579,8 +587,8 @@ async def test_what_bedrock_does_not_take_is_recorded(api: Recorder) -> None:
         ("http://localhost:4566/aws",) * 3,
     ],
 )
-async def test_where_chats_go_and_where_models_are_listed(url: str | None, chats: str, models: str) -> None:
-    """A URL of the user's ends before the model's path."""
+async def test_urls_of_chats_and_of_the_list_of_models(url: str | None, chats: str, models: str) -> None:
+    """A URL from the user ends before the path of the model."""
     remote = RemoteParams(api_url=url)
     engine = BedrockInferenceEngine(ModelParams(model_name="a:b"), remote_params=remote)
     model = ModelParams(model_name="a:b/c")
@@ -590,7 +598,7 @@ async def test_where_chats_go_and_where_models_are_listed(url: str | None, chats
     assert engine.provider().dialect.listing(plan.target[0]) == f"{models}/foundation-models"
 
 
-async def test_without_a_region_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_region_raises_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     async with BedrockInferenceEngine(ModelParams(model_name=NOVA)) as engine:

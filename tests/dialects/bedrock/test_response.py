@@ -1,4 +1,4 @@
-"""What Bedrock's Converse answers: what botocore's parser reads of a response, we read too."""
+"""Responses of Bedrock's Converse, compared with botocore's parser."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def decoded(data: Json) -> Completion:
 
 
 @pytest.mark.parametrize("recorded", ANSWERS.values(), ids=ANSWERS.keys())
-async def test_we_read_what_botocore_reads(recorded: Json, api: Recorder) -> None:
+async def test_answer_equals_the_answer_that_botocore_reads(recorded: Json, api: Recorder) -> None:
     api.answers(recorded)
     theirs = await asked(api, "converse", modelId="m", messages=[{"role": "user", "content": [{"text": "?"}]}])
     ours = decoded(recorded)
@@ -97,8 +97,8 @@ async def test_we_read_what_botocore_reads(recorded: Json, api: Recorder) -> Non
     ]
     uses = [block["toolUse"] for block in blocks if "toolUse" in block]
     assert calls == [(use["toolUseId"], use["name"], use["input"]) for use in uses]
-    told = [block["reasoningContent"].get("reasoningText", {}) for block in blocks if "reasoningContent" in block]
-    assert (ours.message.reasoning_content or "") == "".join(one.get("text", "") for one in told)
+    texts = [block["reasoningContent"].get("reasoningText", {}) for block in blocks if "reasoningContent" in block]
+    assert (ours.message.reasoning_content or "") == "".join(one.get("text", "") for one in texts)
     assert ours.finish_reason == REASONS[theirs["stopReason"]]
     usage = theirs["usage"]
     read, written = usage.get("cacheReadInputTokens"), usage.get("cacheWriteInputTokens")
@@ -106,13 +106,13 @@ async def test_we_read_what_botocore_reads(recorded: Json, api: Recorder) -> Non
     assert ours.usage == Usage(prompt, usage["outputTokens"], prompt + usage["outputTokens"], read, written)
 
 
-def test_what_must_go_back_of_reasoning_is_kept_as_it_came() -> None:
+def test_signed_and_redacted_reasoning_is_kept_unchanged() -> None:
     message = decoded(ANSWERS["signed reasoning"]).message
     assert (message.model_extra or {})["thinking_blocks"] == [THOUGHT, HIDDEN]
     assert (decoded(ANSWERS["unsigned reasoning"]).message.model_extra or {}) == {}
 
 
-async def test_an_answer_s_reasoning_goes_back_with_the_next_question(api: Recorder) -> None:
+async def test_reasoning_is_sent_back_with_the_next_question(api: Recorder) -> None:
     api.answers(answer(THOUGHT, CALLED, stop="tool_use"))
     remote = RemoteParams(api_url=base(api), api_key="k")
     async with BedrockInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
@@ -124,12 +124,12 @@ async def test_an_answer_s_reasoning_goes_back_with_the_next_question(api: Recor
 
 
 @pytest.mark.parametrize("given", [None, "", "null", {}])
-def test_a_call_without_arguments_can_be_sent_back(given: Any) -> None:
+def test_call_without_arguments_can_be_sent_back(given: Any) -> None:
     [call] = decoded(answer({"toolUse": {"toolUseId": "t", "name": "f", "input": given}})).message.tool_calls or []
     assert call.function.get_arguments_dict() == {}
 
 
-def test_what_bedrock_ran_itself_is_no_call_of_ours() -> None:
+def test_call_of_a_tool_that_bedrock_ran_is_left_out() -> None:
     own = {"toolUse": {"toolUseId": "s1", "name": "nova_grounding", "input": {}, "type": "server_tool_use"}}
     found = {"toolResult": {"toolUseId": "s1", "content": [{"text": "..."}]}}
     message = decoded(answer(own, found, {"text": "Yes."})).message
@@ -153,7 +153,9 @@ ERRORS = [
 
 @pytest.mark.parametrize(("kind", "status", "again", "busy"), ERRORS, ids=[error[0] for error in ERRORS])
 @pytest.mark.parametrize("key", ["message", "Message"])
-async def test_each_documented_error(kind: str, status: int, again: bool, busy: bool, key: str, api: Recorder) -> None:
+async def test_documented_error_is_classified(
+    kind: str, status: int, again: bool, busy: bool, key: str, api: Recorder
+) -> None:
     headers = {"x-amzn-ErrorType": f"{kind}:http://internal.amazon.com/coral/com.amazon.bedrock/"}
     api.answers({key: "It is so."}, status, headers)
     with pytest.raises(ClientError) as theirs:
@@ -170,7 +172,7 @@ async def test_each_documented_error(kind: str, status: int, again: bool, busy: 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"{}", b'{"output": {"message": {"content": null}}}'])
-def test_a_response_without_an_answer_is_a_parse_error(body: bytes) -> None:
+def test_response_without_an_answer_is_a_parse_error(body: bytes) -> None:
     with pytest.raises(RequestError) as caught:
         decode(HttpResponse(200, {}, body))
     assert caught.value.error_type == InferenceErrorType.PARSE_ERROR
@@ -178,13 +180,13 @@ def test_a_response_without_an_answer_is_a_parse_error(body: bytes) -> None:
 
 @settings(max_examples=300)
 @given(mangled(st.sampled_from(list(ANSWERS.values()))))
-def test_mangled_answers_raise_nothing_else(body: Any) -> None:
+def test_mangled_answer_is_an_answer_or_a_request_error(body: Any) -> None:
     with contextlib.suppress(RequestError):
         decoded(body)
 
 
 @given(st.sampled_from(list(ANSWERS.values())), st.integers(0, 400))
-def test_answers_that_were_cut_raise_nothing_else(body: Json, length: int) -> None:
+def test_truncated_answer_is_an_answer_or_a_request_error(body: Json, length: int) -> None:
     with contextlib.suppress(RequestError):
         decode(HttpResponse(200, {}, json.dumps(body).encode()[:length]))
 
@@ -192,6 +194,6 @@ def test_answers_that_were_cut_raise_nothing_else(body: Json, length: int) -> No
 @given(
     mangled(st.just({"modelSummaries": [{"modelId": "m", "inputModalities": ["TEXT"], "outputModalities": ["TEXT"]}]}))
 )
-def test_mangled_listings_raise_nothing_else(body: Any) -> None:
+def test_mangled_list_of_models_is_a_list_or_a_request_error(body: Any) -> None:
     with contextlib.suppress(RequestError):
         model_summaries(HttpResponse(200, {}, json.dumps(body).encode()))

@@ -1,4 +1,4 @@
-"""ConverseStream: what arrives while it comes, and the whole that botocore's events of the same stream add up to."""
+"""ConverseStream: the deltas, and comparison with the events that botocore reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from asyncinfer import (
     StreamDelta,
     Usage,
 )
-from asyncinfer.dialects.bedrock.stream import ConverseStream
+from asyncinfer.dialects.bedrock.stream import ConverseStreamDecoder
 from tests.boto import asked, base
 from tests.dialects.frames import STREAM_TYPE, event, exception, framed, text
 from tests.dialects.mangled import mangled
@@ -107,7 +107,7 @@ def bytes_of(events: list[ServerSentEvent]) -> bytes:
 
 
 def deltas_of(data: bytes, size: int = 10**6) -> list[StreamDelta]:
-    decoder = ConverseStream()
+    decoder = ConverseStreamDecoder()
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
     deltas = [delta for piece in pieces for delta in decoder.feed(piece)]
     return [*deltas, decoder.finish()]
@@ -118,7 +118,7 @@ async def by_botocore(api: Recorder) -> list[Json]:
 
 
 @pytest.mark.parametrize("events", STREAMS.values(), ids=STREAMS.keys())
-async def test_the_deltas_add_up_to_botocore_s_events(events: list[ServerSentEvent], api: Recorder) -> None:
+async def test_deltas_add_up_to_the_events_that_botocore_reads(events: list[ServerSentEvent], api: Recorder) -> None:
     api.streams(bytes_of(events), media_type=STREAM_TYPE)
     remote = RemoteParams(api_url=base(api), api_key="k", max_retries=0)
     async with (
@@ -145,12 +145,12 @@ async def test_the_deltas_add_up_to_botocore_s_events(events: list[ServerSentEve
 
 @pytest.mark.parametrize("events", STREAMS.values(), ids=STREAMS.keys())
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_it_reads_the_same_however_it_is_cut(events: list[ServerSentEvent], size: int) -> None:
+def test_stream_reads_the_same_however_it_is_split(events: list[ServerSentEvent], size: int) -> None:
     assert deltas_of(bytes_of(events), size) == deltas_of(bytes_of(events))
 
 
-def test_text_arrives_as_it_comes() -> None:
-    decoder = ConverseStream()
+def test_text_is_yielded_as_it_arrives() -> None:
+    decoder = ConverseStreamDecoder()
     assert [*decoder.feed(bytes_of([START, delta(0, text="Hel")]))] == [StreamDelta("Hel")]
     assert not decoder.done
     assert [*decoder.feed(bytes_of([delta(0, text="lo.")]))] == [StreamDelta("lo.")]
@@ -159,7 +159,7 @@ def test_text_arrives_as_it_comes() -> None:
     assert decoder.finish() == StreamDelta(finish_reason=FinishReason.STOP, usage=COUNTED)
 
 
-def test_what_bedrock_runs_itself_is_no_call_of_ours() -> None:
+def test_call_of_a_tool_that_bedrock_runs_is_left_out() -> None:
     own = [begun(0, "s", "grounding", type="server_tool_use"), delta(0, toolUse={"input": "{}"}), ended(0)]
     assert deltas_of(bytes_of([START, *own, delta(1, text="a"), stop()]))[-1].tool_calls == ()
 
@@ -174,7 +174,9 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("kind", "status", "again", "busy"), ERRORS, ids=[error[0] for error in ERRORS])
-async def test_exceptions_in_the_stream(kind: str, status: int, again: bool, busy: bool, api: Recorder) -> None:
+async def test_exception_in_a_stream_is_classified(
+    kind: str, status: int, again: bool, busy: bool, api: Recorder
+) -> None:
     data = bytes_of([START, delta(0, text="a")]) + exception(kind, "It is so.")
     api.streams(data, media_type=STREAM_TYPE)
     with pytest.raises(EventStreamError) as theirs:
@@ -186,14 +188,14 @@ async def test_exceptions_in_the_stream(kind: str, status: int, again: bool, bus
     assert (ours.value.status_code, ours.value.is_retryable, ours.value.is_overload) == (status, again, busy)
 
 
-def test_an_error_that_bedrock_does_not_foresee_may_pass() -> None:
-    told = [(":message-type", "error"), (":error-code", "InternalFailure"), (":error-message", "Sorry.")]
+def test_unmodeled_error_in_a_stream_is_retryable() -> None:
+    headers = [(":message-type", "error"), (":error-code", "InternalFailure"), (":error-message", "Sorry.")]
     with pytest.raises(RequestError, match=r"the stream broke off: Sorry\. \(InternalFailure\)") as caught:
-        deltas_of(framed(b"", *(text(*pair) for pair in told)))
+        deltas_of(framed(b"", *(text(*pair) for pair in headers)))
     assert caught.value.is_retryable
 
 
-def test_a_stream_that_ends_early_broke_off() -> None:
+def test_stream_that_ends_early_is_truncated() -> None:
     data = bytes_of(STREAMS["text"])
     with pytest.raises(RequestError, match="the stream broke off") as caught:
         deltas_of(data[: len(data) // 2])
@@ -201,31 +203,31 @@ def test_a_stream_that_ends_early_broke_off() -> None:
 
 
 @pytest.mark.parametrize("index", [float("inf"), "0", None])
-def test_a_call_without_its_place_cannot_be_read(index: Any) -> None:
-    with pytest.raises(RequestError, match="holds an event that cannot be read"):
+def test_call_without_an_index_cannot_be_read(index: Any) -> None:
+    with pytest.raises(RequestError, match="has an event that cannot be read"):
         deltas_of(bytes_of([START, begun(index, "t1", "f"), stop("tool_use"), METADATA]))
 
 
 @settings(max_examples=300)
 @given(mangled(st.sampled_from([[list(one) for one in events] for events in STREAMS.values()])))
-def test_mangled_streams_raise_nothing_else(events: list[Any]) -> None:
+def test_mangled_stream_is_deltas_or_a_request_error(events: list[Any]) -> None:
     data = b"".join(event(str(one[0]), one[1]) for one in events if isinstance(one, list) and len(one) == 2)
     with contextlib.suppress(RequestError):
         deltas_of(data)
 
 
 @given(st.sampled_from(list(STREAMS.values())), st.integers(0, 2000))
-def test_streams_that_were_cut_raise_nothing_else(events: list[ServerSentEvent], length: int) -> None:
+def test_truncated_stream_is_deltas_or_a_request_error(events: list[ServerSentEvent], length: int) -> None:
     with contextlib.suppress(RequestError):
         deltas_of(bytes_of(events)[:length])
 
 
-def test_call_of_a_block_that_never_began_cannot_be_read() -> None:
+def test_call_of_a_block_without_a_start_cannot_be_read() -> None:
     with pytest.raises(RequestError, match="a tool call that cannot be read"):
         deltas_of(bytes_of([START, delta(0, toolUse={"input": "{}"}), stop("tool_use"), METADATA]))
 
 
-def test_index_that_comes_again_after_its_stop_is_another_block() -> None:
+def test_repeated_index_after_a_stop_is_a_new_block() -> None:
     calls = [
         part
         for call in "ab"

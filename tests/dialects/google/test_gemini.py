@@ -1,4 +1,4 @@
-"""Gemini: what goes over its OpenAI-compatible endpoint, judged by OpenAI's SDK, and what goes to its own API."""
+"""Gemini: requests to its OpenAI-compatible endpoint, compared with OpenAI's SDK, and requests to its own API."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Branch(BaseModel):
 
 
 class Case(NamedTuple):
-    """One request, as it is made of the SDK, and what of it we are asked in words of our own."""
+    """One request: the arguments of the SDK, and our settings for the same request."""
 
     sdk: Json = {}  # noqa: RUF012
     generation: Json = {}  # noqa: RUF012
@@ -86,7 +86,7 @@ def user(*items: Json) -> list[Json]:
     return [{"role": "user", "content": list(items)}]
 
 
-FLAT_PLUM: Json = {
+INLINED_PLUM: Json = {
     "title": "Plum",
     "type": "object",
     "properties": {
@@ -126,7 +126,7 @@ CASES: dict[str, Case] = {
         messages=user({"type": "image_url", "image_url": {"url": PNG_URL, "detail": "low"}})
     ),
     "a JSON schema": Case(schema("Response", SCHEMA), guided(json=SCHEMA)),
-    "a pydantic model, without references": Case(schema("Plum", FLAT_PLUM), guided(json=Plum)),
+    "a pydantic model, without references": Case(schema("Plum", INLINED_PLUM), guided(json=Plum)),
     "stop": Case({"stop": ["END"]}, {"stop_strings": ["END"]}),
     "temperature": Case({"temperature": 0.7}, {"temperature": 0.7}),
     "top_p": Case({"top_p": 0.9}, {"top_p": 0.9}),
@@ -135,8 +135,8 @@ CASES: dict[str, Case] = {
     "thinking": Case({"extra_body": THINKING}, {"extra_body": THINKING}),
     "no field for the end user": Case(user_id="u-1"),
 }
-# What goes to Gemini's own API, and one field by which that shows.
-NATIVELY: dict[str, tuple[Case, Json]] = {
+# Requests for Gemini's own API, each with a field that shows it.
+NATIVE_CASES: dict[str, tuple[Case, Json]] = {
     "a seed": (Case(generation={"seed": 0}), {"seed": 0}),
     "a penalty": (Case(generation={"frequency_penalty": 1}), {"frequencyPenalty": 1}),
     "another penalty": (Case(generation={"presence_penalty": -1}), {"presencePenalty": -1}),
@@ -157,7 +157,7 @@ NATIVELY: dict[str, tuple[Case, Json]] = {
 
 @pytest.fixture
 async def sdk(api: Recorder) -> AsyncIterator[AsyncOpenAI]:
-    """OpenAI's client, set up as Google says."""
+    """OpenAI's client, set up as Google's documentation says."""
     async with AsyncOpenAI(base_url=f"{api.url}/openai/", api_key=KEY, max_retries=0) as client:
         yield client
 
@@ -177,12 +177,12 @@ async def sent_by_us(case: Case, api: Recorder) -> Sent:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder, sdk: AsyncOpenAI) -> None:
-    """It leaves to the server what is not set; we always send our own defaults of limit and temperature."""
+async def test_request_equals_the_request_of_the_sdk(case: Case, api: Recorder, sdk: AsyncOpenAI) -> None:
+    """The SDK does not send unset parameters. We always send our default token limit and temperature."""
     ours = await sent_by_us(case, api)
     defaults: Json = {"model": "gemini-2.5-flash", "max_completion_tokens": 1024, "temperature": 0}
-    asked: Json = defaults | {"messages": case.messages} | case.sdk
-    await sdk.chat.completions.create(**asked)
+    request: Json = defaults | {"messages": case.messages} | case.sdk
+    await sdk.chat.completions.create(**request)
     theirs = api.sent[-1]
     assert ours.body == theirs.body
     assert (ours.method, ours.path) == (theirs.method, theirs.path) == ("POST", "/v1/openai/chat/completions")
@@ -190,8 +190,8 @@ async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder, sdk: AsyncO
     assert "x-goog-api-key" not in ours.headers
 
 
-@pytest.mark.parametrize(("case", "shown"), NATIVELY.values(), ids=NATIVELY.keys())
-async def test_what_the_compatible_endpoint_lacks_goes_to_the_native_one(
+@pytest.mark.parametrize(("case", "shown"), NATIVE_CASES.values(), ids=NATIVE_CASES.keys())
+async def test_feature_missing_from_the_compatible_endpoint_uses_the_native_api(
     case: Case, shown: Json, api: Recorder
 ) -> None:
     api.answers(NATIVE)
@@ -201,9 +201,9 @@ async def test_what_the_compatible_endpoint_lacks_goes_to_the_native_one(
     assert (sent.headers["x-goog-api-key"], "Authorization" in sent.headers) == (KEY, False)
 
 
-async def test_rows_of_one_call_may_go_to_either(api: Recorder) -> None:
+async def test_rows_of_one_call_can_use_different_endpoints(api: Recorder) -> None:
     api.answers(NATIVE)
-    document = NATIVELY["a document"][0]
+    document = NATIVE_CASES["a document"][0]
     async with engine_for(document, api) as engine:
         await engine.ainfer([document.conversation])
         api.answers(SUCCESS)
@@ -223,26 +223,26 @@ def encoder(url: str = "http://api/v1beta/openai/chat/completions", **generation
         ({"tool_choice": "weather"}, "tool_choice"),
     ],
 )  # fmt: skip
-def test_what_neither_can_follow_is_refused_before_anything_is_sent(generation: Json, why: str) -> None:
+def test_settings_that_no_endpoint_supports_raise_config_error(generation: Json, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         encoder(**generation)
 
 
-def test_a_proxy_must_lead_to_both() -> None:
+def test_native_feature_behind_a_url_without_the_standard_path_raises_config_error() -> None:
     with pytest.raises(ConfigError, match=r"seed needs Gemini's own API; remote_params\.api_url does not end with"):
         encoder("http://api/gemini", seed=1)
     assert encoder("http://api/gemini")(question("Hello?")).url == "http://api/gemini"
 
 
-def test_a_row_that_needs_the_one_is_not_sent_with_settings_of_the_other() -> None:
+def test_row_for_the_native_api_with_compatible_only_settings_is_refused() -> None:
     encode = encoder(extra_body={"reasoning_effort": "low"})
     with pytest.raises(RequestError, match=r"document_binary needs Gemini's own API.*thinkingConfig") as caught:
-        encode(NATIVELY["a document"][0].conversation)
+        encode(NATIVE_CASES["a document"][0].conversation)
     assert caught.value.error_type is InferenceErrorType.CONFIG
     assert encode(question("Hello?")).url.endswith("/chat/completions")
 
 
-async def test_what_gemini_does_not_take_is_dropped_and_noted(api: Recorder) -> None:
+async def test_unsupported_parameters_are_dropped_and_recorded(api: Recorder) -> None:
     case = Case(generation={"logit_bias": {1: 1}, "parallel_tool_calls": False, "min_p": 0.5}, tools=[TOOL])
     async with engine_for(case, api) as engine:
         [answered] = await engine.ainfer([case.conversation])
@@ -250,21 +250,21 @@ async def test_what_gemini_does_not_take_is_dropped_and_noted(api: Recorder) -> 
     assert api.sent[-1].body.keys() == {"model", "messages", "max_completion_tokens", "temperature", "tools"}
 
 
-# What is answered
+# Responses
 
 
 def read(body: Any) -> Any:
     return decode(HttpResponse(200, {}, json.dumps(body).encode()))
 
 
-def test_an_answer_tells_which_endpoint_it_is_of() -> None:
+def test_endpoint_is_recognised_from_the_answer() -> None:
     assert read(SUCCESS).message.content == read(NATIVE).message.content == "Hello."
     assert read({"promptFeedback": {"blockReason": "SAFETY"}}).finish_reason is FinishReason.CONTENT_FILTER
     message = {"role": "assistant", "content": "candidates"}
     assert read(SUCCESS | {"choices": [{"message": message}]}).message.content == "candidates"
 
 
-async def test_a_signature_comes_back_to_either_endpoint(api: Recorder) -> None:
+async def test_thought_signature_is_sent_back_to_both_endpoints(api: Recorder) -> None:
     message = {"role": "assistant", "content": "Wait.", "tool_calls": [CALL], **SIGNED}
     api.answers(SUCCESS | {"choices": [{"message": message, "finish_reason": "tool_calls"}]})
     case = Case(tools=[TOOL])
@@ -289,11 +289,11 @@ def chunk(finish: str | None = None, **delta: Any) -> Json:
     ("case", "stream"),
     [
         (CASES["text"], events(chunk(content="Hel"), chunk("stop", content="lo."), "[DONE]")),
-        (NATIVELY["a seed"][0], events(NATIVE)),
+        (NATIVE_CASES["a seed"][0], events(NATIVE)),
     ],
     ids=["compatible", "native"],
 )
-async def test_a_stream_is_read_as_the_endpoint_s(case: Case, stream: bytes, api: Recorder) -> None:
+async def test_stream_of_each_endpoint_is_read(case: Case, stream: bytes, api: Recorder) -> None:
     api.streams(stream)
     async with engine_for(case, api) as engine, engine.astream(case.conversation, ONE_ATTEMPT) as deltas:
         seen = [delta async for delta in deltas]
@@ -311,22 +311,22 @@ async def test_a_stream_is_read_as_the_endpoint_s(case: Case, stream: bytes, api
         ({"object": "chat.completion.chunk", "choices": []}, [chunk("stop", content="Hello."), "[DONE]"]),
     ],
 )
-def test_a_stream_may_begin_with_what_is_no_answer_yet(first: Json, rest: list[Json | str]) -> None:
+def test_stream_can_begin_with_events_without_an_answer(first: Json, rest: list[Json | str]) -> None:
     decoder = GEMINI.stream()
     seen = [*decoder.feed(events(first, *rest)), decoder.finish()]
     assert "".join(delta.content for delta in seen) == "Hello."
     assert seen[-1].finish_reason is FinishReason.STOP
 
 
-def test_a_streamed_call_keeps_its_signature() -> None:
+def test_streamed_call_keeps_its_signature() -> None:
     decoder = GEMINI.stream()
     call = {"index": 0, **CALL}
     seen = [*decoder.feed(events(chunk(tool_calls=[call]), chunk("tool_calls"))), decoder.finish()]
     assert seen == [StreamDelta(tool_calls=(CALL,), finish_reason=FinishReason.TOOL_CALLS)]
 
 
-def test_thoughts_come_apart_from_the_text() -> None:
-    """As the compatible endpoint sends them where `include_thoughts` asks for them: marked in the text, and beside it."""
+def test_thoughts_are_separated_from_the_text() -> None:
+    """With `include_thoughts`, the compatible endpoint marks thoughts by tags in the text and by a flag beside it."""
     thought: Json = {"extra_content": {"google": {"thought": True, "thought_signature": "c2lnbmVk"}}}
     message = {"role": "assistant", "content": "<thought>Hm.</thought>4", **thought}
     answer = read(SUCCESS | {"choices": [{"message": message, "finish_reason": "stop"}]}).message
@@ -345,25 +345,25 @@ def test_thoughts_come_apart_from_the_text() -> None:
     ]
 
 
-def test_text_that_looks_like_a_thought_and_is_not_said_to_be_one_is_text() -> None:
+def test_text_with_thought_tags_but_without_the_thought_flag_is_text() -> None:
     message = {"role": "assistant", "content": "<thought>Hm.</thought>4"}
     assert read(SUCCESS | {"choices": [{"message": message}]}).message.content == "<thought>Hm.</thought>4"
 
 
-def test_a_stream_of_nothing_was_broken_off() -> None:
+def test_empty_stream_is_truncated() -> None:
     with pytest.raises(RequestError, match="broke off"):
         GEMINI.stream().finish()
 
 
-async def test_an_error_comes_as_a_list(api: Recorder) -> None:
-    """The compatible endpoint sends it so."""
+async def test_error_in_a_list_is_read(api: Recorder) -> None:
+    """The compatible endpoint sends errors in a list."""
     api.answers([{"error": {"code": 400, "message": "Unknown name.", "status": "INVALID_ARGUMENT"}}], 400)
     async with engine_for(CASES["text"], api) as engine:
         result = await engine.ainfer_partial([question("Hello?")])
     assert (result.failures[0].error_message, result.failures[0].is_retryable) == ("HTTP 400: Unknown name.", False)
 
 
-async def test_models_are_listed_by_the_names_that_chats_take(api: Recorder) -> None:
+async def test_models_are_listed_with_the_names_used_in_chats(api: Recorder) -> None:
     names = ["models/gemini-2.5-flash", "models/text-embedding-004", "models/imagen-4.0"]
     api.answers({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
     async with engine_for(CASES["text"], api) as engine:
@@ -374,7 +374,7 @@ async def test_models_are_listed_by_the_names_that_chats_take(api: Recorder) -> 
 
 @settings(max_examples=200)
 @given(mangled(st.sampled_from([NATIVE, SUCCESS])))
-def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(body: Any) -> None:
+def test_mangled_answer_is_an_answer_or_a_request_error(body: Any) -> None:
     try:
         assert isinstance(read(body).finish_reason, FinishReason)
     except RequestError:
@@ -382,7 +382,7 @@ def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(bod
 
 
 @given(st.lists(st.text(), max_size=3))
-def test_any_text_is_a_stream_or_a_request_error(texts: list[str]) -> None:
+def test_stream_of_any_text_is_deltas_or_a_request_error(texts: list[str]) -> None:
     decoder = GEMINI.stream()
     try:
         _ = [*decoder.feed(events(*texts)), decoder.finish()]

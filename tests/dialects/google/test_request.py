@@ -1,6 +1,4 @@
-"""Gemini's own API, `generateContent`. Google's own SDK is the judge: of one request, it and we must put the same on
-the wire, and of one response it and we must read the same.
-"""
+"""Gemini's own API, `generateContent`. Requests and answers must equal those of Google's SDK."""
 
 from __future__ import annotations
 
@@ -35,16 +33,16 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.google.request import GenerateEncoder
-from asyncinfer.dialects.google.response import StreamDecoder, decode
+from asyncinfer.dialects.google.response import GeminiEventDecoder, decode
 from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.sse import ServerSentEvent
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
-from tests.dialects.mangled import check_that_it_is_asked_again, mangled
+from tests.dialects.mangled import check_that_it_is_retryable, mangled
 from tests.fakes import ONE_ATTEMPT, question
 from tests.recorder import Recorder, Sent
 
-# Of the SDK's own.
+# A warning of the SDK itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 
 Json = dict[str, Any]
@@ -75,7 +73,7 @@ TIMED = {"functionCall": {"name": "time", "args": {}}}
 
 @pytest.fixture
 async def google(api: Recorder) -> AsyncIterator[genai.Client]:
-    """Google's own client: the judge."""
+    """Google's client, as the reference."""
     api.answers(answer(HELLO))
     options = types.HttpOptions(base_url=api.url.removesuffix("/v1"), api_version="v1")
     client = genai.Client(api_key=KEY, http_options=options)
@@ -84,7 +82,7 @@ async def google(api: Recorder) -> AsyncIterator[genai.Client]:
     client.close()
 
 
-# What is asked
+# Requests
 
 
 class Fruit(BaseModel):
@@ -119,7 +117,7 @@ TURNS = [turn({"text": TEXT})]
 
 
 class Case(NamedTuple):
-    """One request, as its contents and settings are given to the SDK, and what of it we are asked in our words."""
+    """One request: the contents and settings for the SDK, and our messages and settings."""
 
     contents: list[Json] = TURNS
     config: Json = {}  # noqa: RUF012
@@ -133,7 +131,7 @@ class Case(NamedTuple):
         return Conversation.from_dict({"messages": self.messages, "tools": tools or None})
 
 
-def told(result: str, **more: Any) -> list[Json]:
+def tool_turn(result: str, **more: Any) -> list[Json]:
     """A conversation in which a tool was called and answered."""
     called = {"role": "assistant", "content": None, "tool_calls": [CALL | more]}
     return [*ASKED, called, {"role": "tool", "tool_call_id": "c1", "content": result}]
@@ -174,11 +172,11 @@ CASES: dict[str, Case] = {
         generation={"tool_choice": {"type": "function", "function": {"name": "weather"}}},
         tools=[WEATHER],
     ),
-    "a tool's result as text": Case(responded({"output": "sunny"}), TOOLS, told("sunny"), tools=[WEATHER]),
-    "a tool's result as an object": Case(responded({"sky": "blue"}), TOOLS, told('{"sky": "blue"}'), tools=[WEATHER]),
-    "a tool's result as a list": Case(responded({"output": "[1]"}), TOOLS, told("[1]"), tools=[WEATHER]),
+    "a tool's result as text": Case(responded({"output": "sunny"}), TOOLS, tool_turn("sunny"), tools=[WEATHER]),
+    "a tool's result as an object": Case(responded({"sky": "blue"}), TOOLS, tool_turn('{"sky": "blue"}'), tools=[WEATHER]),
+    "a tool's result as a list": Case(responded({"output": "[1]"}), TOOLS, tool_turn("[1]"), tools=[WEATHER]),
     "a call with its signature": Case(
-        responded({"output": "sunny"}, thought_signature=b"signed"), TOOLS, told("sunny", **SIGNED), tools=[WEATHER]
+        responded({"output": "sunny"}, thought_signature=b"signed"), TOOLS, tool_turn("sunny", **SIGNED), tools=[WEATHER]
     ),
     "two calls and their results": Case(
         [
@@ -274,12 +272,12 @@ CASES: dict[str, Case] = {
         config={"cached_content": "cachedContents/1"}, generation={"extra_body": {"cachedContent": "cachedContents/1"}}
     ),
 }  # fmt: skip
-# What sends a request here that would go to the compatible endpoint, and adds nothing to it.
-NATIVELY: Json = {"generationConfig": {}}
+# Makes a request use the native API, and adds nothing to it.
+NATIVE: Json = {"generationConfig": {}}
 
 
 def engine_for(case: Case, api: Recorder, model: str = "gemini-2.5-flash") -> GoogleGeminiInferenceEngine:
-    generation = {**case.generation, "extra_body": {**NATIVELY, **case.generation.get("extra_body", {})}}
+    generation = {**case.generation, "extra_body": {**NATIVE, **case.generation.get("extra_body", {})}}
     return GoogleGeminiInferenceEngine(
         ModelParams(model_name=model),
         generation_params=GenerationParams(**generation),
@@ -291,7 +289,7 @@ RENAMED = {"file_uri": "fileUri", "mime_type": "mimeType", "parameters_json_sche
 
 
 def renamed(body: Any) -> Any:
-    """The SDK writes some names as protocol buffers have them; Google takes either form, and documents ours."""
+    """The SDK writes some names in the style of protocol buffers. Google accepts both and documents ours."""
     if isinstance(body, list):
         return [renamed(one) for one in body]
     return {RENAMED.get(key, key): renamed(one) for key, one in body.items()} if isinstance(body, dict) else body
@@ -306,14 +304,14 @@ def assert_same(ours: Sent, theirs: Sent) -> None:
 
 
 def settings_of(case: Case) -> Any:
-    """The SDK leaves to the API what is not set; we always send a token limit and a temperature, because our
-    defaults, 1024 and 0, are promises of ours and not Google's.
+    """The settings for the SDK. It does not send unset parameters; we always send our defaults, 1024 tokens and
+    temperature 0, because they are our promise and not Google's defaults.
     """
     return {"max_output_tokens": 1024, "temperature": 0} | case.config
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder, google: genai.Client) -> None:
+async def test_request_equals_the_request_of_the_sdk(case: Case, api: Recorder, google: genai.Client) -> None:
     async with engine_for(case, api) as engine:
         await engine.ainfer([case.conversation])
     ours = api.sent[-1]
@@ -323,7 +321,7 @@ async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder, google: gen
 
 
 @pytest.mark.parametrize("model", ["models/gemini-2.5-flash", "tunedModels/mine-1", "gemini-2.5-flash"])
-async def test_a_model_may_be_given_by_its_whole_name(model: str, api: Recorder, google: genai.Client) -> None:
+async def test_full_name_of_a_model_is_accepted(model: str, api: Recorder, google: genai.Client) -> None:
     case = CASES["text"]
     async with engine_for(case, api, model) as engine:
         await engine.ainfer([case.conversation])
@@ -331,7 +329,7 @@ async def test_a_model_may_be_given_by_its_whole_name(model: str, api: Recorder,
     assert_same(*api.sent)
 
 
-async def test_a_stream_is_asked_for_by_its_own_method(api: Recorder, google: genai.Client) -> None:
+async def test_stream_request_uses_its_own_method(api: Recorder, google: genai.Client) -> None:
     case = CASES["system"]
     api.streams(as_bytes(answer(HELLO)))
     async with engine_for(case, api) as engine, engine.astream(case.conversation, ONE_ATTEMPT) as deltas:
@@ -344,7 +342,7 @@ async def test_a_stream_is_asked_for_by_its_own_method(api: Recorder, google: ge
     assert api.sent[0].query == "alt=sse"
 
 
-async def test_files_by_path_go_as_bytes(tmp_path: Path, api: Recorder, google: genai.Client) -> None:
+async def test_files_given_by_path_are_sent_as_bytes(tmp_path: Path, api: Recorder, google: genai.Client) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(PDF)
     case = CASES["a PDF as bytes"]
@@ -371,7 +369,7 @@ def encoder(**generation: Any) -> GenerateEncoder:
         ({"tool_choice": {"function": {"name": 1}}}, "tool_choice"),
     ],
 )
-def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(generation: Json, key: str) -> None:
+def test_unsupported_settings_raise_config_error(generation: Json, key: str) -> None:
     with pytest.raises(ConfigError, match=rf"generation\.{key}"):
         encoder(**generation)
 
@@ -379,9 +377,12 @@ def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(generatio
 @pytest.mark.parametrize(
     ("message", "why"),
     [
-        ({"role": "tool", "tool_call_id": "x", "content": "sunny"}, "answers 'x', which no message before it calls"),
+        (
+            {"role": "tool", "tool_call_id": "x", "content": "sunny"},
+            "answers 'x', but no earlier message has this call",
+        ),
         ({"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": "{"}}]}, "not JSON"),
-        (user({"type": "image_url", "content": "http://[::1"}), "is no URL"),
+        (user({"type": "image_url", "content": "http://[::1"}), "is not a valid URL"),
         (user({"type": "image_url", "content": "DATA:image/svg+xml;base64,AA"}), "holds 'image/svg"),
         (user({"type": "document_url", "content": "data:image/png;base64,AA"}), "holds 'image/png'"),
         (user({"type": "document_path", "content": "a.pdf"}), "was not read"),
@@ -389,37 +390,37 @@ def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(generatio
         ({"role": "tool", "name": "f", "content": [{"type": "image_binary", "binary": PNG}]}, "only text"),
     ],
 )
-def test_a_row_that_the_api_cannot_be_asked_says_why(message: Json, why: str) -> None:
+def test_unsupported_message_raises_request_error_with_the_reason(message: Json, why: str) -> None:
     with pytest.raises(RequestError, match=why) as caught:
         encoder()(Conversation.from_dict({"messages": [message]}))
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)
 
 
-def test_what_is_said_of_tools_is_left_out_without_tools() -> None:
+def test_tool_choice_is_left_out_without_tools() -> None:
     body = json.loads(encoder(tool_choice="required")(question("Hello?")).body)
     assert body.keys() == {"contents", "generationConfig"}
 
 
-def test_a_tool_may_be_known_by_the_name_of_its_message() -> None:
+def test_tool_result_without_a_known_call_uses_the_name_of_its_message() -> None:
     message = {"role": "tool", "name": "weather", "content": "sunny"}
     body = json.loads(encoder()(Conversation.from_dict({"messages": [message]})).body)
     part = {"functionResponse": {"name": "weather", "response": {"output": "sunny"}}}
     assert body["contents"] == [turn(part)]
 
 
-def test_an_answer_that_was_only_a_thought_is_no_turn() -> None:
+def test_answer_with_only_a_thought_is_left_out() -> None:
     messages = [*ASKED, {"role": "assistant", "content": None, "reasoning_content": "Hm."}]
     assert json.loads(encoder()(Conversation.from_dict({"messages": messages})).body)["contents"] == TURNS
 
 
-def test_extra_fields_are_merged_into_what_is_there_and_go_before_it() -> None:
+def test_extra_fields_are_merged_and_take_precedence() -> None:
     extra = {"generationConfig": {"topK": 1, "temperature": 1, "maxOutputTokens": None}, "safetySettings": []}
     body = json.loads(encoder(extra_body=extra)(question("Hello?")).body)
     assert body["generationConfig"] == {"temperature": 1, "topK": 1}
     assert body["safetySettings"] == []
 
 
-def test_encoding_changes_nothing_of_what_it_was_given() -> None:
+def test_encoding_does_not_change_its_input() -> None:
     conversation = CASES["two calls and their results"].conversation
     generation = GenerationParams(extra_body={"generationConfig": {"topK": 1}}, **guided(json=SCHEMA))
     before = conversation.to_json(), generation.model_dump_json()
@@ -428,7 +429,7 @@ def test_encoding_changes_nothing_of_what_it_was_given() -> None:
     assert (conversation.to_json(), generation.model_dump_json()) == before
 
 
-# What is answered
+# Responses
 
 
 ANSWERS: dict[str, Json] = {
@@ -452,7 +453,7 @@ def read(body: Any, status: int = 200) -> Completion:
 
 
 @pytest.mark.parametrize("body", ANSWERS.values(), ids=ANSWERS.keys())
-async def test_we_read_what_the_sdk_reads(body: Json, api: Recorder, google: genai.Client) -> None:
+async def test_answer_equals_the_answer_that_the_sdk_reads(body: Json, api: Recorder, google: genai.Client) -> None:
     api.answers(body)
     theirs = await google.aio.models.generate_content(model="m", contents="Hello?")
     ours = read(body)
@@ -473,7 +474,7 @@ async def test_we_read_what_the_sdk_reads(body: Json, api: Recorder, google: gen
 
 
 @pytest.mark.parametrize(
-    ("told", "counted"),
+    ("usage", "expected"),
     [
         (USAGE, Usage(100, 50, 150, cached_tokens=64, reasoning_tokens=30)),
         ({"promptTokenCount": 3, "candidatesTokenCount": 4}, Usage(3, 4, 7)),
@@ -485,12 +486,12 @@ async def test_we_read_what_the_sdk_reads(body: Json, api: Recorder, google: gen
         (None, None),
     ],
 )
-def test_usage_counts_thoughts_among_what_was_answered(told: Any, counted: Usage | None) -> None:
-    assert read(answer(HELLO, usageMetadata=told)).usage == counted
+def test_usage_counts_thoughts_as_completion_tokens(usage: Any, expected: Usage | None) -> None:
+    assert read(answer(HELLO, usageMetadata=usage)).usage == expected
 
 
 @pytest.mark.parametrize("reason", types.FinishReason)
-def test_every_reason_that_the_sdk_knows_has_a_meaning(reason: types.FinishReason) -> None:
+def test_every_finish_reason_of_the_sdk_is_known(reason: types.FinishReason) -> None:
     meant = read(answer(finish=reason.value)).finish_reason
     vague = {"FINISH_REASON_UNSPECIFIED", "OTHER", "IMAGE_OTHER", "NO_IMAGE", "CONTINUATION", "ESCALATION"}
     assert (meant is FinishReason.UNKNOWN) == (reason.value in vague | {"PUP_LIMITED_DISABLED"})
@@ -507,29 +508,29 @@ def test_every_reason_that_the_sdk_knows_has_a_meaning(reason: types.FinishReaso
         ("BORED", FinishReason.UNKNOWN),
     ],
 )
-def test_finish_reasons(reason: str, meant: FinishReason) -> None:
+def test_finish_reason_is_mapped(reason: str, meant: FinishReason) -> None:
     assert read(answer(finish=reason)).finish_reason is meant
 
 
-def test_a_call_is_why_it_stopped_unless_it_was_stopped() -> None:
+def test_finish_reason_of_a_call_is_tool_calls_unless_the_answer_was_cut() -> None:
     assert read(answer(CALLED)).finish_reason is FinishReason.TOOL_CALLS
     assert read(answer(CALLED, finish="MAX_TOKENS")).finish_reason is FinishReason.LENGTH
 
 
-def test_a_prompt_that_was_blocked_has_an_empty_answer_that_says_why() -> None:
+def test_blocked_prompt_has_an_empty_answer_with_the_reason() -> None:
     blocked = read({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3}})
     assert (blocked.message.content, blocked.finish_reason) == ("", FinishReason.CONTENT_FILTER)
     assert (blocked.metadata, blocked.usage) == ({"block_reason": "SAFETY"}, Usage(3, 0, 3))
 
 
-def test_signatures_are_kept_where_both_endpoints_look_for_them() -> None:
+def test_signatures_are_stored_under_extra_content() -> None:
     [call] = read(answer(CALLED)).message.tool_calls or []
     assert call.model_extra == SIGNED
     message = read(answer({"text": "Hi."}, {"text": "", "thoughtSignature": "c2lnbmVk"})).message
     assert (message.content, message.model_extra) == ("Hi.", SIGNED)
 
 
-async def test_an_answer_goes_back_as_it_came(api: Recorder) -> None:
+async def test_answer_is_sent_back_unchanged(api: Recorder) -> None:
     api.answers(answer({"text": "Wait."}, CALLED))
     case = CASES["tools"]
     async with engine_for(case, api) as engine:
@@ -538,13 +539,13 @@ async def test_an_answer_goes_back_as_it_came(api: Recorder) -> None:
     assert api.sent[-1].body["contents"][-1] == turn({"text": "Wait."}, CALLED, role="model")
 
 
-def test_a_call_without_an_id_gets_one() -> None:
+def test_call_without_an_id_gets_one() -> None:
     first, second = (call for call in read(answer(TIMED, TIMED)).message.tool_calls or ())
     assert first.id.startswith("call_")
     assert first.id != second.id
 
 
-def test_other_candidates_are_not_heeded() -> None:
+def test_only_the_first_candidate_is_read() -> None:
     other = {"index": 1, "content": {"parts": [{"text": "Bye."}]}}
     body = answer(HELLO)
     assert read(body | {"candidates": [other, *body["candidates"]]}).message.content == "Hello."
@@ -567,8 +568,8 @@ NO_ANSWERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
-def test_a_success_without_an_answer_is_tried_again(body: Any) -> None:
-    check_that_it_is_asked_again(read, body)
+def test_success_without_an_answer_is_retryable(body: Any) -> None:
+    check_that_it_is_retryable(read, body)
 
 
 ERRORS = [
@@ -583,7 +584,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("code", "status", "retryable", "overload"), ERRORS)
-async def test_errors_say_what_google_says(
+async def test_error_has_google_s_message(
     code: int, status: str, retryable: bool, overload: bool, api: Recorder, google: genai.Client
 ) -> None:
     api.answers({"error": {"code": code, "message": "Alas.", "status": status}}, code)
@@ -602,7 +603,7 @@ async def test_errors_say_what_google_says(
 
 @settings(max_examples=300)
 @given(mangled(st.sampled_from(list(ANSWERS.values()))))
-def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(body: Any) -> None:
+def test_mangled_answer_is_an_answer_or_a_request_error(body: Any) -> None:
     try:
         completion = read(body)
     except RequestError:
@@ -612,14 +613,14 @@ def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(bod
 
 
 @given(st.integers(0, 400))
-def test_a_response_that_was_cut_off_is_tried_again(length: int) -> None:
+def test_truncated_response_is_retryable(length: int) -> None:
     whole = json.dumps(answer(CALLED, usageMetadata=USAGE)).encode()
     with pytest.raises(RequestError) as caught:
         decode(HttpResponse(200, {}, whole[: min(length, len(whole) - 1)]))
     assert caught.value.is_retryable
 
 
-# What is streamed
+# Streams
 
 
 STREAMS: dict[str, list[Json]] = {
@@ -635,7 +636,7 @@ STREAMS: dict[str, list[Json]] = {
 
 
 def deltas_of(*events: Json | str) -> list[StreamDelta]:
-    decoder = StreamDecoder()
+    decoder = GeminiEventDecoder()
     texts = (event if isinstance(event, str) else json.dumps(event) for event in events)
     return [*itertools.chain.from_iterable(decoder.feed(ServerSentEvent(text)) for text in texts), decoder.finish()]
 
@@ -650,7 +651,9 @@ async def streamed(api: Recorder) -> list[StreamDelta]:
 
 
 @pytest.mark.parametrize("events", STREAMS.values(), ids=STREAMS.keys())
-async def test_the_stream_is_what_the_sdk_makes_of_it(events: list[Json], api: Recorder, google: genai.Client) -> None:
+async def test_stream_equals_the_stream_that_the_sdk_reads(
+    events: list[Json], api: Recorder, google: genai.Client
+) -> None:
     api.streams(as_bytes(*events))
     ours = await streamed(api)
     stream = await google.aio.models.generate_content_stream(model="m", contents="Hello?")
@@ -666,32 +669,32 @@ async def test_the_stream_is_what_the_sdk_makes_of_it(events: list[Json], api: R
     assert (ours[-1].usage is None) == (chunks[-1].usage_metadata is None)
 
 
-def test_usage_and_signature_come_with_the_end() -> None:
+def test_last_delta_has_usage_and_signature() -> None:
     *_, last = deltas_of(*STREAMS["text"])
     assert last.usage == Usage(100, 50, 150, cached_tokens=64, reasoning_tokens=30)
     *_, last = deltas_of(*STREAMS["tool calls"])
     assert last.tool_calls[0]["extra_content"] == SIGNED["extra_content"]
 
 
-def test_a_blocked_prompt_ends_its_stream() -> None:
+def test_blocked_prompt_ends_the_stream() -> None:
     assert deltas_of({"promptFeedback": {"blockReason": "OTHER"}})[-1].finish_reason is FinishReason.CONTENT_FILTER
 
 
 @pytest.mark.parametrize("events", [[], [answer(HELLO, finish=None)], [{"usageMetadata": USAGE}]])
-def test_a_stream_without_a_reason_was_broken_off(events: list[Json]) -> None:
+def test_stream_without_a_finish_reason_is_truncated(events: list[Json]) -> None:
     with pytest.raises(RequestError, match="broke off") as caught:
         deltas_of(*events)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
 @pytest.mark.parametrize("event", ["", "{", "5", "[1]", answer({"text": 5}), answer({"functionCall": {}})])
-def test_an_event_that_cannot_be_read_is_tried_again(event: Json | str) -> None:
-    check_that_it_is_asked_again(deltas_of, event, "holds an event")
+def test_unreadable_event_is_retryable(event: Json | str) -> None:
+    check_that_it_is_retryable(deltas_of, event, "has an event")
 
 
 @settings(max_examples=300)
 @given(mangled(st.sampled_from(list(STREAMS.values()))))
-def test_a_mangled_stream_is_deltas_or_a_request_error(events: list[Any]) -> None:
+def test_mangled_stream_is_deltas_or_a_request_error(events: list[Any]) -> None:
     with contextlib.suppress(RequestError):
         seen = deltas_of(*(json.dumps(event) for event in events))
         assert all(isinstance(delta.content, str) and isinstance(delta.reasoning_content, str) for delta in seen)

@@ -1,4 +1,4 @@
-"""Schemas without references."""
+"""Schemas with references replaced by their targets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STONE: Json = {
 }
 
 
-def test_what_is_referred_to_stands_in_its_place_with_what_stood_beside_it() -> None:
+def test_reference_is_replaced_by_its_target_with_its_neighbouring_keywords() -> None:
     schema = Plum.model_json_schema()
     before = json.dumps(schema)
     properties = (inline_refs(schema) or {})["properties"]
@@ -44,7 +44,7 @@ def test_what_is_referred_to_stands_in_its_place_with_what_stood_beside_it() -> 
     assert json.dumps(schema) == before
 
 
-def test_a_schema_that_is_part_of_itself_cannot_be_written_so() -> None:
+def test_schema_that_contains_itself_has_no_inlined_form() -> None:
     assert inline_refs(Branch.model_json_schema()) is None
     assert inline_refs({"properties": {"a": {"$ref": "#"}}}) is None
 
@@ -57,5 +57,5 @@ def test_a_schema_that_is_part_of_itself_cannot_be_written_so() -> None:
         {"properties": {"a": {"$ref": "#/$defs/Missing"}}},
     ],
 )
-def test_what_is_no_reference_within_the_schema_stays(schema: Json) -> None:
+def test_value_that_is_not_a_local_reference_is_kept(schema: Json) -> None:
     assert inline_refs(schema) == schema

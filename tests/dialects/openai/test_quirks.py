@@ -1,5 +1,6 @@
-"""The providers that speak OpenAI's chat format, and how they differ. Of one request, each one's own SDK and we put the
-same on the wire; of one response both read the same.
+"""The differences of providers that speak OpenAI's chat format.
+
+Requests and answers must equal those of each provider's own SDK.
 """
 
 from __future__ import annotations
@@ -31,12 +32,11 @@ from asyncinfer import (
 from asyncinfer import InferenceEngineType as Engine
 from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.openai.response import decode
-from asyncinfer.dialects.openai.stream import StreamDecoder
+from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import ServerSentEvent
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
-from tests.dialects.judges import JUDGES
 from tests.dialects.mangled import mangled
 from tests.dialects.openai.test_request import (
     CALL,
@@ -52,6 +52,7 @@ from tests.dialects.openai.test_request import (
     user,
 )
 from tests.dialects.openai.test_stream import DONE, as_bytes, chunk
+from tests.dialects.reference_sdks import REFERENCE_SDKS
 from tests.fakes import ONE_ATTEMPT, question
 from tests.recorder import SUCCESS, Recorder
 
@@ -62,12 +63,13 @@ CAT = "https://x.example/cat.png"
 PAPER = "https://x.example/paper.pdf"
 
 
-# What is asked
+# Requests
 
 
 class Case(NamedTuple):
-    """One request: as it is made of the SDK, and what of it we are asked in words of our own. `dropped`: what of
-    that the provider does not take.
+    """One request: the arguments of the SDK, and our settings for the same request.
+
+    `dropped`: the settings that the provider does not support.
     """
 
     sdk: Json
@@ -81,12 +83,12 @@ class Case(NamedTuple):
 
 
 def reasoned(**reasoning: Any) -> list[Json]:
-    """A turn with a tool: the answer that called it came with reasoning."""
+    """Messages with a tool call and its result. The answer with the call also has reasoning."""
     calling = {"role": "assistant", "content": None, "tool_calls": [CALL], **reasoning}
     return [user("Weather?"), calling, {"role": "tool", "content": "sunny", "tool_call_id": "call_1"}]
 
 
-STEERED: Json = {
+SAMPLING: Json = {
     "temperature": 0.7,
     "top_p": 0.9,
     "frequency_penalty": 0.5,
@@ -95,9 +97,9 @@ STEERED: Json = {
     "seed": 7,
     "stop": ["END"],
 }
-BY_US = {name: value for name, value in STEERED.items() if name != "stop"} | {"stop_strings": ["END"]}
-SEES = [user([image(url=CAT)])]
-SEES_BYTES = [user([image(url=PNG_URL)])]
+OUR_SAMPLING = {name: value for name, value in SAMPLING.items() if name != "stop"} | {"stop_strings": ["END"]}
+IMAGE = [user([image(url=CAT)])]
+IMAGE_BYTES = [user([image(url=PNG_URL)])]
 BYTES = [user([{"type": "image_binary", "binary": PNG}])]
 A_TOOL: Json = {"tools": [WEATHER], "tool_choice": NAMED}
 ONE_CALL: Json = {"tool_choice": NAMED, "parallel_tool_calls": False}
@@ -107,15 +109,18 @@ NO_THINKING = {"enable_thinking": False}
 SECRET_PARTS = [{"type": "reasoning.encrypted", "data": "c2VjcmV0", "index": 0}]
 
 
-def steered(without: tuple[str, ...] = (), **more: Any) -> Case:
-    """All that steers the sampler, but for what the provider lacks; `more` is taken beyond OpenAI's."""
-    told = {name: value for name, value in STEERED.items() if name not in without}
-    return Case(told | more, BY_US | more, dropped=without)
+def sampling(without: tuple[str, ...] = (), **more: Any) -> Case:
+    """A case with all sampling parameters, except `without`, which the provider does not support.
+
+    `more`: the parameters that the provider supports beyond OpenAI's.
+    """
+    params = {name: value for name, value in SAMPLING.items() if name not in without}
+    return Case(params | more, OUR_SAMPLING | more, dropped=without)
 
 
 CASES: dict[Engine, dict[str, Case]] = {
     Engine.OPENAI: {
-        "sampler": steered(),
+        "sampler": sampling(),
         "end user": Case({"safety_identifier": "u-1"}, user_id="u-1"),
         "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
         "reasoning stays here": Case({"tools": [WEATHER]}, messages=reasoned(), ours=OUR_REASONING, tools=[WEATHER]),
@@ -127,7 +132,7 @@ CASES: dict[Engine, dict[str, Case]] = {
     },
     Engine.REMOTE_VLLM: {
         "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
-        "sampler": steered(min_p=0.1, stop_token_ids=[2], skip_special_tokens=False),
+        "sampler": sampling(min_p=0.1, stop_token_ids=[2], skip_special_tokens=False),
         "end user": Case({"user": "u-1"}, user_id="u-1"),
         "an adapter": Case({"model": "lora"}, model={"adapter_model": "lora"}),
         "regex": Case({"structured_outputs": {"regex": "[a-z]+"}}, guided(regex="[a-z]+")),
@@ -140,7 +145,7 @@ CASES: dict[Engine, dict[str, Case]] = {
     },
     Engine.SGLANG: {
         "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
-        "sampler": steered(min_p=0.1, stop_token_ids=[2], skip_special_tokens=False),
+        "sampler": sampling(min_p=0.1, stop_token_ids=[2], skip_special_tokens=False),
         "an adapter": Case({"lora_path": "lora"}, model={"adapter_model": "lora"}),
         "regex": Case({"regex": "[a-z]+"}, guided(regex="[a-z]+")),
         "choice": Case({"regex": r"(yes\.|no \(never\))"}, guided(choice=["yes.", "no (never)"])),
@@ -148,7 +153,7 @@ CASES: dict[Engine, dict[str, Case]] = {
         "reasoning goes back": Case({}, messages=OUR_REASONING),
     },
     Engine.DEEPSEEK: {
-        "sampler": steered(("frequency_penalty", "logit_bias", "presence_penalty", "seed")),
+        "sampler": sampling(("frequency_penalty", "logit_bias", "presence_penalty", "seed")),
         "end user": Case({"user_id": "u-1"}, user_id="u-1"),
         "one call": Case(A_TOOL, ONE_CALL, tools=[WEATHER], dropped=("parallel_tool_calls",)),
         "reasoning goes back": Case({"tools": [WEATHER]}, messages=OUR_REASONING, tools=[WEATHER]),
@@ -157,14 +162,14 @@ CASES: dict[Engine, dict[str, Case]] = {
         ),
     },
     Engine.PARASAIL: {
-        "sampler": steered(),
+        "sampler": sampling(),
         "end user": Case({"user": "u-1"}, user_id="u-1"),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
-        "an image": Case({}, messages=SEES_BYTES, ours=BYTES),
+        "an image": Case({}, messages=IMAGE_BYTES, ours=BYTES),
     },
     Engine.TOGETHER: {
         "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
-        "sampler": steered(min_p=0.1),
+        "sampler": sampling(min_p=0.1),
         "no field for the end user": Case({}, user_id="u-1"),
         "one call": Case(A_TOOL, ONE_CALL, tools=[WEATHER], dropped=("parallel_tool_calls",)),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
@@ -174,10 +179,10 @@ CASES: dict[Engine, dict[str, Case]] = {
             {}, messages=[*HELLO, {"role": "assistant", "content": "Hi.", "reasoning": "A greeting."}, *HELLO],
             ours=[*HELLO, {"role": "assistant", "content": "Hi.", "reasoning_content": "A greeting."}, *HELLO],
         ),
-        "an image": Case({}, messages=SEES),
+        "an image": Case({}, messages=IMAGE),
     },
     Engine.FIREWORKS: {
-        "sampler": steered(min_p=0.1),
+        "sampler": sampling(min_p=0.1),
         "end user": Case({"user": "u-1"}, user_id="u-1"),
         "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
@@ -186,10 +191,10 @@ CASES: dict[Engine, dict[str, Case]] = {
             guided(choice=["a", '"b"\n\aé']),
         ),
         "reasoning goes back": Case({"tools": [WEATHER]}, messages=OUR_REASONING, tools=[WEATHER]),
-        "an image": Case({}, messages=SEES),
+        "an image": Case({}, messages=IMAGE),
     },
     Engine.OPENROUTER: {
-        "sampler": steered(min_p=0.1),
+        "sampler": sampling(min_p=0.1),
         "end user": Case({"user": "u-1"}, user_id="u-1"),
         "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
@@ -205,29 +210,29 @@ CASES: dict[Engine, dict[str, Case]] = {
     },
     Engine.SAMBANOVA: {
         "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
-        "sampler": steered(("frequency_penalty", "presence_penalty")),
+        "sampler": sampling(("frequency_penalty", "presence_penalty")),
         "no field for the end user": Case({}, user_id="u-1"),
         "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
-        "an image": Case({}, messages=SEES_BYTES, ours=BYTES),
+        "an image": Case({}, messages=IMAGE_BYTES, ours=BYTES),
         "reasoning goes back": Case(
             {"tools": [WEATHER]},
             messages=reasoned(reasoning="I must look it up."), ours=OUR_REASONING, tools=[WEATHER],
         ),
     },
     Engine.CEREBRAS: {
-        "sampler": steered(),
+        "sampler": sampling(),
         "end user": Case({"user": "u-1"}, user_id="u-1"),
         "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
-        "an image": Case({}, messages=SEES_BYTES, ours=BYTES),
+        "an image": Case({}, messages=IMAGE_BYTES, ours=BYTES),
         "reasoning goes back": Case({}, messages=reasoned(reasoning="I must look it up."), ours=OUR_REASONING),
     },
     Engine.HUGGING_FACE_ROUTER: {
-        "sampler": steered(("logit_bias",)),
+        "sampler": sampling(("logit_bias",)),
         "one call": Case(A_TOOL, ONE_CALL, tools=[WEATHER], dropped=("parallel_tool_calls",)),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
-        "an image": Case({}, messages=SEES),
+        "an image": Case({}, messages=IMAGE),
     },
 }  # fmt: skip
 
@@ -252,26 +257,26 @@ def engine_for(name: Engine, api: Recorder, case: Case = Case({})) -> RemoteInfe
 
 
 def as_sdk(engine: Engine, case: Case) -> Json:
-    """The SDK's arguments, with those that we always send; see `test_openai_chat`."""
+    """The arguments of the SDK, with those that we always send (see `test_request`)."""
     limit = "max_tokens"
     if engine in (Engine.OPENAI, Engine.CEREBRAS, Engine.OPENROUTER):
         limit = "max_completion_tokens"
     return {"model": "m", "messages": case.messages, limit: 1024, "temperature": 0} | case.sdk
 
 
-# OpenRouter's SDK wants it in every answer.
+# OpenRouter's SDK requires `system_fingerprint` in every answer.
 WHOLE: Json = SUCCESS | {"system_fingerprint": None}
 
 
 @each_case
-async def test_we_send_what_the_provider_s_sdk_sends(engine: Engine, case: Case, api: Recorder) -> None:
+async def test_request_equals_the_request_of_the_provider_s_sdk(engine: Engine, case: Case, api: Recorder) -> None:
     api.answers(WHOLE)
     async with engine_for(engine, api, case) as ours:
         conversation = Conversation.from_dict({"messages": case.ours or case.messages, "tools": case.tools})
         [answered] = await ours.ainfer([conversation])
-    await JUDGES[engine](api, as_sdk(engine, case))
+    await REFERENCE_SDKS[engine](api, as_sdk(engine, case))
     mine, theirs = api.sent
-    # Some say that they do not want a stream, which is the default.
+    # Some SDKs send `stream: false`, which is the default.
     assert theirs.body.pop("stream", False) is False
     assert mine.body == theirs.body
     assert (mine.method, mine.path) == (theirs.method, theirs.path)
@@ -280,32 +285,34 @@ async def test_we_send_what_the_provider_s_sdk_sends(engine: Engine, case: Case,
 
 
 @pytest.mark.parametrize("engine", CASES, ids=[engine.name for engine in CASES])
-def test_what_a_provider_lacks_is_none_of_what_it_supports(engine: Engine) -> None:
+def test_dropped_parameters_are_not_listed_as_supported(engine: Engine) -> None:
     lacking = {name for case in CASES[engine].values() for name in case.dropped}
     assert not lacking & CATALOG[engine].dialect.supported
     assert "temperature" in CATALOG[engine].dialect.supported
 
 
-# What cannot be asked
+# Unsupported settings and messages
 
 
 @pytest.mark.parametrize(
-    ("engine", "by", "said"),
+    ("engine", "given", "expected"),
     [
-        (Engine.OPENAI, {"regex": "a+"}, r"guided_decoding\.regex: this API follows only json"),
-        (Engine.PARASAIL, {"choice": ["a"]}, r"guided_decoding\.choice: this API follows only json"),
-        (Engine.OPENROUTER, {"regex": "a+"}, r"guided_decoding\.regex: this API follows only json"),
-        (Engine.CEREBRAS, {"choice": ["a"]}, r"guided_decoding\.choice: this API follows only json"),
-        (Engine.SAMBANOVA, {"choice": ["a"]}, r"guided_decoding\.choice: this API follows only json"),
-        (Engine.HUGGING_FACE_ROUTER, {"regex": "a+"}, r"guided_decoding\.regex: this API follows only json"),
-        (Engine.FIREWORKS, {"regex": "a+"}, r"guided_decoding\.regex: this API follows only json and choice"),
-        (Engine.DEEPSEEK, {"regex": "a+"}, r"guided_decoding\.regex: this API follows none"),
-        (Engine.DEEPSEEK, {"json": SCHEMA}, r"guided_decoding\.json: this API follows no schema; describe it"),
+        (Engine.OPENAI, {"regex": "a+"}, r"guided_decoding\.regex: this API supports only json"),
+        (Engine.PARASAIL, {"choice": ["a"]}, r"guided_decoding\.choice: this API supports only json"),
+        (Engine.OPENROUTER, {"regex": "a+"}, r"guided_decoding\.regex: this API supports only json"),
+        (Engine.CEREBRAS, {"choice": ["a"]}, r"guided_decoding\.choice: this API supports only json"),
+        (Engine.SAMBANOVA, {"choice": ["a"]}, r"guided_decoding\.choice: this API supports only json"),
+        (Engine.HUGGING_FACE_ROUTER, {"regex": "a+"}, r"guided_decoding\.regex: this API supports only json"),
+        (Engine.FIREWORKS, {"regex": "a+"}, r"guided_decoding\.regex: this API supports only json and choice"),
+        (Engine.DEEPSEEK, {"regex": "a+"}, r"guided_decoding\.regex: this API does not support guided decoding"),
+        (Engine.DEEPSEEK, {"json": SCHEMA}, r"guided_decoding\.json: this API does not support schemas; describe it"),
     ],
 )
-async def test_what_a_provider_cannot_follow_is_refused(engine: Engine, by: Json, said: str, api: Recorder) -> None:
-    async with engine_for(engine, api, Case({}, guided(**by))) as ours:
-        with pytest.raises(ConfigError, match=said):
+async def test_unsupported_settings_raise_config_error(
+    engine: Engine, given: Json, expected: str, api: Recorder
+) -> None:
+    async with engine_for(engine, api, Case({}, guided(**given))) as ours:
+        with pytest.raises(ConfigError, match=expected):
             await ours.ainfer([question("Hello?")])
     assert api.sent == []
 
@@ -314,26 +321,26 @@ DOCUMENT: Json = {"type": "document_binary", "binary": PDF}
 
 
 @pytest.mark.parametrize(
-    ("engine", "item", "said"),
+    ("engine", "item", "expected"),
     [
-        *((engine, DOCUMENT, "documents not at all") for engine in CASES if engine not in (Engine.OPENAI, Engine.OPENROUTER)),
-        (Engine.OPENAI, {"type": "document_url", "content": PAPER}, "documents by path or as bytes, not by URL"),
-        (Engine.SAMBANOVA, {"type": "image_url", "content": CAT}, "images by path or as bytes, not by URL"),
-        (Engine.CEREBRAS, {"type": "image_url", "content": CAT}, "images by path or as bytes, not by URL"),
+        *((engine, DOCUMENT, "does not accept documents") for engine in CASES if engine not in (Engine.OPENAI, Engine.OPENROUTER)),
+        (Engine.OPENAI, {"type": "document_url", "content": PAPER}, "accepts documents by path or as bytes, not by URL"),
+        (Engine.SAMBANOVA, {"type": "image_url", "content": CAT}, "accepts images by path or as bytes, not by URL"),
+        (Engine.CEREBRAS, {"type": "image_url", "content": CAT}, "accepts images by path or as bytes, not by URL"),
     ],
 )  # fmt: skip
-async def test_files_that_a_provider_does_not_take_cost_no_request(
-    engine: Engine, item: Json, said: str, api: Recorder
+async def test_unsupported_file_is_refused_before_anything_is_sent(
+    engine: Engine, item: Json, expected: str, api: Recorder
 ) -> None:
     async with engine_for(engine, api) as ours:
         result = await ours.ainfer_partial([Conversation.from_dict({"messages": [user([item])]})])
     failure = result.failures[0]
-    assert failure.error_message == f"this API takes {said}"
+    assert failure.error_message == f"this API {expected}"
     assert (failure.error_type, failure.is_retryable) == (InferenceErrorType.CONFIG, False)
     assert api.sent == []
 
 
-# What is answered
+# Responses
 
 
 def answer(finish: str = "stop", usage: Json | None = None, **message: Any) -> Json:
@@ -379,11 +386,11 @@ ANSWERS: dict[str, tuple[Engine, Json, FinishReason, Usage]] = {
 
 
 @pytest.mark.parametrize(("engine", "body", "finish", "usage"), ANSWERS.values(), ids=ANSWERS.keys())
-async def test_we_read_what_the_provider_s_sdk_reads(
+async def test_answer_equals_the_answer_that_the_provider_s_sdk_reads(
     engine: Engine, body: Json, finish: FinishReason, usage: Usage, api: Recorder
 ) -> None:
     api.answers(body)
-    theirs = (await JUDGES[engine](api, {"model": "m", "messages": HELLO})).choices[0].message
+    theirs = (await REFERENCE_SDKS[engine](api, {"model": "m", "messages": HELLO})).choices[0].message
     async with engine_for(engine, api) as ours:
         [answered] = await ours.ainfer([question("Hello?")])
     message = answered.messages[-1]
@@ -396,8 +403,8 @@ async def test_we_read_what_the_provider_s_sdk_reads(
     assert (answered.metadata["finish_reason"], answered.metadata["usage"]) == (finish, usage.to_dict())
 
 
-async def test_openrouter_s_parts_of_the_reasoning_are_kept_and_go_back(api: Recorder) -> None:
-    """Some models answer an error to a call's result without the signed reasoning that led to the call."""
+async def test_openrouter_reasoning_details_are_kept_and_sent_back(api: Recorder) -> None:
+    """Some models refuse the result of a call without the signed reasoning before the call."""
     api.answers(answer("tool_calls", **reasoned(reasoning="Hm.", reasoning_details=SECRET_PARTS)[1]))
     async with engine_for(Engine.OPENROUTER, api) as engine:
         [first] = await engine.ainfer([question("Weather?")])
@@ -408,7 +415,7 @@ async def test_openrouter_s_parts_of_the_reasoning_are_kept_and_go_back(api: Rec
     assert (sent["reasoning_details"], "reasoning" in sent, "reasoning_content" in sent) == (SECRET_PARTS, False, False)
 
 
-# What fails
+# Errors
 
 
 def error(message: str, **more: Any) -> Json:
@@ -419,7 +426,7 @@ class Failure(NamedTuple):
     engine: Engine
     status: int
     body: Json
-    said: str
+    message: str
     retryable: bool
     overload: bool = False
     headers: dict[str, str] = {}  # noqa: RUF012
@@ -431,7 +438,7 @@ FAILURES: dict[str, Failure] = {
         Engine.TOGETHER, 429, error("Slow down", type="dynamic_request_limited"), "HTTP 429: Slow down", True, True,
     ),
     "Together, out of capacity": Failure(Engine.TOGETHER, 503, error("Overloaded"), "HTTP 503: Overloaded", True, True),
-    "Fireworks, a model that is none": Failure(
+    "Fireworks, an unknown model": Failure(
         Engine.FIREWORKS, 404, error("Model not found", code="NOT_FOUND"), r"Model not found \(NOT_FOUND\)", False
     ),
     "Cerebras, too many tokens": Failure(
@@ -465,7 +472,7 @@ FAILURES: dict[str, Failure] = {
 
 async def failure_of(failure: Failure, api: Recorder) -> RequestError:
     api.answers(failure.body, failure.status, failure.headers)
-    with pytest.raises(RequestError, match=failure.said) as caught:
+    with pytest.raises(RequestError, match=failure.message) as caught:
         async with engine_for(failure.engine, api) as engine:
             access = await engine._access(InferenceConfig())
             _ = [delta async for delta in access.engine.stream(question("Hello?"))]
@@ -473,13 +480,13 @@ async def failure_of(failure: Failure, api: Recorder) -> RequestError:
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
-async def test_each_documented_error_is_what_the_sdk_takes_it_for(failure: Failure, api: Recorder) -> None:
+async def test_documented_error_is_classified_as_by_the_sdk(failure: Failure, api: Recorder) -> None:
     ours = await failure_of(failure, api)
     assert (ours.is_retryable, ours.is_overload) == (failure.retryable, failure.overload)
     assert ours.retry_after == (2.0 if failure.headers else None)
     api.answers(failure.body, failure.status)
     with pytest.raises(Exception, match=".") as caught:
-        await JUDGES[failure.engine](api, {"model": "m", "messages": HELLO})
+        await REFERENCE_SDKS[failure.engine](api, {"model": "m", "messages": HELLO})
     theirs: Any = caught.value
     assert ours.status_code == getattr(theirs, "status_code", None) or theirs.response.status_code
 
@@ -494,13 +501,13 @@ CUT_OFF: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("body", CUT_OFF.values(), ids=CUT_OFF.keys())
-async def test_openrouter_s_error_in_a_success_is_none(body: Json, api: Recorder) -> None:
+async def test_openrouter_error_in_a_success_is_an_error(body: Json, api: Recorder) -> None:
     failure = Failure(Engine.OPENROUTER, 200, body, "upstream died", True)
     ours = await failure_of(failure, api)
     assert (ours.status_code, ours.is_retryable) == (502, True)
 
 
-async def test_openrouter_s_error_midway_ends_the_stream(api: Recorder) -> None:
+async def test_openrouter_error_in_the_middle_ends_the_stream(api: Recorder) -> None:
     api.streams(as_bytes(chunk(content="Hel"), chunk("error", content="") | {"error": UPSTREAM}, DONE))
     seen: list[StreamDelta] = []
     with pytest.raises(RequestError, match="upstream died") as caught:
@@ -514,8 +521,8 @@ async def test_openrouter_s_error_midway_ends_the_stream(api: Recorder) -> None:
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
-async def test_half_an_answer_of_deepseek_s_is_none(streams: bool, api: Recorder) -> None:
-    """It says so where an answer is cut off for want of capacity."""
+async def test_deepseek_answer_cut_off_for_lack_of_capacity_is_an_error(streams: bool, api: Recorder) -> None:
+    """The finish reason says that the API lacked capacity."""
     failure = Failure(
         Engine.DEEPSEEK, 200, answer("insufficient_system_resource", content="Hel"), "cut the answer off", True
     )
@@ -535,26 +542,28 @@ async def test_half_an_answer_of_deepseek_s_is_none(streams: bool, api: Recorder
 
 @settings(max_examples=300)
 @given(mangled(st.sampled_from([*(body for _, body, _, _ in ANSWERS.values()), *CUT_OFF.values()])))
-def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(body: Any) -> None:
+def test_mangled_answer_is_an_answer_or_a_request_error(body: Any) -> None:
     with contextlib.suppress(RequestError):
         assert isinstance(decode(HttpResponse(200, {}, json.dumps(body).encode())), Completion)
 
 
 @settings(max_examples=300)
 @given(mangled(st.just(chunk("error", content="Hel", reasoning="Hm.") | {"error": UPSTREAM})))
-def test_so_is_whatever_is_streamed(event: Any) -> None:
+def test_mangled_event_is_deltas_or_a_request_error(event: Any) -> None:
     with contextlib.suppress(RequestError):
-        assert all(isinstance(delta, StreamDelta) for delta in StreamDecoder().feed(ServerSentEvent(json.dumps(event))))
+        assert all(
+            isinstance(delta, StreamDelta) for delta in OpenAIEventDecoder().feed(ServerSentEvent(json.dumps(event)))
+        )
 
 
-# What keeps a connection alive
+# Keep-alives
 
 
 @pytest.mark.parametrize(
     ("engine", "comment"),
     [(Engine.DEEPSEEK, b": keep-alive\n\n"), (Engine.OPENROUTER, b": OPENROUTER PROCESSING\n\n")],
 )
-async def test_a_stream_may_say_that_it_is_still_there(engine: Engine, comment: bytes, api: Recorder) -> None:
+async def test_keep_alive_comment_in_a_stream_is_ignored(engine: Engine, comment: bytes, api: Recorder) -> None:
     api.streams(comment, comment, as_bytes(chunk(reasoning="Hm.")), comment, as_bytes(chunk("stop", content="4"), DONE))
     async with engine_for(engine, api) as ours, ours.astream(question("Hello?"), ONE_ATTEMPT) as deltas:
         assert [delta async for delta in deltas][:2] == [StreamDelta(reasoning_content="Hm."), StreamDelta("4")]

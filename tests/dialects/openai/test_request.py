@@ -1,6 +1,4 @@
-"""OpenAI's chat completions. Its own SDK is the judge: of one request, it and we must put the same on the wire,
-and of one response it and we must read the same.
-"""
+"""OpenAI's chat completions. Requests and answers must equal those of OpenAI's SDK."""
 
 from __future__ import annotations
 
@@ -36,13 +34,13 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.http import HttpResponse
-from asyncinfer.dialects.json_schema.strict import strict
+from asyncinfer.dialects.json_schema.strict import to_strict
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks
 from asyncinfer.dialects.openai.request import ChatEncoder
 from asyncinfer.dialects.openai.response import decode
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
-from tests.dialects.mangled import check_that_it_is_asked_again, mangled
+from tests.dialects.mangled import check_that_it_is_retryable, mangled
 from tests.fakes import ONE_ATTEMPT
 from tests.recorder import SUCCESS, Recorder, Sent
 
@@ -53,7 +51,7 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 PNG_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 
 
-# What is asked
+# Requests
 
 
 class Fruit(BaseModel):
@@ -100,7 +98,7 @@ def user(content: Any) -> Json:
 
 
 HELLO = [user("Hello! \u00e9\U0001f600\n\u2028")]
-TOLD = [
+TOOL_TURNS = [
     user("Weather?"),
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
     {"role": "tool", "content": "sunny", "tool_call_id": "call_1"},
@@ -108,7 +106,7 @@ TOLD = [
 
 
 class Case(NamedTuple):
-    """One request, as it is made of the SDK, and what of it we are asked in words of our own."""
+    """One request: the arguments of the SDK, and our settings for the same request."""
 
     sdk: Json
     generation: Json = {}  # noqa: RUF012
@@ -123,8 +121,8 @@ class Case(NamedTuple):
         return Conversation.from_dict({"messages": self.ours or self.messages, "tools": self.tools})
 
     def as_sdk(self, limit: str = "max_completion_tokens") -> Json:
-        """The SDK's arguments. It leaves to the server what is not set; we always send a token limit and a
-        temperature, because our defaults, 1024 and 0, are promises of ours and not the server's.
+        """The arguments of the SDK. It does not send unset parameters. We always send our defaults, 1024 tokens and
+        temperature 0, because they are our promise and not the server's defaults.
         """
         return {"model": self.model, "messages": self.messages, limit: 1024, "temperature": 0} | self.sdk
 
@@ -158,7 +156,7 @@ CASES: dict[str, Case] = {
     "one call at a time": Case(
         {"tools": [WEATHER], "parallel_tool_calls": False}, {"parallel_tool_calls": False}, tools=[WEATHER]
     ),
-    "a tool's result": Case({"tools": [WEATHER]}, messages=TOLD, tools=[WEATHER]),
+    "a tool's result": Case({"tools": [WEATHER]}, messages=TOOL_TURNS, tools=[WEATHER]),
     "an image by URL": Case({}, messages=[user([LOOK, REMOTE_IMAGE])]),
     "an image by URL, in our words": Case(
         {},
@@ -206,8 +204,8 @@ async def sent_by_us(case: Case, api: Recorder, kind: type[RemoteInferenceEngine
     return api.sent[-1]
 
 
-async def sent_by_sdk(sdk: AsyncOpenAI, api: Recorder, **asked: Any) -> Sent:
-    await sdk.chat.completions.create(**asked)
+async def sent_by_sdk(sdk: AsyncOpenAI, api: Recorder, **request: Any) -> Sent:
+    await sdk.chat.completions.create(**request)
     return api.sent[-1]
 
 
@@ -219,27 +217,27 @@ def assert_same(ours: Sent, theirs: Sent) -> None:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-async def test_we_send_what_the_sdk_sends(case: Case, api: Recorder, sdk: AsyncOpenAI) -> None:
+async def test_request_equals_the_request_of_the_sdk(case: Case, api: Recorder, sdk: AsyncOpenAI) -> None:
     assert_same(await sent_by_us(case, api), await sent_by_sdk(sdk, api, **case.as_sdk()))
 
 
 @pytest.mark.parametrize("name", ["text", "tools", "a tool's result", "token limit"])
-async def test_servers_that_know_the_older_token_limit_get_that(name: str, api: Recorder, sdk: AsyncOpenAI) -> None:
+async def test_servers_with_the_older_token_limit_get_max_tokens(name: str, api: Recorder, sdk: AsyncOpenAI) -> None:
     case = CASES[name]
-    asked = case.as_sdk()
-    asked["max_tokens"] = asked.pop("max_completion_tokens")
-    assert_same(await sent_by_us(case, api, RemoteInferenceEngine), await sent_by_sdk(sdk, api, **asked))
+    request = case.as_sdk()
+    request["max_tokens"] = request.pop("max_completion_tokens")
+    assert_same(await sent_by_us(case, api, RemoteInferenceEngine), await sent_by_sdk(sdk, api, **request))
 
 
-async def test_an_image_by_path_goes_as_bytes(tmp_path: Path, api: Recorder, sdk: AsyncOpenAI) -> None:
-    """The SDK takes no paths; its users make the URL themselves."""
+async def test_image_given_by_path_is_sent_as_bytes(tmp_path: Path, api: Recorder, sdk: AsyncOpenAI) -> None:
+    """The SDK does not accept paths. Its users make the data URL themselves."""
     path = tmp_path / "cat.png"
     path.write_bytes(PNG)
     case = Case({}, messages=[user([image(url=PNG_URL)])], ours=[user([{"type": "image_path", "content": str(path)}])])
     assert_same(await sent_by_us(case, api), await sent_by_sdk(sdk, api, **case.as_sdk()))
 
 
-async def test_a_stream_asks_for_its_usage(api: Recorder, sdk: AsyncOpenAI) -> None:
+async def test_stream_request_asks_for_usage(api: Recorder, sdk: AsyncOpenAI) -> None:
     case = CASES["system"]
     ended = json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     api.streams(f"data: {ended}\n\ndata: [DONE]\n\n".encode())
@@ -260,7 +258,7 @@ class Stone(BaseModel):
 
 
 class Plum(BaseModel):
-    """All that strict mode does not take as pydantic writes it: defaults, null, and references with more beside."""
+    """A model whose schema strict mode does not accept: defaults, null, and references beside other keywords."""
 
     name: str = "plum"
     stone: Stone = Field(description="What is inside.")
@@ -274,7 +272,7 @@ class Branch(BaseModel):
 
 
 @pytest.mark.parametrize("model", [Fruit, Stone, Plum])
-async def test_a_strict_pydantic_model_is_asked_for_as_the_sdk_parses_it(
+async def test_strict_schema_of_a_pydantic_model_equals_the_schema_of_the_sdk(
     model: type[BaseModel], api: Recorder, sdk: AsyncOpenAI
 ) -> None:
     ours = await sent_by_us(Case({}, guided(json=model, strict=True)), api)
@@ -283,11 +281,11 @@ async def test_a_strict_pydantic_model_is_asked_for_as_the_sdk_parses_it(
     assert ours.body["response_format"] == api.sent[-1].body["response_format"]
 
 
-def test_a_strict_schema_may_refer_to_itself() -> None:
-    """Where the SDK does not return."""
+def test_strict_schema_can_refer_to_itself() -> None:
+    """The SDK recurses without end."""
     with pytest.raises(RecursionError):
         to_strict_json_schema(Branch)
-    assert strict(Branch.model_json_schema())["$defs"]["Branch"]["required"] == ["fork"]
+    assert to_strict(Branch.model_json_schema())["$defs"]["Branch"]["required"] == ["fork"]
 
 
 @pytest.mark.parametrize(
@@ -300,16 +298,16 @@ def test_a_strict_schema_may_refer_to_itself() -> None:
         ({"$ref": "https://x.example/s", "title": "T"}, {"$ref": "https://x.example/s", "title": "T"}),
     ],
 )
-def test_strict_changes_schemas_and_not_what_looks_like_them(schema: Json, made: Json) -> None:
+def test_strict_changes_only_schemas_and_not_values_that_look_like_schemas(schema: Json, made: Json) -> None:
     given = json.dumps(schema)
-    assert strict(schema) == made
+    assert to_strict(schema) == made
     assert json.dumps(schema) == given
 
 
-# Where we differ from a plain call of the SDK, on purpose
+# Intended differences from a plain call of the SDK
 
 
-STEERED: Json = {
+SAMPLING: Json = {
     "top_p": 0.9,
     "frequency_penalty": 0.5,
     "presence_penalty": 0.5,
@@ -319,29 +317,29 @@ STEERED: Json = {
 
 
 @pytest.mark.parametrize("model", ["o3", "o4-mini", "gpt-5-mini", "gpt-6.2-sol", "ft:o4-mini-2025-04-16:us::1"])
-async def test_reasoning_models_are_not_asked_for_what_they_refuse(model: str, api: Recorder) -> None:
-    """They let nobody steer their sampler; our defaults must not cost the request."""
-    case = Case({}, {**STEERED, "seed": 1}, model=model)
+async def test_parameters_that_reasoning_models_refuse_are_not_sent(model: str, api: Recorder) -> None:
+    """These models refuse sampling parameters. Our defaults must not make requests fail."""
+    case = Case({}, {**SAMPLING, "seed": 1}, model=model)
     async with engine_for(case, api) as engine:
         [answered] = await engine.ainfer([case.conversation])
     assert api.sent[-1].body == {"model": model, "messages": HELLO, "max_completion_tokens": 1024, "seed": 1}
-    assert answered.metadata["dropped_parameters"] == sorted(STEERED)
+    assert answered.metadata["dropped_parameters"] == sorted(SAMPLING)
 
 
-async def test_a_model_told_not_to_reason_takes_a_temperature_again(api: Recorder) -> None:
+async def test_temperature_is_sent_to_a_reasoning_model_without_reasoning(api: Recorder) -> None:
     generation = {"temperature": 0.5, "top_p": 0.9, "extra_body": {"reasoning_effort": "none"}}
     body = (await sent_by_us(Case({}, generation, model="gpt-5.5"), api)).body
     assert (body["temperature"], body["top_p"], body["reasoning_effort"]) == (0.5, 0.9, "none")
 
 
-async def test_what_is_said_of_tools_is_left_out_without_tools(api: Recorder) -> None:
-    """OpenAI answers 400 to a `tool_choice` without tools, and rows with and without share their settings."""
+async def test_tool_choice_is_left_out_without_tools(api: Recorder) -> None:
+    """OpenAI answers 400 to a `tool_choice` without tools, and rows with and without tools share their settings."""
     body = (await sent_by_us(Case({}, {"tool_choice": "auto", "parallel_tool_calls": False}), api)).body
     assert body.keys() == {"model", "messages", "max_completion_tokens", "temperature"}
 
 
-async def test_what_is_ours_alone_stays_here(api: Recorder) -> None:
-    """Ids, metadata, and an earlier answer's reasoning: OpenAI takes no such keys."""
+async def test_own_fields_of_a_conversation_are_not_sent(api: Recorder) -> None:
+    """OpenAI does not accept ids, metadata and the reasoning of earlier answers."""
     before = {"role": "assistant", "content": "Hi.", "reasoning_content": "They greet me.", "id": "m1"}
     case = Case({}, messages=[HELLO[0] | {"id": "m0"}, before])
     async with engine_for(case, api) as engine:
@@ -352,12 +350,12 @@ async def test_what_is_ours_alone_stays_here(api: Recorder) -> None:
     assert (answered.conversation_id, answered.metadata["row"]) == ("c1", 1)
 
 
-async def test_vllm_is_asked_in_its_own_words(api: Recorder, sdk: AsyncOpenAI) -> None:
-    """The SDK sends them as `extra_body`."""
+async def test_vllm_parameters_equal_the_request_of_the_sdk(api: Recorder, sdk: AsyncOpenAI) -> None:
+    """Users of the SDK send these parameters as `extra_body`."""
     extra = {"min_p": 0.1, "stop_token_ids": [2], "skip_special_tokens": False}
     case = Case({}, {**extra, **guided(regex="[a-z]+")})
-    asked = case.as_sdk("max_tokens") | {"extra_body": {**extra, "structured_outputs": {"regex": "[a-z]+"}}}
-    assert_same(await sent_by_us(case, api, RemoteVLLMInferenceEngine), await sent_by_sdk(sdk, api, **asked))
+    request = case.as_sdk("max_tokens") | {"extra_body": {**extra, "structured_outputs": {"regex": "[a-z]+"}}}
+    assert_same(await sent_by_us(case, api, RemoteVLLMInferenceEngine), await sent_by_sdk(sdk, api, **request))
 
 
 def encoder(
@@ -365,23 +363,25 @@ def encoder(
     generation: GenerationParams | None = None,
     model: ModelParams | None = None,
 ) -> ChatEncoder:
-    asked = EncoderSettings("http://api/v1", model or ModelParams(model_name="m"), generation or GenerationParams())
-    return ChatEncoder(asked, quirks)
+    encoder_settings = EncoderSettings(
+        "http://api/v1", model or ModelParams(model_name="m"), generation or GenerationParams()
+    )
+    return ChatEncoder(encoder_settings, quirks)
 
 
-def test_vllm_knows_an_adapter_as_a_model() -> None:
+def test_vllm_adapter_is_sent_as_the_model() -> None:
     model = ModelParams(model_name="base", adapter_model="lora")
     for quirks, name in ((Quirks(adapter="model"), "lora"), (Quirks(), "base")):
         assert json.loads(encoder(quirks, model=model)(Conversation(messages=[])).body)["model"] == name
 
 
 @pytest.mark.parametrize("by", [{"regex": "a+"}, {"choice": ["a", "b"]}])
-def test_what_the_api_cannot_follow_is_refused_before_anything_is_sent(by: Json) -> None:
+def test_unsupported_settings_raise_config_error(by: Json) -> None:
     with pytest.raises(ConfigError, match=f"guided_decoding.{next(iter(by))}"):
         encoder(generation=GenerationParams(**guided(**by)))
 
 
-def test_a_generic_model_s_name_is_spelled_in_the_api_s_letters() -> None:
+def test_name_of_a_generic_model_has_only_allowed_characters() -> None:
     class Box(BaseModel, Generic[T]):
         held: T
 
@@ -389,8 +389,8 @@ def test_a_generic_model_s_name_is_spelled_in_the_api_s_letters() -> None:
     assert body["response_format"]["json_schema"]["name"] == "Box_int_"
 
 
-def test_encoding_changes_nothing_of_what_it_was_given() -> None:
-    conversation = Conversation.from_dict({"messages": TOLD, "tools": [WEATHER]})
+def test_encoding_does_not_change_its_input() -> None:
+    conversation = Conversation.from_dict({"messages": TOOL_TURNS, "tools": [WEATHER]})
     generation = GenerationParams(**guided(json=SCHEMA, strict=True), logit_bias={1: 2})
     before = conversation.to_json(), generation.model_dump_json()
     encode = encoder(generation=generation)
@@ -398,7 +398,7 @@ def test_encoding_changes_nothing_of_what_it_was_given() -> None:
     assert (conversation.to_json(), generation.model_dump_json()) == before
 
 
-def test_nulls_within_a_tool_s_schema_stay() -> None:
+def test_nulls_within_the_schema_of_a_tool_are_kept() -> None:
     def note(text: str | None = None) -> None:
         """Note."""
 
@@ -407,7 +407,7 @@ def test_nulls_within_a_tool_s_schema_stay() -> None:
     assert body["tools"][0]["function"]["parameters"]["properties"]["text"]["default"] is None
 
 
-# What is answered
+# Responses
 
 
 def answer(finish: Any = "stop", usage: Any = None, **message: Any) -> Json:
@@ -441,7 +441,7 @@ ANSWERS: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("body", ANSWERS.values(), ids=ANSWERS.keys())
-async def test_we_read_what_the_sdk_reads(body: Json, api: Recorder, sdk: AsyncOpenAI) -> None:
+async def test_answer_equals_the_answer_that_the_sdk_reads(body: Json, api: Recorder, sdk: AsyncOpenAI) -> None:
     api.answers(body)
     theirs = await sdk.chat.completions.create(model="m", messages=[])
     ours = read(body)
@@ -467,7 +467,7 @@ def counts(usage: Any) -> tuple[int | None, ...]:
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
-def test_reasoning_comes_under_either_name(key: str) -> None:
+def test_reasoning_is_read_under_both_names(key: str) -> None:
     completion = read(answer(content="4", **{key: "2 and 2"}))
     assert (completion.message.content, completion.message.reasoning_content) == ("4", "2 and 2")
 
@@ -489,7 +489,7 @@ def test_reasoning_comes_under_either_name(key: str) -> None:
     ],
     ids=["detailed", "no total", "nulls", "text for a count", "no counts", "a list", "empty", "Google's thoughts", "DeepSeek's cache", "Together's", "SGLang's"],
 )  # fmt: skip
-def test_usage(usage: Any, counted: Usage | None) -> None:
+def test_usage_is_read(usage: Any, counted: Usage | None) -> None:
     assert read(answer(content="", usage=usage)).usage == counted
 
 
@@ -505,23 +505,23 @@ def test_usage(usage: Any, counted: Usage | None) -> None:
         (None, FinishReason.UNKNOWN),
     ],
 )
-def test_finish_reasons(reason: str | None, meant: FinishReason) -> None:
+def test_finish_reason_is_mapped(reason: str | None, meant: FinishReason) -> None:
     assert read(answer(reason, content="")).finish_reason is meant
 
 
 @pytest.mark.parametrize(("reason", "meant"), [("stop", FinishReason.TOOL_CALLS), ("length", FinishReason.LENGTH)])
-def test_a_call_that_was_forced_ends_the_answer_as_any_other_does(reason: str, meant: FinishReason) -> None:
-    """Of a forced call the SDK says `stop`, as the API does; who looks for calls would miss it."""
+def test_finish_reason_of_a_forced_call_is_tool_calls(reason: str, meant: FinishReason) -> None:
+    """The API reports `stop` for a forced call. A caller that looks for TOOL_CALLS would miss the call."""
     assert read(answer(reason, content="", tool_calls=[CALL])).finish_reason is meant
 
 
-def test_a_choice_need_not_say_why_it_ended() -> None:
+def test_missing_finish_reason_is_unknown() -> None:
     body = {"choices": [{"message": {"content": "Hi."}}]}
     assert read(body) == Completion(Message.model_validate({"role": "assistant", "content": "Hi."}))
 
 
-def test_a_call_s_arguments_may_come_as_an_object() -> None:
-    """Some servers parse them."""
+def test_arguments_can_be_an_object() -> None:
+    """Some servers send parsed arguments."""
     call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
     made = read(answer(content=None, tool_calls=[call])).message.tool_calls or []
     assert made[0].function.get_arguments_dict() == {"city": "Oslo"}
@@ -543,8 +543,8 @@ NO_ANSWERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
-def test_a_success_without_an_answer_is_tried_again(body: Any) -> None:
-    check_that_it_is_asked_again(read, body)
+def test_success_without_an_answer_is_retryable(body: Any) -> None:
+    check_that_it_is_retryable(read, body)
 
 
 @pytest.mark.parametrize(
@@ -560,8 +560,8 @@ def test_a_success_without_an_answer_is_tried_again(body: Any) -> None:
         (None, True, False),
     ],
 )
-def test_an_error_may_come_as_a_success(code: Any, retryable: bool, overload: bool) -> None:
-    """OpenRouter sends the status of the server behind it as the error's code."""
+def test_error_within_a_success_is_classified_by_its_code(code: Any, retryable: bool, overload: bool) -> None:
+    """OpenRouter sends the status of the server behind it as the code of the error."""
     with pytest.raises(RequestError, match="answered with an error: upstream failed") as caught:
         read({"error": {"code": code, "message": "upstream failed"}})
     error = caught.value
@@ -571,7 +571,7 @@ def test_an_error_may_come_as_a_success(code: Any, retryable: bool, overload: bo
 
 @settings(max_examples=300)
 @given(mangled(st.sampled_from(list(ANSWERS.values()))))
-def test_whatever_stands_where_it_should_not_is_an_answer_or_a_request_error(body: Any) -> None:
+def test_mangled_answer_is_an_answer_or_a_request_error(body: Any) -> None:
     try:
         completion = read(body)
     except RequestError:

@@ -1,4 +1,4 @@
-"""Streamed chat completions: what arrives while it comes, and the whole that the SDK makes of the same stream."""
+"""Streamed chat completions: the deltas, and comparison with the completion that the SDK reads."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from asyncinfer import (
     StreamDelta,
     Usage,
 )
-from asyncinfer.dialects.openai.stream import StreamDecoder
+from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import ServerSentEvent
 from tests.dialects.conftest import KEY
-from tests.dialects.mangled import check_that_it_is_asked_again, mangled
+from tests.dialects.mangled import check_that_it_is_retryable, mangled
 from tests.fakes import ONE_ATTEMPT, question
 from tests.recorder import SUCCESS, Recorder
 
@@ -41,7 +41,7 @@ def chunk(finish: str | None = None, **delta: Any) -> Json:
 
 
 def fragment(index: int | None = 0, arguments: str = "", **first: Any) -> Json:
-    """A piece of a tool call; the first names it."""
+    """A piece of a tool call. The first piece has the name."""
     function = {"arguments": arguments} | ({"name": first.pop("name")} if "name" in first else {})
     return chunk(tool_calls=[{"index": index, "function": function, **first}])
 
@@ -77,7 +77,7 @@ STREAMS: dict[str, list[Json]] = {
 
 
 def deltas_of(*events: Json | str) -> list[StreamDelta]:
-    decoder = StreamDecoder()
+    decoder = OpenAIEventDecoder()
     texts = (event if isinstance(event, str) else json.dumps(event) for event in events)
     return [*itertools.chain.from_iterable(decoder.feed(ServerSentEvent(text)) for text in texts), decoder.finish()]
 
@@ -94,10 +94,10 @@ async def streamed(api: Recorder) -> list[StreamDelta]:
         return [delta async for delta in deltas]
 
 
-# What comes, when
+# Deltas
 
 
-def test_text_comes_as_it_is_sent_and_the_end_by_itself() -> None:
+def test_text_is_yielded_as_it_arrives_and_the_end_separately() -> None:
     assert deltas_of(*STREAMS["text"], DONE) == [
         StreamDelta("Hel"),
         StreamDelta("lo."),
@@ -106,12 +106,12 @@ def test_text_comes_as_it_is_sent_and_the_end_by_itself() -> None:
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
-def test_reasoning_comes_apart_from_the_text(key: str) -> None:
+def test_reasoning_is_separated_from_the_text(key: str) -> None:
     thinking, answering, _ = deltas_of(chunk(**{key: "Hm."}), chunk(content="4"), chunk("stop"))
     assert (thinking, answering) == (StreamDelta(reasoning_content="Hm."), StreamDelta("4"))
 
 
-def test_a_tool_call_comes_whole() -> None:
+def test_tool_call_is_yielded_complete() -> None:
     [last] = deltas_of(*STREAMS["a tool call"], DONE)
     call = {
         "id": "call_1",
@@ -121,7 +121,7 @@ def test_a_tool_call_comes_whole() -> None:
     assert last == StreamDelta(tool_calls=(call,), finish_reason=FinishReason.TOOL_CALLS, usage=COUNTED)
 
 
-def test_pieces_of_several_calls_may_alternate() -> None:
+def test_pieces_of_several_calls_can_alternate() -> None:
     mixed = [
         begun(1, "b", "g"),
         begun(0, "a", "f"),
@@ -134,20 +134,22 @@ def test_pieces_of_several_calls_may_alternate() -> None:
     assert [(c["id"], c["function"]["arguments"]) for c in last.tool_calls] == [("a", "[1]"), ("b", "{}")]
 
 
-def test_calls_without_an_index_are_whole_calls() -> None:
-    """As Gemini's OpenAI interface sends them."""
+def test_calls_without_an_index_are_complete_calls() -> None:
+    """Gemini's OpenAI-compatible endpoint sends such calls."""
     calls = [{"id": id, "function": {"name": "f", "arguments": "{}"}} for id in "ab"]
     [last] = deltas_of(chunk(tool_calls=calls[:1]), chunk("tool_calls", tool_calls=calls[1:]))
     assert [call["id"] for call in last.tool_calls] == ["a", "b"]
 
 
-def test_other_choices_and_empty_chunks_say_nothing() -> None:
+def test_other_choices_and_empty_chunks_are_ignored() -> None:
     empty = chunk() | {"choices": []}
     assert deltas_of(empty, chunk(), {}, chunk("stop")) == [StreamDelta(finish_reason=FinishReason.STOP)]
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS.keys())
-async def test_the_whole_is_what_the_sdk_makes_of_it(stream: list[Json], api: Recorder, sdk: AsyncOpenAI) -> None:
+async def test_stream_equals_the_completion_that_the_sdk_reads(
+    stream: list[Json], api: Recorder, sdk: AsyncOpenAI
+) -> None:
     api.streams(as_bytes(*stream, DONE))
     ours = await streamed(api)
     async with sdk.chat.completions.stream(model="m", messages=[], stream_options={"include_usage": True}) as theirs:
@@ -163,27 +165,27 @@ async def test_the_whole_is_what_the_sdk_makes_of_it(stream: list[Json], api: Re
         assert ours[-1].usage == COUNTED
 
 
-# Where it ends
+# The end of a stream
 
 
 @pytest.mark.parametrize("finish", [None, "", "null"])
-def test_done_does_not_end_an_answer_without_a_finish_reason(finish: str | None) -> None:
+def test_done_without_a_finish_reason_does_not_complete_an_answer(finish: str | None) -> None:
     with pytest.raises(RequestError, match="broke off"):
         deltas_of(chunk(finish, content="a"), DONE)
 
 
-def test_a_reason_is_an_end_without_done() -> None:
+def test_finish_reason_completes_an_answer_without_done() -> None:
     assert deltas_of(chunk("stop"))[-1].finish_reason is FinishReason.STOP
 
 
-def test_a_stream_without_an_end_was_broken_off() -> None:
+def test_stream_without_an_end_is_truncated() -> None:
     with pytest.raises(RequestError, match="broke off") as caught:
         deltas_of(chunk(content="Hel"))
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
 @pytest.mark.parametrize("breaks", [False, True], ids=["ends early", "is cut"])
-async def test_what_came_before_the_break_has_been_yielded(breaks: bool, api: Recorder) -> None:
+async def test_text_before_a_break_is_yielded(breaks: bool, api: Recorder) -> None:
     api.streams(as_bytes(chunk(content="Hel")), b'data: {"choi', breaks=breaks)
     remote = RemoteParams(api_url=api.url, api_key=KEY)
     seen: list[StreamDelta] = []
@@ -196,24 +198,24 @@ async def test_what_came_before_the_break_has_been_yielded(breaks: bool, api: Re
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
-# What is none
+# Incomplete and unreadable streams
 
 
-def test_an_error_may_come_midway() -> None:
+def test_error_in_the_middle_of_a_stream_is_raised() -> None:
     error = {"error": {"code": 503, "message": "upstream failed"}}
     with pytest.raises(RequestError, match="upstream failed") as caught:
         deltas_of(chunk(content="Hel"), error)
     assert (caught.value.status_code, caught.value.is_retryable, caught.value.is_overload) == (503, True, True)
 
 
-async def test_a_refused_stream_says_why(api: Recorder) -> None:
+async def test_refused_stream_raises_the_error_of_the_server(api: Recorder) -> None:
     api.answers({"error": {"message": "slow down"}}, 429, {"Retry-After": "3"})
     with pytest.raises(RequestError, match="HTTP 429: slow down") as caught:
         await streamed(api)
     assert (caught.value.is_overload, caught.value.retry_after) == (True, 3.0)
 
 
-async def test_a_server_that_does_not_stream_answers_at_once(api: Recorder) -> None:
+async def test_answer_of_a_server_that_does_not_stream_is_one_delta(api: Recorder) -> None:
     api.answers(SUCCESS)
     assert await streamed(api) == [StreamDelta("Hello.", finish_reason=FinishReason.STOP, usage=Usage(3, 4, 7))]
 
@@ -222,16 +224,16 @@ async def test_a_server_that_does_not_stream_answers_at_once(api: Recorder) -> N
     "event",
     ["", "{", "5", "[1]", chunk() | {"choices": [5]}, chunk() | {"choices": {"0": 1}}, chunk(content=5)],
 )
-def test_an_event_that_cannot_be_read_is_tried_again(event: Json | str) -> None:
-    check_that_it_is_asked_again(deltas_of, event, "holds an event")
+def test_unreadable_event_is_retryable(event: Json | str) -> None:
+    check_that_it_is_retryable(deltas_of, event, "has an event")
 
 
-def test_a_call_that_lacks_its_id_or_place_is_still_a_call() -> None:
+def test_call_without_an_id_or_index_is_a_call() -> None:
     [last] = deltas_of(fragment(0, name="f"), chunk("tool_calls"))
     assert last.tool_calls[0]["id"].startswith("call_")
 
 
-def test_a_call_that_was_forced_ends_the_stream_as_any_other_does() -> None:
+def test_finish_reason_of_a_forced_call_is_tool_calls() -> None:
     [last] = deltas_of(begun(0, "c", "time"), fragment(0, "{}"), chunk("stop"))
     assert last.finish_reason is FinishReason.TOOL_CALLS
     [last] = deltas_of(begun(0, "a", "f"), fragment(None, id="b", name="g"), chunk("tool_calls"))
@@ -239,13 +241,13 @@ def test_a_call_that_was_forced_ends_the_stream_as_any_other_does() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"city": "é"}, {}])
-def test_arguments_may_come_as_an_object(arguments: Json) -> None:
+def test_arguments_can_be_an_object(arguments: Json) -> None:
     part: Json = {"index": 0, "id": "a", "function": {"name": "f", "arguments": arguments}}
     [last] = deltas_of(chunk(tool_calls=[part]), chunk("tool_calls"))
     assert last.tool_calls[0]["function"]["arguments"] == json.dumps(arguments, ensure_ascii=False)
 
 
-def test_a_call_without_a_name_cannot_be_answered() -> None:
+def test_call_without_a_name_is_a_retryable_error() -> None:
     with pytest.raises(RequestError, match="a tool call that") as caught:
         deltas_of(begun(0, "a", ""), chunk("tool_calls"))
     assert caught.value.is_retryable
@@ -253,7 +255,7 @@ def test_a_call_without_a_name_cannot_be_answered() -> None:
 
 @settings(max_examples=500)
 @given(mangled(st.sampled_from([[*stream, DONE] for stream in STREAMS.values()])))
-def test_whatever_stands_where_it_should_not_is_a_delta_or_a_request_error(stream: list[Any]) -> None:
+def test_mangled_stream_is_deltas_or_a_request_error(stream: list[Any]) -> None:
     try:
         seen = deltas_of(*(json.dumps(event) if event != DONE else DONE for event in stream))
     except RequestError:
@@ -263,6 +265,6 @@ def test_whatever_stands_where_it_should_not_is_a_delta_or_a_request_error(strea
 
 
 @given(st.lists(st.text(), max_size=3))
-def test_so_is_any_text(events: list[str]) -> None:
+def test_stream_of_any_text_is_deltas_or_a_request_error(events: list[str]) -> None:
     with contextlib.suppress(RequestError):
         deltas_of(*events)

@@ -1,4 +1,4 @@
-"""The SDKs of the providers that speak OpenAI's chat format, all asked in one way."""
+"""Calls the SDKs of the providers that speak OpenAI's chat format, all in the same way. Tests compare requests with them."""
 
 from __future__ import annotations
 
@@ -20,66 +20,68 @@ from tests.dialects.conftest import KEY
 from tests.recorder import Recorder
 
 Json = dict[str, Any]
-Judge = Callable[[Recorder, Json], Awaitable[Any]]
+ReferenceSdk = Callable[[Recorder, Json], Awaitable[Any]]
 
 
 def _root(api: Recorder) -> str:
     return api.url.removesuffix("/v1")
 
 
-async def _create(client: Any, asked: Json) -> Any:
-    """Ask by the SDK's own arguments; what it has none for goes as its users would send it."""
+async def _create(client: Any, request: Json) -> Any:
+    """Call the SDK. Fields that are not arguments of the SDK are sent as `extra_body`, as its users would do."""
     create = client.chat.completions.create
     known = inspect.signature(create).parameters.keys()
-    extra = {name: value for name, value in asked.items() if name not in known}
+    extra = {name: value for name, value in request.items() if name not in known}
     return await create(
-        **{name: value for name, value in asked.items() if name in known}, **({"extra_body": extra} if extra else {})
+        **{name: value for name, value in request.items() if name in known}, **({"extra_body": extra} if extra else {})
     )
 
 
-async def _openai(api: Recorder, asked: Json) -> Any:
+async def _openai(api: Recorder, request: Json) -> Any:
     async with AsyncOpenAI(base_url=api.url, api_key=KEY, max_retries=0) as client:
-        return await _create(client, asked)
+        return await _create(client, request)
 
 
-async def _together(api: Recorder, asked: Json) -> Any:
+async def _together(api: Recorder, request: Json) -> Any:
     async with AsyncTogether(base_url=_root(api), api_key=KEY, max_retries=0) as client:
-        return await _create(client, asked)
+        return await _create(client, request)
 
 
-async def _fireworks(api: Recorder, asked: Json) -> Any:
+async def _fireworks(api: Recorder, request: Json) -> Any:
     async with AsyncFireworks(base_url=_root(api), api_key=KEY, max_retries=0) as client:
-        return await _create(client, asked)
+        return await _create(client, request)
 
 
-async def _cerebras(api: Recorder, asked: Json) -> Any:
+async def _cerebras(api: Recorder, request: Json) -> Any:
     async with AsyncCerebras(base_url=_root(api), api_key=KEY, max_retries=0, warm_tcp_connection=False) as client:
-        return await _create(client, asked)
+        return await _create(client, request)
 
 
-async def _sambanova(api: Recorder, asked: Json) -> Any:
+async def _sambanova(api: Recorder, request: Json) -> Any:
     async with AsyncSambaNova(base_url=api.url, api_key=KEY, max_retries=0) as client:
-        return await _create(client, asked)
+        return await _create(client, request)
 
 
-async def _hugging_face(api: Recorder, asked: Json) -> Any:
-    """At a URL of one's own, Hugging Face's client expects its older server, and words schemas for that; of the
-    router it is OpenAI's that the documentation shows.
+async def _hugging_face(api: Recorder, request: Json) -> Any:
+    """Call Hugging Face's client; for schemas, OpenAI's.
+
+    With another URL, Hugging Face's client sends schemas in the format of its older server. The documentation of the
+    router uses OpenAI's client.
     """
-    if "response_format" in asked:
-        return await _openai(api, asked)
+    if "response_format" in request:
+        return await _openai(api, request)
     async with AsyncInferenceClient(base_url=api.url, api_key=KEY) as client:
-        return await _create(client, asked)
+        return await _create(client, request)
 
 
-async def _openrouter(api: Recorder, asked: Json) -> Any:
+async def _openrouter(api: Recorder, request: Json) -> Any:
     once = RetryConfig("none", BackoffStrategy(0, 0, 0.0, 0), retry_connection_errors=False)
     async with OpenRouter(api_key=KEY, server_url=api.url, retry_config=once) as client:
-        return await client.chat.send_async(**asked)
+        return await client.chat.send_async(**request)
 
 
-# OpenAI's SDK is the one that vLLM, SGLang, DeepSeek and Parasail tell their users to take.
-JUDGES: dict[Engine, Judge] = {
+# vLLM, SGLang, DeepSeek and Parasail tell their users to use OpenAI's SDK.
+REFERENCE_SDKS: dict[Engine, ReferenceSdk] = {
     Engine.OPENAI: _openai,
     Engine.REMOTE_VLLM: _openai,
     Engine.SGLANG: _openai,
