@@ -11,7 +11,7 @@ from typing import Any
 from local_measure import Options, Section, compare, compare_alone, measure_loading, ours_at_once, prompt, question
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, NativeTextInferenceEngine
-from asyncinfer.engines.local.transformers.load import Loaded, load
+from asyncinfer.engines.local.transformers.load import LoadedModel, load
 
 ROWS = 32
 
@@ -28,7 +28,9 @@ async def measure(options: Options) -> Section:
     return section
 
 
-async def all_comparisons(section: Section, engine: NativeTextInferenceEngine, bare: Loaded, options: Options) -> None:
+async def all_comparisons(
+    section: Section, engine: NativeTextInferenceEngine, bare: LoadedModel, options: Options
+) -> None:
     tokens, rounds = options.tokens, range(options.rounds)
     many = [question(f"{prompt(n)} Answer as number {n}.") for n in range(ROWS)]
 
@@ -48,7 +50,7 @@ async def all_comparisons(section: Section, engine: NativeTextInferenceEngine, b
     await compare(section, f"{ROWS} rows (theirs: one at a time)", 5.0, rounds, theirs_in_turn, all_at_once)
 
 
-def generate(bare: Loaded, rows: Sequence[Conversation], tokens: int) -> float:
+def generate(bare: LoadedModel, rows: Sequence[Conversation], tokens: int) -> float:
     """Tokens per second of `model.generate` on all rows in one batch, the tokenizer's part included."""
     begun = time.perf_counter()
     tokenizer = bare.tokenizer

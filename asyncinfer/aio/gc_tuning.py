@@ -1,4 +1,4 @@
-"""Python's garbage collector, while runs are under way and while models are loaded."""
+"""Settings of Python's garbage collector during runs and while models are loaded. They apply to the whole process."""
 
 from __future__ import annotations
 
@@ -7,75 +7,83 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
-# New objects between two collections. A run makes and drops some hundred for each row in flight, none of them
-# in cycles; at Python's own 700 the collector would take a fifth of the processor to find that out.
-_IN_A_RUN = (20_000, 0, 0)
-# A model brings some million objects, mostly those of imported modules, which stay. To look at them all stops
-# every thread for a third of a second; only what is quite new is looked at.
-_LOADING = (50_000, 10**6, 10**6)
+# The thresholds of `gc.set_threshold`: how many new objects start a collection of the youngest generation, and how many
+# collections of one generation start one of the next.
+#
+# A run creates and drops some hundred objects for each row in flight, and none of them in cycles. With Python's default
+# of 700 new objects, the collector would take 20 % of the CPU time and find nothing.
+_DURING_RUN = (20_000, 0, 0)
+# Loading a model creates about a million objects that stay, mostly of imported modules. A full collection would stop
+# every thread for 0.3 s, so only the youngest generation is collected.
+_WHILE_LOADING = (50_000, 10**6, 10**6)
 
 _lock = threading.Lock()
-_asked: list[tuple[int, int, int]] = []
+_requests: list[tuple[int, int, int]] = []
 _loads = 0
-_before = gc.get_threshold()
-_set: tuple[int, ...] | None = None
+_original = gc.get_threshold()
+# The thresholds that this module has set; None if it has set none.
+_current: tuple[int, ...] | None = None
 
 
 @contextmanager
 def relaxed_gc() -> Generator[None]:
-    """Collect less often inside the block; the last of several to end restores what was set before."""
-    with _threshold(_IN_A_RUN):
+    """Collect less often inside the block. The last block that ends restores the original thresholds."""
+    with _threshold(_DURING_RUN):
         yield
 
 
 @contextmanager
 def loading() -> Generator[None]:
-    """Inside, and later too, let no collection look at all that a model brings, which others would have to wait for."""
+    """Inside the block, a model is loaded. No collection scans all its objects, neither inside the block nor later."""
     global _loads
     with _lock:
-        # Objects that somebody else has put out of the collector's sight stay there.
-        ours = _loads > 0 or gc.get_freeze_count() == 0
-        _loads += ours
-    with _threshold(_LOADING):
+        # If other code has frozen objects, they must stay frozen.
+        freezes = _loads > 0 or gc.get_freeze_count() == 0
+        _loads += freezes
+    with _threshold(_WHILE_LOADING):
         try:
             yield
         finally:
-            settle()  # What is new becomes old, without a look at it.
+            settle()  # Moves all new objects to the oldest generation, without a scan.
             with _lock:
-                _loads -= ours
-                if ours and not _loads:
+                _loads -= freezes
+                if freezes and not _loads:
                     gc.unfreeze()
 
 
 def settle() -> None:
-    """What is there now is not looked at until the last `loading` ends, not even when the library collects."""
+    """Keep the objects that exist now out of all collections, until the last `loading` block ends. Without such a
+    block, does nothing.
+    """
     with _lock:
         if _loads:
             gc.freeze()
 
 
 @contextmanager
-def _threshold(asked: tuple[int, int, int]) -> Generator[None]:
+def _threshold(requested: tuple[int, int, int]) -> Generator[None]:
     with _lock:
-        _asked.append(asked)
+        _requests.append(requested)
         _adjust()
     try:
         yield
     finally:
         with _lock:
-            _asked.remove(asked)
+            _requests.remove(requested)
             _adjust()
 
 
 def _adjust() -> None:
-    """Set the most patient of what is asked, unless somebody else has set something meanwhile or wants no collector."""
-    global _before, _set
+    """Set the highest thresholds of all requests. Does nothing if other code has changed the thresholds or has switched
+    the collector off.
+    """
+    global _original, _current
     now = gc.get_threshold()
-    if _set is None:
-        _before = now
-    if now == (_set or now) and now[0] > 0:
-        goal = tuple(max(each) for each in zip(_before, *_asked, strict=True))
-        gc.set_threshold(*goal)
-        _set = goal
-    if not _asked:
-        _set = None
+    if _current is None:
+        _original = now
+    if now == (_current or now) and now[0] > 0:
+        highest = tuple(max(values) for values in zip(_original, *_requests, strict=True))
+        gc.set_threshold(*highest)
+        _current = highest
+    if not _requests:
+        _current = None

@@ -152,10 +152,10 @@ async def test_result_that_cannot_be_delivered_does_not_delay_others(caplog: pyt
     def fail(_: object) -> None:
         raise ValueError("no")
 
-    outbox, loop, request = ResultDelivery(), asyncio.get_running_loop(), CountingEngine().request("1")
+    delivery, loop, request = ResultDelivery(), asyncio.get_running_loop(), CountingEngine().request("1")
     for row, deliver in enumerate((fail, got.append)):
-        outbox.add(Submission(row, request, loop, deliver), StreamDelta(content="a"))
-    assert outbox.send() == []
+        delivery.add(Submission(row, request, loop, deliver), StreamDelta(content="a"))
+    assert delivery.send() == []
     await asyncio.sleep(0)
     assert got == [StreamDelta(content="a")]
     assert "row 0" in caplog.text
@@ -190,7 +190,7 @@ class Parts:
             self.released.append(name)
             raise RuntimeError(name)
 
-        return type(name, (), {"close": staticmethod(close), "leave": staticmethod(close)})()
+        return type(name, (), {"close": staticmethod(close), "release": staticmethod(close)})()
 
 
 def test_every_part_of_every_row_is_released_when_a_llama_model_closes() -> None:

@@ -1,4 +1,4 @@
-"""How often Python's collector looks, and at what, while runs are under way and while models are loaded."""
+"""The settings of the garbage collector during runs and while models are loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def usual() -> Iterator[tuple[int, int, int]]:
     gc.set_threshold(*before)
 
 
-def test_the_last_of_several_restores_what_was_set(usual: tuple[int, int, int]) -> None:
+def test_last_block_restores_the_thresholds(usual: tuple[int, int, int]) -> None:
     with relaxed_gc():
         with loading():
             with relaxed_gc():
@@ -30,7 +30,7 @@ def test_the_last_of_several_restores_what_was_set(usual: tuple[int, int, int]) 
     assert gc.get_threshold() == usual
 
 
-def test_a_threshold_that_somebody_sets_meanwhile_stays() -> None:
+def test_threshold_that_other_code_sets_is_kept() -> None:
     with relaxed_gc():
         gc.set_threshold(5)
         with loading():
@@ -38,14 +38,14 @@ def test_a_threshold_that_somebody_sets_meanwhile_stays() -> None:
     assert gc.get_threshold()[0] == 5
 
 
-def test_a_collector_that_is_off_stays_off() -> None:
+def test_disabled_collector_stays_disabled() -> None:
     gc.set_threshold(0)
     with relaxed_gc(), loading():
         assert gc.get_threshold()[0] == 0
     assert gc.get_threshold()[0] == 0
 
 
-def test_what_a_model_brings_counts_as_old_afterwards() -> None:
+def test_objects_of_a_loaded_model_are_in_the_oldest_generation() -> None:
     with loading():
         kept = [[number] for number in range(5_000)]
         assert gc.get_count()[0] >= len(kept)
@@ -53,7 +53,7 @@ def test_what_a_model_brings_counts_as_old_afterwards() -> None:
     assert gc.get_freeze_count() == 0
 
 
-def test_what_has_settled_is_not_even_looked_at_when_a_library_collects() -> None:
+def test_settled_objects_are_not_collected_by_a_library() -> None:
     class Node:
         me: Node
 
@@ -69,7 +69,7 @@ def test_what_has_settled_is_not_even_looked_at_when_a_library_collects() -> Non
     assert gone() is None
 
 
-def test_two_models_at_once_settle_until_both_are_loaded() -> None:
+def test_objects_stay_frozen_until_both_models_are_loaded() -> None:
     with loading():
         with loading():
             settle()
@@ -77,13 +77,13 @@ def test_two_models_at_once_settle_until_both_are_loaded() -> None:
     assert gc.get_freeze_count() == 0
 
 
-def test_what_somebody_else_has_put_out_of_sight_stays_there() -> None:
+def test_objects_that_other_code_has_frozen_stay_frozen() -> None:
     gc.freeze()
     with loading():
         settle()
     assert gc.get_freeze_count() > 0
 
 
-def test_nothing_settles_while_nothing_is_loaded() -> None:
+def test_settle_does_nothing_while_no_model_is_loaded() -> None:
     settle()
     assert gc.get_freeze_count() == 0

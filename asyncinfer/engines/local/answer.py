@@ -1,4 +1,4 @@
-"""A local model's answer: what of it is told while it grows, and what it says in the end."""
+"""Builds the answer of a local model: deltas while it grows, and the complete message at the end."""
 
 from __future__ import annotations
 
@@ -14,35 +14,39 @@ from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 
 
-class Answer:
-    """The answer of one row, which may call `tools`. Where `request.stream`, text is told as soon as it is certain.
-    `prefix` goes before it.
+class AnswerBuilder:
+    """Builds the answer of one row. If `request.stream` is set, emits text as soon as it can no longer change.
 
-    `wants_each`: whether the text is needed token by token, as somebody reads it, or it may end the answer.
+    Args:
+        tools: The tools that the answer may call.
+        prefix: Text that goes before the answer.
+
+    Attributes:
+        needs_each_token: Whether the text is needed token by token: the caller streams it, or a stop string may end it.
     """
 
     def __init__(self, row: int, request: Request, tools: Sequence[dict[str, Any]], prefix: str = "") -> None:
-        stops = tool_calls.stops(request.generation, tools)
-        self.wants_each = request.stream or bool(stops)
-        self._row, self._stream, self._calls = row, request.stream, bool(tools)
-        self._text = TextStream(stops, tool_calls.OPENING if tools else "")
-        self._prefix = self._untold = prefix
+        stop_strings = tool_calls.stop_strings(request.generation, tools)
+        self.needs_each_token = request.stream or bool(stop_strings)
+        self._row, self._stream, self._has_tools = row, request.stream, bool(tools)
+        self._text = TextStream(stop_strings, tool_calls.OPENING if tools else "")
+        self._prefix = self._unsent_prefix = prefix
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string has ended it."""
+        """Whether a stop string has ended the answer."""
         return self._text.stopped
 
     def add(self, piece: bytes, emit: Emit) -> None:
-        """Go on by the bytes of a token, or of several."""
-        self._tell(self._text.push(piece), emit)
+        """Append the bytes of one token or several."""
+        self._emit_text(self._text.push(piece), emit)
 
-    def end(self, reason: FinishReason, usage: Usage, emit: Emit) -> None:
-        """Emit what was not told of the text yet, and the Completion."""
-        self._tell(self._text.finish(), emit)
-        content, calls = tool_calls.parse(self._text.text) if self._calls else (self._text.text, [])
+    def finish(self, reason: FinishReason, usage: Usage, emit: Emit) -> None:
+        """Emit the rest of the text, and the Completion."""
+        self._emit_text(self._text.finish(), emit)
+        content, calls = tool_calls.parse(self._text.text) if self._has_tools else (self._text.text, [])
         if not calls:
-            self._tell(self._text.held, emit)
+            self._emit_text(self._text.held, emit)
         content = self._prefix + content
         message = Message(
             role=Role.ASSISTANT,
@@ -51,7 +55,7 @@ class Answer:
         )
         emit(self._row, Completion(message, with_calls(reason, calls), usage))
 
-    def _tell(self, text: str, emit: Emit) -> None:
-        if self._stream and (text := self._untold + text):
-            self._untold = ""
+    def _emit_text(self, text: str, emit: Emit) -> None:
+        if self._stream and (text := self._unsent_prefix + text):
+            self._unsent_prefix = ""
             emit(self._row, StreamDelta(content=text))

@@ -1,4 +1,4 @@
-"""Render a conversation into the text a model continues, with a Jinja chat template."""
+"""Renders a conversation into the prompt of a model, with a Jinja chat template."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from asyncinfer.types.tools import ToolCall
 
 Render = Callable[..., str]
 Content = Callable[[Message], Any]
-# The formats of known models, by the names that `model.chat_template` may give them.
+# The built-in templates, by the names that `model.chat_template` accepts.
 TEMPLATES = Path(__file__).parent / "templates"
 _PROBE = "6d756368"
 
 
 def template_file(setting: str | None) -> Path | None:
-    """The file that `model.chat_template` names, one of ours or the user's; None if it is a template itself, or the
-    model's own.
+    """The file that `model.chat_template` names: a built-in template or the user's. None if the setting is the
+    text of a template, or means the model's own.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: There is no such file.
     """
     if setting is None or setting == "auto" or "{" in setting:
         return None
-    if (ours := template_names().get(setting.lower())) is not None:
-        return ours
+    if (builtin := template_names().get(setting.lower())) is not None:
+        return builtin
     path = expanded(setting, "model.chat_template")
     if not is_file(path):
         raise ConfigError(
@@ -46,40 +46,51 @@ def template_file(setting: str | None) -> Path | None:
 
 @cache
 def template_names() -> dict[str, Path]:
-    """Where our templates are, by name."""
+    """The files of the built-in templates, by name."""
     return {path.stem: path for path in sorted(TEMPLATES.glob("*.jinja"))}
 
 
-def with_template(params: ModelParams) -> ModelParams:
-    """`params` with the text of the template that they mean; None for the model's own. Reads a file."""
+def resolve_chat_template(params: ModelParams) -> ModelParams:
+    """`params` with the text of its chat template; None for the model's own. Reads a file."""
     path = template_file(params.chat_template)
     text = read_text(path, "model.chat_template") if path is not None else params.chat_template
     return params.model_copy(update={"chat_template": None if text == "auto" else text})
 
 
-def given_to_template(request: Request) -> dict[str, Any]:
-    """What a template is given besides the messages."""
+def template_variables(request: Request) -> dict[str, Any]:
+    """The variables of a template besides the messages."""
     return {"tools": request.tools or None, **(request.model.chat_template_kwargs or {})}
 
 
-def _place(_: ContentItem) -> dict[str, Any]:
+def _image_placeholder(_: ContentItem) -> dict[str, Any]:
     return {"type": "image"}
 
 
-def in_text(message: Message, *, who: str = "this model reads") -> str:
-    """The content of a message for a model of text. Raises RequestError if there is more than text in it."""
+def text_content(message: Message, *, subject: str = "this model reads") -> str:
+    """The content of a message as text.
+
+    Args:
+        subject: Begins the error message, before "text only".
+
+    Raises:
+        RequestError: The message contains more than text.
+    """
     if not all(item.is_text() for item in message.content_items):
         what = "images" if message.contains_images() else "documents"
-        raise invalid_request(f"{who} text only, and the conversation contains {what}")
+        raise invalid_request(f"{subject} text only, and the conversation contains {what}")
     return message.compute_flattened_text_content()
 
 
-def in_parts(message: Message, image: Callable[[ContentItem], dict[str, Any]] = _place) -> list[dict[str, Any]]:
-    """The content of a message for a model that sees: its texts, and what `image` makes of its images. By default that
-    says where they are; their pixels are given to the model apart.
+def content_parts(
+    message: Message, image: Callable[[ContentItem], dict[str, Any]] = _image_placeholder
+) -> list[dict[str, Any]]:
+    """The content of a message as a list of texts and images, for a vision model.
+
+    Args:
+        image: Converts an image. By default to a placeholder; the model then receives the pixels separately.
 
     Raises:
-        RequestError: there is something else in it.
+        RequestError: The message contains documents.
     """
     if any(item.is_document() for item in message.content_items):
         raise invalid_request("this model reads text and images, and the conversation contains documents")
@@ -88,61 +99,64 @@ def in_parts(message: Message, image: Callable[[ContentItem], dict[str, Any]] = 
     ]
 
 
-def prompt_for(request: Request, render: Render, *, takes_tools: bool, content: Content = in_text) -> str:
-    """The prompt. `content` makes of a message what the template takes for its content.
+def render_prompt(request: Request, render: Render, *, supports_tools: bool, content: Content = text_content) -> str:
+    """The prompt.
+
+    Args:
+        content: Converts a message to what the template expects as its content.
 
     Raises:
-        RequestError: the template, or `content`, cannot take this conversation.
+        RequestError: The template, or `content`, does not support this conversation.
     """
-    given = given_to_template(request)
-    if given["tools"] and not takes_tools:
-        raise takes_no_tools()
-    messages = [_plain(message, content) for message in request.conversation.messages]
+    variables = template_variables(request)
+    if variables["tools"] and not supports_tools:
+        raise tools_unsupported()
+    messages = [_template_message(message, content) for message in request.conversation.messages]
     try:
-        return render(messages=messages, **given)
+        return render(messages=messages, **variables)
     except Exception as error:
         raise invalid_request(f"the chat template rejects this conversation: {error}") from error
 
 
-def takes_no_tools() -> RequestError:
-    """Why a conversation with tools is refused where the template writes none."""
+def tools_unsupported() -> RequestError:
+    """The error for a conversation with tools if the chat template does not render tools."""
     return invalid_request(
-        "this model's chat template takes no tools; set model.chat_template to one that does, "
+        "this model's chat template does not support tools; set model.chat_template to one that does, "
         "or generation.tool_choice to 'none'"
     )
 
 
-def parts_or_text(request: Request, render: Render) -> Content:
-    """What makes the contents of messages for a model that sees: parts, if its template knows what to do with them."""
-    if takes_parts(render, **given_to_template(request)):
-        return in_parts
-    return partial(in_text, who="this model's chat template writes")
+def vision_content(request: Request, render: Render) -> Content:
+    """The function that converts messages for a vision model: to parts if its template supports them, else to text."""
+    if supports_parts(render, **template_variables(request)):
+        return content_parts
+    return partial(text_content, subject="this model's chat template writes")
 
 
-def takes_text(render: Render, **given: Any) -> bool:
-    """Whether the template writes a content that is a string."""
-    return _writes(render, _PROBE, given)
+def supports_text(render: Render, **variables: Any) -> bool:
+    """Whether the template writes content that is a string."""
+    return _writes_content(render, _PROBE, variables)
 
 
-def takes_parts(render: Render, **given: Any) -> bool:
-    """Whether the template writes the text of a content that is a list of parts."""
-    return _writes(render, [{"type": "text", "text": _PROBE}], given)
+def supports_parts(render: Render, **variables: Any) -> bool:
+    """Whether the template writes the text of content that is a list of parts."""
+    return _writes_content(render, [{"type": "text", "text": _PROBE}], variables)
 
 
-def _writes(render: Render, content: Any, given: Mapping[str, Any]) -> bool:
+def _writes_content(render: Render, content: Any, variables: Mapping[str, Any]) -> bool:
     try:
-        shown = render(messages=[{"role": "user", "content": content}], **given)
-    except Exception:  # What a template rejects is told to the row that it rejects.
+        text = render(messages=[{"role": "user", "content": content}], **variables)
+    except Exception:  # The template rejects it. A row that is rejected gets the reason later.
         return False
-    # Some write a list as Python shows it.
-    return _PROBE in shown and re.search(rf"text['\"]: ['\"]{_PROBE}", shown) is None
+    # Some templates write a list in Python's notation.
+    return _PROBE in text and re.search(rf"text['\"]: ['\"]{_PROBE}", text) is None
 
 
-def _plain(message: Message, content: Content) -> dict[str, Any]:
+def _template_message(message: Message, content: Content) -> dict[str, Any]:
     """A message as templates expect it."""
     plain: dict[str, Any] = {"role": message.role.value, "content": content(message)}
     if message.tool_calls:
-        plain["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
+        plain["tool_calls"] = [_template_call(call) for call in message.tool_calls]
     if message.tool_call_id is not None:
         plain["tool_call_id"] = message.tool_call_id
     if message.reasoning_content is not None:
@@ -150,9 +164,9 @@ def _plain(message: Message, content: Content) -> dict[str, Any]:
     return plain
 
 
-def _plain_call(call: ToolCall) -> dict[str, Any]:
-    """Templates write the arguments with `tojson`, and so want them as an object."""
+def _template_call(call: ToolCall) -> dict[str, Any]:
+    """A tool call as templates expect it: they write the arguments with `tojson`, so these must be an object."""
     plain = call.model_dump(mode="json", exclude_none=True)
-    with suppress(ValueError, RecursionError):  # They may be nested deeper than can be read.
+    with suppress(ValueError, RecursionError):  # They may be nested too deeply to parse.
         plain["function"]["arguments"] = json.loads(call.function.arguments)
     return plain

@@ -1,4 +1,4 @@
-"""What a model's thread has to tell, and whom."""
+"""Delivers the results of a model's thread to the event loops that wait for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Deliver = Callable[[EngineEvent], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Submission:
-    """A row and whom to tell: `deliver` is called on `loop`."""
+    """A row and where its events go: `deliver` is called on `loop` with each of them."""
 
     row: int
     request: Request
@@ -28,34 +28,38 @@ class Submission:
 
 
 class ResultDelivery:
-    """The news that wait to be sent, of one thread; another may copy it at any moment."""
+    """Queues the events of one thread, and sends them. Another thread may copy the queue at any moment."""
 
     def __init__(self) -> None:
-        self._news: dict[asyncio.AbstractEventLoop, list[tuple[Submission, EngineEvent]]] = {}
+        self._queued: dict[asyncio.AbstractEventLoop, list[tuple[Submission, EngineEvent]]] = {}
 
-    def add(self, call: Submission, news: EngineEvent) -> None:
-        self._news.setdefault(call.loop, []).append((call, news))
+    def add(self, submission: Submission, event: EngineEvent) -> None:
+        self._queued.setdefault(submission.loop, []).append((submission, event))
 
     def send(self) -> list[Submission]:
-        """Tell each waiting loop all its news with one wake-up; the calls that nobody waits for any more."""
+        """Send all queued events, with one wake-up for each event loop.
+
+        Returns:
+            The submissions whose event loop is closed, so that nobody waits for them any more.
+        """
         lost: list[Submission] = []
-        while self._news:
-            loop, news = self._news.popitem()
+        while self._queued:
+            loop, events = self._queued.popitem()
             try:
-                loop.call_soon_threadsafe(_deliver, news)
+                loop.call_soon_threadsafe(_deliver, events)
             except RuntimeError:  # The loop is closed.
-                lost += [call for call, _ in news]
+                lost += [submission for submission, _ in events]
         return lost
 
     def copy(self) -> ResultDelivery:
         copied = ResultDelivery()
-        copied._news = {loop: [*news] for loop, news in [*self._news.items()]}
+        copied._queued = {loop: [*events] for loop, events in [*self._queued.items()]}
         return copied
 
 
-def _deliver(news: Iterable[tuple[Submission, EngineEvent]]) -> None:
-    for call, event in news:
+def _deliver(events: Iterable[tuple[Submission, EngineEvent]]) -> None:
+    for submission, event in events:
         try:
-            call.deliver(event)
+            submission.deliver(event)
         except Exception as error:  # The other rows must still get their results.
-            log.error("row %d: its result could not be delivered: %s", call.row, error_repr(error))
+            log.error("row %d: its result could not be delivered: %s", submission.row, error_repr(error))

@@ -1,4 +1,4 @@
-"""Engines whose model runs in this process, in a thread of its own."""
+"""The base class of engines whose model runs in this process, in its own thread."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar
 
-from asyncinfer.aio import portal as sync
+from asyncinfer.aio import portal
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.limiters import DISK, MODELS
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.engines.local.chat_prompt import with_template
+from asyncinfer.engines.local.chat_prompt import resolve_chat_template
 from asyncinfer.engines.local.delivery import Deliver, EngineEvent
 from asyncinfer.engines.local.gguf import model_paths
 from asyncinfer.engines.local.model_thread import ModelThread
@@ -31,8 +31,8 @@ from asyncinfer.types.results import Completion, StreamDelta
 
 log = logging.getLogger("asyncinfer")
 
-# Settings that may differ from call to call. All others are fixed when the model is loaded.
-_OF_A_CALL = frozenset({"allow_private_urls", "chat_template", "chat_template_kwargs", "max_image_pixels"})
+# Fields of `ModelParams` that may differ between calls. All others are fixed when the model is loaded.
+_PER_CALL_FIELDS = frozenset({"allow_private_urls", "chat_template", "chat_template_kwargs", "max_image_pixels"})
 # The generation parameters that every local engine supports.
 _SUPPORTED = frozenset(
     {
@@ -55,16 +55,16 @@ _SUPPORTED = frozenset(
 
 
 class LocalInferenceEngine(BaseInferenceEngine):
-    """Answers rows with a `Stepper` in its own thread; the event loop runs no model code.
+    """Answers rows with a `Stepper` in its own thread. The event loop runs no model code.
 
-    The model is loaded by the first call, and again by the first call after a close. Calls from any
-    number of event loops share it.
+    The first call loads the model, and so does the first call after a close. All calls share the model, from any number
+    of event loops.
     """
 
-    # How long one step may take, and what else is waited for: a step that never ends fails the rows, and is told of.
-    patience: ClassVar[WatchdogTimeouts] = WatchdogTimeouts()
-    # Fields of the model's parameters that say something to other engines only.
-    _others: ClassVar[frozenset[str]] = frozenset()
+    # How long one step may take before it is reported, and before the rows fail.
+    watchdog_timeouts: ClassVar[WatchdogTimeouts] = WatchdogTimeouts()
+    # Fields of `ModelParams` that only other engines support.
+    _ignored_fields: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -74,65 +74,66 @@ class LocalInferenceEngine(BaseInferenceEngine):
         remote_params: RemoteParams | None = None,
         clock: Clock | None = None,
     ) -> None:
-        # The parameters of an endpoint are not for a model in this process.
+        # A local model has no endpoint, so `remote_params` is ignored.
         super().__init__(model_params, generation_params=generation_params, clock=clock)
         self._thread: ModelThread | None = None
         self._files: Sequence[ModelFile] | None = None
-        self._end_when_dropped: weakref.finalize[[], LocalInferenceEngine] | None = None
+        self._stop_when_collected: weakref.finalize[[], LocalInferenceEngine] | None = None
         self._thread_lock = threading.Lock()
-        self._check()
-        for name in sorted(self._others & model_params.model_fields_set):
-            log.debug("model.%s: %s has no use for it; ignored", name, self.engine_type)
+        self._validate()
+        for name in sorted(self._ignored_fields & model_params.model_fields_set):
+            log.debug("model.%s: ignored, because the engine %s does not support it", name, self.engine_type)
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
         return set(_SUPPORTED)
 
-    # What a subclass supplies
+    # Implemented by subclasses
 
     @abstractmethod
     def _load(self) -> Stepper:
-        """Load the model; called in the model's thread. What it returns must not refer to the engine.
+        """Load the model. Runs in the model's thread. The stepper must not refer to the engine.
 
         Raises:
-            ConfigError: this model cannot be loaded, and what to do about it.
+            ConfigError: The model cannot be loaded. The message says what to do.
         """
 
-    def _check(self) -> None:
-        """Raise a ConfigError for what can be seen to be wrong without loading the model."""
+    def _validate(self) -> None:
+        """Raise a ConfigError for mistakes that can be found without loading the model."""
 
-    async def _ready(self, request: Request) -> Request:
-        """The request as the stepper wants it; what blocks, or waits for a network, is done here. By default, as it is.
+    async def _prepare(self, request: Request) -> Request:
+        """Return the request as the stepper expects it. Does what waits for the disk or the network, such as loading
+        images. By default, returns it unchanged.
 
         Raises:
-            RequestError: the row cannot be answered.
+            RequestError: The row cannot be answered.
         """
         return request
 
     def _slots(self) -> int:
-        """How many rows the stepper will take into work at once."""
+        """How many rows the stepper works on at once."""
         return 1
 
-    # What the base class asks for
+    # Called by the base class
 
     def _concurrency(self) -> int:
-        # As many again wait in the thread, so that no slot idles while the loop hands out the next row.
-        # A setting that makes no sense is told of by `_check`.
+        # As many rows again wait in the thread, so that no slot is idle until the event loop submits the next row.
+        # The setting may be invalid here; `_validate` reports it.
         return max(2 * self._slots(), 1)
 
     async def _model_for(self, call: ModelParams) -> ModelParams:
         own = self._model_params
-        for name in call.model_fields_set - _OF_A_CALL:
-            asked, loaded = getattr(call, name), getattr(own, name)
-            if asked != loaded and not (name == "model_name" and not asked):
+        for name in call.model_fields_set - _PER_CALL_FIELDS:
+            requested, loaded = getattr(call, name), getattr(own, name)
+            if requested != loaded and not (name == "model_name" and not requested):
                 raise ConfigError(
-                    f"model.{name}: this engine was made with {loaded!r} and cannot answer with {asked!r}; "
+                    f"model.{name}: this engine was made with {loaded!r} and cannot answer with {requested!r}; "
                     "make another engine for it"
                 )
-        return await MODELS.run(with_template, await super()._model_for(call))
+        return await MODELS.run(resolve_chat_template, await super()._model_for(call))
 
     async def _model_files(self) -> Sequence[ModelFile]:
-        """The files when this was first called, which is before the model is loaded."""
+        """The files as they were at the first call, before the model was loaded."""
         if self._files is None:
             self._files = await DISK.run(identify, model_paths(self._model_params))
         return self._files
@@ -143,36 +144,36 @@ class LocalInferenceEngine(BaseInferenceEngine):
     async def _close(self) -> None:
         with self._thread_lock:
             thread, self._thread, self._files = self._thread, None, None
-            if self._end_when_dropped is not None:
-                self._end_when_dropped.detach()
+            if self._stop_when_collected is not None:
+                self._stop_when_collected.detach()
         if thread is not None:
             thread.stop()
             if not thread.join(0.0):
                 await MODELS.run(thread.join)
 
     async def submit(self, request: Request, deliver: Deliver) -> tuple[ModelThread, int]:
-        """Give a row to the model's thread. Returns the thread, and its number for the row.
+        """Submit a row to the model's thread. Returns the thread, and the number of the row there.
 
         Raises:
             RequestError: The row cannot be answered.
         """
-        request = await self._ready(request)
+        request = await self._prepare(request)
         with self._thread_lock:
             if self._thread is None:
                 self._thread = self._open()
             return self._thread, self._thread.submit(request, deliver)
 
     def _open(self) -> ModelThread:
-        if sync.program_has_ended():
-            raise closed_error()  # A thread that is started now would keep the process alive.
+        if portal.program_has_ended():
+            raise closed_error()  # A thread that starts now would keep the process alive.
         thread = self._new_thread()
-        # An engine that is dropped without a close stops its thread all the same.
-        self._end_when_dropped = weakref.finalize(self, thread.stop)
-        self._end_when_dropped.atexit = False
+        # The thread also stops if the engine is garbage-collected without a close.
+        self._stop_when_collected = weakref.finalize(self, thread.stop)
+        self._stop_when_collected.atexit = False
         return thread
 
     def _new_thread(self) -> ModelThread:
-        return ModelThread(self._load, Watchdog(self.patience))
+        return ModelThread(self._load, Watchdog(self.watchdog_timeouts))
 
 
 class _BoundLocalEngine(BoundEngine):

@@ -1,4 +1,4 @@
-"""A lock that is passed on in the order in which it was asked for."""
+"""A lock that threads acquire in the order in which they asked for it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from types import TracebackType
 
 
 class FifoLock:
-    """`with turns:` waits for all who came before. A plain lock may give the same thread every turn."""
+    """A context manager that is acquired first come, first served. `threading.Lock` may starve a thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
-        self._taken = False
+        self._acquired = False
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._taken:
-                self._taken = True
+            if not self._acquired:
+                self._acquired = True
                 return
-            mine = threading.Lock()
-            mine.acquire()
-            self._waiting.append(mine)
-        mine.acquire()  # Released by whoever passes the turn on.
+            own_turn = threading.Lock()
+            own_turn.acquire()
+            self._waiting.append(own_turn)
+        own_turn.acquire()  # Released by the thread before this one, in `__exit__`.
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -32,4 +32,4 @@ class FifoLock:
             if self._waiting:
                 self._waiting.popleft().release()
             else:
-                self._taken = False
+                self._acquired = False

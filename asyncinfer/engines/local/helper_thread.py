@@ -1,4 +1,4 @@
-"""A helper thread of the model's thread, for work that may take seconds and must not delay the rows in progress."""
+"""A helper of the model's thread, for work that may take seconds and must not delay the rows in progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger("asyncinfer")
 T = TypeVar("T")
 
 
-class Helper:
+class HelperThread:
     """Runs functions one after the other in a thread of its own. The thread starts with the first function."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Helper:
         """
         if self._executor is None:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="asyncinfer-helper")
-        self._executor.submit(_attempt, work).add_done_callback(lambda done: _deliver(done, deliver))
+        self._executor.submit(_call, work).add_done_callback(lambda done: _deliver(done, deliver))
 
     def close(self) -> None:
         """Drop the functions that have not started, and wait for the current one."""
@@ -35,7 +35,7 @@ class Helper:
             executor.shutdown(cancel_futures=True)
 
 
-def _attempt(work: Callable[[], T]) -> T | RequestError:
+def _call(work: Callable[[], T]) -> T | RequestError:
     try:
         return work()
     except RequestError as error:

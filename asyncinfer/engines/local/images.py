@@ -1,4 +1,4 @@
-"""The images of a conversation as bytes, for models that run in this process."""
+"""Loads the images of a conversation, for local models."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from asyncinfer.errors import InputError, invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
 from asyncinfer.types.files import with_files
 
-# All images of a conversation are in memory at the same time: together, they may have so many times the limit of one.
-_TOGETHER = 4
+# All images of a conversation are in memory at the same time. Together, they may have this many times the
+# pixels of one.
+_TOTAL_FACTOR = 4
 # Pillow's formats whose header gives the number of pixels. Other formats contain a further image of any size (ICO), or
 # are rendered by another program (EPS).
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
 
 
-async def with_images(request: Request) -> Request:
-    """The request with the bytes of each image, from where its path or URL says.
+async def load_images(request: Request) -> Request:
+    """The request with the bytes of each image, read from its path or fetched from its URL.
 
     Raises:
         RequestError: An image cannot be fetched or read, or has more pixels than `model.max_image_pixels` allows.
@@ -39,17 +40,17 @@ async def with_images(request: Request) -> Request:
     return request._replace(conversation=await ROWS.run(read, abandon_on_cancel=True))
 
 
-def images_of(conversation: Conversation) -> list[bytes]:
-    """The bytes of the images, in their order."""
+def image_bytes(conversation: Conversation) -> list[bytes]:
+    """The bytes of the images, in order. The images must be loaded."""
     items = [item for message in conversation.messages for item in message.image_content_items]
     return [item.binary for item in items if item.binary is not None]
 
 
-def pixels(data: bytes) -> Any:
-    """The image as Pillow has it, in RGB: palettes and transparency are not for models.
+def decode_image(data: bytes) -> Any:
+    """The image as a Pillow image in RGB. Models support neither palettes nor transparency.
 
     Raises:
-        RequestError: It cannot be read.
+        RequestError: The image cannot be read.
     """
     pillow: Any = import_module("PIL.Image")
     try:
@@ -128,22 +129,22 @@ def _decode(item: ContentItem) -> ContentItem:
 
 def _check_sizes(conversation: Conversation, limit: int) -> None:
     """Raise a RequestError for images that would take too much memory once they are decoded."""
-    together = 0
+    total = 0
     for place, message in enumerate(conversation.messages):
         for index, item in enumerate(message.content_items):
             if item.is_image() and item.binary is not None:
                 size = _pixel_count(item.binary)
-                together += size
+                total += size
                 if size > limit:
                     what = f"the image has {size:,} pixels; model.max_image_pixels allows {limit:,}"
                     raise invalid_request(f"messages[{place}].content[{index}]: {what}")
-    if together > limit * _TOGETHER:
-        what = f"the images have {together:,} pixels together; {_TOGETHER} times model.max_image_pixels is allowed"
-        raise invalid_request(f"{what} ({limit * _TOGETHER:,})")
+    if total > limit * _TOTAL_FACTOR:
+        what = f"the images have {total:,} pixels together; {_TOTAL_FACTOR} times model.max_image_pixels is allowed"
+        raise invalid_request(f"{what} ({limit * _TOTAL_FACTOR:,})")
 
 
 def _pixel_count(data: bytes) -> int:
-    """The number of pixels in an image's header; 0 if it is not an image, which `pixels` reports later."""
+    """The number of pixels in an image's header; 0 if it is not an image, which `decode_image` reports later."""
     pillow: Any = import_module("PIL.Image")
     try:
         with _open(data) as image:

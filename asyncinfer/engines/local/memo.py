@@ -17,7 +17,7 @@ _SIZE = 64
 class Memo(Generic[K, V]):
     """`memo[key]` is `compute(key)`. The 64 most recently used results are cached.
 
-    Of a RequestError only the message is cached; each access raises a new error.
+    For a RequestError, only the message is cached: each access raises a new error.
     """
 
     def __init__(self, compute: Callable[[K], V]) -> None:

@@ -1,4 +1,4 @@
-"""One thread that owns one model: rows go in from any event loop, answers come out in batches."""
+"""The thread that owns a model. Any event loop may submit rows to it and gets their results in batches."""
 
 from __future__ import annotations
 
@@ -14,120 +14,135 @@ from functools import partial
 from queue import SimpleQueue
 from traceback import extract_stack
 
-from asyncinfer.aio import portal as sync
+from asyncinfer.aio import portal
 from asyncinfer.engines.local.delivery import Deliver, Submission
-from asyncinfer.engines.local.model_worker import HOW_TO_GO_ON, Failure, Inbox, Worker, closed_error, dead
+from asyncinfer.engines.local.model_worker import (
+    RECOVERY_HINT,
+    CommandQueue,
+    MakeError,
+    Worker,
+    closed_error,
+    engine_failure,
+)
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
 from asyncinfer.engines.local.watchdog import Stall, Watchdog
 
 log = logging.getLogger("asyncinfer")
 
-# Seconds between two looks at the model's thread.
-_LOOK = 1.0
-# How many of the innermost functions say where it is stuck.
-_PLACES = 5
-_left_behind = dead(
-    f"this process was forked from one that used the engine, and the model stayed there. {HOW_TO_GO_ON}"
+# Seconds between two checks of the model's thread.
+_CHECK_INTERVAL = 1.0
+# How many of the innermost stack frames a report of a stall shows.
+_FRAMES = 5
+_forked_error = engine_failure(
+    f"this process was forked from one that used the engine, and the model stayed there. {RECOVERY_HINT}"
 )
 
 
 class ModelThread:
     """A handle on the thread. Every method is quick and may be called from any thread.
 
-    `load` runs in the thread and is let go of afterwards, so that it may refer to the engine
-    without keeping it alive. A second thread watches the first: it tells of a step that does not end, and when that
-    has taken too long fails all rows, and leaves the first to itself. The process waits for the second one only.
+    `load` runs in the thread and is released afterwards, so it may refer to the engine without keeping it alive.
+
+    A second thread watches the first. It logs steps that take long. If a step takes too long, it fails all rows and
+    abandons the stuck thread. The process waits at exit only for the second thread.
     """
 
-    def __init__(self, load: Callable[[], Stepper], pulse: Watchdog | None = None, look: float = _LOOK) -> None:
+    def __init__(
+        self, load: Callable[[], Stepper], watchdog: Watchdog | None = None, check_interval: float = _CHECK_INTERVAL
+    ) -> None:
         self._rows = itertools.count()
-        # Re-entrant, because a garbage collection inside `stop` may finalize the engine, which stops.
+        # Re-entrant: a garbage collection inside `stop` may finalize the engine, which calls `stop`.
         self._lock = threading.RLock()
         self._stopped = False
         self._process = os.getpid()
-        self._inbox: Inbox = SimpleQueue()
-        self._pulse = pulse or Watchdog()
-        unregister = sync.at_program_end(self.stop)
-        watch = partial(_watch, self._inbox, self._pulse, [load], look, unregister)
-        self._watcher = threading.Thread(target=watch, name="asyncinfer-watch", daemon=False)
+        self._commands: CommandQueue = SimpleQueue()
+        self._watchdog = watchdog or Watchdog()
+        unregister = portal.at_program_end(self.stop)
+        supervise = partial(_supervise, self._commands, self._watchdog, [load], check_interval, unregister)
+        self._supervisor = threading.Thread(target=supervise, name="asyncinfer-watch", daemon=False)
         try:
-            self._watcher.start()
+            self._supervisor.start()
         except BaseException:
             unregister()
             raise
 
     def submit(self, request: Request, deliver: Deliver) -> int:
-        """Queue a row; `deliver` is called on the running loop with what becomes of it."""
+        """Queue a row and return its number. `deliver` is called on the running event loop with each of its events."""
         if self._process != os.getpid():
-            raise _left_behind()
-        call = Submission(next(self._rows), request, asyncio.get_running_loop(), deliver)
+            raise _forked_error()
+        submission = Submission(next(self._rows), request, asyncio.get_running_loop(), deliver)
         with self._lock:
             if self._stopped:
                 raise closed_error()
-            self._inbox.put(partial(Worker.take, call=call))
-        return call.row
+            self._commands.put(partial(Worker.accept, submission=submission))
+        return submission.row
 
     def abort(self, row: int) -> None:
-        """Drop `row`, whether it waits, is in work, or is finished."""
-        self._inbox.put(partial(Worker.abort, row=row))
+        """Drop `row`, whether it waits, is in progress, or is finished."""
+        self._commands.put(partial(Worker.abort, row=row))
 
     def stop(self) -> None:
-        """End the thread after the step it is in. Rows not finished by then get an EngineDeadError."""
+        """End the thread after its current step. Rows that are not finished then fail with an EngineDeadError."""
         with self._lock:
             if not self._stopped:
-                self._pulse.stop()
+                self._watchdog.stop()
             self._stopped = True
-            self._inbox.put(Worker.stop)
+            self._commands.put(Worker.stop)
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until the thread has ended, or is left to itself; whether that is so."""
-        self._watcher.join(timeout)
-        return not self._watcher.is_alive()
+        """Wait until the thread has ended or is abandoned. Returns False after `timeout` seconds."""
+        self._supervisor.join(timeout)
+        return not self._supervisor.is_alive()
 
 
-def _watch(
-    inbox: Inbox, pulse: Watchdog, handoff: list[Callable[[], Stepper]], look: float, unregister: Callable[[], None]
+def _supervise(
+    commands: CommandQueue,
+    watchdog: Watchdog,
+    load: list[Callable[[], Stepper]],
+    check_interval: float,
+    unregister: Callable[[], None],
 ) -> None:
-    worker, ended = Worker(inbox, pulse), threading.Event()
-    thread = threading.Thread(target=_work, args=(worker, handoff, ended), name="asyncinfer-model", daemon=True)
+    """Start the model's thread and watch it. If it is stuck, replace its worker by one that fails every row."""
+    worker, ended = Worker(commands, watchdog), threading.Event()
+    thread = threading.Thread(target=_run_worker, args=(worker, load, ended), name="asyncinfer-model", daemon=True)
     try:
         try:
             thread.start()
         except RuntimeError as error:
-            Worker(inbox, Watchdog()).take_over(worker, dead(f"the model gets no thread: {error}. {HOW_TO_GO_ON}"))
+            failure = engine_failure(f"the thread of the model cannot start: {error}. {RECOVERY_HINT}")
+            Worker(commands, Watchdog()).take_over(worker, failure)
             return
-        while not ended.wait(look):
-            if (stuck := pulse.look()) is None:
+        while not ended.wait(check_interval):
+            if (stall := watchdog.check()) is None:
                 continue
             with suppress(Exception):  # A failing log handler must not stop the watchdog.
-                _tell(stuck, thread)
-            if stuck.given_up:
-                Worker(inbox, Watchdog()).take_over(worker, _failure(stuck))
+                _report(stall, thread)
+            if stall.abandoned:
+                Worker(commands, Watchdog()).take_over(worker, _error_for(stall))
                 return
         thread.join()
     finally:
         unregister()
 
 
-def _work(worker: Worker, handoff: list[Callable[[], Stepper]], ended: threading.Event) -> None:
+def _run_worker(worker: Worker, load: list[Callable[[], Stepper]], ended: threading.Event) -> None:
     try:
-        worker.run(handoff)
+        worker.run(load)
     finally:
         ended.set()
 
 
-def _tell(stuck: Stall, thread: threading.Thread) -> None:
+def _report(stall: Stall, thread: threading.Thread) -> None:
+    """Log the stall, with the innermost functions that the thread is in."""
     frame = sys._current_frames().get(thread.ident or 0)  # pyright: ignore[reportPrivateUsage]
-    places = (
-        [f"{one.name} ({one.filename}:{one.lineno})" for one in extract_stack(frame, limit=_PLACES)] if frame else []
-    )
-    so_far = ", and the model is given up" if stuck.given_up else " so far"
-    level = logging.ERROR if stuck.given_up else logging.WARNING
-    log.log(level, "%s has taken %.0f s%s; it is in %s", stuck.work, stuck.seconds, so_far, " > ".join(places))
+    frames = [f"{f.name} ({f.filename}:{f.lineno})" for f in extract_stack(frame, limit=_FRAMES)] if frame else []
+    consequence = ", and the model is abandoned" if stall.abandoned else " so far"
+    level = logging.ERROR if stall.abandoned else logging.WARNING
+    log.log(level, "%s has taken %.0f s%s; it is in %s", stall.work, stall.seconds, consequence, " > ".join(frames))
 
 
-def _failure(stuck: Stall) -> Failure:
-    if stuck.stopping:
+def _error_for(stall: Stall) -> MakeError:
+    if stall.stopping:
         return closed_error
-    return dead(f"the model is stuck: {stuck.work} has taken {stuck.seconds:.0f} s. {HOW_TO_GO_ON}")
+    return engine_failure(f"the model is stuck: {stall.work} has taken {stall.seconds:.0f} s. {RECOVERY_HINT}")

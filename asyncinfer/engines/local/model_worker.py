@@ -1,4 +1,4 @@
-"""What the model's thread does: obey, step, tell, until stopped."""
+"""The loop of a model's thread: run commands, compute a step, send the results, until stopped."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 
-from asyncinfer.aio import gc_tuning as collector
+from asyncinfer.aio import gc_tuning
 from asyncinfer.engines.local.delivery import ResultDelivery, Submission
-from asyncinfer.engines.local.helper_thread import Helper
+from asyncinfer.engines.local.helper_thread import HelperThread
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import RowEvent, Stepper
 from asyncinfer.engines.local.structured.constraint import Constraint
@@ -29,77 +29,82 @@ from asyncinfer.types.results import Completion, StreamDelta
 
 log = logging.getLogger("asyncinfer")
 
-Failure = Callable[[], EngineDeadError]
+MakeError = Callable[[], EngineDeadError]
 Command = Callable[["Worker"], None]
-Inbox = SimpleQueue[Command]
+CommandQueue = SimpleQueue[Command]
 
 
 class Worker:
-    """Obeys what comes through the inbox. Without a model, it answers every row with why there is none."""
+    """Runs the commands from its queue. Without a model, every row fails with the reason why there is no model."""
 
-    def __init__(self, inbox: Inbox, pulse: Watchdog) -> None:
-        self._inbox = inbox
-        self._pulse = pulse
+    def __init__(self, commands: CommandQueue, watchdog: Watchdog) -> None:
+        self._commands = commands
+        self._watchdog = watchdog
         self._waiting: dict[int, Submission] = {}
         self._running: dict[int, Submission] = {}
         # Rows that the helper thread prepares or checks.
-        self._with_helper: dict[int, Submission] = {}
-        self._helper = Helper()
-        self._outbox = ResultDelivery()
+        self._in_helper: dict[int, Submission] = {}
+        self._helper = HelperThread()
+        self._delivery = ResultDelivery()
         self._stopped = False
-        self._failure: Failure | None = None
+        self._make_error: MakeError | None = None
         self._stepper: Stepper | None = None
 
-    def run(self, handoff: list[Callable[[], Stepper]]) -> None:
-        """Work until stopped, with the model that the function in `handoff` loads, which is taken out. What is done
-        after it was given up is thrown away, and the model too.
+    def run(self, load: list[Callable[[], Stepper]]) -> None:
+        """Load the model and work until stopped. If the work was abandoned meanwhile, drops its results and the model.
+
+        Args:
+            load: A list with the function that loads the model. The function is removed from the list, so that
+                nothing here keeps what it refers to alive.
         """
-        self._pulse.begin(LOADING)
-        self._load(handoff)
-        if self._pulse.end():
+        self._watchdog.begin(LOADING)
+        self._load(load)
+        if self._watchdog.end():
             self._serve()
         else:
-            self._free()
+            self._free_model()
 
-    def take_over(self, stuck: Worker, failure: Failure) -> None:
-        """Serve in place of a worker that will not come back, until stopped. Its rows fail; what it had to tell of
-        others is told. It may come back at any moment, and so is only read, the rows first: one may then be told of
-        twice, but none is missed.
+    def take_over(self, stuck: Worker, make_error: MakeError) -> None:
+        """Replace a worker that is stuck, until stopped. Fails its unfinished rows and delivers its queued results at
+        least once.
+
+        The stuck worker may continue at any moment, so this only reads from it: first the rows, then the results. A
+        result may then be delivered twice, but none is lost.
         """
-        self._waiting = {call.row: call for call in stuck._calls()}
-        self._outbox = stuck._outbox.copy()
+        self._waiting = {submission.row: submission for submission in stuck._unfinished()}
+        self._delivery = stuck._delivery.copy()
         self._stopped = stuck._stopped
-        self._fail(failure)
-        self._flush()
+        self._fail_rows(make_error)
+        self._send_results()
         self._serve()
 
     # Commands
 
-    def take(self, call: Submission) -> None:
-        if self._failure is not None:
-            self._outbox.add(call, self._failure())
-        elif self._stepper is not None and is_structured(call.request.generation):
-            self._prepare(call, self._stepper)
+    def accept(self, submission: Submission) -> None:
+        if self._make_error is not None:
+            self._delivery.add(submission, self._make_error())
+        elif self._stepper is not None and is_structured(submission.request.generation):
+            self._prepare(submission, self._stepper)
         else:
-            self._waiting[call.row] = call
+            self._waiting[submission.row] = submission
 
-    def prepared(self, row: int, outcome: Request | RequestError) -> None:
+    def on_prepared(self, row: int, outcome: Request | RequestError) -> None:
         """The helper thread has prepared a row."""
-        if (call := self._with_helper.pop(row, None)) is None:
+        if (submission := self._in_helper.pop(row, None)) is None:
             return
         if isinstance(outcome, RequestError):
-            self._outbox.add(call, outcome)
+            self._delivery.add(submission, outcome)
         else:
-            self._waiting[row] = replace(call, request=outcome)
+            self._waiting[row] = replace(submission, request=outcome)
 
-    def checked(self, row: int, outcome: Completion | RequestError) -> None:
+    def on_checked(self, row: int, outcome: Completion | RequestError) -> None:
         """The helper thread has checked the answer of a row."""
-        if (call := self._with_helper.pop(row, None)) is not None:
-            self._outbox.add(call, outcome)
+        if (submission := self._in_helper.pop(row, None)) is not None:
+            self._delivery.add(submission, outcome)
 
     def abort(self, row: int) -> None:
         self._waiting.pop(row, None)
-        self._with_helper.pop(row, None)
+        self._in_helper.pop(row, None)
         if self._running.pop(row, None) is not None and self._stepper is not None:
             self._stepper.abort(row)
 
@@ -110,138 +115,139 @@ class Worker:
 
     def _serve(self) -> None:
         while not self._stopped:
-            command = self._rest()
-            self._pulse.begin("one step of the model")
-            self._work(command)
-            if not self._pulse.end():
-                self._hand_back()
+            command = self._wait_for_command()
+            self._watchdog.begin("one step of the model")
+            self._run_commands_and_step(command)
+            if not self._watchdog.end():
+                self._return_rows()
                 return
-            self._flush()
-        self._pulse.begin("freeing the model")
-        self._fail(closed_error)
-        self._pulse.end()
-        self._flush()
+            self._send_results()
+        self._watchdog.begin("freeing the model")
+        self._fail_rows(closed_error)
+        self._watchdog.end()
+        self._send_results()
 
-    def _rest(self) -> Command | None:
-        """Wait for a command when there is nothing else to do."""
-        return self._inbox.get() if not self._waiting and not self._busy() else None
+    def _wait_for_command(self) -> Command | None:
+        """Wait for a command, if there is nothing else to do."""
+        return self._commands.get() if not self._waiting and not self._is_busy() else None
 
-    def _busy(self) -> bool:
+    def _is_busy(self) -> bool:
         try:
             return self._stepper is not None and self._stepper.busy
         except BaseException as error:
-            self._die(error)
+            self._fail_model(error)
             return False
 
-    def _work(self, command: Command | None) -> None:
+    def _run_commands_and_step(self, command: Command | None) -> None:
         try:
             if command is not None:
                 command(self)
-            while not self._inbox.empty():
-                self._inbox.get()(self)
-            self._advance()
-        except BaseException as error:  # A panic of Rust and a SystemExit are no Exception; the rows wait all the same.
-            self._die(error)
+            while not self._commands.empty():
+                self._commands.get()(self)
+            self._step()
+        except BaseException as error:  # Includes SystemExit and panics of Rust: rows wait for their results anyway.
+            self._fail_model(error)
 
-    def _hand_back(self) -> None:
-        """Leave what came after this worker was given up to the one that serves in its place."""
-        self._flush()
-        for call in self._calls():
-            self._inbox.put(partial(Worker.take, call=call))
+    def _return_rows(self) -> None:
+        """This worker was abandoned. Pass the rows that arrived since then to the worker that replaced it."""
+        self._send_results()
+        for submission in self._unfinished():
+            self._commands.put(partial(Worker.accept, submission=submission))
         if self._stopped:
-            self._inbox.put(Worker.stop)
-        self._free()
+            self._commands.put(Worker.stop)
+        self._free_model()
 
-    def _calls(self) -> list[Submission]:
-        """The rows that are not finished."""
-        return [*self._running.values(), *self._with_helper.values(), *self._waiting.values()]
+    def _unfinished(self) -> list[Submission]:
+        return [*self._running.values(), *self._in_helper.values(), *self._waiting.values()]
 
-    def _advance(self) -> None:
+    def _step(self) -> None:
         if self._stepper is None or self._stopped:
             return
-        self._admit(self._stepper)
+        self._start_rows(self._stepper)
         if self._stepper.busy:
             self._stepper.step(self._emit)
 
-    def _admit(self, stepper: Stepper) -> None:
+    def _start_rows(self, stepper: Stepper) -> None:
         while self._waiting and len(self._running) < stepper.slots:
             row = next(iter(self._waiting))
-            call = self._running[row] = self._waiting.pop(row)
+            submission = self._running[row] = self._waiting.pop(row)
             try:
-                stepper.add(row, call.request)
+                stepper.add(row, submission.request)
             except RequestError as error:
                 self._emit(row, error)
 
     def _emit(self, row: int, event: RowEvent) -> None:
-        call = self._running.get(row)
-        if call is None:
+        submission = self._running.get(row)
+        if submission is None:
             return
         if not isinstance(event, StreamDelta):
             del self._running[row]
-        elif not call.request.stream:
+        elif not submission.request.stream:
             return
-        constraint = call.request.constraint
+        constraint = submission.request.constraint
         if isinstance(event, Completion) and constraint is not None and constraint.is_checked:
-            self._check(call, constraint, event)
+            self._check(submission, constraint, event)
         else:
-            self._outbox.add(call, event)
+            self._delivery.add(submission, event)
 
-    # With the helper
+    # Work of the helper thread
 
-    def _prepare(self, call: Submission, stepper: Stepper) -> None:
-        self._with_helper[call.row] = call
+    def _prepare(self, submission: Submission, stepper: Stepper) -> None:
+        self._in_helper[submission.row] = submission
         self._helper.submit(
-            partial(stepper.prepare, call.request),
-            lambda outcome: self._inbox.put(partial(Worker.prepared, row=call.row, outcome=outcome)),
+            partial(stepper.prepare, submission.request),
+            lambda outcome: self._commands.put(partial(Worker.on_prepared, row=submission.row, outcome=outcome)),
         )
 
-    def _check(self, call: Submission, constraint: Constraint, completion: Completion) -> None:
-        self._with_helper[call.row] = call
+    def _check(self, submission: Submission, constraint: Constraint, completion: Completion) -> None:
+        self._in_helper[submission.row] = submission
         self._helper.submit(
-            lambda: constraint.check(call.request.generation, completion) or completion,
-            lambda outcome: self._inbox.put(partial(Worker.checked, row=call.row, outcome=outcome)),
+            lambda: constraint.check(submission.request.generation, completion) or completion,
+            lambda outcome: self._commands.put(partial(Worker.on_checked, row=submission.row, outcome=outcome)),
         )
 
-    def _flush(self) -> None:
-        for call in self._outbox.send():
-            self._inbox.put(partial(Worker.abort, row=call.row))
+    def _send_results(self) -> None:
+        for submission in self._delivery.send():
+            self._commands.put(partial(Worker.abort, row=submission.row))
 
-    # Coming and going
+    # Loading and failing
 
-    def _load(self, handoff: list[Callable[[], Stepper]]) -> None:
+    def _load(self, load: list[Callable[[], Stepper]]) -> None:
         try:
-            with collector.loading():
-                self._stepper = handoff.pop()()
+            with gc_tuning.loading():
+                self._stepper = load.pop()()
         except ConfigError as error:
             message = str(error)
-            self._failure = lambda: EngineConfigError(message, error_type=InferenceErrorType.CONFIG)
+            self._make_error = lambda: EngineConfigError(message, error_type=InferenceErrorType.CONFIG)
         except BaseException as error:
             log.exception("the model could not be loaded")
-            self._failure = dead(f"the model could not be loaded: {error_repr(error)}. Close the engine and try again")
+            self._make_error = engine_failure(
+                f"the model could not be loaded: {error_repr(error)}. Close the engine and try again"
+            )
 
-    def _die(self, error: BaseException) -> None:
+    def _fail_model(self, error: BaseException) -> None:
         log.error("the model failed", exc_info=error)
-        self._fail(dead(f"the model failed: {error_repr(error)}. {HOW_TO_GO_ON}"))
+        self._fail_rows(engine_failure(f"the model failed: {error_repr(error)}. {RECOVERY_HINT}"))
 
-    def _fail(self, failure: Failure) -> None:
-        """Give up the model and every row; later rows get the same answer."""
-        self._failure = failure
-        for call in self._calls():
-            self._outbox.add(call, failure())
+    def _fail_rows(self, make_error: MakeError) -> None:
+        """Free the model and fail every row. Later rows fail in the same way."""
+        self._make_error = make_error
+        for submission in self._unfinished():
+            self._delivery.add(submission, make_error())
         self._running.clear()
-        self._with_helper.clear()
+        self._in_helper.clear()
         self._waiting.clear()
-        self._free()
+        self._free_model()
 
-    def _free(self) -> None:
+    def _free_model(self) -> None:
         stepper, self._stepper = self._stepper, None
-        self._helper.close()  # Before the stepper, whose vocabulary it may be using.
+        self._helper.close()  # Before the stepper: the helper may be using its vocabulary.
         if stepper is not None:
             with suppress(BaseException):
                 stepper.close()
 
 
-HOW_TO_GO_ON = "Close the engine, or make a new one, and run again to go on"
+RECOVERY_HINT = "Close the engine, or make a new one, and run again to go on"
 
 
 def closed_error() -> EngineDeadError:
@@ -250,6 +256,6 @@ def closed_error() -> EngineDeadError:
     )
 
 
-def dead(message: str) -> Failure:
-    """Makes a new exception for each row: a shared one would collect every row's traceback."""
+def engine_failure(message: str) -> MakeError:
+    """Return a function that makes a new exception for each row: a shared one would collect all their tracebacks."""
     return lambda: EngineDeadError(message, error_type=InferenceErrorType.ENGINE_FAILURE)

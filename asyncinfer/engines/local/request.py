@@ -1,4 +1,4 @@
-"""What a model's thread is given: one conversation, and the settings in effect for it."""
+"""What a model's thread receives for a row: one conversation, and the settings in effect for it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Request(NamedTuple):
     """One row for a model.
 
     Args:
-        constraint: What constrains the answer; None for free text, and until `constrained` was called.
-        stream: The caller reads the answer while it grows.
+        constraint: What constrains the answer. None for free text, and before `with_constraint` was called.
+        stream: Whether the caller reads the answer while it grows.
     """
 
     conversation: Conversation
@@ -32,7 +32,7 @@ class Request(NamedTuple):
             return []
         return [tool.model_dump(mode="json", exclude_none=True) for tool in self.conversation.tools or ()]
 
-    def constrained(self, start: Callable[[Structure], Constraint]) -> Request:
+    def with_constraint(self, start: Callable[[Structure], Constraint]) -> Request:
         """The request with the constraint that `start` makes; unchanged if the answer is free text.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The largest shared libraries of local engines, loaded so that the rest of the process goes on meanwhile."""
+"""Loads the largest shared libraries of torch, triton and OpenCV while other threads keep running."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 log = logging.getLogger("asyncinfer")
 
-# The one whose symbols all others must see.
+# torch loads this library so that all others see its symbols.
 _GLOBAL = "libtorch_global_deps.so"
-# By package, in the order in which it loads them itself; of those that a build does not have, none is missed. None
-# touches Python while it is loaded.
+# The libraries of each package, in the order in which the package loads them (torch 2.13, triton 3.9, OpenCV 5.0). A
+# build may lack some of them. None of them calls Python while it is loaded.
 _LIBRARIES = {
     "torch": (
         f"lib/{_GLOBAL}",
@@ -31,8 +31,10 @@ _LIBRARIES = {
 
 
 def preload(*packages: str) -> None:
-    """Load what importing the packages will load. That takes half a second and more, and an import would hold the
-    interpreter for all of it, event loops included; a foreign function is called without.
+    """Load the libraries that importing the packages will load. Linux only; elsewhere the import loads them.
+
+    Loading takes half a second or more. An import holds the interpreter lock all the time, which blocks event loops. A
+    foreign function is called without the lock.
     """
     if sys.platform != "linux":
         return
@@ -46,7 +48,7 @@ def _load(folder: Path, names: tuple[str, ...]) -> None:
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.restype, dlopen.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
     for path in (folder / name for name in names if (folder / name).exists()):
-        seen = os.RTLD_GLOBAL if path.name == _GLOBAL else os.RTLD_LOCAL
-        if not dlopen(os.fsencode(path), os.RTLD_NOW | seen):
+        visibility = os.RTLD_GLOBAL if path.name == _GLOBAL else os.RTLD_LOCAL
+        if not dlopen(os.fsencode(path), os.RTLD_NOW | visibility):
             log.debug("%s: left to the import", path)
             return

@@ -1,4 +1,4 @@
-"""What runs a model for the thread that owns it, and what it tells."""
+"""The interface between a model and the thread that runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Emit = Callable[[int, RowEvent], None]
 class Stepper(Protocol):
     """A model that works on up to `slots` rows at once. All its methods except `prepare` run in the model's thread.
 
-    An exception other than `RequestError` means that it can go on with no row.
+    An exception other than `RequestError` means that the model has failed: no row can continue.
     """
 
     @property
@@ -25,7 +25,7 @@ class Stepper(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a row is in work."""
+        """Whether any row is in progress."""
         ...
 
     def prepare(self, request: Request) -> Request:
@@ -35,17 +35,17 @@ class Stepper(Protocol):
         ...
 
     def add(self, row: int, request: Request) -> None:
-        """Start to work on `row`. A RequestError fails only this row."""
+        """Start `row`. A RequestError fails only this row."""
         ...
 
     def step(self, emit: Emit) -> None:
-        """Go on by a token or a batch. Each row is ended by emitting its Completion or RequestError;
-        deltas before that are needed only where `request.stream`.
+        """Compute one token or one batch. A row ends when its Completion or RequestError is emitted. Deltas before
+        that are only needed if `request.stream` is set.
         """
         ...
 
     def abort(self, row: int) -> None:
-        """Drop `row`; nothing is emitted for it any more."""
+        """Drop `row`. No further event is emitted for it."""
         ...
 
     def close(self) -> None:
@@ -54,8 +54,8 @@ class Stepper(Protocol):
 
 
 @contextmanager
-def blaming_the_row(library: str) -> Generator[None]:
-    """Inside, nothing has touched the model yet: what fails there is the row's fault, and fails it alone."""
+def row_errors(library: str) -> Generator[None]:
+    """Turn any exception into a RequestError of the row. For code that prepares a row and does not touch the model."""
     try:
         yield
     except RequestError:

@@ -1,4 +1,4 @@
-"""Tool calls as local models write them: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`."""
+"""Tool calls in the text of local models: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _CALL = re.compile(rf"{OPENING}\s*(.*?)\s*(?:{CLOSING}|\Z)", re.DOTALL)
 
 
 def parse(text: str) -> tuple[str, list[ToolCall]]:
-    """The text before the first call, and the calls. Without a well-formed call, all of it is text."""
+    """Split an answer into the text before the first call, and the calls. Without a valid call, all of it is text."""
     calls = [call for body in _CALL.findall(text) if (call := _call(body)) is not None]
     return (text.partition(OPENING)[0], calls) if calls else (text, [])
 
 
-def stops(generation: GenerationParams, tools: Sequence[dict[str, Any]]) -> list[str]:
-    """The strings that end an answer which may call `tools`: where one call is all that it may hold, its end too."""
-    asked = [stop for stop in generation.stop_strings or () if stop]
-    return asked if generation.parallel_tool_calls or not tools else [*asked, CLOSING]
+def stop_strings(generation: GenerationParams, tools: Sequence[dict[str, Any]]) -> list[str]:
+    """The strings that end an answer which may call `tools`. Without parallel calls, the end of a call is one too."""
+    stop_strings = [stop for stop in generation.stop_strings or () if stop]
+    return stop_strings if generation.parallel_tool_calls or not tools else [*stop_strings, CLOSING]
 
 
-def forced(choice: str | dict[str, Any] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The JSON schema of the call that `generation.tool_choice` demands; None where none must be made.
+def forced_call_schema(choice: str | dict[str, Any] | None, tools: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The JSON schema of the call that `generation.tool_choice` requires. None if no call is required.
 
     Raises:
-        RequestError: there is no such tool.
+        RequestError: There is no such tool.
     """
     if not tools or choice in (None, "auto", "none"):
         return None
@@ -60,7 +60,7 @@ def _schema(function: dict[str, Any]) -> dict[str, Any]:
 def _call(body: str) -> ToolCall | None:
     try:
         parsed: Any = json.loads(body)
-    except (ValueError, RecursionError):  # A model may open brackets for ever.
+    except (ValueError, RecursionError):  # A model may keep opening brackets.
         return None
     if not isinstance(parsed, dict):
         return None
@@ -68,8 +68,8 @@ def _call(body: str) -> ToolCall | None:
     name, arguments = fields.get("name"), fields.get("arguments", fields.get("parameters", {}))
     if not isinstance(name, str) or not isinstance(arguments, str | dict):
         return None
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return ToolCall(id=new_id(), function=FunctionCall(name=name, arguments=written))
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return ToolCall(id=new_id(), function=FunctionCall(name=name, arguments=text))
 
 
 def new_id() -> str:

@@ -1,4 +1,4 @@
-"""How long a model's thread has been at one piece of work, for whoever watches it."""
+"""Detects work of a model's thread that takes too long."""
 
 from __future__ import annotations
 
@@ -12,67 +12,79 @@ LOADING = "loading the model"
 
 @dataclass(frozen=True, slots=True)
 class WatchdogTimeouts:
-    """In seconds: when a piece of work that does not end is told of, which is done again each time it has taken
-    twice as long; when it is given up; and when it is given up once the engine is to stop. A model may be loaded for
-    as long as it takes, as it may have to be downloaded.
+    """Limits for one piece of work, in seconds. Loading a model may take any time, because it may be downloaded.
+
+    Args:
+        warn_after: Report the work after this time, and again each time its duration has doubled.
+        abandon_after: Abandon the work after this time.
+        stop_timeout: Abandon the work this long after the engine was told to stop.
     """
 
-    tell_after: float = 60.0
-    give_up_after: float = 1800.0
-    stop_within: float = 30.0
+    warn_after: float = 60.0
+    abandon_after: float = 1800.0
+    stop_timeout: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A piece of work that has taken `seconds` so far; whether it is given up, and whether it was to stop anyway."""
+    """A piece of work that takes long.
+
+    Args:
+        work: What the thread does.
+        seconds: How long it has taken so far.
+        abandoned: Whether it is now abandoned.
+        stopping: Whether the engine was told to stop.
+    """
 
     work: str
     seconds: float
-    given_up: bool
+    abandoned: bool
     stopping: bool
 
 
 class Watchdog:
-    """Written by the thread that works, and read by the one that watches it."""
+    """Measures the work of one thread. The thread calls `begin` and `end`; another thread calls `check`."""
 
-    def __init__(self, patience: WatchdogTimeouts | None = None, now: Callable[[], float] = time.monotonic) -> None:
-        self.patience = patience or WatchdogTimeouts()
+    def __init__(self, timeouts: WatchdogTimeouts | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        self.timeouts = timeouts or WatchdogTimeouts()
         self._now = now
-        # Re-entrant, because a garbage collection inside may finalize the engine, which stops.
+        # Re-entrant: a garbage collection inside may finalize the engine, which calls `stop`.
         self._lock = threading.RLock()
         self._work: str | None = None
-        self._since = self._tell_at = 0.0
+        self._since = self._warn_at = 0.0
         self._stop_at: float | None = None
-        self._given_up = False
+        self._abandoned = False
 
     def begin(self, work: str) -> None:
+        """A piece of work begins."""
         with self._lock:
             self._work, self._since = work, self._now()
-            self._tell_at = self._since + self.patience.tell_after
+            self._warn_at = self._since + self.timeouts.warn_after
 
     def end(self) -> bool:
-        """The work is done; whether it was worth it, as nobody has given it up."""
+        """The work has ended. Returns whether its result counts: False if the work was abandoned."""
         with self._lock:
             self._work = None
-            return not self._given_up
+            return not self._abandoned
 
     def stop(self) -> None:
-        """From now on the work should come to its end."""
+        """The engine is told to stop. From now on `stop_timeout` limits the work."""
         with self._lock:
-            self._stop_at = self._now() + self.patience.stop_within
+            self._stop_at = self._now() + self.timeouts.stop_timeout
 
-    def look(self) -> Stall | None:
-        """What there is to tell of the work, which is given up for good if it has taken too long."""
+    def check(self) -> Stall | None:
+        """Return the stall to report now, if any. Abandons the work for good if it has taken too long."""
         with self._lock:
             now = self._now()
-            if self._work is None or self._given_up:
+            if self._work is None or self._abandoned:
                 return None
-            self._given_up = now >= self._gives_up_at()
-            if not self._given_up and now < self._tell_at:
+            self._abandoned = now >= self._deadline()
+            if not self._abandoned and now < self._warn_at:
                 return None
-            self._tell_at = now + (now - self._since)
-            return Stall(self._work, now - self._since, self._given_up, self._stop_at is not None)
+            self._warn_at = now + (now - self._since)
+            return Stall(self._work, now - self._since, self._abandoned, self._stop_at is not None)
 
-    def _gives_up_at(self) -> float:
-        by_itself = float("inf") if self._work == LOADING else self._since + self.patience.give_up_after
-        return by_itself if self._stop_at is None else min(by_itself, self._stop_at)
+    def _deadline(self) -> float:
+        """When the work is abandoned."""
+        deadline = float("inf") if self._work == LOADING else self._since + self.timeouts.abandon_after
+        return deadline if self._stop_at is None else min(deadline, self._stop_at)

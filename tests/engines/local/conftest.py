@@ -1,4 +1,4 @@
-"""The real server that takes long to start, once for all that ask it; and torch on one thread."""
+"""Fixtures: one vLLM server for all tests that need it, and torch on one thread."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def vllm_server(smollm2: Smollm2, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def one_torch_thread() -> None:
-    """Several wait for each other where the cores are shared."""
+    """Several threads of torch would wait for each other on shared cores."""
     import_module("torch").set_num_threads(1)  # type: ignore[attr-defined]

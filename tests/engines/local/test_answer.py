@@ -1,4 +1,4 @@
-"""The end of a local model's answer: what a reader was told is what the answer says."""
+"""The deltas of an answer and its complete message have the same text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asyncinfer.config import GenerationParams, ModelParams
-from asyncinfer.engines.local.answer import Answer
+from asyncinfer.engines.local.answer import AnswerBuilder
 from asyncinfer.engines.local.request import Request
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 from tests.asking import WEATHER
@@ -16,24 +16,24 @@ from tests.fakes import question
 CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call>'
 
 
-def ended(
+def finished(
     *pieces: str, prefix: str = "", reason: FinishReason = FinishReason.STOP, **generation: Any
 ) -> tuple[str, Completion]:
-    """What was told of these pieces, and the Completion."""
+    """The text of all deltas for these pieces, and the Completion."""
     emitted: list[Any] = []
-    asked = Request(
+    request = Request(
         question("?", tools=[WEATHER]), GenerationParams.model_validate(generation), ModelParams(), stream=True
     )
-    answer = Answer(0, asked, asked.tools, prefix)
+    answer = AnswerBuilder(0, request, request.tools, prefix)
     for piece in pieces:
-        answer.add(piece.encode(), lambda _, news: emitted.append(news))
-    answer.end(reason, Usage(1, 1, 2), lambda _, news: emitted.append(news))
+        answer.add(piece.encode(), lambda _, event: emitted.append(event))
+    answer.finish(reason, Usage(1, 1, 2), lambda _, event: emitted.append(event))
     *deltas, completion = emitted
     assert isinstance(completion, Completion)
     return "".join(delta.content for delta in deltas if isinstance(delta, StreamDelta)), completion
 
 
-@pytest.mark.parametrize("prefix", ["", "asked: "])
+@pytest.mark.parametrize("prefix", ["", "prompt: "])
 @pytest.mark.parametrize(
     ("pieces", "content", "calls"),
     [
@@ -44,19 +44,19 @@ def ended(
         ([""], "", 0),
     ],
 )
-def test_what_was_told_is_what_the_answer_says(pieces: list[str], content: str, calls: int, prefix: str) -> None:
-    told, completion = ended(*pieces, prefix=prefix)
-    assert told == prefix + content == (completion.message.content or "")
+def test_deltas_add_up_to_the_message(pieces: list[str], content: str, calls: int, prefix: str) -> None:
+    streamed, completion = finished(*pieces, prefix=prefix)
+    assert streamed == prefix + content == (completion.message.content or "")
     assert len(completion.message.tool_calls or []) == calls
     assert completion.finish_reason == (FinishReason.TOOL_CALLS if calls else FinishReason.STOP)
 
 
-def test_answer_that_is_cut_after_a_call_says_so() -> None:
-    """A second call may have been cut off, and is left out."""
-    _, completion = ended(CALL, CALL[:20], reason=FinishReason.LENGTH)
+def test_answer_cut_off_after_a_call_has_finish_reason_length() -> None:
+    """The second call is cut off, and left out."""
+    _, completion = finished(CALL, CALL[:20], reason=FinishReason.LENGTH)
     assert (len(completion.message.tool_calls or []), completion.finish_reason) == (1, FinishReason.LENGTH)
 
 
-def test_a_stop_string_ends_a_call_too() -> None:
-    told, completion = ended(CALL, stop_strings=["weather"])
-    assert told == completion.message.content == '<tool_call>{"name": "'
+def test_stop_string_inside_a_call_ends_the_answer() -> None:
+    streamed, completion = finished(CALL, stop_strings=["weather"])
+    assert streamed == completion.message.content == '<tool_call>{"name": "'

@@ -1,4 +1,4 @@
-"""How a conversation becomes a prompt, with templates that do as they are told."""
+"""A conversation is rendered to a prompt, by simple templates in Python."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, RequestError
-from asyncinfer.engines.local.chat_prompt import in_text as as_text
-from asyncinfer.engines.local.chat_prompt import parts_or_text, prompt_for
+from asyncinfer.engines.local.chat_prompt import render_prompt, text_content, vision_content
 from asyncinfer.engines.local.request import Request
 
 IMAGE = {"type": "image_url", "content": "data:,"}
@@ -16,18 +15,18 @@ DOCUMENT = {"type": "document_binary", "binary": b"%PDF-"}
 TEXT = {"type": "text", "content": "What?"}
 
 
-def asked(*items: dict[str, Any], role: str = "user") -> Request:
+def request_with(*items: dict[str, Any], role: str = "user") -> Request:
     conversation = Conversation.from_dict({"messages": [{"role": role, "content": list(items)}]})
     return Request(conversation, GenerationParams(), ModelParams(chat_template_kwargs={"ending": "!"}))
 
 
 def prompt(request: Request, render: Any, takes_images: bool) -> str:
-    content = parts_or_text(request, render) if takes_images else as_text
-    return prompt_for(request, render, takes_tools=False, content=content)
+    content = vision_content(request, render) if takes_images else text_content
+    return render_prompt(request, render, supports_tools=False, content=content)
 
 
 def in_text(*, messages: list[dict[str, Any]], ending: str, **_: Any) -> str:
-    """As `{{ message.content }}` writes it, which writes a list too."""
+    """As `{{ message.content }}`, which also writes a list."""
     return f"{messages[0]['content']}{ending}"
 
 
@@ -45,17 +44,17 @@ def in_parts(*, messages: list[dict[str, Any]], ending: str, **_: Any) -> str:
 
 @pytest.mark.parametrize("render", [in_text, strict])
 @pytest.mark.parametrize("takes_images", [True, False])
-def test_a_template_of_texts_gets_texts(render: Any, takes_images: bool) -> None:
-    assert prompt(asked(TEXT), render, takes_images) == "What?!"
+def test_template_that_supports_text_gets_text(render: Any, takes_images: bool) -> None:
+    assert prompt(request_with(TEXT), render, takes_images) == "What?!"
 
 
-def test_a_template_of_parts_gets_parts() -> None:
-    written = prompt(asked(IMAGE, TEXT), in_parts, takes_images=True)
+def test_template_that_supports_parts_gets_parts() -> None:
+    written = prompt(request_with(IMAGE, TEXT), in_parts, takes_images=True)
     assert written == "<image>What?!"
 
 
 @pytest.mark.parametrize(
-    ("render", "takes_images", "item", "why"),
+    ("render", "takes_images", "item", "message"),
     [
         (in_text, False, IMAGE, "model reads text only, and the conversation contains images"),
         (in_text, False, DOCUMENT, "model reads text only, and the conversation contains documents"),
@@ -65,6 +64,6 @@ def test_a_template_of_parts_gets_parts() -> None:
         (in_parts, True, DOCUMENT, "reads text and images, and the conversation contains documents"),
     ],
 )
-def test_what_cannot_be_written_is_told(render: Any, takes_images: bool, item: dict[str, Any], why: str) -> None:
-    with pytest.raises(RequestError, match=why):
-        prompt(asked(item, TEXT), render, takes_images)
+def test_unsupported_content_is_rejected(render: Any, takes_images: bool, item: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        prompt(request_with(item, TEXT), render, takes_images)

@@ -1,4 +1,4 @@
-"""The model thread and the engines on it, with a model of four slots that counts."""
+"""The model thread and its engines, with a model of four slots that counts."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tests.fakes import bound
 
 
 class Counter:
-    """Answers `n` by counting to n, one number a step for each of up to four rows.
+    """Answers `n` by counting to n, one number per step for each of up to four rows.
 
-    With a gate, each step waits for a permit. `refuse` fails its row, `die` the model.
+    With a gate, each step waits for a permit. The text `refuse` fails its row, `die` fails the model.
     """
 
     slots = 4
@@ -102,7 +102,11 @@ class CountingEngine(LocalInferenceEngine):
         return self.make()
 
     def _new_thread(self) -> ModelThread:
-        return ModelThread(self._load, Watchdog(self.patience, self.now), 0.001) if self.now else super()._new_thread()
+        return (
+            ModelThread(self._load, Watchdog(self.watchdog_timeouts, self.now), 0.001)
+            if self.now
+            else super()._new_thread()
+        )
 
     @property
     def thread(self) -> ModelThread:
@@ -110,12 +114,12 @@ class CountingEngine(LocalInferenceEngine):
         return self._thread
 
     async def answer(self, text: str) -> object:
-        asked = self.request(text)
-        return (await bound(self, asked).generate(asked.conversation)).message.content
+        request = self.request(text)
+        return (await bound(self, request).generate(request.conversation)).message.content
 
     def deltas(self, text: str) -> AsyncIterator[StreamDelta | ObservedLimits]:
-        asked = self.request(text)
-        return bound(self, asked).stream(asked.conversation)
+        request = self.request(text)
+        return bound(self, request).stream(request.conversation)
 
     def request(self, text: str, *, stream: bool = False) -> Request:
         conversation = Conversation(messages=[Message(role=Role.USER, content=text)])
@@ -134,7 +138,7 @@ class Gated:
         self.gate.release(steps)
 
     async def step(self, steps: int) -> None:
-        """Permit steps and wait until they are done."""
+        """Permit steps and wait until they have run."""
         self.permit(steps)
         for _ in range(steps):
             await asyncio.to_thread(self.model.stepped_once.acquire)
@@ -160,7 +164,7 @@ async def cancel(*tasks: asyncio.Task[object]) -> None:
     await asyncio.wait(tasks)
 
 
-async def test_rows_share_the_slots_in_the_order_they_came() -> None:
+async def test_rows_get_slots_in_the_order_of_submission() -> None:
     loaded, model = threading.Event(), Counter()
 
     def load() -> Stepper:
@@ -174,9 +178,9 @@ async def test_rows_share_the_slots_in_the_order_they_came() -> None:
     assert (model.widest, model.steps) == (4, 6)
 
 
-async def test_rows_join_and_leave_while_others_go_on(gated: Gated) -> None:
+async def test_rows_join_and_leave_while_others_continue(gated: Gated) -> None:
     long, short = await tasks_of(gated.engine, "5", "1")
-    gated.permit(2)  # The first step may have begun before the second row came.
+    gated.permit(2)  # The first step may have begun before the second row was submitted.
     assert await short == "1 "
     (late,) = await tasks_of(gated.engine, "2")
     gated.permit(4)
@@ -198,7 +202,7 @@ async def test_cancelled_row_frees_its_slot_within_one_step(gated: Gated) -> Non
     assert [delta.content async for delta in stream] == ["1 ", ""]
 
 
-async def test_row_cancelled_in_the_queue_is_never_begun(gated: Gated) -> None:
+async def test_row_cancelled_in_the_queue_is_never_started(gated: Gated) -> None:
     *running, waiting, after = await tasks_of(gated.engine, "1", "1", "1", "1", "7", "2")
     await cancel(waiting)
     gated.permit(6)
@@ -206,7 +210,7 @@ async def test_row_cancelled_in_the_queue_is_never_begun(gated: Gated) -> None:
     assert gated.model.added == ["1", "1", "1", "1", "2"]
 
 
-async def test_refused_row_fails_alone() -> None:
+async def test_rejected_row_fails_without_others() -> None:
     async with CountingEngine() as engine:
         refused, fine = await tasks_of(engine, "refuse", "2")
         with pytest.raises(RequestError, match="not this one"):
@@ -214,14 +218,14 @@ async def test_refused_row_fails_alone() -> None:
         assert await fine == "1 2 "
 
 
-async def test_stream_ends_with_the_reason() -> None:
+async def test_stream_ends_with_the_finish_reason() -> None:
     async with CountingEngine() as engine:
         deltas = [delta async for delta in engine.deltas("3")]
     assert [delta.content for delta in deltas] == ["1 ", "2 ", "3 ", ""]
     assert deltas[-1].finish_reason is FinishReason.STOP
 
 
-async def test_rows_that_nobody_streams_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_row_without_stream_wakes_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with CountingEngine() as engine:
         await engine.answer("1")
         loop, wakes = asyncio.get_running_loop(), list[object]()
@@ -236,7 +240,7 @@ async def test_rows_that_nobody_streams_wake_the_loop_once(monkeypatch: pytest.M
         assert len(wakes) == 1
 
 
-async def test_death_fails_all_rows_until_the_engine_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_model_fails_all_rows_until_the_engine_is_closed(caplog: pytest.LogCaptureFixture) -> None:
     engine = CountingEngine()
     tasks = await tasks_of(engine, "ever1", "die", "ever2", "ever3", "5")
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
@@ -252,7 +256,7 @@ async def test_death_fails_all_rows_until_the_engine_is_closed(caplog: pytest.Lo
 
 
 class Hours:
-    """A clock on which an hour passes whenever it is looked at, once `pass_by` is set."""
+    """A clock that advances by an hour at each call, once `pass_by` is set."""
 
     def __init__(self) -> None:
         self.pass_by, self._now = False, 0.0
@@ -262,7 +266,7 @@ class Hours:
         return self._now
 
 
-async def test_a_step_that_never_ends_fails_all_rows_and_is_left_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+async def test_stuck_step_fails_all_rows_and_its_thread_is_abandoned(caplog: pytest.LogCaptureFixture) -> None:
     gate, hours = threading.Semaphore(0), Hours()
     models = [Counter(gate), Counter()]
     engine = CountingEngine(lambda: models[0], hours)
@@ -277,18 +281,18 @@ async def test_a_step_that_never_ends_fails_all_rows_and_is_left_to_itself(caplo
         await engine.answer("1")
     assert "> step (" in caplog.text
     await engine.aclose()
-    gate.release()  # The step ends after all.
+    gate.release()  # Now the stuck step ends.
     await asyncio.to_thread(models[0].freed.wait)
     engine.make, hours.pass_by = lambda: models[1], False
     assert await engine.answer("1") == "1 "
     await engine.aclose()
 
 
-async def test_close_does_not_wait_for_a_step_that_never_ends() -> None:
+async def test_close_does_not_wait_for_a_stuck_step() -> None:
     gate, hours = threading.Semaphore(0), Hours()
     model = Counter(gate)
     engine = CountingEngine(lambda: model, hours)
-    engine.patience = WatchdogTimeouts(give_up_after=10**9)  # pyright: ignore[reportAttributeAccessIssue]
+    engine.watchdog_timeouts = WatchdogTimeouts(abandon_after=10**9)  # pyright: ignore[reportAttributeAccessIssue]
     (running,) = await tasks_of(engine, "1")
     await asyncio.to_thread(model.stepping.acquire)
     hours.pass_by = True
@@ -309,7 +313,7 @@ async def test_model_that_cannot_be_loaded_is_a_config_error() -> None:
                 await engine.answer("1")
 
 
-async def test_close_frees_the_model_and_the_next_call_reopens() -> None:
+async def test_close_frees_the_model_and_the_next_call_loads_it_again() -> None:
     models: list[Counter] = []
 
     def load() -> Stepper:
@@ -354,7 +358,7 @@ async def test_row_of_a_closed_loop_is_dropped(gated: Gated) -> None:
     assert await gated.engine.answer("1") == "1 "
 
 
-async def test_dropped_engine_stops_its_thread() -> None:
+async def test_garbage_collected_engine_stops_its_thread() -> None:
     engine = CountingEngine()
     await engine.answer("1")
     thread = engine.thread
@@ -363,24 +367,24 @@ async def test_dropped_engine_stops_its_thread() -> None:
     assert await asyncio.to_thread(thread.join, 10)
 
 
-def test_what_concerns_other_engines_only_is_told_to_who_asks(
+def test_setting_for_other_engines_is_logged_at_level_debug(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CountingEngine, "_others", frozenset({"model_name", "device_map"}))
+    monkeypatch.setattr(CountingEngine, "_ignored_fields", frozenset({"model_name", "device_map"}))
     with caplog.at_level("DEBUG", "asyncinfer"):
         CountingEngine()
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
     assert "model.model_name" in caplog.text
 
 
-async def test_another_model_is_refused() -> None:
+async def test_call_with_another_model_is_rejected() -> None:
     from asyncinfer.config import InferenceConfig
 
     engine = CountingEngine()
     conversation = Conversation(messages=[Message(role=Role.USER, content="1")])
-    for asked in (ModelParams(model_name="other"), ModelParams(model_max_length=77)):
+    for model in (ModelParams(model_name="other"), ModelParams(model_max_length=77)):
         with pytest.raises(ConfigError, match="other|77"):
-            await engine.ainfer([conversation], InferenceConfig(model=asked))
+            await engine.ainfer([conversation], InferenceConfig(model=model))
 
 
 @pytest.mark.parametrize("ending", ["sync.infer", "asyncio.run", "ever"])

@@ -1,4 +1,4 @@
-"""Finding the file of a model on a hub that is not there."""
+"""The GGUF file of a model is found, on a simulated hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = ["README.md", "m.Q4_K.gguf", "m.Q8_0.gguf", "big-00001-of-00002.gguf", "
 
 @pytest.fixture(autouse=True)
 def hub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A hub that hands out FILES; the names of those downloaded."""
+    """A hub that has FILES. Returns the list of downloaded files, which grows."""
     fetched: list[str] = []
 
     def list_repo_files(repo: str, revision: str | None) -> list[str]:
@@ -26,9 +26,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise OSError("no such repository")
         return FILES
 
-    def hf_hub_download(repo: str, file: str, revision: str | None, **places: Any) -> str:
+    def hf_hub_download(repo: str, file: str, revision: str | None, **folders: Any) -> str:
         fetched.append(file)
-        return f"{places.get('cache_dir', '/cache')}/{file}"
+        return f"{folders.get('cache_dir', '/cache')}/{file}"
 
     module: Any = ModuleType("huggingface_hub")
     module.__spec__ = ModuleSpec("huggingface_hub", None)
@@ -53,12 +53,12 @@ def test_ambiguous_pattern_names_the_choices(pattern: str) -> None:
         gguf.fetch("someone/models", None, {"filename": pattern})
 
 
-def test_hub_that_fails_is_a_config_error() -> None:
+def test_error_of_the_hub_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="no such repository"):
         gguf.fetch("someone/nothing", None, {})
 
 
-def test_a_projector_is_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_projector_is_not_taken_for_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "FILES", ["m-Q8_0.gguf", "mmproj-m-F16.gguf", "mmproj-m-Q8_0.gguf"])
     assert gguf.fetch("someone/models", None, {}) == Path("/cache/m-Q8_0.gguf")
     assert gguf.find_projector("mmproj*F16*", "someone/models") is None

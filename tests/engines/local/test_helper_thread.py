@@ -12,7 +12,7 @@ import pytest
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.engines.local.request import Request
-from asyncinfer.engines.local.structured.constraint import Constraint, Fitted
+from asyncinfer.engines.local.structured.constraint import Constraint, ReducedStructure
 from asyncinfer.engines.local.structured.structure import Structure
 from asyncinfer.errors import EngineDeadError, InferenceErrorType, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
@@ -24,7 +24,7 @@ STRUCTURED = GenerationParams(guided_decoding=GuidedDecodingParams(choice=["1 "]
 
 
 class Slow(Counter):
-    """Prepares rows with a structure only when the test allows it. `outcome` makes the constraint, or raises."""
+    """Prepares a row only when the test sets `go_on`. `outcome` makes the constraint, or raises."""
 
     def __init__(self, outcome: Any = None) -> None:
         super().__init__()
@@ -45,9 +45,9 @@ def request(text: str, generation: GenerationParams = STRUCTURED, *, stream: boo
 
 
 def checked(schema: dict[str, Any]) -> Constraint:
-    """A constraint whose grammar expresses nothing of the schema."""
+    """A constraint whose grammar expresses no part of the schema."""
     structure = Structure("generation.guided_decoding.json", schema="{}")
-    return Constraint(Fitted(structure, whole=json.dumps(schema)))
+    return Constraint(ReducedStructure(structure, full_schema=json.dumps(schema)))
 
 
 async def test_slow_preparation_does_not_delay_other_rows() -> None:

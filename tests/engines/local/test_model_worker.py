@@ -1,4 +1,4 @@
-"""What becomes of rows when the model's thread does not do as it should."""
+"""No row waits forever, whatever goes wrong in the model's thread."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from textwrap import dedent
 import pytest
 
 from asyncinfer.engines.local.delivery import EngineEvent, Submission
-from asyncinfer.engines.local.model_worker import Inbox, Worker, dead
+from asyncinfer.engines.local.model_worker import CommandQueue, Worker, engine_failure
 from asyncinfer.engines.local.stepper import Emit, Stepper
 from asyncinfer.engines.local.watchdog import Watchdog, WatchdogTimeouts
 from asyncinfer.errors import EngineDeadError, RequestError
 from tests.engines.local.test_engine import Counter, CountingEngine, Hours, tasks_of
 
 
-class Stall(Counter):
-    """Counts, and then does not come back from its step until it is let go; or, `freeing`, from its close."""
+class StuckModel(Counter):
+    """Is stuck after a step, or with `freeing` in `close`, until the test sets `release`."""
 
     def __init__(self, *, freeing: bool = False) -> None:
         self.permit = threading.Semaphore(0)
         super().__init__(self.permit)
-        self.freeing, self.let_go, self.blocked = freeing, threading.Event(), threading.Event()
+        self.freeing, self.release, self.blocked = freeing, threading.Event(), threading.Event()
 
     def step(self, emit: Emit) -> None:
         super().step(emit)
@@ -40,15 +40,15 @@ class Stall(Counter):
 
     def block(self) -> None:
         self.blocked.set()
-        self.let_go.wait()
+        self.release.wait()
 
 
 class Panic(BaseException):
-    """What extensions in Rust raise is no Exception."""
+    """Extensions in Rust raise exceptions that are no subclass of Exception."""
 
 
-async def test_what_a_step_that_never_ends_had_to_tell_before_is_told() -> None:
-    hours, model, loaded = Hours(), Stall(), threading.Event()
+async def test_results_from_before_a_stuck_step_are_delivered() -> None:
+    hours, model, loaded = Hours(), StuckModel(), threading.Event()
 
     def load() -> Stepper:
         loaded.wait()
@@ -65,12 +65,12 @@ async def test_what_a_step_that_never_ends_had_to_tell_before_is_told() -> None:
         await refused
     with pytest.raises(EngineDeadError, match="stuck"):
         await running
-    model.let_go.set()
+    model.release.set()
     await engine.aclose()
 
 
-async def test_rows_and_close_do_not_wait_for_a_model_that_is_never_freed() -> None:
-    hours, model = Hours(), Stall(freeing=True)
+async def test_rows_and_close_do_not_wait_for_a_stuck_close_of_the_model() -> None:
+    hours, model = Hours(), StuckModel(freeing=True)
     engine = CountingEngine(lambda: model, hours)
     (running,) = await tasks_of(engine, "ever")
     await asyncio.to_thread(model.stepping.acquire)
@@ -81,28 +81,28 @@ async def test_rows_and_close_do_not_wait_for_a_model_that_is_never_freed() -> N
     with pytest.raises(EngineDeadError, match="closed"):
         await running
     await engine.aclose()
-    model.let_go.set()
+    model.release.set()
 
 
-async def test_what_a_thread_takes_after_it_was_given_up_goes_to_the_next() -> None:
-    inbox, told = Inbox(), asyncio.Queue[EngineEvent]()
-    pulse = Watchdog(WatchdogTimeouts(give_up_after=0.0))
-    call = Submission(0, CountingEngine().request("1"), asyncio.get_running_loop(), told.put_nowait)
+async def test_abandoned_worker_returns_new_rows_to_its_replacement() -> None:
+    commands, events = CommandQueue(), asyncio.Queue[EngineEvent]()
+    watchdog = Watchdog(WatchdogTimeouts(abandon_after=0.0))
+    submission = Submission(0, CountingEngine().request("1"), asyncio.get_running_loop(), events.put_nowait)
 
-    def give_up(worker: Worker) -> None:
-        assert pulse.look()  # Only now does the thread go on with its commands.
+    def abandon(worker: Worker) -> None:
+        assert watchdog.check()  # The worker then continues with its other commands.
 
-    given_up, next_one = Worker(inbox, pulse), Worker(inbox, Watchdog())
-    for command in (give_up, lambda worker: worker.take(call), Worker.stop):
-        inbox.put(command)
-    given_up.run([Counter])
-    next_one.take_over(Worker(Inbox(), Watchdog()), dead("stuck"))
-    assert "stuck" in str(await told.get())
+    abandoned, replacement = Worker(commands, watchdog), Worker(commands, Watchdog())
+    for command in (abandon, lambda worker: worker.accept(submission), Worker.stop):
+        commands.put(command)
+    abandoned.run([Counter])
+    replacement.take_over(Worker(CommandQueue(), Watchdog()), engine_failure("stuck"))
+    assert "stuck" in str(await events.get())
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), Panic("panicked")])
 @pytest.mark.parametrize("loading", [True, False])
-async def test_no_kind_of_exception_leaves_a_row_waiting(error: BaseException, loading: bool) -> None:
+async def test_any_exception_of_the_model_fails_the_row(error: BaseException, loading: bool) -> None:
     class Panicking(Counter):
         def step(self, emit: Emit) -> None:
             raise error
@@ -117,7 +117,7 @@ async def test_no_kind_of_exception_leaves_a_row_waiting(error: BaseException, l
             await engine.answer("1")
 
 
-async def test_no_thread_for_the_model_is_an_error_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_fail_if_the_thread_of_the_model_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
@@ -134,24 +134,24 @@ async def test_no_thread_for_the_model_is_an_error_of_its_rows(monkeypatch: pyte
         assert await engine.answer("1") == "1 "
 
 
-def test_an_engine_that_is_dropped_while_its_pulse_is_taken_does_not_wait_for_itself() -> None:
-    """As a garbage collection may have it."""
+def test_stop_inside_a_watchdog_call_does_not_deadlock() -> None:
+    """A garbage collection inside `begin` may finalize the engine, which calls `stop`."""
     times = iter(range(3))
 
     def now() -> float:
         if (time := next(times)) == 0:
-            pulse.stop()
+            watchdog.stop()
         return float(time)
 
-    pulse = Watchdog(now=now)
-    thread = threading.Thread(target=pulse.begin, args=("a step",), daemon=True)
+    watchdog = Watchdog(now=now)
+    thread = threading.Thread(target=watchdog.begin, args=("a step",), daemon=True)
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_process_is_told_that_the_model_stayed_behind() -> None:
+def test_forked_process_gets_an_error_and_can_load_the_model_again() -> None:
     script = dedent(
         """
         import asyncio, os
@@ -177,6 +177,6 @@ def test_a_forked_process_is_told_that_the_model_stayed_behind() -> None:
     command = [sys.executable, "-c", script]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=root)
-    first, told, last = done.stdout.splitlines()
+    first, error, last = done.stdout.splitlines()
     assert (first, last, done.stderr) == ("1 ", "1 2 ", "")
-    assert "forked" in told
+    assert "forked" in error

@@ -1,4 +1,4 @@
-"""Settings of local models that name files: a name that no file can have is a ConfigError."""
+"""A setting with an impossible file name is a ConfigError."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from asyncinfer import ConfigError, LlamaCppInferenceEngine, ModelParams
 from asyncinfer.engines.local import gguf
-from asyncinfer.engines.local.chat_prompt import template_file, with_template
+from asyncinfer.engines.local.chat_prompt import resolve_chat_template, template_file
 from asyncinfer.engines.local.vllm.args import check_adapter
 
 ODD = ["~nobody-of-this-name/x.gguf", "a\0b.gguf", "x" * 300 + ".gguf", "half \ud800.gguf", "/dev/null/x.gguf"]
@@ -47,10 +47,10 @@ def test_impossible_adapter_path_is_a_config_error(name: str, tmp_path: Path) ->
 def test_chat_template_in_another_encoding_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "t.jinja").write_bytes(b"\xff\xfe{")
     with pytest.raises(ConfigError, match=r"model\.chat_template: .*not UTF-8"):
-        with_template(ModelParams(model_name="m", chat_template=str(tmp_path / "t.jinja")))
+        resolve_chat_template(ModelParams(model_name="m", chat_template=str(tmp_path / "t.jinja")))
 
 
-def test_a_pipe_as_chat_template_does_not_block(tmp_path: Path) -> None:
+def test_pipe_as_chat_template_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.jinja")
     with pytest.raises(ConfigError, match=r"model\.chat_template"):
-        with_template(ModelParams(model_name="m", chat_template=str(tmp_path / "t.jinja")))
+        resolve_chat_template(ModelParams(model_name="m", chat_template=str(tmp_path / "t.jinja")))

@@ -1,4 +1,4 @@
-"""Libraries that are loaded ahead of the import, which would stop the whole process for as long."""
+"""Shared libraries are loaded before the import, which would block all threads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from asyncinfer.engines.local.shared_libraries import preload
 
 
-def test_a_package_that_is_not_installed_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_that_is_not_installed_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list[str]())
     preload("torch", "triton", "cv2")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the import loads them")
-def test_a_library_that_cannot_be_loaded_is_left_to_the_import(
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux preloads libraries")
+def test_library_that_cannot_be_loaded_is_left_to_the_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = tmp_path / "torch" / "lib" / "libtorch_cpu.so"
@@ -34,7 +34,7 @@ def test_a_library_that_cannot_be_loaded_is_left_to_the_import(
 
 
 @pytest.mark.heavy
-def test_the_import_finds_what_was_loaded_ahead() -> None:
+def test_import_works_after_preload() -> None:
     script = """
 import sys
 from pathlib import Path

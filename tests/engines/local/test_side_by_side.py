@@ -1,12 +1,13 @@
-"""The three local engines next to each other: the same questions, greedy, of the same SmolLM2-135M.
+"""The three local engines answer the same questions with the same model, SmolLM2-135M, greedily.
 
-The criteria:
-- Each engine answers as its own library does: `llama_cpp.Llama`, `model.generate` and `vllm.LLM.chat`, each question
-  alone. Transformers' rows share a batch for it; in a batch, the others may round otherwise than alone.
-- All read the same prompts: as many tokens each.
-- Between engines, arithmetic differs: llama.cpp multiplies in 4 and 8 bits where the others, which have the same
-  weights, take float32. So each token of an answer, given alone or in a batch, is the likeliest by Transformers'
-  float32 for what stands before it, or within so many logits of that: `NEAR` for the library.
+What must hold:
+- Each engine gives the answers of its own library: `llama_cpp.Llama`, `model.generate` and `vllm.LLM.chat`, for each
+  question alone. Rows of Transformers share a batch here. The other engines answer one row at a time, because their
+  kernels may round differently in a batch.
+- All engines evaluate the same prompts: the numbers of tokens are equal.
+- The arithmetic of the engines differs: llama.cpp multiplies with 4 and 8 bits, the others with float32, with the same
+  weights. So each token of an answer must be the likeliest one after the tokens before it, by Transformers in float32,
+  or close to it: `NEAR` is the largest allowed distance in logits, for each library.
 
 Run it with -s to see the answers.
 """
@@ -36,7 +37,7 @@ from tests.smollm2 import ONE_THREAD, PACKAGED, Smollm2
 if not all(map(find_spec, ("vllm", "transformers", "llama_cpp"))):
     pytest.skip("needs the extra heavy", allow_module_level=True)
 
-# torch and vLLM warn of each other's deprecations while they load.
+# torch and vLLM give deprecation warnings while they load.
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.filterwarnings("ignore"),
@@ -65,7 +66,7 @@ QUESTIONS = [
         }
     ),
 ]
-MESSAGES: list[list[dict[str, Any]]] = [asked.to_dict()["messages"] for asked in QUESTIONS]
+MESSAGES: list[list[dict[str, Any]]] = [conversation.to_dict()["messages"] for conversation in QUESTIONS]
 
 
 class Reference:
@@ -86,13 +87,13 @@ class Reference:
         ids = self.model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)
         return self.tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
 
-    def behind(self, asked: Sequence[dict[str, Any]], answered: Conversation) -> float:
-        """By how much the answer's least likely token is less likely than the likeliest in its place, in logits."""
+    def distance(self, messages: Sequence[dict[str, Any]], answered: Conversation) -> float:
+        """The largest distance of a token of the answer from the likeliest token at its place, in logits."""
         torch: Any = import_module("torch")
         tokens: list[int] = self.tokenizer(said(answered), add_special_tokens=False)["input_ids"]
         if answered.metadata["finish_reason"] == "stop":
             tokens.append(self.tokenizer.eos_token_id)
-        prompt = self.prompt(asked)["input_ids"]
+        prompt = self.prompt(messages)["input_ids"]
         with torch.inference_mode():
             logits = self.model(torch.cat([prompt, torch.tensor([tokens])], dim=1)).logits[0]
         places = logits[prompt.shape[1] - 1 : -1]
@@ -107,9 +108,7 @@ def reference(smollm2: Smollm2) -> Reference:
 
 @pytest.fixture(scope="module")
 def answers(smollm2: Smollm2) -> dict[str, list[Conversation]]:
-    """What each engine answers: llama.cpp and vLLM all questions at once, and then one
-    at a time as their libraries are asked.
-    """
+    """The answers of each engine. llama.cpp and vLLM answer all questions at once, and then one at a time."""
     folder = str(smollm2.model)
     engines: dict[str, BaseInferenceEngine] = {
         "llama.cpp": LlamaCppInferenceEngine(
@@ -124,7 +123,7 @@ def answers(smollm2: Smollm2) -> dict[str, list[Conversation]]:
         together = engine.infer(QUESTIONS, settings)
         if name != "Transformers":
             found[f"{name} in a batch"] = together
-            together = [engine.infer([asked], settings)[0] for asked in QUESTIONS]
+            together = [engine.infer([conversation], settings)[0] for conversation in QUESTIONS]
         found[name] = together
         engine.close()
     return found
@@ -156,7 +155,7 @@ LIBRARIES = {"llama.cpp": by_llama, "Transformers": by_transformers, "vLLM": by_
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_each_engine_answers_as_its_own_library(
+def test_engine_gives_the_answers_of_its_library(
     name: str,
     answers: dict[str, list[Conversation]],
     smollm2: Smollm2,
@@ -167,22 +166,20 @@ def test_each_engine_answers_as_its_own_library(
     assert list(map(said, answers[name])) == list(LIBRARIES[name](smollm2, reference))
 
 
-def test_all_engines_read_the_same_prompts(answers: dict[str, list[Conversation]], reference: Reference) -> None:
+def test_all_engines_evaluate_the_same_prompts(answers: dict[str, list[Conversation]], reference: Reference) -> None:
     lengths = [reference.prompt(messages)["input_ids"].shape[1] for messages in MESSAGES]
     for answered in answers.values():
         assert [one.metadata["usage"]["prompt_tokens"] for one in answered] == lengths
 
 
-def test_no_engine_strays_from_what_the_model_says(
-    answers: dict[str, list[Conversation]], reference: Reference
-) -> None:
-    behind = {
-        name: [reference.behind(messages, one) for messages, one in zip(MESSAGES, answered, strict=True)]
+def test_answers_are_close_to_those_of_float32(answers: dict[str, list[Conversation]], reference: Reference) -> None:
+    distances_by_engine = {
+        name: [reference.distance(messages, one) for messages, one in zip(MESSAGES, answered, strict=True)]
         for name, answered in answers.items()
     }
     for row, messages in enumerate(MESSAGES):
         print(f"\n{messages[-1]['content'][-70:]}")
         for name, answered in answers.items():
-            print(f"  {name:>20}  {behind[name][row]:.4f}  {said(answered[row])!r}")
-    for name, distances in behind.items():
+            print(f"  {name:>20}  {distances_by_engine[name][row]:.4f}  {said(answered[row])!r}")
+    for name, distances in distances_by_engine.items():
         assert max(distances) <= NEAR[name.partition(" ")[0]], name

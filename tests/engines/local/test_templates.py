@@ -1,4 +1,4 @@
-"""The chat templates that `model.chat_template` knows by name, against what the models' publishers say."""
+"""The built-in chat templates write the formats that the models' publishers document."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asyncinfer import ConfigError, ModelParams
-from asyncinfer.engines.local.chat_prompt import template_file, template_names, with_template
+from asyncinfer.engines.local.chat_prompt import resolve_chat_template, template_file, template_names
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 TURNS = [
@@ -74,42 +74,42 @@ EXPECTED: list[tuple[str, list[dict[str, Any]], str]] = [
 
 @pytest.mark.parametrize("blocks", [True, False], ids=["as Transformers", "as plain Jinja"])
 @pytest.mark.parametrize(("name", "messages", "prompt"), EXPECTED)
-def test_a_named_template_writes_the_format(
+def test_builtin_template_writes_the_documented_format(
     name: str, messages: list[dict[str, Any]], prompt: str, blocks: bool
 ) -> None:
     jinja: Any = pytest.importorskip("jinja2.sandbox")
-    text = with_template(ModelParams(chat_template=name)).chat_template
+    text = resolve_chat_template(ModelParams(chat_template=name)).chat_template
     template = jinja.ImmutableSandboxedEnvironment(trim_blocks=blocks, lstrip_blocks=blocks).from_string(text)
     assert template.render(messages=messages, bos_token="<s>", eos_token="</s>", add_generation_prompt=True) == prompt
 
 
-def test_all_names_are_tested() -> None:
+def test_every_builtin_template_is_tested() -> None:
     assert {name for name, _, _ in EXPECTED} == template_names().keys()
 
 
 @pytest.mark.parametrize("name", ["gemma2-it", "molmo"])
 @pytest.mark.parametrize("messages", [TURNS[1:], TURNS + TURNS[:1], [*TURNS[:1], {"role": "tool", "content": "4"}]])
-def test_an_order_that_the_model_does_not_know_is_refused(name: str, messages: list[dict[str, Any]]) -> None:
+def test_unsupported_order_of_roles_is_rejected(name: str, messages: list[dict[str, Any]]) -> None:
     jinja: Any = pytest.importorskip("jinja2")
 
-    def refuse(why: str) -> None:
-        raise ValueError(why)
+    def raise_exception(message: str) -> None:
+        raise ValueError(message)
 
     template = jinja.Template(template_names()[name].read_text())
     with pytest.raises(ValueError, match="turns of user and assistant only"):
-        template.render(messages=messages, bos_token="<s>", raise_exception=refuse)
+        template.render(messages=messages, bos_token="<s>", raise_exception=raise_exception)
 
 
-def test_a_name_may_be_in_capitals() -> None:
+def test_name_is_case_insensitive() -> None:
     assert template_file("LLaVA") == template_names()["llava"]
 
 
-def test_another_name_is_told_with_those_that_are() -> None:
+def test_unknown_name_is_an_error_that_lists_the_names() -> None:
     with pytest.raises(ConfigError, match=r"'lava' is neither.*llava"):
         template_file("lava")
 
 
-def test_pictures_are_numbered_where_that_is_asked_for() -> None:
+def test_qwen2_vl_template_numbers_images_with_add_vision_id() -> None:
     jinja: Any = pytest.importorskip("jinja2")
     text = template_names()["qwen2-vl-instruct"].read_text()
     shown = jinja.Template(text).render(messages=SEEN * 2, add_vision_id=True)

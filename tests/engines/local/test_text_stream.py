@@ -1,4 +1,4 @@
-"""Text from token bytes, however the tokens are cut."""
+"""Text is decoded from the bytes of tokens, wherever the bytes are split."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 @given(st.text(alphabet="abé🦙<"), st.lists(st.integers(0, 100)), st.lists(st.text("abé<", min_size=1)))
 def test_text_ends_before_the_first_stop_string(text: str, cuts: list[int], stops: list[str]) -> None:
     stream = TextStream(stops)
-    told: list[str] = []
+    released: list[str] = []
     for piece in pieces(text.encode(), cuts):
-        told.append(stream.push(piece))
+        released.append(stream.push(piece))
         if stream.stopped:
             break
-    told.append(stream.finish())
+    released.append(stream.finish())
     assert stream.stopped == any(stop in text for stop in stops)
-    assert "".join(told) == stream.text
+    assert "".join(released) == stream.text
     assert text.startswith(stream.text)
     assert not any(stop in stream.text for stop in stops)
     if not stream.stopped:
         assert stream.text == text
 
 
-def test_what_may_begin_a_stop_string_is_held_back() -> None:
+def test_possible_beginning_of_a_stop_string_is_held_back() -> None:
     stream = TextStream(["<end>"])
     assert [stream.push(piece) for piece in (b"a<e", b"n", b"x<", b"end>b")] == ["a", "", "<enx", ""]
     assert stream.stopped
@@ -46,7 +46,7 @@ def test_incomplete_character_is_held_back() -> None:
     assert stream.finish() == "\N{REPLACEMENT CHARACTER}"
 
 
-def test_all_is_held_back_from_the_mark_on() -> None:
-    stream = TextStream(mark="<tool_call>")
+def test_all_text_from_the_marker_on_is_held_back() -> None:
+    stream = TextStream(marker="<tool_call>")
     assert [stream.push(piece) for piece in (b"so: <to", b"ol_call>{", b"}")] == ["so: ", "", ""]
     assert (stream.finish(), stream.held) == ("", "<tool_call>{}")

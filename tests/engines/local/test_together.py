@@ -1,4 +1,4 @@
-"""All three local engines in one process, each with an OpenMP runtime and threads of its own, at once."""
+"""All three local engines work in one process at the same time, each with its own OpenMP runtime and threads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.smollm2 import ONE_THREAD, PACKAGED, Smollm2
 if not all(map(find_spec, ("vllm", "transformers", "llama_cpp"))):
     pytest.skip("needs the extra heavy", allow_module_level=True)
 
-# torch and vLLM warn of each other's deprecations while they load.
+# torch and vLLM give deprecation warnings while they load.
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 QUESTIONS = [question(text) for text in ("What is the capital of France?", "Name three colours.", "Hi", "Who are you?")]
@@ -72,16 +72,16 @@ async def at_once(engines: Engines) -> dict[str, list[str]]:
     return found
 
 
-async def test_engines_at_once_answer_as_alone_also_when_opened_again(engines: Engines) -> None:
-    begun_at_once = await at_once(engines)
-    assert begun_at_once == {name: await answers(engine) for name, engine in engines.items()}
+async def test_engines_at_once_answer_as_alone_also_after_reopening(engines: Engines) -> None:
+    first_answers = await at_once(engines)
+    assert first_answers == {name: await answers(engine) for name, engine in engines.items()}
     for name in engines:
-        # One goes and comes while the others stay.
+        # One engine is closed and opened again while the others stay open.
         await engines[name].aclose()
-        assert await at_once(engines) == begun_at_once
+        assert await at_once(engines) == first_answers
 
 
-async def test_an_engine_that_is_cancelled_leaves_the_others_alone(engines: Engines) -> None:
+async def test_cancelling_one_engine_does_not_disturb_the_others(engines: Engines) -> None:
     alone = await at_once(engines)
     for name in engines:
         others = {other: engine for other, engine in engines.items() if other != name}
@@ -104,7 +104,7 @@ async def test_models_are_freed_on_close(engines: Engines) -> None:
         await engine.aclose()
     gc.collect()
     assert [ref() for ref in gone] == [None] * 3
-    # Two times 540 MB of float32, and vLLM's cache, of which pages that were never written count nothing.
+    # Two times 540 MB of float32 weights. Pages of vLLM's cache that were never written do not count.
     assert held - process.memory_info().rss > 900 * 2**20
     assert threads - {thread.name for thread in threading.enumerate()}
 
@@ -114,11 +114,11 @@ import os, sys, threading, torch
 from asyncinfer import *
 
 def threads():
-    told = []
-    other = threading.Thread(target=lambda: told.append(torch.get_num_threads()))
+    counts = []
+    other = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
     other.start()
     other.join()
-    return torch.get_num_threads(), *told, len(os.sched_getaffinity(0))
+    return torch.get_num_threads(), *counts, len(os.sched_getaffinity(0))
 
 before = threads()
 model = ModelParams(model_name=sys.argv[1], model_max_length=256, model_kwargs={"kv_cache_memory_bytes": 2**28})
@@ -131,7 +131,7 @@ print(before, opened, threads(), file=sys.stderr if before == opened == threads(
 """
 
 
-def test_vllms_thread_leaves_those_of_others_as_many_as_they_were(smollm2: Smollm2) -> None:
+def test_vllm_does_not_change_the_number_of_torch_threads(smollm2: Smollm2) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", THREADS, str(smollm2.model)],

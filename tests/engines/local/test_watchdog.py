@@ -1,41 +1,41 @@
-"""When a piece of work is told of, and when it is given up."""
+"""When the watchdog reports work that takes long, and when it abandons it."""
 
 from __future__ import annotations
 
 from asyncinfer.engines.local.watchdog import LOADING, Stall, Watchdog, WatchdogTimeouts
 
-PATIENCE = WatchdogTimeouts(tell_after=60, give_up_after=1000, stop_within=30)
+TIMEOUTS = WatchdogTimeouts(warn_after=60, abandon_after=1000, stop_timeout=30)
 
 
-class Hand:
-    """A clock whose hand the test moves."""
+class Clock:
+    """A watchdog with a clock that the test sets."""
 
     def __init__(self) -> None:
         self.at = 0.0
-        self.pulse = Watchdog(PATIENCE, lambda: self.at)
+        self.watchdog = Watchdog(TIMEOUTS, lambda: self.at)
 
-    def look(self, at: float) -> tuple[float, bool] | None:
-        """The seconds that are told at this time, and whether the work is given up."""
+    def check(self, at: float) -> tuple[float, bool] | None:
+        """The duration that is reported at this time, and whether the work is abandoned."""
         self.at = at
-        stuck = self.pulse.look()
-        return stuck and (stuck.seconds, stuck.given_up)
+        stall = self.watchdog.check()
+        return stall and (stall.seconds, stall.abandoned)
 
 
-def test_what_ends_in_time_is_not_told_of() -> None:
-    hand = Hand()
+def test_work_that_ends_in_time_is_not_reported() -> None:
+    clock = Clock()
     for second in range(0, 500, 50):
-        hand.at = second
-        hand.pulse.begin("a step")
-        assert hand.look(second + 49) is None
-        assert hand.pulse.end()
-    assert hand.look(10**6) is None
+        clock.at = second
+        clock.watchdog.begin("a step")
+        assert clock.check(second + 49) is None
+        assert clock.watchdog.end()
+    assert clock.check(10**6) is None
 
 
-def test_what_does_not_end_is_told_of_ever_more_seldom_and_given_up_once() -> None:
-    hand = Hand()
-    hand.pulse.begin("a step")
-    told = {second: hand.look(second) for second in range(1200)}
-    assert {second: one for second, one in told.items() if one} == {
+def test_stall_is_reported_at_doubling_times_and_abandoned_once() -> None:
+    clock = Clock()
+    clock.watchdog.begin("a step")
+    reports = {second: clock.check(second) for second in range(1200)}
+    assert {second: report for second, report in reports.items() if report} == {
         60: (60, False),
         120: (120, False),
         240: (240, False),
@@ -43,21 +43,21 @@ def test_what_does_not_end_is_told_of_ever_more_seldom_and_given_up_once() -> No
         960: (960, False),
         1000: (1000, True),
     }
-    assert not hand.pulse.end()
+    assert not clock.watchdog.end()
 
 
-def test_a_model_is_loaded_for_as_long_as_it_takes() -> None:
-    hand = Hand()
-    hand.pulse.begin(LOADING)
-    assert hand.look(10**6) == (10**6, False)
-    assert hand.pulse.end()
+def test_loading_is_never_abandoned() -> None:
+    clock = Clock()
+    clock.watchdog.begin(LOADING)
+    assert clock.check(10**6) == (10**6, False)
+    assert clock.watchdog.end()
 
 
-def test_once_it_is_to_stop_it_is_given_up_soon() -> None:
-    hand = Hand()
-    hand.pulse.begin(LOADING)
-    hand.at = 10
-    hand.pulse.stop()
-    assert hand.look(39) is None
-    hand.at = 40
-    assert hand.pulse.look() == Stall(LOADING, 40, given_up=True, stopping=True)
+def test_work_is_abandoned_soon_after_stop() -> None:
+    clock = Clock()
+    clock.watchdog.begin(LOADING)
+    clock.at = 10
+    clock.watchdog.stop()
+    assert clock.check(39) is None
+    clock.at = 40
+    assert clock.watchdog.check() == Stall(LOADING, 40, abandoned=True, stopping=True)

@@ -1,4 +1,4 @@
-"""Which sequence of the context a row gets, and what of its prompt need not be computed again."""
+"""Assigns the sequences of a llama.cpp context to rows, and reuses prompts that are already evaluated."""
 
 from __future__ import annotations
 
@@ -7,33 +7,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-# A gain of fewer tokens is not worth a copy, nor waiting for another row.
-WORTH_COPYING = 32
+# A gain of fewer tokens is worth neither a copy nor waiting for another row.
+MIN_GAIN = 32
 
 
 class Memory(Protocol):
-    def cut(self, sequence: int, length: int) -> int: ...
+    def truncate(self, sequence: int, length: int) -> int: ...
     def copy(self, source: int, target: int) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A sequence. `prompt` is what it is to hold, of which `read` tokens are evaluated; `busy` while a row uses it.
+    """A sequence of the context.
 
-    Only prompts are remembered: a prompt's tokens are evaluated many at a time, an answer's one by one, by
-    kernels that may round otherwise, and which rows came before must not change an answer.
+    Only prompts are reused, never answers. A prompt is evaluated many tokens at a time, an answer one by one, and the
+    kernels for both may round differently. Earlier rows must not change the answer of a later row.
+
+    Attributes:
+        prompt: What the sequence is going to hold.
+        evaluated: How many tokens of the prompt are evaluated already.
+        busy: Whether a row uses the sequence.
+        last_used: The larger, the more recently the sequence was used.
     """
 
     number: int
     prompt: list[int] = field(default_factory=list[int])
-    read: int = 0
+    evaluated: int = 0
     busy: bool = False
-    used: int = 0
+    last_used: int = 0
 
 
 class PrefixCache:
-    """The sequences of a context. One that rests keeps the prompt of its last row until it is needed: the one used
-    longest ago goes first.
+    """The sequences of a context. A free sequence keeps the prompt of its last row. The least recently used one is
+    overwritten first.
     """
 
     def __init__(self, memory: Memory, sequences: int) -> None:
@@ -41,34 +47,35 @@ class PrefixCache:
         self.slots = [Slot(number) for number in range(sequences)]
         self._clock = itertools.count(1)
 
-    def take(self, prompt: list[int]) -> Slot | None:
-        """A slot for a row, with `read` tokens of its prompt there already, from whichever sequence holds most
-        of them. None if a row in work is about to have more of them: it is worth waiting for.
+    def acquire(self, prompt: list[int]) -> Slot | None:
+        """A slot for a row, with as much of its prompt as any sequence holds. None if the row should wait, because a
+        row in progress is going to hold more of it.
         """
-        most = _uncut(prompt, len(prompt) - 2)  # One token alone may be rounded otherwise.
-        common = {slot.number: min(_common(slot.prompt, prompt), most) for slot in self.slots}
-        ready = {slot.number: min(common[slot.number], slot.read) for slot in self.slots}
+        # At least two tokens are evaluated: kernels may round differently for a single one.
+        most = _without_cut_image(prompt, len(prompt) - 2)
+        common = {slot.number: min(_common_prefix(slot.prompt, prompt), most) for slot in self.slots}
+        ready = {slot.number: min(common[slot.number], slot.evaluated) for slot in self.slots}
         source = max(self.slots, key=lambda slot: ready[slot.number])
-        coming = max((common[s.number] for s in self.slots if s.busy and s.read < len(s.prompt)), default=0)
-        if _worth(prompt, ready[source.number], coming):
+        pending = max((common[s.number] for s in self.slots if s.busy and s.evaluated < len(s.prompt)), default=0)
+        if _is_worthwhile(prompt, ready[source.number], pending):
             return None
-        slot = self._place(source, ready)
-        if source is not slot and _worth(prompt, ready[slot.number], ready[source.number]):
+        slot = self._choose_slot(source, ready)
+        if source is not slot and _is_worthwhile(prompt, ready[slot.number], ready[source.number]):
             self._memory.copy(source.number, slot.number)
             kept = ready[source.number]
         else:
             kept = ready[slot.number]
-        slot.read = self._memory.cut(slot.number, max(kept, 0))
-        slot.prompt, slot.busy, slot.used = prompt, True, next(self._clock)
+        slot.evaluated = self._memory.truncate(slot.number, max(kept, 0))
+        slot.prompt, slot.busy, slot.last_used = prompt, True, next(self._clock)
         return slot
 
-    def leave(self, slot: Slot) -> None:
-        """The row is done with its slot; what was read of the prompt stays."""
+    def release(self, slot: Slot) -> None:
+        """The row no longer needs its slot. The evaluated part of the prompt stays."""
         slot.busy = False
-        slot.prompt = slot.prompt[: slot.read]
+        slot.prompt = slot.prompt[: slot.evaluated]
 
-    def gap(self) -> tuple[Slot, Slot] | None:
-        """A busy slot and the free one that it should move to, so that busy ones are neighbours."""
+    def find_gap(self) -> tuple[Slot, Slot] | None:
+        """A busy slot and the free slot it should move to, so that busy slots are adjacent. None if they are."""
         busy = [slot.number for slot in self.slots if slot.busy]
         if not busy or busy[-1] - busy[0] == len(busy) - 1:
             return None
@@ -76,22 +83,23 @@ class PrefixCache:
         return self.slots[busy[-1]], free
 
     def move(self, source: Slot, target: Slot) -> None:
-        """Let the row of `source` go on in `target`; `source` then rests."""
+        """Move the row of `source` to `target`, and release `source`."""
         self._memory.copy(source.number, target.number)
-        target.prompt, target.read, target.busy, target.used = source.prompt, source.read, True, next(self._clock)
-        self._memory.cut(source.number, source.read)
-        self.leave(source)
+        target.prompt, target.evaluated, target.busy = source.prompt, source.evaluated, True
+        target.last_used = next(self._clock)
+        self._memory.truncate(source.number, source.evaluated)
+        self.release(source)
 
-    def _place(self, source: Slot, ready: dict[int, int]) -> Slot:
-        """The free slot to use: a neighbour of the busy ones if there are any; else where the prompt is; else the one
-        used longest ago.
+    def _choose_slot(self, source: Slot, ready: dict[int, int]) -> Slot:
+        """The free slot to use: one next to the busy slots if there are any. Of these, the slot that holds the prompt,
+        or else the least recently used one.
         """
-        free = self._neighbours()
+        free = self._adjacent_free_slots()
         if source in free and 2 * ready[source.number] >= len(source.prompt):
             return source
-        return min(free, key=lambda slot: slot.used)
+        return min(free, key=lambda slot: slot.last_used)
 
-    def _neighbours(self) -> list[Slot]:
+    def _adjacent_free_slots(self) -> list[Slot]:
         busy = [slot.number for slot in self.slots if slot.busy]
         free = [slot for slot in self.slots if not slot.busy]
         if not busy:
@@ -101,20 +109,20 @@ class PrefixCache:
         return inside or [slot for slot in free if slot.number in (first - 1, last + 1)]
 
 
-def _worth(prompt: Sequence[int], have: int, gained: int) -> bool:
-    """Whether having so much of a prompt instead is worth a copy. Any picture in it is."""
-    return gained - have >= WORTH_COPYING or any(place < 0 for place in prompt[max(have, 0) : max(gained, 0)])
+def _is_worthwhile(prompt: Sequence[int], have: int, offered: int) -> bool:
+    """Whether a longer part of the prompt is worth a copy. It is if the gain contains an image."""
+    return offered - have >= MIN_GAIN or any(position < 0 for position in prompt[max(have, 0) : max(offered, 0)])
 
 
-def _uncut(prompt: Sequence[int], length: int) -> int:
-    """The length, or what is left without the picture that it would cut: those are negative numbers, all the same."""
+def _without_cut_image(prompt: Sequence[int], length: int) -> int:
+    """The length, shortened so that it does not cut an image. An image is a run of one negative number."""
     while 0 < length < len(prompt) and prompt[length] < 0 and prompt[length] == prompt[length - 1]:
         length -= 1
     return length
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens both begin with."""
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens both prompts have in common at the beginning."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""What `model_kwargs` may hold for llama.cpp. It ends the process over some values, so they are checked before."""
+"""Checks `model_kwargs` for llama.cpp, which ends the process for some invalid values."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ UNHASHED = frozenset(
         *("use_mmap", "use_mlock", "verbose", "no_perf", "cache_dir", "local_dir"),
     ]
 )
-OWN = frozenset({"n_parallel", "kv_unified", "mmproj", "image_min_tokens", "image_max_tokens"})
+OWN_OPTIONS = frozenset({"n_parallel", "kv_unified", "mmproj", "image_min_tokens", "image_max_tokens"})
 
 
 class CacheType(NamedTuple):
-    """A type of keys and values: its number in llama.cpp's API, and bits per value."""
+    """A number format of keys and values.
+
+    Args:
+        number: The `ggml_type` in llama.cpp's API.
+        bits: The bits per value.
+    """
 
     number: int
     bits: float
 
 
-# Those that llama.cpp can keep.
+# The formats that llama.cpp supports for keys and values.
 CACHE_TYPES = {
     "f32": CacheType(0, 32),
     "f16": CacheType(1, 16),
@@ -42,7 +47,7 @@ CACHE_TYPES = {
     "iq4_nl": CacheType(20, 4.5),
     "bf16": CacheType(30, 16),
 }
-# Smallest and largest value.
+# The smallest and the largest value of each option.
 _RANGES: dict[str, tuple[int, int]] = {
     "n_parallel": (1, 64),
     "image_min_tokens": (1, 2**16),
@@ -61,68 +66,76 @@ _RANGES: dict[str, tuple[int, int]] = {
     "yarn_orig_ctx": (0, 2**31 - 1),
     "last_n_tokens_size": (0, 2**20),
 }
-# Ends of a GGUF file's keys.
+# The keys of a GGUF file with one of these endings describe its layout.
 _LAYOUT = (
     *("block_count", "dimension_count", "expert_count", "expert_shared_count", "group_count", "head_count"),
     *("head_count_kv", "embedding_length", "feed_forward_length", "key_length", "value_length", "vocab_size"),
     *("nextn_predict_layers", "tokenizer.ggml.model"),
 )
-_USED, _OF_THEM = "_used_count", "_count"
+# How many experts are used, and how many the file has.
+_USED, _AVAILABLE = "_used_count", "_count"
 _ROPE_SCALING = ("none", "linear", "yarn", "longrope")
-# What is ours to do, and how to ask for it.
-_TAKEN = {
+# Options of `Llama` that another setting replaces.
+_REPLACED = {
     "chat_format": "set model.chat_template instead",
     "chat_handler": "set model.chat_template instead",
 }
 
 
 def known_options() -> set[str]:
-    """The names that `model_kwargs` may hold."""
+    """The option names that `model_kwargs` may contain."""
     parameters = signature(api().Llama.__init__).parameters.values()
     named = {p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
-    return (named | OWN) - {*_TAKEN, "tokenizer", "draft_model", "embedding", "vocab_only"}
+    return (named | OWN_OPTIONS) - {*_REPLACED, "tokenizer", "draft_model", "embedding", "vocab_only"}
 
 
-def check_options(options: Mapping[str, Any], others: frozenset[str]) -> None:
-    """Raise a ConfigError for an option or a value that llama.cpp does not have. `others`: options known elsewhere."""
-    known = known_options() | others if options else set[str]()
+def check_options(options: Mapping[str, Any], other_options: frozenset[str]) -> None:
+    """Check the names and the values.
+
+    Args:
+        other_options: Names that are valid although llama.cpp does not have them.
+
+    Raises:
+        ConfigError: llama.cpp does not have this option, or does not support this value.
+    """
+    known = known_options() | other_options if options else set[str]()
     for name, value in options.items():
         if name not in known:
-            raise ConfigError(f"model.model_kwargs.{name}: {_unknown(name, known)}")
+            raise ConfigError(f"model.model_kwargs.{name}: {_why_unknown(name, known)}")
         if value is not None:
-            _check(name, value)
+            _check_value(name, value)
 
 
 def check_experts(overrides: Mapping[str, Any], metadata: Callable[[], Mapping[str, str]]) -> None:
-    """Raise a ConfigError for more experts, or groups of them, than the file with this metadata has."""
+    """Raise a ConfigError if the overrides use more experts, or groups of experts, than the model file has."""
     used = {key: value for key, value in overrides.items() if key.endswith(_USED)}
-    has: Mapping[str, str] = metadata() if used else {}
+    available: Mapping[str, str] = metadata() if used else {}
     for key, value in used.items():
-        most = int(has.get(key.removesuffix(_USED) + _OF_THEM, 0))
+        most = int(available.get(key.removesuffix(_USED) + _AVAILABLE, 0))
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
-            fits = f"1 to {most}, which the file has" if most else "left out, as the file has none of them"
-            raise ConfigError(f"model.model_kwargs.kv_overrides: {key} should be {fits}, not {value!r}")
+            valid = f"1 to {most}, which the file has" if most else "left out, because the file has none of them"
+            raise ConfigError(f"model.model_kwargs.kv_overrides: {key} should be {valid}, not {value!r}")
 
 
 def cache_type(value: Any) -> CacheType | None:
-    """A type of keys or values, by its name or number; None if llama.cpp cannot use it."""
+    """The format with this name or number. None if llama.cpp does not support it."""
     if isinstance(value, str):
         return CACHE_TYPES.get(value.lower())
     return next((kind for kind in CACHE_TYPES.values() if kind.number == value), None)
 
 
-def _unknown(name: str, known: set[str]) -> str:
-    if name in _TAKEN:
-        return _TAKEN[name]
+def _why_unknown(name: str, known: set[str]) -> str:
+    if name in _REPLACED:
+        return _REPLACED[name]
     near = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+    hint = f"; did you mean {near[0]!r}?" if near else f"; the options are {', '.join(sorted(known))}"
     return f"llama.cpp has no such option{hint}"
 
 
-def _check(name: str, value: Any) -> None:
+def _check_value(name: str, value: Any) -> None:
     if name in ("type_k", "type_v") and cache_type(value) is None:
         raise ConfigError(
-            f"model.model_kwargs.{name}: llama.cpp keeps no keys and values as {value!r}; "
+            f"model.model_kwargs.{name}: llama.cpp does not support {value!r} for keys and values; "
             f"use one of {', '.join(CACHE_TYPES)}"
         )
     if name == "kv_unified" and not isinstance(value, bool):
@@ -139,24 +152,24 @@ def _check(name: str, value: Any) -> None:
 
 def _check_overrides(value: Any) -> None:
     if not isinstance(value, dict):
-        raise ConfigError(f"model.model_kwargs.kv_overrides: should be values by the file's keys, not {value!r}")
-    for key, given in cast(dict[Any, Any], value).items():
-        if why := _unfit(key, given):
-            raise ConfigError(f"model.model_kwargs.kv_overrides: {why}")
+        raise ConfigError(f"model.model_kwargs.kv_overrides: should map keys of the GGUF file to values, not {value!r}")
+    for key, override in cast(dict[Any, Any], value).items():
+        if reason := _why_invalid(key, override):
+            raise ConfigError(f"model.model_kwargs.kv_overrides: {reason}")
 
 
-def _unfit(key: Any, value: Any) -> str | None:
-    """Why the key of a GGUF file may not have this value, if it is known without the file."""
+def _why_invalid(key: Any, value: Any) -> str | None:
+    """Why a key of a GGUF file may not have this value. None if it may, as far as this is known without the file."""
     if not isinstance(key, str) or "\0" in key:
-        return f"{key!r} is no key of a GGUF file, such as 'llama.rope.freq_base'"
+        return f"{key!r} is not a key of a GGUF file, such as 'llama.rope.freq_base'"
     if not isinstance(value, bool | int | float | str):
         return f"{key} should be true or false, a number or a text, not {value!r}"
     if key.endswith(_LAYOUT):
         return (
-            f"{key} says how the file is laid out, and llama.cpp would end the process over another value; leave it out"
+            f"{key} describes the layout of the file. llama.cpp would end the process for another value; leave it out"
         )
     if key.endswith("rope.scaling.type") and value not in _ROPE_SCALING:
         return f"{key} should be one of {', '.join(_ROPE_SCALING)}, not {value!r}"
     if key.endswith("epsilon") and (isinstance(value, str) or not value >= 0):
-        return f"{key} should be a number from 0 on, not {value!r}"
+        return f"{key} should be a number of at least 0, not {value!r}"
     return None

@@ -1,4 +1,4 @@
-"""What a sequence of llama.cpp is to hold: tokens, and pictures between them."""
+"""The prompt of a row as a llama.cpp sequence holds it: tokens, and images between them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
-class Picture(NamedTuple):
-    """What the projector makes of an image, or of a part of one: `positions` in the sequence from `start` on, and
-    `tokens` of the context. Where a model counts positions in two dimensions, they are fewer.
+class PromptImage(NamedTuple):
+    """An image, or a part of an image, in a prompt.
+
+    Args:
+        start: The first position in the sequence.
+        positions: How many positions it takes. Fewer than `tokens` if the model counts positions in two dimensions.
+        tokens: How many tokens of the context it takes.
+        chunk: The projector's `mtmd_input_chunk`.
     """
 
     start: int
@@ -20,27 +25,31 @@ class Picture(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Prompt:
-    """What a sequence is to hold, by position: a token; or, for a picture, a negative number that only the same picture
-    has, as often as it takes positions.
+    """What a sequence holds.
+
+    Args:
+        positions: The token at each position. All positions of an image hold the same negative number. Equal images
+            have equal numbers, different images have different ones.
+        close: Frees the chunks of the images.
     """
 
-    places: list[int]
-    pictures: Sequence[Picture] = ()
+    positions: list[int]
+    images: Sequence[PromptImage] = ()
     close: Callable[[], None] = field(default=lambda: None)
 
     @property
     def size(self) -> int:
-        """Tokens of the context that it takes."""
-        return self.tokens(len(self.places))
+        """How many tokens of the context the prompt takes."""
+        return self.tokens_before(len(self.positions))
 
-    def tokens(self, position: int) -> int:
-        """Tokens of the context that are taken up to a position."""
-        return position + sum(p.tokens - p.positions for p in self.pictures if p.start < position)
+    def tokens_before(self, position: int) -> int:
+        """How many tokens of the context the prompt takes before a position."""
+        return position + sum(image.tokens - image.positions for image in self.images if image.start < position)
 
-    def picture(self, position: int) -> Picture | None:
-        """The picture that begins there."""
-        return next((p for p in self.pictures if p.start == position), None)
+    def image_at(self, position: int) -> PromptImage | None:
+        """The image that begins at a position."""
+        return next((image for image in self.images if image.start == position), None)
 
     def end_of_text(self, position: int) -> int:
-        """Where the next picture begins, or the prompt ends."""
-        return next((p.start for p in self.pictures if p.start >= position), len(self.places))
+        """Where the next image begins, or the prompt ends."""
+        return next((image.start for image in self.images if image.start >= position), len(self.positions))

@@ -1,4 +1,4 @@
-"""How the next token of a row is picked from the model's scores."""
+"""Chooses the next token of a row from the scores of the model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from asyncinfer.engines.local.llama_cpp.compat import api
 from asyncinfer.engines.local.structured.guide import Guide
 from asyncinfer.errors import invalid_request
 
-# As in the system this re-implements, which leaves top-k at llama-cpp-python's default.
+# The default of llama-cpp-python, which Oumi Infer uses too.
 TOP_K = 40
 PENALTY_WINDOW = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are picked. Temperature 0 takes the likeliest."""
+    """How tokens are chosen. Temperature 0 means the likeliest token."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -31,7 +31,10 @@ class Sampling:
 
 
 class Candidates:
-    """Scored tokens as llama.cpp's samplers take them: room for a vocabulary, used by one row at a time."""
+    """The tokens of a vocabulary with their scores, in the form that llama.cpp's samplers expect.
+
+    All rows share one object; one row uses it at a time.
+    """
 
     def __init__(self, vocabulary: int) -> None:
         self._np: Any = import_module("numpy")
@@ -56,19 +59,19 @@ class Candidates:
         self._rows["logit"][~allowed] = -self._np.inf
 
     def selected(self) -> int:
-        """The token that the last sampler of a chain chose; -1 if it could choose none."""
+        """The token that the last sampler of a chain selected; -1 if it selected none."""
         at: int = self._all.selected
         return int(self._all.data[at].id) if 0 <= at < self._all.size else -1
 
 
 class Sampler:
-    """Picks the tokens of one row, and remembers the ones it picked. `guide` restricts which tokens may come next."""
+    """Chooses the tokens of one row, and remembers them for the penalties. `guide` restricts the choice."""
 
     def __init__(self, sampling: Sampling, vocabulary: int, candidates: Candidates, guide: Guide | None = None) -> None:
         self._candidates = candidates
         self._guide = guide
-        self._adjust = _chain(_adjusting(sampling, vocabulary))
-        self._choose = None if sampling.temperature == 0.0 else _chain(_choosing(sampling))
+        self._adjust = _chain(_adjusting_samplers(sampling, vocabulary))
+        self._choose = None if sampling.temperature == 0.0 else _chain(_choosing_samplers(sampling))
 
     @property
     def ended(self) -> bool:
@@ -76,8 +79,12 @@ class Sampler:
         return self._guide is not None and self._guide.ended
 
     def sample(self, logits: Any) -> int:
-        """The next token. Raises RequestError when the guide allows none."""
-        token = self._likeliest(logits) if self._choose is None else self._drawn(logits, self._choose)
+        """Choose the next token.
+
+        Raises:
+            RequestError: The guide allows no token.
+        """
+        token = self._likeliest(logits) if self._choose is None else self._draw_token(logits, self._choose)
         if self._adjust is not None:
             api().llama_sampler_accept(self._adjust, token)
         if self._guide is not None:
@@ -86,9 +93,9 @@ class Sampler:
         return token
 
     def close(self) -> None:
-        for link in (self._adjust, self._choose):
-            if link is not None:
-                api().llama_sampler_free(link)
+        for sampler in (self._adjust, self._choose):
+            if sampler is not None:
+                api().llama_sampler_free(sampler)
         self._adjust = self._choose = None
 
     def _likeliest(self, logits: Any) -> int:
@@ -97,7 +104,7 @@ class Sampler:
         else:
             self._fill(logits)
             token = self._candidates.likeliest()
-        # Testing one token is much faster than computing all allowed tokens, and usually it is allowed.
+        # Checking one token is much faster than computing all allowed tokens, and usually the token is allowed.
         if self._guide is None or self._guide.allows(token):
             return token
         if self._adjust is None:
@@ -105,14 +112,14 @@ class Sampler:
         self._forbid(self._guide)
         return self._candidates.likeliest()
 
-    def _drawn(self, logits: Any, chain: Any) -> int:
+    def _draw_token(self, logits: Any, chain: Any) -> int:
         self._fill(logits)
         if self._guide is not None:
             self._forbid(self._guide)
         self._candidates.apply(chain)
         token = self._candidates.selected()
         if token < 0 or (self._guide is not None and not self._guide.allows(token)):
-            raise invalid_request("llama.cpp can pick no token with this temperature, top_p and min_p")
+            raise invalid_request("llama.cpp can select no token with this temperature, top_p and min_p")
         return token
 
     def _fill(self, logits: Any) -> None:
@@ -130,8 +137,8 @@ class Sampler:
             raise invalid_request(f"guided decoding stopped before the answer was complete: {self._guide.failure}")
 
 
-def _adjusting(s: Sampling, vocabulary: int) -> Iterator[Any]:
-    """What changes the scores, in the order in which llama-cpp-python has it."""
+def _adjusting_samplers(s: Sampling, vocabulary: int) -> Iterator[Any]:
+    """The samplers that change scores, in the order of llama-cpp-python."""
     if s.logit_bias:
         biases = (api().llama_logit_bias * len(s.logit_bias))(*s.logit_bias.items())
         yield api().llama_sampler_init_logit_bias(vocabulary, len(s.logit_bias), biases)
@@ -141,7 +148,7 @@ def _adjusting(s: Sampling, vocabulary: int) -> Iterator[Any]:
         )
 
 
-def _choosing(s: Sampling) -> Iterator[Any]:
+def _choosing_samplers(s: Sampling) -> Iterator[Any]:
     yield api().llama_sampler_init_top_k(TOP_K)
     yield api().llama_sampler_init_top_p(s.top_p, 1)
     yield api().llama_sampler_init_min_p(s.min_p, 1)
@@ -149,12 +156,12 @@ def _choosing(s: Sampling) -> Iterator[Any]:
     yield api().llama_sampler_init_dist(s.seed)
 
 
-def _chain(links: Iterator[Any]) -> Any:
-    """The links as one sampler; None if there are none."""
-    made = list(links)
-    if not made:
+def _chain(parts: Iterator[Any]) -> Any:
+    """The samplers as one chain. None if there are none."""
+    samplers = list(parts)
+    if not samplers:
         return None
     chain = api().llama_sampler_chain_init(api().llama_sampler_chain_default_params())
-    for link in made:
-        api().llama_sampler_chain_add(chain, link)
+    for sampler in samplers:
+        api().llama_sampler_chain_add(chain, sampler)
     return chain

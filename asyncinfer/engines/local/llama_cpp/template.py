@@ -1,28 +1,40 @@
-"""Chat templates as llama-cpp-python renders them."""
+"""Chat templates, compiled by llama-cpp-python."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from asyncinfer.engines.local.chat_prompt import Content, Render, takes_parts, takes_text
+from asyncinfer.engines.local.chat_prompt import Content, Render, supports_parts, supports_text
 from asyncinfer.engines.local.llama_cpp.compat import api
 from asyncinfer.errors import ConfigError
 
 
 class Template(NamedTuple):
-    """`in_parts`: it does not take a message's content as a string, only as a list of parts."""
+    """A compiled chat template.
+
+    Args:
+        needs_parts: Whether it supports the content of a message only as a list of parts, not as a string.
+    """
 
     render: Render
-    takes_tools: bool
-    in_parts: bool
+    supports_tools: bool
+    needs_parts: bool
 
     def content(self, text: Content) -> Content:
-        """What it takes for a message of which `text` makes a string."""
-        return (lambda message: [{"type": "text", "text": text(message)}]) if self.in_parts else text
+        """The function that converts a message to its content. `text` converts it to a string."""
+        return (lambda message: [{"type": "text", "text": text(message)}]) if self.needs_parts else text
 
 
-def compiled(source: str, *, bos: str, eos: str) -> Template:
-    """`bos` and `eos`: the text of the tokens that begin and end a sequence. Raises ConfigError for invalid Jinja."""
+def compile_template(source: str, *, bos: str, eos: str) -> Template:
+    """Compile a template.
+
+    Args:
+        bos: The text of the token that begins a sequence.
+        eos: The text of the token that ends a sequence.
+
+    Raises:
+        ConfigError: The template is not valid Jinja.
+    """
     try:
         formatter = api().llama_chat_format.Jinja2ChatFormatter(template=source, eos_token=eos, bos_token=bos)
     except Exception as error:
@@ -31,4 +43,5 @@ def compiled(source: str, *, bos: str, eos: str) -> Template:
     def render(**values: Any) -> str:
         return formatter(**values).prompt
 
-    return Template(render, "tools" in source, not takes_text(render, tools=None) and takes_parts(render, tools=None))
+    needs_parts = not supports_text(render, tools=None) and supports_parts(render, tools=None)
+    return Template(render, "tools" in source, needs_parts)

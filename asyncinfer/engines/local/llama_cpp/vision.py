@@ -1,4 +1,4 @@
-"""llama.cpp's multimodal projector: what it makes of the images in a prompt."""
+"""llama.cpp's multimodal projector, which converts the images of a prompt to what a model can evaluate."""
 
 from __future__ import annotations
 
@@ -12,58 +12,67 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from asyncinfer.engines.local.chat_prompt import in_parts
-from asyncinfer.engines.local.images import pixels
-from asyncinfer.engines.local.llama_cpp.compat import api, complaints, log_callback, mtmd
+from asyncinfer.engines.local.chat_prompt import content_parts
+from asyncinfer.engines.local.images import decode_image
+from asyncinfer.engines.local.llama_cpp.compat import api, attach_image_log, mtmd, recent_errors, set_text
 from asyncinfer.engines.local.llama_cpp.context import LlamaContext
-from asyncinfer.engines.local.llama_cpp.prompt import Picture, Prompt
+from asyncinfer.engines.local.llama_cpp.prompt import Prompt, PromptImage
 from asyncinfer.errors import ConfigError, InferenceErrorType, RequestError, invalid_request
 from asyncinfer.types.conversation import Message
 
-_OPTIONS = ("image_min_tokens", "image_max_tokens")
-# The most tokens of an image that llama.cpp evaluates together, unless `n_ubatch` says otherwise.
-_TOGETHER = 512
+_IMAGE_OPTIONS = ("image_min_tokens", "image_max_tokens")
+# The default of `n_ubatch`: the most tokens of an image that llama.cpp evaluates in one pass.
+_DEFAULT_UBATCH = 512
 
 
 class Projector:
-    """Makes of images what a model can read. Used in the model's thread only.
+    """A loaded projector. For use in the model's thread only.
 
-    `together`: how many tokens of an image the context must take in one batch, if the model needs them so.
+    Attributes:
+        batch_tokens: How many tokens of an image one batch must hold, if the model needs all of them in one batch;
+            else None.
     """
 
-    def __init__(self, path: Path, model: Any, given: Mapping[str, Any]) -> None:
-        """Raises ConfigError when this is no projector for this model."""
-        # Not llama.cpp's own mark, which a conversation may contain.
-        self._mark = f"<__image_{uuid4().hex}__>"
+    def __init__(self, path: Path, model: Any, options: Mapping[str, Any]) -> None:
+        """
+        Raises:
+            ConfigError: The file is not a projector of this model.
+        """
+        # A random marker: a conversation may contain llama.cpp's own one.
+        self._marker = f"<__image_{uuid4().hex}__>"
         self._vocabulary: int = api().llama_vocab_n_tokens(api().llama_model_get_vocab(model))
-        mtmd().mtmd_helper_log_set(log_callback(bool(given["verbose"])), None)
-        self._ctx: Any = mtmd().mtmd_init_from_file(os.fsencode(path), model, self._params(given))
+        attach_image_log()
+        self._ctx: Any = mtmd().mtmd_init_from_file(os.fsencode(path), model, self._params(options))
         try:
             if not self._ctx:
-                raise ConfigError(_unfit(path, complaints() or "llama.cpp cannot load it"))
+                raise ConfigError(_not_a_projector(path, recent_errors() or "llama.cpp cannot load it"))
             if not mtmd().mtmd_support_vision(self._ctx):
-                raise ConfigError(_unfit(path, "it reads no images"))
-            self._try(path)
+                raise ConfigError(_not_a_projector(path, "it does not support images"))
+            self._check_tokens(path)
         except BaseException:
             self.close()
             raise
-        apart = not mtmd().mtmd_decode_use_non_causal(self._ctx, None)
-        self.together: int | None = None if apart else given.get("n_ubatch", _TOGETHER)
+        needs_one_batch = mtmd().mtmd_decode_use_non_causal(self._ctx, None)
+        self.batch_tokens: int | None = None if not needs_one_batch else options.get("n_ubatch", _DEFAULT_UBATCH)
 
-    def in_text(self, message: Message) -> str:
-        """The content of a message, with a mark where an image is. Raises RequestError for documents."""
-        pieces = [self._mark if part["type"] == "image" else part["text"] for part in in_parts(message)]
-        return " ".join(pieces).replace(f" {self._mark}", self._mark).replace(f"{self._mark} ", self._mark)
-
-    def prompt(self, text: str, images: Sequence[bytes]) -> Prompt:
-        """The prompt with `images` in the places of the marks, in order.
+    def text_content(self, message: Message) -> str:
+        """The content of a message as text, with a marker for each image.
 
         Raises:
-            RequestError: an image cannot be read, or the template or the model does not take it.
+            RequestError: The message contains documents.
         """
-        if text.count(self._mark) != len(images):
+        pieces = [self._marker if part["type"] == "image" else part["text"] for part in content_parts(message)]
+        return " ".join(pieces).replace(f" {self._marker}", self._marker).replace(f"{self._marker} ", self._marker)
+
+    def prompt(self, text: str, images: Sequence[bytes]) -> Prompt:
+        """The prompt, with the images in place of the markers, in order.
+
+        Raises:
+            RequestError: An image cannot be read, or the template or the model does not support it.
+        """
+        if text.count(self._marker) != len(images):
             raise invalid_request("the chat template leaves out images of the conversation, or repeats them")
-        prompt = self._tokenize(text, [(blake2b(data).hexdigest(), pixels(data)) for data in images])
+        prompt = self._tokenize(text, [(blake2b(data).hexdigest(), decode_image(data)) for data in images])
         try:
             self._check(prompt)
         except RequestError:
@@ -71,17 +80,17 @@ class Projector:
             raise
         return prompt
 
-    def read(self, picture: Picture, context: LlamaContext, sequence: int) -> None:
-        """Add a picture to what a sequence holds.
+    def evaluate(self, image: PromptImage, context: LlamaContext, sequence: int) -> None:
+        """Evaluate an image as the next part of a sequence.
 
         Raises:
-            RequestError: llama.cpp failed at it.
+            RequestError: llama.cpp failed.
         """
         code = mtmd().mtmd_helper_eval_chunk_single(
             self._ctx,
             context.ctx,
-            picture.chunk,
-            picture.start,
+            image.chunk,
+            image.start,
             sequence,
             context.batch_size,
             False,
@@ -89,7 +98,7 @@ class Projector:
         )
         if code:
             raise RequestError(
-                f"llama.cpp could not read an image (code {code}): {complaints()}",
+                f"llama.cpp could not evaluate an image (code {code}): {recent_errors()}",
                 error_type=InferenceErrorType.RUNTIME,
             )
 
@@ -98,25 +107,25 @@ class Projector:
             mtmd().mtmd_free(self._ctx)
         self._ctx = None
 
-    def _params(self, given: Mapping[str, Any]) -> Any:
+    def _params(self, options: Mapping[str, Any]) -> Any:
         params: Any = mtmd().mtmd_context_params_default()
-        params.use_gpu = given.get("n_gpu_layers") != 0
+        params.use_gpu = options.get("n_gpu_layers") != 0
         params.print_timings = False
-        params.n_threads = given["n_threads_batch"]
-        params.media_marker = self._mark.encode()
-        params.flash_attn_type = int(bool(given["flash_attn"]))
-        for name in _OPTIONS:
-            if name in given:
-                setattr(params, name, given[name])
+        params.n_threads = options["n_threads_batch"]
+        params.media_marker = self._marker.encode()
+        params.flash_attn_type = int(bool(options["flash_attn"]))
+        for name in _IMAGE_OPTIONS:
+            if name in options:
+                setattr(params, name, options[name])
         return params
 
-    def _try(self, path: Path) -> None:
-        """Raise a ConfigError if the model lacks the tokens that are to stand around an image."""
+    def _check_tokens(self, path: Path) -> None:
+        """Raise a ConfigError if the model's vocabulary lacks the tokens that go before and after an image."""
         image = import_module("PIL.Image").new("RGB", (64, 64))
         try:
-            self._tokenize(self._mark, [("", image)]).close()
+            self._tokenize(self._marker, [("", image)]).close()
         except RequestError as error:
-            raise ConfigError(_unfit(path, str(error))) from error
+            raise ConfigError(_not_a_projector(path, str(error))) from error
 
     def _tokenize(self, text: str, images: Sequence[tuple[str, Any]]) -> Prompt:
         chunks = mtmd().mtmd_input_chunks_init()
@@ -125,85 +134,85 @@ class Projector:
                 code = mtmd().mtmd_tokenize(self._ctx, chunks, ctypes.byref(_input(text)), bitmaps, len(images))
             if code:
                 raise invalid_request(f"llama.cpp cannot prepare the images of this conversation (code {code})")
-            return self._assembled(chunks)
+            return self._prompt_of(chunks)
         except BaseException:
             mtmd().mtmd_input_chunks_free(chunks)
             raise
 
-    def _assembled(self, chunks: Any) -> Prompt:
-        places, pictures = list[int](), list[Picture]()
-        for chunk in _each(chunks):
+    def _prompt_of(self, chunks: Any) -> Prompt:
+        positions, images = list[int](), list[PromptImage]()
+        for chunk in _iterate(chunks):
             if mtmd().mtmd_input_chunk_get_type(chunk) == mtmd().MTMD_INPUT_CHUNK_TYPE_TEXT:
-                places += self._tokens(chunk)
+                positions += self._text_tokens(chunk)
                 continue
             length, tokens = mtmd().mtmd_input_chunk_get_n_pos(chunk), mtmd().mtmd_input_chunk_get_n_tokens(chunk)
-            pictures.append(Picture(len(places), length, tokens, chunk))
-            places += [_number(chunk, len(pictures))] * length
-        return Prompt(places, pictures, _once(lambda: mtmd().mtmd_input_chunks_free(chunks)))
+            images.append(PromptImage(len(positions), length, tokens, chunk))
+            positions += [_image_number(chunk, len(images))] * length
+        return Prompt(positions, images, _call_once(lambda: mtmd().mtmd_input_chunks_free(chunks)))
 
-    def _tokens(self, chunk: Any) -> list[int]:
+    def _text_tokens(self, chunk: Any) -> list[int]:
         count = ctypes.c_size_t()
         tokens: Any = mtmd().mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
-        found: list[int] = tokens[: count.value]
-        if not all(0 <= token < self._vocabulary for token in found):
-            raise invalid_request("the model's vocabulary lacks the tokens that are to stand around an image")
-        return found
+        text: list[int] = tokens[: count.value]
+        if not all(0 <= token < self._vocabulary for token in text):
+            raise invalid_request("the model's vocabulary lacks the tokens that go before and after an image")
+        return text
 
     def _check(self, prompt: Prompt) -> None:
-        if prompt.places[-1] < 0:
+        if prompt.positions[-1] < 0:
             raise invalid_request("the chat template ends with an image; it should begin the answer after it")
-        most = max(picture.tokens for picture in prompt.pictures)
-        if self.together is not None and most > self.together:
+        most = max(image.tokens for image in prompt.images)
+        if self.batch_tokens is not None and most > self.batch_tokens:
             raise invalid_request(
-                f"an image takes {most} tokens, which this model must read together, and model.model_kwargs.n_ubatch "
-                f"allows {self.together}: raise it, or give a smaller image"
+                f"an image takes {most} tokens. This model needs all of them in one batch, and "
+                f"model.model_kwargs.n_ubatch allows {self.batch_tokens}: raise it, or use a smaller image"
             )
 
 
-def _unfit(path: Path, why: str) -> str:
+def _not_a_projector(path: Path, reason: str) -> str:
     return (
-        f"model.model_kwargs.mmproj: {path.absolute()} is no projector of this model: {why.strip()}. "
-        "It should be the GGUF file with `mmproj` in its name that belongs to the very model"
+        f"model.model_kwargs.mmproj: {path.absolute()} is not a projector of this model: {reason.strip()}. "
+        "Use the GGUF file with `mmproj` in its name that belongs to exactly this model"
     )
 
 
 def _input(text: str) -> Any:
-    """A prompt as llama.cpp takes it. The template has written every special token, the first included."""
-    data = text.encode()
-    given: Any = mtmd().mtmd_input_text()
-    given.text, given.add_special, given.parse_special = data, False, True
-    if hasattr(given, "text_len"):  # Earlier releases look for a zero.
-        given.text_len = len(data)
-    return given
+    """An `mtmd_input_text`. The template has written all special tokens, also the first one."""
+    value: Any = mtmd().mtmd_input_text()
+    set_text(value, text.encode())
+    value.add_special, value.parse_special = False, True
+    return value
 
 
 @contextmanager
 def _bitmaps(images: Sequence[tuple[str, Any]]) -> Generator[Any]:
-    """The images, with their names, as llama.cpp takes them."""
-    made = (mtmd().mtmd_bitmap_p_ctypes * len(images))()
+    """The images with their names, as an array of `mtmd_bitmap`."""
+    bitmaps = (mtmd().mtmd_bitmap_p_ctypes * len(images))()
     try:
-        for place, (name, image) in enumerate(images):
+        for index, (name, image) in enumerate(images):
             data: bytes = image.tobytes()
-            made[place] = mtmd().mtmd_bitmap_init(*image.size, (ctypes.c_uint8 * len(data)).from_buffer_copy(data))
-            mtmd().mtmd_bitmap_set_id(made[place], name.encode())
-        yield made
+            bitmaps[index] = mtmd().mtmd_bitmap_init(*image.size, (ctypes.c_uint8 * len(data)).from_buffer_copy(data))
+            mtmd().mtmd_bitmap_set_id(bitmaps[index], name.encode())
+        yield bitmaps
     finally:
-        for bitmap in filter(None, made):
+        for bitmap in filter(None, bitmaps):
             mtmd().mtmd_bitmap_free(bitmap)
 
 
-def _each(chunks: Any) -> Iterator[Any]:
+def _iterate(chunks: Any) -> Iterator[Any]:
     for index in range(mtmd().mtmd_input_chunks_size(chunks)):
         yield mtmd().mtmd_input_chunks_get(chunks, index)
 
 
-def _number(chunk: Any, ordinal: int) -> int:
-    """A negative number for a picture. An image may be cut into several; the ordinal tells them apart."""
+def _image_number(chunk: Any, ordinal: int) -> int:
+    """The negative number of an image in `Prompt.positions`. An image may be cut into several chunks, which the ordinal
+    distinguishes.
+    """
     image: bytes = mtmd().mtmd_input_chunk_get_id(chunk)
     return -1 - int.from_bytes(blake2b(b"%d:%b" % (ordinal, image), digest_size=16).digest())
 
 
-def _once(free: Callable[[], None]) -> Callable[[], None]:
-    """`free`, of which only the first call does anything."""
-    left = [free]
-    return lambda: left.pop()() if left else None
+def _call_once(function: Callable[[], None]) -> Callable[[], None]:
+    """A function that calls `function` the first time only."""
+    remaining = [function]
+    return lambda: remaining.pop()() if remaining else None

@@ -1,9 +1,9 @@
-"""Bounds a JSON schema before native code compiles it.
+"""Limits a JSON schema before native code compiles it.
 
-llguidance (1.9, November 2026) reports an error for most schemas that it cannot compile. This module keeps others from
-it. References nested about 800 levels deep overflow its stack. Large or many `multipleOf`, `minProperties` and
-`patternProperties` take minutes and gigabytes, in one schema or in those that it merges, such as the parts of `allOf`.
-It also compiles references that lead back to themselves, but no answer can match them.
+llguidance (1.9, November 2026) reports an error for most schemas that it cannot compile. This module rejects or reduces
+the others. References nested about 800 levels deep overflow its stack. Large or many `multipleOf`, `minProperties` and
+`patternProperties` take minutes and gigabytes, in one schema or in schemas that it merges, such as the parts of
+`allOf`. It also compiles schemas that require themselves, but no answer can match them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
-from asyncinfer.engines.local.structured.merging import MAX_PATTERNS, Whole, is_number, patterns_of, whole_of
-from asyncinfer.engines.local.structured.objects import bounds_of_count, optional, uncounted
-from asyncinfer.engines.local.structured.recursion import without_endless
+from asyncinfer.engines.local.structured.merging import MAX_PATTERNS, SchemaLimits, is_number, limits_of, patterns_of
+from asyncinfer.engines.local.structured.objects import count_limits, inexpressible_limits, optional_count
+from asyncinfer.engines.local.structured.recursion import replace_infinite
 from asyncinfer.errors import RequestError, invalid_request
 
 MAX_DEPTH = 100
@@ -23,11 +23,13 @@ MAX_SCHEMAS = 20_000
 MAX_CHAIN = 600
 """The depth of nested schemas, including references."""
 MAX_OPTIONAL = 2_000
-"""Optional properties of one object. The grammar must consider each of them at every property."""
+"""The most optional properties of one object. The grammar must consider each of them at every property."""
 MAX_REPEATED = 1_000_000
 MAX_NUMBER, MIN_NUMBER = 1e15, 1e-9
 
+# Keywords that map names to subschemas.
 _NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
+# Keywords whose values are data, not schemas.
 _DATA = frozenset({"const", "enum", "default", "examples"})
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -45,39 +47,38 @@ _UNSUPPORTED = frozenset(
 )
 
 
-class Bounded(NamedTuple):
+class BoundedSchema(NamedTuple):
     """A schema that native code can compile, and the keywords that were dropped, as `path: keyword`."""
 
     schema: Any
     dropped: tuple[str, ...] = ()
 
 
-def bounded(schema: Any, setting: str) -> Bounded:
+def bound_schema(schema: Any, setting: str) -> BoundedSchema:
     """The schema without the keywords that a grammar cannot express.
 
     Raises:
-        RequestError: the schema is too deep or too large. The message names `setting`.
+        RequestError: The schema is too deep or too large. The message names `setting`.
     """
     if (depth := _depth(schema)) > MAX_DEPTH:
-        raise _refused(setting, f"its JSON is nested {depth} levels deep, and at most {MAX_DEPTH} are supported")
-    schema = without_endless(_chain(schema, setting), schema, lambda ref: _referred(schema, ref))
+        raise _too_large(setting, f"its JSON is nested {depth} levels deep, and at most {MAX_DEPTH} are supported")
+    schema = replace_infinite(_reachable(schema, setting), schema, lambda ref: _resolve(schema, ref))
     if schema is False:
-        raise invalid_request(f"{setting}: no finite value is valid, as the schema requires itself again without end")
-    whole = whole_of(_nodes(schema))
+        raise invalid_request(f"{setting}: no finite value is valid, because the schema requires itself again")
+    limits = limits_of(_nodes(schema))
     dropped: list[str] = []
 
     def bound(node: dict[str, Any], path: str) -> dict[str, Any]:
         _check_optional(node, path, setting)
-        kept, lost = _bounded_node(node, whole)
+        kept, lost = _bounded_node(node, limits)
         dropped.extend(f"{path}: {keyword}" for keyword in lost)
         return kept
 
-    made = rewritten(schema, bound)
-    return Bounded(made, tuple(dropped))
+    return BoundedSchema(rewritten(schema, bound), tuple(dropped))
 
 
 def rewritten(schema: Any, change: Callable[[dict[str, Any], str], dict[str, Any]], path: str = "$") -> Any:
-    """A copy of the schema with each subschema replaced by `change(subschema, path)`, from the leaves up."""
+    """A copy of the schema with each subschema replaced by `change(subschema, path)`, innermost first."""
     if isinstance(schema, list):
         items = enumerate(cast(list[Any], schema))
         return [rewritten(one, change, f"{path}[{place}]") for place, one in items]
@@ -93,7 +94,7 @@ def rewritten(schema: Any, change: Callable[[dict[str, Any], str], dict[str, Any
     return change(node, path)
 
 
-def _refused(setting: str, why: str) -> RequestError:
+def _too_large(setting: str, why: str) -> RequestError:
     return invalid_request(f"{setting}: the schema is too large: {why}")
 
 
@@ -112,11 +113,11 @@ def _inside(value: Any) -> Iterator[Any]:
         yield from cast(list[Any], value)
 
 
-def _chain(root: Any, setting: str) -> list[Any]:
+def _reachable(root: Any, setting: str) -> list[Any]:
     """All subschemas, in the order in which llguidance compiles them: depth first, each reference only once.
 
     Raises:
-        RequestError: there are too many, or they are nested too deeply.
+        RequestError: There are too many, or they are nested too deeply.
     """
     seen: set[str] = {"#"}
     schemas: list[Any] = []
@@ -124,15 +125,15 @@ def _chain(root: Any, setting: str) -> list[Any]:
     while stack:
         node, depth = stack.pop()
         if depth > MAX_CHAIN:
-            raise _refused(setting, f"schemas and references are nested more than {MAX_CHAIN} levels deep")
+            raise _too_large(setting, f"schemas and references are nested more than {MAX_CHAIN} levels deep")
         schemas.append(node)
         if len(schemas) > MAX_SCHEMAS:
-            raise _refused(setting, f"it has more than {MAX_SCHEMAS} subschemas")
+            raise _too_large(setting, f"it has more than {MAX_SCHEMAS} subschemas")
         stack.extend((one, depth + 1) for one in reversed([*_subschemas(node)]))
         ref: Any = cast(dict[str, Any], node).get("$ref") if isinstance(node, dict) else None
         if isinstance(ref, str) and ref not in seen:
             seen.add(ref)
-            stack.append((_referred(root, ref), depth + 1))
+            stack.append((_resolve(root, ref), depth + 1))
     return schemas
 
 
@@ -149,7 +150,7 @@ def _subschemas(node: Any) -> Iterator[Any]:
             yield value
 
 
-def _referred(root: Any, ref: str) -> Any:
+def _resolve(root: Any, ref: str) -> Any:
     """The schema at a JSON pointer such as `#/$defs/Name`; None if there is none."""
     if ref == "#":
         return root
@@ -163,43 +164,47 @@ def _referred(root: Any, ref: str) -> Any:
 def _nodes(schema: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
-    def look(node: dict[str, Any], _: str) -> dict[str, Any]:
+    def collect(node: dict[str, Any], _: str) -> dict[str, Any]:
         found.append(node)
         return node
 
-    rewritten(schema, look)
+    rewritten(schema, collect)
     return found
 
 
 def _check_optional(node: dict[str, Any], path: str, setting: str) -> None:
-    if (count := optional(node)) > MAX_OPTIONAL:
-        raise _refused(setting, f"{path} has {count} optional properties, and at most {MAX_OPTIONAL} are supported")
+    if (count := optional_count(node)) > MAX_OPTIONAL:
+        raise _too_large(setting, f"{path} has {count} optional properties, and at most {MAX_OPTIONAL} are supported")
 
 
-def _bounded_node(node: dict[str, Any], whole: Whole) -> tuple[dict[str, Any], list[str]]:
+def _bounded_node(node: dict[str, Any], limits: SchemaLimits) -> tuple[dict[str, Any], list[str]]:
     """A subschema without the keywords that a grammar cannot express, and the names of those keywords."""
-    kept = {key: _whole(value) if key in _COUNTS else value for key, value in node.items() if not _is_idle(key, value)}
+    kept = {
+        key: _as_integer(value) if key in _COUNTS else value
+        for key, value in node.items()
+        if not _has_no_effect(key, value)
+    }
     lost = [key for key in kept if key in _UNSUPPORTED or _is_inexpressible(key, kept[key])]
-    if is_number(value := kept.get("multipleOf")) and value in whole.divisors:
+    if is_number(value := kept.get("multipleOf")) and value in limits.dropped_divisors:
         lost.append("multipleOf")
-    lost += uncounted(kept) if whole.counts else bounds_of_count(kept)
-    opened: dict[str, Any] = {}
+    lost += inexpressible_limits(kept) if limits.allows_counts else count_limits(kept)
+    added: dict[str, Any] = {}
     patterns = len(patterns_of(kept))
-    if patterns > MAX_PATTERNS or (patterns > 0 and not whole.patterns):
+    if patterns > MAX_PATTERNS or (patterns > 0 and not limits.allows_patterns):
         lost.append("patternProperties")
-        opened["additionalProperties"] = True
-    return {key: value for key, value in kept.items() if key not in lost} | opened, list(dict.fromkeys(lost))
+        added["additionalProperties"] = True
+    return {key: value for key, value in kept.items() if key not in lost} | added, list(dict.fromkeys(lost))
 
 
-def _is_idle(key: str, value: Any) -> bool:
-    """Whether a keyword has no effect, such as `uniqueItems: false` and unknown formats, or is an llguidance option."""
+def _has_no_effect(key: str, value: Any) -> bool:
+    """Whether a keyword has no effect, such as `uniqueItems: false` or an unknown format, or is for llguidance."""
     if key == "format":
         return isinstance(value, str) and value not in _FORMATS
     return key == "x-guidance" or (key == "uniqueItems" and value is False)
 
 
-def _whole(value: Any) -> Any:
-    """A whole number as an int: in JSON, 3.0 is an integer too."""
+def _as_integer(value: Any) -> Any:
+    """An integer as an int. In JSON, 3.0 is an integer too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,7 +1,7 @@
 """Checks an answer against its JSON schema, for keywords that a grammar cannot express.
 
-Schemas and answers are untrusted, so the work is bounded: by a budget of evaluated keywords, and by a timeout for each
-regular expression, which Python's `re` does not support.
+Schemas and answers are untrusted, so the work is limited: by a budget of evaluated keywords, and by a timeout for each
+regular expression. Python's `re` has no timeout, so the package `regex` is used.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which `multipleOf` of a JSON schema one grammar can express.
+"""Selects the `multipleOf` keywords of a JSON schema that one grammar can express.
 
 llguidance 1.9 merges the divisors of schemas that apply to one number (`allOf`, `$ref` or `anyOf` with other keywords,
-`patternProperties`) into their least common multiple, and makes an automaton of as many states: 988,027 of them take
-7 s and 200 MB. It computes the multiple with 32 bits, and does not notice an overflow.
+`patternProperties`) into their least common multiple, and makes an automaton with that number of states: 988,027 states
+take 7 s and 200 MB. It computes the multiple with 32 bits and does not notice an overflow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 MAX_DIVISOR, MAX_DECIMALS = 10_000, 9
 MAX_SCALED = 2**32 // MAX_DIVISOR
-"""Of the least common multiple, in units of the last decimal of any divisor."""
+"""The largest least common multiple, in units of the last decimal of any divisor."""
 
 
 class _Divisor(NamedTuple):
@@ -25,24 +25,24 @@ class _Divisor(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The states of its automaton."""
+        """The number of states of its automaton."""
         return self.number // gcd(self.number, 10**self.decimals)
 
 
 def too_large(values: Iterable[float]) -> frozenset[float]:
-    """The divisors that have to be dropped, so that the least common multiple of the others is within the bounds.
+    """The divisors to drop, so that the least common multiple of the others is within the limits.
 
-    The divisors of the whole schema count, as any two of them may be merged. The small ones stay.
+    Considers all divisors of a schema, because any two of them may be merged. Keeps the smallest ones.
     """
     dropped: set[float] = set()
-    whole = _Divisor(1, 0)
+    multiple = _Divisor(1, 0)
     divisors = {value: _divisor(value) for value in values}
     for value, divisor in sorted(divisors.items(), key=lambda item: item[0]):
-        merged = None if divisor is None else _merged(whole, divisor, is_first=whole == (1, 0))
+        merged = None if divisor is None else _merged(multiple, divisor, is_first=multiple == (1, 0))
         if merged is None:
             dropped.add(value)
         else:
-            whole = merged
+            multiple = merged
     return frozenset(dropped)
 
 

@@ -1,19 +1,19 @@
-"""What is left of a JSON schema where llguidance cannot compile all of it."""
+"""Reduces a JSON schema that llguidance cannot compile."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, cast
 
-from asyncinfer.engines.local.structured.bounds import NUMBERS, Bounded, rewritten
+from asyncinfer.engines.local.structured.bounds import NUMBERS, BoundedSchema, rewritten
 
 # Keywords of strings and numbers. A grammar may not be able to express their values.
 _LEAVES = ("pattern", "format", "multipleOf", "minLength", "maxLength", *NUMBERS)
-# Those that llguidance merges where several schemas apply to one value, such as in `allOf`.
+# Keywords that llguidance merges if several schemas apply to one value, such as in `allOf`.
 _MERGED = ("pattern", "format", "multipleOf", "minProperties", "maxProperties")
 
 
-def without_failing(schema: Any, fails: Callable[[Any], bool]) -> Bounded:
+def without_failing(schema: Any, fails: Callable[[Any], bool]) -> BoundedSchema:
     """The schema without those keywords of strings and numbers, and those `patternProperties`, that do not compile.
 
     Args:
@@ -26,20 +26,18 @@ def without_failing(schema: Any, fails: Callable[[Any], bool]) -> Bounded:
         dropped.extend(f"{path}: {keyword}" for keyword in lost)
         return {key: value for key, value in node.items() if key not in lost}
 
-    made = rewritten(schema, bound)
-    return Bounded(made, tuple(dropped))
+    return BoundedSchema(rewritten(schema, bound), tuple(dropped))
 
 
-def without_merged(schema: Any) -> Bounded:
-    """The schema without the keywords that compile alone, but not always with those of the schemas next to them."""
+def without_merged(schema: Any) -> BoundedSchema:
+    """The schema without the keywords that compile alone, but not always merged with those of other schemas."""
     dropped: list[str] = []
 
     def bound(node: dict[str, Any], path: str) -> dict[str, Any]:
         dropped.extend(f"{path}: {key}" for key in _MERGED if key in node)
         return {key: value for key, value in node.items() if key not in _MERGED}
 
-    made = rewritten(schema, bound)
-    return Bounded(made, tuple(dropped))
+    return BoundedSchema(rewritten(schema, bound), tuple(dropped))
 
 
 def _failing_leaves(node: dict[str, Any], fails: Callable[[Any], bool]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Guided decoding with llguidance, for llama.cpp and Transformers. vLLM contains llguidance and gets the same grammars.
+"""Guided decoding with llguidance, for llama.cpp and Transformers. vLLM uses llguidance too, with the same grammars.
 
 llguidance 1.9 was chosen over llama.cpp's grammars (GBNF) in November 2026: GBNF ends the process for a large
 repetition, and supports neither recursion nor patterns. Measured on 2 busy cores, SmolLM2-135M, a schema of three
@@ -20,8 +20,8 @@ from typing import Any
 
 from asyncinfer.engines.local import tool_calls
 from asyncinfer.engines.local.memo import Memo
-from asyncinfer.engines.local.structured.constraint import Compiled, Constraint, Fitted, fitted
-from asyncinfer.engines.local.structured.structure import Structure, regex_of
+from asyncinfer.engines.local.structured.constraint import Compiled, Constraint, ReducedStructure, reduce_structure
+from asyncinfer.engines.local.structured.structure import Structure, choices_regex
 from asyncinfer.errors import MissingDependencyError, invalid_request
 
 # White space in JSON: at most a space, or a line break with an indent. Without a bound, a small model may never stop.
@@ -33,8 +33,10 @@ _LIMITS = {"max_items_in_row": 10_000, "step_max_items": 400_000, "verbose_error
 
 
 class Guide:
-    """Follows one answer. `failure` is set when it cannot be followed any further: llguidance reached one of its
-    limits, or no token is allowed.
+    """Tells which tokens may come next in one answer.
+
+    Attributes:
+        failure: Why the answer cannot be continued: llguidance reached one of its limits, or no token is allowed.
     """
 
     def __init__(self, matcher: Any, vocabulary: int, ends: list[int]) -> None:
@@ -75,7 +77,7 @@ class Guide:
             self.failure = self._matcher.get_error().partition("\n")[0]
 
 
-class Guides:
+class GuideFactory:
     """Makes guides for one model.
 
     Args:
@@ -85,10 +87,10 @@ class Guides:
     """
 
     def __init__(self, tokenizer: Callable[[], Any], vocabulary: int, ends: frozenset[int]) -> None:
-        self._make, self._vocabulary, self._ends = tokenizer, vocabulary, sorted(ends)
-        self._made: Any = None
+        self._make_tokenizer, self._vocabulary, self._ends = tokenizer, vocabulary, sorted(ends)
+        self._tokenizer: Any = None
         self._lock = Lock()
-        self._known = Memo[Structure, Fitted](lambda structure: fitted(structure, self._compile))
+        self._reduced = Memo[Structure, ReducedStructure](lambda structure: reduce_structure(structure, self._compile))
 
     def start(self, structure: Structure) -> Constraint:
         """The constraint for one answer. The first call for a structure may take seconds. May be called on any thread.
@@ -97,30 +99,30 @@ class Guides:
             RequestError: llguidance does not support this structure.
         """
         with self._lock:
-            fit = self._known[structure]
-            return Constraint(fit, Guide(fit.matcher.deep_copy(), self._vocabulary, self._ends))
+            reduced = self._reduced[structure]
+            return Constraint(reduced, Guide(reduced.matcher.deep_copy(), self._vocabulary, self._ends))
 
     def _compile(self, structure: Structure) -> Compiled:
-        tokenizer, library = self._tokenizer(), _library()
+        tokenizer, library = self._get_tokenizer(), _library()
         limits = library.LLParserLimits(**_LIMITS)
         try:
             matcher = library.LLMatcher(tokenizer, grammar_of(structure), log_level=0, limits=limits)
-        except BaseException as error:  # A panic of an extension in Rust is no Exception.
+        except BaseException as error:  # A panic of an extension in Rust is not an Exception.
             return Compiled(str(error), [])
         return Compiled(matcher.get_error(), matcher.get_grammar_warnings(), matcher)
 
-    def _tokenizer(self) -> Any:
-        if self._made is None:
+    def _get_tokenizer(self) -> Any:
+        if self._tokenizer is None:
             try:
-                self._made = self._make()
+                self._tokenizer = self._make_tokenizer()
             except Exception as error:
                 raise invalid_request(
                     f"guided decoding is not possible with this model's tokenizer: {error}"
                 ) from error
-        return self._made
+        return self._tokenizer
 
 
-def compiled_for_any(structure: Structure) -> Compiled:
+def compile_without_tokenizer(structure: Structure) -> Compiled:
     """Compile a structure's grammar without a tokenizer, for its error and warnings. Does nothing if llguidance is not
     installed: vLLM also runs on platforms without it.
     """
@@ -129,10 +131,10 @@ def compiled_for_any(structure: Structure) -> Compiled:
     library = _library()
     limits = library.LLParserLimits(**_LIMITS)
     try:
-        failed, said = library.LLMatcher.validate_grammar_with_warnings(grammar_of(structure), limits=limits)
-    except BaseException as error:  # A panic of an extension in Rust is no Exception.
+        failed, messages = library.LLMatcher.validate_grammar_with_warnings(grammar_of(structure), limits=limits)
+    except BaseException as error:  # A panic of an extension in Rust is not an Exception.
         return Compiled(str(error), [])
-    return Compiled("".join(said), []) if failed else Compiled("", said)
+    return Compiled("".join(messages), []) if failed else Compiled("", messages)
 
 
 def grammar_of(structure: Structure) -> str:
@@ -141,7 +143,7 @@ def grammar_of(structure: Structure) -> str:
     if structure.regex is not None:
         return f"{header}start: TEXT\nTEXT: /{_library().regex_to_lark(structure.regex, 'dws')}/"
     if structure.choices is not None:
-        return f"{header}start: TEXT\nTEXT: /{regex_of(structure.choices)}/"
+        return f"{header}start: TEXT\nTEXT: /{choices_regex(structure.choices)}/"
     schema = json.dumps({**json.loads(structure.schema or "{}"), "x-guidance": _SCHEMA_OPTIONS})
     if not structure.is_call:
         return f"{header}start: %json {schema}"
@@ -168,7 +170,7 @@ class TokenBytes:
         raise NotImplementedError("with no_forcing, llguidance never tokenizes text")
 
 
-def tokenizer_of(tokens: list[bytes], special: list[int], ends: list[int]) -> Any:
+def make_tokenizer(tokens: list[bytes], special: list[int], ends: list[int]) -> Any:
     """llguidance's tokenizer for a vocabulary. Takes about 0.1 s for 50,000 tokens."""
     return _library().LLTokenizer(TokenBytes(tokens, special, ends), n_vocab=len(tokens), eos_token=ends)
 
@@ -176,5 +178,5 @@ def tokenizer_of(tokens: list[bytes], special: list[int], ends: list[int]) -> An
 def _library() -> Any:
     if find_spec("llguidance") is None:
         missing = MissingDependencyError("llguidance", "llamacpp")
-        raise invalid_request(f"generation.guided_decoding, and a tool_choice that forces a call: {missing}")
+        raise invalid_request(f"generation.guided_decoding, and a tool_choice that requires a call: {missing}")
     return import_module("llguidance")

@@ -1,5 +1,5 @@
-"""What a JSON schema holds as a whole. llguidance 1.9 makes one schema of all those that apply to a value, wherever
-they are, so that what is small in each subschema may be large in the merged one.
+"""Limits for a JSON schema as a whole. llguidance 1.9 merges all schemas that apply to a value into one, wherever they
+are. Keywords that are small in each subschema may be large in the merged one.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard, cast
 
 from asyncinfer.engines.local.structured.divisors import too_large
-from asyncinfer.engines.local.structured.objects import MAX_COUNTED, listed
+from asyncinfer.engines.local.structured.objects import MAX_COUNTED, property_names
 
 MAX_PATTERNS = 50
-"""Patterns of names of one object. llguidance compares each two of them, which takes minutes for some hundred."""
+"""The most patterns for names of one object. llguidance compares all pairs, which takes minutes for hundreds."""
 
+# Keywords that apply further schemas to the same value.
 _IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "$ref"})
-# Keywords that llguidance merges with those in place.
+# Keywords that llguidance merges with the schemas of `_IN_PLACE`.
 _CONSTRAINTS = _IN_PLACE | {
     *("const", "enum", "type", "items", "additionalItems", "prefixItems", "minItems", "maxItems"),
     *("properties", "additionalProperties", "patternProperties", "required", "minProperties", "maxProperties"),
@@ -23,29 +24,32 @@ _CONSTRAINTS = _IN_PLACE | {
 }
 
 
-class Whole(NamedTuple):
-    """What the whole schema allows of its parts.
+class SchemaLimits(NamedTuple):
+    """What subschemas may contain, given the schema as a whole.
 
-    `divisors`: those that have to be dropped; `counts`, `patterns`: whether an object may bound the number of its
-    properties, and have patterns of names.
+    Args:
+        dropped_divisors: The values of `multipleOf` that must be dropped.
+        allows_counts: Whether an object may limit the number of its properties.
+        allows_patterns: Whether an object may have `patternProperties`.
     """
 
-    divisors: frozenset[float]
-    counts: bool
-    patterns: bool
+    dropped_divisors: frozenset[float]
+    allows_counts: bool
+    allows_patterns: bool
 
 
-def whole_of(nodes: Sequence[dict[str, Any]]) -> Whole:
-    """
+def limits_of(nodes: Sequence[dict[str, Any]]) -> SchemaLimits:
+    """The limits of a schema.
+
     Args:
         nodes: All subschemas.
     """
     divisors = too_large(value for node in nodes if is_number(value := node.get("multipleOf")))
     if not any(map(_merges, nodes)):
-        return Whole(divisors, counts=True, patterns=True)
-    names = {name for node in nodes for name in listed(node)}
+        return SchemaLimits(divisors, allows_counts=True, allows_patterns=True)
+    names = {name for node in nodes for name in property_names(node)}
     patterns = {pattern for node in nodes for pattern in patterns_of(node)}
-    return Whole(divisors, counts=len(names) <= MAX_COUNTED, patterns=len(patterns) <= MAX_PATTERNS)
+    return SchemaLimits(divisors, len(names) <= MAX_COUNTED, len(patterns) <= MAX_PATTERNS)
 
 
 def patterns_of(node: dict[str, Any]) -> set[str]:

@@ -1,7 +1,7 @@
-"""References of a JSON schema that lead back to themselves, without a value in between.
+"""Finds the schemas that no finite value matches, because they require themselves again.
 
-llguidance 1.9 compiles them, and no token can come where such a schema applies. The schemas without a finite value are
-those that are not in the least fixed point of "has a value if the schemas it needs have one".
+llguidance 1.9 compiles them, but then no token is valid where such a schema applies. These are the schemas that are not
+in the least fixed point of "has a value if all schemas it needs have one".
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 _MAX_ROUNDS = 50
-"""One or two are enough where definitions come in any usual order. After these, the rest counts as having a value."""
+"""One or two rounds are enough for definitions in a usual order. After these, all other schemas count as finite."""
 
 
-def without_endless(nodes: list[Any], root: Any, referred: Callable[[str], Any]) -> Any:
-    """The schema with False in place of each subschema that has no finite value; no answer can hold such a value.
+def replace_infinite(nodes: list[Any], root: Any, resolve: Callable[[str], Any]) -> Any:
+    """The schema with False in place of each subschema that no finite value matches.
 
     Args:
-        nodes: All subschemas that `root` leads to, each before those that it leads to first.
-        referred: What a reference refers to.
+        nodes: All subschemas that are reachable from `root`, each before those that are reachable through it first.
+        resolve: Returns the schema of a reference.
     """
     schemas = [cast(dict[str, Any], node) for node in nodes if isinstance(node, dict)]
-    endless = _endless(schemas, referred)
-    return _replaced(root, endless) if endless else root
+    infinite = _infinite(schemas, resolve)
+    return _replaced(root, infinite) if infinite else root
 
 
-def _endless(schemas: list[dict[str, Any]], referred: Callable[[str], Any]) -> set[int]:
+def _infinite(schemas: list[dict[str, Any]], resolve: Callable[[str], Any]) -> set[int]:
     waiting = schemas[::-1]
     unknown = {id(node) for node in waiting}
     for _ in range(_MAX_ROUNDS):
         before = len(waiting)
         for node in waiting:
-            if all(id(needed) not in unknown for needed in _needed(node, unknown, referred)):
+            if all(id(needed) not in unknown for needed in _needed(node, unknown, resolve)):
                 unknown.discard(id(node))
         waiting = [node for node in waiting if id(node) in unknown]
         if len(waiting) == before:
@@ -39,10 +39,10 @@ def _endless(schemas: list[dict[str, Any]], referred: Callable[[str], Any]) -> s
     return set()
 
 
-def _needed(node: dict[str, Any], unknown: set[int], referred: Callable[[str], Any]) -> Iterator[Any]:
-    """The subschemas that each must have a value for `node` to have one."""
+def _needed(node: dict[str, Any], unknown: set[int], resolve: Callable[[str], Any]) -> Iterator[Any]:
+    """The subschemas that must all have a value, so that `node` has one."""
     if isinstance(ref := node.get("$ref"), str):
-        yield referred(ref)
+        yield resolve(ref)
     yield from _list(node.get("allOf"))
     for key in ("anyOf", "oneOf"):
         options = _list(node.get(key))
@@ -74,11 +74,11 @@ def _list(value: Any) -> list[Any]:
     return cast(list[Any], value) if isinstance(value, list) else []
 
 
-def _replaced(value: Any, endless: set[int]) -> Any:
+def _replaced(value: Any, infinite: set[int]) -> Any:
     if isinstance(value, list):
-        return [_replaced(one, endless) for one in cast(list[Any], value)]
+        return [_replaced(one, infinite) for one in cast(list[Any], value)]
     if not isinstance(value, dict):
         return value
-    if id(cast(Any, value)) in endless:
+    if id(cast(Any, value)) in infinite:
         return False
-    return {key: _replaced(one, endless) for key, one in cast(dict[str, Any], value).items()}
+    return {key: _replaced(one, infinite) for key, one in cast(dict[str, Any], value).items()}

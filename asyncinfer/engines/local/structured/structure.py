@@ -13,8 +13,8 @@ from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.engines.local import tool_calls
 from asyncinfer.errors import invalid_request
 
-# The most characters of a schema, of a regular expression, or of all choices together. llguidance takes about a second
-# for a million. Only a few public schemas are larger (up to 4 million).
+# The most characters of a schema, a regular expression, or all choices together. llguidance takes about a second for a
+# million. Only a few public schemas are larger (up to 4 million).
 MAX_TEXT = 1_000_000
 _GUIDED = "generation.guided_decoding"
 
@@ -22,8 +22,9 @@ _GUIDED = "generation.guided_decoding"
 class Structure(NamedTuple):
     """The structure of an answer. One of `schema` (JSON text), `regex` and `choices` is set.
 
-    `setting`: the dotted path of the user's setting. `is_call`: the schema is that of a tool call, which is written
-    between the markers of `tool_calls`.
+    Args:
+        setting: The dotted path of the user's setting.
+        is_call: Whether the schema is that of a tool call, which is written between the markers of `tool_calls`.
     """
 
     setting: str
@@ -34,7 +35,7 @@ class Structure(NamedTuple):
 
 
 def structure_of(generation: GenerationParams, tools: Sequence[dict[str, Any]]) -> Structure | None:
-    """The structure that these settings require; None for free text.
+    """The structure that these settings require. None for free text.
 
     Raises:
         RequestError: `tool_choice` names an unknown tool, or the structure is too large.
@@ -42,41 +43,41 @@ def structure_of(generation: GenerationParams, tools: Sequence[dict[str, Any]]) 
     guided = generation.guided_decoding
     if guided is not None:
         return _guided(guided)
-    call = tool_calls.forced(generation.tool_choice, tools)
+    call = tool_calls.forced_call_schema(generation.tool_choice, tools)
     if call is None:
         return None
-    return Structure("generation.tool_choice", schema=_written("generation.tool_choice", call), is_call=True)
+    return Structure("generation.tool_choice", schema=_json_text("generation.tool_choice", call), is_call=True)
 
 
 def is_structured(generation: GenerationParams) -> bool:
-    """Whether `structure_of` may return a structure. Cheap enough for every row."""
+    """Whether `structure_of` may return a structure. Cheap enough to call for every row."""
     return generation.guided_decoding is not None or generation.tool_choice not in (None, "auto", "none")
 
 
-def regex_of(choices: Sequence[str]) -> str:
+def choices_regex(choices: Sequence[str]) -> str:
     """A regular expression that matches exactly these texts, in the syntax of Rust's `regex` crate."""
     return "|".join(re.sub(r"[^A-Za-z0-9]", lambda found: f"\\x{{{ord(found[0]):x}}}", choice) for choice in choices)
 
 
 def _guided(guided: GuidedDecodingParams) -> Structure | None:
     if guided.regex is not None:
-        return _of_size(Structure(f"{_GUIDED}.regex", regex=guided.regex), len(guided.regex))
+        return _checked_size(Structure(f"{_GUIDED}.regex", regex=guided.regex), len(guided.regex))
     if guided.choice is not None:
-        return _of_size(Structure(f"{_GUIDED}.choice", choices=tuple(guided.choice)), sum(map(len, guided.choice)))
+        return _checked_size(Structure(f"{_GUIDED}.choice", choices=tuple(guided.choice)), sum(map(len, guided.choice)))
     schema = guided.schema_dict()
-    return None if schema is None else Structure(f"{_GUIDED}.json", schema=_written(f"{_GUIDED}.json", schema))
+    return None if schema is None else Structure(f"{_GUIDED}.json", schema=_json_text(f"{_GUIDED}.json", schema))
 
 
-def _written(setting: str, schema: Any) -> str:
+def _json_text(setting: str, schema: Any) -> str:
     try:
         text = json.dumps(schema)
     except (RecursionError, TypeError, ValueError) as error:
         raise invalid_request(f"{setting}: the schema cannot be written as JSON: {error}") from None
-    _of_size(Structure(setting), len(text))
+    _checked_size(Structure(setting), len(text))
     return text
 
 
-def _of_size(structure: Structure, size: int) -> Structure:
+def _checked_size(structure: Structure, size: int) -> Structure:
     if size > MAX_TEXT:
         raise invalid_request(f"{structure.setting}: has {size} characters; at most {MAX_TEXT} are supported")
     return structure

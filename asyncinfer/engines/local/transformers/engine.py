@@ -1,4 +1,4 @@
-"""The native engine: models on this machine, through Hugging Face Transformers."""
+"""The engine NATIVE: models on this machine, through Hugging Face Transformers."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from typing import ClassVar
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.engines.local import shared_libraries
-from asyncinfer.engines.local.chat_prompt import template_file, with_template
+from asyncinfer.engines.local.chat_prompt import resolve_chat_template, template_file
 from asyncinfer.engines.local.engine import LocalInferenceEngine
-from asyncinfer.engines.local.images import with_images
+from asyncinfer.engines.local.images import load_images
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
-from asyncinfer.engines.local.transformers import load as native_load
-from asyncinfer.engines.local.transformers.model import NativeModel
-from asyncinfer.engines.local.transformers.stepper import NativeStepper
+from asyncinfer.engines.local.transformers.load import check_packages, load
+from asyncinfer.engines.local.transformers.model import TransformersModel
+from asyncinfer.engines.local.transformers.stepper import TransformersStepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
 
 log = logging.getLogger("asyncinfer")
 
-# Rows that wait in the model's thread, from which batches of like lengths are made.
+# How many rows are in the model's thread, so that batches can have prompts of similar length.
 POOL = 256
 
 
 class NativeTextInferenceEngine(LocalInferenceEngine):
-    """Runs a model with Transformers: what is greedy is what `model.generate` gives for the prompt alone.
+    """Runs a model with Transformers. Greedy answers equal those of `model.generate` for the prompt alone.
 
     `model_name` is a folder, a hub repository, or a GGUF file: its path, `pkg:package/file.gguf`, or
-    `model_kwargs.filename` of the folder or repository. `model_kwargs` takes what `from_pretrained` takes, and
-    bitsandbytes' `load_in_4bit` and its like. `adapter_model` is a LoRA as peft saves it.
+    `model_kwargs.filename` of the folder or repository. `model_kwargs` takes the arguments of `from_pretrained`, and
+    the options of bitsandbytes, such as `load_in_4bit`. `adapter_model` is a LoRA adapter as peft saves it.
 
-    Rows with the same sampling settings share a batch of up to `generation.batch_size` (null: as many as memory
-    holds, up to 64). A row that ends leaves the batch at once and one that waits takes its place; of models whose
-    cache does not allow that, a batch ends before the next begins. Sampling happens where `use_sampling` is set or
-    `temperature` is above 0, at temperature 1 where only the former is; with a `seed`, a row's draws do not depend
-    on the rows beside it.
+    Rows with the same sampling settings share a batch of up to `generation.batch_size` rows (null: as many as fit into
+    the memory, up to 64). A finished row leaves the batch at once, and a waiting row takes its place. Models that
+    cannot batch dynamically, because of their kind of cache, process one batch at a time.
+
+    Rows are sampled if `use_sampling` is set or `temperature` is above 0. If only `use_sampling` is set, the
+    temperature is 1. With a `seed`, the random numbers of a row do not depend on the other rows.
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.NATIVE
@@ -46,26 +47,26 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
         own = {"batch_size", "exclude_prompt_from_response", "num_beams", "use_cache", "use_sampling"}
         return super().get_supported_params() | own
 
-    def _check(self) -> None:
+    def _validate(self) -> None:
         for package in ("torch", "transformers"):
             if find_spec(package) is None:
                 raise MissingDependencyError(package, "native")
         if not self._model_params.model_name:
             raise ConfigError("model.model_name: not set; give a folder, a hub repository or a GGUF file")
         template_file(self._model_params.chat_template)
-        native_load.check(self._model_params)
+        check_packages(self._model_params)
 
     def _slots(self) -> int:
         return max(POOL, 2 * (self._generation_params.batch_size or 0))
 
     def _load(self) -> Stepper:
         shared_libraries.preload("torch", "triton")
-        params = with_template(self._model_params)
+        params = resolve_chat_template(self._model_params)
         log.info("loading %s", params.model_name)
-        model = NativeModel(native_load.load(params))
+        model = TransformersModel(load(params))
         if params.chat_template:
             model.check_template(params.chat_template)
-        return NativeStepper(model, self._slots())
+        return TransformersStepper(model, self._slots())
 
-    async def _ready(self, request: Request) -> Request:
-        return await with_images(request)
+    async def _prepare(self, request: Request) -> Request:
+        return await load_images(request)

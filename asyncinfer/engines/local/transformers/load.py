@@ -1,4 +1,4 @@
-"""Load a model with Transformers as `ModelParams` describe it: weights, tokenizer, processor, adapter."""
+"""Loads a model with Transformers as `ModelParams` describe it: weights, tokenizer, processor and adapter."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ from asyncinfer.types.paths import expanded, is_folder
 log = logging.getLogger("asyncinfer")
 
 _BITS = ("load_in_4bit", "load_in_8bit")
+# Prefixes of options for bitsandbytes.
 _BITSANDBYTES = ("load_in_", "bnb_", "llm_int8_")
 
 
-class Loaded(NamedTuple):
-    """What Transformers made. `processor`: of a model that sees images. `max_length`: the user's, or None."""
+class LoadedModel(NamedTuple):
+    """What Transformers has loaded.
+
+    Args:
+        processor: The processor of a vision model; None for other models.
+        max_length: `model_max_length`, or None.
+    """
 
     model: Any
     tokenizer: Any
@@ -30,14 +36,19 @@ class Loaded(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """Where the weights are: a folder or a repository, and the GGUF file in it."""
+    """Where the weights are: a folder or a hub repository, and the GGUF file in it, if any."""
 
     name: str
     gguf_file: str | None
 
 
-def check(params: ModelParams) -> None:
-    """Raise a ConfigError for what can be seen to be wrong without loading anything."""
+def check_packages(params: ModelParams) -> None:
+    """Check the setting of the model file, and that the packages are installed. Loads nothing.
+
+    Raises:
+        MissingDependencyError: A package that these settings need is not installed.
+        ConfigError: The settings name no model file.
+    """
     if _is_gguf(params):
         _needs("gguf")
     if params.device_map is not None:
@@ -49,25 +60,25 @@ def check(params: ModelParams) -> None:
     _source(params)
 
 
-def load(params: ModelParams) -> Loaded:
-    """Load everything; takes as long as it takes.
+def load(params: ModelParams) -> LoadedModel:
+    """Load everything. Takes long if files must be downloaded.
 
     Raises:
-        ConfigError: what cannot be loaded, why, and which key says so.
+        ConfigError: Something cannot be loaded. The message names the reason and the setting.
     """
     source = _source(params)
-    sees = _sees_images(params, source)
+    is_vision = _is_vision_model(params, source)
     tokenizer = _tokenizer(params, source)
-    processor = _processor(params, source, tokenizer) if sees else None
-    model = _try("model.model_name", source.name, lambda: _model(params, source, sees))
+    processor = _processor(params, source, tokenizer) if is_vision else None
+    model = _try("model.model_name", source.name, lambda: _model(params, source, is_vision))
     if getattr(model.config, "is_encoder_decoder", False) or not hasattr(model, "generate"):
-        raise ConfigError(f"model.model_name: {source.name!r} is no decoder-only model that generates text")
+        raise ConfigError(f"model.model_name: {source.name!r} is not a decoder-only model that generates text")
     if params.adapter_model:
         model = _adapted(model, params.adapter_model)
     model.eval()
     if params.compile:
         model.compile()
-    return Loaded(model, tokenizer, processor, params.model_max_length)
+    return LoadedModel(model, tokenizer, processor, params.model_max_length)
 
 
 def _is_gguf(params: ModelParams) -> bool:
@@ -75,8 +86,8 @@ def _is_gguf(params: ModelParams) -> bool:
 
 
 def _source(params: ModelParams) -> _Source:
-    home = params.model_name.startswith("~")
-    name = str(expanded(params.model_name, "model.model_name")) if home else params.model_name
+    is_in_home = params.model_name.startswith("~")
+    name = str(expanded(params.model_name, "model.model_name")) if is_in_home else params.model_name
     if name.startswith("pkg:") or name.endswith(".gguf"):
         if (file := gguf.find_local(name)) is not None:
             return _Source(str(file.parent), file.name)
@@ -90,26 +101,26 @@ def _source(params: ModelParams) -> _Source:
         if file is None:
             raise ConfigError(f"model.model_kwargs.filename: {filename!r} matches no file in {folder.absolute()}")
         return _Source(name, file.name)
-    raise ConfigError(f"model.model_kwargs.filename: name one file of the repository {name!r}, without wildcards")
+    raise ConfigError(f"model.model_kwargs.filename: set it to one file of the repository {name!r}, without wildcards")
 
 
-def _shared(params: ModelParams) -> dict[str, Any]:
-    """What every `from_pretrained` is told."""
-    shared: dict[str, Any] = {"trust_remote_code": params.trust_remote_code}
+def _common_options(params: ModelParams) -> dict[str, Any]:
+    """The arguments of every `from_pretrained`."""
+    options: dict[str, Any] = {"trust_remote_code": params.trust_remote_code}
     if params.model_revision is not None:
-        shared["revision"] = params.model_revision
+        options["revision"] = params.model_revision
     if "cache_dir" in params.model_kwargs:
-        shared["cache_dir"] = params.model_kwargs["cache_dir"]
-    return shared
+        options["cache_dir"] = params.model_kwargs["cache_dir"]
+    return options
 
 
 def _config(params: ModelParams, source: _Source) -> Any:
     auto: Any = import_module("transformers").AutoConfig
     extra = {"gguf_file": source.gguf_file} if source.gguf_file else {}
-    return auto.from_pretrained(source.name, **_shared(params), **extra)
+    return auto.from_pretrained(source.name, **_common_options(params), **extra)
 
 
-def _sees_images(params: ModelParams, source: _Source) -> bool:
+def _is_vision_model(params: ModelParams, source: _Source) -> bool:
     config = _try("model.model_name", source.name, lambda: _config(params, source))
     transformers: Any = import_module("transformers")
     if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
@@ -117,35 +128,36 @@ def _sees_images(params: ModelParams, source: _Source) -> bool:
     return hasattr(config, "vision_config") or type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
 
 
-def _model(params: ModelParams, source: _Source, sees_images: bool) -> Any:
+def _model(params: ModelParams, source: _Source, is_vision: bool) -> Any:
     transformers: Any = import_module("transformers")
-    auto = transformers.AutoModelForImageTextToText if sees_images else transformers.AutoModelForCausalLM
+    auto = transformers.AutoModelForImageTextToText if is_vision else transformers.AutoModelForCausalLM
     if not params.load_pretrained_weights:
-        return auto.from_config(_config(params, source), **_computing(params))
+        return auto.from_config(_config(params, source), **_weight_options(params))
     options = _options(params, source)
     if params.device_map is not None:
         options.setdefault("device_map", params.device_map)
-    told = {**_shared(params), **_computing(params), **options, "output_loading_info": True}
-    model, report = auto.from_pretrained(source.name, **told)
-    # Transformers would go on with random numbers in their place.
-    if lost := sorted(report["missing_keys"] & dict(model.named_parameters()).keys()):
+    options = {**_common_options(params), **_weight_options(params), **options, "output_loading_info": True}
+    model, report = auto.from_pretrained(source.name, **options)
+    # Transformers would use random numbers for missing weights.
+    if missing := sorted(report["missing_keys"] & dict(model.named_parameters()).keys()):
         raise ValueError(
-            f"{len(lost)} of its weights are missing, such as {lost[0]}, or are in a form that Transformers cannot read"
+            f"{len(missing)} of its weights are missing, such as {missing[0]}, or Transformers cannot read their format"
         )
     return model
 
 
-def _computing(params: ModelParams) -> dict[str, Any]:
-    given: dict[str, Any] = {"dtype": params.torch_dtype_str}
+def _weight_options(params: ModelParams) -> dict[str, Any]:
+    """The arguments about the format and the computation of weights."""
+    options: dict[str, Any] = {"dtype": params.torch_dtype_str}
     if not params.load_pretrained_weights and params.torch_dtype_str == "auto":
-        del given["dtype"]
+        del options["dtype"]
     if params.attn_implementation is not None:
-        given["attn_implementation"] = params.attn_implementation
-    return given
+        options["attn_implementation"] = params.attn_implementation
+    return options
 
 
 def _options(params: ModelParams, source: _Source) -> dict[str, Any]:
-    """`model_kwargs` as `from_pretrained` takes them."""
+    """`model_kwargs` as arguments of `from_pretrained`."""
     transformers: Any = import_module("transformers")
     options = {name: value for name, value in params.model_kwargs.items() if name not in ("filename", "local_dir")}
     bits = {name: options.pop(name) for name in list(options) if name.startswith(_BITSANDBYTES)}
@@ -159,16 +171,16 @@ def _options(params: ModelParams, source: _Source) -> dict[str, Any]:
 
 def _tokenizer(params: ModelParams, source: _Source) -> Any:
     auto: Any = import_module("transformers").AutoTokenizer
-    own = params.tokenizer_name is None
+    is_own = params.tokenizer_name is None
     name = (
         source.name if params.tokenizer_name is None else str(expanded(params.tokenizer_name, "model.tokenizer_name"))
     )
-    options = {**_shared(params), **params.tokenizer_kwargs}
-    if own and source.gguf_file:
+    options = {**_common_options(params), **params.tokenizer_kwargs}
+    if is_own and source.gguf_file:
         options.setdefault("gguf_file", source.gguf_file)
-    if not own:
+    if not is_own:
         options.pop("revision", None)
-    key = "model.model_name" if own else "model.tokenizer_name"
+    key = "model.model_name" if is_own else "model.tokenizer_name"
     tokenizer = _try(key, name, lambda: auto.from_pretrained(name, **options))
     if params.tokenizer_pad_token is not None:
         tokenizer.pad_token = params.tokenizer_pad_token
@@ -178,7 +190,7 @@ def _tokenizer(params: ModelParams, source: _Source) -> Any:
 def _processor(params: ModelParams, source: _Source, tokenizer: Any) -> Any:
     _needs("PIL", "pillow")
     auto: Any = import_module("transformers").AutoProcessor
-    options = {**_shared(params), **params.processor_kwargs}
+    options = {**_common_options(params), **params.processor_kwargs}
     processor = _try("model.model_name", source.name, lambda: auto.from_pretrained(source.name, **options))
     if params.tokenizer_name is not None:
         processor.tokenizer = tokenizer
@@ -186,21 +198,23 @@ def _processor(params: ModelParams, source: _Source, tokenizer: Any) -> Any:
 
 
 def _adapted(model: Any, adapter: str) -> Any:
-    """The model with the adapter's layers in place."""
+    """The model with the layers of the adapter."""
     peft: Any = import_module("peft")
     path = str(expanded(adapter, "model.adapter_model"))
 
     def apply() -> Any:
         adapted = peft.PeftModel.from_pretrained(model, path)
         if adapted.active_peft_config.is_prompt_learning:
-            raise ValueError("it changes the prompt and not the weights, and only the latter (LoRA) are supported")
+            raise ValueError(
+                "it changes the prompt instead of the weights; only adapters of weights (LoRA) are supported"
+            )
         return adapted.get_base_model()
 
     return _try("model.adapter_model", path, apply)
 
 
 def _try(key: str, name: str, attempt: Callable[[], Any]) -> Any:
-    """What `attempt` gives; its failure as a ConfigError that names the key."""
+    """The result of `attempt`. Its failure becomes a ConfigError that names the setting `key`."""
     try:
         return attempt()
     except ConfigError:
@@ -211,8 +225,8 @@ def _try(key: str, name: str, attempt: Callable[[], Any]) -> Any:
         log.debug("loading %s failed", name, exc_info=error)
         raise ConfigError(
             f"{key}: Transformers cannot load {name!r}: {_brief(error)}. Give a folder, a hub repository or a GGUF "
-            "file that Transformers reads, all of it (download it again if a file is damaged), and model_kwargs that "
-            "suit it and this machine"
+            "file that Transformers supports. Check that it is complete (download it again if a file is damaged), and "
+            "that model_kwargs suit it and this machine"
         ) from error
 
 

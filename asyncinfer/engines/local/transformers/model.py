@@ -1,4 +1,4 @@
-"""A Transformers model behind a typed face: prompts in, tensors for its `generate` out."""
+"""A loaded Transformers model: makes prompts and input tensors, and estimates memory."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from asyncinfer.engines.local.chat_prompt import Render, in_text, parts_or_text, prompt_for
-from asyncinfer.engines.local.images import images_of, pixels
+from asyncinfer.engines.local.chat_prompt import Render, render_prompt, text_content, vision_content
+from asyncinfer.engines.local.images import decode_image, image_bytes
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.resources import UNKNOWN_MEMORY, free_memory
-from asyncinfer.engines.local.structured.guide import Guides
-from asyncinfer.engines.local.transformers.load import Loaded
+from asyncinfer.engines.local.structured.guide import GuideFactory
+from asyncinfer.engines.local.transformers.compat import compile_template
+from asyncinfer.engines.local.transformers.load import LoadedModel
 from asyncinfer.errors import ConfigError, invalid_request
 
-# What of the free memory the keys and values of a batch may take. Growing them holds a layer's twice.
+# The part of the free memory for the keys and values of a batch. While they grow, one layer is in memory twice.
 MEMORY_SHARE = 0.5
-MOST_ROWS = 64
+MAX_ROWS = 64
 _DEFAULT_CONTEXT = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """One row's prompt. `extras`: what the model wants besides tokens, such as the images' pixels, by name.
+    """The prompt of one row.
 
-    Rows of the same `shapes` can be put into one tensor.
+    Args:
+        extras: The inputs of the model besides tokens, by name, such as the pixels of images.
+        shapes: The shapes of `extras`. Rows with equal shapes fit into one tensor.
     """
 
     tokens: list[int]
@@ -35,10 +38,10 @@ class Prompt:
     shapes: tuple[Any, ...] = ()
 
 
-class NativeModel:
-    """A loaded model and what belongs to it."""
+class TransformersModel:
+    """A loaded model with its tokenizer and processor."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         self.hf: Any = loaded.model
         self.tokenizer: Any = loaded.tokenizer
         self._processor: Any = loaded.processor
@@ -46,17 +49,17 @@ class NativeModel:
         self.trained_context: int = getattr(self._text, "max_position_embeddings", None) or _DEFAULT_CONTEXT
         self.context: int = loaded.max_length or self.trained_context
         self.vocabulary: int = self._text.vocab_size
-        self.ends = frozenset(_ids(self.hf.generation_config.eos_token_id) + _ids(self.tokenizer.eos_token_id))
-        self.pad: int = _first(self.tokenizer.pad_token_id, *self.ends, 0)
-        self.guides = Guides(self._guide_tokenizer, self.vocabulary, self.ends)
+        self.end_tokens = frozenset(_ids(self.hf.generation_config.eos_token_id) + _ids(self.tokenizer.eos_token_id))
+        self.pad_token: int = _first(self.tokenizer.pad_token_id, *self.end_tokens, 0)
+        self.guides = GuideFactory(self._guide_tokenizer, self.vocabulary, self.end_tokens)
 
     @property
     def device(self) -> Any:
         return self.hf.device
 
     def _guide_tokenizer(self) -> Any:
-        make: Any = import_module("llguidance.hf").from_tokenizer
-        return make(self.tokenizer, n_vocab=self.vocabulary, eos_token=sorted(self.ends))
+        from_tokenizer: Any = import_module("llguidance.hf").from_tokenizer
+        return from_tokenizer(self.tokenizer, n_vocab=self.vocabulary, eos_token=sorted(self.end_tokens))
 
     # Prompts
 
@@ -64,13 +67,13 @@ class NativeModel:
         """The prompt of a row.
 
         Raises:
-            RequestError: the template, the processor or the context does not take it.
+            RequestError: The template, the processor or the context does not support this conversation.
         """
         template = self._template(request)
         render = self._render(template)
-        content = in_text if self._processor is None else parts_or_text(request, render)
-        text = prompt_for(request, render, takes_tools="tools" in template, content=content)
-        prompt = self._read(text, images_of(request.conversation))
+        content = text_content if self._processor is None else vision_content(request, render)
+        text = render_prompt(request, render, supports_tools="tools" in template, content=content)
+        prompt = self._encode(text, image_bytes(request.conversation))
         if not prompt.tokens:
             raise invalid_request("the chat template renders this conversation to nothing")
         if len(prompt.tokens) >= self.context:
@@ -84,7 +87,7 @@ class NativeModel:
         """Raise a ConfigError if `template` is not valid Jinja."""
         jinja: Any = import_module("jinja2")
         try:
-            import_module("transformers.utils.chat_template_utils")._compile_jinja_template(template)  # type: ignore[attr-defined]
+            compile_template(template)
         except jinja.TemplateSyntaxError as error:
             raise ConfigError(f"model.chat_template: not a valid Jinja template: {error}") from error
 
@@ -99,18 +102,20 @@ class NativeModel:
 
     def _render(self, template: str) -> Render:
         def render(*, messages: Any, tools: Any, **values: Any) -> str:
-            given = {"add_generation_prompt": True, **values}
+            variables = {"add_generation_prompt": True, **values}
             return self.tokenizer.apply_chat_template(
-                messages, tools=tools, chat_template=template, tokenize=False, **given
+                messages, tools=tools, chat_template=template, tokenize=False, **variables
             )
 
         return render
 
-    def _read(self, text: str, images: Sequence[bytes]) -> Prompt:
-        """The template has written every special token; where not the first, the processor does, as in Transformers."""
+    def _encode(self, text: str, images: Sequence[bytes]) -> Prompt:
+        """The prompt of a rendered text. The template has written all special tokens. If it has left out the first one,
+        the processor adds it, as in Transformers.
+        """
         if self._processor is None:
             return Prompt(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        pictures = [pixels(data) for data in images]
+        pictures = [decode_image(data) for data in images]
         first = self.tokenizer.bos_token
         try:
             inputs = self._processor(
@@ -128,7 +133,11 @@ class NativeModel:
     # Batches
 
     def collate(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """The inputs of rows of equal shapes, padded on the left. `answers`: tokens that follow each prompt already."""
+        """The inputs of rows with equal shapes, padded on the left.
+
+        Args:
+            answers: The tokens that already follow each prompt.
+        """
         torch: Any = import_module("torch")
         rows = [[*prompt.tokens, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
         width = max(map(len, rows))
@@ -141,8 +150,9 @@ class NativeModel:
         return {name: value.to(self.device) if hasattr(value, "to") else value for name, value in inputs.items()}
 
     def _padding(self, row: list[int]) -> int:
-        # A token of the row itself, as repetition penalties count padding too. An image's token would be taken for one.
-        return row[0] if self._processor is None else self.pad
+        # A token of the row itself, because repetition penalties count padding too. In a vision model, the token of an
+        # image would count as an image.
+        return row[0] if self._processor is None else self.pad_token
 
     def _extra(self, name: str, prompt: Prompt, length: int, width: int) -> Any:
         torch: Any = import_module("torch")
@@ -154,16 +164,16 @@ class NativeModel:
     # Memory
 
     def rows_in_memory(self, tokens: int) -> int:
-        """How many rows of so many tokens can be worked on at once."""
-        return max(1, min(MOST_ROWS, int(MEMORY_SHARE * self._free_memory()) // self._bytes(tokens)))
+        """How many rows of this many tokens fit into the memory at once."""
+        return max(1, min(MAX_ROWS, int(MEMORY_SHARE * self._free_memory()) // self._bytes(tokens)))
 
-    def holds(self, beams: int, tokens: int) -> bool:
-        """Whether the memory holds a prompt of so many tokens, and its next token's scores, for each beam."""
-        scores = 4 * 4 * self.vocabulary  # float32, and some copies.
+    def fits_in_memory(self, beams: int, tokens: int) -> bool:
+        """Whether a prompt of this many tokens and the scores of its next token fit into the memory, for each beam."""
+        scores = 4 * 4 * self.vocabulary  # float32, and about three copies.
         return beams * (self._bytes(tokens) + scores) <= self._free_memory()
 
     def _bytes(self, tokens: int) -> int:
-        """What the keys and values of so many tokens take."""
+        """The bytes that the keys and values of this many tokens take."""
         layers, heads = self._text.num_hidden_layers, self._text.num_attention_heads
         key_heads = getattr(self._text, "num_key_value_heads", None) or heads
         size = getattr(self._text, "head_dim", None) or self._text.hidden_size // heads
@@ -180,16 +190,16 @@ class NativeModel:
         """Free the memory."""
         torch: Any = import_module("torch")
         on_gpu = self.device.type == "cuda"
-        left = weakref.ref(self.hf)
+        model = weakref.ref(self.hf)
         self.hf = self._processor = None
-        if left() is not None:
-            gc.collect()  # Stops every thread, in a process with so many objects for a fifth of a second.
+        if model() is not None:
+            gc.collect()  # Only if needed: it stops every thread, for about 0.2 s after the imports of Transformers.
         if on_gpu:
             torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was what was missing, of whichever device."""
+    """Whether an error means that memory was missing, on any device."""
     torch: Any = import_module("torch")
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
@@ -198,7 +208,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_per_token(value: Any, length: int) -> bool:
-    """Whether `value` says something of each token: integers, the last dimension counting tokens."""
+    """Whether `value` holds one integer for each token (1 x tokens)."""
     shape = getattr(value, "shape", None)
     return shape is not None and len(shape) == 2 and tuple(shape) == (1, length) and not value.dtype.is_floating_point
 
@@ -210,10 +220,10 @@ def _shapes(extras: dict[str, Any], length: int) -> tuple[Any, ...]:
     )
 
 
-def _ids(given: int | list[int] | None) -> list[int]:
-    if given is None:
+def _ids(ids: int | list[int] | None) -> list[int]:
+    if ids is None:
         return []
-    return list(given) if isinstance(given, list) else [given]
+    return list(ids) if isinstance(ids, list) else [ids]
 
 
 def _first(*numbers: int | None) -> int:

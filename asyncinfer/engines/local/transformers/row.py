@@ -1,4 +1,4 @@
-"""One row of the native engine: what it has said so far, and what rules its next token."""
+"""One row of the Transformers engine: its answer so far, and how its next token is chosen."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from random import Random
 from typing import Any, NamedTuple
 
 from asyncinfer.config import GenerationParams
-from asyncinfer.engines.local.answer import Answer
-from asyncinfer.engines.local.logit_bias import biases
+from asyncinfer.engines.local.answer import AnswerBuilder
+from asyncinfer.engines.local.logit_bias import token_biases
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit
-from asyncinfer.engines.local.temperature import effective
-from asyncinfer.engines.local.transformers.model import NativeModel, Prompt
+from asyncinfer.engines.local.temperature import effective_temperature
+from asyncinfer.engines.local.transformers.model import Prompt, TransformersModel
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.results import FinishReason, Usage
 
+# What a tokenizer decodes an incomplete character to.
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
-class Settings(NamedTuple):
-    """What is the same for all rows of a batch. Temperature 0 takes the likeliest token."""
+class BatchSettings(NamedTuple):
+    """The settings that all rows of a batch have in common.
+
+    Args:
+        temperature: 0 means the likeliest token.
+        beam_search: Further settings of a beam search, which ends for all its rows together and samples for all of
+            them.
+    """
 
     temperature: float
     top_p: float
@@ -29,67 +36,77 @@ class Settings(NamedTuple):
     beams: int
     use_cache: bool
     batch_size: int | None
-    # A beam search ends for all its rows alike, and draws for all of them.
-    of_search: tuple[Any, ...] = ()
+    beam_search: tuple[Any, ...] = ()
 
 
-def settings_of(generation: GenerationParams) -> Settings:
-    """Sampling at an unset temperature is at 1, which leaves the probabilities as they are."""
-    temperature = effective(generation.temperature)
+def settings_of(generation: GenerationParams) -> BatchSettings:
+    """With `use_sampling` and no temperature, the temperature is 1, which does not change the probabilities."""
+    temperature = effective_temperature(generation.temperature)
     if generation.use_sampling and not generation.temperature:
         temperature = 1.0
-    return Settings(
+    return BatchSettings(
         temperature=temperature,
         top_p=1.0 if generation.top_p is None else generation.top_p,
         min_p=generation.min_p,
         beams=generation.num_beams,
         use_cache=generation.use_cache,
         batch_size=generation.batch_size,
-        of_search=_of_search(generation) if generation.num_beams > 1 else (),
+        beam_search=_beam_search_settings(generation) if generation.num_beams > 1 else (),
     )
 
 
-def _of_search(generation: GenerationParams) -> tuple[Any, ...]:
+def _beam_search_settings(generation: GenerationParams) -> tuple[Any, ...]:
     return generation.max_new_tokens, tuple(generation.stop_token_ids or ()), generation.seed
 
 
 class ActiveRow:
-    """A row in work. It keeps its state when a batch is given up for want of memory, and goes on in another."""
+    """A row in progress. It keeps its state if its batch runs out of memory, and continues in another batch.
 
-    def __init__(self, number: int, request: Request, model: NativeModel) -> None:
-        """Raises RequestError when the row cannot be answered as it is asked."""
+    Attributes:
+        tokens: The answer so far.
+        limit: The most tokens of the answer.
+        dropped: Whether the row is finished or aborted.
+        must_run_alone: Whether the row cannot share a batch.
+        adjusts_scores: Whether `adjust_scores` has an effect.
+    """
+
+    def __init__(self, number: int, request: Request, model: TransformersModel) -> None:
+        """
+        Raises:
+            RequestError: The row cannot be answered with these settings.
+        """
         generation, tools = request.generation, request.tools
         self.number, self.request = number, request
         self.settings = settings_of(generation)
         self.prompt: Prompt = model.prompt(request)
         self.tokens: list[int] = []
-        # Nothing is to be done for it any more.
         self.dropped = False
         self.limit = min(generation.max_new_tokens, model.context - len(self.prompt.tokens))
         constraint = request.constraint
         self.guide = None if constraint is None else constraint.guide
         if self.settings.beams > 1:
             self._check_beams(model)
-        # Without a cache the images are read each time, and a search's draws are not a row's own.
-        self.alone = bool(self.prompt.extras) and not self.settings.use_cache
-        self.alone |= self.settings.beams > 1 and self.settings.temperature > 0.0 and generation.seed is not None
+        # Without a cache, images are evaluated for each token. A beam search has no random numbers of each row.
+        self.must_run_alone = bool(self.prompt.extras) and not self.settings.use_cache
+        self.must_run_alone |= (
+            self.settings.beams > 1 and self.settings.temperature > 0.0 and generation.seed is not None
+        )
         self._random = Random(generation.seed)
-        self._biases = biases(generation, model.vocabulary)
+        self._biases = token_biases(generation, model.vocabulary)
         penalties = generation.frequency_penalty or generation.presence_penalty
-        # Whether `rule` does anything.
-        self.is_ruled = bool(penalties or self._biases or self.guide is not None)
-        self._ends = model.ends.union(generation.stop_token_ids or ())
+        self.adjusts_scores = bool(penalties or self._biases or self.guide is not None)
+        self._end_tokens = model.end_tokens.union(generation.stop_token_ids or ())
         self._decoder = _Decoder(model.tokenizer, generation.skip_special_tokens)
-        prefix = "" if generation.exclude_prompt_from_response else self._decoder.whole(self.prompt.tokens)
-        self._answer = Answer(number, request, tools, prefix)
+        prefix = "" if generation.exclude_prompt_from_response else self._decoder.decode(self.prompt.tokens)
+        self._answer = AnswerBuilder(number, request, tools, prefix)
 
     @property
     def length(self) -> int:
-        """Tokens that a batch has to read before it goes on with this row."""
+        """How many tokens a batch must evaluate before it continues this row."""
         return len(self.prompt.tokens) + len(self.tokens)
 
-    def rule(self, scores: Any, tokens: Sequence[int]) -> None:
-        """Change the scores of the token that follows `tokens`, in place."""
+    def adjust_scores(self, scores: Any, tokens: Sequence[int]) -> None:
+        """Apply biases, penalties and the guide to the scores of the token after `tokens`, in place."""
         torch: Any = import_module("torch")
         generation = self.request.generation
         if self._biases:
@@ -105,14 +122,14 @@ class ActiveRow:
         """The row's next random number, from 0 to below 1."""
         return self._random.random()
 
-    def take(self, token: int, emit: Emit) -> bool:
-        """Add a token to the answer; whether the row is ended by it, and its Completion or failure emitted."""
+    def append(self, token: int, emit: Emit) -> bool:
+        """Append a token to the answer. Returns whether the row has ended. Its Completion or error is then emitted."""
         if self.guide is not None and self.guide.failure is not None:
             return self._fail(self.guide.failure, emit)
-        if token in self._ends:
+        if token in self._end_tokens:
             return self._finish(FinishReason.STOP, emit)
         self.tokens.append(token)
-        if self._answer.wants_each:
+        if self._answer.needs_each_token:
             self._answer.add(_bytes(self._decoder.push(token)), emit)
         if self.guide is not None:
             self.guide.take(token)
@@ -122,30 +139,30 @@ class ActiveRow:
             return self._finish(FinishReason.STOP, emit)
         return len(self.tokens) >= self.limit and self._finish(FinishReason.LENGTH, emit)
 
-    def answer(self, tokens: Sequence[int], emit: Emit) -> None:
-        """Take a whole answer."""
+    def finish_with(self, tokens: Sequence[int], emit: Emit) -> None:
+        """Append a complete answer, and end the row."""
         for token in tokens:
-            if self.take(token, emit):
+            if self.append(token, emit):
                 return
         self._finish(FinishReason.STOP, emit)
 
-    def _fail(self, why: str, emit: Emit) -> bool:
+    def _fail(self, reason: str, emit: Emit) -> bool:
         self.dropped = True
-        emit(self.number, invalid_request(f"generation.guided_decoding: it could not be followed to the end: {why}"))
+        emit(self.number, invalid_request(f"generation.guided_decoding: the answer could not be continued: {reason}"))
         return True
 
     def _finish(self, reason: FinishReason, emit: Emit) -> bool:
         self.dropped = True
         if not self._answer.stopped:
             self._answer.add(_bytes(self._decoder.rest(self.tokens)), emit)
-        asked, said = len(self.prompt.tokens), len(self.tokens)
-        self._answer.end(reason, Usage(asked, said, asked + said), emit)
+        prompt, answer = len(self.prompt.tokens), len(self.tokens)
+        self._answer.finish(reason, Usage(prompt, answer, prompt + answer), emit)
         return True
 
-    def _check_beams(self, model: NativeModel) -> None:
+    def _check_beams(self, model: TransformersModel) -> None:
         if self.guide is not None:
-            raise invalid_request("generation.guided_decoding and generation.num_beams exclude each other here")
-        if not model.holds(self.settings.beams, len(self.prompt.tokens)):
+            raise invalid_request("generation.guided_decoding and generation.num_beams cannot be used together")
+        if not model.fits_in_memory(self.settings.beams, len(self.prompt.tokens)):
             raise invalid_request(f"generation.num_beams: {self.settings.beams} beams take more memory than is free")
 
 
@@ -158,29 +175,30 @@ def _forbid(scores: Any, allowed: Any) -> None:
 
 
 class _Decoder:
-    """Text of tokens as they come. What may still change, such as half a character, waits."""
+    """Decodes tokens one by one. Holds back text that may still change, such as an incomplete character."""
 
     def __init__(self, tokenizer: Any, skip_special_tokens: bool) -> None:
-        self._decode: Callable[..., str] = tokenizer.decode
+        self._tokenizer_decode: Callable[..., str] = tokenizer.decode
         self._skip = skip_special_tokens
         self._tokens: list[int] = []
-        # Text is read from `_start`, so that a token is decoded with those before it; up to `_told` it was given out.
-        self._start = self._told = 0
+        # Decoding starts at token `_start`, because the text of a token depends on those before it. The text of the
+        # tokens before `_returned` was returned.
+        self._start = self._returned = 0
 
-    def whole(self, tokens: Sequence[int]) -> str:
-        return self._decode(list(tokens), skip_special_tokens=self._skip)
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._tokenizer_decode(list(tokens), skip_special_tokens=self._skip)
 
     def push(self, token: int) -> str:
         self._tokens.append(token)
-        before, now = self.whole(self._tokens[self._start : self._told]), self.whole(self._tokens[self._start :])
+        before, now = self.decode(self._tokens[self._start : self._returned]), self.decode(self._tokens[self._start :])
         if len(now) <= len(before) or now.endswith(_UNFINISHED):
             return ""
-        self._start, self._told = self._told, len(self._tokens)
+        self._start, self._returned = self._returned, len(self._tokens)
         return now[len(before) :]
 
     def rest(self, tokens: Sequence[int]) -> str:
-        """What of the text of all `tokens` was not given out."""
-        return self.whole(tokens[self._start :])[len(self.whole(tokens[self._start : self._told])) :]
+        """The part of the text of all `tokens` that was not returned yet."""
+        return self.decode(tokens[self._start :])[len(self.decode(tokens[self._start : self._returned])) :]
 
 
 def _bytes(text: str) -> bytes:

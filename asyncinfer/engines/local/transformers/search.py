@@ -1,4 +1,4 @@
-"""A beam search that stops after each token until it is told to go on."""
+"""A beam search that can be run token by token."""
 
 from __future__ import annotations
 
@@ -8,68 +8,73 @@ from threading import Semaphore, Thread
 from typing import Any
 
 from asyncinfer.engines.local.transformers.batch import generation_config
-from asyncinfer.engines.local.transformers.model import NativeModel
+from asyncinfer.engines.local.transformers.model import TransformersModel
 from asyncinfer.engines.local.transformers.row import ActiveRow
 
 
-class Search:
-    """Runs in a thread of its own, never at the same time as its owner."""
+class BeamSearch:
+    """Runs `generate` in its own thread, which pauses after each token. It never runs at the same time as its owner.
 
-    def __init__(self, model: NativeModel, rows: Sequence[ActiveRow]) -> None:
+    Attributes:
+        answers: The tokens of each row's answer, once the search has ended.
+    """
+
+    def __init__(self, model: TransformersModel, rows: Sequence[ActiveRow]) -> None:
         self.rows = list(rows)
         self.answers: list[list[int]] | None = None
         self._model = model
         self._cancelled = False
         self._error: BaseException | None = None
-        self._go, self._stopped = Semaphore(0), Semaphore(0)
+        self._resume, self._paused = Semaphore(0), Semaphore(0)
         self._thread = Thread(target=self._run, args=(list(rows),), name="asyncinfer-beams", daemon=True)
 
     def step(self) -> bool:
-        """Go on by a token; whether the search is over. Raises what the search raised."""
+        """Compute one token. Returns whether the search has ended. Raises any exception of the search."""
         if self._thread.ident is None:
             self._thread.start()
-        self._go.release()
-        self._stopped.acquire()
+        self._resume.release()
+        self._paused.acquire()
         if self._error is not None:
             raise self._error
         return self.answers is not None
 
     def cancel(self) -> None:
-        """End the search at the token it is at."""
+        """End the search at the current token."""
         self._cancelled = True
         if self._thread.ident is not None:
-            self._go.release()
+            self._resume.release()
             self._thread.join()
 
     def _run(self, rows: Sequence[ActiveRow]) -> None:
-        self._go.acquire()
+        self._resume.acquire()
         try:
-            self.answers = _search(self._model, rows, self._watch)
+            self.answers = _search(self._model, rows, self._pause)
         except BaseException as error:
             self._error = error
-        self._stopped.release()
+        self._paused.release()
 
-    def _watch(self) -> bool:
+    def _pause(self) -> bool:
+        """Wait for the next `step`. Returns whether the search was cancelled."""
         if not self._cancelled:
-            self._stopped.release()
-            self._go.acquire()
+            self._paused.release()
+            self._resume.acquire()
         return self._cancelled
 
 
-def _search(model: NativeModel, rows: Sequence[ActiveRow], watch: Callable[[], bool]) -> list[list[int]]:
-    """Each row's answer by a beam search, which `watch` ends early by its True."""
+def _search(model: TransformersModel, rows: Sequence[ActiveRow], pause: Callable[[], bool]) -> list[list[int]]:
+    """The answer of each row. `pause` is called after each token, and ends the search by returning True."""
     torch: Any = import_module("torch")
     inputs = model.collate([row.prompt for row in rows], [[] for _ in rows])
     start, beams, seed = inputs["input_ids"].shape[1], rows[0].settings.beams, rows[0].request.generation.seed
 
-    def rule(ids: Any, scores: Any) -> Any:
-        for place, row in enumerate(rows):
-            for beam in range(place * beams, (place + 1) * beams if row.is_ruled else 0):
-                row.rule(scores[beam], ids[beam, start:].tolist())
+    def adjust_scores(ids: Any, scores: Any) -> Any:
+        for index, row in enumerate(rows):
+            for beam in range(index * beams, (index + 1) * beams if row.adjusts_scores else 0):
+                row.adjust_scores(scores[beam], ids[beam, start:].tolist())
         return scores
 
-    def end(ids: Any, *_: Any, **__: Any) -> Any:
-        return torch.full((len(ids),), watch(), device=ids.device)
+    def stop(ids: Any, *_: Any, **__: Any) -> Any:
+        return torch.full((len(ids),), pause(), device=ids.device)
 
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
@@ -77,7 +82,7 @@ def _search(model: NativeModel, rows: Sequence[ActiveRow], watch: Callable[[], b
         ids = model.hf.generate(
             **inputs,
             generation_config=generation_config(model, rows),
-            logits_processor=[rule],
-            stopping_criteria=[end],
+            logits_processor=[adjust_scores],
+            stopping_criteria=[stop],
         )
     return ids[:, start:].tolist()

@@ -1,7 +1,4 @@
-"""What of `ModelParams` goes to vLLM, as the arguments of its `EngineArgs`.
-
-Names and defaults as in vLLM 0.32 (November 2026).
-"""
+"""Converts `ModelParams` to the arguments of vLLM's `EngineArgs`. Names and defaults as in vLLM 0.32."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ from asyncinfer.types.paths import exists, expanded, is_folder
 
 log = logging.getLogger("asyncinfer")
 
-# In `model_kwargs`, and not vLLM's: Transformers' spelling of quantisation, where a GGUF file is, and what
-# our own fields say.
+# Options in `model_kwargs` that vLLM does not have: Transformers' options for quantisation, the location of a GGUF
+# file, and a field of `ModelParams`.
 EXTRAS = frozenset({"load_in_4bit", "load_in_8bit", "tool_call_parser"}) | gguf.HUB_OPTIONS
 # Options for speed, memory and downloads. They do not change an answer.
 UNHASHED = frozenset(
@@ -31,18 +28,23 @@ UNHASHED = frozenset(
         *("enable_prefix_caching", "cache_dir", "local_dir"),
     ]
 )
-# How Transformers loads and quantises, which vLLM decides itself.
+# Prefixes of Transformers' options about loading and quantisation that vLLM decides itself.
 IGNORED = ("low_cpu_mem_usage", "use_safetensors", "bnb_4bit_", "llm_int8_")
-# What is said by a field of `ModelParams`, and by which.
+# Options of vLLM that a field of `ModelParams` replaces.
 FIELDS = {"model": "model_name", "tokenizer": "tokenizer_name", "enable_lora": "adapter_model"}
-_QUANT = ("quantization", "quantization_config")
+_QUANTIZATION = ("quantization", "quantization_config")
 GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the choice depends on besides the settings: how many GPUs there are, the free memory in bytes, the ranks
-    of LoRA adapters and the kinds of quantisation that this vLLM has.
+    """What this machine and the installed vLLM support.
+
+    Args:
+        gpus: The number of GPUs.
+        free_memory: In bytes.
+        ranks: The values of `max_lora_rank` that vLLM supports.
+        quantizations: The kinds of quantisation that vLLM supports.
     """
 
     gpus: int
@@ -57,35 +59,37 @@ def check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
         if field := FIELDS.get(name):
             raise ConfigError(f"model.model_kwargs.{name}: set model.{field} instead")
         if name.startswith(IGNORED):
-            log.debug("model.model_kwargs.%s: vLLM has no use for it; ignored", name)
+            log.debug("model.model_kwargs.%s: ignored, because vLLM does not support it", name)
         elif name not in known and name not in EXTRAS:
             near = get_close_matches(name, [*known, *EXTRAS], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; it takes the fields of vLLM's EngineArgs"
+            hint = f"; did you mean {near[0]!r}?" if near else "; it accepts the fields of vLLM's EngineArgs"
             raise ConfigError(f"model.model_kwargs.{name}: vLLM has no such option{hint}")
 
 
 def engine_args(params: ModelParams, host: Host) -> dict[str, Any]:
-    """The arguments of `EngineArgs`. May download a GGUF file, or what describes an adapter.
+    """The arguments of `EngineArgs`. May download a GGUF file, or the configuration of an adapter.
 
     Raises:
-        ConfigError: a setting is wrong, or this vLLM cannot do it.
+        ConfigError: A setting is wrong, or the installed vLLM does not support it.
     """
     options = {
         name: value
         for name, value in params.model_kwargs.items()
         if name not in EXTRAS and not name.startswith(IGNORED)
     }
-    args = _named(params) | {"tensor_parallel_size": _parallel(options, host)}
+    args = _from_fields(params) | {"tensor_parallel_size": _tensor_parallel_size(options, host)}
     if host.gpus == 0:
-        args |= _on_cpu(params, options, host)
-    args |= _quantized(params, host) | _adapted(params, host)
-    return args | {name: value for name, value in options.items() if name not in ("tensor_parallel_size", *_QUANT)}
+        args |= _cpu_defaults(params, options, host)
+    args |= _quantization(params, host) | _lora(params, host)
+    return args | {
+        name: value for name, value in options.items() if name not in ("tensor_parallel_size", *_QUANTIZATION)
+    }
 
 
-def _named(params: ModelParams) -> dict[str, Any]:
-    """What has a field of its own in `ModelParams`, and what is always the same."""
+def _from_fields(params: ModelParams) -> dict[str, Any]:
+    """The arguments that follow from the fields of `ModelParams`, and those that are always the same."""
     args: dict[str, Any] = {
-        "model": _place(params.model_name),
+        "model": _expand_home(params.model_name),
         "trust_remote_code": params.trust_remote_code,
         "dtype": params.torch_dtype_str,
         "enable_prefix_caching": True,
@@ -93,7 +97,7 @@ def _named(params: ModelParams) -> dict[str, Any]:
         "disable_log_stats": True,
     }
     optional = {
-        "tokenizer": params.tokenizer_name and _place(params.tokenizer_name),
+        "tokenizer": params.tokenizer_name and _expand_home(params.tokenizer_name),
         "revision": params.model_revision,
         "tokenizer_revision": params.model_revision if not params.tokenizer_name else None,
         "max_model_len": params.model_max_length,
@@ -104,34 +108,34 @@ def _named(params: ModelParams) -> dict[str, Any]:
     return args | {name: value for name, value in optional.items() if value is not None}
 
 
-def _place(name: str) -> str:
+def _expand_home(name: str) -> str:
     return str(expanded(name, "model")) if name.startswith("~") else name
 
 
-def _parallel(options: Mapping[str, Any], host: Host) -> int:
-    """All GPUs, unless it is said how many."""
-    asked = options.get("tensor_parallel_size") or -1
-    return asked if asked > 0 else max(host.gpus // (options.get("pipeline_parallel_size") or 1), 1)
+def _tensor_parallel_size(options: Mapping[str, Any], host: Host) -> int:
+    """The option, or else all GPUs."""
+    size = options.get("tensor_parallel_size") or -1
+    return size if size > 0 else max(host.gpus // (options.get("pipeline_parallel_size") or 1), 1)
 
 
-def _on_cpu(params: ModelParams, options: Mapping[str, Any], host: Host) -> dict[str, Any]:
-    """vLLM's own defaults take nine tenths of the machine's memory and compile the model for minutes."""
+def _cpu_defaults(params: ModelParams, options: Mapping[str, Any], host: Host) -> dict[str, Any]:
+    """Defaults without a GPU. vLLM's own ones take nine tenths of the memory and compile the model for minutes."""
     args: dict[str, Any] = {"enforce_eager": True}
     if params.torch_dtype_str == "auto":
         args["dtype"] = "float32"
     if "gpu_memory_utilization" not in options and "kv_cache_memory_bytes" not in options:
         args["kv_cache_memory_bytes"] = min(4 * GIB, host.free_memory // 4)
         if params.model_max_length is None:
-            args["max_model_len"] = -1  # As much of the model's as fits.
+            args["max_model_len"] = -1  # As much of the model's context as fits.
     return args
 
 
-def _quantized(params: ModelParams, host: Host) -> dict[str, Any]:
+def _quantization(params: ModelParams, host: Host) -> dict[str, Any]:
     options = params.model_kwargs
-    args = {name: options[name] for name in _QUANT if options.get(name) is not None}
+    args = {name: options[name] for name in _QUANTIZATION if options.get(name) is not None}
     config: Any = args.get("quantization_config")
     if isinstance(config, dict) and "quant_method" in config:
-        # As Transformers writes it; vLLM reads the rest from the model's own configuration.
+        # In Transformers' format. vLLM reads the rest from the configuration of the model.
         method: Any = cast(dict[str, Any], config)["quant_method"]
         args = {"quantization": args.get("quantization", method)}
     elif options.get("load_in_4bit") or options.get("load_in_8bit"):
@@ -146,15 +150,15 @@ def _check_quantization(name: str | None, host: Host) -> None:
     if name is not None and name not in host.quantizations:
         raise ConfigError(
             f"model.model_kwargs.quantization: the installed vLLM has no {name!r}; it has: "
-            f"{', '.join(sorted(host.quantizations))}. A package that plugs into vLLM may add it"
+            f"{', '.join(sorted(host.quantizations))}. A plugin for vLLM may add it"
         )
 
 
 def _gguf(params: ModelParams, host: Host) -> dict[str, Any]:
     if "gguf" not in host.quantizations:
         raise ConfigError(
-            "model.model_name: the installed vLLM reads no GGUF files (a package that plugs into vLLM may add that); "
-            "engine LLAMACPP does"
+            "model.model_name: the installed vLLM does not support GGUF files (a plugin for vLLM may add this); "
+            "the engine LLAMACPP does"
         )
     if not params.tokenizer_name or params.tokenizer_name == params.model_name:
         raise ConfigError("model.tokenizer_name: vLLM needs it for a GGUF file: the repository of the original model")
@@ -162,21 +166,21 @@ def _gguf(params: ModelParams, host: Host) -> dict[str, Any]:
     return {"model": str(path), "quantization": "gguf"}
 
 
-def _adapted(params: ModelParams, host: Host) -> dict[str, Any]:
+def _lora(params: ModelParams, host: Host) -> dict[str, Any]:
     if not params.adapter_model:
         return {}
     rank = adapter_rank(params.adapter_model)
-    fitting = [one for one in sorted(host.ranks) if one >= rank]
-    if not fitting:
-        raise ConfigError(f"model.adapter_model: its rank is {rank}, and vLLM takes at most {max(host.ranks)}")
-    return {"enable_lora": True, "max_lora_rank": fitting[0], "max_loras": 1}
+    sufficient = [supported for supported in sorted(host.ranks) if supported >= rank]
+    if not sufficient:
+        raise ConfigError(f"model.adapter_model: its rank is {rank}, and vLLM supports at most {max(host.ranks)}")
+    return {"enable_lora": True, "max_lora_rank": sufficient[0], "max_loras": 1}
 
 
 def adapter_rank(adapter: str) -> int:
     """The largest rank in an adapter's `adapter_config.json`.
 
     Raises:
-        ConfigError: there is no such file, or it tells no rank.
+        ConfigError: There is no such file, or it contains no rank.
     """
     path = _adapter_config(adapter)
     try:
@@ -184,16 +188,18 @@ def adapter_rank(adapter: str) -> int:
         ranks: list[Any] = [config["r"], *(config.get("rank_pattern") or {}).values()]
         return max(int(rank) for rank in ranks)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"model.adapter_model: {path} tells no rank `r` of a LoRA: {error!r}") from error
+        raise ConfigError(f"model.adapter_model: {path} contains no rank `r` of a LoRA adapter: {error!r}") from error
 
 
 def check_adapter(adapter: str) -> None:
-    """Raise a ConfigError for an adapter that is not there. Reads nothing."""
+    """Raise a ConfigError for an adapter that does not exist. Reads no file."""
     folder = expanded(adapter, "model.adapter_model")
     if is_folder(folder):
         if not (folder / "adapter_config.json").is_file():
-            raise ConfigError(f"model.adapter_model: {folder.absolute()} has no adapter_config.json, as peft saves it")
-    elif exists(folder) or not gguf.REPO.fullmatch(adapter):
+            raise ConfigError(
+                f"model.adapter_model: {folder.absolute()} has no adapter_config.json. peft saves one with each adapter"
+            )
+    elif exists(folder) or not gguf.REPO_NAME.fullmatch(adapter):
         raise ConfigError(f"model.adapter_model: {adapter!r} is neither a folder nor a hub repository (owner/name)")
 
 
@@ -207,5 +213,6 @@ def _adapter_config(adapter: str) -> Path:
         return Path(hub.hf_hub_download(adapter, "adapter_config.json"))
     except Exception as error:
         raise ConfigError(
-            f"model.adapter_model: {adapter!r} is no folder here, and the Hugging Face hub did not give it: {error}"
+            f"model.adapter_model: {adapter!r} is not a local folder, and the Hugging Face hub did not deliver "
+            f"it: {error}"
         ) from error

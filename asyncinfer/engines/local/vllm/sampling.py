@@ -1,4 +1,4 @@
-"""What of `GenerationParams` goes to vLLM, as the arguments of its `SamplingParams` (vLLM 0.32, November 2026)."""
+"""Converts `GenerationParams` to the arguments of vLLM's `SamplingParams` (vLLM 0.32, November 2026)."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ from typing import Any
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines.local import tool_calls
-from asyncinfer.engines.local.logit_bias import biases
+from asyncinfer.engines.local.logit_bias import token_biases
 from asyncinfer.engines.local.structured.structure import Structure
-from asyncinfer.engines.local.temperature import effective
+from asyncinfer.engines.local.temperature import effective_temperature
 
 
 def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]]) -> dict[str, Any]:
-    """How to sample. `room`: the tokens that the context holds beside the prompt; `tools`: those that are called in
-    our own format.
+    """The sampling settings.
+
+    Args:
+        room: How many tokens the context holds after the prompt.
+        tools: The tools that the model calls in the format of `tool_calls`.
 
     Raises:
-        RequestError: a token id is none.
+        RequestError: A key of `logit_bias` is not a token id.
     """
     return {
         "max_tokens": min(generation.max_new_tokens, room),
-        "temperature": effective(generation.temperature),
+        "temperature": effective_temperature(generation.temperature),
         "top_p": 1.0 if generation.top_p is None else generation.top_p,
         "min_p": generation.min_p,
         "frequency_penalty": generation.frequency_penalty,
         "presence_penalty": generation.presence_penalty,
         "seed": None if generation.seed is None else generation.seed & (2**63 - 1),
-        "stop": tool_calls.stops(generation, tools),
+        "stop": tool_calls.stop_strings(generation, tools),
         "stop_token_ids": list(generation.stop_token_ids or ()),
         "skip_special_tokens": generation.skip_special_tokens,
-        "logit_bias": biases(generation) or None,
+        "logit_bias": token_biases(generation) or None,
     }
 
 

@@ -1,8 +1,8 @@
-"""Rows of the llama.cpp engine side by side, on SmolLM2-135M.
+"""Several rows of the llama.cpp engine in one batch, with SmolLM2-135M.
 
-The criterion: alone, a row's greedy answer is that of the bare `Llama`, token for token. In a batch, each token that
-a row picks is the bare model's likeliest for what stands before it, or within `EPSILON` of its score, so that only
-a near tie can fall the other way: kernels may round otherwise for several tokens than for one.
+What must hold: the greedy answer of a row alone equals that of `llama_cpp.Llama`, token by token. In a batch, the score of
+each chosen token is within `EPSILON` of the highest score that `Llama` computes. Only the choice between two almost equal
+scores may differ, because kernels may round differently for several tokens than for one.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def cached(conversation: Conversation) -> int:
 
 
 class Bare:
-    """llama-cpp-python's own class, with the scores of every token."""
+    """`llama_cpp.Llama`, with the scores of every token."""
 
     def __init__(self) -> None:
         api: Any = import_module("llama_cpp")
@@ -81,10 +81,10 @@ class Bare:
         done = self.llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS)
         return done["choices"][0]["message"]["content"]
 
-    def furthest_from_best(self, answered: Conversation) -> float:
-        """By how much, at worst, a token of the answer scores less than the likeliest one."""
-        *asked, reply = answered.messages
-        prompt = self.format(messages=[{"role": m.role.value, "content": m.content} for m in asked]).prompt
+    def distance_from_best(self, answered: Conversation) -> float:
+        """The largest distance of a token's score from the highest score at its place."""
+        *earlier, reply = answered.messages
+        prompt = self.format(messages=[{"role": m.role.value, "content": m.content} for m in earlier]).prompt
         before = self.llm.tokenize(prompt.encode(), add_bos=False, special=True)
         tokens = self.llm.tokenize(str(reply.content).encode(), add_bos=False, special=False)
         self.llm.reset()
@@ -100,36 +100,36 @@ def bare() -> Iterator[Bare]:
     made.llm.close()
 
 
-async def furthest(bare: Bare, answered: Sequence[Conversation]) -> float:
-    return max(await asyncio.to_thread(lambda: [bare.furthest_from_best(row) for row in answered]))
+async def largest_distance(bare: Bare, answered: Sequence[Conversation]) -> float:
+    return max(await asyncio.to_thread(lambda: [bare.distance_from_best(row) for row in answered]))
 
 
-async def test_a_row_alone_is_answered_as_by_llama_cpp(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
+async def test_answer_to_a_single_row_equals_that_of_llama_cpp(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
     rows = [talk(question) for question in QUESTIONS]
     alone = [said(await ask(engine, row)) for row in rows]
     assert alone == await asyncio.to_thread(lambda: [bare.answer(row) for row in rows])
 
 
-async def test_rows_of_a_batch_take_the_likeliest_token(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
+async def test_rows_in_a_batch_choose_the_likeliest_token(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
     rows = [talk(question) for question in QUESTIONS] + [talk(question, system=SYSTEM) for question in QUESTIONS[:3]]
     answered = await engine.ainfer(rows, config())
-    assert await furthest(bare, answered) < EPSILON
+    assert await largest_distance(bare, answered) < EPSILON
 
 
-async def test_rows_that_come_while_others_write_take_the_likeliest_token(
+async def test_rows_added_while_others_generate_choose_the_likeliest_token(
     engine: LlamaCppInferenceEngine, bare: Bare
 ) -> None:
-    async def late(number: int, question: str) -> Conversation:
+    async def ask_later(number: int, question: str) -> Conversation:
         async with engine.astream(talk(QUESTIONS[4]), config(max_new_tokens=3 * number + 1)) as stream:
-            async for _ in stream:  # Comes once this other row has written a while.
+            async for _ in stream:  # Start after this other row has generated some tokens.
                 pass
         return await ask(engine, question)
 
-    answered = await asyncio.gather(*(late(number, question) for number, question in enumerate(QUESTIONS)))
-    assert await furthest(bare, answered) < EPSILON
+    answered = await asyncio.gather(*(ask_later(number, question) for number, question in enumerate(QUESTIONS)))
+    assert await largest_distance(bare, answered) < EPSILON
 
 
-async def test_a_short_row_leaves_before_a_long_one(engine: LlamaCppInferenceEngine) -> None:
+async def test_short_row_ends_before_a_long_one(engine: LlamaCppInferenceEngine) -> None:
     async with engine.astream(talk(QUESTIONS[2]), config(max_new_tokens=200, logit_bias=ENDLESS)) as long:
         await anext(long)
         short = await ask(engine, "hi", max_new_tokens=3, logit_bias=ENDLESS)
@@ -138,7 +138,7 @@ async def test_a_short_row_leaves_before_a_long_one(engine: LlamaCppInferenceEng
     assert len(rest) > 50
 
 
-async def test_a_shared_system_prompt_is_read_once() -> None:
+async def test_shared_system_prompt_is_evaluated_once() -> None:
     async with LlamaCppInferenceEngine(params()) as engine:
         answered = await engine.ainfer([talk(question, system=SYSTEM) for question in QUESTIONS], config())
     counts = sorted(cached(row) for row in answered)
@@ -146,7 +146,7 @@ async def test_a_shared_system_prompt_is_read_once() -> None:
     assert counts[1] > 75
 
 
-async def test_a_conversation_goes_on_where_it_was_though_others_came_between() -> None:
+async def test_next_turn_reuses_the_conversation_after_other_rows() -> None:
     async with LlamaCppInferenceEngine(params()) as engine:
         first = await ask(engine, QUESTIONS[2])
         await engine.ainfer([talk(question) for question in QUESTIONS[3:]], config(max_new_tokens=2))
@@ -154,14 +154,14 @@ async def test_a_conversation_goes_on_where_it_was_though_others_came_between() 
     assert cached(second) > first.metadata["usage"]["prompt_tokens"] - 10
 
 
-async def test_a_row_that_others_wait_for_may_be_cancelled() -> None:
+async def test_row_that_others_wait_for_can_be_cancelled() -> None:
     async with LlamaCppInferenceEngine(params(n_batch=16)) as engine:
-        # The first would write for long, so that it is there still when it is cancelled.
+        # The first row has a long answer, so that it is still in progress when it is cancelled.
         limits = zip(QUESTIONS[:4], (200, TOKENS, TOKENS, TOKENS), strict=True)
-        asked = [
+        calls = [
             ([talk(text, system=SYSTEM)], config(max_new_tokens=limit, logit_bias=ENDLESS)) for text, limit in limits
         ]
-        rows = [asyncio.create_task(engine.ainfer(*each)) for each in asked]
+        rows = [asyncio.create_task(engine.ainfer(*each)) for each in calls]
         await ask(engine, "hi", max_new_tokens=1)
         rows[0].cancel()
         answered = await asyncio.gather(*rows, return_exceptions=True)
@@ -169,7 +169,7 @@ async def test_a_row_that_others_wait_for_may_be_cancelled() -> None:
     assert all(isinstance(row, list) and said(row[0]) for row in answered[1:])
 
 
-async def test_each_row_has_its_own_settings(engine: LlamaCppInferenceEngine) -> None:
+async def test_rows_of_a_batch_have_their_own_settings(engine: LlamaCppInferenceEngine) -> None:
     settings: list[dict[str, Any]] = [
         {"logit_bias": {28: 100.0}, "max_new_tokens": 3},
         {"guided_decoding": GuidedDecodingParams(choice=["Lyon", "Paris"])},
@@ -188,32 +188,32 @@ async def test_each_row_has_its_own_settings(engine: LlamaCppInferenceEngine) ->
 
 
 @pytest.mark.parametrize("options", [{"n_parallel": 1}, {"n_parallel": 3}, {"n_parallel": 3, "kv_unified": True}])
-async def test_rows_may_be_more_than_fit_at_once(options: dict[str, Any], bare: Bare) -> None:
+async def test_more_rows_than_fit_into_a_batch_are_answered(options: dict[str, Any], bare: Bare) -> None:
     async with LlamaCppInferenceEngine(params(**options)) as engine:
         answered = await engine.ainfer([talk(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
     assert all(1 <= row.metadata["usage"]["completion_tokens"] <= 6 for row in answered)
-    assert await furthest(bare, answered) < EPSILON
+    assert await largest_distance(bare, answered) < EPSILON
 
 
 def test_prompt_is_computed_independently_of_other_rows() -> None:
-    """Bit for bit, if the prompt is split at the same place: kernels may round differently for other batch sizes."""
+    """Scores are equal bit for bit if the prompt is split at the same place. Kernels may round differently otherwise."""
     numpy: Any = import_module("numpy")
     model = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
     prompt = model.tokenize(QUESTIONS[2])
 
-    def begin(sequence: int, cut: int) -> Part:
+    def start(sequence: int, cut: int) -> Part:
         """Compute the prompt up to the split. Returns the rest."""
-        model.context.cut(sequence, 0)
+        model.context.truncate(sequence, 0)
         model.context.evaluate([Part(sequence, 0, prompt[:cut], False)])
         return Part(sequence, cut, prompt[cut:], True)
 
     for cut in (8, 11, 23, 40, 50, 56):
-        [alone] = [numpy.array(scores) for scores in model.context.evaluate([begin(1, cut)])]
-        short = begin(2, cut)._replace(tokens=prompt[cut : cut + 3])
-        model.context.cut(0, 0)
-        writes = Part(0, 0, [prompt[0]], True)
-        _, read, _ = model.context.evaluate([writes, begin(1, cut), short])
-        assert numpy.array_equal(read, alone)
+        [alone] = [numpy.array(scores) for scores in model.context.evaluate([start(1, cut)])]
+        short = start(2, cut)._replace(tokens=prompt[cut : cut + 3])
+        model.context.truncate(0, 0)
+        generating = Part(0, 0, [prompt[0]], True)
+        _, beside, _ = model.context.evaluate([generating, start(1, cut), short])
+        assert numpy.array_equal(beside, alone)
     model.close()
 
 

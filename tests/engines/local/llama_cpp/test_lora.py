@@ -1,4 +1,4 @@
-"""LoRA adapters in the llama.cpp engine: of random weights, on SmolLM2-135M."""
+"""LoRA adapters with random weights in the llama.cpp engine, on SmolLM2-135M."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def bare_answers(adapter: Path, **options: Any) -> list[str]:
     found: list[str] = []
     for row in ROWS:
         llm.reset()
-        asked = [{"role": "user", "content": row.messages[0].content}]
-        done = llm.create_chat_completion(asked, temperature=0.0, max_tokens=TOKENS)
+        messages = [{"role": "user", "content": row.messages[0].content}]
+        done = llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS)
         found.append(done["choices"][0]["message"]["content"])
     llm.close()
     return found
 
 
 @pytest.mark.parametrize("options", [{}, {"lora_scale": 0.5}])
-async def test_answers_are_those_of_llama_cpp_with_the_adapter(adapter: Path, options: Any) -> None:
+async def test_answers_with_an_adapter_equal_those_of_llama_cpp(adapter: Path, options: Any) -> None:
     found = await answers(adapter, **options)
     assert found == await asyncio.to_thread(bare_answers, adapter, **options)
 
@@ -82,15 +82,15 @@ def test_adapter_changes_the_scores_by_its_scale(adapter: Path) -> None:
     assert distance(half, changed) > 1
 
 
-async def test_an_adapter_of_another_model_is_a_config_error(tmp_path: Path) -> None:
+async def test_adapter_of_another_model_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
     for file in (lora(tmp_path / "narrow.gguf", width=32), tmp_path / "broken.gguf"):
         async with adapted(file) as engine:
-            with pytest.raises(ConfigError, match=rf"model\.adapter_model: .*{file.name} is no LoRA adapter.*: \w+"):
+            with pytest.raises(ConfigError, match=rf"model\.adapter_model: .*{file.name} is not a LoRA adapter.*: \w+"):
                 async with engine.astream(CAPITAL, config()) as stream:
                     await anext(stream)
 
 
-def test_a_missing_adapter_is_refused_at_construction(tmp_path: Path) -> None:
+def test_missing_adapter_is_rejected_at_construction(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.adapter_model: no file .*lora\.gguf"):
         adapted(tmp_path / "lora.gguf")

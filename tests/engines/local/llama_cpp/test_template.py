@@ -1,4 +1,4 @@
-"""What a chat template takes for the content of a message."""
+"""A chat template gets the content of a message as text or as parts, as it needs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from asyncinfer.engines.local.llama_cpp.template import compiled
+from asyncinfer.engines.local.llama_cpp.template import compile_template
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Message, Role
 
@@ -20,14 +20,14 @@ STRICT = "{% if messages | length < 2 %}{{ raise_exception('a system prompt is n
 
 
 @pytest.mark.parametrize(
-    ("source", "in_parts"), [(STRINGS, False), (PARTS, True), (EITHER, False), (STRICT, False), ("{{ 1 }}", False)]
+    ("source", "needs_parts"), [(STRINGS, False), (PARTS, True), (EITHER, False), (STRICT, False), ("{{ 1 }}", False)]
 )
-def test_a_template_gets_strings_unless_it_takes_parts_only(source: str, in_parts: bool) -> None:
-    template = compiled(source, bos="", eos="")
-    expected = [{"type": "text", "text": "USER"}] if in_parts else "USER"
+def test_template_gets_parts_only_if_it_does_not_support_strings(source: str, needs_parts: bool) -> None:
+    template = compile_template(source, bos="", eos="")
+    expected = [{"type": "text", "text": "USER"}] if needs_parts else "USER"
     assert template.content(lambda message: message.role.upper())(Message(role=Role.USER, content="hi")) == expected
 
 
-def test_a_broken_template_is_a_config_error() -> None:
+def test_invalid_template_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="not a valid Jinja template"):
-        compiled("{% for %}", bos="", eos="")
+        compile_template("{% for %}", bos="", eos="")

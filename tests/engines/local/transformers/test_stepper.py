@@ -1,4 +1,4 @@
-"""How the native engine makes batches: rows join, leave, are dropped and fail, on models of random weights."""
+"""Batches of the Transformers engine: rows join, leave, are aborted and fail. On models with random weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, RequestError
 from asyncinfer.engines.local.request import Request
-from asyncinfer.engines.local.transformers import stepper as native_stepper
+from asyncinfer.engines.local.transformers import stepper as transformers_stepper
 from asyncinfer.engines.local.transformers.batch import Batch
 from asyncinfer.engines.local.transformers.load import load
-from asyncinfer.engines.local.transformers.model import NativeModel
-from asyncinfer.engines.local.transformers.stepper import NativeStepper
+from asyncinfer.engines.local.transformers.model import TransformersModel
+from asyncinfer.engines.local.transformers.stepper import TransformersStepper
 from asyncinfer.types.results import Completion, StreamDelta
 from tests import tiny_models
 from tests.fakes import question
@@ -33,21 +33,21 @@ TEXTS = ["Hi", "What is the capital of France?", "Name three colours.", "Tell me
 
 
 class Rows:
-    """Drives a stepper as the model's thread does."""
+    """Runs a stepper as the model's thread does."""
 
     def __init__(self, folder: Path) -> None:
-        self.model = NativeModel(load(ModelParams(model_name=str(folder), device_map=None)))
+        self.model = TransformersModel(load(ModelParams(model_name=str(folder), device_map=None)))
         self.reset()
 
     def reset(self) -> None:
-        self.stepper = NativeStepper(self.model, 64, clock=iter(range(10**9)).__next__)
+        self.stepper = TransformersStepper(self.model, 64, clock=iter(range(10**9)).__next__)
         self.done: dict[int, Completion | RequestError] = {}
         self.deltas: dict[int, list[str]] = defaultdict(list)
         self.steps = 0
 
-    def add(self, row: int, asked: str | Conversation, *, stream: bool = False, **generation: Any) -> None:
+    def add(self, row: int, prompt: str | Conversation, *, stream: bool = False, **generation: Any) -> None:
         params = GenerationParams.model_validate({"max_new_tokens": 12, **generation})
-        conversation = question(asked) if isinstance(asked, str) else asked
+        conversation = question(prompt) if isinstance(prompt, str) else prompt
         request = Request(conversation, params, ModelParams(), stream=stream)
         self.stepper.add(row, self.stepper.prepare(request))
 
@@ -60,10 +60,10 @@ class Rows:
             self.step()
         return {row: self.text(row) for row in sorted(self.done)}
 
-    def alone(self, asked: str, **generation: Any) -> str:
-        """The answer to one row, nothing beside it."""
+    def alone(self, text: str, **generation: Any) -> str:
+        """The answer to a single row."""
         self.reset()
-        self.add(0, asked, **generation)
+        self.add(0, text, **generation)
         [text] = self.run().values()
         self.reset()
         return text
@@ -82,7 +82,7 @@ class Rows:
 
 
 def generated(rows: Rows, text: str, **given: Any) -> str:
-    """What the bare library answers."""
+    """The answer of `model.generate`."""
     tokenizer, model = rows.model.tokenizer, rows.model.hf
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -113,14 +113,14 @@ def rows(llama: Rows) -> Rows:
 
 
 class TestBatches:
-    def test_answer_as_generate_does_alone(self, rows: Rows) -> None:
+    def test_answers_equal_those_of_generate_alone(self, rows: Rows) -> None:
         for row, text in enumerate(TEXTS):
             rows.add(row, text)
         answers = list(rows.run().values())
         assert answers == [generated(rows, text) for text in TEXTS]
         assert len(set(answers)) == len(TEXTS)
 
-    def test_are_joined_and_left_without_a_change_to_any_answer(self, rows: Rows) -> None:
+    def test_joining_and_leaving_does_not_change_answers(self, rows: Rows) -> None:
         expected = [generated(rows, text, max_new_tokens=40 - 6 * row) for row, text in enumerate(TEXTS)]
         for row, text in enumerate(reversed(TEXTS)):
             rows.add(3 - row, text, max_new_tokens=40 - 6 * (3 - row))
@@ -129,7 +129,7 @@ class TestBatches:
         assert len(rows.stepper._batch or ()) > 1
         assert list(rows.run().values()) == expected
 
-    def test_columns_of_padding_go_with_the_longest_row(self, rows: Rows) -> None:
+    def test_padding_is_removed_with_the_longest_row(self, rows: Rows) -> None:
         rows.add(0, TEXTS[3], max_new_tokens=3)
         for _ in range(2):
             rows.step()
@@ -142,7 +142,7 @@ class TestBatches:
         assert min(widths) < max(widths) - 16
         assert rows.text(1) == generated(rows, TEXTS[0], max_new_tokens=40)
 
-    def test_emit_a_row_when_it_ends_and_not_when_the_batch_does(self, rows: Rows) -> None:
+    def test_row_is_emitted_as_soon_as_it_ends(self, rows: Rows) -> None:
         rows.add(0, TEXTS[1], max_new_tokens=30)
         rows.add(1, TEXTS[2], max_new_tokens=2)
         while 1 not in rows.done:
@@ -150,7 +150,7 @@ class TestBatches:
         assert 0 not in rows.done
         assert len(rows.stepper._batch or ()) == 1
 
-    def test_hold_rows_of_the_same_settings_only(self, rows: Rows) -> None:
+    def test_batch_holds_only_rows_with_the_same_settings(self, rows: Rows) -> None:
         rows.add(0, TEXTS[0])
         rows.add(1, TEXTS[1], temperature=0.5)
         rows.add(2, TEXTS[2])
@@ -161,7 +161,7 @@ class TestBatches:
         assert not {s for s in seen if 1 in s and len(s) > 1}
         assert any(s == (0, 2) for s in seen)
 
-    def test_are_as_large_as_batch_size_says(self, rows: Rows) -> None:
+    def test_batch_size_limits_the_batch(self, rows: Rows) -> None:
         for row in range(7):
             rows.add(row, TEXTS[row % 3], batch_size=3)
         sizes = set[int]()
@@ -171,14 +171,14 @@ class TestBatches:
         assert max(sizes) == 3
         assert len(rows.done) == 7
 
-    def test_begin_with_rows_of_like_length(self, rows: Rows) -> None:
+    def test_batch_starts_with_prompts_of_similar_length(self, rows: Rows) -> None:
         for row, text in enumerate([TEXTS[3], TEXTS[0], TEXTS[3], TEXTS[0]]):
             rows.add(row, text, batch_size=2)
         while rows.stepper._batch is None:
             rows.step()
         assert sorted(row.number for row in rows.stepper._batch.rows) == [0, 2]
 
-    def test_of_a_sliding_window_are_not_joined_and_answer_alike(self, mistral: Rows) -> None:
+    def test_batch_with_a_sliding_window_is_not_joined(self, mistral: Rows) -> None:
         mistral.reset()
         for row, text in enumerate(TEXTS):
             mistral.add(row, text)
@@ -186,15 +186,15 @@ class TestBatches:
         assert mistral.stepper._batch is None or not mistral.stepper._batch.can_be_joined
         assert list(mistral.run().values()) == [generated(mistral, text) for text in TEXTS]
 
-    def test_heed_what_the_model_says_of_generation(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_generation_config_of_the_model_is_used(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rows.model.hf.generation_config, "repetition_penalty", 1.7)
         for row, text in enumerate(TEXTS):
             rows.add(row, text)
         assert list(rows.run().values()) == [generated(rows, text) for text in TEXTS]
 
 
-class TestRowsThatAreDropped:
-    def test_leave_the_batch_to_the_others(self, rows: Rows) -> None:
+class TestAbort:
+    def test_aborted_row_does_not_change_other_answers(self, rows: Rows) -> None:
         for row, text in enumerate(TEXTS[:3]):
             rows.add(row, text)
         while rows.stepper._batch is None:
@@ -203,7 +203,7 @@ class TestRowsThatAreDropped:
         assert rows.run() == {0: generated(rows, TEXTS[0]), 2: generated(rows, TEXTS[2])}
 
     @pytest.mark.parametrize("beams", [1, 2])
-    def test_may_be_all_of_them(self, rows: Rows, beams: int) -> None:
+    def test_all_rows_can_be_aborted(self, rows: Rows, beams: int) -> None:
         for row in range(2):
             rows.add(row, TEXTS[row], num_beams=beams)
         while rows.stepper._batch is None and rows.stepper._search is None:
@@ -214,12 +214,12 @@ class TestRowsThatAreDropped:
         assert not rows.stepper.busy
         assert rows.run() == {}
 
-    def test_may_be_waiting(self, rows: Rows) -> None:
+    def test_waiting_row_can_be_aborted(self, rows: Rows) -> None:
         rows.add(0, TEXTS[0])
         rows.stepper.abort(0)
         assert not rows.stepper.busy
 
-    def test_leave_a_beam_search(self, rows: Rows) -> None:
+    def test_row_of_a_beam_search_can_be_aborted(self, rows: Rows) -> None:
         for row in range(2):
             rows.add(row, TEXTS[row], num_beams=2)
         while rows.stepper._search is None:
@@ -229,41 +229,41 @@ class TestRowsThatAreDropped:
 
 
 def out_of_memory(times: int) -> Callable[..., None]:
-    """Fails so many times, then does as the batch does."""
-    whole, left = Batch.advance, [times]
+    """A replacement for `Batch.advance` that fails the first `times` calls."""
+    original, left = Batch.advance, [times]
 
     def advance(batch: Batch) -> None:
         if left[0] > 0:
             left[0] -= 1
             raise import_module("torch").OutOfMemoryError("CUDA out of memory")  # type: ignore[attr-defined]
-        whole(batch)
+        original(batch)
 
     return advance
 
 
 class TestOutOfMemory:
-    def test_halves_the_batch_and_goes_on_where_each_row_was(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_batch_is_halved_and_rows_continue(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = [generated(rows, text) for text in TEXTS]
         monkeypatch.setattr(Batch, "advance", out_of_memory(1))
         for row, text in enumerate(TEXTS):
             rows.add(row, text, stream=True)
         assert list(rows.run().values()) == expected
         assert ["".join(rows.deltas[row]) for row in range(4)] == expected
-        assert rows.stepper._most == 2
+        assert rows.stepper._max_rows == 2
 
     @pytest.mark.parametrize("where", ["join", "keep"])
-    def test_of_a_batch_that_is_changed_halves_it_too(
+    def test_batch_is_halved_if_joining_or_leaving_runs_out_of_memory(
         self, rows: Rows, monkeypatch: pytest.MonkeyPatch, where: str
     ) -> None:
         limits = [4, 12, 12, 12]
         expected = [generated(rows, text, max_new_tokens=n) for text, n in zip(TEXTS, limits, strict=True)]
-        whole, left = getattr(Batch, where), [1]
+        original, left = getattr(Batch, where), [1]
 
         def fail(batch: Batch, other: Any) -> None:
             if left[0] > 0:
                 left[0] -= 1
                 raise import_module("torch").OutOfMemoryError("CUDA out of memory")  # type: ignore[attr-defined]
-            whole(batch, other)
+            original(batch, other)
 
         monkeypatch.setattr(Batch, where, fail)
         for row, text in enumerate(TEXTS):
@@ -273,24 +273,24 @@ class TestOutOfMemory:
         assert list(rows.run().values()) == expected
         assert left == [0]
 
-    def test_is_foreseen_for_too_many_beams(self, rows: Rows) -> None:
+    def test_too_many_beams_are_rejected(self, rows: Rows) -> None:
         with pytest.raises(RequestError, match="more memory than is free"):
             rows.add(0, TEXTS[0], num_beams=10**7)
 
-    def test_of_one_row_alone_fails_that_row(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_single_row_that_runs_out_of_memory_fails(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
         rows.add(0, TEXTS[0])
         monkeypatch.setattr(Batch, "advance", out_of_memory(1))
         while rows.stepper.busy:
             rows.step()
         assert "needs more memory" in str(rows.done[0])
 
-    def test_the_size_is_chosen_from_free_memory(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-        row = 2 * 2 * 2 * 16 * 4  # Keys and values, layers, heads, their size, bytes a number.
+    def test_free_memory_limits_the_batch(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+        row = 2 * 2 * 2 * 16 * 4  # Keys and values, layers, heads, size of a head, bytes per number.
         monkeypatch.setattr(rows.model, "_free_memory", lambda: 2 * 3 * row * 100)
         assert rows.model.rows_in_memory(100) == 3
         assert rows.model.rows_in_memory(10**9) == 1
 
-    def test_a_row_that_breaks_the_model_fails_alone(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_row_that_makes_the_model_fail_fails_alone(self, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
         collate = rows.model.collate
 
         def strict(prompts: Any, answers: Any) -> Any:
@@ -299,7 +299,7 @@ class TestOutOfMemory:
             return collate(prompts, answers)
 
         monkeypatch.setattr(rows.model, "collate", strict)
-        monkeypatch.setattr(native_stepper, "_ALIKE", 100)
+        monkeypatch.setattr(transformers_stepper, "_LENGTH_FACTOR", 100)
         for row, text in enumerate(TEXTS):
             rows.add(row, text)
         while rows.stepper.busy:
@@ -309,7 +309,7 @@ class TestOutOfMemory:
 
 
 class TestSettings:
-    def test_a_seed_repeats_a_row_whatever_is_beside_it(self, rows: Rows) -> None:
+    def test_answer_with_a_seed_does_not_depend_on_other_rows(self, rows: Rows) -> None:
         sampled = {"temperature": 1.0, "seed": 5}
         alone = rows.alone(TEXTS[1], **sampled)
         for row, text in enumerate(TEXTS):
@@ -317,7 +317,7 @@ class TestSettings:
         assert rows.run()[1] == alone
         assert rows.alone(TEXTS[1], temperature=1.0, seed=6) != alone
 
-    def test_a_temperature_too_small_to_divide_by_takes_the_likeliest(self, rows: Rows) -> None:
+    def test_tiny_temperature_takes_the_likeliest_token(self, rows: Rows) -> None:
         assert rows.alone(TEXTS[1], temperature=1e-38, seed=5) == generated(rows, TEXTS[1])
 
     def test_guide_without_a_next_token_fails_only_its_row(self, rows: Rows) -> None:
@@ -327,55 +327,55 @@ class TestSettings:
             rows.step()
         assert rows.text(0) == generated(rows, TEXTS[0])
         assert isinstance(rows.done[1], RequestError)
-        assert "could not be followed" in str(rows.done[1])
+        assert "could not be continued" in str(rows.done[1])
 
     def test_answer_is_one_of_ten_thousand_choices(self, rows: Rows) -> None:
         choices = [f"choice number {n}" for n in range(10_000)]
         assert rows.alone(TEXTS[1], guided_decoding={"choice": choices}) in choices
 
-    def test_use_sampling_without_a_temperature_samples_at_one(self, rows: Rows) -> None:
+    def test_use_sampling_without_a_temperature_samples_at_temperature_1(self, rows: Rows) -> None:
         assert rows.alone(TEXTS[1], use_sampling=True, seed=5) == rows.alone(TEXTS[1], temperature=1.0, seed=5)
 
-    def test_top_p_and_min_p_narrow_what_is_drawn(self, rows: Rows) -> None:
+    def test_top_p_and_min_p_restrict_sampling(self, rows: Rows) -> None:
         greedy = generated(rows, TEXTS[1])
         assert rows.alone(TEXTS[1], temperature=1.0, top_p=1e-6) == greedy
         assert rows.alone(TEXTS[1], temperature=1.0, min_p=1.0) == greedy
 
     @pytest.mark.parametrize("given", [{"num_beams": 3}, {"use_cache": False}])
-    def test_pass_through_to_generate(self, rows: Rows, given: dict[str, Any]) -> None:
+    def test_beams_and_use_cache_give_the_answers_of_generate(self, rows: Rows, given: dict[str, Any]) -> None:
         for row, text in enumerate(TEXTS[:2]):
             rows.add(row, text, **given)
         assert list(rows.run().values()) == [generated(rows, text, **given) for text in TEXTS[:2]]
 
-    def test_beams_are_drawn_again_with_a_seed(self, rows: Rows) -> None:
+    def test_beam_search_with_a_seed_is_reproducible(self, rows: Rows) -> None:
         drawn = {"num_beams": 2, "temperature": 1.0, "seed": 1}
         assert rows.alone(TEXTS[0], **drawn) == rows.alone(TEXTS[0], **drawn)
 
-    def test_a_bias_may_command_or_ban_a_token(self, rows: Rows) -> None:
+    def test_bias_can_force_or_forbid_a_token(self, rows: Rows) -> None:
         assert rows.alone("Hi", logit_bias={28: 100.0}, max_new_tokens=3) == rows.model.tokenizer.decode([28] * 3)
         [first] = rows.model.tokenizer(generated(rows, "Hi", max_new_tokens=1), add_special_tokens=False)["input_ids"]
         assert first not in rows.model.tokenizer(rows.alone("Hi", logit_bias={first: -100.0}))["input_ids"]
 
     @pytest.mark.parametrize("penalty", ["frequency_penalty", "presence_penalty"])
     @pytest.mark.parametrize("beams", [1, 2])
-    def test_penalties_count_what_was_said(self, rows: Rows, penalty: str, beams: int) -> None:
+    def test_penalties_count_earlier_tokens(self, rows: Rows, penalty: str, beams: int) -> None:
         given = {"logit_bias": {28: 100.0, 29: 90.0}, "num_beams": beams, "max_new_tokens": 2}
         assert rows.alone("Hi", **given, **{penalty: 20.0}) == rows.model.tokenizer.decode([28, 29])
 
-    def test_stop_strings_and_ids_end_the_answer_and_are_no_part_of_it(self, rows: Rows) -> None:
+    def test_stop_strings_and_ids_end_the_answer_before_them(self, rows: Rows) -> None:
         whole = generated(rows, TEXTS[1])
         ids = rows.model.tokenizer(whole, add_special_tokens=False)["input_ids"]
         assert rows.alone(TEXTS[1], stop_strings=[whole[4:7]]) == whole[: whole.index(whole[4:7])]
         stop = rows.model.tokenizer.decode(ids[:4])
         assert stop.startswith(rows.alone(TEXTS[1], stop_token_ids=[ids[4]]))
 
-    def test_what_was_asked_may_be_part_of_the_answer(self, rows: Rows) -> None:
+    def test_answer_can_include_the_prompt(self, rows: Rows) -> None:
         rows.add(0, TEXTS[0], exclude_prompt_from_response=False, stream=True)
         [text] = rows.run().values()
         assert text == "".join(rows.deltas[0])
         assert text.endswith(f"user\nHi\nassistant\n{generated(rows, 'Hi')}")
 
-    def test_the_count_of_tokens_and_the_reason_are_told(self, rows: Rows) -> None:
+    def test_answer_has_usage_and_finish_reason(self, rows: Rows) -> None:
         rows.add(0, TEXTS[0], max_new_tokens=5)
         rows.run()
         completion = rows.done[0]
@@ -385,17 +385,17 @@ class TestSettings:
         assert completion.finish_reason == "length"
 
     @pytest.mark.parametrize(
-        ("asked", "generation", "why"),
+        ("conversation", "generation", "message"),
         [
             (question("long " * 300), {}, r"has 3\d\d tokens, the context holds 256"),
             (question("Hi"), {"logit_bias": {10**7: 1.0}}, "token ids go from 0 to"),
-            (question("Hi"), {"num_beams": 2, "guided_decoding": {"regex": "a"}}, "exclude each other"),
+            (question("Hi"), {"num_beams": 2, "guided_decoding": {"regex": "a"}}, "cannot be used together"),
             (question("Hi"), {"guided_decoding": {"regex": "(?=a)b"}}, "no grammar can express it: look-around"),
             (question([{"type": "image_url", "content": "data:,"}]), {}, "reads text only"),  # type: ignore[arg-type]
         ],
     )
-    def test_what_cannot_be_answered_is_told(
-        self, rows: Rows, asked: Conversation, generation: dict[str, Any], why: str
+    def test_unsupported_row_is_rejected(
+        self, rows: Rows, conversation: Conversation, generation: dict[str, Any], message: str
     ) -> None:
-        with pytest.raises(RequestError, match=why):
-            rows.add(0, asked, **generation)
+        with pytest.raises(RequestError, match=message):
+            rows.add(0, conversation, **generation)

@@ -1,4 +1,4 @@
-"""The vLLM engine on SmolLM2-135M: real weights, on the processor (extra heavy)."""
+"""The vLLM engine with SmolLM2-135M, without a GPU (extra heavy)."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from tests.tiny_vision import tiny_vision
 if find_spec("vllm") is None:
     pytest.skip("needs the extra heavy", allow_module_level=True)
 
-# torch and vLLM warn of each other's deprecations while they load.
+# torch and vLLM give deprecation warnings while they load.
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 SMALL = {"kv_cache_memory_bytes": 256 * 2**20, "max_num_seqs": 32}
-# An answer that is determined by its structure, whatever the model prefers.
+# The structure determines this answer, whatever the model computes.
 ANSWER = "The capital of France is Paris."
 PARIS = {"guided_decoding": GuidedDecodingParams(choice=[ANSWER])}
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Tell me about Paris in two sentences."]
@@ -62,13 +62,13 @@ def engine(smollm2: Smollm2) -> Iterator[VLLMInferenceEngine]:
 
 @pytest.fixture(scope="module")
 def with_tools(smollm2: Smollm2) -> Iterator[VLLMInferenceEngine]:
-    """Its template takes tools."""
+    """An engine whose chat template supports tools."""
     made = VLLMInferenceEngine(params(smollm2, chat_template=TOOL_TEMPLATE))
     yield made
     made.close()
 
 
-async def test_greedy_answers_are_those_of_vllms_own_llm(
+async def test_greedy_answers_equal_those_of_vllm(
     engine: VLLMInferenceEngine, smollm2: Smollm2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = [said(await ask(engine, text)) for text in QUESTIONS]
@@ -79,14 +79,14 @@ async def test_greedy_answers_are_those_of_vllms_own_llm(
         llm = vllm.LLM(str(smollm2.model), dtype="float32", max_model_len=1024, enforce_eager=True, **SMALL)
         how = vllm.SamplingParams(temperature=0.0, max_tokens=TOKENS)
         ask_it = [[{"role": "user", "content": text}] for text in QUESTIONS]
-        # One by one, as a batch rounds otherwise.
+        # One at a time, because kernels may round differently in a batch.
         return [llm.chat(messages, how, use_tqdm=False)[0].outputs[0].text for messages in ask_it]
 
-    await engine.aclose()  # What is global in vLLM is one engine's.
+    await engine.aclose()  # `LLM` frees the global state of vLLM when it ends.
     assert await asyncio.to_thread(bare) == answered
 
 
-async def test_usage_and_reason_are_filled_in(engine: VLLMInferenceEngine) -> None:
+async def test_answer_has_usage_and_finish_reason(engine: VLLMInferenceEngine) -> None:
     cut = await ask(engine, QUESTIONS[2], max_new_tokens=5, logit_bias=ENDLESS)
     assert cut.metadata["finish_reason"] == "length"
     usage = cut.metadata["usage"]
@@ -96,7 +96,7 @@ async def test_usage_and_reason_are_filled_in(engine: VLLMInferenceEngine) -> No
     assert whole.metadata["finish_reason"] == "stop"
 
 
-async def test_prefix_that_was_computed_is_not_computed_again(engine: VLLMInferenceEngine) -> None:
+async def test_prefix_is_reused(engine: VLLMInferenceEngine) -> None:
     text = "Once upon a time there was a small town by the sea. " * 30
     await ask(engine, text + "Who lived there?")
     warm = await ask(engine, text + "What was by the sea?")
@@ -110,7 +110,7 @@ async def test_stop_string_ends_the_answer_before_it(engine: VLLMInferenceEngine
 
 
 @pytest.mark.parametrize(("stops", "text"), [(None, ANSWER), (["France is"], "The capital of ")])
-async def test_parts_of_a_stream_form_the_answer(
+async def test_deltas_of_a_stream_add_up_to_the_answer(
     engine: VLLMInferenceEngine, stops: list[str] | None, text: str
 ) -> None:
     async with engine.astream(question(QUESTIONS[0]), config(**PARIS, stop_strings=stops)) as stream:
@@ -123,58 +123,58 @@ async def test_parts_of_a_stream_form_the_answer(
 
 
 @pytest.mark.parametrize("schema", [City, City.model_json_schema(), json.dumps(City.model_json_schema())])
-async def test_json_follows_the_schema(engine: VLLMInferenceEngine, schema: object) -> None:
+async def test_answer_is_valid_for_the_json_schema(engine: VLLMInferenceEngine, schema: object) -> None:
     guided = GuidedDecodingParams(json=schema)
     answered = await ask(engine, "Describe Paris as JSON.", guided_decoding=guided, max_new_tokens=CITY_TOKENS)
     City.model_validate_json(said(answered))
 
 
-async def test_choice_and_pattern_are_kept_to(engine: VLLMInferenceEngine) -> None:
+async def test_answer_matches_the_choices_or_the_regular_expression(engine: VLLMInferenceEngine) -> None:
     choices = ["Lyon", 'a "quoted" answer', "Paris"]
     assert said(await ask(engine, QUESTIONS[0], guided_decoding=GuidedDecodingParams(choice=choices))) in choices
     year = await ask(engine, "When was Rome founded?", guided_decoding=GuidedDecodingParams(regex=r"\d{3} BC"))
     assert said(year)[3:] == " BC"
 
 
-async def test_what_cannot_be_guided_is_refused(engine: VLLMInferenceEngine) -> None:
+async def test_unsupported_structure_is_rejected(engine: VLLMInferenceEngine) -> None:
     assert "unclosed group" in await refusal(engine, "hi", guided_decoding=GuidedDecodingParams(regex="(a"))
     nonsense = GuidedDecodingParams(json={"type": "nonsense"})
     assert "Invalid type: nonsense" in await refusal(engine, "hi", guided_decoding=nonsense)
     assert said(await ask(engine, QUESTIONS[0], **PARIS)) == ANSWER
 
 
-async def test_seed_decides_the_draws(engine: VLLMInferenceEngine) -> None:
-    """At the highest temperature that vLLM takes, over so many tokens that no two draws are the same."""
+async def test_different_seeds_give_different_answers(engine: VLLMInferenceEngine) -> None:
+    """At the highest temperature that vLLM accepts, and with enough tokens that no two answers are equal."""
     settings: dict[str, Any] = {"temperature": 2.0, "max_new_tokens": 48, "logit_bias": ENDLESS}
     seeded = [said(await ask(engine, QUESTIONS[2], **settings, seed=seed)) for seed in (7, 8, None, None)]
     assert len(set(seeded)) == 4
 
 
-async def test_same_seed_draws_the_same_tokens(engine: VLLMInferenceEngine) -> None:
-    """Two tokens are equally likely at this temperature, whatever the model computes."""
+async def test_same_seed_gives_the_same_answer(engine: VLLMInferenceEngine) -> None:
+    """The regular expression allows two tokens at each place."""
     settings: dict[str, Any] = {"temperature": 1.0, "seed": 7, "guided_decoding": GuidedDecodingParams(regex="[ab]{8}")}
     drawn = [said(await ask(engine, QUESTIONS[2], **settings, max_new_tokens=12)) for _ in range(2)]
     assert drawn[0] == drawn[1]
 
 
-async def test_bias_or_penalty_that_is_large_enough_decides(engine: VLLMInferenceEngine) -> None:
+async def test_large_bias_or_penalty_determines_the_token(engine: VLLMInferenceEngine) -> None:
     biases = {28: 100.0, 29: 80.0}
     assert said(await ask(engine, "hi", logit_bias=biases, max_new_tokens=3)) == ",,,"
-    # vLLM accepts no larger penalty; it applies for each earlier occurrence of the token.
+    # The largest penalty that vLLM accepts. It applies once for each earlier occurrence of the token.
     penalised = said(await ask(engine, "hi", logit_bias=biases, frequency_penalty=2.0, max_new_tokens=32))
     assert {",", "-"} <= set(penalised)
-    # Token 2 ends the answer, and is shown where special tokens are.
+    # Token 2 ends the answer.
     assert said(await ask(engine, "hi", logit_bias={2: 100.0})) == ""
     shown = await ask(engine, "hi", logit_bias={17: 100.0}, stop_token_ids=[17], skip_special_tokens=False)
     assert shown.metadata["usage"]["completion_tokens"] == 1
 
 
-async def test_bias_for_an_invalid_token_is_refused(engine: VLLMInferenceEngine) -> None:
+async def test_bias_for_an_invalid_token_is_rejected(engine: VLLMInferenceEngine) -> None:
     assert "token ids" in await refusal(engine, "hi", logit_bias={"paris": 1.0})
     assert "vLLM cannot" in await refusal(engine, "hi", logit_bias={10**6: 1.0})
 
 
-async def test_rows_come_out_as_they_are_finished(engine: VLLMInferenceEngine) -> None:
+async def test_rows_are_returned_as_they_finish(engine: VLLMInferenceEngine) -> None:
     rows = [question(QUESTIONS[2], metadata={"n": n}) for n in range(4)]
     lengths = iter([60, 5, 60, 5])
     finished: list[int] = []
@@ -187,7 +187,7 @@ async def test_rows_come_out_as_they_are_finished(engine: VLLMInferenceEngine) -
     assert sorted(finished[:2]) == [1, 3]
 
 
-def test_as_many_rows_at_once_as_vllms_own_llm(smollm2: Smollm2) -> None:
+def test_engine_has_as_many_slots_as_vllms_llm(smollm2: Smollm2) -> None:
     args = {"model": str(smollm2.model), "dtype": "float32", "max_model_len": 512, "enforce_eager": True}
     args |= {"kv_cache_memory_bytes": SMALL["kv_cache_memory_bytes"]}
     context: Any = import_module("vllm.usage.usage_lib").UsageContext.LLM_CLASS
@@ -197,7 +197,7 @@ def test_as_many_rows_at_once_as_vllms_own_llm(smollm2: Smollm2) -> None:
     model.close()
 
 
-async def test_leaving_early_frees_the_slot(engine: VLLMInferenceEngine) -> None:
+async def test_engine_is_usable_after_cancelled_rows(engine: VLLMInferenceEngine) -> None:
     async with engine.astream(question(QUESTIONS[2]), config(max_new_tokens=900, logit_bias=ENDLESS)) as stream:
         async for _ in stream:
             break
@@ -210,7 +210,7 @@ async def test_leaving_early_frees_the_slot(engine: VLLMInferenceEngine) -> None
     assert engine._thread is not None
 
 
-async def test_context_is_not_overrun(engine: VLLMInferenceEngine) -> None:
+async def test_answer_ends_when_the_context_is_full(engine: VLLMInferenceEngine) -> None:
     long = await refusal(engine, "word " * 1100)
     assert "the prompt has 1131 tokens, the context holds 1024" in long
     cut = await ask(engine, "word " * 960, max_new_tokens=500, logit_bias={2: -100.0})
@@ -218,15 +218,15 @@ async def test_context_is_not_overrun(engine: VLLMInferenceEngine) -> None:
     assert cut.metadata["usage"]["total_tokens"] == 1024
 
 
-async def test_failed_row_does_not_harm_the_others(engine: VLLMInferenceEngine) -> None:
+async def test_failed_row_does_not_affect_others(engine: VLLMInferenceEngine) -> None:
     rows = [question(QUESTIONS[0]), question("word " * 1100), question(QUESTIONS[1])]
     with pytest.raises(InferenceFailedError) as caught:
         await engine.ainfer(rows, config())
     assert [index for index, _ in caught.value.result.successful] == [0, 2]
 
 
-async def test_what_the_model_cannot_take_is_refused(engine: VLLMInferenceEngine) -> None:
-    assert "takes no tools" in await refusal(engine, question("hi", tools=[WEATHER]))
+async def test_content_that_the_model_does_not_support_is_rejected(engine: VLLMInferenceEngine) -> None:
+    assert "does not support tools" in await refusal(engine, question("hi", tools=[WEATHER]))
     image = ContentItem(type=Type.IMAGE_BINARY, binary=b"\x89PNG\r\n\x1a\n")
     assert "images" in await refusal(engine, Conversation(messages=[Message(role=Role.USER, content=[image])]))
     strict = InferenceConfig(model=ModelParams(chat_template="{{ raise_exception('roles must alternate') }}"))
@@ -234,7 +234,7 @@ async def test_what_the_model_cannot_take_is_refused(engine: VLLMInferenceEngine
     assert "roles must alternate" in result.failures[0].error_message
 
 
-async def test_template_and_its_words_are_a_calls_own(
+async def test_chat_template_and_its_variables_can_differ_between_calls(
     engine: VLLMInferenceEngine, smollm2: Smollm2, tmp_path: Path
 ) -> None:
     path = tmp_path / "template.jinja"
@@ -248,7 +248,7 @@ async def test_template_and_its_words_are_a_calls_own(
 
 
 @pytest.mark.parametrize("choice", ["required", FORCED])
-async def test_forced_tool_call_is_made_and_parsed(with_tools: VLLMInferenceEngine, choice: Any) -> None:
+async def test_required_tool_call_is_made_and_parsed(with_tools: VLLMInferenceEngine, choice: Any) -> None:
     conversation = question("How is the weather in Rome?", tools=[WEATHER])
     (answered,) = await with_tools.ainfer([conversation], config(tool_choice=choice, max_new_tokens=CITY_TOKENS))
     async with with_tools.astream(conversation, config(tool_choice=choice, max_new_tokens=CITY_TOKENS)) as stream:
@@ -263,7 +263,7 @@ async def test_forced_tool_call_is_made_and_parsed(with_tools: VLLMInferenceEngi
 
 
 @pytest.mark.parametrize(("parallel", "count"), [(True, 2), (False, 1)])
-async def test_calls_are_parallel_where_they_may_be(
+async def test_number_of_calls_follows_parallel_tool_calls(
     with_tools: VLLMInferenceEngine, parallel: bool, count: int
 ) -> None:
     call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
@@ -273,15 +273,15 @@ async def test_calls_are_parallel_where_they_may_be(
     assert answered.metadata["finish_reason"] == "tool_calls"
 
 
-async def test_tool_that_is_not_there_is_refused(with_tools: VLLMInferenceEngine) -> None:
+async def test_unknown_tool_is_rejected(with_tools: VLLMInferenceEngine) -> None:
     choice = {"type": "function", "function": {"name": "no_such"}}
     assert "no_such" in await refusal(with_tools, question("hi", tools=[WEATHER]), tool_choice=choice)
 
 
-async def test_tool_call_is_parsed_by_the_parser_that_is_named(smollm2: Smollm2) -> None:
-    asked = params(smollm2, chat_template=TOOL_TEMPLATE, tool_call_parser="hermes")
+async def test_tool_call_parser_of_vllm_is_used(smollm2: Smollm2) -> None:
+    model_params = params(smollm2, chat_template=TOOL_TEMPLATE, tool_call_parser="hermes")
     conversation = question("How is the weather in Rome?", tools=[WEATHER])
-    async with VLLMInferenceEngine(asked) as engine:
+    async with VLLMInferenceEngine(model_params) as engine:
         for choice in ("required", FORCED):
             (answered,) = await engine.ainfer([conversation], config(tool_choice=choice, max_new_tokens=CITY_TOKENS))
             (call,) = answered.messages[-1].tool_calls or []
@@ -293,7 +293,7 @@ async def test_tool_call_is_parsed_by_the_parser_that_is_named(smollm2: Smollm2)
     assert deltas[-1].tool_calls[0]["function"]["name"] == "weather"
 
 
-async def test_reasoning_is_told_from_the_answer(smollm2: Smollm2) -> None:
+async def test_reasoning_is_separated_from_the_answer(smollm2: Smollm2) -> None:
     options = {"reasoning_parser": "granite", "structured_outputs_config": {"enable_in_reasoning": True}}
     words = {"regex": r"Here is my thought process: (one|two) Here is my response: (yes|no)"}
     async with VLLMInferenceEngine(params(smollm2, model_kwargs=options)) as engine:
@@ -303,13 +303,13 @@ async def test_reasoning_is_told_from_the_answer(smollm2: Smollm2) -> None:
     message = answered.messages[-1]
     assert (message.reasoning_content or "").strip() in ("one", "two")
     assert said(answered).strip() in ("yes", "no")
-    # vLLM tells at once what may yet turn out to begin the answer.
+    # vLLM streams some text as reasoning that belongs to the beginning of the answer.
     streamed = "".join(delta.reasoning_content for delta in deltas)
     assert streamed.strip().startswith((message.reasoning_content or "").strip())
     assert "".join(delta.content for delta in deltas).strip() == said(answered).strip()
 
 
-def pictured(kind: Type, content: str | None = None, binary: bytes | None = None) -> Conversation:
+def with_image(kind: Type, content: str | None = None, binary: bytes | None = None) -> Conversation:
     image = ContentItem(type=kind, content=content, binary=binary)
     text = ContentItem(type=Type.TEXT, content="What is this?")
     return Conversation(messages=[Message(role=Role.USER, content=[image, text])])
@@ -321,19 +321,19 @@ def png(colour: str) -> bytes:
     return file.getvalue()
 
 
-async def test_images_are_seen(smollm2: Smollm2, tmp_path: Path) -> None:
+async def test_image_can_be_a_path_a_url_or_bytes(smollm2: Smollm2, tmp_path: Path) -> None:
     model = await asyncio.to_thread(tiny_vision, tmp_path / "model", smollm2.model)
     (tmp_path / "red.png").write_bytes(png("red"))
     rows = [
-        pictured(Type.IMAGE_PATH, str(tmp_path / "red.png")),
-        pictured(Type.IMAGE_URL, data_url(png("red"))),
-        pictured(Type.IMAGE_BINARY, binary=png("red")),
-        pictured(Type.IMAGE_BINARY, binary=png("blue")),
-        pictured(Type.IMAGE_BINARY, binary=b"\x89PNG\r\n\x1a\n"),
+        with_image(Type.IMAGE_PATH, str(tmp_path / "red.png")),
+        with_image(Type.IMAGE_URL, data_url(png("red"))),
+        with_image(Type.IMAGE_BINARY, binary=png("red")),
+        with_image(Type.IMAGE_BINARY, binary=png("blue")),
+        with_image(Type.IMAGE_BINARY, binary=b"\x89PNG\r\n\x1a\n"),
         question("What is this?"),
     ]
-    asked = params(smollm2, model_name=str(model), model_max_length=256)
-    async with VLLMInferenceEngine(asked) as engine:
+    model_params = params(smollm2, model_name=str(model), model_max_length=256)
+    async with VLLMInferenceEngine(model_params) as engine:
         result = await engine.ainfer_partial(rows, config(max_new_tokens=8))
     assert "cannot be read" in result.failures[4].error_message
     path, url, binary, blue, _ = (said(conversation) for _, conversation in result.successful)
@@ -344,17 +344,17 @@ async def test_images_are_seen(smollm2: Smollm2, tmp_path: Path) -> None:
     "name",
     ["internvl3", "llama3-instruct", "llava", "molmo", "phi3-instruct", "qwen2-vl-instruct", "qwen3-vl-instruct"],
 )
-def test_named_templates_are_seen_to_write_images_themselves(name: str) -> None:
+def test_vllm_detects_that_builtin_templates_write_images(name: str) -> None:
     detect: Any = import_module("vllm.renderers.hf")._detect_content_format  # type: ignore[attr-defined]
     assert detect(template_names()[name].read_text(), default="string") == "openai"
 
 
-async def test_adapter_answers_as_in_vllms_own_llm(
+async def test_answers_with_an_adapter_equal_those_of_vllm(
     engine: VLLMInferenceEngine, smollm2: Smollm2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with VLLMInferenceEngine(params(smollm2, adapter_model=str(smollm2.adapter))) as adapted:
         answered = said(await ask(adapted, QUESTIONS[2]))
-    await engine.aclose()  # What is global in vLLM is one engine's.
+    await engine.aclose()  # `LLM` frees the global state of vLLM when it ends.
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
     def bare() -> str:
@@ -363,8 +363,8 @@ async def test_adapter_answers_as_in_vllms_own_llm(
         llm = vllm.LLM(str(smollm2.model), **given)
         lora = import_module("vllm.lora.request").LoRARequest("adapter", 1, str(smollm2.adapter))
         how = vllm.SamplingParams(temperature=0.0, max_tokens=TOKENS)
-        asked = [{"role": "user", "content": QUESTIONS[2]}]
-        return llm.chat(asked, how, use_tqdm=False, lora_request=lora)[0].outputs[0].text
+        messages = [{"role": "user", "content": QUESTIONS[2]}]
+        return llm.chat(messages, how, use_tqdm=False, lora_request=lora)[0].outputs[0].text
 
     assert await asyncio.to_thread(bare) == answered
 
@@ -379,7 +379,7 @@ async def test_two_engines_at_once_do_not_disturb_each_other(
     assert said(await ask(with_tools, QUESTIONS[2], **PARIS)) == ANSWER
 
 
-async def test_engine_that_cannot_load_does_not_harm_another(
+async def test_engine_that_cannot_load_does_not_disturb_another(
     engine: VLLMInferenceEngine, smollm2: Smollm2, tmp_path: Path
 ) -> None:
     shutil.copytree(smollm2.adapter, tmp_path / "adapter")
@@ -391,25 +391,25 @@ async def test_engine_that_cannot_load_does_not_harm_another(
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "why"),
+    ("file", "text", "message"),
     [
         ("model.safetensors", "version https://git-lfs.github.com/spec/v1\n", "header too large"),
         ("tokenizer.json", "{}", r"KeyError\('added_tokens'\)"),
         ("config.json", "{", "not a valid JSON file"),
     ],
 )
-async def test_damaged_folder_is_told_with_what_to_do(
-    smollm2: Smollm2, tmp_path: Path, file: str, text: str, why: str
+async def test_error_for_a_damaged_folder_says_what_to_do(
+    smollm2: Smollm2, tmp_path: Path, file: str, text: str, message: str
 ) -> None:
     folder = tiny_models.llama(tmp_path / "model", smollm2.model)
     (folder / file).write_text(text)
     async with VLLMInferenceEngine(params(smollm2, model_name=str(folder), model_max_length=64)) as engine:
-        told = await refusal(engine, "hi")
-    assert str(folder) in told
-    assert re.search(rf"{why}.*Check that the model is whole", told)
+        error = await refusal(engine, "hi")
+    assert str(folder) in error
+    assert re.search(rf"{message}.*Check that the model is complete", error)
 
 
-async def test_memory_is_given_back_on_close(engine: VLLMInferenceEngine) -> None:
+async def test_close_frees_the_memory(engine: VLLMInferenceEngine) -> None:
     process = import_module("psutil").Process()
     await engine.aclose()
     threads = threading.active_count()
@@ -423,7 +423,9 @@ async def test_memory_is_given_back_on_close(engine: VLLMInferenceEngine) -> Non
     assert threading.active_count() == threads
 
 
-async def test_engine_that_died_says_how_to_go_on(engine: VLLMInferenceEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_of_a_failed_engine_says_how_to_go_on(
+    engine: VLLMInferenceEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     core: Any = import_module("vllm.v1.engine.core")
     dead: Any = import_module("vllm.v1.engine.exceptions").EngineDeadError
     await ask(engine, QUESTIONS[0])
@@ -459,12 +461,14 @@ async def test_engine_that_died_says_how_to_go_on(engine: VLLMInferenceEngine, m
         ({"model_name": "no/such-model"}, "no/such-model"),
     ],
 )
-async def test_what_cannot_be_loaded_says_why(smollm2: Smollm2, kwargs: dict[str, Any], message: str) -> None:
+async def test_error_for_a_model_that_cannot_be_loaded_names_the_reason(
+    smollm2: Smollm2, kwargs: dict[str, Any], message: str
+) -> None:
     async with VLLMInferenceEngine(params(smollm2, **kwargs)) as engine:
         assert re.search(message, await refusal(engine, "hi"), re.DOTALL)
 
 
-def test_missing_folder_is_refused_at_construction(smollm2: Smollm2) -> None:
+def test_missing_folder_is_rejected_at_construction(smollm2: Smollm2) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         VLLMInferenceEngine(params(smollm2, model_name="/nowhere/model"))
     with pytest.raises(ConfigError, match="adapter_config.json"):
@@ -487,12 +491,12 @@ asyncio.run(main())
 """
 
 
-def test_nothing_is_printed_and_pythons_random_numbers_stay_and_an_open_engine_lets_the_program_end(
+def test_program_prints_nothing_keeps_its_random_numbers_and_ends_with_an_open_engine(
     smollm2: Smollm2,
 ) -> None:
     command = [sys.executable, "-W", "ignore", "-c", QUIET, str(smollm2.model)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     random.seed(1)
     assert done.stdout == f"{random.random()}\n"
-    # What C++ prints asks nobody.
+    # The C++ code prints messages about NUMA, which cannot be switched off.
     assert all("NUMA" in line for line in done.stderr.splitlines()), done.stderr

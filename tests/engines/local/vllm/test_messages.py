@@ -1,4 +1,4 @@
-"""AnthropicInferenceEngine against the Messages API that a real vLLM server has beside OpenAI's."""
+"""AnthropicInferenceEngine with the Messages API of a real vLLM server."""
 
 from __future__ import annotations
 
@@ -52,25 +52,27 @@ def engine(vllm_server: VllmServer) -> AnthropicInferenceEngine:
     return engine_at(vllm_server)
 
 
-async def test_chat(engine: AnthropicInferenceEngine, vllm_server: VllmServer) -> None:
+async def test_greedy_answer_equals_that_of_the_server(
+    engine: AnthropicInferenceEngine, vllm_server: VllmServer
+) -> None:
     answered, expected = await answer(engine), vllm_server.answer()
     assert (said(answered), answered.metadata["finish_reason"]) == (expected.text, expected.reason)
     assert answered.metadata["usage"] == expected.usage
 
 
-async def test_an_answer_that_is_cut(engine: AnthropicInferenceEngine) -> None:
+async def test_answer_that_is_cut_off_has_finish_reason_length(engine: AnthropicInferenceEngine) -> None:
     metadata = (await answer(engine, max_new_tokens=4)).metadata
     assert (metadata["finish_reason"], metadata["usage"]["completion_tokens"]) == ("length", 4)
 
 
-async def test_the_system_prompt_and_all_turns_arrive(
-    engine: AnthropicInferenceEngine, vllm_server: VllmServer
-) -> None:
+async def test_system_prompt_and_all_turns_are_sent(engine: AnthropicInferenceEngine, vllm_server: VllmServer) -> None:
     answered = await answer(engine, Conversation.from_dict({"messages": SEVERAL_TURNS}))
     assert answered.metadata["usage"]["prompt_tokens"] == len(vllm_server.tokens(SEVERAL_TURNS))
 
 
-async def test_a_stream_is_the_whole_answer_in_parts(engine: AnthropicInferenceEngine, vllm_server: VllmServer) -> None:
+async def test_deltas_of_a_stream_add_up_to_the_answer(
+    engine: AnthropicInferenceEngine, vllm_server: VllmServer
+) -> None:
     deltas, expected = await streamed(engine), vllm_server.answer()
     assert "".join(delta.content for delta in deltas) == expected.text
     assert len(deltas) > 3
@@ -79,9 +81,7 @@ async def test_a_stream_is_the_whole_answer_in_parts(engine: AnthropicInferenceE
     assert deltas[-1].usage.to_dict() == expected.usage
 
 
-async def test_a_stream_that_is_left_ends_at_the_server(
-    engine: AnthropicInferenceEngine, vllm_server: VllmServer
-) -> None:
+async def test_closed_stream_ends_at_the_server(engine: AnthropicInferenceEngine, vllm_server: VllmServer) -> None:
     story = question("Tell me a very long story about a fox.")
     async with engine:
         async with engine.astream(story, config(max_new_tokens=900)) as stream:
@@ -100,20 +100,22 @@ async def test_stop_strings_end_the_answer_before_them(
     assert (said(stopped), stopped.metadata["finish_reason"]) == (text.partition(text[6:9])[0], "stop")
 
 
-async def test_sampling_can_be_narrowed_to_the_likeliest_token(
+async def test_sampling_can_be_restricted_to_the_likeliest_token(
     engine: AnthropicInferenceEngine, vllm_server: VllmServer
 ) -> None:
     assert said(await answer(engine, temperature=1.0, top_p=1e-6)) == vllm_server.answer().text
 
 
 @pytest.mark.parametrize("schema", [City, City.model_json_schema()], ids=["class", "dict"])
-async def test_json_follows_the_schema(schema: object, engine: AnthropicInferenceEngine) -> None:
-    asked, guided = question("Describe Paris as JSON."), GuidedDecodingParams(json=schema)
-    City.model_validate_json(said(await answer(engine, asked, guided_decoding=guided, max_new_tokens=CITY_TOKENS)))
+async def test_answer_is_valid_for_the_json_schema(schema: object, engine: AnthropicInferenceEngine) -> None:
+    conversation, guided = question("Describe Paris as JSON."), GuidedDecodingParams(json=schema)
+    City.model_validate_json(
+        said(await answer(engine, conversation, guided_decoding=guided, max_new_tokens=CITY_TOKENS))
+    )
 
 
 @pytest.mark.parametrize("tool_choice", [FORCED, "required"], ids=str)
-async def test_a_tool_is_called_where_it_must_be(tool_choice: Any, engine: AnthropicInferenceEngine) -> None:
+async def test_required_tool_call_is_made(tool_choice: Any, engine: AnthropicInferenceEngine) -> None:
     answered = await answer(engine, ASKED_FOR_WEATHER, tool_choice=tool_choice, max_new_tokens=CITY_TOKENS)
     [call] = answered.messages[-1].tool_calls or []
     assert call.function.name == "weather"
@@ -121,7 +123,7 @@ async def test_a_tool_is_called_where_it_must_be(tool_choice: Any, engine: Anthr
     assert answered.metadata["finish_reason"] == "tool_calls"
 
 
-async def test_a_tool_is_called_in_a_stream(engine: AnthropicInferenceEngine) -> None:
+async def test_required_tool_call_is_made_in_a_stream(engine: AnthropicInferenceEngine) -> None:
     deltas = await streamed(engine, ASKED_FOR_WEATHER, tool_choice=FORCED, max_new_tokens=CITY_TOKENS)
     [call] = deltas[-1].tool_calls
     assert call["function"]["name"] == "weather"
@@ -129,23 +131,23 @@ async def test_a_tool_is_called_in_a_stream(engine: AnthropicInferenceEngine) ->
     assert deltas[-1].finish_reason == "tool_calls"
 
 
-async def test_what_a_tool_gave_is_heeded(engine: AnthropicInferenceEngine) -> None:
+async def test_result_of_a_tool_is_used(engine: AnthropicInferenceEngine) -> None:
     called = await answer(engine, ASKED_FOR_WEATHER, tool_choice=FORCED, max_new_tokens=CITY_TOKENS)
-    asked = with_result(called, "It is snowing heavily.")
-    answered = await answer(engine, asked, max_new_tokens=2)
+    conversation = with_result(called, "It is snowing heavily.")
+    answered = await answer(engine, conversation, max_new_tokens=2)
     assert answered.metadata["usage"]["prompt_tokens"] > called.metadata["usage"]["prompt_tokens"]
 
 
-async def test_the_models_are_listed(engine: AnthropicInferenceEngine) -> None:
+async def test_models_are_listed(engine: AnthropicInferenceEngine) -> None:
     async with engine:
         assert await engine.alist_models() == [MODEL, ADAPTER]
 
 
-async def test_an_adapter_is_a_model(vllm_server: VllmServer) -> None:
+async def test_adapter_is_a_model(vllm_server: VllmServer) -> None:
     assert said(await answer(engine_at(vllm_server, ADAPTER))) == vllm_server.answer(ADAPTER).text
 
 
-async def test_an_unknown_model_is_told_by_name_and_not_tried_again(vllm_server: VllmServer) -> None:
+async def test_unknown_model_is_named_and_not_retried(vllm_server: VllmServer) -> None:
     async with engine_at(vllm_server, "no-such") as engine:
         result = await engine.ainfer_partial([CAPITAL], config())
         with pytest.raises(RequestError, match="no-such"):
@@ -155,7 +157,7 @@ async def test_an_unknown_model_is_told_by_name_and_not_tried_again(vllm_server:
     assert "The model `no-such` does not exist" in failed.error_message
 
 
-async def test_a_row_that_is_too_long_fails_alone_and_is_not_tried_again(
+async def test_row_that_is_too_long_fails_alone_and_is_not_retried(
     engine: AnthropicInferenceEngine, tmp_path: Path
 ) -> None:
     too_long = question("word " * (MAX_LENGTH + 1))
@@ -164,6 +166,6 @@ async def test_a_row_that_is_too_long_fails_alone_and_is_not_tried_again(
     assert f"maximum context length is {MAX_LENGTH}" in failed.error_message
 
 
-async def test_64_rows_at_once(vllm_server: VllmServer, tmp_path: Path) -> None:
+async def test_64_rows_are_answered_at_once(vllm_server: VllmServer, tmp_path: Path) -> None:
     engine = engine_at(vllm_server, num_workers=64, use_adaptive_concurrency=False)
     await check_64_at_once(engine, tmp_path)

@@ -1,4 +1,4 @@
-"""RemoteVLLMInferenceEngine against a real vLLM server, with SmolLM2 and a LoRA adapter behind it."""
+"""RemoteVLLMInferenceEngine with a real vLLM server, which serves SmolLM2 and a LoRA adapter."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def guided(**by: Any) -> GuidedDecodingParams:
 # Chat
 
 
-def test_the_models_own_chat_template_is_served(vllm_server: VllmServer) -> None:
+def test_server_uses_the_chat_template_of_the_model(vllm_server: VllmServer) -> None:
     tokens = vllm_server.tokens([{"role": "user", "content": "Hi"}])
     prompt = json.loads(vllm_server.ask("/detokenize", {"model": MODEL, "tokens": tokens}))["prompt"]
     assert prompt == (
@@ -77,7 +77,7 @@ def test_the_models_own_chat_template_is_served(vllm_server: VllmServer) -> None
     )
 
 
-async def test_the_chat_template_is_given_what_the_model_says(vllm_server: VllmServer) -> None:
+async def test_chat_template_kwargs_are_sent(vllm_server: VllmServer) -> None:
     begun = {"begun": "The capital of France"}
     model = ModelParams(model_name=MODEL, chat_template_kwargs=begun)
     answered = await answer(RemoteVLLMInferenceEngine(model, remote_params=at(vllm_server)))
@@ -89,7 +89,7 @@ async def test_the_chat_template_is_given_what_the_model_says(vllm_server: VllmS
     assert expected.usage["prompt_tokens"] > vllm_server.answer().usage["prompt_tokens"]
 
 
-async def test_greedy_answers_are_those_of_the_server(
+async def test_greedy_answers_equal_those_of_the_server(
     engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
 ) -> None:
     answered, expected = await answer(engine), vllm_server.answer()
@@ -97,20 +97,18 @@ async def test_greedy_answers_are_those_of_the_server(
     assert answered.metadata["usage"] == expected.usage
 
 
-async def test_an_answer_that_ends_by_itself(engine: RemoteVLLMInferenceEngine) -> None:
+async def test_complete_answer_has_finish_reason_stop(engine: RemoteVLLMInferenceEngine) -> None:
     metadata = (await answer(engine, guided_decoding=guided(choice=["Paris"]))).metadata
     assert metadata["finish_reason"] == "stop"
 
 
-async def test_an_answer_that_is_cut(engine: RemoteVLLMInferenceEngine) -> None:
+async def test_answer_that_is_cut_off_has_finish_reason_length(engine: RemoteVLLMInferenceEngine) -> None:
     metadata = (await answer(engine, max_new_tokens=4, extra_body=ENDLESS)).metadata
     assert metadata["finish_reason"] == "length"
     assert metadata["usage"] == {"prompt_tokens": 37, "completion_tokens": 4, "total_tokens": 41}
 
 
-async def test_a_conversation_of_several_turns_arrives_whole(
-    engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
-) -> None:
+async def test_all_turns_of_a_conversation_are_sent(engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer) -> None:
     *before, last = SEVERAL_TURNS
     in_parts = [*before, {**last, "content": [{"type": "text", "text": last["content"]}]}]
     answered = await answer(engine, Conversation.from_dict({"messages": in_parts}))
@@ -118,7 +116,7 @@ async def test_a_conversation_of_several_turns_arrives_whole(
     assert len(answered.messages) == 5
 
 
-async def test_a_stream_is_the_whole_answer_in_parts(
+async def test_deltas_of_a_stream_add_up_to_the_answer(
     engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
 ) -> None:
     deltas, expected = await streamed(engine), vllm_server.answer()
@@ -129,10 +127,8 @@ async def test_a_stream_is_the_whole_answer_in_parts(
     assert deltas[-1].usage.completion_tokens == expected.usage["completion_tokens"]
 
 
-async def test_a_stream_that_is_left_ends_at_the_server(
-    engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
-) -> None:
-    """Else the server would write on for a minute, to nobody."""
+async def test_closed_stream_ends_at_the_server(engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer) -> None:
+    """Otherwise the server would generate for another minute."""
     endless = config(max_new_tokens=900, extra_body=ENDLESS)
     async with engine:
         async with engine.astream(CAPITAL, endless) as stream:
@@ -144,7 +140,7 @@ async def test_a_stream_that_is_left_ends_at_the_server(
 
 
 @pytest.mark.parametrize("engine_class", [RemoteInferenceEngine, OpenAIInferenceEngine])
-async def test_the_other_engines_of_this_format_are_understood_too(
+async def test_other_openai_engines_work_too(
     engine_class: type[RemoteInferenceEngine], vllm_server: VllmServer
 ) -> None:
     engine = engine_class(ModelParams(model_name=MODEL), remote_params=at(vllm_server, api_key="x"))
@@ -170,7 +166,7 @@ async def test_stop_tokens_end_the_answer(engine: RemoteVLLMInferenceEngine, vll
     assert stopped.metadata["usage"]["completion_tokens"] == 1
 
 
-async def test_a_token_that_is_banned_does_not_come(engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer) -> None:
+async def test_bias_can_forbid_a_token(engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer) -> None:
     comma, dash = vllm_server.token(","), vllm_server.token("-")
     biases = {comma: 100, dash: 50}
     async with engine:
@@ -181,7 +177,7 @@ async def test_a_token_that_is_banned_does_not_come(engine: RemoteVLLMInferenceE
     assert both == [",,,", "---"]
 
 
-async def test_the_same_seed_gives_the_same_answer(engine: RemoteVLLMInferenceEngine) -> None:
+async def test_same_seed_gives_the_same_answer(engine: RemoteVLLMInferenceEngine) -> None:
     async with engine:
         answers = [said((await engine.ainfer([CAPITAL], config(temperature=1.5, seed=s)))[0]) for s in (1, 1, 2, 3)]
     assert answers[0] == answers[1]
@@ -189,14 +185,14 @@ async def test_the_same_seed_gives_the_same_answer(engine: RemoteVLLMInferenceEn
 
 
 @pytest.mark.parametrize("narrow", [{"min_p": 1.0}, {"top_p": 1e-6}])
-async def test_sampling_can_be_narrowed_to_the_likeliest_token(
+async def test_sampling_can_be_restricted_to_the_likeliest_token(
     narrow: dict[str, float], engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
 ) -> None:
     assert said(await answer(engine, temperature=2.0, **narrow)) == vllm_server.answer().text
 
 
 @pytest.mark.parametrize("skipped", [True, False])
-async def test_special_tokens_can_be_kept(
+async def test_skip_special_tokens_removes_or_keeps_them(
     skipped: bool, engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
 ) -> None:
     end = {vllm_server.token("<|im_end|>"): 100}
@@ -205,7 +201,7 @@ async def test_special_tokens_can_be_kept(
 
 
 @pytest.mark.parametrize("penalty", ["frequency_penalty", "presence_penalty"])
-async def test_a_repeated_token_can_be_made_unlikely(
+async def test_penalties_give_the_answer_of_the_server(
     penalty: str, engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer
 ) -> None:
     async with engine:
@@ -238,24 +234,24 @@ async def test_no_parameter_is_dropped(engine: RemoteVLLMInferenceEngine) -> Non
 @pytest.mark.parametrize(
     "by", [{"json": City}, {"json": City, "strict": True}, {"json": City.model_json_schema()}], ids=str
 )
-async def test_json_follows_the_schema(by: dict[str, Any], engine: RemoteVLLMInferenceEngine) -> None:
-    asked = question("Describe Paris as JSON.")
+async def test_answer_is_valid_for_the_json_schema(by: dict[str, Any], engine: RemoteVLLMInferenceEngine) -> None:
+    conversation = question("Describe Paris as JSON.")
     City.model_validate_json(
-        said(await answer(engine, asked, guided_decoding=guided(**by), max_new_tokens=CITY_TOKENS))
+        said(await answer(engine, conversation, guided_decoding=guided(**by), max_new_tokens=CITY_TOKENS))
     )
 
 
-async def test_a_regular_expression_is_matched(engine: RemoteVLLMInferenceEngine) -> None:
+async def test_answer_matches_the_regular_expression(engine: RemoteVLLMInferenceEngine) -> None:
     pattern = r"[A-Z][a-z]{2,8}: \d{2}"
     assert re.fullmatch(pattern, said(await answer(engine, guided_decoding=guided(regex=pattern))))
 
 
-async def test_one_of_the_choices_is_answered(engine: RemoteVLLMInferenceEngine) -> None:
+async def test_answer_is_one_of_the_choices(engine: RemoteVLLMInferenceEngine) -> None:
     choices = ["Lyon", 'a "quoted" answer']
     assert said(await answer(engine, guided_decoding=guided(choice=choices))) in choices
 
 
-async def test_a_stream_is_guided_too(engine: RemoteVLLMInferenceEngine) -> None:
+async def test_answer_of_a_stream_matches_the_structure(engine: RemoteVLLMInferenceEngine) -> None:
     deltas = await streamed(engine, guided_decoding=guided(choice=["Lyon", "Rome"]))
     assert "".join(delta.content for delta in deltas) in ("Lyon", "Rome")
 
@@ -264,7 +260,7 @@ async def test_a_stream_is_guided_too(engine: RemoteVLLMInferenceEngine) -> None
 
 
 @pytest.mark.parametrize("tool_choice", [FORCED, "required"], ids=str)
-async def test_a_tool_is_called_where_it_must_be(tool_choice: Any, engine: RemoteVLLMInferenceEngine) -> None:
+async def test_required_tool_call_is_made(tool_choice: Any, engine: RemoteVLLMInferenceEngine) -> None:
     answered = await answer(engine, ASKED_FOR_WEATHER, tool_choice=tool_choice, max_new_tokens=CITY_TOKENS)
     [call] = answered.messages[-1].tool_calls or []
     assert call.id
@@ -274,7 +270,7 @@ async def test_a_tool_is_called_where_it_must_be(tool_choice: Any, engine: Remot
 
 
 @pytest.mark.parametrize("tool_choice", [FORCED, "required"], ids=str)
-async def test_a_tool_is_called_in_a_stream(tool_choice: Any, engine: RemoteVLLMInferenceEngine) -> None:
+async def test_required_tool_call_is_made_in_a_stream(tool_choice: Any, engine: RemoteVLLMInferenceEngine) -> None:
     deltas = await streamed(engine, ASKED_FOR_WEATHER, tool_choice=tool_choice, max_new_tokens=CITY_TOKENS)
     [call] = deltas[-1].tool_calls
     assert call["function"]["name"] == "weather"
@@ -282,29 +278,29 @@ async def test_a_tool_is_called_in_a_stream(tool_choice: Any, engine: RemoteVLLM
     assert deltas[-1].finish_reason == "tool_calls"
 
 
-async def test_no_tool_is_called_where_none_may_be(engine: RemoteVLLMInferenceEngine) -> None:
+async def test_tool_choice_none_makes_no_call(engine: RemoteVLLMInferenceEngine) -> None:
     answered = await answer(engine, ASKED_FOR_WEATHER, tool_choice="none")
     assert said(answered)
     assert not answered.messages[-1].tool_calls
 
 
-async def test_what_a_tool_gave_is_heeded(engine: RemoteVLLMInferenceEngine) -> None:
+async def test_result_of_a_tool_is_used(engine: RemoteVLLMInferenceEngine) -> None:
     called = await answer(engine, ASKED_FOR_WEATHER, tool_choice=FORCED, max_new_tokens=CITY_TOKENS)
-    asked = with_result(called, "It is snowing heavily.")
-    answered = await answer(engine, asked, max_new_tokens=2)
+    conversation = with_result(called, "It is snowing heavily.")
+    answered = await answer(engine, conversation, max_new_tokens=2)
     assert answered.metadata["usage"]["prompt_tokens"] > called.metadata["usage"]["prompt_tokens"]
 
 
-# The adapter
+# Models and adapters
 
 
-async def test_the_models_and_the_adapters_are_listed(engine: RemoteVLLMInferenceEngine) -> None:
+async def test_models_and_adapters_are_listed(engine: RemoteVLLMInferenceEngine) -> None:
     async with engine:
         assert await engine.alist_models() == [MODEL, ADAPTER]
 
 
-async def test_an_adapter_answers_where_it_is_named(engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer) -> None:
-    """Of one engine, for the calls that name it."""
+async def test_call_can_name_an_adapter(engine: RemoteVLLMInferenceEngine, vllm_server: VllmServer) -> None:
+    """Calls of one engine that name the adapter get its answers, other calls do not."""
     adapted = config()
     adapted.model = ModelParams(model_name=MODEL, adapter_model=ADAPTER)
     async with engine:
@@ -313,17 +309,17 @@ async def test_an_adapter_answers_where_it_is_named(engine: RemoteVLLMInferenceE
     assert answers == [plain, wild, wild, plain]
 
 
-async def test_an_adapter_that_the_server_does_not_have(vllm_server: VllmServer) -> None:
+async def test_unknown_adapter_is_an_error(vllm_server: VllmServer) -> None:
     model = ModelParams(model_name=MODEL, adapter_model="tame")
     failed = await failure(RemoteVLLMInferenceEngine(model, remote_params=at(vllm_server)))
     assert failed.status_code == 404
     assert "tame" in failed.error_message
 
 
-# Failures
+# Errors
 
 
-async def test_an_unknown_model_is_told_by_name_and_not_tried_again(vllm_server: VllmServer, tmp_path: Path) -> None:
+async def test_unknown_model_is_named_and_not_retried(vllm_server: VllmServer, tmp_path: Path) -> None:
     rows = write_jsonl(tmp_path / "in.jsonl", [CAPITAL])
     run = InferenceConfig(input_path=str(rows), output_path=str(tmp_path / "out.jsonl"))
     engine = RemoteVLLMInferenceEngine(ModelParams(model_name="no-such"), remote_params=at(vllm_server))
@@ -335,7 +331,7 @@ async def test_an_unknown_model_is_told_by_name_and_not_tried_again(vllm_server:
     assert ended.value.status_code == 404
 
 
-async def test_a_row_that_is_too_long_fails_alone_and_is_not_tried_again(
+async def test_row_that_is_too_long_fails_alone_and_is_not_retried(
     engine: RemoteVLLMInferenceEngine, tmp_path: Path
 ) -> None:
     too_long = question("word " * (MAX_LENGTH + 1))
@@ -345,7 +341,7 @@ async def test_a_row_that_is_too_long_fails_alone_and_is_not_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("generation", "message"),
     [
         ({"max_new_tokens": MAX_LENGTH + 1}, "max_model_len"),
         ({"guided_decoding": guided(regex="(")}, "regex"),
@@ -354,27 +350,27 @@ async def test_a_row_that_is_too_long_fails_alone_and_is_not_tried_again(
     ],
     ids=str,
 )
-async def test_what_the_server_refuses_is_told(
-    asked: dict[str, Any], told: str, engine: RemoteVLLMInferenceEngine
+async def test_error_of_the_server_is_reported(
+    generation: dict[str, Any], message: str, engine: RemoteVLLMInferenceEngine
 ) -> None:
-    failed = await failure(engine, **asked)
+    failed = await failure(engine, **generation)
     assert (failed.status_code, failed.is_retryable) == (400, False)
-    assert told in failed.error_message
+    assert message in failed.error_message
 
 
 # Many rows
 
 
-async def test_64_rows_at_once(vllm_server: VllmServer, tmp_path: Path) -> None:
+async def test_64_rows_are_answered_at_once(vllm_server: VllmServer, tmp_path: Path) -> None:
     remote = at(vllm_server, num_workers=64, use_adaptive_concurrency=False)
     engine = RemoteVLLMInferenceEngine(ModelParams(model_name=MODEL), remote_params=remote)
     await check_64_at_once(engine, tmp_path)
 
 
-async def test_a_server_killed_and_restarted_in_the_middle(
+async def test_run_continues_after_the_server_was_killed_and_restarted(
     vllm_server: VllmServer, tmp_path: Path, block_watch: BlockWatch
 ) -> None:
-    """Every row is answered, once in the output; the rows in flight at the kill are retried."""
+    """Every row is answered once in the output. Rows in flight at the kill are retried."""
     block_watch.off()  # The test itself starts a process on the loop.
     middle = anyio.Event()
 

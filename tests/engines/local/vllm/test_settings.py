@@ -1,4 +1,4 @@
-"""What becomes of our settings on the way to vLLM. Needs no vLLM."""
+"""Settings are converted to arguments of vLLM. Needs no vLLM."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def args(host: Host = GPUS, **model: Any) -> dict[str, Any]:
         ({"model_kwargs": {"quantization_config": {"quant_method": "mxfp4"}}}, "quantization", "mxfp4"),
     ],
 )
-def test_settings_are_given_to_vllm(model: dict[str, Any], name: str, value: object) -> None:
+def test_settings_become_arguments_of_vllm(model: dict[str, Any], name: str, value: object) -> None:
     assert args(**model)[name] == value
 
 
-def test_what_is_not_vllms_stays_here() -> None:
+def test_options_that_vllm_lacks_are_not_passed() -> None:
     given = args(model_kwargs={"load_in_4bit": True, "tool_call_parser": "hermes", "cache_dir": "x"})
     assert not {"load_in_4bit", "tool_call_parser", "cache_dir"} & given.keys()
     assert "quantization_config" not in args(model_kwargs={"quantization_config": {"quant_method": "mxfp4"}})
     assert args(model_kwargs={"quantization_config": {"linear": "fp8"}})["quantization_config"] == {"linear": "fp8"}
 
 
-def test_transformers_spellings_are_understood_or_ignored(caplog: pytest.LogCaptureFixture) -> None:
+def test_options_of_transformers_are_converted_or_ignored(caplog: pytest.LogCaptureFixture) -> None:
     spelled = {"device_map": "auto", "torch_dtype": "bfloat16", "low_cpu_mem_usage": True}
     quantised = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "llm_int8_threshold": 5.0}
     params = ModelParams(model_name="owner/model", model_kwargs=spelled | quantised)
@@ -80,7 +80,7 @@ def test_transformers_spellings_are_understood_or_ignored(caplog: pytest.LogCapt
     assert not given.keys() & (spelled.keys() | quantised.keys())
 
 
-def test_without_a_gpu_the_defaults_are_modest() -> None:
+def test_defaults_without_a_gpu_use_little_memory() -> None:
     given = args(CPU)
     assert (given["dtype"], given["enforce_eager"], given["tensor_parallel_size"]) == ("float32", True, 1)
     assert (given["kv_cache_memory_bytes"], given["max_model_len"]) == (2 * GIB, -1)
@@ -90,7 +90,7 @@ def test_without_a_gpu_the_defaults_are_modest() -> None:
     assert not {"enforce_eager", "kv_cache_memory_bytes"} & args(GPUS).keys()
 
 
-def test_gguf_file_takes_its_place(tmp_path: Path) -> None:
+def test_gguf_file_needs_a_tokenizer_and_support_in_vllm(tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF")
     given = args(model_name=str(file), tokenizer_name="owner/model")
@@ -111,12 +111,12 @@ def test_gguf_file_takes_its_place(tmp_path: Path) -> None:
         ({"tokenizer": "other"}, "model.tokenizer_name"),
     ],
 )
-def test_unknown_option_names_the_nearest(options: dict[str, Any], message: str) -> None:
+def test_error_for_an_unknown_option_names_the_most_similar_one(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         vllm_args.check_options(options, {"max_num_seqs", "model", "tokenizer"})
 
 
-def test_unknown_quantisation_names_the_known() -> None:
+def test_error_for_an_unknown_quantisation_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="no 'awk'; it has: awq, bits"):
         args(model_kwargs={"quantization": "awk"})
 
@@ -130,20 +130,20 @@ def test_rank_of_an_adapter_is_read(tmp_path: Path) -> None:
     given = args(adapter_model=adapter(tmp_path, r=4))
     assert (given["enable_lora"], given["max_lora_rank"]) == (True, 8)
     assert args(adapter_model=adapter(tmp_path, r=4, rank_pattern={"q_proj": 17}))["max_lora_rank"] == 64
-    with pytest.raises(ConfigError, match="its rank is 65, and vLLM takes at most 64"):
+    with pytest.raises(ConfigError, match="its rank is 65, and vLLM supports at most 64"):
         args(adapter_model=adapter(tmp_path, r=65))
-    with pytest.raises(ConfigError, match="tells no rank"):
+    with pytest.raises(ConfigError, match="contains no rank"):
         args(adapter_model=adapter(tmp_path, peft_type="LORA"))
 
 
-def test_adapter_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_missing_adapter_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no adapter_config.json"):
         vllm_args.check_adapter(str(tmp_path))
     with pytest.raises(ConfigError, match="neither a folder nor a hub repository"):
         vllm_args.check_adapter("/nowhere/at/all")
 
 
-def test_missing_vllm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_vllm_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     from asyncinfer.engines.local.vllm import engine as vllm
 
     monkeypatch.setattr(vllm, "find_spec", lambda _: None)
@@ -151,7 +151,7 @@ def test_missing_vllm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         vllm.VLLMInferenceEngine(ModelParams(model_name="owner/model"))
 
 
-def test_sampling_is_what_was_asked_for() -> None:
+def test_generation_params_become_sampling_params() -> None:
     generation = GenerationParams(
         max_new_tokens=100,
         temperature=0.5,
@@ -194,7 +194,7 @@ def test_sampling_is_what_was_asked_for() -> None:
         ({}, None),
     ],
 )
-def test_guided_decoding_is_vllms_structured_outputs(guided: dict[str, Any], expected: object) -> None:
+def test_guided_decoding_becomes_structured_outputs(guided: dict[str, Any], expected: object) -> None:
     structure = structure_of(GenerationParams.model_validate({"guided_decoding": guided}), [])
     assert (structure and structured_outputs(structure)) == expected
 
@@ -202,47 +202,47 @@ def test_guided_decoding_is_vllms_structured_outputs(guided: dict[str, Any], exp
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("a", "b")]
 
 
-def forced(choice: Any, tools: list[dict[str, Any]] = TOOLS) -> Structure | None:
+def required_call(choice: Any, tools: list[dict[str, Any]] = TOOLS) -> Structure | None:
     return structure_of(GenerationParams(tool_choice=choice), tools)
 
 
-def test_forced_call_follows_the_tools_schemas() -> None:
-    assert forced("auto") is forced(None) is forced("required", []) is None
-    both, one = forced("required"), forced({"type": "function", "function": {"name": "b"}})
+def test_required_call_has_the_schemas_of_the_tools() -> None:
+    assert required_call("auto") is required_call(None) is required_call("required", []) is None
+    both, one = required_call("required"), required_call({"type": "function", "function": {"name": "b"}})
     assert both is not None
     assert one is not None
     tags = [json.loads(structured_outputs(made)["structural_tag"])["format"] for made in (both, one)]
     assert [len(tag["content"]["json_schema"]["oneOf"]) for tag in tags] == [2, 1]
     assert tags[0]["begin"] == "<tool_call>\n"
     with pytest.raises(RequestError, match="names none of the tools: a, b"):
-        forced({"function": {"name": "c"}})
+        required_call({"function": {"name": "c"}})
 
 
-def test_tools_have_the_parameters_that_their_call_allows() -> None:
-    structure = forced({"function": {"name": "b"}})
+def test_tools_get_the_parameters_of_the_structure() -> None:
+    structure = required_call({"function": {"name": "b"}})
     assert structure is not None
     schema = (structure.schema or "").replace('"arguments": {"type": "object"}', '"arguments": {"type": "array"}')
     shown = with_parameters(TOOLS, structure._replace(schema=schema))
     assert [tool["function"]["parameters"] for tool in shown] == [{"type": "object"}, {"type": "array"}]
 
 
-def test_turns_are_taken_in_order() -> None:
-    turns, order = FifoLock(), list[int]()
+def test_fifo_lock_is_acquired_in_order() -> None:
+    lock, order = FifoLock(), list[int]()
 
-    def take(number: int) -> None:
-        with turns:
+    def acquire(number: int) -> None:
+        with lock:
             order.append(number)
 
-    with turns:
+    with lock:
         threads = list[threading.Thread]()
         for number in range(4):
-            threads.append(threading.Thread(target=take, args=(number,)))
+            threads.append(threading.Thread(target=acquire, args=(number,)))
             threads[-1].start()
-            while len(turns._waiting) <= number:
+            while len(lock._waiting) <= number:
                 pass
         assert order == []
     for thread in threads:
         thread.join()
     assert order == [0, 1, 2, 3]
-    with turns:
+    with lock:
         pass

@@ -1,4 +1,4 @@
-"""How rows go through the vLLM stepper, with a model that needs no vLLM."""
+"""The vLLM stepper, with a fake model. Needs no vLLM."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ TOOL = ToolDefinition.model_validate({"type": "function", "function": {"name": "
 CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call>'
 
 
-class Model:
-    """Answers what it is told to."""
+class FakeModel:
+    """Returns the outputs that the test sets with `output`."""
 
     slots, context, takes_images, tokenizer, config = 4, 16, False, None, None
     chat_template = "{{ messages }}{{ tools }}"
-    takes_lark = False
+    accepts_lark = False
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, Mapping[str, Any], Any]] = []
+        self.requests: list[tuple[str, Mapping[str, Any], Any]] = []
         self.aborted: list[str] = []
         self.outputs: list[Any] = []
         self.prompt = [1, 2, 3]
@@ -45,7 +45,7 @@ class Model:
         return {"prompt_token_ids": self.prompt}
 
     def add(self, name: str, _: Any, sampling: Mapping[str, Any], structure: Any) -> str:
-        self.asked.append((name, sampling, structure))
+        self.requests.append((name, sampling, structure))
         return f"{name}-internal"
 
     def step(self) -> list[Any]:
@@ -57,12 +57,12 @@ class Model:
     def close(self) -> None:
         self.aborted.append("closed")
 
-    def says(self, row: int, text: str, finish: str | None = None, tokens: int = 1) -> None:
-        said = SimpleNamespace(text=text, token_ids=[9] * tokens, finish_reason=finish)
+    def output(self, row: int, text: str, finish: str | None = None, tokens: int = 1) -> None:
+        part = SimpleNamespace(text=text, token_ids=[9] * tokens, finish_reason=finish)
         self.outputs.append(
             SimpleNamespace(
                 request_id=str(row),
-                outputs=[said],
+                outputs=[part],
                 finished=finish is not None,
                 prompt_token_ids=self.prompt,
                 num_cached_tokens=2,
@@ -71,12 +71,12 @@ class Model:
 
 
 @pytest.fixture
-def model() -> Model:
-    return Model()
+def model() -> FakeModel:
+    return FakeModel()
 
 
 @pytest.fixture
-def stepper(model: Model) -> VllmStepper:
+def stepper(model: FakeModel) -> VllmStepper:
     return VllmStepper(cast(VllmModel, model), tool_parser=None, reasoning_parser=None)
 
 
@@ -85,8 +85,8 @@ def request(text: str = "hi", *, stream: bool = False, tools: bool = False, **ge
     return Request(conversation, GenerationParams.model_validate(generation), ModelParams(), stream=stream)
 
 
-def add(stepper: VllmStepper, row: int, asked: Request) -> None:
-    stepper.add(row, stepper.prepare(asked))
+def add(stepper: VllmStepper, row: int, request: Request) -> None:
+    stepper.add(row, stepper.prepare(request))
 
 
 def step(stepper: VllmStepper) -> list[tuple[int, RowEvent]]:
@@ -95,10 +95,10 @@ def step(stepper: VllmStepper) -> list[tuple[int, RowEvent]]:
     return events
 
 
-def test_row_is_emitted_the_moment_it_is_finished(stepper: VllmStepper, model: Model) -> None:
+def test_row_is_emitted_as_soon_as_it_is_finished(stepper: VllmStepper, model: FakeModel) -> None:
     add(stepper, 0, request())
     add(stepper, 1, request())
-    model.says(1, "Rome.", "stop", tokens=3)
+    model.output(1, "Rome.", "stop", tokens=3)
     ((row, done),) = step(stepper)
     assert row == 1
     assert isinstance(done, Completion)
@@ -111,14 +111,14 @@ def test_row_is_emitted_the_moment_it_is_finished(stepper: VllmStepper, model: M
         "cached_tokens": 2,
     }
     assert stepper.busy
-    assert not model.asked[0][1]["stream"]
+    assert not model.requests[0][1]["stream"]
 
 
-def test_deltas_come_only_to_those_who_stream(stepper: VllmStepper, model: Model) -> None:
+def test_deltas_are_emitted_only_for_streams(stepper: VllmStepper, model: FakeModel) -> None:
     add(stepper, 0, request(stream=True))
-    assert model.asked[0][1]["stream"]
-    model.says(0, "Ro")
-    model.says(0, "me", "length")
+    assert model.requests[0][1]["stream"]
+    model.output(0, "Ro")
+    model.output(0, "me", "length")
     events = [event for _, event in step(stepper)]
     assert [event.content for event in events if isinstance(event, StreamDelta)] == ["Ro", "me"]
     assert isinstance(events[-1], Completion)
@@ -127,78 +127,80 @@ def test_deltas_come_only_to_those_who_stream(stepper: VllmStepper, model: Model
     assert not stepper.busy
 
 
-def test_aborted_row_leaves_vllm_and_is_not_heard_of_again(stepper: VllmStepper, model: Model) -> None:
+def test_aborted_row_is_aborted_in_vllm_and_emits_nothing(stepper: VllmStepper, model: FakeModel) -> None:
     add(stepper, 0, request())
     stepper.abort(0)
     stepper.abort(0)
-    model.says(0, "too late", "abort")
+    model.output(0, "too late", "abort")
     assert step(stepper) == []
     assert model.aborted == ["0-internal"]
     assert not stepper.busy
 
 
-def test_row_that_vllm_gives_up_is_a_failure_that_may_pass(stepper: VllmStepper, model: Model) -> None:
+def test_row_that_vllm_ends_with_an_error_is_retryable(stepper: VllmStepper, model: FakeModel) -> None:
     add(stepper, 0, request())
-    model.says(0, "", "error")
+    model.output(0, "", "error")
     ((_, error),) = step(stepper)
     assert isinstance(error, RequestError)
     assert error.is_retryable
 
 
-def test_row_whose_structure_no_token_can_go_on_with_is_not_asked_again(stepper: VllmStepper, model: Model) -> None:
+def test_structured_row_that_ends_with_an_error_is_not_retryable(stepper: VllmStepper, model: FakeModel) -> None:
     add(stepper, 0, request(guided_decoding={"json": {"type": "object"}}))
-    model.says(0, "", "error")
+    model.output(0, "", "error")
     ((_, error),) = step(stepper)
     assert isinstance(error, RequestError)
     assert not error.is_retryable
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("rejected", "message"),
     [
         (request("bad"), "no such role"),
         (request(logit_bias={"x": 1.0}), "token ids"),
         (request(tools=True, tool_choice={"function": {"name": "other"}}), "names none of the tools"),
     ],
 )
-def test_row_that_cannot_be_asked_fails_alone(stepper: VllmStepper, model: Model, asked: Request, message: str) -> None:
+def test_unsupported_row_fails_without_others(
+    stepper: VllmStepper, model: FakeModel, rejected: Request, message: str
+) -> None:
     with pytest.raises(RequestError, match=message):
-        add(stepper, 0, asked)
+        add(stepper, 0, rejected)
     assert not stepper.busy
-    assert model.asked == []
+    assert model.requests == []
 
 
-def test_prompt_that_fills_the_context_is_refused(stepper: VllmStepper, model: Model) -> None:
+def test_prompt_that_fills_the_context_is_rejected(stepper: VllmStepper, model: FakeModel) -> None:
     model.prompt = [1] * 16
     with pytest.raises(RequestError, match=r"the prompt has 16 tokens, the context holds 16"):
         add(stepper, 0, request())
     model.prompt = [1] * 15
     add(stepper, 0, request())
-    assert model.asked[0][1]["max_tokens"] == 1
+    assert model.requests[0][1]["max_tokens"] == 1
 
 
-def test_template_and_model_say_what_they_take(stepper: VllmStepper, model: Model) -> None:
+def test_unsupported_tools_and_images_are_rejected(stepper: VllmStepper, model: FakeModel) -> None:
     model.chat_template = "{{ messages }}"
-    with pytest.raises(RequestError, match="takes no tools"):
+    with pytest.raises(RequestError, match="does not support tools"):
         add(stepper, 0, request(tools=True))
     add(stepper, 0, request(tools=True, tool_choice="none"))
     image = ContentItem(type=Type.IMAGE_BINARY, binary=b"x")
-    pictured = request()._replace(conversation=Conversation(messages=[Message(role=Role.USER, content=[image])]))
+    with_image = request()._replace(conversation=Conversation(messages=[Message(role=Role.USER, content=[image])]))
     with pytest.raises(RequestError, match="reads text only"):
-        add(stepper, 1, pictured)
+        add(stepper, 1, with_image)
 
 
-def test_documents_are_refused_by_a_model_that_sees_too(stepper: VllmStepper, model: Model) -> None:
+def test_documents_are_rejected_by_a_vision_model(stepper: VllmStepper, model: FakeModel) -> None:
     model.takes_images = True
     paper = ContentItem(type=Type.DOCUMENT_BINARY, binary=b"%PDF-")
-    asked = request()._replace(conversation=Conversation(messages=[Message(role=Role.USER, content=[paper])]))
+    rejected = request()._replace(conversation=Conversation(messages=[Message(role=Role.USER, content=[paper])]))
     with pytest.raises(RequestError, match="reads text and images, and the conversation contains documents"):
-        add(stepper, 0, asked)
+        add(stepper, 0, rejected)
 
 
-def test_tool_calls_are_found_in_our_own_format(stepper: VllmStepper, model: Model) -> None:
+def test_tool_calls_are_found_in_the_format_of_this_package(stepper: VllmStepper, model: FakeModel) -> None:
     add(stepper, 0, request(tools=True))
-    model.says(0, f"I ask. {CALL}", "stop")
+    model.output(0, f"I ask. {CALL}", "stop")
     ((_, done),) = step(stepper)
     assert isinstance(done, Completion)
     assert done.finish_reason == FinishReason.TOOL_CALLS
@@ -206,44 +208,44 @@ def test_tool_calls_are_found_in_our_own_format(stepper: VllmStepper, model: Mod
     assert (done.message.tool_calls or [])[0].function.name == "weather"
 
 
-def test_forced_call_is_asked_of_vllm(stepper: VllmStepper, model: Model) -> None:
+def test_required_call_becomes_a_structural_tag(stepper: VllmStepper, model: FakeModel) -> None:
     add(stepper, 0, request(tools=True, tool_choice="required"))
     add(stepper, 1, request(tools=True))
-    assert "structural_tag" in model.asked[0][2]
-    assert model.asked[1][2] is None
+    assert "structural_tag" in model.requests[0][2]
+    assert model.requests[1][2] is None
 
 
-def test_llguidance_gets_its_own_grammar(stepper: VllmStepper, model: Model) -> None:
-    model.takes_lark = True
+def test_structure_becomes_a_lark_grammar_if_vllm_accepts_it(stepper: VllmStepper, model: FakeModel) -> None:
+    model.accepts_lark = True
     add(stepper, 0, request(guided_decoding={"regex": "a{1,100000}"}))
     add(stepper, 1, request(tools=True, tool_choice="required"))
-    grammars = [asked[2]["grammar"] for asked in model.asked]
+    grammars = [structure["grammar"] for _, _, structure in model.requests]
     assert grammars[0].endswith("TEXT: /a{1,100000}/")
     assert "tool_call" in grammars[1]
 
 
-def test_one_call_is_all_where_they_must_not_be_parallel(stepper: VllmStepper, model: Model) -> None:
+def test_without_parallel_calls_the_end_of_a_call_is_a_stop_string(stepper: VllmStepper, model: FakeModel) -> None:
     add(stepper, 0, request(tools=True, parallel_tool_calls=False, stop_strings=["."]))
     add(stepper, 1, request(tools=True, stop_strings=["."]))
     add(stepper, 2, request(parallel_tool_calls=False))
-    assert [asked["stop"] for _, asked, _ in model.asked] == [[".", "</tool_call>"], ["."], []]
+    assert [sampling["stop"] for _, sampling, _ in model.requests] == [[".", "</tool_call>"], ["."], []]
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
 @pytest.mark.parametrize(
-    ("text", "told", "calls"),
+    ("text", "streamed", "calls"),
     [(f"I ask. {CALL}", "I ask. ", 1), ("a <tool_call>{broken", "a <tool_call>{broken", 0), ("a < b", "a < b", 0)],
 )
-def test_stream_holds_back_a_call_and_nothing_else(size: int, text: str, told: str, calls: int) -> None:
-    reader = AnswerReader(marked=True)
+def test_stream_holds_back_only_tool_calls(size: int, text: str, streamed: str, calls: int) -> None:
+    reader = AnswerReader(own_format=True)
     parts = [text[at : at + size] for at in range(0, len(text), size)]
     deltas = [reader.push(part, [1], [], finished=n == len(parts)) for n, part in enumerate(parts, 1)]
-    assert "".join(delta.content for delta in deltas if delta is not None) == told
-    assert len(reader.pushed().tool_calls or []) == calls
+    assert "".join(delta.content for delta in deltas if delta is not None) == streamed
+    assert len(reader.message().tool_calls or []) == calls
 
 
 class Parser:
-    """As vLLM's: reasoning goes to the first `|`."""
+    """Like a parser of vLLM. The reasoning ends at the first `|`."""
 
     def parse(self, text: str, *others: Any) -> tuple[str | None, str | None, list[Any]]:
         if "!" in text:
@@ -257,7 +259,7 @@ class Parser:
         return SimpleNamespace(reasoning=text, content=None) if text.isupper() else None
 
 
-def test_vllms_parser_tells_reasoning_and_calls() -> None:
+def test_parser_of_vllm_finds_reasoning_and_calls() -> None:
     message = AnswerReader(Parser).read("I think|", [])
     assert (message.reasoning_content, message.content) == ("I think", None)
     first, second = message.tool_calls or []
@@ -269,8 +271,8 @@ def test_vllms_parser_tells_reasoning_and_calls() -> None:
     assert reader.push("held", [1], [], finished=True) is None
 
 
-def test_answer_that_vllms_parser_cannot_read_is_given_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_answer_that_the_parser_fails_on_is_returned_unparsed(caplog: pytest.LogCaptureFixture) -> None:
     reader = AnswerReader(Parser)
     assert reader.push("oh!", [1], [], finished=True) == StreamDelta("oh!")
-    assert reader.pushed().content == "oh!"
+    assert reader.message().content == "oh!"
     assert "no exclamations" in caplog.text
