@@ -36,7 +36,9 @@ def controller_state(engine: BaseInferenceEngine) -> tuple[float | None, float |
 
 def rate_cuts(engine: BaseInferenceEngine) -> list[tuple[float, float]]:
     """When the controller made the rate lower, and to how many attempts per second, for the plot."""
-    limited = [(decision.at, decision.rate) for decision in engine._endpoint.trace if decision.rate is not None]
+    limited = [
+        (decision.at, decision.rate) for decision in engine._endpoint.decisions.entries if decision.rate is not None
+    ]
     return [after for before, after in pairwise(limited) if after[1] < before[1]]
 
 

@@ -71,25 +71,25 @@ class FakeClock:
     def now(self) -> float:
         return self._now
 
-    def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
-        entry = (self._now + max(0.0, seconds), next(self._tickets), ring)
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        entry = (self._now + max(0.0, seconds), next(self._tickets), callback)
         heapq.heappush(self._alarms, entry)
         self._turns = 0
 
-        def call_off() -> None:
+        def cancel() -> None:
             if entry in self._alarms:
                 self._alarms.remove(entry)
                 heapq.heapify(self._alarms)
 
-        return call_off
+        return cancel
 
     async def sleep(self, seconds: float) -> None:
         rung = anyio.Event()
-        call_off = self.alarm(seconds, rung.set)
+        cancel = self.call_later(seconds, rung.set)
         try:
             await rung.wait()
         finally:
-            call_off()
+            cancel()
 
     async def run(self) -> None:
         """Let time pass until cancelled."""
@@ -98,9 +98,9 @@ class FakeClock:
             self._turns += 1
             if self._alarms and self._turns >= _SETTLES:
                 self._turns = 0
-                due, _, ring = heapq.heappop(self._alarms)
+                due, _, callback = heapq.heappop(self._alarms)
                 self._now = max(self._now, due)
-                ring()
+                callback()
 
 
 class _BoundToMethods(BoundEngine):

@@ -1,1 +1,12 @@
-"""Async tools that do not depend on engines."""
+"""Async tools that do not depend on engines.
+
+| module | contents |
+|---|---|
+| `background_iterator` | an async iterator whose items come from a background task |
+| `clock` | the time as a run sees it; tests replace it |
+| `gc_tuning` | fewer runs of the garbage collector while many rows are handled |
+| `iterate` | async iteration over any iterable |
+| `limiters` | worker threads for blocking calls, with a limit for each kind of work |
+| `portal` | blocking calls of async methods |
+| `tasks` | task groups, cleanups, and calls of code that is not part of this package |
+"""

@@ -1,7 +1,7 @@
 """An async iterator whose items are produced by a background task.
 
-An async generator that yields inside a task group breaks cancel scopes (PEP 789): the group's scope
-would be entered in one caller's context and left in another's. Here the group lives in the background task.
+An async generator that yields inside a task group breaks cancel scopes (PEP 789): the scope of the group is entered in
+the context of one caller, and may be left in that of another. Here the task group is inside the background task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger("asyncinfer")
 
 T = TypeVar("T")
 
-# Strong references to the running tasks. The event loop keeps only weak ones, and an iterator may be dropped.
+# Strong references to the running tasks. The event loop keeps only weak references, and an iterator may be dropped.
 _running: set[asyncio.Task[None]] = set()
 
 
@@ -33,14 +33,14 @@ def _ignore() -> None:
 
 
 class Channel(Generic[T]):
-    """A queue from the background task to the iterator. It refers to neither of them, so it is not part of a cycle."""
+    """A queue from the background task to the iterator. It refers to neither, so it is not part of a cycle."""
 
     def __init__(self) -> None:
         self._items: deque[tuple[T, Callable[[], None]]] = deque()
         self._changed: anyio.Event | None = None
 
     def send(self, item: T, taken: Callable[[], None] = _ignore) -> None:
-        """Add an item; never waits. `taken` is called when the iterator returns the item."""
+        """Add an item. Never waits. `taken` is called when the iterator returns the item."""
         self._items.append((item, taken))
         self.wake()
 
@@ -51,6 +51,7 @@ class Channel(Generic[T]):
             self._changed = None
 
     def receive_nowait(self) -> tuple[T, Callable[[], None]] | None:
+        """The next item and its `taken`; None if the queue is empty."""
         return self._items.popleft() if self._items else None
 
     async def wait(self) -> None:
@@ -61,7 +62,7 @@ class Channel(Generic[T]):
 
 
 class BackgroundIterator(Generic[T]):
-    """Iterates over what `work(channel)` sends. The work starts with the first read, on the loop of that read.
+    """Iterates over what `work(channel)` sends. The work starts with the first read, on the event loop of that read.
 
     The work is cancelled as soon as
 
@@ -70,7 +71,7 @@ class BackgroundIterator(Generic[T]):
     - the task that read last fails or is cancelled;
     - the iterator is dropped, on any thread.
 
-    Rows that were saved by then stay saved.
+    Rows that are already saved stay saved.
     """
 
     def __init__(self, work: Callable[[Channel[T]], Coroutine[Any, Any, None]]) -> None:
@@ -91,6 +92,7 @@ class BackgroundIterator(Generic[T]):
             UnexpectedCancellationError: Other code cancelled the work.
             RuntimeError: The last read, or its task, was cancelled or failed; or the first read was on another event
                 loop.
+            Exception: The work failed.
         """
         if self._work is not None and not self._closed:
             self._start(self._work)
@@ -108,7 +110,7 @@ class BackgroundIterator(Generic[T]):
         return item
 
     async def aclose(self) -> None:
-        """Cancel the work if it still runs, and wait until it has ended. On another event loop: do not wait."""
+        """Cancel the work if it still runs, and wait until it has ended. On another event loop, do not wait."""
         self._closed = True
         await self._stop()
 
@@ -125,13 +127,13 @@ class BackgroundIterator(Generic[T]):
 
     @staticmethod
     def _reader_done(iterator: ReferenceType[BackgroundIterator[Any]], reader: asyncio.Task[Any]) -> None:
-        """Cancel the work if the task that read last has failed. Its exception could keep the iterator alive."""
-        one = iterator()
-        if one is None or one._reader is None or one._reader() is not reader:
+        """Cancel the work if the task that read last has failed: its exception may keep the iterator alive."""
+        alive = iterator()
+        if alive is None or alive._reader is None or alive._reader() is not reader:
             return
-        # Not `reader.exception()`: asyncio would regard the exception as retrieved, and no longer report it.
+        # `reader.exception()` would count as retrieving the exception, and asyncio would no longer report it.
         if reader.cancelled() or getattr(reader, "_exception", None) is not None:
-            one._cancel()
+            alive._cancel()
 
     def _start(self, work: Callable[[Channel[T]], Coroutine[Any, Any, None]]) -> None:
         self._work = None
@@ -140,7 +142,7 @@ class BackgroundIterator(Generic[T]):
         task.add_done_callback(partial(_work_done, self._channel))
 
     def _note_reader(self) -> None:
-        """Arrange that the work is cancelled if the current task fails or is cancelled between two reads."""
+        """Make sure that the work is cancelled if the current task fails or is cancelled between two reads."""
         reader = asyncio.current_task()
         if reader is None or (self._reader is not None and self._reader() is reader):
             return
@@ -150,7 +152,7 @@ class BackgroundIterator(Generic[T]):
         reader.add_done_callback(partial(self._reader_done, ref(self)))
 
     def _end(self) -> NoReturn:
-        """Raise the error of the work, once, or StopAsyncIteration."""
+        """Raise the error of the work the first time, and StopAsyncIteration afterwards."""
         task, self._task = self._task, None
         if task is None or self._closed:
             raise StopAsyncIteration
@@ -163,7 +165,7 @@ class BackgroundIterator(Generic[T]):
         try:
             raise StopAsyncIteration if error is None else error
         finally:
-            del error, task  # The error's traceback refers to this frame: break the reference cycle.
+            del error, task  # The error's traceback refers to this frame. Break the reference cycle.
 
     async def _stop(self) -> None:
         """Cancel the work, if it was started, and wait until it has ended."""
@@ -190,6 +192,7 @@ class BackgroundIterator(Generic[T]):
 
 
 def _work_done(channel: Channel[Any], task: asyncio.Task[None]) -> None:
+    """Wake the readers, so that they see the end of the work."""
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         # The next read raises the error. Log it, because there may be no next read.

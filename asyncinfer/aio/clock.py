@@ -1,4 +1,4 @@
-"""Time, as a run is told it. Tests move a clock of their own."""
+"""The time as a run sees it. Tests use a clock that they control."""
 
 from __future__ import annotations
 
@@ -11,32 +11,37 @@ import anyio
 
 
 class Clock(Protocol):
+    """Shows the time, and calls functions later."""
+
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
         ...
 
-    def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
-        """Have `ring` called on the running loop after so many seconds; what is returned calls that off."""
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` on the running event loop after so many seconds.
+
+        Returns:
+            A function that cancels the call.
+        """
         ...
 
 
 class MonotonicClock:
-    """The machine's own clock."""
+    """The monotonic clock of the machine."""
 
     now = staticmethod(time.monotonic)
 
-    def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
-        return asyncio.get_running_loop().call_later(seconds, ring).cancel
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(seconds, callback).cancel
 
 
 async def wait_until(event: anyio.Event, clock: Clock, due: float | None) -> None:
-    """Return when `event` is set or the clock reaches `due`, whichever comes first."""
+    """Wait until `event` is set or the clock reaches `due`, whichever comes first. At `due`, the event is set."""
     if due is None:
         await event.wait()
         return
-    # The event that is waited for is the alarm too: who waits looks again in either case.
-    call_off = clock.alarm(due - clock.now(), event.set)
+    cancel = clock.call_later(due - clock.now(), event.set)
     try:
         await event.wait()
     finally:
-        call_off()
+        cancel()

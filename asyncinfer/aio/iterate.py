@@ -1,4 +1,4 @@
-"""Iterate over anything from async code. What may block runs in a thread of its own."""
+"""Async iteration over any iterable. An iterator that may block runs in a separate thread."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from asyncinfer.aio.tasks import foreign_code
 
 T = TypeVar("T")
 
-# The next item, None at the end; or what the source raised.
-_Pulled = tuple[tuple[T] | None, BaseException | None]
+# The next item in a tuple, or None at the end; and the exception that the source raised, if any.
+_Result = tuple[tuple[T] | None, BaseException | None]
 
 
 async def iterate(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
-    """Iterate over any iterable; one that is not async, nor in memory, is advanced in a thread of its own.
+    """Iterate over any iterable. One that is neither async nor a sequence runs in a separate thread.
 
-    Leaving while the source blocks leaves the thread to it; that keeps neither the loop nor the process.
+    If the caller stops while the source blocks, the thread is abandoned. It keeps neither the event loop nor the
+    process alive.
     """
     if isinstance(source, AsyncIterable):
         items, end = aiter(source), _End()
@@ -29,49 +30,52 @@ async def iterate(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
         for item in source:
             yield item
     else:
-        pull = _Pull(iter(source))
+        thread = _IteratorThread(iter(source))
         try:
-            while (item := await pull.next()) is not None:
+            while (item := await thread.next()) is not None:
                 yield item[0]
         finally:
-            pull.stop()
+            thread.stop()
 
 
 class _End:
-    """Comes after the last item."""
+    """Marks the end of the items."""
 
 
 async def _next(items: AsyncIterator[T], end: _End) -> T | _End:
-    """The next item. What the source raises may not look like an end of the generator that awaits this: after a
-    GeneratorExit it could not be closed.
+    """The next item, or `end`.
+
+    Exceptions of the source must not act as control flow: after a GeneratorExit, the generator that awaits this
+    function could not be closed.
     """
     with foreign_code("the source"):
         return await anext(items, end)
 
 
-class _Pull(Generic[T]):
-    """Advances an iterator in one thread, an item at a time, when asked to."""
+class _IteratorThread(Generic[T]):
+    """Advances an iterator in one thread, one item per call of `next`."""
 
     def __init__(self, iterator: Iterator[T]) -> None:
         self._iterator = iterator
-        self._wanted: SimpleQueue[asyncio.Future[_Pulled[T]] | None] = SimpleQueue()
+        self._requests: SimpleQueue[asyncio.Future[_Result[T]] | None] = SimpleQueue()
         threading.Thread(target=self._serve, name="asyncinfer-source", daemon=True).start()
 
     async def next(self) -> tuple[T] | None:
         """The next item, in a tuple; None at the end."""
-        answer: asyncio.Future[_Pulled[T]] = asyncio.get_running_loop().create_future()
-        self._wanted.put(answer)
-        item, error = await answer
+        result: asyncio.Future[_Result[T]] = asyncio.get_running_loop().create_future()
+        self._requests.put(result)
+        item, error = await result
         if error is not None:
             with foreign_code("the source"):
                 raise error
         return item
 
     def stop(self) -> None:
-        self._wanted.put(None)
+        """End the thread once the iterator no longer blocks."""
+        self._requests.put(None)
 
     def _serve(self) -> None:
-        while (answer := self._wanted.get()) is not None:
+        while (result := self._requests.get()) is not None:
             item, error = None, None
             try:
                 item = (next(self._iterator),)
@@ -80,12 +84,13 @@ class _Pull(Generic[T]):
             except BaseException as raised:
                 error = raised
             try:
-                answer.get_loop().call_soon_threadsafe(_settle, answer, item, error)
+                result.get_loop().call_soon_threadsafe(_set_result, result, item, error)
             except RuntimeError:
-                return  # The loop is closed: nobody waits any more.
+                return  # The loop is closed, so nobody waits for the item.
 
 
-def _settle(answer: asyncio.Future[_Pulled[T]], item: tuple[T] | None, error: BaseException | None) -> None:
-    # As the exception of the future, a GeneratorExit would close the coroutines that await it.
-    if not answer.done():
-        answer.set_result((item, error))
+def _set_result(result: asyncio.Future[_Result[T]], item: tuple[T] | None, error: BaseException | None) -> None:
+    # The error is part of the result. As the future's exception, a GeneratorExit would close the coroutines that await
+    # the future.
+    if not result.done():
+        result.set_result((item, error))

@@ -1,8 +1,8 @@
 """Worker threads for blocking calls. Each kind of work has its own limit.
 
 `anyio.to_thread.run_sync` counts every call of an event loop against one limiter of 40 tokens, and
-`loop.run_in_executor` uses one small pool. Applications use both. An application that fills them with slow calls
-would stop every run, so this package uses neither of them.
+`loop.run_in_executor` uses one small pool. Applications use both. An application that fills them with slow
+calls would stop every run, so this package uses neither of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ThreadLimit:
         """Call `function(*args)` in a worker thread.
 
         Args:
-            abandon_on_cancel: A cancelled caller does not wait for the thread, which finishes the call by itself.
+            abandon_on_cancel: A cancelled caller does not wait for the thread, which still finishes the call.
         """
         if not threading.main_thread().is_alive():
             return await self._run_late(function, *args)
@@ -37,7 +37,10 @@ class ThreadLimit:
         )
 
     async def _run_late(self, function: Callable[..., T], *args: object) -> T:
-        """Call `function` on the event loop if no thread can be started, as at the end of a program in Python 3.12."""
+        """Call `function` on the event loop if no thread can be started.
+
+        Python 3.12 starts no threads at the end of a program.
+        """
         started = False
 
         def work() -> T:
@@ -53,7 +56,7 @@ class ThreadLimit:
             return work()
 
     def _own_limiter(self) -> CapacityLimiter:
-        # A limiter belongs to the event loop that made it.
+        # A limiter belongs to the event loop on which it was created.
         try:
             return self._limiter.get()
         except LookupError:

@@ -1,11 +1,14 @@
-"""The blocking twins of the async methods: each runs its async method on one event loop in one thread, the portal.
+"""Runs async functions for blocking callers, on one event loop in one thread: the portal.
 
-The portal starts with the first call and serves every engine of the process. It stops when the program has ended: when
-the main thread, and every other thread that keeps the process alive, has ended. So a program that closes nothing exits
-at once. After that, Python cannot start threads (3.12), and starting one while modules are torn down may hang. So
+The blocking twins of the async methods use it. The portal starts with the first call, and serves all engines of the
+process. It stops when the program has ended: when the main thread, and every other thread that keeps the process alive,
+has ended. So a program that closes nothing exits at once.
+
+After that, Python 3.12 cannot start threads, and starting one while modules are torn down may hang. So
 
 - a call in an `atexit` handler runs on an event loop in the calling thread;
-- a call while modules are torn down is an error, and a cleanup does nothing, because its resources are freed already.
+- a call while modules are torn down is an error;
+- a cleanup while modules are torn down does nothing, because its resources are already freed.
 """
 
 from __future__ import annotations
@@ -28,22 +31,22 @@ log = logging.getLogger("asyncinfer")
 
 T = TypeVar("T")
 
-# Name prefixes of threads that do not count as threads of the program: they only end after it.
+# Name prefixes of helper threads. They are not part of the program: they only end after it.
 _OWN = "asyncinfer-"
-_NOT_OF_THE_PROGRAM = (_OWN, "AnyIO worker thread")
+_HELPERS = (_OWN, "AnyIO worker thread")
 
-_portals: dict[int, _Portal] = {}  # By process id: a forked child has none of its parent's threads.
+_portals: dict[int, _Portal] = {}  # By process id: a forked child does not have the threads of its parent.
 _at_end: dict[int, Callable[[], object]] = {}
-_tickets = itertools.count()
+_ids = itertools.count()
 _lock = threading.RLock()
 _watcher: threading.Thread | None = None
 _ended = threading.Event()
 
 
 def call(function: Callable[[], Awaitable[T]]) -> T:
-    """Run `await function()` on the portal's loop and wait for it.
+    """Run `await function()` on the portal's loop, and wait for the result.
 
-    An interrupt of the waiting thread (Ctrl-C) cancels the work, and is raised after the work has ended.
+    An interrupt of the waiting thread (Ctrl-C) cancels the work. It is raised after the work has ended.
 
     Raises:
         RuntimeError: The interpreter is shutting down, or this is the portal's own thread.
@@ -52,11 +55,11 @@ def call(function: Callable[[], Awaitable[T]]) -> T:
     return _run_here(function) if portal is None else portal.call(function)
 
 
-def wind_up(function: Callable[[], Awaitable[object]]) -> None:
-    """As `call`, for cleanups. Destructors may call it on any thread and at any time.
+def run_cleanup(function: Callable[[], Awaitable[object]]) -> None:
+    """Run a cleanup on the portal's loop, and wait for it. Destructors may call this on any thread and at any time.
 
     Does nothing while the interpreter shuts down. On a thread of this package it does not wait, because the cleanup may
-    itself wait for that thread.
+    wait for that thread.
     """
     if sys.is_finalizing():
         return
@@ -64,14 +67,14 @@ def wind_up(function: Callable[[], Awaitable[object]]) -> None:
     if portal is None:
         _run_here(function)
     else:
-        portal.wind_up(function)
+        portal.run_cleanup(function)
 
 
 def iterate(make: Callable[[], AbstractAsyncContextManager[AsyncIterator[T]]]) -> Iterator[T]:
     """Iterate, from blocking code, over the async stream that `make()` opens on the portal's loop.
 
     Raises:
-        RuntimeError: The program has ended since the first item, or this is a forked child.
+        RuntimeError: The program has ended since the first item, or this process was forked since then.
     """
     portal = _running_portal()
     if portal is None:
@@ -92,7 +95,7 @@ def iterate(make: Callable[[], AbstractAsyncContextManager[AsyncIterator[T]]]) -
         while (item := portal.call(step)) is not end:
             yield cast(T, item)
     finally:
-        portal.wind_up(lambda: stream.__aexit__(None, None, None))
+        portal.run_cleanup(lambda: stream.__aexit__(None, None, None))
 
 
 def at_program_end(callback: Callable[[], object]) -> Callable[[], None]:
@@ -107,16 +110,16 @@ def at_program_end(callback: Callable[[], object]) -> Callable[[], None]:
         RuntimeError: Python can no longer start threads.
     """
     global _watcher
-    ticket = next(_tickets)
+    key = next(_ids)
     with _lock:
         if _watcher is None:
-            watcher = threading.Thread(target=_wait_for_the_end, name=f"{_OWN}exit", daemon=True)
+            watcher = threading.Thread(target=_wait_for_program_end, name=f"{_OWN}exit", daemon=True)
             watcher.start()
             _watcher = watcher
-        _at_end[ticket] = callback
+        _at_end[key] = callback
 
     def unregister() -> None:
-        _at_end.pop(ticket, None)
+        _at_end.pop(key, None)
 
     return unregister
 
@@ -125,11 +128,11 @@ def program_has_ended() -> bool:
     """Whether every thread of the program has ended. After that, no thread may be started."""
     if _ended.is_set() or sys.is_finalizing():
         return True
-    return not threading.main_thread().is_alive() and not _threads_of_the_program()
+    return not threading.main_thread().is_alive() and not _program_threads()
 
 
 class _Portal:
-    """An event loop in a thread of its own, for one process."""
+    """One event loop in one thread, for one process."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -140,7 +143,7 @@ class _Portal:
         self._cleanups: set[asyncio.Task[None]] = set()
 
     def start(self) -> bool:
-        """Start the thread if it is not started yet. Returns whether it runs."""
+        """Start the thread if it has not started yet. Returns whether it runs."""
         with self._lock:
             if self._starter is None:
                 self._starter = threading.get_ident()
@@ -159,30 +162,30 @@ class _Portal:
             raise RuntimeError("this stream ended with the program, or it belongs to the parent of this forked process")
         if threading.get_ident() == self._thread.ident:
             raise RuntimeError("a blocking method cannot be called on its own event loop; await the async method")
-        wound_up = threading.Event()
+        ended = threading.Event()
 
         async def work() -> T:
             try:
                 return await function()
             finally:
-                wound_up.set()
+                ended.set()
 
         future: Future[T] = self._started.result()[0].start_task_soon(work)
         try:
             return future.result()
         except BaseException:
-            # A cancelled future is done at once, the work behind it is not.
+            # A cancelled future is done at once. Its work may still run.
             if future.cancel() or future.cancelled():
-                wound_up.wait()
+                ended.wait()
             raise
 
-    def wind_up(self, function: Callable[[], Awaitable[object]]) -> None:
+    def run_cleanup(self, function: Callable[[], Awaitable[object]]) -> None:
         if not self._usable:
             return
-        # The garbage collector may run a destructor on any thread, even on one that is just starting the portal.
-        starting = self._starter == threading.get_ident() and not self._started.done()
-        if starting or _on_own_thread():
-            self._started.add_done_callback(lambda started: self._later(started.result()[1], function))
+        # The garbage collector may run a destructor on any thread, even on the thread that is just starting the portal.
+        is_starting = self._starter == threading.get_ident() and not self._started.done()
+        if is_starting or _on_own_thread():
+            self._started.add_done_callback(lambda started: self._start_cleanup(started.result()[1], function))
         else:
             self.call(function)
 
@@ -190,7 +193,7 @@ class _Portal:
     def _usable(self) -> bool:
         return self._process == os.getpid() and not program_has_ended()
 
-    def _later(self, loop: asyncio.AbstractEventLoop, function: Callable[[], Awaitable[object]]) -> None:
+    def _start_cleanup(self, loop: asyncio.AbstractEventLoop, function: Callable[[], Awaitable[object]]) -> None:
         async def work() -> None:
             try:
                 await function()
@@ -238,9 +241,9 @@ async def _all_of(make: Callable[[], AbstractAsyncContextManager[AsyncIterator[T
         return [item async for item in items]
 
 
-def _wait_for_the_end() -> None:
+def _wait_for_program_end() -> None:
     threading.main_thread().join()
-    while threads := _threads_of_the_program():
+    while threads := _program_threads():
         threads[0].join()
     _ended.set()
     for callback in list(_at_end.values()):
@@ -251,19 +254,19 @@ def _wait_for_the_end() -> None:
 
 
 def _on_own_thread() -> bool:
-    # Not `current_thread`: it would create a thread object for a thread that is already ending.
+    # `current_thread` would create a thread object for a thread that is already ending.
     here = threading.get_ident()
     return any(thread.ident == here and thread.name.startswith(_OWN) for thread in threading.enumerate())
 
 
-def _threads_of_the_program() -> list[threading.Thread]:
-    """The threads, besides the main thread, that the interpreter waits for and that are not of this package."""
+def _program_threads() -> list[threading.Thread]:
+    """The threads that the interpreter waits for, without the main thread and the helper threads."""
     others = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
-    return [one for one in others if not one.daemon and one.is_alive() and not one.name.startswith(_NOT_OF_THE_PROGRAM)]
+    return [one for one in others if not one.daemon and one.is_alive() and not one.name.startswith(_HELPERS)]
 
 
 def _forget_threads() -> None:
-    """A forked child has none of its parent's threads."""
+    """Reset the module in a forked child, which does not have the threads of its parent."""
     global _lock, _watcher, _ended
     _lock, _watcher, _ended = threading.RLock(), None, threading.Event()
     _portals.clear()

@@ -1,4 +1,4 @@
-"""Task groups that raise what went wrong and not a group of it, and long work in short slices."""
+"""Task groups that raise single errors, cleanups, calls of foreign code, and long work in short slices."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def task_group() -> AsyncGenerator[TaskGroup]:
-    """`anyio.create_task_group()`; when tasks fail, the first error is raised by itself.
+    """As `anyio.create_task_group()`, but raises the first error of the tasks instead of an exception group.
 
-    In anyio, a child task that ends with a CancelledError silently ends the group, and its body stops early. Here that
-    is an error, unless a scope around the group was cancelled. To cancel the body, put a scope around the group.
+    In anyio, a child task that ends with a CancelledError ends the group without an error, and its body stops early.
+    Here that is an error, unless a scope around the group was cancelled. To cancel the body, put a scope around the
+    group.
 
     Raises:
         UnexpectedCancellationError: The body stopped early although the caller was not cancelled.
@@ -50,10 +51,10 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
 
 
 def in_own_task(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Have each call run in a task of its own.
+    """A decorator that runs each call in a new task.
 
-    A shielded scope holds off the cancellation of scopes around it, but not `Task.cancel()` of the task
-    it is in, as `asyncio.timeout` does it. The caller's task hands that on as a cancelled scope.
+    A shielded scope blocks the cancellation of scopes around it, but not a `Task.cancel()` of its own task, which
+    `asyncio.timeout` uses. With a new task, such a cancellation reaches the call as a cancelled scope.
     """
 
     @wraps(function)
@@ -72,9 +73,11 @@ def in_own_task(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Co
     return call
 
 
-def cancellation_was_asked() -> bool:
-    """Whether the CancelledError at hand is this task's own. Awaiting a future that somebody else cancelled
-    raises one too, and a task group would take it for its own cancellation and end without a word.
+def cancellation_was_requested() -> bool:
+    """Whether the CancelledError that is being handled is a cancellation of this task.
+
+    Awaiting a future that other code has cancelled raises a CancelledError, too. A task group would mistake it for
+    its own cancellation, and end without an error.
     """
     task = asyncio.current_task()
     return (task is not None and task.cancelling() > 0) or anyio.current_effective_deadline() == -math.inf
@@ -109,11 +112,11 @@ class foreign_code:
             case KeyboardInterrupt() | SystemExit():
                 return
             case asyncio.CancelledError():
-                if cancellation_was_asked():
+                if cancellation_was_requested():
                     return
                 raise UnexpectedCancellationError(
                     f"{self._name} raised CancelledError, but was not cancelled: "
-                    f"what it waited for was cancelled by other code. {_RESUME}"
+                    f"something that it awaited was cancelled by other code. {_RESUME}"
                 ) from error
             case GeneratorExit() if _current_task() is not self._task:
                 return  # A coroutine that will never be resumed is being closed.
@@ -131,8 +134,8 @@ def _current_task() -> asyncio.Task[Any] | None:
         return None
 
 
-async def call_back(name: str, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call a function of the user, and await it if it is a coroutine function."""
+async def run_callback(name: str, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call a function of the user. If it returns a coroutine, await it. `name`: what errors call it."""
     with foreign_code(name):
         result = function(*args, **kwargs)
         if iscoroutine(result):
@@ -140,8 +143,8 @@ async def call_back(name: str, function: Callable[P, object], *args: P.args, **k
 
 
 @asynccontextmanager
-async def cleanup(*steps: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
-    """Run `clean_up` when the block ends, with or without an error."""
+async def clean_up_after(*steps: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    """A context that runs `clean_up` when its block ends, with or without an error."""
     try:
         yield
     except GeneratorExit:
@@ -155,7 +158,11 @@ async def cleanup(*steps: Callable[[], Awaitable[object]]) -> AsyncGenerator[Non
 async def clean_up(error: BaseException | None, *steps: Callable[[], Awaitable[object]]) -> None:
     """Run all `steps` in order, shielded from the cancellation of scopes.
 
-    If a step fails, the others still run. The first failure is raised, unless it would hide `error`.
+    If a step fails, the others still run. Afterwards the first failure is raised, unless it would hide `error`. Other
+    failures are logged.
+
+    Args:
+        error: The error that is being handled; None if there is none.
     """
     failures: list[BaseException] = []
     with anyio.CancelScope(shield=True):
@@ -172,15 +179,15 @@ async def clean_up(error: BaseException | None, *steps: Callable[[], Awaitable[o
 
 
 async def in_slices(work: Generator[object]) -> None:
-    """Exhaust `work` in a worker thread, a slice at a time, so that a cancellation waits for one slice only."""
+    """Exhaust `work` in a worker thread, in slices of 50 ms, so that a cancellation waits for one slice only."""
 
-    def some() -> bool:
+    def run_slice() -> bool:
         deadline = perf_counter() + _SLICE_SECONDS
         return any(perf_counter() > deadline for _ in work)
 
     ended = False
     try:
-        while await DISK.run(some):
+        while await DISK.run(run_slice):
             pass
         ended = True
     finally:
@@ -190,6 +197,7 @@ async def in_slices(work: Generator[object]) -> None:
 
 
 def _first(error: BaseException) -> BaseException:
+    """The first error in a group that may contain groups."""
     while isinstance(error, BaseExceptionGroup):
         error = cast(BaseExceptionGroup[BaseException], error).exceptions[0]
     return error

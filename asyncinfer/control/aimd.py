@@ -1,4 +1,4 @@
-"""How many attempts may be in flight: additive increase, multiplicative decrease (AIMD)."""
+"""Sets the number of permits: additive increase, multiplicative decrease (AIMD)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from asyncinfer.config import AdaptiveConcurrencyParams, RemoteParams
 from asyncinfer.control.in_flight_limit import InFlightLimit
 from asyncinfer.errors import ConfigError
 
-# The windows in a row that must agree before a backoff deepens, or ends.
+# So many windows in a row must agree before BACKOFF cuts the permits again, or ends.
 _WINDOWS = 2
-# The length of a window in WARMUP, relative to `min_update_time`: nothing has to be measured, so it is short.
+# The length of a window in WARMUP, relative to `min_update_time`. It is short, because nothing has to be measured.
 _WARMUP_WINDOW = 0.25
-# Seconds that a timer may be early.
+# A timer may be early by so many seconds.
 _SLACK = 0.001
 
 
 class Phase(StrEnum):
-    """`WARMUP` adds permits window by window. `BACKOFF` keeps them after a cut. `RECOVERY` tries more again."""
+    """`WARMUP` adds permits in each window. `BACKOFF` keeps their number after a cut. `RECOVERY` adds permits again."""
 
     WARMUP = "warmup"
     BACKOFF = "backoff"
@@ -27,10 +27,12 @@ class Phase(StrEnum):
 
 
 def adaptive_params(remote: RemoteParams) -> AdaptiveConcurrencyParams:
-    """The settings for an endpoint: `remote.adaptive`, or from half of `num_workers` in steps of an eighth.
+    """The settings for an endpoint.
+
+    They are `remote.adaptive`. If that is None, permits start at half of `num_workers`, and grow in steps of an eighth.
 
     Raises:
-        ConfigError: `remote.adaptive` does not go together with `num_workers`.
+        ConfigError: `remote.adaptive` contradicts `num_workers`.
     """
     if problem := remote.concurrency_problem():
         raise ConfigError(f"remote_params.{problem}")
@@ -56,34 +58,36 @@ def _with_default_bounds(params: AdaptiveConcurrencyParams, workers: int) -> Ada
 
 
 def fixed_params(permits: int) -> AdaptiveConcurrencyParams:
-    """The settings under which the number of permits stays what it is."""
+    """The settings under which the number of permits never changes."""
     return AdaptiveConcurrencyParams(min_concurrency=permits, max_concurrency=permits, concurrency_step=1)
 
 
 @dataclass(slots=True)
 class AIMDController:
-    """The number of permits.
+    """Sets the number of permits window by window.
 
-    It follows the share of overloads among the attempts of a window. In WARMUP a window with few adds a step; the
-    window needs no answer, so that slow answers do not delay the start. At `error_threshold` the permits are cut;
-    a second cut, and RECOVERY, take two windows that agree. RECOVERY adds steps up to `max_concurrency`.
+    WARMUP adds a step after each window in which few attempts were refused and none timed out. It does not wait for
+    answers, so that slow answers do not delay the start. If the share of timeouts in a window reaches
+    `error_threshold`, the window is bad: the permits are cut, and BACKOFF begins. After two more bad windows in a row,
+    the permits are cut again. After two good windows in a row, with a share of at most `recovery_threshold`, RECOVERY
+    begins and adds steps up to `max_concurrency`.
 
     If the endpoint's refusals show how many attempts in flight it accepts, the permits follow that limit instead.
 
     Attributes:
         permits: How many attempts may be in flight.
-        phase: What the controller does with them.
-        tolerance: The share of refusals with which WARMUP still adds permits.
+        phase: How the number changes now.
+        tolerance: The largest share of refusals with which WARMUP adds permits.
     """
 
     params: AdaptiveConcurrencyParams
     permits: int = field(init=False)
     phase: Phase = field(default=Phase.WARMUP, init=False)
     tolerance: float = field(default=0.0, init=False)
-    _good: int = field(default=0, init=False)
-    _bad: int = field(default=0, init=False)
-    _refused: int = field(default=0, init=False)
-    _opened: float | None = field(default=None, init=False)
+    _accepted: int = field(default=0, init=False)
+    _timeouts: int = field(default=0, init=False)
+    _refusals: int = field(default=0, init=False)
+    _window_start: float | None = field(default=None, init=False)
     _streak: int = field(default=0, init=False)
     _limit: InFlightLimit | None = field(default=None, init=False)
 
@@ -102,7 +106,7 @@ class AIMDController:
 
     def accepted(self, now: float, level: int) -> None:
         """The endpoint accepted an attempt that started while `level` others were in flight."""
-        self._good += 1
+        self._accepted += 1
         if self._limit is None:
             self.update(now)
         else:
@@ -113,19 +117,19 @@ class AIMDController:
         """The endpoint refused an attempt that started while `level` others were in flight.
 
         Returns:
-            Whether the known limit explains it.
+            Whether the known limit on attempts in flight explains the refusal.
         """
         if self._limit is None:
-            self._refused += 1
+            self._refusals += 1
             return False
         is_explained = level >= self._limit.value
         self._limit.refused(now, level)
         self._follow(self._limit)
         return is_explained
 
-    def overloaded(self, now: float) -> None:
-        """An attempt timed out because the endpoint had too much to do."""
-        self._bad += 1
+    def timed_out(self, now: float) -> None:
+        """An attempt timed out while others were in flight."""
+        self._timeouts += 1
         self.update(now)
 
     def found_limit(self, limit: int, now: float) -> None:
@@ -138,25 +142,25 @@ class AIMDController:
         self.phase = Phase.RECOVERY if limit.is_probing else Phase.BACKOFF
         if limit.is_over:
             self._limit, self.phase = None, Phase.WARMUP
-            self._good = self._bad = self._refused = 0
+            self._accepted = self._timeouts = self._refusals = 0
 
     def update(self, now: float) -> None:
-        """Close the window if its time has come."""
+        """Judge the window if it is long enough, and begin the next one."""
         if self._limit is not None or self.is_fixed:
             return
-        if self._opened is None:
-            self._opened = now
-        if self.phase is Phase.WARMUP and not self._bad:
-            self._warm_up(now, now - self._opened)
+        if self._window_start is None:
+            self._window_start = now
+        if self.phase is Phase.WARMUP and not self._timeouts:
+            self._warm_up(now, now - self._window_start)
             return
-        seen = self._good + self._bad
-        if seen < self.params.min_window_size or now - self._opened < self.params.min_update_time:
+        seen = self._accepted + self._timeouts
+        if seen < self.params.min_window_size or now - self._window_start < self.params.min_update_time:
             return
-        rate = self._bad / seen
-        self._next_window(now)
+        share = self._timeouts / seen
+        self._start_window(now)
         if self.phase is Phase.BACKOFF:
-            self._back_off(rate)
-        elif rate >= self.params.error_threshold:
+            self._back_off(share)
+        elif share >= self.params.error_threshold:
             self._cut()
         else:
             self._grow()
@@ -164,33 +168,33 @@ class AIMDController:
     def _warm_up(self, now: float, elapsed: float) -> None:
         if elapsed < _WARMUP_WINDOW * self.params.min_update_time - _SLACK:
             return
-        few_refused = self._refused <= self.tolerance * (self._good + self._refused)
-        self._next_window(now)
+        few_refused = self._refusals <= self.tolerance * (self._accepted + self._refusals)
+        self._start_window(now)
         if few_refused:
             self._grow()
 
     def next_update(self, now: float) -> float:
-        """Seconds until `update` may add permits without any news."""
-        grows = self.phase is Phase.WARMUP and not self._bad and self._limit is None
-        if not grows or self.permits >= self.params.max_concurrency:
+        """Seconds until `update` may add permits even if nothing else happens."""
+        is_growing = self.phase is Phase.WARMUP and not self._timeouts and self._limit is None
+        if not is_growing or self.permits >= self.params.max_concurrency:
             return inf
-        opened = self._opened if self._opened is not None else now
-        return max(0.0, opened + _WARMUP_WINDOW * self.params.min_update_time - now)
+        start = self._window_start if self._window_start is not None else now
+        return max(0.0, start + _WARMUP_WINDOW * self.params.min_update_time - now)
 
-    def _next_window(self, now: float) -> None:
-        self._good = self._bad = self._refused = 0
-        self._opened = now
+    def _start_window(self, now: float) -> None:
+        self._accepted = self._timeouts = self._refusals = 0
+        self._window_start = now
 
     def _grow(self) -> None:
         self.permits = min(self.permits + self.params.concurrency_step, self.params.max_concurrency)
         if self.permits == self.params.max_concurrency:
             self.phase = Phase.WARMUP
 
-    def _back_off(self, rate: float) -> None:
-        """Count windows that agree: up for good ones, down for bad ones."""
-        if rate <= self.params.recovery_threshold:
+    def _back_off(self, share: float) -> None:
+        """Judge a window in BACKOFF. `_streak` counts good windows in a row up from 0, and bad windows down."""
+        if share <= self.params.recovery_threshold:
             self._streak = max(self._streak, 0) + 1
-        elif rate >= self.params.error_threshold:
+        elif share >= self.params.error_threshold:
             self._streak = min(self._streak, 0) - 1
         else:
             self._streak = 0

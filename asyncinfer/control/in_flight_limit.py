@@ -1,33 +1,36 @@
-"""An endpoint's limit on the number of attempts in flight, once it is known."""
+"""Follows an endpoint's limit on the number of attempts in flight, once the limit is known.
+
+A *probe* allows more permits than the limit for a moment, to find out whether the limit has risen.
+"""
 
 from __future__ import annotations
 
 from asyncinfer.config import AdaptiveConcurrencyParams
 
-# Attempts accepted below the limit before more permits are tried: at first, and at most, after tries that failed.
+# A probe starts after so many attempts were accepted below the limit: at first, and at most, after probes that failed.
 _PATIENCE, _LONGEST_PATIENCE = 50, 800
-# Seconds between two tries, at least: a try costs refusals.
+# The fewest seconds between two probes: a probe costs refusals.
 _BETWEEN_PROBES = 1.0
-# Attempts accepted at or above the limit that raise it, if none was refused.
+# So many attempts accepted at or above the limit raise it, if none was refused.
 _RAISING = 10
-# Refusals below the limit that lower it; and that show it is wrong, until it is trusted.
+# So many refusals below the limit lower it; or show that it is wrong, while it is not trusted yet.
 _LOWERING, _WRONG = 3, 2
-# Attempts accepted below a new limit before it is trusted.
+# A new limit is trusted once so many attempts were accepted below it.
 _TRUST = 100
-# How often a limit may be lowered without being raised. If refusals follow it further down, it does not explain them.
+# How often a limit may be lowered without being raised. If refusals go on below that, the limit does not explain them.
 _MOST_LOWERED = 2
-# Refusals above the limit that end a try, if as many attempts or more were accepted. Answers on their way make some
-# attempts look as if they were above the limit.
+# More refusals than this at or above the limit end a probe, even if more attempts were accepted there. While an answer
+# is on its way, an attempt can look as if it were above the limit.
 _ENDING_PROBE = 2
 
 
 class InFlightLimit:
-    """Keeps the permits at the limit. Now and then it adds some for a moment, to notice when the limit has risen.
+    """Keeps the permits at the limit. Now and then a probe finds out whether the limit has risen.
 
     Attributes:
         value: The most attempts in flight that the endpoint accepts.
-        permits: How many attempts may be in flight: `value`, or more during a try, within the configured bounds.
-        is_probing: Whether a try is under way.
+        permits: How many attempts may be in flight: `value`, or more during a probe, within the configured bounds.
+        is_probing: Whether a probe is under way.
         is_over: Whether the limit is no longer believed, or no longer needed.
     """
 
@@ -44,7 +47,7 @@ class InFlightLimit:
         self._restart(now)
 
     def _restart(self, now: float) -> None:
-        """Count from zero; the next try adds one permit."""
+        """Count from zero. The next probe adds one permit."""
         self._accepted_below = self._accepted_above = self._refused_above = self._refused_below = 0
         self._probe_size, self._probed_at = 1, now
 

@@ -1,14 +1,16 @@
 """Reads an endpoint's rate limits from response headers.
 
-`x-ratelimit-*`: OpenAI, "Rate limits in headers", and others alike. Cerebras ("Rate limits") adds the window;
-Fireworks ("Rate limits") limits prompts and answers separately; Together ("Rate limits") counts by the second;
-SambaNova ("Rate limits") and OpenRouter ("Limits") may give the reset as a time. `anthropic-ratelimit-*`: Anthropic,
-"Rate limits: response headers". `ratelimit-*`: API gateways such as Kong, after draft-ietf-httpapi-ratelimit-headers-06
-(December 2022). `ratelimit` with `ratelimit-policy`: the same draft, -10 (September 2025); Hugging Face sends them. All
-read in November 2026.
+The headers, and the documentation that describes them (as of November 2026):
 
-Limits per day are ignored: a bucket that takes a day to fill would delay requests that the endpoint accepts at once. A
-refusal reports such a limit when it is used up.
+- `x-ratelimit-*`: OpenAI, "Rate limits in headers". Others use the same names: Cerebras ("Rate limits") adds the
+  window, Fireworks ("Rate limits") limits prompts and answers separately, Together ("Rate limits") counts per second,
+  SambaNova ("Rate limits") and OpenRouter ("Limits") may give the reset as a point in time.
+- `anthropic-ratelimit-*`: Anthropic, "Rate limits: response headers".
+- `ratelimit-*`: API gateways such as Kong, after draft-ietf-httpapi-ratelimit-headers-06 (December 2022).
+- `ratelimit` with `ratelimit-policy`: version 10 of the same draft (September 2025). Hugging Face sends them.
+
+Limits per day are ignored: a bucket that takes a day to fill would delay requests that the endpoint accepts at once.
+When such a limit is used up, a refusal reports it.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ def _anthropic(name: str) -> tuple[str, str, str, str, float]:
     return name, limit, remaining, reset, 60.0
 
 
-# The name of each limit; the headers that hold its size, what remains, and the reset; and the seconds to the reset if
-# that header is missing. If two entries give the same limit, the later one is used.
+# Each entry: the name of the limit; the headers with its size, the remaining units and the reset; and the seconds until
+# the reset if that header is missing. If two entries give the same limit, the later one is used.
 _HEADERS = (
     ("requests", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", 60.0),
     _openai("requests"),  # Together, OpenRouter
@@ -45,19 +47,20 @@ _HEADERS = (
     _openai("output_tokens", "-tokens-generated"),
     *(_anthropic(name) for name in ("requests", "input_tokens", "output_tokens")),
 )
-# Larger values are not limits per minute, or are counted in an unknown way.
-_LARGEST, _LATEST = 10**12, 100_000.0  # units, seconds
-_LONGEST_WINDOW = 3600.0  # seconds
+# A limit of more units, or with a later reset in seconds, is no limit per minute, or it is counted in an unknown way.
+_LARGEST, _LATEST = 10**12, 100_000.0
+# A structured limit with a longer window, in seconds, is ignored.
+_LONGEST_WINDOW = 3600.0
 
 
 def limits_in(headers: Mapping[str, str]) -> dict[str, LimitObservation]:
-    """The limits in `headers`, by name. A limit that cannot be read is left out.
+    """Read the limits in `headers`, by name. A limit that cannot be read is left out.
 
     Every `LimitObservation` has `1 <= limit`, `0 <= remaining <= limit` and a finite `reset` of zero or more seconds.
     """
     found: dict[str, LimitObservation] = {}
     for name, limit, remaining, reset, within in _HEADERS:
-        # Many servers send a limit without a unit and without a reset. Its window is unknown, so it is ignored.
+        # Many servers send a limit without a unit and without a reset. Its window is not known, so it is ignored.
         if limit in headers and remaining in headers and (reset in headers or not limit.endswith("ratelimit-limit")):
             seen = _observation(
                 headers[limit], headers[remaining], headers.get(reset, str(within)), headers.get("date")
@@ -81,7 +84,7 @@ def _observation(limit: str, remaining: str, reset: str, today: str | None) -> L
 
 
 def _count(text: str) -> int | None:
-    """A whole number. `100, 100;w=60`, which names the window too, is read as 100."""
+    """The whole number in a header; None if there is none. `100, 100;w=60`, which adds the window, is read as 100."""
     value = parse_number(text)
     if value is None:
         value = parse_number(text.partition(",")[0].partition(";")[0])
@@ -89,7 +92,7 @@ def _count(text: str) -> int | None:
 
 
 def _structured(limits: str, policies: str) -> dict[str, LimitObservation]:
-    """The limit on requests in the structured headers. If there are several, the one with the least remaining."""
+    """The limit on requests in the structured headers. If there are several, the one with the fewest remaining."""
     known = dict(rate_limit_items(policies))
     found: list[LimitObservation] = []
     for name, left in rate_limit_items(limits):

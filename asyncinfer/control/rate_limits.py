@@ -1,6 +1,6 @@
-"""Limits per minute, on requests and tokens: set by the user, or observed in an endpoint's headers.
+"""Limits per minute on requests and tokens: configured by the user, or observed in an endpoint's headers.
 
-A request reserves an estimate of its tokens when it starts, and settles on the tokens that it used.
+A request reserves an estimate of its tokens when it starts. When it ends, the tokens that it used replace the estimate.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.results import Usage
 
+# Seconds.
 _WINDOW = 60.0
+# The estimate of tokens.
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 _TOKENS_PER_IMAGE = 1000
 # The length of the longest answer is multiplied by this with each answer, so that one outlier does not count forever.
 _FADING = 0.99
-_ENOUGH = 20
-# Seconds. An observed limit expires after twice the time of its reset, but not before `_SHORTEST_LIFE`. A limit that
-# takes longer than `_LONGEST_RESET` to reset is a quota: it is ignored here, and a refusal reports when it is used up.
+# After so many answers, their lengths show how many tokens an answer takes.
+_ENOUGH_ANSWERS = 20
+# Seconds. An observed limit expires after twice the time until its reset, but not before `_SHORTEST_LIFE`. A limit that
+# takes longer than `_LONGEST_RESET` to reset is a quota. It is ignored here: a refusal reports when it is used up.
 _SHORTEST_LIFE, _LONGEST_RESET = 60.0, 300.0
-# A larger count of tokens is an error of the endpoint.
+# A larger number of tokens is an error of the endpoint.
 _MOST_TOKENS = 10**9
 
 
 class Cost(NamedTuple):
-    """What a request takes of each limit: one request, and tokens."""
+    """What a request takes from each limit: one request, and tokens."""
 
     requests: int = 1
     input_tokens: int = 0
@@ -42,7 +45,7 @@ FREE = Cost()
 
 
 def estimate(conversation: Conversation, generation: GenerationParams) -> Cost:
-    """What a request will take, before its tokens are counted; the answer at its longest."""
+    """Estimate what a request will take. The answer counts with its largest length."""
     messages = conversation.messages
     characters = sum(len(message.compute_flattened_text_content()) for message in messages)
     images = sum(len(m.image_content_items) for m in messages if not isinstance(m.content, str))
@@ -53,7 +56,7 @@ def estimate(conversation: Conversation, generation: GenerationParams) -> Cost:
 
 @dataclass(slots=True)
 class SlidingWindow:
-    """At most `limit` units in any minute. What is reserved counts until it is settled, however long that takes."""
+    """At most `limit` units in any minute. Reserved units count until they are settled, however long that takes."""
 
     limit: int
     _spent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
@@ -61,8 +64,9 @@ class SlidingWindow:
     _reserved: int = 0
 
     def wait(self, now: float, amount: int) -> float:
-        """Seconds until `amount` more fit; infinite while that depends on requests under way. One that is larger
-        than the limit fits alone.
+        """Seconds until `amount` more units fit; infinite while that depends on requests in flight.
+
+        An amount that is larger than the limit fits when nothing else counts.
         """
         self._forget(now)
         excess = self._total + self._reserved + min(amount, self.limit) - self.limit
@@ -75,10 +79,11 @@ class SlidingWindow:
         return math.inf
 
     def reserve(self, amount: int) -> None:
+        """A request starts that will take about `amount` units."""
         self._reserved += amount
 
     def settle(self, reserved: int, now: float, spent: int) -> None:
-        """`spent` units were taken at `now` instead of the `reserved` ones."""
+        """A request has taken `spent` units at `now`. They replace the `reserved` ones."""
         self._reserved -= reserved
         if spent:
             self._spent.append((now, spent))
@@ -91,16 +96,18 @@ class SlidingWindow:
 
 @dataclass(slots=True)
 class ObservedLimit:
-    """A limit as the endpoint's latest headers give it: a bucket that fills at a steady rate.
+    """A limit as the endpoint's latest headers show it: a bucket that refills at a steady rate.
 
-    It expires unless it is observed again, so that a limit that was shown once cannot stop a run.
+    It expires unless it is observed again, so a limit that was shown once cannot stop a run.
+
+    Attributes:
+        taken: All units taken so far.
     """
 
     taken: int = 0
-    """All units taken so far."""
     _limit: float = math.inf
     _level: float = math.inf
-    _fill: float = 0.0
+    _refill_rate: float = 0.0
     _at: float = -math.inf
     _sent: float = -math.inf
     _expires: float = -math.inf
@@ -109,40 +116,45 @@ class ObservedLimit:
         return now >= self._expires
 
     def wait(self, now: float, amount: int) -> float:
-        """Seconds until `amount` units are there; more units than the bucket holds wait until it is full."""
+        """Seconds until the bucket holds `amount` units; until it is full if it never holds so many."""
         if self.is_expired(now):
             return 0.0
-        missing = min(amount, self._limit) - self._filled(now)
-        return min(missing / self._fill, self._expires - now) if missing > 0 else 0.0
+        missing = min(amount, self._limit) - self._level_at(now)
+        return min(missing / self._refill_rate, self._expires - now) if missing > 0 else 0.0
 
     def take(self, now: float, amount: int) -> None:
         """A request of `amount` units starts."""
         self.taken += amount
-        self._level, self._at = self._filled(now) - amount, max(self._at, now)
+        self._level, self._at = self._level_at(now) - amount, max(self._at, now)
 
     def observe(self, seen: LimitObservation, now: float, sent: float, taken_before: int) -> None:
-        """The response to a request showed `seen`.
+        """The response to a request showed the limit as `seen`.
 
         Args:
             sent: When that request was sent.
             taken_before: The units that had been taken by then, including those of that request.
         """
         if sent < self._sent or not 0 <= seen.reset <= _LONGEST_RESET:
-            return  # A later request has shown more already, or it is a quota.
+            return  # The response to a later request was earlier, or the limit is a quota.
         self._sent, self._at, self._limit = sent, max(sent, self._at), seen.limit
         self._level = seen.remaining - (self.taken - taken_before)
-        self._fill = max(seen.limit - seen.remaining, 0) / max(seen.reset, 0.001) or math.inf
+        self._refill_rate = max(seen.limit - seen.remaining, 0) / max(seen.reset, 0.001) or math.inf
         self._expires = now + max(2 * seen.reset, _SHORTEST_LIFE)
 
-    def _filled(self, now: float) -> float:
+    def _level_at(self, now: float) -> float:
         if self._level == math.inf:
             return math.inf
         elapsed = max(0.0, now - self._at)
-        return min(self._level + self._fill * elapsed if elapsed else self._level, self._limit)
+        return min(self._level + self._refill_rate * elapsed if elapsed else self._level, self._limit)
 
 
 class Reservation(NamedTuple):
-    """The units that a request in flight has reserved, and `taken` of each observed limit when it started."""
+    """What a request in flight has reserved.
+
+    Args:
+        cost: The reserved units.
+        taken: `ObservedLimit.taken` of each observed limit when the request started, this request included.
+    """
 
     cost: Cost
     taken: dict[str, int]
@@ -152,35 +164,35 @@ _NOTHING_TAKEN: dict[str, int] = {}
 
 
 class RateLimits:
-    """The user's limits; if there are none, the limits in the endpoint's headers.
+    """The limits that the user has configured; if there are none, the limits in the endpoint's headers.
 
-    `observe` takes limits by name: `requests`, `input_tokens`, `output_tokens`, and `tokens` for both together.
+    Observed limits have the names `requests`, `input_tokens`, `output_tokens`, and `tokens` for both kinds together.
     """
 
     def __init__(self, remote: RemoteParams) -> None:
         self._requests = _window(remote.requests_per_minute)
         self._input = _window(remote.input_tokens_per_minute)
         self._output = _window(remote.output_tokens_per_minute)
-        self._set = bool(self._requests or self._input or self._output)
+        self._is_configured = bool(self._requests or self._input or self._output)
         self._observed: dict[str, ObservedLimit] = {}
         self._longest = 0.0
         self._answers = 0
 
     @property
     def active(self) -> bool:
-        """Whether there is any limit, set or observed."""
-        return self._set or bool(self._observed)
+        """Whether there is any limit, configured or observed."""
+        return self._is_configured or bool(self._observed)
 
     @property
     def counts_tokens(self) -> bool:
         """Whether a request's tokens matter, so that they must be estimated."""
-        if self._set:
+        if self._is_configured:
             return self._input is not None or self._output is not None
         return bool(self._observed) and self._observed.keys() != {"requests"}
 
     def wait(self, now: float, cost: Cost) -> float:
         """Seconds until a request of `cost` may start; infinite if that depends on requests in flight."""
-        if self._set:
+        if self._is_configured:
             cost = self._expected(cost)
             return max(
                 self._requests.wait(now, cost.requests) if self._requests else 0.0,
@@ -207,7 +219,7 @@ class RateLimits:
         return Reservation(cost, {name: limit.taken for name, limit in self._observed.items()})
 
     def settle(self, reservation: Reservation, now: float, spent: Usage | None) -> None:
-        """The request has ended. `spent` are the tokens that it used; None if unknown: then the reservation counts."""
+        """The request has ended. `spent`: the tokens that it used; None if unknown, so that the reservation counts."""
         cost = reservation.cost
         prompt = cost.input_tokens if spent is None else _bounded(spent.prompt_tokens, cost.input_tokens)
         answer = cost.output_tokens if spent is None else _bounded(spent.completion_tokens, cost.output_tokens)
@@ -222,8 +234,8 @@ class RateLimits:
     def observe(
         self, seen: Mapping[str, LimitObservation], now: float, sent: float, reservation: Reservation | None
     ) -> None:
-        """Use the limits `seen` in the response to a request that was sent at `sent`."""
-        if self._set:
+        """Follow the limits `seen` in the response to a request that was sent at `sent`."""
+        if self._is_configured:
             return
         taken = reservation.taken if reservation is not None else _NOTHING_TAKEN
         for name, observation in seen.items():
@@ -231,8 +243,8 @@ class RateLimits:
             limit.observe(observation, now, sent, taken.get(name, limit.taken))
 
     def _expected(self, cost: Cost) -> Cost:
-        """`cost`, with the length of the longest recent answer once enough answers were seen."""
-        if self._answers < _ENOUGH or cost.output_tokens <= self._longest:
+        """`cost`, with the length of the longest recent answer if enough answers are known."""
+        if self._answers < _ENOUGH_ANSWERS or cost.output_tokens <= self._longest:
             return cost
         return cost._replace(output_tokens=math.ceil(self._longest))
 
@@ -242,7 +254,7 @@ def _window(limit: int | None) -> SlidingWindow | None:
 
 
 def _bounded(tokens: object, reserved: int) -> int:
-    """A count of tokens from an engine; `reserved` if it is not an integer from 0 to `_MOST_TOKENS`."""
+    """A number of tokens from an engine; `reserved` if it is not an integer from 0 to `_MOST_TOKENS`."""
     return tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else reserved
 
 

@@ -1,4 +1,4 @@
-"""Decide whether, and when, a failed attempt is made again."""
+"""Decides whether, and when, a failed attempt is made again."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from typing import Literal
 from asyncinfer.control.availability import Health
 from asyncinfer.errors import RequestError
 
-# Even if the endpoint fails requests at random, a row may fail several times by chance. It is given up only when the
-# probability of that many failures is at most `_COINCIDENCE`. The share of random failures is assumed to be at most
+# If the endpoint fails requests at random, a row may fail several times by chance. The row is given up only if the
+# probability of so many failures is at most `_COINCIDENCE`. The share of random failures counts as at most
 # `_LARGEST_SHARE`.
 _COINCIDENCE, _LARGEST_SHARE = 1e-8, 0.5
 # The share is measured over the last `_REMEMBERED` rows. It is 0 with fewer than `_FEWEST_FAULTS` faults, and fewer
 # rows than `_FEWEST` count as `_FEWEST`.
 _REMEMBERED, _FEWEST, _FEWEST_FAULTS = 400, 50, 5
-# Retries may fail more often than first attempts: a server that fails each fifth request can meet the same row again
-# and again. So a share above the first figure counts as at least the second.
+# Retries may fail more often than first attempts: if a server fails every fifth request, this can be the same row again
+# and again. So a share above `_SMALL_SHARE` counts as at least `_LEAST_SHARE`.
 _SMALL_SHARE, _LEAST_SHARE = 0.05, 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A decision: `no`; `transient`, a fault of this attempt alone; or `rate_limit`, a refusal that
-    speaks for the endpoint. `after` is the wait in seconds; `spends` says whether one of the row's
-    retries is used up.
+    """A decision.
+
+    Args:
+        kind: `no`: the row fails. `transient`: it is tried again after a fault. `rate_limit`: it is tried again after a
+            refusal.
+        after: Seconds until the next attempt.
+        spends: Whether one of the row's retries is used up.
     """
 
     kind: Literal["no", "transient", "rate_limit"]
@@ -42,6 +46,13 @@ class RetryPolicy:
 
     If the endpoint requested a wait, that wait is used in full instead. A requested wait of 0 s, or of more than
     `max_wait`, is ignored.
+
+    Args:
+        max_retries: How many failures of a row are followed by another attempt.
+        base: Seconds, see above.
+        max: Seconds, see above.
+        max_wait: The longest wait that the endpoint may request, in seconds.
+        max_outage: Seconds without an answer after which the run ends. `FailurePattern` applies it, not `decide`.
     """
 
     max_retries: int = 5
@@ -70,9 +81,9 @@ class RetryPolicy:
         Args:
             spent: The retries that the row has used up.
             attempts: How often the row was attempted, this time included.
-            answered_since: The endpoint has answered some row since this row's last attempt.
-            is_suspect: The row was tried again, in vain, after others had been answered. An outage protects it only for
-                as long as the endpoint counts as working.
+            answered_since: The endpoint has answered some row since the previous attempt of this row.
+            is_suspect: The row failed again after others had been answered. During an outage its failures are free only
+                while the endpoint counts as working.
             health: The state of the endpoint.
             fault_share: The share of rows whose first attempt failed with a fault.
             jitter: A random number in [0, 1).
@@ -87,13 +98,13 @@ class RetryPolicy:
         is_coincidence = bool(self.max_retries) and not error.is_overload and fault_share**attempts > _COINCIDENCE
         if not is_free and spent >= self.max_retries and not is_coincidence:
             return NO
-        # While the endpoint answers no row, the backoff grows even if the attempts use up no retries. While it answers
-        # others and fails at random, a longer wait would not help.
+        # While the endpoint answers no row, the backoff grows even if the attempts use up no retries. If the endpoint
+        # answers others and fails at random, a longer wait does not help.
         growth = min(spent, 1) if is_coincidence and answered_since else spent
         backoff = self.backoff(growth if answered_since else max(spent, attempts - 1), jitter)
         wait = error.retry_after or backoff
         if wait > self.max_wait:
-            wait = backoff  # `FailurePattern` ends the run if several rows get such a wait.
+            wait = backoff  # If several rows get such a wait, `FailurePattern` ends the run.
         return Retry("rate_limit" if error.is_overload else "transient", wait, not is_free)
 
     def backoff(self, spent: int, jitter: float) -> float:
@@ -103,8 +114,9 @@ class RetryPolicy:
 
 
 class FaultShare:
-    """The share of the latest rows whose first attempt failed with a fault. Later attempts do not count, so that rows
-    that always fail do not raise the share.
+    """The share of the latest rows whose first attempt failed with a fault.
+
+    Later attempts do not count, so that rows that always fail do not raise the share.
     """
 
     def __init__(self) -> None:
@@ -120,6 +132,7 @@ class FaultShare:
 
     @property
     def share(self) -> float:
+        """The share of faults, from 0 to 0.5; 0 as long as there are few faults."""
         if self._faults < _FEWEST_FAULTS:
             return 0.0
         share = self._faults / max(_FEWEST, len(self._latest))

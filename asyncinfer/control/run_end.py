@@ -19,15 +19,21 @@ from typing import NamedTuple
 
 from asyncinfer.errors import EngineConfigError, EngineDeadError, ErrorScope, RequestError
 
+# The numbers in the table above.
 _FIRST_ACCOUNT_ROWS, _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 2, 3, 3, 20, 3
-# The time for the first answer of an endpoint, which may just be starting (seconds).
+# The time that an endpoint has for its first answer, because it may still be starting (seconds).
 _START_SECONDS = 60.0
-# Digits and quoted text differ from row to row in messages that say the same.
+# Two messages are similar if they only differ in digits and quoted text.
 _DETAILS = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|`[^`]*`")
 
 
 class RunEnd(NamedTuple):
-    """Why a run ends early, and what to do. `is_config`: no row was ever answered, so a setting is probably wrong."""
+    """Why a run ends early.
+
+    Args:
+        message: The reason, and what the user can do.
+        is_config: No row was ever answered, so a setting is probably wrong.
+    """
 
     message: str
     is_config: bool = False
@@ -39,7 +45,13 @@ class RunEnd(NamedTuple):
 
 
 class FailurePattern:
-    """Watches the failures of one run."""
+    """Watches the failures of one run, and decides when it ends early.
+
+    Args:
+        endpoint: The name of the endpoint in messages.
+        max_wait: The longest wait that the endpoint may request, in seconds.
+        max_outage: Seconds without an answer after which the run ends.
+    """
 
     def __init__(self, endpoint: str, max_wait: float, max_outage: float) -> None:
         self._endpoint, self._max_wait, self._max_outage = endpoint, max_wait, max_outage
@@ -71,7 +83,7 @@ class FailurePattern:
             is_only_row: The run has no other row.
         """
         if error.scope is ErrorScope.ROW:
-            self.answered()  # The endpoint works, and accepts the key.
+            self.answered()  # The endpoint works and accepts the key.
             return None
         if out_for >= self._max_outage:
             why = f"no row was answered for {duration(out_for)} (remote_params.max_outage). The last error: {error}"

@@ -135,4 +135,4 @@ class BlockingMethods:
 
     def close(self) -> None:
         """The blocking twin of `aclose`. A destructor may call it: during interpreter shutdown it does nothing."""
-        portal.wind_up(self.aclose)
+        portal.run_cleanup(self.aclose)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from asyncinfer.aio.tasks import foreign_code
-from asyncinfer.control.endpoint import Permit
+from asyncinfer.control.permit import Permit
 from asyncinfer.control.retry import FaultShare, Retry
 from asyncinfer.errors import InferenceErrorType, RequestError, UnexpectedCancellationError
 from asyncinfer.run.access import EngineAccess

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from asyncinfer.control.endpoint import Decision
+from asyncinfer.control.decisions import Decision
 from asyncinfer.errors import error_repr
 from asyncinfer.types.results import FailureDetail, Usage
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import anyio
 
 from asyncinfer.aio.tasks import task_group
-from asyncinfer.control.endpoint import Permit
+from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import FREE, Cost
 from asyncinfer.control.run_end import RunEnd, duration
 from asyncinfer.errors import EngineDeadError, RequestError

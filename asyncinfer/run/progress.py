@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.limiters import DISK
-from asyncinfer.aio.tasks import call_back
+from asyncinfer.aio.tasks import run_callback
 from asyncinfer.errors import RequestError
 from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
 from asyncinfer.scratch.atomic import replacing
@@ -165,7 +165,7 @@ class Reporter:
         if self._callback is None:
             return
         try:
-            await call_back("on_progress", self._callback, progress)
+            await run_callback("on_progress", self._callback, progress)
         except Exception:
             self._callback = None  # The error ends the run. The last report must not call the callback again.
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.gc_tuning import relaxed_gc
 from asyncinfer.aio.limiters import DISK
-from asyncinfer.aio.tasks import cleanup, in_own_task, in_slices, task_group
+from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices, task_group
 from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor
@@ -139,7 +139,7 @@ class Run:
             saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
             reader = IterableReader(source, self.keys, statuses, saved_answers, saved, previous_output)
             reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)
-            async with reporting(reporter), cleanup(reader.aclose):
+            async with reporting(reporter), clean_up_after(reader.aclose):
                 await flow.run(reader, self.stop)
             if flow.dead is not None:
                 raise flow.dead
@@ -156,7 +156,7 @@ class Run:
         if scratch is None:
             yield None
             return
-        async with cleanup(lambda: DISK.run(scratch.close)):
+        async with clean_up_after(lambda: DISK.run(scratch.close)):
             yield scratch
 
     async def _lock(self, rows: ValidatedInput | None) -> ScratchFile | None:
@@ -203,7 +203,7 @@ class Run:
 async def reporting(reporter: Reporter) -> AsyncGenerator[None]:
     """Report while the block runs, and once more at its end."""
     # The last report is made after the task has ended, so that an earlier report cannot overwrite it.
-    async with cleanup(reporter.finish), task_group() as tasks:
+    async with clean_up_after(reporter.finish), task_group() as tasks:
         tasks.start_soon(reporter.run)
         try:
             yield

@@ -10,7 +10,9 @@ from collections.abc import Callable, Hashable, Mapping
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.control.availability import Health
-from asyncinfer.control.endpoint import Decision, Endpoint, Permit, Standstill
+from asyncinfer.control.decisions import Decision
+from asyncinfer.control.endpoint import Endpoint, Standstill
+from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import FREE, Cost
 from asyncinfer.errors import RequestError
 from asyncinfer.types.limits import LimitObservation
@@ -64,7 +66,7 @@ class AdaptiveSemaphore:
     @property
     def admissions(self) -> int:
         """How many attempts the endpoint has answered so far."""
-        return self._endpoint.admissions
+        return self._endpoint.answers
 
     def acquire_nowait(self, cost: Cost = FREE, owner: object = None) -> Permit | None:
         """A permit, if one is free, and no other call waits for one than that of `owner`."""
@@ -153,12 +155,12 @@ class AdaptiveSemaphore:
     @property
     def decision_count(self) -> int:
         """How many decisions the endpoint's controller has made."""
-        return self._endpoint.decision_count
+        return self._endpoint.decisions.count
 
     def latest_decisions(self, count: int) -> list[Decision]:
         """The latest decisions of the endpoint's controller, as far as they are kept."""
         with self._lock:
-            return list(self._endpoint.trace)[-count:]
+            return list(self._endpoint.decisions.entries)[-count:]
 
     def nudge(self) -> None:
         """Look whether permits can be granted now."""
@@ -202,7 +204,7 @@ class AdaptiveSemaphore:
             self._alarm()
             self._alarm = None
         if due < math.inf:
-            self._alarm, self._alarm_due = self._clock.alarm(wait, self._ring), due
+            self._alarm, self._alarm_due = self._clock.call_later(wait, self._ring), due
 
     def _ring(self) -> None:
         self._alarm = None

@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio
 
 from asyncinfer.aio.clock import wait_until
-from asyncinfer.control.endpoint import Permit
+from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import Cost
 from asyncinfer.control.run_end import FailurePattern, duration
 from asyncinfer.errors import RequestError
@@ -137,7 +137,7 @@ async def _acquire(access: EngineAccess, cost: Cost) -> Permit:
         if stop is not None:
             log.warning("A call has waited for %.0f s, because %s", _LONG_WAIT, stop.reason)
 
-    call_off = access.clock.alarm(_LONG_WAIT, warn)
+    call_off = access.clock.call_later(_LONG_WAIT, warn)
     try:
         return await semaphore.acquire(lambda: cost)
     finally:

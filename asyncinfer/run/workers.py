@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from anyio.abc import TaskGroup
 
-from asyncinfer.control.endpoint import Permit
+from asyncinfer.control.permit import Permit
 from asyncinfer.run.row_queue import QueuedRow
 
 # After so many rows a task lets others run. An engine that answers without waiting would keep the loop busy.

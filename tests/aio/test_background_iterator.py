@@ -1,4 +1,4 @@
-"""When the code that reads a stream stops, the work ends at once, on every engine, and nothing is leaked."""
+"""When the reader of a stream stops, the work ends at once and leaves nothing behind, on every engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import anyio.lowlevel
 import pytest
 
 from asyncinfer import Conversation, InferenceConfig, ModelParams, RemoteInferenceEngine, RemoteParams
-from asyncinfer.aio import background_iterator as hosted
+from asyncinfer.aio import background_iterator
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
 from tests.engines.local.test_engine import Counter, CountingEngine
 from tests.fakes import FakeEngine, question, questions
@@ -24,8 +24,8 @@ from tests.faults import FaultServer, sse, stall
 
 
 @pytest.fixture(autouse=True)
-def no_collector() -> Iterator[None]:
-    """The cyclic garbage collector is off, so it cannot be what ends the work."""
+def no_garbage_collection() -> Iterator[None]:
+    """Turn the cyclic garbage collector off, so that it cannot be the reason why the work ends."""
     gc.collect()
     gc.disable()
     yield
@@ -34,8 +34,8 @@ def no_collector() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-async def reports() -> AsyncIterator[list[dict[str, Any]]]:
-    """The problems that the event loop reports: tasks destroyed while pending, exceptions never retrieved."""
+async def loop_errors() -> AsyncIterator[list[dict[str, Any]]]:
+    """Errors that the event loop reports, such as tasks destroyed while pending. None may remain after a test."""
     seen: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
     yield seen
@@ -43,7 +43,7 @@ async def reports() -> AsyncIterator[list[dict[str, Any]]]:
     gc.collect()
     await anyio.lowlevel.checkpoint()
     assert seen == []
-    assert not hosted._running
+    assert not background_iterator._running
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -71,10 +71,10 @@ class Work:
 
 
 kept: list[object] = []
-"""Keeps references to the task, the exception or the generator that stopped reading."""
+"""Keeps references to the task, the exception or the generator that has stopped reading."""
 
 
-# Ways to leave. Each reads with a plain `async for` or `anext`, and never closes the iterator.
+# Ways to stop reading. Each reads with a plain `async for` or `anext`, and never closes the iterator.
 
 
 async def leave_by_break(stream: AsyncIterator[object]) -> None:
@@ -110,7 +110,7 @@ async def cancelled_between_reads(make: Callable[[], AsyncIterator[object]], rea
 
     async def respond() -> None:
         stream = make()
-        kept.append(stream)  # As a response object keeps its body.
+        kept.append(stream)  # A response object keeps its body like this.
         async for _ in stream:
             sending.set()
             await anyio.sleep_forever()
@@ -210,7 +210,7 @@ async def test_leaving_an_iteration_closes_the_connections(
         config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
         async with RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
             await leave(lambda: engine.ainfer_iter(questions(9), config), lambda: server.in_flight == 2)
-            await until(lambda: engine._semaphore().in_use == 0 and not hosted._running)
+            await until(lambda: engine._semaphore().in_use == 0 and not background_iterator._running)
             await server.until(lambda: server.in_flight == 0)
             server.script = None
             assert len([pair async for pair in engine.ainfer_iter(questions(9), config)]) == 9
@@ -240,7 +240,7 @@ async def test_reading_after_a_cancelled_read_is_an_error() -> None:
         await anext(stream)
 
 
-async def test_each_read_may_come_from_a_task_of_its_own() -> None:
+async def test_each_read_may_come_from_a_different_task() -> None:
     stream = BackgroundIterator(Work())
     assert [await asyncio.create_task(stream.__anext__()) for _ in range(2)] == [1, 2]
     assert await asyncio.wait_for(BackgroundIterator(Work()).__anext__(), 30) == 1
@@ -265,7 +265,7 @@ async def test_several_tasks_may_read_at_once() -> None:
         await anext(stream)
 
 
-async def test_error_of_the_work_is_raised_once_and_leaves_no_cycle() -> None:
+async def test_error_of_the_work_is_raised_once_and_leaves_no_reference_cycle() -> None:
     class Held:
         pass
 
@@ -291,7 +291,7 @@ async def test_error_that_nobody_reads_is_not_reported() -> None:
 
     stream = BackgroundIterator(work)
     await anext(stream)
-    await until(lambda: not hosted._running)
+    await until(lambda: not background_iterator._running)
 
 
 async def test_iterator_that_is_never_read_does_not_start_its_work() -> None:
@@ -304,7 +304,7 @@ async def test_iterator_that_is_never_read_does_not_start_its_work() -> None:
     assert not work.began
 
 
-async def test_closing_twice_and_at_once_waits_for_the_end() -> None:
+async def test_concurrent_closes_wait_for_the_end_of_the_work() -> None:
     work = Work()
     stream = BackgroundIterator(work)
     await anext(stream)
@@ -467,7 +467,7 @@ def test_leaving_works_on_uvloop(leave: Callable[..., Awaitable[None]]) -> None:
     run_and_check(main, loop_factory=uvloop.new_event_loop)
 
 
-async def test_failure_of_the_reader_is_still_reported(reports: list[dict[str, Any]]) -> None:
+async def test_failure_of_the_reader_is_still_reported(loop_errors: list[dict[str, Any]]) -> None:
     async def read() -> None:
         async for _ in BackgroundIterator(Work()):
             raise ValueError("the loop's body broke")
@@ -476,5 +476,5 @@ async def test_failure_of_the_reader_is_still_reported(reports: list[dict[str, A
     await asyncio.wait([reader])
     del reader
     await anyio.lowlevel.checkpoint()
-    assert [report["message"] for report in reports] == ["Task exception was never retrieved"]
-    reports.clear()
+    assert [error["message"] for error in loop_errors] == ["Task exception was never retrieved"]
+    loop_errors.clear()

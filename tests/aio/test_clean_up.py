@@ -32,8 +32,8 @@ class UnprintableError(Exception):
     __repr__ = __str__
 
 
-class Odd(FakeEngine):
-    """Answers with whatever it is given."""
+class OddEngine(FakeEngine):
+    """Answers with any object, also with one of the wrong type."""
 
     def __init__(self, answer: Any) -> None:
         super().__init__(workers=1)
@@ -48,8 +48,8 @@ class Odd(FakeEngine):
 
 
 @pytest.mark.parametrize("answer", [None, 7, "text", object(), Completion(None, None, None)])  # type: ignore[arg-type]
-async def test_permit_is_given_back_after_an_odd_answer(answer: Any) -> None:
-    engine = Odd(answer)
+async def test_permit_is_released_after_an_invalid_answer(answer: Any) -> None:
+    engine = OddEngine(answer)
     for _ in range(2):
         with anyio.fail_after(30):
             with suppress(Exception):
@@ -59,7 +59,7 @@ async def test_permit_is_given_back_after_an_odd_answer(answer: Any) -> None:
     assert engine._semaphore().in_use == 0
 
 
-async def test_error_whose_text_cannot_be_shown_fails_only_its_row() -> None:
+async def test_error_without_a_printable_text_fails_only_its_row() -> None:
     def script(text: str, _: int) -> None:
         if text == "question 1":
             raise UnprintableError
@@ -71,10 +71,10 @@ async def test_error_whose_text_cannot_be_shown_fails_only_its_row() -> None:
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("place", [1, 2, 3])
-async def test_permit_of_a_row_whose_task_was_cancelled_before_it_began_is_given_back(
+async def test_permit_of_a_task_that_was_cancelled_before_it_began_is_released(
     place: int, monkeypatch: pytest.MonkeyPatch, block_watch: BlockWatch
 ) -> None:
-    block_watch.off()  # Python reads source files for its warning about the coroutine of the cancelled task.
+    block_watch.off()  # Python reads source files for the warning about the coroutine of the cancelled task.
     calls, start = 0, Workers.start
 
     def start_and_cancel(workers: Workers, job: Job) -> None:
@@ -94,7 +94,7 @@ async def test_permit_of_a_row_whose_task_was_cancelled_before_it_began_is_given
     gc.collect()
 
 
-class Faulty(Counter):
+class FaultyStepper(Counter):
     """A model whose methods fail in unexpected places."""
 
     def __init__(self, where: str) -> None:
@@ -125,7 +125,7 @@ class Faulty(Counter):
 
 @pytest.mark.parametrize("where", ["busy", "step", "abort", "close"])
 async def test_rows_of_a_faulty_model_end_and_it_is_freed(where: str) -> None:
-    models = [Faulty(where), Counter()]
+    models = [FaultyStepper(where), Counter()]
     freed = list(models)
 
     def load() -> Stepper:
@@ -219,7 +219,7 @@ async def test_error_inside_the_engines_context_is_not_hidden_by_a_failing_close
             pass
 
 
-async def test_refused_stream_returns_its_permit() -> None:
+async def test_failed_stream_releases_its_permit() -> None:
     class Refusing(FakeEngine):
         async def _stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta]:
             raise RequestError("no", error_type="api_status")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The package works while an application uses up the worker threads of anyio and asyncio."""
+"""The package works while the application blocks all worker threads of anyio and asyncio."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PIXEL = bytes.fromhex(
 
 @asynccontextmanager
 async def busy_application() -> AsyncGenerator[None]:
-    """Every token of anyio's default limiter and every thread of the loop's default executor is blocked."""
+    """Block every token of anyio's default limiter and every thread of the loop's default executor."""
     release, started = threading.Event(), threading.Semaphore(0)
 
     def block() -> None:
@@ -64,8 +64,8 @@ async def busy_application() -> AsyncGenerator[None]:
     await asyncio.gather(*executor)
 
 
-class TestWithABusyApplication:
-    async def test_run_with_output_and_progress_completes(self, tmp_path: Path) -> None:
+class TestBusyApplication:
+    async def test_run_with_output_and_progress_completes_in_a_busy_application(self, tmp_path: Path) -> None:
         async with busy_application():
             config = InferenceConfig(
                 input_path=str(write_jsonl(tmp_path / "in.jsonl", questions(20))),
@@ -76,12 +76,14 @@ class TestWithABusyApplication:
             )
             assert len(result.successful) == len(read_jsonl(tmp_path / "out.jsonl")) == 20
 
-    async def test_iteration_with_output_completes(self, tmp_path: Path) -> None:
+    async def test_iteration_with_output_completes_in_a_busy_application(self, tmp_path: Path) -> None:
         async with busy_application():
             config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
             assert len([pair async for pair in FakeEngine().ainfer_iter(questions(20), config)]) == 20
 
-    async def test_command_line_run_completes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_command_line_run_completes_in_a_busy_application(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async with busy_application():
             entry = EngineEntry(InferenceEngineType.REMOTE, "tests.cli.scripted:ScriptedEngine")
             monkeypatch.setitem(ENGINES, InferenceEngineType.REMOTE, entry)
@@ -94,7 +96,9 @@ class TestWithABusyApplication:
             assert await run_batch(config) == 0
             assert len(read_jsonl(tmp_path / "out.jsonl")) == 3
 
-    async def test_remote_engine_resolves_names_and_reads_image_files(self, tmp_path: Path) -> None:
+    async def test_remote_engine_resolves_names_and_reads_image_files_in_a_busy_application(
+        self, tmp_path: Path
+    ) -> None:
         async with busy_application():
             picture = tmp_path / "pixel.png"
             picture.write_bytes(PIXEL)
@@ -106,13 +110,13 @@ class TestWithABusyApplication:
                 async with RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
                     assert len(await engine.ainfer([conversation, question("a")])) == 2
 
-    async def test_local_engine_answers_and_closes(self) -> None:
+    async def test_local_engine_answers_and_closes_in_a_busy_application(self) -> None:
         async with busy_application():
             async with CountingEngine() as engine:
                 (answered,) = await engine.ainfer([question("2")])
             assert answered.messages[-1].content == "1 2 "
 
-    async def test_blocking_twins_complete(self) -> None:
+    async def test_blocking_twins_complete_in_a_busy_application(self) -> None:
         async with busy_application():
             engine = FakeEngine()
             assert len(engine.infer(questions(3))) == 3
@@ -120,7 +124,7 @@ class TestWithABusyApplication:
             engine.close()
 
 
-async def test_limit_bounds_the_calls_at_once() -> None:
+async def test_thread_limit_bounds_concurrent_calls() -> None:
     limit, running, peak, lock = ThreadLimit("test", 2), 0, 0, threading.Lock()
     full = threading.Barrier(2)
 
@@ -139,12 +143,12 @@ async def test_limit_bounds_the_calls_at_once() -> None:
     assert peak == 2
 
 
-def test_limit_works_on_one_loop_after_another() -> None:
+def test_thread_limit_works_on_one_loop_after_another() -> None:
     limit = ThreadLimit("test", 1)
     assert [asyncio.run(limit.run(lambda: 7)) for _ in range(2)] == [7, 7]
 
 
-async def test_resolver_finds_what_the_system_finds() -> None:
+async def test_resolver_finds_the_same_addresses_as_the_system() -> None:
     found = await OwnThreadsResolver().resolve("localhost", 80, socket.AF_UNSPEC)
     expected = {entry[4][0] for entry in socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)}
     assert {entry["host"] for entry in found} <= expected
@@ -163,5 +167,5 @@ def test_no_other_module_uses_the_threads_of_the_application() -> None:
         or (isinstance(node, ast.Name) and node.id in forbidden)
         or (isinstance(node, ast.ImportFrom) and any(alias.name in forbidden for alias in node.names))
     }
-    # The helper has a thread of its own.
+    # `helper_thread` has a separate thread.
     assert users == {"aio/limiters.py", "engines/local/helper_thread.py"}

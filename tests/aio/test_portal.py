@@ -1,4 +1,4 @@
-"""The blocking twins: in a script, in threads, inside a running loop, and at the program's end."""
+"""The blocking twins in a script, in threads, inside a running loop, and at the end of a program."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from anyio import to_thread
 from asyncinfer import Conversation, InferenceConfig, InferenceFailedError
 from tests.fakes import FakeEngine, answer_to, question, questions, rejection, write_jsonl
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 
 def texts(conversations: list[Conversation]) -> list[object]:
     return [c.messages[-1].content for c in conversations]
 
 
-def test_every_method_has_its_twin(tmp_path: Path) -> None:
+def test_every_async_method_has_a_blocking_twin(tmp_path: Path) -> None:
     engine = FakeEngine()
     assert texts(engine.infer(questions(3))) == [answer_to(f"question {i}") for i in range(3)]
     assert not engine.infer_partial(questions(2)).has_failures
@@ -37,7 +37,7 @@ def test_every_method_has_its_twin(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_errors_come_through() -> None:
+def test_blocking_twin_raises_the_error_of_the_run() -> None:
     def script(_: str, __: int) -> None:
         raise rejection()
 
@@ -45,7 +45,7 @@ def test_errors_come_through() -> None:
         FakeEngine(script).infer(questions(1))
 
 
-def test_threads_share_an_engine() -> None:
+def test_threads_can_share_an_engine() -> None:
     engine = FakeEngine(lambda *_: anyio.lowlevel.checkpoint(), workers=4)
     with ThreadPoolExecutor(8) as pool:
         answered = list(pool.map(lambda i: texts(engine.infer([question(f"{i}")])), range(24)))
@@ -53,12 +53,12 @@ def test_threads_share_an_engine() -> None:
     assert engine.peak <= 4
 
 
-async def test_inside_a_running_loop() -> None:
+async def test_blocking_twin_works_inside_a_running_loop() -> None:
     assert texts(FakeEngine().infer([question("a")])) == [answer_to("a")]
 
 
-async def test_on_an_engine_that_a_task_of_the_same_loop_is_using() -> None:
-    """The loop is blocked by the twin, and its task holds the only permit there: the twin must not need it."""
+async def test_blocking_twin_works_while_a_task_of_the_blocked_loop_holds_the_only_permit() -> None:
+    """The blocking twin must not wait for that permit: it would wait forever."""
     release = anyio.Event()
     engine = FakeEngine(lambda text, _: release.wait() if text == "waits" else None, workers=1)
     async with anyio.create_task_group() as tasks:
@@ -69,7 +69,7 @@ async def test_on_an_engine_that_a_task_of_the_same_loop_is_using() -> None:
         release.set()
 
 
-async def test_an_abandoned_stream_gives_its_permit_back() -> None:
+async def test_closed_stream_releases_its_permit() -> None:
     engine = FakeEngine(workers=1)
     stream = engine.stream(question("a"))
     await to_thread.run_sync(next, stream)
@@ -91,18 +91,18 @@ def run_script(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
 
 
-def test_a_script_that_closes_nothing_exits_at_once_and_silently() -> None:
+def test_script_that_closes_nothing_exits_at_once_without_a_warning() -> None:
     done = run_script(SCRIPT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "answer to b\n", "")
 
 
-def test_an_interrupt_cancels_the_work() -> None:
+def test_interrupt_cancels_the_work() -> None:
     code = """
         import os, signal, sys, threading
         sys.path.insert(0, {repository!r})
         import anyio
         from tests.fakes import FakeEngine, questions
-        # A process that is started in the background by a shell ignores SIGINT, and its children too.
+        # A process that a shell starts in the background ignores SIGINT, and so do its children.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         asked = threading.Event()
         def never(*_):
@@ -122,14 +122,14 @@ def test_an_interrupt_cancels_the_work() -> None:
     assert (done.stdout, done.stderr) == ("interrupted 0\n", "")
 
 
-def test_the_portal_is_one_thread_for_all() -> None:
+def test_all_engines_share_one_portal_thread() -> None:
     FakeEngine().infer([question("a")])
     FakeEngine().infer([question("a")])
     assert sum(thread.name == "asyncinfer-sync" for thread in threading.enumerate()) == 1
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.3])
-def test_a_thread_goes_on_after_the_main_thread(delay: float) -> None:
+def test_blocking_twin_works_in_a_thread_that_outlives_the_main_thread(delay: float) -> None:
     done = run_script(
         """
         import sys, threading, time, anyio
@@ -149,7 +149,7 @@ def test_a_thread_goes_on_after_the_main_thread(delay: float) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "answer to a\nanswer to a\n", "")
 
 
-def test_a_forked_child_has_a_portal_of_its_own() -> None:
+def test_forked_child_starts_a_new_portal() -> None:
     done = run_script(
         """
         import os, sys

@@ -7,7 +7,7 @@ from asyncinfer.errors import ErrorScope
 
 
 def fault(status: int = 500) -> RequestError:
-    """An error status that says nothing about load; retryable from 500 on."""
+    """An error status that is not a refusal; retryable from 500 on."""
     return RequestError(
         "broken", error_type=InferenceErrorType.API_STATUS, status_code=status, is_retryable=status >= 500
     )

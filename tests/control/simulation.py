@@ -1,7 +1,7 @@
-"""A client and a server in virtual time, without an event loop: how well the controller follows what a server takes.
+"""A client and a server in virtual time, without an event loop. Shows how well the controller follows a server.
 
-`simulate(server, ...)` drives an `Endpoint` the way a run does: it takes permits, waits as long as the endpoint says,
-and tries refused rows again. A thousand requests take a few milliseconds.
+`simulate(server, ...)` drives an `Endpoint` as a run does: it takes permits, waits as long as the endpoint says, and
+tries refused rows again. A thousand requests take a few milliseconds.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from asyncinfer import InferenceErrorType, RemoteParams, RequestError, Usage
-from asyncinfer.control.endpoint import Decision, Endpoint, Permit
+from asyncinfer.control.decisions import Decision
+from asyncinfer.control.endpoint import Endpoint
+from asyncinfer.control.permit import Permit
 from asyncinfer.control.retry import FaultShare, RetryPolicy
 
 USAGE = Usage(10, 10, 20)
-# What the clock of the client shows when a job begins (seconds). A real clock does not begin at 0.
+# The clock of the client when a job begins, in seconds. A real clock does not begin at 0.
 _START = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server does with one request: the seconds until it replies, and the error, if it is no answer."""
+    """The response to one request: the seconds until it arrives, and the error; None for an answer."""
 
     after: float
     error: RequestError | None = None
@@ -50,7 +52,7 @@ def broken(after: float = 0.001, status: int | None = 500) -> Reply:
 
 
 class Server(Protocol):
-    """A model of a server. `capacity(seconds)`: how many requests it can accept in so many seconds from the start."""
+    """A model of a server. `capacity(seconds)`: how many requests it can accept in the first so many seconds."""
 
     def request(self, now: float, size: int) -> Reply: ...
 
@@ -83,10 +85,14 @@ def _total(rate: Schedule, seconds: float) -> float:
 
 @dataclass
 class TokenBucket:
-    """Admits `rate(now)` a second and saves up `burst` seconds of it; refuses the others at once.
+    """Accepts `rate(now)` requests per second, and saves up at most `burst` seconds of them. Refuses all others at once.
 
-    `hint`: refusals have a Retry-After in whole seconds. `round_trip`: seconds that a refusal takes. `by_size`: the
-    rate is in units of size, not in requests.
+    Args:
+        rate: Requests per second at a point in time.
+        latency: Seconds that an answer takes.
+        hint: Refusals have a Retry-After in whole seconds.
+        round_trip: Seconds that a refusal takes.
+        by_size: The rate is in units of size, not in requests.
     """
 
     rate: Schedule
@@ -116,7 +122,7 @@ class TokenBucket:
 
 @dataclass
 class InFlight:
-    """Works on at most `limit` requests at once; refuses the others at once."""
+    """Accepts at most `limit` requests in flight. Refuses all others at once."""
 
     limit: int
     latency: float = 0.1
@@ -138,8 +144,8 @@ class InFlight:
 
 
 @dataclass
-class RowQueue:
-    """Admits `limit` requests in each window of `length` seconds; refuses the others at once."""
+class FixedWindow:
+    """Accepts `limit` requests in each window of `length` seconds. Refuses all others at once."""
 
     limit: int
     length: float = 60.0
@@ -164,7 +170,7 @@ class RowQueue:
 class Noise:
     """Fails a share of the requests, whatever the rate: at random, or every n-th `in_turn`.
 
-    `round_trip`: seconds that a failure takes; as long as an answer by default.
+    `round_trip`: seconds that a failure takes; by default as long as an answer.
     """
 
     share: float
@@ -192,7 +198,7 @@ class Noise:
 
 @dataclass
 class Outage:
-    """Passes requests on to `server`, but replies `down` between two moments."""
+    """Passes requests on to `server`, but responds with `down` from `begin` until `end`."""
 
     server: Server
     begin: float
@@ -208,16 +214,16 @@ class Outage:
 
 
 @dataclass
-class Outcome:
+class JobResult:
     """How a simulated job went.
 
     Args:
-        used: The share of the server's capacity that was used until the time of the job was up.
-        refused: The share of the requests that were refused or failed until then.
-        answered: What was accepted until then, in rows; in units of size where the server counts those.
-        requests: The requests until then.
-        lost: The rows that were not answered by the end.
-        ended: When the last row was done, in seconds.
+        used: The share of the server's capacity that was used within the time of the job.
+        refused: The share of the requests within that time that were refused or failed.
+        answered: What was accepted within that time, in rows; in units of size if the server counts these.
+        requests: The number of requests within that time.
+        lost: How many rows were not answered by the end.
+        ended: When the last row was finished, in seconds.
         trace: The decisions of the controller.
     """
 
@@ -239,11 +245,11 @@ class _Row:
 
 
 class _Flight(NamedTuple):
-    """A request under way: when its reply arrives, and what the reply is."""
+    """A request in flight: when its response arrives, and the error in the response; None for an answer."""
 
     arrival: float
     ticket: int
-    attempt: Permit
+    permit: Permit
     row: _Row
     error: RequestError | None
 
@@ -258,31 +264,31 @@ def simulate(
     adaptive: bool = True,
     seed: int = 0,
     limit: float = 1000.0,
-) -> Outcome:
-    """Run `rows` rows, by default more than the server can take, and count what happens in the first `seconds`.
+) -> JobResult:
+    """Run `rows` rows, by default more than the server can accept, and count what happens in the first `seconds`.
 
     Args:
         sizes: Draws the size of a row, for servers that count it.
-        limit: Seconds after which the rows that are not done count as lost.
+        limit: Rows that are not finished after so many seconds count as lost.
     """
     random.seed(seed)
     count = rows if rows is not None else math.ceil(server.capacity(seconds) * 1.05) + 20
     endpoint = Endpoint(workers, RemoteParams(num_workers=workers, use_adaptive_concurrency=adaptive))
     job = _Job(server, endpoint, [_Row(i, sizes()) for i in range(count)], seconds)
     job.run(limit)
-    return Outcome(
+    return JobResult(
         job.answered / server.capacity(seconds),
         job.refused / max(1, job.requests),
         job.answered,
         job.requests,
         job.lost + count - job.done,
         job.now,
-        list(endpoint.trace),
+        list(endpoint.decisions.entries),
     )
 
 
 class _Job:
-    """The run loop in virtual time: retries that are due go first, then new rows."""
+    """A run in virtual time. Retries that are due are sent first, then new rows."""
 
     def __init__(self, server: Server, endpoint: Endpoint, rows: list[_Row], seconds: float) -> None:
         self._server, self._endpoint, self._seconds = server, endpoint, seconds
@@ -296,7 +302,7 @@ class _Job:
         self.answered = self.refused = self.requests = 0
 
     def run(self, limit: float) -> None:
-        """Run until every row is done, or for `limit` seconds."""
+        """Run until every row is finished, or for `limit` seconds."""
         for _ in range(10 * self._count + 100_000):
             if self.done >= self._count or self.now >= limit:
                 return
@@ -305,7 +311,7 @@ class _Job:
                 moments.append(self._flights[0].arrival)
             if self._retries and self._retries[0][0] > self.now:
                 moments.append(self._retries[0][0])
-            assert min(moments) < math.inf, "the run waits for ever"
+            assert min(moments) < math.inf, "the run waits forever"
             self.now = max(self.now, min(moments))
             while self._flights and self._flights[0].arrival <= self.now:
                 self._receive(heapq.heappop(self._flights))
@@ -315,7 +321,7 @@ class _Job:
         """Start every attempt that may start now.
 
         Returns:
-            When the next one may start; infinite if only a reply or a retry can tell.
+            When the next one may start; infinite if that depends on a response or a retry.
         """
         while self._is_due() or self._fresh:
             self._endpoint.update(self.now + _START)
@@ -332,7 +338,7 @@ class _Job:
         return bool(self._retries) and self._retries[0][0] <= self.now
 
     def _send(self, row: _Row) -> None:
-        attempt = self._endpoint.begin(self.now + _START)
+        permit = self._endpoint.begin(self.now + _START)
         reply = self._server.request(self.now, row.size)
         row.attempts += 1
         if self.now < self._seconds:
@@ -341,7 +347,7 @@ class _Job:
                 self.refused += 1
             else:
                 self.answered += row.size
-        flight = _Flight(self.now + reply.after, next(self._tickets), attempt, row, reply.error)
+        flight = _Flight(self.now + reply.after, next(self._tickets), permit, row, reply.error)
         heapq.heappush(self._flights, flight)
 
     def _receive(self, flight: _Flight) -> None:
@@ -349,11 +355,11 @@ class _Job:
         if row.attempts == 1:
             self._faults.add(is_fault=error is not None and not error.is_overload)
         if error is None:
-            self._endpoint.answered(flight.attempt, self.now + _START, USAGE)
+            self._endpoint.answered(flight.permit, self.now + _START, USAGE)
             self.done += 1
             return
         in_flight = len(self._flights) + 1
-        self._endpoint.failed(flight.attempt, self.now + _START, error, in_flight=in_flight, row=row.index)
+        self._endpoint.failed(flight.permit, self.now + _START, error, in_flight=in_flight, row=row.index)
         retry = self._policy.decide(
             error,
             spent=row.spent,

@@ -1,4 +1,4 @@
-"""The number of permits: phases and windows, cuts for timeouts, and the limit on attempts in flight."""
+"""`AIMDController`: phases and windows, cuts for timeouts, and the limit on attempts in flight."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ PARAMS = AdaptiveConcurrencyParams(
 
 
 class Windows:
-    """Feeds a controller whole windows of a hundred outcomes, a second each."""
+    """Feeds whole windows to a controller. A window has a hundred attempts and takes a second."""
 
     def __init__(self) -> None:
         self.controller = AIMDController(PARAMS)
         self._now = 0.0
-        self.controller.accepted(0.0, 0)  # opens the first window
+        self.controller.accepted(0.0, 0)  # begins the first window
         self._seen = 1
 
-    def window(self, bad: int) -> int:
-        """Feed a window with `bad` overloads.
+    def window(self, timeouts: int) -> int:
+        """Feed a window in which so many attempts time out.
 
         Returns:
             The permits after it.
         """
         for i in range(100 - self._seen):
             now = self._now + (i == 99 - self._seen)
-            if i < bad:
-                self.controller.overloaded(now)
+            if i < timeouts:
+                self.controller.timed_out(now)
             else:
                 self.controller.accepted(now, 0)
         self._now += 1
@@ -54,61 +54,61 @@ class TestPhases:
         assert windows.controller.phase is Phase.WARMUP
 
     def test_warmup_adds_a_step_each_window_up_to_the_maximum(self, windows: Windows) -> None:
-        assert [windows.window(bad=0) for _ in range(7)] == [61, 71, 81, 91, 101, 101, 101]
+        assert [windows.window(timeouts=0) for _ in range(7)] == [61, 71, 81, 91, 101, 101, 101]
         assert windows.controller.phase is Phase.WARMUP
 
-    def test_overloads_at_the_error_threshold_cut_the_permits(self, windows: Windows) -> None:
-        assert windows.window(bad=1) == 40
+    def test_timeouts_at_the_error_threshold_cut_the_permits(self, windows: Windows) -> None:
+        assert windows.window(timeouts=1) == 40
         assert windows.controller.phase is Phase.BACKOFF
 
     def test_a_second_cut_takes_two_bad_windows(self, windows: Windows) -> None:
-        assert [windows.window(bad=5) for _ in range(5)] == [40, 40, 32, 32, 25]
+        assert [windows.window(timeouts=5) for _ in range(5)] == [40, 40, 32, 32, 25]
 
-    def test_a_good_window_between_two_bad_ones_begins_the_count_again(self, windows: Windows) -> None:
-        assert [windows.window(bad) for bad in (5, 5, 0, 5, 5)] == [40, 40, 40, 40, 32]
+    def test_good_window_between_bad_windows_delays_the_second_cut(self, windows: Windows) -> None:
+        assert [windows.window(timeouts) for timeouts in (5, 5, 0, 5, 5)] == [40, 40, 40, 40, 32]
 
     def test_two_good_windows_start_the_recovery(self, windows: Windows) -> None:
-        assert [windows.window(bad) for bad in (5, 0, 0, 0)] == [40, 40, 50, 60]
+        assert [windows.window(timeouts) for timeouts in (5, 0, 0, 0)] == [40, 40, 50, 60]
         assert windows.controller.phase is Phase.RECOVERY
 
     def test_recovery_ends_at_the_maximum(self, windows: Windows) -> None:
-        windows.window(bad=5)
-        assert [windows.window(bad=0) for _ in range(9)][-1] == 101
+        windows.window(timeouts=5)
+        assert [windows.window(timeouts=0) for _ in range(9)][-1] == 101
         assert windows.controller.phase is Phase.WARMUP
 
     def test_a_bad_window_in_recovery_cuts_again(self, windows: Windows) -> None:
-        assert [windows.window(bad) for bad in (5, 0, 0, 5)] == [40, 40, 50, 40]
+        assert [windows.window(timeouts) for timeouts in (5, 0, 0, 5)] == [40, 40, 50, 40]
         assert windows.controller.phase is Phase.BACKOFF
 
-    def test_a_share_between_the_thresholds_changes_nothing(self) -> None:
+    def test_share_of_timeouts_between_the_thresholds_keeps_the_permits(self) -> None:
         controller = AIMDController(PARAMS.model_copy(update={"recovery_threshold": 0.0, "error_threshold": 0.5}))
         permits = list[int]()
-        for now, bad in ((0.0, 99), (1.0, 10), (2.0, 10), (3.0, 10)):
+        for now, timeouts in ((0.0, 99), (1.0, 10), (2.0, 10), (3.0, 10)):
             for i in range(100):
-                if i < bad:
-                    controller.overloaded(now)
+                if i < timeouts:
+                    controller.timed_out(now)
                 else:
                     controller.accepted(now, 0)
             permits.append(controller.permits)
         assert permits[1:] == [permits[1]] * 3
         assert permits[1] < 51
 
-    def test_overloads_at_one_moment_are_one_window(self) -> None:
+    def test_timeouts_at_one_moment_do_not_end_a_window(self) -> None:
         controller = AIMDController(PARAMS)
         for _ in range(1000):
-            controller.overloaded(0.5)
+            controller.timed_out(0.5)
         assert controller.permits == 51
 
-    def test_a_window_with_overloads_needs_enough_outcomes(self) -> None:
+    def test_window_with_too_few_attempts_does_not_cut_the_permits(self) -> None:
         controller = AIMDController(PARAMS)
         for now in range(99):
-            controller.overloaded(float(now))
+            controller.timed_out(float(now))
         assert controller.permits == 51
 
     def test_a_backoff_factor_above_one_adds_no_permits(self) -> None:
         controller = AIMDController(PARAMS.model_copy(update={"backoff_factor": 3.0, "min_window_size": 1}))
-        controller.overloaded(0.0)
-        controller.overloaded(1.0)
+        controller.timed_out(0.0)
+        controller.timed_out(1.0)
         assert controller.permits == 51
 
 
@@ -123,13 +123,13 @@ class TestWarmupWithoutAnswers:
         assert controller.permits == 101
         assert now == pytest.approx(5 * 0.25, abs=0.01)
 
-    def test_an_update_that_comes_early_adds_nothing(self) -> None:
+    def test_early_update_adds_no_permits(self) -> None:
         controller = AIMDController(PARAMS)
         for now in (0.0, 0.1, 0.2):
             controller.update(now)
         assert controller.permits == 51
 
-    def test_more_refusals_than_the_tolerance_add_nothing(self) -> None:
+    def test_warmup_adds_no_permits_with_more_refusals_than_the_tolerance(self) -> None:
         controller = AIMDController(PARAMS)
         controller.update(0.0)
         controller.tolerance = 0.3
@@ -141,7 +141,7 @@ class TestWarmupWithoutAnswers:
         controller.update(0.25)
         assert controller.permits == 51
 
-    def test_a_share_of_refusals_within_the_tolerance_does_not_stop_the_growth(self) -> None:
+    def test_warmup_adds_permits_with_refusals_within_the_tolerance(self) -> None:
         controller = AIMDController(PARAMS)
         controller.update(0.0)
         controller.tolerance = 0.3
@@ -154,15 +154,15 @@ class TestWarmupWithoutAnswers:
         assert controller.permits == 61
 
     def test_no_update_is_due_after_a_cut(self, windows: Windows) -> None:
-        windows.window(bad=5)
+        windows.window(timeouts=5)
         assert windows.controller.next_update(1.0) == math.inf
 
 
 class TestSettings:
-    def test_an_endpoint_is_stepped_by_an_eighth_from_one_to_its_workers(self) -> None:
+    def test_settings_of_an_endpoint_follow_from_its_number_of_workers(self) -> None:
         params = adaptive_params(RemoteParams(num_workers=256, politeness_policy=20.0))
         assert (params.min_concurrency, params.max_concurrency, params.concurrency_step) == (1, 256, 31)
-        assert params.min_update_time == 20.0, "permits that rest for so long show a change no sooner"
+        assert params.min_update_time == 20.0, "if permits rest for so long, a change shows no sooner"
         assert AIMDController(params).permits == 128
         assert AIMDController(adaptive_params(RemoteParams(num_workers=1))).permits == 1
 
@@ -189,14 +189,14 @@ class TestSettings:
     def test_a_fixed_number_of_permits_never_changes(self) -> None:
         controller = AIMDController(fixed_params(7))
         for now in range(100):
-            controller.overloaded(float(now))
+            controller.timed_out(float(now))
             controller.update(float(now))
         assert controller.permits == 7
         assert controller.next_update(100.0) == math.inf
 
 
 class TestLimitOnAttemptsInFlight:
-    """The endpoint accepts an attempt while fewer than `limit` others are in flight."""
+    """In these tests the endpoint accepts an attempt while fewer than `limit` others are in flight."""
 
     @pytest.fixture
     def limited(self) -> AIMDController:
@@ -223,20 +223,20 @@ class TestLimitOnAttemptsInFlight:
         controller.found_limit(500, 0.0)
         assert controller.permits == 101
 
-    def test_accepted_attempts_lead_to_a_try_above_the_limit(self, limited: AIMDController) -> None:
+    def test_accepted_attempts_lead_to_a_probe_above_the_limit(self, limited: AIMDController) -> None:
         self.accept(limited, 200, 39, now=2.0)
         assert (limited.permits, limited.phase) == (41, Phase.RECOVERY)
 
-    def test_tries_are_at_least_a_second_apart(self, limited: AIMDController) -> None:
+    def test_probes_are_at_least_a_second_apart(self, limited: AIMDController) -> None:
         self.accept(limited, 200, 39, now=0.5)
         assert limited.permits == 40
 
-    def test_a_refusal_above_the_limit_is_explained_and_ends_the_try(self, limited: AIMDController) -> None:
+    def test_refusal_above_the_limit_is_explained_and_ends_the_probe(self, limited: AIMDController) -> None:
         self.accept(limited, 200, 39, now=2.0)
         assert limited.refused(2.1, 40)
         assert (limited.permits, limited.limit) == (40, 40)
 
-    def test_tries_become_rarer_each_time_they_fail(self, limited: AIMDController) -> None:
+    def test_probes_become_rarer_each_time_they_fail(self, limited: AIMDController) -> None:
         counts, now = list[int](), 0.0
         for _ in range(6):
             count = 0
@@ -252,7 +252,7 @@ class TestLimitOnAttemptsInFlight:
         self.accept(limited, 200, 39, now=2.0)
         self.accept(limited, 10, 40, now=2.1)
         assert limited.limit == 41
-        assert limited.permits == 43, "the next try is twice as large"
+        assert limited.permits == 43, "the next probe is twice as large"
 
     def test_refusals_below_the_limit_lower_it(self, limited: AIMDController) -> None:
         self.accept(limited, 100, 39, now=0.5)
@@ -289,8 +289,8 @@ class TestLimitOnAttemptsInFlight:
         assert controller.permits == 1
 
 
-class AnyCourse(RuleBasedStateMachine):
-    """Whatever happens, the permits stay within their bounds, and windows end no sooner than they may."""
+class AIMDMachine(RuleBasedStateMachine):
+    """Permits stay within their bounds, and windows are not too short, whatever happens."""
 
     @initialize(
         low=st.integers(1, 20),
@@ -330,15 +330,15 @@ class AnyCourse(RuleBasedStateMachine):
             self.controller.refused(self.now, level)
 
     @rule(count=st.integers(1, 30), seconds=st.floats(0, 3))
-    def overload(self, count: int, seconds: float) -> None:
+    def time_out(self, count: int, seconds: float) -> None:
         self.now += seconds
         for _ in range(count):
-            self.controller.overloaded(self.now)
+            self.controller.timed_out(self.now)
 
-    @rule(bad=st.integers(1, 5), good=st.integers(0, 5))
-    def overload_some(self, bad: int, good: int) -> None:
-        assume(bad + good > 1)
-        self.overload(bad, 1.0)
+    @rule(timeouts=st.integers(1, 5), good=st.integers(0, 5))
+    def time_out_some(self, timeouts: int, good: int) -> None:
+        assume(timeouts + good > 1)
+        self.time_out(timeouts, 1.0)
         self.accept(good or 1, 0.0, 0)
 
     @rule(seconds=st.floats(0, 3))
@@ -366,4 +366,4 @@ class AnyCourse(RuleBasedStateMachine):
         self.changed_at, self.permits = self.now, self.controller.permits
 
 
-TestAnyCourse = AnyCourse.TestCase
+TestAIMDWithAnySequence = AIMDMachine.TestCase

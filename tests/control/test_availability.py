@@ -1,4 +1,4 @@
-"""When an endpoint counts as out of service, and how rarely it is tried then."""
+"""`Availability`: when an outage begins and ends, and how attempts are spaced during it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def working() -> Availability:
 
 
 @pytest.mark.parametrize("error", [fault(500), connection_lost(), timeout()], ids=["500", "connection", "timeout"])
-def test_several_rows_that_fail_in_a_row_mean_an_outage(working: Availability, error: object) -> None:
+def test_outage_begins_after_several_rows_failed_in_a_row(working: Availability, error: object) -> None:
     fail(working, error, 5, now=10.0)
     assert working.health(10.0).is_out
     assert working.out_for(70.0) == 60.0
@@ -44,10 +44,10 @@ def test_attempts_are_spaced_out_during_an_outage(working: Availability) -> None
         now += working.wait(now)
         fail(working, fault(500), 1, now)
         sent += 1
-    assert sent <= 140, "after a minute, one each fifteen seconds"
+    assert sent <= 140, "after a minute, one every fifteen seconds"
 
 
-def test_one_row_that_fails_again_and_again_is_not_an_outage(working: Availability) -> None:
+def test_repeated_failures_of_one_row_are_not_an_outage(working: Availability) -> None:
     for i in range(50):
         working.failed(float(i), fault(500), 1, "row")
     assert not working.health(50.0).is_out
@@ -63,15 +63,15 @@ def test_faults_between_answers_are_not_an_outage(working: Availability) -> None
     assert working.wait(100.0) == 0.0
 
 
-def test_faults_of_attempts_that_were_in_flight_together_do_not_space_out_the_next(working: Availability) -> None:
-    """A backend that drops five of a hundred requests is no reason to stop."""
+def test_faults_of_a_few_among_many_attempts_in_flight_do_not_space_out_attempts(working: Availability) -> None:
+    """A backend that drops five of a hundred requests does not slow down the others."""
     fail(working, fault(500), 5, now=10.0, in_flight=100)
     assert working.wait(10.0) == 0.0
     fail(working, fault(500), 50, now=10.0, in_flight=100)
     assert working.wait(10.0) > 0.0
 
 
-def test_an_answer_ends_the_outage(working: Availability) -> None:
+def test_answer_ends_the_outage(working: Availability) -> None:
     fail(working, fault(500), 5, now=10.0)
     assert working.wait(10.0) > 0.0
     working.answered(60.0)
@@ -79,7 +79,7 @@ def test_an_answer_ends_the_outage(working: Availability) -> None:
     assert not working.health(60.0).is_out
 
 
-def test_rejections_say_nothing_about_an_outage(working: Availability) -> None:
+def test_rejections_are_not_an_outage(working: Availability) -> None:
     fail(working, rejection(), 100, now=10.0)
     assert not working.health(10.0).is_out
     assert working.wait(10.0) == 0.0
@@ -108,7 +108,7 @@ def test_an_endpoint_works_for_two_minutes_after_its_last_answer(working: Availa
 
 def test_an_endpoint_counts_as_working_for_two_minutes_after_the_first_attempt() -> None:
     availability = Availability()
-    assert availability.health(1000.0).is_working, "nothing was tried yet"
+    assert availability.health(1000.0).is_working, "there was no attempt yet"
     availability.started(1000.0)
     assert availability.health(1119.0).is_working
     assert not availability.health(1121.0).is_working

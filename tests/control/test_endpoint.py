@@ -1,4 +1,4 @@
-"""What an endpoint's answers, refusals and failures do to permits and pace."""
+"""`Endpoint`: how answers, refusals and failures change permits and pace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from asyncinfer import InferenceErrorType, RemoteParams, RequestError, Usage
 from asyncinfer.control.aimd import Phase
-from asyncinfer.control.endpoint import Endpoint, Permit
+from asyncinfer.control.endpoint import Endpoint
+from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import Cost
 from asyncinfer.types.limits import LimitObservation
 from tests.control.errors import connection_lost, fault, quota
@@ -19,7 +20,7 @@ from tests.fakes import refusal, rejection, timeout
 
 @pytest.fixture
 def endpoint() -> Endpoint:
-    """An adaptive one of 101 workers: it starts with 51 permits and adds 12 at a time."""
+    """An adaptive endpoint with 101 workers. It starts with 51 permits and adds 12 at a time."""
     return Endpoint(101, RemoteParams(num_workers=101))
 
 
@@ -41,7 +42,7 @@ class TestPermits:
         fail(endpoint, refusal(), 100, 5.0)
         endpoint.update(10.0)
         assert endpoint.permits() == 7
-        assert endpoint.wait(10.0) == 0.0, "nor is there a pace"
+        assert endpoint.wait(10.0) == 0.0, "there is no pace either"
         assert endpoint.rate is None
 
     def test_permits_grow_while_attempts_are_answered(self, endpoint: Endpoint) -> None:
@@ -101,7 +102,7 @@ class TestRefusals:
         assert endpoint.rate is None
 
     @pytest.mark.parametrize("adaptive", [True, False])
-    def test_a_retry_after_holds_every_row(self, adaptive: bool) -> None:
+    def test_retry_after_delays_every_row(self, adaptive: bool) -> None:
         endpoint = Endpoint(4, RemoteParams(num_workers=4, use_adaptive_concurrency=adaptive))
         first, second = endpoint.begin(10.0), endpoint.begin(10.0)
         endpoint.failed(first, 10.0, refusal(30.0), in_flight=2, row=0)
@@ -110,7 +111,7 @@ class TestRefusals:
         assert endpoint.wait(20.0) == pytest.approx(20.0, abs=0.2), "a shorter wait does not end a longer one"
         assert endpoint.wait(40.2) == 0.0
 
-    def test_a_refusal_without_a_wait_does_not_end_a_hold(self) -> None:
+    def test_refusal_without_a_wait_does_not_end_an_earlier_wait(self) -> None:
         endpoint = Endpoint(limit=4)
         first, second = endpoint.begin(9.0), endpoint.begin(9.0)
         endpoint.failed(first, 10.0, refusal(5.0), in_flight=2)
@@ -118,11 +119,11 @@ class TestRefusals:
         assert endpoint.wait(12.0) == 3.0
         assert endpoint.wait(15.0) == 0.0
         endpoint.answered(endpoint.begin(15.0), 16.0, None)
-        assert (endpoint.admissions, endpoint.refusals) == (1, 2)
+        assert (endpoint.answers, endpoint.refusals) == (1, 2)
 
     @pytest.mark.parametrize("adaptive", [True, False])
     @pytest.mark.parametrize("seconds", [901.0, 86_400.0, 1e9])
-    def test_a_wait_longer_than_max_wait_holds_nothing(self, adaptive: bool, seconds: float) -> None:
+    def test_wait_longer_than_max_wait_is_ignored(self, adaptive: bool, seconds: float) -> None:
         endpoint = Endpoint(4, RemoteParams(num_workers=4, use_adaptive_concurrency=adaptive))
         fail(endpoint, refusal(seconds), 1, 10.0)
         fail(endpoint, quota(seconds), 1, 10.0)
@@ -138,7 +139,7 @@ class TestOutages:
         answer(endpoint, 1, 5.0)
         assert endpoint.wait(5.0) == 0.0
 
-    def test_an_outage_leaves_permits_and_pace_as_they_are(self, endpoint: Endpoint) -> None:
+    def test_outage_does_not_change_permits_and_pace(self, endpoint: Endpoint) -> None:
         answer(endpoint, 10, 0.0)
         permits = endpoint.permits()
         for row in range(100):
@@ -148,24 +149,24 @@ class TestOutages:
 
 
 class TestStandstill:
-    def test_an_endpoint_that_takes_more_has_none(self, endpoint: Endpoint) -> None:
+    def test_no_standstill_while_the_endpoint_accepts_attempts(self, endpoint: Endpoint) -> None:
         assert endpoint.standstill(0.0) is None
 
-    def test_a_hold_is_named_with_its_seconds(self, endpoint: Endpoint) -> None:
+    def test_standstill_names_the_requested_wait_and_its_seconds(self, endpoint: Endpoint) -> None:
         fail(endpoint, refusal(30.0), 1, 10.0)
         stop = endpoint.standstill(15.0)
         assert stop is not None
         assert stop.seconds == pytest.approx(25.0, abs=0.1)
         assert "asked to wait" in stop.reason
 
-    def test_an_outage_is_named(self, endpoint: Endpoint) -> None:
+    def test_standstill_names_an_outage(self, endpoint: Endpoint) -> None:
         for row in range(100):
             endpoint.failed(endpoint.begin(1.0), 1.0, connection_lost(), in_flight=4, row=row)
         stop = endpoint.standstill(1.0)
         assert stop is not None
         assert "fails every row" in stop.reason
 
-    def test_a_rate_limit_that_only_an_answer_can_free_has_no_end(self) -> None:
+    def test_standstill_until_an_answer_is_infinite(self) -> None:
         endpoint = Endpoint(9, RemoteParams(num_workers=9, output_tokens_per_minute=100))
         endpoint.begin(0.0, Cost(1, 10, 90))
         stop = endpoint.standstill(0.0, Cost(1, 10, 90))
@@ -173,7 +174,7 @@ class TestStandstill:
         assert stop.seconds == math.inf
         assert "rate limit" in stop.reason
 
-    def test_a_closed_endpoint_is_named(self, endpoint: Endpoint) -> None:
+    def test_standstill_names_a_closed_endpoint(self, endpoint: Endpoint) -> None:
         for i in range(200):
             fail(endpoint, refusal(), 1, i / 10)
         stop = endpoint.standstill(20.0)
@@ -181,8 +182,8 @@ class TestStandstill:
         assert "refuses every request" in stop.reason
 
 
-class TestLimits:
-    def test_limits_hold_attempts_and_settle_on_the_usage(self) -> None:
+class TestRateLimits:
+    def test_reserved_tokens_delay_attempts_until_the_usage_is_known(self) -> None:
         endpoint = Endpoint(9, RemoteParams(num_workers=9, output_tokens_per_minute=100))
         assert endpoint.counts_tokens
         first = endpoint.begin(0.0, Cost(1, 10, 90))
@@ -214,27 +215,30 @@ class TestLimits:
         assert endpoint.wait(120.0) == 0.0
 
 
-class TestTrace:
+class TestDecisions:
     def test_every_decision_is_recorded_with_its_reason(self, endpoint: Endpoint) -> None:
         answer(endpoint, 100, 0.0)
         answer(endpoint, 100, 1.0)
         fail(endpoint, refusal(2.0), 1, 1.5)
-        assert [decision.why for decision in endpoint.trace] == ["warmup: 51 permits before", "held for 2 s"]
-        assert [decision.permits for decision in endpoint.trace] == [63, 63]
-        assert endpoint.trace[0].rate is None
-        assert endpoint.trace[-1].at == 1.5
+        assert [decision.why for decision in endpoint.decisions.entries] == [
+            "warmup: 51 permits before",
+            "held for 2 s",
+        ]
+        assert [decision.permits for decision in endpoint.decisions.entries] == [63, 63]
+        assert endpoint.decisions.entries[0].rate is None
+        assert endpoint.decisions.entries[-1].at == 1.5
 
-    def test_its_length_is_bounded(self, endpoint: Endpoint) -> None:
+    def test_number_of_kept_decisions_is_bounded(self, endpoint: Endpoint) -> None:
         for i in range(20_000):
             endpoint.failed(endpoint.begin(float(i)), float(i), refusal(0.5), in_flight=2)
-        assert len(endpoint.trace) <= 10_000
+        assert len(endpoint.decisions.entries) <= 10_000
 
 
 ERRORS = {
     "refused": refusal(),
     "refused for a second": refusal(1.0),
     "refused for ten minutes": refusal(600.0),
-    "refused for ever": refusal(1e9),
+    "refused forever": refusal(1e9),
     "quota": quota(),
     "timeout": timeout(),
     "500": fault(500),
@@ -244,8 +248,8 @@ ERRORS = {
 }
 
 
-class AnyEndpoint(RuleBasedStateMachine):
-    """Whatever an endpoint does, there is always a permit, and attempts go on after a bounded time."""
+class EndpointMachine(RuleBasedStateMachine):
+    """There is always a permit, and every wait is bounded, whatever the endpoint does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -254,9 +258,9 @@ class AnyEndpoint(RuleBasedStateMachine):
         self.flights: list[Permit] = []
 
     def start(self) -> Permit:
-        attempt = self.endpoint.begin(self.now)
-        self.flights.append(attempt)
-        return attempt
+        permit = self.endpoint.begin(self.now)
+        self.flights.append(permit)
+        return permit
 
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.3, 2.0, 30.0, 1000.0]))
     def let_time_pass(self, seconds: float) -> None:
@@ -273,17 +277,17 @@ class AnyEndpoint(RuleBasedStateMachine):
     @precondition(lambda self: self.flights)
     @rule(count=st.integers(1, 8), tokens=st.sampled_from([0, 10, -1, 10**309]))
     def answer(self, count: int, tokens: int) -> None:
-        for attempt in self.flights[:count]:
-            self.flights.remove(attempt)
-            self.endpoint.answered(attempt, self.now, Usage(tokens, tokens, tokens))
+        for permit in self.flights[:count]:
+            self.flights.remove(permit)
+            self.endpoint.answered(permit, self.now, Usage(tokens, tokens, tokens))
 
     @precondition(lambda self: self.flights)
     @rule(count=st.integers(1, 8), error=st.sampled_from(sorted(ERRORS)))
     def fail(self, count: int, error: str) -> None:
-        for row, attempt in enumerate(self.flights[:count]):
+        for row, permit in enumerate(self.flights[:count]):
             in_flight = len(self.flights)
-            self.flights.remove(attempt)
-            self.endpoint.failed(attempt, self.now, ERRORS[error], in_flight=in_flight, row=row)
+            self.flights.remove(permit)
+            self.endpoint.failed(permit, self.now, ERRORS[error], in_flight=in_flight, row=row)
 
     @precondition(lambda self: self.flights)
     @rule(limit=st.integers(0, 100), left=st.integers(0, 100), reset=st.sampled_from([0.0, 1.0, 60.0, 300.0, 1e6]))
@@ -299,28 +303,28 @@ class AnyEndpoint(RuleBasedStateMachine):
         assert 0.0 <= self.endpoint.wait(self.now) <= 900.0
 
     def teardown(self) -> None:
-        """The endpoint answers everything from now on: it gets attempts, and soon as many as it takes."""
-        for attempt in self.flights:
-            self.endpoint.failed(attempt, self.now, None, in_flight=1)
+        """From now on the endpoint answers everything. 100 attempts take a bounded time."""
+        for permit in self.flights:
+            self.endpoint.failed(permit, self.now, None, in_flight=1)
         began = self.now
         for _ in range(100):
             self.endpoint.update(self.now)
             self.now += self.endpoint.wait(self.now) + 0.001
-            attempt = self.endpoint.begin(self.now)
+            permit = self.endpoint.begin(self.now)
             self.now += 0.1
-            self.endpoint.answered(attempt, self.now, Usage(1, 1, 2))
+            self.endpoint.answered(permit, self.now, Usage(1, 1, 2))
         assert self.now - began <= 900.0 + 100 * 16.0
 
 
-TestAnyEndpoint = AnyEndpoint.TestCase
+TestEndpointWithAnySequence = EndpointMachine.TestCase
 
 
-def test_the_phase_is_one_of_three() -> None:
+def test_phases_are_warmup_backoff_and_recovery() -> None:
     assert {phase.name for phase in Phase} == {"WARMUP", "BACKOFF", "RECOVERY"}
 
 
 def test_an_unexpected_status_counts_as_accepted(endpoint: Endpoint) -> None:
-    """The endpoint took the request: the answer to how much it takes is not in what it replied."""
+    """The endpoint took the request. The status does not show how many requests it accepts."""
     error = RequestError("teapot", error_type=InferenceErrorType.API_STATUS, status_code=418)
     fail(endpoint, error, 200, 1.0)
     assert endpoint.rate is None

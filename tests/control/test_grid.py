@@ -1,7 +1,7 @@
-"""How well the controller follows servers of many kinds: share of the capacity used, share of the requests refused.
+"""How well the controller follows servers of many kinds: which share of the capacity is used, and how much is refused.
 
-Each case is a job in virtual time, start-up included, against a server whose capacity the client does not know. No
-row may be lost, and every job ends. `benchmarks/adaptive.py` measures the same against real servers in real time.
+Each case is a job in virtual time, including the start, against a server whose capacity the client does not know. No
+row may be lost, and every job ends. `benchmarks/adaptive.py` measures the same with real servers in real time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import pytest
 
 from tests.control.simulation import (
+    FixedWindow,
     InFlight,
+    JobResult,
     Noise,
     Outage,
-    Outcome,
     Reply,
-    RowQueue,
     Server,
     TokenBucket,
     broken,
@@ -31,7 +31,7 @@ from tests.control.simulation import (
 
 @dataclass(frozen=True)
 class Case:
-    """A server, the length of the job, and what must be reached: at least `used`, at most `refused`."""
+    """A server, the length of the job in seconds, and the result that is required: at least `used`, at most `refused`."""
 
     server: Callable[[], Server]
     seconds: float = 30.0
@@ -41,12 +41,12 @@ class Case:
     rows: int | None = None
     sizes: Callable[[], int] = lambda: 1
 
-    def run(self, seed: int) -> Outcome:
+    def run(self, seed: int) -> JobResult:
         return simulate(self.server(), self.seconds, seed=seed, workers=self.workers, rows=self.rows, sizes=self.sizes)
 
 
 def tokens() -> int:
-    """The tokens of a request."""
+    """The number of tokens in a request."""
     return random.choice([50, 100, 200, 400, 800])
 
 
@@ -61,8 +61,8 @@ CASES = {
     "40 in flight": Case(lambda: InFlight(40)),
     "3 in flight": Case(lambda: InFlight(3)),
     "1 in flight": Case(lambda: InFlight(1), refused=0.07),
-    "60 a minute": Case(lambda: RowQueue(60), 240, refused=0.12),
-    "60 a minute with Retry-After": Case(lambda: RowQueue(60, hint=True), 240),
+    "60 a minute": Case(lambda: FixedWindow(60), 240, refused=0.12),
+    "60 a minute with Retry-After": Case(lambda: FixedWindow(60, hint=True), 240),
     "nothing for a minute": Case(lambda: TokenBucket(steps((30, 100), (60, 0.0), (30, 100))), 120, refused=0.08),
 }
 
@@ -82,7 +82,7 @@ MORE_CASES = {
     ),
     "50, then 150 a second with Retry-After": Case(lambda: TokenBucket(steps((30, 50), (30, 150)), hint=True), 60),
     "100, then 50 a second with Retry-After": Case(lambda: TokenBucket(steps((30, 100), (30, 50)), hint=True), 60),
-    # Each refusal costs a second, of which such a server saves up a tenth.
+    # Each refusal costs a second, but such a server saves up only a tenth of a second.
     "100 a second, little saved up, with Retry-After": Case(
         lambda: TokenBucket(steady(100), burst=0.1, hint=True), used=0.6
     ),
@@ -97,10 +97,10 @@ MORE_CASES = {
     "1 in flight, 50 ms an answer": Case(lambda: InFlight(1, latency=0.05)),
     "200 in flight, 30 s an answer": Case(lambda: InFlight(200, latency=30), 150, refused=0.06, workers=500),
     "500 in flight, 30 s an answer": Case(lambda: InFlight(500, latency=30), 150, refused=0.0, workers=500),
-    "60 a minute, begun in the middle": Case(lambda: RowQueue(60, offset=35), 240, 0.89, 0.18),
-    "10 a minute": Case(lambda: RowQueue(10), 240, 0.9, 0.45),
-    "10 a minute with Retry-After": Case(lambda: RowQueue(10, hint=True), 240, 0.88, 0.08),
-    "600 a minute": Case(lambda: RowQueue(600), 240, refused=0.05),
+    "60 a minute, begun in the middle": Case(lambda: FixedWindow(60, offset=35), 240, 0.89, 0.18),
+    "10 a minute": Case(lambda: FixedWindow(10), 240, 0.9, 0.45),
+    "10 a minute with Retry-After": Case(lambda: FixedWindow(10, hint=True), 240, 0.88, 0.08),
+    "600 a minute": Case(lambda: FixedWindow(600), 240, refused=0.05),
 }
 
 
@@ -123,7 +123,7 @@ def test_capacity_is_used_and_little_is_refused_for_any_seed(name: str, seed: in
     check((CASES | MORE_CASES)[name], seed)
 
 
-def noisy(server: Callable[[], Server], seed: int, *, adaptive: bool) -> Outcome:
+def noisy(server: Callable[[], Server], seed: int, *, adaptive: bool) -> JobResult:
     outcome = simulate(server(), 20, workers=100, seed=seed, adaptive=adaptive, limit=4000.0)
     assert outcome.lost == 0
     return outcome
@@ -135,7 +135,7 @@ def check_noise(server: Callable[[], Server], seed: int, least: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 30])
-def test_a_server_that_refuses_everything_while_it_loads_is_used_soon_afterwards(seconds: int) -> None:
+def test_server_that_refuses_everything_while_it_loads_is_used_soon_afterwards(seconds: int) -> None:
     loading = Outage(Noise(0, latency=0.5, limit=16), 0, seconds, refused(0.01, None, 503))
     outcome = simulate(loading, 600, workers=16, rows=2000, limit=1000.0)
     assert outcome.lost == 0
@@ -144,7 +144,7 @@ def test_a_server_that_refuses_everything_while_it_loads_is_used_soon_afterwards
 
 @pytest.mark.parametrize("share", [0.6, 0.8])
 def test_full_speed_returns_after_half_a_minute_of_many_refusals(share: float) -> None:
-    """60 to 80% of the requests are refused from second 30 to 60, and none before and after."""
+    """60 to 80% of the requests are refused from second 30 until second 60, and none before and after."""
 
     class Spell(Outage):
         def request(self, now: float, size: int) -> Reply:
@@ -158,7 +158,7 @@ def test_full_speed_returns_after_half_a_minute_of_many_refusals(share: float) -
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_refusals_at_random_are_told_from_load_at_a_few_requests_a_second(seed: int) -> None:
+def test_random_refusals_at_a_few_requests_per_second_cost_little_of_a_fixed_concurrency(seed: int) -> None:
     def server() -> Noise:
         return Noise(0.1, latency=2.0, limit=16, round_trip=0.02)
 
@@ -172,18 +172,18 @@ ROUND_TRIPS = {"slow": None, "fast": 0.002}
 
 @pytest.mark.parametrize("round_trip", ROUND_TRIPS)
 @pytest.mark.parametrize("share", [0.01, 0.06, 0.25])
-def test_refusals_at_random_cost_little_of_a_fixed_concurrency(share: float, round_trip: str) -> None:
+def test_random_refusals_cost_little_of_a_fixed_concurrency(share: float, round_trip: str) -> None:
     check_noise(lambda: Noise(share, round_trip=ROUND_TRIPS[round_trip]), seed=0, least=0.8)
 
 
-def test_a_backend_of_four_that_refuses_everything_costs_little_of_a_fixed_concurrency() -> None:
+def test_one_backend_of_four_that_refuses_everything_costs_little_of_a_fixed_concurrency() -> None:
     check_noise(lambda: Noise(0.25, round_trip=0.002, in_turn=True), seed=0, least=0.8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("round_trip", ROUND_TRIPS)
 @pytest.mark.parametrize("share", [0.01, 0.03, 0.06, 0.12, 0.25])
-def test_refusals_at_random_cost_little_for_nearly_any_seed(share: float, round_trip: str) -> None:
+def test_random_refusals_cost_little_for_nearly_any_seed(share: float, round_trip: str) -> None:
     def answered(seed: int, *, adaptive: bool) -> int:
         return noisy(lambda: Noise(share, round_trip=ROUND_TRIPS[round_trip]), seed, adaptive=adaptive).answered
 
@@ -193,19 +193,19 @@ def test_refusals_at_random_cost_little_for_nearly_any_seed(share: float, round_
 
 
 @pytest.mark.parametrize("share", [0.06, 0.25])
-def test_refusals_at_random_that_ask_to_wait_cost_some_of_a_fixed_concurrency(share: float) -> None:
-    """Each of them stops everything for a second, until it is clear that no rate avoids them."""
+def test_random_refusals_with_retry_after_cost_at_most_half_of_a_fixed_concurrency(share: float) -> None:
+    """Each of them stops all rows for a second, until the controller recognises them as noise."""
     check_noise(lambda: Noise(share, hint=1.0), seed=0, least=0.4)
 
 
 @pytest.mark.parametrize("share", [0.06, 0.25])
-def test_failures_at_random_cost_little_of_a_fixed_concurrency(share: float) -> None:
+def test_random_failures_cost_little_of_a_fixed_concurrency(share: float) -> None:
     check_noise(lambda: Noise(share, status=500), seed=0, least=0.9)
 
 
 @pytest.mark.parametrize("share", [0.06, 0.25])
-def test_a_limit_on_attempts_in_flight_is_found_among_failures_at_random(share: float) -> None:
-    """Errors that say nothing about load are no refusals, so they do not hide the limit."""
+def test_random_failures_and_a_limit_on_attempts_in_flight_lose_no_row(share: float) -> None:
+    """Status 500 is not a refusal, so these failures do not hide the limit."""
     outcome = simulate(Noise(share, status=500, limit=40), 20, workers=40, seed=0)
     assert outcome.lost == 0
 
@@ -215,10 +215,10 @@ DOWN = {"500": broken(0.001, 500), "connection": broken(0.001, None), "503": ref
 
 @pytest.mark.parametrize("name", DOWN)
 def test_an_outage_of_a_minute_loses_no_row(name: str) -> None:
-    """20,000 rows, of which hundreds are in flight or waiting to be tried again while nothing is answered."""
+    """Of 20,000 rows, hundreds are in flight or wait for a retry while nothing is answered."""
     outcome = simulate(Outage(Noise(0), 5, 65, DOWN[name]), 90, rows=20_000, workers=100)
     assert outcome.lost == 0
-    assert outcome.ended < 120.0, "it goes on at full speed"
+    assert outcome.ended < 120.0, "the run continues at full speed"
 
 
 @pytest.mark.slow
@@ -230,15 +230,15 @@ def test_outages_of_any_length_lose_no_row(name: str, seconds: int) -> None:
     assert outcome.ended < 5 + seconds + 60.0
 
 
-def test_a_hundred_calls_at_once_start_without_waiting_for_answers() -> None:
-    """5 s an answer: with half the permits first and the others after the first answers it would take 10 s."""
+def test_hundred_rows_all_start_before_the_first_answer() -> None:
+    """An answer takes 5 s. If half of the rows started after the first answers, the job would take 10 s."""
     outcome = simulate(InFlight(100, latency=5, spread=0), 7, workers=100, rows=100)
     assert outcome.lost == 0
     assert outcome.ended <= 7.0
 
 
-def test_a_fixed_concurrency_floods_a_server_with_a_limit() -> None:
-    """What the controller is for."""
+def test_fixed_concurrency_floods_a_server_with_a_rate_limit() -> None:
+    """Without the controller, at least half of the requests are refused."""
     outcome = simulate(TokenBucket(steady(100)), 10, adaptive=False)
     assert outcome.refused >= 0.5
 
@@ -248,8 +248,8 @@ def test_the_simulation_is_deterministic() -> None:
     assert case.run(3) == case.run(3)
 
 
-class AskedToWait(Outage):
-    """Asks to wait until the end of the outage."""
+class RequestedWait(Outage):
+    """Requests a wait until the end of the outage."""
 
     def request(self, now: float, size: int) -> Reply:
         if self.begin <= now < self.end:
@@ -259,9 +259,9 @@ class AskedToWait(Outage):
 
 @pytest.mark.parametrize("begin", [0, 20], ids=["at the start", "later"])
 @pytest.mark.parametrize("seconds", [5, 30, 60])
-def test_a_wait_that_the_server_asks_for_costs_little_more_than_the_wait(begin: int, seconds: int) -> None:
+def test_requested_wait_costs_little_more_than_its_length(begin: int, seconds: int) -> None:
     """60,000 rows take a minute; a wait before the first answer says nothing about the rate."""
-    server = AskedToWait(Noise(0), begin, begin + seconds, refused())
+    server = RequestedWait(Noise(0), begin, begin + seconds, refused())
     outcome = simulate(server, 60 + seconds, workers=100, rows=60_000)
     assert outcome.lost == 0
     assert outcome.ended <= 1.2 * (60 + seconds)

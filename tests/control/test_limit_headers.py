@@ -1,4 +1,4 @@
-"""What headers tell of an endpoint's limits."""
+"""`limits_in`: the rate limits in response headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def anthropic(name: str, *values: str) -> dict[str, str]:
     return {f"anthropic-ratelimit-{name}-{part}": value for part, value in zip(PARTS, values, strict=False)}
 
 
-def test_openai_tells_of_requests_and_tokens() -> None:
+def test_openai_headers_show_requests_and_tokens() -> None:
     headers = openai("requests", "60", "59", "1s") | openai("tokens", "150000", "149984", "6m0s")
     assert limits_in(headers) == {
         "requests": LimitObservation(60, 59, 1.0),
@@ -34,7 +34,7 @@ def test_openai_tells_of_requests_and_tokens() -> None:
     }
 
 
-def test_anthropic_tells_of_both_kinds_of_tokens_and_dates_the_reset() -> None:
+def test_anthropic_headers_show_requests_and_both_kinds_of_tokens() -> None:
     reset = "2026-11-24T10:00:30Z"
     headers = {"date": MORNING} | anthropic("requests", "50", "49", reset)
     headers |= anthropic("input-tokens", "40000", "39000", reset) | anthropic("output-tokens", "8000", "0", reset)
@@ -100,13 +100,15 @@ OPENROUTER = {
     ],
     ids=["Cerebras", "Fireworks", "Together", "SambaNova", "OpenRouter"],
 )
-def test_others_tell_of_what_they_count(headers: dict[str, str], limits: dict[str, LimitObservation]) -> None:
-    """Of limits a day nothing is learnt."""
+def test_headers_of_other_providers_show_their_limits(
+    headers: dict[str, str], limits: dict[str, LimitObservation]
+) -> None:
+    """Limits per day are ignored."""
     assert limits_in({"date": MORNING} | headers) == limits
 
 
-def test_a_limit_of_nothing_and_of_no_time_is_none() -> None:
-    """Any server may count so, by the hour or the year."""
+def test_limit_without_a_unit_and_a_reset_is_ignored() -> None:
+    """Its window is not known: it may be an hour or a year."""
     assert limits_in({"x-ratelimit-limit": "60", "x-ratelimit-remaining": "1"}) == {}
 
 
@@ -127,20 +129,20 @@ def test_a_limit_of_nothing_and_of_no_time_is_none() -> None:
         (f"{NOON}500", 7200.5),
     ],
 )
-def test_a_reset_is_spelled_in_many_ways(reset: str, seconds: float) -> None:
+def test_reset_is_read_in_many_formats(reset: str, seconds: float) -> None:
     headers = {"date": MORNING} | openai("requests", "60", "10", reset)
     assert limits_in(headers)["requests"].reset == pytest.approx(seconds)
 
 
-def test_without_a_reset_it_is_a_minute() -> None:
+def test_missing_reset_means_a_minute() -> None:
     assert limits_in(openai("requests", "60", "10")) == {"requests": LimitObservation(60, 10, 60.0)}
 
 
-def test_what_was_overdrawn_is_nothing_left() -> None:
+def test_negative_remaining_counts_as_zero() -> None:
     assert limits_in(openai("tokens", "100", "-5", "1s")) == {"tokens": LimitObservation(100, 0, 1.0)}
 
 
-def test_names_come_in_any_case() -> None:
+def test_header_names_are_read_in_any_case() -> None:
     headers = CIMultiDict({name.title(): value for name, value in openai("requests", "60", "10", "1s").items()})
     assert limits_in(headers) == {"requests": LimitObservation(60, 10, 1.0)}
 
@@ -152,16 +154,16 @@ def test_names_come_in_any_case() -> None:
         openai("tokens", "100", "", "1s"),
         openai("tokens", "100", "10", "soon"),
         openai("tokens", "100", "10", ""),
-        openai("tokens", "100", "10", "2026-11-24T10:00:00Z"),  # no Date to measure it by
+        openai("tokens", "100", "10", "2026-11-24T10:00:00Z"),  # without a Date header to compare with
         openai("tokens", "100", "10", NOON),
         openai("tokens", "100"),
     ],
 )
-def test_what_cannot_be_read_is_left_out_and_the_rest_counts(broken: dict[str, str]) -> None:
+def test_unreadable_limit_is_left_out_and_others_are_kept(broken: dict[str, str]) -> None:
     assert limits_in(broken | openai("requests", "60", "10", "1s")) == {"requests": LimitObservation(60, 10, 1.0)}
 
 
-def test_no_headers_tell_of_no_limits() -> None:
+def test_response_without_limit_headers_shows_no_limits() -> None:
     assert limits_in({"content-type": "application/json"}) == {}
 
 
@@ -206,7 +208,7 @@ def test_limit_with_an_absurd_reset_is_left_out(odd: str) -> None:
     assert limits_in({"date": MORNING} | openai("requests", "10", "0", odd)) == {}
 
 
-# The IETF's draft
+# The IETF draft
 
 
 def test_ratelimit_headers_of_gateways_are_read() -> None:
@@ -259,16 +261,16 @@ def check(limits: dict[str, LimitObservation]) -> None:
 
 
 @given(values, values, values, values)
-def test_whatever_headers_say_is_a_limit_or_nothing(limit: str, remaining: str, reset: str, today: str) -> None:
+def test_any_header_values_give_sane_limits(limit: str, remaining: str, reset: str, today: str) -> None:
     check(limits_in({"date": today} | openai("requests", limit, remaining, reset)))
 
 
 @given(values)
-def test_so_does_the_date(today: str) -> None:
+def test_any_date_header_is_read_without_an_error(today: str) -> None:
     limits_in({"date": today} | openai("requests", "60", "10", "2026-11-24T10:00:00Z"))
 
 
-# The campaign: any of the headers that are read, with any value, alone and among others that make sense
+# A long search: any value in any of the headers, alone and among valid headers
 
 
 SANE = (

@@ -1,4 +1,4 @@
-"""When the next attempt may start: the modes of the pacer and what leads from one to another."""
+"""`Pacer`: its modes, and what leads from one mode to another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from asyncinfer.control.pacer import Mode, Pacer
 from asyncinfer.control.pacing.capacity import CapacityEstimate
-from asyncinfer.control.pacing.evidence import Trial
+from asyncinfer.control.pacing.evidence import AttemptCounts
 from asyncinfer.control.pacing.noise import Noise as KnownNoise
 from asyncinfer.control.pacing.open import OpenMode
 from asyncinfer.control.pacing.transitions import StartTest
@@ -23,7 +23,7 @@ Admits = Callable[[float], bool]
 
 
 def end(pacer: Pacer, now: float, number: int, *, refused: bool) -> None:
-    """An attempt ends, as the endpoint's controller reports it."""
+    """End an attempt as the controller does."""
     if refused:
         pacer.refused(now, number)
         pacer.sample(now, number, refused=True)
@@ -33,19 +33,19 @@ def end(pacer: Pacer, now: float, number: int, *, refused: bool) -> None:
 
 
 class Client:
-    """Sends as soon as a pacer allows it, with at most `permits` attempts in flight that take `latency` seconds."""
+    """Sends as soon as a pacer allows it. At most `permits` attempts are in flight, and each takes `latency` seconds."""
 
     def __init__(self, pacer: Pacer, permits: int = 20, latency: float = 0.02) -> None:
         self.pacer, self.permits, self.latency = pacer, permits, latency
         self.now = 0.0
         self.sent = self.refused = 0
         self._flights: list[tuple[float, int, bool]] = []
-        # Outcomes that wait for those of earlier attempts, and the number of the next sample.
+        # Results that wait for those of earlier attempts, and the number of the next sample.
         self._outcomes: dict[int, bool] = {}
         self._next = 1
 
     def run(self, seconds: float, admits: Admits) -> Client:
-        """Send for so many seconds; `admits(now)` says whether the server accepts an attempt."""
+        """Send for so many seconds. `admits(now)` returns whether the server accepts an attempt."""
         self.sent = self.refused = 0
         until = self.now + seconds
         while self.now < until:
@@ -116,7 +116,7 @@ def client() -> Client:
 
 @pytest.fixture
 def paced(client: Client) -> Client:
-    """A client that knows that the server accepts 100 attempts a second."""
+    """A client that has found out that the server accepts 100 attempts per second."""
     bucket = Bucket(100)
     client.run(10.0, bucket)
     assert client.pacer.mode is Mode.CRUISE
@@ -124,12 +124,12 @@ def paced(client: Client) -> Client:
 
 
 class TestOpen:
-    def test_there_is_no_rate(self, client: Client) -> None:
+    def test_open_mode_has_no_rate(self, client: Client) -> None:
         client.run(5.0, everything)
         assert client.pacer.mode is Mode.OPEN
         assert client.pacer.rate is None
 
-    def test_a_ramp_bounds_the_attempts_that_are_undecided(self) -> None:
+    def test_ramp_bounds_the_attempts_in_flight(self) -> None:
         pacer = Pacer()
         first = 0
         while pacer.wait(0.0) == 0.0:
@@ -154,7 +154,7 @@ class TestOpen:
             allowed += 1
         assert allowed == 2
 
-    def test_an_attempt_without_an_answer_gives_its_place_back(self) -> None:
+    def test_attempt_that_ends_without_an_answer_lets_another_start(self) -> None:
         pacer = Pacer()
         while pacer.wait(0.0) == 0.0:
             pacer.started(0.0)
@@ -168,14 +168,14 @@ class TestOpen:
         client.run(10.0, lambda _: next(count) % every != 0)
         assert client.pacer.mode is Mode.OPEN
 
-    def test_a_clock_that_shows_no_time_is_no_error(self) -> None:
+    def test_many_attempts_at_one_clock_reading_give_a_finite_rate(self) -> None:
         """A coarse clock can show the same time for hundreds of attempts."""
-        capacity = CapacityEstimate(refused_anyway=KnownNoise(75, 25))
-        mode, trial = OpenMode(capacity), Trial(1.0)
+        capacity = CapacityEstimate(noise=KnownNoise(75, 25))
+        mode, counts = OpenMode(capacity), AttemptCounts(1.0)
         transition = None
         for i in range(200):
-            trial.add(refused=i % 4 == 0)
-            transition = mode.sample(1.0, trial, refused=i % 4 == 0)
+            counts.add(refused=i % 4 == 0)
+            transition = mode.sample(1.0, counts, refused=i % 4 == 0)
         assert isinstance(transition, StartTest)
         assert 0.0 < transition.rate < math.inf
 
@@ -207,21 +207,21 @@ class TestFindingARate:
         paced.run(0.4, everything)
         assert paced.sent == pytest.approx(0.4 * rate, rel=0.25)
 
-    def test_more_capacity_is_found(self, paced: Client) -> None:
+    def test_rate_rises_after_the_capacity_rises(self, paced: Client) -> None:
         bucket = Bucket(200)
         paced.run(20.0, bucket)
         paced.run(10.0, bucket)
         assert paced.sent - paced.refused >= 0.85 * 2000
 
-    def test_less_capacity_is_found(self, paced: Client) -> None:
+    def test_rate_falls_after_the_capacity_falls(self, paced: Client) -> None:
         bucket = Bucket(40)
         paced.run(20.0, bucket)
         paced.run(10.0, bucket)
         assert paced.sent - paced.refused >= 0.85 * 400
         assert paced.refused <= 0.1 * paced.sent
 
-    def test_a_rate_that_is_not_used_is_given_up(self, paced: Client) -> None:
-        """One attempt at a time is far below the rate, so the rate cannot be judged."""
+    def test_rate_that_attempts_never_reach_is_given_up(self, paced: Client) -> None:
+        """With one attempt at a time, the client sends far below the rate, so the rate cannot be judged."""
         paced.permits, paced.latency = 1, 0.2
         paced.run(20.0, everything)
         assert paced.pacer.mode is Mode.OPEN
@@ -229,23 +229,23 @@ class TestFindingARate:
 
 class TestNoise:
     @pytest.mark.parametrize("share", [0.06, 0.12, 0.25])
-    def test_refusals_at_random_are_not_taken_for_load(self, client: Client, share: float) -> None:
+    def test_random_refusals_do_not_slow_the_client_down(self, client: Client, share: float) -> None:
         noise = Noise(share)
         client.run(10.0, noise)
         client.run(10.0, noise)
         assert client.sent >= 0.7 * 10 * client.permits / client.latency * (1 - share)
 
-    def test_the_share_of_noise_is_known_afterwards(self, client: Client) -> None:
+    def test_share_of_noise_is_measured(self, client: Client) -> None:
         client.run(20.0, Noise(0.25))
-        assert client.pacer.noise == pytest.approx(0.25, abs=0.1)
+        assert client.pacer.noise_share == pytest.approx(0.25, abs=0.1)
 
     def test_noise_that_ends_is_forgotten(self, client: Client) -> None:
         client.run(20.0, Noise(0.25))
         client.run(20.0, everything)
         assert client.pacer.mode is Mode.OPEN
-        assert client.pacer.noise <= 0.01
+        assert client.pacer.noise_share <= 0.01
 
-    def test_a_limit_is_still_found_in_noise(self, client: Client) -> None:
+    def test_rate_limit_is_found_in_spite_of_noise(self, client: Client) -> None:
         noise, bucket = Noise(0.1), Bucket(50)
 
         def admits(now: float) -> bool:
@@ -255,10 +255,10 @@ class TestNoise:
         client.run(10.0, admits)
         assert client.refused <= 0.3 * client.sent
 
-    def test_a_limit_is_not_taken_for_noise(self, client: Client) -> None:
+    def test_rate_limit_is_not_mistaken_for_noise(self, client: Client) -> None:
         bucket = Bucket(100)
         client.run(60.0, bucket)
-        assert client.pacer.noise <= 0.03
+        assert client.pacer.noise_share <= 0.03
         assert client.pacer.mode is not Mode.OPEN
 
 
@@ -270,13 +270,13 @@ class TestClosed:
         assert 3 <= client.sent <= 40
         assert client.pacer.wait(client.now) <= 15.0
 
-    def test_an_endpoint_that_was_open_is_asked_at_least_each_fifteen_seconds(self, paced: Client) -> None:
+    def test_closed_endpoint_gets_an_attempt_at_least_every_fifteen_seconds(self, paced: Client) -> None:
         paced.run(600.0, nothing)
         assert paced.pacer.mode is Mode.CLOSED
         paced.run(150.0, nothing)
         assert paced.sent >= 10
 
-    def test_the_first_accepted_attempt_opens_it_again(self, paced: Client) -> None:
+    def test_first_accepted_attempt_opens_a_closed_endpoint(self, paced: Client) -> None:
         paced.run(60.0, nothing)
         bucket = Bucket(100)
         paced.run(30.0, bucket)
@@ -284,7 +284,7 @@ class TestClosed:
         assert paced.pacer.mode is not Mode.CLOSED
         assert paced.sent - paced.refused >= 0.85 * 1000
 
-    def test_an_answer_lets_an_attempt_start_at_once(self, client: Client) -> None:
+    def test_answer_lets_an_attempt_start_at_once_while_closed(self, client: Client) -> None:
         """An endpoint that limits the attempts in flight has room for another then."""
         client.run(5.0, nothing)
         pacer = client.pacer
@@ -293,8 +293,8 @@ class TestClosed:
         pacer.answered(client.now)
         assert pacer.wait(client.now) == 0.0
 
-    def test_an_attempt_accepted_in_the_instant_of_closing_opens_it_again(self) -> None:
-        """A coarse clock gives both replies the same time."""
+    def test_attempt_accepted_at_the_time_of_closing_opens_the_endpoint(self) -> None:
+        """With a coarse clock, both responses arrive at the same time."""
         pacer, now = Pacer(), 1.0
         for _ in range(20):
             pacer.wait(now)
@@ -307,7 +307,7 @@ class TestClosed:
 
 
 class TestHold:
-    def test_nothing_starts_before_its_end(self, paced: Client) -> None:
+    def test_nothing_starts_before_the_end_of_a_hold(self, paced: Client) -> None:
         now = paced.now
         paced.pacer.hold(now, now + 10.0)
         assert paced.pacer.wait(now) == pytest.approx(10.0, abs=0.05)
@@ -319,7 +319,7 @@ class TestHold:
         paced.pacer.hold(now, now + 1.0)
         assert paced.pacer.wait(now) == pytest.approx(10.0, abs=0.05)
 
-    def test_the_rate_after_it_is_close_to_the_rate_before(self, paced: Client) -> None:
+    def test_rate_after_a_hold_is_close_to_the_rate_before(self, paced: Client) -> None:
         """A bucket that saves up a second loses nothing in a hold of a second."""
         before, now = paced.pacer.rate, paced.now
         assert before is not None
@@ -335,7 +335,7 @@ class TestHold:
             paced.pacer.hold(now + i / 1000, now + 1.0 + i / 1000)
         assert paced.pacer.rate == rate
 
-    def test_a_rate_can_be_confirmed_for_days(self) -> None:
+    def test_rate_can_be_confirmed_more_than_a_thousand_times(self) -> None:
         """An endpoint that asks to wait after each attempt, at the same rate all the time."""
         pacer, now = Pacer(), 0.0
         for _ in range(1200):
@@ -348,9 +348,9 @@ class TestHold:
 
 
 class TestReset:
-    def test_nothing_learned_from_refusals_is_left(self, paced: Client) -> None:
+    def test_reset_forgets_rate_and_noise(self, paced: Client) -> None:
         paced.pacer.reset(paced.now)
-        assert (paced.pacer.mode, paced.pacer.rate, paced.pacer.noise) == (Mode.OPEN, None, 0.0)
+        assert (paced.pacer.mode, paced.pacer.rate, paced.pacer.noise_share) == (Mode.OPEN, None, 0.0)
 
 
 @given(replies=st.lists(st.tuples(st.floats(0, 20), st.booleans(), st.sampled_from([0.0, 0.5, 30.0])), max_size=200))
@@ -369,8 +369,8 @@ def test_no_sequence_of_replies_stops_the_pacer_for_long(replies: list[tuple[flo
 
 
 @given(pauses=st.lists(st.floats(0, 0.02), min_size=50, max_size=300))
-def test_a_missed_turn_is_not_made_up_for(pauses: list[float]) -> None:
-    """However irregular the callers, no half a second has more attempts than the rate allows."""
+def test_late_attempts_are_not_followed_by_a_burst(pauses: list[float]) -> None:
+    """No half second has more attempts than the rate allows, however irregular the calls are."""
     pacer, now, starts = Pacer(mode=Mode.CRUISE, rate=100.0), 0.0, list[float]()
     for pause in pauses:
         now += max(pause, pacer.wait(now))

@@ -1,4 +1,4 @@
-"""Limits per minute: set by the user, or observed in an endpoint's headers."""
+"""Limits per minute: configured by the user, or observed in an endpoint's headers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class TestSlidingWindow:
         ),
     )
     def test_no_minute_exceeds_the_limit(self, limit: int, requests: list[tuple[float, int, float, int]]) -> None:
-        """Whatever is asked for and whenever, and however long it takes, as long as no more is spent than was
-        reserved; a request larger than the limit is alone in its minute.
+        """Holds for any requests at any times, however long they take, if no request spends more than it reserved.
+
+        A request larger than the limit is alone in its minute.
         """
         window, now = SlidingWindow(limit), 0.0
         running: list[tuple[float, int, int]] = []
@@ -55,7 +56,7 @@ class TestSlidingWindow:
     def test_a_reservation_counts_until_it_is_settled(self) -> None:
         window = SlidingWindow(100)
         window.reserve(80)
-        assert window.wait(1e6, 30) == math.inf, "only an answer can tell"
+        assert window.wait(1e6, 30) == math.inf, "the wait depends on an answer"
         window.settle(80, 1e6, 10)
         assert window.wait(1e6, 30) == 0.0
 
@@ -67,23 +68,23 @@ class TestSlidingWindow:
         assert window.wait(20.0, 51) == 50.0
         assert window.wait(60.0, 50) == 0.0
 
-    def test_a_request_larger_than_the_limit_is_sent_alone(self) -> None:
+    def test_request_larger_than_the_limit_is_sent_alone(self) -> None:
         window = SlidingWindow(100)
         assert window.wait(0.0, 1000) == 0.0
         window.settle(0, 0.0, 1)
         assert window.wait(0.0, 1000) == 60.0
 
 
-class TestLimitsOfTheUser:
-    def test_requests_count_when_they_start(self) -> None:
-        """Three requests of a minute each: the fourth waits for the first start to be a minute old."""
+class TestConfiguredLimits:
+    def test_requests_count_from_their_start(self) -> None:
+        """Three requests per minute: the fourth waits until the first started a minute ago."""
         limit = limits(requests_per_minute=3)
         for at in (0.0, 1.0, 2.0):
             assert limit.wait(at, Cost()) == 0.0
             limit.reserve(at, Cost())
         assert limit.wait(3.0, Cost()) == 57.0
 
-    def test_tokens_settle_on_the_real_usage(self) -> None:
+    def test_usage_replaces_the_reserved_tokens(self) -> None:
         limit = limits(input_tokens_per_minute=100, output_tokens_per_minute=100)
         reservation = limit.reserve(0.0, Cost(1, 60, 90))
         assert limit.wait(0.0, Cost(1, 60, 10)) == math.inf
@@ -93,7 +94,7 @@ class TestLimitsOfTheUser:
         assert limit.wait(5.0, Cost(1, 80, 71)) == 60.0
 
     def test_reservations_follow_the_length_of_recent_answers(self) -> None:
-        """`max_new_tokens` of 1000, but answers of ten: a thousand a minute is more than one request."""
+        """With `max_new_tokens` of 1000 but answers of ten tokens, a thousand tokens allow more than one request."""
         limit = limits(output_tokens_per_minute=1000)
         for i in range(20):
             limit.settle(limit.reserve(100.0 * i, Cost(1, 0, 1000)), 100.0 * i, Usage(0, 10, 10))
@@ -108,12 +109,12 @@ class TestLimitsOfTheUser:
         limit.reserve(1e6, Cost(1, 0, 1000))
         assert limit.wait(1e6, Cost(1, 0, 1000)) == 0.0
 
-    def test_limits_of_the_user_take_precedence_over_headers(self) -> None:
+    def test_configured_limits_take_precedence_over_headers(self) -> None:
         limit = limits(requests_per_minute=1)
         limit.observe({"requests": LimitObservation(1000, 0, 60.0)}, 0.0, 0.0, None)
         assert limit.wait(0.0, Cost()) == 0.0
 
-    def test_without_limits_no_tokens_are_counted(self) -> None:
+    def test_tokens_are_counted_only_with_limits_on_tokens(self) -> None:
         assert not limits().active
         assert not limits(requests_per_minute=5).counts_tokens
         assert limits(output_tokens_per_minute=5).counts_tokens
@@ -125,8 +126,8 @@ class TestObservedLimits:
         limit.observe(seen, now, now, 0)
         return limit
 
-    def test_requests_wait_until_there_is_room(self) -> None:
-        """None of sixty left, all back in a minute: one a second."""
+    def test_requests_wait_until_the_bucket_has_refilled(self) -> None:
+        """None of sixty is left, and all are back in a minute: the bucket refills by one per second."""
         limit = self.observed(LimitObservation(60, 0, 60.0), 10.0)
         assert limit.wait(10.0, 1) == pytest.approx(1.0)
         assert limit.wait(15.0, 5) == 0.0
@@ -139,11 +140,11 @@ class TestObservedLimits:
         assert limit.wait(0.0, 1) == pytest.approx(60 / 59)
         assert limit.wait(1.1, 1) == 0.0
         for second in range(2, 30):
-            assert limit.wait(1.1 * second, 1) == 0.0, "one a second goes on for ever"
+            assert limit.wait(1.1 * second, 1) == 0.0, "one request per second can go on forever"
             limit.take(1.1 * second, 1)
 
     def test_a_limit_that_is_not_renewed_expires(self) -> None:
-        """Twice its reset, and at least a minute: a limit shown once does not hold a run back for ever."""
+        """It expires after twice its reset, and not before a minute."""
         limit = self.observed(LimitObservation(10, 0, 60.0))
         for _ in range(1000):
             limit.take(0.0, 1)
@@ -172,7 +173,7 @@ class TestObservedLimits:
         limit.observe(LimitObservation(60, 60, 60.0), 10.5, 9.0, 0)
         assert limit.wait(10.5, 1) > 0.0
 
-    def test_more_than_the_bucket_holds_waits_until_it_is_full(self) -> None:
+    def test_request_larger_than_the_bucket_waits_until_it_is_full(self) -> None:
         assert self.observed(LimitObservation(100, 0, 20.0)).wait(0.0, 5000) == pytest.approx(20.0)
 
     def test_a_limit_on_tokens_counts_input_and_output(self) -> None:
@@ -238,17 +239,17 @@ class TestObservedLimits:
 
 class TestSettling:
     @pytest.mark.parametrize("tokens", [10**309, -5, True, 1e308, None, "12"])
-    def test_an_absurd_count_of_tokens_settles(self, tokens: object) -> None:
+    def test_absurd_number_of_tokens_is_forgotten_after_a_minute(self, tokens: object) -> None:
         limit = limits(input_tokens_per_minute=100, output_tokens_per_minute=100)
         usage = Usage(0, 0, 0)
         object.__setattr__(usage, "prompt_tokens", tokens)
         object.__setattr__(usage, "completion_tokens", tokens)
         for i in range(30):
             limit.settle(limit.reserve(100.0 * i, Cost(1, 10, 10)), 100.0 * i, usage)
-        assert limit.wait(100.0 * 31, Cost(1, 100, 100)) == 0.0, "a minute later all of it is free again"
+        assert limit.wait(100.0 * 31, Cost(1, 100, 100)) == 0.0, "a minute later all units are free again"
 
     @pytest.mark.parametrize("tokens", [-5, True, None, 10**12])
-    def test_what_is_no_count_settles_on_the_reserved_tokens(self, tokens: object) -> None:
+    def test_invalid_number_of_tokens_counts_as_the_reserved_tokens(self, tokens: object) -> None:
         limit = limits(input_tokens_per_minute=100)
         usage = Usage(0, 0, 0)
         object.__setattr__(usage, "prompt_tokens", tokens)

@@ -1,4 +1,4 @@
-"""What follows from a failed attempt."""
+"""`RetryPolicy` and `FaultShare`: whether and when a failed attempt is made again."""
 
 from __future__ import annotations
 
@@ -56,29 +56,29 @@ def test_a_refusal_by_an_endpoint_that_works_spends_no_retry() -> None:
     assert (retry.kind, retry.spends) == ("rate_limit", False)
 
 
-def test_a_refusal_by_an_endpoint_that_answered_nothing_for_long_spends_a_retry() -> None:
+def test_refusal_by_an_endpoint_without_recent_answers_spends_a_retry() -> None:
     assert decide(refusal(), health=SILENT).spends
     assert decide(refusal(), spent=3, health=SILENT) == NO
 
 
 @pytest.mark.parametrize("error", [fault(500), timeout(), refusal()], ids=["500", "timeout", "refusal"])
-def test_no_failure_during_an_outage_spends_a_retry(error: RequestError) -> None:
+def test_failure_during_an_outage_spends_no_retry(error: RequestError) -> None:
     retry = decide(error, spent=3, attempts=100, health=OUT)
     assert retry.kind != "no"
     assert not retry.spends
 
 
 @given(after=st.floats(0.001, 900.0))
-def test_a_wait_that_the_endpoint_asks_for_is_used_in_full(after: float) -> None:
+def test_requested_wait_is_used_in_full(after: float) -> None:
     assert decide(refusal(after), jitter=0.0).after == after
 
 
 @given(after=st.floats(900.1, 1e300), spent=st.integers(0, 3))
-def test_a_wait_beyond_max_wait_is_replaced_by_the_backoff(after: float, spent: int) -> None:
+def test_requested_wait_beyond_max_wait_is_replaced_by_the_backoff(after: float, spent: int) -> None:
     assert decide(refusal(after), spent=spent, health=WORKING).after <= 30.0
 
 
-def test_a_wait_of_zero_is_replaced_by_the_backoff() -> None:
+def test_requested_wait_of_zero_is_replaced_by_the_backoff() -> None:
     assert decide(refusal(0.0), health=WORKING).after == 0.5
 
 
@@ -91,21 +91,21 @@ class TestWithoutRetries:
     POLICY = RetryPolicy(max_retries=0)
 
     @pytest.mark.parametrize("health", [WORKING, SILENT, OUT])
-    def test_a_fault_fails_the_row(self, health: Health) -> None:
+    def test_fault_fails_the_row_without_retries(self, health: Health) -> None:
         assert decide(fault(), policy=self.POLICY, health=health, fault_share=0.5) == NO
 
-    def test_a_refusal_is_tried_again_only_while_others_are_answered(self) -> None:
+    def test_refusal_without_retries_is_tried_again_only_while_others_are_answered(self) -> None:
         retry = decide(refusal(), policy=self.POLICY, health=WORKING, answered_since=True)
         assert (retry.kind, retry.spends) == ("rate_limit", False)
         assert decide(refusal(), policy=self.POLICY, health=WORKING) == NO
 
 
 class TestCoincidence:
-    def test_a_row_that_fails_as_often_as_chance_explains_is_tried_again(self) -> None:
-        """If a quarter of all requests fail, some of a million rows fail six times in a row by chance."""
+    def test_row_that_fails_as_often_as_chance_explains_is_tried_again(self) -> None:
+        """If a quarter of all requests fail at random, some of a million rows fail six times in a row."""
         assert decide(fault(), spent=3, attempts=6, health=WORKING, fault_share=0.25).kind == "transient"
 
-    def test_its_wait_does_not_grow_while_others_are_answered(self) -> None:
+    def test_wait_after_random_failures_does_not_grow_while_others_are_answered(self) -> None:
         first, later = (
             decide(fault(), spent=spent, attempts=spent + 1, answered_since=True, health=WORKING, fault_share=0.25)
             for spent in (1, 5)
@@ -135,7 +135,7 @@ class TestFaultShare:
         assert faults.share == 0.25
 
     def test_share_is_zero_with_few_faults(self) -> None:
-        """A single row that always fails does so after exactly its retries."""
+        """So a single row that always fails is given up after exactly its retries."""
         faults = FaultShare()
         for _ in range(4):
             faults.add(is_fault=True)

@@ -1,4 +1,4 @@
-"""Which failures end a run early, and which fail one row."""
+"""`FailurePattern`: which failures end a run early, and which fail one row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def in_mid_run() -> FailurePattern:
 def failures(
     pattern: FailurePattern, error: RequestError, most: int = 200, *, is_final: bool = True, out_for: float = 0.0
 ) -> tuple[int, RunEnd] | None:
-    """The number of failures like this after which the run ends, and the end; None if not within `most`."""
+    """How many such failures end the run, and the end; None if `most` of them do not end it."""
     for count in range(1, most + 1):
         if (end := pattern.failed(error, is_final=is_final, out_for=out_for)) is not None:
             return count, end
@@ -36,7 +36,7 @@ def failures(
 class TestAccountErrors:
     ERROR = rejected("the key is revoked", 401, ErrorScope.ACCOUNT)
 
-    def test_the_second_one_ends_a_run_that_has_no_answer_yet(self) -> None:
+    def test_second_account_error_ends_a_run_without_answers(self) -> None:
         count, end = failures(fresh(), self.ERROR) or (0, None)
         assert count == 2
         assert end is not None
@@ -44,13 +44,13 @@ class TestAccountErrors:
         assert URL in end.message
         assert "the key is revoked" in end.message
 
-    def test_the_third_in_a_row_ends_a_run_that_has_answers(self) -> None:
+    def test_third_account_error_in_a_row_ends_a_run_with_answers(self) -> None:
         count, end = failures(in_mid_run(), self.ERROR) or (0, None)
         assert count == 3
         assert end is not None
         assert not end.is_config
 
-    def test_answers_in_between_keep_the_run_going(self) -> None:
+    def test_answers_between_account_errors_keep_the_run_going(self) -> None:
         pattern = in_mid_run()
         for _ in range(50):
             assert failures(pattern, self.ERROR, most=2) is None
@@ -59,31 +59,31 @@ class TestAccountErrors:
 
 class TestQuotas:
     @pytest.mark.parametrize("error", [quota(36_000.0), quota(None), refusal(1e9)])
-    def test_the_third_refusal_for_longer_than_max_wait_ends_the_run(self, error: RequestError) -> None:
+    def test_third_refusal_for_longer_than_max_wait_ends_the_run(self, error: RequestError) -> None:
         count, end = failures(in_mid_run(), error, is_final=False) or (0, None)
         assert count == 3
         assert end is not None
         assert not end.is_config
 
-    def test_the_message_says_when_the_quota_resets(self) -> None:
+    def test_message_says_when_the_quota_resets(self) -> None:
         _, end = failures(in_mid_run(), quota(36_300.0), is_final=False) or (0, None)
         assert end is not None
         assert "10 h 5 min" in end.message
         assert "max_wait" in end.message
 
     @pytest.mark.parametrize("error", [refusal(), refusal(60.0), quota(60.0), refusal(900.0)])
-    def test_a_wait_within_max_wait_does_not_end_the_run(self, error: RequestError) -> None:
+    def test_refusals_within_max_wait_do_not_end_the_run(self, error: RequestError) -> None:
         assert failures(in_mid_run(), error, is_final=False) is None
 
 
 class TestSimilarRejections:
-    def test_twenty_rows_in_a_row_end_the_run(self) -> None:
+    def test_twenty_similar_rejections_in_a_row_end_the_run(self) -> None:
         count, end = failures(in_mid_run(), rejected("no such field", 422)) or (0, None)
         assert count == 20
         assert end is not None
         assert "no such field" in end.message
 
-    def test_messages_that_differ_in_numbers_and_quoted_text_are_similar(self) -> None:
+    def test_rejections_that_differ_in_numbers_and_quoted_text_are_similar(self) -> None:
         pattern, ends = in_mid_run(), list[RunEnd | None]()
         for i in range(20):
             error = rejected(f"request {i}: unknown field 'f{i}' at \"line {i}\"", 422)
@@ -91,16 +91,16 @@ class TestSimilarRejections:
         assert ends[:19] == [None] * 19
         assert ends[19] is not None
 
-    def test_rejections_that_say_different_things_do_not_end_the_run(self) -> None:
+    def test_rejections_with_different_messages_do_not_end_the_run(self) -> None:
         pattern = in_mid_run()
         texts = ("too long", "no such field", "bad image")
         assert all(pattern.failed(rejected(texts[i % 3]), is_final=True, out_for=0.0) is None for i in range(100))
 
-    def test_the_same_text_under_another_status_is_not_similar(self) -> None:
+    def test_rejections_with_different_statuses_are_not_similar(self) -> None:
         pattern = in_mid_run()
         assert all(pattern.failed(rejected("no", 400 + i % 2), is_final=True, out_for=0.0) is None for i in range(100))
 
-    def test_an_answer_in_between_begins_the_count_again(self) -> None:
+    def test_answer_resets_the_count_of_similar_rejections(self) -> None:
         pattern = in_mid_run()
         assert failures(pattern, rejected(), most=19) is None
         pattern.answered()
@@ -124,7 +124,7 @@ class TestRowErrors:
 
 class TestExhaustedRetries:
     @pytest.mark.parametrize("error", [connection_lost(), timeout(), fault(500)])
-    def test_three_rows_end_a_run_that_has_no_answer_yet(self, error: RequestError) -> None:
+    def test_three_rows_without_retries_left_end_a_run_without_answers(self, error: RequestError) -> None:
         count, end = failures(fresh(), error) or (0, None)
         assert count == 3
         assert end is not None
@@ -133,7 +133,7 @@ class TestExhaustedRetries:
     def test_rows_with_retries_left_do_not_count(self) -> None:
         assert failures(fresh(), connection_lost(), is_final=False) is None
 
-    def test_a_run_that_has_answers_goes_on(self) -> None:
+    def test_rows_without_retries_left_do_not_end_a_run_with_answers(self) -> None:
         assert failures(in_mid_run(), fault(500)) is None
 
 
@@ -166,8 +166,8 @@ def test_durations_are_written_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-class TestAnEndpointThatNeverAnswers:
-    def test_ends_the_run_after_a_minute_of_faults(self) -> None:
+class TestEndpointWithoutAnswers:
+    def test_minute_of_faults_before_any_answer_ends_the_run(self) -> None:
         pattern = fresh()
         error = connection_lost()
         assert pattern.failed(error, is_final=False, out_for=59.0, ever_answered=False) is None
@@ -175,8 +175,8 @@ class TestAnEndpointThatNeverAnswers:
         assert end is not None
         assert "no request was answered" in end.message
 
-    def test_is_given_max_outage_where_it_only_refuses(self) -> None:
+    def test_minute_of_refusals_before_any_answer_does_not_end_the_run(self) -> None:
         assert fresh().failed(refusal(), is_final=False, out_for=60.0, ever_answered=False) is None
 
-    def test_is_given_max_outage_once_it_has_answered(self) -> None:
+    def test_minute_of_faults_after_an_answer_does_not_end_the_run(self) -> None:
         assert in_mid_run().failed(connection_lost(), is_final=False, out_for=60.0, ever_answered=True) is None

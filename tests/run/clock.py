@@ -20,9 +20,9 @@ class QuickClock(FakeClock):
         super().__init__()
         self._off: set[int] = set()
 
-    def alarm(self, seconds: float, ring: Callable[[], None]) -> Callable[[], None]:
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         ticket = next(self._tickets)
-        heapq.heappush(self._alarms, (self._now + max(0.0, seconds), ticket, ring))
+        heapq.heappush(self._alarms, (self._now + max(0.0, seconds), ticket, callback))
         return lambda: self._off.add(ticket)
 
     async def run(self) -> None:
@@ -30,10 +30,10 @@ class QuickClock(FakeClock):
         while True:
             await anyio.lowlevel.checkpoint()
             if not ready and self._alarms:
-                due, ticket, ring = heapq.heappop(self._alarms)
+                due, ticket, callback = heapq.heappop(self._alarms)
                 if ticket not in self._off:
                     self._now = max(self._now, due)
-                    ring()
+                    callback()
 
 
 @asynccontextmanager

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncinfer import RemoteParams
-from asyncinfer.control.endpoint import Endpoint, Permit
+from asyncinfer.control.endpoint import Endpoint
+from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import FREE, Cost
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from tests.fakes import FakeClock, refusal, timeout
@@ -327,4 +328,4 @@ class TestTwoLoops:
             thread.start()
         for thread in threads:
             thread.join()
-        assert endpoint.admissions == 1000
+        assert endpoint.answers == 1000

@@ -1,8 +1,8 @@
 """What is known of an endpoint's capacity.
 
-The model of the endpoint is a token bucket: each accepted attempt takes a token, the bucket refills at a constant
-rate, and an empty bucket refuses. It can be full after a pause, so only the attempts since it was last empty show the
-rate.
+The endpoint is modelled as a token bucket: each accepted attempt takes a token, the bucket refills at a constant rate,
+and an empty bucket refuses. The bucket can be full after a pause, so only the attempts since it was last empty show
+the rate.
 In addition, an endpoint may refuse a share of all attempts at random, at any rate: the noise.
 """
 
@@ -11,40 +11,42 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import ceil, inf, log
 
-from asyncinfer.control.pacing.evidence import Trial
+from asyncinfer.control.pacing.evidence import FLOOD_EVIDENCE, AttemptCounts
 from asyncinfer.control.pacing.flow import Flow
 from asyncinfer.control.pacing.noise import MAX_NOISE, Noise, NoiseEvidence, Reference
 from asyncinfer.control.pacing.transitions import StartTest
 
 # At this share of the accepted rate, load causes no refusals.
 SAFE_SHARE = 0.7
-# The share of the accepted rate at which doubtful noise is looked for.
-_DOUBT_SHARE = 0.5
-# After an overload of an endpoint with a small bucket, the ceiling is this share of the refused rate.
+# Doubtful noise is checked at this share of the accepted rate.
+_RECHECK_SHARE = 0.5
+# After the alarm at an endpoint with a small bucket, the ceiling is this share of the refused rate.
 _CEILING_SHARE = 0.97
-# The seconds and attempts that it takes to measure a rate. Fewer attempts differ too much by chance.
+# The seconds and attempts that it takes to measure a rate. With fewer attempts, chance has too much influence.
 MEASURED_SECONDS, MEASURED_ATTEMPTS = 0.5, 20
 # The longest gap between two attempts, in seconds, so that a recovery is noticed in time.
 LONGEST_GAP = 15.0
-# The lowest rate of a test, relative to the best rate so far.
+# The lowest rate of a TEST, relative to the best rate so far.
 _LOWEST_SHARE = 0.005
 # Bucket sizes, in seconds of the refill rate: the largest that is assumed, and the largest that counts as small. A
 # small bucket refuses bursts even if their average rate is low enough.
 _LARGEST_BURST, SMALL_BURST = 1.0, 0.5
-# Periods in seconds before an overload. If the capacity has grown, they show a higher rate than the average since the
-# overload before.
+# Periods before an alarm, in seconds. If the capacity has grown, they show a higher rate than the average since the
+# bucket was last empty.
 _RECENT_SECONDS = (1.0, 2.0, 4.0, 8.0)
 # How many seconds the ceiling lasts. Later the capacity may have grown.
 _CEILING_SECONDS = 10.0
-# The attempts and seconds that a trial needs to show the latest rate; else the last seconds show it.
-_TRIAL_ATTEMPTS, _TRIAL_SECONDS, _LAST_SECONDS = 10, 0.25, 1.0
-# What shows the rate before a test: the seconds at most and at least, and the fewest accepted attempts.
+# The attempts and seconds at the present rate that show the latest accepted rate. With fewer, the last
+# `_LAST_SECONDS` show it.
+_LATEST_ATTEMPTS, _LATEST_SECONDS, _LAST_SECONDS = 10, 0.25, 1.0
+# The period that shows the rate before a TEST: its longest and shortest length in seconds, and the fewest accepted
+# attempts.
 _REFERENCE_SECONDS, _SHORTEST_REFERENCE, _REFERENCE_ATTEMPTS = 60.0, 0.03, 8
 # The fewest attempts at a rate that show how many are refused there.
 _FEW_BEFORE = 8
-# The refusals in a row that are a flood, and the attempts that a test after a flood is compared with. With known noise
-# a flood takes so many refusals that the noise makes them in a row only once in about e^16 attempts.
-_FLOOD_ATTEMPTS, _FLOOD, _NO_CHANCE = 6, Trial(0.0, refused=4), 16.0
+# How many refusals in a row are a flood, and the attempts that a TEST after a flood is compared with. If noise is
+# known, a flood takes more refusals: so many that noise causes them in a row only once in about e^16 attempts.
+_FLOOD_ATTEMPTS, _FLOOD = 6, AttemptCounts(0.0, refused=4)
 # The longest wait, in seconds, for an empty bucket to refill by two attempts.
 _LONGEST_REFILL = 1.0
 # No period counts as shorter, in seconds, so that a few attempts at once do not look like a high rate.
@@ -53,22 +55,26 @@ _SHORTEST_PERIOD = 0.1
 
 @dataclass(slots=True)
 class CapacityEstimate:
-    """What the attempts so far have shown about the endpoint.
+    """What the attempts so far have shown about the endpoint. The pacer, its modes and `Cycles` share it.
 
     Args:
-        refused_anyway: What is known of the noise.
-        lag: How many seconds a refusal takes to arrive.
-        flow: The history of attempts.
-        evidence: What tells noise from load.
-        began: When the first attempt was allowed; None before.
-        burst: How many attempts were accepted before the first overload; None before.
-        exhausted_at: When the bucket was last known to be empty.
-        best_rate: The highest rate at which nearly nothing was refused.
-        refusals_are_load: Whether the latest refusals were shown to come from load, not from noise.
+        noise: The refusals that are expected at any rate. Written by the pacer when OPEN starts, by OPEN, which follows
+            the latest attempts, and by `check_noise` and `recheck_noise`.
+        refusal_time: How many seconds a refusal takes to arrive. Written by the owner of the pacer.
+        flow: The history of attempts. Written by the pacer.
+        evidence: What distinguishes noise from load. Written by the pacer when a rate ends, and by `note_reference` and
+            `recheck_noise`.
+        began: When the first attempt was allowed; None before. Written by the pacer.
+        burst: How many attempts were accepted before the first alarm; None before. Written by `note_burst`.
+        exhausted_at: When the bucket was last known to be empty. Written by everything that finds it empty: an alarm,
+            TEST, CRUISE and `Cycles`. The pacer moves it when the engine was idle.
+        best_rate: The highest rate at which nearly nothing was refused. Written by OPEN and CRUISE.
+        refusals_are_load: Whether the latest refusals were shown to come from load, not from noise. TEST, CLOSED and
+            the probes of CRUISE set it; OPEN clears it.
     """
 
-    refused_anyway: Noise = field(default_factory=Noise)
-    lag: float = 0.0
+    noise: Noise = field(default_factory=Noise)
+    refusal_time: float = 0.0
     flow: Flow = field(default_factory=Flow)
     evidence: NoiseEvidence = field(default_factory=NoiseEvidence)
     began: float | None = None
@@ -79,75 +85,83 @@ class CapacityEstimate:
     _ceiling: float = inf
     _ceiling_ends: float = 0.0
 
-    @property
-    def noise(self) -> float:
-        """The share of attempts that the endpoint refuses at any rate."""
-        return self.refused_anyway.share
+    def check_noise(self, counts: AttemptCounts) -> None:
+        """Correct the share of noise if far fewer attempts were refused: noise is there at any rate."""
+        if self.noise.is_disproved(counts):
+            self.noise.follow(counts)
 
-    def check_noise(self, trial: Trial) -> None:
-        """Noise is there at any rate, so a rate at which much less is refused disproves it."""
-        if self.refused_anyway.is_disproved(trial):
-            self.refused_anyway.follow(trial)
-
-    def is_flooded(self, trial: Trial) -> bool:
+    def is_flooded(self, counts: AttemptCounts) -> bool:
         """Whether nearly all of the latest attempts were refused: more in a row than noise explains."""
-        count = _FLOOD_ATTEMPTS
-        if self.noise:
-            count = max(count, ceil(_NO_CHANCE / log(1 / min(self.refused_anyway.most, MAX_NOISE))))
-        return self.flow.refused_in_a_row(count, trial.first)
+        refusals = _FLOOD_ATTEMPTS
+        if self.noise.share:
+            refusals = max(refusals, ceil(FLOOD_EVIDENCE / log(1 / min(self.noise.most, MAX_NOISE))))
+        return self.flow.refused_in_a_row(refusals, counts.first)
 
-    def overloaded(self, now: float, trial: Trial, earlier: Trial, *, is_flood: bool) -> StartTest:
-        """Refusals have begun: test the rate that was accepted since the bucket was last empty.
+    def start_test(self, now: float, counts: AttemptCounts, earlier: AttemptCounts, *, is_flood: bool) -> StartTest:
+        """The alarm was raised: test the rate that was accepted since the bucket was last empty.
 
-        It is empty now as it was then, so the average rate in between is the refill rate.
+        The bucket is empty now, as it was then, so the average rate in between is the refill rate.
 
         Args:
-            earlier: The attempts before the trial, in the same mode.
+            counts: The attempts at the present rate.
+            earlier: The attempts before them, in the same mode.
             is_flood: Whether nearly all attempts are refused now.
         """
         before = _FLOOD
         if not is_flood:
-            self.refer(now, trial, earlier + trial)
-            before = trial if trial.rate is not None and trial.count >= _FEW_BEFORE else earlier + trial
-        end = now - self.lag
+            self.note_reference(now, counts, earlier + counts)
+            before = counts if counts.rate is not None and counts.total >= _FEW_BEFORE else earlier + counts
+        end = now - self.refusal_time
         self.note_burst(end)
-        if trial.rate is not None and self.burst_seconds(trial.rate) < SMALL_BURST:
+        if counts.rate is not None and self.burst_seconds(counts.rate) < SMALL_BURST:
             # The refused rate is just above the limit.
-            self._ceiling, self._ceiling_ends = _CEILING_SHARE * trial.rate, now + _CEILING_SECONDS
+            self._ceiling, self._ceiling_ends = _CEILING_SHARE * counts.rate, now + _CEILING_SECONDS
         is_measured = self._is_measured(end)
-        rate = self._measured_rate(end) if is_measured else self._guessed_rate(now, trial)
+        rate = self._measured_rate(end) if is_measured else self._guessed_rate(now, counts)
         self.exhausted_at = now
         not_before = now + min(2 / rate, _LONGEST_REFILL)
-        return StartTest(rate / (1 - self.noise), before, is_measured=is_measured, not_before=not_before)
+        return StartTest(rate / (1 - self.noise.share), before, is_measured=is_measured, not_before=not_before)
 
-    def refer(self, now: float, trial: Trial, before: Trial, *, replace: bool = False) -> None:
-        """Note the rate that the trial shows to be accepted, while as many attempts were refused as in `before`.
+    def note_reference(
+        self, now: float, counts: AttemptCounts, before: AttemptCounts, *, replace: bool = False
+    ) -> None:
+        """Note the rate that the endpoint accepts, as a reference for the evidence of noise.
 
         The bucket was empty at the first refusal, so the attempts after it show the rate.
+
+        Args:
+            counts: The attempts at the present rate.
+            before: The attempts that show the share of refusals at the accepted rate.
+            replace: As in `NoiseEvidence.set_reference`.
         """
-        start, end = max(trial.since, self.began or 0.0, now - _REFERENCE_SECONDS), now - self.lag
+        start, end = max(counts.since, self.began or 0.0, now - _REFERENCE_SECONDS), now - self.refusal_time
         first = self.flow.first_refused(start, end)
         if first is None or end - first < _SHORTEST_REFERENCE or before.share > MAX_NOISE:
             return
         accepted = self.flow.accepted(first, end)
         if accepted < _REFERENCE_ATTEMPTS:
             return
-        if trial.rate is None:
+        if counts.rate is None:
             rate = accepted / (end - first)
         else:
             after_first = self.flow.sent(first, end) - 1
-            rate = trial.rate * accepted / after_first
-        self.evidence.refer(now, Reference(rate, before), replace=replace)
+            rate = counts.rate * accepted / after_first
+        self.evidence.set_reference(now, Reference(rate, before), replace=replace)
 
-    def doubt(self, now: float, rate: float, before: Trial) -> StartTest:
-        """Look for the noise anew, at a much lower rate than `rate`, at which the endpoint accepts attempts."""
+    def recheck_noise(self, now: float, rate: float, before: AttemptCounts) -> StartTest:
+        """Forget the noise, and look for it again at a much lower rate.
+
+        Args:
+            rate: The rate at which the endpoint accepts attempts now.
+            before: The attempts that show the present share of refusals.
+        """
         rate = max(rate, self.lowest_rate)
-        self.evidence.refer(now, Reference(rate, before), replace=True)
-        doubted, self.refused_anyway = self.refused_anyway, Noise()
-        return StartTest(_DOUBT_SHARE * rate, before, doubted=doubted)
+        self.evidence.set_reference(now, Reference(rate, before), replace=True)
+        earlier, self.noise = self.noise, Noise()
+        return StartTest(_RECHECK_SHARE * rate, before, earlier_noise=earlier)
 
     def note_burst(self, end: float) -> None:
-        """The first overload was at `end`: what was accepted until then shows how large the bucket is."""
+        """The first alarm was at `end`: the attempts accepted until then show how large the bucket is."""
         if self.burst is None:
             self.burst = max(1, self.flow.accepted(self.began or 0.0, end))
 
@@ -161,25 +175,25 @@ class CapacityEstimate:
 
     @property
     def lowest_rate(self) -> float:
-        """The lowest rate of a test, so that the end of a trouble is noticed in time."""
+        """The lowest rate of a TEST. It is high enough to notice in time that the endpoint works again."""
         return max(1 / LONGEST_GAP, _LOWEST_SHARE * self.best_rate)
 
-    def latest_rate(self, now: float, trial: Trial) -> float:
-        """Accepted attempts a second: in the current trial, or in the last second if the trial is short."""
+    def latest_rate(self, now: float, counts: AttemptCounts) -> float:
+        """Accepted attempts per second: at the present rate, or in the last second if that rate is new."""
         began = self.began if self.began is not None else now
-        enough = trial.count >= _TRIAL_ATTEMPTS and now - trial.since >= _TRIAL_SECONDS
-        start = max(began, trial.since if enough else now - _LAST_SECONDS)
-        end = max(now - self.lag, start + _SHORTEST_PERIOD)
+        enough = counts.total >= _LATEST_ATTEMPTS and now - counts.since >= _LATEST_SECONDS
+        start = max(began, counts.since if enough else now - _LAST_SECONDS)
+        end = max(now - self.refusal_time, start + _SHORTEST_PERIOD)
         return max(self.flow.accepted(start, end), 1) / (end - start)
 
     def recent_refill_rate(self, end: float, seconds: float) -> float:
-        """The highest refill rate that one of the periods before `end` proves; 0 if all are longer than `seconds`."""
+        """The highest refill rate that a recent period before `end` proves; 0 if all are longer than `seconds`."""
         burst = self.burst or 0
         periods = (period for period in _RECENT_SECONDS if period < seconds)
         return max((self._refill_rate(end, period, burst) for period in periods), default=0.0)
 
     def _refill_rate(self, end: float, seconds: float, burst: int) -> float:
-        """The lowest refill rate that explains the attempts accepted before `end`, if `burst` tokens were there."""
+        """The lowest refill rate that explains what was accepted before `end`, if the bucket held `burst` tokens."""
         return max(self.flow.accepted(end - seconds, end) - burst, 1) / seconds
 
     def _is_measured(self, end: float) -> bool:
@@ -191,6 +205,6 @@ class CapacityEstimate:
         seconds = end - self.exhausted_at
         return max(self._refill_rate(end, seconds, burst=0), self.recent_refill_rate(end, seconds))
 
-    def _guessed_rate(self, now: float, trial: Trial) -> float:
-        latest = self.latest_rate(now, trial)
-        return latest if trial.rate is None else min(latest, SAFE_SHARE * trial.rate)
+    def _guessed_rate(self, now: float, counts: AttemptCounts) -> float:
+        latest = self.latest_rate(now, counts)
+        return latest if counts.rate is None else min(latest, SAFE_SHARE * counts.rate)

@@ -1,19 +1,19 @@
-"""The mode CLOSED: everything is refused, so attempts start one at a time, with growing pauses."""
+"""The mode CLOSED: the endpoint refuses everything, so attempts start one at a time, with growing pauses."""
 
 from __future__ import annotations
 
 from asyncinfer.control.pacing.capacity import LONGEST_GAP, CapacityEstimate
-from asyncinfer.control.pacing.evidence import Trial
+from asyncinfer.control.pacing.evidence import AttemptCounts
 from asyncinfer.control.pacing.transitions import Reopen, Transition
 
 # The first pause, as a number of attempts at the last rate, and its minimum in seconds.
 _FIRST_PAUSE_ATTEMPTS, _SHORTEST_FIRST_PAUSE = 2, 0.02
-# The longest pause, as a number of attempts at the average rate before, and its minimum in seconds. A pause costs more
-# answers at a fast endpoint, so that is tried more often.
+# The longest pause, as a number of attempts at the earlier average rate, and its minimum in seconds. At a fast endpoint
+# a pause costs more answers, so pauses are shorter there.
 _LONGEST_PAUSE_ATTEMPTS, _LEAST_LONGEST_PAUSE = 10, 2.0
-# The seconds before the endpoint closed: the fewest that give an average, and the most that it covers.
+# The period before the endpoint closed, in seconds: the shortest that gives an average, and the longest that is used.
 _KNOWN_SECONDS, _AVERAGED_SECONDS = 5.0, 60.0
-# The lowest average rate that counts, in attempts a second.
+# A lower average rate counts as this one, in attempts per second.
 _LOWEST_AVERAGE = 0.1
 
 
@@ -21,7 +21,8 @@ class ClosedMode:
     """Doubles the pause after each refusal. The first accepted attempt opens the endpoint again.
 
     An answer to an earlier attempt lets one attempt start at once: if the endpoint limits the attempts in flight,
-    it has room then. If that one is refused too, answers let none start for twice the time since the endpoint closed.
+    it has room then. If that attempt is refused too, further answers let no attempt start for twice the time that the
+    endpoint has been closed.
     """
 
     def __init__(self, capacity: CapacityEstimate, now: float, rate: float) -> None:
@@ -29,17 +30,17 @@ class ClosedMode:
         self._closed_at = now
         self.pause = max(_FIRST_PAUSE_ATTEMPTS / rate, _SHORTEST_FIRST_PAUSE)
         self._early_attempt = False
-        # Answers that are on their way when the endpoint closes do not show that there is room.
-        self._no_early_before = now + capacity.lag
+        # Answers that were on their way when the endpoint closed do not show that there is room.
+        self._no_early_before = now + capacity.refusal_time
 
     def allows_early_attempt(self, now: float) -> bool:
-        """An answer arrived; whether an attempt may start before its pause is over."""
+        """An answer arrived. Returns whether an attempt may start before its pause is over."""
         if self._early_attempt or now < self._no_early_before:
             return False
         self._early_attempt = True
         return True
 
-    def sample(self, now: float, trial: Trial, *, refused: bool) -> Transition | None:
+    def sample(self, now: float, counts: AttemptCounts, *, refused: bool) -> Transition | None:
         """Judge an attempt."""
         if not refused:
             return Reopen(now - self._closed_at)

@@ -1,7 +1,7 @@
 """The average rate over a cycle: a period in which the endpoint accepts attempts, and the stop that ends it.
 
-A stop is a wait that the endpoint asked for, or a time in CLOSED. An endpoint that admits a fixed number of requests
-each minute accepts exactly that average, however fast the attempts of a cycle were sent.
+A stop is a wait that the endpoint requested, or a time in CLOSED. An endpoint that admits a fixed number of requests
+each minute accepts exactly that average, however fast the attempts in a cycle are sent.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from asyncinfer.control.pacing.capacity import MEASURED_SECONDS, CapacityEstimat
 from asyncinfer.control.pacing.noise import MAX_NOISE, Noise
 from asyncinfer.control.pacing.transitions import Confidence, StartCruise, StartOpen
 
-# The largest relative difference of two averages that count as the same.
+# Two averages count as the same if they differ by at most this share.
 _SAME = 0.25
-# A confirmed rate does not grow for the length of a cycle, doubled with each confirmation, because a rate that is too
-# high costs a stop. The longest time without growth: relative to the stop, and in seconds.
+# A rate that is too high costs a stop. So a confirmed rate does not grow for the length of a cycle, and for twice as
+# long with each further confirmation. The longest time without growth: relative to the stop, and in seconds.
 _STEADY_STOPS, _LONGEST_STEADY = 2.0, 1800.0
-# Confirmations that are counted: with more, the time without growth no longer fits a float.
+# No more confirmations are counted, so that the time without growth fits into a float.
 _MOST_CONFIRMATIONS = 60
-# Seconds of a wait in which any bucket fills up.
+# In a wait of so many seconds, any bucket fills up.
 _LONG_WAIT = 5.0
-# Seconds: a shorter stop after a short cycle is about the time in which the bucket refills by one attempt.
+# A stop of fewer seconds after a short cycle is about the time in which the bucket refills by one attempt.
 _SHORT_STOP = 1.0
-# If the endpoint accepts attempts for less than this share of the stop, it admits a fixed number in each window.
+# If the endpoint accepts attempts for less than this share of the stop, it admits a fixed number of them per window.
 _WINDOW_SHARE = 0.25
-# If more waits than this lowered the rate to less than a share of what it was, the rate is not their cause: they are
-# noise.
+# The waits are noise if a lower rate does not avoid them: more than so many waits have lowered the rate to less than
+# this share of the first rate.
 _FALLEN = ((2, 0.3), (3, 0.5))
-# They are noise too if there are more than so many of them, each after few attempts, and the rate does not rise.
+# The waits are noise, too, if there are more than `_MANY_WAITS`, each after few attempts, and the rate does not rise.
 _MANY_WAITS, _FEW_ATTEMPTS, _RISES = 5, 30, 1.1
-# The share of such noise is taken to be at least this, because a share of 0 means that there is no noise.
+# The smallest share of such noise, because a share of 0 means that there is no noise.
 _LEAST_NOISE = 0.01
-# The shortest period and stop in seconds: by a coarse clock, a stop can take no time.
+# No period and no stop counts as shorter, in seconds: a coarse clock may show no time at all.
 _SHORTEST_PERIOD, _SHORTEST_STOP = 0.01, 1e-9
 
 
 @dataclass(slots=True)
 class Cycles:
-    """The current cycle, and what earlier ones have shown.
+    """The current cycle, and what earlier cycles have shown.
 
     Args:
         capacity: What else is known of the endpoint.
-        start: When the current cycle began; in the future while a wait lasts.
-        rate: The latest rate at which CRUISE began; None before.
-        steady_until: Until when the rate is confirmed and need not grow.
+        start: When the current cycle began. It is in the future while a wait lasts.
+        rate: The latest rate at which CRUISE started; None before. The pacer writes it.
+        steady_until: Until then, the rate is confirmed and does not grow.
     """
 
     capacity: CapacityEstimate
@@ -56,14 +56,19 @@ class Cycles:
     _first_rate: float = 0.0
     _first_wait: float = 0.0
 
-    def asked_to_wait(self, now: float, until: float) -> StartCruise | StartOpen | None:
-        """The endpoint asked to wait: end the cycle, unless an attempt in flight with others repeats the request."""
+    def wait_requested(self, now: float, until: float) -> StartCruise | StartOpen | None:
+        """The endpoint requested a wait from `now` until `until`: end the cycle.
+
+        Returns:
+            The next mode. None if an attempt that was in flight repeats an earlier request, or if nothing was accepted
+            in the cycle.
+        """
         repeats = now < self.start
-        # If nothing was accepted, another client may have used up the limit, and nothing is known of the rate.
-        if repeats or not self.capacity.flow.accepted(self.start, now - self.capacity.lag):
+        # If nothing was accepted, another client may have used up the limit, so the cycle does not show a rate.
+        if repeats or not self.capacity.flow.accepted(self.start, now - self.capacity.refusal_time):
             self.start = self.capacity.exhausted_at = until
             return None
-        self.capacity.note_burst(now - self.capacity.lag)
+        self.capacity.note_burst(now - self.capacity.refusal_time)
         since, cruise = self.start, self.finish(until, until - now, is_wait=True)
         if not self._waits or until - now > _LONG_WAIT or cruise.rate > _RISES * self._first_rate:
             self._waits, self._first_rate, self._first_wait = 1, cruise.rate, since
@@ -75,20 +80,25 @@ class Cycles:
         return cruise
 
     def _waits_are_noise(self, now: float, fallen: float) -> bool:
-        """Whether the waits come at any rate. `fallen`: the rate now, relative to that after the first wait."""
+        """Whether no rate avoids the waits. `fallen`: the present rate, relative to the rate after the first wait."""
         if any(self._waits > waits and fallen < share for waits, share in _FALLEN):
             return True
         often = self.capacity.flow.sent(self._first_wait, now) < _FEW_ATTEMPTS * self._waits
         return often and self._waits > _MANY_WAITS
 
     def is_first_accepted(self, end: float) -> bool:
-        """Whether the attempt that ends the cycle is the first that was ever accepted. Then no rate is known: the
-        endpoint may have been loading.
+        """Whether the attempt that ends the cycle is the first one that the endpoint ever accepted.
+
+        Then no rate is known: the endpoint may have been loading.
         """
         return self.rate is None and self.capacity.flow.accepted(self.start, end) <= 1
 
     def finish(self, end: float, stop: float, *, is_wait: bool = False) -> StartCruise:
-        """The cycle ends at `end`, with a stop of `stop` seconds: go on at its average rate."""
+        """The cycle ends at `end`, after a stop of `stop` seconds: continue at its average rate.
+
+        Args:
+            is_wait: The endpoint requested the stop.
+        """
         length = end - self.start
         rate = self._average(end, stop, is_wait=is_wait)
         is_same = self.rate is not None and abs(rate - self.rate) <= _SAME * self.rate
@@ -106,12 +116,12 @@ class Cycles:
         if is_wait and stop < _LONG_WAIT:
             rate = self._without_lost_time(rate, end, stop)
         if stop < _SHORT_STOP and length < MEASURED_SECONDS:
-            # The bucket was full when the cycle began. It refills by one attempt or so during the stop.
+            # The bucket was full when the cycle began. During the stop it refills by about one attempt.
             rate = min(rate, 2 / max(stop, _SHORTEST_STOP))
         return rate
 
     def _without_lost_time(self, rate: float, end: float, stop: float) -> float:
-        """The average without the part of the wait in which the bucket was full already."""
+        """The average without the part of the wait in which the bucket was already full."""
         length = end - self.start
         rate *= length / max(length - stop + min(stop, self.capacity.burst_seconds(rate)), _SHORTEST_PERIOD)
         return max(rate, self.capacity.recent_refill_rate(end - stop, length - stop))

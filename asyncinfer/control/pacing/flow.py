@@ -7,8 +7,12 @@ from collections import deque
 
 
 class Flow:
-    """When attempts were sent, and which of them were refused. An attempt that is pending counts as accepted."""
+    """Records when attempts were sent, and which of them were refused. A pending attempt counts as accepted.
 
+    Periods include their start, and exclude their end.
+    """
+
+    # How many attempts are kept at least, and how many of the latest refused ones.
     _KEPT, _IN_A_ROW = 8192, 64
 
     def __init__(self) -> None:
@@ -39,29 +43,29 @@ class Flow:
         self._latest_refused.append(number)
 
     def accepted(self, start: float, end: float) -> int:
-        """How many of the attempts that were sent from `start` until before `end` were not refused."""
+        """How many of the attempts that were sent in the period were not refused."""
         return self.sent(start, end) - self.refused(start, end)
 
     def sent(self, start: float, end: float) -> int:
-        """How many were sent from `start` until before `end`."""
+        """How many attempts were sent in the period."""
         return _between(self._sent, start, end)
 
     def refused(self, start: float, end: float) -> int:
-        """How many of those were refused."""
+        """How many of the attempts that were sent in the period were refused."""
         return _between(self._refused, start, end)
 
     def refused_in_a_row(self, count: int, first: int) -> bool:
-        """Whether the last `count` refused attempts have numbers from `first` on, with at most one other in between."""
+        """Whether the last `count` refused attempts have numbers from `first` on, and at most one other among them."""
         latest = sorted(number for number in self._latest_refused if number >= first)[-count:]
         return len(latest) == count and latest[-1] - latest[0] <= count
 
     def first_refused(self, start: float, end: float) -> float | None:
-        """When the first of them was sent that was refused; None if none was."""
+        """When the first refused attempt of the period was sent; None if none was refused."""
         at = bisect_left(self._refused, start)
         return self._refused[at] if at < len(self._refused) and self._refused[at] < end else None
 
     def _append(self, times: list[float], time: float) -> None:
-        # Replies come nearly in order, and the list must be in order.
+        # Responses arrive nearly in the order of sending. The list must be in order.
         times.append(max(time, times[-1]) if times else time)
         if len(times) > 2 * self._KEPT:
             del times[: -self._KEPT]

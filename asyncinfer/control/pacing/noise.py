@@ -1,4 +1,7 @@
-"""Tells noise from load: whether refusals stay as frequent when the rate falls."""
+"""Distinguishes noise from load: noise stays as frequent when the rate falls.
+
+*Noise* is the share of attempts that the endpoint refuses at any rate. *Load* refuses more attempts at a higher rate.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,28 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
 
-from asyncinfer.control.pacing.evidence import Trial, log_likelihood, log_likelihood_after
+from asyncinfer.control.pacing.evidence import (
+    DIFFERENCE_EVIDENCE,
+    NOISE_EVIDENCE,
+    SURE_DIFFERENCE_EVIDENCE,
+    AttemptCounts,
+    log_likelihood,
+    log_likelihood_after,
+)
 
-# The largest share of refusals that can be noise. With more, it would be pointless to send at full speed.
+# The largest share of refusals that can be noise. If more attempts are refused, it is useless to send at full speed.
 MAX_NOISE = 0.5
-# The share of refusals, beyond the known noise, that is expected at a rate that the endpoint accepts.
+# The share of refusals, noise not counted, that is expected at a rate that the endpoint accepts.
 NO_LOAD = 0.015
-# A rate below this share of an accepted rate is certainly low enough.
+# A rate below this share of an accepted rate is low enough not to be refused for load.
 _LOW_RATE = 0.85
-# Evidence, as a log likelihood ratio, that proves noise (150 to 1), and the fewest attempts that do.
-_SURE, _ATTEMPTS = 5.0, 30
-# How much less likely, as a logarithm, noise of the earlier share may be than noise of the share seen now; and how much
-# shows that it is not the same.
-_DIFFERS, _SURELY_DIFFERS = 2.5, 5.0
-# The standard errors that a share of noise may differ by, and those by which it surely has changed.
-_ERRORS, _SURELY_ERRORS = 1.5, 3.0
-# The share of noise that is worth a second look.
+# The fewest attempts that prove noise.
+_ATTEMPTS = 30
+# By how many standard errors a share of noise may differ, and by how many it must differ to have changed.
+_ERRORS, _SURE_ERRORS = 1.5, 3.0
+# A share of noise above this one is checked a second time.
 _LARGE = 0.04
-# The attempts that are remembered: noise may change.
+# How many attempts are remembered: noise may change.
 _REMEMBERED = 1000
 # How long a reference holds: seconds, or the time for so many attempts. Later the capacity may have fallen.
 _HOLDS, _HOLDS_ATTEMPTS = 10.0, 150
@@ -33,7 +40,10 @@ _HOLDS, _HOLDS_ATTEMPTS = 10.0, 150
 class Noise:
     """The share of attempts that the endpoint refuses at any rate, as far as the counted attempts show it.
 
-    `is_confirmed`: it was found a second time, at a much lower rate.
+    Args:
+        accepted: How many of the counted attempts were accepted.
+        refused: How many were refused. 0: there is no noise.
+        is_confirmed: The noise was found a second time, at a much lower rate.
     """
 
     accepted: float = 0.0
@@ -46,64 +56,69 @@ class Noise:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether it is so large, and so little proven, that load would be a costly mistake."""
+        """Whether the share is large and was found only once. If it is load instead, the mistake costs a lot."""
         return self.share > _LARGE and not self.is_confirmed
 
     @property
     def most(self) -> float:
-        """The share, or the higher one that the same attempts would show now and then."""
+        """The largest share that the counted attempts make likely."""
         return self.share + _ERRORS * self._error()
 
-    def is_disproved(self, trial: Trial) -> bool:
-        """Whether far fewer attempts were refused than noise would refuse at any rate."""
-        return trial.count > 0 and trial.share < self.share - _SURELY_ERRORS * self._error(trial.count)
+    def is_disproved(self, counts: AttemptCounts) -> bool:
+        """Whether far fewer attempts were refused than noise refuses at any rate."""
+        return counts.total > 0 and counts.share < self.share - _SURE_ERRORS * self._error(counts.total)
 
-    def follow(self, trial: Trial) -> None:
-        """Count the latest attempts. Far fewer refusals than expected replace what was known: noise may end."""
-        if self.is_disproved(trial):
-            self.accepted, self.refused, self.is_confirmed = trial.accepted, trial.refused, False
+    def follow(self, counts: AttemptCounts) -> None:
+        """Count the latest attempts too. If they disprove the noise, they replace all earlier attempts."""
+        if self.is_disproved(counts):
+            self.accepted, self.refused, self.is_confirmed = counts.accepted, counts.refused, False
             return
-        self.accepted, self.refused = self.accepted + trial.accepted, self.refused + trial.refused
+        self.accepted, self.refused = self.accepted + counts.accepted, self.refused + counts.refused
         if self.accepted + self.refused > _REMEMBERED:
             self.accepted, self.refused = self.accepted / 2, self.refused / 2
 
     def _error(self, count: float | None = None) -> float:
-        """The standard error of the share among `count` attempts, by default those that were counted."""
+        """The standard error of the share among `count` attempts, by default among the counted ones."""
         share = self.share
         return sqrt(share * (1 - share) / (count or self.accepted + self.refused)) if share else 0.0
 
 
 class Reference(NamedTuple):
-    """The endpoint accepted `rate` attempts a second while it refused others, which `trial` counts."""
+    """The endpoint accepted `rate` attempts per second, and refused others at the same time. `counts` has both."""
 
     rate: float
-    trial: Trial
+    counts: AttemptCounts
 
 
 class NoiseEvidence:
-    """Refusals at rates well below an accepted one. Load does not explain them, unless the capacity has fallen.
+    """Collects attempts at rates well below an accepted rate, the reference.
 
-    If they are as frequent as they were at the higher rate, they are noise.
+    Load does not explain their refusals, unless the capacity has fallen. If they are refused as often as at the
+    reference, the refusals are noise.
     """
 
     def __init__(self) -> None:
         self._reference: Reference | None = None
         self._since = 0.0
-        self._below = Trial(0.0)
+        self._below = AttemptCounts(0.0)
 
     @property
     def reference(self) -> Reference | None:
         return self._reference
 
     def accepted_rate(self, now: float) -> float | None:
-        """The rate of the reference, if it still holds."""
+        """The rate of the reference; None if there is none, or it no longer holds."""
         return self._reference.rate if self._reference is not None and self._holds(now) else None
 
-    def refer(self, now: float, reference: Reference, *, replace: bool = False) -> None:
-        """Compare with `reference` from now on. One with a higher rate stays while it holds, unless `replace`."""
+    def set_reference(self, now: float, reference: Reference, *, replace: bool = False) -> None:
+        """Compare with `reference` from now on.
+
+        Args:
+            replace: Replace the present reference even if that one has a higher rate and still holds.
+        """
         present = self._reference
         if replace or present is None or not self._holds(now) or reference.rate > present.rate:
-            self._reference, self._since, self._below = reference, now, Trial(now)
+            self._reference, self._since, self._below = reference, now, AttemptCounts(now)
 
     def _holds(self, now: float) -> bool:
         if self._reference is None:
@@ -111,50 +126,52 @@ class NoiseEvidence:
         return now - self._since <= max(_HOLDS, _HOLDS_ATTEMPTS / self._reference.rate)
 
     def forget(self) -> None:
-        """Compare with nothing."""
+        """Remove the reference."""
         self._reference = None
 
-    def add(self, trial: Trial) -> None:
-        """Count the attempts of a trial that has ended."""
-        if self.is_low(trial):
-            self._below.absorb(trial)
+    def add(self, counts: AttemptCounts) -> None:
+        """Count attempts at a rate that is no longer in use."""
+        if self.is_low(counts):
+            self._below.absorb(counts)
 
-    def is_low(self, trial: Trial) -> bool:
-        """Whether the trial's rate is well below the reference."""
-        return self._reference is not None and trial.rate is not None and trial.rate <= _LOW_RATE * self._reference.rate
+    def is_low(self, counts: AttemptCounts) -> bool:
+        """Whether the rate of the attempts is well below the reference."""
+        reference = self._reference
+        return reference is not None and counts.rate is not None and counts.rate <= _LOW_RATE * reference.rate
 
-    def noise(self, now: float, trial: Trial, expected: float) -> Noise | None:
-        """The refusals at random, if they are proven by what was counted and by a `trial` that goes on.
+    def find_noise(self, now: float, counts: AttemptCounts, expected: float) -> Noise | None:
+        """The noise, if the collected attempts and those at the present rate prove it.
 
         Args:
-            expected: The highest share of refusals if the earlier ones came from load.
+            counts: The attempts at the present rate.
+            expected: The highest share of refusals at this rate if the earlier refusals came from load.
         """
-        if self._reference is None or not self._holds(now) or not self.is_low(trial):
+        if self._reference is None or not self._holds(now) or not self.is_low(counts):
             return None
-        seen, earlier = self._below + trial, self._reference.trial
-        if seen.count < _ATTEMPTS or seen.share > MAX_NOISE:
+        seen, earlier = self._below + counts, self._reference.counts
+        if seen.total < _ATTEMPTS or seen.share > MAX_NOISE:
             return None
         as_before = log_likelihood_after(seen, earlier)
-        if as_before - log_likelihood(seen, min(expected, seen.share)) < _SURE:
+        if as_before - log_likelihood(seen, min(expected, seen.share)) < NOISE_EVIDENCE:
             return None
         if not self.is_explained(seen):
             return None
         return Noise(seen.accepted + earlier.accepted, seen.refused + earlier.refused)
 
-    def is_safe(self, now: float, trial: Trial) -> bool:
-        """Whether load cannot explain the refusals of the trial."""
-        return self._holds(now) and self.is_low(trial) and self.is_explained(trial)
+    def is_safe(self, now: float, counts: AttemptCounts) -> bool:
+        """Whether load cannot explain the refusals."""
+        return self._holds(now) and self.is_low(counts) and self.is_explained(counts)
 
-    def has_fallen(self, trial: Trial) -> bool:
-        """Whether more was refused in the trial than noise explains, at a rate that was accepted before."""
-        return self.is_low(trial) and self._difference(self._below + trial) > _SURELY_DIFFERS
+    def has_fallen(self, counts: AttemptCounts) -> bool:
+        """Whether noise cannot explain the refusals, although the rate was accepted before: the capacity has fallen."""
+        return self.is_low(counts) and self._difference(self._below + counts) > SURE_DIFFERENCE_EVIDENCE
 
-    def is_explained(self, trial: Trial) -> bool:
-        """Whether the refusals of a trial are about as frequent as those at the reference."""
-        return self._reference is not None and self._difference(trial) <= _DIFFERS
+    def is_explained(self, counts: AttemptCounts) -> bool:
+        """Whether the refusals are about as frequent as those at the reference."""
+        return self._reference is not None and self._difference(counts) <= DIFFERENCE_EVIDENCE
 
-    def _difference(self, trial: Trial) -> float:
-        """How much less likely the trial is at the reference's share than at its own, as a logarithm."""
+    def _difference(self, counts: AttemptCounts) -> float:
+        """How much less likely the attempts are at the reference's share of refusals than at their own share."""
         if self._reference is None:
             return 0.0
-        return log_likelihood(trial, trial.share) - log_likelihood_after(trial, self._reference.trial)
+        return log_likelihood(counts, counts.share) - log_likelihood_after(counts, self._reference.counts)

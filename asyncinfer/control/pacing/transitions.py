@@ -6,20 +6,20 @@ from enum import Enum, auto
 from math import inf
 from typing import NamedTuple
 
-from asyncinfer.control.pacing.evidence import Trial
+from asyncinfer.control.pacing.evidence import AttemptCounts
 from asyncinfer.control.pacing.noise import Noise
 
 
 class Confidence(Enum):
-    """How well a rate is known to be what the endpoint accepts. CRUISE raises a well-known rate in small steps."""
+    """How certain it is that the endpoint accepts a rate, and no higher one. CRUISE raises a certain rate slowly."""
 
     HIGH = auto()
     MEDIUM = auto()
     LOW = auto()
 
 
-class NewTrial(NamedTuple):
-    """Stay in the mode, and count attempts from zero at `rate`."""
+class SetRate(NamedTuple):
+    """Stay in the mode, send at `rate` (None: no limit), and count attempts from zero."""
 
     rate: float | None
 
@@ -31,18 +31,20 @@ class StartOpen(NamedTuple):
 
 
 class StartTest(NamedTuple):
-    """Go to TEST at `rate`, with no attempt before `not_before`.
+    """Go to TEST at `rate`.
 
     Args:
+        rate: Attempts per second.
         before: The attempts that led to the test. If their refusals are noise, they are as frequent in the test.
-        is_measured: Whether the rate was accepted for long enough to be known.
-        doubted: The noise that was found before, and is looked for again.
+        is_measured: Whether the endpoint accepted the rate for long enough to know it.
+        earlier_noise: The noise that was found before, if the test checks it.
+        not_before: When the first attempt may start.
     """
 
     rate: float
-    before: Trial
+    before: AttemptCounts
     is_measured: bool = False
-    doubted: Noise | None = None
+    earlier_noise: Noise | None = None
     not_before: float = -inf
 
 
@@ -54,7 +56,7 @@ class StartCruise(NamedTuple):
 
 
 class StartClosed(NamedTuple):
-    """Go to CLOSED, since everything is refused at `rate`."""
+    """Go to CLOSED, because the endpoint refused everything at `rate`."""
 
     rate: float
 
@@ -65,4 +67,4 @@ class Reopen(NamedTuple):
     stopped: float
 
 
-Transition = NewTrial | StartOpen | StartTest | StartCruise | StartClosed | Reopen
+Transition = SetRate | StartOpen | StartTest | StartCruise | StartClosed | Reopen
