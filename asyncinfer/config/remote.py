@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
@@ -102,7 +103,7 @@ class RemoteParams(Params):
     def hashed_values(self) -> dict[str, Any]:
         """As in the base class. The URL is without credentials: user, password and query may contain a key."""
         values = super().hashed_values()
-        return values | {"api_url": without_credentials(values["api_url"])} if "api_url" in values else values
+        return values | {"api_url": _hashed_url(values["api_url"])} if "api_url" in values else values
 
     def concurrency_problem(self) -> str | None:
         """Why `adaptive` does not go together with `num_workers`; None if it does."""
@@ -125,3 +126,12 @@ class RemoteParams(Params):
         if problem := self.concurrency_problem():
             raise ValueError(problem)
         return self
+
+
+def _hashed_url(url: str) -> str:
+    """Return the URL without credentials and query; an empty text for an invalid URL, which the engine reports."""
+    try:
+        urlsplit(url)
+    except ValueError:
+        return ""
+    return without_credentials(url)
