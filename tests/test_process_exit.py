@@ -13,6 +13,7 @@ from textwrap import dedent
 
 import pytest
 
+pytestmark = pytest.mark.slow  # Each test starts a process.
 REPOSITORY = Path(__file__).parent.parent
 HANG_GUARD = 120
 

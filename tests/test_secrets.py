@@ -507,6 +507,7 @@ async def error_of_a_call(engine: Any) -> BaseException:
     raise AssertionError("no error")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 @pytest.mark.parametrize(("owner", "name"), PLACES.values(), ids=PLACES)
 async def test_error_deep_inside_a_send_shows_no_key(
@@ -564,6 +565,7 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("place", ["connecting", "reading"])
 async def test_error_behind_a_proxy_shows_no_password(scheme: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,10 @@ import anyio
 from pydantic_core import to_json
 
 from asyncinfer.aio.clock import Clock
-from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import run_callback
 from asyncinfer.errors import RequestError
 from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
-from asyncinfer.scratch.atomic import replacing
+from asyncinfer.scratch.atomic import async_replacing
 from asyncinfer.types.results import FailureDetail, Progress, RunSummary, Usage, UsageSum
 
 log = logging.getLogger("asyncinfer")
@@ -173,14 +172,14 @@ class Reporter:
     async def _write(self, progress: Progress) -> None:
         if self._path is not None:
             try:
-                await DISK.run(write_snapshot, self._path, progress)
+                await write_snapshot(self._path, progress)
             except OSError as error:
                 log.warning("progress_path %s cannot be written: %s", self._path, error.strerror or error)
                 self._path = None
 
 
-def write_snapshot(path: Path, progress: Progress) -> None:
-    """Replace the progress file. Blocks."""
+async def write_snapshot(path: Path, progress: Progress) -> None:
+    """Replace the progress file."""
     snapshot = {
         "total": progress.total,
         "completed": progress.completed,
@@ -190,5 +189,7 @@ def write_snapshot(path: Path, progress: Progress) -> None:
         "updated_at": datetime.now(UTC).isoformat(),
     }
     # If another run is writing the same file at this moment, skip this snapshot.
-    with suppress(BlockingIOError), replacing(path, durable=False) as file:
-        file.write(to_json(snapshot) + b"\n")
+    with suppress(BlockingIOError):
+        async with async_replacing(path, durable=False) as file:
+            with anyio.CancelScope(shield=True):  # The write must end before the file is closed.
+                await file.write(to_json(snapshot) + b"\n")

@@ -196,7 +196,7 @@ class Run:
             return
         assert stats.total in (None, stats.completed + stats.failed), "every row has an outcome"
         if self.output_path is not None and (statuses.saved_count if self.partial else not stats.failed):
-            await in_slices(scratch.assemble(self.output_path, statuses.spans()))
+            await scratch.assemble(self.output_path, statuses.spans())
 
 
 @asynccontextmanager

@@ -7,14 +7,21 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from anyio import CancelScope
+
+from asyncinfer.aio.files import async_file
+from asyncinfer.aio.limiters import DISK
 from asyncinfer.errors import ConfigError
 from asyncinfer.scratch import disk
 from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, advice, os_error_text, require_regular
+
+if TYPE_CHECKING:
+    from aiofiles.threadpool.binary import AsyncFileIO
 
 _BUFFER = 1 << 20
 _TRIES = 16
@@ -55,6 +62,24 @@ def replacing(path: Path, *, durable: bool = True) -> Generator[BinaryIO]:
             raise
     if durable:
         disk.sync_folder(path.parent)
+
+
+@contextlib.asynccontextmanager
+async def async_replacing(path: Path, *, durable: bool = True) -> AsyncGenerator[AsyncFileIO]:
+    """As `replacing`, with methods to await. Shield each write, which must end before the file is closed."""
+    replacement = replacing(path, durable=durable)
+    file: BinaryIO | None = None
+    with CancelScope(shield=True):
+        file = await DISK.run(replacement.__enter__)
+    assert file is not None, "a shielded scope is not cancelled"
+    try:
+        yield async_file(file)
+    except BaseException as error:
+        with CancelScope(shield=True):
+            await DISK.run(replacement.__exit__, type(error), error, error.__traceback__)
+        raise
+    with CancelScope(shield=True):
+        await DISK.run(replacement.__exit__, None, None, None)
 
 
 def check_replaceable(path: Path, setting: str) -> None:

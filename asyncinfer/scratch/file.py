@@ -1,29 +1,33 @@
 """The scratch file on disk. It is locked, recovered, appended to, read back, and made into the output.
 
-All methods block. Callers run them in worker threads.
+The methods that are not async block. Callers run them in worker threads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol
 
+from anyio import CancelScope
 from filelock import FileLock, Timeout
 
+from asyncinfer.aio.files import async_file
+from asyncinfer.aio.limiters import DISK
 from asyncinfer.errors import ScratchError, ScratchLockedError
 from asyncinfer.scratch import disk
-from asyncinfer.scratch.atomic import discard_temporary, replacing
+from asyncinfer.scratch.atomic import async_replacing, discard_temporary, replacing
 from asyncinfer.scratch.format import Recovery, SavedLine, decode, looks_like_scratch
 from asyncinfer.types.paths import NotAFileError, advice, open_regular, os_error_text, require_regular
 
 log = logging.getLogger("asyncinfer")
 
 _BLOCK = 1 << 16
+_OUTPUT_BLOCK, _OUTPUT_LINES = 1 << 20, 1 << 12
 _BEGINNING = 1 << 10
 _LONGEST_NAME = 255
 _NOT_PRIVATE = 0o077
@@ -35,58 +39,50 @@ def scratch_path(output: Path) -> Path:
     return output.parent / "scratch" / output.name
 
 
-class AppendFile(Protocol):
-    """The interface of a file that is only appended to. Tests use one that fails or loses data."""
-
-    def append(self, data: bytes) -> None: ...
-    def read(self, offset: int, length: int) -> bytes: ...
-    def close(self) -> None: ...
-
-
-class DiskFile:
+class DiskFile(io.FileIO):
     """A file to which whole batches are appended and synced."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._size = size
-        self._fd = disk.open_for_writing(path, os.O_APPEND)
+        fd = disk.open_for_writing(path, os.O_APPEND)
         try:
-            mode = os.fstat(self._fd).st_mode
+            mode = os.fstat(fd).st_mode
             require_regular(mode)
-            disk.truncate(self._fd, size)
+            disk.truncate(fd, size)
             if mode & _NOT_PRIVATE:
                 with contextlib.suppress(OSError):  # It may belong to another user.
-                    disk.set_mode(self._fd, mode & 0o700)
+                    disk.set_mode(fd, mode & 0o700)
         except BaseException:
-            os.close(self._fd)
+            os.close(fd)
             raise
+        super().__init__(fd, "r+b")
 
-    def append(self, data: bytes) -> None:
+    def write(self, data: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write all of `data` and sync it. After an error, remove what was written of it."""
-        view = memoryview(data)
+        fd, view = self.fileno(), memoryview(data)
         try:
             while view:
-                view = view[disk.write(self._fd, view) :]
-            disk.sync(self._fd)
+                view = view[disk.write(fd, view) :]
+            disk.sync(fd)
         except OSError:
             with contextlib.suppress(OSError):
-                disk.truncate(self._fd, self._size)
+                disk.truncate(fd, self._size)
             raise
         self._size += len(data)
+        return len(data)
 
-    def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self._fd, length, offset)
-
-    def close(self) -> None:
-        os.close(self._fd)
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read up to `length` bytes. Other threads may write at the same time."""
+        return os.pread(self.fileno(), length, offset)
 
 
 class ScratchFile:
     """The saved rows of one run. `acquire` locks the file, `recover` opens it, and `close` releases it."""
 
-    def __init__(self, path: Path, open_file: Callable[[Path, int], AppendFile] = DiskFile) -> None:
+    def __init__(self, path: Path, open_file: Callable[[Path, int], DiskFile] = DiskFile) -> None:
         self.path = path
         self._open_file = open_file
-        self._file: AppendFile | None = None
+        self._file: DiskFile | None = None
         self._size = 0
         # Different worker threads acquire and release it.
         self._lock = FileLock(_lock_path(path), timeout=0, mode=0o600, thread_local=False)
@@ -166,22 +162,22 @@ class ScratchFile:
                 ", ".join(map(str, recovery.damaged[:20])),
             )
 
-    def append(self, data: bytes) -> int:
-        """Write `data` and sync it. Returns the offset at which it starts.
+    async def append(self, data: bytes) -> int:
+        """Write `data` and sync it. Returns the offset at which it starts. Do not cancel it, and await each call.
 
         Raises:
             ScratchError: It cannot be written. The file is as before.
         """
         assert self._file is not None, "append before recover"
         with _as_scratch_error(self.path, "cannot be written"):
-            self._file.append(data)
+            await async_file(self._file).write(data)
         offset, self._size = self._size, self._size + len(data)
         return offset
 
     def read(self, offset: int, length: int) -> bytes:
         assert self._file is not None, "read before recover"
         with _as_scratch_error(self.path, "cannot be read"):
-            return self._file.read(offset, length)
+            return self._file.read_at(offset, length)
 
     def _read_whole(self, offset: int, length: int, ahead: int) -> bytes:
         """Read at least `length` bytes, and up to `ahead` bytes if the file is long enough."""
@@ -190,23 +186,33 @@ class ScratchFile:
             raise ScratchError(f"{self.path} was truncated by another program; run the same command again to resume")
         return data
 
-    def assemble(self, output: Path, spans: Iterable[tuple[int, int]], every: int = 512) -> Generator[None]:
+    async def assemble(self, output: Path, spans: Iterable[tuple[int, int]]) -> None:
         """Write the JSON at `spans` to `output`, one line for each, as one atomic replacement.
 
         Args:
             spans: Offsets and lengths in bytes.
-            every: After how many lines to yield, so that a caller can do other things.
         """
-        block, start = b"", 0
-        with _as_scratch_error(output, "cannot be written"), replacing(output) as file:
-            for count, (offset, length) in enumerate(spans, 1):
-                # Rows are nearly in order, so that one read is enough for many rows.
-                if not start <= offset <= offset + length <= start + len(block):
-                    block, start = self._read_whole(offset, length, _BLOCK), offset
-                file.write(block[offset - start : offset - start + length])
-                file.write(b"\n")
-                if count % every == 0:
-                    yield
+        with _as_scratch_error(output, "cannot be written"):
+            async with async_replacing(output) as file:
+                blocks = self._blocks(spans)
+                while block := await DISK.run(lambda: next(blocks, b"")):
+                    with CancelScope(shield=True):  # A write must end before the file is closed.
+                        await file.write(block)
+
+    def _blocks(self, spans: Iterable[tuple[int, int]]) -> Generator[bytes]:
+        """The JSON at `spans` in blocks of whole lines."""
+        lines, size = list[bytes](), 0
+        ahead, start = b"", 0
+        for offset, length in spans:
+            # Rows are nearly in order, so that one read is enough for many rows.
+            if not start <= offset <= offset + length <= start + len(ahead):
+                ahead, start = self._read_whole(offset, length, _BLOCK), offset
+            lines.append(ahead[offset - start : offset - start + length] + b"\n")
+            size += length
+            if size > _OUTPUT_BLOCK or len(lines) > _OUTPUT_LINES:
+                yield b"".join(lines)
+                lines, size = [], 0
+        yield b"".join(lines)
 
     def keep(self, wanted: Callable[[bytes, int], bool], every: int = 512) -> Generator[None]:
         """Rewrite the file with only the lines whose row `(key, n)` is wanted, as one atomic replacement.

@@ -1,4 +1,4 @@
-"""The one task that saves: it drains what waits, and writes and syncs it in one go."""
+"""The task of a run that saves answers: it writes and syncs all that wait, with aiofiles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from asyncinfer.aio.limiters import DISK
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import spans
 
@@ -52,6 +51,6 @@ class ScratchWriter(Generic[R]):
                 while self._records:
                     records, self._records = self._records, []
                     lines, self._lines = self._lines, []
-                    offset = await DISK.run(self._file.append, b"".join(lines))
+                    offset = await self._file.append(b"".join(lines))
                     for record, span in zip(records, spans(lines, offset), strict=True):
                         self._saved(record, *span)

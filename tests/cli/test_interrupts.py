@@ -34,6 +34,7 @@ def wait_for(process: subprocess.Popen[str], scratch: Path, lines: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_first_signal_lets_running_rows_finish(job: Job, number: signal.Signals) -> None:
     job.configure(seconds=0.3, workers=2)
@@ -73,6 +74,7 @@ def test_command_that_resumes_shows_no_secret(job: Job) -> None:
     assert "sk-" not in err
 
 
+@pytest.mark.slow
 def test_second_signal_stops_at_once(job: Job) -> None:
     job.configure(workers=2, seconds=0.2)
     with job.start() as process:
@@ -90,6 +92,7 @@ def test_second_signal_stops_at_once(job: Job) -> None:
     assert not kept & set(job.requests()[before:])
 
 
+@pytest.mark.slow
 def test_second_run_of_the_same_job_is_refused(tmp_path: Path) -> None:
     job = Job(tmp_path, rows=400)  # more than are answered until the second run has started
     job.configure(seconds=0.5, workers=1)

@@ -142,6 +142,7 @@ def test_server_that_refuses_everything_while_it_loads_is_used_soon_afterwards(s
     assert outcome.ended <= seconds + 16 + 1.1 * 2000 * 0.5 / 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.6, 0.8])
 def test_full_speed_returns_after_half_a_minute_of_many_refusals(share: float) -> None:
     """60 to 80% of the requests are refused from second 30 until second 60, and none before and after."""
@@ -257,6 +258,7 @@ class RequestedWait(Outage):
         return self.server.request(now, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", [0, 20], ids=["at the start", "later"])
 @pytest.mark.parametrize("seconds", [5, 30, 60])
 def test_requested_wait_costs_little_more_than_its_length(begin: int, seconds: int) -> None:

@@ -725,6 +725,7 @@ class TestNullSettings:
             assert len(server.asks) == 1
 
 
+@pytest.mark.slow
 class TestManyRows:
     async def test_all_rows_are_answered_despite_a_mix_of_faults(self, config: InferenceConfig) -> None:
         async with served(mixed(MIX), **FAST) as (server, engine):

@@ -329,6 +329,7 @@ class TestOutages:
 
 
 class TestFaultsOfSingleRows:
+    @pytest.mark.slow
     async def test_a_quarter_of_all_requests_that_fail_at_random_lose_no_row(self, clock: QuickClock) -> None:
         rng = random.Random(0)
 

@@ -131,6 +131,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hints", [False, True], ids=["", "Retry-After"])
 @pytest.mark.parametrize("case", CASES)
 async def test_an_unknown_rate_is_used_and_little_is_refused(case: str, hints: bool, clock: QuickClock) -> None:
@@ -148,6 +149,7 @@ async def test_the_rate_of_a_server_with_a_small_bucket_is_used(case: str, clock
     assert report.refused <= 0.08
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["steady 100/s", "100/s, then 50", "50/s, then 150"])
 async def test_retry_after_of_a_server_with_a_small_bucket_costs_part_of_its_rate(case: str, clock: QuickClock) -> None:
     """A refusal costs a whole second, of which the server saves up a tenth. Without refusals the rate is not found."""
@@ -201,6 +203,7 @@ async def test_a_limit_set_by_the_user_avoids_every_refusal(clock: QuickClock) -
     assert clock.now() > 120.0
 
 
+@pytest.mark.slow
 async def test_a_server_that_refuses_everything_for_ten_seconds_loses_no_row(clock: QuickClock) -> None:
     """Single requests find out when it accepts again."""
 

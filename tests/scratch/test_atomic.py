@@ -11,6 +11,7 @@ from asyncinfer.run.progress import write_snapshot
 from asyncinfer.scratch.atomic import discard_temporary, replacing, temporary_for, try_target
 from asyncinfer.types.paths import NotAFileError
 from asyncinfer.types.results import Progress
+from tests.conftest import BlockWatch
 
 
 def test_second_writer_is_refused_and_changes_nothing(tmp_path: Path) -> None:
@@ -24,10 +25,11 @@ def test_second_writer_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["out.jsonl"]
 
 
-def test_progress_skips_a_snapshot_while_another_run_writes(tmp_path: Path) -> None:
+async def test_progress_skips_a_snapshot_while_another_run_writes(tmp_path: Path, block_watch: BlockWatch) -> None:
+    block_watch.off()
     with replacing(tmp_path / "progress.json") as file:
         file.write(b"other")
-        write_snapshot(tmp_path / "progress.json", Progress())
+        await write_snapshot(tmp_path / "progress.json", Progress())
     assert (tmp_path / "progress.json").read_bytes() == b"other"
 
 

@@ -93,7 +93,7 @@ def test_simulation_notices_a_missing_sync(tmp_path: Path, sizes: SyncedSizes, m
     """Shows that the tests above can fail."""
     file = DiskFile(tmp_path / "out.jsonl", 0)
     monkeypatch.setattr(scratch_file.os, "fsync", lambda fd: None)
-    file.append(b"row\n")
+    file.write(b"row\n")
     file.close()
     assert sizes.after_power_failure(tmp_path / "out.jsonl") == b""
 

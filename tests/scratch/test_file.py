@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,13 @@ from asyncinfer.scratch.atomic import replacing
 from asyncinfer.scratch.cache import in_cache
 from asyncinfer.scratch.file import DiskFile, ScratchFile, scratch_path
 from asyncinfer.scratch.format import encode
+from tests.conftest import BlockWatch
+
+
+@pytest.fixture(autouse=True)
+def unwatched(block_watch: BlockWatch) -> None:
+    """The tests themselves access files."""
+    block_watch.off()
 
 
 def line(i: int) -> bytes:
@@ -37,12 +45,12 @@ class FullDisk(DiskFile):
 
     batches = 0
 
-    def append(self, data: bytes) -> None:
+    def write(self, data: bytes, /) -> int:
         self.batches += 1
         if self.batches > 1:
-            super().append(data[: len(data) // 2])
+            super().write(data[: len(data) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
-        super().append(data)
+        return super().write(data)
 
 
 def test_scratch_file_is_in_a_folder_beside_the_output(tmp_path: Path) -> None:
@@ -74,22 +82,22 @@ def test_target_of_a_symbolic_link_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "real.jsonl").read_text() == "new"
 
 
-def test_appended_rows_are_kept(tmp_path: Path) -> None:
+async def test_appended_rows_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "scratch" / "out.jsonl"
     for i in range(3):
         file = opened(path)
         assert len(list(file.recover())) == i
-        file.append(line(i))
+        await file.append(line(i))
         file.close()
     assert keys_in(path) == [0, 1, 2]
 
 
-def test_incomplete_last_line_is_removed_before_the_next_append(tmp_path: Path) -> None:
+async def test_incomplete_last_line_is_removed_before_the_next_append(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(line(1) + line(2)[:-5])
     file = opened(path)
     assert len(list(file.recover())) == 1
-    file.append(line(3))
+    await file.append(line(3))
     file.close()
     assert keys_in(path) == [1, 3]
 
@@ -102,13 +110,13 @@ def test_damaged_line_is_skipped_with_a_warning(tmp_path: Path, caplog: pytest.L
     assert "(line 2)" in caplog.text
 
 
-def test_rows_saved_before_the_disk_is_full_are_kept(tmp_path: Path) -> None:
+async def test_rows_saved_before_the_disk_is_full_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     file = opened(path, open_file=FullDisk)
     list(file.recover())
-    file.append(line(1))
+    await file.append(line(1))
     with pytest.raises(ScratchError, match="No space left on device.*run the same command again"):
-        file.append(line(2))
+        await file.append(line(2))
     file.close()
     assert keys_in(path) == [1]
 
@@ -128,16 +136,21 @@ def test_second_run_with_the_same_file_is_refused(tmp_path: Path) -> None:
     opened(tmp_path / "out.jsonl").close()
 
 
-def test_output_replaces_the_old_file_only_when_it_is_complete(tmp_path: Path) -> None:
+async def test_output_replaces_the_old_file_only_when_it_is_complete(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     output.write_text("old\n")
     file = opened(tmp_path / "scratch" / "out.jsonl")
     list(file.recover())
-    file.append(line(1))
-    assembling = file.assemble(output, [(0, 5), (2, 3)], every=1)
-    next(assembling)
-    assert output.read_text() == "old\n"
-    list(assembling)
+    await file.append(line(1))
+    seen: list[str] = []
+
+    def spans() -> Iterator[tuple[int, int]]:
+        yield 0, 5
+        seen.append(output.read_text())
+        yield 2, 3
+
+    await file.assemble(output, spans())
+    assert seen == ["old\n"]
     assert output.read_bytes() == line(1)[:5] + b"\n" + line(1)[2:5] + b"\n"
     file.close(remove=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl"]

@@ -137,6 +137,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("lacking", [(), ("a name",)], ids=["pooled", "fallback"])
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 async def test_process_with_an_engine_that_is_never_closed_exits_without_warnings(
     script: str, lacking: tuple[str, ...]

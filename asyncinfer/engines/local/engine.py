@@ -135,7 +135,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
     async def _model_files(self) -> Sequence[ModelFile]:
         """The files as they were at the first call, before the model was loaded."""
         if self._files is None:
-            self._files = await DISK.run(identify, model_paths(self._model_params))
+            self._files = await DISK.run(lambda: identify(model_paths(self._model_params)))
         return self._files
 
     def _bind(self, settings: CallSettings) -> BoundEngine:

@@ -344,6 +344,7 @@ except RequestError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "guided",
     [
