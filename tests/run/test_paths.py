@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from asyncinfer import AsyncInferError, ConfigError, Conversation, InferenceConfig, InputError, ScratchError
+from asyncinfer.aio.limiters import DISK
 from asyncinfer.scratch.atomic import temporary_for
 from tests.fakes import FakeEngine, questions, read_jsonl, rejection, write_jsonl
 
@@ -227,12 +228,12 @@ class TestThatCanBeUsed:
     async def test_what_a_killed_run_left_is_removed_before_anything_is_asked(
         self, config: InferenceConfig, tmp_path: Path
     ) -> None:
-        left = temporary_for(tmp_path / "out.jsonl")
+        left = await DISK.run(temporary_for, tmp_path / "out.jsonl")
         left.write_bytes(b"half an output")
         left.chmod(0o400)
 
         def script(*_: object) -> None:
-            assert not left.exists()
+            assert not os.path.lexists(left)
             raise rejection()
 
         assert (await FakeEngine(script).arun(config)).failed == 3
@@ -241,8 +242,8 @@ class TestThatCanBeUsed:
         self, config: InferenceConfig, tmp_path: Path
     ) -> None:
         (tmp_path / "victim").write_text("theirs")
-        temporary_for(tmp_path / "out.jsonl").symlink_to(tmp_path / "victim")
-        os.link(tmp_path / "victim", temporary_for(tmp_path / "progress.json"))
+        (await DISK.run(temporary_for, tmp_path / "out.jsonl")).symlink_to(tmp_path / "victim")
+        os.link(tmp_path / "victim", (await DISK.run(temporary_for, tmp_path / "progress.json")))
         await FakeEngine().arun(config.model_copy(update={"progress_path": str(tmp_path / "progress.json")}))
         assert (tmp_path / "victim").read_text() == "theirs"
         assert sorted(os.listdir(tmp_path)) == ["in.jsonl", "out.jsonl", "progress.json", "victim"]
