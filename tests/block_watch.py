@@ -34,7 +34,9 @@ _ALLOWED = (
     ("logging/__init__.py", "emit"),
 )
 # The blocking twins of the engines' methods may be called on a running loop, as in a notebook.
-_BLOCKING_TWINS = ("asyncinfer/aio/portal.py", frozenset({"call", "wind_up"}))
+_BLOCKING_TWINS = ("asyncinfer/aio/portal.py", frozenset({"call", "run_cleanup"}))
+# The constructor of a local engine is not async, and checks that the model's file exists.
+_CONSTRUCTOR = ("asyncinfer/engines/local/engine.py", "__init__")
 
 
 class BlockWatch:
@@ -61,6 +63,7 @@ class BlockWatch:
             for place in _ALLOWED:
                 function.can_block_in(*place)
             function.can_block_in(*_BLOCKING_TWINS)
+            function.can_block_in(*_CONSTRUCTOR)
         blockbuster.blockbuster.BlockingError = self._error
         self._buster.activate()
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ def reorder(order: list[int]) -> Mutation:
     return mutate
 
 
+def lines_of(data: bytes) -> list[bytes]:
+    """The lines as the scratch file has them: they end with a newline, and not with a carriage return."""
+    return BytesIO(data).readlines()
+
+
 def twice(data: bytes) -> bytes:
     return data + data
 
@@ -126,7 +132,7 @@ def scratch_lines(tmp_path_factory: pytest.TempPathFactory) -> dict[bytes, str]:
     with (folder / "in.jsonl").open("a") as file:
         file.write('{"messages":[{"role":"user","content":"last"}]}\n')
     anyio.run(FakeEngine(script, workers=1).arun, config_in(folder))
-    lines = (folder / "scratch" / "out.jsonl").read_bytes().splitlines(keepends=True)
+    lines = lines_of((folder / "scratch" / "out.jsonl").read_bytes())
     return {line: json.loads(line)["conversation"]["messages"][0]["content"] for line in lines}
 
 
@@ -200,10 +206,10 @@ def test_a_damaged_scratch_file_never_gives_a_row_a_wrong_answer(
     if refused is not None:
         assert "was not written by asyncinfer" in refused
         assert scratch.read_bytes() == data
-        assert not set(data.splitlines(keepends=True)) & scratch_lines.keys()
+        assert not set(lines_of(data)) & scratch_lines.keys()
         return
     check_output(here)
-    whole = {scratch_lines[line] for line in data.splitlines(keepends=True) if line in scratch_lines}
+    whole = {scratch_lines[line] for line in lines_of(data) if line in scratch_lines}
     assert engine.asked.keys() == {f"question {i}" for i in range(ROWS)} - whole
     assert set(engine.asked.values()) <= {1}
     assert not scratch.exists()

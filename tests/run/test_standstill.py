@@ -36,6 +36,7 @@ def virtual_reports(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeClock], No
         class VirtualSleep:
             sleep = staticmethod(clock.sleep)
             move_on_after = staticmethod(anyio.move_on_after)
+            CancelScope = anyio.CancelScope
 
         monkeypatch.setattr(progress_module, "anyio", VirtualSleep)
 
