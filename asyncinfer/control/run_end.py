@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from asyncinfer.errors import EngineConfigError, EngineDeadError, ErrorScope, RequestError
+from asyncinfer.errors import EngineConfigError, EngineDeadError, ErrorScope, RequestError, error_text
 
 # The numbers in the table above.
 _FIRST_ACCOUNT_ROWS, _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 2, 3, 3, 20, 3
@@ -121,7 +121,7 @@ class FailurePattern:
             if self._similar[1] < _SIMILAR_ROWS:
                 return None
             advice = f"{_SIMILAR_ROWS} rows in a row were rejected like this. Check the settings"
-        return RunEnd(f"{self._endpoint}: {error}. {advice}", is_config=not self._has_answered)
+        return RunEnd(f"{self._endpoint}: {error_text(error)}. {advice}", is_config=not self._has_answered)
 
     def _out_of_retries(self, error: RequestError) -> RunEnd | None:
         self._exhausted += 1

@@ -13,10 +13,10 @@ import pytest
 from asyncinfer import (
     AnthropicInferenceEngine,
     Conversation,
+    EngineConfigError,
     GuidedDecodingParams,
     ModelParams,
     RemoteParams,
-    RequestError,
 )
 from tests.asking import (
     ASKED_FOR_WEATHER,
@@ -150,7 +150,7 @@ async def test_adapter_is_a_model(vllm_server: VllmServer) -> None:
 async def test_unknown_model_is_named_and_not_retried(vllm_server: VllmServer) -> None:
     async with engine_at(vllm_server, "no-such") as engine:
         result = await engine.ainfer_partial([CAPITAL], config())
-        with pytest.raises(RequestError, match="no-such"):
+        with pytest.raises(EngineConfigError, match="no-such"):
             await anext(aiter(engine.astream(CAPITAL, config())))
     failed = result.failures[0]
     assert failed.status_code == 404

@@ -22,7 +22,6 @@ from asyncinfer import (
     RemoteInferenceEngine,
     RemoteParams,
     RemoteVLLMInferenceEngine,
-    RequestError,
 )
 from tests.asking import (
     ASKED_FOR_WEATHER,
@@ -326,7 +325,7 @@ async def test_unknown_model_is_named_and_not_retried(vllm_server: VllmServer, t
     async with engine:
         with pytest.raises(EngineConfigError, match="The model `no-such` does not exist") as ended:
             await engine.arun(run)
-        with pytest.raises(RequestError, match="no-such"):
+        with pytest.raises(EngineConfigError, match="no-such"):
             await anext(aiter(engine.astream(CAPITAL)))
     assert ended.value.status_code == 404
 
