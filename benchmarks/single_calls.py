@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,10 @@ async def with_asyncinfer(url: str, calls: int, *, as_run: bool) -> Spent:
             else:
                 await engine.agenerate(conversation)
 
-        await asyncio.gather(*(ask(i) for i in range(AT_ONCE)))
-        await asyncio.sleep(2.0)  # The permits have grown to AT_ONCE by then, as in an app that has run for a while.
-        await asyncio.gather(*(ask(i) for i in range(AT_ONCE)))
+        # The permits grow to AT_ONCE while requests are sent, as in an application that has run for a while.
+        end = time.perf_counter() + 2.5
+        while time.perf_counter() < end:
+            await asyncio.gather(*(ask(i) for i in range(AT_ONCE)))
         return await workers(calls, ask)
 
 
