@@ -20,6 +20,8 @@ from asyncinfer.types.results import Usage
 
 # How long one loop waits for tokens that another loop has reserved (seconds).
 _PATIENCE = 1.0
+# Times that differ by less are the same, so that a timer need not be set again (seconds).
+_SLACK = 0.001
 
 
 class AdaptiveSemaphore:
@@ -199,7 +201,7 @@ class AdaptiveSemaphore:
         """Call `_grant` after `wait` seconds, if that is finite."""
         due = self._clock.now() + wait
         if self._alarm is not None:
-            if self._alarm_due <= due < math.inf:
+            if self._alarm_due - _SLACK <= due < math.inf:
                 return
             self._alarm()
             self._alarm = None
