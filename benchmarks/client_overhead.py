@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -42,9 +42,9 @@ SHARE = {"openai": 5, "litellm": 5}
 
 
 class Responder(asyncio.Protocol):
-    """The least of HTTP: reads a request by its Content-Length and sends one and the same answer."""
+    """The least of HTTP: reads each request by its Content-Length, and sends the same answer to all of them."""
 
-    def __init__(self, response: bytes) -> None:
+    def __init__(self, response: bytes = b"") -> None:
         self._response = response
         self._buffer = b""
 
@@ -60,7 +60,11 @@ class Responder(asyncio.Protocol):
             if len(self._buffer) < end + 4 + length:
                 return
             self._buffer = self._buffer[end + 4 + length :]
-            self._transport.write(self._response)
+            self.respond()
+
+    def respond(self) -> None:
+        """Answer one request."""
+        self._transport.write(self._response)
 
 
 def serve() -> None:
@@ -77,8 +81,14 @@ def serve() -> None:
     ).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
 
+    serve_with(lambda: Responder(head.encode() + body))
+
+
+def serve_with(make_protocol: Callable[[], asyncio.Protocol]) -> None:
+    """Serve on a free port, and print it."""
+
     async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(lambda: Responder(head.encode() + body), "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(make_protocol, "127.0.0.1", 0)
         print(server.sockets[0].getsockname()[1], flush=True)
         await asyncio.Event().wait()
 
@@ -91,8 +101,9 @@ def pin(core: int) -> None:
 
 
 @contextmanager
-def server() -> Generator[str]:
-    process = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
+def server(script: str = __file__) -> Generator[str]:
+    """The URL of the server that `script --serve` runs in a process of its own."""
+    process = subprocess.Popen([sys.executable, script, "--serve"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
@@ -269,21 +280,35 @@ def side_by_side(
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=5_000)
-    parser.add_argument("--many", type=int, default=200_000)
+def parser_for(description: str | None, unit: str, count: int) -> argparse.ArgumentParser:
+    """The arguments of these benchmarks. `--serve` and `--measure` are for the processes that they start."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(f"--{unit}", type=int, default=count)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--serve", action="store_true")
-    parser.add_argument("--measure", nargs=3)
-    args = parser.parse_args()
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    return parser
+
+
+def start(
+    args: argparse.Namespace, ask: Mapping[str, Any], serve: Callable[[], None], compare: Callable[[], None]
+) -> None:
+    """Serve, measure one client, or compare all of them, as the arguments say."""
     if args.serve:
         serve()
     elif args.measure:
-        measure(ASK[args.measure[0]], args.measure[1], int(args.measure[2]))
+        client, url, count = args.measure
+        measure(ask[client], url, int(count))
     else:
-        compare(args.rows, args.many, args.rounds, args.out)
+        compare()
+
+
+def main() -> None:
+    parser = parser_for(__doc__, "rows", 5_000)
+    parser.add_argument("--many", type=int, default=200_000)
+    args = parser.parse_args()
+    start(args, ASK, serve, lambda: compare(args.rows, args.many, args.rounds, args.out))
 
 
 def compare(rows: int, many: int, rounds: int, out: Path) -> None:

@@ -10,7 +10,6 @@ Clients that are not installed (openai, litellm) are left out.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import time
@@ -22,11 +21,13 @@ from client_overhead import (
     AT_ONCE,
     QUESTION,
     Spent,
-    measure,
+    parser_for,
     plain_aiohttp,
     plot,
+    serve,
     server,
     side_by_side,
+    start,
     with_litellm,
     with_openai,
     workers,
@@ -90,16 +91,8 @@ def compare(calls: int, rounds: int, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--measure", nargs=3)
-    args = parser.parse_args()
-    if args.measure:
-        measure(ASK[args.measure[0]], args.measure[1], int(args.measure[2]))
-    else:
-        compare(args.calls, args.rounds, args.out)
+    args = parser_for(__doc__, "calls", 5_000).parse_args()
+    start(args, ASK, serve, lambda: compare(args.calls, args.rounds, args.out))
 
 
 if __name__ == "__main__":

@@ -10,19 +10,27 @@ The openai SDK is left out if it is not installed.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import statistics
-import subprocess
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from client_overhead import AT_ONCE, Spent, in_child, measure, messages, pin, plot, workers
+from client_overhead import (
+    AT_ONCE,
+    Responder,
+    Spent,
+    in_child,
+    messages,
+    parser_for,
+    pin,
+    plot,
+    serve_with,
+    server,
+    start,
+    workers,
+)
 
 DELTAS = 200
 CLIENTS = {"aiohttp": None, "astream": None, "openai": "openai"}
@@ -30,25 +38,14 @@ CLIENTS = {"aiohttp": None, "astream": None, "openai": "openai"}
 SHARE = {"openai": 5}
 
 
-class Streamer(asyncio.Protocol):
-    """Reads a request by its Content-Length, and sends the deltas of one answer, each in a write of its own."""
+class Streamer(Responder):
+    """Sends the deltas of one answer, each in a write of its own."""
 
     def __init__(self, events: list[bytes]) -> None:
+        super().__init__()
         self._events = events
-        self._buffer = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n")
-        head = self._buffer[: max(end, 0)].lower()
-        at = head.find(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-        if end < 0 or len(self._buffer) < end + 4 + length:
-            return
-        self._buffer = self._buffer[end + 4 + length :]
+    def respond(self) -> None:
         self._sending = asyncio.get_running_loop().create_task(self._send())
 
     async def _send(self) -> None:
@@ -71,24 +68,7 @@ def serve() -> None:
 
     events = [event({"content": "word "})] * DELTAS + [event({}, "stop"), b"data: [DONE]\n\n"]
 
-    async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(lambda: Streamer(events), "127.0.0.1", 0)
-        print(server.sockets[0].getsockname()[1], flush=True)
-        await asyncio.Event().wait()
-
-    asyncio.run(main())
-
-
-@contextmanager
-def server() -> Generator[str]:
-    process = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
+    serve_with(lambda: Streamer(events))
 
 
 async def plain_aiohttp(url: str, streams: int) -> Spent:
@@ -146,7 +126,7 @@ ASK: dict[str, Any] = {"aiohttp": plain_aiohttp, "astream": with_astream, "opena
 def compare(streams: int, rounds: int, out: Path) -> None:
     clients = [name for name, module in CLIENTS.items() if module is None or find_spec(module) is not None]
     samples: dict[str, list[float]] = {name: [] for name in clients}
-    with server() as url:
+    with server(__file__) as url:
         for _ in range(rounds):
             for name in clients:
                 got = in_child(name, url, streams // SHARE.get(name, 1), __file__)
@@ -169,19 +149,8 @@ def compare(streams: int, rounds: int, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--serve", action="store_true")
-    parser.add_argument("--measure", nargs=3)
-    args = parser.parse_args()
-    if args.serve:
-        serve()
-    elif args.measure:
-        measure(ASK[args.measure[0]], args.measure[1], int(args.measure[2]))
-    else:
-        compare(args.streams, args.rounds, args.out)
+    args = parser_for(__doc__, "streams", 500).parse_args()
+    start(args, ASK, serve, lambda: compare(args.streams, args.rounds, args.out))
 
 
 if __name__ == "__main__":

@@ -1,153 +1,31 @@
-"""The methods of every engine. A subclass binds settings; `asyncinfer.run` does the rest."""
+"""The blocking twins of an engine's async methods."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import threading
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self, TypeGuard
-from weakref import WeakKeyDictionary
 
-from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
-from asyncinfer.aio.clock import Clock, MonotonicClock
-from asyncinfer.aio.tasks import clean_up, foreign_code
-from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, RemoteParams
-from asyncinfer.config import merged as merge
-from asyncinfer.control.endpoint import Endpoint
-from asyncinfer.control.retry import RetryPolicy
-from asyncinfer.engines.access_cache import AccessCache, Prepared
-from asyncinfer.engines.blocking import BlockingMethods
-from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported
-from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType, InputError
-from asyncinfer.run import single
-from asyncinfer.run.access import EngineAccess
-from asyncinfer.run.attempts import Attempts
-from asyncinfer.run.bound_engine import BoundEngine, CallSettings
+from asyncinfer.aio import portal
+from asyncinfer.aio.background_iterator import BackgroundIterator
+from asyncinfer.config import InferenceConfig
 from asyncinfer.run.events import Observer
-from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.progress import OnProgress
-from asyncinfer.run.rows import FileSource, ListSource, Source, require_messages
-from asyncinfer.run.run import Run
-from asyncinfer.run.saver import Outcome
-from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.run.stop import Stop
-from asyncinfer.scratch.atomic import as_config_error
-from asyncinfer.scratch.keys import RowKeys
-from asyncinfer.scratch.model_files import ModelFile
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.paths import expanded
-from asyncinfer.types.results import Completion, FailureDetail, InferenceResult, RunSummary, StreamDelta
-from asyncinfer.types.run_errors import InferenceFailedError
-
-if TYPE_CHECKING:
-    from asyncinfer.engines.spec import EngineSpec
-
-log = logging.getLogger("asyncinfer")
-
-# The largest row that is prepared on the event loop, in characters.
-_SMALL = 1 << 14
+from asyncinfer.types.results import InferenceResult, RunSummary, StreamDelta
 
 
-class BaseInferenceEngine(BlockingMethods, ABC):
-    """Runs chat models through one interface. Every `a` method has a blocking twin without the `a`.
-
-    An engine may be used from several event loops and threads at once, and again after it was closed.
-    """
-
-    engine_type: ClassVar[str]
-    # The `model_kwargs` that do not change an answer. They are not part of a row's key.
-    unhashed_model_kwargs: ClassVar[frozenset[str]] = frozenset()
-
-    def __init__(
-        self,
-        model_params: ModelParams,
-        *,
-        generation_params: GenerationParams | None = None,
-        remote_params: RemoteParams | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        self._model_params = model_params
-        self._generation_params = generation_params or GenerationParams()
-        self._remote_params = remote_params
-        self._clock = clock or MonotonicClock()
-        self._lock = threading.Lock()
-        self._endpoint = Endpoint(self._concurrency(), remote_params)
-        self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
-        self._attempts = Attempts()
-        self._accesses = AccessCache(self._prepared)
-
-    @property
-    def spec(self) -> EngineSpec:
-        """The picklable recipe of this engine, from which another process builds an equal one."""
-        from asyncinfer.engines.spec import spec_of  # The registry, which `spec` imports, imports this module.
-
-        config = InferenceConfig(
-            model=self._model_params, generation=self._generation_params, remote_params=self._remote_params
-        )
-        return spec_of(type(self), config)
-
-    # What a subclass supplies
-
-    @classmethod
-    @abstractmethod
-    def get_supported_params(cls) -> set[str]:
-        """The names of the generation parameters that this engine supports."""
+class BlockingMethods:
+    """Each method runs its async twin, whose name begins with `a`, on an event loop in a thread of its own."""
 
     @abstractmethod
-    def _bind(self, settings: CallSettings) -> BoundEngine:
-        """This engine with the settings of one call.
-
-        Raises:
-            ConfigError: No conversation can be answered with these settings.
-        """
-
-    def _concurrency(self) -> int:
-        """How many rows should be in flight at the same time."""
-        return self._remote_params.num_workers if self._remote_params is not None else 1
-
-    async def _model_for(self, call: ModelParams) -> ModelParams:
-        """The model parameters in effect for a call whose config sets some of its own."""
-        return merge(self._model_params, call)
-
-    async def _model_files(self) -> Sequence[ModelFile]:
-        """The model's files, which are part of the rows' keys. By default, none."""
-        return ()
-
-    def _endpoint_name(self, remote: RemoteParams) -> str:
-        """The name of the engine in messages."""
-        return type(self).__name__
-
-    async def _close(self) -> None:
-        """Free what the engine owns. An engine that is used again opens it again. By default, nothing."""
-        return
-
-    # Running
-
     async def agenerate(
         self, conversation: Conversation, inference_config: InferenceConfig | None = None
-    ) -> Conversation:
-        """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
+    ) -> Conversation: ...
 
-        The settings of a config are prepared once and kept, so that repeated calls cost little.
-
-        Returns:
-            The conversation with the answer appended, as a new object.
-
-        Raises:
-            RequestError: The conversation was not answered, and no retry is left.
-            EngineDeadError: The engine can answer no conversation with these settings.
-            ConfigError: A setting is wrong. InputError: The conversation is not valid.
-        """
-        _check_types(conversation, inference_config)
-        shared = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
-        completion = await single.generate(shared.access, self._attempts, conversation)
-        return completion.append_to(conversation)
-
+    @abstractmethod
     async def ainfer(
         self,
         input: Sequence[Conversation] | None = None,
@@ -156,26 +34,9 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> list[Conversation]:
-        """Answer every conversation of `input`, or of `inference_config.input_path`, in input order.
+    ) -> list[Conversation]: ...
 
-        Args:
-            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
-            observers: Called with each event of the run, on its event loop.
-            stop: Ends the run early.
-
-        Raises:
-            InferenceFailedError: Rows failed. All others are finished and saved; `.result` holds them.
-            RunInterruptedError: `stop` ended the run before it was done.
-        """
-        if _is_one_small_row(input, inference_config) and on_progress is None and not observers and stop is None:
-            return [await self._run_one(input[0], inference_config)]
-        run = await self._new_run(inference_config, on_progress, observers, stop=stop, partial=False)
-        result = await self._collect(run, input, inference_config)
-        if result.has_failures:
-            raise InferenceFailedError(_failed(result, run.saved_in), result)
-        return [conversation for _, conversation in result.successful]
-
+    @abstractmethod
     async def ainfer_partial(
         self,
         input: Sequence[Conversation] | None = None,
@@ -185,17 +46,9 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> InferenceResult:
-        """As `ainfer`, but rows that fail are reported in the result; the others are still written.
+    ) -> InferenceResult: ...
 
-        Raises:
-            RunInterruptedError: `stop` ended the run before it was done.
-        """
-        run = await self._new_run(
-            inference_config, on_progress, observers, stop=stop, progress_path=progress_path, check=False
-        )
-        return await self._collect(run, input, inference_config)
-
+    @abstractmethod
     async def arun(
         self,
         inference_config: InferenceConfig,
@@ -203,281 +56,83 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-        relax_gc: bool = True,
-    ) -> RunSummary:
-        """Answer the rows of the file `input_path`, and write the file `output_path`. Memory does not grow with the
-        answers.
+    ) -> RunSummary: ...
 
-        Args:
-            relax_gc: Let Python collect garbage less often during the run. That concerns the whole process, and is
-                undone at the end of the run.
+    @abstractmethod
+    def astream(
+        self, conversation: Conversation, inference_config: InferenceConfig | None = None
+    ) -> BackgroundIterator[StreamDelta]: ...
 
-        Raises:
-            EngineConfigError: The engine cannot work with its settings.
-            RunInterruptedError: `stop` ended the run before it was done.
-        """
-        if inference_config.input_path is None or inference_config.output_path is None:
-            raise ConfigError("arun goes from file to file: set input_path and output_path")
-        run = await self._new_run(inference_config, on_progress, observers, stop=stop, relax_gc=relax_gc)
-        summary = await run.run(_file(inference_config.input_path))
-        if isinstance(run.dead, EngineConfigError):
-            raise run.dead
-        return summary
+    @abstractmethod
+    async def alist_models(self, chat_only: bool = True) -> list[str]: ...
 
-    def ainfer_iter(
+    @abstractmethod
+    async def aclose(self) -> None: ...
+
+    def generate(self, conversation: Conversation, inference_config: InferenceConfig | None = None) -> Conversation:
+        """The blocking twin of `agenerate`."""
+        return portal.call(partial(self.agenerate, conversation, inference_config))
+
+    def infer(
         self,
-        source: Iterable[object] | AsyncIterable[object],
+        input: Sequence[Conversation] | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> BackgroundIterator[tuple[int, Outcome]]:
-        """Yield `(index, Conversation | FailureDetail)` as rows finish, saved ones included. Raises
-        EngineDeadError once the engine can answer no row any more.
+    ) -> list[Conversation]:
+        """The blocking twin of `ainfer`."""
+        return portal.call(
+            partial(self.ainfer, input, inference_config, on_progress=on_progress, observers=observers, stop=stop)
+        )
 
-        `source` yields conversations and may be async and endless; it is read no further ahead than the
-        engine and the consumer take. Rows are saved, and resumed, only with an `output_path`. The rows in
-        flight are cancelled as soon as the consumer stops; see `BackgroundIterator`.
-        """
-
-        async def work(channel: Channel[tuple[int, Outcome]]) -> None:
-            run = await self._new_run(inference_config, on_progress, observers, stop=stop)
-            await run.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
-
-        return BackgroundIterator(work)
-
-    def astream(
-        self, conversation: Conversation, inference_config: InferenceConfig | None = None
-    ) -> BackgroundIterator[StreamDelta]:
-        """Yield one answer in parts. Nothing is saved; failed attempts are retried until the first part.
-
-        The generation is cancelled as soon as the consumer stops; see `BackgroundIterator`. Raises as `agenerate`.
-        """
-        _check_types(conversation, inference_config)
-
-        async def work(channel: Channel[StreamDelta]) -> None:
-            shared = await self._shared(inference_config)
-            await single.stream(shared.access, self._attempts, conversation, channel.send)
-
-        return BackgroundIterator(work)
-
-    async def alist_models(self, chat_only: bool = True) -> list[str]:
-        """The models that this engine can answer with."""
-        return [self._model_params.model_name] if self._model_params.model_name else []
-
-    async def aclose(self) -> None:
-        """Free the model or the connections."""
-        self._accesses.clear()
-        await self._close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await clean_up(error, self.aclose)
-
-    # The settings of a call
-
-    async def _collect(
-        self, run: Run, input: Sequence[Conversation] | None, config: InferenceConfig | None
-    ) -> InferenceResult:
-        """Run, keeping every outcome."""
-        source = _source(input, config)
-        if source is None:
-            return InferenceResult([], {})
-        successful: list[tuple[int, Conversation]] = []
-        failures: dict[int, FailureDetail] = {}
-
-        def keep(index: int, outcome: Outcome) -> None:
-            if isinstance(outcome, Conversation):
-                successful.append((index, outcome))
-            else:
-                failures[index] = outcome
-
-        await run.run(source, keep)
-        successful.sort(key=lambda pair: pair[0])
-        return InferenceResult(successful, dict(sorted(failures.items())))
-
-    async def _run_one(self, row: object, config: InferenceConfig | None) -> Conversation:
-        """`ainfer` for one row that is not saved, without the tasks and threads of a run."""
-        shared = await self._shared(config)
-        outcome = await single.run_one(shared.access, self._attempts, shared.keys, row)
-        if isinstance(outcome, FailureDetail):
-            result = InferenceResult([], {0: outcome})
-            raise InferenceFailedError(_failed(result, None), result)
-        return outcome
-
-    async def _shared(self, config: InferenceConfig | None, *, check: bool = True) -> Prepared:
-        """What all calls with this config share. Without `check`, settings that cannot work fail each row instead."""
-        try:
-            return self._accesses.find(config) or await self._accesses.make(config)
-        except ConfigError:
-            if check:
-                raise
-        access = await self._access(config or InferenceConfig(), check=False)
-        return Prepared(access, await self._keys(access))
-
-    async def _prepared(self, config: InferenceConfig) -> Prepared:
-        access = await self._access(config)
-        return Prepared(access, await self._keys(access))
-
-    async def _keys(self, access: EngineAccess) -> RowKeys:
-        model, generation, remote = access.settings
-        endpoint = remote if self._remote_params is not None else None
-        files, unhashed = await self._model_files(), self.unhashed_model_kwargs
-        return RowKeys(str(self.engine_type), model, generation, endpoint, files, unhashed)
-
-    async def _new_run(
+    def infer_partial(
         self,
-        config: InferenceConfig | None,
-        on_progress: OnProgress | None,
-        observers: Sequence[Observer],
+        input: Sequence[Conversation] | None = None,
+        inference_config: InferenceConfig | None = None,
         *,
-        stop: Stop | None,
-        partial: bool = True,
         progress_path: str | Path | None = None,
-        check: bool = True,
-        relax_gc: bool = False,
-    ) -> Run:
-        access, keys = await self._shared(config, check=check)
-        config = config or InferenceConfig()
-        return Run(
-            lambda total: OnlineExecutor(access, is_only_row=total == 1),
-            self._clock,
-            keys,
-            output_path=_path(config.output_path, "output_path"),
-            progress_path=_path(progress_path or config.progress_path, "progress_path"),
-            on_progress=on_progress,
-            observers=observers,
-            partial=partial,
-            reuse_output=config.reuse_output,
-            relax_gc=relax_gc,
-            stop=stop or Stop(),
-        )
-
-    async def _access(self, config: InferenceConfig, *, check: bool = True) -> EngineAccess:
-        """The engine with the settings of a call. Without `check`, settings that cannot work fail each row instead."""
-        with foreign_code("the engine"):
-            model = await self._model_for(config.model)
-        generation = merge(self._generation_params, config.generation)
-        if ignored := fixed_and_ignored(self._remote_params, config.remote_params):
-            log.warning("remote_params.%s: set when the engine is made, for all its calls; ignored", ", ".join(ignored))
-        remote = remote_in_effect(self._remote_params, config.remote_params) or RemoteParams()
-        settings = CallSettings(model, generation, remote)
-        try:
-            engine = self._bind(settings)
-        except ConfigError as error:
-            if check:
-                raise
-            engine = _Unusable(str(error))
-        supported = self.get_supported_params()
-        dropped = unsupported(generation, supported) | engine.dropped_parameters
-        if dropped:
-            log.warning(
-                "%s does not support %s: ignored. It supports: %s.",
-                type(self).__name__,
-                ", ".join(sorted(dropped)),
-                ", ".join(sorted(supported - dropped)),
+        on_progress: OnProgress | None = None,
+        observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
+    ) -> InferenceResult:
+        """The blocking twin of `ainfer_partial`."""
+        return portal.call(
+            partial(
+                self.ainfer_partial,
+                input,
+                inference_config,
+                progress_path=progress_path,
+                on_progress=on_progress,
+                observers=observers,
+                stop=stop,
             )
-        policy = RetryPolicy(
-            remote.max_retries,
-            remote.retry_backoff_base,
-            remote.retry_backoff_max,
-            remote.max_wait,
-            remote.max_outage,
         )
-        name, names = self._endpoint_name(remote), tuple(sorted(dropped))
-        return EngineAccess(engine, settings, self._semaphore(), policy, self._clock, name, names)
 
-    def _semaphore(self) -> AdaptiveSemaphore:
-        """The semaphore of this event loop. Loops share the state of the endpoint, but not the permits."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            semaphore = self._semaphores.get(loop)
-        if semaphore is None:
-            politeness = self._remote_params.politeness_policy if self._remote_params is not None else 0.0
-            semaphore = AdaptiveSemaphore(self._endpoint, self._lock, self._clock, politeness)
-            with self._lock:
-                self._semaphores[loop] = semaphore
-        return semaphore
+    def run(
+        self,
+        inference_config: InferenceConfig,
+        *,
+        on_progress: OnProgress | None = None,
+        observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
+    ) -> RunSummary:
+        """The blocking twin of `arun`."""
+        return portal.call(
+            partial(self.arun, inference_config, on_progress=on_progress, observers=observers, stop=stop)
+        )
 
+    def stream(
+        self, conversation: Conversation, inference_config: InferenceConfig | None = None
+    ) -> Iterator[StreamDelta]:
+        """The blocking twin of `astream`."""
+        return portal.iterate(partial(self.astream, conversation, inference_config))
 
-class _Unusable(BoundEngine):
-    """An engine whose settings cannot work: it answers no row."""
+    def list_models(self, chat_only: bool = True) -> list[str]:
+        """The blocking twin of `alist_models`."""
+        return portal.call(partial(self.alist_models, chat_only))
 
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    async def generate(self, conversation: Conversation) -> Completion:
-        raise EngineConfigError(self._why, error_type=InferenceErrorType.CONFIG)
-
-
-def _check_types(conversation: object, config: object) -> None:
-    if not isinstance(conversation, Conversation):
-        raise InputError(f"conversation should be a Conversation (found {type(conversation).__name__})")
-    if not isinstance(config, InferenceConfig | None):
-        raise ConfigError(f"inference_config should be an InferenceConfig (found {type(config).__name__})")
-    require_messages(conversation)
-
-
-def _is_one_small_row(
-    input: Sequence[object] | None, config: InferenceConfig | None
-) -> TypeGuard[Sequence[Conversation]]:
-    """Whether there is one row of text, small enough for the event loop, and nothing is to be saved."""
-    if not isinstance(input, list | tuple) or len(input) != 1:
-        return False
-    if config is not None and (config.output_path or config.progress_path or config.reuse_output):
-        return False
-    row = input[0]
-    if not isinstance(row, Conversation):
-        return False
-    contents = [message.content for message in row.messages]
-    return all(isinstance(c, str | None) for c in contents) and sum(len(c or "") for c in contents) <= _SMALL
-
-
-def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None) -> Source | None:
-    """Where the rows come from; None for an empty list, which needs no run."""
-    path = config.input_path if config is not None else None
-    if input is not None:
-        if isinstance(input, Conversation):
-            raise InputError("input is a list of conversations; for one, pass [conversation]")
-        return ListSource(list(input)) if input else None
-    if path is None:
-        raise ConfigError("there is nothing to run: pass input=[...] or set input_path")
-    return _file(path)
-
-
-def _file(path: str) -> FileSource:
-    return FileSource(expanded(path, "input_path"))
-
-
-def _path(given: str | Path | None, setting: str) -> Path | None:
-    """The absolute path, so that a later change of the working directory has no effect. `~` is the user's home.
-
-    Raises:
-        ConfigError: no file can have this path.
-    """
-    if given is None:
-        return None
-    path = expanded(given, setting)
-    folder, name = os.path.split(given)
-    if folder and name in ("", "."):
-        raise ConfigError(f"{setting}: {os.fspath(given)} is the path of a folder; give the path of a file to write")
-    with as_config_error(path, setting):
-        return path.absolute()
-
-
-def _failed(result: InferenceResult, saved_in: Path | None) -> str:
-    shown = [f"  row {index}: {detail.error_message}" for index, detail in list(result.failures.items())[:3]]
-    total = len(result.successful) + len(result.failures)
-    where = f" and saved in {saved_in}" if saved_in is not None else ""
-    return "\n".join(
-        [
-            f"{len(result.failures)} of {total} rows failed:",
-            *shown,
-            f"The others are in `.result`{where}. Run the same again to retry those that failed.",
-        ]
-    )
+    def close(self) -> None:
+        """The blocking twin of `aclose`. A destructor may call it: during interpreter shutdown it does nothing."""
+        portal.run_cleanup(self.aclose)
