@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from asyncinfer import InferenceErrorType, RequestError
+from asyncinfer import FinishReason, InferenceErrorType, RequestError
+from asyncinfer.types.results import Completion
 
 ODD = st.sampled_from([None, True, 0, -1, 1.5, "", "1", [], [1], ["a"], [{}], {}, {"a": 1}])
 
@@ -88,3 +89,13 @@ def _with_other_bytes(draw: st.DrawFn, data: bytes) -> bytes:
     at = draw(st.integers(0, len(data) - 1))
     piece = draw(st.sampled_from([b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\x00", b"}", b'"', b"\xef\xbb\xbf", b""]))
     return data[:at] + piece + (b"" if draw(st.booleans()) else data[at + draw(st.integers(0, 1)) :])
+
+
+def check_answer_or_request_error(read: Callable[[Any], Completion], body: Any) -> None:
+    """Check that a decoder reads a body as an answer with known types, or refuses it with a RequestError."""
+    try:
+        completion = read(body)
+    except RequestError:
+        return
+    assert isinstance(completion.finish_reason, FinishReason)
+    assert completion.usage is None or all(isinstance(count, int) for count in completion.usage.to_dict().values())
