@@ -1,16 +1,15 @@
-"""The methods of every engine. A subclass binds settings; `asyncinfer.run` does the rest."""
+"""The async methods of every engine. A subclass binds settings; `asyncinfer.run` does the rest."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self, TypeGuard
+from typing import ClassVar, Self
 from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
@@ -21,9 +20,9 @@ from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.engines.access_cache import AccessCache, Prepared
-from asyncinfer.engines.blocking import BlockingMethods
+from asyncinfer.engines.call_input import absolute_path, check_types, file_source, is_one_small_row, source_of
 from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported
-from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType, InputError
+from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
 from asyncinfer.run import single
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
@@ -31,33 +30,21 @@ from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.events import Observer
 from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.progress import OnProgress
-from asyncinfer.run.rows import FileSource, ListSource, Source, require_messages
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import Outcome
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.run.stop import Stop
-from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import ModelFile
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.paths import expanded
 from asyncinfer.types.results import Completion, FailureDetail, InferenceResult, RunSummary, StreamDelta
 from asyncinfer.types.run_errors import InferenceFailedError
 
-if TYPE_CHECKING:
-    from asyncinfer.engines.spec import EngineSpec
-
 log = logging.getLogger("asyncinfer")
 
-# The largest row that is prepared on the event loop, in characters.
-_SMALL = 1 << 14
 
-
-class BaseInferenceEngine(BlockingMethods, ABC):
-    """Runs chat models through one interface. Every `a` method has a blocking twin without the `a`.
-
-    An engine may be used from several event loops and threads at once, and again after it was closed.
-    """
+class AsyncMethods(ABC):
+    """Answers conversations with the settings of each call. `BaseInferenceEngine` adds the blocking twins."""
 
     engine_type: ClassVar[str]
     # The `model_kwargs` that do not change an answer. They are not part of a row's key.
@@ -80,16 +67,6 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
         self._attempts = Attempts()
         self._accesses = AccessCache(self._prepared)
-
-    @property
-    def spec(self) -> EngineSpec:
-        """The picklable recipe of this engine, from which another process builds an equal one."""
-        from asyncinfer.engines.spec import spec_of  # The registry, which `spec` imports, imports this module.
-
-        config = InferenceConfig(
-            model=self._model_params, generation=self._generation_params, remote_params=self._remote_params
-        )
-        return spec_of(type(self), config)
 
     # What a subclass supplies
 
@@ -143,8 +120,8 @@ class BaseInferenceEngine(BlockingMethods, ABC):
             EngineDeadError: The engine can answer no conversation with these settings.
             ConfigError: A setting is wrong. InputError: The conversation is not valid.
         """
-        _check_types(conversation, inference_config)
-        shared = self._accesses.find(inference_config) or await self._accesses.make(inference_config)
+        check_types(conversation, inference_config)
+        shared = await self._shared(inference_config)
         completion = await single.generate(shared.access, self._attempts, conversation)
         return completion.append_to(conversation)
 
@@ -168,12 +145,12 @@ class BaseInferenceEngine(BlockingMethods, ABC):
             InferenceFailedError: Rows failed. All others are finished and saved; `.result` holds them.
             RunInterruptedError: `stop` ended the run before it was done.
         """
-        if _is_one_small_row(input, inference_config) and on_progress is None and not observers and stop is None:
+        if is_one_small_row(input, inference_config) and on_progress is None and not observers and stop is None:
             return [await self._run_one(input[0], inference_config)]
         run = await self._new_run(inference_config, on_progress, observers, stop=stop, partial=False)
         result = await self._collect(run, input, inference_config)
         if result.has_failures:
-            raise InferenceFailedError(_failed(result, run.saved_in), result)
+            raise InferenceFailedError(_failure_message(result, run.saved_in), result)
         return [conversation for _, conversation in result.successful]
 
     async def ainfer_partial(
@@ -219,7 +196,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         if inference_config.input_path is None or inference_config.output_path is None:
             raise ConfigError("arun goes from file to file: set input_path and output_path")
         run = await self._new_run(inference_config, on_progress, observers, stop=stop, relax_gc=relax_gc)
-        summary = await run.run(_file(inference_config.input_path))
+        summary = await run.run(file_source(inference_config.input_path))
         if isinstance(run.dead, EngineConfigError):
             raise run.dead
         return summary
@@ -254,7 +231,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
 
         The generation is cancelled as soon as the consumer stops; see `BackgroundIterator`. Raises as `agenerate`.
         """
-        _check_types(conversation, inference_config)
+        check_types(conversation, inference_config)
 
         async def work(channel: Channel[StreamDelta]) -> None:
             shared = await self._shared(inference_config)
@@ -285,7 +262,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         self, run: Run, input: Sequence[Conversation] | None, config: InferenceConfig | None
     ) -> InferenceResult:
         """Run, keeping every outcome."""
-        source = _source(input, config)
+        source = source_of(input, config)
         if source is None:
             return InferenceResult([], {})
         successful: list[tuple[int, Conversation]] = []
@@ -307,7 +284,7 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         outcome = await single.run_one(shared.access, self._attempts, shared.keys, row)
         if isinstance(outcome, FailureDetail):
             result = InferenceResult([], {0: outcome})
-            raise InferenceFailedError(_failed(result, None), result)
+            raise InferenceFailedError(_failure_message(result, None), result)
         return outcome
 
     async def _shared(self, config: InferenceConfig | None, *, check: bool = True) -> Prepared:
@@ -317,11 +294,10 @@ class BaseInferenceEngine(BlockingMethods, ABC):
         except ConfigError:
             if check:
                 raise
-        access = await self._access(config or InferenceConfig(), check=False)
-        return Prepared(access, await self._keys(access))
+        return await self._prepared(config or InferenceConfig(), check=False)
 
-    async def _prepared(self, config: InferenceConfig) -> Prepared:
-        access = await self._access(config)
+    async def _prepared(self, config: InferenceConfig, *, check: bool = True) -> Prepared:
+        access = await self._access(config, check=check)
         return Prepared(access, await self._keys(access))
 
     async def _keys(self, access: EngineAccess) -> RowKeys:
@@ -348,8 +324,8 @@ class BaseInferenceEngine(BlockingMethods, ABC):
             lambda total: OnlineExecutor(access, is_only_row=total == 1),
             self._clock,
             keys,
-            output_path=_path(config.output_path, "output_path"),
-            progress_path=_path(progress_path or config.progress_path, "progress_path"),
+            output_path=absolute_path(config.output_path, "output_path"),
+            progress_path=absolute_path(progress_path or config.progress_path, "progress_path"),
             on_progress=on_progress,
             observers=observers,
             partial=partial,
@@ -415,62 +391,7 @@ class _Unusable(BoundEngine):
         raise EngineConfigError(self._why, error_type=InferenceErrorType.CONFIG)
 
 
-def _check_types(conversation: object, config: object) -> None:
-    if not isinstance(conversation, Conversation):
-        raise InputError(f"conversation should be a Conversation (found {type(conversation).__name__})")
-    if not isinstance(config, InferenceConfig | None):
-        raise ConfigError(f"inference_config should be an InferenceConfig (found {type(config).__name__})")
-    require_messages(conversation)
-
-
-def _is_one_small_row(
-    input: Sequence[object] | None, config: InferenceConfig | None
-) -> TypeGuard[Sequence[Conversation]]:
-    """Whether there is one row of text, small enough for the event loop, and nothing is to be saved."""
-    if not isinstance(input, list | tuple) or len(input) != 1:
-        return False
-    if config is not None and (config.output_path or config.progress_path or config.reuse_output):
-        return False
-    row = input[0]
-    if not isinstance(row, Conversation):
-        return False
-    contents = [message.content for message in row.messages]
-    return all(isinstance(c, str | None) for c in contents) and sum(len(c or "") for c in contents) <= _SMALL
-
-
-def _source(input: Sequence[Conversation] | None, config: InferenceConfig | None) -> Source | None:
-    """Where the rows come from; None for an empty list, which needs no run."""
-    path = config.input_path if config is not None else None
-    if input is not None:
-        if isinstance(input, Conversation):
-            raise InputError("input is a list of conversations; for one, pass [conversation]")
-        return ListSource(list(input)) if input else None
-    if path is None:
-        raise ConfigError("there is nothing to run: pass input=[...] or set input_path")
-    return _file(path)
-
-
-def _file(path: str) -> FileSource:
-    return FileSource(expanded(path, "input_path"))
-
-
-def _path(given: str | Path | None, setting: str) -> Path | None:
-    """The absolute path, so that a later change of the working directory has no effect. `~` is the user's home.
-
-    Raises:
-        ConfigError: no file can have this path.
-    """
-    if given is None:
-        return None
-    path = expanded(given, setting)
-    folder, name = os.path.split(given)
-    if folder and name in ("", "."):
-        raise ConfigError(f"{setting}: {os.fspath(given)} is the path of a folder; give the path of a file to write")
-    with as_config_error(path, setting):
-        return path.absolute()
-
-
-def _failed(result: InferenceResult, saved_in: Path | None) -> str:
+def _failure_message(result: InferenceResult, saved_in: Path | None) -> str:
     shown = [f"  row {index}: {detail.error_message}" for index, detail in list(result.failures.items())[:3]]
     total = len(result.successful) + len(result.failures)
     where = f" and saved in {saved_in}" if saved_in is not None else ""

@@ -1,73 +1,41 @@
-"""The blocking twins of an engine's async methods."""
+"""The base class of all engines: the async methods, and their blocking twins."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asyncinfer.aio import portal
-from asyncinfer.aio.background_iterator import BackgroundIterator
 from asyncinfer.config import InferenceConfig
+from asyncinfer.engines.async_methods import AsyncMethods
 from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import InferenceResult, RunSummary, StreamDelta
 
+if TYPE_CHECKING:
+    from asyncinfer.engines.spec import EngineSpec
 
-class BlockingMethods:
-    """Each method runs its async twin, whose name begins with `a`, on an event loop in a thread of its own."""
 
-    @abstractmethod
-    async def agenerate(
-        self, conversation: Conversation, inference_config: InferenceConfig | None = None
-    ) -> Conversation: ...
+class BaseInferenceEngine(AsyncMethods):
+    """Runs chat models through one interface. Every `a` method has a blocking twin without the `a`.
 
-    @abstractmethod
-    async def ainfer(
-        self,
-        input: Sequence[Conversation] | None = None,
-        inference_config: InferenceConfig | None = None,
-        *,
-        on_progress: OnProgress | None = None,
-        observers: Sequence[Observer] = (),
-        stop: Stop | None = None,
-    ) -> list[Conversation]: ...
+    A twin runs its async method on an event loop in a thread of its own. An engine may be used from several event loops
+    and threads at once, and again after it was closed.
+    """
 
-    @abstractmethod
-    async def ainfer_partial(
-        self,
-        input: Sequence[Conversation] | None = None,
-        inference_config: InferenceConfig | None = None,
-        *,
-        progress_path: str | Path | None = None,
-        on_progress: OnProgress | None = None,
-        observers: Sequence[Observer] = (),
-        stop: Stop | None = None,
-    ) -> InferenceResult: ...
+    @property
+    def spec(self) -> EngineSpec:
+        """The picklable recipe of this engine, from which another process builds an equal one."""
+        from asyncinfer.engines.spec import spec_of  # The registry, which `spec` imports, imports this module.
 
-    @abstractmethod
-    async def arun(
-        self,
-        inference_config: InferenceConfig,
-        *,
-        on_progress: OnProgress | None = None,
-        observers: Sequence[Observer] = (),
-        stop: Stop | None = None,
-    ) -> RunSummary: ...
-
-    @abstractmethod
-    def astream(
-        self, conversation: Conversation, inference_config: InferenceConfig | None = None
-    ) -> BackgroundIterator[StreamDelta]: ...
-
-    @abstractmethod
-    async def alist_models(self, chat_only: bool = True) -> list[str]: ...
-
-    @abstractmethod
-    async def aclose(self) -> None: ...
+        config = InferenceConfig(
+            model=self._model_params, generation=self._generation_params, remote_params=self._remote_params
+        )
+        return spec_of(type(self), config)
 
     def generate(self, conversation: Conversation, inference_config: InferenceConfig | None = None) -> Conversation:
         """The blocking twin of `agenerate`."""
@@ -117,10 +85,18 @@ class BlockingMethods:
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
+        relax_gc: bool = True,
     ) -> RunSummary:
         """The blocking twin of `arun`."""
         return portal.call(
-            partial(self.arun, inference_config, on_progress=on_progress, observers=observers, stop=stop)
+            partial(
+                self.arun,
+                inference_config,
+                on_progress=on_progress,
+                observers=observers,
+                stop=stop,
+                relax_gc=relax_gc,
+            )
         )
 
     def stream(

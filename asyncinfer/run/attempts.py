@@ -23,13 +23,13 @@ class Attempted(Protocol):
         attempts: How many there were.
         spent: The retries that are used up.
         is_suspect: One failed after others had been answered, so the conversation may be the reason.
-        admissions: How many answers the endpoint had given when the latest attempt failed.
+        answers_seen: How many answers the endpoint had given when the latest attempt failed.
     """
 
     attempts: int
     spent: int
     is_suspect: bool
-    admissions: int
+    answers_seen: int
 
 
 class Attempts:
@@ -122,7 +122,7 @@ class Attempts:
         row.attempts += 1
         if row.attempts == 1:
             self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
-        elif semaphore.admissions > row.admissions:
+        elif semaphore.answers > row.answers_seen:
             row.is_suspect = True
         limits = failure.limits if failure is not None else answer.limits if isinstance(answer, Completion) else None
         if limits:
@@ -138,18 +138,18 @@ class Attempts:
 
     def retry(self, access: EngineAccess, row: Attempted, error: RequestError) -> Retry:
         """Whether, and when, to try again after `error`."""
-        admissions = access.semaphore.admissions
+        answers = access.semaphore.answers
         retry = access.retry.decide(
             error,
             spent=row.spent,
             attempts=row.attempts,
-            answered_since=admissions > row.admissions,
+            answered_since=answers > row.answers_seen,
             is_suspect=row.is_suspect,
             health=access.semaphore.health(),
             fault_share=self._faults.share,
             jitter=self._jitter(),
         )
-        row.admissions = admissions
+        row.answers_seen = answers
         row.spent += retry.spends
         return retry
 

@@ -57,7 +57,8 @@ class ValidatedInput:
                 yield
         if has_repeats(array("q", sorted(ids))):
             self._name_repeated_ids(problems)
-        problems.raise_any()
+        if problems:
+            raise problems.error()
         if not len(self):
             raise InputError(f"{self._source.name}: there are no conversations in it")
         self.index = KeyIndex(self.keys)
@@ -106,9 +107,10 @@ class Problems:
         if len(self._shown) < _SHOWN:
             self._shown.append(f"  {self.place(line, row)}: {why}")
 
-    def raise_any(self) -> None:
-        if self._count:
-            more = [f"  ... and {self._count - _SHOWN} more"] if self._count > _SHOWN else []
-            raise InputError(
-                "\n".join([f"{self._name}: {self._count} bad row(s); nothing was run:", *self._shown, *more])
-            )
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def error(self) -> InputError:
+        """The error that lists the rows."""
+        more = [f"  ... and {self._count - _SHOWN} more"] if self._count > _SHOWN else []
+        return InputError("\n".join([f"{self._name}: {self._count} bad row(s); nothing was run:", *self._shown, *more]))

@@ -47,7 +47,6 @@ class OnlineExecutor:
         self._began = self._last_sent = self._clock.now()
         self._decisions = self._semaphore.decision_count
         self._dead: EngineDeadError | None = None
-        self._stopped = False
         self._workers: Workers | None = None
         # The row that the dispatcher waits for a permit for. A worker that gets one sooner takes the row.
         self._waiting: QueuedRow | None = None
@@ -63,7 +62,6 @@ class OnlineExecutor:
                 self._semaphore.release(job.permit)
 
     def stop(self, grace: float) -> None:
-        self._stopped = True
         self._feeding.cancel()
         self._working.deadline = anyio.current_time() + grace
 
@@ -140,7 +138,7 @@ class OnlineExecutor:
 
     def _more(self) -> Job | None:
         """A job for a worker that has just finished one, if it can start at once."""
-        if self._dead is not None or self._stopped or self._feed.is_stopped:
+        if self._dead is not None or self._feed.is_stopped:
             return None
         waiting = self._waiting
         queued = waiting if waiting is not None else self._queue.next_nowait()
@@ -201,7 +199,7 @@ class OnlineExecutor:
             is_final=retry.kind == "no",
             # An outage may have begun in an earlier run and have ended since: only the time of this run counts.
             out_for=min(self._semaphore.out_for(), self._clock.now() - self._began),
-            ever_answered=self._semaphore.admissions > 0,
+            ever_answered=self._semaphore.answers > 0,
             is_only_row=self._is_only_row,
         )
         if end is not None:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 from pydantic_core import to_json
@@ -18,6 +17,7 @@ from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.tasks import run_callback
 from asyncinfer.errors import RequestError
 from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
+from asyncinfer.run.executor import Executor
 from asyncinfer.scratch.atomic import async_replacing
 from asyncinfer.types.results import FailureDetail, Progress, RunSummary, Usage, UsageSum
 
@@ -95,15 +95,6 @@ class RunStats:
         )
 
 
-class Sends(Protocol):
-    """What an executor says of its sending; see `Executor`."""
-
-    @property
-    def silent_for(self) -> float: ...
-
-    def why_waiting(self) -> str | None: ...
-
-
 class Reporter:
     """Reports the changes of a run's counts: to the callback at most ten times a second, to the file once a second, and
     to both at the end. If the progress file cannot be written, that is logged once, and the run goes on.
@@ -112,7 +103,7 @@ class Reporter:
     """
 
     def __init__(
-        self, stats: RunStats, path: Path | None, callback: OnProgress | None, executor: Sends, events: Events
+        self, stats: RunStats, path: Path | None, callback: OnProgress | None, executor: Executor, events: Events
     ) -> None:
         self._stats, self._callback, self._path = stats, callback, path
         self._executor, self._events = executor, events

@@ -23,7 +23,7 @@ class QueuedRow:
     attempts: int = 0
     spent: int = 0
     is_suspect: bool = False
-    admissions: int = 0
+    answers_seen: int = 0
 
 
 class RowQueue:

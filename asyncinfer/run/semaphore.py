@@ -66,7 +66,7 @@ class AdaptiveSemaphore:
         return self._endpoint.counts_tokens
 
     @property
-    def admissions(self) -> int:
+    def answers(self) -> int:
         """How many attempts the endpoint has answered so far."""
         return self._endpoint.answers
 
@@ -141,7 +141,7 @@ class AdaptiveSemaphore:
             return self._endpoint.availability.health(self._clock.now())
 
     def out_for(self) -> float:
-        """Seconds since the outage began; 0 if there is none."""
+        """Seconds since the outage began; 0 without an outage."""
         with self._lock:
             return self._endpoint.availability.out_for(self._clock.now())
 
@@ -163,10 +163,6 @@ class AdaptiveSemaphore:
         """The latest decisions of the endpoint's controller, as far as they are kept."""
         with self._lock:
             return list(self._endpoint.decisions.entries)[-count:]
-
-    def nudge(self) -> None:
-        """Look whether permits can be granted now."""
-        self._grant()
 
     def _grant_soon(self) -> None:
         if not self._is_scheduled:

@@ -13,11 +13,11 @@ from asyncinfer.aio.clock import wait_until
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import Cost
 from asyncinfer.control.run_end import FailurePattern, duration
-from asyncinfer.errors import RequestError
+from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
-from asyncinfer.run.input import ValidatedInput
-from asyncinfer.run.rows import ListSource, Row, item_of
+from asyncinfer.run.input import Problems
+from asyncinfer.run.rows import Row, item_of
 from asyncinfer.run.saver import Outcome
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
@@ -38,7 +38,7 @@ class _CallState:
     attempts: int = 0
     spent: int = 0
     is_suspect: bool = False
-    admissions: int = 0
+    answers_seen: int = 0
     is_final: bool = False
 
 
@@ -64,11 +64,14 @@ async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conve
     Raises:
         InputError: The row is not valid; nothing was sent.
     """
-    plan = ValidatedInput(ListSource([conversation]), keys)
-    for _ in plan.validate_input():
-        pass
     item = item_of(conversation)
-    row = Row(0, *plan.identity(0), item.checksum, item.size, item)
+    try:
+        key = keys(item.load())
+    except InputError as error:
+        problems = Problems("input")
+        problems.add(item.line, 0, str(error))
+        raise problems.error() from None
+    row = Row(0, key, 0, item.checksum, item.size, item)
     try:
         return row.finished(await generate(access, attempts, row.conversation()))
     except Exception as error:
@@ -116,7 +119,7 @@ async def _with_retries(
                 is_final=retry.kind == "no",
                 # An outage may have begun in an earlier call and have ended since.
                 out_for=min(semaphore.out_for(), clock.now() - began),
-                ever_answered=semaphore.admissions > 0,
+                ever_answered=semaphore.answers > 0,
                 is_only_row=True,
             )
             if end is not None:

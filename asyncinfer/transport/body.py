@@ -43,7 +43,7 @@ class BodyReader:
     def __init__(
         self, read: Callable[[], Awaitable[bytes]], encoding: str | None, limits: ResponseLimits, factor: int = 1
     ) -> None:
-        self._read, self._encoding, self._limits = read, encoding, limits
+        self._read, self._limits = read, limits
         self._decoder = decoder_for(encoding)
         self._most = limits.max_bytes * factor
         self._received = self._produced = self._work = 0

@@ -85,7 +85,7 @@ class TestPermits:
         for outcome in ({"answered": True}, {"error": timeout()}, {"error": refusal()}, {}):
             semaphore.release(await semaphore.acquire(), **outcome)
             assert semaphore.in_use == 0
-        assert semaphore.admissions == 1
+        assert semaphore.answers == 1
 
     async def test_waiting_calls_get_permits_in_their_order(self) -> None:
         semaphore, _ = semaphore_of(Endpoint(1))
@@ -265,7 +265,7 @@ async def _play(permits: int, steps: list[tuple[str, int]]) -> None:
                 tasks.start_soon(visitors[-1].visit, acquire)
             elif step == "allow":
                 endpoint.allow(1 + n % 5)
-                semaphore.nudge()
+                semaphore._grant()
             elif step == "turn":
                 await anyio.lowlevel.checkpoint()
             elif visitors:
