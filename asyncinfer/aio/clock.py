@@ -14,7 +14,7 @@ class Clock(Protocol):
     """Shows the time, and calls functions later."""
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Seconds of a monotonic clock."""
         ...
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:

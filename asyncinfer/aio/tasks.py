@@ -162,7 +162,7 @@ async def clean_up(error: BaseException | None, *steps: Callable[[], Awaitable[o
     failures are logged.
 
     Args:
-        error: The error that is being handled; None if there is none.
+        error: The error that is being handled, or None.
     """
     failures: list[BaseException] = []
     with anyio.CancelScope(shield=True):

@@ -102,6 +102,6 @@ class Params(BaseModel):
 
 
 def merged(base: P, call: P) -> P:
-    """A copy of `base` with the fields that are set explicitly in `call`; `base` itself if there are none."""
+    """A copy of `base` with the fields that are set explicitly in `call`; `base` itself if no field is set."""
     explicit = {name: getattr(call, name) for name in call.model_fields_set}
     return base.model_copy(update=explicit) if explicit else base

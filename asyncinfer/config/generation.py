@@ -57,7 +57,7 @@ with warnings.catch_warnings():
             return self.schema_dict() if _is_model(schema) else schema
 
         def schema_dict(self) -> dict[str, Any] | None:
-            """The JSON schema in `json` as a dict; None if there is none."""
+            """The JSON schema in `json` as a dict, or None."""
             if _is_model(self.json):
                 return cast(type[BaseModel], self.json).model_json_schema()
             return _parsed(self.json)

@@ -116,7 +116,7 @@ def read(path: Path) -> str:
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
-    """The mapping in `text`; empty if there is none.
+    """The mapping in `text`; empty if the text is empty.
 
     Args:
         where: The file, for messages.

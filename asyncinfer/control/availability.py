@@ -37,7 +37,7 @@ class Availability:
     Refusals count as failures, but do not space attempts: the pacer does that.
 
     Attributes:
-        out_since: When the outage began; None if there is none.
+        out_since: When the outage began, or None.
         has_answered: Whether the endpoint has ever answered.
         last_error: The message of the last failure that can be retried.
         is_spacing: Whether attempts are spaced now.
@@ -120,7 +120,7 @@ class Availability:
         return now - self._since if self._since is not None else 0.0
 
     def out_for(self, now: float) -> float:
-        """Seconds since the outage began; 0 if there is none."""
+        """Seconds since the outage began; 0 without an outage."""
         return now - self.out_since if self.out_since is not None else 0.0
 
     def health(self, now: float) -> Health:

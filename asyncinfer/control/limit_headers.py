@@ -84,7 +84,7 @@ def _observation(limit: str, remaining: str, reset: str, today: str | None) -> L
 
 
 def _count(text: str) -> int | None:
-    """The whole number in a header; None if there is none. `100, 100;w=60`, which adds the window, is read as 100."""
+    """The whole number in a header, or None. `100, 100;w=60`, which adds the window, is read as 100."""
     value = parse_number(text)
     if value is None:
         value = parse_number(text.partition(",")[0].partition(";")[0])

@@ -164,7 +164,7 @@ _NOTHING_TAKEN: dict[str, int] = {}
 
 
 class RateLimits:
-    """The limits that the user has configured; if there are none, the limits in the endpoint's headers.
+    """The limits that the user has configured, or else the limits in the endpoint's headers.
 
     Observed limits have the names `requests`, `input_tokens`, `output_tokens`, and `tokens` for both kinds together.
     """

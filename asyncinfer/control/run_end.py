@@ -78,7 +78,7 @@ class FailurePattern:
 
         Args:
             is_final: The row is not tried again.
-            out_for: Seconds since the outage began; 0 if there is none.
+            out_for: Seconds since the outage began; 0 without an outage.
             ever_answered: The endpoint has answered any row of the engine.
             is_only_row: The run has no other row.
         """

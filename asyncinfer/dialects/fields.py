@@ -24,7 +24,7 @@ def as_object(value: Any) -> Mapping[str, Any]:
 
 
 def count_at(data: Mapping[str, Any], key: str) -> int | None:
-    """Return the count under `key`, read by `as_count`; None if there is none."""
+    """Return the count under `key`, read by `as_count`, or None."""
     return as_count(data.get(key))
 
 
@@ -50,7 +50,7 @@ def as_text(value: Any) -> str:
 
 
 def as_id(value: Any) -> str:
-    """Read an id, which may be a whole number. Returns an empty text if there is none.
+    """Read an id, which may be a whole number. Returns an empty text if the value is not an id.
 
     Raises:
         TypeError: `value` is neither text nor a whole number.

@@ -82,7 +82,7 @@ _KNOWN = {word: Finish(reason, word) for word, reason in _MEANING.items()}
 
 
 def finish_in(value: Any) -> Finish | None:
-    """Read the finish reason in a response; None if there is none.
+    """Read the finish reason in a response. None if it has no reason.
 
     Raises:
         RequestError: The API lacked the capacity to complete the answer. The request can be retried.

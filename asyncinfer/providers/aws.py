@@ -166,7 +166,7 @@ class CredentialChain:
         return loaded if loaded is not None and time.time() < loaded.fresh_until else None
 
     def load(self, region: str | None) -> LoadedCredentials | None:
-        """Find or renew the credentials; None if there are none. Blocks, and may send requests.
+        """Find or renew the credentials. None if they are not found. Blocks, and may send requests.
 
         Raises:
             BotoCoreError, ClientError, RuntimeError: botocore could not load the credentials.

@@ -18,7 +18,7 @@ _SPELLING = {
 
 
 def with_user_headers(signer: Signer, headers: Mapping[str, SecretStr]) -> Signer:
-    """The signer, which also adds `headers`; the signer itself if there are none."""
+    """The signer, which also adds `headers`; the signer itself without `headers`."""
     return UserHeadersSigner(signer, headers) if headers else signer
 
 

@@ -80,7 +80,7 @@ class Inflater:
                 return
 
     def _begin_member(self, data: bytes | memoryview) -> bool:
-        """Begin the next gzip member; False if there is none. Data without gzip's first byte are padding."""
+        """Begin the next gzip member; False at the end. Data without gzip's first byte are padding."""
         if not data or not self._is_gzip or data[0] != 0x1F:
             return False
         self._members += 1

@@ -48,7 +48,7 @@ def proxy_headers(proxy: URL | None) -> dict[str, str]:
 
 
 def credentials_header(name: str, url: URL) -> dict[str, str]:
-    """The header of this name for the credentials in a URL; empty if there are none."""
+    """The header of this name for the credentials in a URL; empty without credentials."""
     if url.user is None and url.password is None:
         return {}
     return {name: MaskedStr("Basic " + b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode())}

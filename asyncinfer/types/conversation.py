@@ -247,11 +247,11 @@ class Conversation(BaseModel):
         return self.messages[index]
 
     def first_message(self, role: Role | None = None) -> Message | None:
-        """Return the first message, or the first one of `role`; None if there is none."""
+        """Return the first message, or the first one of `role`, or None."""
         return next(self._of(role), None)
 
     def last_message(self, role: Role | None = None) -> Message | None:
-        """Return the last message, or the last one of `role`; None if there is none."""
+        """Return the last message, or the last one of `role`, or None."""
         return next((m for m in reversed(self.messages) if role is None or m.role == role), None)
 
     def filter_messages(

@@ -107,7 +107,7 @@ class NoiseEvidence:
         return self._reference
 
     def accepted_rate(self, now: float) -> float | None:
-        """The rate of the reference; None if there is none, or it no longer holds."""
+        """The rate of the reference; None without a reference that still holds."""
         return self._reference.rate if self._reference is not None and self._holds(now) else None
 
     def set_reference(self, now: float, reference: Reference, *, replace: bool = False) -> None:

@@ -29,7 +29,7 @@ _ROLES = {Role.USER: "user", Role.TOOL: "user", Role.ASSISTANT: "assistant"}
 
 
 def system_prompt(messages: list[Message]) -> str | list[Json] | None:
-    """Return the system messages: one text, or blocks if one of them has cache settings; None if there are none."""
+    """Return the system messages: one text, or blocks if one of them has cache settings, or None."""
     blocks = [block for message in messages if message.role is Role.SYSTEM for block in _blocks(message)]
     if any(block["type"] != "text" for block in blocks):
         raise invalid_request("this API accepts only text in the system prompt")

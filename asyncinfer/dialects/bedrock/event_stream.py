@@ -36,7 +36,7 @@ class Frame(NamedTuple):
     payload: bytes
 
     def header(self, name: str) -> str:
-        """Return the text of a header; an empty text if there is none."""
+        """Return the text of a header; an empty text if the header is missing."""
         value = self.headers.get(name)
         return value if isinstance(value, str) else ""
 

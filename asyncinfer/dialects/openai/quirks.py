@@ -46,7 +46,7 @@ class Quirks:
         extensions: Our parameters that the server supports beyond OpenAI's, under the same names.
         unsupported: OpenAI's parameters that the server refuses or ignores.
         unsupported_by_prefix: Further unsupported parameters, by the prefix of a model's name.
-        user: The field for the id of the end user; None if there is none.
+        user: The field for the id of the end user, or None.
         adapter: The field for the name of a LoRA adapter. `model` if the adapter replaces the name of the base model.
         template_kwargs: The server passes the field `chat_template_kwargs` to the chat template.
         reasoning_models: Name prefixes of models that refuse sampling parameters.

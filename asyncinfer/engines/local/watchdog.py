@@ -68,7 +68,7 @@ class Watchdog:
             return not self._abandoned
 
     def stop(self) -> None:
-        """The engine is told to stop. From now on `stop_timeout` limits the work."""
+        """The engine is asked to stop. From now on `stop_timeout` limits the work."""
         with self._lock:
             self._stop_at = self._now() + self.timeouts.stop_timeout
 

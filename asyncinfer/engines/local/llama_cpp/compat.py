@@ -180,7 +180,7 @@ def attach_image_log() -> None:
 
 
 def recent_errors() -> str:
-    """The latest error messages of llama.cpp in this thread; empty if there are none."""
+    """The latest error messages of llama.cpp in this thread; empty without an error."""
     return "; ".join(_thread_log.errors)
 
 

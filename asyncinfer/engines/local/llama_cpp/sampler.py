@@ -157,7 +157,7 @@ def _choosing_samplers(s: Sampling) -> Iterator[Any]:
 
 
 def _chain(parts: Iterator[Any]) -> Any:
-    """The samplers as one chain. None if there are none."""
+    """The samplers as one chain. None without samplers."""
     samplers = list(parts)
     if not samplers:
         return None

@@ -151,7 +151,7 @@ def _subschemas(node: Any) -> Iterator[Any]:
 
 
 def _resolve(root: Any, ref: str) -> Any:
-    """The schema at a JSON pointer such as `#/$defs/Name`; None if there is none."""
+    """The schema at a JSON pointer such as `#/$defs/Name`, or None."""
     if ref == "#":
         return root
     found = root
