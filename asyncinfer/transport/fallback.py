@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -44,8 +43,7 @@ class FallbackTransport(Transport):
         await self._sessions.aclose()
 
     async def _transport(self) -> SessionTransport:
-        own = self._sessions.by_loop.get(asyncio.get_running_loop()) or await self._sessions.open()
-        return own.transport
+        return (await self._sessions.get()).transport
 
 
 class OwnSession:

@@ -41,26 +41,28 @@ class PerLoop(Generic[T]):
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self.by_loop: dict[asyncio.AbstractEventLoop, T] = {}
-        """The open resources."""
-        weakref.finalize(self, _abandon, self.by_loop)
+        self._by_loop: dict[asyncio.AbstractEventLoop, T] = {}
+        weakref.finalize(self, _abandon, self._by_loop)
 
-    async def open(self) -> T:
-        """Open the resource of the running loop."""
+    async def get(self) -> T:
+        """The resource of the running loop, opened if need be."""
+        return self._by_loop.get(asyncio.get_running_loop()) or await self._open()
+
+    async def _open(self) -> T:
         resource = self._make()
         await resource.open()
         with self._lock:
-            for loop in [loop for loop in self.by_loop if loop.is_closed()]:
-                self.by_loop.pop(loop).drop()
-            self.by_loop[asyncio.get_running_loop()] = resource
+            for loop in [loop for loop in self._by_loop if loop.is_closed()]:
+                self._by_loop.pop(loop).drop()
+            self._by_loop[asyncio.get_running_loop()] = resource
         return resource
 
     async def aclose(self) -> None:
         """Close the resources of all loops."""
         with self._lock:
-            own = self.by_loop.pop(asyncio.get_running_loop(), None)
+            own = self._by_loop.pop(asyncio.get_running_loop(), None)
             # Not awaited: another loop may be blocked by a blocking method that waits for this loop.
-            _abandon(self.by_loop)
+            _abandon(self._by_loop)
         if own is not None:
             await own.aclose()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from typing import NamedTuple
@@ -13,25 +13,24 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
 from asyncinfer.transport import compat, timeouts
-from asyncinfer.transport.base import Transport
 from asyncinfer.transport.content_encoding import ACCEPTED
-from asyncinfer.transport.errors import FOREIGN, as_request_error, converted_errors
+from asyncinfer.transport.errors import FOREIGN
 from asyncinfer.transport.exchange import BUFFER
+from asyncinfer.transport.exchanging import ExchangingTransport
 from asyncinfer.transport.memory import budget_for_bodies
 from asyncinfer.transport.proxies import credentials_header, proxy_for, proxy_headers
 from asyncinfer.transport.request_head import check_headers
 from asyncinfer.transport.routes import parse_url
-from asyncinfer.transport.streamed import ExchangeStream, read_response
 from asyncinfer.types.masking import mask_headers, mask_url, without_traceback
 
 # aiohttp warns of a larger body that is given as bytes.
 _LARGE_BODY = 2**20
 
 
-class SessionTransport(Transport):
+class SessionTransport(ExchangingTransport):
     """Sends requests through a session of the user, and never closes it.
 
     The session decides about connections, proxies, TLS, cookies, default headers, tracing and middlewares. Its timeout,
@@ -54,33 +53,8 @@ class SessionTransport(Transport):
             raise ConfigError(f"session should be an aiohttp.ClientSession (found {type(session).__name__})")
         self._session, self._use_proxies = session, proxies_from_environment
         self._loop = compat.session_loop(session)
-        self._memory = budget_for_bodies()
+        self.memory = budget_for_bodies()
         self._unfinished: weakref.WeakSet[SessionExchange] = weakref.WeakSet()
-
-    async def send(self, request: HttpRequest) -> HttpResponse:
-        self._check()
-        try:
-            async with asyncio.timeout(request.timeout or None):
-                exchange = await self._begin(request)
-                try:
-                    return await read_response(exchange, request.limits, self._memory)
-                finally:
-                    exchange.close()
-        except FOREIGN as error:
-            failure = as_request_error(error, request.timeout)
-        raise failure  # Outside the handler: aiohttp's error may show a key, or the password of a proxy.
-
-    @asynccontextmanager
-    async def stream(self, request: HttpRequest) -> AsyncGenerator[ExchangeStream]:
-        self._check()
-        with converted_errors(request.timeout):
-            async with asyncio.timeout(request.timeout or None):
-                exchange = await self._begin(request)
-        streamed = ExchangeStream(exchange, request, self._memory)
-        try:
-            yield streamed
-        finally:
-            streamed.close()
 
     async def aclose(self) -> None:
         """End the responses that are being read. The session stays open."""
@@ -96,8 +70,7 @@ class SessionTransport(Transport):
             if not exchange.content.is_eof():
                 compat.fail_body(exchange.content, aiohttp.ClientConnectionError("the engine was closed"))
 
-    def _check(self) -> None:
-        """Raise an EngineConfigError if the session cannot be used here."""
+    async def _exchanges(self) -> SessionTransport:
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise _unusable(
                 "session: it belongs to another event loop than this call. Make the session on the event loop that "
@@ -105,9 +78,10 @@ class SessionTransport(Transport):
             )
         if self._session.closed:
             raise _unusable("session: it is closed; keep it open as long as the engine is used")
+        return self
 
-    async def _begin(self, request: HttpRequest) -> SessionExchange:
-        """Send a request, and wait for the head of its response."""
+    async def begin(self, request: HttpRequest, deadline: asyncio.Timeout) -> SessionExchange:
+        """Send a request, and wait for the head of its response. The deadline stays as it is."""
         target = _target(request, use_proxies=self._use_proxies)
         body = request.body if len(request.body) <= _LARGE_BODY else BytesIO(request.body)
         loop = asyncio.get_running_loop()
