@@ -83,7 +83,10 @@ async def begin_exchange(
     loop = asyncio.get_running_loop()
     began = loop.time()
     if len(body) < _LARGE_BODY:
-        transport.write(head + body)
+        # All requests that begin in one iteration of the loop are written in the next one, one right after the
+        # other. A server on the same machine is then woken once for all of them, and each wake-up costs as much
+        # as several writes. Nothing is sent if the connection has been closed by then.
+        loop.call_soon(transport.write, head + body)
     else:
         transport.write(head)
         transport.write(body)
