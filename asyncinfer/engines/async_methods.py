@@ -31,7 +31,7 @@ from asyncinfer.run.events import Observer
 from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
-from asyncinfer.run.saver import Outcome
+from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.keys import RowKeys
@@ -209,7 +209,7 @@ class AsyncMethods(ABC):
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> BackgroundIterator[tuple[int, Outcome]]:
+    ) -> BackgroundIterator[tuple[int, RowOutcome]]:
         """Yield `(index, Conversation | FailureDetail)` as rows finish, saved ones included. Raises
         EngineDeadError once the engine can answer no row any more.
 
@@ -218,7 +218,7 @@ class AsyncMethods(ABC):
         flight are cancelled as soon as the consumer stops; see `BackgroundIterator`.
         """
 
-        async def work(channel: Channel[tuple[int, Outcome]]) -> None:
+        async def work(channel: Channel[tuple[int, RowOutcome]]) -> None:
             run = await self._new_run(inference_config, on_progress, observers, stop=stop)
             await run.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
 
@@ -268,7 +268,7 @@ class AsyncMethods(ABC):
         successful: list[tuple[int, Conversation]] = []
         failures: dict[int, FailureDetail] = {}
 
-        def keep(index: int, outcome: Outcome) -> None:
+        def keep(index: int, outcome: RowOutcome) -> None:
             if isinstance(outcome, Conversation):
                 successful.append((index, outcome))
             else:

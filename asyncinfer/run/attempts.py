@@ -16,7 +16,7 @@ from asyncinfer.types.conversation import Conversation, Message
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta
 
 
-class Attempted(Protocol):
+class AttemptState(Protocol):
     """What the attempts at one conversation have shown so far.
 
     Attributes:
@@ -42,14 +42,14 @@ class Attempts:
         self,
         access: EngineAccess,
         permit: Permit,
-        row: Attempted,
+        row: AttemptState,
         conversation: Callable[[], Conversation],
-        name: Hashable,
+        row_id: Hashable,
     ) -> Completion:
         """Make one attempt. The permit is released whatever happens.
 
         Args:
-            name: Identifies the conversation among those of all runs and calls.
+            row_id: Identifies the conversation among those of all runs and calls.
 
         Raises:
             RequestError: The attempt failed.
@@ -68,7 +68,7 @@ class Attempts:
             failure = _cancelled_by_the_engine()
             raise failure from None
         finally:
-            self._end(access, permit, row, name, answer, failure)
+            self._end(access, permit, row, row_id, answer, failure)
             failure = None  # Its traceback refers to this frame: break the reference cycle.
         if access.dropped:
             completion.metadata = {**(completion.metadata or {}), "dropped_parameters": [*access.dropped]}
@@ -78,9 +78,9 @@ class Attempts:
         self,
         access: EngineAccess,
         permit: Permit,
-        row: Attempted,
+        row: AttemptState,
         conversation: Conversation,
-        name: Hashable,
+        row_id: Hashable,
         deliver: Callable[[StreamDelta], None],
     ) -> None:
         """Make one attempt, and deliver the answer in parts. The permit is released whatever happens.
@@ -105,15 +105,15 @@ class Attempts:
             failure = _cancelled_by_the_engine()
             raise
         finally:
-            self._end(access, permit, row, name, last if last.finish_reason is not None else None, failure)
+            self._end(access, permit, row, row_id, last if last.finish_reason is not None else None, failure)
             failure = None  # Its traceback refers to this frame: break the reference cycle.
 
     def _end(
         self,
         access: EngineAccess,
         permit: Permit,
-        row: Attempted,
-        name: Hashable,
+        row: AttemptState,
+        row_id: Hashable,
         answer: Completion | StreamDelta | None,
         failure: RequestError | None,
     ) -> None:
@@ -132,11 +132,11 @@ class Attempts:
             answered=answer is not None,
             usage=answer.usage if answer is not None else None,
             error=failure,
-            row=name,
+            row=row_id,
             is_suspect=row.is_suspect,
         )
 
-    def retry(self, access: EngineAccess, row: Attempted, error: RequestError) -> Retry:
+    def retry(self, access: EngineAccess, row: AttemptState, error: RequestError) -> Retry:
         """Whether, and when, to try again after `error`."""
         answers = access.semaphore.answers
         retry = access.retry.decide(

@@ -1,7 +1,7 @@
 """What happens in a run, as one typed stream of events.
 
 An observer is a function that is called with each event, on the run's event loop. It must return quickly. The progress
-display, the progress file and `on_progress` work with counts that an observer keeps.
+display, the progress file and `on_progress` show the counts of `RunStats`, which is an observer.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Latency:
     """How long the last attempt at a row took, in seconds.
 
     Attributes:
-        queue: From the time when the row could be sent, until it was sent.
-        total: From then until the answer, or the failure, was complete.
-        first_byte: From then until the first byte of the response; None if that is unknown.
+        queue: From the time when the row could be sent, until the request was sent.
+        total: From the sending of the request, until the answer or the failure was complete.
+        first_byte: From the sending of the request, until the first byte of the response; None if that is unknown.
     """
 
     queue: float

@@ -1,4 +1,4 @@
-"""The interface between a run and what gets its rows answered.
+"""The interface of an executor, which gets the rows of a run answered.
 
 The run reads, resumes, saves, writes the output and reports progress. An executor only gets rows answered, and knows
 nothing of files. `asyncinfer.run.online` is the executor that sends one request per row.
@@ -24,11 +24,15 @@ class RowFeed(Protocol):
         ...
 
     async def read(self) -> Sequence[Row] | None:
-        """The next rows, perhaps none yet; None when there are no more. Waits while too many rows are open."""
+        """The next rows. The list may be empty while more rows may come. Returns None at the end.
+
+        Waits while as many rows are open as the executor's `capacity` allows. A row is open until its outcome is
+        reported, so an executor that collects rows before it answers any collects at most `capacity` of them.
+        """
         ...
 
 
-class Outcomes(Protocol):
+class OutcomeSink(Protocol):
     """Where an executor reports what became of its rows. Each row gets exactly one outcome."""
 
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
@@ -45,20 +49,22 @@ class Outcomes(Protocol):
 
 
 class Executor(Protocol):
-    """Gets the rows of one run answered.
+    """Gets the rows of one run answered. It knows nothing of files.
 
     Attributes:
-        capacity: How many rows should be open at the same time, so that it is never idle.
+        capacity: How many rows may be open at the same time: enough that the executor is never idle.
     """
 
     capacity: int
 
-    async def run(self, feed: RowFeed, outcomes: Outcomes, events: Events) -> None:
+    async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:
         """Report an outcome for each row of `feed`, and return. After `stop`, rows without an outcome may remain."""
         ...
 
     def stop(self, grace: float) -> None:
-        """Start no more work. Cancel what is still in progress after `grace` seconds."""
+        """Start no more work, and read no more rows: a pending `read` must be cancelled. Cancel what is still in
+        progress after `grace` seconds.
+        """
         ...
 
     def why_waiting(self) -> str | None:

@@ -13,7 +13,7 @@ from asyncinfer.run.executor import Executor
 from asyncinfer.run.feed import InputFeed
 from asyncinfer.run.reader import RowReader
 from asyncinfer.run.row_status import RowStatusTable
-from asyncinfer.run.saver import Deliver, ResultSaver
+from asyncinfer.run.saver import DeliverOutcome, ResultSaver
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
 
@@ -26,8 +26,8 @@ class RowFlow:
 
     Args:
         deliver: Called on the loop with a row's outcome, once it is durable or has failed.
-        hold: A row stays open until `taken` is called for it, so that a slow consumer delays the reading. When the
-            engine dies, the reading ends: the source of such rows may have no end.
+        until_taken: A row stays open until `taken` is called for it, so that a slow consumer delays the reading. If the
+            engine dies, no more rows are read, because the source may be endless.
 
     Attributes:
         dead: Why no other row could be answered.
@@ -40,11 +40,11 @@ class RowFlow:
         statuses: RowStatusTable,
         events: Events,
         scratch: ScratchFile | None,
-        deliver: Deliver | None,
+        deliver: DeliverOutcome | None,
         *,
-        hold: bool = False,
+        until_taken: bool = False,
     ) -> None:
-        self._executor, self._events, self._hold = executor, events, hold
+        self._executor, self._events, self._until_taken = executor, events, until_taken
         self._saver = ResultSaver(statuses, events, scratch, deliver, close=self._row_done, die=self._die)
         self._feed: InputFeed | None = None
         self._finishing = anyio.CancelScope()
@@ -59,7 +59,7 @@ class RowFlow:
             ScratchError: An answer could not be saved.
             InputError: The input changed while it was read.
         """
-        capacity = self._executor.capacity + (0 if self._hold else _SAVING)
+        capacity = self._executor.capacity + (0 if self._until_taken else _SAVING)
         feed = self._feed = InputFeed(reader, self._saver, capacity, stop)
         writer = self._saver.writer
         async with task_group() as tasks:
@@ -77,7 +77,7 @@ class RowFlow:
                     writer.close()
 
     def taken(self) -> None:
-        """The outcome of a held row was consumed."""
+        """The outcome of one row was consumed."""
         if self._feed is not None:
             self._feed.close()
 
@@ -88,12 +88,12 @@ class RowFlow:
         self._executor.stop(stop.grace)
 
     def _row_done(self) -> None:
-        if not self._hold:
+        if not self._until_taken:
             self.taken()
 
     def _die(self, error: EngineDeadError) -> None:
         if self.dead is None:
             self.dead = error
-            if self._hold:
+            if self._until_taken:
                 self._finishing.cancel()
                 self._executor.stop(math.inf)

@@ -47,7 +47,7 @@ class ValidatedInput:
         Raises:
             InputError: The input is empty, or rows are not valid. The message lists the first 20 of them.
         """
-        problems = Problems(self._source.name)
+        problems = InvalidRows(self._source.name)
         ids = array("q")
         for count, item in enumerate(self._source.items()):
             conversation = self._admit(item, problems)
@@ -64,7 +64,7 @@ class ValidatedInput:
         self.index = KeyIndex(self.keys)
         self._occurrences = self.index.occurrences()
 
-    def _admit(self, item: Item, problems: Problems) -> Conversation | None:
+    def _admit(self, item: Item, problems: InvalidRows) -> Conversation | None:
         try:
             conversation = item.load()
             self.keys += self._row_keys(conversation)
@@ -75,7 +75,7 @@ class ValidatedInput:
         self.checksums.append(item.checksum)
         return conversation
 
-    def _name_repeated_ids(self, problems: Problems) -> None:
+    def _name_repeated_ids(self, problems: InvalidRows) -> None:
         first: dict[str, str] = {}
         for row, item in enumerate(self._source.items()):
             try:
@@ -90,7 +90,7 @@ class ValidatedInput:
                 problems.add(item.line, row, f"conversation_id {conversation_id!r} is already that of {before}")
 
 
-class Problems:
+class InvalidRows:
     """Collects the rows that are not valid, for one message."""
 
     def __init__(self, name: str) -> None:

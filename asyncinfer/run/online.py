@@ -17,7 +17,7 @@ from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.events import AttemptFailed, Events, Latency, LimitsChanged
-from asyncinfer.run.executor import Outcomes, RowFeed
+from asyncinfer.run.executor import OutcomeSink, RowFeed
 from asyncinfer.run.row_queue import QueuedRow, RowQueue
 from asyncinfer.run.workers import Job, Workers
 from asyncinfer.types.results import failure_of
@@ -48,11 +48,11 @@ class OnlineExecutor:
         self._decisions = self._semaphore.decision_count
         self._dead: EngineDeadError | None = None
         self._workers: Workers | None = None
-        # The row that the dispatcher waits for a permit for. A worker that gets one sooner takes the row.
+        # The row for which the dispatcher waits for a permit. A worker that gets a permit sooner takes the row.
         self._waiting: QueuedRow | None = None
         self._feeding, self._admission, self._working = anyio.CancelScope(), anyio.CancelScope(), anyio.CancelScope()
 
-    async def run(self, feed: RowFeed, outcomes: Outcomes, events: Events) -> None:
+    async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:
         self._feed, self._outcomes, self._events = feed, outcomes, events
         try:
             with self._working:
@@ -164,7 +164,7 @@ class OnlineExecutor:
         row = queued.row
         try:
             completion = await self._attempts.generate(
-                self._access, permit, queued, row.conversation, name=(id(self), row.index)
+                self._access, permit, queued, row.conversation, row_id=(id(self), row.index)
             )
         except RequestError as error:
             self._failed_once(queued, error, self._latency(queued, sent))

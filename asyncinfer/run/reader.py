@@ -30,7 +30,7 @@ class RowReader(Protocol):
     """Where a run's rows come from."""
 
     async def read(self, room: int) -> Sequence[InputRow] | None:
-        """Read up to `room` more rows, perhaps none yet. None when there are no more."""
+        """Read up to `room` more rows. The list may be empty while more rows may come. Returns None at the end."""
         ...
 
 
@@ -77,7 +77,7 @@ class InputReader:
     def _skip(self, index: int, item: Item) -> bool:
         if index >= len(self._validated) or item.checksum != self._validated.checksums[index]:
             raise self._changed(index)
-        return self._statuses.saved(index) and not (self._deliver_saved or self._statuses.stale(index))
+        return self._statuses.saved(index) and not (self._deliver_saved or self._statuses.must_save_again(index))
 
     def _changed(self, index: int) -> InputError:
         return InputError(
@@ -155,7 +155,7 @@ class IterableReader:
         """Record where the row's answer is saved. Returns whether it is saved."""
         line = self._saved.pop((row.key, row.n), None)
         if line is not None:
-            self._statuses.save(row.index, line.offset, line.length, stale=line.checksum != row.checksum)
+            self._statuses.save(row.index, line.offset, line.length, must_save_again=line.checksum != row.checksum)
             return True
         return self._previous_output.claim(row, self._statuses)
 
@@ -176,7 +176,7 @@ class ResumeMatcher:
                 self.unclaimed += 1
             else:
                 expected = row + 1
-                stale = line.checksum != self._validated.checksums[row]
-                self._statuses.save(row, line.offset, line.length, stale=stale)
+                must_save_again = line.checksum != self._validated.checksums[row]
+                self._statuses.save(row, line.offset, line.length, must_save_again=must_save_again)
             if count % _EVERY == 0:
                 yield

@@ -16,7 +16,7 @@ from asyncinfer.run.rows import Row
 
 @dataclass(slots=True, eq=False)
 class QueuedRow:
-    """A row, and what the attempts at it have shown; see `Attempted`. `ready_at`: when it could be sent."""
+    """A row, and what the attempts at it have shown; see `AttemptState`. `ready_at`: when it could be sent."""
 
     row: Row
     ready_at: float
@@ -30,7 +30,7 @@ class RowQueue:
     """Hands out rows: one whose retry is due first, then new ones.
 
     A row that waits for a retry holds no permit, no connection and no task. While `prefers_new()`, new rows come first:
-    where every row fails, a new one shows whether the rows are the reason or the endpoint.
+    if every row fails, a new row shows whether the endpoint or the failed rows are the reason.
     """
 
     def __init__(self, clock: Clock, prefers_new: Callable[[], bool] = lambda: False) -> None:
@@ -83,7 +83,7 @@ class RowQueue:
         return queued
 
     def put_back(self, queued: QueuedRow) -> None:
-        """Hand out a row that was taken and not attempted before all others."""
+        """Put a row back at the front of the queue. It was taken, but not attempted."""
         self._ready.appendleft(queued)
 
     async def next(self) -> QueuedRow | None:
@@ -102,7 +102,7 @@ class RowQueue:
         return max(0.0, self._retries[0][0] - self._clock.now())
 
     def stop_waiting(self) -> None:
-        """Hand out all rows that wait for a retry now."""
+        """Make all rows that wait for a retry ready at once."""
         self._ready.extend(queued for _, _, queued in self._retries)
         self._retries.clear()
         self._notify()

@@ -5,22 +5,26 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-_OPEN, _SAVED, _STALE, _REUSED, _FAILED = range(5)
+_OPEN, _SAVED, _OUTDATED, _REUSED, _FAILED = range(5)
 
 
 class RowStatusTable:
-    """Takes 13 bytes a row. Grows when a row beyond its end is recorded."""
+    """The state of each row, and where its answer is saved: 13 bytes per row. Grows as rows are recorded."""
 
     def __init__(self, rows: int = 0) -> None:
         self._state = bytearray(rows)
         self._offsets = array("Q", bytes(8 * rows))
         self._lengths = array("I", bytes(4 * rows))
 
-    def save(self, row: int, offset: int, length: int, *, stale: bool = False) -> None:
-        """The row's answer is durable. `stale`: it was saved under another id or other metadata than the input has."""
+    def save(self, row: int, offset: int, length: int, *, must_save_again: bool = False) -> None:
+        """Record that the answer of the row is durable.
+
+        Args:
+            must_save_again: The id or the metadata of the input row has changed since the answer was saved.
+        """
         if row >= len(self._state):
             self._grow(row)
-        self._state[row] = _STALE if stale else _SAVED
+        self._state[row] = _OUTDATED if must_save_again else _SAVED
         self._offsets[row], self._lengths[row] = offset, length
 
     def reuse(self, row: int, offset: int, length: int) -> None:
@@ -38,11 +42,11 @@ class RowStatusTable:
         self._state[row] = _FAILED
 
     def saved(self, row: int) -> bool:
-        return row < len(self._state) and self._state[row] in (_SAVED, _STALE, _REUSED)
+        return row < len(self._state) and self._state[row] in (_SAVED, _OUTDATED, _REUSED)
 
-    def stale(self, row: int) -> bool:
+    def must_save_again(self, row: int) -> bool:
         """Whether the answer must be saved again."""
-        return self._state[row] in (_STALE, _REUSED)
+        return self._state[row] in (_OUTDATED, _REUSED)
 
     def reused(self, row: int) -> bool:
         return self._state[row] == _REUSED
@@ -61,7 +65,7 @@ class RowStatusTable:
 
     @property
     def saved_count(self) -> int:
-        return sum(map(self._state.count, (_SAVED, _STALE, _REUSED)))
+        return sum(map(self._state.count, (_SAVED, _OUTDATED, _REUSED)))
 
     def _grow(self, row: int) -> None:
         missing = row + 1 - len(self._state)

@@ -71,21 +71,22 @@ class Row:
         size: The bytes of what it was read from.
     """
 
-    __slots__ = ("_held", "checksum", "index", "key", "n", "size")
+    __slots__ = ("_content", "checksum", "index", "key", "n", "size")
 
-    def __init__(self, index: int, key: bytes, n: int, checksum: int, size: int, held: Item | Conversation) -> None:
+    def __init__(self, index: int, key: bytes, n: int, checksum: int, size: int, content: Item | Conversation) -> None:
         self.index, self.key, self.n, self.checksum, self.size = index, key, n, checksum, size
-        self._held = held
+        self._content = content
 
     def conversation(self) -> Conversation:
         """The conversation to answer, under an id."""
-        held = self._held
-        if not isinstance(held, Conversation):
-            conversation = held.load()
-            if conversation.conversation_id is None and held.given is None:
-                conversation.conversation_id = row_id(self.key, self.n)  # Nobody else has seen it.
-            held = self._held = with_id(conversation, self.key, self.n)
-        return held
+        content = self._content
+        if not isinstance(content, Conversation):
+            conversation = content.load()
+            if conversation.conversation_id is None and content.given is None:
+                # It was just parsed: no other code refers to it.
+                conversation.conversation_id = row_id(self.key, self.n)
+            content = self._content = with_id(conversation, self.key, self.n)
+        return content
 
     @property
     def is_large(self) -> bool:
@@ -118,9 +119,17 @@ InputRow = Row | SavedRow | RejectedRow
 
 
 class Source(Protocol):
-    """Rows that can be read more than once. Reading blocks. `name` identifies the source in messages."""
+    """Rows that can be read more than once, and are the same each time. Reading blocks.
+
+    `name` identifies the source in messages.
+    """
 
     name: str
+
+    @property
+    def path(self) -> Path | None:
+        """The file that is read; None if the rows are not in a file."""
+        ...
 
     def items(self) -> Generator[Item]: ...
 
@@ -167,6 +176,7 @@ class ListSource:
     """Conversations in memory."""
 
     name = "input"
+    path: Path | None = None
 
     def __init__(self, conversations: Sequence[object]) -> None:
         self._conversations = conversations

@@ -21,10 +21,10 @@ from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.progress import OnProgress, Reporter, RunStats
 from asyncinfer.run.reader import InputReader, IterableReader, ResumeMatcher
 from asyncinfer.run.row_status import RowStatusTable
-from asyncinfer.run.rows import FileSource, Source
+from asyncinfer.run.rows import Source
 from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_answers import SavedAnswers
-from asyncinfer.run.saver import Deliver, Outcome
+from asyncinfer.run.saver import DeliverOutcome, RowOutcome
 from asyncinfer.run.scratch_use import lock_for_output, lock_in_cache, remove_finished
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
@@ -41,7 +41,7 @@ class Run:
     """One run, with the settings of the call that started it.
 
     Attributes:
-        make_executor: Makes the executor for so many rows; None if their number is unknown.
+        make_executor: Makes the executor. Its argument is the number of rows; None if that is unknown.
         partial: Write the existing answers even if rows failed.
         reuse_output: Take answers from an existing file at `output_path`.
         relax_gc: Let Python collect garbage less often during the run.
@@ -65,7 +65,7 @@ class Run:
     dead: EngineDeadError | None = field(default=None, init=False)
 
     @in_own_task
-    async def run(self, source: Source, deliver: Deliver | None = None) -> RunSummary:
+    async def run(self, source: Source, deliver: DeliverOutcome | None = None) -> RunSummary:
         """Answer every row of `source`. Rows whose answers are saved already are not sent again.
 
         Args:
@@ -76,12 +76,11 @@ class Run:
             ScratchError: Answers cannot be saved.
             RunInterruptedError: `stop` was requested before the end.
         """
-        input_path = source.path if isinstance(source, FileSource) else None
-        await DISK.run(check_paths, input_path, self.output_path, self.progress_path)
+        await DISK.run(check_paths, source.path, self.output_path, self.progress_path)
         with relaxed_gc() if self.relax_gc else nullcontext():
             return await self._run(source, deliver)
 
-    async def _run(self, source: Source, deliver: Deliver | None) -> RunSummary:
+    async def _run(self, source: Source, deliver: DeliverOutcome | None) -> RunSummary:
         rows = ValidatedInput(source, self.keys)
         await in_slices(rows.validate_input())
         stats, statuses = RunStats(self.clock, len(rows)), RowStatusTable(len(rows))
@@ -109,7 +108,7 @@ class Run:
     async def stream(
         self,
         source: Iterable[object] | AsyncIterable[object],
-        deliver: Callable[[int, Outcome, Callable[[], None]], None],
+        deliver: Callable[[int, RowOutcome, Callable[[], None]], None],
     ) -> None:
         """Answer the rows of `source` as it yields them. Answers are saved only with an output path.
 
@@ -132,10 +131,10 @@ class Run:
                 await in_slices(saved.update({(line.key, line.n): line}) for line in scratch.recover())
                 await in_slices(previous_output.index())
 
-            def hand_over(index: int, outcome: Outcome) -> None:
+            def hand_over(index: int, outcome: RowOutcome) -> None:
                 deliver(index, outcome, flow.taken)
 
-            flow = RowFlow(executor, statuses, events, scratch, hand_over, hold=True)
+            flow = RowFlow(executor, statuses, events, scratch, hand_over, until_taken=True)
             saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
             reader = IterableReader(source, self.keys, statuses, saved_answers, saved, previous_output)
             reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)

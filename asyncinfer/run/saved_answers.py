@@ -60,7 +60,7 @@ class SavedAnswers:
             return _with_answer(row, self._reused(row, *span))
         saved = Conversation.from_json(self._scratch.read(*span))
         _answer(saved)
-        return _with_answer(row, saved) if self._statuses.stale(row.index) else saved
+        return _with_answer(row, saved) if self._statuses.must_save_again(row.index) else saved
 
     def _reused(self, row: Row, offset: int, length: int) -> Conversation:
         assert self._previous is not None, "a row is reused from an output"

@@ -20,8 +20,8 @@ from asyncinfer.scratch.writer import ScratchWriter
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import Completion, FailureDetail, Usage, failure_of
 
-Outcome = Conversation | FailureDetail
-Deliver = Callable[[int, Outcome], None]
+RowOutcome = Conversation | FailureDetail
+DeliverOutcome = Callable[[int, RowOutcome], None]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class ResultSaver:
         statuses: RowStatusTable,
         events: Events,
         scratch: ScratchFile | None,
-        deliver: Deliver | None,
+        deliver: DeliverOutcome | None,
         *,
         close: Callable[[], None],
         die: Callable[[EngineDeadError], None],
@@ -84,7 +84,7 @@ class ResultSaver:
         """The row was answered by an earlier run. It is saved again if its saved line is of another input or file."""
         row, finished = saved
         answer = _Answer(row.index, None, None, finished)
-        if self.writer is None or not self._statuses.stale(row.index):
+        if self.writer is None or not self._statuses.must_save_again(row.index):
             self._done(answer)
             return
         try:

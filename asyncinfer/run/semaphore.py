@@ -71,7 +71,7 @@ class AdaptiveSemaphore:
         return self._endpoint.answers
 
     def acquire_nowait(self, cost: Cost = FREE, owner: object = None) -> Permit | None:
-        """A permit, if one is free, and no other call waits for one than that of `owner`."""
+        """A permit, if one is free and the queue is empty or holds only the call of `owner`. Otherwise None."""
         queue = self._queue
         if queue and (owner is None or len(queue) > 1 or queue[0].owner is not owner):
             return None
@@ -224,8 +224,8 @@ class AdaptiveSemaphore:
                 return None, min(resting[0] - now if resting else math.inf, self._endpoint.next_update(now))
             wait = self._endpoint.wait(now, cost)
             if wait == math.inf and not self.in_use:
-                # An attempt on another loop holds the tokens. That loop does not wake this one, and may be blocked by a
-                # blocking twin that waits for this one.
+                # An attempt on another event loop has reserved the tokens. Its end does not wake this loop, and that
+                # loop may be blocked by a method that waits for this one. So the attempt starts after a while.
                 wait = 0.0 if patience <= 0.0 else patience
             if wait == 0.0:
                 self.in_use += 1

@@ -16,9 +16,9 @@ from asyncinfer.control.run_end import FailurePattern, duration
 from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
-from asyncinfer.run.input import Problems
+from asyncinfer.run.input import InvalidRows
 from asyncinfer.run.rows import Row, item_of
-from asyncinfer.run.saver import Outcome
+from asyncinfer.run.saver import RowOutcome
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import Completion, StreamDelta, failure_of
@@ -33,7 +33,7 @@ _LONG_WAIT = 10.0
 
 @dataclass(slots=True)
 class _CallState:
-    """The state of one call, as `Attempted` describes it. `is_final`: a failure ends the call."""
+    """The state of one call, as `AttemptState` describes it. `is_final`: a failure ends the call."""
 
     attempts: int = 0
     spent: int = 0
@@ -58,7 +58,7 @@ async def generate(access: EngineAccess, attempts: Attempts, conversation: Conve
     return await _with_retries(access, attempts, conversation, call, attempt)
 
 
-async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conversation: object) -> Outcome:
+async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conversation: object) -> RowOutcome:
     """Answer one row as a run does that saves nothing.
 
     Raises:
@@ -68,7 +68,7 @@ async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conve
     try:
         key = keys(item.load())
     except InputError as error:
-        problems = Problems("input")
+        problems = InvalidRows("input")
         problems.add(item.line, 0, str(error))
         raise problems.error() from None
     row = Row(0, key, 0, item.checksum, item.size, item)

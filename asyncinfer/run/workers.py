@@ -11,8 +11,9 @@ from anyio.abc import TaskGroup
 from asyncinfer.control.permit import Permit
 from asyncinfer.run.row_queue import QueuedRow
 
-# After so many rows a task lets others run. An engine that answers without waiting would keep the loop busy.
-_IN_A_ROW = 20
+# A task that has done this many jobs lets other tasks run. An engine that answers without waiting would otherwise keep
+# the loop busy.
+_JOBS_BETWEEN_PAUSES = 20
 
 
 class Job(NamedTuple):
@@ -65,7 +66,7 @@ class Workers:
             self._handed.pop(id(job), None)
             await self._work(job)
             done += 1
-            if not done % _IN_A_ROW:
+            if not done % _JOBS_BETWEEN_PAUSES:
                 await asyncio.sleep(0)
             job = self._more()
             if job is None and not self._released:

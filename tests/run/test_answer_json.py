@@ -121,16 +121,16 @@ async def test_largest_readable_answer_is_saved_and_resumed(config: InferenceCon
     ],
     ids=["deep", "long number", "no messages", "no answer", "no list", "no JSON", "empty"],
 )
-@pytest.mark.parametrize("stale", [False, True], ids=["as it was", "under other metadata"])
+@pytest.mark.parametrize("is_outdated", [False, True], ids=["as it was", "under other metadata"])
 async def test_row_of_an_unreadable_saved_line_is_sent_again(
-    config: InferenceConfig, tmp_path: Path, saved: bytes, stale: bool
+    config: InferenceConfig, tmp_path: Path, saved: bytes, is_outdated: bool
 ) -> None:
 
     [key] = [bytes.fromhex(c.metadata["row_key"]) for c in await FakeEngine().ainfer([question("question 1")])]
     rows = questions(3)
     scratch = tmp_path / "scratch" / "out.jsonl"
     scratch.parent.mkdir()
-    scratch.write_bytes(encode(key, 0, 0 if stale else item_of(rows[1]).checksum, saved))
+    scratch.write_bytes(encode(key, 0, 0 if is_outdated else item_of(rows[1]).checksum, saved))
     engine = FakeEngine()
     answered = await engine.ainfer(rows, config)
     assert [str(c.messages[-1].content) for c in answered] == [f"answer to question {i}" for i in range(3)]

@@ -22,27 +22,28 @@ from asyncinfer import (
 )
 from asyncinfer.aio.clock import MonotonicClock
 from asyncinfer.run.events import Events, Latency
-from asyncinfer.run.executor import Outcomes, RowFeed
+from asyncinfer.run.executor import OutcomeSink, RowFeed
 from asyncinfer.run.rows import ListSource, Row
 from asyncinfer.run.run import Run
-from asyncinfer.run.saver import Outcome
+from asyncinfer.run.saver import RowOutcome
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.results import Completion, FailureDetail
 from tests.fakes import question, questions, read_jsonl
 
 
-class WholeBatch:
-    """Reads all rows, as a batch job of a provider would, and answers them last to first.
+class BatchExecutor:
+    """Answers rows in batches, as batch jobs of a provider would, the last row of a batch first.
 
     `refused` and `deadly` are the questions that fail, and that end the run.
     """
 
-    capacity = 1000
+    capacity = 100
     silent_for = 0.0
 
     def __init__(self, refused: str = "", deadly: str = "", limit: int | None = None) -> None:
         self.refused, self.deadly, self.limit = refused, deadly, limit
         self.asked: list[str] = []
+        self.is_dead = False
         self._stopped = anyio.Event()
 
     def stop(self, grace: float) -> None:
@@ -51,19 +52,29 @@ class WholeBatch:
     def why_waiting(self) -> str | None:
         return None
 
-    async def run(self, feed: RowFeed, outcomes: Outcomes, events: Events) -> None:
-        rows: list[Row] = []
-        while (more := await feed.read()) is not None:
-            rows += more
+    async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:
+        is_at_end = False
+        while not is_at_end:
+            rows: list[Row] = []
+            while len(rows) < self.capacity and not is_at_end:
+                more = await feed.read()
+                rows += more or []
+                is_at_end = more is None
+            await self._answer(rows, outcomes)
+
+    async def _answer(self, rows: list[Row], outcomes: OutcomeSink) -> None:
         for row in reversed(rows):
             if self.limit is not None and len(self.asked) == self.limit:
                 await self._stopped.wait()
                 return
             text = str(row.conversation().messages[-1].content)
             self.asked.append(text)
-            if text == self.refused:
+            if self.is_dead:
+                outcomes.failed(row, FailureDetail("dead", InferenceErrorType.ENGINE_FAILURE))
+            elif text == self.refused:
                 outcomes.failed(row, FailureDetail("refused", InferenceErrorType.API_STATUS))
             elif text == self.deadly:
+                self.is_dead = True
                 outcomes.ended_early(EngineDeadError("dead", error_type=InferenceErrorType.ENGINE_FAILURE))
                 outcomes.failed(row, FailureDetail("dead", InferenceErrorType.ENGINE_FAILURE))
             else:
@@ -72,19 +83,19 @@ class WholeBatch:
                 await outcomes.answered(row, completion, Latency(0.0, 1.0))
 
 
-def run_with(executor: WholeBatch, output: Path | None = None, stop: Stop | None = None) -> Run:
+def run_with(executor: BatchExecutor, output: Path | None = None, stop: Stop | None = None) -> Run:
     keys = RowKeys("BATCH", ModelParams(model_name="m"), GenerationParams())
     return Run(lambda _: executor, MonotonicClock(), keys, output_path=output, stop=stop or Stop())
 
 
-async def answer(executor: WholeBatch, output: Path | None = None) -> tuple[RunSummary, dict[int, Outcome]]:
-    found: dict[int, Outcome] = {}
+async def answer(executor: BatchExecutor, output: Path | None = None) -> tuple[RunSummary, dict[int, RowOutcome]]:
+    found: dict[int, RowOutcome] = {}
     summary = await run_with(executor, output).run(ListSource(questions(10)), found.__setitem__)
     return summary, found
 
 
 async def test_every_row_is_answered_saved_and_written_in_input_order(tmp_path: Path) -> None:
-    summary, found = await answer(WholeBatch(), tmp_path / "out.jsonl")
+    summary, found = await answer(BatchExecutor(), tmp_path / "out.jsonl")
     assert (summary.completed, summary.failed, summary.usage.total_tokens) == (10, 0, 30)
     assert len(found) == 10
     written = [row["messages"][-1]["content"] for row in read_jsonl(tmp_path / "out.jsonl")]
@@ -92,23 +103,23 @@ async def test_every_row_is_answered_saved_and_written_in_input_order(tmp_path: 
 
 
 async def test_a_failed_row_is_sent_again_by_the_next_run_only(tmp_path: Path) -> None:
-    summary, _ = await answer(WholeBatch(refused="question 3"), tmp_path / "out.jsonl")
+    summary, _ = await answer(BatchExecutor(refused="question 3"), tmp_path / "out.jsonl")
     assert (summary.completed, summary.failed) == (9, 1)
-    second = WholeBatch()
+    second = BatchExecutor()
     summary, _ = await answer(second, tmp_path / "out.jsonl")
     assert second.asked == ["question 3"]
     assert (summary.completed, summary.resumed) == (10, 9)
 
 
 async def test_the_reason_of_an_early_end_is_kept() -> None:
-    run = run_with(WholeBatch(deadly="question 5"))
+    run = run_with(BatchExecutor(deadly="question 5"))
     summary = await run.run(ListSource(questions(10)), lambda *_: None)
     assert isinstance(run.dead, EngineDeadError)
-    assert summary.failed == 1
+    assert (summary.completed, summary.failed) == (4, 6)
 
 
 async def test_a_stop_reaches_the_executor_and_what_is_answered_is_resumed(tmp_path: Path) -> None:
-    stop, executor = Stop(), WholeBatch(limit=4)
+    stop, executor = Stop(), BatchExecutor(limit=4)
     run = run_with(executor, tmp_path / "out.jsonl", stop)
     async with anyio.create_task_group() as tasks:
 
@@ -120,18 +131,25 @@ async def test_a_stop_reaches_the_executor_and_what_is_answered_is_resumed(tmp_p
         tasks.start_soon(stop_later)
         with pytest.raises(RunInterruptedError):
             await run.run(ListSource(questions(10)))
-    second = WholeBatch()
+    second = BatchExecutor()
     await answer(second, tmp_path / "out.jsonl")
     assert len(second.asked) == 6
 
 
 async def test_rows_of_a_source_without_an_end_are_read_as_the_executor_takes_them() -> None:
-    executor, found = WholeBatch(), dict[int, Outcome]()
+    executor, found = BatchExecutor(), dict[int, RowOutcome]()
 
-    def deliver(index: int, outcome: Outcome, taken: object) -> None:
+    def deliver(index: int, outcome: RowOutcome, taken: object) -> None:
         found[index] = outcome
         assert callable(taken)
         taken()
 
     await run_with(executor).stream((question(f"question {i}") for i in range(30)), deliver)
     assert sorted(found) == list(range(30))
+
+
+async def test_batches_are_no_larger_than_the_capacity_of_the_executor() -> None:
+    found: dict[int, RowOutcome] = {}
+    rows = 5 * BatchExecutor.capacity
+    summary = await run_with(BatchExecutor()).run(ListSource(questions(rows)), found.__setitem__)
+    assert summary.completed == len(found) == rows
