@@ -92,6 +92,11 @@ def change_cache(cache: Any, change: Callable[[Any], Any]) -> None:
         layer.keys, layer.values = change(layer.keys), change(layer.values)
 
 
+def unsplittable_modules(model: Any) -> list[str]:
+    """The class names of modules that must be on one device as a whole."""
+    return list(model._no_split_modules or ())
+
+
 def compile_template(template: str) -> None:
     """Compile a chat template as `apply_chat_template` does, for its syntax errors."""
     import_module("transformers.utils.chat_template_utils")._compile_jinja_template(template)  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from asyncinfer.config import ModelParams
 from asyncinfer.engines.local import gguf
+from asyncinfer.engines.local.transformers import compat
 from asyncinfer.errors import ConfigError, MissingDependencyError, error_text
 from asyncinfer.types.paths import expanded, is_folder
 
@@ -19,6 +20,8 @@ log = logging.getLogger("asyncinfer")
 _BITS = ("load_in_4bit", "load_in_8bit")
 # Prefixes of options for bitsandbytes.
 _BITSANDBYTES = ("load_in_", "bnb_", "llm_int8_")
+# Values of device_map that are not the name of a device.
+_DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 class LoadedModel(NamedTuple):
@@ -132,7 +135,7 @@ def _model(params: ModelParams, source: _Source, is_vision: bool) -> Any:
     transformers: Any = import_module("transformers")
     auto = transformers.AutoModelForImageTextToText if is_vision else transformers.AutoModelForCausalLM
     if not params.load_pretrained_weights:
-        return auto.from_config(_config(params, source), **_weight_options(params))
+        return _placed(auto.from_config(_config(params, source), **_weight_options(params)), params.device_map)
     options = _options(params, source)
     if params.device_map is not None:
         options.setdefault("device_map", params.device_map)
@@ -144,6 +147,22 @@ def _model(params: ModelParams, source: _Source, is_vision: bool) -> Any:
             f"{len(missing)} of its weights are missing, such as {missing[0]}, or Transformers cannot read their format"
         )
     return model
+
+
+def _placed(model: Any, device_map: str | None) -> Any:
+    """The model, moved to the devices that `from_pretrained` would choose."""
+    if device_map is None:
+        return model
+    if device_map not in _DEVICE_MAPS:
+        return model.to(device_map)
+    accelerate: Any = import_module("accelerate")
+    whole = compat.unsplittable_modules(model)
+    memory = None
+    if device_map != "sequential":
+        low_zero = device_map == "balanced_low_0"
+        memory = accelerate.utils.get_balanced_memory(model, no_split_module_classes=whole, low_zero=low_zero)
+    places = accelerate.infer_auto_device_map(model, memory, no_split_module_classes=whole)
+    return accelerate.dispatch_model(model, places)
 
 
 def _weight_options(params: ModelParams) -> dict[str, Any]:

@@ -44,7 +44,8 @@ pytestmark = [
 CAPITAL = "What is the capital of France?"
 # The structure determines this answer, whatever the model computes.
 ANSWER = "The capital of France is Paris."
-PARIS: dict[str, Any] = {"guided_decoding": {"choice": [ANSWER]}}
+# A model chooses the tokens of the answer, which are up to one for each character.
+PARIS: dict[str, Any] = {"guided_decoding": {"choice": [ANSWER]}, "max_new_tokens": len(ANSWER) + 1}
 TEXTS = [
     CAPITAL,
     "Name three colours.",
@@ -153,7 +154,7 @@ class TestGuidedDecoding:
         self, engine: NativeTextInferenceEngine, parallel: bool, count: int
     ) -> None:
         call = r'<tool_call>\{"name": "weather", "arguments": \{"city": "(Paris|Rome)"\}\}</tool_call>'
-        two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=80)
+        two = config(guided_decoding={"regex": call * 2}, parallel_tool_calls=parallel, max_new_tokens=CITY_TOKENS)
         with_tools = two.model_copy(update={"model": ModelParams(chat_template=TOOL_TEMPLATE)})
         [answered] = await engine.ainfer([question("How is the weather?", tools=[WEATHER])], with_tools)
         assert len(answered.messages[-1].tool_calls or []) == count
@@ -225,6 +226,17 @@ class TestModels:
             for loaded in (True, False)
         ]
         assert not import_module("torch").allclose(*weights)  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize("device_map", ["auto", "sequential", "cpu", None])
+    async def test_model_of_random_weights_is_where_a_loaded_one_is(
+        self, smollm2: Smollm2, device_map: str | None
+    ) -> None:
+        models = [
+            (await asyncio.to_thread(load_module.load, params(smollm2.model, device_map=device_map, **more))).model
+            for more in ({}, {"load_pretrained_weights": False})
+        ]
+        loaded, random = ({str(weights.device) for weights in model.parameters()} for model in models)
+        assert random == loaded
 
 
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (40, 60)) -> bytes:
