@@ -481,7 +481,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "connecting": (aiohttp.TCPConnector, "_create_connection"),
     "writing": (request_head, "write_start"),
     "reading": (__import__("aiohttp.client_proto").client_proto.ResponseHandler, "read"),
-    "decoding": (__import__("asyncinfer.engines.remote").engines.remote, "status_error"),
+    "decoding": (__import__("asyncinfer.engines.bound_remote").engines.bound_remote, "status_error"),
 }
 
 
@@ -489,7 +489,7 @@ async def error_of(engine: Any) -> BaseException:
     """The error that a stream raises. No run converts it."""
     async with engine:
         try:
-            access = await engine._access(InferenceConfig())
+            access = await engine._new_access(InferenceConfig())
             await anext(aiter(access.engine.stream(question("a"))))
         except BaseException as error:
             return error
@@ -500,7 +500,7 @@ async def error_of_a_call(engine: Any) -> BaseException:
     """The error that an engine raises for a row, before a run converts it to a failure."""
     async with engine:
         try:
-            access = await engine._access(InferenceConfig())
+            access = await engine._new_access(InferenceConfig())
             await access.engine.generate(question("a"))
         except BaseException as error:
             return error

@@ -2,108 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import threading
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
-from weakref import WeakKeyDictionary
+from typing import Self
 
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
-from asyncinfer.aio.clock import Clock, MonotonicClock
-from asyncinfer.aio.tasks import clean_up, foreign_code
-from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, RemoteParams
-from asyncinfer.config import merged as merge
-from asyncinfer.control.endpoint import Endpoint
-from asyncinfer.control.retry import RetryPolicy
-from asyncinfer.engines.access_cache import AccessCache, Prepared
+from asyncinfer.aio.tasks import clean_up
+from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.call_input import absolute_path, check_types, file_source, is_one_small_row, source_of
-from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported
-from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
+from asyncinfer.engines.core import EngineCore
+from asyncinfer.errors import ConfigError, EngineConfigError
 from asyncinfer.run import single
-from asyncinfer.run.access import EngineAccess
-from asyncinfer.run.attempts import Attempts
-from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.events import Observer
 from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
-from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.run.stop import Stop
-from asyncinfer.scratch.keys import RowKeys
-from asyncinfer.scratch.model_files import ModelFile
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, FailureDetail, InferenceResult, RunSummary, StreamDelta
+from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary, StreamDelta
 from asyncinfer.types.run_errors import InferenceFailedError
 
-log = logging.getLogger("asyncinfer")
 
-
-class AsyncMethods(ABC):
+class AsyncMethods(EngineCore):
     """Answers conversations with the settings of each call. `BaseInferenceEngine` adds the blocking twins."""
-
-    engine_type: ClassVar[str]
-    # The `model_kwargs` that do not change an answer. They are not part of a row's key.
-    unhashed_model_kwargs: ClassVar[frozenset[str]] = frozenset()
-
-    def __init__(
-        self,
-        model_params: ModelParams,
-        *,
-        generation_params: GenerationParams | None = None,
-        remote_params: RemoteParams | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        self._model_params = model_params
-        self._generation_params = generation_params or GenerationParams()
-        self._remote_params = remote_params
-        self._clock = clock or MonotonicClock()
-        self._lock = threading.Lock()
-        self._endpoint = Endpoint(self._concurrency(), remote_params)
-        self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
-        self._attempts = Attempts()
-        self._accesses = AccessCache(self._prepared)
-
-    # What a subclass supplies
-
-    @classmethod
-    @abstractmethod
-    def get_supported_params(cls) -> set[str]:
-        """The names of the generation parameters that this engine supports."""
-
-    @abstractmethod
-    def _bind(self, settings: CallSettings) -> BoundEngine:
-        """This engine with the settings of one call.
-
-        Raises:
-            ConfigError: No conversation can be answered with these settings.
-        """
-
-    def _concurrency(self) -> int:
-        """How many rows should be in flight at the same time."""
-        return self._remote_params.num_workers if self._remote_params is not None else 1
-
-    async def _model_for(self, call: ModelParams) -> ModelParams:
-        """The model parameters in effect for a call whose config sets some of its own."""
-        return merge(self._model_params, call)
-
-    async def _model_files(self) -> Sequence[ModelFile]:
-        """The model's files, which are part of the rows' keys. By default, none."""
-        return ()
-
-    def _endpoint_name(self, remote: RemoteParams) -> str:
-        """The name of the engine in messages."""
-        return type(self).__name__
-
-    async def _close(self) -> None:
-        """Free what the engine owns. An engine that is used again opens it again. By default, nothing."""
-        return
-
-    # Running
 
     async def agenerate(
         self, conversation: Conversation, inference_config: InferenceConfig | None = None
@@ -121,8 +44,8 @@ class AsyncMethods(ABC):
             ConfigError: A setting is wrong. InputError: The conversation is not valid.
         """
         check_types(conversation, inference_config)
-        shared = await self._shared(inference_config)
-        completion = await single.generate(shared.access, self._attempts, conversation)
+        setup = await self._setup_for(inference_config)
+        completion = await single.generate(setup.access, self._attempts, conversation)
         return completion.append_to(conversation)
 
     async def ainfer(
@@ -194,7 +117,7 @@ class AsyncMethods(ABC):
             RunInterruptedError: `stop` ended the run before it was done.
         """
         if inference_config.input_path is None or inference_config.output_path is None:
-            raise ConfigError("arun goes from file to file: set input_path and output_path")
+            raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
         run = await self._new_run(inference_config, on_progress, observers, stop=stop, relax_gc=relax_gc)
         summary = await run.run(file_source(inference_config.input_path))
         if isinstance(run.dead, EngineConfigError):
@@ -213,8 +136,8 @@ class AsyncMethods(ABC):
         """Yield `(index, Conversation | FailureDetail)` as rows finish, saved ones included. Raises
         EngineDeadError once the engine can answer no row any more.
 
-        `source` yields conversations and may be async and endless; it is read no further ahead than the
-        engine and the consumer take. Rows are saved, and resumed, only with an `output_path`. The rows in
+        `source` yields conversations, and may be async and endless. It is read only as fast as rows are answered and
+        consumed. Rows are saved, and resumed, only with an `output_path`. The rows in
         flight are cancelled as soon as the consumer stops; see `BackgroundIterator`.
         """
 
@@ -234,8 +157,8 @@ class AsyncMethods(ABC):
         check_types(conversation, inference_config)
 
         async def work(channel: Channel[StreamDelta]) -> None:
-            shared = await self._shared(inference_config)
-            await single.stream(shared.access, self._attempts, conversation, channel.send)
+            setup = await self._setup_for(inference_config)
+            await single.stream(setup.access, self._attempts, conversation, channel.send)
 
         return BackgroundIterator(work)
 
@@ -245,7 +168,7 @@ class AsyncMethods(ABC):
 
     async def aclose(self) -> None:
         """Free the model or the connections."""
-        self._accesses.clear()
+        self._setups.clear()
         await self._close()
 
     async def __aenter__(self) -> Self:
@@ -256,7 +179,7 @@ class AsyncMethods(ABC):
     ) -> None:
         await clean_up(error, self.aclose)
 
-    # The settings of a call
+    # How they run
 
     async def _collect(
         self, run: Run, input: Sequence[Conversation] | None, config: InferenceConfig | None
@@ -280,31 +203,12 @@ class AsyncMethods(ABC):
 
     async def _run_one(self, row: object, config: InferenceConfig | None) -> Conversation:
         """`ainfer` for one row that is not saved, without the tasks and threads of a run."""
-        shared = await self._shared(config)
-        outcome = await single.run_one(shared.access, self._attempts, shared.keys, row)
+        setup = await self._setup_for(config)
+        outcome = await single.run_one(setup.access, self._attempts, setup.keys, row)
         if isinstance(outcome, FailureDetail):
             result = InferenceResult([], {0: outcome})
             raise InferenceFailedError(_failure_message(result, None), result)
         return outcome
-
-    async def _shared(self, config: InferenceConfig | None, *, check: bool = True) -> Prepared:
-        """What all calls with this config share. Without `check`, settings that cannot work fail each row instead."""
-        try:
-            return self._accesses.find(config) or await self._accesses.make(config)
-        except ConfigError:
-            if check:
-                raise
-        return await self._prepared(config or InferenceConfig(), check=False)
-
-    async def _prepared(self, config: InferenceConfig, *, check: bool = True) -> Prepared:
-        access = await self._access(config, check=check)
-        return Prepared(access, await self._keys(access))
-
-    async def _keys(self, access: EngineAccess) -> RowKeys:
-        model, generation, remote = access.settings
-        endpoint = remote if self._remote_params is not None else None
-        files, unhashed = await self._model_files(), self.unhashed_model_kwargs
-        return RowKeys(str(self.engine_type), model, generation, endpoint, files, unhashed)
 
     async def _new_run(
         self,
@@ -318,7 +222,7 @@ class AsyncMethods(ABC):
         check: bool = True,
         relax_gc: bool = False,
     ) -> Run:
-        access, keys = await self._shared(config, check=check)
+        access, keys = await self._setup_for(config, check=check)
         config = config or InferenceConfig()
         return Run(
             lambda total: OnlineExecutor(access, is_only_row=total == 1),
@@ -333,62 +237,6 @@ class AsyncMethods(ABC):
             relax_gc=relax_gc,
             stop=stop or Stop(),
         )
-
-    async def _access(self, config: InferenceConfig, *, check: bool = True) -> EngineAccess:
-        """The engine with the settings of a call. Without `check`, settings that cannot work fail each row instead."""
-        with foreign_code("the engine"):
-            model = await self._model_for(config.model)
-        generation = merge(self._generation_params, config.generation)
-        if ignored := fixed_and_ignored(self._remote_params, config.remote_params):
-            log.warning("remote_params.%s: set when the engine is made, for all its calls; ignored", ", ".join(ignored))
-        remote = remote_in_effect(self._remote_params, config.remote_params) or RemoteParams()
-        settings = CallSettings(model, generation, remote)
-        try:
-            engine = self._bind(settings)
-        except ConfigError as error:
-            if check:
-                raise
-            engine = _Unusable(str(error))
-        supported = self.get_supported_params()
-        dropped = unsupported(generation, supported) | engine.dropped_parameters
-        if dropped:
-            log.warning(
-                "%s does not support %s: ignored. It supports: %s.",
-                type(self).__name__,
-                ", ".join(sorted(dropped)),
-                ", ".join(sorted(supported - dropped)),
-            )
-        policy = RetryPolicy(
-            remote.max_retries,
-            remote.retry_backoff_base,
-            remote.retry_backoff_max,
-            remote.max_wait,
-            remote.max_outage,
-        )
-        name, names = self._endpoint_name(remote), tuple(sorted(dropped))
-        return EngineAccess(engine, settings, self._semaphore(), policy, self._clock, name, names)
-
-    def _semaphore(self) -> AdaptiveSemaphore:
-        """The semaphore of this event loop. Loops share the state of the endpoint, but not the permits."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            semaphore = self._semaphores.get(loop)
-        if semaphore is None:
-            politeness = self._remote_params.politeness_policy if self._remote_params is not None else 0.0
-            semaphore = AdaptiveSemaphore(self._endpoint, self._lock, self._clock, politeness)
-            with self._lock:
-                self._semaphores[loop] = semaphore
-        return semaphore
-
-
-class _Unusable(BoundEngine):
-    """An engine whose settings cannot work: it answers no row."""
-
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    async def generate(self, conversation: Conversation) -> Completion:
-        raise EngineConfigError(self._why, error_type=InferenceErrorType.CONFIG)
 
 
 def _failure_message(result: InferenceResult, saved_in: Path | None) -> str:

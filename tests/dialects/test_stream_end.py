@@ -26,7 +26,7 @@ from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.engines import remote
+from asyncinfer.engines import stream_reader
 from tests.dialects.anthropic import test_messages as test_anthropic_messages
 from tests.dialects.anthropic import test_stream as test_anthropic_stream
 from tests.dialects.bedrock import test_response as test_bedrock_response
@@ -291,7 +291,7 @@ async def test_connection_that_breaks_before_the_reason_fails_the_attempt() -> N
 async def test_server_that_keeps_the_connection_open_after_the_reason_causes_no_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(remote, "_SECONDS_FOR_THE_REST", 0.0)
+    monkeypatch.setattr(stream_reader, "_SECONDS_FOR_THE_REST", 0.0)
     with anyio.fail_after(30):
         text, last = await _streamed(OPENAI.text, OPENAI.reason("stop"), then=_stays_open)
     assert (text, last.finish_reason) == ("Hello.", FinishReason.STOP)

@@ -46,4 +46,4 @@ async def test_parameters_of_a_call_are_ignored_with_a_warning(caplog: pytest.Lo
     engine = FakeEngine(workers=20)
     call = RemoteParams.model_validate({"adaptive": {"concurrency_step": 2}})
     await engine.ainfer([question("a")], InferenceConfig(remote_params=call))
-    assert "remote_params.adaptive: set when the engine is made, for all its calls; ignored" in caplog.text
+    assert "remote_params: a call cannot change adaptive; the values of the engine are used" in caplog.text

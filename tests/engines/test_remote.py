@@ -37,7 +37,7 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.engines.remote import _deltas  # pyright: ignore[reportPrivateUsage]
+from asyncinfer.engines.stream_reader import read_deltas
 from asyncinfer.transport import proxies
 from tests.fakes import FakeClock, answer_to, question, questions, read_jsonl, write_jsonl
 from tests.faults import (
@@ -515,7 +515,7 @@ class TestStreams:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(take_turns)
-            deltas = [delta async for delta in _deltas(streamed, openai_chat())]  # pyright: ignore[reportArgumentType]
+            deltas = [delta async for delta in read_deltas(streamed, openai_chat())]  # pyright: ignore[reportArgumentType]
             tasks.cancel_scope.cancel()
         assert len(deltas) == 5001
         assert turns[0] > 10

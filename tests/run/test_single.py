@@ -213,7 +213,7 @@ class TestPreparedSettings:
         configs = [InferenceConfig(model=ModelParams(model_name=f"m{i}")) for i in range(100)]
         for config in configs:
             await engine.agenerate(question("a"), config)
-        assert sum(map(len, engine._accesses._kept.values())) <= 20
+        assert sum(map(len, engine._setups._kept.values())) <= 20
 
     async def test_a_closed_engine_prepares_them_again(self) -> None:
         engine = Preparing()

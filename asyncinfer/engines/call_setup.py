@@ -1,4 +1,4 @@
-"""Keeps what repeated calls with the same config share."""
+"""The setup of a call: its settings in effect, prepared once for all calls with the same config."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from asyncinfer.engines.settings import is_same
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.scratch.keys import RowKeys
 
-# The configs whose access is kept, for each event loop.
+# The configs whose setup is kept, for each event loop.
 _MOST_KEPT = 16
 
 
-class Prepared(NamedTuple):
-    """What all calls with one config share: the access to the engine, and the keys of rows."""
+class CallSetup(NamedTuple):
+    """What all calls with one config share: the engine with their settings, and the keys of their rows."""
 
     access: EngineAccess
     keys: RowKeys
 
 
 class _Kept(NamedTuple):
-    """What was prepared for a config, and a copy of the config that shows whether it has changed."""
+    """The setup for a config, and a copy of the config that shows whether it has changed."""
 
     config: InferenceConfig | None
-    prepared: Prepared
+    setup: CallSetup
 
 
-class AccessCache:
-    """What calls share, for each config and event loop. Safe to use from several threads.
+class CallSetupCache:
+    """Keeps the setup for each config and event loop. Safe to use from several threads.
 
     Args:
-        make: Prepares a config.
+        make: Makes the setup for a config.
     """
 
-    def __init__(self, make: Callable[[InferenceConfig], Awaitable[Prepared]]) -> None:
+    def __init__(self, make: Callable[[InferenceConfig], Awaitable[CallSetup]]) -> None:
         self._make = make
         self._lock = threading.Lock()
         self._kept: WeakKeyDictionary[asyncio.AbstractEventLoop, OrderedDict[int, _Kept]] = WeakKeyDictionary()
         self._making: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
-    def find(self, config: InferenceConfig | None) -> Prepared | None:
-        """What was prepared for `config`, if the config is unchanged."""
+    def find(self, config: InferenceConfig | None) -> CallSetup | None:
+        """The setup for `config`. None if it must be made, because the config is new or has changed."""
         kept = self._kept.get(asyncio.get_running_loop())
         if kept is None:
             return None
         found = kept.get(id(config))
-        return found.prepared if found is not None and is_same(found.config, config) else None
+        return found.setup if found is not None and is_same(found.config, config) else None
 
-    async def make(self, config: InferenceConfig | None) -> Prepared:
-        """Prepare `config`. Calls that come meanwhile share the result.
+    async def make(self, config: InferenceConfig | None) -> CallSetup:
+        """Make the setup for `config`. Calls that come meanwhile share it.
 
         Raises:
             ConfigError: A setting is wrong.
@@ -68,14 +68,14 @@ class AccessCache:
                 return found
             # A copy, since the caller may change the config later.
             copy = config.model_copy(deep=True) if config is not None else None
-            prepared = await self._make(copy or InferenceConfig())
+            setup = await self._make(copy or InferenceConfig())
             with self._lock:
                 kept = self._kept.setdefault(loop, OrderedDict())
-            kept[id(config)] = _Kept(copy, prepared)
+            kept[id(config)] = _Kept(copy, setup)
             kept.move_to_end(id(config))
             if len(kept) > _MOST_KEPT:
                 kept.popitem(last=False)
-            return prepared
+            return setup
 
     def clear(self) -> None:
         """Forget everything."""

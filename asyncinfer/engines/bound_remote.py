@@ -1,0 +1,84 @@
+"""A remote engine with the settings of one call: encode, authorise, send, decode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from asyncinfer.control.limit_headers import limits_in
+from asyncinfer.dialects.http import HttpResponse, status_error
+from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
+from asyncinfer.engines.request_plan import RequestPlan
+from asyncinfer.engines.stream_reader import read_deltas
+from asyncinfer.errors import RequestError
+from asyncinfer.run.bound_engine import BoundEngine, ObservedLimits
+from asyncinfer.transport.base import Transport
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.results import Completion, StreamDelta
+
+
+class BoundRemoteEngine(BoundEngine):
+    """A remote engine with the settings of one call.
+
+    Args:
+        fallen_back: The URLs and models whose server does not support the preferred dialect. All calls share this set.
+    """
+
+    def __init__(self, transport: Transport, fallen_back: set[tuple[str, str]], plan: RequestPlan) -> None:
+        self._transport, self._fallen_back, self._preferred = transport, fallen_back, plan
+        self.dropped_parameters = plan.encode.dropped
+
+    async def generate(self, conversation: Conversation) -> Completion:
+        plan = self._plan()
+        try:
+            response = await self._transport.send(await plan.request(conversation))
+            if response.status != 200 and self._falls_back(plan, response):
+                return await self.generate(conversation)
+            return _decoded(plan, response)
+        except RequestError as error:
+            raise error_without_secrets(plan.secrets(), error) from None
+
+    async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
+        plan = self._plan()
+        try:
+            async with self._transport.stream(await plan.request(conversation, stream=True)) as streamed:
+                if limits := limits_in(streamed.headers):
+                    yield ObservedLimits(limits)
+                if streamed.status == 200:
+                    async for delta in read_deltas(streamed, plan.dialect):
+                        yield delta
+                    return
+                response = await streamed.response()
+            if not self._falls_back(plan, response):
+                raise status_error(response_without_secrets(response, plan.secrets()), time.time())
+        except RequestError as error:
+            raise error_without_secrets(plan.secrets(), error) from None
+        async for part in self.stream(conversation):
+            yield part
+
+    def _plan(self) -> RequestPlan:
+        """Return the plan for this server: the fallback, if it does not support the preferred dialect."""
+        plan = self._preferred
+        return plan.fallback if plan.fallback is not None and plan.target in self._fallen_back else plan
+
+    def _falls_back(self, plan: RequestPlan, response: HttpResponse) -> bool:
+        """Whether this response shows that the server does not support the dialect. Remembers it for later calls."""
+        fallback = plan.dialect.fallback
+        if fallback is None or not fallback.is_needed(response):
+            return False
+        self._fallen_back.add(plan.target)
+        return True
+
+
+def _decoded(plan: RequestPlan, response: HttpResponse) -> Completion:
+    """Return the completion in a response. The rate limits are attached to it, or to the error."""
+    limits = limits_in(response.headers)
+    try:
+        if response.status != 200:
+            raise status_error(response_without_secrets(response, plan.secrets()), time.time())
+        completion = plan.dialect.decode(response)
+    except RequestError as error:
+        error.limits = limits
+        raise
+    completion.limits, completion.first_byte = limits, response.first_byte
+    return completion

@@ -1,0 +1,187 @@
+"""The state of an engine, and its settings in effect for each call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+from asyncinfer.aio.clock import Clock, MonotonicClock
+from asyncinfer.aio.tasks import foreign_code
+from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, RemoteParams
+from asyncinfer.config import merged as merge
+from asyncinfer.control.endpoint import Endpoint
+from asyncinfer.control.retry import RetryPolicy
+from asyncinfer.engines.call_setup import CallSetup, CallSetupCache
+from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported
+from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
+from asyncinfer.run.access import EngineAccess
+from asyncinfer.run.attempts import Attempts
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings
+from asyncinfer.run.semaphore import AdaptiveSemaphore
+from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.scratch.model_files import ModelFile
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.results import Completion
+
+log = logging.getLogger("asyncinfer")
+
+
+class EngineCore(ABC):
+    """Prepares an engine for calls. A subclass of `BaseInferenceEngine` supplies what differs between engines."""
+
+    engine_type: ClassVar[str]
+    # The `model_kwargs` that do not change an answer. They are not part of a row's key.
+    unhashed_model_kwargs: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self,
+        model_params: ModelParams,
+        *,
+        generation_params: GenerationParams | None = None,
+        remote_params: RemoteParams | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._model_params = model_params
+        self._generation_params = generation_params or GenerationParams()
+        self._remote_params = remote_params
+        self._clock = clock or MonotonicClock()
+        self._lock = threading.Lock()
+        self._endpoint = Endpoint(self._concurrency(), remote_params)
+        self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
+        self._attempts = Attempts()
+        self._setups = CallSetupCache(self._new_setup)
+
+    # What a subclass supplies
+
+    @classmethod
+    @abstractmethod
+    def get_supported_params(cls) -> set[str]:
+        """The names of the generation parameters that this engine supports."""
+
+    @abstractmethod
+    def _bind(self, settings: CallSettings) -> BoundEngine:
+        """This engine with the settings of one call.
+
+        Raises:
+            ConfigError: No conversation can be answered with these settings.
+        """
+
+    def _concurrency(self) -> int:
+        """How many rows should be in flight at the same time."""
+        return self._remote_params.num_workers if self._remote_params is not None else 1
+
+    async def _model_for(self, call: ModelParams) -> ModelParams:
+        """The model parameters in effect for a call whose config sets some of its own."""
+        return merge(self._model_params, call)
+
+    async def _model_files(self) -> Sequence[ModelFile]:
+        """The model's files, which are part of the rows' keys. By default, none."""
+        return ()
+
+    def _endpoint_name(self, remote: RemoteParams) -> str:
+        """The name of the engine in messages."""
+        return type(self).__name__
+
+    async def _close(self) -> None:
+        """Free what the engine owns. An engine that is used again opens it again. By default, nothing."""
+        return
+
+    # The setup of a call
+
+    async def _setup_for(self, config: InferenceConfig | None, *, check: bool = True) -> CallSetup:
+        """The setup of calls with this config.
+
+        Args:
+            check: Whether settings that cannot work raise a ConfigError. Otherwise each row fails with that error.
+        """
+        try:
+            return self._setups.find(config) or await self._setups.make(config)
+        except ConfigError:
+            if check:
+                raise
+        return await self._new_setup(config or InferenceConfig(), check=False)
+
+    async def _new_setup(self, config: InferenceConfig, *, check: bool = True) -> CallSetup:
+        access = await self._new_access(config, check=check)
+        return CallSetup(access, await self._row_keys(access.settings))
+
+    async def _row_keys(self, settings: CallSettings) -> RowKeys:
+        model, generation, remote = settings
+        hashed_remote = remote if self._remote_params is not None else None
+        files, unhashed = await self._model_files(), self.unhashed_model_kwargs
+        return RowKeys(str(self.engine_type), model, generation, hashed_remote, files, unhashed)
+
+    async def _new_access(self, config: InferenceConfig, *, check: bool = True) -> EngineAccess:
+        """This engine with the settings of a call. `check` as in `_setup_for`."""
+        settings = await self._settings_of(config)
+        engine = self._bound(settings, check)
+        dropped = self._dropped(settings.generation, engine)
+        remote = settings.remote
+        policy = RetryPolicy(
+            remote.max_retries,
+            remote.retry_backoff_base,
+            remote.retry_backoff_max,
+            remote.max_wait,
+            remote.max_outage,
+        )
+        name = self._endpoint_name(remote)
+        return EngineAccess(engine, settings, self._semaphore(), policy, self._clock, name, dropped)
+
+    async def _settings_of(self, config: InferenceConfig) -> CallSettings:
+        """The settings in effect for a call: those of the engine, and those that the call sets."""
+        with foreign_code("the engine"):
+            model = await self._model_for(config.model)
+        generation = merge(self._generation_params, config.generation)
+        if ignored := fixed_and_ignored(self._remote_params, config.remote_params):
+            names = ", ".join(ignored)
+            log.warning("remote_params: a call cannot change %s; the values of the engine are used", names)
+        remote = remote_in_effect(self._remote_params, config.remote_params) or RemoteParams()
+        return CallSettings(model, generation, remote)
+
+    def _bound(self, settings: CallSettings, check: bool) -> BoundEngine:
+        try:
+            return self._bind(settings)
+        except ConfigError as error:
+            if check:
+                raise
+            return _Unusable(str(error))
+
+    def _dropped(self, generation: GenerationParams, engine: BoundEngine) -> tuple[str, ...]:
+        """The names of the parameters that are set but not supported. Logs them."""
+        supported = self.get_supported_params()
+        dropped = unsupported(generation, supported) | engine.dropped_parameters
+        if dropped:
+            log.warning(
+                "%s does not support %s: ignored. It supports: %s.",
+                type(self).__name__,
+                ", ".join(sorted(dropped)),
+                ", ".join(sorted(supported - dropped)),
+            )
+        return tuple(sorted(dropped))
+
+    def _semaphore(self) -> AdaptiveSemaphore:
+        """The semaphore of this event loop. Loops share the state of the endpoint, but not the permits."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            semaphore = self._semaphores.get(loop)
+        if semaphore is None:
+            politeness = self._remote_params.politeness_policy if self._remote_params is not None else 0.0
+            semaphore = AdaptiveSemaphore(self._endpoint, self._lock, self._clock, politeness)
+            with self._lock:
+                self._semaphores[loop] = semaphore
+        return semaphore
+
+
+class _Unusable(BoundEngine):
+    """An engine whose settings cannot work: it answers no row."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    async def generate(self, conversation: Conversation) -> Completion:
+        raise EngineConfigError(self._why, error_type=InferenceErrorType.CONFIG)

@@ -1,0 +1,74 @@
+"""Reads the list of models of an API, page by page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anyio import fail_after
+
+from asyncinfer.dialects.base import Dialect
+from asyncinfer.dialects.http import HttpRequest
+from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
+from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.providers.auth import Signer
+from asyncinfer.transport.base import Transport
+
+# The most pages of a list of models that are read. No API has more; a longer list is an error of the server.
+_PAGES = 1000
+
+
+class ModelListing:
+    """The list of models of an API.
+
+    Args:
+        first: The request for the first page.
+        sign: Authorises each request.
+        secrets: The secrets that no message may contain.
+    """
+
+    def __init__(
+        self, transport: Transport, dialect: Dialect, first: HttpRequest, sign: Signer, secrets: tuple[str, ...]
+    ) -> None:
+        self._transport, self._dialect = transport, dialect
+        self._first, self._sign, self._secrets = first, sign, secrets
+
+    async def entries(self) -> list[dict[str, Any]]:
+        """Return the entries of all pages. One timeout applies to all pages together.
+
+        Raises:
+            RequestError: The API did not return a list of models in time.
+        """
+        try:
+            return await self._pages_in_time()
+        except RequestError as error:
+            raise error_without_secrets(self._secrets, error) from None
+
+    async def _pages_in_time(self) -> list[dict[str, Any]]:
+        try:
+            with fail_after(self._first.timeout or None):
+                return await self._pages()
+        except TimeoutError:
+            raise RequestError(
+                f"no complete list of models within {self._first.timeout:g} s (remote_params.connection_timeout)",
+                error_type=InferenceErrorType.TIMEOUT,
+                is_retryable=True,
+            ) from None
+
+    async def _pages(self) -> list[dict[str, Any]]:
+        """Return the entries of all pages. A repeated query ends the list."""
+        entries: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        query: str | None = ""
+        while query is not None and query not in seen and len(seen) < _PAGES:
+            seen.add(query)
+            response = response_without_secrets(
+                await self._transport.send(await self._sign(self._page(query))), self._secrets
+            )
+            entries += self._dialect.entries(response)
+            query = self._dialect.more_models(response)
+        return entries
+
+    def _page(self, query: str) -> HttpRequest:
+        url = self._first.url
+        joint = "&" if "?" in url else "?"
+        return self._first._replace(url=f"{url}{joint}{query}" if query else url)

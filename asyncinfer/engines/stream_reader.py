@@ -1,0 +1,76 @@
+"""Reads the stream of a server, and yields the deltas of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import anyio.lowlevel
+
+from asyncinfer.dialects.base import Dialect, StreamDecoder
+from asyncinfer.errors import RequestError
+from asyncinfer.transport.base import StreamedResponse
+from asyncinfer.types.results import StreamDelta
+
+# The longest wait for usage and the end mark after a complete answer (seconds).
+_SECONDS_FOR_THE_REST = 10.0
+# Other tasks run after this many bytes of a stream, even if the server is so fast that no read waits.
+_WITHOUT_PAUSE = 2**18
+# What each delta adds to these bytes: reading so many bytes takes about as long as making one delta.
+_DELTA = 2**10
+
+
+async def read_deltas(streamed: StreamedResponse, dialect: Dialect) -> AsyncIterator[StreamDelta]:
+    """Yield the deltas of a stream. The answer of a server that does not stream becomes one delta."""
+    if streamed.media_type != dialect.stream_type:
+        completion = dialect.decode(await streamed.response())
+        yield completion.as_delta(completion.message.compute_flattened_text_content())
+        return
+    decoder, parts, left = dialect.stream(), 0, _WITHOUT_PAUSE
+    chunks, until = streamed.chunks(), None
+    while not decoder.done:
+        if not decoder.end.is_settled:
+            until = None
+        elif until is None:
+            until = anyio.current_time() + _SECONDS_FOR_THE_REST
+        if (chunk := await _next(chunks, decoder, until)) is None:
+            break
+        for delta in decoder.feed(chunk):
+            yield delta
+            left -= _DELTA
+            if left < 0:
+                left = await _paused()
+        left -= len(chunk)
+        if left < 0:
+            left = await _paused()
+        if decoder.parts != parts:
+            parts = decoder.parts
+            streamed.progressed()
+    yield decoder.finish()
+
+
+async def _paused() -> int:
+    """Let other tasks run. Returns the number of bytes to read until the next pause."""
+    await anyio.lowlevel.checkpoint()
+    return _WITHOUT_PAUSE
+
+
+async def _next(chunks: AsyncIterator[bytes], decoder: StreamDecoder, until: float | None) -> bytes | None:
+    """Return the next chunk of a stream; None at its end.
+
+    Args:
+        until: When to stop waiting for a server that keeps the connection open after the answer. A time of the event
+            loop's clock; None for no limit.
+
+    Raises:
+        RequestError: The connection broke, or was idle for too long, before the answer was complete.
+    """
+    try:
+        if until is None:
+            return await anext(chunks, None)
+        with anyio.CancelScope(deadline=until):
+            return await anext(chunks, None)
+    except RequestError:
+        if not decoder.end.is_complete:
+            raise
+    return None
