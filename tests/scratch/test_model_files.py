@@ -10,7 +10,7 @@ import pytest
 
 from asyncinfer import GenerationParams, InferenceConfig, ModelParams
 from asyncinfer.engines.local.engine import LocalInferenceEngine
-from asyncinfer.engines.local.gguf import model_paths
+from asyncinfer.engines.local.model_paths import model_paths
 from asyncinfer.engines.local.stepper import Stepper
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import identify

@@ -17,9 +17,9 @@ from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.local.chat_prompt import resolve_chat_template
 from asyncinfer.engines.local.delivery import Deliver, EngineEvent
-from asyncinfer.engines.local.gguf import model_paths
+from asyncinfer.engines.local.model_loop import closed_error
+from asyncinfer.engines.local.model_paths import model_paths
 from asyncinfer.engines.local.model_thread import ModelThread
-from asyncinfer.engines.local.model_worker import closed_error
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
 from asyncinfer.engines.local.watchdog import Watchdog, WatchdogTimeouts

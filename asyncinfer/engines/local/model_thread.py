@@ -16,11 +16,11 @@ from traceback import extract_stack
 
 from asyncinfer.aio import portal
 from asyncinfer.engines.local.delivery import Deliver, Submission
-from asyncinfer.engines.local.model_worker import (
+from asyncinfer.engines.local.model_loop import (
     RECOVERY_HINT,
     CommandQueue,
     MakeError,
-    Worker,
+    ModelLoop,
     closed_error,
     engine_failure,
 )
@@ -75,12 +75,12 @@ class ModelThread:
         with self._lock:
             if self._stopped:
                 raise closed_error()
-            self._commands.put(partial(Worker.accept, submission=submission))
+            self._commands.put(partial(ModelLoop.accept, submission=submission))
         return submission.row
 
     def abort(self, row: int) -> None:
         """Drop `row`, whether it waits, is in progress, or is finished."""
-        self._commands.put(partial(Worker.abort, row=row))
+        self._commands.put(partial(ModelLoop.abort, row=row))
 
     def stop(self) -> None:
         """End the thread after its current step. Rows that are not finished then fail with an EngineDeadError."""
@@ -88,7 +88,7 @@ class ModelThread:
             if not self._stopped:
                 self._watchdog.stop()
             self._stopped = True
-            self._commands.put(Worker.stop)
+            self._commands.put(ModelLoop.stop)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the thread has ended or is abandoned. Returns False after `timeout` seconds."""
@@ -103,15 +103,15 @@ def _supervise(
     check_interval: float,
     unregister: Callable[[], None],
 ) -> None:
-    """Start the model's thread and watch it. If it is stuck, replace its worker by one that fails every row."""
-    worker, ended = Worker(commands, watchdog), threading.Event()
-    thread = threading.Thread(target=_run_worker, args=(worker, load, ended), name="asyncinfer-model", daemon=True)
+    """Start the model's thread and watch it. If it is stuck, replace its loop by one that fails every row."""
+    model_loop, ended = ModelLoop(commands, watchdog), threading.Event()
+    thread = threading.Thread(target=_run_loop, args=(model_loop, load, ended), name="asyncinfer-model", daemon=True)
     try:
         try:
             thread.start()
         except RuntimeError as error:
             failure = engine_failure(f"the thread of the model cannot start: {error}. {RECOVERY_HINT}")
-            Worker(commands, Watchdog()).take_over(worker, failure)
+            ModelLoop(commands, Watchdog()).take_over(model_loop, failure)
             return
         while not ended.wait(check_interval):
             if (stall := watchdog.check()) is None:
@@ -119,16 +119,16 @@ def _supervise(
             with suppress(Exception):  # A failing log handler must not stop the watchdog.
                 _report(stall, thread)
             if stall.abandoned:
-                Worker(commands, Watchdog()).take_over(worker, _error_for(stall))
+                ModelLoop(commands, Watchdog()).take_over(model_loop, _error_for(stall))
                 return
         thread.join()
     finally:
         unregister()
 
 
-def _run_worker(worker: Worker, load: list[Callable[[], Stepper]], ended: threading.Event) -> None:
+def _run_loop(model_loop: ModelLoop, load: list[Callable[[], Stepper]], ended: threading.Event) -> None:
     try:
-        worker.run(load)
+        model_loop.run(load)
     finally:
         ended.set()
 

@@ -15,6 +15,7 @@ from asyncinfer.engines.local.llama_cpp.compat import check_images
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
 from asyncinfer.engines.local.llama_cpp.options import DEFAULT_PARALLEL, UNHASHED, check_options
 from asyncinfer.engines.local.llama_cpp.stepper import LlamaStepper
+from asyncinfer.engines.local.model_paths import HUB_OPTIONS
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
@@ -22,10 +23,10 @@ from asyncinfer.types.paths import expanded, is_file
 
 log = logging.getLogger("asyncinfer")
 
-# Options of earlier llama.cpp releases that existing configs may contain.
-RETIRED = frozenset({"low_vram"})
+# Options that existing configs may contain, and that llama.cpp does not have.
+IGNORED = frozenset({"low_vram"})
 # Options that are not passed to llama.cpp.
-_NOT_PASSED = gguf.HUB_OPTIONS | RETIRED
+_NOT_PASSED = HUB_OPTIONS | IGNORED
 
 
 class LlamaCppInferenceEngine(LocalInferenceEngine):
@@ -100,8 +101,8 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
 def _settings(params: ModelParams) -> dict[str, Any]:
     """The settings for llama.cpp."""
     settings = {name: value for name, value in params.model_kwargs.items() if name not in _NOT_PASSED}
-    for name in RETIRED & params.model_kwargs.keys():
-        log.debug("model.model_kwargs.%s: llama.cpp no longer has this option; ignored", name)
+    for name in IGNORED & params.model_kwargs.keys():
+        log.debug("model.model_kwargs.%s: llama.cpp does not have this option; ignored", name)
     if params.model_max_length is not None:
         settings["n_ctx"] = params.model_max_length
     if params.adapter_model:

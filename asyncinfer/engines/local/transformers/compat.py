@@ -60,7 +60,7 @@ def forward(
 
 
 def prompt_only_inputs() -> Collection[str]:
-    """The names of inputs that only the pass over the prompt reads, such as pixels. Empty in earlier releases."""
+    """The names of inputs that only the pass over the prompt reads, such as pixels. Empty if there is no list."""
     generation: Any = import_module("transformers.generation.utils")
     return getattr(generation, "MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL", ())
 

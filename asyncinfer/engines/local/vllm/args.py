@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from asyncinfer.config import ModelParams
 from asyncinfer.engines.local import gguf
+from asyncinfer.engines.local.model_paths import HUB_OPTIONS
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.paths import exists, expanded, is_folder
 
@@ -20,7 +21,7 @@ log = logging.getLogger("asyncinfer")
 
 # Options in `model_kwargs` that vLLM does not have: Transformers' options for quantisation, the location of a GGUF
 # file, and a field of `ModelParams`.
-EXTRAS = frozenset({"load_in_4bit", "load_in_8bit", "tool_call_parser"}) | gguf.HUB_OPTIONS
+EXTRAS = frozenset({"load_in_4bit", "load_in_8bit", "tool_call_parser"}) | HUB_OPTIONS
 # Options for speed, memory and downloads. They do not change an answer.
 UNHASHED = frozenset(
     [

@@ -30,11 +30,11 @@ from asyncinfer.types.results import Completion, StreamDelta
 log = logging.getLogger("asyncinfer")
 
 MakeError = Callable[[], EngineDeadError]
-Command = Callable[["Worker"], None]
+Command = Callable[["ModelLoop"], None]
 CommandQueue = SimpleQueue[Command]
 
 
-class Worker:
+class ModelLoop:
     """Runs the commands from its queue. Without a model, every row fails with the reason why there is no model."""
 
     def __init__(self, commands: CommandQueue, watchdog: Watchdog) -> None:
@@ -64,11 +64,11 @@ class Worker:
         else:
             self._free_model()
 
-    def take_over(self, stuck: Worker, make_error: MakeError) -> None:
-        """Replace a worker that is stuck, until stopped. Fails its unfinished rows and delivers its queued results at
+    def take_over(self, stuck: ModelLoop, make_error: MakeError) -> None:
+        """Replace a loop that is stuck, until stopped. Fails its unfinished rows and delivers its queued results at
         least once.
 
-        The stuck worker may continue at any moment, so this only reads from it: first the rows, then the results. A
+        The stuck loop may continue at any moment, so this only reads from it: first the rows, then the results. A
         result may then be delivered twice, but none is lost.
         """
         self._waiting = {submission.row: submission for submission in stuck._unfinished()}
@@ -149,12 +149,12 @@ class Worker:
             self._fail_model(error)
 
     def _return_rows(self) -> None:
-        """This worker was abandoned. Pass the rows that arrived since then to the worker that replaced it."""
+        """This loop was abandoned. Pass the rows that arrived since then to the loop that replaced it."""
         self._send_results()
         for submission in self._unfinished():
-            self._commands.put(partial(Worker.accept, submission=submission))
+            self._commands.put(partial(ModelLoop.accept, submission=submission))
         if self._stopped:
-            self._commands.put(Worker.stop)
+            self._commands.put(ModelLoop.stop)
         self._free_model()
 
     def _unfinished(self) -> list[Submission]:
@@ -196,19 +196,19 @@ class Worker:
         self._in_helper[submission.row] = submission
         self._helper.submit(
             partial(stepper.prepare, submission.request),
-            lambda outcome: self._commands.put(partial(Worker.on_prepared, row=submission.row, outcome=outcome)),
+            lambda outcome: self._commands.put(partial(ModelLoop.on_prepared, row=submission.row, outcome=outcome)),
         )
 
     def _check(self, submission: Submission, constraint: Constraint, completion: Completion) -> None:
         self._in_helper[submission.row] = submission
         self._helper.submit(
             lambda: constraint.check(submission.request.generation, completion) or completion,
-            lambda outcome: self._commands.put(partial(Worker.on_checked, row=submission.row, outcome=outcome)),
+            lambda outcome: self._commands.put(partial(ModelLoop.on_checked, row=submission.row, outcome=outcome)),
         )
 
     def _send_results(self) -> None:
         for submission in self._delivery.send():
-            self._commands.put(partial(Worker.abort, row=submission.row))
+            self._commands.put(partial(ModelLoop.abort, row=submission.row))
 
     # Loading and failing
 

@@ -13,7 +13,7 @@ from textwrap import dedent
 import pytest
 
 from asyncinfer.engines.local.delivery import EngineEvent, Submission
-from asyncinfer.engines.local.model_worker import CommandQueue, Worker, engine_failure
+from asyncinfer.engines.local.model_loop import CommandQueue, ModelLoop, engine_failure
 from asyncinfer.engines.local.stepper import Emit, Stepper
 from asyncinfer.engines.local.watchdog import Watchdog, WatchdogTimeouts
 from asyncinfer.errors import EngineDeadError, RequestError
@@ -84,19 +84,19 @@ async def test_rows_and_close_do_not_wait_for_a_stuck_close_of_the_model() -> No
     model.release.set()
 
 
-async def test_abandoned_worker_returns_new_rows_to_its_replacement() -> None:
+async def test_abandoned_loop_returns_new_rows_to_its_replacement() -> None:
     commands, events = CommandQueue(), asyncio.Queue[EngineEvent]()
     watchdog = Watchdog(WatchdogTimeouts(abandon_after=0.0))
     submission = Submission(0, CountingEngine().request("1"), asyncio.get_running_loop(), events.put_nowait)
 
-    def abandon(worker: Worker) -> None:
-        assert watchdog.check()  # The worker then continues with its other commands.
+    def abandon(loop: ModelLoop) -> None:
+        assert watchdog.check()  # The abandoned loop then continues with its other commands.
 
-    abandoned, replacement = Worker(commands, watchdog), Worker(commands, Watchdog())
-    for command in (abandon, lambda worker: worker.accept(submission), Worker.stop):
+    abandoned, replacement = ModelLoop(commands, watchdog), ModelLoop(commands, Watchdog())
+    for command in (abandon, lambda loop: loop.accept(submission), ModelLoop.stop):
         commands.put(command)
     abandoned.run([Counter])
-    replacement.take_over(Worker(CommandQueue(), Watchdog()), engine_failure("stuck"))
+    replacement.take_over(ModelLoop(CommandQueue(), Watchdog()), engine_failure("stuck"))
     assert "stuck" in str(await events.get())
 
 
