@@ -83,7 +83,7 @@ class RemoteParams(Params):
     max_compression_ratio: Unhashed[Count] = 100
     """The largest ratio of decompressed to compressed size. Applies to responses above 1 MiB."""
     num_workers: Unhashed[Count] = 50
-    """The most requests in flight at once."""
+    """The most requests in flight, for each event loop."""
     requests_per_minute: Unhashed[Count | None] = None
     """The provider's limit on requests, if you know it."""
     input_tokens_per_minute: Unhashed[Count | None] = None
@@ -91,9 +91,9 @@ class RemoteParams(Params):
     output_tokens_per_minute: Unhashed[Count | None] = None
     """The provider's limit on answer tokens, if you know it."""
     politeness_policy: Unhashed[NonNegative] = 0.0
-    """Seconds for which a worker rests between requests. Prefer `requests_per_minute`."""
+    """Seconds for which the permit of a request rests after the request. Prefer `requests_per_minute`."""
     batch_completion_window: Unhashed[str | None] = "24h"
-    """The time in which a batch job must be done."""
+    """The time in which a batch job of a provider must be done. Single requests do not use it."""
     use_adaptive_concurrency: Unhashed[bool] = True
     """Adapt the number of requests in flight, up to `num_workers`, to what the endpoint accepts."""
     adaptive: Unhashed[AdaptiveConcurrencyParams | None] = None

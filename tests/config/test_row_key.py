@@ -54,6 +54,10 @@ def test_url_is_hashed_without_credentials() -> None:
     assert remote.hashed_values() == {"api_url": "https://h/v1"}
 
 
+def test_time_of_a_batch_job_is_not_hashed() -> None:
+    assert RemoteParams(batch_completion_window="1h").hashed_values() == {}
+
+
 def test_tokens_for_the_hub_are_not_hashed() -> None:
     kwargs = {"token": "sekret", "hf_token": "sekret", "use_auth_token": "sekret", "n_ctx": 8}
     params = ModelParams(model_kwargs=kwargs, tokenizer_kwargs=kwargs, processor_kwargs=kwargs)
