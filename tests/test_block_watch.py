@@ -77,7 +77,7 @@ FAILS = """
 from asyncinfer.scratch import disk
 
 
-async def test_it(tmp_path):
+async def test_folder_is_made(tmp_path):
     try:
         disk.make_folder(tmp_path / "new")
     except Exception:

@@ -6,7 +6,7 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,6 @@ import pytest
 from asyncinfer.cli.engines import BEGIN, END, markdown_table
 from asyncinfer.config import engine_type
 from asyncinfer.engines import registry
-from asyncinfer.providers.catalog import CATALOG
 from tests.faults import Ask, Fault, FaultServer, says, sse
 
 FOLDER = Path(__file__).parent.parent
@@ -33,14 +32,10 @@ PNG = bytes.fromhex(
 
 
 @pytest.fixture
-def unregistered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def unregistered(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a sample registers is known to one test only."""
     monkeypatch.setattr(registry, "_registered", {})
     monkeypatch.setattr(engine_type, "_added", set())
-    before = dict(CATALOG)
-    yield
-    CATALOG.clear()
-    CATALOG.update(before)
 
 
 def needs_a_model(sample: str) -> bool:

@@ -193,7 +193,9 @@ def text_of(answered: list[Conversation]) -> str:
 
 
 @pytest.mark.parametrize(("snippet", "result"), [(QUICK_START, "result"), (LOADING_AN_ENGINE, "output_conversations")])
-def test_a_snippet_runs(run: Run, snippet: str, result: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_snippet_prints_the_answer_of_the_model(
+    run: Run, snippet: str, result: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     defined = run(snippet)
     text = text_of(defined[result])
     assert text in capsys.readouterr().out.replace("\\n", "\n")
@@ -282,7 +284,7 @@ def test_a_quantized_model_is_configured() -> None:
     assert (config.model.model_name, config.generation.temperature) == ("model.gguf", 0.7)
 
 
-def test_adaptive_concurrency() -> None:
+def test_example_of_adaptive_concurrency_is_loaded() -> None:
     remote = InferenceConfig.from_str(ADAPTIVE).remote_params
     assert remote is not None
     assert (remote.use_adaptive_concurrency, remote.num_workers, remote.politeness_policy) == (True, 50, 60.0)

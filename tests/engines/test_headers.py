@@ -24,7 +24,7 @@ from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
 from tests.fakes import ONE_ATTEMPT, question, read_jsonl
 from tests.faults import FaultServer, echo, status
-from tests.providers.samples import access, sample_of
+from tests.providers.samples import KEY, sample_of
 from tests.recorder import SUCCESS, Recorder
 
 TOKEN = "c4nary-gateway-token"
@@ -43,15 +43,13 @@ def engine_at(url: str, **remote: Any) -> RemoteInferenceEngine:
 
 
 @pytest.mark.parametrize("provider", CATALOG.values(), ids=[name.name for name in CATALOG])
-async def test_every_request_of_every_provider_has_the_headers(
-    provider: Provider, api: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_every_request_of_every_provider_has_the_headers(provider: Provider, api: Recorder) -> None:
     sample = sample_of(provider)
     remote = {"api_url": api.url.removesuffix("/v1") + sample.base, "max_retries": 0, "headers": HEADERS}
     config = InferenceConfig(
         engine=provider.name,
         model=ModelParams(model_name="m"),
-        remote_params=RemoteParams.model_validate({**remote, **access(provider, monkeypatch)}),
+        remote_params=RemoteParams.model_validate({**remote, "api_key": KEY}),
     )
     engine = build_engine(config)
     async with engine:

@@ -103,7 +103,7 @@ def engine_at(server: LlamaServer, **remote: Any) -> RemoteInferenceEngine:
     )
 
 
-async def test_chat(engine: RemoteInferenceEngine) -> None:
+async def test_a_real_server_answers_a_chat(engine: RemoteInferenceEngine) -> None:
     async with engine:
         [answered] = await engine.ainfer([question("What is the capital of France?")])
     assert answered.messages[-1].content
@@ -111,7 +111,7 @@ async def test_chat(engine: RemoteInferenceEngine) -> None:
     assert answered.metadata["finish_reason"] in ("stop", "length")
 
 
-async def test_streaming(engine: RemoteInferenceEngine) -> None:
+async def test_a_real_server_streams_an_answer(engine: RemoteInferenceEngine) -> None:
     async with engine:
         # Token 28, a comma, gets so likely that the answer consists of it.
         commas = InferenceConfig(generation=GenerationParams(max_new_tokens=12, logit_bias={28: 100.0}))
@@ -121,7 +121,7 @@ async def test_streaming(engine: RemoteInferenceEngine) -> None:
     assert deltas[-1].finish_reason is not None
 
 
-async def test_json_schema(server: LlamaServer) -> None:
+async def test_answer_of_a_real_server_matches_the_json_schema(server: LlamaServer) -> None:
     schema = {
         "type": "object",
         "properties": {"city": {"type": "string", "maxLength": 12}, "big": {"type": "boolean"}},
@@ -140,7 +140,7 @@ async def test_models_are_listed(engine: RemoteInferenceEngine) -> None:
         assert await engine.alist_models() == ["smollm2"]
 
 
-async def test_64_rows_at_once(server: LlamaServer) -> None:
+async def test_64_rows_in_flight_are_answered_in_input_order(server: LlamaServer) -> None:
     short = InferenceConfig(generation=GenerationParams(max_new_tokens=4))
     async with engine_at(server, num_workers=64) as engine:
         answers = await engine.ainfer(questions(64), short)
@@ -149,7 +149,7 @@ async def test_64_rows_at_once(server: LlamaServer) -> None:
 
 
 @pytest.mark.slow
-async def test_a_server_killed_and_restarted_in_the_middle(tmp_path: Path, block_watch: BlockWatch) -> None:
+async def test_run_whose_server_is_killed_and_restarted_is_complete(tmp_path: Path, block_watch: BlockWatch) -> None:
     """Every row is answered, once in the output; the rows in flight at the kill are retried."""
     block_watch.off()  # The test itself starts a process on the loop.
     server = LlamaServer()

@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import pytest
-
 from asyncinfer.providers.provider import Provider
 from tests.dialects.frames import STREAM_TYPE, event
 from tests.recorder import CHAT, CONVERSED, SUCCESS
 
 Json = dict[str, Any]
+KEY = "sk-test-1"
 
 
 class Sample(NamedTuple):
@@ -124,15 +123,3 @@ _SAMPLES[""] = Sample(  # Converse of Bedrock, whose path contains the name of t
 def sample_of(provider: Provider) -> Sample:
     assert provider.dialect.path in _SAMPLES, f"tests/providers/samples.py has no sample of {provider.dialect.path}"
     return _SAMPLES[provider.dialect.path]
-
-
-def _api_key(_: pytest.MonkeyPatch) -> Json:
-    return {"api_key": "sk-test-1"}
-
-
-# Providers that need other credentials than a key. The function changes the environment, and returns `remote_params`.
-_ACCESS: dict[str, Callable[[pytest.MonkeyPatch], Json]] = {}
-
-
-def access(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Json:
-    return _ACCESS.get(provider.name, _api_key)(monkeypatch)

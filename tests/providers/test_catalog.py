@@ -24,7 +24,7 @@ from asyncinfer import (
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
 from tests.fakes import ONE_ATTEMPT, question
-from tests.providers.samples import Sample, access, sample_of
+from tests.providers.samples import KEY, Sample, sample_of
 from tests.recorder import Recorder, Sent
 
 each = pytest.mark.parametrize("provider", CATALOG.values(), ids=[name.name for name in CATALOG])
@@ -87,11 +87,9 @@ def test_url_uses_tls_and_the_path_of_the_dialect(provider: Provider) -> None:
 
 
 @each
-async def test_engine_answers_streams_reports_refusals_and_lists_models(
-    provider: Provider, api: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sample, credentials = sample_of(provider), access(provider, monkeypatch)
-    async with engine_for(provider, **url_of(api, sample), **credentials) as engine:
+async def test_engine_answers_streams_reports_refusals_and_lists_models(provider: Provider, api: Recorder) -> None:
+    sample = sample_of(provider)
+    async with engine_for(provider, **url_of(api, sample), api_key=KEY) as engine:
         api.answers(sample.answer)
         [answered] = await engine.ainfer([question("Hello?")])
         api.streams(*sample.stream, media_type=sample.media_type)
@@ -116,8 +114,7 @@ async def test_engine_answers_streams_reports_refusals_and_lists_models(
     assert (chat_request.method, chat_request.path) == ("POST", sample.chat)
     assert sample.limit(chat_request.body) == GenerationParams().max_new_tokens
     assert (list_request.method, list_request.path) == ("GET", sample.models)
-    if "api_key" in credentials:
-        assert {key_of(sent) for sent in api.sent} == {credentials["api_key"]}
+    assert {key_of(sent) for sent in api.sent} == {KEY}
 
 
 LISTINGS: dict[InferenceEngineType, tuple[Any, list[str], list[str]]] = {

@@ -29,10 +29,9 @@ from asyncinfer.engines.registry import engine_class
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
 from tests.fakes import question, questions
-from tests.providers.samples import sample_of
+from tests.providers.samples import KEY, sample_of
 from tests.recorder import MESSAGE, SUCCESS
 
-KEY = "sk-test-1"
 OPENAI = "https://api.openai.com/v1/chat/completions"
 ANTHROPIC = "https://api.anthropic.com/v1/messages"
 QUICK: dict[str, Any] = {"api_key": KEY, "retry_backoff_base": 0.001, "retry_backoff_max": 0.01, "max_retries": 3}
