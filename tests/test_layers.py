@@ -1,4 +1,4 @@
-"""The rooms of the package: imports go one way."""
+"""The layers of the package: imports go one way."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 import asyncinfer
 
 PACKAGE = Path(asyncinfer.__file__).parent
-# In order: a module imports only from its own room and from earlier ones.
-ROOMS = (
+# In order: a module imports only from its own layer and from earlier ones.
+LAYERS = (
     "errors",
     "types",
     "config",
@@ -53,19 +53,19 @@ def imports(path: Path) -> Iterator[str]:
                 yield from (f"asyncinfer.{alias.name}" for alias in node.names)
 
 
-def room_of(path: Path) -> str:
+def layer_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_its_room_and_earlier_ones(path: Path) -> None:
-    room = room_of(path)
+def test_module_imports_only_from_its_layer_and_earlier_ones(path: Path) -> None:
+    layer = layer_of(path)
     for module in imports(path):
         parts = module.split(".")
         if parts[0] == "asyncinfer" and len(parts) > 1:
-            assert ROOMS.index(parts[1]) <= ROOMS.index(room), f"{room} may not import {module}"
-        elif room in PURE:
-            assert parts[0] not in {"asyncio", "anyio", "aiohttp"}, f"{room} is pure"
+            assert LAYERS.index(parts[1]) <= LAYERS.index(layer), f"{layer} may not import {module}"
+        elif layer in PURE:
+            assert parts[0] not in {"asyncio", "anyio", "aiohttp"}, f"{layer} is pure"
 
 
 @pytest.mark.parametrize("engine", LOCAL_ENGINES)
@@ -83,8 +83,8 @@ def test_what_local_engines_share_imports_none_of_them() -> None:
         assert not [module for module in imports(path) if module.startswith(engines)], path
 
 
-def test_every_room_is_known() -> None:
-    assert {room_of(path) for path in FILES} == set(ROOMS)
+def test_every_layer_is_known() -> None:
+    assert {layer_of(path) for path in FILES} == set(LAYERS)
 
 
 def test_importing_the_package_loads_no_heavy_module() -> None:
