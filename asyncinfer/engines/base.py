@@ -29,7 +29,7 @@ class BaseInferenceEngine(AsyncMethods):
 
     @property
     def spec(self) -> EngineSpec:
-        """The picklable recipe of this engine, from which another process builds an equal one."""
+        """The picklable description of this engine, from which another process builds an equal one."""
         from asyncinfer.engines.spec import spec_of  # The registry, which `spec` imports, imports this module.
 
         config = InferenceConfig(

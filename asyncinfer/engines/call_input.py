@@ -53,7 +53,8 @@ def source_of(input: Sequence[Conversation] | None, config: InferenceConfig | No
     return file_source(path)
 
 
-def file_source(path: str) -> FileSource:
+def file_source(path: str) -> Source:
+    """The source that reads the file at `path`."""
     return FileSource(expanded(path, "input_path"))
 
 

@@ -1,6 +1,6 @@
 """The engine classes of the providers in the catalog, one class per row of `asyncinfer/providers/catalog.py`.
 
-That file says how to add a provider. Every class that is defined here is exported by `asyncinfer`.
+`.github/CONTRIBUTING.md` says how to add a provider. Every class that is defined here is exported by `asyncinfer`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recipe of an engine, from which another process builds an equal one."""
+"""The description of an engine, from which another process builds an equal one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asyncinfer.providers.provider import Provider
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """The picklable recipe of an engine: its name, its parameters and, if needed, its provider or its class.
+    """The picklable description of an engine: its name, its parameters and, if needed, its provider or its class.
 
     Get it from an engine with `engine.spec`, or make it from a configuration. `build` makes an equal engine in any
     process, also in one that was started with the `spawn` method. It does not register names there.

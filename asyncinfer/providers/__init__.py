@@ -4,7 +4,7 @@ To register a provider of your own, without a change to this package:
 
     register_provider(Provider("GROQ", "https://api.groq.com/openai/v1/chat/completions", Key("GROQ_API_KEY")))
 
-To add a provider to this package, see `asyncinfer/providers/catalog.py`.
+To add a provider to this package, see `.github/CONTRIBUTING.md`.
 """
 
 from asyncinfer.dialects.openai.dialect import openai_chat

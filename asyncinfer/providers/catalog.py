@@ -1,15 +1,7 @@
 """The catalog: one row of data per provider.
 
-To add a provider:
-
-1. Add a row to `CATALOG`. If the API differs from OpenAI's chat completions, say how in its `Quirks`.
-2. Add a class of a few lines to `asyncinfer/engines/hosted.py`, named as the row's `class_name`: a docstring and
-   `engine_type`.
-3. Add a member to `InferenceEngineType` in `asyncinfer/config/engine_type.py`.
-4. Run `asyncinfer engines --markdown --write README.md`.
-
-The registry of engines, the exports of `asyncinfer` and the table in the README are made from the rows. The tests in
-`tests/providers/test_catalog.py` run for each row.
+`.github/CONTRIBUTING.md` says how to add a provider. The registry of engines, the exports of `asyncinfer` and the table
+in the README are made from the rows. The tests in `tests/providers/test_catalog.py` run for each row.
 
 The rows were written in November 2026, from each provider's API reference and the newest of its SDKs: openai 3.57,
 together 3.1, fireworks-ai 1.2, cerebras-cloud-sdk 1.91, sambanova 1.13, openrouter 1.3, huggingface-hub 2.4. The rows
