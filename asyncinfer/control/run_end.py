@@ -9,7 +9,7 @@
 | only faults, and the endpoint has never answered | 60 s |
 | an outage | `max_outage` seconds |
 
-Fewer failures are failed rows, and the run goes on.
+With fewer such failures the run goes on: only the rows fail.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RunEnd(NamedTuple):
 
     Args:
         message: The reason, and what the user can do.
-        is_config: No row was ever answered, so a setting is probably wrong.
+        is_config: No row of the run was answered, so a setting is probably wrong.
     """
 
     message: str
@@ -55,13 +55,19 @@ class FailurePattern:
 
     def __init__(self, endpoint: str, max_wait: float, max_outage: float) -> None:
         self._endpoint, self._max_wait, self._max_outage = endpoint, max_wait, max_outage
-        self._has_answered = False
+        # Whether a row was answered, and whether the endpoint at least worked: it answered a row, or rejected only a row.
+        self._has_answered = self._has_worked = False
         self._account = self._quota = self._exhausted = 0
         self._similar: tuple[str, int] = ("", 0)
 
     def answered(self) -> None:
         """A row was answered."""
         self._has_answered = True
+        self._works()
+
+    def _works(self) -> None:
+        """The endpoint works and accepts the key, so earlier failures do not concern every row."""
+        self._has_worked = True
         self._account = self._quota = self._exhausted = 0
         self._similar = ("", 0)
 
@@ -83,7 +89,7 @@ class FailurePattern:
             is_only_row: The run has no other row.
         """
         if error.scope is ErrorScope.ROW:
-            self.answered()  # The endpoint works and accepts the key.
+            self._works()
             return None
         if out_for >= self._max_outage:
             why = f"no row was answered for {duration(out_for)} (remote_params.max_outage). The last error: {error}"
@@ -111,7 +117,7 @@ class FailurePattern:
     def _rejected(self, error: RequestError, *, is_only_row: bool) -> RunEnd | None:
         if error.scope is ErrorScope.ACCOUNT:
             self._account += 1
-            enough = _ACCOUNT_ROWS if self._has_answered else _FIRST_ACCOUNT_ROWS
+            enough = _ACCOUNT_ROWS if self._has_worked else _FIRST_ACCOUNT_ROWS
             if self._account < enough and not is_only_row:
                 return None
             advice = "Check the API key and its permissions, the model's name and the URL"
@@ -125,7 +131,7 @@ class FailurePattern:
 
     def _out_of_retries(self, error: RequestError) -> RunEnd | None:
         self._exhausted += 1
-        if self._has_answered or self._exhausted < _EXHAUSTED_ROWS:
+        if self._has_worked or self._exhausted < _EXHAUSTED_ROWS:
             return None
         return self._never_answered(error)
 

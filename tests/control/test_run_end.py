@@ -121,6 +121,13 @@ class TestRowErrors:
                 assert failures(pattern, error, most=2, is_final=False) is None
                 pattern.failed(self.ERROR, is_final=True, out_for=0.0)
 
+    def test_row_error_is_not_an_answer(self) -> None:
+        pattern = fresh()
+        pattern.failed(self.ERROR, is_final=True, out_for=0.0)
+        _, end = failures(pattern, rejected("no such field", 422)) or (0, None)
+        assert end is not None
+        assert end.is_config
+
 
 class TestExhaustedRetries:
     @pytest.mark.parametrize("error", [connection_lost(), timeout(), fault(500)])
