@@ -1,6 +1,6 @@
 """Reads the wait that a refusal requests: from headers, from fields of the body, or from the text of the message.
 
-`Retry-After`: RFC 9110 section 10.2.3 (June 2022). `retry-after-ms`: as OpenAI's SDK reads it (openai-python 2.54,
+`Retry-After`: RFC 9110 section 10.2.3 (June 2022). `retry-after-ms`: as OpenAI's SDK reads it (openai-python 3.57,
 November 2026); `x-ms-retry-after-ms`: Azure. `retryDelay`: Google's google/rpc/error_details.proto, `RetryInfo`.
 `RateLimit`: draft-ietf-httpapi-ratelimit-headers-10 (September 2025), which Hugging Face sends. `retry_after` in
 bodies: Discord, Cloudflare, OpenRouter and LiteLLM. Words: OpenAI and Groq "Please try again in 7m12s", Azure "Please

@@ -1,7 +1,7 @@
 """Encodes a conversation for Anthropic's Messages API: a system prompt, and turns of content blocks.
 
 Sources: Anthropic's API reference ("Create a Message"), "Vision", "PDF support", "Define tools", "Extended
-thinking: preserving thinking blocks", and anthropic-python 2.13, November 2026.
+thinking: preserving thinking blocks", and anthropic-python 2.14, November 2026.
 """
 
 from __future__ import annotations

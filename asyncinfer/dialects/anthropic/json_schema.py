@@ -1,6 +1,6 @@
 """Transforms JSON schemas for Anthropic's structured outputs.
 
-Sources: "Structured outputs: JSON schema limitations", and the schemas that anthropic-python 2.13 makes from pydantic
+Sources: "Structured outputs: JSON schema limitations", and the schemas that anthropic-python 2.14 makes from pydantic
 models, November 2026.
 """
 

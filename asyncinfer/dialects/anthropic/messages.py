@@ -1,7 +1,7 @@
 """Encodes requests to Anthropic's Messages API, and decodes its responses.
 
 Sources: Anthropic's API reference ("Create a Message", "Errors", "Versions"), "Structured outputs", "Prompt
-caching: automatic caching", "Stop reasons and fallback", and anthropic-python 2.13, November 2026.
+caching: automatic caching", "Stop reasons and fallback", and anthropic-python 2.14, November 2026.
 
 Requests use version 2023-06-01 of the API, not 2026-10-21, which the SDK uses. The newer version refuses `temperature`
 and `top_p` for every model. Its other changes (documents from the assistant, citations from the user) do not matter

@@ -1,6 +1,6 @@
 """Decodes streams of Anthropic's Messages API: named server-sent events.
 
-Sources: "Streaming messages" and anthropic-python 2.13, November 2026.
+Sources: "Streaming messages" and anthropic-python 2.14, November 2026.
 """
 
 from __future__ import annotations

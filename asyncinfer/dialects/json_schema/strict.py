@@ -1,6 +1,6 @@
 """Transforms JSON schemas for OpenAI's strict mode.
 
-Sources: OpenAI's "Structured model outputs: supported schemas", and the schemas that openai-python 2.54 makes from
+Sources: OpenAI's "Structured model outputs: supported schemas", and the schemas that openai-python 3.57 makes from
 pydantic models, November 2026.
 """
 
