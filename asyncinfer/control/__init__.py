@@ -26,18 +26,18 @@ How the controller reacts:
 
 | signal | meaning | reaction: permits (`aimd`), pace (`pacer`), retries (`retry`) |
 |---|---|---|
-| only accepted attempts | there is room | WARMUP adds permits in each window; OPEN: no pace |
+| only accepted attempts | there is room | WARMUP adds permits in each window; OPEN: any rate |
 | timeouts while others are in flight | too much at once | BACKOFF cuts permits, RECOVERY adds some; spends a retry |
 | a few refusals among many attempts | chance | none; no retry is spent |
-| many refusals, more than the noise | load or noise | WARMUP waits; TEST: a pace near or below the accepted rate |
-| nearly all attempts in a row are refused | a flood | the same, at once |
-| fewer refusals in a TEST | a limit on the rate | CRUISE: that pace; it grows while few are refused |
+| many refusals, more than the noise | load or noise | WARMUP waits; TRIAL at or below the accepted rate |
+| nearly all attempts in a row are refused | a flood | the same reaction, without waiting for more evidence |
+| fewer refusals in a TRIAL | a limit on the rate | CRUISE at that rate; it grows while few are refused |
 | as many refusals at a clearly lower rate | noise, or a bad backend | OPEN; this share is expected from now on |
-| refusals exactly from `n` in flight on | a limit on attempts in flight | `n` permits, now and then one more; OPEN |
+| refusals only with `n` or more in flight | a limit on attempts in flight | `n` permits, sometimes one more; OPEN |
 | every attempt is refused | the limit of a minute is used up | CLOSED: single attempts, with pauses up to 15 s |
 | an accepted attempt in CLOSED | the next minute has begun | CRUISE at the average rate of the cycle |
 | `Retry-After` within `max_wait` | all rows must wait | nothing starts before its end; with noise, only its row waits |
-| such waits, however low the rate is | noise | OPEN; this share is expected from now on |
+| such waits at any rate, even a low one | noise | OPEN; this share is expected from now on |
 | a longer `Retry-After`, or a quota | a quota is used up | the third in a row ends the run (`run_end`) |
 | limit headers | a bucket of known size | waits until it has refilled; they expire (`rate_limits`) |
 | status 500 etc., while others are answered | a fault of this attempt | spends a retry, unless chance explains it |

@@ -6,7 +6,7 @@ from asyncinfer.control.aimd import AIMDController
 from asyncinfer.control.decisions import Decision, DecisionLog
 from asyncinfer.control.levels import Levels
 from asyncinfer.control.pacer import Mode, Pacer
-from asyncinfer.control.permit import Outcome, Permit
+from asyncinfer.control.permit import AttemptResult, Permit
 from asyncinfer.control.rate_limits import Reservation
 from asyncinfer.control.samples import SampleQueue
 
@@ -28,9 +28,9 @@ class AdaptiveConcurrency:
         self._samples = SampleQueue()
 
     def update(self, now: float) -> None:
-        """Count attempts that have been pending for long as accepted, and add permits if it is time to."""
+        """Count attempts as accepted that have been pending for a long time. Add permits at the end of a window."""
         while (permit := self._samples.pop(now)) is not None:
-            self._sample(now, permit, refused=permit.outcome is Outcome.REFUSED)
+            self._sample(now, permit, refused=permit.result is AttemptResult.REFUSED)
         aimd = self._aimd
         permits = aimd.permits
         aimd.update(now)
@@ -50,16 +50,16 @@ class AdaptiveConcurrency:
     def answered(self, now: float, permit: Permit) -> None:
         """The endpoint answered the attempt."""
         self.pacer.answered(now)
-        self._end(now, permit, Outcome.ACCEPTED)
+        self._end(now, permit, AttemptResult.ACCEPTED)
 
-    def ended(self, now: float, permit: Permit, outcome: Outcome) -> None:
+    def ended(self, now: float, permit: Permit, result: AttemptResult) -> None:
         """The attempt ended without an answer and without a refusal."""
         self.pacer.ended()
-        self._end(now, permit, outcome)
+        self._end(now, permit, result)
 
     def timed_out(self, now: float, permit: Permit) -> None:
         """The attempt timed out while others were in flight, so the endpoint may have too much to do."""
-        self.ended(now, permit, Outcome.UNKNOWN)
+        self.ended(now, permit, AttemptResult.UNKNOWN)
         permits = self._aimd.permits
         self._aimd.timed_out(now)
         if self._aimd.permits != permits:
@@ -71,19 +71,19 @@ class AdaptiveConcurrency:
         pacer.refusal_time = max(now - permit.sent, 0.9 * pacer.refusal_time)
         self._samples.set_refusal_time(pacer.refusal_time)
         if self._is_explained(now, permit):
-            self.ended(now, permit, Outcome.UNKNOWN)
+            self.ended(now, permit, AttemptResult.UNKNOWN)
         else:
             pacer.refused(now, permit.number)
-            self._end(now, permit, Outcome.REFUSED)
+            self._end(now, permit, AttemptResult.REFUSED)
 
     # Samples
 
-    def _end(self, now: float, permit: Permit, outcome: Outcome) -> None:
+    def _end(self, now: float, permit: Permit, result: AttemptResult) -> None:
         if not permit.is_counted:
-            permit.outcome = outcome
+            permit.result = result
             while (ready := self._samples.pop(now)) is not None:
-                self._sample(now, ready, refused=ready.outcome is Outcome.REFUSED)
-        elif outcome is Outcome.REFUSED:
+                self._sample(now, ready, refused=ready.result is AttemptResult.REFUSED)
+        elif result is AttemptResult.REFUSED:
             self._sample(now, permit, refused=True)
 
     def _sample(self, now: float, permit: Permit, *, refused: bool) -> None:
@@ -123,7 +123,7 @@ class AdaptiveConcurrency:
         return self._aimd.refused(now, permit.level) or self._finds_limit(now, permit.level)
 
     def _finds_limit(self, now: float, level: int) -> bool:
-        """Follow the limit on the attempts in flight if the samples show one.
+        """If the samples show a limit on the attempts in flight, follow it.
 
         Returns:
             Whether there is such a limit, and it explains a refusal at `level`.

@@ -10,12 +10,12 @@ from asyncinfer.config import AdaptiveConcurrencyParams, RemoteParams
 from asyncinfer.control.in_flight_limit import InFlightLimit
 from asyncinfer.errors import ConfigError
 
-# So many windows in a row must agree before BACKOFF cuts the permits again, or ends.
+# How many bad windows in a row make BACKOFF cut the permits again, and how many good windows in a row end it.
 _WINDOWS = 2
 # The length of a window in WARMUP, relative to `min_update_time`. It is short, because nothing has to be measured.
 _WARMUP_WINDOW = 0.25
-# A timer may be early by so many seconds.
-_SLACK = 0.001
+# How many seconds early a timer may be.
+_TIMER_ERROR = 0.001
 
 
 class Phase(StrEnum):
@@ -166,7 +166,7 @@ class AIMDController:
             self._grow()
 
     def _warm_up(self, now: float, elapsed: float) -> None:
-        if elapsed < _WARMUP_WINDOW * self.params.min_update_time - _SLACK:
+        if elapsed < _WARMUP_WINDOW * self.params.min_update_time - _TIMER_ERROR:
             return
         few_refused = self._refusals <= self.tolerance * (self._accepted + self._refusals)
         self._start_window(now)

@@ -89,8 +89,8 @@ class Availability:
         Args:
             in_flight: The attempts in flight, this one included.
             row: Identifies the row.
-            is_suspect: The row kept failing while others were answered, so the row may be the reason. An outage takes
-                more failures of such rows.
+            is_suspect: The row kept failing while others were answered, so the row may be the reason. More
+                failures of such rows are needed for an outage.
         """
         if not error.is_retryable:
             self._end_outage()

@@ -15,15 +15,16 @@ from asyncinfer.control.adaptive import AdaptiveConcurrency
 from asyncinfer.control.aimd import AIMDController, adaptive_params, fixed_params
 from asyncinfer.control.availability import Availability
 from asyncinfer.control.decisions import Decision, DecisionLog
-from asyncinfer.control.permit import Outcome, Permit
-from asyncinfer.control.rate_limits import FREE, Cost, RateLimits
+from asyncinfer.control.pacer import Mode
+from asyncinfer.control.permit import AttemptResult, Permit
+from asyncinfer.control.rate_limits import ONE_REQUEST, Cost, RateLimits
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.results import Usage
 
 log = logging.getLogger("asyncinfer.control")
 
-# Seconds. Shorter waits count as none, because a clock may not show them.
+# A shorter wait, in seconds, counts as no wait, because a clock may not show it.
 _NO_TIME = 1e-6
 
 
@@ -44,7 +45,6 @@ class Endpoint:
     Attributes:
         most: The largest number of permits at any time.
         answers: How many attempts the endpoint has answered.
-        refusals: How many attempts the endpoint has refused.
         availability: Whether there is an outage.
         decisions: What the controller has decided.
     """
@@ -52,13 +52,12 @@ class Endpoint:
     def __init__(self, limit: int, remote: RemoteParams | None = None) -> None:
         self.most = limit
         self.answers = 0
-        self.refusals = 0
         self.availability = Availability()
         self.decisions = DecisionLog()
         self._limits = RateLimits(remote or RemoteParams())
         self._max_wait = remote.max_wait if remote is not None else math.inf
-        # The end of the wait that the endpoint requested (`Retry-After`). It also counts without a pacer.
-        self._held_until = -math.inf
+        # When the wait that the endpoint requested (`Retry-After`) ends. It applies without a pacer too.
+        self._delayed_until = -math.inf
         if remote is not None and remote.use_adaptive_concurrency:
             self._aimd = AIMDController(adaptive_params(remote))
             self._adaptive = AdaptiveConcurrency(self._aimd, self.decisions)
@@ -83,28 +82,36 @@ class Endpoint:
         """How many attempts may be in flight now."""
         return self._aimd.permits
 
-    def wait(self, now: float, cost: Cost = FREE) -> float:
+    def wait(self, now: float, cost: Cost = ONE_REQUEST) -> float:
         """Seconds until an attempt of `cost` may start; 0 for now, infinite if that depends on the next answer."""
-        wait = max(0.0, self._held_until - now, self.availability.wait(now))
+        wait = max(0.0, self._delayed_until - now, self.availability.wait(now))
         if self._limits.active:
             wait = max(wait, self._limits.wait(now, cost))
         if self._pacer is not None:
             wait = max(wait, self._pacer.wait(now))
         return wait if wait > _NO_TIME else 0.0
 
-    def standstill(self, now: float, cost: Cost = FREE) -> Standstill | None:
+    def standstill(self, now: float, cost: Cost = ONE_REQUEST) -> Standstill | None:
         """Why the next attempt waits, and for how many seconds; None if it does not wait."""
         waits = [
-            Standstill("the endpoint asked to wait", self._held_until - now),
+            Standstill("the endpoint asked to wait", self._delayed_until - now),
             Standstill(f"the endpoint fails every row ({self.availability.last_error})", self.availability.wait(now)),
             Standstill("a rate limit is used up", self._limits.wait(now, cost) if self._limits.active else 0.0),
-            Standstill("the endpoint refuses every request", self._pacer.wait(now) if self._pacer is not None else 0.0),
+            Standstill(*self._pacer_wait(now)),
         ]
         longest = max(waits, key=lambda wait: wait.seconds)
         return longest if longest.seconds > _NO_TIME else None
 
+    def _pacer_wait(self, now: float) -> tuple[str, float]:
+        """The reason why the pacer makes the next attempt wait, and for how many seconds."""
+        if self._pacer is None:
+            return "", 0.0
+        if self._pacer.mode is Mode.CLOSED:
+            return "the endpoint refuses every request", self._pacer.wait(now)
+        return "requests are sent at a lower rate", self._pacer.wait(now)
+
     def update(self, now: float) -> None:
-        """Count attempts that have been pending for long as accepted, and add permits if it is time to."""
+        """Count attempts as accepted that have been pending for a long time. Add permits at the end of a window."""
         if self._adaptive is not None:
             self._adaptive.update(now)
 
@@ -114,7 +121,7 @@ class Endpoint:
 
     # What happens to attempts
 
-    def begin(self, now: float, cost: Cost = FREE) -> Permit:
+    def begin(self, now: float, cost: Cost = ONE_REQUEST) -> Permit:
         """An attempt starts."""
         self.availability.started(now)
         reservation = self._limits.reserve(now, cost) if self._limits.active else None
@@ -164,7 +171,7 @@ class Endpoint:
             self._adaptive.timed_out(now, permit)
         else:
             has_status = error is not None and error.status_code is not None
-            self._adaptive.ended(now, permit, Outcome.ACCEPTED if has_status else Outcome.UNKNOWN)
+            self._adaptive.ended(now, permit, AttemptResult.ACCEPTED if has_status else AttemptResult.UNKNOWN)
 
     def observe_limits(self, permit: Permit, limits: Mapping[str, LimitObservation], now: float) -> None:
         """The response to the attempt showed the endpoint's rate limits."""
@@ -176,18 +183,16 @@ class Endpoint:
         was_spacing = self.availability.is_spacing
         self.availability.failed(now, error, in_flight, row, is_suspect=is_suspect)
         if self.availability.is_spacing and not was_spacing:
-            log.warning(
-                "Every row fails, the last one with: %s. Now and then a row is tried until one is answered.", error
-            )
+            log.warning("Every row fails, the last one with: %s. Single rows are tried until one is answered.", error)
 
     def _refused(self, now: float, permit: Permit, retry_after: float | None) -> None:
-        self.refusals += 1
         if self._adaptive is not None:
             self._adaptive.refused(now, permit)
             if self._adaptive.pacer.noise_share:
                 return  # The refusal may be noise. Then the requested wait concerns only its row.
-        if retry_after and retry_after <= self._max_wait and now + retry_after > self._held_until:
-            self._held_until = now + retry_after
+        if retry_after and retry_after <= self._max_wait and now + retry_after > self._delayed_until:
+            self._delayed_until = now + retry_after
             if self._pacer is not None:
-                self._pacer.hold(now, self._held_until)
-            self.decisions.add(Decision(now, self.permits(), self.rate, f"held for {retry_after:g} s"))
+                self._pacer.delay_until(now, self._delayed_until)
+            why = f"the endpoint asked to wait {retry_after:g} s"
+            self.decisions.add(Decision(now, self.permits(), self.rate, why))

@@ -1,37 +1,43 @@
 """Follows an endpoint's limit on the number of attempts in flight, once the limit is known.
 
-A *probe* allows more permits than the limit for a moment, to find out whether the limit has risen.
+A *limit probe* allows more permits than the limit for a short time, to find out whether the limit has risen. In this
+module, *above* means: the attempt started while at least as many others as the limit were in flight. *Below* means:
+while fewer were in flight.
 """
 
 from __future__ import annotations
 
 from asyncinfer.config import AdaptiveConcurrencyParams
 
-# A probe starts after so many attempts were accepted below the limit: at first, and at most, after probes that failed.
+# The number of attempts that are accepted below the limit before a limit probe starts. It doubles after each failed
+# probe, up to `_LONGEST_PATIENCE`.
 _PATIENCE, _LONGEST_PATIENCE = 50, 800
-# The fewest seconds between two probes: a probe costs refusals.
+# The fewest seconds between two limit probes, because each costs refusals.
 _BETWEEN_PROBES = 1.0
-# So many attempts accepted at or above the limit raise it, if none was refused.
+# The limit is raised when this number of attempts above it were accepted, and none was refused.
 _RAISING = 10
-# So many refusals below the limit lower it; or show that it is wrong, while it is not trusted yet.
+# The limit is lowered after `_LOWERING` refusals below it. A limit that is not trusted yet is wrong after `_WRONG` of
+# them.
 _LOWERING, _WRONG = 3, 2
-# A new limit is trusted once so many attempts were accepted below it.
+# A new limit is trusted after this number of attempts were accepted below it.
 _TRUST = 100
-# How often a limit may be lowered without being raised. If refusals go on below that, the limit does not explain them.
+# How often the limit may be lowered without being raised. If attempts are refused below it even then, the limit does
+# not explain the refusals.
 _MOST_LOWERED = 2
-# More refusals than this at or above the limit end a probe, even if more attempts were accepted there. While an answer
-# is on its way, an attempt can look as if it were above the limit.
+# A limit probe ends when more than this number of attempts above the limit are refused, even if more attempts above it
+# were accepted: while an answer is on its way, the client counts one attempt in flight too many.
 _ENDING_PROBE = 2
 
 
 class InFlightLimit:
-    """Keeps the permits at the limit. Now and then a probe finds out whether the limit has risen.
+    """Keeps the permits at the limit. From time to time, a limit probe finds out whether the limit has risen.
 
     Attributes:
         value: The most attempts in flight that the endpoint accepts.
-        permits: How many attempts may be in flight: `value`, or more during a probe, within the configured bounds.
-        is_probing: Whether a probe is under way.
-        is_over: Whether the limit is no longer believed, or no longer needed.
+        permits: How many attempts may be in flight: `value`, or more during a limit probe, within the configured
+            bounds.
+        is_probing: Whether a limit probe is running.
+        is_over: Whether the limit no longer applies: it was wrong, or it has risen to the configured maximum.
     """
 
     def __init__(self, value: int, params: AdaptiveConcurrencyParams, now: float) -> None:
@@ -47,7 +53,7 @@ class InFlightLimit:
         self._restart(now)
 
     def _restart(self, now: float) -> None:
-        """Count from zero. The next probe adds one permit."""
+        """Count from zero. The next limit probe adds one permit."""
         self._accepted_below = self._accepted_above = self._refused_above = self._refused_below = 0
         self._probe_size, self._probed_at = 1, now
 

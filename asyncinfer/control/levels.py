@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 # How many samples are kept. The limit of an endpoint may change, so old samples are dropped.
 _KEPT_ACCEPTED, _KEPT_REFUSED = 100, 40
-# The fewest refused and accepted attempts that show a limit, and how often a refusal must follow an accepted attempt.
-# An endpoint that refuses everything from one moment on does not limit the attempts in flight.
+# The fewest refused and accepted attempts that show a limit, and how often a refused attempt must come right after an
+# accepted one. An endpoint that refuses everything from one moment on does not limit the attempts in flight.
 _REFUSED, _ACCEPTED, _TURNS = 4, 3, 3
-# The share of samples that may be on the wrong side of the limit: the client does not know exactly how many attempts
-# the endpoint sees in flight.
+# The share of samples that may be on the wrong side of the limit, because the client does not know exactly how many
+# attempts the endpoint sees in flight.
 _TOLERATED = 0.1
 # If refusals did not depend on the level, the samples would show a limit by chance at most once in this many cases.
 _CHANCE = 5000

@@ -2,11 +2,11 @@
 
 The pacer is in one of four modes:
 
-- OPEN: no limit except a ramp at the start. If clearly more attempts are refused than before, an alarm starts a TEST.
-- TEST: sends at the accepted rate, and then at lower rates. If refusals become rare, they came from load, and CRUISE
+- OPEN: no limit except a ramp at the start. If clearly more attempts are refused than before, an alarm starts a TRIAL.
+- TRIAL: sends at the accepted rate, and then at lower rates. If refusals become rare, they came from load, and CRUISE
   follows at that rate. If they are as frequent as at a rate that the endpoint accepted before, they are noise, which
-  no rate avoids. Then OPEN follows, and that share of refusals is expected from now on. Otherwise the next test uses
-  a still lower rate.
+  no rate avoids. Then OPEN follows, and that share of refusals is expected from now on. Otherwise the next trial uses
+  an even lower rate.
 - CRUISE: sends near the accepted rate, and judges it epoch by epoch. The pacer aims at a small share of refusals. If
   nothing is refused, the endpoint may accept more, so the rate grows, in steps that become larger. If many attempts are
   refused, the rate is too high. Noise is recognised here too.
@@ -29,7 +29,6 @@ from asyncinfer.control.pacing.cycles import Cycles
 from asyncinfer.control.pacing.evidence import AttemptCounts
 from asyncinfer.control.pacing.noise import Noise
 from asyncinfer.control.pacing.open import OpenMode, Ramp
-from asyncinfer.control.pacing.test import TestMode
 from asyncinfer.control.pacing.transitions import (
     Confidence,
     Reopen,
@@ -37,13 +36,14 @@ from asyncinfer.control.pacing.transitions import (
     StartClosed,
     StartCruise,
     StartOpen,
-    StartTest,
+    StartTrial,
     Transition,
 )
+from asyncinfer.control.pacing.trial import TrialMode
 
-# An attempt may start so many seconds early: timers are not more exact.
-_SLACK = 0.003
-# After so many seconds without an attempt, the engine was idle, and did not only wait for answers.
+# How many seconds early an attempt may start, because timers are not more exact.
+_EARLY_START = 0.003
+# After this number of seconds without an attempt, the engine was idle, and was not only waiting for answers.
 _IDLE = 60.0
 
 
@@ -51,7 +51,7 @@ class Mode(Enum):
     """The modes of the pacer, as described above."""
 
     OPEN = auto()
-    TEST = auto()
+    TRIAL = auto()
     CRUISE = auto()
     CLOSED = auto()
 
@@ -79,7 +79,7 @@ class Pacer:
         self._due = 0.0
         self._last_sent = -inf
         self._counts = AttemptCounts(0.0, rate)
-        self._state: OpenMode | TestMode | CruiseMode | ClosedMode = OpenMode(self._capacity)
+        self._state: OpenMode | TrialMode | CruiseMode | ClosedMode = OpenMode(self._capacity)
         self.mode, self.rate = mode, rate
         if mode is Mode.CRUISE and rate is not None:
             self._state = CruiseMode(self._capacity, 0.0, StartCruise(rate, Confidence.HIGH), 0.0)
@@ -103,7 +103,7 @@ class Pacer:
     def wait(self, now: float) -> float:
         """Seconds until the next attempt may start."""
         if self.mode is not Mode.OPEN:
-            return max(0.0, self._due - _SLACK - now)
+            return max(0.0, self._due - _EARLY_START - now)
         if self._capacity.began is None:
             self._capacity.began = self._capacity.exhausted_at = self._cycles.start = now
         return self._ramp.wait(now, self.in_flight)
@@ -119,21 +119,21 @@ class Pacer:
         self._last_sent = now
         self.in_flight += 1
         self._counts.sent += 1
-        number = self._capacity.flow.send(now)
+        number = self._capacity.history.add(now)
         if isinstance(self._state, ClosedMode):
             self._due = now + self._state.pause
         elif self.rate is not None:
-            self._due = max(self._due, now - _SLACK) + min(1 / self.rate, LONGEST_GAP)
+            self._due = max(self._due, now - _EARLY_START) + min(1 / self.rate, LONGEST_GAP)
         return number
 
     def _leave_out_idle_time(self, now: float) -> None:
-        """Leave out the time without anything to send: it does not show which rate the endpoint accepts."""
+        """Leave out the time in which there was nothing to send: it does not show which rate the endpoint accepts."""
         idle = now - max(self._last_sent, self._due)
         if idle > _IDLE and self._last_sent > -inf:
             self._cycles.start += idle
             self._capacity.exhausted_at += idle
 
-    def hold(self, now: float, until: float) -> None:
+    def delay_until(self, now: float, until: float) -> None:
         """The endpoint requested a wait: no attempt starts before `until`, and the rate may change.
 
         `Endpoint` also keeps `until`: it applies without a pacer too, and an answer in CLOSED does not shorten it.
@@ -163,9 +163,9 @@ class Pacer:
     def refused(self, now: float, number: int) -> None:
         """The attempt with this number was refused. Its sample follows when all earlier attempts have a result."""
         self.in_flight -= 1
-        self._capacity.flow.refuse(number)
+        self._capacity.history.mark_refused(number)
         if isinstance(self._state, OpenMode | CruiseMode) and self._capacity.is_flooded(self._counts):
-            self._apply(now, self._state.start_test(now, self._counts, is_flood=True))
+            self._apply(now, self._state.start_trial(now, self._counts, is_flood=True))
 
     def sample(self, now: float, number: int, *, refused: bool) -> None:
         """The attempt with this number was accepted or refused."""
@@ -188,8 +188,8 @@ class Pacer:
                 self._switch(now, self.mode, rate)
             case StartOpen(noise):
                 self._open(now, noise)
-            case StartTest():
-                self._test(now, transition)
+            case StartTrial():
+                self._start_trial(now, transition)
             case StartCruise():
                 self._cruise(now, transition)
             case StartClosed(rate):
@@ -209,11 +209,11 @@ class Pacer:
         self._ramp.restart(now, self.in_flight)
         self._switch(now, Mode.OPEN, None)
 
-    def _test(self, now: float, start: StartTest) -> None:
+    def _start_trial(self, now: float, start: StartTrial) -> None:
         self._due = max(self._due, start.not_before)
         rate = max(start.rate, self._capacity.lowest_rate)
-        self._state = TestMode(self._capacity, rate, start)
-        self._switch(now, Mode.TEST, rate)
+        self._state = TrialMode(self._capacity, rate, start)
+        self._switch(now, Mode.TRIAL, rate)
 
     def _cruise(self, now: float, start: StartCruise) -> None:
         self._cycles.rate = start.rate
@@ -221,7 +221,7 @@ class Pacer:
         self._switch(now, Mode.CRUISE, start.rate)
 
     def _close(self, now: float, rate: float) -> None:
-        self._capacity.refusals_are_load = True  # Noise does not refuse so many attempts in a row.
+        self._capacity.refusals_are_load = True  # Noise does not refuse this many attempts in a row.
         self._state = ClosedMode(self._capacity, now, rate)
         self._switch(now, Mode.CLOSED, rate)
 
@@ -229,5 +229,5 @@ class Pacer:
         if mode is not Mode.OPEN:
             self._capacity.evidence.add(self._counts)
         self.mode, self.rate = mode, rate
-        self.series = self._capacity.flow.count + 1
+        self.series = self._capacity.history.count + 1
         self._counts = AttemptCounts(now, rate, self.series)

@@ -8,8 +8,11 @@ from enum import Enum, auto
 from asyncinfer.control.rate_limits import Reservation
 
 
-class Outcome(Enum):
-    """The result of an attempt. `UNKNOWN`: it ended without showing whether the endpoint would have accepted it."""
+class AttemptResult(Enum):
+    """The result of an attempt.
+
+    `PENDING`: it has not ended. `UNKNOWN`: it ended without showing whether the endpoint would have accepted it.
+    """
 
     PENDING = auto()
     ACCEPTED = auto()
@@ -27,8 +30,8 @@ class Permit:
         series: The number of the first attempt at the same rate.
         level: How many other attempts were in flight when it started.
         reservation: What it reserved of the rate limits; None if there are no limits.
-        outcome: The result so far.
-        is_counted: Whether the attempt has become a sample, or never will.
+        result: The result so far.
+        is_counted: Whether the attempt has become a sample, or can no longer become one.
     """
 
     sent: float
@@ -36,5 +39,5 @@ class Permit:
     series: int = 0
     level: int = 0
     reservation: Reservation | None = None
-    outcome: Outcome = Outcome.PENDING
+    result: AttemptResult = AttemptResult.PENDING
     is_counted: bool = False

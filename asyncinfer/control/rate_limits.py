@@ -24,7 +24,7 @@ _TOKENS_PER_MESSAGE = 4
 _TOKENS_PER_IMAGE = 1000
 # The length of the longest answer is multiplied by this with each answer, so that one outlier does not count forever.
 _FADING = 0.99
-# After so many answers, their lengths show how many tokens an answer takes.
+# The number of answers whose lengths show how many tokens an answer takes.
 _ENOUGH_ANSWERS = 20
 # Seconds. An observed limit expires after twice the time until its reset, but not before `_SHORTEST_LIFE`. A limit that
 # takes longer than `_LONGEST_RESET` to reset is a quota. It is ignored here: a refusal reports when it is used up.
@@ -41,7 +41,8 @@ class Cost(NamedTuple):
     output_tokens: int = 0
 
 
-FREE = Cost()
+ONE_REQUEST = Cost()
+"""The cost of a request whose tokens do not matter."""
 
 
 def estimate(conversation: Conversation, generation: GenerationParams) -> Cost:
@@ -66,7 +67,7 @@ class SlidingWindow:
     def wait(self, now: float, amount: int) -> float:
         """Seconds until `amount` more units fit; infinite while that depends on requests in flight.
 
-        An amount that is larger than the limit fits when nothing else counts.
+        An amount that is larger than the limit fits when no other units count.
         """
         self._forget(now)
         excess = self._total + self._reserved + min(amount, self.limit) - self.limit
@@ -116,7 +117,7 @@ class ObservedLimit:
         return now >= self._expires
 
     def wait(self, now: float, amount: int) -> float:
-        """Seconds until the bucket holds `amount` units; until it is full if it never holds so many."""
+        """Seconds until the bucket holds `amount` units, or until it is full if its size is smaller than `amount`."""
         if self.is_expired(now):
             return 0.0
         missing = min(amount, self._limit) - self._level_at(now)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
 
 from asyncinfer.control.availability import Health
 from asyncinfer.errors import RequestError
 
 # If the endpoint fails requests at random, a row may fail several times by chance. The row is given up only if the
-# probability of so many failures is at most `_COINCIDENCE`. The share of random failures counts as at most
+# probability of that many failures is at most `_COINCIDENCE`. The share of random failures counts as at most
 # `_LARGEST_SHARE`.
 _COINCIDENCE, _LARGEST_SHARE = 1e-8, 0.5
-# The share is measured over the last `_REMEMBERED` rows. It is 0 with fewer than `_FEWEST_FAULTS` faults, and fewer
-# rows than `_FEWEST` count as `_FEWEST`.
+# The share is the number of faults among the last `_REMEMBERED` rows, divided by the number of these rows, or by
+# `_FEWEST` if there are fewer rows. With fewer than `_FEWEST_FAULTS` faults, the share is 0.
 _REMEMBERED, _FEWEST, _FEWEST_FAULTS = 400, 50, 5
 # Retries may fail more often than first attempts: if a server fails every fifth request, this can be the same row again
 # and again. So a share above `_SMALL_SHARE` counts as at least `_LEAST_SHARE`.
@@ -23,21 +22,20 @@ _SMALL_SHARE, _LEAST_SHARE = 0.05, 0.2
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A decision.
+    """Whether, and when, a row is tried again.
 
     Args:
-        kind: `no`: the row fails. `transient`: it is tried again after a fault. `rate_limit`: it is tried again after a
-            refusal.
+        is_final: The row is not tried again: it fails.
         after: Seconds until the next attempt.
         spends: Whether one of the row's retries is used up.
     """
 
-    kind: Literal["no", "transient", "rate_limit"]
+    is_final: bool
     after: float = 0.0
     spends: bool = True
 
 
-NO = Retry("no", spends=False)
+NO_RETRY = Retry(is_final=True, spends=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ class RetryPolicy:
             jitter: A random number in [0, 1).
         """
         if not error.is_retryable:
-            return NO
+            return NO_RETRY
         if not self.max_retries:
             is_free = error.is_overload and answered_since
         else:
@@ -97,15 +95,15 @@ class RetryPolicy:
             is_free = is_outage or (error.is_overload and health.is_working)
         is_coincidence = bool(self.max_retries) and not error.is_overload and fault_share**attempts > _COINCIDENCE
         if not is_free and spent >= self.max_retries and not is_coincidence:
-            return NO
+            return NO_RETRY
         # While the endpoint answers no row, the backoff grows even if the attempts use up no retries. If the endpoint
         # answers others and fails at random, a longer wait does not help.
         growth = min(spent, 1) if is_coincidence and answered_since else spent
         backoff = self.backoff(growth if answered_since else max(spent, attempts - 1), jitter)
         wait = error.retry_after or backoff
         if wait > self.max_wait:
-            wait = backoff  # If several rows get such a wait, `FailurePattern` ends the run.
-        return Retry("rate_limit" if error.is_overload else "transient", wait, not is_free)
+            wait = backoff  # If several rows are asked for such a wait, `FailurePattern` ends the run.
+        return Retry(is_final=False, after=wait, spends=not is_free)
 
     def backoff(self, spent: int, jitter: float) -> float:
         """The wait before retry number `spent` (from 0), in seconds."""

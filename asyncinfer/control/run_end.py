@@ -55,7 +55,7 @@ class FailurePattern:
 
     def __init__(self, endpoint: str, max_wait: float, max_outage: float) -> None:
         self._endpoint, self._max_wait, self._max_outage = endpoint, max_wait, max_outage
-        # Whether a row was answered, and whether the endpoint at least worked: it answered a row, or rejected only a row.
+        # Whether a row was answered; and whether a row was answered, or was rejected for a reason of its own.
         self._has_answered = self._has_worked = False
         self._account = self._quota = self._exhausted = 0
         self._similar: tuple[str, int] = ("", 0)

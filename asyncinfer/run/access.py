@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from asyncinfer.aio.clock import Clock
-from asyncinfer.control.rate_limits import FREE, Cost, estimate
+from asyncinfer.control.rate_limits import ONE_REQUEST, Cost, estimate
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.control.run_end import FailurePattern
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
@@ -33,7 +33,7 @@ class EngineAccess:
 
     def cost(self, conversation: Callable[[], Conversation]) -> Cost:
         """What an attempt will take of the endpoint's limits. The conversation is needed only if tokens are limited."""
-        return estimate(conversation(), self.settings.generation) if self.semaphore.counts_tokens else FREE
+        return estimate(conversation(), self.settings.generation) if self.semaphore.counts_tokens else ONE_REQUEST
 
     def failure_pattern(self) -> FailurePattern:
         """What watches the failures of one run or call."""

@@ -11,7 +11,7 @@ import anyio
 
 from asyncinfer.aio.tasks import task_group
 from asyncinfer.control.permit import Permit
-from asyncinfer.control.rate_limits import FREE, Cost
+from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
 from asyncinfer.control.run_end import RunEnd, duration
 from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.run.access import EngineAccess
@@ -134,7 +134,7 @@ class OnlineExecutor:
 
     def _cost(self) -> Cost:
         """What the row that waits will take of the endpoint's limits."""
-        return self._access.cost(self._waiting.row.conversation) if self._waiting is not None else FREE
+        return self._access.cost(self._waiting.row.conversation) if self._waiting is not None else ONE_REQUEST
 
     def _more(self) -> Job | None:
         """A job for a worker that has just finished one, if it can start at once."""
@@ -196,7 +196,7 @@ class OnlineExecutor:
         retry = self._attempts.retry(self._access, queued, error)
         end = self._pattern.failed(
             error,
-            is_final=retry.kind == "no",
+            is_final=retry.is_final,
             # An outage may have begun in an earlier run and have ended since: only the time of this run counts.
             out_for=min(self._semaphore.out_for(), self._clock.now() - self._began),
             ever_answered=self._semaphore.answers > 0,
@@ -204,7 +204,7 @@ class OnlineExecutor:
         )
         if end is not None:
             self._end_early(end, error)
-        index, is_final = queued.row.index, retry.kind == "no" or self._dead is not None
+        index, is_final = queued.row.index, retry.is_final or self._dead is not None
         self._events.emit(AttemptFailed(index, error, None if is_final else retry.after, latency))
         if is_final:
             self._fail(queued, self._dead if end is not None else error)

@@ -13,7 +13,7 @@ from asyncinfer.control.availability import Health
 from asyncinfer.control.decisions import Decision
 from asyncinfer.control.endpoint import Endpoint, Standstill
 from asyncinfer.control.permit import Permit
-from asyncinfer.control.rate_limits import FREE, Cost
+from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
 from asyncinfer.errors import RequestError
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.results import Usage
@@ -70,14 +70,14 @@ class AdaptiveSemaphore:
         """How many attempts the endpoint has answered so far."""
         return self._endpoint.answers
 
-    def acquire_nowait(self, cost: Cost = FREE, owner: object = None) -> Permit | None:
+    def acquire_nowait(self, cost: Cost = ONE_REQUEST, owner: object = None) -> Permit | None:
         """A permit, if one is free and the queue is empty or holds only the call of `owner`. Otherwise None."""
         queue = self._queue
         if queue and (owner is None or len(queue) > 1 or queue[0].owner is not owner):
             return None
         return self._take(cost)[0]
 
-    async def acquire(self, cost: Callable[[], Cost] = lambda: FREE, owner: object = None) -> Permit:
+    async def acquire(self, cost: Callable[[], Cost] = lambda: ONE_REQUEST, owner: object = None) -> Permit:
         """Wait for a permit. Permits are granted in the order of the calls. A cancelled call takes none."""
         if (permit := self.acquire_nowait(cost())) is not None:
             return permit

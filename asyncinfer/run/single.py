@@ -116,7 +116,7 @@ async def _with_retries(
             pattern = pattern or access.failure_pattern()
             end = pattern.failed(
                 error,
-                is_final=retry.kind == "no",
+                is_final=retry.is_final,
                 # An outage may have begun in an earlier call and have ended since.
                 out_for=min(semaphore.out_for(), clock.now() - began),
                 ever_answered=semaphore.answers > 0,
@@ -124,7 +124,7 @@ async def _with_retries(
             )
             if end is not None:
                 raise end.error(error) from error
-            if retry.kind == "no":
+            if retry.is_final:
                 raise
             if retry.after >= _LONG_WAIT:
                 log.warning("%s; the next attempt is made in %s", error, duration(retry.after))

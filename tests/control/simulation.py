@@ -369,7 +369,7 @@ class _Job:
             fault_share=self._faults.share,
             jitter=random.random(),
         )
-        if retry.kind == "no":
+        if retry.is_final:
             self.lost += 1
             self.done += 1
         else:

@@ -61,7 +61,7 @@ class TestPhases:
         assert windows.window(timeouts=1) == 40
         assert windows.controller.phase is Phase.BACKOFF
 
-    def test_a_second_cut_takes_two_bad_windows(self, windows: Windows) -> None:
+    def test_two_more_bad_windows_cut_the_permits_a_second_time(self, windows: Windows) -> None:
         assert [windows.window(timeouts=5) for _ in range(5)] == [40, 40, 32, 32, 25]
 
     def test_good_window_between_bad_windows_delays_the_second_cut(self, windows: Windows) -> None:
@@ -209,7 +209,7 @@ class TestLimitOnAttemptsInFlight:
         for _ in range(count):
             controller.accepted(now, level)
 
-    def test_the_permits_go_to_the_limit_at_once(self, limited: AIMDController) -> None:
+    def test_found_limit_sets_the_permits_at_once(self, limited: AIMDController) -> None:
         assert (limited.permits, limited.phase) == (40, Phase.BACKOFF)
 
     def test_permits_do_not_grow_with_time(self, limited: AIMDController) -> None:

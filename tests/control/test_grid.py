@@ -105,10 +105,10 @@ MORE_CASES = {
 
 
 def check(case: Case, seed: int) -> None:
-    outcome = case.run(seed)
-    assert outcome.lost == 0
-    assert outcome.used >= case.used
-    assert outcome.refused <= case.refused
+    result = case.run(seed)
+    assert result.lost == 0
+    assert result.used >= case.used
+    assert result.refused <= case.refused
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -124,9 +124,9 @@ def test_capacity_is_used_and_little_is_refused_for_any_seed(name: str, seed: in
 
 
 def noisy(server: Callable[[], Server], seed: int, *, adaptive: bool) -> JobResult:
-    outcome = simulate(server(), 20, workers=100, seed=seed, adaptive=adaptive, limit=4000.0)
-    assert outcome.lost == 0
-    return outcome
+    result = simulate(server(), 20, workers=100, seed=seed, adaptive=adaptive, limit=4000.0)
+    assert result.lost == 0
+    return result
 
 
 def check_noise(server: Callable[[], Server], seed: int, least: float) -> None:
@@ -137,9 +137,9 @@ def check_noise(server: Callable[[], Server], seed: int, least: float) -> None:
 @pytest.mark.parametrize("seconds", [1, 10, 30])
 def test_server_that_refuses_everything_while_it_loads_is_used_soon_afterwards(seconds: int) -> None:
     loading = Outage(Noise(0, latency=0.5, limit=16), 0, seconds, refused(0.01, None, 503))
-    outcome = simulate(loading, 600, workers=16, rows=2000, limit=1000.0)
-    assert outcome.lost == 0
-    assert outcome.ended <= seconds + 16 + 1.1 * 2000 * 0.5 / 16
+    result = simulate(loading, 600, workers=16, rows=2000, limit=1000.0)
+    assert result.lost == 0
+    assert result.ended <= seconds + 16 + 1.1 * 2000 * 0.5 / 16
 
 
 @pytest.mark.slow
@@ -153,9 +153,9 @@ def test_full_speed_returns_after_half_a_minute_of_many_refusals(share: float) -
             return self.down if is_bad else self.server.request(now, size)
 
     spell = Spell(Noise(0), 30, 60, refused(0.01, None, 503))
-    outcome = simulate(spell, 120, workers=100, rows=100_000, seed=3, limit=1000.0)
-    assert outcome.lost == 0
-    assert outcome.ended <= 240.0, "at full speed it takes 130 s"
+    result = simulate(spell, 120, workers=100, rows=100_000, seed=3, limit=1000.0)
+    assert result.lost == 0
+    assert result.ended <= 240.0, "at full speed it takes 130 s"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -207,8 +207,8 @@ def test_random_failures_cost_little_of_a_fixed_concurrency(share: float) -> Non
 @pytest.mark.parametrize("share", [0.06, 0.25])
 def test_random_failures_and_a_limit_on_attempts_in_flight_lose_no_row(share: float) -> None:
     """Status 500 is not a refusal, so these failures do not hide the limit."""
-    outcome = simulate(Noise(share, status=500, limit=40), 20, workers=40, seed=0)
-    assert outcome.lost == 0
+    result = simulate(Noise(share, status=500, limit=40), 20, workers=40, seed=0)
+    assert result.lost == 0
 
 
 DOWN = {"500": broken(0.001, 500), "connection": broken(0.001, None), "503": refused(0.001, None, 503)}
@@ -217,31 +217,31 @@ DOWN = {"500": broken(0.001, 500), "connection": broken(0.001, None), "503": ref
 @pytest.mark.parametrize("name", DOWN)
 def test_an_outage_of_a_minute_loses_no_row(name: str) -> None:
     """Of 20,000 rows, hundreds are in flight or wait for a retry while nothing is answered."""
-    outcome = simulate(Outage(Noise(0), 5, 65, DOWN[name]), 90, rows=20_000, workers=100)
-    assert outcome.lost == 0
-    assert outcome.ended < 120.0, "the run continues at full speed"
+    result = simulate(Outage(Noise(0), 5, 65, DOWN[name]), 90, rows=20_000, workers=100)
+    assert result.lost == 0
+    assert result.ended < 120.0, "the run continues at full speed"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DOWN)
 @pytest.mark.parametrize("seconds", [3, 20, 200, 600])
 def test_outages_of_any_length_lose_no_row(name: str, seconds: int) -> None:
-    outcome = simulate(Outage(Noise(0), 5, 5 + seconds, DOWN[name]), 90, rows=20_000, workers=100, limit=2000.0)
-    assert outcome.lost == 0
-    assert outcome.ended < 5 + seconds + 60.0
+    result = simulate(Outage(Noise(0), 5, 5 + seconds, DOWN[name]), 90, rows=20_000, workers=100, limit=2000.0)
+    assert result.lost == 0
+    assert result.ended < 5 + seconds + 60.0
 
 
 def test_hundred_rows_all_start_before_the_first_answer() -> None:
     """An answer takes 5 s. If half of the rows started after the first answers, the job would take 10 s."""
-    outcome = simulate(InFlight(100, latency=5, spread=0), 7, workers=100, rows=100)
-    assert outcome.lost == 0
-    assert outcome.ended <= 7.0
+    result = simulate(InFlight(100, latency=5, spread=0), 7, workers=100, rows=100)
+    assert result.lost == 0
+    assert result.ended <= 7.0
 
 
 def test_fixed_concurrency_floods_a_server_with_a_rate_limit() -> None:
     """Without the controller, at least half of the requests are refused."""
-    outcome = simulate(TokenBucket(steady(100)), 10, adaptive=False)
-    assert outcome.refused >= 0.5
+    result = simulate(TokenBucket(steady(100)), 10, adaptive=False)
+    assert result.refused >= 0.5
 
 
 def test_the_simulation_is_deterministic() -> None:
@@ -264,6 +264,6 @@ class RequestedWait(Outage):
 def test_requested_wait_costs_little_more_than_its_length(begin: int, seconds: int) -> None:
     """60,000 rows take a minute; a wait before the first answer says nothing about the rate."""
     server = RequestedWait(Noise(0), begin, begin + seconds, refused())
-    outcome = simulate(server, 60 + seconds, workers=100, rows=60_000)
-    assert outcome.lost == 0
-    assert outcome.ended <= 1.2 * (60 + seconds)
+    result = simulate(server, 60 + seconds, workers=100, rows=60_000)
+    assert result.lost == 0
+    assert result.ended <= 1.2 * (60 + seconds)

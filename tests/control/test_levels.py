@@ -58,7 +58,7 @@ class TestLevels:
         levels.clear()
         assert levels.limit() is None
 
-    def test_limit_takes_twice_as_many_refusals_to_be_found_again(self) -> None:
+    def test_twice_as_many_refusals_are_needed_to_find_a_limit_again(self) -> None:
         levels = Levels()
         levels.require_more()
         self.fill(levels, [(40, True), (39, False)] * 7)

@@ -17,7 +17,7 @@ from asyncinfer.control.pacing.capacity import CapacityEstimate
 from asyncinfer.control.pacing.evidence import AttemptCounts
 from asyncinfer.control.pacing.noise import Noise as KnownNoise
 from asyncinfer.control.pacing.open import OpenMode
-from asyncinfer.control.pacing.transitions import StartTest
+from asyncinfer.control.pacing.transitions import StartTrial
 
 Admits = Callable[[float], bool]
 
@@ -143,7 +143,7 @@ class TestOpen:
             later += 1
         assert 10 <= later <= 20
 
-    def test_each_answer_lets_two_more_start(self) -> None:
+    def test_each_answer_allows_two_more_attempts(self) -> None:
         pacer = Pacer()
         while pacer.wait(0.0) == 0.0:
             pacer.started(0.0)
@@ -154,7 +154,7 @@ class TestOpen:
             allowed += 1
         assert allowed == 2
 
-    def test_attempt_that_ends_without_an_answer_lets_another_start(self) -> None:
+    def test_attempt_that_ends_without_an_answer_allows_another_attempt(self) -> None:
         pacer = Pacer()
         while pacer.wait(0.0) == 0.0:
             pacer.started(0.0)
@@ -162,7 +162,7 @@ class TestOpen:
         assert pacer.wait(0.0) == 0.0
 
     @pytest.mark.parametrize("share", [0.005, 0.01])
-    def test_a_refusal_now_and_then_sets_no_rate(self, client: Client, share: float) -> None:
+    def test_rare_refusals_set_no_rate(self, client: Client, share: float) -> None:
         every = round(1 / share)
         count = itertools.count(1)
         client.run(10.0, lambda _: next(count) % every != 0)
@@ -176,7 +176,7 @@ class TestOpen:
         for i in range(200):
             counts.add(refused=i % 4 == 0)
             transition = mode.sample(1.0, counts, refused=i % 4 == 0)
-        assert isinstance(transition, StartTest)
+        assert isinstance(transition, StartTrial)
         assert 0.0 < transition.rate < math.inf
 
 
@@ -191,13 +191,13 @@ class TestFindingARate:
         assert client.sent - client.refused >= 0.9 * 10 * rate
         assert client.refused <= 0.08 * client.sent
 
-    def test_refusals_in_a_row_start_a_test_below_the_accepted_rate(self, client: Client) -> None:
+    def test_refusals_in_a_row_start_a_trial_below_the_accepted_rate(self, client: Client) -> None:
         client.run(1.0, everything)
         accepted_rate = client.sent / 1.0
         while client.pacer.mode is Mode.OPEN:
             client.run(0.0005, nothing)
             assert client.now < 2.0
-        assert client.pacer.mode is Mode.TEST
+        assert client.pacer.mode is Mode.TRIAL
         assert client.pacer.rate is not None
         assert client.pacer.rate <= 1.05 * accepted_rate
 
@@ -220,7 +220,7 @@ class TestFindingARate:
         assert paced.sent - paced.refused >= 0.85 * 400
         assert paced.refused <= 0.1 * paced.sent
 
-    def test_rate_that_attempts_never_reach_is_given_up(self, paced: Client) -> None:
+    def test_rate_is_removed_if_attempts_never_reach_it(self, paced: Client) -> None:
         """With one attempt at a time, the client sends far below the rate, so the rate cannot be judged."""
         paced.permits, paced.latency = 1, 0.2
         paced.run(20.0, everything)
@@ -306,33 +306,33 @@ class TestClosed:
         assert pacer.wait(now) == 0.0
 
 
-class TestHold:
-    def test_nothing_starts_before_the_end_of_a_hold(self, paced: Client) -> None:
+class TestRequestedWait:
+    def test_nothing_starts_before_the_end_of_a_requested_wait(self, paced: Client) -> None:
         now = paced.now
-        paced.pacer.hold(now, now + 10.0)
+        paced.pacer.delay_until(now, now + 10.0)
         assert paced.pacer.wait(now) == pytest.approx(10.0, abs=0.05)
         assert paced.pacer.wait(now + 10.0) == 0.0
 
-    def test_a_shorter_hold_does_not_end_a_longer_one(self, paced: Client) -> None:
+    def test_a_shorter_requested_wait_does_not_end_a_longer_one(self, paced: Client) -> None:
         now = paced.now
-        paced.pacer.hold(now, now + 10.0)
-        paced.pacer.hold(now, now + 1.0)
+        paced.pacer.delay_until(now, now + 10.0)
+        paced.pacer.delay_until(now, now + 1.0)
         assert paced.pacer.wait(now) == pytest.approx(10.0, abs=0.05)
 
-    def test_rate_after_a_hold_is_close_to_the_rate_before(self, paced: Client) -> None:
-        """A bucket that saves up a second loses nothing in a hold of a second."""
+    def test_rate_after_a_requested_wait_is_close_to_the_rate_before(self, paced: Client) -> None:
+        """A bucket that saves up a second loses nothing in a wait of a second."""
         before, now = paced.pacer.rate, paced.now
         assert before is not None
-        paced.pacer.hold(now, now + 1.0)
+        paced.pacer.delay_until(now, now + 1.0)
         assert paced.pacer.mode is Mode.CRUISE
         assert paced.pacer.rate == pytest.approx(before, rel=0.3)
 
-    def test_holds_of_attempts_in_flight_together_count_once(self, paced: Client) -> None:
+    def test_waits_requested_from_attempts_in_flight_together_count_once(self, paced: Client) -> None:
         now = paced.now
-        paced.pacer.hold(now, now + 1.0)
+        paced.pacer.delay_until(now, now + 1.0)
         rate = paced.pacer.rate
         for i in range(20):
-            paced.pacer.hold(now + i / 1000, now + 1.0 + i / 1000)
+            paced.pacer.delay_until(now + i / 1000, now + 1.0 + i / 1000)
         assert paced.pacer.rate == rate
 
     def test_rate_can_be_confirmed_more_than_a_thousand_times(self) -> None:
@@ -343,7 +343,7 @@ class TestHold:
             number = pacer.started(now)
             now += 0.01
             end(pacer, now, number, refused=True)
-            pacer.hold(now, now + 60.0)
+            pacer.delay_until(now, now + 60.0)
         assert pacer.wait(now) == pytest.approx(60.0, abs=0.05)
 
 
@@ -356,15 +356,15 @@ class TestReset:
 @given(replies=st.lists(st.tuples(st.floats(0, 20), st.booleans(), st.sampled_from([0.0, 0.5, 30.0])), max_size=200))
 def test_no_sequence_of_replies_stops_the_pacer_for_long(replies: list[tuple[float, bool, float]]) -> None:
     pacer, now = Pacer(), 0.0
-    for pause, refused, hold in replies:
+    for pause, refused, requested in replies:
         wait = pacer.wait(now)
         assert 0.0 <= wait <= 30.0 + 15.0
         now += wait
         number = pacer.started(now)
         now += pause
         end(pacer, now, number, refused=refused)
-        if refused and hold:
-            pacer.hold(now, now + hold)
+        if refused and requested:
+            pacer.delay_until(now, now + requested)
         assert pacer.rate is None or pacer.rate > 0.0
 
 

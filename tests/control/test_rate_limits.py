@@ -133,7 +133,7 @@ class TestObservedLimits:
         assert limit.wait(15.0, 5) == 0.0
         assert limit.wait(15.0, 6) == pytest.approx(1.0)
 
-    def test_the_bucket_refills_after_a_take(self) -> None:
+    def test_bucket_refills_after_a_request_took_tokens(self) -> None:
         limit = self.observed(LimitObservation(60, 60, 60.0))
         limit.observe(LimitObservation(60, 1, 60.0), 0.0, 0.0, 0)
         limit.take(0.0, 1)
@@ -143,7 +143,7 @@ class TestObservedLimits:
             assert limit.wait(1.1 * second, 1) == 0.0, "one request per second can go on forever"
             limit.take(1.1 * second, 1)
 
-    def test_a_limit_that_is_not_renewed_expires(self) -> None:
+    def test_limit_expires_if_no_response_shows_it_again(self) -> None:
         """It expires after twice its reset, and not before a minute."""
         limit = self.observed(LimitObservation(10, 0, 60.0))
         for _ in range(1000):
@@ -153,7 +153,7 @@ class TestObservedLimits:
         assert limit.wait(120.0, 1) == 0.0
 
     @pytest.mark.parametrize("reset", [24 * 3600.0, 1e9, math.inf, -1.0, math.nan])
-    def test_a_reset_that_is_long_or_absurd_is_ignored(self, reset: float) -> None:
+    def test_limit_with_a_long_or_invalid_reset_is_ignored(self, reset: float) -> None:
         assert self.observed(LimitObservation(10, 0, reset)).wait(0.0, 1) == 0.0
 
     def test_a_limit_of_zero_does_not_stop_requests_forever(self) -> None:
@@ -202,7 +202,7 @@ class TestObservedLimits:
         reset=st.floats(0, 120),
         costs=st.lists(st.integers(1, 100), min_size=1, max_size=30),
     )
-    def test_no_more_is_spent_than_the_bucket_holds_while_it_is_renewed(
+    def test_no_more_is_spent_than_the_bucket_holds_while_responses_show_it(
         self, remaining: int, reset: float, costs: list[int]
     ) -> None:
         limit, now = limits(), 0.0
@@ -239,7 +239,7 @@ class TestObservedLimits:
 
 class TestSettling:
     @pytest.mark.parametrize("tokens", [10**309, -5, True, 1e308, None, "12"])
-    def test_absurd_number_of_tokens_is_forgotten_after_a_minute(self, tokens: object) -> None:
+    def test_very_large_number_of_tokens_is_forgotten_after_a_minute(self, tokens: object) -> None:
         limit = limits(input_tokens_per_minute=100, output_tokens_per_minute=100)
         usage = Usage(0, 0, 0)
         object.__setattr__(usage, "prompt_tokens", tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncinfer.control.permit import Outcome, Permit
+from asyncinfer.control.permit import AttemptResult, Permit
 from asyncinfer.control.samples import SampleQueue
 
 
@@ -17,10 +17,10 @@ def queue() -> SampleQueue:
     return queue
 
 
-def end(queue: SampleQueue, number: int, outcome: Outcome) -> None:
+def end(queue: SampleQueue, number: int, result: AttemptResult) -> None:
     for permit in queue._pending:
         if permit.number == number:
-            permit.outcome = outcome
+            permit.result = result
 
 
 def popped(queue: SampleQueue, now: float) -> list[int]:
@@ -33,15 +33,15 @@ def popped(queue: SampleQueue, now: float) -> list[int]:
 
 
 def test_refused_attempt_waits_for_the_results_of_earlier_attempts(queue: SampleQueue) -> None:
-    end(queue, 2, Outcome.REFUSED)
+    end(queue, 2, AttemptResult.REFUSED)
     assert popped(queue, 0.1) == []
-    end(queue, 1, Outcome.ACCEPTED)
+    end(queue, 1, AttemptResult.ACCEPTED)
     assert popped(queue, 0.1) == [1, 2]
 
 
-def test_attempt_of_unknown_outcome_is_not_a_sample(queue: SampleQueue) -> None:
-    end(queue, 1, Outcome.UNKNOWN)
-    end(queue, 2, Outcome.ACCEPTED)
+def test_attempt_with_an_unknown_result_is_not_a_sample(queue: SampleQueue) -> None:
+    end(queue, 1, AttemptResult.UNKNOWN)
+    end(queue, 2, AttemptResult.ACCEPTED)
     assert popped(queue, 0.1) == [2]
 
 

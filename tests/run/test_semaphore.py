@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from asyncinfer import RemoteParams
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.permit import Permit
-from asyncinfer.control.rate_limits import FREE, Cost
+from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from tests.fakes import FakeClock, refusal, timeout
 
@@ -26,7 +26,7 @@ class Permits(Endpoint):
 
     granted = 0
 
-    def begin(self, now: float, cost: Cost = FREE) -> Permit:
+    def begin(self, now: float, cost: Cost = ONE_REQUEST) -> Permit:
         self.granted += 1
         permit = super().begin(now, cost)
         permit.number = self.granted

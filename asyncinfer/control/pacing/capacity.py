@@ -2,8 +2,7 @@
 
 The endpoint is modelled as a token bucket: each accepted attempt takes a token, the bucket refills at a constant rate,
 and an empty bucket refuses. The bucket can be full after a pause, so only the attempts since it was last empty show
-the rate.
-In addition, an endpoint may refuse a share of all attempts at random, at any rate: the noise.
+the rate. In addition, an endpoint may refuse a share of all attempts at random, at any rate: the noise.
 """
 
 from __future__ import annotations
@@ -12,21 +11,22 @@ from dataclasses import dataclass, field
 from math import ceil, inf, log
 
 from asyncinfer.control.pacing.evidence import FLOOD_EVIDENCE, AttemptCounts
-from asyncinfer.control.pacing.flow import Flow
+from asyncinfer.control.pacing.history import AttemptHistory
 from asyncinfer.control.pacing.noise import MAX_NOISE, Noise, NoiseEvidence, Reference
-from asyncinfer.control.pacing.transitions import StartTest
+from asyncinfer.control.pacing.transitions import StartTrial
 
 # At this share of the accepted rate, load causes no refusals.
 SAFE_SHARE = 0.7
 # Doubtful noise is checked at this share of the accepted rate.
 _RECHECK_SHARE = 0.5
-# After the alarm at an endpoint with a small bucket, the ceiling is this share of the refused rate.
+# The ceiling is a rate that is not exceeded for some time after an alarm at an endpoint with a small bucket. It is this
+# share of the refused rate.
 _CEILING_SHARE = 0.97
 # The seconds and attempts that it takes to measure a rate. With fewer attempts, chance has too much influence.
 MEASURED_SECONDS, MEASURED_ATTEMPTS = 0.5, 20
 # The longest gap between two attempts, in seconds, so that a recovery is noticed in time.
 LONGEST_GAP = 15.0
-# The lowest rate of a TEST, relative to the best rate so far.
+# The lowest rate of a TRIAL, relative to the best rate so far.
 _LOWEST_SHARE = 0.005
 # Bucket sizes, in seconds of the refill rate: the largest that is assumed, and the largest that counts as small. A
 # small bucket refuses bursts even if their average rate is low enough.
@@ -39,13 +39,13 @@ _CEILING_SECONDS = 10.0
 # The attempts and seconds at the present rate that show the latest accepted rate. With fewer, the last
 # `_LAST_SECONDS` show it.
 _LATEST_ATTEMPTS, _LATEST_SECONDS, _LAST_SECONDS = 10, 0.25, 1.0
-# The period that shows the rate before a TEST: its longest and shortest length in seconds, and the fewest accepted
+# The period that shows the rate before a TRIAL: its longest and shortest length in seconds, and the fewest accepted
 # attempts.
 _REFERENCE_SECONDS, _SHORTEST_REFERENCE, _REFERENCE_ATTEMPTS = 60.0, 0.03, 8
 # The fewest attempts at a rate that show how many are refused there.
 _FEW_BEFORE = 8
-# How many refusals in a row are a flood, and the attempts that a TEST after a flood is compared with. If noise is
-# known, a flood takes more refusals: so many that noise causes them in a row only once in about e^16 attempts.
+# How many refusals in a row are a flood, and the attempts with which a TRIAL after a flood is compared. If noise is
+# known, a flood takes more refusals in a row: a number that noise causes only once in about e^16 attempts.
 _FLOOD_ATTEMPTS, _FLOOD = 6, AttemptCounts(0.0, refused=4)
 # The longest wait, in seconds, for an empty bucket to refill by two attempts.
 _LONGEST_REFILL = 1.0
@@ -61,21 +61,21 @@ class CapacityEstimate:
         noise: The refusals that are expected at any rate. Written by the pacer when OPEN starts, by OPEN, which follows
             the latest attempts, and by `check_noise` and `recheck_noise`.
         refusal_time: How many seconds a refusal takes to arrive. Written by the owner of the pacer.
-        flow: The history of attempts. Written by the pacer.
+        history: The history of attempts. Written by the pacer.
         evidence: What distinguishes noise from load. Written by the pacer when a rate ends, and by `note_reference` and
             `recheck_noise`.
         began: When the first attempt was allowed; None before. Written by the pacer.
         burst: How many attempts were accepted before the first alarm; None before. Written by `note_burst`.
         exhausted_at: When the bucket was last known to be empty. Written by everything that finds it empty: an alarm,
-            TEST, CRUISE and `Cycles`. The pacer moves it when the engine was idle.
+            TRIAL, CRUISE and `Cycles`. The pacer moves it when the engine was idle.
         best_rate: The highest rate at which nearly nothing was refused. Written by OPEN and CRUISE.
-        refusals_are_load: Whether the latest refusals were shown to come from load, not from noise. TEST, CLOSED and
-            the probes of CRUISE set it; OPEN clears it.
+        refusals_are_load: Whether the latest refusals were shown to come from load, not from noise. TRIAL, CLOSED and
+            the rate probes of CRUISE set it; OPEN clears it.
     """
 
     noise: Noise = field(default_factory=Noise)
     refusal_time: float = 0.0
-    flow: Flow = field(default_factory=Flow)
+    history: AttemptHistory = field(default_factory=AttemptHistory)
     evidence: NoiseEvidence = field(default_factory=NoiseEvidence)
     began: float | None = None
     burst: int | None = None
@@ -95,10 +95,10 @@ class CapacityEstimate:
         refusals = _FLOOD_ATTEMPTS
         if self.noise.share:
             refusals = max(refusals, ceil(FLOOD_EVIDENCE / log(1 / min(self.noise.most, MAX_NOISE))))
-        return self.flow.refused_in_a_row(refusals, counts.first)
+        return self.history.refused_in_a_row(refusals, counts.first)
 
-    def start_test(self, now: float, counts: AttemptCounts, earlier: AttemptCounts, *, is_flood: bool) -> StartTest:
-        """The alarm was raised: test the rate that was accepted since the bucket was last empty.
+    def start_trial(self, now: float, counts: AttemptCounts, earlier: AttemptCounts, *, is_flood: bool) -> StartTrial:
+        """The alarm was raised: try the rate that was accepted since the bucket was last empty.
 
         The bucket is empty now, as it was then, so the average rate in between is the refill rate.
 
@@ -120,7 +120,7 @@ class CapacityEstimate:
         rate = self._measured_rate(end) if is_measured else self._guessed_rate(now, counts)
         self.exhausted_at = now
         not_before = now + min(2 / rate, _LONGEST_REFILL)
-        return StartTest(rate / (1 - self.noise.share), before, is_measured=is_measured, not_before=not_before)
+        return StartTrial(rate / (1 - self.noise.share), before, is_measured=is_measured, not_before=not_before)
 
     def note_reference(
         self, now: float, counts: AttemptCounts, before: AttemptCounts, *, replace: bool = False
@@ -135,20 +135,20 @@ class CapacityEstimate:
             replace: As in `NoiseEvidence.set_reference`.
         """
         start, end = max(counts.since, self.began or 0.0, now - _REFERENCE_SECONDS), now - self.refusal_time
-        first = self.flow.first_refused(start, end)
+        first = self.history.first_refused(start, end)
         if first is None or end - first < _SHORTEST_REFERENCE or before.share > MAX_NOISE:
             return
-        accepted = self.flow.accepted(first, end)
+        accepted = self.history.accepted(first, end)
         if accepted < _REFERENCE_ATTEMPTS:
             return
         if counts.rate is None:
             rate = accepted / (end - first)
         else:
-            after_first = self.flow.sent(first, end) - 1
+            after_first = self.history.sent(first, end) - 1
             rate = counts.rate * accepted / after_first
         self.evidence.set_reference(now, Reference(rate, before), replace=replace)
 
-    def recheck_noise(self, now: float, rate: float, before: AttemptCounts) -> StartTest:
+    def recheck_noise(self, now: float, rate: float, before: AttemptCounts) -> StartTrial:
         """Forget the noise, and look for it again at a much lower rate.
 
         Args:
@@ -158,12 +158,12 @@ class CapacityEstimate:
         rate = max(rate, self.lowest_rate)
         self.evidence.set_reference(now, Reference(rate, before), replace=True)
         earlier, self.noise = self.noise, Noise()
-        return StartTest(_RECHECK_SHARE * rate, before, earlier_noise=earlier)
+        return StartTrial(_RECHECK_SHARE * rate, before, earlier_noise=earlier)
 
     def note_burst(self, end: float) -> None:
         """The first alarm was at `end`: the attempts accepted until then show how large the bucket is."""
         if self.burst is None:
-            self.burst = max(1, self.flow.accepted(self.began or 0.0, end))
+            self.burst = max(1, self.history.accepted(self.began or 0.0, end))
 
     def burst_seconds(self, rate: float) -> float:
         """The size of the bucket in seconds, if it refills at `rate`."""
@@ -175,7 +175,7 @@ class CapacityEstimate:
 
     @property
     def lowest_rate(self) -> float:
-        """The lowest rate of a TEST. It is high enough to notice in time that the endpoint works again."""
+        """The lowest rate of a TRIAL. It is high enough to notice in time that the endpoint works again."""
         return max(1 / LONGEST_GAP, _LOWEST_SHARE * self.best_rate)
 
     def latest_rate(self, now: float, counts: AttemptCounts) -> float:
@@ -184,7 +184,7 @@ class CapacityEstimate:
         enough = counts.total >= _LATEST_ATTEMPTS and now - counts.since >= _LATEST_SECONDS
         start = max(began, counts.since if enough else now - _LAST_SECONDS)
         end = max(now - self.refusal_time, start + _SHORTEST_PERIOD)
-        return max(self.flow.accepted(start, end), 1) / (end - start)
+        return max(self.history.accepted(start, end), 1) / (end - start)
 
     def recent_refill_rate(self, end: float, seconds: float) -> float:
         """The highest refill rate that a recent period before `end` proves; 0 if all are longer than `seconds`."""
@@ -194,12 +194,12 @@ class CapacityEstimate:
 
     def _refill_rate(self, end: float, seconds: float, burst: int) -> float:
         """The lowest refill rate that explains what was accepted before `end`, if the bucket held `burst` tokens."""
-        return max(self.flow.accepted(end - seconds, end) - burst, 1) / seconds
+        return max(self.history.accepted(end - seconds, end) - burst, 1) / seconds
 
     def _is_measured(self, end: float) -> bool:
         if end - self.exhausted_at < MEASURED_SECONDS:
             return False
-        return self.flow.accepted(self.exhausted_at, end) >= MEASURED_ATTEMPTS / 2
+        return self.history.accepted(self.exhausted_at, end) >= MEASURED_ATTEMPTS / 2
 
     def _measured_rate(self, end: float) -> float:
         seconds = end - self.exhausted_at

@@ -54,6 +54,6 @@ class ClosedMode:
         seconds = self._closed_at - began
         if seconds < _KNOWN_SECONDS:
             return LONGEST_GAP
-        accepted = self._capacity.flow.accepted(max(began, self._closed_at - _AVERAGED_SECONDS), self._closed_at)
+        accepted = self._capacity.history.accepted(max(began, self._closed_at - _AVERAGED_SECONDS), self._closed_at)
         average = max(accepted / min(seconds, _AVERAGED_SECONDS), _LOWEST_AVERAGE)
         return min(max(_LONGEST_PAUSE_ATTEMPTS / average, _LEAST_LONGEST_PAUSE), LONGEST_GAP)

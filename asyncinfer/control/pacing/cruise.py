@@ -28,29 +28,30 @@ _FAR_BELOW, _RETURNING_STEP = 0.2, 1.0
 _SHORT_EPOCH_STEP = 2 * _SMALLEST_STEP
 # The attempts in an epoch without refusals while the step is large.
 _FEW_GROWING = 5
-# The most reductions in a row. If they are not enough, the capacity has dropped, and a TEST finds the new rate.
+# The most reductions in a row. If they are not enough, the capacity has dropped, and a TRIAL finds the new rate.
 _REDUCTIONS = 2
 # At least this share of the rate must be sent to judge it. If less is sent, something else limits the attempts.
 _BINDING = 0.7
-# The attempts in a probe, and its rate relative to the present one.
+# The attempts in a rate probe, and its rate relative to the present one.
 _PROBE_ATTEMPTS, _PROBE_FACTOR = 60, 1.25
-# A probe is useful after so many attempts, if the share of refusals, noise not counted, is between these bounds.
+# A rate probe is useful after `_PROBED_ATTEMPTS` attempts, if the share of refusals, noise not counted, is between
+# `_PROBED_LOW` and `_PROBED_HIGH`.
 _PROBED_ATTEMPTS, _PROBED_LOW, _PROBED_HIGH = 30, _LOW / 2, 2 * _HIGH
-# A probe ends early after so many attempts if most of them are refused.
+# A rate probe ends early after this number of attempts if most of them are refused.
 _REFUSED_PROBE_ATTEMPTS = 30
 # How many attempts are compared with the share of noise at a time.
 _NOISE_ATTEMPTS = 200
-# After so many attempts, doubtful noise is checked at a lower rate.
+# The number of attempts after which doubtful noise is checked at a lower rate.
 _RECHECK_ATTEMPTS = 60
-# Seconds between two probes: at first, and once refusals are known to be load.
+# Seconds between two rate probes: at first, and once refusals are known to be load.
 _PROBE_SECONDS, _RARE_PROBE_SECONDS = 1.0, 60.0
 
 
 class CruiseMode:
     """Judges the rate epoch by epoch: raises it if nearly nothing was refused, and reduces it if more was refused.
 
-    If a few attempts are refused, a probe at a higher rate now and then shows whether these refusals are noise. Noise
-    is the same at any rate, so OPEN is better then.
+    If a few attempts are refused, a rate probe at a higher rate shows, from time to time, whether these refusals are
+    noise. Noise is the same at any rate, so OPEN is better then.
     """
 
     def __init__(self, capacity: CapacityEstimate, now: float, start: StartCruise, steady_until: float) -> None:
@@ -63,7 +64,7 @@ class CruiseMode:
         self._alarm = ChangeDetector(capacity.noise.most)
         self._reductions = 0
         self._epochs_without_refusals = 0
-        # The attempts since the last probe; and while a probe runs, those before it.
+        # The attempts since the last rate probe; and while one runs, those before it.
         self._since_probe = AttemptCounts(now)
         self._before_probe: AttemptCounts | None = None
         self._for_noise = AttemptCounts(now)
@@ -72,18 +73,18 @@ class CruiseMode:
     def sample(self, now: float, counts: AttemptCounts, *, refused: bool) -> Transition | None:
         """Judge an attempt. `counts` includes it."""
         if self._alarm.add(refused=refused) and self._before_probe is None:
-            return self.start_test(now, counts)
+            return self.start_trial(now, counts)
         if counts.total < _FEWEST_ATTEMPTS or now - counts.since < self._epoch_seconds(counts):
             return None
         if self._before_probe is not None:
             return self._judge_probe(now, counts, self._before_probe)
         return self._judge_epoch(now, counts)
 
-    def start_test(self, now: float, counts: AttemptCounts, *, is_flood: bool = False) -> Transition:
+    def start_trial(self, now: float, counts: AttemptCounts, *, is_flood: bool = False) -> Transition:
         """Clearly more attempts are refused than before. `is_flood`: nearly all of them are refused."""
         if self._step == _RETURNING_STEP:
             self._capacity.best_rate = self._rate  # The endpoint no longer accepts the earlier one.
-        return self._capacity.start_test(now, counts, self._since_probe, is_flood=is_flood)
+        return self._capacity.start_trial(now, counts, self._since_probe, is_flood=is_flood)
 
     def _epoch_seconds(self, counts: AttemptCounts) -> float:
         attempts = _FEW_GROWING if self._step >= _STEPS[Confidence.LOW] else MEASURED_ATTEMPTS / 2
@@ -108,7 +109,7 @@ class CruiseMode:
         elif excess > self._high:
             self._reductions += 1
             if self._reductions > _REDUCTIONS:
-                return self.start_test(now, counts)
+                return self.start_trial(now, counts)
             rate *= 1 - min(excess, 1 - SAFE_SHARE)
             self._rate_is_reached(now)
         elif excess > self._low:
@@ -176,13 +177,13 @@ class CruiseMode:
         return self._continue(rate)
 
     def _needs_probe(self, counts: AttemptCounts) -> bool:
-        """Whether a few attempts were refused, and it is not known whether for noise or for load."""
+        """Whether a few attempts were refused, and it is not known whether the reason is noise or load."""
         noise = self._capacity.noise.share
         is_few = _PROBED_LOW < counts.share - noise < _PROBED_HIGH + _NOISE_ERROR * noise
         return is_few and counts.total >= _PROBED_ATTEMPTS
 
     def _judge_probe(self, now: float, counts: AttemptCounts, before: AttemptCounts) -> Transition | None:
-        """Compare the refusals of a probe with those before it, once the probe has enough attempts."""
+        """Compare the refusals of a rate probe with those before it, once the probe has enough attempts."""
         is_mostly_refused = counts.share >= MAX_NOISE and counts.total >= _REFUSED_PROBE_ATTEMPTS
         is_over = counts.total >= _PROBE_ATTEMPTS and now - counts.since >= 2 * MEASURED_SECONDS
         if not is_mostly_refused and not is_over:

@@ -17,18 +17,20 @@ _SAME = 0.25
 # A rate that is too high costs a stop. So a confirmed rate does not grow for the length of a cycle, and for twice as
 # long with each further confirmation. The longest time without growth: relative to the stop, and in seconds.
 _STEADY_STOPS, _LONGEST_STEADY = 2.0, 1800.0
-# No more confirmations are counted, so that the time without growth fits into a float.
+# The largest number of confirmations that are counted, so that the time without growth fits into a float.
 _MOST_CONFIRMATIONS = 60
-# In a wait of so many seconds, any bucket fills up.
+# During a wait of at least this number of seconds, any bucket fills up.
 _LONG_WAIT = 5.0
-# A stop of fewer seconds after a short cycle is about the time in which the bucket refills by one attempt.
+# A stop that is shorter than this number of seconds, after a short cycle, is about the time in which the bucket refills
+# by one attempt.
 _SHORT_STOP = 1.0
 # If the endpoint accepts attempts for less than this share of the stop, it admits a fixed number of them per window.
 _WINDOW_SHARE = 0.25
-# The waits are noise if a lower rate does not avoid them: more than so many waits have lowered the rate to less than
-# this share of the first rate.
+# The waits are noise if a lower rate does not avoid them. Each entry is a number of waits and a share. It applies if
+# there were more waits, and they have lowered the rate to less than this share of the first rate.
 _FALLEN = ((2, 0.3), (3, 0.5))
-# The waits are noise, too, if there are more than `_MANY_WAITS`, each after few attempts, and the rate does not rise.
+# The waits are also noise if there are more than `_MANY_WAITS`, on average after fewer than `_FEW_ATTEMPTS` attempts,
+# while the rate is at most `_RISES` times the first rate.
 _MANY_WAITS, _FEW_ATTEMPTS, _RISES = 5, 30, 1.1
 # The smallest share of such noise, because a share of 0 means that there is no noise.
 _LEAST_NOISE = 0.01
@@ -65,7 +67,7 @@ class Cycles:
         """
         repeats = now < self.start
         # If nothing was accepted, another client may have used up the limit, so the cycle does not show a rate.
-        if repeats or not self.capacity.flow.accepted(self.start, now - self.capacity.refusal_time):
+        if repeats or not self.capacity.history.accepted(self.start, now - self.capacity.refusal_time):
             self.start = self.capacity.exhausted_at = until
             return None
         self.capacity.note_burst(now - self.capacity.refusal_time)
@@ -83,7 +85,7 @@ class Cycles:
         """Whether no rate avoids the waits. `fallen`: the present rate, relative to the rate after the first wait."""
         if any(self._waits > waits and fallen < share for waits, share in _FALLEN):
             return True
-        often = self.capacity.flow.sent(self._first_wait, now) < _FEW_ATTEMPTS * self._waits
+        often = self.capacity.history.sent(self._first_wait, now) < _FEW_ATTEMPTS * self._waits
         return often and self._waits > _MANY_WAITS
 
     def is_first_accepted(self, end: float) -> bool:
@@ -91,7 +93,7 @@ class Cycles:
 
         Then no rate is known: the endpoint may have been loading.
         """
-        return self.rate is None and self.capacity.flow.accepted(self.start, end) <= 1
+        return self.rate is None and self.capacity.history.accepted(self.start, end) <= 1
 
     def finish(self, end: float, stop: float, *, is_wait: bool = False) -> StartCruise:
         """The cycle ends at `end`, after a stop of `stop` seconds: continue at its average rate.
@@ -112,7 +114,7 @@ class Cycles:
 
     def _average(self, end: float, stop: float, *, is_wait: bool) -> float:
         length = end - self.start
-        rate = max(self.capacity.flow.accepted(self.start, end), 1) / max(length, _SHORTEST_PERIOD)
+        rate = max(self.capacity.history.accepted(self.start, end), 1) / max(length, _SHORTEST_PERIOD)
         if is_wait and stop < _LONG_WAIT:
             rate = self._without_lost_time(rate, end, stop)
         if stop < _SHORT_STOP and length < MEASURED_SECONDS:
@@ -127,7 +129,7 @@ class Cycles:
         return max(rate, self.capacity.recent_refill_rate(end - stop, length - stop))
 
     def _noise_since(self, start: float, now: float) -> Noise:
-        flow = self.capacity.flow
-        sent = max(flow.sent(start, now), 1)
-        share = min(max(flow.refused(start, now) / sent, _LEAST_NOISE), MAX_NOISE)
+        history = self.capacity.history
+        sent = max(history.sent(start, now), 1)
+        share = min(max(history.refused(start, now) / sent, _LEAST_NOISE), MAX_NOISE)
         return Noise(sent * (1 - share), sent * share)

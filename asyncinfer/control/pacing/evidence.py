@@ -14,11 +14,11 @@ from math import lgamma, log
 RISE_EVIDENCE, RISE_ATTEMPTS = 7.0, 20
 # Nearly all attempts are refused now, although noise is known.
 FLOOD_EVIDENCE = 16.0
-# Refusals are noise: they are as frequent at a much lower rate; they are not more frequent in a probe.
+# Refusals are noise: they are as frequent at a much lower rate; they are not more frequent in a rate probe.
 NOISE_EVIDENCE, PROBE_EVIDENCE = 5.0, 4.0
 # A share of refusals is not the one that was seen before: a doubt, and a certainty.
 DIFFERENCE_EVIDENCE, SURE_DIFFERENCE_EVIDENCE = 2.5, 5.0
-# A TEST shows few refusals (30 to 1), or many (55 to 1), so that it can end early.
+# A TRIAL shows few refusals (30 to 1), or many (55 to 1), so that it can end early.
 FEW_EVIDENCE, MANY_EVIDENCE = 3.4, 4.0
 # The endpoint refuses everything, and noise does not explain that.
 CLOSED_EVIDENCE = 6.0
@@ -78,7 +78,7 @@ class AttemptCounts:
 
 
 class ChangeDetector:
-    """Raises an alarm when the share of refusals rises well above a base (a one-sided CUSUM of Bernoulli trials).
+    """Raises an alarm when the share of refusals rises well above a base (a one-sided CUSUM).
 
     Args:
         base: The share of refusals that is expected.

@@ -26,14 +26,16 @@ NO_LOAD = 0.015
 _LOW_RATE = 0.85
 # The fewest attempts that prove noise.
 _ATTEMPTS = 30
-# By how many standard errors a share of noise may differ, and by how many it must differ to have changed.
+# By how many standard errors the true share of noise may differ from the counted one, and by how many a new share must
+# differ to show that the noise has changed.
 _ERRORS, _SURE_ERRORS = 1.5, 3.0
 # A share of noise above this one is checked a second time.
 _LARGE = 0.04
 # How many attempts are remembered: noise may change.
 _REMEMBERED = 1000
-# How long a reference holds: seconds, or the time for so many attempts. Later the capacity may have fallen.
-_HOLDS, _HOLDS_ATTEMPTS = 10.0, 150
+# A reference is valid for `_VALID_SECONDS`, or for the time of `_VALID_ATTEMPTS` attempts if that is longer. Later the
+# capacity may have fallen.
+_VALID_SECONDS, _VALID_ATTEMPTS = 10.0, 150
 
 
 @dataclass(slots=True)
@@ -107,23 +109,23 @@ class NoiseEvidence:
         return self._reference
 
     def accepted_rate(self, now: float) -> float | None:
-        """The rate of the reference; None without a reference that still holds."""
-        return self._reference.rate if self._reference is not None and self._holds(now) else None
+        """The rate of the reference; None without a reference that is still valid."""
+        return self._reference.rate if self._reference is not None and self._is_valid(now) else None
 
     def set_reference(self, now: float, reference: Reference, *, replace: bool = False) -> None:
         """Compare with `reference` from now on.
 
         Args:
-            replace: Replace the present reference even if that one has a higher rate and still holds.
+            replace: Replace the present reference even if that one has a higher rate and is still valid.
         """
         present = self._reference
-        if replace or present is None or not self._holds(now) or reference.rate > present.rate:
+        if replace or present is None or not self._is_valid(now) or reference.rate > present.rate:
             self._reference, self._since, self._below = reference, now, AttemptCounts(now)
 
-    def _holds(self, now: float) -> bool:
+    def _is_valid(self, now: float) -> bool:
         if self._reference is None:
             return False
-        return now - self._since <= max(_HOLDS, _HOLDS_ATTEMPTS / self._reference.rate)
+        return now - self._since <= max(_VALID_SECONDS, _VALID_ATTEMPTS / self._reference.rate)
 
     def forget(self) -> None:
         """Remove the reference."""
@@ -146,7 +148,7 @@ class NoiseEvidence:
             counts: The attempts at the present rate.
             expected: The highest share of refusals at this rate if the earlier refusals came from load.
         """
-        if self._reference is None or not self._holds(now) or not self.is_low(counts):
+        if self._reference is None or not self._is_valid(now) or not self.is_low(counts):
             return None
         seen, earlier = self._below + counts, self._reference.counts
         if seen.total < _ATTEMPTS or seen.share > MAX_NOISE:
@@ -160,7 +162,7 @@ class NoiseEvidence:
 
     def is_safe(self, now: float, counts: AttemptCounts) -> bool:
         """Whether load cannot explain the refusals."""
-        return self._holds(now) and self.is_low(counts) and self.is_explained(counts)
+        return self._is_valid(now) and self.is_low(counts) and self.is_explained(counts)
 
     def has_fallen(self, counts: AttemptCounts) -> bool:
         """Whether noise cannot explain the refusals, although the rate was accepted before: the capacity has fallen."""

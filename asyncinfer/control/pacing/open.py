@@ -12,13 +12,13 @@ from asyncinfer.control.pacing.transitions import SetRate, Transition
 # How many attempts in flight the ramp allows at first, and how many more each second. The ramp keeps an endpoint from
 # being flooded before its first refusal arrives.
 _RAMP_START, _RAMP_PER_SECOND = 2, 150.0
-# The largest share of refusals that needs no TEST.
+# The largest share of refusals that does not need a TRIAL.
 _FEW = 0.06
 # Less room than this, in attempts, is a rounding error: a clock would not show the wait for it.
 _NO_ROOM = 1e-6
 # No period counts as shorter, in seconds: a coarse clock may show no time at all.
 _SHORTEST_PERIOD = 1e-3
-# After so many attempts the share of noise is measured again, because noise may end.
+# The number of attempts after which the share of noise is measured again, because noise may end.
 _NOISE_ATTEMPTS = 200
 
 
@@ -47,7 +47,7 @@ class Ramp:
 
 
 class OpenMode:
-    """Starts a TEST when clearly more attempts are refused than the noise explains. Follows the share of noise."""
+    """Starts a TRIAL when clearly more attempts are refused than the noise explains. Follows the share of noise."""
 
     def __init__(self, capacity: CapacityEstimate) -> None:
         self._capacity = capacity
@@ -57,7 +57,7 @@ class OpenMode:
     def sample(self, now: float, counts: AttemptCounts, *, refused: bool) -> Transition | None:
         """Judge an attempt. `counts` includes it."""
         if self._alarm.add(refused=refused):
-            return self._accept_few(counts) or self.start_test(now, counts)
+            return self._accept_few(counts) or self.start_trial(now, counts)
         if counts.total < _NOISE_ATTEMPTS:
             return None
         self._before = counts
@@ -81,6 +81,6 @@ class OpenMode:
         self._alarm = ChangeDetector(noise.most)
         return SetRate(None)
 
-    def start_test(self, now: float, counts: AttemptCounts, *, is_flood: bool = False) -> Transition:
+    def start_trial(self, now: float, counts: AttemptCounts, *, is_flood: bool = False) -> Transition:
         """Clearly more attempts are refused than before. `is_flood`: nearly all of them are refused."""
-        return self._capacity.start_test(now, counts, self._before, is_flood=is_flood)
+        return self._capacity.start_trial(now, counts, self._before, is_flood=is_flood)

@@ -30,14 +30,14 @@ class StartOpen(NamedTuple):
     noise: Noise
 
 
-class StartTest(NamedTuple):
-    """Go to TEST at `rate`.
+class StartTrial(NamedTuple):
+    """Go to TRIAL at `rate`.
 
     Args:
         rate: Attempts per second.
-        before: The attempts that led to the test. If their refusals are noise, they are as frequent in the test.
+        before: The attempts that led to the trial. If their refusals are noise, they are as frequent in the trial.
         is_measured: Whether the endpoint accepted the rate for long enough to know it.
-        earlier_noise: The noise that was found before, if the test checks it.
+        earlier_noise: The noise that was found before, if the trial checks it.
         not_before: When the first attempt may start.
     """
 
@@ -67,4 +67,4 @@ class Reopen(NamedTuple):
     stopped: float
 
 
-Transition = SetRate | StartOpen | StartTest | StartCruise | StartClosed | Reopen
+Transition = SetRate | StartOpen | StartTrial | StartCruise | StartClosed | Reopen

@@ -25,7 +25,7 @@ class TestNoise:
         noise.follow(counts(10, 140, 60))
         assert 0.25 < noise.share < 0.3
 
-    def test_far_fewer_refusals_replace_the_noise(self) -> None:
+    def test_noise_is_replaced_when_far_fewer_attempts_are_refused(self) -> None:
         noise = Noise(300, 100)
         noise.follow(counts(10, 198, 2))
         assert noise.share == 0.01
@@ -61,14 +61,14 @@ class TestNoiseEvidence:
     def test_few_attempts_do_not_prove_noise(self, evidence: NoiseEvidence) -> None:
         assert evidence.find_noise(1.0, counts(37, 15, 5), 0.015) is None
 
-    def test_attempts_of_several_tests_prove_noise_together(self, evidence: NoiseEvidence) -> None:
+    def test_attempts_of_several_trials_prove_noise_together(self, evidence: NoiseEvidence) -> None:
         evidence.add(counts(37, 15, 5))
         assert evidence.find_noise(1.0, counts(30, 15, 5), 0.015) is not None
 
     def test_old_reference_does_not_prove_noise(self, evidence: NoiseEvidence) -> None:
         assert evidence.find_noise(60.0, counts(37, 30, 10), 0.015) is None
 
-    def test_a_reference_with_a_lower_rate_does_not_replace_one_that_holds(self, evidence: NoiseEvidence) -> None:
+    def test_reference_with_a_lower_rate_does_not_replace_a_valid_reference(self, evidence: NoiseEvidence) -> None:
         evidence.set_reference(1.0, Reference(20.0, counts(30, 20, 10)))
         assert evidence.accepted_rate(1.0) == 75.0
         evidence.set_reference(60.0, Reference(20.0, counts(30, 20, 10)))

@@ -6,13 +6,13 @@ from bisect import bisect_left
 from collections import deque
 
 
-class Flow:
+class AttemptHistory:
     """Records when attempts were sent, and which of them were refused. A pending attempt counts as accepted.
 
     Periods include their start, and exclude their end.
     """
 
-    # How many attempts are kept at least, and how many of the latest refused ones.
+    # The fewest attempts that are kept, and how many of the latest refused ones are kept.
     _KEPT, _IN_A_ROW = 8192, 64
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Flow:
         """How many attempts have started. It is also the number of the latest one."""
         return self._count
 
-    def send(self, now: float) -> int:
+    def add(self, now: float) -> int:
         """An attempt starts.
 
         Returns:
@@ -36,7 +36,7 @@ class Flow:
         self._count += 1
         return self._count
 
-    def refuse(self, number: int) -> None:
+    def mark_refused(self, number: int) -> None:
         """The attempt with this number was refused."""
         back = self._count - number
         self._append(self._refused, self._sent[-1 - back] if back < len(self._sent) else self._sent[0])

@@ -1,4 +1,4 @@
-"""The mode TEST: finds out at a low rate whether refusals come from load or are noise."""
+"""The mode TRIAL: finds out at a low rate whether refusals come from load or are noise."""
 
 from __future__ import annotations
 
@@ -19,31 +19,30 @@ from asyncinfer.control.pacing.transitions import (
     StartClosed,
     StartCruise,
     StartOpen,
-    StartTest,
+    StartTrial,
     Transition,
 )
 
-# A test without clear evidence ends after so many seconds and attempts, and at the latest after the last number of
-# attempts.
+# A trial without clear evidence ends after `_SECONDS` and `_ATTEMPTS`, and at the latest after `_MOST_ATTEMPTS`.
 _SECONDS, _ATTEMPTS, _MOST_ATTEMPTS = 3.0, 30, 400
-# The fewest attempts with which a test passes, with which it fails, and with which it fails clearly.
+# The fewest attempts with which a trial passes, with which it fails, and with which it fails clearly.
 _PASSES, _FAILS, _FAILS_CLEARLY = 5, 30, 10
 # The smallest share of refusals, noise not counted, that load causes at too high a rate.
 _LOAD = 0.06
-# A test fails clearly with this share of refusals: noise does not cause it among so few attempts.
+# A trial fails clearly with this share of refusals: noise does not cause so large a share in `_FAILS_CLEARLY` attempts.
 _CLEARLY = 0.7
 # How many refusals, without any accepted attempt, show that the endpoint is closed.
 _CLOSING = 4
 
 
-class TestMode:
-    """One test at one rate.
+class TrialMode:
+    """One trial at one rate.
 
     If refusals become rare, they came from load, and the rate is right for CRUISE. If they stay as frequent as at a
-    clearly higher rate, they are noise. Otherwise another test at a lower rate follows.
+    clearly higher rate, they are noise. Otherwise another trial at a lower rate follows.
     """
 
-    def __init__(self, capacity: CapacityEstimate, rate: float, start: StartTest) -> None:
+    def __init__(self, capacity: CapacityEstimate, rate: float, start: StartTrial) -> None:
         self._capacity = capacity
         self._rate = rate
         self._before = _with_share(start.before, capacity.noise.share + _LOAD)
@@ -61,7 +60,7 @@ class TestMode:
         persistence = self._persistence(counts)
         is_over = _is_over(counts, now)
         if is_over and self._earlier_noise is not None and self._capacity.evidence.is_safe(now, counts):
-            self._earlier_noise.is_confirmed = True  # The test found nothing against it.
+            self._earlier_noise.is_confirmed = True  # The trial did not disprove it.
             return StartOpen(self._earlier_noise)
         if (persistence <= -FEW_EVIDENCE and counts.total >= _PASSES) or (
             is_over and self._may_pass(now, counts, persistence)
@@ -100,11 +99,11 @@ class TestMode:
         capacity.check_noise(counts)
         capacity.note_reference(now, counts, counts, replace=capacity.evidence.has_fallen(counts))
         rate = SAFE_SHARE * counts.accepted_rate / (1 - capacity.noise.share)
-        return StartTest(rate, counts, earlier_noise=self._earlier_noise)
+        return StartTrial(rate, counts, earlier_noise=self._earlier_noise)
 
 
 def _with_share(counts: AttemptCounts, share: float) -> AttemptCounts:
-    """The same attempts, with so many refusals that their share is at least `share`."""
+    """The same attempts, with enough refusals added that their share is at least `share`."""
     return AttemptCounts(
         counts.since, accepted=counts.accepted, refused=max(counts.refused, ceil(share * counts.total))
     )
