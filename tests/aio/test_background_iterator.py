@@ -192,7 +192,7 @@ async def test_leaving_a_stream_cancels_the_work(leave: Callable[..., Awaitable[
 
 
 @ways
-async def test_leaving_closes_the_connection_to_the_server(leave: Callable[..., Awaitable[None]]) -> None:
+async def test_leaving_a_stream_closes_the_connection_to_the_server(leave: Callable[..., Awaitable[None]]) -> None:
     async with FaultServer(lambda _: sse(["an", "swer"], stall)) as server:
         remote = RemoteParams(api_url=server.url, api_key="none", num_workers=1)  # pyright: ignore[reportArgumentType]
         async with RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote) as engine:
@@ -218,7 +218,7 @@ async def test_leaving_an_iteration_closes_the_connections(
 
 
 @ways
-async def test_leaving_aborts_the_row_of_a_local_model(leave: Callable[..., Awaitable[None]]) -> None:
+async def test_leaving_a_stream_aborts_the_row_of_a_local_model(leave: Callable[..., Awaitable[None]]) -> None:
     model = Counter()
     engine = CountingEngine(lambda: model)
     await leave(lambda: engine.astream(question("ever")), lambda: model.steps > 3)

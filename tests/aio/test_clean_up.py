@@ -124,7 +124,7 @@ class FaultyStepper(Counter):
 
 
 @pytest.mark.parametrize("where", ["busy", "step", "abort", "close"])
-async def test_rows_of_a_faulty_model_end_and_it_is_freed(where: str) -> None:
+async def test_rows_of_a_faulty_model_end_and_the_model_is_freed(where: str) -> None:
     models = [FaultyStepper(where), Counter()]
     freed = list(models)
 

@@ -338,7 +338,7 @@ def test_refusal_within_a_success_is_an_overload(read: Any, error: Any) -> None:
         ({"code": None, "status": 502}, 502),
     ],
 )
-def test_status_that_an_error_within_a_success_names(error: Any, status: int | None) -> None:
+def test_status_named_by_an_error_within_a_success_is_used(error: Any, status: int | None) -> None:
     with pytest.raises(RequestError) as caught:
         READERS["OpenAI"]({"error": {"message": "busy", **error}})
     assert (caught.value.status_code, caught.value.is_retryable) == (status, True)

@@ -48,7 +48,7 @@ def test_value_that_is_nested_too_deeply_is_refused() -> None:
     [10**308, 10**4299, -(10**308), True, "9" * 400, [1]],
     ids=["309 digits", "4300 digits", "negative", "true", "text", "a list"],
 )
-async def test_absurd_counts_do_not_stop_the_engine(count: Any, api: Recorder) -> None:
+async def test_huge_token_counts_do_not_stop_the_engine(count: Any, api: Recorder) -> None:
     usage = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"), count)
     api.answers(SUCCESS | {"usage": usage})
     limits = RemoteParams(

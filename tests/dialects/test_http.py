@@ -95,7 +95,7 @@ def test_redirect_is_an_error_that_names_the_new_url() -> None:
         ({"retry_after": "Tue, 24 Nov 99999999999999999999 10:01:30 GMT", "date": MORNING}, None),
     ],
 )
-def test_wait_in_headers(headers: dict[str, str], seconds: float | None) -> None:
+def test_wait_in_headers_is_read(headers: dict[str, str], seconds: float | None) -> None:
     assert status_error(response(429, **headers)).retry_after == seconds
 
 
@@ -109,7 +109,7 @@ def test_wait_in_headers(headers: dict[str, str], seconds: float | None) -> None
         ("-1s", {}, None),
     ],
 )
-def test_wait_in_the_body_of_a_google_error(delay: str, headers: dict[str, str], seconds: float | None) -> None:
+def test_wait_in_the_body_of_a_google_error_is_read(delay: str, headers: dict[str, str], seconds: float | None) -> None:
     details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
     body = {"error": {"code": 429, "message": "Slow down.", "details": details}}
     assert status_error(response(429, body, **headers)).retry_after == seconds

@@ -33,7 +33,7 @@ def test_older_gif_version_is_a_gif() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"RIFF\x10\x00\x00\x00WAVE", b"RIFF", b"BM", b"<svg/>", b"%PDX-1.7", b"\x89PN"])
-def test_other_file_is_refused_for_good(data: bytes) -> None:
+def test_file_of_another_type_is_refused_and_not_retried(data: bytes) -> None:
     with pytest.raises(RequestError, match="neither a PNG, JPEG, GIF or WebP image nor a PDF") as caught:
         data_url(data)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)

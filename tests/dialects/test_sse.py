@@ -84,7 +84,7 @@ def test_three_line_endings_are_recognised(end: str) -> None:
         ("data: \u2028 ends no line\n\n".encode(), [ServerSentEvent("\u2028 ends no line")]),
     ],
 )
-def test_examples_of_the_standard(stream: bytes, events: list[ServerSentEvent]) -> None:
+def test_examples_of_the_standard_are_read(stream: bytes, events: list[ServerSentEvent]) -> None:
     assert decoded(stream) == events
 
 

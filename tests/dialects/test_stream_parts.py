@@ -125,7 +125,7 @@ def choice(delta: Any, **more: Any) -> Any:
         {"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": "1", "name": "f"}}},
     ],
 )
-def test_event_with_a_part_of_the_answer(event: Any) -> None:
+def test_event_with_a_part_of_the_answer_is_recognised(event: Any) -> None:
     assert is_part(json.dumps(event))
 
 
@@ -151,5 +151,5 @@ def test_event_with_a_part_of_the_answer(event: Any) -> None:
         17,
     ],
 )
-def test_event_without_a_part_of_the_answer(event: Any) -> None:
+def test_event_without_a_part_of_the_answer_is_recognised(event: Any) -> None:
     assert not is_part(json.dumps(event))

@@ -71,7 +71,7 @@ def wait(*args: Any, **headers: str) -> float | None:
         ("try again in \u0663s", None),
     ],
 )
-def test_wait_in_the_text_of_a_message(message: str, seconds: float | None) -> None:
+def test_wait_in_the_text_of_a_message_is_read(message: str, seconds: float | None) -> None:
     assert wait(says(message)) == (pytest.approx(seconds) if seconds is not None else None)
     assert wait(message.encode()) == (pytest.approx(seconds) if seconds is not None else None)
 
@@ -122,12 +122,12 @@ def test_wait_in_the_message_of_a_final_error_is_ignored() -> None:
         ({"retry_after": "1e9"}, YEAR),
     ],
 )
-def test_wait_in_a_field_of_the_body(field: Any, seconds: float | None) -> None:
+def test_wait_in_a_field_of_the_body_is_read(field: Any, seconds: float | None) -> None:
     assert wait(says("Slow down.", **field)) == seconds
     assert wait(field) == seconds
 
 
-def test_wait_in_absurd_headers_is_at_most_a_year() -> None:
+def test_wait_in_headers_with_huge_numbers_is_at_most_a_year() -> None:
     assert wait(retry_after="1e9") == YEAR
     assert wait(retry_after_ms="1e300") == YEAR
     assert wait(retry_after="9" * 400) is None
@@ -206,7 +206,7 @@ NO_QUOTAS: dict[str, tuple[Any, dict[str, str], float | None]] = {
 
 
 @pytest.mark.parametrize(("body", "headers", "reset"), QUOTAS.values(), ids=QUOTAS)
-def test_quota_that_is_used_up(body: Any, headers: dict[str, str], reset: float | None) -> None:
+def test_used_up_quota_is_recognised(body: Any, headers: dict[str, str], reset: float | None) -> None:
     error = refused(body, **headers)
     assert (error.is_quota, error.is_retryable, error.is_overload) == (True, True, True)
     assert error.retry_after == (pytest.approx(reset) if reset is not None else None)

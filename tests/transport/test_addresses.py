@@ -15,7 +15,7 @@ from asyncinfer.transport.addresses import is_public
     "address",
     ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808"],
 )
-def test_public_addresses(address: str) -> None:
+def test_address_on_the_internet_is_public(address: str) -> None:
     assert is_public(address)
 
 
@@ -67,12 +67,12 @@ def test_public_addresses(address: str) -> None:
         "",
     ],
 )
-def test_addresses_that_are_not_public(address: str) -> None:
+def test_private_or_reserved_address_is_not_public(address: str) -> None:
     assert not is_public(address)
 
 
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
-def test_public_addresses_are_global(address: IPv4Address | IPv6Address) -> None:
+def test_address_that_is_public_is_global_in_the_standard_library(address: IPv4Address | IPv6Address) -> None:
     if is_public(str(address)):
         assert ip_address(str(address)) == address
         assert not any((address.is_loopback, address.is_link_local, address.is_multicast, address.is_unspecified))
@@ -81,7 +81,7 @@ def test_public_addresses_are_global(address: IPv4Address | IPv6Address) -> None
 
 
 @given(st.ip_addresses(v=4))
-def test_ipv6_form_of_an_ipv4_address_is_public_if_that_is(address: IPv4Address) -> None:
+def test_ipv6_address_that_embeds_an_ipv4_address_is_public_if_the_ipv4_address_is_public(address: IPv4Address) -> None:
     number = int(address)
     forms = [IPv6Address((0xFFFF << 32) | number), IPv6Address((0x64FF9B << 96) | number)]
     forms.append(IPv6Address((0x2002 << 112) | (number << 80)))

@@ -40,7 +40,7 @@ async def test_closing_ends_a_stream_that_is_read(transport: Transport) -> None:
         assert caught.value.error_type == InferenceErrorType.CONNECTION
 
 
-async def test_closing_ends_connections_and_allows_new_ones(own: Transport) -> None:
+async def test_closing_the_transport_ends_connections_and_allows_new_ones(own: Transport) -> None:
     async with FaultServer() as server:
         for _ in range(2):
             await own.send(to(server.url))

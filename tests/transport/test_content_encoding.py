@@ -53,7 +53,7 @@ def test_size_of_decompressed_pieces_is_bounded(count: int) -> None:
     assert (sum(map(len, pieces)), max(map(len, pieces)) <= PIECE) == (count, True)
 
 
-def test_a_bomb_is_decompressed_only_as_far_as_it_is_read() -> None:
+def test_compression_bomb_is_decompressed_only_as_far_as_it_is_read() -> None:
     layer = zlib.compressobj(wbits=31)
     bomb = b"".join(layer.compress(bytes(2**20)) for _ in range(200)) + layer.flush()
     assert len(list(islice(decoder("gzip").feed(bomb), 10))) == 10

@@ -61,7 +61,7 @@ async def test_engine_falls_back_to_a_session_with_one_warning(
     assert f"aiohttp {aiohttp.__version__} lacks aiohttp.client_proto.ResponseHandler.start_timeout" in record.message
 
 
-def test_changed_parameters_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_parameters_of_aiohttp_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiohttp.BaseConnector, "connect", lambda self, request: None)
     assert compat.missing() == ("aiohttp.BaseConnector.connect",)
 

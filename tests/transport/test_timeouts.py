@@ -49,7 +49,9 @@ async def test_number_of_interim_responses_is_limited(pooled: Transport) -> None
     assert (error.error_type, error.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
-async def test_silence_is_limited_without_a_timeout(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_of_the_server_is_limited_without_a_timeout(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`connection_timeout: 0` allows any time, as long as the server sends something."""
     monkeypatch.setattr(timeouts, "MAX_SILENCE", 0.05)
     async with FaultServer(lambda _: stall) as server:
@@ -74,7 +76,7 @@ async def test_time_between_two_parts_of_a_stream_is_limited(transport: Transpor
         assert caught.value.error_type == InferenceErrorType.TIMEOUT
 
 
-async def test_time_of_a_slow_reader_does_not_count(transport: Transport) -> None:
+async def test_time_of_a_slow_reader_does_not_count_as_idle_time_of_the_stream(transport: Transport) -> None:
     """Only the time in which the reader waits for the server counts."""
     fault = repeat(b"a", times=20, end=b"b")
     async with FaultServer(lambda _: fault) as server, transport.stream(to(server.url, timeout=0.5)) as streamed:

@@ -82,7 +82,7 @@ class TestRoundTrip:
         assert Conversation.from_dict(data) == conversation
 
     @given(conversations)
-    def test_pickle_and_copy_round_trip(self, data: Json) -> None:
+    def test_pickled_and_copied_conversation_is_equal(self, data: Json) -> None:
         conversation = Conversation.from_dict(data)
 
         assert pickle.loads(pickle.dumps(conversation)) == conversation
@@ -207,7 +207,7 @@ class TestHelpers:
         }
     )
 
-    def test_first_last_and_filtered_messages(self) -> None:
+    def test_conversation_returns_its_first_last_and_filtered_messages(self) -> None:
         c = self.conversation
         assert c.first_message() == c[0]
         assert c.first_message(Role.USER) == c[1]

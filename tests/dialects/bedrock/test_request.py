@@ -587,7 +587,7 @@ async def test_unsupported_parameters_are_recorded(api: Recorder) -> None:
         ("http://localhost:4566/aws",) * 3,
     ],
 )
-async def test_urls_of_chats_and_of_the_list_of_models(url: str | None, chats: str, models: str) -> None:
+async def test_chats_and_the_list_of_models_have_their_own_urls(url: str | None, chats: str, models: str) -> None:
     """A URL from the user ends before the path of the model."""
     remote = RemoteParams(api_url=url)
     engine = BedrockInferenceEngine(ModelParams(model_name="a:b"), remote_params=remote)

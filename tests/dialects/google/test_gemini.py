@@ -355,7 +355,7 @@ def test_empty_stream_is_truncated() -> None:
         GEMINI.stream().finish()
 
 
-async def test_error_in_a_list_is_read(api: Recorder) -> None:
+async def test_error_object_within_a_list_is_read(api: Recorder) -> None:
     """The compatible endpoint sends errors in a list."""
     api.answers([{"error": {"code": 400, "message": "Unknown name.", "status": "INVALID_ARGUMENT"}}], 400)
     async with engine_for(CASES["text"], api) as engine:
