@@ -5,7 +5,6 @@ from __future__ import annotations
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 from zlib import crc32
@@ -16,13 +15,13 @@ from asyncinfer.errors import InputError
 from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.scratch.format import UNREADABLE, is_readable
 from asyncinfer.scratch.keys import row_id
+from asyncinfer.types import lines
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.paths import NotAFileError, open_regular, os_error_text
 from asyncinfer.types.results import Completion
 
 _BUFFER = 1 << 18
 _LARGE = 1 << 15
-_LONGEST = 1 << 28
 # `Conversation.model_validate_json` without its options: each of a million rows passes here twice.
 _validate_json = Conversation.__pydantic_validator__.validate_json
 
@@ -145,9 +144,8 @@ class FileSource:
         try:
             with open_regular(self.path, _BUFFER) as file:
                 self._skip_byte_order_mark(file)
-                # Like iterating over the file, but with a bound on the size of a line.
-                for number, text in enumerate(iter(partial(file.readline, _LONGEST), b""), 1):
-                    if len(text) == _LONGEST and not text.endswith(b"\n"):
+                for number, text in enumerate(lines.bounded_lines(file), 1):
+                    if lines.is_cut(text):
                         yield _too_long(number, file)
                     elif not text.isspace():
                         yield Item(number, crc32(text), len(text), text)
@@ -167,9 +165,8 @@ class FileSource:
 
 def _too_long(number: int, file: BinaryIO) -> Item:
     """The item for a line that is too long. Reads the rest of the line."""
-    while (part := file.readline(_LONGEST)) and not part.endswith(b"\n"):
-        pass
-    return Item(number, 0, 0, b"", InputError(f"the line is longer than {_LONGEST >> 20} MiB"))
+    lines.skip_line(file)
+    return Item(number, 0, 0, b"", InputError(f"the line is longer than {lines.MAX_LINE >> 20} MiB"))
 
 
 class ListSource:

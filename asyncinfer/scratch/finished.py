@@ -6,13 +6,12 @@ import os
 import re
 from binascii import unhexlify
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from asyncinfer.types.lines import bounded_lines
 from asyncinfer.types.paths import open_regular
 
-_LONGEST = 1 << 28
 # The metadata field with a row's identity: `<key>`, or `<key>-<n>` for an occurrence after the first.
 ROW_KEY = "row_key"
 # This cannot match inside a JSON string, where the quotes are escaped.
@@ -43,8 +42,7 @@ class FinishedOutput:
         """The lines that contain a row key. Only the row key is checked."""
         offset = 0
         self._file.seek(0)
-        # Like iterating over the file, but with a bound on the size of a line.
-        for line in iter(partial(self._file.readline, _LONGEST), b""):
+        for line in bounded_lines(self._file):
             for found in _ROW_KEY.finditer(line):
                 yield AnsweredLine(unhexlify(found[1]), int(found[2] or 0), offset, len(line))
             offset += len(line)

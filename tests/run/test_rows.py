@@ -12,14 +12,14 @@ from anyio import to_thread
 
 from asyncinfer import InferenceConfig, InputError
 from asyncinfer.aio.tasks import in_slices
-from asyncinfer.run import rows as rows_module
 from asyncinfer.run.rows import FileSource
 from asyncinfer.scratch.atomic import replacing
+from asyncinfer.types import lines
 from tests.fakes import FakeEngine, question, write_jsonl
 
 
 def test_a_line_that_is_too_long_is_a_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "_LONGEST", 1 << 20)
+    monkeypatch.setattr(lines, "MAX_LINE", 1 << 20)
     row = question("a").to_json().encode()
     (tmp_path / "in.jsonl").write_bytes(b"%b\n%b\n%b\n" % (row, b"x" * (3 << 20), row))
     items = list(FileSource(tmp_path / "in.jsonl").items())
@@ -32,7 +32,7 @@ def test_a_line_that_is_too_long_is_a_bad_row(tmp_path: Path, monkeypatch: pytes
 def test_lines_just_below_the_limit_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [question("x" * 100), question("b")]
     write_jsonl(tmp_path / "in.jsonl", rows)
-    monkeypatch.setattr(rows_module, "_LONGEST", len(rows[0].to_json()) + 1)
+    monkeypatch.setattr(lines, "MAX_LINE", len(rows[0].to_json()) + 1)
     assert [item.load() for item in FileSource(tmp_path / "in.jsonl").items()] == rows
 
 
