@@ -40,11 +40,11 @@ from asyncinfer import (
 )
 from asyncinfer.config.overrides import mask_arguments, parse_cli_overrides
 from asyncinfer.config.variables import fill_in
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.providers import aws
 from asyncinfer.providers.auth import Key
 from asyncinfer.transport import proxies, request_head
 from asyncinfer.transport.session import SessionTransport
+from asyncinfer.types.http import HttpRequest, HttpResponse
 from asyncinfer.types.masking import (
     MASK,
     MaskedBytes,

@@ -4,6 +4,7 @@
 |---|---|
 | `background_iterator` | an async iterator whose items come from a background task |
 | `clock` | the time as a run sees it; tests replace it |
+| `files` | aiofiles on the worker threads of this package |
 | `gc_tuning` | fewer runs of the garbage collector while many rows are handled |
 | `iterate` | async iteration over any iterable |
 | `limiters` | worker threads for blocking calls, with a limit for each kind of work |

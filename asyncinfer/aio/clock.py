@@ -18,7 +18,7 @@ class Clock(Protocol):
         ...
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` on the running event loop after so many seconds.
+        """Call `callback` on the running event loop after this many seconds.
 
         Returns:
             A function that cancels the call.

@@ -8,18 +8,11 @@ from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams
-from asyncinfer.dialects.http import (
-    HEADERS,
-    HttpRequest,
-    HttpResponse,
-    as_json,
-    json_value,
-    malformed_response,
-    unencodable_request,
-)
+from asyncinfer.dialects.http import HEADERS, as_json, json_value, unencodable_request
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.http import HttpRequest, HttpResponse, malformed_response
 from asyncinfer.types.results import Completion, StreamDelta
 
 

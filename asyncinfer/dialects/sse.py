@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from asyncinfer.dialects.http import malformed_response
 from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import RequestError
+from asyncinfer.types.http import malformed_response
 from asyncinfer.types.results import StreamDelta
 
 # The data of the event that ends an OpenAI stream. Proxies send it after streams of other dialects too.

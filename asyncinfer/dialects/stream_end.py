@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.finish_reasons import Finish, metadata_of, reason_of, without_cut_call
-from asyncinfer.dialects.http import malformed_response, truncated_stream
+from asyncinfer.dialects.http import truncated_stream
+from asyncinfer.types.http import malformed_response
 from asyncinfer.types.results import StreamDelta, Usage
 
 

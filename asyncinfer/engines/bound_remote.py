@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.dialects.http import HttpResponse, status_error
+from asyncinfer.dialects.http import status_error
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
 from asyncinfer.engines.request_plan import RequestPlan
 from asyncinfer.engines.stream_reader import read_deltas
@@ -14,6 +14,7 @@ from asyncinfer.errors import RequestError
 from asyncinfer.run.bound_engine import BoundEngine, ObservedLimits
 from asyncinfer.transport.base import Transport
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion, StreamDelta
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from anyio import fail_after
 
 from asyncinfer.dialects.base import Dialect
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.providers.auth import Signer
 from asyncinfer.transport.base import Transport
+from asyncinfer.types.http import HttpRequest
 
 # The most pages of a list of models that are read. No API has more; a longer list is an error of the server.
 _PAGES = 1000

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.errors import RequestError
 from asyncinfer.providers.auth import Signer
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.masking import MaskedStr, secrets_in_url, without_traceback
 
 # The shortest key that is removed from messages. Removing shorter ones would make messages unreadable.

@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlsplit
 from asyncinfer.aio.clock import Clock
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.dialects.base import Dialect, EncoderSettings
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.bound_remote import BoundRemoteEngine
 from asyncinfer.engines.model_listing import ModelListing
@@ -23,6 +22,7 @@ from asyncinfer.providers.user_headers import with_user_headers
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.transport.default import default_transport
 from asyncinfer.transport.session import SessionTransport
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import MASK, mask_url, masked_if_secret, without_credentials
 
 if TYPE_CHECKING:

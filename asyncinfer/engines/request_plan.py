@@ -7,12 +7,12 @@ from typing import NamedTuple
 from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import RemoteParams
 from asyncinfer.dialects.base import Dialect, Encoder
-from asyncinfer.dialects.http import HttpRequest, ResponseLimits
 from asyncinfer.engines.redaction import secrets_of
 from asyncinfer.errors import InputError, invalid_request
 from asyncinfer.providers.auth import Signer
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.files import with_files
+from asyncinfer.types.http import HttpRequest, ResponseLimits
 
 
 class RequestPlan(NamedTuple):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from asyncinfer.config import RemoteParams
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import MaskedStr, is_secret_name
 
 

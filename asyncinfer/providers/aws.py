@@ -24,9 +24,9 @@ import anyio
 
 from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import RemoteParams
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import EngineConfigError, InferenceErrorType, MissingDependencyError, RequestError
 from asyncinfer.providers.auth import Key, Signer, environment_variable
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import MASK, MaskedStr, mask_headers
 
 # Seconds for which loaded credentials are used before botocore is called again. botocore renews credentials 15 minutes

@@ -12,10 +12,10 @@ from typing import Any
 
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.dialects.base import EncoderSettings
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.provider import Provider
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.http import HttpRequest
 
 _PNG, _PDF = "iVBORw0KGgo=", "JVBERi0xLjc="
 _TOOL: dict[str, Any] = {

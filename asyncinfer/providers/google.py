@@ -23,9 +23,9 @@ from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import RemoteParams
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import EngineConfigError, ErrorScope, InferenceErrorType, MissingDependencyError, RequestError
 from asyncinfer.providers.auth import HeaderSigner, Key, Signer, environment_variable
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import MaskedStr
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.providers.auth import Signer
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import MaskedStr, secrets_in_header
 
 # Headers that this package sets, as it spells them. With the same spelling, the user's replace them.

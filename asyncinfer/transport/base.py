@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
+from asyncinfer.types.http import HttpRequest, HttpResponse
 
 
 class Transport(ABC):
@@ -21,7 +21,9 @@ class Transport(ABC):
 
     @abstractmethod
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Send a request, and read the whole response, whatever its status. Of an error, only the beginning is read.
+        """Send a request, and read the whole response, whatever its status.
+
+        Only the beginning of the body of an error is read (1 MiB).
 
         Raises:
             RequestError: The connection failed, the request timed out, or the body exceeds the limits.
@@ -30,7 +32,7 @@ class Transport(ABC):
 
     @abstractmethod
     def stream(self, request: HttpRequest) -> AbstractAsyncContextManager[StreamedResponse]:
-        """Send a request whose response is read as it comes.
+        """Send a request whose response is read as it arrives.
 
         Leaving the context before the end of the body closes the connection. Raises as `send` does.
         """
@@ -62,12 +64,12 @@ class StreamedResponse(ABC):
 
     @abstractmethod
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the decompressed body as it comes. The caller must call `progressed` for each part of an answer.
+        """Yield the decompressed body as it arrives. The caller must call `progressed` for each part of an answer.
 
         Raises:
-            RequestError: As in `Transport.send`, and if the stream brings no part of an answer for too long.
+            RequestError: As in `Transport.send`, and if the stream sends no part of an answer for too long.
         """
 
     @abstractmethod
     def progressed(self) -> None:
-        """A part of the answer has come: restart the idle timer."""
+        """A part of the answer has arrived: restart the idle timer."""

@@ -8,18 +8,18 @@ from contextlib import suppress
 
 import aiohttp
 
-from asyncinfer.dialects.http import ResponseLimits
 from asyncinfer.errors import ErrorScope, InferenceErrorType, RequestError
 from asyncinfer.transport.content_encoding import decoder_for
 from asyncinfer.transport.memory import MemoryBudget
+from asyncinfer.types.http import ResponseLimits
 
 # Bodies up to this size need no share of the memory budget, and may decompress at any ratio (bytes).
 SMALL = 2**20
-# How much of an error's body is read (bytes). The message is at the beginning.
+# How much of the body of an error is read (bytes). The message is at the beginning.
 _ERROR_BODY = 2**20
 # A stream may be larger than a whole answer: each token comes in an event with about a hundred bytes of overhead.
 _STREAM_FACTOR = 4
-# After so many bytes are read and decompressed, other tasks get a turn: a few milliseconds of work.
+# How many bytes are read and decompressed before other tasks get a turn: a few milliseconds of work.
 _CHECKPOINT = 2**20
 
 

@@ -5,29 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.transport import compat, timeouts
 from asyncinfer.transport.descriptors import ConnectionQueue, is_shortage
-from asyncinfer.transport.exchange import PooledExchange, begin_exchange, end_connection
+from asyncinfer.transport.errors import not_connected
 from asyncinfer.transport.memory import budget_for_bodies
+from asyncinfer.transport.open_bodies import OpenBodies
+from asyncinfer.transport.own_connector import OwnConnector
+from asyncinfer.transport.pooled_exchange import PooledExchange, begin_exchange, end_connection
 from asyncinfer.transport.request_head import HeadWriter
-from asyncinfer.transport.resolver import OwnThreadsResolver
 from asyncinfer.transport.routes import Route, route_to
+from asyncinfer.types.http import HttpRequest
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
 log = logging.getLogger("asyncinfer")
 
-# If no connection can be opened, requests wait until another one ends. They fail if none ends for this long (seconds).
+# If no connection can be opened, a request waits until another connection ends. It fails if none ends for this long
+# (seconds).
 _MAX_SHORTAGE = 300.0
 _NO_DESCRIPTOR = (
     "this process can open no further connection: its file descriptors, or the machine's ports, are used up"
@@ -36,7 +36,7 @@ _RAISE_LIMIT = "Raise the limit (ulimit -n), or lower remote_params.num_workers"
 
 
 class Connections:
-    """Connections of one event loop. An async generator holds them; the loop closes it when the loop ends.
+    """Opens the connections of one event loop, and begins exchanges over them.
 
     Args:
         socket_factory: Opens the socket for an address.
@@ -44,17 +44,16 @@ class Connections:
 
     def __init__(self, socket_factory: Callable[[Any], socket.socket]) -> None:
         self.memory = budget_for_bodies()
-        self._holder = _hold(socket_factory)
+        self._own = OwnConnector(socket_factory)
         self._queue = ConnectionQueue()
         self._reached: set[Any] = set()
         self._reported_shortage = False
         self._route = lru_cache(maxsize=64)(route_to)
         self._heads = HeadWriter()
-        # Bodies that have not ended: aiohttp does not inform their readers when it closes a connection.
-        self._unfinished: weakref.WeakSet[PooledExchange] = weakref.WeakSet()
+        self._bodies = OpenBodies()
 
     async def open(self) -> None:
-        self._connector = await anext(self._holder)
+        self._connector = await self._own.open()
 
     async def begin(self, request: HttpRequest, deadline: asyncio.Timeout) -> PooledExchange:
         """Send a request, and wait for the head of its response. `deadline`: the timeout of the request."""
@@ -67,8 +66,7 @@ class Connections:
         except BaseException:
             end_connection(connection, self._queue)
             raise
-        if not exchange.content.is_eof():
-            self._unfinished.add(exchange)
+        self._bodies.add(exchange)
         return exchange
 
     async def _connect(self, route: Route, seconds: float, deadline: asyncio.Timeout) -> Connection:
@@ -86,7 +84,7 @@ class Connections:
             try:
                 connection = await compat.connect(self._connector, route.to, timeouts.connect_timeout(seconds))
             except TimeoutError:
-                raise timeouts.not_connected(seconds) from None
+                raise not_connected(seconds) from None
             except OSError as error:
                 if not is_shortage(error, connected_before=key in self._reached):
                     raise
@@ -114,21 +112,9 @@ class Connections:
             raise RequestError(what, error_type=error_type, is_retryable=True, is_overload=True)
 
     async def aclose(self) -> None:
-        self._end_reads()
-        await self._holder.aclose()
+        self._bodies.end()
+        await self._own.aclose()
 
     def drop(self) -> None:
-        self._end_reads()
-        compat.close_sockets(self._connector)
-
-    def _end_reads(self) -> None:
-        for exchange in self._unfinished:
-            if not exchange.content.is_eof():
-                compat.fail_body(exchange.content, aiohttp.ClientConnectionError("the engine was closed"))
-
-
-async def _hold(socket_factory: Callable[[Any], socket.socket]) -> AsyncGenerator[aiohttp.BaseConnector]:
-    # The engine's permits limit the number of requests; a limit of the pool would only add a queue.
-    resolver = OwnThreadsResolver()
-    async with aiohttp.TCPConnector(limit=0, resolver=resolver, socket_factory=socket_factory) as connector:
-        yield connector
+        self._bodies.end()
+        self._own.drop()

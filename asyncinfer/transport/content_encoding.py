@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from asyncinfer.dialects.http import malformed_response
+from asyncinfer.types.http import malformed_response
 
 ACCEPTED = "gzip, deflate"
 # The most bytes that one step produces: about 0.1 ms of work.

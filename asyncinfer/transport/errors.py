@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -14,32 +14,42 @@ from asyncinfer.transport.addresses import NotPublicError
 from asyncinfer.transport.compat import HttpProcessingError
 from asyncinfer.transport.descriptors import PrivateAddressError, is_shortage
 
+T = TypeVar("T")
+
 # TimeoutError is an OSError. A ValueError means that a URL or a header cannot be sent.
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 # The parts of an invalid HTTP response that aiohttp quotes in its errors.
 _QUOTED = re.compile(r"[:=\s]*(\bb)?['\"].*", re.DOTALL)
 
 
-@contextmanager
-def converted_errors(timeout: float) -> Generator[None]:
-    """Convert the errors of `FOREIGN`. `timeout`: that of the request."""
+async def with_request_errors(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Return the result of `work`, and convert its errors of `FOREIGN`.
+
+    An error of aiohttp, or its frames, may show a key or the password of a proxy. The converted error is raised after
+    the `except` block, so that it does not contain the original one as its context. A context manager cannot do that.
+
+    Args:
+        seconds: The timeout of the request; 0 for no limit. Only the message shows it.
+
+    Raises:
+        RequestError: `work` failed.
+    """
     try:
-        yield
-        return
+        return await work
     except FOREIGN as error:
-        failure = as_request_error(error, timeout)
-    raise failure from None  # aiohttp's error may show a key, or the password of a proxy.
+        failure = as_request_error(error, seconds)
+    raise failure
 
 
 def as_request_error(error: Exception, timeout: float) -> RequestError:
-    """The error of a row for an error of `FOREIGN`. `timeout`: that of the request."""
+    """The `RequestError` for an error of `FOREIGN`. `timeout`: that of the request."""
     if isinstance(error, TimeoutError):
         return _timeout_error(error, timeout)
     if isinstance(getattr(error, "os_error", None), PrivateAddressError):
         return NotPublicError()
     text = _text(error)
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    # A certificate that is not trusted is a ValueError too.
+    # The error for a certificate that is not trusted is also a ValueError. It is handled below.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
         return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)
     final = isinstance(error, aiohttp.ClientConnectorCertificateError)
@@ -55,10 +65,20 @@ def as_request_error(error: Exception, timeout: float) -> RequestError:
 
 def _timeout_error(error: TimeoutError, timeout: float) -> RequestError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return timeouts.not_connected(timeout)
+        return not_connected(timeout)
     if not timeout:
-        return timeouts.timed_out(f"the server sent nothing for {timeouts.MAX_SILENCE:g} s")
-    return timeouts.timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
+        return timed_out(f"the server sent nothing for {timeouts.MAX_SILENCE:g} s")
+    return timed_out(f"no answer within {timeout:g} s (remote_params.connection_timeout)")
+
+
+def timed_out(what: str) -> RequestError:
+    """The error for a time limit that was reached."""
+    return RequestError(what, error_type=InferenceErrorType.TIMEOUT, is_retryable=True)
+
+
+def not_connected(timeout: float) -> RequestError:
+    """The error for a connection that could not be opened in time. `timeout`: that of the request."""
+    return timed_out(f"no connection within {timeouts.connect_seconds(timeout):g} s")
 
 
 def _text(error: Exception) -> str:

@@ -1,98 +1,86 @@
-"""Sends a request over a connection of the pool, and waits for its response."""
+"""An exchange: one request, and its response while the body is on the connection. All transports share this module."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
 
 import aiohttp
 
-from asyncinfer.transport import compat
-from asyncinfer.transport.descriptors import ConnectionQueue
-
-if TYPE_CHECKING:
-    from aiohttp.connector import Connection
-
-# Interim responses (RFC 9110 section 15.2, June 2022) before the response itself. Each has a line or two.
-_MAX_INTERIM = 100
-# A larger request body is not copied behind its head (bytes).
-_LARGE_BODY = 2**16
-# At most twice as much of a response waits to be read (bytes).
-BUFFER = 2**16
+from asyncinfer.transport.base import StreamedResponse
+from asyncinfer.transport.body import read_body, read_error_body, stream_reader
+from asyncinfer.transport.errors import with_request_errors
+from asyncinfer.transport.idle import IdleTimer
+from asyncinfer.transport.memory import MemoryBudget
+from asyncinfer.types.http import HttpRequest, HttpResponse, ResponseLimits
 
 
-class PooledExchange:
-    """A response on its connection, which goes back to the pool as soon as the body has ended."""
+class Exchange(Protocol):
+    """A response whose body is still on its connection.
 
-    __slots__ = ("__weakref__", "_connection", "_queue", "content", "first_byte", "headers", "status")
+    Attributes:
+        content: The body, not decompressed.
+        first_byte: Seconds from the request to the first byte of the response.
+    """
 
-    def __init__(
-        self,
-        connection: Connection,
-        queue: ConnectionQueue,
-        status: int,
-        headers: Mapping[str, str],
-        content: aiohttp.StreamReader,
-        first_byte: float,
-    ) -> None:
-        self._connection, self._queue, self.first_byte = connection, queue, first_byte
-        self.status, self.headers, self.content = status, headers, content
-        content.on_eof(self._ended)
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> aiohttp.StreamReader: ...
+    @property
+    def first_byte(self) -> float: ...
 
     def close(self) -> None:
         """Close the connection, unless the whole body has been read."""
-        if self._connection.protocol is not None:
-            end_connection(self._connection, self._queue)
-
-    def _ended(self) -> None:
-        connection = self._connection
-        transport = connection.transport
-        # If the server answered before it read the whole request, the connection cannot be reused.
-        is_reusable = transport is not None and not transport.get_write_buffer_size()
-        if is_reusable and self._queue and self._queue.wants_other(compat.pool_key(connection)):
-            is_reusable = False
-        end_connection(connection, self._queue, is_reusable=is_reusable)
+        ...
 
 
-def end_connection(connection: Connection, queue: ConnectionQueue, *, is_reusable: bool = False) -> None:
-    """Return a connection to the pool, or close it, and wake the next request in the queue."""
-    if is_reusable:
-        connection.release()
-    else:
-        connection.close()
-    if queue:
-        queue.ended()
-
-
-async def begin_exchange(
-    connection: Connection, queue: ConnectionQueue, head: bytes, body: bytes, silence: float | None
-) -> PooledExchange:
-    """Send a request, and wait for the head of its response.
-
-    Args:
-        silence: How long the server may send nothing (seconds); None for no limit.
+async def read_response(exchange: Exchange, limits: ResponseLimits, memory: MemoryBudget) -> HttpResponse:
+    """The whole response.
 
     Raises:
-        aiohttp.ClientError: The connection failed.
-        HttpProcessingError: The response is not valid.
+        RequestError: Its body exceeds the limits.
     """
-    protocol, transport = compat.expect_response(connection, silence, BUFFER), connection.transport
-    if transport is None:
-        raise aiohttp.ServerDisconnectedError
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    if len(body) < _LARGE_BODY:
-        # All requests that begin in one iteration of the loop are written in the next one, one right after the
-        # other. A server on the same machine is then woken once for all of them, and each wake-up costs as much
-        # as several writes. Nothing is sent if the connection has been closed by then.
-        loop.call_soon(transport.write, head + body)
+    if exchange.status >= 400:
+        body = await read_error_body(exchange.content, exchange.headers, limits)
     else:
-        transport.write(head)
-        transport.write(body)
-    compat.start_timeout(protocol)
-    for _ in range(_MAX_INTERIM):
-        message, content = await compat.next_message(protocol)
-        if not 100 <= message.code < 200 or message.code == 101:
-            return PooledExchange(connection, queue, message.code, message.headers, content, loop.time() - began)
-    raise aiohttp.ClientConnectionError(f"the server sent {_MAX_INTERIM} interim responses without a final one")
+        body = await read_body(exchange.content, exchange.headers, limits, memory)
+    return HttpResponse(exchange.status, exchange.headers, body, exchange.first_byte)
+
+
+class ExchangeStream(StreamedResponse):
+    """The response of an exchange, as callers of a transport read it."""
+
+    def __init__(self, exchange: Exchange, request: HttpRequest, memory: MemoryBudget) -> None:
+        self._exchange, self._timeout, self._limits, self._memory = exchange, request.timeout, request.limits, memory
+        self.status, self.headers = exchange.status, exchange.headers
+        self.media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self._idle = IdleTimer(exchange.content, _idle_seconds(request))
+
+    async def response(self) -> HttpResponse:
+        return await with_request_errors(self._read(), self._timeout)
+
+    async def _read(self) -> HttpResponse:
+        async with asyncio.timeout(self._timeout or None):
+            return await read_response(self._exchange, self._limits, self._memory)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        reader = stream_reader(self._idle.read, self.headers.get("Content-Encoding"), self._limits)
+        while chunk := await with_request_errors(reader.next(), self._timeout):
+            yield chunk
+
+    def progressed(self) -> None:
+        self._idle.restart()
+
+    def close(self) -> None:
+        """Stop reading. Closes the connection, unless the whole body has been read."""
+        self._idle.close()
+        self._exchange.close()
+
+
+def _idle_seconds(request: HttpRequest) -> float:
+    own = request.limits.stream_idle_timeout
+    return request.timeout if own is None else own

@@ -9,13 +9,12 @@ from typing import Any
 
 import aiohttp
 
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
-from asyncinfer.transport import compat
 from asyncinfer.transport.base import StreamedResponse, Transport
 from asyncinfer.transport.descriptors import open_public_socket, open_socket
+from asyncinfer.transport.own_connector import OwnConnector
 from asyncinfer.transport.per_loop import PerLoop
-from asyncinfer.transport.resolver import OwnThreadsResolver
 from asyncinfer.transport.session import SessionTransport
+from asyncinfer.types.http import HttpRequest, HttpResponse
 
 
 class FallbackTransport(Transport):
@@ -47,28 +46,26 @@ class FallbackTransport(Transport):
 
 
 class OwnSession:
-    """A session of this package. An async generator holds it; the event loop closes it when the loop ends."""
+    """A session of this package, for one event loop. It is closed with its connector."""
 
     def __init__(self, socket_factory: Callable[[Any], socket.socket]) -> None:
-        self._holder = _hold(socket_factory)
+        self._own = OwnConnector(socket_factory)
 
     async def open(self) -> None:
-        self._session = await anext(self._holder)
+        connector = await self._own.open()
+        self._session = aiohttp.ClientSession(
+            connector=connector, connector_owner=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
         self.transport = SessionTransport(self._session, proxies_from_environment=True)
 
     async def aclose(self) -> None:
-        self.transport.end_reads()
-        await self._holder.aclose()
+        self._end()
+        await self._own.aclose()
 
     def drop(self) -> None:
+        self._end()
+        self._own.drop()
+
+    def _end(self) -> None:
         self.transport.end_reads()
-        connector = self._session.connector
         self._session.detach()  # A session that is still attached warns when it is garbage-collected.
-        if connector is not None:
-            compat.close_sockets(connector)
-
-
-async def _hold(socket_factory: Callable[[Any], socket.socket]) -> AsyncGenerator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(limit=0, resolver=OwnThreadsResolver(), socket_factory=socket_factory)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield session

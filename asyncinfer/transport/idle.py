@@ -6,12 +6,13 @@ import asyncio
 
 import aiohttp
 
-from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.errors import RequestError
 from asyncinfer.transport.compat import fail_body
+from asyncinfer.transport.errors import timed_out
 
 
 class IdleTimer:
-    """Raises an error in `read` if a stream brings no part of an answer for too long.
+    """Raises an error in `read` if a stream sends no part of an answer for too long.
 
     Only the time in `read` counts. For speed, the timer of the event loop is set about once per `seconds`, not with
     each read.
@@ -63,9 +64,7 @@ class IdleTimer:
 
 
 def _stream_idle(seconds: float) -> RequestError:
-    return RequestError(
-        f"no answer within {seconds:g} s: the stream brought no part of one "
-        "(remote_params.stream_idle_timeout, or else connection_timeout)",
-        error_type=InferenceErrorType.TIMEOUT,
-        is_retryable=True,
+    return timed_out(
+        f"the stream sent no part of an answer for {seconds:g} s "
+        "(remote_params.stream_idle_timeout; if unset, connection_timeout)"
     )

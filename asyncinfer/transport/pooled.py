@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from asyncinfer.transport.connections import Connections
 from asyncinfer.transport.descriptors import open_public_socket, open_socket
-from asyncinfer.transport.exchanging import ExchangingTransport
+from asyncinfer.transport.exchange_transport import ExchangeTransport
 from asyncinfer.transport.per_loop import PerLoop
 
 
-class PooledTransport(ExchangingTransport):
+class PooledTransport(ExchangeTransport):
     """Sends requests over pooled connections: a pool for each event loop, opened by its first request.
 
     A pool is closed with the transport, with its loop, or when the transport is garbage-collected.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.transport.routes import Route
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import MaskedBytes, mask_headers
 
 # Characters that would end a header, so that a value could inject another one.

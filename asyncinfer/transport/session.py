@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -13,24 +12,25 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
 from asyncinfer.transport import compat, timeouts
 from asyncinfer.transport.content_encoding import ACCEPTED
 from asyncinfer.transport.errors import FOREIGN
-from asyncinfer.transport.exchange import BUFFER
-from asyncinfer.transport.exchanging import ExchangingTransport
+from asyncinfer.transport.exchange_transport import ExchangeTransport
 from asyncinfer.transport.memory import budget_for_bodies
+from asyncinfer.transport.open_bodies import OpenBodies
+from asyncinfer.transport.pooled_exchange import BUFFER
 from asyncinfer.transport.proxies import credentials_header, proxy_for, proxy_headers
 from asyncinfer.transport.request_head import check_headers
 from asyncinfer.transport.routes import parse_url
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import mask_headers, mask_url, without_traceback
 
-# aiohttp warns of a larger body that is given as bytes.
-_LARGE_BODY = 2**20
+# The largest body that aiohttp takes as bytes without a warning (bytes).
+_MAX_BYTES_BODY = 2**20
 
 
-class SessionTransport(ExchangingTransport):
+class SessionTransport(ExchangeTransport):
     """Sends requests through a session of the user, and never closes it.
 
     The session decides about connections, proxies, TLS, cookies, default headers, tracing and middlewares. Its timeout,
@@ -54,7 +54,7 @@ class SessionTransport(ExchangingTransport):
         self._session, self._use_proxies = session, proxies_from_environment
         self._loop = compat.session_loop(session)
         self.memory = budget_for_bodies()
-        self._unfinished: weakref.WeakSet[SessionExchange] = weakref.WeakSet()
+        self._bodies = OpenBodies()
 
     async def aclose(self) -> None:
         """End the responses that are being read. The session stays open."""
@@ -66,9 +66,7 @@ class SessionTransport(ExchangingTransport):
 
     def end_reads(self) -> None:
         """End the responses that are being read. Called on the session's loop."""
-        for exchange in list(self._unfinished):
-            if not exchange.content.is_eof():
-                compat.fail_body(exchange.content, aiohttp.ClientConnectionError("the engine was closed"))
+        self._bodies.end()
 
     async def _exchanges(self) -> SessionTransport:
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
@@ -83,7 +81,7 @@ class SessionTransport(ExchangingTransport):
     async def begin(self, request: HttpRequest, deadline: asyncio.Timeout) -> SessionExchange:
         """Send a request, and wait for the head of its response. The deadline stays as it is."""
         target = _target(request, use_proxies=self._use_proxies)
-        body = request.body if len(request.body) <= _LARGE_BODY else BytesIO(request.body)
+        body = request.body if len(request.body) <= _MAX_BYTES_BODY else BytesIO(request.body)
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -104,13 +102,12 @@ class SessionTransport(ExchangingTransport):
         except FOREIGN:
             raise
         except Exception as error:
-            # An error of a middleware, a trace or aiohttp itself. Its frames show the URL.
+            # An error of a middleware, of a trace or within aiohttp. Its frames show the URL.
             if mask_url(request.url) != request.url:
                 without_traceback(error)
             raise
         exchange = SessionExchange(response, loop.time() - began)
-        if not exchange.content.is_eof():
-            self._unfinished.add(exchange)
+        self._bodies.add(exchange)
         return exchange
 
 

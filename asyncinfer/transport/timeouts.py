@@ -6,9 +6,7 @@ from functools import lru_cache
 
 import aiohttp
 
-from asyncinfer.errors import InferenceErrorType, RequestError
-
-# The longest time to connect (seconds): an unreachable host is given up sooner than a slow one.
+# The longest time to connect (seconds). It is short, because even a host that answers slowly accepts connections soon.
 CONNECT_SECONDS = 30.0
 # A request without a timeout fails if the server sends nothing for this long (seconds).
 MAX_SILENCE = 3600.0
@@ -24,13 +22,3 @@ def connect_timeout(timeout: float) -> aiohttp.ClientTimeout:
     """`connect_seconds` as aiohttp takes it."""
     seconds = connect_seconds(timeout)
     return aiohttp.ClientTimeout(total=None, connect=seconds, sock_connect=seconds)
-
-
-def timed_out(what: str) -> RequestError:
-    """The error for a time that ran out."""
-    return RequestError(what, error_type=InferenceErrorType.TIMEOUT, is_retryable=True)
-
-
-def not_connected(timeout: float) -> RequestError:
-    """The error for a connection that could not be opened in time. `timeout`: that of the request."""
-    return timed_out(f"no connection within {connect_seconds(timeout):g} s")

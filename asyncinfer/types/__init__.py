@@ -1,4 +1,19 @@
-"""The data types of the package: conversations, tools, answers and failures."""
+"""The data types of the package, and small helpers that many packages need. A type below uses only types above it.
+
+| module | contents |
+|---|---|
+| `tools`, `conversation` | what a user passes in: tools, messages, conversations |
+| `limits`, `results`, `run_errors` | what comes back: rate limits in headers, answers, failures, summaries of runs |
+| `http` | requests and responses |
+
+The helpers do no work of a run. They know no engine and no provider:
+
+| module | contents |
+|---|---|
+| `masking` | text whose repr shows no secret |
+| `times` | durations and dates in headers and messages |
+| `paths`, `files`, `pipes`, `lines` | checks paths from users; reads files, pipes, and lines of bounded size |
+"""
 
 from asyncinfer.errors import InferenceErrorType
 from asyncinfer.types.conversation import ContentItem, ContentItemCounts, Conversation, Message, Role, Type

@@ -14,10 +14,11 @@ from asyncinfer import RequestError
 from asyncinfer.dialects.anthropic import messages as anthropic_messages
 from asyncinfer.dialects.bedrock.stream import ConverseStreamDecoder
 from asyncinfer.dialects.google import response as gemini_response
-from asyncinfer.dialects.http import HttpResponse, status_error
+from asyncinfer.dialects.http import status_error
 from asyncinfer.dialects.openai import response as openai_response
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.errors import ErrorScope, invalid_request
+from asyncinfer.types.http import HttpResponse
 from tests.dialects.frames import exception
 
 ROW, ACCOUNT, UNKNOWN = ErrorScope.ROW, ErrorScope.ACCOUNT, ErrorScope.UNKNOWN

@@ -12,8 +12,9 @@ from multidict import CIMultiDict
 
 from asyncinfer import InferenceErrorType, RequestError
 from asyncinfer.dialects.error_body import message_in
-from asyncinfer.dialects.http import EXCEPTIONS, HttpResponse, json_object, json_value, status_error
+from asyncinfer.dialects.http import EXCEPTIONS, json_object, json_value, status_error
 from asyncinfer.dialects.waits import wait_in_headers
+from asyncinfer.types.http import HttpResponse
 from tests.dialects.mangled import check_that_it_is_retryable
 
 MORNING = "Tue, 24 Nov 2026 10:00:00 GMT"

@@ -11,8 +11,8 @@ from asyncinfer import RequestError
 from asyncinfer.dialects.anthropic import messages as anthropic_messages
 from asyncinfer.dialects.bedrock import response as bedrock_response
 from asyncinfer.dialects.google import response as gemini_response
-from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.openai import response as openai_response
+from asyncinfer.types.http import HttpResponse
 
 MANY = 10_001
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

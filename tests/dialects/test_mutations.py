@@ -20,8 +20,8 @@ from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.google.vertex import VERTEX
-from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Usage
 from tests.dialects.anthropic import test_messages as test_anthropic_messages
 from tests.dialects.anthropic import test_stream as test_anthropic_stream

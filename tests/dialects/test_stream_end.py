@@ -24,9 +24,9 @@ from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.gemini import GEMINI
-from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.engines import stream_reader
+from asyncinfer.types.http import HttpResponse
 from tests.dialects.anthropic import test_messages as test_anthropic_messages
 from tests.dialects.anthropic import test_stream as test_anthropic_stream
 from tests.dialects.bedrock import test_response as test_bedrock_response

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncinfer import RequestError
-from asyncinfer.dialects.http import HttpResponse, status_error
+from asyncinfer.dialects.http import status_error
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.times import YEAR
 
 MORNING = "Tue, 24 Nov 2026 10:00:00 GMT"

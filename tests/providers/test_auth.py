@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from asyncinfer import ConfigError, RemoteParams
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.providers.auth import Key
+from asyncinfer.types.http import HttpRequest
 
 OPENAI = Key("OPENAI_API_KEY")
 ANY = Key()

@@ -22,9 +22,9 @@ from asyncinfer import (
     RemoteParams,
     RequestError,
 )
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.providers import aws
 from asyncinfer.providers.aws import Aws, CredentialChain, SigV4Signer
+from asyncinfer.types.http import HttpRequest
 from tests.boto import KEY_ID, SECRET, TOKEN, authorised_by_environment, base, scope, signature
 from tests.fakes import question
 from tests.recorder import Recorder

@@ -38,11 +38,11 @@ from asyncinfer import (
     RequestError,
 )
 from asyncinfer.dialects.google.vertex import entries
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.providers import google
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
+from asyncinfer.types.http import HttpRequest, HttpResponse
 from tests.fakes import question, questions
 from tests.recorder import Recorder
 

@@ -8,9 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from asyncinfer import BedrockInferenceEngine, ConfigError, ModelParams, RemoteParams
-from asyncinfer.dialects.http import HEADERS, HttpRequest
+from asyncinfer.dialects.http import HEADERS
 from asyncinfer.providers.auth import HeaderSigner, Key
 from asyncinfer.providers.user_headers import with_user_headers
+from asyncinfer.types.http import HttpRequest
 from tests.boto import KEY_ID, REGION, SECRET, base, signature, signed_headers
 from tests.fakes import question
 from tests.recorder import CONVERSED, Recorder

@@ -11,8 +11,8 @@ import pytest
 from pydantic_core import to_json
 
 from asyncinfer import RequestError
-from asyncinfer.dialects.http import HttpRequest, ResponseLimits
 from asyncinfer.transport.base import Transport
+from asyncinfer.types.http import HttpRequest, ResponseLimits
 
 KEY = "sk-very-secret"
 DEFAULT_LIMITS = ResponseLimits()

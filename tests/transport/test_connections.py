@@ -9,9 +9,9 @@ import anyio
 from anyio import to_thread
 
 from asyncinfer import InferenceErrorType
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.transport.base import Transport
 from asyncinfer.transport.pooled import PooledTransport
+from asyncinfer.types.http import HttpRequest
 from tests.faults import (
     FaultServer,
     hang_up,

@@ -59,3 +59,13 @@ async def test_error_within_a_stream_is_a_request_error(transport: Transport) ->
             with pytest.raises(RequestError) as caught:
                 _ = [chunk async for chunk in streamed.chunks()]
         assert caught.value.error_type == InferenceErrorType.CONNECTION
+
+
+async def test_error_does_not_keep_the_original_error(transport: Transport) -> None:
+    """The error of aiohttp, or its frames, may show a key."""
+    async with FaultServer(lambda _: sse(["a"], reset)) as server:
+        assert (await failure(transport, to(server.url))).__context__ is None
+        async with transport.stream(to(server.url)) as streamed:
+            with pytest.raises(RequestError) as caught:
+                _ = [chunk async for chunk in streamed.chunks()]
+        assert caught.value.__context__ is None

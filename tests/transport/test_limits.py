@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from asyncinfer import InferenceErrorType, RequestError
-from asyncinfer.dialects.http import HttpRequest, ResponseLimits
 from asyncinfer.transport import memory
 from asyncinfer.transport.base import Transport
+from asyncinfer.types.http import HttpRequest, ResponseLimits
 from tests.faults import (
     Fault,
     FaultServer,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asyncinfer.dialects.http import HttpRequest
 from asyncinfer.transport.base import Transport
+from asyncinfer.types.http import HttpRequest
 from tests.faults import (
     FaultServer,
     completion,

@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 from asyncinfer.dialects.anthropic.messages import SUPPORTED, VERSION_HEADERS, MessagesEncoder, decode
 from asyncinfer.dialects.anthropic.stream import AnthropicEventDecoder
 from asyncinfer.dialects.base import Dialect
-from asyncinfer.dialects.http import HttpResponse, json_object
+from asyncinfer.dialects.http import json_object
 from asyncinfer.dialects.sse import SSEStreamDecoder
+from asyncinfer.types.http import HttpResponse
 
 
 def more_models(page: HttpResponse) -> str | None:

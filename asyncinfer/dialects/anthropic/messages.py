@@ -19,19 +19,11 @@ from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampli
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.fields import checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
-from asyncinfer.dialects.http import (
-    HEADERS,
-    HttpRequest,
-    HttpResponse,
-    error_within,
-    json_body,
-    json_object,
-    merged_under,
-    missing_answer,
-)
+from asyncinfer.dialects.http import HEADERS, error_within, json_body, json_object, merged_under, missing_answer
 from asyncinfer.dialects.tools import chosen_function, read_calls, tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.http import HttpRequest, HttpResponse
 from asyncinfer.types.results import Completion, Usage
 from asyncinfer.types.tools import ToolCall
 

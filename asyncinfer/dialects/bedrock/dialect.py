@@ -13,7 +13,8 @@ from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.bedrock.request import SUPPORTED, ConverseEncoder
 from asyncinfer.dialects.bedrock.response import decode
 from asyncinfer.dialects.bedrock.stream import ConverseStreamDecoder
-from asyncinfer.dialects.http import HttpResponse, json_object, malformed_response
+from asyncinfer.dialects.http import json_object
+from asyncinfer.types.http import HttpResponse, malformed_response
 
 
 def model_summaries(response: HttpResponse) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from zlib import crc32
 
-from asyncinfer.dialects.http import malformed_response
+from asyncinfer.types.http import malformed_response
 
 Value = bool | int | bytes | str
 

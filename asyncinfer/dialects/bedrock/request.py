@@ -17,10 +17,11 @@ from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampli
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.bedrock.blocks import cache_point, system_blocks, turns, uses_tools
 from asyncinfer.dialects.fields import object_at
-from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body, merged_under
+from asyncinfer.dialects.http import HEADERS, json_body, merged_under
 from asyncinfer.dialects.tools import NO_PARAMETERS, chosen_function
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.tools import ToolDefinition
 
 SUPPORTED = frozenset(

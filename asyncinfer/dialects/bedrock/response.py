@@ -11,9 +11,10 @@ from typing import Any, cast
 
 from asyncinfer.dialects.fields import checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
-from asyncinfer.dialects.http import HttpResponse, json_object, missing_answer
+from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion, Usage
 from asyncinfer.types.tools import ToolCall
 

@@ -14,11 +14,12 @@ from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.error_body import read_error
 from asyncinfer.dialects.fields import as_count, as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
-from asyncinfer.dialects.http import api_error, malformed_response
+from asyncinfer.dialects.http import api_error
 from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import RequestError
+from asyncinfer.types.http import malformed_response
 from asyncinfer.types.results import StreamDelta, Usage
 
 # The HTTP status of each exception outside streams: botocore 1.44, `bedrock-runtime`.

@@ -19,7 +19,6 @@ from asyncinfer.dialects.base import Dialect, EncoderSettings, model_entries
 from asyncinfer.dialects.google import request as gemini_request
 from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.google.request import GenerateEncoder
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
 from asyncinfer.dialects.media import is_data_url
 from asyncinfer.dialects.openai import request as openai_request
@@ -31,6 +30,7 @@ from asyncinfer.dialects.sse import ServerSentEvent, SSEStreamDecoder
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message
+from asyncinfer.types.http import HttpRequest, HttpResponse
 from asyncinfer.types.masking import masked_if_secret
 from asyncinfer.types.results import Completion, StreamDelta
 

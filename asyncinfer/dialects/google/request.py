@@ -18,11 +18,12 @@ from pydantic_core import from_json
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.google.thoughts import of_google
-from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
+from asyncinfer.dialects.http import HEADERS, json_body
 from asyncinfer.dialects.media import IMAGES, PDF, bytes_or_url, inline_data
 from asyncinfer.dialects.tools import arguments_of, chosen_function
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 SUPPORTED = frozenset(

@@ -14,12 +14,13 @@ from pydantic_core import from_json
 from asyncinfer.dialects.fields import as_count, as_text, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import signed
-from asyncinfer.dialects.http import HttpResponse, json_object, missing_answer
+from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.openai.response import error_in
 from asyncinfer.dialects.sse import DONE, ServerSentEvent, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 from asyncinfer.types.tools import ToolCall
 

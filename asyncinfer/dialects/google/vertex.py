@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from asyncinfer.dialects.base import model_entries
-from asyncinfer.dialects.http import HttpResponse, json_object
+from asyncinfer.dialects.http import json_object
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Quirks
+from asyncinfer.types.http import HttpResponse
 
 QUIRKS = Quirks(
     token_limit="max_completion_tokens",

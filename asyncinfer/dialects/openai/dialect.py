@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from asyncinfer.dialects.base import Dialect, EncoderSettings, Fallback
-from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks, Schemas
 from asyncinfer.dialects.openai.request import SUPPORTED, ChatEncoder
 from asyncinfer.dialects.openai.response import decode
 from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import SSEStreamDecoder
+from asyncinfer.types.http import HttpResponse
 
 
 def openai_chat(quirks: Quirks = NO_QUIRKS) -> Dialect:

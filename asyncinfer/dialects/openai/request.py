@@ -10,13 +10,14 @@ from typing import Any
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.base import EncoderSettings
-from asyncinfer.dialects.http import HEADERS, HttpRequest, json_body
+from asyncinfer.dialects.http import HEADERS, json_body
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
 from asyncinfer.dialects.media import PDF, bytes_or_url, data_url
 from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.quirks import Files, Quirks
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.tools import ToolDefinition
 
 # Our sampling parameters and their request fields. Some exist only in servers other than OpenAI's.

@@ -14,10 +14,11 @@ from pydantic_core import from_json, to_json
 from asyncinfer.dialects.fields import as_object, checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
-from asyncinfer.dialects.http import HttpResponse, error_within, json_object, missing_answer
+from asyncinfer.dialects.http import error_within, json_object, missing_answer
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion, Usage
 
 

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from asyncinfer.dialects.http import HttpRequest, HttpResponse, ResponseLimits
 from asyncinfer.errors import InferenceErrorType, RequestError, invalid_request
 from asyncinfer.transport.addresses import NotPublicError, is_public
 from asyncinfer.transport.base import Transport
@@ -19,6 +18,7 @@ from asyncinfer.transport.body import ResponseTooLargeError
 from asyncinfer.transport.default import default_transport
 from asyncinfer.transport.proxies import uses_proxy
 from asyncinfer.types.files import MAX_FILE
+from asyncinfer.types.http import HttpRequest, HttpResponse, ResponseLimits
 
 # The time for one image, redirects included.
 SECONDS = 60.0

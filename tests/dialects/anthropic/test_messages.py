@@ -30,7 +30,7 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.anthropic.messages import MessagesEncoder, decode
 from asyncinfer.dialects.base import EncoderSettings
-from asyncinfer.dialects.http import HttpResponse
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import check_answer_or_request_error, check_that_it_is_retryable, mangled

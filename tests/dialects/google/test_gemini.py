@@ -28,7 +28,7 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.google.gemini import GEMINI, GeminiEncoder, decode
-from asyncinfer.dialects.http import HttpResponse
+from asyncinfer.types.http import HttpResponse
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import mangled
 from tests.fakes import ONE_ATTEMPT, question

@@ -34,8 +34,8 @@ from asyncinfer import (
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.google.request import GenerateEncoder
 from asyncinfer.dialects.google.response import GeminiEventDecoder, decode
-from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.sse import ServerSentEvent
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import check_answer_or_request_error, check_that_it_is_retryable, mangled

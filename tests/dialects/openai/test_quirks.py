@@ -30,11 +30,11 @@ from asyncinfer import (
     build_engine,
 )
 from asyncinfer import InferenceEngineType as Engine
-from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.openai.response import decode
 from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import ServerSentEvent
 from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import mangled

@@ -33,11 +33,11 @@ from asyncinfer import (
     Usage,
 )
 from asyncinfer.dialects.base import EncoderSettings
-from asyncinfer.dialects.http import HttpResponse
 from asyncinfer.dialects.json_schema.strict import to_strict
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks
 from asyncinfer.dialects.openai.request import ChatEncoder
 from asyncinfer.dialects.openai.response import decode
+from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import check_answer_or_request_error, check_that_it_is_retryable, mangled

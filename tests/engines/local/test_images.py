@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, RequestError
-from asyncinfer.dialects.http import HttpRequest, HttpResponse
 from asyncinfer.dialects.media import media_type
 from asyncinfer.engines.local import image_fetch
 from asyncinfer.engines.local.image_fetch import ImageFetcher
@@ -23,6 +22,7 @@ from asyncinfer.engines.local.images import decode_image, image_bytes, load_imag
 from asyncinfer.engines.local.request import Request
 from asyncinfer.transport import descriptors, proxies
 from asyncinfer.transport.base import StreamedResponse, Transport
+from asyncinfer.types.http import HttpRequest, HttpResponse
 from tests.file_server import Answer, FileServer
 
 _FILE = BytesIO()
