@@ -36,9 +36,9 @@ _DISK = _LimitedExecutor(DISK)
 
 
 def async_file(file: FileIO | BinaryIO) -> AsyncFileIO:
-    """An open file as aiofiles offers it, with methods to await.
+    """Return an open file with methods to await, as aiofiles offers it.
 
-    A cancelled call leaves its thread at work. Shield a call if the file may be closed meanwhile. Close the file itself
+    Cancelling a call does not stop its thread. Shield a call if the file may be closed meanwhile. Close the file itself
     with `await file.close()`, not with `async with`, for which aiofiles uses the threads of the event loop.
     """
     return wrap(file, executor=_DISK)

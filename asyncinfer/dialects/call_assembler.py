@@ -1,7 +1,7 @@
 """Assembles the tool calls of a stream from their pieces.
 
-OpenAI names a call by its `index` in each piece, and by `id` and `name` in its first. Servers that speak its format
-differ, and a piece that is added to the wrong call makes a wrong call. Reported, and handled here:
+OpenAI sends the `index` of a call in each piece, and its `id` and `name` in the first one. Other servers differ, and a
+piece that is added to the wrong call makes that call wrong. These cases were reported, and are handled:
 
 - every call has index 0, with its own id (Ollama, ollama/ollama#15457) or without an id (converters of Gemini's
   answers), or has no index (older Ollama, ollama/ollama#7881);

@@ -232,8 +232,8 @@ def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
     """Return which rows a final error concerns. (Retryable errors have the scope UNKNOWN.)
 
     Args:
-        status: The status of the response, or the status named by an error within a successful response; None if there
-            is none.
+        status: The status of the response, or the status named by an error within a successful response; None if
+            neither is known.
     """
     if error.codes & _STATE_CODES or _STATE_TEXTS.search(error.text) or is_billing_error(error):
         return ACCOUNT

@@ -18,7 +18,7 @@ from asyncinfer.types.masking import mask_url
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 498})  # 498: Groq has no capacity left.
 _OVERLOAD = frozenset({429, 498, 503, 529})
-# Errors whose message outweighs their status: (status, text in the message, whether the error is transient).
+# Errors whose message takes precedence over the status: (status, text in the message, whether the error is transient).
 EXCEPTIONS: tuple[tuple[int, str, bool], ...] = (
     (400, "could not parse the json body", True),  # OpenAI sometimes says this about valid JSON, under load.
     (424, "", True),  # Bedrock: the model or its stream failed.
@@ -80,10 +80,10 @@ def as_json(value: Any) -> bytes:
     return text
 
 
-def merged_under(name: str, ours: Mapping[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """Return `extra` with the object under `name` merged into ours. The user's fields replace ours, field by field."""
+def merged_under(name: str, body: Mapping[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return `extra`, with the fields of `body[name]` added to the object `extra[name]`, unless the user set them."""
     theirs = extra.get(name)
-    return {**extra, name: {**ours.get(name, {}), **theirs}} if isinstance(theirs, dict) and theirs else extra
+    return {**extra, name: {**body.get(name, {}), **theirs}} if isinstance(theirs, dict) and theirs else extra
 
 
 def json_value(response: HttpResponse) -> Any:

@@ -63,7 +63,7 @@ _ENVELOPE = frozenset(
 def is_part(data: str | bytes) -> bool:
     """Whether the data of an event contains a part of the answer.
 
-    Undocumented fields do not count. Otherwise, a server could keep a stream open with them for ever.
+    Undocumented fields do not count. Otherwise, a server could keep a stream open with them forever.
     """
     try:
         return _holds_part(from_json(data))

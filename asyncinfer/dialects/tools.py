@@ -1,4 +1,4 @@
-"""Tool choice and tool calls, as far as all dialects share them."""
+"""The parts of tool choice and tool calls that all dialects share."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def unlock(lock: FileLock) -> None:
 def open_for_writing(path: Path, flags: int = 0, mode: int = _PRIVATE_FILE) -> int:
     """Open a file for reading and writing, and create it if it is missing. Returns its descriptor.
 
-    Does not wait, also if the file is a pipe.
+    Does not wait, not even if the file is a pipe.
     """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | flags, mode)
 

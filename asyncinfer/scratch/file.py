@@ -58,7 +58,7 @@ class DiskFile(io.FileIO):
         super().__init__(fd, "r+b")
 
     def write(self, data: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Write all of `data` and sync it. After an error, remove what was written of it."""
+        """Write all of `data` and sync it. After an error, remove the part that was written."""
         fd, view = self.fileno(), memoryview(data)
         try:
             while view:

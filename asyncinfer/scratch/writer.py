@@ -1,4 +1,4 @@
-"""The task of a run that saves answers: it writes and syncs all that wait, with aiofiles."""
+"""The task of a run that saves answers. It writes and syncs all waiting answers at once, with aiofiles."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ R = TypeVar("R")
 class ScratchWriter(Generic[R]):
     """Groups records into durable writes.
 
-    `saved(record, offset, length)` is called on the loop once the record's line is on disk; the span is
-    that of its conversation in the file. The queue is bounded by its callers' window of open rows.
+    The number of waiting records is bounded by the callers, which have a limited number of open rows.
+
+    Args:
+        file: The scratch file.
+        saved: `saved(record, offset, length)` is called on the event loop as soon as the line of the record is on disk.
+            `offset` and `length` are the position of its conversation in the file.
     """
 
     def __init__(self, file: ScratchFile, saved: Callable[[R, int, int], None]) -> None:
@@ -28,21 +32,21 @@ class ScratchWriter(Generic[R]):
         self._closed = False
 
     def put(self, record: R, line: bytes) -> None:
-        """Hand over a record with the line that saves it; never waits."""
+        """Add a record with the line that saves it. Never waits."""
         self._records.append(record)
         self._lines.append(line)
         self._wake.set()
 
     def close(self) -> None:
-        """Let `run` return once all that was put is saved."""
+        """Let `run` return when all records that were added are saved."""
         self._closed = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Save until closed. Cancellation does not stop it: what was put is saved, or the disk refused.
+        """Save records until `close` is called. A cancellation does not stop it.
 
         Raises:
-            ScratchError: the disk refused; nothing of that batch was saved.
+            ScratchError: The records cannot be written. No record of the batch was saved.
         """
         with anyio.CancelScope(shield=True):
             while self._records or not self._closed:

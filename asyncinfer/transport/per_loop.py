@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class LoopResource(Protocol):
-    """What belongs to one event loop, such as its connections."""
+    """A resource that belongs to one event loop, such as its connections."""
 
     async def open(self) -> None:
         """Called once, on its loop, before it is used."""
@@ -22,7 +22,7 @@ class LoopResource(Protocol):
         ...
 
     def drop(self) -> None:
-        """Close it without waiting. Its loop may not run any more."""
+        """Close it without waiting. Its loop may have ended."""
         ...
 
 
@@ -45,7 +45,7 @@ class PerLoop(Generic[T]):
         weakref.finalize(self, _abandon, self._by_loop)
 
     async def get(self) -> T:
-        """The resource of the running loop, opened if need be."""
+        """The resource of the running loop, opened at first use."""
         return self._by_loop.get(asyncio.get_running_loop()) or await self._open()
 
     async def _open(self) -> T:

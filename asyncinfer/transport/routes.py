@@ -13,8 +13,8 @@ from asyncinfer.transport.content_encoding import ACCEPTED
 from asyncinfer.transport.proxies import credentials_header, proxy_for, proxy_headers
 from asyncinfer.types.masking import MaskedStr, mask_url
 
-# A URL that is encoded already. It may have been signed like that, so it is sent unchanged; yarl would undo what is not
-# strictly needed.
+# A URL that is encoded already. It may have been signed in this form, so it is sent unchanged: yarl would decode the
+# characters that need no encoding.
 _ENCODED = re.compile(r"[!-~]*%[!-~]*")
 
 

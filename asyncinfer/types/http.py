@@ -15,7 +15,7 @@ class ResponseLimits(NamedTuple):
     Args:
         max_bytes: The largest body, after decompression. A stream may have four times as much.
         max_ratio: The largest ratio of decompressed to compressed size. Applies to bodies above 1 MiB.
-        stream_idle_timeout: Seconds for which a stream may bring no part of the answer; 0 for no limit, None for the
+        stream_idle_timeout: Seconds for which a stream may send no part of the answer; 0 for no limit, None for the
             timeout of the request.
     """
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# An item of a list: a name, and parameters. In `RateLimit`: the rest (`r`), and the seconds until the reset (`t`). In
-# `RateLimit-Policy`: the quota (`q`), its unit (`qu`), and its window in seconds (`w`).
+# An item of a list: a name, and parameters. In `RateLimit`: the remaining units (`r`), and the seconds until the reset
+# (`t`). In `RateLimit-Policy`: the quota (`q`), its unit (`qu`), and its window in seconds (`w`).
 _ITEM = re.compile(r"(?:^|[,;])\s*(\"[^\"]{0,64}\"|[\w-]{1,64})((?:\s*;\s*\w{1,16}=[^,;]{1,256})+)")
 _PARAMETER = re.compile(r";\s*(\w+)=([^,;]+)")
 _LONGEST = 4000  # characters of a header that are read

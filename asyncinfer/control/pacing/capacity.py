@@ -28,8 +28,8 @@ MEASURED_SECONDS, MEASURED_ATTEMPTS = 0.5, 20
 LONGEST_GAP = 15.0
 # The lowest rate of a TRIAL, relative to the best rate so far.
 _LOWEST_SHARE = 0.005
-# Bucket sizes, in seconds of the refill rate: the largest that is assumed, and the largest that counts as small. A
-# small bucket refuses bursts even if their average rate is low enough.
+# The size of a bucket, as the seconds in which it refills: the largest size that is assumed, and the largest that
+# counts as small. A small bucket refuses bursts even if their average rate is low enough.
 _LARGEST_BURST, SMALL_BURST = 1.0, 0.5
 # Periods before an alarm, in seconds. If the capacity has grown, they show a higher rate than the average since the
 # bucket was last empty.
@@ -49,7 +49,7 @@ _FEW_BEFORE = 8
 _FLOOD_ATTEMPTS, _FLOOD = 6, AttemptCounts(0.0, refused=4)
 # The longest wait, in seconds, for an empty bucket to refill by two attempts.
 _LONGEST_REFILL = 1.0
-# No period counts as shorter, in seconds, so that a few attempts at once do not look like a high rate.
+# A shorter period, in seconds, counts as this long, so that a few attempts at once do not look like a high rate.
 _SHORTEST_PERIOD = 0.1
 
 

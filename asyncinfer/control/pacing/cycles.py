@@ -34,7 +34,7 @@ _FALLEN = ((2, 0.3), (3, 0.5))
 _MANY_WAITS, _FEW_ATTEMPTS, _RISES = 5, 30, 1.1
 # The smallest share of such noise, because a share of 0 means that there is no noise.
 _LEAST_NOISE = 0.01
-# No period and no stop counts as shorter, in seconds: a coarse clock may show no time at all.
+# A shorter period or stop, in seconds, counts as this long: a coarse clock may show no time at all.
 _SHORTEST_PERIOD, _SHORTEST_STOP = 0.01, 1e-9
 
 

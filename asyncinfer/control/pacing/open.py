@@ -16,7 +16,7 @@ _RAMP_START, _RAMP_PER_SECOND = 2, 150.0
 _FEW = 0.06
 # Less room than this, in attempts, is a rounding error: a clock would not show the wait for it.
 _NO_ROOM = 1e-6
-# No period counts as shorter, in seconds: a coarse clock may show no time at all.
+# A shorter period, in seconds, counts as this long: a coarse clock may show no time at all.
 _SHORTEST_PERIOD = 1e-3
 # The number of attempts after which the share of noise is measured again, because noise may end.
 _NOISE_ATTEMPTS = 200

@@ -48,7 +48,7 @@ class MessagesEncoder:
     """Makes the requests of one call.
 
     Requests ask the API to cache the whole conversation. `cache_control: null` in `generation.extra_body` turns this
-    off. `output_config` in `generation.extra_body` is merged with ours.
+    off. `output_config` in `generation.extra_body` is merged with the one of the request.
 
     Raises:
         ConfigError: The API does not support these settings.

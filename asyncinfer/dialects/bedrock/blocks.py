@@ -42,8 +42,8 @@ def system_blocks(conversation: Conversation) -> list[Block]:
 
 
 def turns(conversation: Conversation) -> list[dict[str, Any]]:
-    """Return the turns of user and assistant. Adjacent messages of the same role become one turn. Tool results are the
-    user's.
+    """Return the turns of user and assistant. Adjacent messages of the same role become one turn. Tool results
+    belong to the user's turns.
 
     Raises:
         RequestError: Bedrock does not support a message.

@@ -32,7 +32,7 @@ def model_summaries(response: HttpResponse) -> list[dict[str, Any]]:
 
 
 def models_url(url: str) -> str:
-    """Return the URL of the list of models. Another service lists the models than runs them."""
+    """Return the URL of the list of models. One service runs the models, and another one lists them."""
     return f"{re.sub(r'(?<=://)bedrock-runtime(?=[.-])', 'bedrock', url).rstrip('/')}/foundation-models"
 
 

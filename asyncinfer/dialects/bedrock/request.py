@@ -42,7 +42,7 @@ class ConverseEncoder:
     """Makes the requests of one call.
 
     The URL in the settings ends before the path of the model. `outputConfig` in `generation.extra_body` is merged with
-    ours.
+    the one of the request.
 
     Raises:
         ConfigError: Bedrock does not support these settings.
@@ -87,7 +87,7 @@ def _inference(generation: GenerationParams, sampling_fields: Mapping[str, float
 
 
 def _sampling(settings: EncoderSettings) -> Sampling:
-    """Return the values of `temperature` and `top_p` that the model accepts. Our default temperature is always sent."""
+    """Return the values of `temperature` and `top_p` that the model accepts. The default temperature is always sent."""
     own = object_at(settings.generation.extra_body, "additionalModelRequestFields") or settings.model.model_kwargs
     thinks = (object_at(own, "thinking") or object_at(own, "reasoning_config")).get("type", "disabled") != "disabled"
     return sampling(settings.model.model_name, settings.generation, thinks=thinks)

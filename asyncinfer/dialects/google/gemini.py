@@ -129,7 +129,7 @@ class _AnyEndpointEventDecoder:
 
 
 def _is_native(body: bytes | str) -> bool | None:
-    """Whether an answer, or a part of one, is from Gemini's own API; None if the fields do not tell."""
+    """Whether an answer, or a part of one, is from Gemini's own API; None if the fields do not show it."""
     try:
         data: Any = from_json(body)
     except ValueError:

@@ -92,9 +92,9 @@ def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     """
     merged = dict(body)
     for key, value in extra.items():
-        ours = merged.get(key)
-        both = isinstance(ours, dict) and isinstance(value, dict)
-        merged[key] = _merged(cast(dict[str, Any], ours), cast(dict[str, Any], value)) if both else value
+        present = merged.get(key)
+        both = isinstance(present, dict) and isinstance(value, dict)
+        merged[key] = _merged(cast(dict[str, Any], present), cast(dict[str, Any], value)) if both else value
     return {key: value for key, value in merged.items() if value is not None}
 
 

@@ -43,7 +43,7 @@ class Quirks:
 
     Parameters:
         token_limit: The field for the largest number of tokens in the answer.
-        extensions: Our parameters that the server supports beyond OpenAI's, under the same names.
+        extensions: Parameters of this package that the server supports beyond OpenAI's, under the same names.
         unsupported: OpenAI's parameters that the server refuses or ignores.
         unsupported_by_prefix: Further unsupported parameters, by the prefix of a model's name.
         user: The field for the id of the end user, or None.
@@ -54,7 +54,7 @@ class Quirks:
     Guided decoding:
         schemas: How the server accepts a JSON schema.
         patterns: How the server accepts a regular expression and choices.
-        may_lack_json_schema: Some versions of the server support only `json_object`. Only their errors tell.
+        may_lack_json_schema: Some versions of the server support only `json_object`. Only their errors show it.
         inline_refs: Schemas, including those of tools, must not contain references.
 
     Messages:

@@ -20,7 +20,7 @@ from asyncinfer.types.conversation import ContentItem, Conversation, Message, Ro
 from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.tools import ToolDefinition
 
-# Our sampling parameters and their request fields. Some exist only in servers other than OpenAI's.
+# The sampling parameters of this package and their request fields. Some exist only in servers other than OpenAI's.
 _SAMPLING = {
     "temperature": "temperature",
     "logit_bias": "logit_bias",
