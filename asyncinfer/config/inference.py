@@ -119,5 +119,8 @@ def _value_or_raise(parsed: C | ConfigError) -> C:
 
 
 def _origin(place: Location, written: Any, overridden: Any, where: str) -> str:
-    """Whether a value is from the file or from an override. Overriding keeps all other values as the same objects."""
+    """The beginning of a message about a value: the file, or the override that set it.
+
+    A value that no override has changed is the same object in both trees.
+    """
     return f"{where}: " if value_at(written, place) is value_at(overridden, place) else "override "

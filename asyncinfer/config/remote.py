@@ -22,7 +22,8 @@ class AdaptiveConcurrencyParams(Params):
     min_concurrency: Count = 5
     """The lowest number of requests in flight. If it is not set, it is at most half of `num_workers`."""
     max_concurrency: Count = 100
-    """The highest number of requests in flight. It must not be more than `num_workers`, which limits the default."""
+    """The highest number of requests in flight, at most `num_workers`. If it is not set, the smaller of 100 and
+    `num_workers`."""
     initial_concurrency_factor: Fraction = 0.5
     """Where to start between the two bounds: 0 at the lower, 1 at the upper."""
     concurrency_step: Count = 5

@@ -16,7 +16,7 @@ from asyncinfer.types.results import StreamDelta
 _SECONDS_FOR_THE_REST = 10.0
 # Other tasks run after this many bytes of a stream, even if the server is so fast that no read waits.
 _WITHOUT_PAUSE = 2**18
-# What each delta adds to these bytes: reading so many bytes takes about as long as making one delta.
+# Each delta counts as this many bytes, because making it takes about as long as reading them.
 _DELTA = 2**10
 
 

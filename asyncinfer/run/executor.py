@@ -26,8 +26,8 @@ class RowFeed(Protocol):
     async def read(self) -> Sequence[Row] | None:
         """The next rows. The list may be empty while more rows may come. Returns None at the end.
 
-        Waits while as many rows are open as the executor's `capacity` allows. A row is open until its outcome is
-        reported, so an executor that collects rows before it answers any collects at most `capacity` of them.
+        A row is open until its outcome is reported. This waits while too many rows are open, but never while fewer than
+        the executor's `capacity` are: an executor may collect that many rows before it answers any.
         """
         ...
 

@@ -3,8 +3,8 @@
     {"crc":"9a0b1c2d","key":"<32 hex>","n":0,"source":"<8 hex>","conversation":{...}}
 
 `crc` is the CRC-32 of the text after its comma, up to the newline. `key` and `n` identify the row. `source` is the
-CRC-32 of the input row. If it differs when a run resumes, the id or the metadata of the row may have changed, and the
-answer is saved again with the new ones.
+CRC-32 of the input row. If it differs when a run resumes, the id or the metadata of the row has changed, and the
+answer is saved again with the current id and metadata.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ async def test_rows_of_a_source_without_an_end_are_read_as_the_executor_takes_th
     assert sorted(found) == list(range(30))
 
 
-async def test_batches_are_no_larger_than_the_capacity_of_the_executor() -> None:
+async def test_executor_that_collects_rows_before_it_answers_them_answers_every_row() -> None:
     found: dict[int, RowOutcome] = {}
     rows = 5 * BatchExecutor.capacity
     summary = await run_with(BatchExecutor()).run(ListSource(questions(rows)), found.__setitem__)
