@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
-from asyncinfer.run.stop import Stop
+from asyncinfer.run.stop import Stop, unless_stopped
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary, StreamDelta
 from asyncinfer.types.run_errors import InferenceFailedError
@@ -29,23 +30,32 @@ class AsyncMethods(EngineCore):
     """Answers conversations with the settings of each call. `BaseInferenceEngine` adds the blocking twins."""
 
     async def agenerate(
-        self, conversation: Conversation, inference_config: InferenceConfig | None = None
+        self,
+        conversation: Conversation,
+        inference_config: InferenceConfig | None = None,
+        *,
+        stop: Stop | None = None,
     ) -> Conversation:
         """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
 
         The settings of a config are prepared once and kept, so that repeated calls cost little.
 
+        Args:
+            stop: Ends the call early.
+
         Returns:
             The conversation with the answer appended, as a new object.
 
         Raises:
+            RunInterruptedError: `stop` ended the call before it was done.
             RequestError: The conversation was not answered, and no retry is left.
             EngineDeadError: The engine can answer no conversation with these settings.
             ConfigError: A setting is wrong. InputError: The conversation is not valid.
         """
         check_types(conversation, inference_config)
         setup = await self._setup_for(inference_config)
-        completion = await single.generate(setup.access, self._attempts, conversation)
+        answer = partial(single.generate, setup.access, self._attempts, conversation)
+        completion = await unless_stopped(stop, answer)
         return completion.append_to(conversation)
 
     async def ainfer(
@@ -148,7 +158,11 @@ class AsyncMethods(EngineCore):
         return BackgroundIterator(work)
 
     def astream(
-        self, conversation: Conversation, inference_config: InferenceConfig | None = None
+        self,
+        conversation: Conversation,
+        inference_config: InferenceConfig | None = None,
+        *,
+        stop: Stop | None = None,
     ) -> BackgroundIterator[StreamDelta]:
         """Yield one answer in parts. Nothing is saved; failed attempts are retried until the first part.
 
@@ -158,7 +172,8 @@ class AsyncMethods(EngineCore):
 
         async def work(channel: Channel[StreamDelta]) -> None:
             setup = await self._setup_for(inference_config)
-            await single.stream(setup.access, self._attempts, conversation, channel.send)
+            answer = partial(single.stream, setup.access, self._attempts, conversation, channel.send)
+            await unless_stopped(stop, answer)
 
         return BackgroundIterator(work)
 

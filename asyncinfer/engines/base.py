@@ -37,9 +37,15 @@ class BaseInferenceEngine(AsyncMethods):
         )
         return spec_of(type(self), config)
 
-    def generate(self, conversation: Conversation, inference_config: InferenceConfig | None = None) -> Conversation:
+    def generate(
+        self,
+        conversation: Conversation,
+        inference_config: InferenceConfig | None = None,
+        *,
+        stop: Stop | None = None,
+    ) -> Conversation:
         """The blocking twin of `agenerate`."""
-        return portal.call(partial(self.agenerate, conversation, inference_config))
+        return portal.call(partial(self.agenerate, conversation, inference_config, stop=stop))
 
     def infer(
         self,
@@ -100,10 +106,14 @@ class BaseInferenceEngine(AsyncMethods):
         )
 
     def stream(
-        self, conversation: Conversation, inference_config: InferenceConfig | None = None
+        self,
+        conversation: Conversation,
+        inference_config: InferenceConfig | None = None,
+        *,
+        stop: Stop | None = None,
     ) -> Iterator[StreamDelta]:
         """The blocking twin of `astream`."""
-        return portal.iterate(partial(self.astream, conversation, inference_config))
+        return portal.iterate(partial(self.astream, conversation, inference_config, stop=stop))
 
     def list_models(self, chat_only: bool = True) -> list[str]:
         """The blocking twin of `alist_models`."""

@@ -1,14 +1,25 @@
-"""The request to end runs early."""
+"""The request to end runs and calls early."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
+
+import anyio
+
+from asyncinfer.aio.tasks import task_group
+from asyncinfer.types.results import RunSummary, Usage
+from asyncinfer.types.run_errors import RunInterruptedError
+
+T = TypeVar("T")
 
 
 class Stop:
-    """Ends the runs that it is passed to, once `request` is called. Rows in flight get `grace` seconds to finish.
+    """Ends the runs and calls that it is passed to, once `request` is called. What is in flight gets `grace` seconds to
+    finish.
 
     It may be used from any thread and from a signal handler, and for several runs.
     """
@@ -24,7 +35,7 @@ class Stop:
         return self._is_requested
 
     def request(self) -> None:
-        """Ask the runs to stop."""
+        """Ask the runs and calls to stop."""
         self._is_requested = True
         with self._lock:
             waiting, self._waiting = self._waiting, set()
@@ -48,3 +59,29 @@ class Stop:
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+async def unless_stopped(stop: Stop | None, work: Callable[[], Awaitable[T]]) -> T:
+    """The result of the call `work`. It is cancelled `stop.grace` seconds after a stop was requested.
+
+    Raises:
+        RunInterruptedError: `stop` was requested before the call, or ended it.
+    """
+    if stop is None:
+        return await work()
+    scope, results = anyio.CancelScope(), list[T]()
+
+    async def end_later() -> None:
+        await stop.wait()
+        scope.deadline = anyio.current_time() + stop.grace
+
+    if not stop.is_requested:
+        async with task_group() as tasks:
+            tasks.start_soon(end_later)
+            with scope:
+                results.append(await work())
+            tasks.cancel_scope.cancel()
+    if not results:
+        nothing = RunSummary(total=1, completed=0, failed=0, resumed=0, usage=Usage(), seconds=0.0, failure_samples=[])
+        raise RunInterruptedError("Stopped before the conversation was answered.", nothing)
+    return results[0]

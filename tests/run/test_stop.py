@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from asyncinfer import InferenceConfig, RunInterruptedError, Stop
-from tests.fakes import FakeEngine, questions
+from asyncinfer import InferenceConfig, InferenceErrorType, RequestError, RunInterruptedError, Stop
+from tests.fakes import FakeEngine, answer_to, question, questions
 
 
 def stopping(stop: Stop, after: int) -> FakeEngine:
@@ -73,3 +73,55 @@ async def test_one_stop_ends_several_runs() -> None:
         *(engine.ainfer_partial(questions(200), stop=stop) for engine in engines), return_exceptions=True
     )
     assert all(isinstance(result, RunInterruptedError) for result in results)
+
+
+@pytest.mark.parametrize("when", ["before the call", "while the engine answers", "while a retry waits"])
+@pytest.mark.parametrize("method", ["agenerate", "generate", "astream", "stream"])
+async def test_a_stop_ends_a_single_call(method: str, when: str) -> None:
+    stop = Stop(grace=0.0)
+
+    async def script(*_: object) -> None:
+        stop.request()
+        if when == "while a retry waits":
+            raise RequestError("boom", error_type=InferenceErrorType.API_STATUS, status_code=500, is_retryable=True)
+        await asyncio.Event().wait()
+
+    engine = FakeEngine(script)
+    if when == "before the call":
+        stop.request()
+    with pytest.raises(RunInterruptedError, match="before the conversation was answered"):
+        await single_call(engine, method, stop)
+    assert engine.asked.total() == (when != "before the call")
+
+
+async def test_a_single_call_may_finish_within_the_grace_of_a_stop() -> None:
+    stop = Stop()
+    answered = await FakeEngine(lambda *_: stop.request()).agenerate(question("a"), stop=stop)
+    assert answered.messages[-1].content == answer_to("a")
+
+
+async def test_cancelled_call_with_a_stop_is_cancelled() -> None:
+    started = asyncio.Event()
+
+    async def never(*_: object) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    call = asyncio.create_task(FakeEngine(never).agenerate(question("a"), stop=Stop()))
+    await started.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def single_call(engine: FakeEngine, method: str, stop: Stop) -> None:
+    match method:
+        case "agenerate":
+            await engine.agenerate(question("a"), stop=stop)
+        case "generate":
+            await asyncio.to_thread(engine.generate, question("a"), stop=stop)
+        case "astream":
+            async for _ in engine.astream(question("a"), stop=stop):
+                pass
+        case _:
+            await asyncio.to_thread(lambda: list(engine.stream(question("a"), stop=stop)))
