@@ -13,6 +13,8 @@ What is used, and why:
   aiohttp's own pool does not look at it, and would take such data for the next response.
 - `StreamReader.set_exception`: ends a read when a stream was idle for too long, or when the transport is closed.
 - `HttpProcessingError`: what the parser raises for an invalid response.
+- `max_line_size`, `max_field_size` and `max_headers`: the limits of the head of a response. Older versions lack some of
+  them. A session takes them with each request.
 - The first step of `BaseConnector.close()`: closes the sockets at once, where nothing can be awaited.
 - `ClientSession._loop`: the public property `loop` is deprecated, and warns.
 """
@@ -20,7 +22,7 @@ What is used, and why:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing, suppress
 from functools import lru_cache
 from importlib import import_module
@@ -51,6 +53,7 @@ __all__ = [
     "missing",
     "next_message",
     "pool_key",
+    "session_head_limits",
     "session_loop",
     "start_timeout",
 ]
@@ -59,6 +62,11 @@ CHECKED = "3.14.5"
 """The version of aiohttp on which this module was checked."""
 VERSION = aiohttp.__version__
 """The version of aiohttp that is installed."""
+
+# The limits of the head of a response: bytes of its first line, bytes of a header, and the number of headers. These are
+# curl's (CURL_MAX_HTTP_HEADER and MAX_HTTP_RESP_HEADER_COUNT, curl 8.21). aiohttp's own, 8190 bytes and 128 headers, are
+# lower than those of other clients: gateways send larger heads, and httpx reads 100 KiB in all.
+_HEAD_LIMITS = {"max_line_size": 100 * 2**10, "max_field_size": 100 * 2**10, "max_headers": 5000}
 
 # What the pooled transport needs: a module, a name in it, and the parameters that are given by name.
 _NEEDED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -99,6 +107,18 @@ def _has(module: str, name: str, parameters: tuple[str, ...]) -> bool:
         return not parameters or signature(found).parameters.keys() >= set(parameters)
     except (ImportError, AttributeError, TypeError, ValueError):
         return False
+
+
+@lru_cache(maxsize=4)
+def _head_limits(function: Callable[..., object]) -> dict[str, int]:
+    """The limits of the head of a response that `function` takes. Versions of aiohttp differ."""
+    accepted = signature(function).parameters
+    return {name: limit for name, limit in _HEAD_LIMITS.items() if name in accepted}
+
+
+def session_head_limits() -> Mapping[str, int]:
+    """The limits of the head of a response, as arguments of a `ClientSession`'s request."""
+    return _head_limits(aiohttp.ClientSession._request)  # pyright: ignore[reportPrivateUsage]
 
 
 def connect_request(url: URL, proxy: URL | None, proxy_headers: Mapping[str, str] | None) -> aiohttp.ClientRequest:
@@ -150,7 +170,10 @@ def expect_response(connection: Connection, silence: float | None, buffer: int) 
     protocol = connection.protocol
     if protocol is None:
         raise aiohttp.ServerDisconnectedError
-    protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_timeout=silence, read_bufsize=buffer)
+    limits = _head_limits(type(protocol).set_response_params)
+    protocol.set_response_params(
+        read_until_eof=True, auto_decompress=False, read_timeout=silence, read_bufsize=buffer, **limits
+    )
     return protocol
 
 

@@ -34,8 +34,9 @@ class SessionTransport(ExchangeTransport):
     """Sends requests through a session of the user, and never closes it.
 
     The session decides about connections, proxies, TLS, cookies, default headers, tracing and middlewares. Its timeout,
-    its `raise_for_status` and its decompression are replaced by the limits of each request. Its connector should allow
-    as many connections as requests are sent at once: waiting for a connection counts towards a request's timeout.
+    its `raise_for_status`, its decompression and its limits on headers are replaced by those of each request. Its
+    connector should allow as many connections as requests are sent at once: waiting for a connection counts towards a
+    request's timeout.
 
     A session takes an unsolicited response, which some broken servers send, for the response to the next request. The
     pooled transport closes such a connection.
@@ -98,6 +99,7 @@ class SessionTransport(ExchangeTransport):
                 timeout=_timeout(request.timeout),
                 proxy=target.proxy,
                 proxy_headers=target.proxy_headers,
+                **compat.session_head_limits(),
             )
         except FOREIGN:
             raise

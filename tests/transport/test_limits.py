@@ -16,8 +16,10 @@ from asyncinfer.types.http import HttpRequest, ResponseLimits
 from tests.faults import (
     Fault,
     FaultServer,
+    completion,
     oversized,
     says,
+    with_headers,
 )
 from tests.transport.requests import failure, raw_server, to
 
@@ -33,6 +35,39 @@ async def test_size_of_a_body_is_limited(transport: Transport, fault: Fault) -> 
         error = await failure(transport, to(server.url, limits=ResponseLimits(1000)))
         assert "larger than 1,000 bytes (remote_params.max_response_bytes)" in str(error)
         assert (error.error_type, error.is_retryable) == (InferenceErrorType.PARSE_ERROR, False)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Security-Policy": "a" * 9_000},
+        {"Set-Cookie": "a" * 64_000},
+        {"Link": "a" * 100_000},
+        {f"X-Debug-{number}": "1" for number in range(150)},
+        {f"X-Debug-{number}": "1" for number in range(4_000)},
+        {f"X-Debug-{number}": "a" * 9_000 for number in range(20)},
+    ],
+    ids=["9 KB", "64 KB", "100 KB", "150 headers", "4000 headers", "20 of 9 KB"],
+)
+async def test_large_headers_are_read(transport: Transport, headers: dict[str, str]) -> None:
+    """Gateways send policies, cookies and links that exceed aiohttp's default limits."""
+    async with FaultServer(lambda _: with_headers(headers)) as server:
+        response = await transport.send(to(server.url))
+        assert response.body == completion("hi")
+        assert {name: response.headers[name] for name in headers} == headers
+        async with transport.stream(to(server.url)) as streamed:
+            assert b"".join([chunk async for chunk in streamed.chunks()]) == completion("hi")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Long": "a" * 110_000}, {f"X-Debug-{number}": "1" for number in range(6_000)}],
+    ids=["one large header", "many headers"],
+)
+async def test_size_and_number_of_headers_are_limited(transport: Transport, headers: dict[str, str]) -> None:
+    async with FaultServer(lambda _: with_headers(headers)) as server:
+        error = await failure(transport, to(server.url))
+        assert error.error_type == InferenceErrorType.CONNECTION
 
 
 async def test_body_of_the_largest_size_is_read(transport: Transport) -> None:
