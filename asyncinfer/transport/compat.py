@@ -64,8 +64,8 @@ VERSION = aiohttp.__version__
 """The version of aiohttp that is installed."""
 
 # The limits of the head of a response: bytes of its first line, bytes of a header, and the number of headers. These are
-# curl's (CURL_MAX_HTTP_HEADER and MAX_HTTP_RESP_HEADER_COUNT, curl 8.21). aiohttp's own, 8190 bytes and 128 headers, are
-# lower than those of other clients: gateways send larger heads, and httpx reads 100 KiB in all.
+# curl's (CURL_MAX_HTTP_HEADER and MAX_HTTP_RESP_HEADER_COUNT, curl 8.21). aiohttp's own limits, 8190 bytes and 128
+# headers, are lower than those of other clients: gateways send larger heads, and httpx reads 100 KiB in all.
 _HEAD_LIMITS = {"max_line_size": 100 * 2**10, "max_field_size": 100 * 2**10, "max_headers": 5000}
 
 # What the pooled transport needs: a module, a name in it, and the parameters that are given by name.

@@ -54,7 +54,7 @@ def route_to(text: str) -> Route:
         ValueError: The URL, or the URL of the proxy, is not valid.
     """
     url = parse_url(text)
-    proxy = proxy_for(url.scheme, url.host or "")
+    proxy = proxy_for(url.scheme, url.host or "", url.port)
     # aiohttp's frames and connection keys show the URL of the proxy, so the credentials are passed separately.
     to_proxy = proxy_headers(proxy)
     to = compat.connect_request(

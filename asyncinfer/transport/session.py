@@ -148,7 +148,7 @@ def _target(request: HttpRequest, *, use_proxies: bool) -> _Target:
         ValueError: The URL is not valid, or a header cannot be sent.
     """
     url = parse_url(request.url)
-    proxy = proxy_for(url.scheme, url.host or "") if use_proxies else None
+    proxy = proxy_for(url.scheme, url.host or "", url.port) if use_proxies else None
     to_proxy = proxy_headers(proxy)
     # Without TLS there is no tunnel, and the proxy reads the headers of the request itself.
     own = {"Accept-Encoding": ACCEPTED, **credentials_header("Authorization", url)}

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from asyncinfer import InferenceErrorType, RequestError
+from asyncinfer import InferenceErrorType, RequestError, transport
 from asyncinfer.transport.base import Transport
+from asyncinfer.transport.proxies import proxy_for
 from tests.faults import (
     FaultServer,
     completion,
@@ -45,14 +46,50 @@ async def test_silent_proxy_times_out(own: Transport, monkeypatch: pytest.Monkey
     assert caught.value.error_type == InferenceErrorType.TIMEOUT
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("kind", ["socks5", "socks5h", "socks4", "ftp"])
 async def test_proxy_of_an_unknown_kind_is_a_configuration_error(
-    own: Transport, monkeypatch: pytest.MonkeyPatch
+    own: Transport, monkeypatch: pytest.MonkeyPatch, variable: str, kind: str
 ) -> None:
-    monkeypatch.setenv("http_proxy", "socks5://ann:pass-word@127.0.0.1:1080")
-    error = await failure(own, to("http://api.invalid/v1"))
-    assert (error.error_type, "socks5" in str(error)) == (InferenceErrorType.CONFIG, True)
+    """The request is not sent directly. For a SOCKS proxy, the message says what to do."""
+    monkeypatch.setenv(variable, f"{kind}://ann:pass-word@127.0.0.1:1080")
+    async with FaultServer() as server:
+        error = await failure(own, to(server.url))
+        assert not server.asks
+    assert (error.error_type, kind in str(error)) == (InferenceErrorType.CONFIG, True)
+    assert ("aiohttp_socks.ProxyConnector" in str(error)) == kind.startswith("socks")
     assert error.scope == "account"
     assert "pass-word" not in all_text(error)
+
+
+@pytest.mark.parametrize(
+    "value", ["http://ann:pass-word@h:99999", "http://ann:pass/word@h:80", "http://[::1", "http://"]
+)
+async def test_invalid_url_of_a_proxy_is_a_configuration_error(
+    own: Transport, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("http_proxy", value)
+    error = await failure(own, to("http://api.invalid/v1"))
+    assert (error.error_type, "http_proxy" in str(error)) == (InferenceErrorType.CONFIG, True)
+    assert "pass" not in all_text(error)
+
+
+@pytest.mark.parametrize("variable", ["all_proxy", "ALL_PROXY", "HTTP_PROXY"])
+async def test_all_proxy_is_used_where_there_is_no_other(
+    own: Transport, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    async with proxy() as (port, heard):
+        monkeypatch.setenv(variable, f"127.0.0.1:{port}")
+        assert (await own.send(to("http://api.invalid/v1"))).body == b"{}"
+    assert heard[0].startswith("POST http://api.invalid/v1/chat/completions HTTP/1.1")
+
+
+async def test_proxy_of_the_scheme_comes_before_all_proxy(own: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with proxy() as (port, heard), proxy() as (other, unheard):
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{port}")
+        monkeypatch.setenv("all_proxy", f"127.0.0.1:{other}")
+        await own.send(to("http://api.invalid/v1"))
+    assert (len(heard), len(unheard)) == (1, 0)
 
 
 async def test_error_of_a_proxy_shows_no_password(own: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,13 +100,33 @@ async def test_error_of_a_proxy_shows_no_password(own: Transport, monkeypatch: p
     assert b64encode(b"ann:pass-word").decode() not in text
 
 
-@pytest.mark.parametrize("bypass", ["127.0.0.1", "localhost,127.0.0.1", "*"])
-async def test_no_proxy_bypasses_the_proxy(own: Transport, monkeypatch: pytest.MonkeyPatch, bypass: str) -> None:
+@pytest.mark.parametrize("variable", ["no_proxy", "NO_PROXY"])
+@pytest.mark.parametrize("bypass", ["127.0.0.1", "localhost,127.0.0.1", "*", "127.0.0.0/8", "127.0.0.1:{port}"])
+async def test_no_proxy_bypasses_the_proxy(
+    own: Transport, monkeypatch: pytest.MonkeyPatch, variable: str, bypass: str
+) -> None:
     async with proxy() as (port, heard), FaultServer() as server:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-        monkeypatch.setenv("no_proxy", bypass)
+        monkeypatch.setenv(variable, bypass.format(port=server.port))
         assert (await own.send(to(server.url))).body == completion("hi")
     assert not heard
+
+
+async def test_no_proxy_for_another_port_does_not_bypass_the_proxy(
+    own: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with proxy() as (port, heard):
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1:1")
+        await own.send(to("http://127.0.0.1:2/v1"))
+    assert heard[0].startswith("POST http://127.0.0.1:2/v1/chat/completions")
+
+
+def test_changed_environment_is_read_after_the_cache_is_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert proxy_for("http", "api.invalid") is None
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    transport._proxy.cache_clear()
+    assert str(proxy_for("http", "api.invalid")) == "http://proxy.invalid:3128"
 
 
 @asynccontextmanager

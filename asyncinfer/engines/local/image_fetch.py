@@ -84,7 +84,7 @@ class ImageFetcher:
     async def _transport_for(self, url: str) -> Transport:
         """The transport for a URL. A proxy resolves the host itself, so the host is checked here before it is used."""
         parts = _parts(url)
-        if self._allow_private or not uses_proxy(parts.scheme, parts.hostname or ""):
+        if self._allow_private or not uses_proxy(parts.scheme, parts.hostname or "", parts.port):
             return self._direct
         await _check_host(url, parts.hostname or "")
         return self._through_proxy
@@ -106,7 +106,7 @@ def _parts(url: str) -> SplitResult:
     """
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname:
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return parts
     except ValueError:  # an address or a port that is not valid
         pass

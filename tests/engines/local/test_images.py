@@ -124,7 +124,7 @@ async def test_invalid_url_is_rejected(url: str) -> None:
 
 
 async def test_images_are_fetched_through_the_given_transports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_fetch, "uses_proxy", lambda _, host: host == "93.184.216.34")
+    monkeypatch.setattr(image_fetch, "uses_proxy", lambda _, host, port: host == "93.184.216.34")
     direct, through_proxy = RecordingTransport(), RecordingTransport()
     async with ImageFetcher(direct=direct, through_proxy=through_proxy) as fetcher:
         assert await fetcher.fetch("https://images.example.com/a.png") == b"an image"
