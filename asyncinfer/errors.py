@@ -4,6 +4,7 @@ AsyncInferError
 ├── ConfigError                      A setting is wrong. Correct the configuration; nothing has run.
 │   └── MissingDependencyError       An optional package is missing. Run the `pip install` command in the message.
 ├── InputError                       The input has invalid rows. Correct them; nothing has run.
+│   └── UnreadableFileError          An image or document of a row cannot be read.
 ├── RequestError                     One row failed. The other rows continue.
 ├── EngineDeadError                  The engine cannot answer any more rows. Finished rows are saved.
 │   └── EngineConfigError            The settings of the engine are the reason. Also a ConfigError.
@@ -43,6 +44,10 @@ class MissingDependencyError(ConfigError):
 
 class InputError(AsyncInferError, ValueError):
     """The input cannot be used. The message lists the bad rows by line number (at most 20)."""
+
+
+class UnreadableFileError(InputError):
+    """An image or document that a row names by path cannot be read. Methods that report failed rows report this row."""
 
 
 class InferenceErrorType(StrEnum):

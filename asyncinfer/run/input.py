@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Generator
 
-from asyncinfer.errors import InputError
+from asyncinfer.errors import InputError, UnreadableFileError
 from asyncinfer.run.rows import Item, Source
 from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_repeats
 from asyncinfer.scratch.keys import RowKeys
@@ -19,10 +19,17 @@ class ValidatedInput:
     """The key, the checksum and the index entry of each row: about 40 bytes a row.
 
     `validate_input` reads the source once. The rows are known when that generator is exhausted.
+
+    Args:
+        partial: A row whose image or document cannot be read is one failed row. Otherwise it makes the input invalid.
+
+    Attributes:
+        rejected: The error of each row that fails without being sent, by its index.
     """
 
-    def __init__(self, source: Source, row_keys: RowKeys) -> None:
-        self._source, self._row_keys = source, row_keys
+    def __init__(self, source: Source, row_keys: RowKeys, *, partial: bool = False) -> None:
+        self._source, self._row_keys, self._partial = source, row_keys, partial
+        self.rejected: dict[int, InputError] = {}
         self.keys = bytearray()
         self.checksums = array("I")
         self.index = KeyIndex(b"")
@@ -69,7 +76,10 @@ class ValidatedInput:
             conversation = item.load()
             self.keys += self._row_keys(conversation)
         except InputError as error:
-            problems.add(item.line, len(self), str(error))
+            if self._partial and isinstance(error, UnreadableFileError):
+                self.rejected[len(self)] = error
+            else:
+                problems.add(item.line, len(self), str(error))
             self.keys += bytes(KEY_BYTES)
             conversation = None
         self.checksums.append(item.checksum)

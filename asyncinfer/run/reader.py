@@ -85,6 +85,8 @@ class InputReader:
         )
 
     def _row(self, index: int, item: Item) -> InputRow:
+        if (error := self._validated.rejected.get(index)) is not None:
+            return RejectedRow(index, error)
         row = Row(index, *self._validated.identity(index), item.checksum, item.size, item)
         if self._saved_answers is not None and self._statuses.saved(index):
             finished = self._saved_answers(row)

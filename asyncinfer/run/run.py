@@ -42,7 +42,7 @@ class Run:
 
     Attributes:
         make_executor: Makes the executor. Its argument is the number of rows; None if that is unknown.
-        partial: Write the existing answers even if rows failed.
+        partial: Write the existing answers even if rows failed. A row whose file cannot be read is one of these rows.
         reuse_output: Take answers from an existing file at `output_path`.
         relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
@@ -81,7 +81,7 @@ class Run:
             return await self._run(source, deliver)
 
     async def _run(self, source: Source, deliver: DeliverOutcome | None) -> RunSummary:
-        rows = ValidatedInput(source, self.keys)
+        rows = ValidatedInput(source, self.keys, partial=self.partial)
         await in_slices(rows.validate_input())
         stats, statuses = RunStats(self.clock, len(rows)), RowStatusTable(len(rows))
         events, executor = Events([stats.observe, *self.observers]), self.make_executor(len(rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from asyncinfer.errors import InputError
+from asyncinfer.errors import UnreadableFileError
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation, Message
 from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, open_regular, os_error_text
 
@@ -17,7 +17,7 @@ def read_file(path: str) -> bytes:
     """Return the bytes of an image or a document. Blocks.
 
     Raises:
-        InputError: The file cannot be read, is not a regular file, or is larger than 100 MiB.
+        UnreadableFileError: The file cannot be read, is not a regular file, or is larger than 100 MiB.
     """
     try:
         with open_regular(Path(path).expanduser()) as file:
@@ -25,11 +25,11 @@ def read_file(path: str) -> bytes:
             # Files in /proc have no size, and other files may grow.
             data = file.read(MAX_FILE + 1) if known <= MAX_FILE else None
     except NotAFileError as error:
-        raise InputError(f"{path!r} {os_error_text(error)}") from None
+        raise UnreadableFileError(f"{path!r} {os_error_text(error)}") from None
     except PATH_ERRORS as error:
-        raise InputError(f"the file {path!r} cannot be read: {os_error_text(error)}") from None
+        raise UnreadableFileError(f"the file {path!r} cannot be read: {os_error_text(error)}") from None
     if data is None or len(data) > MAX_FILE:
-        raise InputError(f"the file {path!r} is larger than {MAX_FILE >> 20} MiB")
+        raise UnreadableFileError(f"the file {path!r} is larger than {MAX_FILE >> 20} MiB")
     return data
 
 
@@ -37,7 +37,7 @@ def with_files(conversation: Conversation) -> Conversation:
     """Return the conversation with the bytes of the files that it names by path. Blocks.
 
     Raises:
-        InputError: As in `read_file`.
+        UnreadableFileError: As in `read_file`.
     """
     messages = [_with_files(message) for message in conversation.messages]
     return conversation.model_copy(update={"messages": messages})

@@ -509,6 +509,35 @@ class TestInput:
         with pytest.raises(InputError, match=r"row 0: the file 'a\\x00b' cannot be read"):
             await FakeEngine().ainfer([Conversation.from_dict({"messages": [picture]})])
 
+    @pytest.mark.parametrize("name", ["none.png", ".", "fifo", "a\0b", "x" * 300])
+    @pytest.mark.parametrize("kind", ["image_path", "document_path"])
+    async def test_row_with_an_unreadable_file_is_one_failed_row(
+        self, config: InferenceConfig, tmp_path: Path, name: str, kind: str
+    ) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        item = {"type": kind, "content": str(tmp_path / name)}
+        bad = Conversation.from_dict({"messages": [{"role": "user", "content": [item]}]})
+        rows = [question("a"), bad, question("b"), bad]
+        result = await FakeEngine().ainfer_partial(rows)
+        assert [index for index, _ in result.successful] == [0, 2]
+        assert result.failed_indices == [1, 3]
+        assert not any(detail.is_retryable for detail in result.failures.values())
+        assert all(str(tmp_path / name)[:20] in message for message in result.error_messages.values())
+
+        write_jsonl(tmp_path / "in.jsonl", rows)
+        summary = await FakeEngine().arun(config)
+        assert (summary.completed, summary.failed) == (2, 2)
+        assert answers(config.output_path) == [answer_to("a"), answer_to("b")]
+
+    async def test_row_is_answered_once_its_file_can_be_read(self, config: InferenceConfig, tmp_path: Path) -> None:
+        item = {"type": "image_path", "content": str(tmp_path / "late.png")}
+        late = Conversation.from_dict({"messages": [{"role": "user", "content": [item]}]})
+        write_jsonl(tmp_path / "in.jsonl", [question("a"), late])
+        assert (await FakeEngine().arun(config)).failed == 1
+        (tmp_path / "late.png").write_bytes(b"an image")
+        summary = await FakeEngine().arun(config)
+        assert (summary.completed, summary.resumed) == (2, 1)
+
     async def test_an_empty_file_is_an_error(self, tmp_path: Path) -> None:
         await self.check(tmp_path, "\n\n", "no conversations")
 
