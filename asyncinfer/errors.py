@@ -119,11 +119,22 @@ def invalid_request(why: str) -> RequestError:
 
 
 class EngineDeadError(AsyncInferError):
-    """The engine cannot continue. Unfinished rows fail. A new engine can resume them."""
+    """The engine cannot continue. Unfinished rows fail. A new engine can resume them.
 
-    def __init__(self, message: str, *, error_type: InferenceErrorType, status_code: int | None = None) -> None:
+    Args:
+        is_retryable: A new engine with the same settings may answer the rows.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_type: InferenceErrorType,
+        status_code: int | None = None,
+        is_retryable: bool = True,
+    ) -> None:
         super().__init__(message)
-        self.error_type, self.status_code = error_type, status_code
+        self.error_type, self.status_code, self.is_retryable = error_type, status_code, is_retryable
 
 
 class EngineConfigError(EngineDeadError, ConfigError):

@@ -41,7 +41,12 @@ class RunEnd(NamedTuple):
     def error(self, cause: RequestError) -> EngineDeadError:
         """The error to raise. `cause`: the last failure."""
         kind = EngineConfigError if self.is_config else EngineDeadError
-        return kind(self.message, error_type=cause.error_type, status_code=cause.status_code)
+        return kind(
+            self.message,
+            error_type=cause.error_type,
+            status_code=cause.status_code,
+            is_retryable=cause.is_retryable,
+        )
 
 
 class FailurePattern:

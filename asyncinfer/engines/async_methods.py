@@ -11,7 +11,14 @@ from typing import Self
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
 from asyncinfer.aio.tasks import clean_up
 from asyncinfer.config import InferenceConfig
-from asyncinfer.engines.call_input import absolute_path, check_types, file_source, is_one_small_row, source_of
+from asyncinfer.engines.call_input import (
+    absolute_path,
+    check_no_path,
+    check_types,
+    file_source,
+    is_one_small_row,
+    source_of,
+)
 from asyncinfer.engines.core import EngineCore
 from asyncinfer.errors import ConfigError, EngineConfigError
 from asyncinfer.run import single
@@ -68,6 +75,8 @@ class AsyncMethods(EngineCore):
         stop: Stop | None = None,
     ) -> list[Conversation]:
         """Answer every conversation of `input`, or of `inference_config.input_path`, in input order.
+
+        `input` together with `input_path` is a ConfigError.
 
         Args:
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
@@ -150,6 +159,8 @@ class AsyncMethods(EngineCore):
         consumed. Rows are saved, and resumed, only with an `output_path`. The rows in
         flight are cancelled as soon as the consumer stops; see `BackgroundIterator`.
         """
+
+        check_no_path(inference_config)
 
         async def work(channel: Channel[tuple[int, RowOutcome]]) -> None:
             run = await self._new_run(inference_config, on_progress, observers, stop=stop)

@@ -32,7 +32,7 @@ def is_one_small_row(
     """Whether there is one row of text, small enough for the event loop, and nothing is to be saved."""
     if not isinstance(input, list | tuple) or len(input) != 1:
         return False
-    if config is not None and (config.output_path or config.progress_path or config.reuse_output):
+    if config is not None and (config.input_path or config.output_path or config.progress_path or config.reuse_output):
         return False
     row = input[0]
     if not isinstance(row, Conversation):
@@ -41,10 +41,24 @@ def is_one_small_row(
     return all(isinstance(c, str | None) for c in contents) and sum(len(c or "") for c in contents) <= _SMALL
 
 
+def check_no_path(config: InferenceConfig | None) -> None:
+    """Raise a ConfigError if `config` names an input file, although the rows are given as objects."""
+    if config is not None and config.input_path is not None:
+        raise ConfigError(
+            f"input_path: {config.input_path} is set, and there is an input too; give one of them. "
+            "config.model_copy(update={'input_path': None}) is the same configuration without the path"
+        )
+
+
 def source_of(input: Sequence[Conversation] | None, config: InferenceConfig | None) -> Source | None:
-    """Where the rows come from; None for an empty list, which needs no run."""
+    """Where the rows come from; None for an empty list, which needs no run.
+
+    Raises:
+        ConfigError: There is no input, or there are two.
+    """
     path = config.input_path if config is not None else None
     if input is not None:
+        check_no_path(config)
         if isinstance(input, Conversation):
             raise InputError("input is a list of conversations; for one, pass [conversation]")
         return ListSource(list(input)) if input else None

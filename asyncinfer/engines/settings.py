@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from asyncinfer.config import GenerationParams, InferenceConfig, RemoteParams
+from asyncinfer.config.row_key import hashed_fields
 
 log = logging.getLogger("asyncinfer")
 
@@ -21,6 +22,9 @@ _FIXED = frozenset(
         "use_adaptive_concurrency",
     }
 )
+
+# Engines without `use_sampling` decide by the temperature, with the same result.
+_IMPLIED = frozenset({"use_sampling"})
 
 
 def remote_in_effect(own: RemoteParams | None, call: RemoteParams | None) -> RemoteParams | None:
@@ -40,9 +44,9 @@ def fixed_and_ignored(own: RemoteParams | None, call: RemoteParams | None) -> li
 
 
 def unsupported(generation: GenerationParams, supported: Iterable[str]) -> frozenset[str]:
-    """The parameters that are set, but are not in `supported`."""
+    """The parameters that are set, are not in `supported`, and could change an answer."""
     defaults = GenerationParams()
-    names = GenerationParams.model_fields.keys() - set(supported)
+    names = set(hashed_fields(GenerationParams)) - set(supported) - _IMPLIED
     return frozenset(name for name in names if getattr(generation, name) != getattr(defaults, name))
 
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from asyncinfer.errors import EngineDeadError, InferenceErrorType, InputError, RequestError, error_str
+from asyncinfer.errors import (
+    ConfigError,
+    EngineConfigError,
+    EngineDeadError,
+    InferenceErrorType,
+    InputError,
+    RequestError,
+    error_str,
+)
 from asyncinfer.types.conversation import Conversation, Message
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.tools import ToolCall
@@ -147,7 +155,12 @@ _PER_ANSWER_METADATA = ("raw_finish_reason", "block_reason")
 
 @dataclass(frozen=True, slots=True)
 class FailureDetail:
-    """The reason why a row has no answer. `is_retryable`: whether a new attempt at the same row may succeed."""
+    """The reason why a row has no answer.
+
+    Args:
+        is_retryable: Whether a new attempt at the same row, with the same settings, may succeed. False for a wrong
+            setting, a refused key and a row that the API rejects.
+    """
 
     error_message: str
     error_type: InferenceErrorType = InferenceErrorType.UNKNOWN
@@ -160,8 +173,11 @@ def failure_of(error: Exception | None) -> FailureDetail:
     match error:
         case RequestError():
             return FailureDetail(str(error), error.error_type, error.status_code, error.is_retryable)
-        case EngineDeadError():  # A new engine may answer the row.
-            return FailureDetail(str(error), error.error_type, error.status_code, is_retryable=True)
+        case EngineDeadError():
+            retryable = error.is_retryable and not isinstance(error, EngineConfigError)
+            return FailureDetail(str(error), error.error_type, error.status_code, retryable)
+        case ConfigError():
+            return FailureDetail(str(error), InferenceErrorType.CONFIG, is_retryable=False)
         case InputError():
             return FailureDetail(str(error), InferenceErrorType.PARSE_ERROR, is_retryable=False)
         case _:

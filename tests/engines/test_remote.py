@@ -396,6 +396,31 @@ class TestSettings:
         assert (server.asks[0].body["min_p"], "num_beams" in server.asks[0].body) == (0.1, False)
         assert "dropped_parameters" not in plain.metadata
 
+    @pytest.mark.parametrize(
+        "generation",
+        [{"batch_size": 4}, {"use_cache": False}, {"use_sampling": True, "temperature": 0.7}],
+        ids=["batch_size", "use_cache", "use_sampling"],
+    )
+    async def test_parameters_that_do_not_change_an_answer_are_not_reported_as_dropped(
+        self, caplog: pytest.LogCaptureFixture, generation: dict[str, object]
+    ) -> None:
+        async with served() as (_, engine):
+            config = InferenceConfig(generation=GenerationParams.model_validate(generation))
+            [answered] = await engine.ainfer(questions(1), config)
+        assert "dropped_parameters" not in answered.metadata
+        assert not caplog.records
+
+    async def test_failure_after_401_is_not_retryable(self) -> None:
+        """Also if other rows were answered before."""
+
+        def script(ask: Ask) -> Fault | None:
+            return None if ask.question == "question 0" else status(401, "who are you?")
+
+        async with served(script, num_workers=1) as (_, engine):
+            result = await engine.ainfer_partial(questions(9))
+        assert result.failures
+        assert not any(detail.is_retryable for detail in result.failures.values())
+
     async def test_extra_body_adds_replaces_and_removes_fields(self) -> None:
         generation = GenerationParams(extra_body={"top_k": 5, "max_tokens": 7, "temperature": None})
         async with served() as (server, engine):

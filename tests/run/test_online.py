@@ -538,6 +538,19 @@ class TestInput:
         summary = await FakeEngine().arun(config)
         assert (summary.completed, summary.resumed) == (2, 1)
 
+    @pytest.mark.parametrize("rows", [[], [question("a")], questions(3)])
+    async def test_input_together_with_input_path_is_an_error(
+        self, config: InferenceConfig, rows: list[Conversation]
+    ) -> None:
+        config = config.model_copy(update={"output_path": None})
+        engine = FakeEngine()
+        for call in (engine.ainfer, engine.ainfer_partial):
+            with pytest.raises(ConfigError, match="input_path: .* there is an input too"):
+                await call(rows, config)
+        with pytest.raises(ConfigError, match="input_path"):
+            _ = [pair async for pair in engine.ainfer_iter(rows, config)]
+        assert not engine.asked
+
     async def test_an_empty_file_is_an_error(self, tmp_path: Path) -> None:
         await self.check(tmp_path, "\n\n", "no conversations")
 
