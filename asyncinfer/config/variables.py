@@ -1,4 +1,8 @@
-r"""Environment variables in settings: `${VAR}`, `${VAR:-default}`, `${oc.env:VAR,default}`. `\${` stands for `${`."""
+r"""Environment variables in settings: `${VAR}`, `${VAR:-default}`, `${oc.env:VAR}`, `${oc.env:VAR,default}`.
+
+A `${name}` within a longer text may belong to the text, such as a prompt or a template. It stays as it is if there is
+no variable of this name. `\${` stands for `${`.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,25 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from asyncinfer.config.problems import Location, dotted
+from asyncinfer.config.problems import Location, dotted, is_secret
 
-_VARIABLE = re.compile(r"(?<!\\)\$\{(?:oc\.env:)?([A-Za-z_][A-Za-z0-9_]*)(?:(?::-|,)([^}]*))?\}")
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+_VARIABLE = re.compile(
+    rf"(?<!\\)\$\{{(?:oc\.env:(?P<explicit>{_NAME})(?:,(?P<after>[^}}]*))?|(?P<name>{_NAME})(?::-(?P<default>[^}}]*))?)\}}"
+)
+# Settings that name something. An unknown variable in them is always a mistake.
+_NAMING = frozenset({"adapter_model", "engine", "model_name", "tokenizer_name"})
 
 
 def fill_in(data: Any, environ: Mapping[str, str] | None = None) -> tuple[Any, dict[Location, str]]:
-    """`data` with its variables replaced, and a message for each variable that is not set and has no default.
+    """`data` with its variables replaced, and a message for each variable that is missing.
 
     The value of a variable is always text. It is not parsed as YAML.
 
     Args:
         environ: The environment variables; those of this process by default.
     """
+    values = os.environ if environ is None else environ
     unset: dict[Location, str] = {}
 
     def fill(value: Any, place: Location) -> Any:
@@ -32,15 +42,25 @@ def fill_in(data: Any, environ: Mapping[str, str] | None = None) -> tuple[Any, d
 
     def fill_text(text: str, place: Location) -> str:
         def value_of(match: re.Match[str]) -> str:
-            name, default = match.groups()
-            value = (os.environ if environ is None else environ).get(name)
-            if value is None and default is None:
+            name = match["explicit"] or match["name"]
+            default = match["after"] if match["explicit"] else match["default"]
+            value = values.get(name)
+            if value is not None or default is not None:
+                return value or default or ""
+            if match["explicit"] or match[0] == text.strip() or _is_naming(place):
                 unset[place] = f"{dotted(place)}: the environment variable {name} is not set"
-            return value or default or ""
+            return match[0]
 
         return _VARIABLE.sub(value_of, text).replace(r"\${", "${")
 
     return fill(data, ()), unset
+
+
+def _is_naming(place: Location) -> bool:
+    """Whether a setting names an endpoint, a file or a model, or is a secret."""
+    keys = [str(key) for key in place]
+    last = keys[-1] if keys else ""
+    return "remote_params" in keys[:1] or last.endswith("_path") or last in _NAMING or is_secret(keys)
 
 
 def escaped(data: Any) -> Any:

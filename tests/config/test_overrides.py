@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +118,10 @@ class TestVariables:
             (r"\${A}", "${A}"),
             ("$A $", "$A $"),
             ("{{ ${x.y} }}", "{{ ${x.y} }}"),
+            ("Call me ${name}.", "Call me ${name}."),
+            ("${A} and ${name}", "1 and ${name}"),
+            ("`${a,b}` ${f(x)} ${} ${1}", "`${a,b}` ${f(x)} ${} ${1}"),
+            ("${oc.env:A} ${name:-Ann}", "1 Ann"),
         ],
     )
     def test_variable_is_filled_in(self, written: str, read: str) -> None:
@@ -131,6 +136,41 @@ class TestVariables:
     def test_message_names_an_unset_variable_and_its_place(self) -> None:
         _, unset = fill_in({"a": ["${NO}"]}, {})
         assert unset == {("a", 0): "a.0: the environment variable NO is not set"}
+
+    @pytest.mark.parametrize(
+        "place",
+        [
+            ("remote_params", "api_url"),
+            ("remote_params", "headers", "X-Gateway"),
+            ("input_path",),
+            ("output_path",),
+            ("model", "model_name"),
+            ("model", "adapter_model"),
+            ("model", "model_kwargs", "token"),
+        ],
+        ids=".".join,
+    )
+    def test_unset_variable_within_the_name_of_something_is_a_mistake(self, place: tuple[str, ...]) -> None:
+        data: object = "a-${NO}-b"
+        for key in reversed(place):
+            data = {key: data}
+        assert fill_in(data, {})[1] == {place: f"{'.'.join(place)}: the environment variable NO is not set"}
+
+    @pytest.mark.parametrize("text", ["${oc.env:NO}", "a ${oc.env:NO} b", "${NO}", " ${NO}\n"])
+    def test_explicit_variable_must_be_set_everywhere(self, text: str) -> None:
+        assert list(fill_in({"generation": {"stop_strings": [text]}}, {})[1]) == [("generation", "stop_strings", 0)]
+
+    def test_config_keeps_the_variables_of_a_template(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As in Oumi. The text is the same after the config is written and read again."""
+        monkeypatch.delenv("user", raising=False)
+        text = "Hello ${user}, {{ messages }}"
+        config = InferenceConfig.from_str(
+            f"model: {{chat_template: '{text}'}}\ngeneration: {{stop_strings: ['a ${{user}}']}}"
+        )
+        assert config.model.chat_template == text
+        assert config.generation.stop_strings == ["a ${user}"]
+        config.to_yaml(tmp_path / "config.yaml")
+        assert InferenceConfig.from_yaml(tmp_path / "config.yaml") == config
 
     def test_value_of_a_variable_is_not_parsed_as_yaml(self) -> None:
         assert fill_in("${A}", {"A": "{x: 1}"}) == ("{x: 1}", {})
