@@ -174,6 +174,8 @@ _BILLING_HINTS = (
     "balance",
 )
 # The account was suspended or restricted.
+_URLS = r"(?:invalid|unknown|unrecognized)(?: request)? url"
+_PATHS = r"resource not found|page not found|file not found|route not found|no route|cannot post"
 _STATE_TEXTS = _any(
     r"(?:account|organi[sz]ation|project|team|consumer|api key|access)[\w' ]{0,40}"
     r"(?:deactivated|disabled|suspended|terminated|banned|restricted|denied access)",
@@ -208,11 +210,12 @@ _ACCOUNT_TEXTS = _any(
     r"no (?:allowed )?(?:endpoints|providers)(?: are available)?(?: found)? (?:for|matching)",
     r"dedicated endpoint",
     # URLs.
-    r"(?:invalid|unknown|unrecognized)(?: request)? url",
+    _URLS,
     r"api[ -]version[^\n]{0,40}(?:not|invalid|unsupported|missing)",
-    r"resource not found|page not found|file not found|route not found|no route|cannot post",
+    _PATHS,
     r"plain http request was sent to https",
 )
+_PATH_TEXTS = re.compile(rf"{_URLS}|{_PATHS}")
 # The scope by the status alone. Statuses that are missing here are UNKNOWN.
 _STATUSES: dict[int, ErrorScope] = {
     401: ACCOUNT,
@@ -248,6 +251,15 @@ def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
     if status == 404:
         return ACCOUNT if not error.is_json or _NO_SUCH_PATH.fullmatch(error.text) else UNKNOWN
     return ACCOUNT if 300 <= status < 400 else _STATUSES.get(status, UNKNOWN)
+
+
+def is_missing_path(status: int, error: ErrorBody) -> bool:
+    """Whether the server has no API at the URL of the request."""
+    if status != 404:
+        return status == 405
+    if not error.is_json or _PATH_TEXTS.search(error.text):
+        return True
+    return _NO_SUCH_PATH.fullmatch(error.text) is not None and "model" not in error.text
 
 
 def _is_row_error(error: ErrorBody) -> bool:

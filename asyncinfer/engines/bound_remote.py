@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.dialects.http import status_error
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
+from asyncinfer.engines.refusal import refusal
 from asyncinfer.engines.request_plan import RequestPlan
 from asyncinfer.engines.stream_reader import read_deltas
 from asyncinfer.errors import RequestError
@@ -32,17 +31,19 @@ class BoundRemoteEngine(BoundEngine):
     async def generate(self, conversation: Conversation) -> Completion:
         plan = self._plan()
         try:
-            response = await self._transport.send(await plan.request(conversation))
+            request = await plan.request(conversation)
+            response = await self._transport.send(request)
             if response.status != 200 and self._falls_back(plan, response):
                 return await self.generate(conversation)
-            return _decoded(plan, response)
+            return _decoded(plan, response, request.url)
         except RequestError as error:
             raise error_without_secrets(plan.secrets(), error) from None
 
     async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
         plan = self._plan()
         try:
-            async with self._transport.stream(await plan.request(conversation, stream=True)) as streamed:
+            request = await plan.request(conversation, stream=True)
+            async with self._transport.stream(request) as streamed:
                 if limits := limits_in(streamed.headers):
                     yield ObservedLimits(limits)
                 if streamed.status == 200:
@@ -51,7 +52,7 @@ class BoundRemoteEngine(BoundEngine):
                     return
                 response = await streamed.response()
             if not self._falls_back(plan, response):
-                raise status_error(response_without_secrets(response, plan.secrets()), time.time())
+                raise _refused(plan, response, request.url)
         except RequestError as error:
             raise error_without_secrets(plan.secrets(), error) from None
         async for part in self.stream(conversation):
@@ -71,12 +72,21 @@ class BoundRemoteEngine(BoundEngine):
         return True
 
 
-def _decoded(plan: RequestPlan, response: HttpResponse) -> Completion:
-    """Return the completion in a response. The rate limits are attached to it, or to the error."""
+def _refused(plan: RequestPlan, response: HttpResponse, url: str) -> RequestError:
+    """Return the error for a response that is not a success. `url`: that of the request."""
+    return refusal(response_without_secrets(response, plan.secrets()), url, plan.likely_url)
+
+
+def _decoded(plan: RequestPlan, response: HttpResponse, url: str) -> Completion:
+    """Return the completion in a response. The rate limits are attached to it, or to the error.
+
+    Args:
+        url: The URL of the request.
+    """
     limits = limits_in(response.headers)
     try:
         if response.status != 200:
-            raise status_error(response_without_secrets(response, plan.secrets()), time.time())
+            raise _refused(plan, response, url)
         completion = plan.dialect.decode(response)
     except RequestError as error:
         error.limits = limits

@@ -8,6 +8,7 @@ from anyio import fail_after
 
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
+from asyncinfer.engines.refusal import refusal
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.providers.auth import Signer
 from asyncinfer.transport.base import Transport
@@ -24,13 +25,20 @@ class ModelListing:
         first: The request for the first page.
         sign: Authorises each request.
         secrets: The secrets that no message may contain.
+        likely_url: What the URL of the list should probably be, if the server has no such path.
     """
 
     def __init__(
-        self, transport: Transport, dialect: Dialect, first: HttpRequest, sign: Signer, secrets: tuple[str, ...]
+        self,
+        transport: Transport,
+        dialect: Dialect,
+        first: HttpRequest,
+        sign: Signer,
+        secrets: tuple[str, ...],
+        likely_url: str | None,
     ) -> None:
         self._transport, self._dialect = transport, dialect
-        self._first, self._sign, self._secrets = first, sign, secrets
+        self._first, self._sign, self._secrets, self._likely_url = first, sign, secrets, likely_url
 
     async def entries(self) -> list[dict[str, Any]]:
         """Return the entries of all pages. One timeout applies to all pages together.
@@ -61,9 +69,10 @@ class ModelListing:
         query: str | None = ""
         while query is not None and query not in seen and len(seen) < _PAGES:
             seen.add(query)
-            response = response_without_secrets(
-                await self._transport.send(await self._sign(self._page(query))), self._secrets
-            )
+            request = self._page(query)
+            response = response_without_secrets(await self._transport.send(await self._sign(request)), self._secrets)
+            if response.status != 200:
+                raise refusal(response, request.url, self._likely_url)
             entries += self._dialect.entries(response)
             query = self._dialect.more_models(response)
         return entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -15,7 +16,7 @@ from asyncinfer.engines.redaction import secrets_of
 from asyncinfer.engines.request_plan import RequestPlan, response_limits
 from asyncinfer.errors import ConfigError
 from asyncinfer.providers.auth import Signer
-from asyncinfer.providers.base_url import chat_url
+from asyncinfer.providers.base_url import chat_url, likely_url
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
 from asyncinfer.providers.user_headers import with_user_headers
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
     from asyncinfer.engines.spec import EngineSpec
+
+log = logging.getLogger("asyncinfer")
 
 
 class RemoteInferenceEngine(BaseInferenceEngine):
@@ -65,6 +68,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         self._transport = default_transport() if session is None else SessionTransport(session)
         self._has_own_session = session is not None
         self._fallen_back: set[tuple[str, str]] = set()
+        self._logged: set[str] = set()
 
     @property
     def spec(self) -> EngineSpec:
@@ -104,7 +108,9 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             timeout=remote.connection_timeout,
             limits=response_limits(remote),
         )
-        listing = ModelListing(self._transport, provider.dialect, first, sign, secrets_of(url, sign))
+        likely = self._likely_url(url)
+        likely = provider.dialect.listing(likely) if likely is not None else None
+        listing = ModelListing(self._transport, provider.dialect, first, sign, secrets_of(url, sign), likely)
         entries = await listing.entries()
         return [entry["id"] for entry in entries if not chat_only or provider.can_chat(entry)]
 
@@ -123,10 +129,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         url, sign = self._reach(remote)
         call = EncoderSettings(url, model, generation, remote.user_id, remote.connection_timeout)
         limits, target = response_limits(remote), (url, model.model_name)
+        likely = self._likely_url(url)
 
         def planned(dialect: Dialect) -> RequestPlan:
             fallback = planned(dialect.fallback.dialect) if dialect.fallback is not None else None
-            return RequestPlan(target, dialect, dialect.encoder_for(call), sign, limits, fallback)
+            return RequestPlan(target, dialect, dialect.encoder_for(call), sign, limits, fallback, likely)
 
         return planned(self.provider().dialect)
 
@@ -146,7 +153,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return url, with_user_headers(sign, remote.headers)
 
     def _chat_url(self, remote: RemoteParams) -> str:
-        """Return the URL for chats. If the URL in the settings ends with a version, the path for chats is added.
+        """Return the URL for chats that `api_url` means. What is assumed is logged once.
 
         Raises:
             ConfigError: The URL is missing or invalid.
@@ -158,13 +165,26 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                 f"remote_params.api_url: its credentials are masked ({mask_url(remote.api_url)}), as in a saved "
                 "configuration; put them back, for instance as ${VARIABLE}"
             )
-        url = chat_url(remote.api_url, self.provider().dialect.path)
-        if url is None:
+        found = chat_url(remote.api_url, self.provider().paths())
+        if found is None:
             shown = without_credentials(remote.api_url)
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
-        return masked_if_secret(url)
+        if found.note and found.note not in self._logged:
+            self._logged.add(found.note)
+            log.warning("remote_params.api_url: %s", found.note)
+        return found.url
+
+    def _likely_url(self, url: str) -> str | None:
+        """Return what a URL for chats should probably be, if its server has no such path."""
+        provider = self.provider()
+        own = provider.url or ""
+        if not provider.dialect.path or "{" in own:  # The path contains the model or the project.
+            return None
+        if urlsplit(own).hostname == urlsplit(url).hostname:
+            return None if own == url else own
+        return likely_url(url, provider.paths())
 
     async def _close(self) -> None:
         await self._transport.aclose()

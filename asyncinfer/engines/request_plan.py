@@ -22,6 +22,7 @@ class RequestPlan(NamedTuple):
         target: The URL and the model.
         limits: The limits of each response.
         fallback: The plan for a server that does not support the dialect.
+        likely_url: What the URL should probably be, if the server has no such path. None if it looks right.
     """
 
     target: tuple[str, str]
@@ -30,6 +31,7 @@ class RequestPlan(NamedTuple):
     sign: Signer
     limits: ResponseLimits
     fallback: RequestPlan | None = None
+    likely_url: str | None = None
 
     async def request(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """Return the request. Files are read and encoded in a thread, not on the event loop."""

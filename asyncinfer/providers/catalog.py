@@ -63,6 +63,7 @@ CATALOG: dict[str, Provider] = {
                     reasoning="reasoning_content",
                 )
             ),
+            replaced_paths=("/generate",),  # as in configurations for Oumi
         ),
         Provider(
             InferenceEngineType.ANTHROPIC,

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import cast
+from urllib.parse import urlsplit
 
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.providers.auth import Auth, Key, environment_variable
+from asyncinfer.providers.base_url import ApiPaths
 from asyncinfer.types.masking import masked_if_secret
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
@@ -30,6 +32,7 @@ class Provider:
         chat_types: The values of `type` that chat models have in the list of models, if the list has that field.
         variable_aliases: For an environment variable in `url`, the variables that are read if it is not set.
         url_transform: Changes a URL after its variables are replaced.
+        replaced_paths: Ends of URLs for other functions of the same server, which the path for chats replaces.
         class_name: The name of the engine class. By default, it is made from `name`: `MyApiInferenceEngine` for
             `MY_API`.
         extra: The extra that installs the packages that the provider needs, as in `pip install 'asyncinfer[bedrock]'`.
@@ -46,6 +49,7 @@ class Provider:
     chat_types: frozenset[str] = frozenset()
     variable_aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     url_transform: Callable[[str], str] = str
+    replaced_paths: tuple[str, ...] = ()
     class_name: str = ""
     extra: str | None = None
     requires: str | None = None
@@ -84,6 +88,13 @@ class Provider:
         if not all(values.values()):
             return None
         return masked_if_secret(self.url_transform(_PLACEHOLDER.sub(lambda match: values[match[1]], url)))
+
+    def paths(self) -> ApiPaths:
+        """Return the paths of the API, as `url` has them."""
+        chat = self.dialect.path
+        own = urlsplit(self.url or f"/v1{chat}").path
+        base = own.removesuffix(chat) if own.endswith(chat) and "{" not in own else ""
+        return ApiPaths(chat, base, self.replaced_paths)
 
     def url_hint(self) -> str:
         """Return what the user must set so that the URL is known, as the end of a message."""

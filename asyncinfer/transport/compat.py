@@ -110,13 +110,13 @@ def _has(module: str, name: str, parameters: tuple[str, ...]) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _head_limits(function: Callable[..., object]) -> dict[str, int]:
+def _head_limits(function: Callable[..., object]) -> dict[str, Any]:
     """The limits of the head of a response that `function` takes. Versions of aiohttp differ."""
     accepted = signature(function).parameters
     return {name: limit for name, limit in _HEAD_LIMITS.items() if name in accepted}
 
 
-def session_head_limits() -> Mapping[str, int]:
+def session_head_limits() -> dict[str, Any]:
     """The limits of the head of a response, as arguments of a `ClientSession`'s request."""
     return _head_limits(aiohttp.ClientSession._request)  # pyright: ignore[reportPrivateUsage]
 

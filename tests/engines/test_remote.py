@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from pydantic import SecretStr
 from pydantic_core import to_json
 
@@ -34,6 +34,7 @@ from asyncinfer import (
     RemoteInferenceEngine,
     RemoteParams,
     RequestError,
+    build_engine,
 )
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.engines.stream_reader import read_deltas
@@ -84,7 +85,14 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     proxies.proxy_for.cache_clear()
 
 
-def engine_at(url: str | None, *, model: str = "m", clock: FakeClock | None = None, **remote: Any) -> Any:
+def engine_at(
+    url: str | None,
+    *,
+    model: str = "m",
+    clock: FakeClock | None = None,
+    session: ClientSession | None = None,
+    **remote: Any,
+) -> Any:
     """An engine with short waits and fixed concurrency, so that the number of requests in flight is known."""
     settings = {
         "api_url": url,
@@ -98,7 +106,7 @@ def engine_at(url: str | None, *, model: str = "m", clock: FakeClock | None = No
         **remote,
     }
     params = RemoteParams.model_validate(settings)
-    return RemoteInferenceEngine(ModelParams(model_name=model), remote_params=params, clock=clock)
+    return RemoteInferenceEngine(ModelParams(model_name=model), remote_params=params, clock=clock, session=session)
 
 
 @asynccontextmanager
@@ -339,7 +347,9 @@ class TestSettings:
         ("make", "setting"),
         [
             (lambda _: engine_at(None), "remote_params.api_url: not set"),
-            (lambda _: engine_at("localhost:8000/v1"), "remote_params.api_url: should begin with http"),
+            (lambda _: engine_at("ftp://localhost:8000/v1"), "remote_params.api_url: should begin with http"),
+            (lambda _: engine_at("/v1"), "remote_params.api_url: should begin with http"),
+            (lambda _: engine_at("localhost:abc/v1"), "remote_params.api_url: should begin with http"),
             (lambda _: engine_at("http://127.0.0.1:99999/v1"), "remote_params.api_url"),
             (lambda _: engine_at("http://127.0.0.1:abc/v1"), "remote_params.api_url"),
             (lambda url: engine_at(url, model=""), "model.model_name: not set"),
@@ -378,6 +388,64 @@ class TestSettings:
             await engine.ainfer(questions(1))
             await engine.alist_models()
         assert [ask.question for ask in server.asks] == ["question 0", "/v1/models"]
+
+    @pytest.mark.parametrize("with_session", [False, True], ids=["pooled", "session"])
+    @pytest.mark.parametrize(
+        ("below", "likely"),
+        [("/chat/completions", True), ("/v1/v1", True), ("/v1/chat", True), ("/other/v1", False)],
+    )
+    async def test_missing_path_names_the_url_and_the_likely_one(
+        self, below: str, likely: bool, with_session: bool
+    ) -> None:
+        async with FaultServer() as server, ClientSession() as session:
+            host = server.url.removesuffix("/v1")
+            url = f"http://ann:pass-word@{host.removeprefix('http://')}{below}?key=pass-word"
+            async with engine_at(url, api_key=None, session=session if with_session else None) as engine:
+                failures = [(await engine.ainfer_partial(questions(1))).failures[0].error_message]
+                for call in (engine.agenerate(question("a")), anext(engine.astream(question("a")))):
+                    with pytest.raises(EngineConfigError) as caught:
+                        await call
+                    failures.append(str(caught.value))
+                with pytest.raises(RequestError) as listing:
+                    await engine.alist_models()
+        sent = f"{host}{below}{'' if below.endswith(('/chat', '/completions')) else '/chat/completions'}"
+        advice = f"it should probably go to {server.url}/chat/completions" if likely else "check the host and the port"
+        for text in failures:
+            assert f"The request went to {sent}; {advice} (remote_params.api_url)" in text
+            assert "pass-word" not in text
+        assert (f"go to {server.url}/models" in str(listing.value), "The request went to" in str(listing.value)) == (
+            likely,
+            True,
+        )
+
+    async def test_refusal_of_the_model_does_not_blame_the_url(self) -> None:
+        async with served(lambda _: status(404, "The model `m` does not exist.")) as (_, engine):
+            result = await engine.ainfer_partial(questions(1))
+        assert "The request went to" not in result.failures[0].error_message
+
+    @pytest.mark.parametrize("below", ["", "/", "/v1", "/v1/"])
+    async def test_missing_scheme_is_logged_once(self, below: str, caplog: pytest.LogCaptureFixture) -> None:
+        async with FaultServer() as server, engine_at(f"127.0.0.1:{server.port}{below}") as engine:
+            await engine.ainfer(questions(2))
+            await engine.alist_models()
+        [record] = caplog.records
+        assert f"has no scheme; requests go to {server.url}/chat/completions" in record.getMessage()
+
+    async def test_generate_url_of_sglang_leads_to_its_openai_api(self, caplog: pytest.LogCaptureFixture) -> None:
+        """As in Oumi's recipes for SGLang."""
+        async with FaultServer() as server:
+            config = InferenceConfig.from_str(
+                f"""
+                model: {{model_name: m}}
+                engine: SGLANG
+                remote_params: {{api_url: "{server.url.removesuffix("/v1")}/generate", max_retries: 0}}
+                """
+            )
+            async with build_engine(config) as engine:
+                assert len(await engine.ainfer(questions(2), config)) == 2
+                assert "chatty" in await engine.alist_models()
+        [record] = caplog.records
+        assert f"requests go to the OpenAI API of the same server, {server.url}/chat/completions" in record.getMessage()
 
     async def test_request_without_a_key_has_no_authorization_header(self) -> None:
         async with served(api_key=None) as (server, engine):
