@@ -80,7 +80,7 @@ class Endpoint:
 
     def permits(self) -> int:
         """How many attempts may be in flight now."""
-        return self._aimd.permits
+        return min(self._aimd.permits, self.most)
 
     def wait(self, now: float, cost: Cost = ONE_REQUEST) -> float:
         """Seconds until an attempt of `cost` may start; 0 for now, infinite if that depends on the next answer."""

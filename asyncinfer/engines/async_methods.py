@@ -261,6 +261,7 @@ class AsyncMethods(EngineCore):
             partial=partial,
             reuse_output=config.reuse_output,
             relax_gc=relax_gc,
+            release_idle=access.engine.release_idle,
             stop=stop or Stop(),
         )
 

@@ -58,6 +58,9 @@ class BoundRemoteEngine(BoundEngine):
         async for part in self.stream(conversation):
             yield part
 
+    def release_idle(self) -> None:
+        self._transport.release_idle()
+
     def _plan(self) -> RequestPlan:
         """Return the plan for this server: the fallback, if it does not support the preferred dialect."""
         plan = self._preferred

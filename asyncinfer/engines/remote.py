@@ -22,6 +22,7 @@ from asyncinfer.providers.provider import Provider
 from asyncinfer.providers.user_headers import with_user_headers
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.transport.default import default_transport
+from asyncinfer.transport.descriptors import connection_limit
 from asyncinfer.transport.session import SessionTransport
 from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import MASK, mask_url, masked_if_secret, without_credentials
@@ -113,6 +114,19 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         listing = ModelListing(self._transport, provider.dialect, first, sign, secrets_of(url, sign), likely)
         entries = await listing.entries()
         return [entry["id"] for entry in entries if not chat_only or provider.can_chat(entry)]
+
+    def _concurrency(self) -> int:
+        """The number of workers; at most one per file descriptor that connections may use."""
+        workers, most = super()._concurrency(), connection_limit()
+        if most is None or workers <= most:
+            return workers
+        log.warning(
+            "remote_params.num_workers: %d; the limit of open files (ulimit -n) allows %d connections, so at most that "
+            "many requests are in flight",
+            workers,
+            most,
+        )
+        return most
 
     def _bind(self, settings: CallSettings) -> BoundEngine:
         return BoundRemoteEngine(self._transport, self._fallen_back, self.plan(settings))

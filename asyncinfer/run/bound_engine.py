@@ -46,6 +46,10 @@ class BoundEngine(ABC):
             EngineDeadError: No conversation can be answered any more.
         """
 
+    def release_idle(self) -> None:
+        """Close connections that no request uses, because file descriptors are scarce."""
+        return
+
     async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
         """Answer one conversation in parts. The last delta has a finish reason.
 

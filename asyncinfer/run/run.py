@@ -8,7 +8,10 @@ from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anyio.lowlevel import checkpoint
+
 from asyncinfer.aio.clock import Clock
+from asyncinfer.aio.descriptors import are_scarce
 from asyncinfer.aio.gc_tuning import relaxed_gc
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices, task_group
@@ -36,6 +39,10 @@ from asyncinfer.types.run_errors import RunInterruptedError
 log = logging.getLogger("asyncinfer")
 
 
+def _nothing() -> None:
+    return
+
+
 @dataclass
 class Run:
     """One run, with the settings of the call that started it.
@@ -46,6 +53,8 @@ class Run:
         reuse_output: Take answers from an existing file at `output_path`.
         relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
+        release_idle: Closes connections that no request uses. Called before the output is written if file descriptors
+            are scarce.
         saved_in: The scratch file, after the run.
         dead: The reason why the engine could not go on, after the run.
     """
@@ -59,6 +68,7 @@ class Run:
     partial: bool = True
     reuse_output: bool = False
     relax_gc: bool = False
+    release_idle: Callable[[], None] = _nothing
     observers: Sequence[Observer] = ()
     stop: Stop = field(default_factory=Stop)
     saved_in: Path | None = field(default=None, init=False)
@@ -195,6 +205,9 @@ class Run:
             return
         assert stats.total in (None, stats.completed + stats.failed), "every row has an outcome"
         if self.output_path is not None and (statuses.saved_count if self.partial else not stats.failed):
+            if are_scarce():
+                self.release_idle()
+                await checkpoint()  # The event loop closes them.
             await scratch.assemble(self.output_path, statuses.spans())
 
 

@@ -37,6 +37,10 @@ class Transport(ABC):
         Leaving the context before the end of the body closes the connection. Raises as `send` does.
         """
 
+    def release_idle(self) -> None:
+        """Close the connections of the running event loop that no request uses, to free their file descriptors."""
+        return
+
     @abstractmethod
     async def aclose(self) -> None:
         """Close the connections that this transport opened, and end the responses that are being read.

@@ -1,7 +1,8 @@
 """Every use of aiohttp beyond its documented API.
 
 Checked on aiohttp 3.14.5. For another version, `missing` says what it lacks; `default.default_transport` then uses a
-`ClientSession`, which needs nothing of this module but `fail_body`, `session_loop` and `close_sockets`.
+`ClientSession`, which needs of this module only `fail_body`, `session_loop`, `session_head_limits`, `close_idle` and
+`close_sockets`.
 
 What is used, and why:
 
@@ -15,6 +16,7 @@ What is used, and why:
 - `HttpProcessingError`: what the parser raises for an invalid response.
 - `max_line_size`, `max_field_size` and `max_headers`: the limits of the head of a response. Older versions lack some of
   them. A session takes them with each request.
+- `BaseConnector._conns`: the connections that no request uses, to close them when descriptors are scarce.
 - The first step of `BaseConnector.close()`: closes the sockets at once, where nothing can be awaited.
 - `ClientSession._loop`: the public property `loop` is deprecated, and warns.
 """
@@ -45,6 +47,7 @@ __all__ = [
     "CHECKED",
     "VERSION",
     "HttpProcessingError",
+    "close_idle",
     "close_sockets",
     "connect",
     "connect_request",
@@ -195,6 +198,22 @@ def fail_body(content: aiohttp.StreamReader, error: BaseException) -> None:
 def session_loop(session: aiohttp.ClientSession) -> asyncio.AbstractEventLoop | None:
     """The event loop of a session; None if it is unknown."""
     return getattr(session, "_loop", None)
+
+
+def close_idle(connector: aiohttp.BaseConnector) -> int:
+    """Close the connections that no request uses. Their descriptors are free in the next iteration of the loop.
+
+    Returns:
+        How many were closed.
+    """
+    idle: dict[Any, Any] = getattr(connector, "_conns", {})
+    transports = [
+        protocol.transport for kept in idle.values() for protocol, _ in kept if protocol.transport is not None
+    ]
+    idle.clear()
+    for transport in transports:
+        transport.abort()
+    return len(transports)
 
 
 def close_sockets(connector: aiohttp.BaseConnector) -> None:

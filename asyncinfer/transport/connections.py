@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.transport import compat, timeouts
-from asyncinfer.transport.descriptors import ConnectionQueue, is_shortage
+from asyncinfer.transport.descriptors import ConnectionQueue, is_shortage, shortage_cause
 from asyncinfer.transport.errors import not_connected
 from asyncinfer.transport.memory import budget_for_bodies
 from asyncinfer.transport.open_bodies import OpenBodies
@@ -29,10 +29,6 @@ log = logging.getLogger("asyncinfer")
 # If no connection can be opened, a request waits until another connection ends. It fails if none ends for this long
 # (seconds).
 _MAX_SHORTAGE = 300.0
-_NO_DESCRIPTOR = (
-    "this process can open no further connection: its file descriptors, or the machine's ports, are used up"
-)
-_RAISE_LIMIT = "Raise the limit (ulimit -n), or lower remote_params.num_workers"
 
 
 class Connections:
@@ -88,10 +84,14 @@ class Connections:
             except OSError as error:
                 if not is_shortage(error, connected_before=key in self._reached):
                     raise
+                cause = shortage_cause(error)
             else:
                 self._reached.add(key)
                 return connection
-            self._check_wait(begin)
+            if compat.close_idle(self._connector):  # Connections to other hosts.
+                await asyncio.sleep(0)
+                continue
+            self._check_wait(begin, cause)
             await self._wait(key, seconds, deadline)
 
     async def _wait(self, key: Any, seconds: float, deadline: asyncio.Timeout) -> None:
@@ -101,15 +101,18 @@ class Connections:
         if seconds:
             deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
-    def _check_wait(self, begin: float) -> None:
-        """Raise a RequestError if no connection has ended for too long."""
+    def _check_wait(self, begin: float, cause: str) -> None:
+        """Raise a RequestError if no connection has ended for too long. `cause`: why no further one can be opened."""
         if not self._reported_shortage:
             self._reported_shortage = True
-            log.warning("%s; requests wait until a connection ends. %s", _NO_DESCRIPTOR, _RAISE_LIMIT)
+            log.warning("Requests wait until a connection ends, because %s", cause)
         if asyncio.get_running_loop().time() - max(begin, self._queue.last_ended) > _MAX_SHORTAGE:
-            what = f"{_NO_DESCRIPTOR}, and no connection ended for {_MAX_SHORTAGE:g} s. {_RAISE_LIMIT}"
+            what = f"no connection could be opened, and none ended for {_MAX_SHORTAGE:g} s, because {cause}"
             error_type = InferenceErrorType.CONNECTION
             raise RequestError(what, error_type=error_type, is_retryable=True, is_overload=True)
+
+    def release_idle(self) -> None:
+        compat.close_idle(self._connector)
 
     async def aclose(self) -> None:
         self._bodies.end()

@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from asyncinfer.aio.descriptors import are_scarce
 from asyncinfer.transport.addresses import is_public
 
 # Descriptors that connections leave free for scratch files, outputs, and the application.
@@ -82,13 +83,28 @@ def is_shortage(error: BaseException, *, connected_before: bool) -> bool:
     return os.strerror(errno.EMFILE) in str(error) or (isinstance(error, OSError) and _none_is_free())
 
 
+def shortage_cause(error: OSError) -> str:
+    """What is used up, and what the user can do, as the end of a sentence. `error`: as in `is_shortage`."""
+    match error.errno:
+        case errno.ENFILE:
+            return "the machine has no free file descriptor. Close other programs, or lower remote_params.num_workers"
+        case errno.ENOBUFS:
+            return "the machine has no memory left for sockets. Lower remote_params.num_workers"
+        case errno.EADDRNOTAVAIL:
+            return "no local port is free for further connections to this address. Lower remote_params.num_workers"
+        case _:
+            limit = f"the limit of {_limit()}open files"
+            return f"{limit} is reached. Raise it (ulimit -n), or lower remote_params.num_workers"
+
+
+def _limit() -> str:
+    soft: int = _resource.getrlimit(_resource.RLIMIT_NOFILE)[0] if _resource is not None else -1
+    return f"{soft} " if soft > 0 else ""
+
+
 def _none_is_free() -> bool:
     """Whether no descriptor is free. Needed because name resolution does not report EMFILE."""
-    try:
-        os.close(os.dup(2))
-    except OSError as error:
-        return error.errno in _SHORTAGES
-    return False
+    return are_scarce(1)
 
 
 class ConnectionQueue:

@@ -38,6 +38,10 @@ class FallbackTransport(Transport):
         async with (await self._transport()).stream(request) as streamed:
             yield streamed
 
+    def release_idle(self) -> None:
+        if (session := self._sessions.opened()) is not None:
+            session.transport.release_idle()
+
     async def aclose(self) -> None:
         await self._sessions.aclose()
 

@@ -48,6 +48,10 @@ class PerLoop(Generic[T]):
         """The resource of the running loop, opened at first use."""
         return self._by_loop.get(asyncio.get_running_loop()) or await self._open()
 
+    def opened(self) -> T | None:
+        """The resource of the running loop; None if it has not been opened."""
+        return self._by_loop.get(asyncio.get_running_loop())
+
     async def _open(self) -> T:
         resource = self._make()
         await resource.open()

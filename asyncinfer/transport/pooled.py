@@ -31,5 +31,9 @@ class PooledTransport(ExchangeTransport):
     async def _exchanges(self) -> Connections:
         return await self._pools.get()
 
+    def release_idle(self) -> None:
+        if (connections := self._pools.opened()) is not None:
+            connections.release_idle()
+
     async def aclose(self) -> None:
         await self._pools.aclose()

@@ -57,6 +57,10 @@ class SessionTransport(ExchangeTransport):
         self.memory = budget_for_bodies()
         self._bodies = OpenBodies()
 
+    def release_idle(self) -> None:
+        if self._session.connector is not None:
+            compat.close_idle(self._session.connector)
+
     async def aclose(self) -> None:
         """End the responses that are being read. The session stays open."""
         if self._loop is None or self._loop is asyncio.get_running_loop():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import sys
 import textwrap
@@ -13,9 +14,11 @@ from typing import Any
 import anyio
 import pytest
 
-from asyncinfer import InferenceErrorType
+from asyncinfer import InferenceErrorType, ModelParams, RemoteInferenceEngine, RemoteParams
+from asyncinfer.engines import remote
 from asyncinfer.transport import connections, descriptors
 from asyncinfer.transport.base import Transport
+from asyncinfer.transport.pooled import PooledTransport
 from tests.faults import (
     Ask,
     Fault,
@@ -40,7 +43,7 @@ async def test_requests_wait_when_descriptors_are_used_up(
             tasks.start_soon(pooled.send, to(server.url))
     assert len(server.asks) == 60
     assert server.connections < 25
-    assert [record.levelname for record in caplog.records if "file descriptors" in record.message] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if "open files" in record.message] == ["WARNING"]
 
 
 async def test_wait_for_a_descriptor_does_not_count_towards_the_timeout(
@@ -53,16 +56,24 @@ async def test_wait_for_a_descriptor_does_not_count_towards_the_timeout(
     assert len(tries) == 31
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.EMFILE, r"the limit of \d+ open files is reached. Raise it (ulimit -n), or lower"),
+        (errno.ENFILE, "the machine has no free file descriptor. Close other programs, or lower"),
+        (errno.ENOBUFS, "the machine has no memory left for sockets. Lower"),
+    ],
+)
 async def test_wait_for_a_descriptor_is_bounded(
-    pooled: Transport, monkeypatch: pytest.MonkeyPatch, number: int
+    pooled: Transport, monkeypatch: pytest.MonkeyPatch, number: int, cause: str
 ) -> None:
     monkeypatch.setattr(descriptors, "_POLL", 0.01)
     monkeypatch.setattr(connections, "_MAX_SHORTAGE", 0.05)
     fail_to_open(monkeypatch, OSError(number, os.strerror(number)))
     async with FaultServer() as server:
         error = await failure(pooled, to(server.url))
-    assert "no connection ended for 0.05 s. Raise the limit (ulimit -n)" in str(error)
+    assert "none ended for 0.05 s, because " in str(error)
+    assert re.search(cause.replace("(", r"\(").replace(")", r"\)") + " remote_params.num_workers", str(error))
     assert (error.error_type, error.is_retryable, error.is_overload) == (InferenceErrorType.CONNECTION, True, True)
 
 
@@ -132,6 +143,84 @@ async def test_descriptors_stay_free_for_files_with_more_workers_than_descriptor
         with anyio.fail_after(60):
             await anyio.run_process(command, cwd=ROOT)
         assert (len(output.read_text().splitlines()), server.peak <= 96) == (900, True)
+
+
+async def test_idle_connections_to_other_hosts_are_closed_when_descriptors_are_used_up(
+    own: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FaultServer() as server, FaultServer() as other:
+        await own.send(to(server.url))
+        assert server.open_connections == 1
+        own.release_idle()
+        await server.until(lambda: not server.open_connections)
+        await own.send(to(server.url))
+        if isinstance(own, PooledTransport):
+            tries = fail_to_open(monkeypatch, OSError(errno.EMFILE, "Too many open files"), times=1)
+            assert (await own.send(to(other.url))).status == 200
+            assert len(tries) == 2
+            await server.until(lambda: not server.open_connections)
+        assert (await own.send(to(server.url))).status == 200
+
+
+async def test_no_idle_connection_is_closed_before_the_transport_is_used(own: Transport) -> None:
+    own.release_idle()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_permits_follow_the_limit_of_open_files(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, adaptive: bool
+) -> None:
+    monkeypatch.setattr(remote, "connection_limit", lambda: 192)
+    engine = RemoteInferenceEngine(
+        ModelParams(model_name="m"),
+        remote_params=RemoteParams(api_url="http://h/v1", num_workers=400, use_adaptive_concurrency=adaptive),
+    )
+    assert engine._endpoint.permits() == 192
+    assert engine._endpoint.most == 192
+    [record] = caplog.records
+    assert "num_workers: 400; the limit of open files (ulimit -n) allows 192" in record.getMessage()
+    RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=RemoteParams(api_url="http://h/v1"))
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("kind", ["own", "session"])
+async def test_idle_connections_make_room_for_the_output(tmp_path: Path, kind: str) -> None:
+    """The process uses up its descriptors during the run. The output is written all the same."""
+    code = """
+        import asyncio, os, resource, sys
+        import aiohttp
+        from asyncinfer import InferenceConfig, ModelParams, RemoteInferenceEngine, RemoteParams
+        from tests.fakes import questions
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+
+        def use_up(progress):
+            if progress.completed == progress.total:
+                try:
+                    while True:
+                        os.dup(2)
+                except OSError:
+                    pass
+
+        async def main():
+            remote = RemoteParams(api_url=sys.argv[1], num_workers=64, use_adaptive_concurrency=False)
+            async with aiohttp.ClientSession() as session:
+                given = session if sys.argv[3] == "session" else None
+                model = ModelParams(model_name="m")
+                async with RemoteInferenceEngine(model, remote_params=remote, session=given) as engine:
+                    config = InferenceConfig(output_path=sys.argv[2])
+                    await engine.ainfer(questions(300), config, on_progress=use_up)
+
+        asyncio.run(main())
+    """
+    async with FaultServer(lambda _: after(0.02)) as server:
+        output = tmp_path / "out.jsonl"
+        command = [sys.executable, "-c", textwrap.dedent(code), server.url, str(output), kind]
+        with anyio.fail_after(60):
+            await anyio.run_process(command, cwd=ROOT)
+        assert len(output.read_text().splitlines()) == 300
 
 
 def fail_to_open(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int | None = None) -> list[None]:
