@@ -22,7 +22,7 @@ from asyncinfer.providers.provider import Provider
 from asyncinfer.providers.user_headers import with_user_headers
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.transport.default import default_transport
-from asyncinfer.transport.descriptors import connection_limit
+from asyncinfer.transport.descriptors import possible_connections
 from asyncinfer.transport.session import SessionTransport
 from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import MASK, mask_url, masked_if_secret, without_credentials
@@ -117,7 +117,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
     def _concurrency(self) -> int:
         """The number of workers; at most one per file descriptor that connections may use."""
-        workers, most = super()._concurrency(), connection_limit()
+        workers, most = super()._concurrency(), possible_connections()
         if most is None or workers <= most:
             return workers
         log.warning(

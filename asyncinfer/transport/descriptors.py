@@ -18,6 +18,8 @@ from asyncinfer.transport.addresses import is_public
 
 # Descriptors that connections leave free for scratch files, outputs, and the application.
 RESERVE = 64
+# Low descriptors that files and sockets of this package use later.
+_OTHERS = 8
 # The longest wait (seconds). Other code in the process may free a descriptor without a notification.
 _POLL = 1.0
 # All descriptors of the process, all descriptors of the machine, or its memory for sockets are in use.
@@ -66,6 +68,19 @@ def connection_limit() -> int | None:
         return None
     soft: int = _resource.getrlimit(_resource.RLIMIT_NOFILE)[0]
     return None if soft == _resource.RLIM_INFINITY else soft - min(RESERVE, soft // 4)
+
+
+def possible_connections() -> int | None:
+    """How many connections fit besides what is open now; None if there is no limit."""
+    most = connection_limit()
+    if most is None:
+        return None
+    try:
+        lowest_free = os.dup(2)
+    except OSError:
+        return 1
+    os.close(lowest_free)
+    return max(1, most - lowest_free - _OTHERS)
 
 
 def is_shortage(error: BaseException, *, connected_before: bool) -> bool:

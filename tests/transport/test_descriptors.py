@@ -171,7 +171,7 @@ async def test_no_idle_connection_is_closed_before_the_transport_is_used(own: Tr
 def test_permits_follow_the_limit_of_open_files(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, adaptive: bool
 ) -> None:
-    monkeypatch.setattr(remote, "connection_limit", lambda: 192)
+    monkeypatch.setattr(remote, "possible_connections", lambda: 192)
     engine = RemoteInferenceEngine(
         ModelParams(model_name="m"),
         remote_params=RemoteParams(api_url="http://h/v1", num_workers=400, use_adaptive_concurrency=adaptive),
