@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 # TimeoutError is an OSError. A ValueError means that a URL or a header cannot be sent.
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+# OpenSSL's errors for an answer that is not TLS.
+_NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG")
 # The parts of an invalid HTTP response that aiohttp quotes in its errors.
 _QUOTED = re.compile(r"[:=\s]*(\bb)?['\"].*", re.DOTALL)
 
@@ -49,6 +51,8 @@ def as_request_error(error: Exception, timeout: float) -> RequestError:
         return NotPublicError()
     text = _text(error)
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorSSLError) and _NO_TLS.search(text):
+        what += ". The server does not seem to use TLS: does the URL begin with http://, or is the port another one?"
     # The error for a certificate that is not trusted is also a ValueError. It is handled below.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
         return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from asyncinfer import Conversation
 from tests.cli.conftest import ROOT, Job
-from tests.fakes import question, read_jsonl, write_jsonl
+from tests.fakes import question, questions, read_jsonl, write_jsonl
 
 
 def answers(path: Path) -> list[object]:
@@ -115,6 +116,17 @@ class TestWithoutOutputFile:
 
 
 class TestErrors:
+    @pytest.mark.parametrize("output", [True, False])
+    def test_row_with_an_unreadable_image_is_one_failed_row(self, job: Job, output: bool) -> None:
+        job.configure(output=output)
+        item = {"type": "image_path", "content": str(job.folder / "none.png")}
+        bad = Conversation.from_dict({"messages": [{"role": "user", "content": [item]}]})
+        write_jsonl(job.folder / "in.jsonl", [*questions(2), bad])
+        done = job.run()
+        assert (done.code, len(job.requests())) == (1, 2)
+        assert "none.png" in done.err + done.out
+        assert len(job.output.read_text().splitlines() if output else done.out.splitlines()) == 2
+
     @pytest.mark.parametrize(
         ("args", "message"),
         [

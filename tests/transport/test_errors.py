@@ -38,6 +38,13 @@ async def test_closed_port_is_retryable(transport: Transport) -> None:
     assert f"127.0.0.1:{server.port}" in str(error)
 
 
+async def test_https_to_a_server_without_tls_says_so(own: Transport) -> None:
+    async with FaultServer() as server:
+        error = await failure(own, to(server.url.replace("http://", "https://")))
+    assert "The server does not seem to use TLS" in str(error)
+    assert KEY not in all_text(error)
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:99999/v1", "http://127.0.0.1:abc/v1", "http:///v1"])
 async def test_invalid_url_is_a_configuration_error(transport: Transport, url: str) -> None:
     error = await failure(transport, to(url))
