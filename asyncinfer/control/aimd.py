@@ -26,19 +26,22 @@ class Phase(StrEnum):
     RECOVERY = "recovery"
 
 
-def adaptive_params(remote: RemoteParams) -> AdaptiveConcurrencyParams:
+def adaptive_params(remote: RemoteParams, limit: int | None = None) -> AdaptiveConcurrencyParams:
     """The settings for an endpoint.
 
     They are `remote.adaptive`. If that is None, permits start at half of `num_workers`, and grow in steps of an eighth.
+
+    Args:
+        limit: The largest number of permits, if it is less than `num_workers`.
 
     Raises:
         ConfigError: `remote.adaptive` contradicts `num_workers`.
     """
     if problem := remote.concurrency_problem():
         raise ConfigError(f"remote_params.{problem}")
-    most = remote.num_workers
+    most = remote.num_workers if limit is None else min(limit, remote.num_workers)
     if remote.adaptive is not None:
-        return _with_default_bounds(remote.adaptive, most)
+        return _at_most(_with_default_bounds(remote.adaptive, most), most)
     return AdaptiveConcurrencyParams(
         min_concurrency=1,
         max_concurrency=most,
@@ -55,6 +58,14 @@ def _with_default_bounds(params: AdaptiveConcurrencyParams, workers: int) -> Ada
     }
     unset = {name: bound for name, bound in bounds.items() if name not in params.model_fields_set}
     return params.model_copy(update=unset) if unset else params
+
+
+def _at_most(params: AdaptiveConcurrencyParams, most: int) -> AdaptiveConcurrencyParams:
+    """The settings with bounds of at most `most`."""
+    if params.max_concurrency <= most:
+        return params
+    bounds = {"max_concurrency": most, "min_concurrency": min(params.min_concurrency, most)}
+    return params.model_copy(update=bounds)
 
 
 def fixed_params(permits: int) -> AdaptiveConcurrencyParams:

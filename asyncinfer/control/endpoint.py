@@ -59,7 +59,7 @@ class Endpoint:
         # When the wait that the endpoint requested (`Retry-After`) ends. It applies without a pacer too.
         self._delayed_until = -math.inf
         if remote is not None and remote.use_adaptive_concurrency:
-            self._aimd = AIMDController(adaptive_params(remote))
+            self._aimd = AIMDController(adaptive_params(remote, limit))
             self._adaptive = AdaptiveConcurrency(self._aimd, self.decisions)
             self._pacer = self._adaptive.pacer
         else:
@@ -80,7 +80,7 @@ class Endpoint:
 
     def permits(self) -> int:
         """How many attempts may be in flight now."""
-        return min(self._aimd.permits, self.most)
+        return self._aimd.permits
 
     def wait(self, now: float, cost: Cost = ONE_REQUEST) -> float:
         """Seconds until an attempt of `cost` may start; 0 for now, infinite if that depends on the next answer."""

@@ -167,14 +167,22 @@ async def test_no_idle_connection_is_closed_before_the_transport_is_used(own: Tr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
-@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize(
+    "adaptive",
+    [
+        {"use_adaptive_concurrency": False},
+        {"adaptive": {"min_concurrency": 200, "max_concurrency": 400}},
+        {"adaptive": {"min_concurrency": 192, "max_concurrency": 192}},
+        {"adaptive": {"max_concurrency": 400, "initial_concurrency_factor": 1}},
+    ],
+)
 def test_permits_follow_the_limit_of_open_files(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, adaptive: bool
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, adaptive: dict[str, object]
 ) -> None:
     monkeypatch.setattr(remote, "possible_connections", lambda: 192)
     engine = RemoteInferenceEngine(
         ModelParams(model_name="m"),
-        remote_params=RemoteParams(api_url="http://h/v1", num_workers=400, use_adaptive_concurrency=adaptive),
+        remote_params=RemoteParams.model_validate({"api_url": "http://h/v1", "num_workers": 400, **adaptive}),
     )
     assert engine._endpoint.permits() == 192
     assert engine._endpoint.most == 192

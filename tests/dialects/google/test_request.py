@@ -574,8 +574,8 @@ def test_success_without_an_answer_is_retryable(body: Any) -> None:
 
 ERRORS = [
     (400, "INVALID_ARGUMENT", False, False),
-    (403, "PERMISSION_DENIED", True, False),  # of another key it may not be true
-    (404, "NOT_FOUND", True, False),  # of another model neither
+    (403, "PERMISSION_DENIED", False, False),
+    (404, "NOT_FOUND", False, False),
     (429, "RESOURCE_EXHAUSTED", True, True),
     (500, "INTERNAL", True, False),
     (503, "UNAVAILABLE", True, True),
