@@ -481,7 +481,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "connecting": (aiohttp.TCPConnector, "_create_connection"),
     "writing": (request_head, "write_start"),
     "reading": (__import__("aiohttp.client_proto").client_proto.ResponseHandler, "read"),
-    "decoding": (__import__("asyncinfer.engines.bound_remote").engines.bound_remote, "status_error"),
+    "decoding": (__import__("asyncinfer.engines.refusal").engines.refusal, "status_error"),
 }
 
 
