@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from asyncinfer.control.decisions import Decision
 from asyncinfer.errors import error_repr
-from asyncinfer.types.results import FailureDetail, Usage
+from asyncinfer.types.results import FailureDetail, FinishReason, Usage
 
 log = logging.getLogger("asyncinfer")
 
@@ -39,6 +39,7 @@ class RowFinished:
     index: int
     usage: Usage | None
     latency: Latency
+    finish_reason: FinishReason = FinishReason.UNKNOWN
 
 
 @dataclass(slots=True)

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from contextlib import suppress
+from asyncio import CancelledError
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
 from pydantic_core import to_json
 
 from asyncinfer.aio.clock import Clock
-from asyncinfer.aio.tasks import run_callback
-from asyncinfer.errors import RequestError
+from asyncinfer.aio.tasks import clean_up, run_callback, task_group
+from asyncinfer.errors import AsyncInferError, RequestError, ScratchLockedError, error_repr
 from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
 from asyncinfer.run.executor import Executor
+from asyncinfer.run.failures import Failures
 from asyncinfer.scratch.atomic import async_replacing
-from asyncinfer.types.results import FailureDetail, Progress, RunSummary, Usage, UsageSum
+from asyncinfer.types.results import FinishReason, Progress, RunState, RunSummary, Usage, UsageSum
+from asyncinfer.types.run_errors import RunInterruptedError
 
 log = logging.getLogger("asyncinfer")
 
 OnProgress = Callable[[Progress], object]
-_SAMPLES = 20
 _CALLBACK_SECONDS = 0.1
 _FILE_SECONDS = 1.0
+# The file is written again after this time even if nothing has changed. It shows that the process is alive.
+_HEARTBEAT_SECONDS = 10.0
 # After `_SILENT_SECONDS` without a request a run reports the reason. It logs it at most once per `_WARNING_SECONDS`.
 _SILENT_SECONDS, _WARNING_SECONDS = 10.0, 60.0
 # How long a run waits at its end for an async callback (seconds).
@@ -34,16 +39,42 @@ _LAST_CALLBACK_SECONDS = 10.0
 
 
 class RunStats:
-    """The counts of one run. `observe` keeps them."""
+    """The counts and the state of one run. `observe` keeps the counts.
 
-    def __init__(self, clock: Clock, total: int | None = None) -> None:
+    Args:
+        keep_failures: Keep the failure of every row.
+
+    Attributes:
+        failures_path: The file of the failed rows, once it is written.
+    """
+
+    def __init__(self, clock: Clock, total: int | None = None, *, keep_failures: bool = False) -> None:
         self._clock, self._began = clock, clock.now()
         self.total = total
-        self.completed = self.failed = self.resumed = 0
+        self.completed = self.resumed = 0
         self.attempts = self.refused = self.retried = 0
+        self.cut_by_length = self.filtered = 0
+        self.failures = Failures(keep_all=keep_failures)
+        self.failures_path: Path | None = None
         self.waiting: str | None = None
+        self.state, self.error = RunState.RUNNING, None
         self._usage = UsageSum()
-        self.samples: list[tuple[int, FailureDetail]] = []
+
+    def begin(self, total: int | None) -> None:
+        """The rows are known: now the time of the run begins."""
+        self.total, self._began = total, self._clock.now()
+
+    def end(self, error: BaseException | None) -> None:
+        """The run ended, with `error` if there is one. The first call counts."""
+        if self.state is not RunState.RUNNING:
+            return
+        if isinstance(error, RunInterruptedError | CancelledError | KeyboardInterrupt):
+            self.state = RunState.INTERRUPTED
+        elif error is None:
+            self.state = RunState.FINISHED
+        else:
+            self.state = RunState.FAILED
+            self.error = str(error) if isinstance(error, AsyncInferError) else error_repr(error)
 
     def observe(self, event: RunEvent) -> None:
         """Count an event of the run."""
@@ -53,19 +84,24 @@ class RunStats:
                 self.completed += 1
                 if event.usage is not None:
                     self._usage.add(event.usage)
+                if event.finish_reason is not FinishReason.STOP:
+                    self.cut_by_length += event.finish_reason is FinishReason.LENGTH
+                    self.filtered += event.finish_reason is FinishReason.CONTENT_FILTER
             case RowResumed():
                 self.completed += 1
                 self.resumed += 1
             case RowFailed():
-                self.failed += 1
-                if len(self.samples) < _SAMPLES:
-                    self.samples.append((event.index, event.failure))
+                self.failures.add(event.index, event.failure)
             case AttemptFailed():
                 self.attempts += 1
                 self.retried += event.retry_after is not None
                 self.refused += isinstance(event.error, RequestError) and event.error.is_overload
             case _:
                 pass
+
+    @property
+    def failed(self) -> int:
+        return self.failures.count
 
     @property
     def usage(self) -> Usage:
@@ -77,7 +113,23 @@ class RunStats:
         return self._clock.now() - self._began
 
     def progress(self) -> Progress:
-        return Progress(self.total, self.completed, self.failed, self.resumed, self.usage, self.seconds, self.waiting)
+        return Progress(
+            total=self.total,
+            completed=self.completed,
+            failed=self.failed,
+            resumed=self.resumed,
+            usage=self.usage,
+            seconds=self.seconds,
+            waiting=self.waiting,
+            state=self.state,
+            attempts=self.attempts,
+            refused=self.refused,
+            retried=self.retried,
+            cut_by_length=self.cut_by_length,
+            filtered=self.filtered,
+            commonest_failure=self.failures.commonest,
+            error=self.error,
+        )
 
     def summary(self) -> RunSummary:
         total = self.total if self.total is not None else self.completed + self.failed
@@ -88,10 +140,15 @@ class RunStats:
             resumed=self.resumed,
             usage=self.usage,
             seconds=self.seconds,
-            failure_samples=list(self.samples),
+            failure_samples=list(self.failures.samples),
             attempts=self.attempts,
             refused=self.refused,
             retried=self.retried,
+            cut_by_length=self.cut_by_length,
+            filtered=self.filtered,
+            retryable=self.failures.retryable,
+            commonest_failure=self.failures.commonest,
+            failures_path=self.failures_path,
         )
 
 
@@ -116,7 +173,7 @@ class Reporter:
             while True:
                 await anyio.sleep(_FILE_SECONDS)
                 self._watch()
-        reported, written, waited = None, None, 0.0
+        reported, written, since_write = None, None, math.inf
         while True:
             self._watch()
             progress = self._stats.progress()
@@ -124,16 +181,15 @@ class Reporter:
             if counts != reported:
                 reported = counts
                 await self._report(progress)
-            if waited <= 0.0:
-                waited = _FILE_SECONDS
-                if counts != written:
-                    written = counts
-                    await self._write(progress)
+            if since_write >= (_FILE_SECONDS if counts != written else _HEARTBEAT_SECONDS):
+                written, since_write = counts, 0.0
+                await self._write(progress)
             await anyio.sleep(_CALLBACK_SECONDS)
-            waited -= _CALLBACK_SECONDS
+            since_write += _CALLBACK_SECONDS
 
-    async def finish(self) -> None:
-        """Report the last state."""
+    async def finish(self, error: BaseException | None = None) -> None:
+        """Report the last state. `error` ended the run."""
+        self._stats.end(error)
         self._stats.waiting = None
         progress = self._stats.progress()
         await self._write(progress)
@@ -162,22 +218,74 @@ class Reporter:
             raise
 
     async def _write(self, progress: Progress) -> None:
-        if self._path is not None:
+        if self._path is not None and not await _is_written(self._path, progress):
+            self._path = None
+
+
+async def _is_written(path: Path, progress: Progress) -> bool:
+    """Replace the progress file. An error is logged."""
+    try:
+        await write_snapshot(path, progress)
+    except OSError as error:
+        log.warning("progress_path %s cannot be written: %s", path, error.strerror or error)
+        return False
+    return True
+
+
+@asynccontextmanager
+async def failure_in_file(stats: RunStats, path: Path | None) -> AsyncGenerator[None]:
+    """If the block fails before its reporter has reported the end of the run, write that to the progress file.
+
+    If another run holds the lock, the progress file belongs to that run and is not changed.
+    """
+    try:
+        yield
+    except (GeneratorExit, ScratchLockedError):
+        raise
+    except BaseException as error:
+        if stats.state is RunState.RUNNING and path is not None:
+            stats.end(error)
+            await clean_up(error, lambda: _is_written(path, stats.progress()))
+        raise
+
+
+@asynccontextmanager
+async def reporting(reporter: Reporter) -> AsyncGenerator[None]:
+    """Report while the block runs, and once more at its end."""
+    try:
+        # The last report is made after the task has ended, so that an earlier report cannot overwrite it.
+        async with task_group() as tasks:
+            tasks.start_soon(reporter.run)
             try:
-                await write_snapshot(self._path, progress)
-            except OSError as error:
-                log.warning("progress_path %s cannot be written: %s", self._path, error.strerror or error)
-                self._path = None
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+    except GeneratorExit:
+        raise  # A coroutine that will never be resumed is being closed: nothing can be awaited.
+    except BaseException as error:
+        await clean_up(error, partial(reporter.finish, error))
+        raise
+    await clean_up(None, partial(reporter.finish, None))
 
 
 async def write_snapshot(path: Path, progress: Progress) -> None:
     """Replace the progress file."""
     snapshot = {
+        "state": progress.state,
         "total": progress.total,
         "completed": progress.completed,
         "failed": progress.failed,
+        "resumed": progress.resumed,
+        "cut_by_length": progress.cut_by_length,
+        "filtered": progress.filtered,
+        "attempts": progress.attempts,
+        "refused": progress.refused,
+        "retried": progress.retried,
+        "commonest_failure": progress.commonest_failure and progress.commonest_failure._asdict(),
         "tokens": progress.usage.to_dict(),
+        "seconds": round(progress.seconds, 1),
         "waiting": progress.waiting,
+        "error": progress.error,
         "updated_at": datetime.now(UTC).isoformat(),
     }
     # If another run is writing the same file at this moment, skip this snapshot.

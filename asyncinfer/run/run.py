@@ -14,14 +14,15 @@ from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.descriptors import are_scarce
 from asyncinfer.aio.gc_tuning import relaxed_gc
 from asyncinfer.aio.limiters import DISK
-from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices, task_group
-from asyncinfer.errors import EngineDeadError
+from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
+from asyncinfer.errors import EngineConfigError, EngineDeadError
 from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor
+from asyncinfer.run.failures import FailedRows, NoFailedRows
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.previous_output import PreviousOutput
-from asyncinfer.run.progress import OnProgress, Reporter, RunStats
+from asyncinfer.run.progress import OnProgress, Reporter, RunStats, failure_in_file, reporting
 from asyncinfer.run.reader import InputReader, IterableReader, ResumeMatcher
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Source
@@ -91,27 +92,30 @@ class Run:
             return await self._run(source, deliver)
 
     async def _run(self, source: Source, deliver: DeliverOutcome | None) -> RunSummary:
-        rows = ValidatedInput(source, self.keys, partial=self.partial)
-        await in_slices(rows.validate_input())
-        stats, statuses = RunStats(self.clock, len(rows)), RowStatusTable(len(rows))
-        events, executor = Events([stats.observe, *self.observers]), self.make_executor(len(rows))
-        previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
-        async with self._scratch(rows) as scratch, previous_output.opened():
-            unclaimed = await self._claim(scratch, rows, statuses) if scratch is not None else 0
-            await in_slices(previous_output.find_rows(rows, statuses))
-            if deliver is None:
-                stats.completed = stats.resumed = statuses.fresh_count
-            flow = RowFlow(executor, statuses, events, scratch, deliver)
-            saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
-            reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
-            async with reporting(Reporter(stats, self.progress_path, self.on_progress, executor, events)):
-                with closing(reader):
-                    await flow.run(reader, self.stop)
-            self.dead = flow.dead
-            self._raise_if_stopped(flow, statuses, stats, scratch)
-            await self._write_output(scratch, statuses, stats)
-            if scratch is not None and not stats.failed:
-                await remove_finished(scratch, unclaimed, lambda key, n: rows.index.find(key, n) is None)
+        stats = RunStats(self.clock, keep_failures=self.output_path is not None)
+        async with failure_in_file(stats, self.progress_path):
+            rows = ValidatedInput(source, self.keys, partial=self.partial)
+            await in_slices(rows.validate_input())
+            stats.begin(len(rows))
+            statuses = RowStatusTable(len(rows))
+            events, executor = Events([stats.observe, *self.observers]), self.make_executor(len(rows))
+            previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
+            async with self._scratch(rows) as scratch, previous_output.opened():
+                unclaimed = await self._claim(scratch, rows, statuses) if scratch is not None else 0
+                await in_slices(previous_output.find_rows(rows, statuses))
+                if deliver is None:
+                    stats.completed = stats.resumed = statuses.fresh_count
+                flow = RowFlow(executor, statuses, events, scratch, deliver)
+                saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
+                reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
+                failed_rows = FailedRows(self.output_path, source, rows.checksums)
+                async with reporting(Reporter(stats, self.progress_path, self.on_progress, executor, events)):
+                    with closing(reader):
+                        await flow.run(reader, self.stop)
+                    self.dead = flow.dead
+                    await self._finish(flow, statuses, stats, scratch, failed_rows)
+                if scratch is not None and not stats.failed:
+                    await remove_finished(scratch, unclaimed, lambda key, n: rows.index.find(key, n) is None)
         return stats.summary()
 
     @in_own_task
@@ -133,29 +137,30 @@ class Run:
         """
         await DISK.run(check_paths, None, self.output_path, self.progress_path)
         stats, statuses = RunStats(self.clock), RowStatusTable()
-        events, executor = Events([stats.observe, *self.observers]), self.make_executor(None)
-        previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
-        async with self._scratch(None) as scratch, previous_output.opened():
-            saved: dict[tuple[bytes, int], SavedLine] = {}
-            if scratch is not None:
-                await in_slices(saved.update({(line.key, line.n): line}) for line in scratch.recover())
-                await in_slices(previous_output.index())
+        async with failure_in_file(stats, self.progress_path):
+            events, executor = Events([stats.observe, *self.observers]), self.make_executor(None)
+            previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
+            async with self._scratch(None) as scratch, previous_output.opened():
+                saved: dict[tuple[bytes, int], SavedLine] = {}
+                if scratch is not None:
+                    await in_slices(saved.update({(line.key, line.n): line}) for line in scratch.recover())
+                    await in_slices(previous_output.index())
 
-            def hand_over(index: int, outcome: RowOutcome) -> None:
-                deliver(index, outcome, flow.taken)
+                def hand_over(index: int, outcome: RowOutcome) -> None:
+                    deliver(index, outcome, flow.taken)
 
-            flow = RowFlow(executor, statuses, events, scratch, hand_over, until_taken=True)
-            saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
-            reader = IterableReader(source, self.keys, statuses, saved_answers, saved, previous_output)
-            reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)
-            async with reporting(reporter), clean_up_after(reader.aclose):
-                await flow.run(reader, self.stop)
-            if flow.dead is not None:
-                raise flow.dead
-            self._raise_if_stopped(flow, statuses, stats, scratch)
-            await self._write_output(scratch, statuses, stats)
-            if scratch is not None and not stats.failed:
-                await remove_finished(scratch, len(saved), lambda key, n: (key, n) in saved)
+                flow = RowFlow(executor, statuses, events, scratch, hand_over, until_taken=True)
+                saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
+                reader = IterableReader(source, self.keys, statuses, saved_answers, saved, previous_output)
+                reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)
+                async with reporting(reporter), clean_up_after(reader.aclose):
+                    await flow.run(reader, self.stop)
+                    if flow.dead is not None:
+                        raise flow.dead
+                    # The caller gets each failure. A file of failed rows is of an earlier run.
+                    await self._finish(flow, statuses, stats, scratch, NoFailedRows(self.output_path))
+                if scratch is not None and not stats.failed:
+                    await remove_finished(scratch, len(saved), lambda key, n: (key, n) in saved)
 
     @asynccontextmanager
     async def _scratch(self, rows: ValidatedInput | None) -> AsyncGenerator[ScratchFile | None]:
@@ -189,15 +194,30 @@ class Run:
             )
         return claims.unclaimed
 
-    def _raise_if_stopped(
-        self, flow: RowFlow, statuses: RowStatusTable, stats: RunStats, scratch: ScratchFile | None
+    async def _finish(
+        self,
+        flow: RowFlow,
+        statuses: RowStatusTable,
+        stats: RunStats,
+        scratch: ScratchFile | None,
+        failed_rows: FailedRows,
     ) -> None:
-        summary = stats.summary()
-        if not flow.stopped or (stats.total is not None and summary.completed + summary.failed >= stats.total):
-            return
-        where = f" They are in {scratch.path}; run the same again to go on." if scratch is not None else ""
-        of = f" of {stats.total}" if stats.total is not None else ""
-        raise RunInterruptedError(f"Stopped: {statuses.saved_count}{of} rows are saved.{where}", summary)
+        """Write the output and the failed rows, after every row has its outcome or the run was stopped.
+
+        Raises:
+            RunInterruptedError: Rows have no outcome, because the run was stopped.
+        """
+        if flow.dead is not None:
+            stats.end(flow.dead)
+        done = stats.completed + stats.failed
+        if not flow.stopped or done == stats.total:
+            await self._write_output(scratch, statuses, stats)
+        if not isinstance(flow.dead, EngineConfigError):
+            stats.failures_path = await failed_rows.write(stats.failures)
+        if flow.stopped and done != stats.total:
+            where = f" They are in {scratch.path}; run the same again to go on." if scratch is not None else ""
+            of = f" of {stats.total}" if stats.total is not None else ""
+            raise RunInterruptedError(f"Stopped: {statuses.saved_count}{of} rows are saved.{where}", stats.summary())
 
     async def _write_output(self, scratch: ScratchFile | None, statuses: RowStatusTable, stats: RunStats) -> None:
         """Write the output. A run without any answer does not replace an older output."""
@@ -209,15 +229,3 @@ class Run:
                 self.release_idle()
                 await checkpoint()  # The event loop closes them.
             await scratch.assemble(self.output_path, statuses.spans())
-
-
-@asynccontextmanager
-async def reporting(reporter: Reporter) -> AsyncGenerator[None]:
-    """Report while the block runs, and once more at its end."""
-    # The last report is made after the task has ended, so that an earlier report cannot overwrite it.
-    async with clean_up_after(reporter.finish), task_group() as tasks:
-        tasks.start_soon(reporter.run)
-        try:
-            yield
-        finally:
-            tasks.cancel_scope.cancel()

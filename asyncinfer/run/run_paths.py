@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from asyncinfer.errors import ConfigError
+from asyncinfer.run.failures import failures_path
 from asyncinfer.scratch.atomic import as_config_error, check_replaceable, check_target, resolved
 from asyncinfer.scratch.file import scratch_path
 
@@ -20,7 +21,11 @@ def check_paths(input_path: Path | None, output_path: Path | None, progress_path
     paths: dict[str, Path] = {}
     if output_path is not None:
         check_target(output_path, "output_path")
-        paths = {"output_path": output_path, "the scratch file": scratch_path(output_path)}
+        paths = {
+            "output_path": output_path,
+            "the scratch file": scratch_path(output_path),
+            "the file of failed rows": failures_path(output_path),
+        }
     if input_path is not None:
         paths["input_path"] = input_path
     if progress_path is not None:

@@ -18,7 +18,7 @@ from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, FailureDetail, Usage, failure_of
+from asyncinfer.types.results import Completion, FailureDetail, FinishReason, Usage, failure_of
 
 RowOutcome = Conversation | FailureDetail
 DeliverOutcome = Callable[[int, RowOutcome], None]
@@ -35,6 +35,7 @@ class _Answer:
     usage: Usage | None
     latency: Latency | None
     finished: Conversation | None
+    finish_reason: FinishReason = FinishReason.UNKNOWN
 
 
 class ResultSaver:
@@ -64,7 +65,7 @@ class ResultSaver:
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
         if self.writer is None:
             finished = row.finished(completion) if self._deliver is not None else None
-            self._done(_Answer(row.index, completion.usage, latency, finished))
+            self._done(_Answer(row.index, completion.usage, latency, finished, completion.finish_reason))
             return
         try:
             if row.is_large:
@@ -76,9 +77,8 @@ class ResultSaver:
             return
         # Without `deliver` the conversation is freed here: it may have to wait for the disk.
         wanted = finished if self._deliver is not None else None
-        self.writer.put(
-            _Answer(row.index, completion.usage, latency, wanted), encode(row.key, row.n, row.checksum, text)
-        )
+        answer = _Answer(row.index, completion.usage, latency, wanted, completion.finish_reason)
+        self.writer.put(answer, encode(row.key, row.n, row.checksum, text))
 
     async def resumed(self, saved: SavedRow) -> None:
         """The row was answered by an earlier run. It is saved again if its saved line is of another input or file."""
@@ -115,7 +115,7 @@ class ResultSaver:
         if answer.latency is None:
             self._events.emit(RowResumed(answer.index))
         else:
-            self._events.emit(RowFinished(answer.index, answer.usage, answer.latency))
+            self._events.emit(RowFinished(answer.index, answer.usage, answer.latency, answer.finish_reason))
         if self._deliver is not None and answer.finished is not None:
             self._deliver(answer.index, answer.finished)
         self._close()

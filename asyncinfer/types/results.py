@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from asyncinfer.errors import (
     ConfigError,
@@ -149,8 +150,10 @@ class Completion:
         return conversation.with_answer(self.message, metadata)
 
 
+# The metadata of a row in the file of failed rows: why it failed.
+FAILURE = "failure"
 # Metadata that only some answers have.
-_PER_ANSWER_METADATA = ("raw_finish_reason", "block_reason")
+_PER_ANSWER_METADATA = ("raw_finish_reason", "block_reason", FAILURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,28 @@ class InferenceResult:
         return bool(self.failures)
 
 
+class RunState(StrEnum):
+    """The state of a run.
+
+    Attributes:
+        FINISHED: Every row has its outcome. Single rows may have failed.
+        FAILED: An error ended the run before every row had its outcome.
+        INTERRUPTED: The run was stopped or cancelled.
+    """
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class CommonFailure(NamedTuple):
+    """A reason why rows fail: the message of one of these rows, and the number of rows."""
+
+    error_message: str
+    rows: int
+
+
 @dataclass(frozen=True)
 class Progress:
     """The progress of a run.
@@ -215,6 +240,14 @@ class Progress:
         usage: The tokens of the answers of this run only.
         seconds: The time since the run began.
         waiting: Why nothing has been sent for 10 seconds or more, and until when; None while requests are sent.
+        state: Whether the run goes on, and how it ended.
+        attempts: The number of requests to the engine.
+        refused: The number of requests that the endpoint refused because it was busy.
+        retried: The number of times that a row was scheduled for another attempt.
+        cut_by_length: The number of answers of this run that end at `max_new_tokens` or at the model's limit.
+        filtered: The number of answers of this run that a content filter stopped.
+        commonest_failure: The commonest reason why rows failed; None if none failed.
+        error: Why the run ended early.
     """
 
     total: int | None = None
@@ -224,6 +257,14 @@ class Progress:
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     waiting: str | None = None
+    state: RunState = RunState.RUNNING
+    attempts: int = 0
+    refused: int = 0
+    retried: int = 0
+    cut_by_length: int = 0
+    filtered: int = 0
+    commonest_failure: CommonFailure | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +276,11 @@ class RunSummary:
         attempts: The number of requests to the engine.
         refused: The number of requests that the endpoint refused because it was busy.
         retried: The number of times that a row was scheduled for another attempt.
+        cut_by_length: The number of answers of this run that end at `max_new_tokens` or at the model's limit.
+        filtered: The number of answers of this run that a content filter stopped.
+        retryable: The number of failed rows that another run may answer.
+        commonest_failure: The commonest reason why rows failed; None if none failed.
+        failures_path: The file with the failed rows; None if there is none.
     """
 
     total: int
@@ -247,3 +293,8 @@ class RunSummary:
     attempts: int = 0
     refused: int = 0
     retried: int = 0
+    cut_by_length: int = 0
+    filtered: int = 0
+    retryable: int = 0
+    commonest_failure: CommonFailure | None = None
+    failures_path: Path | None = None

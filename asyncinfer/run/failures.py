@@ -1,0 +1,163 @@
+"""The failed rows of a run: counted by their reason, and written to a file beside the output."""
+
+from __future__ import annotations
+
+import logging
+import re
+from array import array
+from collections.abc import Generator
+from pathlib import Path
+
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.aio.tasks import in_slices
+from asyncinfer.errors import InputError
+from asyncinfer.run.rows import Item, ListSource, Source
+from asyncinfer.scratch import disk
+from asyncinfer.scratch.atomic import replacing
+from asyncinfer.types.paths import PATH_ERRORS, os_error_text
+from asyncinfer.types.results import FAILURE, CommonFailure, FailureDetail
+
+log = logging.getLogger("asyncinfer")
+
+_SUFFIX = ".failures.jsonl"
+_SAMPLES = 20
+# Numbers and quoted texts differ between rows that fail for the same reason.
+_DETAILS = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|`[^`]*`")
+# How many different reasons are counted, and how much of a message makes a reason.
+_MOST_REASONS, _REASON_LENGTH = 1000, 200
+_EVERY = 64  # rows
+
+
+def failures_path(output_path: Path) -> Path:
+    """The file of the failed rows of a run that writes `output_path`."""
+    return output_path.with_name(output_path.name + _SUFFIX)
+
+
+class Failures:
+    """The failed rows of one run. Needs 4 bytes per row, and keeps equal failures once.
+
+    Args:
+        keep_all: Keep the failure of every row. Otherwise only the first ones, as samples.
+
+    Attributes:
+        count: How many rows failed.
+        retryable: How many of them another run may answer.
+        samples: The first failures with their rows.
+    """
+
+    def __init__(self, *, keep_all: bool) -> None:
+        self.count = self.retryable = 0
+        self.samples: list[tuple[int, FailureDetail]] = []
+        self.commonest: CommonFailure | None = None
+        self._reasons: dict[str, CommonFailure] = {}
+        self._keep_all = keep_all
+        self._details: list[FailureDetail] = []
+        self._numbers: dict[FailureDetail, int] = {}
+        self._number_of_row = array("I")
+
+    def add(self, row: int, failure: FailureDetail) -> None:
+        """Record that a row failed."""
+        self.count += 1
+        self.retryable += failure.is_retryable
+        if len(self.samples) < _SAMPLES:
+            self.samples.append((row, failure))
+        self._count_reason(failure.error_message)
+        if self._keep_all:
+            self._keep(row, failure)
+
+    def of(self, row: int) -> FailureDetail | None:
+        """Why the row failed; None if it did not."""
+        number = self._number_of_row[row] if row < len(self._number_of_row) else 0
+        return self._details[number - 1] if number else None
+
+    def _count_reason(self, message: str) -> None:
+        reason = _DETAILS.sub("", message)[:_REASON_LENGTH]
+        known = self._reasons.get(reason)
+        if known is None and len(self._reasons) >= _MOST_REASONS:
+            return
+        counted = CommonFailure(message, 1) if known is None else known._replace(rows=known.rows + 1)
+        self._reasons[reason] = counted
+        if self.commonest is None or counted.rows > self.commonest.rows:
+            self.commonest = counted
+
+    def _keep(self, row: int, failure: FailureDetail) -> None:
+        number = self._numbers.get(failure)
+        if number is None:
+            self._details.append(failure)
+            number = self._numbers[failure] = len(self._details)
+        if row >= len(self._number_of_row):
+            self._number_of_row.frombytes(bytes(self._number_of_row.itemsize * (row + 1 - len(self._number_of_row))))
+        self._number_of_row[row] = number
+
+
+class FailedRows:
+    """The file of the failed rows of a run.
+
+    Args:
+        output_path: The output of the run; None for a run that writes no files.
+        checksums: Those of the rows when the run read them.
+    """
+
+    def __init__(self, output_path: Path | None, source: Source, checksums: array[int]) -> None:
+        self._path = failures_path(output_path) if output_path is not None else None
+        self._source, self._checksums = source, checksums
+
+    async def write(self, failures: Failures) -> Path | None:
+        """Replace the file, or remove it if no row failed. Returns its path if it was written.
+
+        An error is logged: the answers are not lost, and the next run tries the failed rows again.
+        """
+        path = self._path
+        if path is None:
+            return None
+        try:
+            if failures.count:
+                await in_slices(self._write(path, failures))
+                return path
+            await DISK.run(disk.remove, path)
+        except InputError as error:
+            log.warning("%s: the failed rows are not written: %s", path, error)
+        except PATH_ERRORS as error:
+            log.warning("%s: the failed rows cannot be written: %s", path, os_error_text(error))
+        return None
+
+    def _write(self, path: Path, failures: Failures) -> Generator[None]:
+        """Write the failed rows in input order. Blocks; yields every 64 rows.
+
+        Each line is the row's conversation, with the reason in `metadata["failure"]`.
+        """
+        left = failures.count
+        with replacing(path) as file:
+            for row, item in enumerate(self._source.items()):
+                if row >= len(self._checksums) or item.checksum != self._checksums[row]:
+                    raise InputError(f"{self._source.name} changed while it was read (row {row})")
+                if (failure := failures.of(row)) is not None:
+                    file.write(_line(item, row, failure))
+                    left -= 1
+                if not left:
+                    break
+                if row % _EVERY == 0:
+                    yield
+
+
+class NoFailedRows(FailedRows):
+    """Removes the file of the failed rows of an earlier run."""
+
+    def __init__(self, output_path: Path | None) -> None:
+        super().__init__(output_path, ListSource([]), array("I"))
+
+    async def write(self, failures: Failures) -> Path | None:
+        return await super().write(Failures(keep_all=False))
+
+
+def _line(item: Item, row: int, failure: FailureDetail) -> bytes:
+    conversation = item.load()
+    detail = {
+        "row": row,
+        "error_message": failure.error_message,
+        "error_type": failure.error_type.value,
+        "status_code": failure.status_code,
+        "is_retryable": failure.is_retryable,
+    }
+    metadata = {**conversation.metadata, FAILURE: detail}
+    return conversation.model_copy(update={"metadata": metadata}).to_json_bytes() + b"\n"
