@@ -14,7 +14,8 @@ from rich.panel import Panel
 from rich.text import Text
 
 from asyncinfer.aio.tasks import task_group
-from asyncinfer.cli.display import Display, show_summary
+from asyncinfer.cli.display import Display, note, show_failures, show_summary
+from asyncinfer.cli.messages import say
 from asyncinfer.config import InferenceConfig
 from asyncinfer.config.overrides import mask_arguments
 from asyncinfer.engines.base import BaseInferenceEngine
@@ -36,7 +37,7 @@ async def run_batch(config: InferenceConfig) -> int:
             async with interruptible(stop):
                 return await (_save if config.output_path is not None else _show)(engine, config, stop)
         except RunInterruptedError as error:
-            raise RunInterruptedError(f"{error}\n  {_command()}", error.summary) from None
+            raise RunInterruptedError(_interrupted(error), error.summary) from None
 
 
 async def _save(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop) -> int:
@@ -54,8 +55,9 @@ async def _show(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop
     else:
         for _, conversation in result.successful:
             print(conversation.to_json())
-    for index, detail in result.failures.items():
-        print(f"row {index} failed: {detail.error_message}", file=sys.stderr)
+    if result.has_failures or display.last.cut_by_length or display.last.filtered:
+        say(f"{len(result.successful)} rows finished, {note(display.last)}")
+    show_failures(list(result.failures.items()), len(result.failures))
     return ROWS_FAILED if result.has_failures else 0
 
 
@@ -78,11 +80,11 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
             async def handle_signals() -> None:
                 with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                     is_handling.set()
-                    async for _ in signals:
+                    async for number in signals:
                         if stop.is_requested:
                             block.cancel()
                             return
-                        print("\nStopping after the running rows. Press Ctrl-C again to stop now.", file=sys.stderr)
+                        say(_stopping(number))
                         stop.request()
 
             is_handling = anyio.Event()
@@ -91,7 +93,22 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
             yield
             tasks.cancel_scope.cancel()
     if block.cancelled_caught:
+        say("Stopped at once. Saved rows stay saved; run the same command again to go on.")
         raise KeyboardInterrupt
+
+
+def _stopping(number: signal.Signals) -> str:
+    if number == signal.SIGINT:
+        return "\nStopping after the running rows. Press Ctrl-C again to stop now."
+    return "Got SIGTERM: stopping after the running rows. Send it again to stop now."
+
+
+def _interrupted(error: RunInterruptedError) -> str:
+    """The message of an interrupted run, with the command that goes on."""
+    failed = error.summary.failed
+    where = f" See {error.summary.failures_path}." if error.summary.failures_path is not None else ""
+    lines = [str(error), f"{failed} rows failed.{where}"] if failed else [str(error)]
+    return "\n".join([*lines, f"  {_command()}"])
 
 
 def _command() -> str:

@@ -11,25 +11,37 @@ import anyio
 
 from asyncinfer.aio.iterate import iterate
 from asyncinfer.aio.tasks import task_group
+from asyncinfer.cli.messages import say, say_error
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.paths import expanded
+from asyncinfer.types.results import FinishReason
 
+# The exit code when a question that was piped has no answer.
+QUESTION_FAILED = 1
 HELP = "/reset starts a new chat, /exit or Ctrl-D ends the program, Ctrl-C stops an answer."
 
 
 async def run_chat(config: InferenceConfig, *, image: str | None = None, system_prompt: str | None = None) -> int:
-    """Chat, and return the exit code. Each line of stdin is a message."""
+    """Chat, and return the exit code. Each line of stdin is a message.
+
+    On a terminal the user sees a failed answer and may go on. In a script, the exit code shows it.
+    """
     async with build_engine(config) as engine:
-        await Chat(engine, config, image, system_prompt).run()
-    return 0
+        chat = Chat(engine, config, image, system_prompt)
+        await chat.run()
+    return QUESTION_FAILED if chat.failed and not sys.stdin.isatty() else 0
 
 
 class Chat:
-    """One chat session. Its history grows with each question and its answer."""
+    """One chat session. Its history grows with each question and its answer.
+
+    Attributes:
+        failed: Whether a question has no answer.
+    """
 
     def __init__(
         self,
@@ -41,6 +53,7 @@ class Chat:
         self._engine, self._config, self._image = engine, config, image
         self._system = [Message(role=Role.SYSTEM, content=system_prompt)] if system_prompt else []
         self._messages = list(self._system)
+        self.failed = False
 
     async def run(self) -> None:
         """Answer each line until the input ends, or until the user leaves."""
@@ -62,24 +75,34 @@ class Chat:
     async def _turn(self, question: str) -> None:
         messages = [*self._messages, self._question(question)]
         parts: list[str] = []
+        reason: FinishReason | None = None
         try:
             with anyio.CancelScope() as scope:
                 async with task_group() as tasks:
                     tasks.start_soon(_cancel_on_interrupt, scope)
-                    await self._stream(messages, parts)
+                    reason = await self._stream(messages, parts)
                     tasks.cancel_scope.cancel()
         except RequestError as error:
-            print(f"\nasyncinfer: {error}", file=sys.stderr)
+            if parts:
+                print()
+            say_error(str(error))
+            self.failed = True
             return
         print()
+        if reason is FinishReason.LENGTH:
+            say("(The answer is cut off: generation.max_new_tokens, or the length that the model allows, is reached.)")
         if parts:
             self._messages = [*messages, Message(role=Role.ASSISTANT, content="".join(parts))]
 
-    async def _stream(self, messages: list[Message], parts: list[str]) -> None:
+    async def _stream(self, messages: list[Message], parts: list[str]) -> FinishReason | None:
+        """Print the answer, and return why it ended."""
+        reason = None
         async with self._engine.astream(Conversation(messages=messages), self._config) as deltas:
             async for delta in deltas:
                 parts.append(delta.content)
                 print(delta.content, end="", flush=True)
+                reason = delta.finish_reason or reason
+        return reason
 
     def _question(self, text: str) -> Message:
         image, self._image = self._image, None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Self
 
 from rich.console import Console
@@ -10,56 +12,75 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from asyncinfer.types.results import Progress, RunSummary
+from asyncinfer.cli.messages import is_json, log_progress, say
+from asyncinfer.types.results import FailureDetail, Progress, RunSummary
 
 # Seconds between two lines of progress if stderr is no terminal.
 _LINE_INTERVAL = 5.0
+# How many failed rows are shown. The file of failed rows has all of them.
+_SHOWN = 5
 
 
 class Display:
-    """A progress bar if stderr is a terminal. Otherwise, one line every few seconds."""
+    """A progress bar if stderr is a terminal. Otherwise, one line every few seconds.
+
+    Attributes:
+        last: The last progress that was shown.
+    """
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self.last = Progress()
+        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._has_bar = self._console.is_terminal and not is_json()
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
         )
         self._task = self._bars.add_task("rows", total=None, note="")
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._has_bar:
             self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._console.is_terminal:
+        if self._has_bar:
             self._bars.stop()
 
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""
+        self.last = progress
         done = progress.completed + progress.failed
-        if self._console.is_terminal:
+        if self._has_bar:
             self._bars.update(self._task, completed=done, total=progress.total, note=note(progress))
         elif time.monotonic() - self._last_line >= _LINE_INTERVAL:
             self._last_line = time.monotonic()
-            self._console.print(f"{done}/{progress.total} rows, {note(progress)}", soft_wrap=True)
+            log_progress(f"{done}/{progress.total} rows, {note(progress)}", progress=_fields(progress))
 
 
 def note(progress: Progress) -> str:
-    """Return tokens and tokens per second; also resumed and failed rows, and why the run waits, if there are any."""
+    """Return tokens and tokens per second; and, if there are any: resumed, failed, cut, refused and retried rows, the
+    commonest failure, and why the run waits.
+    """
     tokens = progress.usage.completion_tokens
     parts = [f"{tokens} tokens", f"{tokens / max(progress.seconds, 1e-9):.0f} tokens/s"]
-    if progress.resumed:
-        parts.append(f"{progress.resumed} resumed")
-    if progress.failed:
-        parts.append(f"{progress.failed} failed")
+    counts = {
+        "resumed": progress.resumed,
+        "failed": progress.failed,
+        "cut by length": progress.cut_by_length,
+        "filtered": progress.filtered,
+        "refused": progress.refused,
+        "retried": progress.retried,
+    }
+    parts += [f"{count} {name}" for name, count in counts.items() if count]
+    if progress.commonest_failure is not None:
+        parts.append(f"most failures: {one_line(progress.commonest_failure.error_message, 100)}")
     if progress.waiting:
         parts.append(progress.waiting)
     return ", ".join(parts)
@@ -67,21 +88,68 @@ def note(progress: Progress) -> str:
 
 def show_summary(summary: RunSummary, output_path: str | None) -> None:
     """Print the summary of a run."""
-    console = Console(stderr=True, highlight=False, markup=False)
-    usage = summary.usage
+    if is_json():
+        say(f"{summary.completed} of {summary.total} rows finished", summary=_fields(summary))
+        return
     table = Table.grid(padding=(0, 2))
-    resumed = f" ({summary.resumed} resumed)" if summary.resumed else ""
-    table.add_row("rows", f"{summary.completed} of {summary.total} finished{resumed}")
-    table.add_row("failures", str(summary.failed))
-    if summary.retried:
-        table.add_row("requests", f"{summary.attempts}, of which {summary.refused} refused, {summary.retried} retried")
-    table.add_row("tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out")
-    table.add_row("tokens/s", f"{usage.completion_tokens / max(summary.seconds, 1e-9):.1f}")
-    table.add_row("time", f"{summary.seconds:.1f} s")
-    if summary.completed:
-        table.add_row("output", str(output_path))
-    console.print(table)
-    for index, detail in summary.failure_samples[:5]:
-        console.print(f"row {index} failed: {detail.error_message}", soft_wrap=True)
+    for name, value in _summary_lines(summary, output_path):
+        table.add_row(name, value)
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(table)
+    show_failures(summary.failure_samples, summary.failed)
     if summary.failed:
-        console.print("Run the same command again to retry the rows that failed.", soft_wrap=True)
+        say(advice(summary))
+
+
+def show_failures(failures: list[tuple[int, FailureDetail]], count: int) -> None:
+    """Print the first failed rows, and how many more there are."""
+    for index, detail in failures[:_SHOWN]:
+        say(f"row {index} failed: {detail.error_message}", row=index)
+    if count > _SHOWN:
+        say(f"... and {count - _SHOWN} more failed rows")
+
+
+def advice(summary: RunSummary) -> str:
+    """What to do about the failed rows."""
+    if summary.retryable == summary.failed:
+        return "Run the same command again to retry the rows that failed."
+    if summary.retryable:
+        return (
+            f"Run the same command again to retry the {summary.retryable} failed row(s) that may succeed. The others "
+            "fail again until you correct them or the settings."
+        )
+    return "These rows fail again until you correct them or the settings. Then run the same command again."
+
+
+def one_line(text: str, most: int) -> str:
+    """The text without line breaks, and not longer than `most` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _summary_lines(summary: RunSummary, output_path: str | None) -> Iterator[tuple[str, str]]:
+    usage = summary.usage
+    resumed = f" ({summary.resumed} resumed)" if summary.resumed else ""
+    yield "rows", f"{summary.completed} of {summary.total} finished{resumed}"
+    yield "failures", str(summary.failed)
+    common = summary.commonest_failure
+    if common is not None and common.rows > 1:
+        yield "", f"{common.rows} of them: {one_line(common.error_message, 200)}"
+    if summary.cut_by_length:
+        yield "cut by length", f"{summary.cut_by_length} answer(s); see generation.max_new_tokens"
+    if summary.filtered:
+        yield "filtered", f"{summary.filtered} answer(s), stopped by a content filter"
+    if summary.refused or summary.retried:
+        yield "requests", f"{summary.attempts}, of which {summary.refused} refused, {summary.retried} retried"
+    yield "tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out"
+    yield "tokens/s", f"{usage.completion_tokens / max(summary.seconds, 1e-9):.1f}"
+    yield "time", f"{summary.seconds:.1f} s"
+    if summary.completed:
+        yield "output", str(output_path)
+    if summary.failures_path is not None:
+        yield "failed rows", str(summary.failures_path)
+
+
+def _fields(counts: Progress | RunSummary) -> dict[str, object]:
+    """The values that are set, for JSON."""
+    values = asdict(counts) | {"usage": counts.usage.to_dict(), "seconds": round(counts.seconds, 1)}
+    return {name: value for name, value in values.items() if value is not None}

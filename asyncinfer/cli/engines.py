@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from asyncinfer.config import InferenceEngineType
-from asyncinfer.engines.registry import ENGINES
-from asyncinfer.errors import ConfigError
+from asyncinfer.engines.registry import ENGINES, EngineEntry, plugins
+from asyncinfer.errors import ConfigError, error_repr
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.features import providers_table
 from asyncinfer.types.paths import os_error_text
@@ -19,12 +22,50 @@ BEGIN, END = "<!-- engines: begin -->", "<!-- engines: end -->"
 
 
 def show_engines() -> None:
-    """Print every engine of this version: its extra, whether it is installed, and the parameters that it supports."""
-    table = Table("engine", "extra", "installed", "supported parameters")
+    """Print every engine, the extra that it needs and whether its key is set; then plug-ins and parameters."""
+    table = Table("engine", "extra", "key", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, entry in ENGINES.items():
-        supported = ", ".join(sorted(entry.load().get_supported_params()))
-        table.add_row(_config_name(name), entry.extra or "", "yes" if entry.installed() else "no", supported)
-    Console().print(table)
+        table.add_row(_config_name(name), _extra(entry), _key(name))
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    for line in _plugin_lines():
+        console.print(line)
+    common = set[str].intersection(*(entry.load().get_supported_params() for entry in ENGINES.values()))
+    console.print(f"\nAll of them support {', '.join(sorted(common))}.")
+    console.print("asyncinfer engines --markdown shows the other parameters of each engine behind an API.")
+
+
+def _extra(entry: EngineEntry) -> str:
+    """The extra that the engine needs, and whether it is installed."""
+    if entry.extra is None:
+        return "-"
+    return f"{entry.extra}: {'installed' if entry.installed() else 'not installed'}"
+
+
+def _key(name: str) -> str:
+    """The key that the engine needs, and whether it is set."""
+    provider = CATALOG.get(name)
+    needs = provider.auth.needs if provider is not None else ""
+    if not needs:
+        return "-"
+    variables = re.findall(r"`(\w+)`", needs)
+    if any(os.environ.get(variable, "").strip() for variable in variables):
+        return f"{needs.replace('`', '')}: set"
+    # Credentials may also be in files, which only the provider's own library finds.
+    is_only_way = needs == f"`{variables[0]}`" if variables else False
+    return f"{needs.replace('`', '')}{': not set' if is_only_way else ''}"
+
+
+def _plugin_lines() -> Iterator[str]:
+    """Yield a line for each engine that another package adds."""
+    for name, point in plugins().items():
+        package = f" {point.dist.name} {point.dist.version}" if point.dist is not None else ""
+        try:
+            point.load()
+        except Exception as error:
+            yield f"plug-in {name}:{package}: cannot be loaded: {error_repr(error)}"
+        else:
+            yield f"plug-in {name}:{package} ({point.value})"
 
 
 def markdown_table() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
 import os
 import sys
 import traceback
@@ -14,9 +13,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
+from asyncinfer.cli.messages import configure_logging, say, say_error
 from asyncinfer.config import InferenceConfig, parse_cli_overrides
 from asyncinfer.errors import AsyncInferError, ConfigError, InputError
 from asyncinfer.types.run_errors import RunInterruptedError
@@ -74,6 +72,9 @@ def infer(
         str | None, typer.Option("--system-prompt", "--system_prompt", help="The system prompt of a chat.")
     ] = None,
     log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "warning",
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="text, or json: every line on stderr is a JSON object.")
+    ] = "text",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
 ) -> None:
     """Answer a file of conversations, or chat.
@@ -99,7 +100,10 @@ def infer(
             raise ConfigError("there is nothing to run: give --input_path FILE, or -i to chat")
         return await run_chat(loaded, image=image, system_prompt=system_prompt)
 
-    _configure_logging(log_level)
+    configure_logging(
+        _choice(log_level, "--log-level", "debug", "info", "warning", "error"),
+        _choice(log_format, "--log-format", "text", "json"),
+    )
     raise typer.Exit(_exit_code(lambda: asyncio.run(run()), verbose=verbose))
 
 
@@ -138,12 +142,15 @@ def _quoted(path: str) -> str:
     return path if path == "null" else "'" + path.replace("'", "''") + "'"
 
 
-def _configure_logging(level: str) -> None:
-    if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise typer.BadParameter("should be debug, info, warning or error", param_hint="--log-level")
-    log = logging.getLogger("asyncinfer")
-    log.setLevel(level.upper())
-    log.addHandler(RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False))
+def _choice(value: str, option: str, *choices: str) -> str:
+    """The value of an option, in lower case.
+
+    Raises:
+        BadParameter: It is none of the choices.
+    """
+    if value.lower() not in choices:
+        raise typer.BadParameter(f"should be {', '.join(choices[:-1])} or {choices[-1]}", param_hint=option)
+    return value.lower()
 
 
 def _exit_code(command: Callable[[], int], *, verbose: bool) -> int:
@@ -168,6 +175,6 @@ def _exit_code(command: Callable[[], int], *, verbose: bool) -> int:
 
 def _report(error: object, code: int, *, verbose: bool) -> int:
     if verbose:
-        traceback.print_exc()
-    print(f"asyncinfer: {error}", file=sys.stderr)
+        say(traceback.format_exc().rstrip())
+    say_error(str(error))
     return code

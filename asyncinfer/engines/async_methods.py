@@ -270,10 +270,17 @@ def _failure_message(result: InferenceResult, saved_in: Path | None) -> str:
     shown = [f"  row {index}: {detail.error_message}" for index, detail in list(result.failures.items())[:3]]
     total = len(result.successful) + len(result.failures)
     where = f" and saved in {saved_in}" if saved_in is not None else ""
+    retryable = sum(detail.is_retryable for detail in result.failures.values())
+    if retryable == len(result.failures):
+        advice = "Run the same again to retry those that failed."
+    elif retryable:
+        advice = f"Run the same again to retry the {retryable} of them that may succeed."
+    else:
+        advice = "Those that failed will fail again until you correct them or the settings."
     return "\n".join(
         [
             f"{len(result.failures)} of {total} rows failed:",
             *shown,
-            f"The others are in `.result`{where}. Run the same again to retry those that failed.",
+            f"The others are in `.result`{where}. {advice}",
         ]
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 
 from asyncinfer.config import InferenceConfig, InferenceEngineType
@@ -126,8 +126,14 @@ def engine_class(name: str) -> type[BaseInferenceEngine] | None:
         return entry.load()
     if (kind := _registered.get(name)) is not None:
         return kind
-    found = next((point for point in entry_points(group=ENTRY_POINTS) if point.name.upper() == name), None)
+    found = plugins().get(name)
     return found.load() if found is not None else None
+
+
+def plugins() -> dict[str, EntryPoint]:
+    """Return the entry points with which other packages add engines, by the name of the engine."""
+    found = reversed(tuple(entry_points(group=ENTRY_POINTS)))  # The first one of a name counts.
+    return {point.name.upper(): point for point in found}
 
 
 def provider_class(provider: Provider) -> type[BaseInferenceEngine]:

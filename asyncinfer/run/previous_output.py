@@ -57,10 +57,12 @@ class PreviousOutput:
         Raises:
             ConfigError: as `opened`.
         """
-        count, others, counted = 0, 0, (-1, 0)
+        count, others, known, counted = 0, 0, 0, (-1, 0)
         for number, (row, span) in enumerate(self._matches(plan)):
             if row is None and span != counted:
                 others, counted = others + 1, span
+            elif row is not None and statuses.saved(row):
+                known += 1
             elif row is not None and not statuses.saved(row):
                 count += 1
                 if self._reuse:
@@ -71,10 +73,17 @@ class PreviousOutput:
             self._say(f"answers to {count} of these {len(plan)} rows")
         if others:
             self._warn_of_loss(f"{others} answer(s) to rows that are not in this input, or of other settings")
+        if not (count or others or known):
+            self._warn_of_foreign_content()
+
+    def _warn_of_foreign_content(self) -> None:
+        """Warn if the file has content, but no answers of a run."""
+        if self.output is not None and self.output.size:
+            self._warn_of_loss("content that is not from a run")
 
     def _warn_of_loss(self, what: str) -> None:
         log.warning(
-            "%s holds %s. They are lost when the file is replaced at the end. To keep them, stop and copy the file, or "
+            "%s holds %s. That is lost when the file is replaced at the end. To keep it, stop and copy the file, or "
             "choose another output_path.",
             self._path,
             what,
@@ -88,6 +97,8 @@ class PreviousOutput:
                 yield
         if self._spans and self._reuse:
             self._warn_of_loss(f"{len(self._spans)} answer(s), perhaps also to rows that do not come again")
+        if not self._spans:
+            self._warn_of_foreign_content()
 
     def claim(self, row: Row, statuses: RowStatusTable) -> bool:
         """With `reuse`, let the row take its answer from the output. Returns whether there is one."""

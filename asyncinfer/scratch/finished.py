@@ -47,6 +47,11 @@ class FinishedOutput:
                 yield AnsweredLine(unhexlify(found[1]), int(found[2] or 0), offset, len(line))
             offset += len(line)
 
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes."""
+        return os.fstat(self._file.fileno()).st_size
+
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self._file.fileno(), length, offset)
 

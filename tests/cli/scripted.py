@@ -2,7 +2,8 @@
 
     SCRIPT='{"seconds": 0.1}' python -m tests.cli.scripted infer -c config.yaml
 
-`seconds`: How long an answer takes. `log`: A file to which each question is appended. `fails`: The question whose row
+`seconds`: How long an answer takes. `cut`: The question whose answer is cut by length. `busy`: The question that is
+refused once. `again`: `fails` may succeed at another attempt, but not in this run. `log`: A file to which each question is appended. `fails`: The question whose row
 fails. `dies`: The question at which the engine dies.
 """
 
@@ -29,6 +30,8 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import Completion
 from tests.fakes import SimpleEngine
 
+_refused = set[str]()
+
 
 class ScriptedEngine(SimpleEngine):
     """Answers `answer to <question>`, after `<system prompt>: ` if there is one."""
@@ -45,14 +48,28 @@ class ScriptedEngine(SimpleEngine):
         await anyio.sleep(options.get("seconds", 0))
         if text == options.get("fails"):
             raise RequestError(
-                "the server says no", error_type=InferenceErrorType.API_STATUS, status_code=400, is_retryable=False
+                "the server says no",
+                error_type=InferenceErrorType.API_STATUS,
+                status_code=500 if options.get("again") else 400,
+                is_retryable=bool(options.get("again")),
+            )
+        if text == options.get("busy") and text not in _refused:
+            _refused.add(text)
+            raise RequestError(
+                "busy",
+                error_type=InferenceErrorType.API_STATUS,
+                status_code=429,
+                is_retryable=True,
+                is_overload=True,
+                retry_after=0.01,
             )
         if text == options.get("dies"):
             raise EngineDeadError("the server room is on fire", error_type=InferenceErrorType.ENGINE_FAILURE)
         system = conversation.first_message(Role.SYSTEM)
         opening = f"{system.content}: " if system is not None else ""
         message = Message(role=Role.ASSISTANT, content=f"{opening}answer to {text}")
-        return Completion(message, FinishReason.STOP, Usage(3, 4, 7))
+        reason = FinishReason.LENGTH if text == options.get("cut") else FinishReason.STOP
+        return Completion(message, reason, Usage(3, 4, 7))
 
 
 def append_line(path: str, text: str) -> None:

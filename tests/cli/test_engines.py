@@ -11,9 +11,9 @@ from asyncinfer.engines.registry import ENGINES
 from tests.cli.conftest import environment
 
 
-def run(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run(*args: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "asyncinfer", *args]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    done = subprocess.run(command, capture_output=True, text=True, env={**environment(), **variables})
     assert done.returncode == code, done.stderr
     return done
 
@@ -25,6 +25,25 @@ def test_engines_lists_every_engine() -> None:
         assert entry.extra is None or entry.extra in shown
     assert "temperature" in shown
     assert "\x1b" not in shown
+
+
+def test_engines_fit_a_narrow_terminal_and_say_whether_the_key_is_set() -> None:
+    shown = run("engines", COLUMNS="80", OPENAI_API_KEY="sk-secret", ANTHROPIC_API_KEY="").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "OPENAI_API_KEY: set" in shown
+    assert "ANTHROPIC_API_KEY: not set" in shown
+    assert "sk-secret" not in shown
+
+
+def test_engines_lists_plug_ins_and_names_those_that_cannot_be_loaded(tmp_path: Path) -> None:
+    info = tmp_path / "my_plugin-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.2\n")
+    points = "mine = asyncinfer.engines.base:BaseInferenceEngine\nbroken = my_missing_module:Engine\n"
+    (info / "entry_points.txt").write_text(f"[asyncinfer.engines]\n{points}")
+    shown = run("engines", PYTHONPATH=str(tmp_path)).stdout
+    assert "plug-in MINE: my-plugin 1.2 (asyncinfer.engines.base:BaseInferenceEngine)" in shown
+    assert "plug-in BROKEN: my-plugin 1.2: cannot be loaded: ModuleNotFoundError" in shown
 
 
 def test_engines_markdown_prints_one_row_per_provider() -> None:

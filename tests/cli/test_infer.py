@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,92 @@ class TestOutputFile:
     def test_terminal_shows_a_progress_bar(self, job: Job) -> None:
         job.configure(seconds=0.05, workers=1)
         assert "━" in on_a_terminal(job)
+
+
+class TestSummary:
+    def test_failed_rows_are_in_a_file_that_the_summary_names(self, job: Job) -> None:
+        job.configure(fails="question 3")
+        done = job.run()
+        file = job.folder / "out.jsonl.failures.jsonl"
+        assert str(file) in done.err
+        [row] = read_jsonl(file)
+        assert (row["conversation_id"], row["metadata"]["failure"]["status_code"]) == ("q3", 400)
+
+    def test_rows_that_fail_again_are_not_to_be_run_again_unchanged(self, job: Job) -> None:
+        job.configure(fails="question 3")
+        assert "fail again until you correct them" in job.run().err
+
+    def test_rows_that_may_succeed_are_to_be_run_again(self, job: Job) -> None:
+        job.configure(fails="question 3", again=True)
+        done = job.run("--remote_params.max_retries", "0")
+        assert "Run the same command again to retry" in done.err
+
+    def test_cut_refused_retried_and_resumed_rows_are_counted(self, job: Job) -> None:
+        job.configure(cut="question 2", busy="question 4", fails="question 3")
+        first = job.run()
+        assert "cut by length  1 answer(s); see generation.max_new_tokens" in first.err
+        assert "requests       11, of which 1 refused, 1 retried" in first.err
+        job.configure()
+        assert "(9 resumed)" in job.run().err
+
+    def test_commonest_reason_of_failures_is_named(self, job: Job) -> None:
+        job.configure(dies="question 0", workers=1)
+        assert "10 of them: the server room is on fire" in job.run().err
+
+    def test_output_that_will_be_replaced_is_named_before_the_run(self, job: Job) -> None:
+        job.output.write_text("my notes\n")
+        job.configure(seconds=0.5)
+        with job.start() as process:
+            assert process.stderr is not None
+            first = process.stderr.readline()
+            assert not job.output.read_text().startswith("{")
+            process.communicate(timeout=60)
+        assert f"{job.output} holds content that is not from a run. That is lost when the file is replaced" in first
+
+    def test_answers_on_stdout_come_with_the_same_counts(self, job: Job) -> None:
+        job.configure(output=False, cut="question 2")
+        assert "10 rows finished, 40 tokens, " in (err := job.run().err)
+        assert "1 cut by length" in err
+
+
+class TestLogs:
+    def test_each_record_in_a_file_is_one_line_with_time_and_level(self, job: Job) -> None:
+        job.output.write_text("my notes\n")
+        with (job.folder / "log").open("w") as log, job.start(stderr=log) as process:
+            process.wait(60)
+        line = (job.folder / "log").read_text().splitlines()[0]
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d WARNING /", line)
+        assert line.endswith("or choose another output_path.")
+
+    def test_json_format_makes_every_line_an_object(self, job: Job) -> None:
+        job.output.write_text("my notes\n")
+        job.configure(fails="question 3")
+        done = job.run("--log-format", "json", "--verbose")
+        lines = [json.loads(line) for line in done.err.splitlines()]
+        assert {"time", "level", "logger", "message"} <= set.intersection(*(set(line) for line in lines))
+        assert lines[0]["level"] == "WARNING"
+        [summary] = [line["summary"] for line in lines if "summary" in line]
+        assert (summary["completed"], summary["failed"]) == (9, 1)
+
+    def test_json_format_applies_to_errors(self, job: Job) -> None:
+        done = job.run("--log-format", "json", "--input_path", "nowhere.jsonl")
+        [line] = [json.loads(line) for line in done.err.splitlines()]
+        assert (line["level"], done.code) == ("ERROR", 2)
+        assert line["message"].startswith("nowhere.jsonl: cannot be read")
+
+    def test_json_format_applies_to_interrupted_runs(self, job: Job) -> None:
+        job.configure(seconds=0.3, workers=1)
+        with job.start("--log-format", "json") as process:
+            while not job.requests():
+                time.sleep(0.01)
+            process.terminate()
+            _, err = process.communicate(timeout=60)
+        assert [json.loads(line)["level"] for line in err.splitlines()] == ["INFO", "ERROR"]
+
+    def test_unknown_format_is_an_error(self, job: Job) -> None:
+        done = job.run("--log-format", "xml")
+        assert done.code == 2
+        assert "should be text or json" in done.err
 
 
 class TestWithoutOutputFile:
@@ -204,6 +292,17 @@ class TestChat:
         done = job.run("-i", input="no\nyes\n")
         assert "the server says no" in done.err
         assert done.out.strip() == "answer to yes"
+
+    def test_piped_question_without_an_answer_is_in_the_exit_code(self, job: Job) -> None:
+        job.configure(fails="no")
+        assert job.run("-i", input="no\nyes\n").code == 1
+        assert job.run("-i", input="yes\n").code == 0
+
+    def test_answer_that_was_cut_is_named_on_stderr_only(self, job: Job) -> None:
+        job.configure(cut="long")
+        done = job.run("-i", input="long\n")
+        assert (done.code, done.out) == (0, "answer to long\n")
+        assert "generation.max_new_tokens" in done.err
 
 
 def on_a_terminal(job: Job, *args: str) -> str:

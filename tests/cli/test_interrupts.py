@@ -52,6 +52,20 @@ def test_first_signal_lets_running_rows_finish(job: Job, number: signal.Signals)
     assert Counter(job.requests()) == Counter(f"question {i}" for i in range(10)), "each row was sent once"
 
 
+@pytest.mark.parametrize(("number", "state"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "interrupted")])
+def test_signal_is_in_the_progress_file(job: Job, number: signal.Signals, state: str) -> None:
+    job.configure(seconds=0.2, workers=2)
+    progress = job.folder / "progress.json"
+    with job.start("--progress_path", str(progress)) as process:
+        assert wait_for(process, job.scratch, 2)
+        assert json.loads(progress.read_text())["state"] == "running"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert json.loads(progress.read_text())["state"] == state
+    assert ("Ctrl-C" in err) is (number == signal.SIGINT)
+    assert ("SIGTERM" in err) is (number == signal.SIGTERM)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_without_an_output_path_keeps_the_answers(job: Job, number: signal.Signals) -> None:
     job.configure(output=False, seconds=0.3, workers=2)

@@ -1,0 +1,99 @@
+"""What the command line writes to stderr: log records, and messages for a person.
+
+A terminal gets coloured text. Anything else gets one line per log record, with time and level, so that a file of it can
+be searched. With `--log-format json`, every line is a JSON object, messages included.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import to_json
+from rich.console import Console
+from rich.logging import RichHandler
+
+_FIELDS = "asyncinfer_fields"
+# Messages of the command line itself are shown whatever the log level is.
+_messages = logging.getLogger("asyncinfer.cli")
+
+
+def configure_logging(level: str, log_format: str) -> None:
+    """Write the records of this package to stderr.
+
+    Args:
+        level: The lowest level that is written, such as `warning`.
+        log_format: `text` or `json`.
+    """
+    log = logging.getLogger("asyncinfer")
+    log.setLevel(level.upper())
+    log.addHandler(_handler(log_format))
+    _messages.setLevel(logging.INFO)
+
+
+def say(text: str, **fields: Any) -> None:
+    """Write a message for a person.
+
+    Args:
+        fields: Values for the JSON object. Text does not contain them.
+    """
+    if is_json():
+        _messages.info("%s", text.strip(), extra={_FIELDS: fields})
+    else:
+        print(text, file=sys.stderr)
+
+
+def say_error(text: str) -> None:
+    """Write the error that ends the command."""
+    if is_json():
+        _messages.error("%s", text)
+    else:
+        print(f"asyncinfer: {text}", file=sys.stderr)
+
+
+def log_progress(text: str, **fields: Any) -> None:
+    """Write a line of progress as a log record. `fields` as in `say`."""
+    _messages.info("%s", text, extra={_FIELDS: fields})
+
+
+def _handler(log_format: str) -> logging.Handler:
+    if log_format == "text" and sys.stderr.isatty():
+        return RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines() if log_format == "json" else _TextLines())
+    return handler
+
+
+def is_json() -> bool:
+    """Whether stderr gets JSON lines."""
+    return any(isinstance(handler.formatter, _JsonLines) for handler in logging.getLogger("asyncinfer").handlers)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+
+
+class _TextLines(logging.Formatter):
+    """One line per record: time, level, message. A line break inside a record is written as `\\n`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"{_time(record)} {record.levelname} {text}".replace("\r", "\\r").replace("\n", "\\n")
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object per record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _time(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, _FIELDS, {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return to_json(line, fallback=str).decode()
