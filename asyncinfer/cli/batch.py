@@ -107,7 +107,7 @@ def _interrupted(error: RunInterruptedError) -> str:
     """The message of an interrupted run, with the command that goes on."""
     failed = error.summary.failed
     where = f" See {error.summary.failures_path}." if error.summary.failures_path is not None else ""
-    lines = [str(error), f"{failed} rows failed.{where}"] if failed else [str(error)]
+    lines = [str(error), f"{failed} row(s) failed.{where}"] if failed else [str(error)]
     return "\n".join([*lines, f"  {_command()}"])
 
 

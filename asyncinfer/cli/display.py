@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.text import Text
 
 from asyncinfer.cli.messages import is_json, log_progress, say
 from asyncinfer.types.results import FailureDetail, Progress, RunSummary
@@ -32,16 +32,7 @@ class Display:
         self.last = Progress()
         self._console = Console(stderr=True, highlight=False, markup=False)
         self._has_bar = self._console.is_terminal and not is_json()
-        self._bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=self._console,
-        )
-        self._task = self._bars.add_task("rows", total=None, note="")
+        self._bars = _BarAndNote(self._console)
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -58,10 +49,29 @@ class Display:
         self.last = progress
         done = progress.completed + progress.failed
         if self._has_bar:
-            self._bars.update(self._task, completed=done, total=progress.total, note=note(progress))
+            self._bars.show(done, progress.total, note(progress))
         elif time.monotonic() - self._last_line >= _LINE_INTERVAL:
             self._last_line = time.monotonic()
             log_progress(f"{done}/{progress.total} rows, {note(progress)}", progress=_fields(progress))
+
+
+class _BarAndNote(Bars):
+    """A progress bar, and a text below it that may need several lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._note = ""  # The base class reads it.
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        super().__init__(TextColumn("{task.description}"), *columns, console=console)
+        self._rows = self.add_task("rows", total=None)
+
+    def show(self, done: int, total: int | None, text: str) -> None:
+        """Show that `done` of `total` rows have their outcome."""
+        self._note = text
+        self.update(self._rows, completed=done, total=total)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self._note)
 
 
 def note(progress: Progress) -> str:
@@ -91,10 +101,10 @@ def show_summary(summary: RunSummary, output_path: str | None) -> None:
     if is_json():
         say(f"{summary.completed} of {summary.total} rows finished", summary=_fields(summary))
         return
-    table = Table.grid(padding=(0, 2))
-    for name, value in _summary_lines(summary, output_path):
-        table.add_row(name, value)
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(table)
+    lines = [*_summary_lines(summary, output_path)]
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        say(f"{name:<{width}}  {value}")
     show_failures(summary.failure_samples, summary.failed)
     if summary.failed:
         say(advice(summary))

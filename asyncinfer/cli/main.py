@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -37,6 +37,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             tty = stream.isatty()
             stream.reconfigure(encoding=None if tty else "utf-8", errors="replace" if tty else None)
+    questions: TextIO = sys.stdin
+    if isinstance(questions, io.TextIOWrapper) and not questions.isatty():
+        questions.reconfigure(encoding="utf-8-sig", errors="replace")
     app()
 
 

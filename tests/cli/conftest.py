@@ -69,12 +69,13 @@ class Job:
         """Start `asyncinfer infer -c config.yaml *args`."""
         command = [sys.executable, "-m", "tests.cli.scripted", "infer", "-c", str(self.folder / "config.yaml"), *args]
         pipes: dict[str, Any] = {
+            "env": self.environment(),
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
             "text": True,
         }
-        return subprocess.Popen(command, cwd=ROOT, env=self.environment(), **{**pipes, **options})
+        return subprocess.Popen(command, cwd=ROOT, **{**pipes, **options})
 
     def run(self, *args: str, input: str | None = None) -> Completed:
         """Run `asyncinfer infer -c config.yaml *args`, and wait for its end."""

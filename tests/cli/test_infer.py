@@ -86,6 +86,13 @@ class TestOutputFile:
         job.configure(seconds=0.05, workers=1)
         assert "━" in on_a_terminal(job)
 
+    def test_narrow_terminal_shows_the_bar_and_all_counts(self, job: Job) -> None:
+        job.configure(seconds=0.05, workers=1, cut="question 2", busy="question 4")
+        shown = on_a_terminal(job, columns=60)
+        assert "━━━" in shown
+        assert "1 cut by length" in shown
+        assert "1 refused" in shown
+
 
 class TestSummary:
     def test_failed_rows_are_in_a_file_that_the_summary_names(self, job: Job) -> None:
@@ -298,6 +305,12 @@ class TestChat:
         assert job.run("-i", input="no\nyes\n").code == 1
         assert job.run("-i", input="yes\n").code == 0
 
+    def test_bytes_that_are_no_utf8_do_not_end_the_chat(self, job: Job, tmp_path: Path) -> None:
+        (tmp_path / "questions").write_bytes(b"\xef\xbb\xbfh\xe9llo\nyou?\n")
+        with (tmp_path / "questions").open() as lines, job.start("-i", stdin=lines) as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, "answer to h\ufffdllo\nanswer to you?\n"), err
+
     def test_answer_that_was_cut_is_named_on_stderr_only(self, job: Job) -> None:
         job.configure(cut="long")
         done = job.run("-i", input="long\n")
@@ -305,10 +318,11 @@ class TestChat:
         assert "generation.max_new_tokens" in done.err
 
 
-def on_a_terminal(job: Job, *args: str) -> str:
+def on_a_terminal(job: Job, *args: str, columns: int = 200) -> str:
     """Run a job on a pseudo-terminal, and return what it shows."""
     ours, theirs = pty.openpty()
-    with job.start(*args, stdout=theirs, stderr=theirs) as process:
+    environment = {**job.environment(), "COLUMNS": str(columns)}
+    with job.start(*args, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         shown = b""
         try:
