@@ -29,13 +29,15 @@ from asyncinfer.errors import (
     ScratchLockedError,
     UnexpectedCancellationError,
 )
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.conversation import ContentItem, Conversation, ConversationLike, Message, Role, Type
 from asyncinfer.types.results import (
+    CommonFailure,
     Completion,
     FailureDetail,
     FinishReason,
     InferenceResult,
     Progress,
+    RunState,
     RunSummary,
     StreamDelta,
     Usage,
@@ -44,9 +46,11 @@ from asyncinfer.types.run_errors import InferenceFailedError, RunInterruptedErro
 from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 if TYPE_CHECKING:
+    from asyncinfer.aio.background_iterator import BackgroundIterator
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.hosted import *  # noqa: F403
     from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
+    from asyncinfer.engines.local.request import Request
     from asyncinfer.engines.local.transformers.engine import NativeTextInferenceEngine
     from asyncinfer.engines.local.vllm.engine import VLLMInferenceEngine
     from asyncinfer.engines.registry import build_engine, register_engine, register_provider
@@ -57,26 +61,34 @@ if TYPE_CHECKING:
         AttemptFailed,
         Latency,
         LimitsChanged,
+        Observer,
         RowFailed,
         RowFinished,
         RowResumed,
         RunEvent,
         RunWaits,
     )
+    from asyncinfer.run.progress import OnProgress
+    from asyncinfer.run.saver import RowOutcome
     from asyncinfer.run.stop import Stop
+
+    __version__: str
 
 # Without the engine classes of the providers. See `__getattr__`.
 __all__ = [
     "AdaptiveConcurrencyParams",
     "AsyncInferError",
     "AttemptFailed",
+    "BackgroundIterator",
     "BaseInferenceEngine",
     "BoundEngine",
     "CallSettings",
+    "CommonFailure",
     "Completion",
     "ConfigError",
     "ContentItem",
     "Conversation",
+    "ConversationLike",
     "EngineConfigError",
     "EngineDeadError",
     "EngineSpec",
@@ -97,16 +109,21 @@ __all__ = [
     "MissingDependencyError",
     "ModelParams",
     "NativeTextInferenceEngine",
+    "Observer",
+    "OnProgress",
     "Progress",
     "RemoteInferenceEngine",
     "RemoteParams",
+    "Request",
     "RequestError",
     "Role",
     "RowFailed",
     "RowFinished",
+    "RowOutcome",
     "RowResumed",
     "RunEvent",
     "RunInterruptedError",
+    "RunState",
     "RunSummary",
     "RunWaits",
     "ScratchError",
@@ -124,6 +141,11 @@ __all__ = [
     "register_provider",
 ]
 _MODULES = {
+    "BackgroundIterator": "asyncinfer.aio.background_iterator",
+    "Observer": "asyncinfer.run.events",
+    "OnProgress": "asyncinfer.run.progress",
+    "Request": "asyncinfer.engines.local.request",
+    "RowOutcome": "asyncinfer.run.saver",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "EngineSpec": "asyncinfer.engines.spec",
     "BoundEngine": "asyncinfer.run.bound_engine",
@@ -150,6 +172,10 @@ def __getattr__(name: str) -> Any:
     """Import what is used for the first time. `__all__` and the engine classes come from the registry of engines."""
     from importlib import import_module
 
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("asyncinfer")
     module = _MODULES.get(name)
     if module is None and (name == "__all__" or name.endswith("InferenceEngine")):
         from asyncinfer.engines.registry import CLASS_MODULES
@@ -163,4 +189,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | set(__getattr__("__all__")))
+    return sorted(globals().keys() | {"__version__"} | set(__getattr__("__all__")))

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -97,17 +98,18 @@ def test_importing_the_package_loads_no_heavy_module() -> None:
 
 
 API = """
-AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError AttemptFailed BaseInferenceEngine
-BedrockInferenceEngine BoundEngine CallSettings CerebrasInferenceEngine Completion ConfigError ContentItem Conversation
-DeepSeekInferenceEngine EngineConfigError EngineDeadError EngineSpec FailureDetail FinishReason FireworksInferenceEngine
-GenerationParams GoogleGeminiInferenceEngine GoogleVertexInferenceEngine GuidedDecodingParams
-HuggingFaceRouterInferenceEngine InferenceConfig InferenceEngineType InferenceErrorType InferenceFailedError
-InferenceResult InputError Latency LimitsChanged LlamaCppInferenceEngine Message MissingDependencyError ModelParams
-NativeTextInferenceEngine OpenAIInferenceEngine OpenRouterInferenceEngine ParasailInferenceEngine Progress
-RemoteInferenceEngine RemoteParams RemoteVLLMInferenceEngine RequestError Role RowFailed RowFinished RowResumed RunEvent
-RunInterruptedError RunSummary RunWaits SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError
-Stop StreamDelta TogetherInferenceEngine ToolCall ToolDefinition Type UnexpectedCancellationError Usage
-VLLMInferenceEngine build_engine register_engine register_provider
+AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError AttemptFailed BackgroundIterator BaseInferenceEngine
+BedrockInferenceEngine BoundEngine CallSettings CerebrasInferenceEngine CommonFailure Completion ConfigError ContentItem
+Conversation ConversationLike DeepSeekInferenceEngine EngineConfigError EngineDeadError EngineSpec FailureDetail
+FinishReason FireworksInferenceEngine GenerationParams GoogleGeminiInferenceEngine GoogleVertexInferenceEngine
+GuidedDecodingParams HuggingFaceRouterInferenceEngine InferenceConfig InferenceEngineType InferenceErrorType
+InferenceFailedError InferenceResult InputError Latency LimitsChanged LlamaCppInferenceEngine Message
+MissingDependencyError ModelParams NativeTextInferenceEngine Observer OnProgress OpenAIInferenceEngine
+OpenRouterInferenceEngine ParasailInferenceEngine Progress RemoteInferenceEngine RemoteParams RemoteVLLMInferenceEngine
+Request RequestError Role RowFailed RowFinished RowOutcome RowResumed RunEvent RunInterruptedError RunState RunSummary
+RunWaits SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError Stop StreamDelta
+TogetherInferenceEngine ToolCall ToolDefinition Type UnexpectedCancellationError Usage VLLMInferenceEngine build_engine
+register_engine register_provider
 """
 
 
@@ -115,7 +117,11 @@ def test_all_is_the_api() -> None:
     assert asyncinfer.__all__ == API.split()
     for name in asyncinfer.__all__:
         assert getattr(asyncinfer, name) is not None
-    assert set(dir(asyncinfer)) >= set(asyncinfer.__all__)
+    assert set(dir(asyncinfer)) >= {*asyncinfer.__all__, "__version__"}
+
+
+def test_version_is_that_of_the_installed_package() -> None:
+    assert asyncinfer.__version__ == version("asyncinfer")
 
 
 def test_star_import_gives_the_whole_api() -> None:

@@ -19,7 +19,9 @@ from pydantic import (
 from asyncinfer.config.problems import problems_in
 from asyncinfer.config.row_key import hashed_fields
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.field_types import Accepts
 from asyncinfer.types.masking import mask_options
+from asyncinfer.types.short_repr import set_fields
 
 P = TypeVar("P", bound="Params")
 
@@ -44,6 +46,11 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _Number]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _Number]
 Fraction = Annotated[float, Field(ge=0, le=1), _Number]
 PathText = Annotated[str, BeforeValidator(_path_text)]
+if TYPE_CHECKING:
+    RequiredPath = Accepts[str, str | os.PathLike[str]]
+    OptionalPath = Accepts[str | None, str | os.PathLike[str] | None]
+else:
+    RequiredPath, OptionalPath = PathText, PathText | None
 
 
 class Params(BaseModel):
@@ -65,7 +72,7 @@ class Params(BaseModel):
     )
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        return ((name, mask_options(value)) for name, value in super().__repr_args__())
+        return ((name, mask_options(value)) for name, value in set_fields(self, super().__repr_args__()))
 
     @model_serializer(mode="wrap", when_used="json")
     def _without_secrets(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:

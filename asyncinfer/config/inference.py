@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from asyncinfer.config.base import Params, PathText
+from asyncinfer.config.base import OptionalPath, Params
 from asyncinfer.config.engine_type import EngineName
 from asyncinfer.config.generation import GenerationParams
 from asyncinfer.config.model import ModelParams
@@ -18,6 +18,7 @@ from asyncinfer.config.remote import RemoteParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.field_types import NONE
 from asyncinfer.types.masking import masked_places, without_traceback
 from asyncinfer.types.paths import os_error_text
 
@@ -37,13 +38,13 @@ class InferenceConfig(Params):
 
     model: Annotated[ModelParams, Group] = Field(default_factory=ModelParams)
     generation: Annotated[GenerationParams, Group] = Field(default_factory=GenerationParams)
-    input_path: PathText | None = None
+    input_path: OptionalPath = NONE
     """A JSONL file with one conversation per line."""
-    output_path: PathText | None = None
+    output_path: OptionalPath = NONE
     """The JSONL file for the answered conversations, in input order."""
     reuse_output: bool = False
     """Take answers for these rows from the file at `output_path`, and send only the other rows."""
-    progress_path: PathText | None = None
+    progress_path: OptionalPath = NONE
     """A JSON file with the progress of the run, which other programs can read."""
     engine: EngineName | None = None
     """Which engine runs the model."""

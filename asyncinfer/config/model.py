@@ -6,8 +6,9 @@ from typing import Annotated, Any, cast
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
-from asyncinfer.config.base import Count, Params, PathText
+from asyncinfer.config.base import Count, OptionalPath, Params, RequiredPath
 from asyncinfer.config.row_key import Hashed, Unhashed
+from asyncinfer.types.field_types import EMPTY_TEXT, NONE
 
 _DTYPES = {
     "f32": "float32",
@@ -45,11 +46,11 @@ def _dtype(value: Any) -> str:
 class ModelParams(Params):
     """The model and how to load it. An engine ignores fields that are for other engines or for training."""
 
-    model_name: Hashed[PathText] = ""
+    model_name: Hashed[RequiredPath] = EMPTY_TEXT
     """A hub repository id, a path, a provider's model name, or `pkg:package/file` for a file in a Python package."""
-    adapter_model: Hashed[PathText | None] = None
+    adapter_model: Hashed[OptionalPath] = NONE
     """A LoRA adapter to apply to the model."""
-    tokenizer_name: Hashed[PathText | None] = None
+    tokenizer_name: Hashed[OptionalPath] = NONE
     """The tokenizer, if it is not the model's own."""
     tokenizer_pad_token: Hashed[str | None] = None
     """The padding token, if it is not the tokenizer's own."""

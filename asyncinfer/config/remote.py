@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
@@ -10,10 +11,22 @@ from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_va
 from asyncinfer.config.base import Count, Fraction, Natural, NonNegative, Params, Positive
 from asyncinfer.config.headers import Headers
 from asyncinfer.config.row_key import Hashed, Unhashed
+from asyncinfer.types.field_types import NONE, Accepts
 from asyncinfer.types.masking import mask_url, masked_if_secret, without_credentials
 
 # A URL whose credentials are masked in its repr and in JSON.
 Url = Annotated[str, AfterValidator(masked_if_secret), PlainSerializer(mask_url, when_used="json-unless-none")]
+
+
+if TYPE_CHECKING:
+    _Key = Accepts[SecretStr | None, SecretStr | str | None]
+    _Headers = Accepts[dict[str, SecretStr], Mapping[str, SecretStr | str | int | float] | None]
+else:
+    _Key, _Headers = SecretStr | None, Headers
+
+
+def _no_headers() -> Any:
+    return {}
 
 
 class AdaptiveConcurrencyParams(Params):
@@ -53,11 +66,11 @@ class RemoteParams(Params):
 
     api_url: Hashed[Url | None] = None
     """The endpoint; hosted engines have a default. No message, log or dump shows its credentials."""
-    api_key: Unhashed[SecretStr | None] = None
+    api_key: Unhashed[_Key] = NONE
     """The API key; `${VAR}` reads it from the environment. No message, log or dump shows it."""
     api_key_env_varname: Unhashed[str | None] = None
     """The environment variable that holds the key."""
-    headers: Unhashed[Headers] = Field(default_factory=dict[str, SecretStr])
+    headers: Unhashed[_Headers] = Field(default_factory=_no_headers)
     """HTTP headers for every request, such as those that a gateway needs: a mapping of names to values. They replace
     headers of the same name that this package sets. No message, log or dump shows the values. If a call sets `headers`,
     it sends none of the engine's."""

@@ -13,8 +13,9 @@ from asyncinfer.aio.tasks import clean_up
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.call_input import (
     absolute_path,
+    check_many,
     check_no_path,
-    check_types,
+    conversation_of,
     file_source,
     is_one_small_row,
     source_of,
@@ -28,7 +29,7 @@ from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.stop import Stop, unless_stopped
-from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.conversation import Conversation, ConversationLike
 from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary, StreamDelta
 from asyncinfer.types.run_errors import InferenceFailedError
 
@@ -38,7 +39,7 @@ class AsyncMethods(EngineCore):
 
     async def agenerate(
         self,
-        conversation: Conversation,
+        conversation: ConversationLike,
         inference_config: InferenceConfig | None = None,
         *,
         stop: Stop | None = None,
@@ -48,44 +49,56 @@ class AsyncMethods(EngineCore):
         The settings of a config are prepared once and kept, so that repeated calls cost little.
 
         Args:
+            conversation: The conversation to answer: a `Conversation`, a text (one user message), or a list of messages
+                or of their dicts. It is not changed.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             stop: Ends the call early.
 
         Returns:
-            The conversation with the answer appended, as a new object.
+            The conversation with the answer appended, as a new object. `.text` is the text of the answer.
 
         Raises:
             RunInterruptedError: `stop` ended the call before it was done.
             RequestError: The conversation was not answered, and no retry is left.
             EngineDeadError: The engine can answer no conversation with these settings.
-            ConfigError: A setting is wrong. InputError: The conversation is not valid.
+            ConfigError: A setting is wrong.
+            InputError: The conversation is not valid.
         """
-        check_types(conversation, inference_config)
+        asked = conversation_of(conversation, inference_config)
         setup = await self._setup_for(inference_config)
-        answer = partial(single.generate, setup.access, self._attempts, conversation)
+        answer = partial(single.generate, setup.access, self._attempts, asked)
         completion = await unless_stopped(stop, answer)
-        return completion.append_to(conversation)
+        return completion.append_to(asked)
 
     async def ainfer(
         self,
-        input: Sequence[Conversation] | None = None,
+        input: Sequence[ConversationLike] | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> list[Conversation]:
-        """Answer every conversation of `input`, or of `inference_config.input_path`, in input order.
+        """Answer many conversations. Saved rows are not sent again.
 
         `input` together with `input_path` is a ConfigError.
 
         Args:
+            input: The conversations, each as `agenerate` takes it. None: the rows of `inference_config.input_path`.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
 
+        Returns:
+            The conversations with their answers, in input order, as new objects.
+
         Raises:
             InferenceFailedError: Rows failed. All others are finished and saved; `.result` holds them.
             RunInterruptedError: `stop` ended the run before it was done.
+            ConfigError: A setting is wrong; nothing was sent.
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
         """
         if is_one_small_row(input, inference_config) and on_progress is None and not observers and stop is None:
             return [await self._run_one(input[0], inference_config)]
@@ -97,7 +110,7 @@ class AsyncMethods(EngineCore):
 
     async def ainfer_partial(
         self,
-        input: Sequence[Conversation] | None = None,
+        input: Sequence[ConversationLike] | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         progress_path: str | Path | None = None,
@@ -107,8 +120,22 @@ class AsyncMethods(EngineCore):
     ) -> InferenceResult:
         """As `ainfer`, but rows that fail are reported in the result; the others are still written.
 
+        Args:
+            input: The conversations, each as `agenerate` takes it. None: the rows of `inference_config.input_path`.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
+            progress_path: A JSON file with the progress of the run. By default, that of `inference_config`.
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            observers: Called with each event of the run, on its event loop.
+            stop: Ends the run early.
+
+        Returns:
+            The answered rows and the failures of the others, by their place in the input.
+
         Raises:
             RunInterruptedError: `stop` ended the run before it was done.
+            ConfigError: A path is wrong; nothing was sent.
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
         """
         run = await self._new_run(
             inference_config, on_progress, observers, stop=stop, progress_path=progress_path, check=False
@@ -127,13 +154,26 @@ class AsyncMethods(EngineCore):
         """Answer the rows of the file `input_path`, and write the file `output_path`. Memory does not grow with the
         answers.
 
+        Failed rows are written to `<output_path>.failures.jsonl`, with the reason in `metadata["failure"]`. A run
+        without failed rows removes that file.
+
         Args:
+            inference_config: Settings for this run, with `input_path` and `output_path`.
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            observers: Called with each event of the run, on its event loop.
+            stop: Ends the run early.
             relax_gc: Let Python collect garbage less often during the run. That concerns the whole process, and is
                 undone at the end of the run.
+
+        Returns:
+            The counts of the run.
 
         Raises:
             EngineConfigError: The engine cannot work with its settings.
             RunInterruptedError: `stop` ended the run before it was done.
+            ConfigError: A setting is wrong; nothing was sent.
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
         """
         if inference_config.input_path is None or inference_config.output_path is None:
             raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
@@ -152,14 +192,30 @@ class AsyncMethods(EngineCore):
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> BackgroundIterator[tuple[int, RowOutcome]]:
-        """Yield `(index, Conversation | FailureDetail)` as rows finish, saved ones included. Raises
-        EngineDeadError once the engine can answer no row any more.
+        """Yield rows as they finish, saved ones included.
 
-        `source` yields conversations, and may be async and endless. It is read only as fast as rows are answered and
-        consumed. Rows are saved, and resumed, only with an `output_path`. The rows in
-        flight are cancelled as soon as the consumer stops; see `BackgroundIterator`.
+        The rows in flight are cancelled as soon as the consumer stops; see `BackgroundIterator`.
+
+        Args:
+            source: Yields conversations, each as `agenerate` takes it. It may be async and endless: it is read only as
+                fast as rows are answered and consumed.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's. Rows
+                are saved, and resumed, only with an `output_path`.
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            observers: Called with each event of the run, on its event loop.
+            stop: Ends the run early.
+
+        Yields:
+            The place of a row in the source, and its answered conversation or its failure.
+
+        Raises:
+            EngineDeadError: The engine can answer no row any more.
+            RunInterruptedError: `stop` ended the run before it was done.
+            ConfigError: A setting is wrong.
+            InputError: `source` is one conversation. A single row that is not valid only fails.
+            ScratchError: Answers cannot be saved.
         """
-
+        check_many(source, "source")
         check_no_path(inference_config)
 
         async def work(channel: Channel[tuple[int, RowOutcome]]) -> None:
@@ -170,26 +226,50 @@ class AsyncMethods(EngineCore):
 
     def astream(
         self,
-        conversation: Conversation,
+        conversation: ConversationLike,
         inference_config: InferenceConfig | None = None,
         *,
         stop: Stop | None = None,
     ) -> BackgroundIterator[StreamDelta]:
         """Yield one answer in parts. Nothing is saved; failed attempts are retried until the first part.
 
-        The generation is cancelled as soon as the consumer stops; see `BackgroundIterator`. Raises as `agenerate`.
+        The generation is cancelled as soon as the consumer stops; see `BackgroundIterator`.
+
+        Args:
+            conversation: The conversation to answer: a `Conversation`, a text (one user message), or a list of messages
+                or of their dicts. It is not changed.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
+            stop: Ends the stream early.
+
+        Yields:
+            The parts of the answer. The last one has the finish reason and the usage.
+
+        Raises:
+            RunInterruptedError: `stop` ended the stream before it was done.
+            RequestError: The conversation was not answered, or the stream broke off.
+            EngineDeadError: The engine can answer no conversation with these settings.
+            ConfigError: A setting is wrong.
+            InputError: The conversation is not valid.
         """
-        check_types(conversation, inference_config)
+        asked = conversation_of(conversation, inference_config)
 
         async def work(channel: Channel[StreamDelta]) -> None:
             setup = await self._setup_for(inference_config)
-            answer = partial(single.stream, setup.access, self._attempts, conversation, channel.send)
+            answer = partial(single.stream, setup.access, self._attempts, asked, channel.send)
             await unless_stopped(stop, answer)
 
         return BackgroundIterator(work)
 
     async def alist_models(self, chat_only: bool = True) -> list[str]:
-        """The models that this engine can answer with."""
+        """List the models that this engine can answer with.
+
+        Args:
+            chat_only: Leave out models that cannot chat, as far as the list shows it.
+
+        Raises:
+            RequestError: The endpoint did not list its models.
+            ConfigError: A setting is wrong.
+        """
         return [self._model_params.model_name] if self._model_params.model_name else []
 
     async def aclose(self) -> None:
@@ -208,7 +288,7 @@ class AsyncMethods(EngineCore):
     # How they run
 
     async def _collect(
-        self, run: Run, input: Sequence[Conversation] | None, config: InferenceConfig | None
+        self, run: Run, input: Sequence[ConversationLike] | None, config: InferenceConfig | None
     ) -> InferenceResult:
         """Run, keeping every outcome."""
         source = source_of(input, config)

@@ -13,7 +13,7 @@ from asyncinfer.engines.async_methods import AsyncMethods
 from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.stop import Stop
-from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.conversation import Conversation, ConversationLike
 from asyncinfer.types.results import InferenceResult, RunSummary, StreamDelta
 
 if TYPE_CHECKING:
@@ -39,31 +39,72 @@ class BaseInferenceEngine(AsyncMethods):
 
     def generate(
         self,
-        conversation: Conversation,
+        conversation: ConversationLike,
         inference_config: InferenceConfig | None = None,
         *,
         stop: Stop | None = None,
     ) -> Conversation:
-        """The blocking twin of `agenerate`."""
+        """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
+
+        The settings of a config are prepared once and kept, so that repeated calls cost little.
+
+        Blocks; `agenerate` is the async method.
+
+        Args:
+            conversation: The conversation to answer: a `Conversation`, a text (one user message), or a list of messages
+                or of their dicts. It is not changed.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
+            stop: Ends the call early.
+
+        Returns:
+            The conversation with the answer appended, as a new object. `.text` is the text of the answer.
+
+        Raises:
+            RunInterruptedError: `stop` ended the call before it was done.
+            RequestError: The conversation was not answered, and no retry is left.
+            EngineDeadError: The engine can answer no conversation with these settings.
+            ConfigError: A setting is wrong.
+            InputError: The conversation is not valid.
+        """
         return portal.call(partial(self.agenerate, conversation, inference_config, stop=stop))
 
     def infer(
         self,
-        input: Sequence[Conversation] | None = None,
+        input: Sequence[ConversationLike] | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> list[Conversation]:
-        """The blocking twin of `ainfer`."""
+        """Answer many conversations. Saved rows are not sent again.
+
+        Blocks; `ainfer` is the async method.
+
+        Args:
+            input: The conversations, each as `generate` takes it. None: the rows of `inference_config.input_path`.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            observers: Called with each event of the run, on its event loop.
+            stop: Ends the run early.
+
+        Returns:
+            The conversations with their answers, in input order, as new objects.
+
+        Raises:
+            InferenceFailedError: Rows failed. All others are finished and saved; `.result` holds them.
+            RunInterruptedError: `stop` ended the run before it was done.
+            ConfigError: A setting is wrong; nothing was sent.
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
+        """
         return portal.call(
             partial(self.ainfer, input, inference_config, on_progress=on_progress, observers=observers, stop=stop)
         )
 
     def infer_partial(
         self,
-        input: Sequence[Conversation] | None = None,
+        input: Sequence[ConversationLike] | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         progress_path: str | Path | None = None,
@@ -71,7 +112,27 @@ class BaseInferenceEngine(AsyncMethods):
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> InferenceResult:
-        """The blocking twin of `ainfer_partial`."""
+        """As `infer`, but rows that fail are reported in the result; the others are still written.
+
+        Blocks; `ainfer_partial` is the async method.
+
+        Args:
+            input: The conversations, each as `generate` takes it. None: the rows of `inference_config.input_path`.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
+            progress_path: A JSON file with the progress of the run. By default, that of `inference_config`.
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            observers: Called with each event of the run, on its event loop.
+            stop: Ends the run early.
+
+        Returns:
+            The answered rows and the failures of the others, by their place in the input.
+
+        Raises:
+            RunInterruptedError: `stop` ended the run before it was done.
+            ConfigError: A path is wrong; nothing was sent.
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
+        """
         return portal.call(
             partial(
                 self.ainfer_partial,
@@ -93,7 +154,32 @@ class BaseInferenceEngine(AsyncMethods):
         stop: Stop | None = None,
         relax_gc: bool = True,
     ) -> RunSummary:
-        """The blocking twin of `arun`."""
+        """Answer the rows of the file `input_path`, and write the file `output_path`. Memory does not grow with the
+        answers.
+
+        Failed rows are written to `<output_path>.failures.jsonl`, with the reason in `metadata["failure"]`. A run
+        without failed rows removes that file.
+
+        Blocks; `arun` is the async method.
+
+        Args:
+            inference_config: Settings for this run, with `input_path` and `output_path`.
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            observers: Called with each event of the run, on its event loop.
+            stop: Ends the run early.
+            relax_gc: Let Python collect garbage less often during the run. That concerns the whole process, and is
+                undone at the end of the run.
+
+        Returns:
+            The counts of the run.
+
+        Raises:
+            EngineConfigError: The engine cannot work with its settings.
+            RunInterruptedError: `stop` ended the run before it was done.
+            ConfigError: A setting is wrong; nothing was sent.
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
+        """
         return portal.call(
             partial(
                 self.arun,
@@ -107,18 +193,51 @@ class BaseInferenceEngine(AsyncMethods):
 
     def stream(
         self,
-        conversation: Conversation,
+        conversation: ConversationLike,
         inference_config: InferenceConfig | None = None,
         *,
         stop: Stop | None = None,
     ) -> Iterator[StreamDelta]:
-        """The blocking twin of `astream`."""
+        """Yield one answer in parts. Nothing is saved; failed attempts are retried until the first part.
+
+        Blocks; `astream` is the async method. The generation is cancelled when the iterator is
+        closed or dropped.
+
+        Args:
+            conversation: The conversation to answer: a `Conversation`, a text (one user message), or a list of messages
+                or of their dicts. It is not changed.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
+            stop: Ends the stream early.
+
+        Yields:
+            The parts of the answer. The last one has the finish reason and the usage.
+
+        Raises:
+            RunInterruptedError: `stop` ended the stream before it was done.
+            RequestError: The conversation was not answered, or the stream broke off.
+            EngineDeadError: The engine can answer no conversation with these settings.
+            ConfigError: A setting is wrong.
+            InputError: The conversation is not valid.
+        """
         return portal.iterate(partial(self.astream, conversation, inference_config, stop=stop))
 
     def list_models(self, chat_only: bool = True) -> list[str]:
-        """The blocking twin of `alist_models`."""
+        """List the models that this engine can answer with.
+
+        Blocks; `alist_models` is the async method.
+
+        Args:
+            chat_only: Leave out models that cannot chat, as far as the list shows it.
+
+        Raises:
+            RequestError: The endpoint did not list its models.
+            ConfigError: A setting is wrong.
+        """
         return portal.call(partial(self.alist_models, chat_only))
 
     def close(self) -> None:
-        """The blocking twin of `aclose`. A destructor may call it: during interpreter shutdown it does nothing."""
+        """Free the model or the connections. An engine that is used again opens them again.
+
+        Blocks; `aclose` is the async method. A destructor may call it: during interpreter shutdown it does nothing.
+        """
         portal.run_cleanup(self.aclose)

@@ -3,38 +3,61 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
 from asyncinfer.config import InferenceConfig
 from asyncinfer.errors import ConfigError, InputError
-from asyncinfer.run.rows import FileSource, ListSource, Source, require_messages
+from asyncinfer.run.rows import FileSource, ListSource, Source, as_conversation, require_messages
 from asyncinfer.scratch.atomic import as_config_error
-from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.conversation import Conversation, ConversationLike, Message
 from asyncinfer.types.paths import expanded
 
 # The largest row that is prepared on the event loop, in characters.
 _SMALL = 1 << 14
 
 
-def check_types(conversation: object, config: object) -> None:
-    if not isinstance(conversation, Conversation):
-        raise InputError(f"conversation should be a Conversation (found {type(conversation).__name__})")
+def conversation_of(given: object, config: object) -> Conversation:
+    """The conversation of a call for one answer.
+
+    Raises:
+        InputError: `given` does not stand for a conversation.
+        ConfigError: `config` is not a configuration.
+    """
+    try:
+        conversation = as_conversation(given)
+        require_messages(conversation)
+    except InputError as error:
+        text = str(error)
+        raise InputError(f"conversation{' ' if text.startswith('should') else ': '}{text}") from None
     if not isinstance(config, InferenceConfig | None):
         raise ConfigError(f"inference_config should be an InferenceConfig (found {type(config).__name__})")
-    require_messages(conversation)
+    return conversation
+
+
+def check_many(given: object, name: str) -> None:
+    """Check that the argument `name` holds many conversations, and not one.
+
+    Raises:
+        InputError: It is one conversation. As its text is an iterable too, the rows would be its letters.
+    """
+    if isinstance(given, str | bytes | Conversation | Message | Mapping):
+        kind = type(cast(object, given)).__name__
+        raise InputError(f"{name} should be a list of conversations (found {kind}); for one, pass [conversation]")
 
 
 def is_one_small_row(
     input: Sequence[object] | None, config: InferenceConfig | None
-) -> TypeGuard[Sequence[Conversation]]:
+) -> TypeGuard[Sequence[ConversationLike]]:
     """Whether there is one row of text, small enough for the event loop, and nothing is to be saved."""
     if not isinstance(input, list | tuple) or len(input) != 1:
         return False
     if config is not None and (config.input_path or config.output_path or config.progress_path or config.reuse_output):
         return False
     row = input[0]
+    if isinstance(row, str):
+        return len(row) <= _SMALL
     if not isinstance(row, Conversation):
         return False
     contents = [message.content for message in row.messages]
@@ -50,17 +73,17 @@ def check_no_path(config: InferenceConfig | None) -> None:
         )
 
 
-def source_of(input: Sequence[Conversation] | None, config: InferenceConfig | None) -> Source | None:
+def source_of(input: Sequence[ConversationLike] | None, config: InferenceConfig | None) -> Source | None:
     """Where the rows come from; None for an empty list, which needs no run.
 
     Raises:
+        InputError: `input` is one conversation, and not a list of them.
         ConfigError: There is no input, or there are two.
     """
     path = config.input_path if config is not None else None
     if input is not None:
+        check_many(input, "input")
         check_no_path(config)
-        if isinstance(input, Conversation):
-            raise InputError("input is a list of conversations; for one, pass [conversation]")
         return ListSource(list(input)) if input else None
     if path is None:
         raise ConfigError("there is nothing to run: pass input=[...] or set input_path")

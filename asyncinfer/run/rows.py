@@ -16,7 +16,7 @@ from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.scratch.format import UNREADABLE, is_readable
 from asyncinfer.scratch.keys import row_id
 from asyncinfer.types import lines
-from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.paths import NotAFileError, open_regular, os_error_text
 from asyncinfer.types.results import Completion
 
@@ -184,9 +184,9 @@ class ListSource:
 
 
 def item_of(row: object) -> Item:
-    """A row given as an object: a `Conversation` or its dict."""
+    """A row given as an object: anything that `as_conversation` takes."""
     try:
-        conversation = _as_conversation(row)
+        conversation = as_conversation(row)
     except InputError as error:
         return Item(None, 0, 0, b"", error)
     try:
@@ -198,11 +198,24 @@ def item_of(row: object) -> Item:
     return Item(None, crc32(text), len(text), b"", conversation)
 
 
-def _as_conversation(row: object) -> Conversation:
+def as_conversation(row: object) -> Conversation:
+    """The conversation that `row` stands for, as `ConversationLike` describes it.
+
+    Raises:
+        InputError: It does not stand for a conversation. The message says why.
+    """
     if isinstance(row, Conversation):
         return row
+    if isinstance(row, str):
+        return Conversation(messages=[Message(role=Role.USER, content=row)])
+    if isinstance(row, list | tuple):
+        if any(isinstance(part, Conversation) for part in cast(Sequence[object], row)):
+            raise InputError("should be a Conversation (found a list of them); `ainfer` answers many")
+        row = {"messages": list(cast(Sequence[object], row))}
+    if isinstance(row, Message) or (isinstance(row, dict) and "role" in row and "messages" not in row):
+        raise InputError("this is one message; a conversation is a list of messages: [message]")
     if not isinstance(row, dict):
-        raise InputError(f"a row must be a Conversation, not {type(row).__name__}")
+        raise InputError(f"should be a Conversation, a text or a list of messages (found {type(row).__name__})")
     try:
         return Conversation.from_dict(cast(dict[str, Any], row))
     except ValidationError as error:

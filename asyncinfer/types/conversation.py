@@ -7,9 +7,9 @@ Python code runs only for images, tools and unknown keys.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +26,8 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
+from asyncinfer.types.field_types import Accepts
+from asyncinfer.types.short_repr import set_fields
 from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 
@@ -49,6 +51,18 @@ class Type(StrEnum):
     DOCUMENT_URL = "document_url"
     DOCUMENT_BINARY = "document_binary"
 
+
+if TYPE_CHECKING:
+    _Role = Accepts[Role, Role | Literal["system", "user", "assistant", "tool"]]
+    _Type = Accepts[
+        Type,
+        Type
+        | Literal[
+            "text", "image_path", "image_url", "image_binary", "document_path", "document_url", "document_binary"
+        ],
+    ]
+else:
+    _Role, _Type = Role, Type
 
 # The items whose file must be read before it can be sent.
 FILE_PATHS = frozenset({Type.IMAGE_PATH, Type.DOCUMENT_PATH})
@@ -87,9 +101,12 @@ class ContentItem(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
-    type: Type
+    type: _Type
     content: str | None = None
     binary: _Binary = Field(default=None, repr=False)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return set_fields(self, super().__repr_args__())
 
     @model_validator(mode="before")
     @classmethod
@@ -177,7 +194,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
     id: str | None = None
-    role: Role
+    role: _Role
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
@@ -185,6 +202,14 @@ class Message(BaseModel):
     # The last field, so that `_may_be_missing` sees the others. `SerializeAsAny` avoids another call of `_kind`, which
     # would make writing a quarter slower.
     content: SerializeAsAny[_Content] = Field(default=None, validate_default=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return set_fields(self, super().__repr_args__())
+
+    @property
+    def text(self) -> str:
+        """The text of the message: `content`, or the texts in its items, joined with spaces."""
+        return self.compute_flattened_text_content()
 
     @property
     def content_items(self) -> list[ContentItem]:
@@ -242,6 +267,15 @@ class Conversation(BaseModel):
     messages: list[Message]
     metadata: dict[str, Any] = Field(default_factory=dict)
     tools: Annotated[list[ToolDefinition], BeforeValidator(_as_definitions)] | None = None
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return set_fields(self, super().__repr_args__())
+
+    @property
+    def text(self) -> str:
+        """The text of the last answer; empty text if there is no answer."""
+        answer = self.last_message(Role.ASSISTANT)
+        return answer.text if answer is not None else ""
 
     def __getitem__(self, index: int) -> Message:
         return self.messages[index]
@@ -341,3 +375,8 @@ def _restore_nulls(value: Any, shown: Any) -> None:
     elif isinstance(value, list):
         for one, one_shown in zip(cast(list[Any], value), shown, strict=True):
             _restore_nulls(one, one_shown)
+
+
+# What methods accept as a conversation: a text is one user message. Messages may be their dicts, and so may a
+# conversation.
+ConversationLike = Conversation | str | Sequence[Message | Mapping[str, Any]] | Mapping[str, Any]

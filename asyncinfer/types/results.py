@@ -19,6 +19,7 @@ from asyncinfer.errors import (
 )
 from asyncinfer.types.conversation import Conversation, Message
 from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.short_repr import ShortRepr
 from asyncinfer.types.tools import ToolCall
 
 
@@ -33,8 +34,8 @@ class FinishReason(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+@dataclass(frozen=True, slots=True, repr=False)
+class Usage(ShortRepr):
     """The number of tokens of one answer.
 
     `cached_tokens` and `cache_creation_tokens` are included in `prompt_tokens`, `reasoning_tokens` is included in
@@ -88,8 +89,8 @@ class UsageSum:
 _MAY_BE_UNKNOWN = frozenset({"cached_tokens", "cache_creation_tokens", "reasoning_tokens"})
 
 
-@dataclass(frozen=True, slots=True)
-class StreamDelta:
+@dataclass(frozen=True, slots=True, repr=False)
+class StreamDelta(ShortRepr):
     """The part of an answer that one step of a stream adds.
 
     The last delta has `finish_reason`, `usage` and `metadata`. `metadata` contains all other metadata of the answer,
@@ -117,8 +118,8 @@ class StreamDelta:
         return cls(content, tool_calls=plain, finish_reason=reason, usage=usage, metadata=metadata)
 
 
-@dataclass(slots=True)
-class Completion:
+@dataclass(slots=True, repr=False)
+class Completion(ShortRepr):
     """The complete answer of the model to one conversation. Not frozen, because freezing doubles the time to create it.
 
     Attributes:
@@ -156,8 +157,8 @@ FAILURE = "failure"
 _PER_ANSWER_METADATA = ("raw_finish_reason", "block_reason", FAILURE)
 
 
-@dataclass(frozen=True, slots=True)
-class FailureDetail:
+@dataclass(frozen=True, slots=True, repr=False)
+class FailureDetail(ShortRepr):
     """The reason why a row has no answer.
 
     Args:
@@ -230,8 +231,8 @@ class CommonFailure(NamedTuple):
     rows: int
 
 
-@dataclass(frozen=True)
-class Progress:
+@dataclass(frozen=True, repr=False)
+class Progress(ShortRepr):
     """The progress of a run.
 
     Args:
@@ -267,8 +268,8 @@ class Progress:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class RunSummary:
+@dataclass(frozen=True, repr=False)
+class RunSummary(ShortRepr):
     """The summary of a run.
 
     Args:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PydanticUserError, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
+
+from asyncinfer.types.short_repr import set_fields
 
 
 class ToolType(StrEnum):
@@ -61,6 +63,9 @@ class ToolCall(BaseModel):
     type: ToolType = ToolType.FUNCTION
     function: FunctionCall
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return set_fields(self, super().__repr_args__())
+
 
 class FunctionDefinition(BaseModel):
     """A function that the model may call. `parameters` is a JSON Schema object."""
@@ -72,6 +77,9 @@ class FunctionDefinition(BaseModel):
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return set_fields(self, super().__repr_args__())
+
 
 class ToolDefinition(BaseModel):
     """A tool that the model may use."""
@@ -80,6 +88,9 @@ class ToolDefinition(BaseModel):
 
     type: ToolType = ToolType.FUNCTION
     function: FunctionDefinition
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return set_fields(self, super().__repr_args__())
 
     @classmethod
     def from_callable(cls, function: Callable[..., Any]) -> ToolDefinition:

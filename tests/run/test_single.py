@@ -145,7 +145,7 @@ async def test_an_invalid_conversation_is_refused_before_anything_is_asked() -> 
     assert not engine.asked
 
 
-@pytest.mark.parametrize("given", [None, "hello", {"messages": []}, [question("a")]])
+@pytest.mark.parametrize("given", [None, 3, b"hello", [question("a")]])
 async def test_something_else_than_a_conversation_is_an_input_error(given: Any) -> None:
     with pytest.raises(InputError, match="conversation should be a Conversation"):
         await FakeEngine().agenerate(given)

@@ -236,3 +236,26 @@ class TestHelpers:
         assert message.content_items == []
         assert not message.contains_text()
         assert not message.contains_images()
+
+
+class TestText:
+    def test_text_of_a_message_is_its_content_or_its_text_items(self) -> None:
+        items = [ContentItem(type=Type.TEXT, content="a"), ContentItem(type=Type.TEXT, content="b")]
+        assert Message(role=Role.USER, content="hi").text == "hi"
+        assert Message(role=Role.USER, content=items).text == "a b"
+
+    def test_text_of_a_conversation_is_its_last_answer(self) -> None:
+        roles = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e")]
+        messages = [{"role": role, "content": text} for role, text in roles]
+        assert Conversation.from_dict({"messages": messages}).text == "d"
+        assert Conversation.from_dict({"messages": messages[:1]}).text == ""
+
+
+class TestRepr:
+    def test_fields_that_are_not_set_are_left_out(self) -> None:
+        message = Message(role=Role.USER, content="hi")
+        assert repr(message) == "Message(role=<Role.USER: 'user'>, content='hi')"
+        assert repr(Conversation(messages=[])) == "Conversation(messages=[])"
+
+    def test_keys_of_the_user_are_shown(self) -> None:
+        assert repr(Message.model_validate({"role": "user", "content": "hi", "x": None})).endswith("x=None)")
