@@ -89,16 +89,17 @@ def _parsed(schema: Any) -> Any:
 class GenerationParams(Params):
     """Sampling and limits. `get_supported_params()` of an engine names those that it supports."""
 
-    max_new_tokens: Hashed[Count] = 1024
-    """The most tokens in an answer."""
+    max_new_tokens: Hashed[Count | None] = 1024
+    """The most tokens in an answer; null: the default of the API, or as many as the context of a local model holds."""
     batch_size: Unhashed[Count | None] = None
     """Rows in one batch of a local engine; null: the engine decides."""
     exclude_prompt_from_response: Hashed[bool] = True
     """Leave the prompt out of the answer."""
     seed: Hashed[Integer | None] = None
     """Makes sampling repeatable, if the engine supports it."""
-    temperature: Hashed[NonNegative] = 0.0
-    """0 always takes the most likely token. Higher values give more varied answers."""
+    temperature: Hashed[NonNegative | None] = 0.0
+    """0 always takes the most likely token. Higher values give more varied answers. null: the default of the API; for a
+    local model, 0."""
     top_p: Hashed[Fraction | None] = None
     """Sample only from the most likely tokens whose probabilities add up to this value."""
     frequency_penalty: Hashed[Real] = 0.0

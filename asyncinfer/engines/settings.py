@@ -44,10 +44,13 @@ def fixed_and_ignored(own: RemoteParams | None, call: RemoteParams | None) -> li
 
 
 def unsupported(generation: GenerationParams, supported: Iterable[str]) -> frozenset[str]:
-    """The parameters that are set, are not in `supported`, and could change an answer."""
+    """The parameters that are set, are not in `supported`, and could change an answer.
+
+    A null is not a setting: it means the default of the API.
+    """
     defaults = GenerationParams()
     names = set(hashed_fields(GenerationParams)) - set(supported) - _IMPLIED
-    return frozenset(name for name in names if getattr(generation, name) != getattr(defaults, name))
+    return frozenset(name for name in names if getattr(generation, name) not in (None, getattr(defaults, name)))
 
 
 def is_same(one: InferenceConfig | None, other: InferenceConfig | None) -> bool:

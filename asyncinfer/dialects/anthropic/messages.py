@@ -44,6 +44,10 @@ SUPPORTED = frozenset(
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 
+# The API requires `max_tokens`. Every Claude model accepts this value, which is the largest one of Claude 3.
+_UNLIMITED = 4096
+
+
 class MessagesEncoder:
     """Makes the requests of one call.
 
@@ -60,7 +64,7 @@ class MessagesEncoder:
         self._url, self._timeout = settings.url, settings.timeout
         self._shared: Json = {
             "model": name,
-            "max_tokens": generation.max_new_tokens,
+            "max_tokens": generation.max_new_tokens or _UNLIMITED,
             "cache_control": {"type": "ephemeral"},
             **sampling_fields,
             **({"stop_sequences": generation.stop_strings} if generation.stop_strings else {}),

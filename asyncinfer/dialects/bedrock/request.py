@@ -82,8 +82,12 @@ class ConverseEncoder:
 
 def _inference(generation: GenerationParams, sampling_fields: Mapping[str, float]) -> dict[str, Any]:
     sampler = {_SAMPLING[name]: value for name, value in sampling_fields.items()}
-    fields = {"maxTokens": generation.max_new_tokens, **sampler}
-    return {**fields, "stopSequences": generation.stop_strings} if generation.stop_strings else fields
+    fields: dict[str, Any] = {**sampler}
+    if generation.max_new_tokens is not None:
+        fields["maxTokens"] = generation.max_new_tokens
+    if generation.stop_strings:
+        fields["stopSequences"] = generation.stop_strings
+    return fields
 
 
 def _sampling(settings: EncoderSettings) -> Sampling:

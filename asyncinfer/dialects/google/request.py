@@ -193,7 +193,11 @@ def _signature(signed: Message | ToolCall) -> dict[str, Any]:
 
 def _config(generation: GenerationParams) -> dict[str, Any]:
     """Return the sampling settings. Defaults are left out, except those of the token limit and the temperature."""
-    config: dict[str, Any] = {"maxOutputTokens": generation.max_new_tokens, "temperature": generation.temperature}
+    config: dict[str, Any] = {}
+    if generation.max_new_tokens is not None:
+        config["maxOutputTokens"] = generation.max_new_tokens
+    if generation.temperature is not None:
+        config["temperature"] = generation.temperature
     if generation.top_p is not None:
         config["topP"] = generation.top_p
     if generation.stop_strings:

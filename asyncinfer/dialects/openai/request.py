@@ -58,11 +58,12 @@ class ChatEncoder:
     def __init__(self, settings: EncoderSettings, quirks: Quirks) -> None:
         model, generation = settings.model, settings.generation
         refused = _refused(model.model_name, generation, quirks)
-        self.dropped = refused & generation.model_fields_set
+        given = {name for name in generation.model_fields_set if getattr(generation, name) is not None}
+        self.dropped = refused & given
         self._url, self._timeout, self._quirks = settings.url, settings.timeout, quirks
         self._shared: dict[str, Any] = {
             "model": model.model_name,
-            quirks.token_limit: generation.max_new_tokens,
+            **({} if generation.max_new_tokens is None else {quirks.token_limit: generation.max_new_tokens}),
             **_sampling(generation, (_OPENAI_SAMPLING | quirks.extensions) - quirks.unsupported - refused),
             **guided_fields(generation.guided_decoding, quirks),
         }
@@ -164,7 +165,7 @@ def _sampling(generation: GenerationParams, supported: frozenset[str]) -> dict[s
     for name, field in _SAMPLING.items():
         value = getattr(generation, name)
         at_default = value == GenerationParams.model_fields[name].default or value in ([], {})
-        if name in supported and (name == "temperature" or not at_default):
+        if name in supported and value is not None and (name == "temperature" or not at_default):
             fields[field] = value
     return fields
 

@@ -8,6 +8,10 @@ MIN_TEMPERATURE = 1e-5
 MAX_TEMPERATURE = 1e6
 
 
-def effective_temperature(temperature: float) -> float:
-    """The temperature to sample with. 0 means the likeliest token, also for temperatures too small to divide by."""
+def effective_temperature(temperature: float | None) -> float:
+    """The temperature to sample with. 0 means the likeliest token, also for temperatures too small to divide by, and if
+    there is none.
+    """
+    if temperature is None:
+        return 0.0
     return min(temperature, MAX_TEMPERATURE) if temperature >= MIN_TEMPERATURE else 0.0

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines.local.answer import AnswerBuilder
 from asyncinfer.engines.local.logit_bias import token_biases
-from asyncinfer.engines.local.request import Request
+from asyncinfer.engines.local.request import Request, answer_limit
 from asyncinfer.engines.local.stepper import Emit
 from asyncinfer.engines.local.temperature import effective_temperature
 from asyncinfer.engines.local.transformers.model import Prompt, TransformersModel
@@ -81,7 +81,7 @@ class ActiveRow:
         self.prompt: Prompt = model.prompt(request)
         self.tokens: list[int] = []
         self.dropped = False
-        self.limit = min(generation.max_new_tokens, model.context - len(self.prompt.tokens))
+        self.limit = answer_limit(generation, model.context - len(self.prompt.tokens))
         constraint = request.constraint
         self.guide = None if constraint is None else constraint.guide
         if self.settings.beams > 1:

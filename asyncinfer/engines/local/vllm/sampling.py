@@ -8,6 +8,7 @@ from typing import Any
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines.local import tool_calls
 from asyncinfer.engines.local.logit_bias import token_biases
+from asyncinfer.engines.local.request import answer_limit
 from asyncinfer.engines.local.structured.structure import Structure
 from asyncinfer.engines.local.temperature import effective_temperature
 
@@ -23,7 +24,7 @@ def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]
         RequestError: A key of `logit_bias` is not a token id.
     """
     return {
-        "max_tokens": min(generation.max_new_tokens, room),
+        "max_tokens": answer_limit(generation, room),
         "temperature": effective_temperature(generation.temperature),
         "top_p": 1.0 if generation.top_p is None else generation.top_p,
         "min_p": generation.min_p,
