@@ -55,6 +55,7 @@ class EngineCore(ABC):
         self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
         self._attempts = Attempts()
         self._setups = CallSetupCache(self._new_setup)
+        self._warned = set[str]()
 
     # What a subclass supplies
 
@@ -139,7 +140,7 @@ class EngineCore(ABC):
         generation = merge(self._generation_params, config.generation)
         if ignored := fixed_and_ignored(self._remote_params, config.remote_params):
             names = ", ".join(ignored)
-            log.warning("remote_params: a call cannot change %s; the values of the engine are used", names)
+            self._warn_once(f"remote_params: a call cannot change {names}; the values of the engine are used")
         remote = remote_in_effect(self._remote_params, config.remote_params) or RemoteParams()
         return CallSettings(model, generation, remote)
 
@@ -152,17 +153,21 @@ class EngineCore(ABC):
             return _Unusable(str(error))
 
     def _dropped(self, generation: GenerationParams, engine: BoundEngine) -> tuple[str, ...]:
-        """The names of the parameters that are set but not supported. Logs them."""
+        """The names of the parameters that are set but not supported. Logs them once."""
         supported = self.get_supported_params()
         dropped = unsupported(generation, supported) | engine.dropped_parameters
         if dropped:
-            log.warning(
-                "%s does not support %s: ignored. It supports: %s.",
-                type(self).__name__,
-                ", ".join(sorted(dropped)),
-                ", ".join(sorted(supported - dropped)),
-            )
+            names, others = ", ".join(sorted(dropped)), ", ".join(sorted(supported - dropped))
+            self._warn_once(f"{type(self).__name__} does not support {names}: ignored. It supports: {others}.")
         return tuple(sorted(dropped))
+
+    def _warn_once(self, text: str) -> None:
+        """Log a warning about settings. Each one is logged once for this engine, however many calls it has."""
+        with self._lock:
+            is_known = text in self._warned
+            self._warned.add(text)
+        if not is_known:
+            log.warning("%s", text)
 
     def _semaphore(self) -> AdaptiveSemaphore:
         """The semaphore of this event loop. Loops share the state of the endpoint, but not the permits."""

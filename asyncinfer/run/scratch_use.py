@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_slices
-from asyncinfer.errors import ScratchError
+from asyncinfer.errors import ScratchError, ScratchLockedError
 from asyncinfer.scratch.atomic import try_target
 from asyncinfer.scratch.cache import SWEEPER, in_cache
 from asyncinfer.scratch.file import ScratchFile, scratch_path
 
 log = logging.getLogger("asyncinfer")
+
+# How many equal runs without an output path are saved at the same time.
+_MOST_EQUAL_RUNS = 64
 
 
 def lock_for_output(output_path: Path) -> ScratchFile:
@@ -38,18 +42,30 @@ def lock_for_output(output_path: Path) -> ScratchFile:
 async def lock_in_cache(name: Callable[[], str]) -> ScratchFile | None:
     """Lock the scratch file of a run without an output path. None if that is not possible: such a run is not saved.
 
+    Equal runs at the same time have a file each. A run that comes later resumes from any of them.
+
     Args:
         name: Returns the name of the run. Blocks.
     """
     try:
-        return await DISK.run(_locked_in_cache, in_cache(await DISK.run(name)))
+        return await DISK.run(lambda: _locked_in_cache(name()))
     except ScratchError as error:
         log.warning("This run is not saved as it goes, and cannot be resumed: %s", error)
         return None
 
 
-def _locked_in_cache(path: Path) -> ScratchFile:
-    SWEEPER.sweep(path.parent)
+def _locked_in_cache(name: str) -> ScratchFile:
+    paths = [in_cache(name), *(in_cache(f"{name}-{number}") for number in range(2, _MOST_EQUAL_RUNS + 1))]
+    SWEEPER.sweep(paths[0].parent)
+    # Files with saved rows come first.
+    *others, last = sorted(paths, key=lambda path: not path.exists())
+    for path in others:
+        with suppress(ScratchLockedError):
+            return _locked(path)
+    return _locked(last)
+
+
+def _locked(path: Path) -> ScratchFile:
     scratch = ScratchFile(path)
     scratch.acquire()
     return scratch
