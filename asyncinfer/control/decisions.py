@@ -43,4 +43,5 @@ class DecisionLog:
         """Keep the decision, and write it to the debug log."""
         self.entries.append(decision)
         self.count += 1
-        log.debug("%.3f: %d permits, %s attempts/s (%s)", *decision)
+        rate = "any number of" if decision.rate is None else f"{decision.rate:.1f}"
+        log.debug("%.1f s: %d permits, %s attempts/s (%s)", decision.at, decision.permits, rate, decision.why)
