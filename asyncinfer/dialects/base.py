@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams
 from asyncinfer.dialects.http import HEADERS, as_json, json_value, unencodable_request
 from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.dialects.unsent_keys import Warn, no_warning
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest, HttpResponse, malformed_response
@@ -22,6 +23,7 @@ class EncoderSettings(NamedTuple):
     Args:
         url: The URL for chat requests.
         timeout: Seconds for one request.
+        warn: Logs that a part of a conversation is not sent. Ignores a text that it has received before.
     """
 
     url: str
@@ -29,6 +31,7 @@ class EncoderSettings(NamedTuple):
     generation: GenerationParams
     user_id: str | None = None
     timeout: float = 300.0
+    warn: Warn = no_warning
 
 
 class Encoder(Protocol):

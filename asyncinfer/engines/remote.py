@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from asyncinfer.engines.spec import EngineSpec
 
 log = logging.getLogger("asyncinfer")
+# The most warnings of an engine. The keys in conversations, of which it warns, may be different in each row.
+_MOST_WARNINGS = 50
 
 
 class RemoteInferenceEngine(BaseInferenceEngine):
@@ -141,7 +144,8 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         if not model.model_name:
             raise ConfigError("model.model_name: not set; give the name by which the API knows the model")
         url, sign = self._reach(remote)
-        call = EncoderSettings(url, model, generation, remote.user_id, remote.connection_timeout)
+        warn = partial(self._warn_once, type(self).__name__)
+        call = EncoderSettings(url, model, generation, remote.user_id, remote.connection_timeout, warn)
         limits, target = response_limits(remote), (url, model.model_name)
         likely = self._likely_url(url)
 
@@ -185,9 +189,8 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             raise ConfigError(
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
-        if found.note and found.note not in self._logged:
-            self._logged.add(found.note)
-            log.warning("remote_params.api_url: %s", found.note)
+        if found.note:
+            self._warn_once("remote_params.api_url", found.note)
         return found.url
 
     def _likely_url(self, url: str) -> str | None:
@@ -199,6 +202,12 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         if urlsplit(own).hostname == urlsplit(url).hostname:
             return None if own == url else own
         return likely_url(url, provider.paths())
+
+    def _warn_once(self, subject: str, text: str) -> None:
+        """Log a warning about `subject`, unless this engine has logged it before."""
+        if text not in self._logged and len(self._logged) < _MOST_WARNINGS:
+            self._logged.add(text)
+            log.warning("%s: %s", subject, text)
 
     async def _close(self) -> None:
         await self._transport.aclose()

@@ -16,6 +16,7 @@ from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.google.vertex import VERTEX
+from asyncinfer.dialects.media import IMAGES
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, Schemas
 from asyncinfer.providers.auth import Key
@@ -25,6 +26,7 @@ from asyncinfer.providers.provider import Provider
 
 _VERTEX = "https://{REGION}-aiplatform.googleapis.com/v1beta1"
 _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
+_PILLOW_IMAGES = IMAGES | {"image/bmp", "image/tiff"}  # vLLM and SGLang read images with Pillow.
 _MIN_P = frozenset({"min_p"})
 
 CATALOG: dict[str, Provider] = {
@@ -43,6 +45,9 @@ CATALOG: dict[str, Provider] = {
                     adapter="model",  # the server lists each adapter as a model
                     template_kwargs=True,
                     patterns=Patterns.VLLM,
+                    strict_subset=False,
+                    image_types=_PILLOW_IMAGES,
+                    merges_messages=True,  # the chat templates of many models require that roles alternate
                     documents=Files.NONE,
                     reasoning="reasoning",
                 )
@@ -59,6 +64,8 @@ CATALOG: dict[str, Provider] = {
                     adapter="lora_path",  # `model:adapter` is ambiguous if the model's name contains a colon
                     template_kwargs=True,
                     patterns=Patterns.SGLANG,
+                    strict_subset=False,
+                    image_types=_PILLOW_IMAGES,
                     documents=Files.NONE,
                     reasoning="reasoning_content",
                 )

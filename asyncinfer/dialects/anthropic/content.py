@@ -6,12 +6,13 @@ thinking: preserving thinking blocks", and anthropic-python 2.14, November 2026.
 
 from __future__ import annotations
 
-from itertools import groupby
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-from asyncinfer.dialects.anthropic.json_schema import forbid_extra
-from asyncinfer.dialects.media import IMAGES, PDF, bytes_or_url, inline_data
+from asyncinfer.dialects.anthropic.json_schema import supported_schema
+from asyncinfer.dialects.media import file_of
 from asyncinfer.dialects.tools import NO_PARAMETERS, arguments_of
+from asyncinfer.dialects.turns import Turn, is_blank, merged_turns, without_trailing_space
+from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Message, Role
 from asyncinfer.types.tools import ToolCall, ToolDefinition
@@ -25,25 +26,25 @@ _IMAGE_KEYS = ("cache_control", "transformations")
 _DOCUMENT_KEYS = ("cache_control", "citations", "context", "title")
 _RESULT_KEYS = ("is_error",)
 _TOOL_KEYS = ("allowed_callers", "cache_control", "defer_loading", "eager_input_streaming", "input_examples")
+SENT_KEYS = SentKeys(
+    message=frozenset({"cache_control", THINKING, *_RESULT_KEYS}),
+    text=frozenset(_TEXT_KEYS),
+    image=frozenset(_IMAGE_KEYS),
+    document=frozenset(_DOCUMENT_KEYS),
+    tool=frozenset(_TOOL_KEYS),
+)
 _ROLES = {Role.USER: "user", Role.TOOL: "user", Role.ASSISTANT: "assistant"}
 
 
 def system_prompt(messages: list[Message]) -> str | list[Json] | None:
     """Return the system messages: one text, or blocks if one of them has cache settings, or None."""
-    blocks = [block for message in messages if message.role is Role.SYSTEM for block in _blocks(message)]
+    given = [block for message in messages if message.role is Role.SYSTEM for block in _blocks(message)]
+    blocks = [block for block in given if not is_blank(block)]
     if any(block["type"] != "text" for block in blocks):
         raise invalid_request("this API accepts only text in the system prompt")
     if any(len(block) > 2 for block in blocks):
         return blocks
     return "\n\n".join(block["text"] for block in blocks) or None
-
-
-class _EncodedMessage(NamedTuple):
-    """A message, the API's name of its role, and its content blocks."""
-
-    role: str
-    message: Message
-    blocks: list[Json]
 
 
 def turns(messages: list[Message]) -> list[Json]:
@@ -52,11 +53,9 @@ def turns(messages: list[Message]) -> list[Json]:
     Raises:
         RequestError: The API does not support a message.
     """
-    others = [message for message in messages if message.role is not Role.SYSTEM]
-    encoded = [_EncodedMessage(_ROLES[message.role], message, _blocks(message)) for message in others]
-    # An assistant message may be empty after a tool result. It is left out, because the API refuses empty turns.
-    encoded = [one for one in encoded if one.blocks or one.role == "user"]
-    return [{"role": role, "content": _turn(list(group))} for role, group in groupby(encoded, lambda one: one.role)]
+    others = (message for message in messages if message.role is not Role.SYSTEM)
+    encoded = merged_turns(Turn(_ROLES[message.role], _blocks(message)) for message in others)
+    return [{"role": turn.role, "content": _content(turn)} for turn in without_trailing_space(encoded)]
 
 
 def tool(definition: ToolDefinition) -> Json:
@@ -68,21 +67,16 @@ def tool(definition: ToolDefinition) -> Json:
     if function.strict is not None:
         fields["strict"] = function.strict
     if function.strict:
-        fields["input_schema"] = forbid_extra(fields["input_schema"])
+        fields["input_schema"] = supported_schema(fields["input_schema"])
     return {**fields, **_known(function.model_extra, _TOOL_KEYS), **_known(definition.model_extra, _TOOL_KEYS)}
 
 
-def _turn(messages: list[_EncodedMessage]) -> str | list[Json]:
-    """Return the content of a turn. A single plain text stays a plain text."""
-    content = messages[0].message.content
-    if (
-        len(messages) == 1
-        and isinstance(content, str)
-        and messages[0].blocks in ([], [{"type": "text", "text": content}])
-    ):
-        return content
-    blocks = [block for message in messages for block in message.blocks]
-    return sorted(blocks, key=lambda block: block.get("type") != "tool_result")  # The API requires the results first.
+def _content(turn: Turn) -> str | list[Json]:
+    """Return the content of a turn. A single plain text is a string."""
+    if len(turn.blocks) == 1 and turn.blocks[0].keys() == {"type", "text"}:
+        return turn.blocks[0]["text"]
+    # The API requires the results first.
+    return sorted(turn.blocks, key=lambda block: block.get("type") != "tool_result")
 
 
 def _blocks(message: Message) -> list[Json]:
@@ -91,8 +85,9 @@ def _blocks(message: Message) -> list[Json]:
         blocks = [_result(message)]
     else:
         blocks = [*_thoughts(extra.get(THINKING)), *_contents(message), *map(_use, message.tool_calls or ())]
-    if "cache_control" in extra and blocks and blocks[-1].get("type") not in _THOUGHTS:
-        blocks[-1] = {**blocks[-1], "cache_control": extra["cache_control"]}
+    last = next((place for place in reversed(range(len(blocks))) if not is_blank(blocks[place])), -1)
+    if "cache_control" in extra and last >= 0 and blocks[last].get("type") not in _THOUGHTS:
+        blocks[last] = {**blocks[last], "cache_control": extra["cache_control"]}
     return blocks
 
 
@@ -106,10 +101,10 @@ def _thoughts(blocks: Any) -> list[Json]:
 
 
 def _contents(message: Message) -> list[Json]:
-    """Return texts, images and documents. Empty texts are left out, because the API refuses them."""
+    """Return texts, images and documents."""
     if isinstance(message.content, str):
-        return [{"type": "text", "text": message.content}] if message.content else []
-    return [_item(item) for item in message.content or () if item.content != "" or not item.is_text()]
+        return [{"type": "text", "text": message.content}]
+    return [_item(item) for item in message.content or ()]
 
 
 def _item(item: ContentItem) -> Json:
@@ -122,13 +117,10 @@ def _item(item: ContentItem) -> Json:
 
 def _source(item: ContentItem) -> Json:
     """Return the source of an image or a document: its URL, or its data."""
-    file = bytes_or_url(item)
-    if (inline := inline_data(file)) is None:
+    file = file_of(item)
+    if isinstance(file, str):
         return {"type": "url", "url": file}
-    kind, data = inline
-    if kind not in (IMAGES if item.is_image() else {PDF}):
-        raise invalid_request(f"an item of type {item.type} holds {kind!r}, which this API does not accept")
-    return {"type": "base64", "media_type": kind, "data": data}
+    return {"type": "base64", "media_type": file.media_type, "data": file.base64}
 
 
 def _use(call: ToolCall) -> Json:
@@ -138,8 +130,13 @@ def _use(call: ToolCall) -> Json:
 def _result(message: Message) -> Json:
     if message.tool_call_id is None:
         raise invalid_request("a tool message needs `tool_call_id`, the id of the call that it answers")
-    content = message.content if isinstance(message.content, str | None) else _contents(message)
-    block = {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": content or ""}
+    content = [block for block in _contents(message) if not is_blank(block)]
+    is_text = isinstance(message.content, str) and content
+    block = {
+        "type": "tool_result",
+        "tool_use_id": message.tool_call_id,
+        "content": message.content if is_text else content or "",
+    }
     return {**block, **_known(message.model_extra, _RESULT_KEYS)}
 
 

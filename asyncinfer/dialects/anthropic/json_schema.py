@@ -6,42 +6,47 @@ models, November 2026.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
+
+from asyncinfer.dialects.json_schema.constraints import describe_unsupported
+from asyncinfer.dialects.json_schema.unions import unions_as_any_of
+from asyncinfer.dialects.json_schema.walk import Schema, is_object, map_subschemas
 
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 )  # fmt: skip
-# Keywords whose values are schemas or lists of schemas, and keywords whose values are schemas by name.
-_SCHEMAS = frozenset({"items", "anyOf", "allOf", "oneOf", "additionalProperties", "not", "prefixItems"})
-_NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})
+_UNSUPPORTED = frozenset(
+    {
+        *("contains", "dependentRequired", "dependentSchemas", "else", "exclusiveMaximum", "exclusiveMinimum", "if"),
+        *("maxContains", "maxItems", "maxLength", "maxProperties", "maximum", "minContains", "minLength"),
+        *("minProperties", "minimum", "multipleOf", "not", "patternProperties", "propertyNames", "then"),
+        *("unevaluatedItems", "unevaluatedProperties", "uniqueItems"),
+    }
+)
 # Keywords that combine schemas, and the keyword that replaces each. The first one present is used.
 _CHOICES = (("anyOf", "anyOf"), ("oneOf", "anyOf"), ("allOf", "allOf"))
 
 
-def forbid_extra(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of `schema` with `additionalProperties: false` in every object that does not set this keyword.
+def supported_schema(schema: Schema) -> Schema:
+    """Return a copy of `schema` that the API accepts.
 
-    The API refuses objects without it.
+    Unsupported constraints are moved into the descriptions. Every object that does not set `additionalProperties` has
+    `additionalProperties: false`, because the API refuses objects without it.
     """
-    return _forbid_extra(schema)
+    return _forbid_extra(describe_unsupported(unions_as_any_of(schema), _is_supported))
 
 
-def _forbid_extra(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_forbid_extra(one) for one in cast(list[Any], schema)]
-    if not isinstance(schema, dict):
-        return schema
-    fields = {key: _inner(key, value) for key, value in cast(dict[str, Any], schema).items()}
-    kind = fields.get("type")
-    if kind == "object" or (isinstance(kind, list) and "object" in kind) or (kind is None and "properties" in fields):
+def _is_supported(key: str, value: Any) -> bool:
+    if key == "minItems":
+        return value in (0, 1)
+    return key not in _UNSUPPORTED and (key != "format" or value in _FORMATS)
+
+
+def _forbid_extra(schema: Schema) -> Schema:
+    fields = map_subschemas(schema, _forbid_extra)
+    if is_object(fields) or ("type" not in fields and "properties" in fields):
         fields.setdefault("additionalProperties", False)
     return fields
-
-
-def _inner(key: str, value: Any) -> Any:
-    if key in _NAMED and isinstance(value, dict):
-        return {name: _forbid_extra(one) for name, one in cast(dict[str, Any], value).items()}
-    return _forbid_extra(value) if key in _SCHEMAS else value
 
 
 def describe_constraints(schema: dict[str, Any]) -> dict[str, Any]:

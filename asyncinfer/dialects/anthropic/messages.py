@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
-from asyncinfer.dialects.anthropic.content import THINKING, system_prompt, tool, turns
+from asyncinfer.dialects.anthropic.content import SENT_KEYS, THINKING, system_prompt, tool, turns
 from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.fields import checked_depth, count_at, object_at
@@ -61,7 +61,7 @@ class MessagesEncoder:
     def __init__(self, settings: EncoderSettings) -> None:
         name, generation = settings.model.model_name or "", settings.generation
         sampling_fields, self.dropped = _sampling(name, generation)
-        self._url, self._timeout = settings.url, settings.timeout
+        self._url, self._timeout, self._warn = settings.url, settings.timeout, settings.warn
         self._shared: Json = {
             "model": name,
             "max_tokens": generation.max_new_tokens or _UNLIMITED,
@@ -80,6 +80,7 @@ class MessagesEncoder:
         Raises:
             RequestError: The API does not support this request.
         """
+        SENT_KEYS.check(conversation, self._warn)
         body = {**self._shared, "messages": turns(conversation.messages)}
         if (system := system_prompt(conversation.messages)) is not None:
             body["system"] = system

@@ -12,7 +12,7 @@ import re
 from typing import Any, NamedTuple
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
-from asyncinfer.dialects.anthropic.json_schema import describe_constraints, forbid_extra
+from asyncinfer.dialects.anthropic.json_schema import describe_constraints, supported_schema
 from asyncinfer.errors import ConfigError
 
 # Both orders: claude-3-5-sonnet-20241022, claude-opus-4-1; and Bedrock's claude-v2:1. A date is not a minor version.
@@ -73,7 +73,7 @@ def output_schema(name: str, guided: GuidedDecodingParams | None) -> dict[str, A
         raise ConfigError(
             f"generation.guided_decoding.json: {name} does not support schemas; Claude models since 4.5 do"
         )
-    return describe_constraints(schema) if isinstance(guided.json, type) else forbid_extra(schema)
+    return describe_constraints(schema) if isinstance(guided.json, type) else supported_schema(schema)
 
 
 def _version(name: str) -> tuple[int, int] | None:

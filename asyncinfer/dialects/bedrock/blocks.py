@@ -9,18 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from pydantic import BaseModel
 
-from asyncinfer.dialects.media import IMAGES, PDF, bytes_or_url, inline_data
+from asyncinfer.dialects.media import file_of
 from asyncinfer.dialects.tools import arguments_of
+from asyncinfer.dialects.turns import Block, Turn, is_blank, merged_turns, without_trailing_space
+from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.tools import ToolCall
 
-Block = dict[str, Any]
-
+_MARKS = frozenset({"cachePoint", "cache_control"})
+SENT_KEYS = SentKeys(_MARKS | {"is_error", "thinking_blocks"}, _MARKS, _MARKS, _MARKS, _MARKS)
 # The formats of files on S3, by the extension of their name.
 _IMAGES = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "gif": "gif", "webp": "webp"}
 _DOCUMENTS = frozenset({"pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"})
@@ -35,7 +37,7 @@ def system_blocks(conversation: Conversation) -> list[Block]:
                 raise invalid_request(
                     f"a system message has an item of type {item.type}; Bedrock accepts only text there"
                 )
-            blocks += [{"text": item.content}] if item.content else []
+            blocks += [{"text": item.content}] if (item.content or "").strip() else []
             blocks += cache_point(item)
         blocks += cache_point(message)
     return blocks
@@ -48,29 +50,14 @@ def turns(conversation: Conversation) -> list[dict[str, Any]]:
     Raises:
         RequestError: Bedrock does not support a message.
     """
-    names, turns = _DocumentNames(), list[dict[str, Any]]()
-    for message in conversation.messages:
-        if message.role == Role.SYSTEM:
-            continue
-        role = "assistant" if message.role == Role.ASSISTANT else "user"
-        content = list(_blocks(message, names))
-        if not content and role == "assistant":
-            continue  # An assistant message may be empty after a tool result. Converse refuses empty turns.
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += content
-        else:
-            turns.append({"role": role, "content": content})
-    return [{**turn, "content": _without_empty_text(turn["content"])} for turn in turns]
+    names = _DocumentNames()
+    others = (message for message in conversation.messages if message.role != Role.SYSTEM)
+    encoded = merged_turns(Turn(_role(message), list(_blocks(message, names))) for message in others)
+    return [{"role": turn.role, "content": turn.blocks} for turn in without_trailing_space(encoded)]
 
 
-def _without_empty_text(content: list[Block]) -> list[Block]:
-    """Return the blocks without empty texts, which Converse refuses. If there is nothing else, they are kept."""
-    others = [part for part in content if not _is_empty(part)]
-    return others if any("cachePoint" not in part for part in others) else content
-
-
-def _is_empty(part: Block) -> bool:
-    return part.get("text") is not None and not part["text"].strip()
+def _role(message: Message) -> str:
+    return "assistant" if message.role == Role.ASSISTANT else "user"
 
 
 def uses_tools(turns: Iterable[Mapping[str, Any]]) -> bool:
@@ -110,13 +97,12 @@ class _DocumentNames:
 
 
 def _blocks(message: Message, names: _DocumentNames) -> Iterator[Block]:
-    """Yield the blocks of a message. Empty texts of an assistant are left out, so it may have no blocks."""
+    """Yield the blocks of a message."""
     items = [block for item in message.content_items for block in _item(item, names)]
     if message.role == Role.TOOL:
         yield _result(message, items)
     else:
-        parts = [*_reasoning(message), *items, *[_call(call) for call in message.tool_calls or ()]]
-        yield from (part for part in parts if message.role != Role.ASSISTANT or not _is_empty(part))
+        yield from (*_reasoning(message), *items, *map(_call, message.tool_calls or ()))
     yield from cache_point(message)
 
 
@@ -124,7 +110,8 @@ def _result(message: Message, content: list[Block]) -> Block:
     if not message.tool_call_id:
         raise invalid_request("a tool message needs tool_call_id, the id of the call that it answers")
     failed = {"status": "error"} if (message.model_extra or {}).get("is_error") else {}
-    return {"toolResult": {"toolUseId": message.tool_call_id, "content": content or [{"text": ""}], **failed}}
+    filled = [block for block in content if not is_blank(block)]
+    return {"toolResult": {"toolUseId": message.tool_call_id, "content": filled or [{"text": ""}], **failed}}
 
 
 def _reasoning(message: Message) -> list[Block]:
@@ -144,14 +131,11 @@ def _item(item: ContentItem, names: _DocumentNames) -> list[Block]:
 
 def _file(item: ContentItem, names: _DocumentNames) -> Block:
     kind = "document" if item.is_document() else "image"
-    file = bytes_or_url(item)
-    if isinstance(file, str) and file.startswith("s3://"):
-        shape = {"format": _format(file, kind), "source": {"s3Location": {"uri": file}}}
+    file = file_of(item)
+    if isinstance(file, str):
+        shape = {"format": _format(_on_s3(file, kind), kind), "source": {"s3Location": {"uri": file}}}
     else:
-        found, data = inline_data(file) or _by_url(file, kind)
-        if found not in ({PDF} if item.is_document() else IMAGES):
-            raise invalid_request(f"an item of type {item.type} holds {found!r}, which Bedrock does not accept there")
-        shape = {"format": found.partition("/")[2], "source": {"bytes": data}}
+        shape = {"format": file.media_type.partition("/")[2], "source": {"bytes": file.base64}}
     if kind == "document":
         extra = item.model_extra or {}
         shape["name"] = names.name(extra.get("filename") or extra.get("name"))
@@ -169,6 +153,13 @@ def _format(uri: str, kind: str) -> str:
     )
 
 
-def _by_url(url: bytes | str, kind: str) -> NoReturn:
+def _on_s3(url: str, kind: str) -> str:
+    """Return the URL if it is on S3.
+
+    Raises:
+        RequestError: It is another URL.
+    """
+    if url.startswith("s3://"):
+        return url
     problem = f"Bedrock does not accept {kind}s by URL ({url[:100]!r})"
     raise invalid_request(f"{problem}; use a path, bytes, a data: URL or an s3:// URL")

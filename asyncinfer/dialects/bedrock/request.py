@@ -13,9 +13,10 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.dialects.anthropic.json_schema import supported_schema
 from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
-from asyncinfer.dialects.bedrock.blocks import cache_point, system_blocks, turns, uses_tools
+from asyncinfer.dialects.bedrock.blocks import SENT_KEYS, cache_point, system_blocks, turns, uses_tools
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.http import HEADERS, json_body, merged_under
 from asyncinfer.dialects.tools import NO_PARAMETERS, chosen_function
@@ -52,6 +53,7 @@ class ConverseEncoder:
         model, generation = settings.model.model_name, settings.generation
         sampling_fields, self.dropped = _sampling(settings)
         self._url, self._timeout = f"{settings.url.rstrip('/')}/model/{quote(model, safe='')}", settings.timeout
+        self._warn = settings.warn
         self._shared: dict[str, Any] = {
             "inferenceConfig": _inference(generation, sampling_fields),
             **_format(generation.guided_decoding, model),
@@ -67,6 +69,7 @@ class ConverseEncoder:
         Raises:
             RequestError: Bedrock does not support this request.
         """
+        SENT_KEYS.check(conversation, self._warn)
         body: dict[str, Any] = {"messages": turns(conversation), **self._shared}
         if system := system_blocks(conversation):
             body["system"] = system
@@ -114,7 +117,8 @@ def _tools(tools: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
         spec: dict[str, Any] = {"name": function.name}
         if function.description:
             spec["description"] = function.description
-        spec["inputSchema"] = {"json": function.parameters or NO_PARAMETERS}
+        parameters = function.parameters or NO_PARAMETERS
+        spec["inputSchema"] = {"json": supported_schema(parameters) if function.strict else parameters}
         if function.strict is not None:
             spec["strict"] = function.strict
         result += [{"toolSpec": spec}, *cache_point(tool)]

@@ -19,8 +19,9 @@ from asyncinfer.dialects.base import Dialect, EncoderSettings, model_entries
 from asyncinfer.dialects.google import request as gemini_request
 from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.google.request import GenerateEncoder
+from asyncinfer.dialects.google.schemas import supported_schema
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
-from asyncinfer.dialects.media import is_data_url
+from asyncinfer.dialects.media import GOOGLE_IMAGES, is_data_url
 from asyncinfer.dialects.openai import request as openai_request
 from asyncinfer.dialects.openai import response as openai_response
 from asyncinfer.dialects.openai.quirks import Quirks
@@ -40,6 +41,11 @@ QUIRKS = Quirks(
     unsupported=openai_request.SUPPORTED - gemini_request.SUPPORTED,
     user=None,
     inline_refs=True,
+    schema_transform=supported_schema,
+    image_types=GOOGLE_IMAGES,
+    merges_messages=True,
+    blank_texts=False,
+    extra_keys=False,
     passthrough=frozenset({"extra_content"}),
 )
 # The request fields that only one of the two endpoints supports.

@@ -17,10 +17,14 @@ from pydantic_core import from_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.base import EncoderSettings
+from asyncinfer.dialects.google.schemas import supported_schema
 from asyncinfer.dialects.google.thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, json_body
-from asyncinfer.dialects.media import IMAGES, PDF, bytes_or_url, inline_data
+from asyncinfer.dialects.media import GOOGLE_IMAGES, file_of
+from asyncinfer.dialects.media_types import PDF
 from asyncinfer.dialects.tools import arguments_of, chosen_function
+from asyncinfer.dialects.turns import Turn, is_blank, merged_turns
+from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.http import HttpRequest
@@ -40,11 +44,12 @@ SUPPORTED = frozenset(
         "top_p",
     }
 )
+_ROLES = {"assistant": "model"}
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY", "validated": "VALIDATED"}
 # The types of images that Gemini accepts, by file extension. For other URLs, Google determines the type.
 _KINDS = {kind: f"image/{kind}" for kind in ("png", "jpeg", "webp", "heic", "heif")} | {"jpg": "image/jpeg"}
-_IMAGES = IMAGES | frozenset(_KINDS.values())
 _DETAIL = {name: f"MEDIA_RESOLUTION_{name.upper()}" for name in ("low", "medium", "high")}
+SENT_KEYS = SentKeys(image=frozenset({"detail"}), document=frozenset({"detail"}))
 
 
 class GenerateEncoder:
@@ -65,7 +70,7 @@ class GenerateEncoder:
         self._url, self._timeout = f"{base}/{quote(path)}", settings.timeout
         self._config = _config(settings.generation)
         self._tool_config = _tool_config(settings.generation.tool_choice)
-        self._extra = settings.generation.extra_body
+        self._extra, self._warn = settings.generation.extra_body, settings.warn
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """Return the request. Files given by path must have been read before.
@@ -73,8 +78,9 @@ class GenerateEncoder:
         Raises:
             RequestError: The API does not support this request.
         """
-        body: dict[str, Any] = {"contents": list(_contents(conversation.messages)), "generationConfig": self._config}
-        if system := [part for message in conversation.filter_messages(role=Role.SYSTEM) for part in _parts(message)]:
+        SENT_KEYS.check(conversation, self._warn)
+        body: dict[str, Any] = {"contents": _contents(conversation.messages), "generationConfig": self._config}
+        if system := _system_parts(conversation):
             body["systemInstruction"] = {"role": "user", "parts": system}
         if conversation.tools:
             body["tools"] = [{"functionDeclarations": [_declaration(tool) for tool in conversation.tools]}]
@@ -101,29 +107,32 @@ def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
 # The conversation
 
 
-def _contents(messages: list[Message]) -> Iterator[dict[str, Any]]:
-    """Yield the turns. Adjacent tool results become one turn. System messages are not turns."""
+def _system_parts(conversation: Conversation) -> list[dict[str, Any]]:
+    parts = (part for message in conversation.filter_messages(role=Role.SYSTEM) for part in _parts(message))
+    return [part for part in parts if not is_blank(part)]
+
+
+def _contents(messages: list[Message]) -> list[dict[str, Any]]:
+    """Return the turns. Adjacent messages of the same role become one turn. Adjacent tool results become one turn of
+    their own, because it must have as many parts as the turn before it has calls. System messages are not turns.
+    """
+    turns = merged_turns(_turns(messages))
+    return [{"role": _ROLES.get(turn.role, "user"), "parts": turn.blocks} for turn in turns]
+
+
+def _turns(messages: list[Message]) -> Iterator[Turn]:
     names: dict[str, str] = {}
-    results: list[dict[str, Any]] = []
     for message in messages:
-        if message.role is Role.TOOL:
-            results.append(_result(message, names))
-            continue
-        if results:
-            yield {"role": "user", "parts": results}
-            results = []
         names |= {call.id: call.function.name for call in message.tool_calls or ()}
-        if message.role is not Role.SYSTEM and (parts := _parts(message)):
-            yield {"role": "model" if message.role is Role.ASSISTANT else "user", "parts": parts}
-    if results:
-        yield {"role": "user", "parts": results}
+        if message.role is Role.TOOL:
+            yield Turn("tool", [_result(message, names)])
+        elif message.role is not Role.SYSTEM:
+            yield Turn(message.role.value, _parts(message))
 
 
 def _parts(message: Message) -> list[dict[str, Any]]:
     """Return the parts of a message. The signature of a message belongs to its last text."""
     parts = [_part(item) for item in message.content_items]
-    if message.tool_calls and parts == [{"text": ""}]:
-        parts = []
     if signature := _signature(message):
         if not parts or "text" not in parts[-1]:
             parts.append({"text": ""})
@@ -139,12 +148,10 @@ def _part(item: ContentItem) -> dict[str, Any]:
 
 
 def _file(item: ContentItem) -> dict[str, Any]:
-    file = bytes_or_url(item)
-    if (inline := inline_data(file)) is not None:
-        if inline[0] not in ({PDF} if item.is_document() else _IMAGES):
-            raise invalid_request(f"an item of type {item.type} holds {inline[0]!r}, which this API does not accept")
-        return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
-    kind = PDF if item.is_document() else _KINDS.get(_path(str(file)).rpartition(".")[2].lower())
+    file = file_of(item, GOOGLE_IMAGES)
+    if not isinstance(file, str):
+        return {"inlineData": {"mimeType": file.media_type, "data": file.base64}}
+    kind = PDF if item.is_document() else _KINDS.get(_path(file).rpartition(".")[2].lower())
     return {"fileData": {"fileUri": file, **({"mimeType": kind} if kind else {})}}
 
 
@@ -218,8 +225,9 @@ def _guided(guided: GuidedDecodingParams | None) -> dict[str, Any]:
         raise ConfigError("generation.guided_decoding.regex: this API supports only json and choice")
     if guided.choice is not None:
         return {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": guided.choice}}
-    schema = guided.schema_dict()
-    return {"responseMimeType": "application/json", "responseJsonSchema": schema} if schema is not None else {}
+    if (schema := guided.schema_dict()) is None:
+        return {}
+    return {"responseMimeType": "application/json", "responseJsonSchema": supported_schema(schema)}
 
 
 def _declaration(tool: ToolDefinition) -> dict[str, Any]:
@@ -228,7 +236,7 @@ def _declaration(tool: ToolDefinition) -> dict[str, Any]:
     if function.description is not None:
         declared["description"] = function.description
     if function.parameters is not None:
-        declared["parametersJsonSchema"] = function.parameters
+        declared["parametersJsonSchema"] = supported_schema(function.parameters)
     return declared
 
 

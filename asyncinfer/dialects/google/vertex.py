@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from asyncinfer.dialects.base import model_entries
+from asyncinfer.dialects.google.schemas import supported_schema
 from asyncinfer.dialects.http import json_object
+from asyncinfer.dialects.media import GOOGLE_IMAGES
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Quirks
 from asyncinfer.types.http import HttpResponse
@@ -21,6 +23,10 @@ QUIRKS = Quirks(
     unsupported_by_prefix={"google/": frozenset({"logit_bias", "parallel_tool_calls"})},
     user=None,
     inline_refs=True,
+    schema_transform=supported_schema,
+    image_types=GOOGLE_IMAGES,
+    merges_messages=True,
+    blank_texts=False,
     documents_as_media=True,
     passthrough=frozenset({"extra_content"}),
 )

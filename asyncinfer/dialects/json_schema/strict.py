@@ -1,21 +1,37 @@
 """Transforms JSON schemas for OpenAI's strict mode.
 
-Sources: OpenAI's "Structured model outputs: supported schemas", and the schemas that openai-python 3.57 makes from
-pydantic models, November 2026.
+Sources: OpenAI's "Structured model outputs: supported schemas", its errors about other keywords, and the schemas that
+openai-python 3.57 makes from pydantic models, November 2026.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-from asyncinfer.dialects.json_schema.refs import resolve_ref
+from asyncinfer.dialects.json_schema.constraints import describe_unsupported
+from asyncinfer.dialects.json_schema.refs import with_target
+from asyncinfer.dialects.json_schema.unions import unions_as_any_of
+from asyncinfer.dialects.json_schema.walk import Schema, is_object, map_subschemas
 
-# Keywords whose values are schemas or lists of schemas, and keywords whose values are schemas by name.
-_SCHEMAS = frozenset({"items", "anyOf", "allOf", "oneOf"})
-_NAMED = frozenset({"properties", "$defs", "definitions"})
+_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
+_UNSUPPORTED = frozenset(
+    {
+        *("allOf", "contains", "dependentRequired", "dependentSchemas", "else", "if", "maxContains", "maxLength"),
+        *("maxProperties", "minContains", "minLength", "minProperties", "not", "patternProperties", "propertyNames"),
+        *("then", "unevaluatedItems", "unevaluatedProperties", "uniqueItems"),
+    }
+)
 
 
-def to_strict(schema: dict[str, Any]) -> dict[str, Any]:
+def to_openai_strict(schema: Schema) -> Schema:
+    """Return a copy of `schema` with the keywords that OpenAI accepts in strict mode, and as `to_strict` makes it.
+
+    Constraints that OpenAI refuses are in the descriptions. A tuple is a list with items of any of its types.
+    """
+    return to_strict(describe_unsupported(_without_tuples(unions_as_any_of(schema)), _is_supported))
+
+
+def to_strict(schema: Schema) -> Schema:
     """Return a copy of `schema` for strict mode.
 
     Every object requires all of its properties and allows no others. No default is null. A reference has no other
@@ -25,34 +41,37 @@ def to_strict(schema: dict[str, Any]) -> dict[str, Any]:
     return _strict(schema, schema, frozenset())
 
 
-def _strict(schema: Any, root: dict[str, Any], within: frozenset[str]) -> Any:
-    if isinstance(schema, list):
-        return [_strict(one, root, within) for one in cast(list[Any], schema)]
-    if not isinstance(schema, dict):
-        return schema
-    fields = cast(dict[str, Any], schema)
-    ref = fields.get("$ref")
-    if isinstance(ref, str) and len(fields) > 1:
+def _strict(schema: Schema, root: Schema, within: frozenset[str]) -> Schema:
+    ref = schema.get("$ref")
+    if isinstance(ref, str) and len(schema) > 1:
         if ref in within:
             return {"$ref": ref}
-        beside = {key: value for key, value in fields.items() if key != "$ref"}
-        if (target := resolve_ref(root, ref)) is not None:
-            return _strict({**target, **beside}, root, within | {ref})
-    return _forbid_extra({key: _inner(key, value, root, within) for key, value in fields.items()})
+        if (merged := with_target(schema, root)) is not None:
+            return _strict(merged, root, within | {ref})
+    return _forbid_extra(map_subschemas(schema, lambda one: _strict(one, root, within)))
 
 
-def _inner(key: str, value: Any, root: dict[str, Any], within: frozenset[str]) -> Any:
-    if key in _NAMED and isinstance(value, dict):
-        return {name: _strict(one, root, within) for name, one in cast(dict[str, Any], value).items()}
-    return _strict(value, root, within) if key in _SCHEMAS else value
-
-
-def _forbid_extra(fields: dict[str, Any]) -> dict[str, Any]:
-    kind = fields.get("type")
-    if kind == "object" or (isinstance(kind, list) and "object" in kind):
-        fields.setdefault("additionalProperties", False)
-    if isinstance(properties := fields.get("properties"), dict):
-        fields["required"] = list(cast(dict[str, Any], properties))
+def _forbid_extra(fields: Schema) -> Schema:
+    properties = fields.get("properties")
+    if is_object(fields) and (properties or "additionalProperties" not in fields):
+        fields["additionalProperties"] = False
+    if isinstance(properties, dict):
+        fields["required"] = list(cast(Schema, properties))
     if "default" in fields and fields["default"] is None:
         del fields["default"]
     return fields
+
+
+def _is_supported(key: str, value: Any) -> bool:
+    return key not in _UNSUPPORTED and (key != "format" or value in _FORMATS)
+
+
+def _without_tuples(schema: Schema) -> Schema:
+    """Return a copy of `schema` with `items` in place of `prefixItems`, which strict mode does not accept."""
+    fields = map_subschemas(schema, _without_tuples)
+    if (members := fields.pop("prefixItems", None)) is None:
+        return fields
+    rest = fields.get("items")
+    distinct = [one for place, one in enumerate(members) if one not in members[:place]]
+    distinct += [rest] if isinstance(rest, dict) and rest not in distinct else []
+    return {**fields, "items": distinct[0] if len(distinct) == 1 else {"anyOf": distinct}}

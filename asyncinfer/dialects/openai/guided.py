@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncinfer.config import GuidedDecodingParams
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
-from asyncinfer.dialects.json_schema.strict import to_strict
+from asyncinfer.dialects.json_schema.strict import to_openai_strict, to_strict
 from asyncinfer.dialects.openai.quirks import Patterns, Quirks, Schemas
 from asyncinfer.errors import ConfigError
 
@@ -50,7 +50,9 @@ def _schema(schema: dict[str, Any], guided: GuidedDecodingParams, quirks: Quirks
     name = _NAME.sub("_", getattr(guided.json, "__name__", "Response"))[:64]
     shape: dict[str, Any] = {"name": name, "schema": schema}
     if guided.strict:
-        shape |= {"schema": to_strict(schema), "strict": True}
+        strict = to_openai_strict if quirks.strict_subset else to_strict
+        shape |= {"schema": strict(schema), "strict": True}
+    shape["schema"] = quirks.schema_transform(shape["schema"])
     if quirks.inline_refs:
         shape["schema"] = inline_refs(shape["schema"])
         if shape["schema"] is None:

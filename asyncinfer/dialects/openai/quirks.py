@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
+
+from asyncinfer.dialects.media import IMAGES
 
 
 class Files(Enum):
@@ -37,6 +40,10 @@ class Patterns(Enum):
     FIREWORKS = "response_format grammar"
 
 
+def _unchanged(schema: dict[str, Any]) -> dict[str, Any]:
+    return schema
+
+
 @dataclass(frozen=True, slots=True)
 class Quirks:
     """How a server differs from OpenAI.
@@ -56,13 +63,19 @@ class Quirks:
         patterns: How the server accepts a regular expression and choices.
         may_lack_json_schema: Some versions of the server support only `json_object`. Only their errors show it.
         inline_refs: Schemas, including those of tools, must not contain references.
+        schema_transform: Makes the schemas that the server accepts, including those of tools.
+        strict_subset: A strict schema may have only the keywords of OpenAI's strict mode.
 
     Messages:
         images: How the server accepts images.
+        image_types: The media types of the images that the server accepts.
         documents: How the server accepts documents.
         documents_as_media: A document with its data is sent in the field for images, and the URL of a document in the
             field for audio, as Vertex requires.
         reasoning: The key under which the reasoning of an earlier answer is sent back; None: it is not sent back.
+        merges_messages: Adjacent messages of one role are sent as one message.
+        blank_texts: The server accepts texts of white space only.
+        extra_keys: The additional keys of messages and texts are sent, such as `cache_control` and `prefix`.
         passthrough: The keys of an answer that are sent back unchanged, in place of the reasoning.
     """
 
@@ -78,11 +91,17 @@ class Quirks:
     patterns: Patterns = Patterns.NONE
     may_lack_json_schema: bool = False
     inline_refs: bool = False
+    schema_transform: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
+    strict_subset: bool = True
     images: Files = Files.ALL
+    image_types: frozenset[str] = IMAGES
     documents: Files = Files.INLINE
     documents_as_media: bool = False
     reasoning: str | None = None
     passthrough: frozenset[str] = frozenset()
+    merges_messages: bool = False
+    blank_texts: bool = True
+    extra_keys: bool = True
 
 
 NO_QUIRKS = Quirks()

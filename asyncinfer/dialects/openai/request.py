@@ -12,11 +12,12 @@ from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.http import HEADERS, json_body
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
-from asyncinfer.dialects.media import PDF, bytes_or_url, data_url
+from asyncinfer.dialects.json_schema.strict import to_openai_strict
 from asyncinfer.dialects.openai.guided import guided_fields
-from asyncinfer.dialects.openai.quirks import Files, Quirks
+from asyncinfer.dialects.openai.messages import SENT_KEYS, encoded_messages
+from asyncinfer.dialects.openai.quirks import Quirks
 from asyncinfer.errors import invalid_request
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.tools import ToolDefinition
 
@@ -60,7 +61,7 @@ class ChatEncoder:
         refused = _refused(model.model_name, generation, quirks)
         given = {name for name in generation.model_fields_set if getattr(generation, name) is not None}
         self.dropped = refused & given
-        self._url, self._timeout, self._quirks = settings.url, settings.timeout, quirks
+        self._url, self._timeout, self._quirks, self._warn = settings.url, settings.timeout, quirks, settings.warn
         self._shared: dict[str, Any] = {
             "model": model.model_name,
             **({} if generation.max_new_tokens is None else {quirks.token_limit: generation.max_new_tokens}),
@@ -81,7 +82,9 @@ class ChatEncoder:
         Raises:
             RequestError: The server does not support this request.
         """
-        body = {**self._shared, "messages": [_message(message, self._quirks) for message in conversation.messages]}
+        if not self._quirks.extra_keys:
+            SENT_KEYS.check(conversation, self._warn)
+        body = {**self._shared, "messages": encoded_messages(conversation, self._quirks)}
         if conversation.tools:
             body |= {"tools": [_tool(tool, self._quirks) for tool in conversation.tools]}
             body |= self._tool_fields
@@ -90,63 +93,22 @@ class ChatEncoder:
         return HttpRequest(self._url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
 
 
-def _message(message: Message, quirks: Quirks) -> dict[str, Any]:
-    content = message.content
-    if isinstance(content, str):
-        plain: dict[str, Any] = {"role": message.role.value, "content": content}
-    elif content is None:
-        plain = {"role": message.role.value, "content": None}
-    else:
-        plain = {"role": message.role.value, "content": [_item(item, quirks) for item in content]}
-    if message.name is not None:
-        plain["name"] = message.name
-    if message.tool_calls:
-        plain["tool_calls"] = [call.model_dump(mode="json", exclude_none=True) for call in message.tool_calls]
-    if message.tool_call_id is not None:
-        plain["tool_call_id"] = message.tool_call_id
-    return plain | _reasoning(message, quirks) if message.role is Role.ASSISTANT else plain
-
-
-def _reasoning(message: Message, quirks: Quirks) -> dict[str, Any]:
-    """Return the fields that send the reasoning of an earlier answer back."""
-    passthrough = {
-        key: value for key, value in (message.model_extra or {}).items() if key in quirks.passthrough and value
-    }
-    if passthrough or quirks.reasoning is None or not message.reasoning_content:
-        return passthrough
-    return {quirks.reasoning: message.reasoning_content}
-
-
-def _item(item: ContentItem, quirks: Quirks) -> dict[str, Any]:
-    if item.type is Type.TEXT:
-        return {"type": "text", "text": item.content}
-    kind, accepted = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
-    file = bytes_or_url(item)
-    url = file if isinstance(file, str) else data_url(file)
-    if quirks.documents_as_media and not item.is_image():
-        if url.startswith("data:"):
-            return {"type": "image_url", "image_url": {"url": url, **(item.model_extra or {})}}
-        return {"type": "input_audio", "input_audio": {"data": url, "format": PDF}}
-    if accepted is Files.NONE:
-        raise invalid_request(f"this API does not accept {kind}")
-    if accepted is Files.INLINE and not url.startswith("data:"):
-        raise invalid_request(f"this API accepts {kind} {accepted.value}")
-    extra: dict[str, Any] = item.model_extra or {}
-    if item.is_image():
-        return {"type": "image_url", "image_url": {"url": url, **extra}}
-    return {"type": "file", "file": {"filename": "document.pdf", "file_data": url, **extra}}
-
-
 def _tool(tool: ToolDefinition, quirks: Quirks) -> dict[str, Any]:
     plain = tool.model_dump(mode="json", exclude_none=True)
-    if quirks.inline_refs and tool.function.parameters is not None:
-        parameters = inline_refs(tool.function.parameters)
-        if parameters is None:
-            raise invalid_request(
-                f"tool {tool.function.name!r}: this API does not accept a schema that contains itself"
-            )
-        plain["function"]["parameters"] = parameters
+    if tool.function.parameters is not None:
+        plain["function"]["parameters"] = _parameters(tool, tool.function.parameters, quirks)
     return plain
+
+
+def _parameters(tool: ToolDefinition, schema: dict[str, Any], quirks: Quirks) -> dict[str, Any]:
+    """Return the schema of a tool's arguments as the server accepts it."""
+    if tool.function.strict and quirks.strict_subset:
+        schema = to_openai_strict(schema)
+    schema = quirks.schema_transform(schema)
+    inlined = inline_refs(schema) if quirks.inline_refs else schema
+    if inlined is None:
+        raise invalid_request(f"tool {tool.function.name!r}: this API does not accept a schema that contains itself")
+    return inlined
 
 
 def _refused(model: str, generation: GenerationParams, quirks: Quirks) -> frozenset[str]:

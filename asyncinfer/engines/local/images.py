@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from functools import lru_cache, partial
+from functools import partial
 from importlib import import_module
-from io import BytesIO
 from typing import Any
 
 from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import ModelParams
-from asyncinfer.dialects.media import is_data_url, split_data_url
+from asyncinfer.dialects.media import from_data_url, is_data_url
+from asyncinfer.dialects.pillow import open_image, why
 from asyncinfer.engines.local.image_fetch import ImageFetcher
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import InputError, invalid_request
@@ -21,9 +19,6 @@ from asyncinfer.types.files import with_files
 # All images of a conversation are in memory at the same time. Together, they may have this many times the
 # pixels of one.
 _TOTAL_FACTOR = 4
-# Pillow's formats whose header gives the number of pixels. Other formats contain a further image of any size (ICO), or
-# are rendered by another program (EPS).
-_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
 
 
 async def load_images(request: Request) -> Request:
@@ -52,32 +47,10 @@ def decode_image(data: bytes) -> Any:
     Raises:
         RequestError: The image cannot be read.
     """
-    pillow: Any = import_module("PIL.Image")
     try:
-        return _open(data).convert("RGB")
-    except pillow.UnidentifiedImageError:
-        raise invalid_request("an image cannot be read: Pillow does not support this file format") from None
+        return open_image(data).convert("RGB")
     except Exception as error:
-        raise invalid_request(f"an image cannot be read: {_why(error)}") from None
-
-
-def _open(data: bytes) -> Any:
-    """Open an image. Reads only its header."""
-    return import_module("PIL.Image").open(BytesIO(data), formats=_formats())
-
-
-@lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
-    pillow: Any = import_module("PIL.Image")
-    pillow.init()
-    return tuple(name for name in _FORMATS if name in pillow.OPEN)
-
-
-def _why(error: Exception) -> str:
-    """The reason for an error. Messages of Pillow that may quote bytes of the file are replaced."""
-    if isinstance(error, OSError) and "'" not in str(error):
-        return str(error)
-    return f"its data are not valid ({type(error).__name__})"
+        raise invalid_request(f"an image cannot be read: {why(error)}") from None
 
 
 async def _fetch_all(conversation: Conversation, model: ModelParams) -> Conversation:
@@ -120,11 +93,7 @@ def _decoded(message: Message) -> Message:
 def _decode(item: ContentItem) -> ContentItem:
     if item.type != Type.IMAGE_URL or item.binary is not None:
         return item
-    try:
-        data = base64.b64decode(split_data_url(item.content or "")[1], validate=True)
-    except binascii.Error as error:
-        raise invalid_request(f"a data URL is not base64: {error}") from None
-    return item.model_copy(update={"binary": data})
+    return item.model_copy(update={"binary": from_data_url(item.content or "")})
 
 
 def _check_sizes(conversation: Conversation, limit: int) -> None:
@@ -147,7 +116,7 @@ def _pixel_count(data: bytes) -> int:
     """The number of pixels in an image's header; 0 if it is not an image, which `decode_image` reports later."""
     pillow: Any = import_module("PIL.Image")
     try:
-        with _open(data) as image:
+        with open_image(data) as image:
             return image.width * image.height
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
         return 2 * pillow.MAX_IMAGE_PIXELS

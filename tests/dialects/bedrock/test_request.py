@@ -104,7 +104,11 @@ WEATHER_SPEC: Json = {
     "toolSpec": {"name": "weather", "description": "Tell the weather.", "inputSchema": {"json": PARAMETERS}}
 }
 TIME_SPEC: Json = {
-    "toolSpec": {"name": "time", "inputSchema": {"json": {"type": "object", "properties": {}}}, "strict": True}
+    "toolSpec": {
+        "name": "time",
+        "inputSchema": {"json": {"type": "object", "properties": {}, "additionalProperties": False}},
+        "strict": True,
+    }
 }
 CALL: Json = {"id": "call_1", **function(name="weather", arguments='{"city": "Oslo"}')}
 CALLED: Json = {"toolUse": {"toolUseId": "call_1", "name": "weather", "input": {"city": "Oslo"}}}
@@ -505,8 +509,8 @@ def test_unsupported_settings_raise_config_error(generation: Json, message: str)
         ([user([{"type": "image_url", "content": "data:image/png;base64,"}])], "a data URL has no base64 data"),
         ([user([{"type": "image_url", "content": "data:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
         ([user([{"type": "image_url", "content": "DATA:image/svg+xml;base64,AA"}])], "holds 'image/svg+xml'"),
-        ([user([image(PDF)])], "an item of type image_binary holds application/pdf"),
-        ([user([document(PNG)])], "an item of type document_binary holds image/png"),
+        ([user([image(PDF)])], "an item of type image_binary holds 'application/pdf'"),
+        ([user([document(PNG)])], "an item of type document_binary holds 'image/png'"),
         (
             [user([{"type": "image_url", "content": "data:application/pdf;base64," + base64.b64encode(PDF).decode()}])],
             "an item of type image_url holds 'application/pdf'",

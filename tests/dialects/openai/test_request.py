@@ -90,6 +90,11 @@ WEATHER: Json = {
     },
 }
 TIME: Json = {"type": "function", "function": {"name": "time", "parameters": {"type": "object"}, "strict": True}}
+# A strict tool as OpenAI requires it.
+STRICT_TIME: Json = {
+    "type": "function",
+    "function": TIME["function"] | {"parameters": {"type": "object", "additionalProperties": False}},
+}
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
 
 
@@ -149,7 +154,7 @@ CASES: dict[str, Case] = {
     "many turns": Case({}, messages=[*HELLO, {"role": "assistant", "content": "Hi."}, user("Bye.")]),
     "names": Case({}, messages=[user("Hi") | {"name": "ann"}, {"role": "assistant", "content": "", "name": "bo"}]),
     "text in parts": Case({}, messages=[user([LOOK, {"type": "text", "text": ""}])]),
-    "tools": Case({"tools": [WEATHER, TIME]}, tools=[WEATHER, TIME]),
+    "tools": Case({"tools": [WEATHER, STRICT_TIME]}, tools=[WEATHER, TIME]),
     "a function as a tool": Case({"tools": [WEATHER]}, tools=[weather]),
     "tool choice": Case({"tools": [WEATHER], "tool_choice": "required"}, {"tool_choice": "required"}, tools=[WEATHER]),
     "a tool chosen": Case({"tools": [WEATHER], "tool_choice": NAMED}, {"tool_choice": NAMED}, tools=[WEATHER]),

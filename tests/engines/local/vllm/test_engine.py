@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, InferenceConfig, ModelParams
-from asyncinfer.dialects.media import data_url
+from asyncinfer.dialects.media import to_base64
 from asyncinfer.engines.local.chat_prompt import template_names
 from asyncinfer.engines.local.vllm.engine import VLLMInferenceEngine
 from asyncinfer.engines.local.vllm.model import VllmModel
@@ -326,7 +326,7 @@ async def test_image_can_be_a_path_a_url_or_bytes(smollm2: Smollm2, tmp_path: Pa
     (tmp_path / "red.png").write_bytes(png("red"))
     rows = [
         with_image(Type.IMAGE_PATH, str(tmp_path / "red.png")),
-        with_image(Type.IMAGE_URL, data_url(png("red"))),
+        with_image(Type.IMAGE_URL, "data:image/png;base64," + to_base64(png("red"))),
         with_image(Type.IMAGE_BINARY, binary=png("red")),
         with_image(Type.IMAGE_BINARY, binary=png("blue")),
         with_image(Type.IMAGE_BINARY, binary=b"\x89PNG\r\n\x1a\n"),

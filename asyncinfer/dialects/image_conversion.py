@@ -1,0 +1,63 @@
+"""Converts images for APIs that accept fewer formats. Uses Pillow, an optional package. Takes CPU time."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from io import BytesIO
+from typing import Any
+
+from asyncinfer.dialects.media_types import HEIC
+from asyncinfer.dialects.pillow import open_image, why
+from asyncinfer.errors import MissingDependencyError, RequestError, invalid_request
+
+# Photographs become JPEG images, because they are many times larger as PNG.
+_PHOTOGRAPHS = frozenset({"image/avif", HEIC, "image/heif", "image/jp2"})
+# The types that Pillow can read, HEIC and HEIF with the help of another package.
+CONVERTIBLE = _PHOTOGRAPHS | {"image/bmp", "image/gif", "image/qoi", "image/tiff", "image/webp"}
+_HEIF = frozenset({HEIC, "image/heif"})
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+# Decoding takes up to four bytes per pixel.
+_MAX_PIXELS = 64_000_000
+_QUALITY = 95
+
+
+def converted(data: bytes, kind: str) -> tuple[str, bytes]:
+    """Return the media type and the bytes of an image that is converted to PNG or JPEG. Only its first frame is kept.
+
+    Raises:
+        RequestError: Pillow is not installed, or cannot read the image, or the image has more than 64 million pixels.
+    """
+    try:
+        return _encoded(_upright(data), as_jpeg=kind in _PHOTOGRAPHS)
+    except ImportError:
+        raise _missing(kind, "pillow") from None
+    except RequestError:
+        raise
+    except Exception as error:
+        if kind in _HEIF and type(error).__name__ == "UnidentifiedImageError":
+            raise _missing(kind, "pillow-heif") from None
+        raise invalid_request(f"an image of type {kind!r} cannot be converted: {why(error)}") from None
+
+
+def _upright(data: bytes) -> Any:
+    """Return the image as its orientation tag says. The tag is lost by the conversion."""
+    image = open_image(data)
+    if (pixels := image.width * image.height) > _MAX_PIXELS:
+        raise invalid_request(f"an image has {pixels:,} pixels; at most {_MAX_PIXELS:,} can be converted")
+    operations: Any = import_module("PIL.ImageOps")
+    return operations.exif_transpose(image)
+
+
+def _encoded(image: Any, *, as_jpeg: bool) -> tuple[str, bytes]:
+    buffer = BytesIO()
+    if as_jpeg and not image.has_transparency_data:
+        image.convert("RGB").save(buffer, "JPEG", quality=_QUALITY)
+        return "image/jpeg", buffer.getvalue()
+    image = image if image.mode in _PNG_MODES else image.convert("RGBA" if image.has_transparency_data else "RGB")
+    image.save(buffer, "PNG")
+    return "image/png", buffer.getvalue()
+
+
+def _missing(kind: str, package: str) -> RequestError:
+    dependency = MissingDependencyError(package, "images")
+    return invalid_request(f"this API does not accept {kind!r}, and the image cannot be converted: {dependency}")

@@ -1,0 +1,125 @@
+"""Encodes messages for servers that speak OpenAI's chat completions.
+
+Sources: as of `request`. The additional keys of content parts: vLLM 0.32 (`uuid`), sglang 0.5.23 (`modalities`) and
+OpenRouter's "Prompt Caching" (`cache_control`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from asyncinfer.dialects.media import InlineFile, file_of
+from asyncinfer.dialects.media_types import PDF
+from asyncinfer.dialects.openai.quirks import Files, Quirks
+from asyncinfer.dialects.turns import kept_places
+from asyncinfer.dialects.unsent_keys import OF_ANSWERS, SentKeys
+from asyncinfer.errors import invalid_request
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.merging import merged_messages
+
+Json = dict[str, Any]
+# The keys that servers without additional keys know.
+SENT_KEYS = SentKeys(frozenset({"name"}), image=frozenset({"detail"}))
+# Keys of an image or a document that are beside its object `image_url` or `file`, not within it.
+_BESIDE = frozenset({"cache_control", "modalities", "uuid"})
+
+
+def encoded_messages(conversation: Conversation, quirks: Quirks) -> list[Json]:
+    """Return the messages of a request.
+
+    Raises:
+        RequestError: The server does not support an image or a document.
+    """
+    messages: Sequence[Message] = conversation.messages
+    if not quirks.blank_texts:
+        messages = _without_blank_texts(messages)
+    if quirks.merges_messages:
+        messages = merged_messages(messages)
+    return [_message(message, quirks) for message in messages]
+
+
+def _message(message: Message, quirks: Quirks) -> Json:
+    content = message.content
+    if isinstance(content, list):
+        plain: Json = {"role": message.role.value, "content": [_item(item, quirks) for item in content]}
+    else:
+        plain = {"role": message.role.value, "content": content}
+    if message.name is not None:
+        plain["name"] = message.name
+    if message.tool_calls:
+        plain["tool_calls"] = [call.model_dump(mode="json", exclude_none=True) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        plain["tool_call_id"] = message.tool_call_id
+    if message.model_extra and quirks.extra_keys:
+        plain |= _sent(message.model_extra)
+    return plain | _reasoning(message, quirks) if message.role is Role.ASSISTANT else plain
+
+
+def _sent(extra: Json) -> Json:
+    """Return the additional keys of a message, without those that only answers have."""
+    return {key: value for key, value in extra.items() if value is not None and key not in OF_ANSWERS}
+
+
+def _reasoning(message: Message, quirks: Quirks) -> Json:
+    """Return the fields that send the reasoning of an earlier answer back."""
+    passthrough = {
+        key: value for key, value in (message.model_extra or {}).items() if key in quirks.passthrough and value
+    }
+    if passthrough or quirks.reasoning is None or not message.reasoning_content:
+        return passthrough
+    return {quirks.reasoning: message.reasoning_content}
+
+
+def _item(item: ContentItem, quirks: Quirks) -> Json:
+    extra = item.model_extra or {}
+    if item.is_text():
+        return {"type": "text", "text": item.content, **(extra if quirks.extra_keys else {})}
+    within = {key: value for key, value in extra.items() if key not in _BESIDE}
+    beside = {key: value for key, value in extra.items() if key in _BESIDE}
+    if not quirks.extra_keys:
+        within, beside = {key: value for key, value in within.items() if key in ("detail", "filename")}, {}
+    return {**_file(item, within, quirks), **beside}
+
+
+def _file(item: ContentItem, extra: Json, quirks: Quirks) -> Json:
+    """Return an image or a document. `extra`: The keys within its object."""
+    file = file_of(item, quirks.image_types)
+    url = file.data_url if isinstance(file, InlineFile) else file
+    if quirks.documents_as_media and not item.is_image():
+        if isinstance(file, InlineFile):
+            return {"type": "image_url", "image_url": {"url": url, **extra}}
+        return {"type": "input_audio", "input_audio": {"data": url, "format": PDF}}
+    kind, accepted = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
+    if accepted is Files.NONE:
+        raise invalid_request(f"this API does not accept {kind}")
+    if accepted is Files.INLINE and not isinstance(file, InlineFile):
+        raise invalid_request(f"this API accepts {kind} {accepted.value}")
+    if item.is_image():
+        return {"type": "image_url", "image_url": {"url": url, **extra}}
+    return {"type": "file", "file": {"filename": "document.pdf", "file_data": url, **extra}}
+
+
+def _without_blank_texts(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages without texts of white space only, and without messages that have nothing else."""
+    filled = [_has_content(message) for message in messages]
+    kept = (messages[place] for place in kept_places([message.role.value for message in messages], filled))
+    return [_without_blank_items(message) for message in kept]
+
+
+def _has_content(message: Message) -> bool:
+    if message.tool_calls or message.tool_call_id is not None or message.model_extra:
+        return True
+    return any(not _is_blank(item) for item in message.content_items)
+
+
+def _without_blank_items(message: Message) -> Message:
+    if isinstance(message.content, list):
+        items = [item for item in message.content if not _is_blank(item)]
+        return message.model_copy(update={"content": items or message.content})
+    is_blank = isinstance(message.content, str) and not message.content.strip()
+    return message.model_copy(update={"content": None}) if is_blank and message.tool_calls else message
+
+
+def _is_blank(item: ContentItem) -> bool:
+    return item.is_text() and not (item.content or "").strip()

@@ -1,0 +1,79 @@
+"""Warns of keys of messages, content items and tools that an API has no place for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.tools import ToolDefinition
+
+Warn = Callable[[str], None]
+# Keys that answers have, of any API. They are for the reader of the answer, or for the API that sent them.
+OF_ANSWERS = frozenset(
+    {
+        *("annotations", "audio", "citations", "extra_content", "function_call", "logprobs", "parsed"),
+        *("provider_specific_fields", "reasoning", "reasoning_details", "refusal", "thinking_blocks"),
+    }
+)
+# The name of a file does not change the answer.
+_FILE_NAMES = frozenset({"filename", "name"})
+_LONGEST = 60
+_NO_KEYS: frozenset[str] = frozenset()
+
+
+def no_warning(text: str) -> None:
+    """Ignore a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentKeys:
+    """The additional keys that an API has a place for. For other keys there is a warning.
+
+    Args:
+        message: Keys of messages.
+        text, image, document: Keys of content items.
+        tool: Keys of tools.
+    """
+
+    message: frozenset[str] = _NO_KEYS
+    text: frozenset[str] = _NO_KEYS
+    image: frozenset[str] = _NO_KEYS
+    document: frozenset[str] = _NO_KEYS
+    tool: frozenset[str] = _NO_KEYS
+
+    def check(self, conversation: Conversation, warn: Warn) -> None:
+        """Warn of each kind of key that is not sent."""
+        for message in conversation.messages:
+            if message.model_extra or message.name is not None:
+                _warn("a message", _keys_of(message), self.message, warn)
+            if isinstance(message.content, list):
+                self._check_items(message.content, warn)
+        for tool in conversation.tools or ():
+            _warn("a tool", _keys_of_tool(tool), self.tool, warn)
+
+    def _check_items(self, items: Iterable[ContentItem], warn: Warn) -> None:
+        for item in items:
+            if item.model_extra and item.is_text():
+                _warn("a text", item.model_extra, self.text, warn)
+            elif item.model_extra and item.is_image():
+                _warn("an image", item.model_extra, self.image, warn)
+            elif item.model_extra:
+                _warn("a document", item.model_extra, self.document | _FILE_NAMES, warn)
+
+
+def _keys_of(message: Message) -> Mapping[str, Any]:
+    """Return the additional keys of a message that are not those of an answer. The name of a tool is never missed."""
+    extra = {key: value for key, value in (message.model_extra or {}).items() if key not in OF_ANSWERS}
+    return {**extra, "name": message.name} if message.role is not Role.TOOL else extra
+
+
+def _keys_of_tool(tool: ToolDefinition) -> Mapping[str, Any]:
+    return {**(tool.model_extra or {}), **(tool.function.model_extra or {})}
+
+
+def _warn(owner: str, keys: Mapping[str, Any], sent: frozenset[str], warn: Warn) -> None:
+    for key, value in keys.items():
+        if value is not None and key not in sent:
+            warn(f"this API has no place for the key {key[:_LONGEST]!r} of {owner}; it is not sent")

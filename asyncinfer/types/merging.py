@@ -1,0 +1,44 @@
+"""Merges adjacent messages of one role, for chat templates and APIs in which the roles must alternate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from asyncinfer.types.conversation import Message
+
+
+def merged_messages(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return `messages` with adjacent messages of one role as one message, whose content is the list of their items.
+
+    A message with tool calls, the id of a call, a name or additional keys stays alone.
+    """
+    if not any(_belong_together(one, other) for one, other in pairwise(messages)):
+        return messages
+    return list(_merged(messages))
+
+
+def _merged(messages: Sequence[Message]) -> Iterator[Message]:
+    group = [messages[0]]
+    for message in messages[1:]:
+        if not _belong_together(group[-1], message):
+            yield _as_one(group)
+            group = []
+        group.append(message)
+    yield _as_one(group)
+
+
+def _belong_together(one: Message, other: Message) -> bool:
+    return one.role == other.role and _is_plain(one) and _is_plain(other)
+
+
+def _is_plain(message: Message) -> bool:
+    return not (message.tool_calls or message.tool_call_id or message.name or message.model_extra)
+
+
+def _as_one(messages: Sequence[Message]) -> Message:
+    if len(messages) == 1:
+        return messages[0]
+    items = [item for message in messages for item in message.content_items]
+    reasoning = "\n".join(message.reasoning_content for message in messages if message.reasoning_content)
+    return messages[0].model_copy(update={"content": items, "reasoning_content": reasoning or None})
