@@ -30,12 +30,12 @@ def converted(data: bytes, kind: str) -> tuple[str, bytes]:
     try:
         return _encoded(_upright(data), as_jpeg=kind in _PHOTOGRAPHS)
     except ImportError:
-        raise _missing(kind, "pillow") from None
+        raise _missing(kind, MissingDependencyError("pillow", "images")) from None
     except RequestError:
         raise
     except Exception as error:
         if kind in _HEIF and type(error).__name__ == "UnidentifiedImageError":
-            raise _missing(kind, "pillow-heif") from None
+            raise _missing(kind, MissingDependencyError("pillow-heif", "images")) from None
         raise invalid_request(f"an image of type {kind!r} cannot be converted: {why(error)}") from None
 
 
@@ -58,6 +58,5 @@ def _encoded(image: Any, *, as_jpeg: bool) -> tuple[str, bytes]:
     return "image/png", buffer.getvalue()
 
 
-def _missing(kind: str, package: str) -> RequestError:
-    dependency = MissingDependencyError(package, "images")
-    return invalid_request(f"this API does not accept {kind!r}, and the image cannot be converted: {dependency}")
+def _missing(kind: str, package: MissingDependencyError) -> RequestError:
+    return invalid_request(f"this API does not accept {kind!r}, and the image cannot be converted: {package}")

@@ -14,6 +14,7 @@ from asyncinfer.config import ModelParams
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import ConfigError, RequestError, invalid_request
 from asyncinfer.types.conversation import ContentItem, Message
+from asyncinfer.types.merging import merged_messages
 from asyncinfer.types.paths import expanded, is_file, read_text
 from asyncinfer.types.tools import ToolCall
 
@@ -100,7 +101,7 @@ def content_parts(
 
 
 def render_prompt(request: Request, render: Render, *, supports_tools: bool, content: Content = text_content) -> str:
-    """The prompt.
+    """The prompt. If the template rejects the conversation, its adjacent messages of one role are merged.
 
     Args:
         content: Converts a message to what the template expects as its content.
@@ -111,10 +112,16 @@ def render_prompt(request: Request, render: Render, *, supports_tools: bool, con
     variables = template_variables(request)
     if variables["tools"] and not supports_tools:
         raise tools_unsupported()
-    messages = [_template_message(message, content) for message in request.conversation.messages]
+    messages = request.conversation.messages
+    plain = [_template_message(message, content) for message in messages]
     try:
-        return render(messages=messages, **variables)
+        return render(messages=plain, **variables)
     except Exception as error:
+        # Many templates reject two adjacent messages of one role.
+        merged = merged_messages(messages, as_text=True)
+        with suppress(Exception):
+            if merged is not messages:
+                return render(messages=[_template_message(message, content) for message in merged], **variables)
         raise invalid_request(f"the chat template rejects this conversation: {error}") from error
 
 

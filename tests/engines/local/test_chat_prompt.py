@@ -67,3 +67,45 @@ def test_template_that_supports_parts_gets_parts() -> None:
 def test_unsupported_content_is_rejected(render: Any, takes_images: bool, item: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         prompt(request_with(item, TEXT), render, takes_images)
+
+
+def said(*messages: tuple[str, Any]) -> Request:
+    plain = [{"role": role, "content": content} for role, content in messages]
+    return Request(Conversation.from_dict({"messages": plain}), GenerationParams(), ModelParams())
+
+
+def lines(messages: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{message['role']}: {message['content']}" for message in messages)
+
+
+def in_any_order(*, messages: list[dict[str, Any]], **_: Any) -> str:
+    return lines(messages)
+
+
+def alternating(*, messages: list[dict[str, Any]], **_: Any) -> str:
+    """As the templates of Mistral and Gemma."""
+    roles = [message["role"] for message in messages if message["role"] != "system"]
+    if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"] * (len(roles) % 2):
+        raise ValueError("Conversation roles must alternate user/assistant/user/assistant/...")
+    return lines(messages)
+
+
+TWO_QUESTIONS = said(
+    ("system", "S"), ("user", "a"), ("user", [TEXT]), ("assistant", "b"), ("assistant", "c"), ("user", "d")
+)
+
+
+def test_adjacent_messages_are_merged_if_the_template_rejects_them() -> None:
+    assert (
+        prompt(TWO_QUESTIONS, alternating, takes_images=False) == "system: S; user: a\nWhat?; assistant: b\nc; user: d"
+    )
+
+
+def test_adjacent_messages_stay_apart_if_the_template_accepts_them() -> None:
+    written = prompt(TWO_QUESTIONS, in_any_order, takes_images=False)
+    assert written == "system: S; user: a; user: What?; assistant: b; assistant: c; user: d"
+
+
+def test_error_is_that_of_the_conversation_as_it_was_given() -> None:
+    with pytest.raises(RequestError, match="rejects this conversation: Conversation roles must alternate"):
+        prompt(said(("assistant", "a"), ("assistant", "b"), ("user", "c")), alternating, takes_images=False)

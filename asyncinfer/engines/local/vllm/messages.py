@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from asyncinfer.engines.local.chat_prompt import content_parts, text_content
 from asyncinfer.engines.local.images import decode_image
 from asyncinfer.types.conversation import ContentItem, Conversation, Message
+from asyncinfer.types.merging import merged_messages
 
 
 def messages_of(conversation: Conversation, *, takes_images: bool) -> list[dict[str, Any]]:
-    """The messages. The images must be loaded (see `images`).
+    """The messages. Adjacent messages of one role are one message. The images must be loaded (see `images`).
 
     Raises:
         RequestError: The model does not support the content of a message.
     """
-    return [_message(message, _content(message, takes_images)) for message in conversation.messages]
+    return [_message(message, _content(message, takes_images)) for message in _merged(conversation)]
 
 
 def text_messages(conversation: Conversation) -> list[dict[str, Any]]:
     """The messages without their images."""
-    return [_message(message, message.compute_flattened_text_content()) for message in conversation.messages]
+    return [_message(message, message.compute_flattened_text_content()) for message in _merged(conversation)]
+
+
+def _merged(conversation: Conversation) -> Sequence[Message]:
+    return merged_messages(conversation.messages, as_text=True)
 
 
 def _content(message: Message, takes_images: bool) -> Any:
