@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -14,8 +16,8 @@ from asyncinfer.types.tools import ToolCall
 T = TypeVar("T")
 
 _MOST_CALLS = 10_000
-# The schema of a function without parameters, for APIs that require a schema.
-NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+# The characters that some API refuses in the id of a call.
+_NOT_PORTABLE = re.compile("[^a-zA-Z0-9_-]")
 
 
 def chosen_function(choice: str | Mapping[str, Any]) -> str | None:
@@ -40,6 +42,17 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
         name = call.function.name
         raise invalid_request(f"function {name!r}: its arguments cannot be written as JSON: {error}") from None
     return arguments
+
+
+def portable_id(given: str, accepted: re.Pattern[str]) -> str:
+    """Return an id of a tool call that an API accepts. The ids of some servers have characters that other APIs refuse.
+
+    Different ids stay different, and an id is always changed in the same way.
+    """
+    if accepted.fullmatch(given):
+        return given
+    digest = sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{_NOT_PORTABLE.sub('_', given)[:40]}_{digest[:16]}"
 
 
 def read_calls(read: Callable[[T], ToolCall], calls: Sequence[T]) -> list[ToolCall]:

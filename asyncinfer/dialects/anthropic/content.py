@@ -6,11 +6,13 @@ thinking: preserving thinking blocks", and anthropic-python 2.14, November 2026.
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 from asyncinfer.dialects.anthropic.json_schema import supported_schema
+from asyncinfer.dialects.json_schema.tool_schema import object_schema
 from asyncinfer.dialects.media import file_of
-from asyncinfer.dialects.tools import NO_PARAMETERS, arguments_of
+from asyncinfer.dialects.tools import arguments_of, portable_id
 from asyncinfer.dialects.turns import Turn, is_blank, merged_turns, without_trailing_space
 from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
@@ -33,6 +35,8 @@ SENT_KEYS = SentKeys(
     document=frozenset(_DOCUMENT_KEYS),
     tool=frozenset(_TOOL_KEYS),
 )
+_MOST_MARKS = 4  # The cache settings that a request may have.
+_IDS = re.compile("[a-zA-Z0-9_-]+")  # The ids of calls that the API accepts.
 _ROLES = {Role.USER: "user", Role.TOOL: "user", Role.ASSISTANT: "assistant"}
 
 
@@ -58,10 +62,24 @@ def turns(messages: list[Message]) -> list[Json]:
     return [{"role": turn.role, "content": _content(turn)} for turn in without_trailing_space(encoded)]
 
 
+def allows_automatic_caching(body: Json) -> bool:
+    """Whether a request may ask for caching as a whole.
+
+    This marks its last block, so this block must not have other cache settings, and takes one of the four marks.
+    """
+    groups = [body.get("system"), body.get("tools"), *(turn["content"] for turn in body["messages"])]
+    blocks = [block for group in groups if isinstance(group, list) for block in cast(list[Json], group)]
+    marks = sum("cache_control" in block for block in blocks)
+    if not marks:
+        return True
+    last = body["messages"][-1]["content"] if body["messages"] else None
+    return marks < _MOST_MARKS and not (isinstance(last, list) and "cache_control" in last[-1])
+
+
 def tool(definition: ToolDefinition) -> Json:
     """Return a tool, with the additional keys that the API accepts."""
     function = definition.function
-    fields: Json = {"name": function.name, "input_schema": function.parameters or NO_PARAMETERS}
+    fields: Json = {"name": function.name, "input_schema": object_schema(function.parameters or {})}
     if function.description is not None:
         fields["description"] = function.description
     if function.strict is not None:
@@ -124,7 +142,12 @@ def _source(item: ContentItem) -> Json:
 
 
 def _use(call: ToolCall) -> Json:
-    return {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments_of(call)}
+    return {
+        "type": "tool_use",
+        "id": portable_id(call.id, _IDS),
+        "name": call.function.name,
+        "input": arguments_of(call),
+    }
 
 
 def _result(message: Message) -> Json:
@@ -134,7 +157,7 @@ def _result(message: Message) -> Json:
     is_text = isinstance(message.content, str) and content
     block = {
         "type": "tool_result",
-        "tool_use_id": message.tool_call_id,
+        "tool_use_id": portable_id(message.tool_call_id, _IDS),
         "content": message.content if is_text else content or "",
     }
     return {**block, **_known(message.model_extra, _RESULT_KEYS)}

@@ -14,7 +14,14 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
-from asyncinfer.dialects.anthropic.content import SENT_KEYS, THINKING, system_prompt, tool, turns
+from asyncinfer.dialects.anthropic.content import (
+    SENT_KEYS,
+    THINKING,
+    allows_automatic_caching,
+    system_prompt,
+    tool,
+    turns,
+)
 from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.fields import checked_depth, count_at, object_at
@@ -51,8 +58,9 @@ _UNLIMITED = 4096
 class MessagesEncoder:
     """Makes the requests of one call.
 
-    Requests ask the API to cache the whole conversation. `cache_control: null` in `generation.extra_body` turns this
-    off. `output_config` in `generation.extra_body` is merged with the one of the request.
+    Requests ask the API to cache the whole conversation, unless its last block or four blocks have cache settings.
+    `cache_control: null` in `generation.extra_body` turns this off. `output_config` in `generation.extra_body` is
+    merged with the one of the request.
 
     Raises:
         ConfigError: The API does not support these settings.
@@ -88,6 +96,8 @@ class MessagesEncoder:
             body |= {"tools": [tool(definition) for definition in conversation.tools], **self._choice}
         if stream:
             body["stream"] = True
+        if not allows_automatic_caching(body):
+            del body["cache_control"]
         return HttpRequest(self._url, VERSION_HEADERS, json_body(body, self._extra), timeout=self._timeout)
 
 

@@ -14,13 +14,14 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from asyncinfer.dialects.media import file_of
-from asyncinfer.dialects.tools import arguments_of
+from asyncinfer.dialects.tools import arguments_of, portable_id
 from asyncinfer.dialects.turns import Block, Turn, is_blank, merged_turns, without_trailing_space
 from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.tools import ToolCall
 
+_IDS = re.compile("[a-zA-Z0-9_.:-]{1,64}")
 _MARKS = frozenset({"cachePoint", "cache_control"})
 SENT_KEYS = SentKeys(_MARKS | {"is_error", "thinking_blocks"}, _MARKS, _MARKS, _MARKS, _MARKS)
 # The formats of files on S3, by the extension of their name.
@@ -111,7 +112,13 @@ def _result(message: Message, content: list[Block]) -> Block:
         raise invalid_request("a tool message needs tool_call_id, the id of the call that it answers")
     failed = {"status": "error"} if (message.model_extra or {}).get("is_error") else {}
     filled = [block for block in content if not is_blank(block)]
-    return {"toolResult": {"toolUseId": message.tool_call_id, "content": filled or [{"text": ""}], **failed}}
+    return {
+        "toolResult": {
+            "toolUseId": portable_id(message.tool_call_id, _IDS),
+            "content": filled or [{"text": ""}],
+            **failed,
+        }
+    }
 
 
 def _reasoning(message: Message) -> list[Block]:
@@ -122,7 +129,9 @@ def _reasoning(message: Message) -> list[Block]:
 
 
 def _call(call: ToolCall) -> Block:
-    return {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": arguments_of(call)}}
+    return {
+        "toolUse": {"toolUseId": portable_id(call.id, _IDS), "name": call.function.name, "input": arguments_of(call)}
+    }
 
 
 def _item(item: ContentItem, names: _DocumentNames) -> list[Block]:

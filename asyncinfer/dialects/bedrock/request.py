@@ -19,7 +19,8 @@ from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.bedrock.blocks import SENT_KEYS, cache_point, system_blocks, turns, uses_tools
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.http import HEADERS, json_body, merged_under
-from asyncinfer.dialects.tools import NO_PARAMETERS, chosen_function
+from asyncinfer.dialects.json_schema.tool_schema import object_schema
+from asyncinfer.dialects.tools import chosen_function
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest
@@ -117,7 +118,7 @@ def _tools(tools: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
         spec: dict[str, Any] = {"name": function.name}
         if function.description:
             spec["description"] = function.description
-        parameters = function.parameters or NO_PARAMETERS
+        parameters = object_schema(function.parameters or {})
         spec["inputSchema"] = {"json": supported_schema(parameters) if function.strict else parameters}
         if function.strict is not None:
             spec["strict"] = function.strict

@@ -13,6 +13,7 @@ from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.http import HEADERS, json_body
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
 from asyncinfer.dialects.json_schema.strict import to_openai_strict
+from asyncinfer.dialects.json_schema.tool_schema import object_schema
 from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.messages import SENT_KEYS, encoded_messages
 from asyncinfer.dialects.openai.quirks import Quirks
@@ -102,8 +103,9 @@ def _tool(tool: ToolDefinition, quirks: Quirks) -> dict[str, Any]:
 
 def _parameters(tool: ToolDefinition, schema: dict[str, Any], quirks: Quirks) -> dict[str, Any]:
     """Return the schema of a tool's arguments as the server accepts it."""
-    if tool.function.strict and quirks.strict_subset:
-        schema = to_openai_strict(schema)
+    if quirks.strict_subset:
+        schema = object_schema(schema)
+        schema = to_openai_strict(schema) if tool.function.strict else schema
     schema = quirks.schema_transform(schema)
     inlined = inline_refs(schema) if quirks.inline_refs else schema
     if inlined is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncinfer.config import ModelParams
+from asyncinfer.dialects.unsent_keys import OF_ANSWERS
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import ConfigError, RequestError, invalid_request
 from asyncinfer.types.conversation import ContentItem, Message
@@ -160,8 +161,11 @@ def _writes_content(render: Render, content: Any, variables: Mapping[str, Any]) 
 
 
 def _template_message(message: Message, content: Content) -> dict[str, Any]:
-    """A message as templates expect it."""
-    plain: dict[str, Any] = {"role": message.role.value, "content": content(message)}
+    """A message as templates expect it. Templates may use its name and its additional keys."""
+    extra = {key: value for key, value in (message.model_extra or {}).items() if key not in OF_ANSWERS}
+    plain: dict[str, Any] = {**extra, "role": message.role.value, "content": content(message)}
+    if message.name is not None:
+        plain["name"] = message.name
     if message.tool_calls:
         plain["tool_calls"] = [_template_call(call) for call in message.tool_calls]
     if message.tool_call_id is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
-from anthropic import APIStatusError, AsyncAnthropic
+from anthropic import APIStatusError, AsyncAnthropic, omit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
@@ -85,6 +85,18 @@ def as_sdk_tool(name: str, description: str | None, schema: Json, **more: Any) -
 SDK_WEATHER = as_sdk_tool("weather", "Tell the weather.", WEATHER["function"]["parameters"])
 SDK_TIME = as_sdk_tool("time", None, {"type": "object", "additionalProperties": False}, strict=True)
 USE: Json = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Oslo"}}
+ID_OF_OTHER = "functions_f_0_d6bdd4de328a22ed"
+UNION: Json = {
+    "anyOf": [
+        {"type": "object", "properties": {"kind": {"const": "a"}, "n": {"type": "integer"}}, "required": ["kind", "n"]},
+        {"type": "object", "properties": {"kind": {"const": "b"}}, "required": ["kind"]},
+    ]
+}
+EITHER: Json = {
+    "type": "object",
+    "properties": {"kind": {"anyOf": [{"const": "a"}, {"const": "b"}]}, "n": {"type": "integer"}},
+    "required": ["kind"],
+}
 OTHER = CALL | {"id": "call_2"}
 THOUGHT: Json = {"type": "thinking", "thinking": "It rains there.", "signature": "c2ln"}
 HIDDEN: Json = {"type": "redacted_thinking", "data": "ZGF0YQ=="}
@@ -149,6 +161,25 @@ CASES: dict[str, Case] = {
     "an answer that begins with a given text": Case(with_messages(HI, assistant("Dear")), [HI, assistant("Dear")]),
     "text in parts": Case(with_messages(user([text("Look:"), text(" there")])), [user([text("Look:"), text(""), text(" there")])]),
     "an answer that was empty": Case(with_messages(user([text("Hi."), text("Well?")])), [HI, assistant(""), user("Well?")]),
+    "blank texts": Case(
+        with_messages(user([text("a"), text("b")]), assistant([text("c", cache_control=HOUR), USE]), user([result(""), text("d")])),
+        [
+            *(user("a"), assistant(" \n"), user("b"), assistant([text("c", cache_control=HOUR), text("\n")], tool_calls=[CALL])),
+            *(tool(" "), user([text(" "), text("d")])),
+        ],
+    ),
+    "a blank text beside a call": Case(with_messages(HI, assistant([USE]), user([result("sunny")])), [HI, assistant("\n\n", tool_calls=[CALL]), tool("sunny")]),
+    "a blank question between answers": Case(with_messages(HI, assistant([text("a"), text("b")]), HI), [HI, assistant("a"), user(" "), assistant("b"), HI]),
+    "a blank system": Case({}, [system(" \n"), *HELLO]),
+    "a cached message that ends with a blank text": Case(with_messages(user([text("Hi.", cache_control=HOUR)]), cache_control=omit), [user([text("Hi."), text(" ")]) | {"cache_control": HOUR}]),
+    "an answer to continue that ends with white space": Case(with_messages(HI, assistant("Dear")), [HI, assistant("Dear \n")]),
+    "blank texts in a result": Case(
+        with_messages(HI, assistant([USE]), user([result([text("sunny")])])),
+        [HI, assistant(None, tool_calls=[CALL]), tool([text("sunny"), text("\n")])],
+    ),
+    "an image whose label is wrong": Case(
+        with_messages(user([of_base64("image", "image/png", PNG_64)])), [user([{"type": "image_url", "content": f"data:image/jpg;base64,{PNG_64}"}])]
+    ),
     "keys that only OpenAI accepts": Case(with_messages(HI), [HI | {"name": "ann", "id": "m1"}]),
     "an earlier answer's reasoning": Case(with_messages(HI, assistant("A"), HI), [HI, assistant("A", reasoning_content="Hm."), HI]),
     "tools": Case({"tools": [SDK_WEATHER, SDK_TIME]}, tools=[WEATHER, TIME]),
@@ -167,18 +198,27 @@ CASES: dict[str, Case] = {
         [HI, assistant("Wait.", tool_calls=[CALL, OTHER]), tool("sunny"), tool("rain", "call_2"), user("So?")],
     ),
     "results of other kinds": Case(
-        with_messages(HI, assistant([USE]), user([result([of_base64("image", "image/png", PNG_64)]), result("", "call_2", is_error=True, cache_control=HOUR)])),
+        with_messages(HI, assistant([USE]), user([result([of_base64("image", "image/png", PNG_64)]), result("", "call_2", is_error=True, cache_control=HOUR)]), cache_control=omit),
         [HI, assistant("", tool_calls=[CALL]), tool([{"type": "image_binary", "binary": PNG}]), tool("", "call_2", is_error=True, cache_control=HOUR)],
     ),
     "a call without arguments": Case(with_messages(HI, assistant([USE | {"input": {}}])), [HI, assistant(None, tool_calls=[CALL | {"function": {"name": "weather", "arguments": ""}}])]),
     "an image by URL": Case(with_messages(user([text("Look:"), of_url("image", CAT)])), [user([text("Look:"), {"type": "image_url", "image_url": {"url": CAT, "detail": "low"}}])]),
     "an image as bytes": Case(with_messages(user([of_base64("image", "image/png", PNG_64)])), [user([{"type": "image_binary", "binary": PNG}])]),
     "an image in its URL": Case(with_messages(user([of_base64("image", "image/png", PNG_64)])), [user([{"type": "image_url", "content": PNG_URL}])]),
-    "a cached image": Case(with_messages(user([of_url("image", CAT, cache_control=HOUR)])), [user([{"type": "image_url", "content": CAT, "cache_control": HOUR}])]),
+    "a cached image": Case(with_messages(user([of_url("image", CAT, cache_control=HOUR)]), cache_control=omit), [user([{"type": "image_url", "content": CAT, "cache_control": HOUR}])]),
     "a document as bytes": Case(with_messages(user([of_base64("document", "application/pdf", PDF_64)])), [user([{"type": "document_binary", "binary": PDF}])]),
     "a document by URL": Case(with_messages(user([of_url("document", PAPER, title="T", citations={"enabled": True})])), [user([{"type": "document_url", "content": PAPER, "title": "T", "citations": {"enabled": True}}])]),
     "a document as OpenAI's file": Case(with_messages(user([of_base64("document", "application/pdf", PDF_64)])), [user([{"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF_64}"}}])]),
-    "a cached message": Case(with_messages(user([text("Hi.", cache_control=HOUR)])), [HI | {"cache_control": HOUR}]),
+    "a cached message": Case(with_messages(user([text("Hi.", cache_control=HOUR)]), cache_control=omit), [HI | {"cache_control": HOUR}]),
+    "four cached parts": Case(
+        with_messages(user([text(str(n), cache_control=EPHEMERAL) for n in range(4)]), assistant("A"), HI, cache_control=omit),
+        [user([text(str(n), cache_control=EPHEMERAL) for n in range(4)]), assistant("A"), HI],
+    ),
+    "a call with an id of another server": Case(
+        with_messages(HI, assistant([USE | {"id": ID_OF_OTHER}]), user([result("sunny", ID_OF_OTHER)])),
+        [HI, assistant(None, tool_calls=[CALL | {"id": "functions.f:0"}]), tool("sunny", "functions.f:0")],
+    ),
+    "a tool with a union": Case({"tools": [as_sdk_tool("f", None, EITHER)]}, tools=[{"function": {"name": "f", "parameters": UNION}}]),
     "thinking sent back": Case(
         with_messages(HI, assistant([THOUGHT, HIDDEN, text("A"), USE]), user([result("sunny")])),
         [HI, assistant("A", reasoning_content="It rains there.", thinking_blocks=[THOUGHT, HIDDEN], tool_calls=[CALL]), tool("sunny")],
@@ -303,6 +343,42 @@ async def test_null_in_extra_body_removes_a_field(api: Recorder) -> None:
 async def test_tool_choice_is_left_out_without_tools(api: Recorder) -> None:
     body = (await sent_by_us(Case({}, generation={"tool_choice": "auto", "parallel_tool_calls": False}), api)).body
     assert body.keys() == {"model", "messages", "max_tokens", "temperature", "cache_control"}
+
+
+@pytest.mark.parametrize("messages", [[user(" ")], [HI, assistant("a"), user("")]])
+def test_blank_question_at_the_end_is_sent_because_the_answer_depends_on_it(messages: list[Json]) -> None:
+    """The API refuses it. Without it, the model would continue its own answer."""
+    assert encoded(messages=messages)["messages"] == messages
+
+
+PET: Json = {"oneOf": [{"$ref": "#/$defs/Cat"}, {"type": "null"}], "discriminator": {"propertyName": "kind"}}
+
+
+def test_schema_in_a_dict_has_only_supported_keywords() -> None:
+    properties: Json = {
+        "pet": PET,
+        "age": {"type": "integer", "minimum": 0, "description": "In years."},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 9}, "minItems": 2, "uniqueItems": True},
+        "url": {"type": "string", "format": "regex"},
+    }
+    cat = {"type": "object", "properties": {"kind": {"const": "cat"}}}
+    schema = {"type": "object", "properties": properties, "$defs": {"Cat": cat}}
+    made = encoded(GenerationParams(**guided(json=schema)))["output_config"]["format"]["schema"]
+    assert made == {
+        "type": "object",
+        "properties": {
+            "pet": {"anyOf": [{"$ref": "#/$defs/Cat"}, {"type": "null"}]},
+            "age": {"type": "integer", "description": "In years.\n\n{minimum: 0}"},
+            "tags": {
+                "type": "array",
+                "items": {"type": "string", "description": "{maxLength: 9}"},
+                "description": "{minItems: 2, uniqueItems: True}",
+            },
+            "url": {"type": "string", "description": "{format: regex}"},
+        },
+        "$defs": {"Cat": cat | {"additionalProperties": False}},
+        "additionalProperties": False,
+    }
 
 
 def test_schema_can_set_additional_properties_itself() -> None:

@@ -237,6 +237,51 @@ CASES: dict[str, Case] = {
     "an empty assistant message": Case(
         turns(turn("user", {"text": "a"}, {"text": "b"})), [user("a"), assistant(""), user("b")]
     ),
+    "blank texts": Case(
+        turns(turn("user", {"text": "a"}, POINT, {"text": "b"}), turn("assistant", {"text": "c"})),
+        [
+            user([text("a", **POINT), text(" ")]),
+            assistant("\n"),
+            user("b"),
+            assistant([text("\n\n"), text("c")]),
+        ],
+    ),
+    "a blank question between answers": Case(
+        turns(turn("user", {"text": "a"}), turn("assistant", {"text": "b"}, {"text": "c"}), turn("user", {"text": "d"})),
+        [user("a"), assistant("b"), user(" "), assistant("c"), user("d")],
+    ),
+    "a blank question after an answer, of which Bedrock will speak": Case(
+        turns(turn("user", {"text": "a"}), turn("assistant", {"text": "b"}), turn("user", {"text": " "})),
+        [user("a"), assistant("b"), user(" ")],
+    ),
+    "a blank system message": Case({}, [system(" "), *HELLO]),
+    "an answer to continue that ends with white space": Case(
+        turns(turn("user", {"text": "a"}), turn("assistant", {"text": "b"})), [user("a"), assistant("b\n")]
+    ),
+    "a strict tool": Case(
+        with_tools(
+            {
+                "toolSpec": {
+                    "name": "time",
+                    "inputSchema": {
+                        "json": {
+                            "type": "object",
+                            "properties": {"zone": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
+                            "additionalProperties": False,
+                        }
+                    },
+                    "strict": True,
+                }
+            }
+        ),
+        tools=[
+            function(
+                name="time",
+                strict=True,
+                parameters={"type": "object", "properties": {"zone": {"oneOf": [{"type": "string"}, {"type": "integer"}]}}},
+            )
+        ],
+    ),
     "an empty result": Case(
         turns(*ASKED_TURNS, turn("user", {"toolResult": {"toolUseId": "call_1", "content": [{"text": ""}]}}))
         | with_tools(WEATHER_SPEC),
@@ -273,6 +318,10 @@ CASES: dict[str, Case] = {
     ),
     "an image in a data URL": Case(
         turns(turn("user", picture("png", PNG))), [user([{"type": "image_url", "image_url": {"url": DATA_URL}}])]
+    ),
+    "an image whose label is wrong": Case(
+        turns(turn("user", picture("png", PNG))),
+        [user([{"type": "image_url", "content": DATA_URL.replace("image/png", "image/jpg")}])],
     ),
     "an image on S3": Case(
         turns(turn("user", {"image": {"format": "jpeg", "source": {"s3Location": {"uri": "s3://cats/cat.JPG"}}}})),

@@ -105,6 +105,30 @@ CASES: dict[str, Case] = {
     "text": Case(),
     "system": Case(messages=[{"role": "system", "content": "Be brief."}, *HELLO]),
     "many turns": Case(messages=[*HELLO, {"role": "assistant", "content": "Hi."}, *HELLO]),
+    "two messages of one role": Case(
+        messages=[{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
+        ours=[{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
+    ),
+    "blank texts": Case(
+        messages=[*HELLO, {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]}, *HELLO],
+        ours=[
+            {"role": "system", "content": ""},
+            *HELLO,
+            {"role": "assistant", "content": [{"type": "text", "text": "Hi."}, {"type": "text", "text": " "}]},
+            *HELLO,
+            {"role": "assistant", "content": " "},
+        ],
+    ),
+    "a call beside a blank text": Case(
+        {"tools": [TOOL]},
+        messages=[*HELLO, {"role": "assistant", "content": None, "tool_calls": [CALL]}],
+        ours=[*HELLO, {"role": "assistant", "content": "\n", "tool_calls": [CALL]}],
+        tools=[TOOL],
+    ),
+    "a schema with a union": Case(
+        schema("Response", {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}]}),
+        guided(json={"oneOf": [{"type": "string", "const": "a"}, {"type": "null"}]}),
+    ),
     "tools": Case({"tools": [TOOL]}, tools=[TOOL]),
     "tool choice": Case({"tools": [TOOL], "tool_choice": "required"}, {"tool_choice": "required"}, tools=[TOOL]),
     "a tool chosen": Case({"tools": [TOOL], "tool_choice": NAMED}, {"tool_choice": NAMED}, tools=[TOOL]),

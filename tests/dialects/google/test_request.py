@@ -159,6 +159,19 @@ CASES: dict[str, Case] = {
         messages=[*ASKED, {"role": "assistant", "content": "Hi."}, user("Bye.")],
     ),
     "text in parts": Case([turn({"text": "a"}, {"text": "b"})], messages=[user({"type": "text", "text": "a"}, {"type": "text", "text": "b"})]),
+    "two messages of one role": Case(
+        [turn({"text": "a"}, {"text": "b"}), turn({"text": "c"}, {"text": "d"}, role="model"), turn({"text": "e"})],
+        messages=[user("a"), user("b"), {"role": "assistant", "content": "c"}, {"role": "assistant", "content": "d"}, user("e")],
+    ),
+    "blank texts": Case(
+        [turn({"text": "a"}, {"text": "b"}), turn({"text": "c"}, role="model"), turn({"text": "d"})],
+        messages=[
+            {"role": "system", "content": " "},
+            *(user("a"), {"role": "assistant", "content": "\n"}, user("b"), user("")),
+            {"role": "assistant", "content": [{"type": "text", "text": "c"}, {"type": "text", "text": ""}]},
+            user("d"),
+        ],
+    ),
     "no text": Case([turn({"text": ""})], messages=[user("")]),
     "tools": Case(config=TOOLS, tools=[WEATHER]),
     "a tool without arguments": Case(
@@ -246,6 +259,19 @@ CASES: dict[str, Case] = {
     ),
     "a JSON schema": Case(
         config={"response_mime_type": "application/json", "response_json_schema": SCHEMA}, generation=guided(json=SCHEMA)
+    ),
+    "a schema with a union": Case(
+        config={
+            "response_mime_type": "application/json",
+            "response_json_schema": {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}]},
+        },
+        generation=guided(json={"oneOf": [{"type": "string", "const": "a"}, {"type": "null"}], "discriminator": {}}),
+    ),
+    "a tool with a union": Case(
+        config={
+            "tools": [{"function_declarations": [{"name": "f", "parameters_json_schema": {"anyOf": [{"type": "object"}]}}]}]
+        },
+        tools=[{"name": "f", "parameters": {"oneOf": [{"type": "object"}]}}],
     ),
     "a pydantic model": Case(
         config={"response_mime_type": "application/json", "response_json_schema": Fruit.model_json_schema()},

@@ -41,6 +41,7 @@ from tests.dialects.mangled import mangled
 from tests.dialects.openai.test_request import (
     CALL,
     HELLO,
+    LOOK,
     NAMED,
     PNG,
     PNG_URL,
@@ -135,6 +136,15 @@ CASES: dict[Engine, dict[str, Case]] = {
         "sampler": sampling(min_p=0.1, stop_token_ids=[2], skip_special_tokens=False),
         "end user": Case({"user": "u-1"}, user_id="u-1"),
         "an adapter": Case({"model": "lora"}, model={"adapter_model": "lora"}),
+        "messages of one role": Case(
+            {},
+            messages=[user([LOOK, image(url=PNG_URL)]), {"role": "assistant", "content": "Hi."}],
+            ours=[user("Look:"), user([{"type": "image_binary", "binary": PNG}]), {"role": "assistant", "content": "Hi."}],
+        ),
+        "a strict schema keeps its constraints": Case(
+            json_schema(name="Response", schema={"type": "string", "maxLength": 3}, strict=True),
+            guided(json={"type": "string", "maxLength": 3}, strict=True),
+        ),
         "regex": Case({"structured_outputs": {"regex": "[a-z]+"}}, guided(regex="[a-z]+")),
         "choice": Case({"structured_outputs": {"choice": ["a", "b"]}}, guided(choice=["a", "b"])),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),

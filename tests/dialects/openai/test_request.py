@@ -95,6 +95,19 @@ STRICT_TIME: Json = {
     "type": "function",
     "function": TIME["function"] | {"parameters": {"type": "object", "additionalProperties": False}},
 }
+STRICT_TOOL: Json = {
+    "type": "function",
+    "function": {
+        "name": "f",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+            "required": ["a"],
+            "additionalProperties": False,
+        },
+    },
+}
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
 
 
@@ -153,6 +166,32 @@ CASES: dict[str, Case] = {
     "system": Case({}, messages=[{"role": "system", "content": "Be brief."}, *HELLO]),
     "many turns": Case({}, messages=[*HELLO, {"role": "assistant", "content": "Hi."}, user("Bye.")]),
     "names": Case({}, messages=[user("Hi") | {"name": "ann"}, {"role": "assistant", "content": "", "name": "bo"}]),
+    "keys of messages and texts": Case(
+        {},
+        messages=[
+            {"role": "system", "content": [LOOK | {"cache_control": {"type": "ephemeral"}}]},
+            *(HELLO[0], HELLO[0]),
+            {"role": "assistant", "content": "{", "prefix": True},
+        ],
+    ),
+    "an answer of OpenAI's SDK": Case(
+        {},
+        messages=[*HELLO, {"role": "assistant", "content": "Hi."}],
+        ours=[*HELLO, {"role": "assistant", "content": "Hi.", "refusal": None, "annotations": [], "audio": None, "x": None}],
+    ),
+    "an image and its keys": Case(
+        {},
+        messages=[user([REMOTE_IMAGE | {"cache_control": {"type": "ephemeral"}, "uuid": "1"}])],
+    ),
+    "an image whose label is wrong": Case(
+        {},
+        messages=[user([image(url=PNG_URL)])],
+        ours=[user([image(url=PNG_URL.replace("image/png", "image/jpg"))])],
+    ),
+    "a strict tool": Case(
+        {"tools": [STRICT_TOOL]},
+        tools=[{"type": "function", "function": {"name": "f", "strict": True, "parameters": {"type": "object", "properties": {"a": {"oneOf": [{"type": "string"}, {"type": "null"}]}}}}}],
+    ),
     "text in parts": Case({}, messages=[user([LOOK, {"type": "text", "text": ""}])]),
     "tools": Case({"tools": [WEATHER, STRICT_TIME]}, tools=[WEATHER, TIME]),
     "a function as a tool": Case({"tools": [WEATHER]}, tools=[weather]),

@@ -69,6 +69,13 @@ def test_unsupported_content_is_rejected(render: Any, takes_images: bool, item: 
         prompt(request_with(item, TEXT), render, takes_images)
 
 
+def test_template_gets_the_name_and_the_additional_keys_of_a_message() -> None:
+    message = {"role": "user", "content": "a", "name": "ann", "mood": "merry", "reasoning_details": [{}]}
+    request = Request(Conversation.from_dict({"messages": [message]}), GenerationParams(), ModelParams())
+    written = prompt(request, lambda *, messages, **_: str(messages), takes_images=False)
+    assert written == str([{"mood": "merry", "role": "user", "content": "a", "name": "ann"}])
+
+
 def said(*messages: tuple[str, Any]) -> Request:
     plain = [{"role": role, "content": content} for role, content in messages]
     return Request(Conversation.from_dict({"messages": plain}), GenerationParams(), ModelParams())

@@ -1,0 +1,69 @@
+"""Makes the schemas of tools that APIs accept. Their top describes an object, without a union.
+
+Sources: the errors of OpenAI ("schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the
+top level") and Anthropic ("input_schema does not support oneOf, allOf, or anyOf at the top level"), November 2026.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from asyncinfer.dialects.json_schema.refs import with_target
+from asyncinfer.dialects.json_schema.unions import both, unions_as_any_of
+from asyncinfer.dialects.json_schema.walk import Schema, schemas_in
+
+_REFUSED = frozenset({"allOf", "anyOf", "const", "enum", "not", "oneOf"})
+_MOST_REFS = 10
+
+
+def object_schema(schema: Schema) -> Schema:
+    """Return the schema of a tool's arguments with `type: object`, and without references and unions at its top.
+
+    The properties of all members of a union are allowed, and those required that all members require.
+    """
+    if "type" in schema and not schema.keys() & _REFUSED and "$ref" not in schema:
+        return schema
+    plain = _without_union(unions_as_any_of(_target(schema, schema)), schema)
+    kept = {key: value for key, value in plain.items() if key not in _REFUSED}
+    return {**kept, "type": "object", "properties": kept.get("properties") or {}}
+
+
+def _target(schema: Schema, root: Schema) -> Schema:
+    """Follow the references at the top of a schema. The definitions of `root` are kept."""
+    definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
+    for _ in range(_MOST_REFS):
+        if (target := with_target(schema, root)) is None:
+            break
+        schema = {**target, **definitions}
+    return schema
+
+
+def _without_union(schema: Schema, root: Schema) -> Schema:
+    """Return `schema` with the properties of all members of its `anyOf`."""
+    members = [_target(member, root) for member in schemas_in(schema.get("anyOf"))]
+    if not members:
+        return schema
+    merged = both(schema, {"properties": _properties_of_any(members)})
+    required = [name for name in _required(members[0]) if all(name in _required(member) for member in members)]
+    required = list(dict.fromkeys([*_required(schema), *required]))
+    return {**merged, "required": required} if required else merged
+
+
+def _properties_of_any(members: list[Schema]) -> Schema:
+    """Return the properties of all members. A property that they describe differently may be as any of them says."""
+    found: dict[str, list[Any]] = {}
+    for member in members:
+        for name, schema in _properties(member).items():
+            if schema not in found.setdefault(name, []):
+                found[name].append(schema)
+    return {name: schemas[0] if len(schemas) == 1 else {"anyOf": schemas} for name, schemas in found.items()}
+
+
+def _properties(member: Schema) -> Schema:
+    properties = member.get("properties")
+    return cast(Schema, properties) if isinstance(properties, dict) else {}
+
+
+def _required(schema: Schema) -> list[Any]:
+    names = schema.get("required")
+    return cast(list[Any], names) if isinstance(names, list) else []
