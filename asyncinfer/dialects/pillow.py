@@ -27,6 +27,8 @@ def why(error: Exception) -> str:
     """Return the reason for an error. Messages of Pillow that may quote bytes of the file are replaced."""
     if type(error).__name__ == "UnidentifiedImageError":
         return "Pillow does not support this file format"
+    if type(error).__name__.startswith("DecompressionBomb"):
+        return "it has too many pixels"
     if isinstance(error, OSError) and "'" not in str(error):
         return str(error)
     return f"its data are not valid ({type(error).__name__})"

@@ -59,7 +59,7 @@ def without_trailing_space(turns: list[Turn]) -> list[Turn]:
 def is_blank(block: Block) -> bool:
     """Whether a block is a text of white space only, without the signature of a thought."""
     text = block.get("text")
-    return isinstance(text, str) and not text.strip() and "thoughtSignature" not in block
+    return isinstance(text, str) and (not text or text.isspace()) and "thoughtSignature" not in block
 
 
 def _has_content(turn: Turn) -> bool:

@@ -13,8 +13,8 @@ Warn = Callable[[str], None]
 # Keys that answers have, of any API. They are for the reader of the answer, or for the API that sent them.
 OF_ANSWERS = frozenset(
     {
-        *("annotations", "audio", "citations", "extra_content", "function_call", "logprobs", "parsed"),
-        *("provider_specific_fields", "reasoning", "reasoning_details", "refusal", "thinking_blocks"),
+        *("annotations", "audio", "citations", "extra_content", "logprobs", "parsed", "provider_specific_fields"),
+        *("reasoning", "reasoning_details", "thinking_blocks"),
     }
 )
 # The name of a file does not change the answer.

@@ -35,7 +35,7 @@ def _groups(messages: Sequence[Message]) -> Iterator[list[Message]]:
 
 
 def _belong_together(one: Message, other: Message) -> bool:
-    return one.role == other.role and _is_plain(one) and _is_plain(other)
+    return one.role is other.role and _is_plain(one) and _is_plain(other)
 
 
 def _is_plain(message: Message) -> bool:

@@ -213,8 +213,16 @@ def test_broken_image_is_an_error_of_the_row(data: bytes) -> None:
     assert caught.value.error_type is InferenceErrorType.CONFIG
 
 
-def test_image_with_too_many_pixels_is_not_decoded() -> None:
+@pytest.mark.parametrize(
+    ("side", "why"),
+    [
+        (9_000, "81,000,000 pixels; at most 64,000,000 can be converted"),
+        (10_000, "cannot be converted: it has too many pixels"),
+        (100_000, "cannot be converted: it has too many pixels"),
+    ],
+)
+def test_image_with_too_many_pixels_is_not_decoded(side: int, why: str) -> None:
     header = bytearray(BITMAP)
-    header[18:26] = (9_000).to_bytes(4, "little") * 2
-    with pytest.raises(RequestError, match="81,000,000 pixels; at most 64,000,000 can be converted"):
+    header[18:26] = side.to_bytes(4, "little") * 2
+    with pytest.raises(RequestError, match=why):
         file_of(binary(bytes(header)))

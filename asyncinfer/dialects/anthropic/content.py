@@ -103,10 +103,15 @@ def _blocks(message: Message) -> list[Json]:
         blocks = [_result(message)]
     else:
         blocks = [*_thoughts(extra.get(THINKING)), *_contents(message), *map(_use, message.tool_calls or ())]
-    last = next((place for place in reversed(range(len(blocks))) if not is_blank(blocks[place])), -1)
-    if "cache_control" in extra and last >= 0 and blocks[last].get("type") not in _THOUGHTS:
-        blocks[last] = {**blocks[last], "cache_control": extra["cache_control"]}
-    return blocks
+    return _marked(blocks, extra["cache_control"]) if "cache_control" in extra else blocks
+
+
+def _marked(blocks: list[Json], cache_control: Any) -> list[Json]:
+    """Return the blocks of a message with its cache settings. They belong to its last block, but not to a thought."""
+    filled = [block for block in blocks if not is_blank(block)]
+    if filled and filled[-1].get("type") not in _THOUGHTS:
+        filled[-1] = {**filled[-1], "cache_control": cache_control}
+    return filled
 
 
 def _thoughts(blocks: Any) -> list[Json]:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from asyncinfer.dialects.json_schema.refs import with_target
 from asyncinfer.dialects.json_schema.unions import unions_as_any_of
-from asyncinfer.dialects.json_schema.walk import Schema, map_subschemas
+from asyncinfer.dialects.json_schema.walk import Schema, map_subschemas, mentions
+
+_CHANGED = frozenset({"$ref", "const"})
 
 
 def supported_schema(schema: Schema) -> Schema:
-    """Return a copy of `schema` with `anyOf` and `enum` in place of keywords that Google ignores.
+    """Return `schema` with `anyOf` and `enum` in place of keywords that Google ignores.
 
     A reference has only keywords beside it that begin with `$`: others are merged with its target.
+    The result may be `schema` itself.
     """
     plain = unions_as_any_of(schema)
-    return _supported(plain, plain, frozenset())
+    return _supported(plain, plain, frozenset()) if mentions(plain, _CHANGED) else plain
 
 
 def _supported(schema: Schema, root: Schema, within: frozenset[str]) -> Schema:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from asyncinfer.dialects.json_schema.refs import resolve_ref
-from asyncinfer.dialects.json_schema.walk import Schema, map_subschemas, schemas_in
+from asyncinfer.dialects.json_schema.walk import Schema, map_subschemas, mentions, schemas_in
 
+_COMBINATIONS = frozenset({"allOf", "discriminator", "oneOf"})
 # How two values of a keyword become one, if a value must satisfy both. For other keywords, the first value is kept.
 _LARGEST = frozenset({"exclusiveMinimum", "minimum", "minItems", "minLength", "minProperties"})
 _SMALLEST = frozenset({"exclusiveMaximum", "maximum", "maxItems", "maxLength", "maxProperties"})
@@ -17,12 +18,13 @@ _NAMED = frozenset({"$defs", "definitions", "patternProperties", "properties"})
 
 
 def unions_as_any_of(schema: Schema) -> Schema:
-    """Return a copy of `schema` with `anyOf` in place of `oneOf`, without `discriminator`, and with `allOf` merged into
-    the schema that contains it.
+    """Return `schema` with `anyOf` in place of `oneOf`, without `discriminator`, and with merged `allOf`.
+
+    The result may be `schema` itself, or share parts with it.
 
     `allOf` is kept where a member contains itself.
     """
-    return _rewritten(schema, schema, frozenset())
+    return _rewritten(schema, schema, frozenset()) if mentions(schema, _COMBINATIONS) else schema
 
 
 def _rewritten(schema: Schema, root: Schema, within: frozenset[str]) -> Schema:

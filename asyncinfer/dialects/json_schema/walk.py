@@ -33,6 +33,19 @@ def _one(value: Any, change: Callable[[Schema], Schema]) -> Any:
     return change(cast(Schema, value)) if isinstance(value, dict) else value
 
 
+def mentions(value: Any, keywords: frozenset[str]) -> bool:
+    """Whether one of the keywords is a key anywhere in a schema, also where it is not a keyword.
+
+    Takes a tenth of the time of a transformation, which a schema of a tool needs for each request.
+    """
+    inner = cast(list[Any], value)
+    if isinstance(value, dict):
+        if not keywords.isdisjoint(cast(Schema, value)):
+            return True
+        inner = list(cast(Schema, value).values())
+    return any(isinstance(one, dict | list) and mentions(one, keywords) for one in inner)
+
+
 def schemas_in(value: Any) -> list[Schema]:
     """Return a list of schemas. It is empty if `value` is not one."""
     members = cast(list[Any], value) if isinstance(value, list) else []

@@ -57,7 +57,7 @@ def _message(message: Message, quirks: Quirks) -> Json:
 
 
 def _sent(extra: Json) -> Json:
-    """Return the additional keys of a message, without those that only answers have."""
+    """Return the additional keys of a message or a text, without those that only answers have."""
     return {key: value for key, value in extra.items() if value is not None and key not in OF_ANSWERS}
 
 
@@ -74,7 +74,7 @@ def _reasoning(message: Message, quirks: Quirks) -> Json:
 def _item(item: ContentItem, quirks: Quirks) -> Json:
     extra = item.model_extra or {}
     if item.is_text():
-        return {"type": "text", "text": item.content, **(extra if quirks.extra_keys else {})}
+        return {"type": "text", "text": item.content, **(_sent(extra) if quirks.extra_keys else {})}
     within = {key: value for key, value in extra.items() if key not in _BESIDE}
     beside = {key: value for key, value in extra.items() if key in _BESIDE}
     if not quirks.extra_keys:
@@ -102,15 +102,26 @@ def _file(item: ContentItem, extra: Json, quirks: Quirks) -> Json:
 
 def _without_blank_texts(messages: Sequence[Message]) -> Sequence[Message]:
     """Return the messages without texts of white space only, and without messages that have nothing else."""
+    if not any(map(_has_blank_text, messages)):
+        return messages
     filled = [_has_content(message) for message in messages]
     kept = (messages[place] for place in kept_places([message.role.value for message in messages], filled))
     return [_without_blank_items(message) for message in kept]
 
 
+def _has_blank_text(message: Message) -> bool:
+    content = message.content
+    if isinstance(content, list):
+        return any(map(_is_blank, content))
+    return not content or content.isspace()
+
+
 def _has_content(message: Message) -> bool:
     if message.tool_calls or message.tool_call_id is not None or message.model_extra:
         return True
-    return any(not _is_blank(item) for item in message.content_items)
+    if isinstance(message.content, list):
+        return not all(_is_blank(item) for item in message.content)
+    return bool(message.content and message.content.strip())
 
 
 def _without_blank_items(message: Message) -> Message:
@@ -122,4 +133,4 @@ def _without_blank_items(message: Message) -> Message:
 
 
 def _is_blank(item: ContentItem) -> bool:
-    return item.is_text() and not (item.content or "").strip()
+    return item.is_text() and not (item.content and item.content.strip())

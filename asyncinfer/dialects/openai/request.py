@@ -20,7 +20,7 @@ from asyncinfer.dialects.openai.quirks import Quirks
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest
-from asyncinfer.types.tools import ToolDefinition
+from asyncinfer.types.tools import FunctionDefinition, ToolDefinition
 
 # The sampling parameters of this package and their request fields. Some exist only in servers other than OpenAI's.
 _SAMPLING = {
@@ -95,10 +95,16 @@ class ChatEncoder:
 
 
 def _tool(tool: ToolDefinition, quirks: Quirks) -> dict[str, Any]:
-    plain = tool.model_dump(mode="json", exclude_none=True)
+    plain = (tool if quirks.extra_keys else _without_extra(tool)).model_dump(mode="json", exclude_none=True)
     if tool.function.parameters is not None:
         plain["function"]["parameters"] = _parameters(tool, tool.function.parameters, quirks)
     return plain
+
+
+def _without_extra(tool: ToolDefinition) -> ToolDefinition:
+    """Return a tool without additional keys."""
+    function = FunctionDefinition(**{name: getattr(tool.function, name) for name in FunctionDefinition.model_fields})
+    return ToolDefinition(type=tool.type, function=function)
 
 
 def _parameters(tool: ToolDefinition, schema: dict[str, Any], quirks: Quirks) -> dict[str, Any]:

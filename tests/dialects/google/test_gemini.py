@@ -130,6 +130,14 @@ CASES: dict[str, Case] = {
         guided(json={"oneOf": [{"type": "string", "const": "a"}, {"type": "null"}]}),
     ),
     "tools": Case({"tools": [TOOL]}, tools=[TOOL]),
+    "keys that Google refuses": Case(
+        {"tools": [TOOL]},
+        ours=[
+            {"role": "user", "content": [{"type": "text", "text": HELLO[0]["content"], "cache_control": {}}], "mood": 1}
+        ],
+        messages=[{"role": "user", "content": [{"type": "text", "text": HELLO[0]["content"]}]}],
+        tools=[TOOL | {"cache_control": {}, "function": TOOL["function"] | {"mood": 1}}],
+    ),
     "tool choice": Case({"tools": [TOOL], "tool_choice": "required"}, {"tool_choice": "required"}, tools=[TOOL]),
     "a tool chosen": Case({"tools": [TOOL], "tool_choice": NAMED}, {"tool_choice": NAMED}, tools=[TOOL]),
     "a tool's result, and the signature of its call": Case(

@@ -6,7 +6,7 @@ import base64
 import enum
 import json
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -323,6 +323,26 @@ async def test_strict_schema_of_a_pydantic_model_equals_the_schema_of_the_sdk(
     api.answers(SUCCESS | {"choices": []})
     await sdk.chat.completions.parse(model="gpt-4.1", messages=[{"role": "user", "content": ""}], response_format=model)
     assert ours.body["response_format"] == api.sent[-1].body["response_format"]
+
+
+class Ripe(BaseModel):
+    state: Literal["ripe"]
+
+
+class Green(BaseModel):
+    state: Literal["green"]
+    days: int = Field(ge=1)
+
+
+class Harvest(BaseModel):
+    fruit: Annotated[Ripe | Green, Field(discriminator="state")]
+
+
+async def test_strict_schema_of_a_discriminated_union_has_neither_one_of_nor_discriminator(api: Recorder) -> None:
+    """The SDK sends both, and OpenAI answers 400."""
+    body = (await sent_by_us(Case({}, guided(json=Harvest, strict=True)), api)).body
+    fruit = body["response_format"]["json_schema"]["schema"]["properties"]["fruit"]
+    assert fruit == {"anyOf": [{"$ref": "#/$defs/Ripe"}, {"$ref": "#/$defs/Green"}], "title": "Fruit"}
 
 
 def test_strict_schema_can_refer_to_itself() -> None:
