@@ -30,6 +30,9 @@ from asyncinfer.types.results import Completion
 
 log = logging.getLogger("asyncinfer")
 
+# The most warnings of an engine. Some name keys in conversations, which may be different in each row.
+_MOST_WARNINGS = 50
+
 
 class EngineCore(ABC):
     """Prepares an engine for calls. A subclass of `BaseInferenceEngine` supplies what differs between engines."""
@@ -164,9 +167,10 @@ class EngineCore(ABC):
     def _warn_once(self, text: str) -> None:
         """Log a warning about settings. Each one is logged once for this engine, however many calls it has."""
         with self._lock:
-            is_known = text in self._warned
-            self._warned.add(text)
-        if not is_known:
+            is_new = text not in self._warned and len(self._warned) < _MOST_WARNINGS
+            if is_new:
+                self._warned.add(text)
+        if is_new:
             log.warning("%s", text)
 
     def _semaphore(self) -> AdaptiveSemaphore:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from asyncinfer.engines.spec import EngineSpec
 
 log = logging.getLogger("asyncinfer")
-# The most warnings of an engine. The keys in conversations, of which it warns, may be different in each row.
-_MOST_WARNINGS = 50
 
 
 class RemoteInferenceEngine(BaseInferenceEngine):
@@ -72,7 +69,6 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         self._transport = default_transport() if session is None else SessionTransport(session)
         self._has_own_session = session is not None
         self._fallen_back: set[tuple[str, str]] = set()
-        self._logged: set[str] = set()
 
     @property
     def spec(self) -> EngineSpec:
@@ -144,7 +140,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         if not model.model_name:
             raise ConfigError("model.model_name: not set; give the name by which the API knows the model")
         url, sign = self._reach(remote)
-        warn = partial(self._warn_once, type(self).__name__)
+
+        def warn(text: str) -> None:
+            self._warn_once(f"{type(self).__name__}: {text}")
+
         call = EncoderSettings(url, model, generation, remote.user_id, remote.connection_timeout, warn)
         limits, target = response_limits(remote), (url, model.model_name)
         likely = self._likely_url(url)
@@ -190,7 +189,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                 f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
             )
         if found.note:
-            self._warn_once("remote_params.api_url", found.note)
+            self._warn_once(f"remote_params.api_url: {found.note}")
         return found.url
 
     def _likely_url(self, url: str) -> str | None:
@@ -202,12 +201,6 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         if urlsplit(own).hostname == urlsplit(url).hostname:
             return None if own == url else own
         return likely_url(url, provider.paths())
-
-    def _warn_once(self, subject: str, text: str) -> None:
-        """Log a warning about `subject`, unless this engine has logged it before."""
-        if text not in self._logged and len(self._logged) < _MOST_WARNINGS:
-            self._logged.add(text)
-            log.warning("%s: %s", subject, text)
 
     async def _close(self) -> None:
         await self._transport.aclose()
