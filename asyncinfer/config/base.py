@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from pydantic import (
@@ -56,6 +56,9 @@ else:
 class Params(BaseModel):
     """A group of settings. Unknown keys and values out of range are errors, also in assignments.
 
+    Positional arguments are allowed, in the order of the fields. The fields of Oumi come first, in its order. Type
+    checkers accept those that are declared with `kw_only=False`.
+
     Raises:
         ConfigError: The constructor found mistakes. The message has one line for each.
         ValidationError: An assigned value is wrong. The message shows no values, because they may be secret.
@@ -90,9 +93,21 @@ class Params(BaseModel):
                 values[name] = value.hashed_values() if isinstance(value, Params) else value
         return values
 
+    def finalize_and_validate(self) -> None:
+        """Check the settings of this group, and of the groups in it, as a whole. Some complete each other.
+
+        Raises:
+            ConfigError: A setting is wrong.
+        """
+        for _, value in self:
+            if isinstance(value, Params):
+                value.finalize_and_validate()
+
     if not TYPE_CHECKING:  # Type checkers see the constructor that pydantic derives from the fields.
 
-        def __init__(self, /, **data: Any) -> None:
+        def __init__(self, /, *values: Any, **data: Any) -> None:
+            data.update(_by_position(type(self), values, data))
+            del values
             try:
                 super().__init__(**data)
                 return
@@ -106,6 +121,20 @@ class Params(BaseModel):
         # pydantic marks BaseModel's constructor the same way. Nested groups are then validated together with the outer
         # one, so that all mistakes are reported at once.
         __init__.__pydantic_base_init__ = True
+
+
+def _by_position(params: type[Params], values: Sequence[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that positional arguments give. They follow the order of the fields, as in a dataclass.
+
+    Raises:
+        TypeError: There are more values than fields, or a field is given twice.
+    """
+    names = list(params.model_fields)[: len(values)]
+    if len(values) > len(names):
+        raise TypeError(f"{params.__name__} has {len(names)} fields, and was given {len(values)} values")
+    if repeated := data.keys() & set(names):
+        raise TypeError(f"{params.__name__}: {', '.join(sorted(repeated))} was given by position and by name")
+    return dict(zip(names, values, strict=True))
 
 
 def merged(base: P, call: P) -> P:

@@ -30,7 +30,7 @@ with warnings.catch_warnings():
         At most one of the three may be set.
         """
 
-        json: Hashed[Any] = None  # pyright: ignore[reportIncompatibleMethodOverride]
+        json: Hashed[Any] = Field(default=None, kw_only=False)  # pyright: ignore[reportIncompatibleMethodOverride]
         """A JSON schema as a dict or JSON text, or a pydantic model class."""
         regex: Hashed[str | None] = None
         """A regular expression that the whole answer matches."""
@@ -89,7 +89,7 @@ def _parsed(schema: Any) -> Any:
 class GenerationParams(Params):
     """Sampling and limits. `get_supported_params()` of an engine names those that it supports."""
 
-    max_new_tokens: Hashed[Count | None] = 1024
+    max_new_tokens: Hashed[Count | None] = Field(default=1024, kw_only=False)
     """The most tokens in an answer; null: the default of the API, or as many as the context of a local model holds."""
     batch_size: Unhashed[Count | None] = None
     """Rows in one batch of a local engine; null: the engine decides."""
@@ -98,8 +98,8 @@ class GenerationParams(Params):
     seed: Hashed[Integer | None] = None
     """Makes sampling repeatable, if the engine supports it."""
     temperature: Hashed[NonNegative | None] = 0.0
-    """0 always takes the most likely token. Higher values give more varied answers. null: the default of the API; for a
-    local model, 0."""
+    """0 always takes the most likely token. Higher values give more varied answers. null: the default of the API; 1 for
+    models in this process."""
     top_p: Hashed[Fraction | None] = None
     """Sample only from the most likely tokens whose probabilities add up to this value."""
     frequency_penalty: Hashed[Real] = 0.0
@@ -119,7 +119,8 @@ class GenerationParams(Params):
     num_beams: Hashed[Count] = 1
     """The number of beams of a beam search; 1: no beam search."""
     use_sampling: Hashed[bool] = False
-    """Sample; otherwise take the most likely token. Engines without this setting decide by `temperature`."""
+    """Sample; otherwise take the most likely token. Only `NATIVE` has this setting. Other engines decide by
+    `temperature`."""
     guided_decoding: Hashed[GuidedDecodingParams | None] = None
     """Constrain the answer to a schema, a regular expression or choices."""
     skip_special_tokens: Hashed[bool] = True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TextIO, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -22,7 +23,11 @@ from asyncinfer.types.field_types import NONE
 from asyncinfer.types.masking import masked_places, without_traceback
 from asyncinfer.types.paths import os_error_text
 
+log = logging.getLogger("asyncinfer")
+
 C = TypeVar("C", bound="InferenceConfig")
+# How the arguments begin that launchers of several processes add.
+_LAUNCHER_ARGUMENT = "--local-rank"
 
 
 def _empty_if_null(value: Any) -> Any:
@@ -36,28 +41,59 @@ Group = BeforeValidator(_empty_if_null)
 class InferenceConfig(Params):
     """All settings of a run. Only settings that are set explicitly override those of the engine."""
 
-    model: Annotated[ModelParams, Group] = Field(default_factory=ModelParams)
-    generation: Annotated[GenerationParams, Group] = Field(default_factory=GenerationParams)
+    model: Annotated[ModelParams, Group] = Field(default_factory=ModelParams, kw_only=False)
+    generation: Annotated[GenerationParams, Group] = Field(default_factory=GenerationParams, kw_only=False)
     input_path: OptionalPath = NONE
     """A JSONL file with one conversation per line."""
     output_path: OptionalPath = NONE
     """The JSONL file for the answered conversations, in input order."""
-    reuse_output: bool = False
-    """Take answers for these rows from the file at `output_path`, and send only the other rows."""
     progress_path: OptionalPath = NONE
     """A JSON file with the progress of the run, which other programs can read."""
     engine: EngineName | None = None
-    """Which engine runs the model."""
+    """Which engine runs the model; null: NATIVE."""
     remote_params: RemoteParams | None = None
+    """The endpoint of the model, its key and its limits."""
+    reuse_output: bool = False
+    """Take answers for these rows from the file at `output_path`, and send only the other rows."""
 
     @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
+    def from_yaml(
+        cls, config_path: str | Path, overrides: Iterable[str] = (), *, ignore_interpolation: bool = True
+    ) -> Self:
         """The configuration in a YAML file, with `overrides` such as `generation.max_new_tokens=64` applied.
+
+        Args:
+            ignore_interpolation: Accepted as in Oumi, without effect. Environment variables are always filled in, and
+                a setting cannot refer to another one.
 
         Raises:
             ConfigError: There are mistakes. The message has one line for each, with file and dotted path.
         """
-        return _value_or_raise(cls._parsed(read(Path(path)), str(path), overrides))
+        return _value_or_raise(cls._parsed(read(Path(config_path)), str(config_path), overrides))
+
+    @classmethod
+    def from_yaml_and_arg_list(
+        cls,
+        config_path: str | Path | None,
+        arg_list: Iterable[str],
+        logger: logging.Logger | None = None,
+        ignore_interpolation: bool = True,
+    ) -> Self:
+        """As `from_yaml`, with the name and the arguments of Oumi.
+
+        Args:
+            config_path: None: only the overrides.
+            arg_list: The overrides. Those that a launcher of several processes adds (`--local-rank`) are ignored.
+            logger: Gets the message of a mistake, before it is raised.
+            ignore_interpolation: As in `from_yaml`.
+        """
+        overrides = [arg for arg in arg_list if not arg.startswith(_LAUNCHER_ARGUMENT)]
+        try:
+            return cls.from_yaml(config_path, overrides) if config_path is not None else cls.from_str("{}", overrides)
+        except ConfigError as error:
+            if logger is not None:
+                logger.error("%s", error)
+            raise
 
     @classmethod
     def from_str(cls, text: str, overrides: Iterable[str] = ()) -> Self:
@@ -66,19 +102,34 @@ class InferenceConfig(Params):
         del text
         return _value_or_raise(parsed)
 
-    def to_yaml(self, path: str | Path) -> None:
+    def to_yaml(self, config_path: str | Path | TextIO) -> None:
         """Write the settings that are set explicitly, without the API key. Values of headers are masked, and so are
         credentials in the URL and in options.
 
         Raises:
             ConfigError: The file cannot be written.
         """
-        secret = {"remote_params": {"api_key"}}
-        data = self.model_dump(mode="json", exclude_unset=True, exclude=secret, fallback=str)
+        text = dump(escaped(self._shown(exclude_unset=True)))
+        if not isinstance(config_path, str | Path):
+            config_path.write(text)
+            return
         try:
-            Path(path).write_text(dump(escaped(data)), encoding="utf-8")
+            Path(config_path).write_text(text, encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: cannot be written: {os_error_text(error)}") from None
+            raise ConfigError(f"{config_path}: cannot be written: {os_error_text(error)}") from None
+
+    def print_config(self, logger: logging.Logger | None = None) -> None:
+        """Log all settings as YAML, at level info. Secrets are left out or masked, as in `to_yaml`.
+
+        Args:
+            logger: By default, the logger `asyncinfer`.
+        """
+        (logger or log).info("Configuration:\n%s", dump(self._shown(exclude_unset=False)))
+
+    def _shown(self, *, exclude_unset: bool) -> dict[str, Any]:
+        """The settings without secrets."""
+        secret = {"remote_params": {"api_key"}}
+        return self.model_dump(mode="json", exclude_unset=exclude_unset, exclude=secret, fallback=str)
 
     @classmethod
     def _parsed(cls, text: str, where: str, overrides: Iterable[str]) -> Self | ConfigError:

@@ -6,9 +6,10 @@ from typing import Annotated, Any, cast
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
+from asyncinfer.config.adapter import names_of
 from asyncinfer.config.base import Count, OptionalPath, Params, RequiredPath
 from asyncinfer.config.row_key import Hashed, Unhashed
-from asyncinfer.types.field_types import EMPTY_TEXT, NONE
+from asyncinfer.types.field_types import NONE
 
 _DTYPES = {
     "f32": "float32",
@@ -46,8 +47,9 @@ def _dtype(value: Any) -> str:
 class ModelParams(Params):
     """The model and how to load it. An engine ignores fields that are for other engines or for training."""
 
-    model_name: Hashed[RequiredPath] = EMPTY_TEXT
-    """A hub repository id, a path, a provider's model name, or `pkg:package/file` for a file in a Python package."""
+    model_name: Hashed[RequiredPath] = Field(default="", kw_only=False)
+    """A hub repository id, a path, a provider's model name, or `pkg:package/file` for a file in a Python package. For
+    `NATIVE` and `VLLM` also the folder of a LoRA adapter, which names its base model."""
     adapter_model: Hashed[OptionalPath] = NONE
     """A LoRA adapter to apply to the model."""
     tokenizer_name: Hashed[OptionalPath] = NONE
@@ -58,12 +60,6 @@ class ModelParams(Params):
     """Passed to the constructor of the tokenizer."""
     processor_kwargs: Hashed[dict[str, Any]] = Field(default_factory=dict)
     """Passed to the constructor of the image processor."""
-    max_image_pixels: Unhashed[Count] = 64_000_000
-    """The most pixels (width times height) of one image, for models in this process. All images of a conversation
-    together may have four times as many."""
-    allow_private_urls: Unhashed[bool] = False
-    """Allow image URLs that lead to addresses that are not public (loopback, private, link-local, ...). Applies to
-    models in this process, for which this package fetches the images."""
     model_max_length: Hashed[Count | None] = None
     """The context length in tokens, for prompt and answer together."""
     load_pretrained_weights: Hashed[bool] = True
@@ -99,6 +95,12 @@ class ModelParams(Params):
     """A branch, tag or commit of the model's repository."""
     tool_call_parser: Hashed[str | None] = None
     """The name of vLLM's parser for this model's tool calls."""
+    max_image_pixels: Unhashed[Count] = 64_000_000
+    """The most pixels (width times height) of one image, for models in this process. All images of a conversation
+    together may have four times as many."""
+    allow_private_urls: Unhashed[bool] = False
+    """Allow image URLs that lead to addresses that are not public (loopback, private, link-local, ...). Applies to
+    models in this process, for which this package fetches the images."""
 
     def hashed_values(self) -> dict[str, Any]:
         """As in the base class, without access tokens for the hub."""
@@ -107,6 +109,13 @@ class ModelParams(Params):
             if name in values:
                 values[name] = {key: value for key, value in values[name].items() if key not in HUB_TOKENS}
         return values
+
+    def finalize_and_validate(self) -> None:
+        """As in the base class. If `model_name` is the folder of a LoRA adapter, it moves to `adapter_model`, and
+        `model_name` becomes the adapter's base model.
+        """
+        super().finalize_and_validate()
+        self.model_name, self.adapter_model = names_of(self.model_name, self.adapter_model)
 
     @model_validator(mode="before")
     @classmethod

@@ -64,16 +64,12 @@ class AdaptiveConcurrencyParams(Params):
 class RemoteParams(Params):
     """An endpoint, its key, and its limits."""
 
-    api_url: Hashed[Url | None] = None
+    api_url: Hashed[Url | None] = Field(default=None, kw_only=False)
     """The endpoint; hosted engines have a default. No message, log or dump shows its credentials."""
     api_key: Unhashed[_Key] = NONE
     """The API key; `${VAR}` reads it from the environment. No message, log or dump shows it."""
     api_key_env_varname: Unhashed[str | None] = None
     """The environment variable that holds the key."""
-    headers: Unhashed[_Headers] = Field(default_factory=_no_headers)
-    """HTTP headers for every request, such as those that a gateway needs: a mapping of names to values. They replace
-    headers of the same name that this package sets. No message, log or dump shows the values. If a call sets `headers`,
-    it sends none of the engine's."""
     user_id: Unhashed[str | None] = None
     """An opaque id of the end user, for the provider's abuse reports."""
     max_retries: Unhashed[Natural] = 5
@@ -82,20 +78,9 @@ class RemoteParams(Params):
     """Seconds; the wait before the first retry. It doubles with each retry."""
     retry_backoff_max: Unhashed[Positive] = 30.0
     """Seconds; the longest backoff. A `Retry-After` from the server is waited for in full, up to `max_wait`."""
-    max_wait: Unhashed[Positive] = 900.0
-    """Seconds; the longest wait that the endpoint may request. If it requests more, the run ends and can be resumed."""
-    max_outage: Unhashed[Positive] = 900.0
-    """Seconds without any answer after which the run ends. It can be resumed."""
     connection_timeout: Unhashed[NonNegative] = 300.0
     """Seconds for a whole request; for a stream, until it begins. 0: no limit, but a request fails when the server
     sends nothing for an hour."""
-    stream_idle_timeout: Unhashed[NonNegative | None] = None
-    """Seconds for which a stream may bring no part of the answer. Comments, pings and empty events do not count as
-    parts. 0: no limit. null: as `connection_timeout`."""
-    max_response_bytes: Unhashed[Count] = 64 * 2**20
-    """The largest response, after decompression. A stream may have four times as much in all."""
-    max_compression_ratio: Unhashed[Count] = 100
-    """The largest ratio of decompressed to compressed size. Applies to responses above 1 MiB."""
     num_workers: Unhashed[Count] = 50
     """The most requests in flight, for each event loop."""
     requests_per_minute: Unhashed[Count | None] = None
@@ -110,6 +95,21 @@ class RemoteParams(Params):
     """The time in which a batch job of a provider must be done. Single requests do not use it."""
     use_adaptive_concurrency: Unhashed[bool] = True
     """Adapt the number of requests in flight, up to `num_workers`, to what the endpoint accepts."""
+    headers: Unhashed[_Headers] = Field(default_factory=_no_headers)
+    """HTTP headers for every request, such as those that a gateway needs: a mapping of names to values. They replace
+    headers of the same name that this package sets. No message, log or dump shows the values. If a call sets `headers`,
+    it sends none of the engine's."""
+    max_wait: Unhashed[Positive] = 900.0
+    """Seconds; the longest wait that the endpoint may request. If it requests more, the run ends and can be resumed."""
+    max_outage: Unhashed[Positive] = 900.0
+    """Seconds without any answer after which the run ends. It can be resumed."""
+    stream_idle_timeout: Unhashed[NonNegative | None] = None
+    """Seconds for which a stream may bring no part of the answer. Comments, pings and empty events do not count as
+    parts. 0: no limit. null: as `connection_timeout`."""
+    max_response_bytes: Unhashed[Count] = 64 * 2**20
+    """The largest response, after decompression. A stream may have four times as much in all."""
+    max_compression_ratio: Unhashed[Count] = 100
+    """The largest ratio of decompressed to compressed size. Applies to responses above 1 MiB."""
     adaptive: Unhashed[AdaptiveConcurrencyParams | None] = None
     """How it is adapted; null: from half of `num_workers`, in steps of an eighth. Has no effect without
     `use_adaptive_concurrency`."""

@@ -22,8 +22,6 @@ _WINDOW = 60.0
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 _TOKENS_PER_IMAGE = 1000
-# The estimate for an answer without a limit.
-_UNLIMITED_ANSWER = 1024
 # The length of the longest answer is multiplied by this with each answer, so that one outlier does not count forever.
 _FADING = 0.99
 # The number of answers whose lengths show how many tokens an answer takes.
@@ -31,6 +29,8 @@ _ENOUGH_ANSWERS = 20
 # Seconds. An observed limit expires after twice the time until its reset, but not before `_SHORTEST_LIFE`. A limit that
 # takes longer than `_LONGEST_RESET` to reset is a quota. It is ignored here: a refusal reports when it is used up.
 _SHORTEST_LIFE, _LONGEST_RESET = 60.0, 300.0
+# The estimated tokens of an answer whose length has no limit.
+_UNKNOWN_ANSWER = 1024
 # A larger number of tokens is an error of the endpoint.
 _MOST_TOKENS = 10**9
 
@@ -54,7 +54,7 @@ def estimate(conversation: Conversation, generation: GenerationParams) -> Cost:
     images = sum(len(m.image_content_items) for m in messages if not isinstance(m.content, str))
     tools = sum(len(str(tool)) for tool in conversation.tools or ())
     tokens = (characters + tools) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE * len(messages)
-    return Cost(1, tokens + _TOKENS_PER_IMAGE * images, generation.max_new_tokens or _UNLIMITED_ANSWER)
+    return Cost(1, tokens + _TOKENS_PER_IMAGE * images, generation.max_new_tokens or _UNKNOWN_ANSWER)
 
 
 @dataclass(slots=True)

@@ -237,6 +237,35 @@ class Message(BaseModel):
     def contains_text(self) -> bool:
         return bool(self.text_content_items)
 
+    def contains_text_content_items_only(self) -> bool:
+        """Whether there is at least one text, and nothing else."""
+        counts = self.count_content_items()
+        return 0 < counts.text_items == counts.total_items
+
+    def contains_image_content_items_only(self) -> bool:
+        """Whether there is at least one image, and nothing else."""
+        counts = self.count_content_items()
+        return 0 < counts.image_items == counts.total_items
+
+    def contains_single_text_content_item_only(self) -> bool:
+        """Whether there is exactly one text, and nothing else."""
+        counts = self.count_content_items()
+        return counts.text_items == 1 == counts.total_items
+
+    def contains_single_image_content_item_only(self) -> bool:
+        """Whether there is exactly one image, and nothing else."""
+        counts = self.count_content_items()
+        return counts.image_items == 1 == counts.total_items
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a field or an unknown key by name, as `dict.get` does. Some chat templates read messages this way.
+
+        A name that is neither, such as that of a method, gives `default`.
+        """
+        if key in type(self).model_fields:
+            return getattr(self, key)
+        return (self.model_extra or {}).get(key, default)
+
     def compute_flattened_text_content(self, separator: str = " ") -> str:
         """Return all texts, joined with `separator`."""
         if isinstance(self.content, str):
@@ -293,6 +322,12 @@ class Conversation(BaseModel):
     ) -> list[Message]:
         """Return the messages of `role` for which `filter_fn` returns true."""
         return [m for m in self._of(role) if filter_fn is None or filter_fn(m)]
+
+    def append_id_to_string(self, s: str) -> str:
+        """Return `s` with the id of the conversation at its end, for messages; `s` itself if there is no id."""
+        if not self.conversation_id:
+            return s
+        return f"{s.strip()} Conversation id: {self.conversation_id}.".lstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """Return data that JSON can represent, without None values. A message without content keeps `content: None`."""

@@ -167,26 +167,26 @@ class FailureDetail(ShortRepr):
     """
 
     error_message: str
-    error_type: InferenceErrorType = InferenceErrorType.UNKNOWN
     status_code: int | None = None
     is_retryable: bool = True
+    error_type: InferenceErrorType = InferenceErrorType.UNKNOWN
 
 
 def failure_of(error: Exception | None) -> FailureDetail:
     """Return the failure of a row that ended with `error`."""
     match error:
         case RequestError():
-            return FailureDetail(str(error), error.error_type, error.status_code, error.is_retryable)
+            return FailureDetail(str(error), error.status_code, error.is_retryable, error.error_type)
         case EngineDeadError():
             retryable = error.is_retryable and not isinstance(error, EngineConfigError)
-            return FailureDetail(str(error), error.error_type, error.status_code, retryable)
+            return FailureDetail(str(error), error.status_code, retryable, error.error_type)
         case ConfigError():
-            return FailureDetail(str(error), InferenceErrorType.CONFIG, is_retryable=False)
+            return FailureDetail(str(error), is_retryable=False, error_type=InferenceErrorType.CONFIG)
         case InputError():
-            return FailureDetail(str(error), InferenceErrorType.PARSE_ERROR, is_retryable=False)
+            return FailureDetail(str(error), is_retryable=False, error_type=InferenceErrorType.PARSE_ERROR)
         case _:
             text = f"{type(error).__name__}: {error_str(error)}" if error is not None else "no answer"
-            return FailureDetail(text, InferenceErrorType.RUNTIME, is_retryable=False)
+            return FailureDetail(text, is_retryable=False, error_type=InferenceErrorType.RUNTIME)
 
 
 @dataclass(frozen=True)

@@ -70,13 +70,13 @@ class BatchExecutor:
             text = str(row.conversation().messages[-1].content)
             self.asked.append(text)
             if self.is_dead:
-                outcomes.failed(row, FailureDetail("dead", InferenceErrorType.ENGINE_FAILURE))
+                outcomes.failed(row, FailureDetail("dead", error_type=InferenceErrorType.ENGINE_FAILURE))
             elif text == self.refused:
-                outcomes.failed(row, FailureDetail("refused", InferenceErrorType.API_STATUS))
+                outcomes.failed(row, FailureDetail("refused", error_type=InferenceErrorType.API_STATUS))
             elif text == self.deadly:
                 self.is_dead = True
                 outcomes.ended_early(EngineDeadError("dead", error_type=InferenceErrorType.ENGINE_FAILURE))
-                outcomes.failed(row, FailureDetail("dead", InferenceErrorType.ENGINE_FAILURE))
+                outcomes.failed(row, FailureDetail("dead", error_type=InferenceErrorType.ENGINE_FAILURE))
             else:
                 message = Message(role=Role.ASSISTANT, content=f"batch: {text}")
                 completion = Completion(message, FinishReason.STOP, Usage(1, 2, 3))

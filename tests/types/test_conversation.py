@@ -237,6 +237,38 @@ class TestHelpers:
         assert not message.contains_text()
         assert not message.contains_images()
 
+    @pytest.mark.parametrize(
+        ("content", "only_texts", "only_images", "one_text", "one_image"),
+        [
+            ("a", True, False, True, False),
+            ([{"type": "text", "content": "a"}] * 2, True, False, False, False),
+            ([{"type": "image_url", "content": "u"}], False, True, False, True),
+            ([{"type": "image_url", "content": "u"}] * 2, False, True, False, False),
+            ([{"type": "text", "content": "a"}, {"type": "image_url", "content": "u"}], False, False, False, False),
+            ([{"type": "text", "content": "a"}, {"type": "document_url", "content": "u"}], False, False, False, False),
+            ([], False, False, False, False),
+        ],
+    )
+    def test_kinds_of_content_are_told_apart(
+        self, content: Any, only_texts: bool, only_images: bool, one_text: bool, one_image: bool
+    ) -> None:
+        message = Message(role=Role.USER, content=content)
+        assert message.contains_text_content_items_only() is only_texts
+        assert message.contains_image_content_items_only() is only_images
+        assert message.contains_single_text_content_item_only() is one_text
+        assert message.contains_single_image_content_item_only() is one_image
+
+    def test_message_can_be_read_like_a_dict(self) -> None:
+        message = Message.model_validate({"role": "user", "content": "a", "mark": 1})
+        assert (message.get("content"), message.get("mark"), message.get("name", "x")) == ("a", 1, None)
+        assert (message.get("get"), message.get("missing", "x")) == (None, "x")
+
+    def test_id_is_appended_to_a_message(self) -> None:
+        named, unnamed = user().model_copy(update={"conversation_id": "c1"}), user()
+        assert named.append_id_to_string("too long. ") == "too long. Conversation id: c1."
+        assert named.append_id_to_string("") == "Conversation id: c1."
+        assert unnamed.append_id_to_string("too long. ") == "too long. "
+
 
 class TestText:
     def test_text_of_a_message_is_its_content_or_its_text_items(self) -> None:

@@ -22,7 +22,7 @@ from asyncinfer.dialects.anthropic.content import (
     tool,
     turns,
 )
-from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampling
+from asyncinfer.dialects.anthropic.models import Sampling, default_answer_limit, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.fields import checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
@@ -51,10 +51,6 @@ SUPPORTED = frozenset(
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 
-# The API requires `max_tokens`. Every Claude model accepts this value, which is the largest one of Claude 3.
-_UNLIMITED = 4096
-
-
 class MessagesEncoder:
     """Makes the requests of one call.
 
@@ -72,7 +68,7 @@ class MessagesEncoder:
         self._url, self._timeout, self._warn = settings.url, settings.timeout, settings.warn
         self._shared: Json = {
             "model": name,
-            "max_tokens": generation.max_new_tokens or _UNLIMITED,
+            "max_tokens": generation.max_new_tokens or default_answer_limit(name),
             "cache_control": {"type": "ephemeral"},
             **sampling_fields,
             **({"stop_sequences": generation.stop_strings} if generation.stop_strings else {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.finish_reasons import with_calls
 from asyncinfer.engines.local import tool_calls
 from asyncinfer.engines.local.request import Request
@@ -12,6 +13,15 @@ from asyncinfer.engines.local.stepper import Emit
 from asyncinfer.engines.local.text_stream import TextStream
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
+
+
+def answer_limit(generation: GenerationParams, room: int) -> int:
+    """The most tokens of an answer.
+
+    Args:
+        room: How many tokens the context holds after the prompt.
+    """
+    return room if generation.max_new_tokens is None else min(generation.max_new_tokens, room)
 
 
 class AnswerBuilder:

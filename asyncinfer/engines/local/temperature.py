@@ -9,9 +9,11 @@ MAX_TEMPERATURE = 1e6
 
 
 def effective_temperature(temperature: float | None) -> float:
-    """The temperature to sample with. 0 means the likeliest token, also for temperatures too small to divide by, and if
-    there is none.
+    """The temperature to sample with. 0 means the likeliest token, also for temperatures too small to divide by.
+
+    Args:
+        temperature: None means 1, which does not change the model's probabilities.
     """
     if temperature is None:
-        return 0.0
+        return 1.0
     return min(temperature, MAX_TEMPERATURE) if temperature >= MIN_TEMPERATURE else 0.0

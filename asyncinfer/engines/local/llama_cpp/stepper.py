@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncinfer.config import GenerationParams
-from asyncinfer.engines.local.answer import AnswerBuilder
+from asyncinfer.engines.local.answer import AnswerBuilder, answer_limit
 from asyncinfer.engines.local.llama_cpp.cache import PrefixCache, Slot
 from asyncinfer.engines.local.llama_cpp.context import Part
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel

@@ -77,7 +77,7 @@ class Constraint(NamedTuple):
             f"{setting}: the answer violates the schema, in a part that the grammar cannot express: {problem}",
             error_type=InferenceErrorType.PARSE_ERROR,
             # With random sampling, another attempt may be valid. A greedy or seeded answer would be the same again.
-            is_retryable=generation.seed is None and bool(generation.temperature or generation.use_sampling),
+            is_retryable=generation.seed is None and generation.temperature != 0,
         )
 
 

@@ -6,7 +6,7 @@ import logging
 from importlib.util import find_spec
 from typing import ClassVar
 
-from asyncinfer.config import InferenceEngineType
+from asyncinfer.config import GenerationParams, InferenceEngineType
 from asyncinfer.engines.local import shared_libraries
 from asyncinfer.engines.local.chat_prompt import resolve_chat_template, template_file
 from asyncinfer.engines.local.engine import LocalInferenceEngine
@@ -15,8 +15,10 @@ from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
 from asyncinfer.engines.local.transformers.load import check_packages, load
 from asyncinfer.engines.local.transformers.model import TransformersModel
+from asyncinfer.engines.local.transformers.sampling import sampling_in_effect, unused_without_sampling
 from asyncinfer.engines.local.transformers.stepper import TransformersStepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 
 log = logging.getLogger("asyncinfer")
 
@@ -35,8 +37,12 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
     the memory, up to 64). A finished row leaves the batch at once, and a waiting row takes its place. Models that
     cannot batch dynamically, because of their kind of cache, process one batch at a time.
 
-    Rows are sampled if `use_sampling` is set or `temperature` is above 0. If only `use_sampling` is set, the
-    temperature is 1. With a `seed`, the random numbers of a row do not depend on the other rows.
+    Rows are sampled only if `use_sampling` is set; a `temperature` alone has no effect, and a warning says so. Without
+    a temperature above 0, they are sampled at 1. With a `seed`, the random numbers of a row do not depend on the other
+    rows.
+
+    A model without a chat template of its own gets the template `default`, with a warning. `chat_template: auto` makes
+    that an error of each row.
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.NATIVE
@@ -55,6 +61,16 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
             raise ConfigError("model.model_name: not set; give a folder, a hub repository or a GGUF file")
         template_file(self._model_params.chat_template)
         check_packages(self._model_params)
+
+    def _dropped(self, generation: GenerationParams, engine: BoundEngine) -> tuple[str, ...]:
+        unused = unused_without_sampling(generation)
+        if unused:
+            names = ", ".join(f"generation.{name}" for name in sorted(unused))
+            log.warning("%s: no effect on NATIVE without generation.use_sampling: true", names)
+        return tuple(sorted({*super()._dropped(generation, engine), *unused}))
+
+    def _bind(self, settings: CallSettings) -> BoundEngine:
+        return super()._bind(settings._replace(generation=sampling_in_effect(settings.generation)))
 
     def _slots(self) -> int:
         return max(POOL, 2 * (self._generation_params.batch_size or 0))

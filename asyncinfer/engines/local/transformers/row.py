@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from asyncinfer.config import GenerationParams
-from asyncinfer.engines.local.answer import AnswerBuilder
+from asyncinfer.engines.local.answer import AnswerBuilder, answer_limit
 from asyncinfer.engines.local.logit_bias import token_biases
 from asyncinfer.engines.local.request import Request, answer_limit
 from asyncinfer.engines.local.stepper import Emit
@@ -40,12 +40,8 @@ class BatchSettings(NamedTuple):
 
 
 def settings_of(generation: GenerationParams) -> BatchSettings:
-    """With `use_sampling` and no temperature, the temperature is 1, which does not change the probabilities."""
-    temperature = effective_temperature(generation.temperature)
-    if generation.use_sampling and not generation.temperature:
-        temperature = 1.0
     return BatchSettings(
-        temperature=temperature,
+        temperature=effective_temperature(generation.temperature),
         top_p=1.0 if generation.top_p is None else generation.top_p,
         min_p=generation.min_p,
         beams=generation.num_beams,

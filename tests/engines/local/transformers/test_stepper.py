@@ -333,8 +333,8 @@ class TestSettings:
         choices = [f"choice number {n}" for n in range(10_000)]
         assert rows.alone(TEXTS[1], guided_decoding={"choice": choices}) in choices
 
-    def test_use_sampling_without_a_temperature_samples_at_temperature_1(self, rows: Rows) -> None:
-        assert rows.alone(TEXTS[1], use_sampling=True, seed=5) == rows.alone(TEXTS[1], temperature=1.0, seed=5)
+    def test_no_temperature_means_1(self, rows: Rows) -> None:
+        assert rows.alone(TEXTS[1], temperature=None, seed=5) == rows.alone(TEXTS[1], temperature=1.0, seed=5)
 
     def test_top_p_and_min_p_restrict_sampling(self, rows: Rows) -> None:
         greedy = generated(rows, TEXTS[1])
