@@ -117,6 +117,15 @@ class ModelParams(Params):
         super().finalize_and_validate()
         self.model_name, self.adapter_model = names_of(self.model_name, self.adapter_model)
 
+    def with_base_model(self) -> ModelParams:
+        """A copy to which `finalize_and_validate` was applied; these parameters themselves if it changes nothing.
+
+        Raises:
+            ConfigError: `model_name` is the folder of an adapter that names no base model.
+        """
+        names = names_of(self.model_name, self.adapter_model)
+        return self if names == (self.model_name, self.adapter_model) else self.model_copy(update=names._asdict())
+
     @model_validator(mode="before")
     @classmethod
     def _move_options_to_fields(cls, data: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
 from asyncinfer.aio.tasks import clean_up
@@ -271,6 +271,20 @@ class AsyncMethods(EngineCore):
             ConfigError: A setting is wrong.
         """
         return [self._model_params.model_name] if self._model_params.model_name else []
+
+    async def aapply_chat_template(self, conversation: Conversation, **tokenizer_kwargs: Any) -> str:
+        """Return the prompt that the model's chat template makes of a conversation. Answers nothing.
+
+        Args:
+            tokenizer_kwargs: Variables of the template, such as `add_generation_prompt` (by default false, as in
+                Transformers) and `tools`. Transformers also accepts the other arguments of its
+                `apply_chat_template`.
+
+        Raises:
+            ConfigError: The engine does not have the template, because a server applies it.
+            RequestError: The template does not support this conversation.
+        """
+        raise ConfigError(f"{type(self).__name__} has no chat template: the server that runs the model applies it")
 
     async def aclose(self) -> None:
         """Free the model or the connections."""

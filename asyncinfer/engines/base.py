@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncinfer.aio import portal
 from asyncinfer.config import InferenceConfig
@@ -234,6 +234,10 @@ class BaseInferenceEngine(AsyncMethods):
             ConfigError: A setting is wrong.
         """
         return portal.call(partial(self.alist_models, chat_only))
+
+    def apply_chat_template(self, conversation: Conversation, **tokenizer_kwargs: Any) -> str:
+        """The blocking twin of `aapply_chat_template`."""
+        return portal.call(partial(self.aapply_chat_template, conversation, **tokenizer_kwargs))
 
     def close(self) -> None:
         """Free the model or the connections. An engine that is used again opens them again.

@@ -49,7 +49,7 @@ class EngineCore(ABC):
         remote_params: RemoteParams | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._model_params = model_params
+        self._model_params = model_params.model_copy()  # The caller may change theirs later.
         self._generation_params = generation_params or GenerationParams()
         self._remote_params = remote_params
         self._clock = clock or MonotonicClock()

@@ -14,13 +14,15 @@ from asyncinfer.config import ModelParams
 from asyncinfer.dialects.unsent_keys import OF_ANSWERS
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import ConfigError, RequestError, invalid_request
-from asyncinfer.types.conversation import ContentItem, Message
+from asyncinfer.types.conversation import ContentItem, Conversation, Message
 from asyncinfer.types.merging import merged_messages
 from asyncinfer.types.paths import expanded, is_file, read_text
 from asyncinfer.types.tools import ToolCall
 
 Render = Callable[..., str]
 Content = Callable[[Message], Any]
+# Renders a conversation to text, for `apply_chat_template`: the conversation, and variables of the template.
+TemplateText = Callable[..., str]
 # The built-in templates, by the names that `model.chat_template` accepts.
 TEMPLATES = Path(__file__).parent / "templates"
 _PROBE = "6d756368"
@@ -124,6 +126,19 @@ def render_prompt(request: Request, render: Render, *, supports_tools: bool, con
             if merged is not messages:
                 return render(messages=[_template_message(message, content) for message in merged], **variables)
         raise invalid_request(f"the chat template rejects this conversation: {error}") from error
+
+
+def template_messages(conversation: Conversation) -> list[dict[str, Any]]:
+    """The messages of a conversation as templates expect them, with a placeholder for each image.
+
+    Raises:
+        RequestError: The conversation contains documents.
+    """
+    return [_template_message(message, _parts_or_text) for message in conversation.messages]
+
+
+def _parts_or_text(message: Message) -> Any:
+    return content_parts(message) if message.contains_images() else text_content(message)
 
 
 def tools_unsupported() -> RequestError:

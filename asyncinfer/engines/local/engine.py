@@ -8,14 +8,16 @@ import threading
 import weakref
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from asyncinfer.aio import portal
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.limiters import DISK, MODELS
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.engines.local.chat_prompt import resolve_chat_template
+from asyncinfer.engines.call_input import check_types
+from asyncinfer.engines.local.chat_prompt import TemplateText, resolve_chat_template
 from asyncinfer.engines.local.delivery import Deliver, EngineEvent
 from asyncinfer.engines.local.model_loop import closed_error
 from asyncinfer.engines.local.model_paths import model_paths
@@ -63,6 +65,8 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     # How long one step may take before it is reported, and before the rows fail.
     watchdog_timeouts: ClassVar[WatchdogTimeouts] = WatchdogTimeouts()
+    # Whether `model_name` may be the folder of a LoRA adapter.
+    _accepts_adapter_folders: ClassVar[bool] = False
     # Fields of `ModelParams` that only other engines support.
     _ignored_fields: ClassVar[frozenset[str]] = frozenset()
 
@@ -75,7 +79,11 @@ class LocalInferenceEngine(BaseInferenceEngine):
         clock: Clock | None = None,
     ) -> None:
         # A local model has no endpoint, so `remote_params` is ignored.
-        super().__init__(model_params, generation_params=generation_params, clock=clock)
+        own = model_params.with_base_model() if self._accepts_adapter_folders else model_params
+        super().__init__(own, generation_params=generation_params, clock=clock)
+        # What the caller gave, which a call may repeat.
+        self._given_params = model_params.model_copy()
+        self._render_cache: TemplateText | None = None
         self._thread: ModelThread | None = None
         self._files: Sequence[ModelFile] | None = None
         self._stop_when_collected: weakref.finalize[[], LocalInferenceEngine] | None = None
@@ -122,15 +130,31 @@ class LocalInferenceEngine(BaseInferenceEngine):
         return max(2 * self._slots(), 1)
 
     async def _model_for(self, call: ModelParams) -> ModelParams:
-        own = self._model_params
+        own, given = self._model_params, self._given_params
         for name in call.model_fields_set - _PER_CALL_FIELDS:
             requested, loaded = getattr(call, name), getattr(own, name)
-            if requested != loaded and not (name == "model_name" and not requested):
+            if requested not in (loaded, getattr(given, name)) and not (name == "model_name" and not requested):
                 raise ConfigError(
                     f"model.{name}: this engine was made with {loaded!r} and cannot answer with {requested!r}; "
                     "make another engine for it"
                 )
-        return await MODELS.run(resolve_chat_template, await super()._model_for(call))
+        own_of_call = {name: getattr(call, name) for name in call.model_fields_set & _PER_CALL_FIELDS}
+        return await MODELS.run(resolve_chat_template, own.model_copy(update=own_of_call))
+
+    async def aapply_chat_template(self, conversation: Conversation, **tokenizer_kwargs: Any) -> str:
+        """As in the base class. Loads the tokenizer, but not the model."""
+        check_types(conversation, None)
+        if self._render_cache is None:
+            self._render_cache = await MODELS.run(self._template_text)
+        return await MODELS.run(partial(self._render_cache, conversation, **tokenizer_kwargs))
+
+    def _template_text(self) -> TemplateText:
+        """The function that renders a conversation with the model's chat template. Blocks.
+
+        Raises:
+            ConfigError: The tokenizer cannot be loaded, or there is no template.
+        """
+        raise ConfigError(f"{type(self).__name__} renders no chat template outside of a call")
 
     async def _model_files(self) -> Sequence[ModelFile]:
         """The files as they were at the first call, before the model was loaded."""

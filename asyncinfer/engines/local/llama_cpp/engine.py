@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 from asyncinfer.config import InferenceEngineType, ModelParams
 from asyncinfer.engines.local import gguf
-from asyncinfer.engines.local.chat_prompt import resolve_chat_template, template_file
+from asyncinfer.engines.local.chat_prompt import TemplateText, resolve_chat_template, template_file
 from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.local.images import load_images
 from asyncinfer.engines.local.llama_cpp.compat import check_images
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
 from asyncinfer.engines.local.llama_cpp.options import DEFAULT_PARALLEL, UNHASHED, check_options
 from asyncinfer.engines.local.llama_cpp.stepper import LlamaStepper
+from asyncinfer.engines.local.llama_cpp.template_text import vocabulary_renderer
 from asyncinfer.engines.local.model_paths import HUB_OPTIONS
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
@@ -83,9 +85,15 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
         parallel: Any = self._model_params.model_kwargs.get("n_parallel")
         return parallel if isinstance(parallel, int) else DEFAULT_PARALLEL
 
-    def _load(self) -> Stepper:
+    def _template_text(self) -> TemplateText:
+        return vocabulary_renderer(self._path(), resolve_chat_template(self._model_params).chat_template)
+
+    def _path(self) -> Path:
         params = self._model_params
-        path = gguf.find(params.model_name, params.model_revision, params.model_kwargs)
+        return gguf.find(params.model_name, params.model_revision, params.model_kwargs)
+
+    def _load(self) -> Stepper:
+        params, path = self._model_params, self._path()
         settings = _settings(params)
         if self._mmproj is not None:
             settings["mmproj"] = gguf.find_projector(self._mmproj, params.model_name) or gguf.fetch(

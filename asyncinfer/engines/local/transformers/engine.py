@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from asyncinfer.config import GenerationParams, InferenceEngineType
 from asyncinfer.engines.local import shared_libraries
-from asyncinfer.engines.local.chat_prompt import resolve_chat_template, template_file
+from asyncinfer.engines.local.chat_prompt import TemplateText, resolve_chat_template, template_file
 from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.local.images import load_images
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
-from asyncinfer.engines.local.transformers.load import check_packages, load
+from asyncinfer.engines.local.tokenizer import renderer
+from asyncinfer.engines.local.transformers.load import check_packages, load, load_tokenizer
 from asyncinfer.engines.local.transformers.model import TransformersModel
 from asyncinfer.engines.local.transformers.sampling import sampling_in_effect, unused_without_sampling
 from asyncinfer.engines.local.transformers.stepper import TransformersStepper
@@ -47,6 +48,7 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
 
     engine_type: ClassVar[str] = InferenceEngineType.NATIVE
     unhashed_model_kwargs: ClassVar[frozenset[str]] = frozenset({"device_map", "cache_dir", "local_dir"})
+    _accepts_adapter_folders = True
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
@@ -79,10 +81,18 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
         shared_libraries.preload("torch", "triton")
         params = resolve_chat_template(self._model_params)
         log.info("loading %s", params.model_name)
-        model = TransformersModel(load(params))
+        model = TransformersModel(load(params), may_use_default_template=self._may_use_default_template)
         if params.chat_template:
             model.check_template(params.chat_template)
         return TransformersStepper(model, self._slots())
+
+    @property
+    def _may_use_default_template(self) -> bool:
+        return self._model_params.chat_template != "auto"
+
+    def _template_text(self) -> TemplateText:
+        params = resolve_chat_template(self._model_params)
+        return renderer(load_tokenizer(params), params.chat_template, with_default=self._may_use_default_template)
 
     async def _prepare(self, request: Request) -> Request:
         return await load_images(request)

@@ -84,6 +84,15 @@ def load(params: ModelParams) -> LoadedModel:
     return LoadedModel(model, tokenizer, processor, params.model_max_length)
 
 
+def load_tokenizer(params: ModelParams) -> Any:
+    """Load only the tokenizer.
+
+    Raises:
+        ConfigError: It cannot be loaded.
+    """
+    return _tokenizer(params, _source(params))
+
+
 def _is_gguf(params: ModelParams) -> bool:
     return "filename" in params.model_kwargs or params.model_name.endswith(".gguf")
 

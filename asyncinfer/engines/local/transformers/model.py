@@ -14,6 +14,7 @@ from asyncinfer.engines.local.images import decode_image, image_bytes
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.resources import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.local.structured.guide import GuideFactory
+from asyncinfer.engines.local.tokenizer import default_template
 from asyncinfer.engines.local.transformers.compat import compile_template
 from asyncinfer.engines.local.transformers.load import LoadedModel
 from asyncinfer.errors import ConfigError, invalid_request
@@ -39,9 +40,13 @@ class Prompt:
 
 
 class TransformersModel:
-    """A loaded model with its tokenizer and processor."""
+    """A loaded model with its tokenizer and processor.
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    Args:
+        may_use_default_template: Whether a model without a chat template of its own gets a default one.
+    """
+
+    def __init__(self, loaded: LoadedModel, *, may_use_default_template: bool = True) -> None:
         self.hf: Any = loaded.model
         self.tokenizer: Any = loaded.tokenizer
         self._processor: Any = loaded.processor
@@ -51,6 +56,9 @@ class TransformersModel:
         self.vocabulary: int = self._text.vocab_size
         self.end_tokens = frozenset(_ids(self.hf.generation_config.eos_token_id) + _ids(self.tokenizer.eos_token_id))
         self.pad_token: int = _first(self.tokenizer.pad_token_id, *self.end_tokens, 0)
+        self._default_template: str | None = None
+        if may_use_default_template and not _has_template(self._processor) and not _has_template(self.tokenizer):
+            self._default_template = default_template(getattr(self.hf.config, "model_type", ""))
         self.guides = GuideFactory(self._guide_tokenizer, self.vocabulary, self.end_tokens)
 
     @property
@@ -94,6 +102,8 @@ class TransformersModel:
     def _template(self, request: Request) -> str:
         if request.model.chat_template:
             return request.model.chat_template
+        if self._default_template is not None:
+            return self._default_template
         own = getattr(self._processor, "chat_template", None)
         try:
             return own if isinstance(own, str) else self.tokenizer.get_chat_template(tools=request.tools or None)
@@ -196,6 +206,11 @@ class TransformersModel:
             gc.collect()  # Only if needed: it stops every thread, for about 0.2 s after the imports of Transformers.
         if on_gpu:
             torch.cuda.empty_cache()
+
+
+def _has_template(reader: Any) -> bool:
+    """Whether a tokenizer or a processor has a chat template."""
+    return bool(getattr(reader, "chat_template", None))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

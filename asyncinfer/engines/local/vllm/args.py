@@ -54,6 +54,21 @@ class Host:
     quantizations: Collection[str]
 
 
+def with_options(params: ModelParams, options: Mapping[str, Any], tool_call_parser: str | None) -> ModelParams:
+    """The parameters with further options of vLLM; `params` itself if all are None. None leaves an option as it is."""
+    given = {name: value for name, value in options.items() if value is not None}
+    changed: dict[str, Any] = {"model_kwargs": {**params.model_kwargs, **given}} if given else {}
+    if tool_call_parser is not None:
+        changed["tool_call_parser"] = tool_call_parser
+    return params.model_copy(update=changed) if changed else params
+
+
+def check_memory_share(share: Any) -> None:
+    """Raise a ConfigError for a value of `gpu_memory_utilization` that is no share."""
+    if isinstance(share, int | float) and not 0 < share <= 1:
+        raise ConfigError(f"gpu_memory_utilization: should be above 0 and at most 1 (found {share})")
+
+
 def check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
     """Raise a ConfigError for an option that vLLM does not have."""
     for name in options:

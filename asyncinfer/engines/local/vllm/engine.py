@@ -6,14 +6,23 @@ import logging
 from importlib.util import find_spec
 from typing import ClassVar
 
-from asyncinfer.config import InferenceEngineType, ModelParams
+from asyncinfer.aio.clock import Clock
+from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.engines.local import shared_libraries
-from asyncinfer.engines.local.chat_prompt import template_file
+from asyncinfer.engines.local.chat_prompt import TemplateText, resolve_chat_template, template_file
 from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.local.images import load_images
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
-from asyncinfer.engines.local.vllm.args import UNHASHED, check_adapter, check_options, engine_args
+from asyncinfer.engines.local.tokenizer import hub_tokenizer, renderer
+from asyncinfer.engines.local.vllm.args import (
+    UNHASHED,
+    check_adapter,
+    check_memory_share,
+    check_options,
+    engine_args,
+    with_options,
+)
 from asyncinfer.engines.local.vllm.compat import option_names
 from asyncinfer.engines.local.vllm.host import check_parsers, inspect_host
 from asyncinfer.engines.local.vllm.model import VllmModel
@@ -38,11 +47,50 @@ class VLLMInferenceEngine(LocalInferenceEngine):
 
     Defaults without a GPU: weights are float32 (see `torch_dtype_str`), nothing is compiled (`enforce_eager`), keys and
     values take a quarter of the free memory, at most 4 GiB, and the context is as much of the model's own as fits.
+
+    Args:
+        tensor_parallel_size: The number of GPUs for each layer; -1: all.
+        quantization: vLLM's name of the quantisation.
+        enable_prefix_caching: Whether rows share the keys and values of equal prefixes. By default, they do.
+        gpu_memory_utilization: The share of the GPU's memory that vLLM uses, above 0 and up to 1.
+        enforce_eager: Whether the model runs without CUDA graphs. By default, vLLM decides.
+        max_num_seqs: The most rows in a batch.
+        tool_call_parser: As `model.tool_call_parser`, before which it takes precedence.
+
+    These arguments have the names of Oumi. Each takes precedence over the option of that name in `model_kwargs`.
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.VLLM
     unhashed_model_kwargs: ClassVar[frozenset[str]] = UNHASHED
+    _accepts_adapter_folders = True
     _ignored_fields = frozenset({"attn_implementation", "compile", "device_map"})
+
+    def __init__(
+        self,
+        model_params: ModelParams,
+        *,
+        generation_params: GenerationParams | None = None,
+        tensor_parallel_size: int | None = None,
+        quantization: str | None = None,
+        enable_prefix_caching: bool | None = None,
+        gpu_memory_utilization: float | None = None,
+        enforce_eager: bool | None = None,
+        max_num_seqs: int | None = None,
+        tool_call_parser: str | None = None,
+        remote_params: RemoteParams | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        options = {
+            "tensor_parallel_size": tensor_parallel_size,
+            "quantization": quantization,
+            "enable_prefix_caching": enable_prefix_caching,
+            "gpu_memory_utilization": gpu_memory_utilization,
+            "enforce_eager": enforce_eager,
+            "max_num_seqs": max_num_seqs,
+        }
+        complete = with_options(model_params, options, tool_call_parser)
+        super().__init__(complete, generation_params=generation_params, remote_params=remote_params, clock=clock)
+        self._given_params = model_params.model_copy()
 
     def _validate(self) -> None:
         if find_spec("vllm") is None:
@@ -50,6 +98,7 @@ class VLLMInferenceEngine(LocalInferenceEngine):
         params = self._model_params
         if not params.model_name:
             raise ConfigError("model.model_name: not set; give a folder or a hub repository")
+        check_memory_share(params.model_kwargs.get("gpu_memory_utilization"))
         path = expanded(params.model_name, "model.model_name")
         if params.model_name.startswith(("/", ".", "~")) and not exists(path):
             raise ConfigError(f"model.model_name: {path.absolute()} does not exist")
@@ -60,6 +109,10 @@ class VLLMInferenceEngine(LocalInferenceEngine):
     def _slots(self) -> int:
         max_num_seqs = self._model_params.model_kwargs.get("max_num_seqs")
         return max_num_seqs if isinstance(max_num_seqs, int) else MAX_SLOTS
+
+    def _template_text(self) -> TemplateText:
+        params = resolve_chat_template(self._model_params)
+        return renderer(hub_tokenizer(params), params.chat_template, with_default=False)
 
     def _load(self) -> Stepper:
         shared_libraries.preload("torch", "triton", "cv2")
