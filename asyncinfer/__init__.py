@@ -48,12 +48,19 @@ from asyncinfer.types.tools import ToolCall, ToolDefinition
 if TYPE_CHECKING:
     from asyncinfer.aio.background_iterator import BackgroundIterator
     from asyncinfer.engines.base import BaseInferenceEngine
+    from asyncinfer.engines.calls import ainfer, infer, infer_interactive
     from asyncinfer.engines.hosted import *  # noqa: F403
     from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
     from asyncinfer.engines.local.request import Request
     from asyncinfer.engines.local.transformers.engine import NativeTextInferenceEngine
     from asyncinfer.engines.local.vllm.engine import VLLMInferenceEngine
-    from asyncinfer.engines.registry import build_engine, register_engine, register_provider
+    from asyncinfer.engines.registry import (
+        build_engine,
+        build_inference_engine,
+        get_engine,
+        register_engine,
+        register_provider,
+    )
     from asyncinfer.engines.remote import RemoteInferenceEngine
     from asyncinfer.engines.spec import EngineSpec
     from asyncinfer.run.bound_engine import BoundEngine, CallSettings
@@ -136,7 +143,12 @@ __all__ = [
     "UnexpectedCancellationError",
     "Usage",
     "VLLMInferenceEngine",
+    "ainfer",
     "build_engine",
+    "build_inference_engine",
+    "get_engine",
+    "infer",
+    "infer_interactive",
     "register_engine",
     "register_provider",
 ]
@@ -159,7 +171,12 @@ _MODULES = {
     "RunEvent": "asyncinfer.run.events",
     "RunWaits": "asyncinfer.run.events",
     "Stop": "asyncinfer.run.stop",
+    "ainfer": "asyncinfer.engines.calls",
+    "infer": "asyncinfer.engines.calls",
+    "infer_interactive": "asyncinfer.engines.calls",
     "build_engine": "asyncinfer.engines.registry",
+    "build_inference_engine": "asyncinfer.engines.registry",
+    "get_engine": "asyncinfer.engines.registry",
     "register_engine": "asyncinfer.engines.registry",
     "register_provider": "asyncinfer.engines.registry",
 }

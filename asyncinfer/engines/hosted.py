@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, ClassVar
 
 from asyncinfer.aio.clock import Clock
-from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
+from asyncinfer.config import GenerationParams, InferenceConfig, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.engines.remote import RemoteInferenceEngine
+from asyncinfer.errors import ConfigError
+from asyncinfer.run.bound_engine import CallSettings
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -21,12 +24,25 @@ class GoogleGeminiInferenceEngine(RemoteInferenceEngine):
     engine_type: ClassVar[str] = InferenceEngineType.GOOGLE_GEMINI
 
 
+# What a URL for Vertex may contain, and the variable of the catalog that replaces it.
+_PLACEHOLDERS = {
+    "{project_id}": "{PROJECT_ID}",
+    "{region}": "{REGION}",
+    "{PROJECT_ID}": "{PROJECT_ID}",
+    "{REGION}": "{REGION}",
+}
+
+
 class GoogleVertexInferenceEngine(RemoteInferenceEngine):
     """Google's Vertex AI. Access tokens come from the application default credentials.
 
     Args:
-        project_id: The project; by default, the environment variable `PROJECT_ID`.
-        region: The region; by default, the environment variable `REGION`.
+        project_id_env_key: The environment variable that holds the project; by default, `PROJECT_ID`.
+        region_env_key: The environment variable that holds the region; by default, `REGION`.
+        project_id: The project.
+        region: The region.
+
+    A `remote_params.api_url` may contain `{project_id}` and `{region}`, which are then filled in.
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.GOOGLE_VERTEX
@@ -37,18 +53,61 @@ class GoogleVertexInferenceEngine(RemoteInferenceEngine):
         *,
         generation_params: GenerationParams | None = None,
         remote_params: RemoteParams | None = None,
+        project_id_env_key: str | None = None,
+        region_env_key: str | None = None,
         project_id: str | None = None,
         region: str | None = None,
         session: ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._given = {
+            "PROJECT_ID": _value("project_id", project_id, project_id_env_key),
+            "REGION": _value("region", region, region_env_key),
+        }
         remote, provider = remote_params or RemoteParams(), self.provider()
-        given = {name: value for name, value in (("PROJECT_ID", project_id), ("REGION", region)) if value}
-        if given and remote.api_url is None:
-            remote = remote.model_copy(update={"api_url": provider.resolve_url(provider.url, given=given)})
+        if remote.api_url is None and any(self._given.values()):
+            remote = remote.model_copy(update={"api_url": provider.resolve_url(provider.url, given=self._given)})
         super().__init__(
-            model_params, generation_params=generation_params, remote_params=remote, session=session, clock=clock
+            model_params,
+            generation_params=generation_params,
+            remote_params=self._located(remote),
+            session=session,
+            clock=clock,
         )
+
+    async def _settings_of(self, config: InferenceConfig) -> CallSettings:
+        settings = await super()._settings_of(config)
+        return settings._replace(remote=self._located(settings.remote))
+
+    def _located(self, remote: RemoteParams) -> RemoteParams:
+        """The parameters with the project and the region in their URL, as far as both are known."""
+        url = remote.api_url
+        if url is None or not any(name in url for name in _PLACEHOLDERS):
+            return remote
+        for name, variable in _PLACEHOLDERS.items():
+            url = url.replace(name, variable)
+        located = self.provider().resolve_url(url, given=self._given)
+        return remote if located is None else remote.model_copy(update={"api_url": located})
+
+    def _chat_url(self, remote: RemoteParams) -> str:
+        unknown = [name for name in _PLACEHOLDERS if remote.api_url is not None and name in remote.api_url]
+        if unknown:
+            raise ConfigError(
+                f"remote_params.api_url: {' and '.join(unknown)} cannot be filled in; give project_id and region to "
+                "the engine, or set the environment variables PROJECT_ID and REGION"
+            )
+        return super()._chat_url(remote)
+
+
+def _value(name: str, given: str | None, variable: str | None) -> str:
+    """The value that is given, or that of the environment variable; an empty text if there is neither.
+
+    Raises:
+        ConfigError: Both are given.
+    """
+    if given and variable:
+        raise ConfigError(f"{name} and {name}_env_key exclude each other")
+    return given or (os.environ.get(variable, "") if variable else "")
 
 
 class RemoteVLLMInferenceEngine(RemoteInferenceEngine):

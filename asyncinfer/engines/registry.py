@@ -5,18 +5,21 @@ The entries of the providers are made from the rows of the catalog. Engine class
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 
-from asyncinfer.config import InferenceConfig, InferenceEngineType
+from asyncinfer.config import GenerationParams, InferenceConfig, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.config.engine_type import ENTRY_POINTS, add_engine_name, is_builtin
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import ConfigError
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
+
+log = logging.getLogger("asyncinfer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +82,42 @@ _providers: dict[type[BaseInferenceEngine], Provider] = {}
 
 
 def build_engine(config: InferenceConfig) -> BaseInferenceEngine:
-    """Build the engine that `config` names, with the parameters in `config`.
+    """Build the engine that `config` names, with the parameters in `config`. If it names none, NATIVE, as in Oumi.
 
     Raises:
-        ConfigError: No engine is named, or this version does not have it.
+        ConfigError: This version does not have the engine.
         MissingDependencyError: A package that the engine needs is not installed.
     """
-    known = ", ".join(ENGINES)
-    if config.engine is None:
-        raise ConfigError(f"engine: not set; this version has: {known}")
-    kind = engine_class(config.engine)
+    name = config.engine
+    if name is None:
+        name = InferenceEngineType.NATIVE
+        log.warning("engine: not set, so NATIVE (Transformers in this process) is used")
+    kind = engine_class(name)
     if kind is None:
-        raise ConfigError(f"engine: {config.engine} is not available in this version; it has: {known}")
+        raise ConfigError(f"engine: {name} is not available in this version; it has: {', '.join(ENGINES)}")
     return kind(config.model, generation_params=config.generation, remote_params=config.remote_params)
+
+
+def get_engine(config: InferenceConfig) -> BaseInferenceEngine:
+    """Build the engine that `config` names. This is `build_engine`, by its name in Oumi."""
+    return build_engine(config)
+
+
+def build_inference_engine(
+    engine_type: InferenceEngineType | str,
+    model_params: ModelParams,
+    remote_params: RemoteParams | None = None,
+    generation_params: GenerationParams | None = None,
+) -> BaseInferenceEngine:
+    """Build an engine by its name. `build_engine` does the same from a configuration.
+
+    Raises:
+        ConfigError: There is no such engine.
+        MissingDependencyError: A package that the engine needs is not installed.
+    """
+    generation = generation_params or GenerationParams()
+    config = InferenceConfig(model_params, generation, engine=engine_type, remote_params=remote_params)
+    return build_engine(config)
 
 
 def register_engine(name: str, engine: type[BaseInferenceEngine]) -> None:

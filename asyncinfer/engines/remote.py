@@ -91,7 +91,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return set(cls.provider().dialect.supported)
 
     async def alist_models(self, chat_only: bool = True) -> list[str]:
-        """Return the names of the models that the API serves. `chat_only`: leave out models known not to chat.
+        """Return the names of the models that the API serves, sorted. `chat_only`: leave out models known not to chat.
 
         Raises:
             RequestError: The API did not return a list of models.
@@ -112,7 +112,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         likely = provider.dialect.listing(likely) if likely is not None else None
         listing = ModelListing(self._transport, provider.dialect, first, sign, secrets_of(url, sign), likely)
         entries = await listing.entries()
-        return [entry["id"] for entry in entries if not chat_only or provider.can_chat(entry)]
+        return sorted(entry["id"] for entry in entries if not chat_only or provider.can_chat(entry))
 
     def _concurrency(self) -> int:
         """The number of workers; at most one per file descriptor that connections may use."""

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 from asyncinfer.errors import UnreadableFileError
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation, Message
-from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, open_regular, os_error_text
+from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, exists, open_regular, os_error_text
 
 # The largest file (bytes). No API accepts more in one request.
 MAX_FILE = 100 * 2**20
+_FILE_URL = "file://"
+
+
+def local_path(given: str) -> str:
+    """Return the path in a URL such as `file:///tmp/a%20b.png`; any other text unchanged.
+
+    The path may also be written without percent-encoding, and be relative, as in Oumi.
+    """
+    if given[: len(_FILE_URL)].lower() != _FILE_URL:
+        return given
+    path = given[len(_FILE_URL) :]
+    if path.startswith("localhost/"):
+        path = path.removeprefix("localhost")
+    return path if exists(Path(path)) else unquote(path)
 
 
 def read_file(path: str) -> bytes:
     """Return the bytes of an image or a document. Blocks.
 
+    Args:
+        path: A path, or a URL that begins with `file://`.
+
     Raises:
         UnreadableFileError: The file cannot be read, is not a regular file, or is larger than 100 MiB.
     """
     try:
-        with open_regular(Path(path).expanduser()) as file:
+        with open_regular(Path(local_path(path)).expanduser()) as file:
             known = os.fstat(file.fileno()).st_size
             # Files in /proc have no size, and other files may grow.
             data = file.read(MAX_FILE + 1) if known <= MAX_FILE else None

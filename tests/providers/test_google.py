@@ -29,6 +29,7 @@ from asyncinfer import (
     GenerationParams,
     GoogleVertexInferenceEngine,
     GuidedDecodingParams,
+    InferenceConfig,
     InferenceEngineType,
     InferenceErrorType,
     InferenceFailedError,
@@ -333,6 +334,42 @@ async def test_project_and_region_come_from_arguments_or_the_environment(
     async with GoogleVertexInferenceEngine(ModelParams(model_name="m"), **given) as engine:
         assert engine._remote_params is not None
         assert (engine._remote_params.api_url, engine._remote_params.num_workers) == (URL, 50)
+
+
+@pytest.mark.parametrize("url", [URL.replace("/p/", "/{project_id}/").replace("r-a", "{region}-a"), None])
+@pytest.mark.parametrize(
+    ("environ", "given"),
+    [
+        ({"PROJECT_ID": "p", "REGION": "r"}, {}),
+        ({"MY_PROJECT": "p", "MY_REGION": "r", "PROJECT_ID": "x", "REGION": "x"}, {"by": "key"}),
+        ({}, {"project_id": "p", "region": "r"}),
+    ],
+)
+async def test_url_with_placeholders_is_filled_in(
+    url: str | None, environ: Names, given: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    if given == {"by": "key"}:
+        given = {"project_id_env_key": "MY_PROJECT", "region_env_key": "MY_REGION"}
+    of_engine = GoogleVertexInferenceEngine(ModelParams("m"), remote_params=RemoteParams(url), **given)
+    of_call = GoogleVertexInferenceEngine(ModelParams("m"), **given)
+    config = InferenceConfig(ModelParams("m"), remote_params=RemoteParams(url))
+    for engine, call in ((of_engine, InferenceConfig()), (of_call, config)):
+        assert (await engine._settings_of(call)).remote.api_url == URL
+
+
+async def test_placeholder_without_a_value_is_an_error() -> None:
+    remote = RemoteParams("https://{region}-aiplatform.googleapis.com/v1/projects/{project_id}/openapi")
+    async with GoogleVertexInferenceEngine(ModelParams("m"), remote_params=remote, region="r") as engine:
+        with pytest.raises(ConfigError, match=r"\{project_id\} and \{region\} cannot be filled in"):
+            await engine.ainfer([question("Hello?")])
+
+
+@pytest.mark.parametrize("name", ["project_id", "region"])
+def test_value_and_variable_exclude_each_other(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} and {name}_env_key exclude each other"):
+        GoogleVertexInferenceEngine(ModelParams("m"), **{name: "p", f"{name}_env_key": "P"})
 
 
 async def test_error_of_a_missing_region_names_the_variables() -> None:
