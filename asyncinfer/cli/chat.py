@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import anyio
 
 from asyncinfer.aio.iterate import iterate
 from asyncinfer.aio.tasks import task_group
+from asyncinfer.cli.images import image_items
 from asyncinfer.cli.messages import say, say_error
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
-from asyncinfer.types.paths import expanded
 from asyncinfer.types.results import FinishReason
 
 # The exit code when a question that was piped has no answer.
@@ -30,8 +30,9 @@ async def run_chat(config: InferenceConfig, *, image: str | None = None, system_
 
     On a terminal the user sees a failed answer and may go on. In a script, the exit code shows it.
     """
+    images = [] if image is None else await image_items(image)
     async with build_engine(config) as engine:
-        chat = Chat(engine, config, image, system_prompt)
+        chat = Chat(engine, config, images, system_prompt)
         await chat.run()
     return QUESTION_FAILED if chat.failed and not sys.stdin.isatty() else 0
 
@@ -47,10 +48,10 @@ class Chat:
         self,
         engine: BaseInferenceEngine,
         config: InferenceConfig,
-        image: str | None,
+        images: Sequence[ContentItem],
         system_prompt: str | None,
     ) -> None:
-        self._engine, self._config, self._image = engine, config, image
+        self._engine, self._config, self._images = engine, config, images
         self._system = [Message(role=Role.SYSTEM, content=system_prompt)] if system_prompt else []
         self._messages = list(self._system)
         self.failed = False
@@ -105,15 +106,10 @@ class Chat:
         return reason
 
     def _question(self, text: str) -> Message:
-        image, self._image = self._image, None
-        if image is None:
+        images, self._images = self._images, ()
+        if not images:
             return Message(role=Role.USER, content=text)
-        kind = Type.IMAGE_URL if "://" in image else Type.IMAGE_PATH
-        where = image if kind is Type.IMAGE_URL else str(expanded(image, "--image"))
-        return Message(
-            role=Role.USER,
-            content=[ContentItem(type=kind, content=where), ContentItem(type=Type.TEXT, content=text)],
-        )
+        return Message(role=Role.USER, content=[*images, ContentItem(type=Type.TEXT, content=text)])
 
 
 def _lines(terminal: bool) -> Iterator[str]:

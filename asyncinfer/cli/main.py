@@ -14,10 +14,13 @@ from typing import Annotated, TextIO
 
 import typer
 
+from asyncinfer.cli.examples import config_path, show_examples
 from asyncinfer.cli.messages import configure_logging, say, say_error
 from asyncinfer.config import InferenceConfig, parse_cli_overrides
 from asyncinfer.errors import AsyncInferError, ConfigError, InputError
 from asyncinfer.types.run_errors import RunInterruptedError
+
+log = logging.getLogger("asyncinfer")
 
 # Exit codes: a wrong configuration or input, an error of the run, an interrupted run.
 CONFIG_ERROR, RUN_ERROR, INTERRUPTED = 2, 3, 130
@@ -55,7 +58,11 @@ def _root(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def infer(
     context: typer.Context,
-    config: Annotated[str, typer.Option("-c", "--config", help="The configuration, a YAML file.")],
+    config: Annotated[
+        str | None,
+        typer.Option("-c", "--config", help="The configuration: a YAML file, or the name of an example (see --list)."),
+    ] = None,
+    list_configs: Annotated[bool, typer.Option("--list", help="List the example configurations, and exit.")] = False,
     interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Chat on the terminal.")] = False,
     input_path: Annotated[
         str | None,
@@ -69,7 +76,8 @@ def infer(
         bool, typer.Option("--reuse", help="Keep the answers in the output file, and send only the other rows.")
     ] = False,
     image: Annotated[
-        str | None, typer.Option(help="The path or URL of an image for the first message of a chat.")
+        str | None,
+        typer.Option(help="The path or URL of an image, or of a PDF document, for the first message of a chat."),
     ] = None,
     system_prompt: Annotated[
         str | None, typer.Option("--system-prompt", "--system_prompt", help="The system prompt of a chat.")
@@ -90,19 +98,26 @@ def infer(
         paths = {"input_path": input_path, "output_path": output_path}
         overrides += [f"{name}={_quoted(path)}" for name, path in paths.items() if path is not None]
         overrides += ["reuse_output=true"] if reuse else []
-        return InferenceConfig.from_yaml(config, overrides)
+        if config is None and not overrides:
+            raise ConfigError("there is no configuration: give -c FILE, or settings such as --engine VLLM")
+        return InferenceConfig.from_yaml_and_arg_list(None if config is None else config_path(config), overrides)
 
     async def run() -> int:
         from asyncinfer.cli.batch import run_batch
         from asyncinfer.cli.chat import run_chat
 
         loaded = load_config()
-        if loaded.input_path is not None and not interactive:
+        if loaded.input_path is not None and (input_path is not None or not interactive):
+            if interactive:
+                log.warning("--interactive has no effect with --input_path: the file is answered")
             return await run_batch(loaded)
         if not interactive and not sys.stdin.isatty():
             raise ConfigError("there is nothing to run: give --input_path FILE, or -i to chat")
         return await run_chat(loaded, image=image, system_prompt=system_prompt)
 
+    if list_configs:
+        show_examples()
+        raise typer.Exit
     configure_logging(
         _choice(log_level, "--log-level", "debug", "info", "warning", "error"),
         _choice(log_format, "--log-format", "text", "json"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from asyncinfer import Conversation
+from asyncinfer.cli.examples import config_path
 from tests.cli.conftest import ROOT, Job
 from tests.fakes import question, questions, read_jsonl, write_jsonl
 
@@ -285,10 +286,52 @@ class TestErrors:
         )
 
 
+class TestConfiguration:
+    def test_examples_are_listed_and_accepted_by_name(self, job: Job) -> None:
+        listed = job.run("--list")
+        assert listed.code == 0
+        names = [line.split()[0] for line in listed.out.splitlines()]
+        assert names == [path.stem for path in sorted((ROOT / "examples").glob("*.yaml"))]
+        assert config_path("quickstart") == config_path("QuickStart") == str(ROOT / "examples" / "quickstart.yaml")
+
+    def test_file_takes_precedence_over_an_example(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "quickstart").touch()
+        assert config_path("quickstart") == "quickstart"
+        assert config_path("no-such-name") == "no-such-name"
+
+    def test_settings_need_no_file(self, job: Job) -> None:
+        command = [sys.executable, "-m", "tests.cli.scripted", "infer", "--engine", "REMOTE", "--model.model_name", "m"]
+        done = subprocess.run(
+            [*command, "-i"],
+            cwd=ROOT,
+            env=job.environment(),
+            input="hello\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (0, "answer to hello\n"), done.stderr
+
+    def test_nothing_at_all_is_an_error(self, job: Job) -> None:
+        command = [sys.executable, "-m", "tests.cli.scripted", "infer", "-i"]
+        done = subprocess.run(command, cwd=ROOT, env=job.environment(), capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (
+            2,
+            "asyncinfer: there is no configuration: give -c FILE, or settings such as --engine VLLM\n",
+        )
+
+
 class TestChat:
     def test_each_piped_line_is_answered(self, job: Job) -> None:
         done = job.run("-i", input="hello\n\nand you?\n")
         assert (done.code, done.out) == (0, "answer to hello\nanswer to and you?\n"), done.err
+
+    def test_file_on_the_command_line_is_answered_instead(self, job: Job) -> None:
+        done = job.run("-i", "--input_path", str(job.folder / "in.jsonl"), input="hello\n")
+        assert done.code == 0, done.err
+        assert "--interactive has no effect with --input_path" in done.err
+        assert (len(answers(job.output)), done.out) == (10, "")
 
     def test_system_prompt_and_image_are_sent(self, job: Job) -> None:
         done = job.run("-i", "--system-prompt", "Arr", "--image", "https://example.com/a.png", input="hello\n")

@@ -109,7 +109,7 @@ class TestInfer:
 
 class TestInteractive:
     @pytest.fixture(autouse=True)
-    def texts(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def texts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         texts = iter(["One?", "Two?"])
 
         def read(prompt: str) -> str:
@@ -120,7 +120,6 @@ class TestInteractive:
                 raise EOFError from None
 
         monkeypatch.setattr("builtins.input", read)
-        yield
 
     def test_answers_are_printed_until_the_input_ends(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
