@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -152,7 +152,7 @@ class TestInteractive:
 
         class Console:
             @contextmanager
-            def status(self, text: str, **_: Any) -> Iterator[None]:
+            def status(self, text: str, **_: Any) -> Generator[None]:
                 shown.append(text)
                 yield
 
