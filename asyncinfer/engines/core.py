@@ -87,6 +87,10 @@ class EngineCore(ABC):
         """The model's files, which are part of the rows' keys. By default, none."""
         return ()
 
+    def _without_effect(self, generation: GenerationParams) -> frozenset[str]:
+        """The supported parameters that have no effect together with the others. Logs the reason. By default, none."""
+        return frozenset()
+
     def _endpoint_name(self, remote: RemoteParams) -> str:
         """The name of the engine in messages."""
         return type(self).__name__
@@ -162,7 +166,7 @@ class EngineCore(ABC):
         if dropped:
             names, others = ", ".join(sorted(dropped)), ", ".join(sorted(supported - dropped))
             self._warn_once(f"{type(self).__name__} does not support {names}: ignored. It supports: {others}.")
-        return tuple(sorted(dropped))
+        return tuple(sorted(dropped | self._without_effect(generation)))
 
     def _warn_once(self, text: str) -> None:
         """Log a warning about settings. Each one is logged once for this engine, however many calls it has."""

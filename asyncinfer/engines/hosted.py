@@ -103,11 +103,13 @@ def _value(name: str, given: str | None, variable: str | None) -> str:
     """The value that is given, or that of the environment variable; an empty text if there is neither.
 
     Raises:
-        ConfigError: Both are given.
+        ConfigError: Both are given, or the variable is not set.
     """
     if given and variable:
         raise ConfigError(f"{name} and {name}_env_key exclude each other")
-    return given or (os.environ.get(variable, "") if variable else "")
+    if variable and not os.environ.get(variable):
+        raise ConfigError(f"{name}_env_key: the environment variable {variable} is not set")
+    return os.environ[variable] if variable else given or ""
 
 
 class RemoteVLLMInferenceEngine(RemoteInferenceEngine):

@@ -43,6 +43,12 @@ def test_anthropic_requires_a_limit_so_the_models_limit_is_sent(model: str, limi
     assert json.loads(request(question("Hello?")).body or b"")["max_tokens"] == limit
 
 
+@pytest.mark.parametrize("model", ["o3", "gpt-5"])
+def test_null_that_a_model_refuses_is_not_reported_as_dropped(model: str) -> None:
+    settings = EncoderSettings("http://localhost/v1", ModelParams(model), FREE, None, 1.0)
+    assert CATALOG["OPENAI"].dialect.encoder_for(settings).dropped == frozenset()
+
+
 def test_local_models_use_the_whole_context_and_temperature_1() -> None:
     assert answer_limit(FREE, 77) == 77
     assert answer_limit(GenerationParams(8), 77) == 8

@@ -372,6 +372,12 @@ def test_value_and_variable_exclude_each_other(name: str) -> None:
         GoogleVertexInferenceEngine(ModelParams("m"), **{name: "p", f"{name}_env_key": "P"})
 
 
+def test_variable_that_is_not_set_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROJECT_ID", "another project")
+    with pytest.raises(ConfigError, match="project_id_env_key: the environment variable MY_PROJECT is not set"):
+        GoogleVertexInferenceEngine(ModelParams("m"), project_id_env_key="MY_PROJECT")
+
+
 async def test_error_of_a_missing_region_names_the_variables() -> None:
     async with GoogleVertexInferenceEngine(ModelParams(model_name="m"), project_id="p") as engine:
         with pytest.raises(ConfigError, match="the environment variables REGION and PROJECT_ID$"):

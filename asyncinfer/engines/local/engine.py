@@ -118,6 +118,10 @@ class LocalInferenceEngine(BaseInferenceEngine):
         """
         return request
 
+    def _in_effect(self, generation: GenerationParams) -> GenerationParams:
+        """The generation parameters as the stepper understands them. By default, unchanged."""
+        return generation
+
     def _slots(self) -> int:
         """How many rows the stepper works on at once."""
         return 1
@@ -163,7 +167,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         return self._files
 
     def _bind(self, settings: CallSettings) -> BoundEngine:
-        return _BoundLocalEngine(self, settings)
+        return _BoundLocalEngine(self, settings._replace(generation=self._in_effect(settings.generation)))
 
     async def _close(self) -> None:
         with self._thread_lock:

@@ -19,7 +19,6 @@ from asyncinfer.engines.local.transformers.model import TransformersModel
 from asyncinfer.engines.local.transformers.sampling import sampling_in_effect, unused_without_sampling
 from asyncinfer.engines.local.transformers.stepper import TransformersStepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
-from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 
 log = logging.getLogger("asyncinfer")
 
@@ -64,15 +63,15 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
         template_file(self._model_params.chat_template)
         check_packages(self._model_params)
 
-    def _dropped(self, generation: GenerationParams, engine: BoundEngine) -> tuple[str, ...]:
+    def _without_effect(self, generation: GenerationParams) -> frozenset[str]:
         unused = unused_without_sampling(generation)
         if unused:
             names = ", ".join(f"generation.{name}" for name in sorted(unused))
             log.warning("%s: no effect on NATIVE without generation.use_sampling: true", names)
-        return tuple(sorted({*super()._dropped(generation, engine), *unused}))
+        return unused
 
-    def _bind(self, settings: CallSettings) -> BoundEngine:
-        return super()._bind(settings._replace(generation=sampling_in_effect(settings.generation)))
+    def _in_effect(self, generation: GenerationParams) -> GenerationParams:
+        return sampling_in_effect(generation)
 
     def _slots(self) -> int:
         return max(POOL, 2 * (self._generation_params.batch_size or 0))
