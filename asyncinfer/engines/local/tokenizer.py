@@ -60,20 +60,22 @@ def default_template(model_type: str = "") -> str:
     return template_names()[name].read_text(encoding="utf-8")
 
 
-def renderer(tokenizer: Any, template: str | None, *, with_default: bool) -> TemplateText:
+def has_template(reader: Any) -> bool:
+    """Whether a tokenizer or a processor has a chat template."""
+    return bool(getattr(reader, "chat_template", None))
+
+
+def renderer(tokenizer: Any, template: str | None) -> TemplateText:
     """The function that renders a conversation with a tokenizer.
 
     Args:
         template: The text of a template; None: the tokenizer's own.
-        with_default: Whether a tokenizer without a template gets a default one.
 
     Raises:
         ConfigError: There is no template.
     """
-    if template is None and not getattr(tokenizer, "chat_template", None):
-        if not with_default:
-            raise ConfigError("model.chat_template: not set, and the tokenizer has none of its own")
-        template = default_template()
+    if template is None and not has_template(tokenizer):
+        raise ConfigError("model.chat_template: not set, and the tokenizer has none of its own")
 
     def render(conversation: Conversation, **variables: Any) -> str:
         own = {"tokenize": False, "tools": _tools(conversation)} | ({"chat_template": template} if template else {})

@@ -13,8 +13,8 @@ from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.local.images import load_images
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
-from asyncinfer.engines.local.tokenizer import renderer
-from asyncinfer.engines.local.transformers.load import check_packages, load, load_tokenizer
+from asyncinfer.engines.local.tokenizer import default_template, has_template, renderer
+from asyncinfer.engines.local.transformers.load import check_packages, load, load_tokenizer, model_type
 from asyncinfer.engines.local.transformers.model import TransformersModel
 from asyncinfer.engines.local.transformers.sampling import sampling_in_effect, unused_without_sampling
 from asyncinfer.engines.local.transformers.stepper import TransformersStepper
@@ -91,7 +91,10 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
 
     def _template_text(self) -> TemplateText:
         params = resolve_chat_template(self._model_params)
-        return renderer(load_tokenizer(params), params.chat_template, with_default=self._may_use_default_template)
+        tokenizer, template = load_tokenizer(params), params.chat_template
+        if template is None and self._may_use_default_template and not has_template(tokenizer):
+            template = default_template(model_type(params))
+        return renderer(tokenizer, template)
 
     async def _prepare(self, request: Request) -> Request:
         return await load_images(request)

@@ -93,6 +93,17 @@ def load_tokenizer(params: ModelParams) -> Any:
     return _tokenizer(params, _source(params))
 
 
+def model_type(params: ModelParams) -> str:
+    """The type in the model's configuration, such as `llama`; an empty text if it has none.
+
+    Raises:
+        ConfigError: The configuration cannot be loaded.
+    """
+    source = _source(params)
+    config = _try("model.model_name", source.name, lambda: _config(params, source))
+    return getattr(config, "model_type", "")
+
+
 def _is_gguf(params: ModelParams) -> bool:
     return "filename" in params.model_kwargs or params.model_name.endswith(".gguf")
 

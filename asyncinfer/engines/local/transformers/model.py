@@ -14,7 +14,7 @@ from asyncinfer.engines.local.images import decode_image, image_bytes
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.resources import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.local.structured.guide import GuideFactory
-from asyncinfer.engines.local.tokenizer import default_template
+from asyncinfer.engines.local.tokenizer import default_template, has_template
 from asyncinfer.engines.local.transformers.compat import compile_template
 from asyncinfer.engines.local.transformers.load import LoadedModel
 from asyncinfer.errors import ConfigError, invalid_request
@@ -57,7 +57,7 @@ class TransformersModel:
         self.end_tokens = frozenset(_ids(self.hf.generation_config.eos_token_id) + _ids(self.tokenizer.eos_token_id))
         self.pad_token: int = _first(self.tokenizer.pad_token_id, *self.end_tokens, 0)
         self._default_template: str | None = None
-        if may_use_default_template and not _has_template(self._processor) and not _has_template(self.tokenizer):
+        if may_use_default_template and not has_template(self._processor) and not has_template(self.tokenizer):
             self._default_template = default_template(getattr(self.hf.config, "model_type", ""))
         self.guides = GuideFactory(self._guide_tokenizer, self.vocabulary, self.end_tokens)
 
@@ -206,11 +206,6 @@ class TransformersModel:
             gc.collect()  # Only if needed: it stops every thread, for about 0.2 s after the imports of Transformers.
         if on_gpu:
             torch.cuda.empty_cache()
-
-
-def _has_template(reader: Any) -> bool:
-    """Whether a tokenizer or a processor has a chat template."""
-    return bool(getattr(reader, "chat_template", None))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -112,7 +112,7 @@ class VLLMInferenceEngine(LocalInferenceEngine):
 
     def _template_text(self) -> TemplateText:
         params = resolve_chat_template(self._model_params)
-        return renderer(hub_tokenizer(params), params.chat_template, with_default=False)
+        return renderer(hub_tokenizer(params), params.chat_template)
 
     def _load(self) -> Stepper:
         shared_libraries.preload("torch", "triton", "cv2")
