@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ from asyncinfer.engines.local.vllm import engine as vllm_engine
 from asyncinfer.engines.local.vllm.args import GIB, Host, engine_args
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.types.results import Completion
-from tests.recorder import SUCCESS, Recorder
+from tests.recorder import CHAT, SUCCESS, Recorder
 
 HOST = Host(gpus=4, free_memory=8 * GIB, ranks=(8, 16), quantizations=("gguf",))
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -339,6 +340,7 @@ class TestEngines:
         assert engine_args(engine._model_params, HOST).items() >= options.items()
         assert engine.infer([user("a")])
 
+    @pytest.mark.skipif(find_spec("llama_cpp") is None, reason="needs the extra llamacpp")
     def test_llamacpp_options(self, model: EchoStepper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         Path("model.gguf").touch()
@@ -367,6 +369,7 @@ class TestEngines:
             remote_params=RemoteParams(api_url=api.url.removesuffix("/v1"), max_retries=3, num_workers=10),
         )
         assert answer(await in_thread(lambda: engine.infer([user("a")]))) == "Hello."
+        assert api.sent[0].path == CHAT
 
     def test_anthropic_with_the_variable_of_the_key(self) -> None:
         AnthropicInferenceEngine(
