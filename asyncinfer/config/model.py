@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 from asyncinfer.config.adapter import names_of
 from asyncinfer.config.base import Count, OptionalPath, Params, RequiredPath
 from asyncinfer.config.row_key import Hashed, Unhashed
-from asyncinfer.types.field_types import NONE
+from asyncinfer.types.field_types import EMPTY_TEXT, NONE
 
 _DTYPES = {
     "f32": "float32",
@@ -47,7 +47,7 @@ def _dtype(value: Any) -> str:
 class ModelParams(Params):
     """The model and how to load it. An engine ignores fields that are for other engines or for training."""
 
-    model_name: Hashed[RequiredPath] = Field(default="", kw_only=False)
+    model_name: Hashed[RequiredPath] = Field(default=EMPTY_TEXT, kw_only=False)
     """A hub repository id, a path, a provider's model name, or `pkg:package/file` for a file in a Python package. For
     `NATIVE` and `VLLM` also the folder of a LoRA adapter, which names its base model."""
     adapter_model: Hashed[OptionalPath] = NONE

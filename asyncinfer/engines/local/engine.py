@@ -16,7 +16,7 @@ from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.limiters import DISK, MODELS
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.engines.call_input import check_types
+from asyncinfer.engines.call_input import conversation_of
 from asyncinfer.engines.local.chat_prompt import TemplateText, resolve_chat_template
 from asyncinfer.engines.local.delivery import Deliver, EngineEvent
 from asyncinfer.engines.local.model_loop import closed_error
@@ -147,7 +147,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     async def aapply_chat_template(self, conversation: Conversation, **tokenizer_kwargs: Any) -> str:
         """As in the base class. Loads the tokenizer, but not the model."""
-        check_types(conversation, None)
+        conversation = conversation_of(conversation, None)
         if self._render_cache is None:
             self._render_cache = await MODELS.run(self._template_text)
         return await MODELS.run(partial(self._render_cache, conversation, **tokenizer_kwargs))

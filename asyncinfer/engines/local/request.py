@@ -11,11 +11,6 @@ from asyncinfer.engines.local.structured.structure import Structure, structure_o
 from asyncinfer.types.conversation import Conversation
 
 
-def answer_limit(generation: GenerationParams, room: int) -> int:
-    """The most tokens that an answer may have. `room`: how many the context holds after the prompt."""
-    return room if generation.max_new_tokens is None else min(generation.max_new_tokens, room)
-
-
 class Request(NamedTuple):
     """One row for a model.
 

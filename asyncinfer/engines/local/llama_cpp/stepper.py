@@ -17,7 +17,7 @@ from asyncinfer.engines.local.llama_cpp.prompt import Prompt
 from asyncinfer.engines.local.llama_cpp.render import build_prompt
 from asyncinfer.engines.local.llama_cpp.sampler import Sampler, Sampling
 from asyncinfer.engines.local.logit_bias import token_biases
-from asyncinfer.engines.local.request import Request, answer_limit
+from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit, row_errors
 from asyncinfer.engines.local.temperature import MAX_TEMPERATURE, effective_temperature
 from asyncinfer.errors import RequestError

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines.local.answer import AnswerBuilder, answer_limit
 from asyncinfer.engines.local.logit_bias import token_biases
-from asyncinfer.engines.local.request import Request, answer_limit
+from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit
 from asyncinfer.engines.local.temperature import effective_temperature
 from asyncinfer.engines.local.transformers.model import Prompt, TransformersModel

@@ -9,7 +9,6 @@ from asyncinfer.config import GenerationParams
 from asyncinfer.engines.local import tool_calls
 from asyncinfer.engines.local.answer import answer_limit
 from asyncinfer.engines.local.logit_bias import token_biases
-from asyncinfer.engines.local.request import answer_limit
 from asyncinfer.engines.local.structured.structure import Structure
 from asyncinfer.engines.local.temperature import effective_temperature
 
