@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams, ModelParams
 from asyncinfer.dialects.http import HEADERS, as_json, json_value, unencodable_request
+from asyncinfer.dialects.sse import is_event_stream
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.unsent_keys import Warn, no_warning
 from asyncinfer.errors import ConfigError
@@ -89,6 +90,18 @@ class StreamDecoder(Protocol):
         ...
 
 
+class IsStream(Protocol):
+    """Decides whether a body is a stream of events or a whole answer."""
+
+    def __call__(self, beginning: bytes, *, declared: bool) -> bool | None:
+        """Return whether the body is a stream; None if more of it is needed.
+
+        Args:
+            declared: Whether the media type says that it is a stream.
+        """
+        ...
+
+
 def model_entries(response: HttpResponse) -> list[dict[str, Any]]:
     """Return the entries of a list of models, each with its name under `id`.
 
@@ -123,6 +136,7 @@ class Dialect:
         path: The path for chats, below the version of the API.
         models_path: The path of the list of models, in place of `path`.
         stream_type: The media type of a streamed answer.
+        is_stream: Whether a body is a stream, by its beginning; see `IsStream`.
         headers: The headers of every request, including requests for the list of models.
         more_models: Returns the query of the next page of the list of models; None after the last page.
         fallback: The dialect for servers that support only an older form of this one.
@@ -137,6 +151,7 @@ class Dialect:
     path: str
     models_path: str = "/models"
     stream_type: str = "text/event-stream"
+    is_stream: IsStream = is_event_stream
     headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
     more_models: Callable[[HttpResponse], str | None] = _no_more_models
     fallback: Fallback | None = None

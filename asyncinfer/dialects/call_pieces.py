@@ -29,7 +29,7 @@ def piece_in(part: Mapping[str, Any]) -> CallPiece:
     Raises:
         TypeError, AttributeError: The entry cannot be read.
     """
-    function = object_at(part, "function")
+    function = object_at(part, "function") or part  # Some servers leave out the inner object.
     arguments = function.get("arguments")
     if isinstance(arguments, dict | list):  # Some servers send the parsed arguments, all at once.
         arguments = json.dumps(arguments, ensure_ascii=False)

@@ -16,9 +16,8 @@ from itertools import islice
 from json import JSONDecoder
 from typing import Any, NamedTuple, cast
 
-from pydantic_core import from_json
-
 from asyncinfer.dialects.fields import as_count
+from asyncinfer.dialects.json_text import read_json
 
 _SHOWN = 300
 # The fields that hold identifiers of an error, and those that hold its message.
@@ -132,7 +131,7 @@ def _json(body: bytes | str) -> Any:
     if len(body) > _LARGEST:
         return None
     try:
-        return from_json(body)
+        return read_json(body)
     except ValueError:
         return None
 

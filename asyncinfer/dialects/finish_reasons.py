@@ -3,11 +3,13 @@
 All dialects share one table, because routers pass on the reasons of the API behind them. Sources, November 2026:
 OpenAI's "Create chat completion", Anthropic's "Stop reasons and fallback", Google's
 `GenerateContentResponse.FinishReason`, Bedrock's `StopReason` (botocore 1.44), Text Generation Inference's
-`FinishReason`, SGLang's and Together's servers.
+`FinishReason`, SGLang's, Together's and llama.cpp's servers, Cohere's `ChatFinishReason`, Mistral's
+`CompletionResponseStreamChoice`, Z.AI's "Chat completion", watsonx's `stop_reason`, and Titan's `completionReason`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,19 +20,39 @@ from asyncinfer.types.results import FinishReason
 from asyncinfer.types.tools import ToolCall
 
 _MEANINGS: Mapping[FinishReason, Sequence[str]] = {
-    FinishReason.STOP: ("stop", "eos", "eos_token", "end_turn", "stop_sequence"),
+    FinishReason.STOP: (
+        "stop",
+        "complete",
+        "completed",
+        "end_turn",
+        "eos",
+        "eos_token",
+        "finished",
+        "normal",
+        "stop_criteria_met",
+        "stop_sequence",
+        "stop_token",
+        "word",
+    ),
     FinishReason.LENGTH: (
         "length",
+        "limit",
+        "max_length",
+        "max_output_tokens",
         "max_tokens",
+        "model_length",
+        "token_limit",
         "model_context_window_exceeded",
         "pause_turn",  # Anthropic's own tools reached their limit.
     ),
-    FinishReason.TOOL_CALLS: ("tool_calls", "tool_use", "function_call"),
+    FinishReason.TOOL_CALLS: ("tool_calls", "tool_call", "tool_use", "function_call", "function_calls"),
     FinishReason.CONTENT_FILTER: (
         "content_filter",
         "content_filtered",
         "guardrail_intervened",
         "refusal",
+        "sensitive",
+        "error_toxic",
         "safety",
         "recitation",
         "language",
@@ -45,6 +67,13 @@ _MEANINGS: Mapping[FinishReason, Sequence[str]] = {
     FinishReason.ERROR: (
         "error",
         "abort",
+        "aborted",
+        "cancelled",
+        "error_limit",
+        "network_error",
+        "time_limit",
+        "timeout",
+        "user_cancel",
         "malformed_function_call",
         "malformed_model_output",
         "malformed_response",
@@ -56,10 +85,13 @@ _MEANINGS: Mapping[FinishReason, Sequence[str]] = {
 }
 _MEANING = {word: reason for reason, words in _MEANINGS.items() for word in words}
 # Values that mean "no reason yet". Some servers send them with every part of a stream.
-_ABSENT = frozenset({"", "none", "null", "finish_reason_unspecified"})
+_ABSENT = frozenset({"", "none", "null", "not_finished", "unspecified"})
+# Words before a reason, from the names of enumerations: `FINISH_REASON_STOP`, `FinishReason.STOP`.
+_PREFIXES = ("finish_reason_", "stop_reason_")
 # DeepSeek ends an answer early with this reason when it lacks capacity.
 _CUT_OFF = "insufficient_system_resource"
 _LONGEST = 200
+_CAMEL, _SEPARATOR = re.compile(r"(?<=[a-z])(?=[A-Z])"), re.compile(r"[\s.-]+")
 
 
 class Finish(NamedTuple):
@@ -92,7 +124,7 @@ def finish_in(value: Any) -> Finish | None:
     if isinstance(value, str) and (known := _KNOWN.get(value)) is not None:
         return known
     text = value if isinstance(value, str) else to_json(value).decode()
-    word = text.strip().lower()
+    word = _word(text[:_LONGEST])
     if word in _ABSENT:
         return None
     if word == _CUT_OFF:
@@ -103,6 +135,15 @@ def finish_in(value: Any) -> Finish | None:
             is_overload=True,
         )
     return Finish(_MEANING.get(word, FinishReason.UNKNOWN), text[:_LONGEST])
+
+
+def _word(text: str) -> str:
+    """Return a reason in the spelling of the table: `maxTokens`, `max-tokens` and `MAX_TOKENS` become `max_tokens`."""
+    snake = _CAMEL.sub("_", text.strip())
+    word = _SEPARATOR.sub("_", snake).lower()
+    for prefix in _PREFIXES:
+        word = word.removeprefix(prefix)
+    return word
 
 
 def ended_well(finish: Finish | None) -> bool:
@@ -121,11 +162,6 @@ def with_calls(reason: FinishReason, calls: Sequence[ToolCall] | None) -> Finish
     Gemini reports STOP for every tool call. OpenAI and vLLM report it for forced calls.
     """
     return FinishReason.TOOL_CALLS if calls and reason is FinishReason.STOP else reason
-
-
-def metadata_of(finish: Finish | None) -> dict[str, Any] | None:
-    """Return metadata with the API's own value of an unknown reason; None if the reason is known."""
-    return {"raw_finish_reason": finish.text} if finish is not None and not finish.is_known else None
 
 
 def without_cut_call(finish: Finish | None, calls: list[ToolCall]) -> list[ToolCall]:

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 from asyncinfer.dialects.error_body import NO_BODY, ErrorBody, excerpt, message_in, read_error
 from asyncinfer.dialects.error_scope import is_billing_error, scope_of
 from asyncinfer.dialects.json_size import has_too_many_values
+from asyncinfer.dialects.json_text import read_json
 from asyncinfer.dialects.quotas import quota_in
 from asyncinfer.dialects.waits import wait_in_fields, wait_in_headers, wait_in_words
 from asyncinfer.errors import ErrorScope, InferenceErrorType, RequestError, invalid_request
@@ -92,12 +93,12 @@ def json_value(response: HttpResponse) -> Any:
     Raises:
         RequestError: The response is not a success (see `status_error`), or its body is not JSON (retryable).
     """
-    if response.status != 200:
+    if not response.is_success:
         raise status_error(response)
     if has_too_many_values(response.body):
         raise malformed_response("has more values than any answer has")
     try:
-        return from_json(response.body)
+        return read_json(response.body)
     except ValueError as error:
         raise malformed_response(f"is not JSON ({error}): {excerpt(response.body)}") from None
 

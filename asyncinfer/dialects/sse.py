@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol, cast
 
 from asyncinfer.dialects.json_size import has_too_many_values
+from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
-from asyncinfer.errors import RequestError
+from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.http import malformed_response
 from asyncinfer.types.results import StreamDelta
 
@@ -19,6 +21,7 @@ DONE = "[DONE]"
 # No API sends larger events (bytes).
 _MAX_EVENT = 32 * 2**20
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_JSON_MARK = re.compile(r'[{}\[\]"]')
 
 
 class ServerSentEvent(NamedTuple):
@@ -34,8 +37,36 @@ def unreadable(event: ServerSentEvent, problem: Exception) -> RequestError:
     return malformed_response(f"has an event that cannot be read{why}: {event.data[:200]}")
 
 
+def object_in(event: ServerSentEvent, json: EventJson, end: StreamEnd) -> dict[str, Any] | None:
+    """Return the JSON object in an event; None for an event that is no part of an answer.
+
+    Such events are words (`ping`), and JSON values that are neither objects nor lists. `end` records them.
+
+    Raises:
+        RequestError: The event may be a part of an answer, but cannot be read.
+    """
+    try:
+        value = json.read(event.data)
+    except ValueError as problem:
+        error = unreadable(event, problem)
+        if _JSON_MARK.search(event.data):
+            raise error from None
+        end.ignore(error)
+        return None
+    if isinstance(value, dict):
+        return cast(dict[str, Any], value)
+    if isinstance(value, list) and value:
+        raise unreadable(event, TypeError())
+    end.ignore(unreadable(event, TypeError()))
+    return None
+
+
 class SSEParser:
-    """Parses bytes, split at any place, into events. An event without a blank line after it is ignored."""
+    """Parses bytes, split at any place, into events.
+
+    Beyond the standard, a line that is a JSON object without a field name is an event, and so is each line of data that
+    follows a JSON object and begins another one. An event without a blank line after it is returned by `rest`.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
@@ -73,12 +104,28 @@ class SSEParser:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "data":
+            ended = self._dispatch() if self._is_next_object(value) else None
             self._data.append(value)
             self._data_size += len(value)
             self._check_size()
-        elif field == "event":
+            return ended
+        if field == "event":
             self._name = value
+        elif line.startswith("\ufeff"):  # Proxies that join streams leave byte order marks within them.
+            return self._line(line.lstrip("\ufeff"))
+        elif not self._data and _is_whole(line):
+            return ServerSentEvent(line)
         return None
+
+    def rest(self) -> list[ServerSentEvent]:
+        """Return the event at the end of a stream without a blank line after it, if it is whole."""
+        ended = [self._line("".join(self._begun)), self._dispatch()]
+        self._begun = []
+        return [event for event in ended if event is not None and (_is_whole(event.data) or event.data.strip() == DONE)]
+
+    def _is_next_object(self, value: str) -> bool:
+        """Whether a line of data begins another event. Some servers leave out the blank line between events."""
+        return bool(self._data) and _is_whole(self._data[-1]) and value.startswith(("{", DONE))
 
     def _dispatch(self) -> ServerSentEvent | None:
         event = ServerSentEvent("\n".join(self._data), self._name or "message") if self._data else None
@@ -90,6 +137,29 @@ class SSEParser:
     def _check_size(self) -> None:
         if self._begun_size + self._data_size > _MAX_EVENT:
             raise malformed_response(f"has an event of more than {_MAX_EVENT >> 20} MiB")
+
+
+_BOM = codecs.BOM_UTF8
+# How the first line of a stream begins, and how a whole answer or a page begins.
+_STREAM_BEGINNINGS = (b":", b"data:", b"event:", b"id:", b"retry:")
+_WHOLE_BEGINNINGS = (b"{", b"[", b"<")
+
+
+def is_event_stream(beginning: bytes, *, declared: bool) -> bool | None:
+    """Decide whether a body is a stream of events; see `base.IsStream`."""
+    start = beginning.lstrip(_BOM + b" \t\r\n")[:8]
+    if start.startswith(_STREAM_BEGINNINGS):
+        return True
+    if start.startswith(_WHOLE_BEGINNINGS):
+        return False
+    if any(one.startswith(start) for one in _STREAM_BEGINNINGS):
+        return None
+    return declared
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text may be a complete JSON object."""
+    return text.startswith("{") and text.rstrip().endswith("}")
 
 
 class EventDecoder(Protocol):
@@ -139,4 +209,18 @@ class SSEStreamDecoder:
                 self.parts += 1
 
     def finish(self) -> StreamDelta:
-        return self._decoder.finish()
+        rest = list(self._rest())
+        last = self._decoder.finish()
+        if not rest:
+            return last
+        content, reasoning = "".join(one.content for one in rest), "".join(one.reasoning_content for one in rest)
+        return replace(last, content=content + last.content, reasoning_content=reasoning + last.reasoning_content)
+
+    def _rest(self) -> Iterator[StreamDelta]:
+        """Yield the deltas of an event at the end of the stream, unless the event was cut off."""
+        for event in () if self._decoder.done else self._parser.rest():
+            try:
+                yield from self._decoder.feed(event)
+            except RequestError as error:
+                if error.error_type is not InferenceErrorType.PARSE_ERROR:
+                    raise

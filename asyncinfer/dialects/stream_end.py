@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from asyncinfer.dialects.call_assembler import CallAssembler
-from asyncinfer.dialects.finish_reasons import Finish, metadata_of, reason_of, without_cut_call
+from asyncinfer.dialects.finish_reasons import Finish, reason_of, without_cut_call
 from asyncinfer.dialects.http import truncated_stream
+from asyncinfer.dialects.response_metadata import metadata_of
+from asyncinfer.errors import RequestError
 from asyncinfer.types.http import malformed_response
 from asyncinfer.types.results import StreamDelta, Usage
 
@@ -27,6 +31,7 @@ class StreamEnd:
     marked: bool = False
     _continued: bool = False  # A part of the answer arrived after the reason.
     _reason_comes_last: bool = False  # A part of the answer arrived without a reason.
+    _stray: RequestError | None = None  # The error of the first event that was ignored.
 
     def add_part(self, finish: Finish | None = None) -> None:
         """Record that a part of the answer has arrived, possibly with a finish reason."""
@@ -43,6 +48,10 @@ class StreamEnd:
     def mark_end(self) -> None:
         """Record that the end mark has arrived."""
         self.marked = True
+
+    def ignore(self, error: RequestError) -> None:
+        """Record an event that is no part of an answer. Its error is raised if the answer does not become complete."""
+        self._stray = self._stray or error
 
     @property
     def is_complete(self) -> bool:
@@ -69,11 +78,16 @@ class StreamEnd:
             RequestError: The stream ended before the answer was complete.
         """
         if self.finish is None or not (self.is_complete or (not has_mark and not self._continued)):
-            raise truncated_stream("it ended without a finish reason" if self.marked else "")
+            raise self._stray or truncated_stream("it ended without a finish reason" if self.marked else "")
         return self.finish
 
-    def last_delta(self, assembler: CallAssembler, usage: Usage | None) -> StreamDelta:
+    def last_delta(
+        self, assembler: CallAssembler, usage: Usage | None, described: Mapping[str, Any] | None = None
+    ) -> StreamDelta:
         """Return the last delta of the complete answer, with its tool calls.
+
+        Args:
+            described: What the response says about itself; see `response_metadata.description`.
 
         Raises:
             RequestError: The stream ended before the answer was complete, or a tool call cannot be read.
@@ -83,4 +97,5 @@ class StreamEnd:
             calls = without_cut_call(finish, assembler.completed_calls(cut=finish.is_cut))
         except ValueError as error:
             raise malformed_response(f"has a tool call that cannot be read ({error})") from None
-        return StreamDelta.last(calls, reason_of(finish, calls), usage, metadata=metadata_of(finish))
+        reason = reason_of(finish, calls)
+        return StreamDelta.last(calls, reason, usage, metadata=metadata_of(finish, reason, described))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pydantic_core import from_json
-
 from asyncinfer.dialects.fields import as_count
 from asyncinfer.dialects.finish_reasons import finish_in
+from asyncinfer.dialects.json_text import read_json
 
 # The fields with content of an answer, in any dialect. The decoders do not read all of them.
 _CONTENT = frozenset(
@@ -66,7 +65,7 @@ def is_part(data: str | bytes) -> bool:
     Undocumented fields do not count. Otherwise, a server could keep a stream open with them forever.
     """
     try:
-        return _holds_part(from_json(data))
+        return _holds_part(read_json(data))
     except ValueError:
         return False
 

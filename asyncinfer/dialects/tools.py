@@ -73,10 +73,18 @@ def tool_call(call: Mapping[str, Any]) -> ToolCall:
         TypeError, ValueError: The call names no function, or cannot be read.
     """
     function = object_at(checked_depth(call), "function")
+    if not function:  # Some servers leave out the inner object.
+        function, call = _split(call)
     if not function.get("name"):
         raise ValueError("a tool call without a name")
-    given = {"id": as_id(call.get("id")) or f"call_{uuid4().hex[:24]}", "type": call.get("type") or "function"}
+    given = {"id": as_id(call.get("id")) or f"call_{uuid4().hex[:24]}", "type": "function"}
     arguments = function.get("arguments")
     return ToolCall.model_validate(
         {**call, **given, "function": {**function, "arguments": "" if arguments is None else arguments}}
     )
+
+
+def _split(call: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of the function and the other fields, for a call that has them side by side."""
+    function = {key: value for key, value in call.items() if key in ("name", "arguments")}
+    return function, {key: value for key, value in call.items() if key not in function}

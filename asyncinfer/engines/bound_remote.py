@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from asyncinfer.control.limit_headers import limits_in
+from asyncinfer.dialects.packaging import read_answer
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
 from asyncinfer.engines.refusal import refusal
 from asyncinfer.engines.request_plan import RequestPlan
@@ -13,7 +14,7 @@ from asyncinfer.errors import RequestError
 from asyncinfer.run.bound_engine import BoundEngine, ObservedLimits
 from asyncinfer.transport.base import Transport
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.http import HttpResponse, is_success
 from asyncinfer.types.results import Completion, StreamDelta
 
 
@@ -33,7 +34,7 @@ class BoundRemoteEngine(BoundEngine):
         try:
             request = await plan.request(conversation)
             response = await self._transport.send(request)
-            if response.status != 200 and self._falls_back(plan, response):
+            if not response.is_success and self._falls_back(plan, response):
                 return await self.generate(conversation)
             return _decoded(plan, response, request.url)
         except RequestError as error:
@@ -46,7 +47,7 @@ class BoundRemoteEngine(BoundEngine):
             async with self._transport.stream(request) as streamed:
                 if limits := limits_in(streamed.headers):
                     yield ObservedLimits(limits)
-                if streamed.status == 200:
+                if is_success(streamed.status):
                     async for delta in read_deltas(streamed, plan.dialect):
                         yield delta
                     return
@@ -88,9 +89,9 @@ def _decoded(plan: RequestPlan, response: HttpResponse, url: str) -> Completion:
     """
     limits = limits_in(response.headers)
     try:
-        if response.status != 200:
+        if not response.is_success:
             raise _refused(plan, response, url)
-        completion = plan.dialect.decode(response)
+        completion = read_answer(plan.dialect, response)
     except RequestError as error:
         error.limits = limits
         raise

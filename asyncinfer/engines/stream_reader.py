@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 
 from asyncinfer.dialects.base import Dialect, StreamDecoder
+from asyncinfer.dialects.packaging import read_answer
 from asyncinfer.errors import RequestError
 from asyncinfer.transport.base import StreamedResponse
 from asyncinfer.types.results import StreamDelta
@@ -21,20 +22,19 @@ _DELTA = 2**10
 
 
 async def read_deltas(streamed: StreamedResponse, dialect: Dialect) -> AsyncIterator[StreamDelta]:
-    """Yield the deltas of a stream. The answer of a server that does not stream becomes one delta."""
-    if streamed.media_type != dialect.stream_type:
-        completion = dialect.decode(await streamed.response())
-        yield completion.as_delta(completion.message.compute_flattened_text_content())
+    """Yield the deltas of a response. The beginning of its body decides whether it is a stream or a whole answer.
+
+    A whole answer becomes one delta, after one with its reasoning.
+    """
+    chunks = streamed.chunks()
+    beginning, is_stream = await _beginning(streamed, chunks, dialect)
+    if not is_stream:
+        for delta in read_answer(dialect, await streamed.response(beginning)).as_deltas():
+            yield delta
         return
-    decoder, parts, left = dialect.stream(), 0, _WITHOUT_PAUSE
-    chunks, until = streamed.chunks(), None
-    while not decoder.done:
-        if not decoder.end.is_settled:
-            until = None
-        elif until is None:
-            until = anyio.current_time() + _SECONDS_FOR_THE_REST
-        if (chunk := await _next(chunks, decoder, until)) is None:
-            break
+    chunk: bytes | None = beginning
+    decoder, parts, left, until = dialect.stream(), 0, _WITHOUT_PAUSE, None
+    while chunk is not None:
         for delta in decoder.feed(chunk):
             yield delta
             left -= _DELTA
@@ -46,7 +46,29 @@ async def read_deltas(streamed: StreamedResponse, dialect: Dialect) -> AsyncIter
         if decoder.parts != parts:
             parts = decoder.parts
             streamed.progressed()
+        if decoder.done:
+            break
+        if not decoder.end.is_settled:
+            until = None
+        elif until is None:
+            until = anyio.current_time() + _SECONDS_FOR_THE_REST
+        chunk = await _next(chunks, decoder, until)
     yield decoder.finish()
+
+
+async def _beginning(streamed: StreamedResponse, chunks: AsyncIterator[bytes], dialect: Dialect) -> tuple[bytes, bool]:
+    """Return the beginning of a body, without blank lines, and whether the body is a stream.
+
+    Servers that send a whole answer keep the connection open with blank lines.
+    """
+    beginning, declared = b"", streamed.media_type == dialect.stream_type
+    while chunk := await anext(chunks, b""):
+        beginning = (beginning + chunk).lstrip(b"\r\n\t ")
+        if not beginning and not declared:
+            break
+        if (is_stream := dialect.is_stream(beginning, declared=declared)) is not None:
+            return beginning, is_stream
+    return beginning, declared
 
 
 async def _paused() -> int:

@@ -56,9 +56,7 @@ class BoundEngine(ABC):
         By default, the whole answer is the only part. Raises as `generate` does.
         """
         completion = await self.generate(conversation)
-        message = completion.message
         if completion.limits:
             yield ObservedLimits(completion.limits)
-        if message.reasoning_content:
-            yield StreamDelta(reasoning_content=message.reasoning_content)
-        yield completion.as_delta(message.compute_flattened_text_content())
+        for delta in completion.as_deltas():
+            yield delta

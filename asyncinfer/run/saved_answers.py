@@ -12,18 +12,9 @@ from asyncinfer.scratch.finished import ROW_KEY, FinishedOutput
 from asyncinfer.scratch.keys import row_id
 from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.paths import os_error_text
+from asyncinfer.types.results import ANSWER_METADATA
 
 log = logging.getLogger("asyncinfer")
-
-# The metadata that come from an answer. All others come from the input.
-_OF_THE_ANSWER = (
-    "usage",
-    "finish_reason",
-    "raw_finish_reason",
-    "block_reason",
-    "dropped_parameters",
-    "unsaved_metadata",
-)
 
 
 class _Saved(Protocol):
@@ -100,7 +91,7 @@ def _with_answer(row: Row, saved: Conversation) -> Conversation:
     present, answer = row.conversation(), _answer(saved)
     if len(saved.messages) != len(present.messages) + 1:
         raise ValueError("a saved row must have the messages of the input and an answer")
-    kept = {name: saved.metadata[name] for name in _OF_THE_ANSWER if name in saved.metadata}
+    kept = {name: saved.metadata[name] for name in ANSWER_METADATA if name in saved.metadata}
     metadata = {**present.metadata, **kept, ROW_KEY: row_id(row.key, row.n)}
     return present.model_copy(update={"messages": [*present.messages, answer], "metadata": metadata})
 

@@ -50,7 +50,7 @@ class Transport(ABC):
 
 
 class StreamedResponse(ABC):
-    """A response whose body has not been read yet. Read it with either `response` or `chunks`.
+    """A response whose body has not been read yet. Read it with `response` or with `chunks`.
 
     Attributes:
         status: The HTTP status.
@@ -63,8 +63,12 @@ class StreamedResponse(ABC):
     media_type: str
 
     @abstractmethod
-    async def response(self) -> HttpResponse:
-        """The whole response, within the timeout of a request. Raises as `Transport.send` does."""
+    async def response(self, beginning: bytes = b"") -> HttpResponse:
+        """The whole response, within the timeout of a request. Raises as `Transport.send` does.
+
+        Args:
+            beginning: All that `chunks` has yielded so far.
+        """
 
     @abstractmethod
     def chunks(self) -> AsyncIterator[bytes]:

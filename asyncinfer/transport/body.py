@@ -98,13 +98,23 @@ async def read_body(
         raise _too_large(limits.max_bytes)
     if 0 <= length <= SMALL and encoding is None:
         return await content.read()
-    reader = BodyReader(content.readany, encoding, limits)
-    pieces: list[bytes] = []
-    size, share = 0, budget.share()
+    return await read_rest(BodyReader(content.readany, encoding, limits), b"", limits, budget)
+
+
+async def read_rest(reader: BodyReader, beginning: bytes, limits: ResponseLimits, budget: MemoryBudget) -> bytes:
+    """Read the rest of a body. Returns the whole body, with `beginning`.
+
+    Raises:
+        RequestError: As in `read_body`.
+    """
+    pieces = [beginning]
+    size, share = len(beginning), budget.share()
     try:
         while piece := await reader.next():
             size += len(piece)
             pieces.append(piece)
+            if size > limits.max_bytes:
+                raise _too_large(limits.max_bytes)
             if size > SMALL:
                 await share.grow(len(piece))
         return b"".join(pieces)

@@ -9,7 +9,7 @@ from typing import Protocol
 import aiohttp
 
 from asyncinfer.transport.base import StreamedResponse
-from asyncinfer.transport.body import read_body, read_error_body, stream_reader
+from asyncinfer.transport.body import BodyReader, read_body, read_error_body, read_rest, stream_reader
 from asyncinfer.transport.errors import with_request_errors
 from asyncinfer.transport.idle import IdleTimer
 from asyncinfer.transport.memory import MemoryBudget
@@ -59,16 +59,22 @@ class ExchangeStream(StreamedResponse):
         self.status, self.headers = exchange.status, exchange.headers
         self.media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         self._idle = IdleTimer(exchange.content, _idle_seconds(request))
+        self._reader: BodyReader | None = None
 
-    async def response(self) -> HttpResponse:
-        return await with_request_errors(self._read(), self._timeout)
+    async def response(self, beginning: bytes = b"") -> HttpResponse:
+        return await with_request_errors(self._read(beginning), self._timeout)
 
-    async def _read(self) -> HttpResponse:
+    async def _read(self, beginning: bytes) -> HttpResponse:
         async with asyncio.timeout(self._timeout or None):
-            return await read_response(self._exchange, self._limits, self._memory)
+            if self._reader is None:
+                return await read_response(self._exchange, self._limits, self._memory)
+            self._idle.stop()
+            body = await read_rest(self._reader, beginning, self._limits, self._memory)
+            return HttpResponse(self.status, self.headers, body, self._exchange.first_byte)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         reader = stream_reader(self._idle.read, self.headers.get("Content-Encoding"), self._limits)
+        self._reader = reader
         while chunk := await with_request_errors(reader.next(), self._timeout):
             yield chunk
 

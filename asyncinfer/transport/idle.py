@@ -48,6 +48,11 @@ class IdleTimer:
         """A part of the answer has come."""
         self._left = self._seconds
 
+    def stop(self) -> None:
+        """End the limit. Later reads may take any time."""
+        self.close()
+        self._handle, self._seconds = None, 0.0
+
     def close(self) -> None:
         """Cancel the timer. Nothing is read after this."""
         if self._handle is not None:

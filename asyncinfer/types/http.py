@@ -59,10 +59,19 @@ class HttpResponse(NamedTuple):
     body: bytes
     first_byte: float | None = None
 
+    @property
+    def is_success(self) -> bool:
+        return is_success(self.status)
+
     def __repr__(self) -> str:
         """Return a text without the body, which may repeat a key."""
         headers = mask_headers({name: mask_url(value) for name, value in self.headers.items()})
         return _shown(self, self._asdict() | {"headers": headers, "body": f"<{len(self.body)} bytes>"})
+
+
+def is_success(status: int) -> bool:
+    """Whether a response with this status has an answer. Some frameworks answer every POST request with 201."""
+    return 200 <= status < 300
 
 
 def _shown(value: object, fields: Mapping[str, Any]) -> str:

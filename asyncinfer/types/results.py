@@ -138,11 +138,17 @@ class Completion(ShortRepr):
         """Return the last delta of a stream, for this answer. `content`: text that no earlier delta contained."""
         return StreamDelta.last(self.message.tool_calls, self.finish_reason, self.usage, content, self.metadata)
 
+    def as_deltas(self) -> list[StreamDelta]:
+        """Return this answer as the deltas of a stream: the reasoning, and then the text with everything else."""
+        reasoning = self.message.reasoning_content
+        last = self.as_delta(self.message.compute_flattened_text_content())
+        return [StreamDelta(reasoning_content=reasoning), last] if reasoning else [last]
+
     def append_to(self, conversation: Conversation) -> Conversation:
         """Return a new conversation: `conversation` with this answer appended."""
         metadata = {**conversation.metadata}
         if metadata:
-            for name in _PER_ANSWER_METADATA:  # They may belong to an earlier answer.
+            for name in _REPLACED:  # They may belong to an earlier answer.
                 metadata.pop(name, None)
         metadata.update(self.metadata or {})
         if self.usage is not None:
@@ -153,8 +159,21 @@ class Completion(ShortRepr):
 
 # The metadata of a row in the file of failed rows: why it failed.
 FAILURE = "failure"
-# Metadata that only some answers have.
-_PER_ANSWER_METADATA = ("raw_finish_reason", "block_reason", FAILURE)
+# The metadata that come from an answer. Only `finish_reason` is in every answer.
+ANSWER_METADATA = (
+    "usage",
+    "finish_reason",
+    "raw_finish_reason",
+    "block_reason",
+    "response_id",
+    "response_model",
+    "system_fingerprint",
+    "service_tier",
+    "dropped_parameters",
+    "unsaved_metadata",
+)
+# The metadata of the conversation that an answer replaces.
+_REPLACED = (*ANSWER_METADATA, FAILURE)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

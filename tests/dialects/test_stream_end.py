@@ -47,7 +47,10 @@ def sse(*events: Json | str) -> bytes:
 
 @dataclass(frozen=True)
 class Wire:
-    """The events of a dialect for text, finish reason and end mark, and its answer without streaming."""
+    """The events of a dialect for text, finish reason and end mark, and its answer without streaming.
+
+    `described` and `described_whole` are the metadata that the response has, streamed and whole.
+    """
 
     dialect: Dialect
     text: bytes
@@ -55,6 +58,8 @@ class Wire:
     known: str
     mark: bytes
     whole: Callable[[Any], Json]
+    described: Json
+    described_whole: Json
 
 
 def _bedrock_frames(*events: tuple[str, Json]) -> bytes:
@@ -68,6 +73,8 @@ OPENAI = Wire(
     "stop",
     sse("[DONE]"),
     lambda reason: test_openai_request.answer(reason, content="Hello."),
+    test_openai_stream.DESCRIBED,
+    {"response_id": "chatcmpl-1", "response_model": "gpt-4.1"},
 )
 ANTHROPIC = Wire(
     ANTHROPIC_MESSAGES,
@@ -76,6 +83,8 @@ ANTHROPIC = Wire(
     "end_turn",
     sse(test_anthropic_stream.end()[1]),
     lambda reason: test_anthropic_messages.answer(test_anthropic_messages.text("Hello."), reason=reason),
+    {"response_id": "msg_1", "response_model": "claude-sonnet-4-6"},
+    {"response_id": "msg_1", "response_model": "claude-sonnet-4-6"},
 )
 GEMINI_NATIVE = Wire(
     GEMINI,
@@ -84,6 +93,8 @@ GEMINI_NATIVE = Wire(
     "STOP",
     b"",
     lambda reason: {"candidates": [{"content": {"parts": [{"text": "Hello."}]}, "finishReason": reason}]},
+    {"response_id": "r1", "response_model": "gemini-2.5-flash"},
+    {},
 )
 BEDROCK = Wire(
     BEDROCK_CONVERSE,
@@ -92,6 +103,8 @@ BEDROCK = Wire(
     "end_turn",
     _bedrock_frames(test_bedrock_stream.METADATA),
     lambda reason: test_bedrock_response.answer({"text": "Hello."}, stop=reason),
+    {},
+    {},
 )
 WIRES = {"OpenAI": OPENAI, "Anthropic": ANTHROPIC, "Gemini": GEMINI_NATIVE, "Bedrock": BEDROCK}
 every_wire = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES.keys())
@@ -126,7 +139,10 @@ def test_end_mark_without_a_reason_does_not_complete_an_answer(wire: Wire, reaso
 )
 def test_unknown_reason_is_kept_as_text(wire: Wire, reason: Any, kept: str) -> None:
     last = read(wire, wire.text, wire.reason(reason), wire.mark)[-1]
-    assert (last.finish_reason, last.metadata) == (FinishReason.UNKNOWN, {"raw_finish_reason": kept})
+    assert (last.finish_reason, last.metadata) == (
+        FinishReason.UNKNOWN,
+        {**wire.described, "raw_finish_reason": kept},
+    )
     whole = wire.dialect.decode(HttpResponse(200, {}, json.dumps(wire.whole(reason)).encode()))
     assert (whole.message.content, whole.finish_reason) == ("Hello.", FinishReason.UNKNOWN)
     assert whole.append_to(question("?")).metadata["raw_finish_reason"] == kept
@@ -136,7 +152,8 @@ def test_unknown_reason_is_kept_as_text(wire: Wire, reason: Any, kept: str) -> N
 @pytest.mark.parametrize("reason", [None, "", "null"])
 def test_answer_that_is_not_streamed_needs_no_reason(wire: Wire, reason: Any) -> None:
     whole = wire.dialect.decode(HttpResponse(200, {}, json.dumps(wire.whole(reason)).encode()))
-    assert (whole.message.content, whole.finish_reason, whole.metadata) == ("Hello.", FinishReason.UNKNOWN, None)
+    assert (whole.message.content, whole.finish_reason) == ("Hello.", FinishReason.UNKNOWN)
+    assert (whole.metadata or {}) == wire.described_whole
 
 
 @pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=["OpenAI", "Anthropic"])
@@ -155,7 +172,8 @@ def test_text_after_a_reason_needs_another_reason(wire: Wire) -> None:
 @pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=["OpenAI", "Anthropic"])
 def test_unknown_reason_does_not_replace_a_known_one(wire: Wire) -> None:
     last = read(wire, wire.text, wire.reason(wire.known), wire.reason("bored"), wire.reason(""), wire.mark)[-1]
-    assert (last.finish_reason, last.metadata) == (FinishReason.STOP, None)
+    raw = {} if wire.known == "stop" else {"raw_finish_reason": wire.known}
+    assert (last.finish_reason, last.metadata) == (FinishReason.STOP, wire.described | raw)
 
 
 @pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC, BEDROCK], ids=["OpenAI", "Anthropic", "Bedrock"])

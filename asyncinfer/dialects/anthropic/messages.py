@@ -24,9 +24,10 @@ from asyncinfer.dialects.anthropic.content import (
 )
 from asyncinfer.dialects.anthropic.models import Sampling, default_answer_limit, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
-from asyncinfer.dialects.fields import checked_depth, count_at, object_at
-from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
+from asyncinfer.dialects.fields import as_object, checked_depth, count_at, object_at
+from asyncinfer.dialects.finish_reasons import Finish, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.http import HEADERS, error_within, json_body, json_object, merged_under, missing_answer
+from asyncinfer.dialects.response_metadata import description, metadata_of
 from asyncinfer.dialects.tools import chosen_function, read_calls, tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
@@ -108,9 +109,10 @@ def decode(response: HttpResponse) -> Completion:
         raise error_in(data, response.body)
     try:
         finish = finish_in(data.get("stop_reason"))
-        message = _answer(data["content"], finish)
+        message = _answer(_blocks_in(data["content"]), finish)
         reason = reason_of(finish, message.tool_calls)
-        return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
+        usage = data.get("usage")
+        return Completion(message, reason, usage_in(usage), metadata_of(finish, reason, described_by(data, usage)))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
 
@@ -155,12 +157,24 @@ def _choice(choice: str | Json) -> Json:
 # Responses
 
 
+def described_by(message: Mapping[str, Any], usage: Any) -> Json:
+    """Return what a message says about itself. The service tier is among the counts of tokens."""
+    tier = as_object(usage).get("service_tier")
+    return description(response_id=message.get("id"), model=message.get("model"), service_tier=tier)
+
+
+def _blocks_in(content: Any) -> list[Json]:
+    """Return the content blocks of a message. Gateways send a text, or one block, in place of the list."""
+    blocks = cast(list[Any], content) if isinstance(content, list) else [content]
+    return [{"type": "text", "text": block} if isinstance(block, str) else block for block in blocks]
+
+
 def _answer(blocks: list[Json], finish: Finish | None) -> Message:
     """Return the message of the assistant. Its thinking blocks are kept unchanged, to be sent back with signatures."""
     uses = [block for block in blocks if block["type"] == "tool_use"]
     calls = without_cut_call(finish, read_calls(tool_use_call, uses))
     thoughts = [block for block in blocks if block["type"] in ("thinking", "redacted_thinking")]
-    text = "".join(block["text"] for block in blocks if block["type"] == "text")
+    text = "".join(block["text"] or "" for block in blocks if block["type"] == "text")
     message: Json = {"role": Role.ASSISTANT, "content": None if calls and not text else text}
     if calls:
         message["tool_calls"] = calls

@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
-from asyncinfer.dialects.anthropic.messages import error_in, usage_in
+from asyncinfer.dialects.anthropic.messages import described_by, error_in, usage_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.fields import as_count, as_id, as_object, as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
-from asyncinfer.dialects.sse import DONE, ServerSentEvent, unreadable
+from asyncinfer.dialects.json_text import EventJson, read_json
+from asyncinfer.dialects.sse import DONE, ServerSentEvent, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.errors import RequestError
 from asyncinfer.types.results import StreamDelta
 
 Json = dict[str, Any]
@@ -25,7 +27,7 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class AnthropicEventDecoder:
-    """Turns the events of a stream into deltas. Events of unknown types, and pings, are ignored.
+    """Turns the events of a stream into deltas. Pings, and events of unknown types or without a type, are ignored.
 
     The last delta contains all tool calls, the usage and the finish reason.
     """
@@ -33,7 +35,10 @@ class AnthropicEventDecoder:
     end: StreamEnd = field(default_factory=StreamEnd)
     _calls: CallAssembler = field(default_factory=lambda: CallAssembler("{}"))
     _kinds: dict[int | None, str] = field(default_factory=dict[int | None, str])  # The types of the blocks, by index.
+    _open: list[int | None] = field(default_factory=list[int | None])  # The indices of the blocks that go on.
     _usage: Json = field(default_factory=dict[str, Any])
+    _message: Json = field(default_factory=dict[str, Any])
+    _json: EventJson = field(default_factory=EventJson)
 
     @property
     def done(self) -> bool:
@@ -47,16 +52,20 @@ class AnthropicEventDecoder:
         """
         if event.data.strip() == DONE:
             return
+        if event.name == "error":
+            raise _error(event)
+        if (data := object_in(event, self._json, self.end)) is None:
+            return
+        kind = data.get("type")
+        if kind == "error" or data.get("error"):
+            raise error_in(data, event.data.encode())
+        if not isinstance(kind, str):
+            self.end.ignore(unreadable(event, TypeError()))
+            return
         try:
-            data: Json = from_json(event.data)
-            kind = "error" if event.name == "error" or data.get("error") else data["type"]
             delta = self._read(kind, data)
         except (ValueError, AttributeError, KeyError, TypeError) as problem:
-            if event.name == "error":
-                raise error_in({}, event.data.encode()) from None
             raise unreadable(event, problem) from None
-        if kind == "error":
-            raise error_in(as_object(data), event.data.encode())
         if delta is not None and (delta.content or delta.reasoning_content):
             yield delta
 
@@ -66,20 +75,22 @@ class AnthropicEventDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
-        return self.end.last_delta(self._calls, usage_in(self._usage))
+        described = described_by(self._message, self._usage)
+        return self.end.last_delta(self._calls, usage_in(self._usage), described)
 
     def _read(self, kind: str, data: Json) -> StreamDelta | None:
         match kind:
             case "message_start":
+                self._message = data["message"]
                 self._update_usage(object_at(data["message"], "usage"))
             case "content_block_start":
                 self.end.add_part()
-                return self._begin_block(as_count(data["index"]), data["content_block"])
+                return self._begin_block(as_count(data.get("index")), data["content_block"])
             case "content_block_delta":
                 self.end.add_part()
-                return self._continue_block(as_count(data["index"]), data["delta"])
+                return self._continue_block(self._index(data), data["delta"])
             case "content_block_stop":
-                self._calls.close(as_count(data.get("index")))
+                self._end_block(self._index(data))
             case "message_delta":
                 self._update_usage(object_at(data, "usage"))
                 self.end.set_finish(finish_in(data["delta"].get("stop_reason")))
@@ -91,6 +102,7 @@ class AnthropicEventDecoder:
 
     def _begin_block(self, index: int | None, block: Json) -> StreamDelta | None:
         self._kinds[index] = block["type"]
+        self._open = [*(one for one in self._open if one != index), index]
         if block["type"] == "tool_use":
             given = block.get("input")
             arguments = to_json(given).decode() if given else ""
@@ -103,9 +115,33 @@ class AnthropicEventDecoder:
             self._calls.add(CallPiece(index, arguments=as_text(delta["partial_json"])))
         return _delta(delta)
 
+    def _end_block(self, index: int | None) -> None:
+        self._calls.close(index)
+        self._open = [one for one in self._open if one != index]
+
+    def _index(self, data: Json) -> int | None:
+        """Return the index of a block. A piece without an index belongs to the only open block.
+
+        Raises:
+            ValueError: There are several open blocks.
+        """
+        index = as_count(data.get("index"))
+        if index is not None or not self._open:
+            return index
+        [index] = self._open
+        return index
+
     def _update_usage(self, usage: Any) -> None:
         """Update the usage. Each event gives totals so far; fields that it leaves out keep their values."""
         self._usage |= {name: count for name, count in usage.items() if count is not None}
+
+
+def _error(event: ServerSentEvent) -> RequestError:
+    """Return the error in an event with this name, whose data may be any text."""
+    try:
+        return error_in(as_object(read_json(event.data)), event.data.encode())
+    except ValueError:
+        return error_in({}, event.data.encode())
 
 
 def _delta(part: Json) -> StreamDelta | None:

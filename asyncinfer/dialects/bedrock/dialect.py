@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncinfer.dialects.base import Dialect
+from asyncinfer.dialects.bedrock.event_stream import is_frame_stream
 from asyncinfer.dialects.bedrock.request import SUPPORTED, ConverseEncoder
 from asyncinfer.dialects.bedrock.response import decode
 from asyncinfer.dialects.bedrock.stream import ConverseStreamDecoder
@@ -49,6 +50,7 @@ BEDROCK_CONVERSE = Dialect(
     SUPPORTED,
     path="",
     stream_type="application/vnd.amazon.eventstream",
+    is_stream=is_frame_stream,
     entries=model_summaries,
     models_url=models_url,
 )

@@ -29,6 +29,14 @@ _TIMESTAMP, _BYTES, _TEXT, _UUID = 8, 6, 7, 9
 _NUMBERS[_TIMESTAMP] = _NUMBERS[5]  # milliseconds since the epoch
 
 
+def is_frame_stream(beginning: bytes, *, declared: bool) -> bool | None:
+    """Decide whether a body consists of frames; see `base.IsStream`. A frame is shorter than 2**25 bytes."""
+    start = beginning.lstrip()[:1]
+    if not start:
+        return None
+    return start in (b"\0", b"\1") or (declared and start not in (b"{", b"[", b"<"))
+
+
 class Frame(NamedTuple):
     """One message of a stream."""
 

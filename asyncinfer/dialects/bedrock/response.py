@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from asyncinfer.dialects.fields import checked_depth, count_at, object_at
-from asyncinfer.dialects.finish_reasons import Finish, finish_in, metadata_of, reason_of, without_cut_call
+from asyncinfer.dialects.finish_reasons import Finish, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.http import json_object, missing_answer
+from asyncinfer.dialects.response_metadata import description, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
@@ -30,9 +31,18 @@ def decode(response: HttpResponse) -> Completion:
         finish = finish_in(data.get("stopReason"))
         message = answer(data["output"]["message"]["content"], finish)
         reason = reason_of(finish, message.tool_calls)
-        return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
+        return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish, reason, described_by(data)))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
+
+
+def described_by(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a response, or the last event of a stream, says about itself.
+
+    Bedrock names the model only if a prompt router chose it.
+    """
+    router = object_at(object_at(data, "trace"), "promptRouter")
+    return description(model=router.get("invokedModelId"), service_tier=object_at(data, "serviceTier").get("type"))
 
 
 def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -> Message:
@@ -48,9 +58,9 @@ def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -
     uses, passthrough = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
     for block in content:
         if "text" in block:
-            texts.append(block["text"])
+            texts.append(block["text"] or "")
         elif "citationsContent" in block:
-            texts += [part["text"] for part in block["citationsContent"].get("content") or ()]
+            texts += [part["text"] or "" for part in block["citationsContent"].get("content") or ()]
         elif "toolUse" in block and block["toolUse"].get("type") is None:
             uses.append(block["toolUse"])
         elif "reasoningContent" in block:

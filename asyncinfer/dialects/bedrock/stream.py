@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic_core import from_json
-
 from asyncinfer.dialects.bedrock.event_stream import Frame, FrameParser
-from asyncinfer.dialects.bedrock.response import usage_in
+from asyncinfer.dialects.bedrock.response import described_by, usage_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.error_body import read_error
@@ -16,6 +14,7 @@ from asyncinfer.dialects.fields import as_count, as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.http import api_error
 from asyncinfer.dialects.json_size import has_too_many_values
+from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import RequestError
@@ -51,6 +50,8 @@ class ConverseStreamDecoder:
         self._calls = CallAssembler("{}")
         self._server_tools: set[int] = set()  # the indices of calls of tools that Bedrock runs itself
         self._usage: Usage | None = None
+        self._described: Mapping[str, Any] = {}
+        self._json = EventJson()
         self._has_metadata = False  # The metadata event comes last.
         self.parts = 0
 
@@ -78,7 +79,7 @@ class ConverseStreamDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
-        return self.end.last_delta(self._calls, self._usage)
+        return self.end.last_delta(self._calls, self._usage, self._described)
 
     def _read(self, frame: Frame) -> StreamDelta | None:
         kind = frame.header(":message-type")
@@ -87,7 +88,7 @@ class ConverseStreamDecoder:
         if has_too_many_values(frame.payload):
             raise malformed_response("has an event with more values than any answer has")
         try:
-            return self._event(frame.header(":event-type"), from_json(frame.payload))
+            return self._event(frame.header(":event-type"), self._json.read(frame.payload))
         except (ValueError, TypeError, KeyError, AttributeError):
             shown = frame.payload[:200].decode("utf-8", "replace")
             raise malformed_response(f"has an event that cannot be read: {shown}") from None
@@ -105,7 +106,8 @@ class ConverseStreamDecoder:
             self.end.set_finish(finish_in(data["stopReason"]))
             self.end.mark_end()
         elif kind == "metadata":
-            self._usage, self._has_metadata = usage_in(data.get("usage")), True
+            self._usage, self._has_metadata = usage_in(data.get("usage")) or self._usage, True
+            self._described = described_by(data)
         return None
 
     def _begin(self, index: Any, call: Mapping[str, Any] | None) -> None:

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from pydantic_core import from_json
-
 from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.base import Dialect, EncoderSettings, model_entries
 from asyncinfer.dialects.google import request as gemini_request
@@ -21,6 +19,7 @@ from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.google.request import GenerateEncoder
 from asyncinfer.dialects.google.schemas import supported_schema
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
+from asyncinfer.dialects.json_text import read_json
 from asyncinfer.dialects.media import GOOGLE_IMAGES, is_data_url
 from asyncinfer.dialects.openai import request as openai_request
 from asyncinfer.dialects.openai import response as openai_response
@@ -137,7 +136,7 @@ class _AnyEndpointEventDecoder:
 def _is_native(body: bytes | str) -> bool | None:
     """Whether an answer, or a part of one, is from Gemini's own API; None if the fields do not show it."""
     try:
-        data: Any = from_json(body)
+        data: Any = read_json(body)
     except ValueError:
         return None
     keys: set[str] = set(cast(dict[str, Any], data)) if isinstance(data, dict) else set()

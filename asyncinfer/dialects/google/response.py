@@ -9,20 +9,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from pydantic_core import from_json
-
 from asyncinfer.dialects.fields import as_count, as_text, count_at, object_at
-from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
+from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import signed
 from asyncinfer.dialects.http import json_object, missing_answer
+from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.openai.response import error_in
-from asyncinfer.dialects.sse import DONE, ServerSentEvent, unreadable
+from asyncinfer.dialects.response_metadata import description, metadata_of
+from asyncinfer.dialects.sse import DONE, ServerSentEvent, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 from asyncinfer.types.tools import ToolCall
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 class _Piece(NamedTuple):
@@ -31,6 +33,7 @@ class _Piece(NamedTuple):
     Attributes:
         blocked: The reason why the API refused the prompt.
         answered: Whether there is a candidate with content or a finish reason.
+        described: What the response says about itself.
     """
 
     text: str = ""
@@ -41,6 +44,7 @@ class _Piece(NamedTuple):
     usage: Usage | None = None
     blocked: str | None = None
     answered: bool = False
+    described: Mapping[str, Any] = _NOTHING
 
 
 def decode(response: HttpResponse) -> Completion:
@@ -73,6 +77,7 @@ class GeminiEventDecoder:
 
     end: StreamEnd = field(default_factory=StreamEnd)
     _pieces: list[_Piece] = field(default_factory=list[_Piece])
+    _json: EventJson = field(default_factory=EventJson)
     done: bool = False
 
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
@@ -83,8 +88,9 @@ class GeminiEventDecoder:
         """
         if event.data.strip() == DONE:
             return
+        if (data := object_in(event, self._json, self.end)) is None:
+            return
         try:
-            data: Any = from_json(event.data)
             error, piece = data.get("error"), _piece(data)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise unreadable(event, problem) from None
@@ -123,10 +129,12 @@ def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
     )
     usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
     blocked = next((piece.blocked for piece in pieces if piece.blocked is not None), None)
-    metadata = {"block_reason": blocked} if blocked is not None else metadata_of(finish)
-    if finish is None and blocked is not None:
-        return Completion(message, FinishReason.CONTENT_FILTER, usage, metadata)
-    return Completion(message, reason_of(finish, calls), usage, metadata)
+    is_blocked = finish is None and blocked is not None
+    reason = FinishReason.CONTENT_FILTER if is_blocked else reason_of(finish, calls)
+    described = {name: value for piece in pieces for name, value in piece.described.items()}
+    if blocked is not None:
+        described["block_reason"] = blocked
+    return Completion(message, reason, usage, metadata_of(finish, reason, described))
 
 
 def _piece(data: Mapping[str, Any]) -> _Piece:
@@ -134,7 +142,7 @@ def _piece(data: Mapping[str, Any]) -> _Piece:
     candidates: list[Any] = _list(data.get("candidates"))
     usage = _usage(data.get("usageMetadata"))
     blocked = object_at(data, "promptFeedback").get("blockReason")
-    piece = _Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None)
+    piece = _Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None, described=_described_by(data))
     # If there are several candidates, the first one is the answer.
     for candidate in candidates:
         if as_count(candidate.get("index")) in (0, None):
@@ -144,8 +152,8 @@ def _piece(data: Mapping[str, Any]) -> _Piece:
 
 def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
     content, finish = candidate.get("content"), finish_in(candidate.get("finishReason"))
-    parts: list[Mapping[str, Any]] = _list(content.get("parts")) if content is not None else []
-    texts = [(as_text(part.get("text", "")), part.get("thought") is True) for part in parts]
+    parts = _parts_of(content)
+    texts = [(as_text(part.get("text") or ""), part.get("thought") is True) for part in parts]
     signatures = [part.get("thoughtSignature") for part in parts if "functionCall" not in part]
     return piece._replace(
         text="".join(text for text, thought in texts if not thought),
@@ -155,6 +163,18 @@ def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
         finish=finish,
         answered=content is not None or candidate.get("finishReason") is not None,
     )
+
+
+def _parts_of(content: Any) -> list[Mapping[str, Any]]:
+    """Return the parts of a candidate's content. A single part may come without a list."""
+    parts = content.get("parts") if content is not None else None
+    return [cast(Mapping[str, Any], parts)] if isinstance(parts, dict) else _list(parts)
+
+
+def _described_by(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a response, or an event, says about itself."""
+    tier = object_at(data, "usageMetadata").get("serviceTier")
+    return description(response_id=data.get("responseId"), model=data.get("modelVersion"), service_tier=tier)
 
 
 def _list(value: Any) -> list[Any]:

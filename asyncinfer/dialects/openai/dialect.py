@@ -45,4 +45,4 @@ def _stream_decoder() -> SSEStreamDecoder:
 
 def _lacks_json_schema(response: HttpResponse) -> bool:
     """Whether the server says that it supports `json_object`, but not the `json_schema` in the request."""
-    return response.status != 200 and b"json_schema" in response.body and b"json_object" in response.body
+    return not response.is_success and b"json_schema" in response.body and b"json_object" in response.body

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, cast
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
-from asyncinfer.dialects.fields import as_object, checked_depth, count_at, object_at
-from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, metadata_of, reason_of, without_cut_call
+from asyncinfer.dialects.answer_text import images_in, reasoning_in, text_of, thoughts_of
+from asyncinfer.dialects.fields import as_count, as_object, checked_depth, count_at, object_at
+from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.http import error_within, json_object, missing_answer
+from asyncinfer.dialects.json_text import read_json
+from asyncinfer.dialects.response_metadata import description, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
@@ -32,11 +35,12 @@ def decode(response: HttpResponse) -> Completion:
     if error := error_of(data, response.body):
         raise error
     try:
-        [choice, *_] = data["choices"]
+        choice = _first_choice(data["choices"])
         finish = finish_in(choice.get("finish_reason"))
-        message = _answer(choice["message"], finish)
+        message = _answer(message_in(choice), finish)
         reason = reason_of(finish, message.tool_calls)
-        return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish))
+        usage = usage_in(data.get("usage")) or usage_in(choice.get("usage"))
+        return Completion(message, reason, usage, metadata_of(finish, reason, described_by(data)))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
 
@@ -45,14 +49,63 @@ def decode(response: HttpResponse) -> Completion:
 _PASSTHROUGH = frozenset({"reasoning_details"})
 
 
+def described_by(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a response, or an event of a stream, says about itself."""
+    return description(
+        response_id=data.get("id"),
+        model=data.get("model"),
+        fingerprint=data.get("system_fingerprint"),
+        service_tier=data.get("service_tier"),
+    )
+
+
+def message_in(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the message of a choice. Servers of the older completions API send its text only.
+
+    Raises:
+        KeyError: The choice has no message.
+    """
+    text = choice.get("text")
+    return {"content": text} if isinstance(text, str) and not choice.get("message") else choice["message"]
+
+
+def calls_in(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the tool calls of a message, or the pieces of calls in an event.
+
+    Older servers send one call as `function_call`. A single call may come without a list.
+
+    Raises:
+        TypeError: The calls are neither a list nor an object.
+    """
+    given: Any = message.get("tool_calls")
+    if not given:
+        single = message.get("function_call")
+        return [{"index": 0, "function": single}] if isinstance(single, dict) and single else []
+    if isinstance(given, dict):
+        return [cast(Mapping[str, Any], given)]
+    if not isinstance(given, list):
+        raise TypeError("the tool calls are not a list")
+    return [call for call in cast(list[Any], given) if call is not None]
+
+
+def is_first(choice: Mapping[str, Any]) -> bool:
+    """Whether a choice is the answer, if there are several."""
+    index = choice.get("index")
+    return not index or as_count(index) == 0
+
+
+def _first_choice(choices: Any) -> Mapping[str, Any]:
+    """Return the choice with index 0; if there is none, the first one."""
+    [first, *others] = choices
+    return first if not others or is_first(first) else next(filter(is_first, others), first)
+
+
 def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
-    """Return the message of the assistant. A refusal becomes its text. The reasoning has one of two names."""
-    given = message.get("tool_calls")
-    calls = without_cut_call(finish, read_calls(tool_call, given)) if given else None
-    content = message.get("content")
-    if content is None and not calls:
-        content = message.get("refusal") or ""
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    """Return the message of the assistant. A refusal becomes its text."""
+    calls = without_cut_call(finish, read_calls(tool_call, calls_in(message)))
+    content, reasoning = _content(message, has_calls=bool(calls)), reasoning_in(message)
+    if not isinstance(given := message.get("content"), str | None):
+        reasoning = reasoning or thoughts_of(given)
     google = of_google(message)
     if google.get("thought") is True and isinstance(content, str) and content.startswith(THOUGHT):
         reasoning, _, content = content.removeprefix(THOUGHT).partition(END_OF_THOUGHT)
@@ -61,15 +114,26 @@ def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     passthrough = {key: message[key] for key in _PASSTHROUGH if message.get(key)}
     if signature:
         passthrough = signed(signature) | passthrough
-    if not calls and not passthrough and reasoning is None and isinstance(content, str):
+    if not calls and not passthrough and not reasoning and isinstance(content, str):
         return Message(role=Role.ASSISTANT, content=content)
     return Message(
         role=Role.ASSISTANT,
         content=checked_depth(content),
         tool_calls=calls or None,
-        reasoning_content=reasoning if isinstance(reasoning, str) else None,
+        reasoning_content=reasoning or None,
         **checked_depth(passthrough),
     )
+
+
+def _content(message: Mapping[str, Any], *, has_calls: bool) -> Any:
+    """Return the text of a message, or its texts and images. A message with calls may have no content."""
+    content = message.get("content")
+    if isinstance(content, list) and (items := images_in(content)):
+        return items
+    text = text_of(content)
+    if not text and not has_calls:
+        return text_of(message.get("refusal"))
+    return None if not text and content != "" else text
 
 
 _PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
@@ -80,7 +144,8 @@ def usage_in(usage: Any) -> Usage | None:
     if not isinstance(usage, dict) or not usage:
         return None
     counts = cast(Mapping[str, Any], usage)
-    prompt, completion = count_at(counts, "prompt_tokens") or 0, count_at(counts, "completion_tokens") or 0
+    prompt = _count(counts, "prompt_tokens", "input_tokens")
+    completion = _count(counts, "completion_tokens", "output_tokens")
     total = count_at(counts, "total_tokens") or prompt + completion
     if total == prompt + completion and counts.keys() <= _PLAIN_USAGE:
         return Usage(prompt, completion, total)
@@ -106,6 +171,12 @@ def usage_in(usage: Any) -> Usage | None:
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
 
 
+def _count(counts: Mapping[str, Any], name: str, other_name: str) -> int:
+    """Return a count that has one of two names: the one of chat completions, or the one of OpenAI's Responses API."""
+    count = count_at(counts, name)
+    return (count if count is not None else count_at(counts, other_name)) or 0
+
+
 # Fields that mark an error within a successful response. `error_code`: FastChat; `detail`: FastAPI.
 _ERRORS = ("error", "errors", "error_code", "error_message", "error_msg", "detail")
 
@@ -127,7 +198,7 @@ def error_event(data: str) -> RequestError:
     """Return the error in the data of an event named `error`."""
     fields: Mapping[str, Any] = {}
     with suppress(ValueError):
-        fields = as_object(from_json(data))
+        fields = as_object(read_json(data))
     return error_in(fields.get("error") or fields, data.encode())
 
 

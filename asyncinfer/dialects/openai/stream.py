@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import from_json
-
+from asyncinfer.dialects.answer_text import reasoning_in, text_of, thoughts_of
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import piece_in
-from asyncinfer.dialects.fields import as_count, as_text, object_at
+from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google
-from asyncinfer.dialects.openai.response import error_event, error_of, usage_in
-from asyncinfer.dialects.sse import DONE, ServerSentEvent, unreadable
+from asyncinfer.dialects.json_text import EventJson
+from asyncinfer.dialects.openai.response import (
+    calls_in,
+    described_by,
+    error_event,
+    error_of,
+    is_first,
+    message_in,
+    usage_in,
+)
+from asyncinfer.dialects.sse import DONE, ServerSentEvent, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.types.results import StreamDelta, Usage
+
+Json = Mapping[str, Any]
+_NO_FIELDS: Json = {}
 
 
 @dataclass(slots=True)
@@ -27,9 +38,14 @@ class OpenAIEventDecoder:
     """
 
     end: StreamEnd = field(default_factory=StreamEnd)
+    _json: EventJson = field(default_factory=EventJson)
     _calls: CallAssembler = field(default_factory=CallAssembler)
     _usage: Usage | None = None
     _thinking: bool = False
+    _has_parts: bool = False
+    # The first event and the last one that say what they belong to.
+    _first: Json = field(default_factory=lambda: _NO_FIELDS)
+    _last: Json = field(default_factory=lambda: _NO_FIELDS)
 
     @property
     def done(self) -> bool:
@@ -46,14 +62,11 @@ class OpenAIEventDecoder:
         if event.data.strip() == DONE:
             self.end.mark_end()
             return
+        if (data := object_in(event, self._json, self.end)) is None:
+            return
         try:
-            data: Any = from_json(event.data)
             error = error_of(data, event.data.encode())
-            self._usage = usage_in(data.get("usage")) or self._usage
-            # If there are several choices, the first one is the answer.
-            deltas = [
-                delta for choice in data.get("choices") or () if _is_first(choice) for delta in self._choice(choice)
-            ]
+            deltas = self._deltas(data)
         except (ValueError, AttributeError, KeyError, TypeError) as problem:
             raise unreadable(event, problem) from None
         yield from deltas
@@ -66,35 +79,53 @@ class OpenAIEventDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
-        return self.end.last_delta(self._calls, self._usage)
+        described = described_by(self._first) | described_by(self._last)
+        return self.end.last_delta(self._calls, self._usage, described)
 
-    def _choice(self, choice: Mapping[str, Any]) -> Iterator[StreamDelta]:
-        delta = object_at(choice, "delta")
-        text = as_text(delta.get("content") or delta.get("refusal") or "")
-        reasoning = as_text(delta.get("reasoning_content") or delta.get("reasoning") or "")
-        if of_google(delta).get("thought") is True:
+    def _deltas(self, data: Json) -> list[StreamDelta]:
+        """Return the deltas of an event. If there are several choices, the first one is the answer."""
+        self._usage = usage_in(data.get("usage")) or self._usage
+        if data.get("id") or data.get("model"):
+            self._first, self._last = self._first or data, data
+        choices = [choice for choice in data.get("choices") or () if choice is not None and is_first(choice)]
+        return [delta for choice in choices for delta in self._choice(choice)]
+
+    def _choice(self, choice: Json) -> Iterator[StreamDelta]:
+        message = self._message(choice)
+        content = message.get("content") or message.get("refusal")
+        text, reasoning = text_of(content), reasoning_in(message) or thoughts_of(content)
+        if of_google(message).get("thought") is True:
             text, reasoning, self._thinking = "", text.removeprefix(THOUGHT), True
         elif self._thinking and text:
             text, self._thinking = text.removeprefix(END_OF_THOUGHT), False
-        if parts := delta.get("tool_calls"):
+        if parts := calls_in(message):
             self._add(parts)
+        self._usage = self._usage or usage_in(choice.get("usage"))
         finish = finish_in(choice.get("finish_reason"))
         if text or reasoning or parts:
+            self._has_parts = True
             self.end.add_part(finish)
         else:
             self.end.set_finish(finish)
         if text or reasoning:
             yield StreamDelta(content=text, reasoning_content=reasoning)
 
-    def _add(self, parts: Iterable[Mapping[str, Any]]) -> None:
+    def _message(self, choice: Json) -> Json:
+        """Return the piece of a message in a choice.
+
+        Some servers send a whole message in one event. After pieces, such a message repeats them.
+        """
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and (delta or "message" not in choice):
+            return object_at(choice, "delta")
+        if self._has_parts and "text" not in choice:
+            return _NO_FIELDS
+        return message_in(choice) if choice.get("message") or "text" in choice else _NO_FIELDS
+
+    def _add(self, parts: Sequence[Json]) -> None:
         """Add the pieces of tool calls in one event."""
         self._calls.next_event()
         for part in parts:
             # The signature of the thought behind a call, from Google.
             extra = object_at(part, "extra_content")
             self._calls.add(piece_in(part), {"extra_content": extra} if extra else None)
-
-
-def _is_first(choice: Mapping[str, Any]) -> bool:
-    index = choice.get("index")
-    return not index or as_count(index) == 0

@@ -70,6 +70,11 @@ def end(reason: str = "end_turn", **usage: Any) -> list[Json]:
     return [{"type": "message_delta", "delta": delta, "usage": {"output_tokens": 4, **usage}}, {"type": "message_stop"}]
 
 
+def described(reason: str) -> Json:
+    """The metadata of an answer that ends with this reason."""
+    return {"response_id": MESSAGE["id"], "response_model": MESSAGE["model"], "raw_finish_reason": reason}
+
+
 PING: Json = {"type": "ping"}
 CACHE = {"cache_read_input_tokens": 60, "cache_creation_input_tokens": 30}
 DETAILS = {"output_tokens_details": {"thinking_tokens": 2}}
@@ -128,7 +133,7 @@ def test_text_is_yielded_as_it_arrives_and_the_end_separately() -> None:
     assert deltas_of(*STREAMS["text"]) == [
         StreamDelta("Hel"),
         StreamDelta("lo."),
-        StreamDelta(finish_reason=FinishReason.STOP, usage=Usage(3, 4, 7)),
+        StreamDelta(finish_reason=FinishReason.STOP, usage=Usage(3, 4, 7), metadata=described("end_turn")),
     ]
 
 
@@ -142,7 +147,12 @@ def test_tool_calls_are_yielded_complete() -> None:
     [last] = deltas_of(*STREAMS["a tool call"])
     function = {"name": "weather", "arguments": '{"city": "Oslo"}'}
     call = {"id": "call_1", "type": "function", "function": function}
-    assert last == StreamDelta(tool_calls=(call,), finish_reason=FinishReason.TOOL_CALLS, usage=Usage(3, 4, 7))
+    assert last == StreamDelta(
+        tool_calls=(call,),
+        finish_reason=FinishReason.TOOL_CALLS,
+        usage=Usage(3, 4, 7),
+        metadata=described("tool_use"),
+    )
 
 
 def test_pieces_of_several_calls_can_alternate() -> None:
@@ -238,7 +248,10 @@ def test_error_is_recognised_by_the_name_of_its_event() -> None:
 
 def test_events_of_unknown_types_are_ignored() -> None:
     others: list[Json] = [PING, {"type": "new"}, block(0, "new"), piece(0, "new"), piece(9, "citations", citation={})]
-    assert deltas_of(*others, *end()) == [StreamDelta(finish_reason=FinishReason.STOP, usage=Usage(0, 4, 4))]
+    raw = {"raw_finish_reason": "end_turn"}
+    assert deltas_of(*others, *end()) == [
+        StreamDelta(finish_reason=FinishReason.STOP, usage=Usage(0, 4, 4), metadata=raw)
+    ]
 
 
 @pytest.mark.parametrize(

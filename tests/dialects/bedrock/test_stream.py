@@ -156,7 +156,8 @@ def test_text_is_yielded_as_it_arrives() -> None:
     assert [*decoder.feed(bytes_of([delta(0, text="lo.")]))] == [StreamDelta("lo.")]
     assert [*decoder.feed(bytes_of([stop(), METADATA]))] == []
     assert decoder.done
-    assert decoder.finish() == StreamDelta(finish_reason=FinishReason.STOP, usage=COUNTED)
+    raw = {"raw_finish_reason": "end_turn"}
+    assert decoder.finish() == StreamDelta(finish_reason=FinishReason.STOP, usage=COUNTED, metadata=raw)
 
 
 def test_call_of_a_tool_that_bedrock_runs_is_left_out() -> None:

@@ -51,6 +51,8 @@ def begun(index: int, id: str, name: str) -> Json:
 
 
 TOTAL = chunk() | {"choices": [], "usage": USAGE}
+# The metadata of an answer made of these chunks.
+DESCRIBED = {"response_id": "1", "response_model": "m"}
 DONE = "[DONE]"
 STREAMS: dict[str, list[Json]] = {
     "text": [chunk(role="assistant", content=""), chunk(content="Hel"), chunk(content="lo."), chunk("stop"), TOTAL],
@@ -101,7 +103,7 @@ def test_text_is_yielded_as_it_arrives_and_the_end_separately() -> None:
     assert deltas_of(*STREAMS["text"], DONE) == [
         StreamDelta("Hel"),
         StreamDelta("lo."),
-        StreamDelta(finish_reason=FinishReason.STOP, usage=COUNTED),
+        StreamDelta(finish_reason=FinishReason.STOP, usage=COUNTED, metadata=DESCRIBED),
     ]
 
 
@@ -118,7 +120,9 @@ def test_tool_call_is_yielded_complete() -> None:
         "type": "function",
         "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
     }
-    assert last == StreamDelta(tool_calls=(call,), finish_reason=FinishReason.TOOL_CALLS, usage=COUNTED)
+    assert last == StreamDelta(
+        tool_calls=(call,), finish_reason=FinishReason.TOOL_CALLS, usage=COUNTED, metadata=DESCRIBED
+    )
 
 
 def test_pieces_of_several_calls_can_alternate() -> None:
@@ -143,7 +147,9 @@ def test_calls_without_an_index_are_complete_calls() -> None:
 
 def test_other_choices_and_empty_chunks_are_ignored() -> None:
     empty = chunk() | {"choices": []}
-    assert deltas_of(empty, chunk(), {}, chunk("stop")) == [StreamDelta(finish_reason=FinishReason.STOP)]
+    assert deltas_of(empty, chunk(), {}, chunk("stop")) == [
+        StreamDelta(finish_reason=FinishReason.STOP, metadata=DESCRIBED)
+    ]
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS.keys())
@@ -217,7 +223,10 @@ async def test_refused_stream_raises_the_error_of_the_server(api: Recorder) -> N
 
 async def test_answer_of_a_server_that_does_not_stream_is_one_delta(api: Recorder) -> None:
     api.answers(SUCCESS)
-    assert await streamed(api) == [StreamDelta("Hello.", finish_reason=FinishReason.STOP, usage=Usage(3, 4, 7))]
+    metadata = {"response_id": SUCCESS["id"], "response_model": SUCCESS["model"]}
+    assert await streamed(api) == [
+        StreamDelta("Hello.", finish_reason=FinishReason.STOP, usage=Usage(3, 4, 7), metadata=metadata)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""Reads the JSON that servers send, and repairs its text where a strict parser refuses it.
+
+Strict parsers refuse half of a surrogate pair, bytes that are not UTF-8, a byte order mark, control characters within a
+string, and bytes after the end of the value. None of these makes an answer incomplete.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from json import JSONDecoder
+from typing import Any
+
+from pydantic_core import from_json
+
+_STRING = re.compile(r'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
+_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+# A whole pair, half a pair, any other escape, and a control character.
+_PARTS = re.compile(rf"{_HIGH}{_LOW}|({_HIGH})|({_LOW})|\\.|[\x00-\x1f]", re.DOTALL)
+_LOW_FIRST = re.compile(rf'"{_LOW}')
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_DECODER = JSONDecoder(strict=False)
+
+
+def read_json(text: bytes | str) -> Any:
+    """Return the first JSON value in a text.
+
+    A character that cannot be read becomes U+FFFD. Anything after an object or an array is ignored.
+
+    Raises:
+        ValueError: The text does not begin with a complete value.
+    """
+    try:
+        return from_json(text)
+    except ValueError as error:
+        return _read_repaired(text, _StringRepair(), error)
+
+
+class EventJson:
+    """Reads the JSON of the events of one stream, as `read_json` does.
+
+    Some servers cut a text between the halves of a surrogate pair. The halves are joined in the later event.
+    """
+
+    __slots__ = ("_repair",)
+
+    def __init__(self) -> None:
+        self._repair = _StringRepair(joins=True)
+
+    def read(self, text: bytes | str) -> Any:
+        """Return the JSON value of one event.
+
+        Raises:
+            ValueError: The text does not begin with a complete value.
+        """
+        try:
+            return from_json(text)
+        except ValueError as error:
+            return _read_repaired(text, self._repair, error)
+
+
+def values_in(body: bytes) -> list[str]:
+    """Return the JSON texts of the objects in a body: one per line, one after the other, or in one list.
+
+    The list ends before the first text that is not an object.
+    """
+    text = _decoded(body)
+    found: list[str] = []
+    at = _next_object(text, 1 if text.startswith("[") else 0)
+    while at is not None and (end := _end_of_value(text, at)) is not None:
+        found.append(text[at:end])
+        at = _next_object(text, end)
+    return found
+
+
+class _StringRepair:
+    """Repairs the strings of JSON texts.
+
+    Args:
+        joins: Keep a first half at the end of a string, to join it with a second half that begins a later string.
+    """
+
+    __slots__ = ("_half", "_joins")
+
+    def __init__(self, *, joins: bool = False) -> None:
+        self._joins, self._half = joins, ""
+
+    def __call__(self, match: re.Match[str]) -> str:
+        string = match[0]
+        if self._half and _LOW_FIRST.match(string):
+            string, self._half = f'"{self._half}{string[1:]}', ""
+        return _PARTS.sub(self._repaired_part, string)
+
+    def _repaired_part(self, part: re.Match[str]) -> str:
+        is_last = part.end() == len(part.string) - 1
+        if part[1] and self._joins and is_last:
+            self._half = part[1]
+            return ""
+        if part[1] or part[2]:
+            return _REPLACEMENT
+        return part[0] if len(part[0]) > 1 else f"\\u{ord(part[0]):04x}"
+
+
+def _read_repaired(text: bytes | str, repair: _StringRepair, error: ValueError) -> Any:
+    decoded = _decoded(text)
+    if decoded[:1] not in ("{", "[", '"'):
+        raise error
+    repaired = _STRING.sub(repair, decoded)
+    return from_json(repaired[: _end_of_value(repaired)])
+
+
+def _decoded(text: bytes | str) -> str:
+    """Return the text without a byte order mark and white space at its beginning."""
+    if isinstance(text, bytes):
+        encoding = "utf-16" if text.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
+        text = text.decode(encoding, "replace")
+    return text.lstrip("\ufeff \t\r\n")
+
+
+def _next_object(text: str, at: int) -> int | None:
+    """Return where the next object begins, if only separators come before it."""
+    while at < len(text) and text[at] in "\x1e, \t\r\n":
+        at += 1
+    return at if text.startswith("{", at) else None
+
+
+def _end_of_value(text: str, at: int = 0) -> int | None:
+    """Return where the object or array at a place ends; None if it is not complete."""
+    try:
+        return _DECODER.raw_decode(text, at)[1] if text.startswith(("{", "["), at) else None
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,67 @@
+"""Reads answers by the form of their body: one JSON value, a stream of events, or JSON values one after the other.
+
+The media type does not decide. Servers leave it out, get it wrong, stream where they were not asked to, and send a
+whole answer where a stream was requested.
+"""
+
+from __future__ import annotations
+
+from asyncinfer.dialects.base import Dialect, StreamDecoder
+from asyncinfer.dialects.json_text import values_in
+from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.results import Completion, FinishReason, StreamDelta
+from asyncinfer.types.tools import ToolCall
+
+
+def read_answer(dialect: Dialect, response: HttpResponse) -> Completion:
+    """Return the answer in a successful response, whatever the form of its body.
+
+    Raises:
+        RequestError: The response has no complete answer.
+    """
+    body = response.body
+    if not body.startswith(b"{") and dialect.is_stream(body, declared=False):
+        return _folded(dialect.stream(), body)
+    try:
+        return dialect.decode(response)
+    except RequestError as error:
+        if error.error_type is InferenceErrorType.PARSE_ERROR and (answer := _of_events(dialect, body)) is not None:
+            return answer
+        raise
+
+
+def _of_events(dialect: Dialect, body: bytes) -> Completion | None:
+    """Return the answer in a body of JSON values that are the events of a stream; None if there is no answer.
+
+    Raises:
+        RequestError: One of the values is an error of the API.
+    """
+    lines = "".join(f"data: {' '.join(value.splitlines())}\n\n" for value in values_in(body))
+    try:
+        answer = _folded(dialect.stream(), lines.encode()) if lines else None
+    except RequestError as error:
+        if error.error_type is InferenceErrorType.API_STATUS:
+            raise
+        return None
+    message = answer.message if answer is not None else None
+    return answer if message and (message.content or message.tool_calls or message.reasoning_content) else None
+
+
+def _folded(decoder: StreamDecoder, body: bytes) -> Completion:
+    """Return the answer in the complete body of a stream.
+
+    Raises:
+        RequestError: The stream contains an error, or no complete answer.
+    """
+    deltas: list[StreamDelta] = [*decoder.feed(body), last := decoder.finish()]
+    calls = [ToolCall.model_validate(call) for call in last.tool_calls]
+    text = "".join(delta.content for delta in deltas)
+    message = Message(
+        role=Role.ASSISTANT,
+        content=text if text or not calls else None,
+        tool_calls=calls or None,
+        reasoning_content="".join(delta.reasoning_content for delta in deltas) or None,
+    )
+    return Completion(message, last.finish_reason or FinishReason.UNKNOWN, last.usage, last.metadata)
