@@ -6,6 +6,8 @@ whole answer where a stream was requested.
 
 from __future__ import annotations
 
+import re
+
 from asyncinfer.dialects.base import Dialect, StreamDecoder
 from asyncinfer.dialects.json_text import values_in
 from asyncinfer.errors import InferenceErrorType, RequestError
@@ -13,6 +15,8 @@ from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Completion, FinishReason, StreamDelta
 from asyncinfer.types.tools import ToolCall
+
+_LINE_END = re.compile(r"[\r\n]+")
 
 
 def read_answer(dialect: Dialect, response: HttpResponse) -> Completion:
@@ -38,7 +42,7 @@ def _of_events(dialect: Dialect, body: bytes) -> Completion | None:
     Raises:
         RequestError: One of the values is an error of the API.
     """
-    lines = "".join(f"data: {' '.join(value.splitlines())}\n\n" for value in values_in(body))
+    lines = "".join(f"data: {_LINE_END.sub(' ', value)}\n\n" for value in values_in(body))
     try:
         answer = _folded(dialect.stream(), lines.encode()) if lines else None
     except RequestError as error:

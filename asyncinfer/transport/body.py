@@ -107,16 +107,17 @@ async def read_rest(reader: BodyReader, beginning: bytes, limits: ResponseLimits
     Raises:
         RequestError: As in `read_body`.
     """
-    pieces = [beginning]
-    size, share = len(beginning), budget.share()
+    pieces: list[bytes] = []
+    piece, size, share = beginning, 0, budget.share()
     try:
-        while piece := await reader.next():
+        while piece or not pieces:
             size += len(piece)
             pieces.append(piece)
             if size > limits.max_bytes:
                 raise _too_large(limits.max_bytes)
             if size > SMALL:
                 await share.grow(len(piece))
+            piece = await reader.next()
         return b"".join(pieces)
     finally:
         share.release()

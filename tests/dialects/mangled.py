@@ -91,6 +91,38 @@ def _with_other_bytes(draw: st.DrawFn, data: bytes) -> bytes:
     return data[:at] + piece + (b"" if draw(st.booleans()) else data[at + draw(st.integers(0, 1)) :])
 
 
+@st.composite
+def repackaged(draw: st.DrawFn, body: Any) -> bytes:
+    """A whole answer as JSON, with changes that do not change its meaning.
+
+    Fields are added and come in another order, and there are bytes before and after the JSON.
+    """
+    text = json.dumps(draw(_with_unknown_fields(body)), ensure_ascii=draw(st.booleans()), indent=draw(_INDENTS))
+    before, after = draw(st.sampled_from(_BEFORE)), draw(st.sampled_from(_AFTER))
+    return before + text.encode() + after
+
+
+_INDENTS = st.sampled_from([None, 2])
+_BEFORE = [b"", b"\xef\xbb\xbf", b"\n\r\n", b"\n\xef\xbb\xbf\n"]
+_AFTER = [b"", b"\n", b"\0\0", b"\n\ndata: [DONE]\n\n", b"\xff", b"{", b'{"error": 1}', b" text"]
+
+
+@st.composite
+def _with_unknown_fields(draw: st.DrawFn, value: Any) -> Any:
+    """`value`, whose objects have further fields, and their fields in another order. Arguments of calls stay."""
+    if isinstance(value, list):
+        return [draw(_with_unknown_fields(one)) for one in value]
+    if not isinstance(value, dict) or not value:
+        return value
+    fields = [
+        (name, inner if name in ("input", "args", "arguments") else draw(_with_unknown_fields(inner)))
+        for name, inner in value.items()
+    ]
+    if draw(st.booleans()):
+        fields.append((draw(st.sampled_from(["x_new", "timings", "object_type"])), draw(ODD)))
+    return dict(draw(st.permutations(fields)))
+
+
 def check_answer_or_request_error(read: Callable[[Any], Completion], body: Any) -> None:
     """Check that a decoder reads a body as an answer with known types, or refuses it with a RequestError."""
     try:

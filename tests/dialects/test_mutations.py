@@ -21,6 +21,7 @@ from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.dialects.packaging import read_answer
 from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.results import Usage
 from tests.dialects.anthropic import test_messages as test_anthropic_messages
@@ -29,7 +30,7 @@ from tests.dialects.bedrock import test_response as test_bedrock_response
 from tests.dialects.bedrock import test_stream as test_bedrock_stream
 from tests.dialects.frames import event, exception
 from tests.dialects.google import test_request as test_gemini_request
-from tests.dialects.mangled import mangled_text
+from tests.dialects.mangled import mangled_text, repackaged
 from tests.dialects.openai import test_quirks as test_openai_quirks
 from tests.dialects.openai import test_request as test_openai_request
 from tests.dialects.openai import test_stream as test_openai_stream
@@ -128,6 +129,26 @@ def test_mutated_answer_can_be_saved_or_is_a_request_error(api: Api) -> None:
 @every_api
 def test_mutated_answer_can_be_saved_or_is_a_request_error_in_many_examples(api: Api) -> None:
     answers(MANY, api)
+
+
+def content(api: Api, body: bytes) -> tuple[Any, ...]:
+    """The content of an answer. Calls have no ids, because ids may be new for each reading."""
+    completion = read_answer(api.dialect, HttpResponse(200, {}, body))
+    message = completion.message
+    calls = tuple((call.function.name, call.function.get_arguments_dict()) for call in message.tool_calls or ())
+    read = (message.content, message.reasoning_content, calls)
+    return (*read, completion.finish_reason, completion.usage, completion.metadata)
+
+
+@every_api
+def test_answer_is_the_same_in_any_packaging(api: Api) -> None:
+    @settings(max_examples=2 * FEW)
+    @given(st.data())
+    def run(data: st.DataObject) -> None:
+        body = data.draw(st.sampled_from(api.answers))
+        assert content(api, data.draw(repackaged(body))) == content(api, json.dumps(body).encode())
+
+    run()
 
 
 # Streams
@@ -239,6 +260,31 @@ def test_mutated_stream_reads_the_same_however_it_is_split(api: Api) -> None:
 @every_api
 def test_mutated_stream_reads_the_same_however_it_is_split_in_many_examples(api: Api) -> None:
     streams(MANY, api)
+
+
+HARMLESS = [
+    *(b": a comment\n\n", b"event: ping\ndata: {}\n\n", b"data: \n\n", b"data: null\n\n", b"data: ping\n\n", b"\n"),
+    *(b"\xef\xbb\xbf", b"id: 1\nretry: 5\n\n", b'data: "a"\n\n', b"data: 5\n\n", b'data: {"x": [1]}\n\n', b"x: 1\n"),
+]  # fmt: skip
+HARMLESS_FRAMES = [event("new", {}), event("ping", {"a": 1})]
+
+
+@every_api
+def test_stream_is_the_same_with_stray_events(api: Api) -> None:
+    harmless = HARMLESS_FRAMES if api.dialect is BEDROCK_CONVERSE else HARMLESS
+
+    @settings(max_examples=2 * FEW)
+    @given(st.data())
+    def run(data: st.DataObject) -> None:
+        parts = data.draw(st.sampled_from(api.streams))
+        stray = data.draw(st.lists(st.sampled_from(harmless), min_size=len(parts), max_size=len(parts)))
+        sent = b"".join(piece for pair in zip(stray, parts, strict=True) for piece in pair)
+        after = (
+            b"" if api.dialect is BEDROCK_CONVERSE else data.draw(st.sampled_from([b"", b"data: {", b"\0", b"\xff"]))
+        )
+        assert read(api, data.draw(_split(sent + after))) == read(api, parts)
+
+    run()
 
 
 @every_api

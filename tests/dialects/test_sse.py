@@ -112,3 +112,31 @@ def test_size_of_ignored_lines_is_not_bounded(monkeypatch: pytest.MonkeyPatch) -
 def test_events_with_too_many_values_are_refused() -> None:
     with pytest.raises(RequestError, match="an event with more values than any answer has"):
         decoded(b"data: [" + b"[]," * 2**21 + b"0]\n\n")
+
+
+# Beyond the standard
+
+
+def with_rest(*chunks: bytes) -> list[ServerSentEvent]:
+    parser = SSEParser()
+    return [*(event for chunk in chunks for event in parser.feed(chunk)), *parser.rest()]
+
+
+@pytest.mark.parametrize(
+    ("stream", "data"),
+    [
+        (b'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n', ['{"a": 1}', '{"b": 2}', "[DONE]"]),
+        (b'data: {"a":\ndata: {"b": 2}}\n\n', ['{"a":\n{"b": 2}}']),
+        (b'{"error": "no"}\n\ndata: {"a": 1}\n\n', ['{"error": "no"}', '{"a": 1}']),
+        (b'data: {"a": 1}\n\n\xef\xbb\xbfdata: {"b": 2}\n\n', ['{"a": 1}', '{"b": 2}']),
+        (b'data: {"a": 1}', ['{"a": 1}']),
+        (b'data: {"a": 1}\n', ['{"a": 1}']),
+        (b"data: [DONE]", ["[DONE]"]),
+        (b'data: {"a": 1}\n\ndata: {"b": ', ['{"a": 1}']),
+        (b"data: text", []),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_json_object_is_an_event_without_blank_lines_around_it(stream: bytes, data: list[str], size: int) -> None:
+    chunks = [stream[at : at + size] for at in range(0, len(stream), size)]
+    assert [event.data for event in with_rest(*chunks)] == data

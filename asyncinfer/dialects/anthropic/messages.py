@@ -185,12 +185,12 @@ def _answer(blocks: list[Json], finish: Finish | None) -> Message:
 
 
 def tool_use_call(block: Mapping[str, Any]) -> ToolCall:
-    """Return the tool call of a `tool_use` block. The arguments are an object, or its JSON text.
+    """Return the tool call of a `tool_use` block. The arguments are an object, its JSON text, or missing.
 
     Raises:
         KeyError, ValueError: The block names no function, or cannot be read.
     """
-    arguments = block["input"]
+    arguments = block.get("input", {})
     if not isinstance(arguments, dict | str):
         raise ValueError("the arguments are not an object")
     return tool_call({"id": block.get("id"), "function": {"name": block.get("name"), "arguments": arguments}})

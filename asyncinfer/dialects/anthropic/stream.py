@@ -93,7 +93,7 @@ class AnthropicEventDecoder:
                 self._end_block(self._index(data))
             case "message_delta":
                 self._update_usage(object_at(data, "usage"))
-                self.end.set_finish(finish_in(data["delta"].get("stop_reason")))
+                self.end.set_finish(finish_in(object_at(data, "delta").get("stop_reason")))
             case "message_stop":
                 self.end.mark_end()
             case _:
@@ -112,7 +112,7 @@ class AnthropicEventDecoder:
     def _continue_block(self, index: int | None, delta: Json) -> StreamDelta | None:
         # Tools that Anthropic runs itself have arguments too. Their calls are not for the user.
         if delta["type"] == "input_json_delta" and self._kinds[index] == "tool_use":
-            self._calls.add(CallPiece(index, arguments=as_text(delta["partial_json"])))
+            self._calls.add(CallPiece(index, arguments=_json_piece(delta["partial_json"])))
         return _delta(delta)
 
     def _end_block(self, index: int | None) -> None:
@@ -126,14 +126,18 @@ class AnthropicEventDecoder:
             ValueError: There are several open blocks.
         """
         index = as_count(data.get("index"))
-        if index is not None or not self._open:
+        if index in self._kinds or not self._open or None not in (index, *self._open):
             return index
-        [index] = self._open
-        return index
+        [only] = self._open
+        return only
 
     def _update_usage(self, usage: Any) -> None:
         """Update the usage. Each event gives totals so far; fields that it leaves out keep their values."""
         self._usage |= {name: count for name, count in usage.items() if count is not None}
+
+
+def _json_piece(value: Any) -> str:
+    return "" if value is None else as_text(value)
 
 
 def _error(event: ServerSentEvent) -> RequestError:

@@ -29,7 +29,7 @@ def decode(response: HttpResponse) -> Completion:
     data = json_object(response)
     try:
         finish = finish_in(data.get("stopReason"))
-        message = answer(data["output"]["message"]["content"], finish)
+        message = answer(_blocks_in(data["output"]["message"]["content"]), finish)
         reason = reason_of(finish, message.tool_calls)
         return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish, reason, described_by(data)))
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -45,8 +45,16 @@ def described_by(data: Mapping[str, Any]) -> dict[str, Any]:
     return description(model=router.get("invokedModelId"), service_tier=object_at(data, "serviceTier").get("type"))
 
 
+def _blocks_in(content: Any) -> list[Mapping[str, Any]]:
+    """Return the blocks of a message, without null members. A single block may come without a list."""
+    blocks = cast(list[Any], content) if isinstance(content, list) else [content]
+    return [{name: one for name, one in block.items() if one is not None} for block in blocks if block is not None]
+
+
 def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -> Message:
     """Return the message of the assistant.
+
+    A block has one of several members. Gateways send the others as null.
 
     Signed or redacted reasoning is kept unchanged in `thinking_blocks`, to be sent back with the message. Calls of
     tools that Bedrock ran itself are left out.
@@ -58,7 +66,7 @@ def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -
     uses, passthrough = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
     for block in content:
         if "text" in block:
-            texts.append(block["text"] or "")
+            texts.append(block["text"])
         elif "citationsContent" in block:
             texts += [part["text"] or "" for part in block["citationsContent"].get("content") or ()]
         elif "toolUse" in block and block["toolUse"].get("type") is None:

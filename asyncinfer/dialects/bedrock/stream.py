@@ -10,7 +10,7 @@ from asyncinfer.dialects.bedrock.response import described_by, usage_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.error_body import read_error
-from asyncinfer.dialects.fields import as_count, as_text, object_at
+from asyncinfer.dialects.fields import as_count, as_id, as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.http import api_error
 from asyncinfer.dialects.json_size import has_too_many_values
@@ -96,10 +96,10 @@ class ConverseStreamDecoder:
     def _event(self, kind: str, data: Mapping[str, Any]) -> StreamDelta | None:
         if kind == "contentBlockDelta":
             self.end.add_part()
-            return self._delta(data["contentBlockIndex"], data["delta"])
+            return self._delta(data.get("contentBlockIndex"), object_at(data, "delta"))
         if kind == "contentBlockStart":
             self.end.add_part()
-            self._begin(data["contentBlockIndex"], data["start"].get("toolUse"))
+            self._begin(data.get("contentBlockIndex"), object_at(data, "start").get("toolUse"))
         elif kind == "contentBlockStop":
             self._calls.close(as_count(data.get("contentBlockIndex")))
         elif kind == "messageStop":
@@ -116,14 +116,14 @@ class ConverseStreamDecoder:
             return
         if call.get("type") is None:
             self._server_tools.discard(_index(index))
-            self._calls.add(CallPiece(_index(index), as_text(call["toolUseId"]), as_text(call["name"])))
+            self._calls.add(CallPiece(_index(index), as_id(call.get("toolUseId")), as_text(call["name"])))
         else:
             self._server_tools.add(_index(index))
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> StreamDelta | None:
-        if "toolUse" in delta:
+        if (call := delta.get("toolUse")) is not None:
             if _index(index) not in self._server_tools:
-                self._calls.add(CallPiece(_index(index), arguments=as_text(delta["toolUse"].get("input") or "")))
+                self._calls.add(CallPiece(_index(index), arguments=as_text(call.get("input") or "")))
             return None
         text = as_text(delta.get("text") or "")
         reasoning = as_text(object_at(delta, "reasoningContent").get("text") or "")

@@ -154,11 +154,11 @@ def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
     content, finish = candidate.get("content"), finish_in(candidate.get("finishReason"))
     parts = _parts_of(content)
     texts = [(as_text(part.get("text") or ""), part.get("thought") is True) for part in parts]
-    signatures = [part.get("thoughtSignature") for part in parts if "functionCall" not in part]
+    signatures = [part.get("thoughtSignature") for part in parts if not _is_call(part)]
     return piece._replace(
         text="".join(text for text, thought in texts if not thought),
         reasoning="".join(text for text, thought in texts if thought),
-        calls=tuple(read_calls(_call, [part for part in parts if "functionCall" in part])),
+        calls=tuple(read_calls(_call, [part for part in parts if _is_call(part)])),
         signature=next((one for one in reversed(signatures) if isinstance(one, str)), None),
         finish=finish,
         answered=content is not None or candidate.get("finishReason") is not None,
@@ -168,7 +168,13 @@ def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
 def _parts_of(content: Any) -> list[Mapping[str, Any]]:
     """Return the parts of a candidate's content. A single part may come without a list."""
     parts = content.get("parts") if content is not None else None
-    return [cast(Mapping[str, Any], parts)] if isinstance(parts, dict) else _list(parts)
+    given = [cast(Mapping[str, Any], parts)] if isinstance(parts, dict) else _list(parts)
+    return [part for part in given if part is not None]
+
+
+def _is_call(part: Mapping[str, Any]) -> bool:
+    """Whether a part is a tool call. A part has one of several members; gateways send the others as null."""
+    return part.get("functionCall") is not None or ("functionCall" in part and len(part) == 1)
 
 
 def _described_by(data: Mapping[str, Any]) -> dict[str, Any]:

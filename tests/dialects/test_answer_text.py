@@ -1,0 +1,170 @@
+"""The content and the reasoning of an answer in OpenAI's format, in the forms that servers give them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from asyncinfer import FinishReason, Message, StreamDelta, Usage
+from tests.dialects.mangled import check_that_it_is_retryable
+from tests.dialects.openai.test_request import answer, read
+from tests.dialects.openai.test_stream import chunk, deltas_of
+
+Json = dict[str, Any]
+
+
+def text(value: Any) -> Json:
+    return {"type": "text", "text": value}
+
+
+THOUGHT = {"type": "thinking", "thinking": [text("2 + "), {"type": "reference", "reference_ids": [1]}, text("2")]}
+
+
+class Form(NamedTuple):
+    """Fields of a message, and what they mean."""
+
+    fields: Json
+    content: str | None = "4"
+    reasoning: str | None = None
+
+
+FORMS = {
+    "a text": Form({"content": "4"}),
+    "one part": Form({"content": text("4")}),
+    "parts": Form({"content": [text(""), text("4"), text(None), None]}),
+    "texts": Form({"content": ["4", ""]}),
+    "a part without a type": Form({"content": [{"text": "4"}]}),
+    "the part of another API": Form({"content": [{"type": "output_text", "text": "4", "annotations": []}]}),
+    "a text in an object": Form({"content": [text({"value": "4", "annotations": []})]}),
+    "a thought of Mistral": Form({"content": [THOUGHT, text("4")]}, reasoning="2 + 2"),
+    "a thought as text": Form({"content": [{"type": "thinking", "thinking": "Hm."}, text("4")]}, reasoning="Hm."),
+    "a reasoning part": Form({"content": [{"type": "reasoning", "text": "Hm."}, text("4")]}, reasoning="Hm."),
+    "a hidden thought": Form({"content": [{"type": "redacted_thinking", "data": "x"}, text("4")]}),
+    "a reference": Form({"content": [text("4"), {"type": "reference", "reference_ids": [1, 2]}]}),
+    "a refusal part": Form({"content": [{"type": "refusal", "refusal": "No."}]}, "No."),
+    "a refusal": Form({"content": None, "refusal": "No."}, "No."),
+    "a refusal beside an empty text": Form({"content": "", "refusal": "No."}, "No."),
+    "a refusal beside an empty list": Form({"content": [], "refusal": "No."}, "No."),
+    "a parsed JSON answer": Form({"content": {"city": "Oslo"}}, '{"city":"Oslo"}'),
+    "reasoning_content": Form({"content": "4", "reasoning_content": "Hm."}, reasoning="Hm."),
+    "reasoning": Form({"content": "4", "reasoning": "Hm."}, reasoning="Hm."),
+    "reasoning as an object": Form({"content": "4", "reasoning": {"content": "Hm."}}, reasoning="Hm."),
+    "reasoning as a list": Form({"content": "4", "reasoning": [{"text": "H"}, {"summary": "m."}]}, reasoning="Hm."),
+    "reasoning of another kind": Form({"content": "4", "reasoning": 5, "reasoning_content": True}),
+    "both names": Form({"content": "4", "reasoning": "Hm.", "reasoning_content": "Hm."}, reasoning="Hm."),
+    "reasoning under another name": Form({"content": "4", "thinking": "Hm."}, reasoning="Hm."),
+    "LiteLLM's blocks": Form(
+        {"content": "4", "thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}]},
+        reasoning="Hm.",
+    ),
+    "OpenRouter's details": Form(
+        {
+            "content": "4",
+            "reasoning": None,
+            "reasoning_details": [
+                {"type": "reasoning.summary", "summary": "H"},
+                {"type": "reasoning.text", "text": "m.", "signature": "s"},
+                {"type": "reasoning.encrypted", "data": "x"},
+            ],
+        },
+        reasoning="Hm.",
+    ),
+}
+every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+
+
+@every_form
+def test_answer_in_any_form_is_read(form: Form) -> None:
+    message = read(answer(**form.fields)).message
+    assert (message.content, message.reasoning_content) == (form.content, form.reasoning)
+
+
+@every_form
+def test_streamed_answer_in_any_form_is_read(form: Form) -> None:
+    *deltas, last = deltas_of(chunk(role="assistant"), chunk(**form.fields), chunk("stop"))
+    assert "".join(delta.content for delta in deltas) == form.content
+    assert "".join(delta.reasoning_content for delta in deltas) == (form.reasoning or "")
+    assert last.finish_reason is FinishReason.STOP
+
+
+@every_form
+def test_whole_message_in_an_event_is_read_once(form: Form) -> None:
+    whole = answer(**form.fields)
+    *deltas, _ = deltas_of(whole, whole, "[DONE]")
+    assert "".join(delta.content for delta in deltas) == form.content
+
+
+def test_whole_message_after_its_pieces_is_ignored() -> None:
+    *deltas, last = deltas_of(chunk(content="4"), answer(content="4"), "[DONE]")
+    assert deltas == [StreamDelta("4")]
+    assert last.usage == Usage(3, 4, 7)
+
+
+@pytest.mark.parametrize("content", [5, True, [5], [[text("4")]]])
+def test_content_of_an_unknown_kind_is_retryable(content: Any) -> None:
+    check_that_it_is_retryable(read, answer(content=content))
+    check_that_it_is_retryable(lambda event: deltas_of(event), chunk(content=content))
+
+
+def test_image_in_an_answer_is_kept() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    message: Message = read(answer(content=[THOUGHT, text("Look:"), image])).message
+    assert [(item.type, item.content) for item in message.content_items] == [
+        ("text", "Look:"),
+        ("image_url", "data:image/png;base64,AA=="),
+    ]
+    assert message.reasoning_content == "2 + 2"
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tool_calls": [CALL]},
+        {"tool_calls": [None, CALL]},
+        {"tool_calls": CALL},
+        {"tool_calls": [CALL | {"type": "builtin_function"}]},
+        {"tool_calls": [{"id": "c", "name": "f", "arguments": "{}"}]},
+        {"tool_calls": [], "function_call": CALL["function"]},
+    ],
+    ids=["a list", "null", "no list", "another type", "no inner object", "the older field"],
+)
+def test_tool_call_in_any_form_is_read(fields: Json) -> None:
+    whole = read(answer("tool_calls", content=None, **fields))
+    [call] = whole.message.tool_calls or []
+    assert (call.function.name, call.function.arguments, whole.message.content) == ("f", "{}", None)
+    assert call.id == "c" or "function_call" in fields
+    [last] = deltas_of(chunk(content=None, **fields), chunk("tool_calls"))
+    assert [piece["function"] for piece in last.tool_calls] == [CALL["function"]]
+
+
+def test_older_call_arrives_in_pieces() -> None:
+    pieces = [chunk(function_call=piece) for piece in ({"name": "f", "arguments": ""}, {"arguments": "{"}, {"arguments": "}"})]  # fmt: skip
+    [last] = deltas_of(*pieces, chunk("function_call"))
+    assert [piece["function"] for piece in last.tool_calls] == [CALL["function"]]
+    assert last.finish_reason is FinishReason.TOOL_CALLS
+
+
+def test_text_of_the_older_completions_api_is_read() -> None:
+    choice = {"index": 0, "text": "4", "finish_reason": "stop"}
+    assert read({"choices": [choice]}).message.content == "4"
+    deltas = deltas_of({"choices": [choice | {"finish_reason": None}]}, {"choices": [choice]})
+    assert [delta.content for delta in deltas] == ["4", "4", ""]
+
+
+def test_first_choice_is_the_one_with_index_0() -> None:
+    other = {"index": 1, "message": {"content": "5"}, "finish_reason": "stop"}
+    assert read({"choices": [other, *answer(content="4")["choices"]]}).message.content == "4"
+    assert read({"choices": [other]}).message.content == "5"
+
+
+def test_usage_within_a_choice_and_by_other_names_is_read() -> None:
+    """Moonshot sends the usage within the choice."""
+    usage = {"input_tokens": 3, "output_tokens": 4}
+    event = chunk("stop")
+    event["choices"][0]["usage"] = usage
+    assert deltas_of(chunk(content="4"), event)[-1].usage == Usage(3, 4, 7)
+    assert read(answer(content="4", usage=usage)).usage == Usage(3, 4, 7)

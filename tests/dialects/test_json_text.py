@@ -1,0 +1,78 @@
+"""JSON with characters that cannot be read, and with bytes before and after it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncinfer.dialects.json_text import EventJson, read_json, values_in
+
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (rb'"a \ud83d"', f"a {REPLACED}"),
+        (rb'"\uDC00 b"', f"{REPLACED} b"),
+        (rb'["\ud83d", "\ude00"]', [REPLACED, REPLACED]),
+        (rb'"\ud83d\ud83d\ude00"', f"{REPLACED}😀"),
+        (rb'["\ud83d\ude00", "\ud83d"]', ["😀", REPLACED]),
+        (rb'["\\ud83d", "\ud83d"]', [r"\ud83d", REPLACED]),
+        (b'"caf\xe9"', f"caf{REPLACED}"),
+        (b'"\xed\xa0\xbd!"', f"{REPLACED * 3}!"),
+        (b'{"a": "line\nbreak\x00"}', {"a": "line\nbreak\0"}),
+        (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        (b'\n\xef\xbb\xbf {"a": 1}', {"a": 1}),
+        ('{"a": "é"}'.encode("utf-16"), {"a": "é"}),
+        (b'{"a": 1}\0\0', {"a": 1}),
+        (b'{"a": 1}\n\ndata: [DONE]\n\n', {"a": 1}),
+        (b'{"a": "}"} {"b": 2}', {"a": "}"}),
+        (b"[1, 2] and more", [1, 2]),
+    ],
+)
+def test_text_that_a_strict_parser_refuses_is_read(text: bytes, value: Any) -> None:
+    assert read_json(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b'{"a": ', b'{"a": "b', b'{"a": "\\', b"502 Bad Gateway", b'"a" b', b"data: {}", b"\xff", b"[1, 2"],
+)
+def test_text_without_a_complete_value_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="."):
+        read_json(text)
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers(0, 9) | st.none()), st.text())
+def test_value_is_the_same_with_bytes_around_it(value: dict[str, Any], rest: str) -> None:
+    text = json.dumps(value)
+    assert read_json(f"\ufeff \n{text}\n#{rest}".encode()) == value
+
+
+def test_halves_of_a_character_in_two_events_are_joined() -> None:
+    events = EventJson()
+    assert events.read(r'{"a": "hi \ud83d", "b": ""}') == {"a": "hi ", "b": ""}
+    assert events.read(r'{"a": "\ude00!", "b": "\ude00"}') == {"a": "😀!", "b": REPLACED}
+    assert events.read(r'{"a": "\ude00"}') == {"a": REPLACED}
+
+
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [
+        (b'{"a": 1}\n{"b": "}"}\n', ['{"a": 1}', '{"b": "}"}']),
+        (b'{"a": 1}{"b": 2}', ['{"a": 1}', '{"b": 2}']),
+        (b'[{"a": 1},\n{"b": 2}]', ['{"a": 1}', '{"b": 2}']),
+        (b'\x1e{"a": 1}\n\x1e{"b": 2}\n', ['{"a": 1}', '{"b": 2}']),
+        (b'{"a": 1}\n{"b": ', ['{"a": 1}']),
+        (b'{"a": 1}\ntext', ['{"a": 1}']),
+        (b"[1]", []),
+        (b"text", []),
+    ],
+)
+def test_objects_in_a_body_are_found(body: bytes, values: list[str]) -> None:
+    assert values_in(body) == values
