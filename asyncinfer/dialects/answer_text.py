@@ -23,6 +23,7 @@ _REASONING_KINDS = ("thinking", "reasoning", "redacted")
 _TEXTS = ("text", "refusal", "output_text", "content", "value")
 _THOUGHTS = ("thinking", "reasoning", "text", "summary", "content")
 _IMAGE = "image_url"
+_MOST_LEVELS = 8
 
 
 def text_of(content: Any) -> str:
@@ -67,14 +68,19 @@ def reasoning_in(message: Mapping[str, Any]) -> str:
     return next((text for name in _REASONING if (text := reasoning_of(message.get(name)))), "")
 
 
-def reasoning_of(value: Any) -> str:
-    """Return the text of a thought: a text, an object with a text, or a list of these."""
-    if isinstance(value, str):
-        return value
+def reasoning_of(value: Any, levels: int = _MOST_LEVELS) -> str:
+    """Return the text of a thought: a text, an object with a text, or a list of these.
+
+    Args:
+        levels: How deep objects and lists may be nested. Deeper ones have no text.
+    """
+    if isinstance(value, str) or levels == 0:
+        return value if isinstance(value, str) else ""
     if isinstance(value, list):
-        return "".join(map(reasoning_of, cast(list[Any], value)))
+        return "".join(reasoning_of(one, levels - 1) for one in cast(list[Any], value))
     fields = as_object(value)
-    return next((text for name in _THOUGHTS if name in fields and (text := reasoning_of(fields[name]))), "")
+    texts = (reasoning_of(fields[name], levels - 1) for name in _THOUGHTS if name in fields)
+    return next(filter(None, texts), "")
 
 
 def _parts(content: Any) -> list[Any]:

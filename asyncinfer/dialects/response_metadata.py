@@ -9,6 +9,13 @@ from asyncinfer.dialects.finish_reasons import Finish
 from asyncinfer.types.results import FinishReason
 
 _LONGEST = 500
+# The fields of a response in OpenAI's and in Anthropic's format, each with its name in the metadata.
+NAMES = {
+    "id": "response_id",
+    "model": "response_model",
+    "system_fingerprint": "system_fingerprint",
+    "service_tier": "service_tier",
+}
 
 
 def metadata_of(
@@ -21,20 +28,22 @@ def metadata_of(
         reason: The finish reason of the answer.
         described: What the response says about itself; see `description`.
     """
-    metadata = {**described} if described else {}
-    if finish is not None and finish.text != reason.value:
-        metadata["raw_finish_reason"] = finish.text
-    return metadata or None
+    if finish is None or finish.text == reason.value:
+        return {**described} if described else None
+    return {**(described or {}), "raw_finish_reason": finish.text}
 
 
-def description(
-    *, response_id: Any = None, model: Any = None, fingerprint: Any = None, service_tier: Any = None
-) -> dict[str, Any]:
-    """Return what a response says about itself, by the names of the metadata. Only texts are kept."""
-    given = (
-        ("response_id", str(response_id) if type(response_id) is int else response_id),
-        ("response_model", model),
-        ("system_fingerprint", fingerprint),
-        ("service_tier", service_tier),
-    )
-    return {name: value[:_LONGEST] for name, value in given if value and isinstance(value, str)}
+def description(data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a response says about itself. Only texts are kept, and a whole number as an id.
+
+    Args:
+        names: The fields of `data`, each with its name in the metadata.
+    """
+    found: dict[str, Any] = {}
+    for key, name in names.items():
+        value = data.get(key)
+        if type(value) is int:
+            value = str(value)
+        if value and isinstance(value, str):
+            found[name] = value[:_LONGEST]
+    return found

@@ -104,7 +104,7 @@ class SSEParser:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "data":
-            ended = self._dispatch() if self._is_next_object(value) else None
+            ended = self._dispatch() if self._data and self._is_next_object(value) else None
             self._data.append(value)
             self._data_size += len(value)
             self._check_size()
@@ -125,7 +125,7 @@ class SSEParser:
 
     def _is_next_object(self, value: str) -> bool:
         """Whether a line of data begins another event. Some servers leave out the blank line between events."""
-        return bool(self._data) and _is_whole(self._data[-1]) and value.startswith(("{", DONE))
+        return _is_whole(self._data[-1]) and value.startswith(("{", DONE))
 
     def _dispatch(self) -> ServerSentEvent | None:
         event = ServerSentEvent("\n".join(self._data), self._name or "message") if self._data else None

@@ -27,7 +27,7 @@ from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.fields import as_object, checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.http import HEADERS, error_within, json_body, json_object, merged_under, missing_answer
-from asyncinfer.dialects.response_metadata import description, metadata_of
+from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
 from asyncinfer.dialects.tools import chosen_function, read_calls, tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import Conversation, Message, Role
@@ -159,8 +159,7 @@ def _choice(choice: str | Json) -> Json:
 
 def described_by(message: Mapping[str, Any], usage: Any) -> Json:
     """Return what a message says about itself. The service tier is among the counts of tokens."""
-    tier = as_object(usage).get("service_tier")
-    return description(response_id=message.get("id"), model=message.get("model"), service_tier=tier)
+    return description(message, NAMES) | description(as_object(usage), {"service_tier": "service_tier"})
 
 
 def _blocks_in(content: Any) -> list[Json]:

@@ -42,7 +42,8 @@ def described_by(data: Mapping[str, Any]) -> dict[str, Any]:
     Bedrock names the model only if a prompt router chose it.
     """
     router = object_at(object_at(data, "trace"), "promptRouter")
-    return description(model=router.get("invokedModelId"), service_tier=object_at(data, "serviceTier").get("type"))
+    named = description(router, {"invokedModelId": "response_model"})
+    return named | description(object_at(data, "serviceTier"), {"type": "service_tier"})
 
 
 def _blocks_in(content: Any) -> list[Mapping[str, Any]]:

@@ -179,8 +179,8 @@ def _is_call(part: Mapping[str, Any]) -> bool:
 
 def _described_by(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a response, or an event, says about itself."""
-    tier = object_at(data, "usageMetadata").get("serviceTier")
-    return description(response_id=data.get("responseId"), model=data.get("modelVersion"), service_tier=tier)
+    named = description(data, {"responseId": "response_id", "modelVersion": "response_model"})
+    return named | description(object_at(data, "usageMetadata"), {"serviceTier": "service_tier"})
 
 
 def _list(value: Any) -> list[Any]:

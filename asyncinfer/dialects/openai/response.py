@@ -17,7 +17,7 @@ from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, re
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.http import error_within, json_object, missing_answer
 from asyncinfer.dialects.json_text import read_json
-from asyncinfer.dialects.response_metadata import description, metadata_of
+from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import Message, Role
@@ -40,23 +40,13 @@ def decode(response: HttpResponse) -> Completion:
         message = _answer(message_in(choice), finish)
         reason = reason_of(finish, message.tool_calls)
         usage = usage_in(data.get("usage")) or usage_in(choice.get("usage"))
-        return Completion(message, reason, usage, metadata_of(finish, reason, described_by(data)))
+        return Completion(message, reason, usage, metadata_of(finish, reason, description(data, NAMES)))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
 
 
 # Keys of an answer that are kept unchanged, to be sent back: OpenRouter's signed parts of the reasoning.
 _PASSTHROUGH = frozenset({"reasoning_details"})
-
-
-def described_by(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a response, or an event of a stream, says about itself."""
-    return description(
-        response_id=data.get("id"),
-        model=data.get("model"),
-        fingerprint=data.get("system_fingerprint"),
-        service_tier=data.get("service_tier"),
-    )
 
 
 def message_in(choice: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -102,10 +92,12 @@ def _first_choice(choices: Any) -> Mapping[str, Any]:
 
 def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     """Return the message of the assistant. A refusal becomes its text."""
-    calls = without_cut_call(finish, read_calls(tool_call, calls_in(message)))
-    content, reasoning = _content(message, has_calls=bool(calls)), reasoning_in(message)
-    if not isinstance(given := message.get("content"), str | None):
-        reasoning = reasoning or thoughts_of(given)
+    given = calls_in(message) if message.get("tool_calls") or message.get("function_call") else None
+    calls = without_cut_call(finish, read_calls(tool_call, given)) if given else None
+    content, reasoning = message.get("content"), reasoning_in(message)
+    if not content or not isinstance(content, str):
+        reasoning = reasoning or thoughts_of(content)
+        content = _content(message, has_calls=bool(calls))
     google = of_google(message)
     if google.get("thought") is True and isinstance(content, str) and content.startswith(THOUGHT):
         reasoning, _, content = content.removeprefix(THOUGHT).partition(END_OF_THOUGHT)

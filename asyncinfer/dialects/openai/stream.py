@@ -15,13 +15,13 @@ from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_goog
 from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.openai.response import (
     calls_in,
-    described_by,
     error_event,
     error_of,
     is_first,
     message_in,
     usage_in,
 )
+from asyncinfer.dialects.response_metadata import NAMES, description
 from asyncinfer.dialects.sse import DONE, ServerSentEvent, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.types.results import StreamDelta, Usage
@@ -79,12 +79,13 @@ class OpenAIEventDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
-        described = described_by(self._first) | described_by(self._last)
+        described = description(self._first, NAMES) | description(self._last, NAMES)
         return self.end.last_delta(self._calls, self._usage, described)
 
     def _deltas(self, data: Json) -> list[StreamDelta]:
         """Return the deltas of an event. If there are several choices, the first one is the answer."""
-        self._usage = usage_in(data.get("usage")) or self._usage
+        if usage := data.get("usage"):
+            self._usage = usage_in(usage) or self._usage
         if data.get("id") or data.get("model"):
             self._first, self._last = self._first or data, data
         choices = [choice for choice in data.get("choices") or () if choice is not None and is_first(choice)]
@@ -92,16 +93,18 @@ class OpenAIEventDecoder:
 
     def _choice(self, choice: Json) -> Iterator[StreamDelta]:
         message = self._message(choice)
-        content = message.get("content") or message.get("refusal")
-        text, reasoning = text_of(content), reasoning_in(message) or thoughts_of(content)
+        content = message.get("content") or message.get("refusal") or ""
+        text, reasoning = content, reasoning_in(message)
+        if not isinstance(text, str):
+            text, reasoning = text_of(content), reasoning or thoughts_of(content)
         if of_google(message).get("thought") is True:
             text, reasoning, self._thinking = "", text.removeprefix(THOUGHT), True
         elif self._thinking and text:
             text, self._thinking = text.removeprefix(END_OF_THOUGHT), False
-        if parts := calls_in(message):
+        if parts := calls_in(message) if message.get("tool_calls") or message.get("function_call") else None:
             self._add(parts)
-        self._usage = self._usage or usage_in(choice.get("usage"))
-        finish = finish_in(choice.get("finish_reason"))
+        if (finish := finish_in(choice.get("finish_reason"))) is not None:
+            self._usage = self._usage or usage_in(choice.get("usage"))
         if text or reasoning or parts:
             self._has_parts = True
             self.end.add_part(finish)
@@ -115,9 +118,8 @@ class OpenAIEventDecoder:
 
         Some servers send a whole message in one event. After pieces, such a message repeats them.
         """
-        delta = choice.get("delta")
-        if isinstance(delta, dict) and (delta or "message" not in choice):
-            return object_at(choice, "delta")
+        if delta := object_at(choice, "delta"):
+            return delta
         if self._has_parts and "text" not in choice:
             return _NO_FIELDS
         return message_in(choice) if choice.get("message") or "text" in choice else _NO_FIELDS
