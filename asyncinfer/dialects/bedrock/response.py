@@ -47,8 +47,14 @@ def described_by(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _blocks_in(content: Any) -> list[Mapping[str, Any]]:
-    """Return the blocks of a message, without null members. A single block may come without a list."""
+    """Return the blocks of a message, without null members. A single block may come without a list.
+
+    Raises:
+        TypeError: The content is neither a list nor a block.
+    """
     blocks = cast(list[Any], content) if isinstance(content, list) else [content]
+    if content is None:
+        raise TypeError("no content")
     return [{name: one for name, one in block.items() if one is not None} for block in blocks if block is not None]
 
 

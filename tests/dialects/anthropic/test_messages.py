@@ -746,3 +746,13 @@ async def test_list_of_models_with_a_repeated_page_ends(api: Recorder) -> None:
     async with engine_for(CASES["text"], api) as engine:
         assert set(await engine.alist_models()) == {"a"}
     assert len(api.sent) == 2
+
+
+@pytest.mark.parametrize("content", ["Hi.", text("Hi."), ["Hi."], [text("Hi."), text("") | {"text": None}]])
+def test_content_in_another_form_is_read(content: Any) -> None:
+    assert read(answer() | {"content": content}).message.content == "Hi."
+
+
+def test_call_without_input_has_no_arguments() -> None:
+    [call] = read(answer({name: value for name, value in USE.items() if name != "input"})).message.tool_calls or []
+    assert call.function.get_arguments_dict() == {}

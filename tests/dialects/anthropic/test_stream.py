@@ -323,3 +323,27 @@ def test_call_that_is_cut_before_its_input_is_left_out() -> None:
 def test_error_without_a_type_fails_the_attempt() -> None:
     with pytest.raises(RequestError, match="no worker"):
         deltas_of(*text_block(0, "Hm."), {"error": {"message": "no worker"}})
+
+
+def test_piece_without_an_index_belongs_to_the_only_open_block() -> None:
+    use = block(0, "tool_use", id="a", name="f", input={})
+    rest = [piece(0, "input_json", partial_json=part) for part in (None, '{"x"', ": 1}")]
+    end_of_block = {"type": "content_block_stop", "index": 0}
+    for left_out in ((), (use,), tuple(rest), (use, *rest, end_of_block), (end_of_block,)):
+        events = [{**one, "index": None} if one in left_out else one for one in (use, *rest, end_of_block)]
+        [last] = deltas_of(begin(), *events, *end("tool_use"))
+        assert [call["function"]["arguments"] for call in last.tool_calls] == ['{"x": 1}']
+
+
+def test_piece_that_may_belong_to_two_blocks_is_retryable() -> None:
+    blocks = [block(index, "tool_use", id=str(index), name="f", input={}) for index in range(2)]
+    lost = {**piece(0, "input_json", partial_json="{}"), "index": None}
+    with pytest.raises(RequestError, match="has an event that cannot be read") as caught:
+        deltas_of(begin(), *blocks, lost, *end("tool_use"))
+    assert caught.value.is_retryable
+
+
+def test_events_of_another_api_are_ignored() -> None:
+    others: list[Json] = [{}, {"type": None}, {"choices": []}, {"type": 5}]
+    deltas = deltas_of(*others, begin(), *text_block(0, "Hi."), *others, *end())
+    assert [delta.content for delta in deltas] == ["Hi.", ""]

@@ -198,3 +198,19 @@ def test_truncated_answer_is_an_answer_or_a_request_error(body: Json, length: in
 def test_mangled_list_of_models_is_a_list_or_a_request_error(body: Any) -> None:
     with contextlib.suppress(RequestError):
         model_summaries(HttpResponse(200, {}, json.dumps(body).encode()))
+
+
+NULLS = dict.fromkeys(("text", "image", "toolUse", "reasoningContent", "citationsContent"))
+
+
+def test_null_members_of_a_block_are_ignored() -> None:
+    """Gateways in typed languages send every member of a block."""
+    use = {"toolUseId": "t1", "name": "f", "input": {}, "type": None}
+    message = decoded(answer(NULLS | {"text": "Hi."}, NULLS | {"toolUse": use}, NULLS, stop="tool_use")).message
+    assert (message.content, [call.function.name for call in message.tool_calls or ()]) == ("Hi.", ["f"])
+
+
+def test_single_block_needs_no_list() -> None:
+    body = answer()
+    body["output"]["message"]["content"] = {"text": "Hi."}
+    assert decoded(body).message.content == "Hi."

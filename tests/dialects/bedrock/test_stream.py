@@ -246,3 +246,22 @@ def test_call_that_is_cut_before_its_input_is_left_out() -> None:
         bytes_of([START, delta(0, text="a"), begun(1, "t1", "f"), ended(1), stop("max_tokens"), METADATA])
     )[-1]
     assert (last.finish_reason, last.tool_calls) == (FinishReason.LENGTH, ())
+
+
+def test_null_members_of_a_delta_are_ignored_and_text_needs_no_index() -> None:
+    nulls = {"toolUse": None, "reasoningContent": None}
+    events = [START, ("contentBlockStart", {"start": None}), ("contentBlockDelta", {"delta": {"text": "Hi.", **nulls}})]
+    *deltas, last = deltas_of(bytes_of([*events, stop(), METADATA]))
+    assert ([delta.content for delta in deltas], last.finish_reason) == (["Hi."], FinishReason.STOP)
+
+
+def test_call_without_an_id_gets_one() -> None:
+    begin = ("contentBlockStart", {"contentBlockIndex": 0, "start": {"toolUse": {"name": "f"}}})
+    [*_, last] = deltas_of(bytes_of([START, begin, delta(0, toolUse={"input": "{}"}), stop("tool_use"), METADATA]))
+    assert last.tool_calls[0]["id"].startswith("call_")
+
+
+def test_usage_without_counts_does_not_replace_usage() -> None:
+    again = ("metadata", {"usage": None})
+    [*_, last] = deltas_of(bytes_of([METADATA, START, delta(0, text="Hi."), again, stop(), again]))
+    assert last.usage == COUNTED

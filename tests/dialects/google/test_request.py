@@ -719,3 +719,16 @@ def test_mangled_stream_is_deltas_or_a_request_error(events: list[Any]) -> None:
     with contextlib.suppress(RequestError):
         seen = deltas_of(*(json.dumps(event) for event in events))
         assert all(isinstance(delta.content, str) and isinstance(delta.reasoning_content, str) for delta in seen)
+
+
+def test_null_members_of_a_part_are_ignored() -> None:
+    nulls = dict.fromkeys(("text", "thought", "functionCall", "inlineData", "thoughtSignature"))
+    body = answer(nulls | {"text": "Hi."}, None, nulls | {"functionCall": {"name": "f", "args": {}}})  # type: ignore[arg-type]
+    message = read(body).message
+    assert (message.content, [call.function.name for call in message.tool_calls or ()]) == ("Hi.", ["f"])
+
+
+def test_single_part_needs_no_list() -> None:
+    body = answer()
+    body["candidates"][0]["content"]["parts"] = HELLO
+    assert read(body).message.content == read(answer(HELLO)).message.content != ""
