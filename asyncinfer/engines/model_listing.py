@@ -71,7 +71,7 @@ class ModelListing:
             seen.add(query)
             request = self._page(query)
             response = response_without_secrets(await self._transport.send(await self._sign(request)), self._secrets)
-            if response.status != 200:
+            if not response.is_success:
                 raise refusal(response, request.url, self._likely_url)
             entries += self._dialect.entries(response)
             query = self._dialect.more_models(response)
