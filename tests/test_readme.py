@@ -84,7 +84,7 @@ async def test_the_sample_for_a_model_in_this_process_runs(
 ) -> None:
     defined: dict[str, Any] = {}
     with serving() as url:
-        for sample in SAMPLES[:2]:  # They define the conversation and the configuration.
+        for sample in SAMPLES[:3]:  # They define the conversation and the configuration.
             await run(sample.replace(SERVER, url), defined)
     [sample] = filter(needs_a_model, SAMPLES)
     capsys.readouterr()

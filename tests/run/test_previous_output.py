@@ -32,6 +32,11 @@ async def finished(config: InferenceConfig) -> InferenceConfig:
     return config.model_copy(update={"reuse_output": True})
 
 
+def without_input(config: InferenceConfig) -> InferenceConfig:
+    """The configuration for rows that are given as objects."""
+    return config.model_copy(update={"input_path": None})
+
+
 def output(config: InferenceConfig) -> list[dict[str, Any]]:
     return read_jsonl(Path(str(config.output_path)))
 
@@ -159,7 +164,7 @@ class TestReuse:
     async def test_ainfer_iter_reuses_answers(self, finished: InferenceConfig) -> None:
         engine = FakeEngine()
         rows = [*questions(ROWS), question("new")]
-        found = {i: outcome async for i, outcome in engine.ainfer_iter(rows, finished)}
+        found = {i: outcome async for i, outcome in engine.ainfer_iter(rows, without_input(finished))}
         assert engine.asked.keys() == {"new"}
         assert len(found) == ROWS + 1
         assert answers(finished) == [*EXPECTED, answer_to("new")]
@@ -255,7 +260,7 @@ class TestWithoutReuse:
 
     async def test_ainfer_iter_warns_once(self, config: InferenceConfig, caplog: pytest.LogCaptureFixture) -> None:
         await FakeEngine().arun(config)
-        async for _ in FakeEngine().ainfer_iter(questions(ROWS), config):
+        async for _ in FakeEngine().ainfer_iter(questions(ROWS), without_input(config)):
             pass
         assert caplog.text.count("already holds answers") == 1
 
