@@ -9,7 +9,8 @@ from typing import TypeGuard, cast
 
 from asyncinfer.config import InferenceConfig
 from asyncinfer.errors import ConfigError, InputError
-from asyncinfer.run.rows import FileSource, ListSource, Source, as_conversation, require_messages
+from asyncinfer.run.items import as_conversation, require_messages
+from asyncinfer.run.sources import FileSource, ListSource, Source
 from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.types.conversation import Conversation, ConversationLike, Message
 from asyncinfer.types.paths import expanded

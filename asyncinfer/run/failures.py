@@ -11,7 +11,8 @@ from pathlib import Path
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_slices
 from asyncinfer.errors import InputError
-from asyncinfer.run.rows import Item, ListSource, Source
+from asyncinfer.run.items import Item
+from asyncinfer.run.sources import ListSource, Source
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.types.paths import PATH_ERRORS, os_error_text

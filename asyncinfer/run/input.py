@@ -6,7 +6,8 @@ from array import array
 from collections.abc import Generator
 
 from asyncinfer.errors import InputError, UnreadableFileError
-from asyncinfer.run.rows import Item, Source
+from asyncinfer.run.items import Item
+from asyncinfer.run.sources import Source
 from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_repeats
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation

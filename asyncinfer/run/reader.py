@@ -12,10 +12,12 @@ from asyncinfer.aio.limiters import DISK, ROWS
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.errors import InputError
 from asyncinfer.run.input import ValidatedInput
+from asyncinfer.run.items import Item, item_of
 from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.row_status import RowStatusTable
-from asyncinfer.run.rows import InputRow, Item, RejectedRow, Row, SavedRow, Source, item_of, with_id
+from asyncinfer.run.rows import InputRow, RejectedRow, Row, SavedRow, with_id
 from asyncinfer.run.saved_answers import SavedAnswers
+from asyncinfer.run.sources import Source
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation

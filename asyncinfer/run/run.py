@@ -25,11 +25,11 @@ from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.progress import OnProgress, Reporter, RunStats, failure_in_file, reporting
 from asyncinfer.run.reader import InputReader, IterableReader, ResumeMatcher
 from asyncinfer.run.row_status import RowStatusTable
-from asyncinfer.run.rows import Source
 from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.run.saver import DeliverOutcome, RowOutcome
 from asyncinfer.run.scratch_use import lock_for_output, lock_in_cache, remove_finished
+from asyncinfer.run.sources import Source
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine

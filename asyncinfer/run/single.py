@@ -17,7 +17,8 @@ from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.input import InvalidRows
-from asyncinfer.run.rows import Row, item_of
+from asyncinfer.run.items import item_of
+from asyncinfer.run.rows import Row
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asyncinfer import Conversation, FailureDetail, FinishReason, InferenceConfig, InputError, Message, Role
-from asyncinfer.run.rows import item_of
+from asyncinfer.run.items import item_of
 from asyncinfer.scratch.format import encode, is_readable
 from asyncinfer.types.results import Completion
 from tests.fakes import FakeEngine, question, questions, read_jsonl

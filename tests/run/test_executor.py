@@ -23,9 +23,10 @@ from asyncinfer import (
 from asyncinfer.aio.clock import MonotonicClock
 from asyncinfer.run.events import Events, Latency
 from asyncinfer.run.executor import OutcomeSink, RowFeed
-from asyncinfer.run.rows import ListSource, Row
+from asyncinfer.run.rows import Row
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
+from asyncinfer.run.sources import ListSource
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.results import Completion, FailureDetail
 from tests.fakes import question, questions, read_jsonl

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncinfer import AsyncInferError, InferenceConfig, InputError, ScratchError
-from asyncinfer.run.rows import FileSource
+from asyncinfer.run.sources import FileSource
 from asyncinfer.scratch.format import is_readable
 from tests.conftest import BlockWatch
 from tests.fakes import FakeEngine, answer_to, questions, read_jsonl, rejection, write_jsonl

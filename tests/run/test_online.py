@@ -479,7 +479,9 @@ class TestInput:
 
     async def test_invalid_rows_of_a_list_are_named(self) -> None:
         rows: list[Conversation] = [question("a"), {"messages": [{"role": "bard", "content": "b"}]}, 3]  # type: ignore[list-item]
-        with pytest.raises(InputError, match=r"(?s)2 bad row.*row 1: messages\.0\.role.*row 2: should be a Conversation"):
+        with pytest.raises(
+            InputError, match=r"(?s)2 bad row.*row 1: messages\.0\.role.*row 2: should be a Conversation"
+        ):
             await FakeEngine().ainfer(rows)
 
     @pytest.mark.parametrize("setting", ["output_path", "progress_path"])

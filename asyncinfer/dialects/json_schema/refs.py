@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from urllib.parse import unquote
+
+
+def pointed_at(root: Any, ref: str) -> Any:
+    """Return what a reference within `root` refers to, such as `#` or `#/$defs/Name`; None if there is no such place.
+
+    The part after `#` is a JSON pointer (RFC 6901, April 2013), with percent signs as in URLs.
+    """
+    if not ref.startswith("#"):
+        return None
+    value = root
+    for part in unquote(ref[1:]).split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list):
+            items = cast(list[Any], value)
+            value = items[int(name)] if name.isdecimal() and int(name) < len(items) else None
+        else:
+            value = cast(dict[str, Any], value).get(name) if isinstance(value, dict) else None
+    return value
 
 
 def resolve_ref(root: dict[str, Any], ref: str) -> dict[str, Any] | None:
     """Return the schema that a reference such as `#/$defs/Name` names in `root`; None if there is no such schema."""
     if not ref.startswith("#/"):
         return None
-    value: Any = root
-    for part in ref.removeprefix("#/").split("/"):
-        value = cast(dict[str, Any], value).get(part) if isinstance(value, dict) else None
+    value = pointed_at(root, ref)
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 

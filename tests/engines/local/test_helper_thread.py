@@ -97,6 +97,7 @@ async def test_closing_the_engine_fails_rows_that_are_prepared_and_waits_for_the
     slow = asyncio.create_task(bound(engine, request("1")).generate(request("1").conversation))
     await asyncio.to_thread(model.preparing.wait)
     closing = asyncio.create_task(engine.aclose())
+    await asyncio.sleep(0)  # The closing task stops the model's thread, and waits for it.
     assert not model.freed.is_set()
     model.go_on.set()
     await closing

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
-from urllib.parse import unquote
 
+from asyncinfer.dialects.json_schema.refs import pointed_at
 from asyncinfer.engines.local.structured.merging import MAX_PATTERNS, SchemaLimits, is_number, limits_of, patterns_of
 from asyncinfer.engines.local.structured.objects import count_limits, inexpressible_limits, optional_count
 from asyncinfer.engines.local.structured.recursion import replace_infinite
@@ -62,7 +62,7 @@ def bound_schema(schema: Any, setting: str) -> BoundedSchema:
     """
     if (depth := _depth(schema)) > MAX_DEPTH:
         raise _too_large(setting, f"its JSON is nested {depth} levels deep, and at most {MAX_DEPTH} are supported")
-    schema = replace_infinite(_reachable(schema, setting), schema, lambda ref: _resolve(schema, ref))
+    schema = replace_infinite(_reachable(schema, setting), schema, lambda ref: pointed_at(schema, ref))
     if schema is False:
         raise invalid_request(f"{setting}: no finite value is valid, because the schema requires itself again")
     limits = limits_of(_nodes(schema))
@@ -133,7 +133,7 @@ def _reachable(root: Any, setting: str) -> list[Any]:
         ref: Any = cast(dict[str, Any], node).get("$ref") if isinstance(node, dict) else None
         if isinstance(ref, str) and ref not in seen:
             seen.add(ref)
-            stack.append((_resolve(root, ref), depth + 1))
+            stack.append((pointed_at(root, ref), depth + 1))
     return schemas
 
 
@@ -148,17 +148,6 @@ def _subschemas(node: Any) -> Iterator[Any]:
             yield from _inside(value)
         else:
             yield value
-
-
-def _resolve(root: Any, ref: str) -> Any:
-    """The schema at a JSON pointer such as `#/$defs/Name`, or None."""
-    if ref == "#":
-        return root
-    found = root
-    for part in unquote(ref).removeprefix("#/").split("/"):
-        name = part.replace("~1", "/").replace("~0", "~")
-        found = cast(dict[str, Any], found).get(name) if isinstance(found, dict) else None
-    return found
 
 
 def _nodes(schema: Any) -> list[dict[str, Any]]:

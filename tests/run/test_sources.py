@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from asyncinfer import InferenceConfig, InputError
 from asyncinfer.aio.tasks import in_slices
-from asyncinfer.run.rows import FileSource
+from asyncinfer.run.sources import FileSource
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.types import lines
 from tests.fakes import FakeEngine, question, write_jsonl

@@ -1,0 +1,114 @@
+"""What the rows of a run are read from: lines of JSON, or objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+from zlib import crc32
+
+from pydantic import ValidationError
+
+from asyncinfer.errors import InputError
+from asyncinfer.scratch.format import UNREADABLE, is_readable
+from asyncinfer.types.conversation import Conversation, Message, Role
+
+# `Conversation.model_validate_json` without its options: each of a million rows passes here twice.
+_validate_json = Conversation.__pydantic_validator__.validate_json
+
+
+class Item(NamedTuple):
+    """One row as it is read.
+
+    Args:
+        line: The number of its line, from 1; None for a row that is not from a file.
+        checksum: The CRC-32 of its JSON.
+        size: The bytes of its JSON.
+        text: The JSON of a row from a file.
+        given: The conversation of a row that is not from a file, or why the row is not valid.
+    """
+
+    line: int | None
+    checksum: int
+    size: int
+    text: bytes
+    given: Conversation | InputError | None = None
+
+    def load(self) -> Conversation:
+        """The conversation.
+
+        Raises:
+            InputError: The row is not a valid conversation. The message says why.
+        """
+        if isinstance(self.given, InputError):
+            raise self.given
+        conversation = parse(self.text) if self.given is None else self.given
+        require_messages(conversation)
+        return conversation
+
+
+def item_of(row: object) -> Item:
+    """A row given as an object: anything that `as_conversation` takes."""
+    try:
+        conversation = as_conversation(row)
+    except InputError as error:
+        return Item(None, 0, 0, b"", error)
+    try:
+        text = conversation.to_json_bytes()
+    except ValueError as error:
+        return Item(None, 0, 0, b"", InputError(f"it cannot be saved as JSON: {error}"))
+    if not is_readable(text):
+        return Item(None, 0, 0, b"", InputError(f"it cannot be saved as JSON: {UNREADABLE}"))
+    return Item(None, crc32(text), len(text), b"", conversation)
+
+
+def as_conversation(row: object) -> Conversation:
+    """The conversation that `row` stands for, as `ConversationLike` describes it.
+
+    Raises:
+        InputError: It does not stand for a conversation. The message says why.
+    """
+    if isinstance(row, Conversation):
+        return row
+    if isinstance(row, str):
+        return Conversation(messages=[Message(role=Role.USER, content=row)])
+    if isinstance(row, list | tuple):
+        if any(isinstance(part, Conversation) for part in cast(Sequence[object], row)):
+            raise InputError("should be a Conversation (found a list of them); `ainfer` answers many")
+        row = {"messages": list(cast(Sequence[object], row))}
+    if isinstance(row, Message) or (isinstance(row, dict) and "role" in row and "messages" not in row):
+        raise InputError("this is one message; a conversation is a list of messages: [message]")
+    if not isinstance(row, dict):
+        raise InputError(f"should be a Conversation, a text or a list of messages (found {type(row).__name__})")
+    try:
+        return Conversation.from_dict(cast(dict[str, Any], row))
+    except ValidationError as error:
+        raise InputError(validation_message(error)) from None
+
+
+def parse(text: bytes) -> Conversation:
+    """The conversation that a JSONL line holds.
+
+    Raises:
+        InputError: with the reason, without the line's number.
+    """
+    try:
+        return _validate_json(text)
+    except ValidationError as error:
+        raise InputError(validation_message(error)) from None
+
+
+def require_messages(conversation: Conversation) -> None:
+    """Raise InputError if the conversation has no messages."""
+    if not conversation.messages:
+        raise InputError("the conversation has no messages")
+
+
+def validation_message(error: ValidationError) -> str:
+    """The first three problems of a validation error, in one line."""
+    shown: list[str] = []
+    for detail in error.errors(include_url=False, include_context=False, include_input=False)[:3]:
+        # Members of a union appear in the location as type names; a path of keys reads better.
+        path = ".".join(str(part) for part in detail["loc"] if str(part).isidentifier() or isinstance(part, int))
+        message = detail["msg"].removeprefix("Value error, ")
+        shown.append(f"{path}: {message}" if path else message)
+    return "; ".join(shown)
