@@ -28,7 +28,7 @@ async def image_items(given: str) -> list[ContentItem]:
 
 
 async def _of_url(url: str) -> list[ContentItem]:
-    """A server fetches an image itself. A document is fetched here, wherever its address leads."""
+    """The engine or the API fetches an image. A PDF document is downloaded here, from any address."""
     if not url.partition("?")[0].lower().endswith(_PDF):
         return [ContentItem(type=Type.IMAGE_URL, content=url)]
     async with ImageFetcher(allow_private=True) as fetcher:

@@ -71,7 +71,7 @@ def media_type(data: bytes) -> str:
         RequestError: The format is unknown.
     """
     if (kind := sniffed_type(data)) is None:
-        raise invalid_request("a file is neither a PNG, JPEG, GIF or WebP image nor a PDF document")
+        raise invalid_request("the format of a file is unknown: it is neither a known kind of image nor a PDF document")
     return kind
 
 

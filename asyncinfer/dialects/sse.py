@@ -64,8 +64,8 @@ def object_in(event: ServerSentEvent, json: EventJson, end: StreamEnd) -> dict[s
 class SSEParser:
     """Parses bytes, split at any place, into events.
 
-    Beyond the standard, a line that is a JSON object without a field name is an event, and so is each line of data that
-    follows a JSON object and begins another one. An event without a blank line after it is returned by `rest`.
+    Beyond the standard, a line that is a JSON object without a field name is an event. A `data:` line that begins a new
+    JSON object after a whole one ends the previous event. An event without a blank line after it is returned by `rest`.
     """
 
     def __init__(self) -> None:

@@ -49,7 +49,7 @@ def kept_places(roles: Sequence[str], filled: Sequence[bool]) -> Iterable[int]:
 
 
 def without_trailing_space(turns: list[Turn]) -> list[Turn]:
-    """Return the turns without white space at the end of an answer that the model is to continue. Claude refuses it."""
+    """Return the turns without white space at the end of a last answer: Claude, which continues it, rejects it."""
     if not turns or turns[-1].role != "assistant" or "text" not in turns[-1].blocks[-1]:
         return turns
     *others, last = turns[-1].blocks
@@ -68,7 +68,7 @@ def _has_content(turn: Turn) -> bool:
 
 
 def _is_needed(roles: Sequence[str], place: int, full: list[int]) -> bool:
-    """Whether a message without content is the user's, and the conversation would begin or end with an answer.
+    """Whether a user's message without content must stay, because the conversation would begin or end with an answer.
 
     Args:
         full: The places of the messages with content.

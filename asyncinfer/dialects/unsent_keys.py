@@ -64,7 +64,8 @@ class SentKeys:
 
 
 def _keys_of(message: Message) -> Mapping[str, Any]:
-    """Return the additional keys of a message that are not those of an answer. The name of a tool is never missed."""
+    """Return the additional keys of a message that are not those of an answer. There is no warning for the `name` of
+    a tool message."""
     extra = {key: value for key, value in (message.model_extra or {}).items() if key not in OF_ANSWERS}
     return {**extra, "name": message.name} if message.role is not Role.TOOL else extra
 
@@ -76,4 +77,4 @@ def _keys_of_tool(tool: ToolDefinition) -> Mapping[str, Any]:
 def _warn(owner: str, keys: Mapping[str, Any], sent: frozenset[str], warn: Warn) -> None:
     for key, value in keys.items():
         if value is not None and key not in sent:
-            warn(f"this API has no place for the key {key[:_LONGEST]!r} of {owner}; it is not sent")
+            warn(f"the key {key[:_LONGEST]!r} of {owner} is not sent: this API has no field for it")

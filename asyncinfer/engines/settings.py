@@ -23,7 +23,7 @@ _FIXED = frozenset(
     }
 )
 
-# Engines without `use_sampling` decide by the temperature, with the same result.
+# Only NATIVE reads `use_sampling`. Other engines decide by the temperature, as in Oumi, without a warning.
 _IMPLIED = frozenset({"use_sampling"})
 
 

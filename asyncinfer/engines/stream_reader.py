@@ -24,7 +24,7 @@ _DELTA = 2**10
 async def read_deltas(streamed: StreamedResponse, dialect: Dialect) -> AsyncIterator[StreamDelta]:
     """Yield the deltas of a response. The beginning of its body decides whether it is a stream or a whole answer.
 
-    A whole answer becomes one delta, after one with its reasoning.
+    A whole answer becomes one delta for its reasoning, if it has any, and one for the rest.
     """
     chunks = streamed.chunks()
     beginning, is_stream = await _beginning(streamed, chunks, dialect)

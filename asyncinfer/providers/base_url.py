@@ -48,7 +48,7 @@ class ChatUrl(NamedTuple):
 def chat_url(url: str, paths: ApiPaths) -> ChatUrl | None:
     """Return the URL for chats that the user's URL means; None for an invalid URL.
 
-    - Without a scheme, `http` is assumed for IP addresses and local names, otherwise `https`.
+    - Without a scheme, `http` is assumed for local names and for addresses that are not public, otherwise `https`.
     - A host without a path, or with the beginning of `paths.base`, gets `paths.base` and `paths.chat`.
     - A URL that ends with a version, such as `/v1` or `/api/v3`, gets `paths.chat`.
     - Any other URL is complete. Queries are kept.
@@ -70,7 +70,7 @@ def chat_url(url: str, paths: ApiPaths) -> ChatUrl | None:
 
 
 def _with_scheme(url: str) -> str:
-    """`url` with the scheme that is assumed. A key is never sent to a public host without encryption."""
+    """`url` with `http` for a host that is not public, and otherwise with `https`, so that the key is encrypted."""
     secure = "https://" + url
     parts = _parts(secure)
     return secure if parts is None or not _is_local(parts.hostname or "") else "http://" + url
@@ -78,10 +78,9 @@ def _with_scheme(url: str) -> str:
 
 def _is_local(host: str) -> bool:
     try:
-        ip_address(host)
+        return not ip_address(host).is_global
     except ValueError:
         return "." not in host or host.endswith(_LOCAL_NAMES)
-    return True
 
 
 def _complete(path: str, paths: ApiPaths) -> str:

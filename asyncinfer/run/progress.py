@@ -61,11 +61,11 @@ class RunStats:
         self._usage = UsageSum()
 
     def begin(self, total: int | None) -> None:
-        """The rows are known: now the time of the run begins."""
+        """Set the number of rows, and begin to count the seconds of the run."""
         self.total, self._began = total, self._clock.now()
 
     def end(self, error: BaseException | None) -> None:
-        """The run ended, with `error` if there is one. The first call counts."""
+        """Record that the run ended, and the error that ended it. Later calls have no effect."""
         if self.state is not RunState.RUNNING:
             return
         if isinstance(error, RunInterruptedError | CancelledError | KeyboardInterrupt):

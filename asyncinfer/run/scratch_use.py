@@ -42,7 +42,7 @@ def lock_for_output(output_path: Path) -> ScratchFile:
 async def lock_in_cache(name: Callable[[], str]) -> ScratchFile | None:
     """Lock the scratch file of a run without an output path. None if that is not possible: such a run is not saved.
 
-    Equal runs at the same time have a file each. A run that comes later resumes from any of them.
+    Equal runs at the same time lock a file each. A later run resumes from one that is free.
 
     Args:
         name: Returns the name of the run. Blocks.

@@ -50,7 +50,8 @@ class Transport(ABC):
 
 
 class StreamedResponse(ABC):
-    """A response whose body has not been read yet. Read it with `response` or with `chunks`.
+    """A response whose body has not been read yet. Read it with `chunks` or with `response`, or the beginning with
+    `chunks` and the rest with `response(beginning)`.
 
     Attributes:
         status: The HTTP status.

@@ -52,7 +52,7 @@ def as_request_error(error: Exception, timeout: float) -> RequestError:
     text = _text(error)
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorSSLError) and _NO_TLS.search(text):
-        what += ". The server does not seem to use TLS: does the URL begin with http://, or is the port another one?"
+        what += ". The server at this port does not use TLS. Begin the URL with http://, or correct the port"
     # The error for a certificate that is not trusted is also a ValueError. It is handled below.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
         return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)

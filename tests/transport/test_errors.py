@@ -41,7 +41,7 @@ async def test_closed_port_is_retryable(transport: Transport) -> None:
 async def test_https_to_a_server_without_tls_says_so(own: Transport) -> None:
     async with FaultServer() as server:
         error = await failure(own, to(server.url.replace("http://", "https://")))
-    assert "The server does not seem to use TLS" in str(error)
+    assert "The server at this port does not use TLS" in str(error)
     assert KEY not in all_text(error)
 
 

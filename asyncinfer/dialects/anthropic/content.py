@@ -63,9 +63,9 @@ def turns(messages: list[Message]) -> list[Json]:
 
 
 def allows_automatic_caching(body: Json) -> bool:
-    """Whether a request may ask for caching as a whole.
+    """Whether the request itself may have `cache_control`, which marks the last block.
 
-    This marks its last block, so this block must not have other cache settings, and takes one of the four marks.
+    A request may have at most four marks, and the last block at most one.
     """
     groups = [body.get("system"), body.get("tools"), *(turn["content"] for turn in body["messages"])]
     blocks = [block for group in groups if isinstance(group, list) for block in cast(list[Json], group)]

@@ -16,7 +16,8 @@ _CHANGED = frozenset({"$ref", "const"})
 def supported_schema(schema: Schema) -> Schema:
     """Return `schema` with `anyOf` and `enum` in place of keywords that Google ignores.
 
-    A reference has only keywords beside it that begin with `$`: others are merged with its target.
+    Beside `$ref`, Google accepts only keywords that begin with `$`. If there are others, the target replaces the
+    reference.
     The result may be `schema` itself.
     """
     plain = unions_as_any_of(schema)

@@ -50,7 +50,7 @@ def _without_union(schema: Schema, root: Schema) -> Schema:
 
 
 def _properties_of_any(members: list[Schema]) -> Schema:
-    """Return the properties of all members. A property that they describe differently may be as any of them says."""
+    """Return the properties of all members. If members describe a property differently, it is their `anyOf`."""
     found: dict[str, list[Any]] = {}
     for member in members:
         for name, schema in _properties(member).items():

@@ -22,7 +22,7 @@ def unions_as_any_of(schema: Schema) -> Schema:
 
     The result may be `schema` itself, or share parts with it.
 
-    `allOf` is kept where a member contains itself.
+    A member of `allOf` that contains itself stays in `allOf`.
     """
     return _rewritten(schema, schema, frozenset()) if mentions(schema, _COMBINATIONS) else schema
 
@@ -79,7 +79,7 @@ def _with_any_of(schema: Schema) -> Schema:
 
 
 def both(one: Schema, other: Schema) -> Schema:
-    """Return a schema for values that satisfy both schemas, as far as a single schema can say it."""
+    """Return a schema that allows what both allow. A keyword whose two values cannot be joined keeps that of `one`."""
     merged = dict(one)
     for key, value in other.items():
         merged[key] = _both_values(key, merged[key], value) if key in merged else value

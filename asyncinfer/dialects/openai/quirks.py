@@ -64,8 +64,8 @@ class Quirks:
         may_lack_json_schema: Some versions of the server support only `json_object`. Only their errors show it.
         inline_refs: Schemas, including those of tools, must not contain references.
         schema_transform: Makes the schemas that the server accepts, including those of tools.
-        strict_subset: Schemas have OpenAI's limits. A strict schema may have only the keywords of the strict mode. The
-            schema of a tool describes an object, without a union at its top.
+        strict_subset: OpenAI's limits apply to schemas: few keywords in the strict mode, and no union at the top of the
+            schema of a tool.
 
     Messages:
         images: How the server accepts images.

@@ -158,7 +158,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         Raises:
             ConfigError: The tokenizer cannot be loaded, or there is no template.
         """
-        raise ConfigError(f"{type(self).__name__} renders no chat template outside of a call")
+        raise ConfigError(f"{type(self).__name__} does not support apply_chat_template")
 
     async def _model_files(self) -> Sequence[ModelFile]:
         """The files as they were at the first call, before the model was loaded."""

@@ -1,4 +1,4 @@
-"""Renders conversations with a tokenizer of Transformers, without its model; and the template of models without one."""
+"""Renders conversations with a tokenizer of Transformers, and chooses the template for models that have none."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
         unused = unused_without_sampling(generation)
         if unused:
             names = ", ".join(f"generation.{name}" for name in sorted(unused))
-            log.warning("%s: no effect on NATIVE without generation.use_sampling: true", names)
+            self._warn_once(f"{names}: no effect on NATIVE without generation.use_sampling: true")
         return unused
 
     def _in_effect(self, generation: GenerationParams) -> GenerationParams:

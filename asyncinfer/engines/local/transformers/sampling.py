@@ -6,7 +6,7 @@ from asyncinfer.config import GenerationParams
 
 
 def sampling_in_effect(generation: GenerationParams) -> GenerationParams:
-    """The settings with the temperature in effect: 0 without `use_sampling`, and 1 if no other one is set with it."""
+    """The settings with the temperature in effect: 0 without `use_sampling`. With it, null and 0 become 1."""
     temperature = (generation.temperature or 1.0) if generation.use_sampling else 0.0
     return generation.model_copy(update={"temperature": temperature})
 

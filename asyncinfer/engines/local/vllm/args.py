@@ -64,7 +64,7 @@ def with_options(params: ModelParams, options: Mapping[str, Any], tool_call_pars
 
 
 def check_memory_share(share: Any) -> None:
-    """Raise a ConfigError for a value of `gpu_memory_utilization` that is no share."""
+    """Raise a ConfigError if `gpu_memory_utilization` is not a share of the memory."""
     if isinstance(share, int | float) and not 0 < share <= 1:
         raise ConfigError(f"gpu_memory_utilization: should be above 0 and at most 1 (found {share})")
 

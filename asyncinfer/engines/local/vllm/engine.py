@@ -55,7 +55,7 @@ class VLLMInferenceEngine(LocalInferenceEngine):
         gpu_memory_utilization: The share of the GPU's memory that vLLM uses, above 0 and up to 1.
         enforce_eager: Whether the model runs without CUDA graphs. By default, vLLM decides.
         max_num_seqs: The most rows in a batch.
-        tool_call_parser: As `model.tool_call_parser`, before which it takes precedence.
+        tool_call_parser: Takes precedence over `model.tool_call_parser`.
 
     These arguments have the names of Oumi. Each takes precedence over the option of that name in `model_kwargs`.
     """
