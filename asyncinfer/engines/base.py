@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.async_methods import AsyncMethods
 from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
+from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation, ConversationLike
 from asyncinfer.types.results import InferenceResult, RunSummary, StreamDelta
@@ -189,6 +190,43 @@ class BaseInferenceEngine(AsyncMethods):
                 stop=stop,
                 relax_gc=relax_gc,
             )
+        )
+
+    def infer_iter(
+        self,
+        source: Iterable[object] | AsyncIterable[object],
+        inference_config: InferenceConfig | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+        observers: Sequence[Observer] = (),
+        stop: Stop | None = None,
+    ) -> Iterator[tuple[int, RowOutcome]]:
+        """Yield rows as they finish, saved ones included.
+
+        Blocks between two rows; `ainfer_iter` is the async method. The rows in flight are cancelled when the iterator
+        is closed or dropped.
+
+        Args:
+            source: Yields conversations, each as `generate` takes it. It may be async and endless: it is read only as
+                fast as rows are answered and consumed. It is read in another thread.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's. Rows
+                are saved, and resumed, only with an `output_path`.
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            observers: Called with each event of the run, on its event loop.
+            stop: Ends the run early.
+
+        Yields:
+            The place of a row in the source, and its answered conversation or its failure.
+
+        Raises:
+            EngineDeadError: The engine can answer no row any more.
+            RunInterruptedError: `stop` ended the run before it was done.
+            ConfigError: A setting is wrong.
+            InputError: `source` is one conversation. A single row that is not valid only fails.
+            ScratchError: Answers cannot be saved.
+        """
+        return portal.iterate(
+            partial(self.ainfer_iter, source, inference_config, on_progress=on_progress, observers=observers, stop=stop)
         )
 
     def stream(

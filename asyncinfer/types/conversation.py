@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
-from asyncinfer.types.field_types import Accepts
+from asyncinfer.types.field_types import NONE, Accepts
 from asyncinfer.types.short_repr import set_fields
 from asyncinfer.types.tools import ToolCall, ToolDefinition
 
@@ -282,6 +282,14 @@ def _as_definitions(tools: Any) -> Any:
 
 _METADATA = {"metadata"}
 _ANSWERED = frozenset({"messages", "metadata"})
+if TYPE_CHECKING:
+    _Messages = Accepts[list[Message], Sequence[Message | Mapping[str, Any]]]
+    _Tools = Accepts[
+        list[ToolDefinition] | None, Sequence[ToolDefinition | Mapping[str, Any] | Callable[..., Any]] | None
+    ]
+else:
+    _Messages = list[Message]
+    _Tools = Annotated[list[ToolDefinition], BeforeValidator(_as_definitions)] | None
 
 
 class Conversation(BaseModel):
@@ -293,9 +301,9 @@ class Conversation(BaseModel):
     model_config = ConfigDict(extra="allow", ser_json_inf_nan="constants")
 
     conversation_id: str | None = None
-    messages: list[Message]
+    messages: _Messages
     metadata: dict[str, Any] = Field(default_factory=dict)
-    tools: Annotated[list[ToolDefinition], BeforeValidator(_as_definitions)] | None = None
+    tools: _Tools = NONE
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return set_fields(self, super().__repr_args__())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -33,6 +34,7 @@ def test_every_async_method_has_a_blocking_twin(tmp_path: Path) -> None:
     )
     assert engine.run(config).completed == 4
     assert "".join(delta.content for delta in engine.stream(question("hi"))) == answer_to("hi")
+    assert sorted(index for index, _ in engine.infer_iter(questions(5))) == [0, 1, 2, 3, 4]
     assert engine.list_models() == ["fake"]
     engine.close()
 
@@ -75,6 +77,22 @@ async def test_closed_stream_releases_its_permit() -> None:
     await to_thread.run_sync(next, stream)
     await to_thread.run_sync(stream.close)  # type: ignore[attr-defined]
     assert texts(engine.infer([question("b")])) == [answer_to("b")]
+
+
+async def test_closed_blocking_iteration_cancels_its_rows() -> None:
+    engine = FakeEngine(lambda text, _: None if text == "a" else anyio.sleep_forever(), workers=2)
+    rows = engine.infer_iter([question("a"), question("b"), question("c")])
+    index, _ = await to_thread.run_sync(next, rows)
+    assert index == 0
+    await to_thread.run_sync(rows.close)  # type: ignore[attr-defined]
+    assert not engine.in_flight
+    assert texts(engine.infer([question("a")])) == [answer_to("a")]
+
+
+def test_source_of_a_blocking_iteration_may_be_endless() -> None:
+    rows = FakeEngine().infer_iter(question(str(n)) for n in itertools.count())
+    found = [outcome for _, outcome in itertools.islice(rows, 10)]
+    assert all(isinstance(outcome, Conversation) for outcome in found)
 
 
 SCRIPT = """

@@ -55,6 +55,15 @@ async def calls(request: Request, completion: Completion) -> None:
         print(index, outcome.text if isinstance(outcome, Conversation) else outcome.error_message, text, rows)
 
 
+def weather(city: str) -> str:
+    return city
+
+
+tool: dict[str, object] = {"type": "function", "function": {"name": "f"}}
+chat = Conversation(messages=[message, {"role": "user", "content": "hi"}], tools=[weather, tool])
+chat.messages.append(message)
+for index, outcome in engine.infer_iter(["hello"]):
+    print(index, outcome)
 print(engine.generate("hello").text, engine.infer(["hello"]), role, version, path, key)
 """
 
