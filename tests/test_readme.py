@@ -15,7 +15,9 @@ from typing import Any
 
 import anyio.from_thread
 import pytest
+from pydantic import BaseModel
 
+from asyncinfer import GenerationParams, InferenceConfig, ModelParams, RemoteParams
 from asyncinfer.cli.engines import BEGIN, END, markdown_table
 from asyncinfer.config import engine_type
 from asyncinfer.engines import registry
@@ -47,6 +49,12 @@ def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
     _, _, rest = README.partition(f"{BEGIN}\n")
     table, _, _ = rest.partition(f"\n{END}")
     assert table.strip() == markdown_table()
+
+
+@pytest.mark.parametrize("group", [InferenceConfig, ModelParams, GenerationParams, RemoteParams])
+def test_every_setting_is_in_the_readme(group: type[BaseModel]) -> None:
+    written = set(re.findall(r"`(?:[a-z_]+\.)*([a-z_]+)`", README))
+    assert set(group.model_fields) - {"model", "generation", "remote_params"} <= written
 
 
 @pytest.mark.parametrize("text", ["README.md", ".github/CONTRIBUTING.md"])
