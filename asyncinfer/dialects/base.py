@@ -137,7 +137,7 @@ class Dialect:
         models_path: The path of the list of models, in place of `path`.
         stream_type: The media type of a streamed answer.
         is_stream: Whether a body is a stream, by its beginning; see `IsStream`.
-        headers: The headers of every request, including requests for the list of models.
+        headers: The headers of requests for the list of models. The encoder sets those of requests for chats.
         more_models: Returns the query of the next page of the list of models; None after the last page.
         fallback: The dialect for servers that support only an older form of this one.
         entries: Reads one page of the list of models, as `model_entries` does.
