@@ -14,15 +14,16 @@ from asyncinfer.config import ModelParams
 from asyncinfer.dialects.unsent_keys import OF_ANSWERS
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import ConfigError, RequestError, invalid_request
-from asyncinfer.types.conversation import ContentItem, Conversation, Message
+from asyncinfer.types.conversation import ContentItem, Message
 from asyncinfer.types.merging import merged_messages
 from asyncinfer.types.paths import expanded, is_file, read_text
 from asyncinfer.types.tools import ToolCall
 
 Render = Callable[..., str]
 Content = Callable[[Message], Any]
-# Renders a conversation to text, for `apply_chat_template`: the conversation, and variables of the template.
-TemplateText = Callable[..., str]
+# Renders the conversation of a request to text. Takes the request, and for `apply_chat_template` further arguments of
+# the template, which take precedence over those of the request.
+ConversationRenderer = Callable[..., str]
 # The built-in templates, by the names that `model.chat_template` accepts.
 TEMPLATES = Path(__file__).parent / "templates"
 _PROBE = "6d756368"
@@ -128,19 +129,6 @@ def render_prompt(request: Request, render: Render, *, supports_tools: bool, con
         raise invalid_request(f"the chat template rejects this conversation: {error}") from error
 
 
-def template_messages(conversation: Conversation) -> list[dict[str, Any]]:
-    """The messages of a conversation as templates expect them, with a placeholder for each image.
-
-    Raises:
-        RequestError: The conversation contains documents.
-    """
-    return [_template_message(message, _parts_or_text) for message in conversation.messages]
-
-
-def _parts_or_text(message: Message) -> Any:
-    return content_parts(message) if message.contains_images() else text_content(message)
-
-
 def tools_unsupported() -> RequestError:
     """The error for a conversation with tools if the chat template does not render tools."""
     return invalid_request(
@@ -154,6 +142,19 @@ def vision_content(request: Request, render: Render) -> Content:
     if supports_parts(render, **template_variables(request)):
         return content_parts
     return partial(text_content, subject="this model's chat template writes")
+
+
+def any_content(request: Request, render: Render) -> Content:
+    """The function that converts messages if it is not known whether the model reads images. Only messages with images
+    are converted to parts, unless the template supports nothing else.
+    """
+    variables = template_variables(request)
+    needs_parts = not supports_text(render, **variables) and supports_parts(render, **variables)
+    return content_parts if needs_parts else _parts_or_text
+
+
+def _parts_or_text(message: Message) -> Any:
+    return content_parts(message) if message.contains_images() else text_content(message)
 
 
 def supports_text(render: Render, **variables: Any) -> bool:

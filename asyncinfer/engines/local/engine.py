@@ -17,7 +17,7 @@ from asyncinfer.aio.limiters import DISK, MODELS
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.call_input import conversation_of
-from asyncinfer.engines.local.chat_prompt import TemplateText, resolve_chat_template
+from asyncinfer.engines.local.chat_prompt import ConversationRenderer, resolve_chat_template
 from asyncinfer.engines.local.delivery import Deliver, EngineEvent
 from asyncinfer.engines.local.model_loop import closed_error
 from asyncinfer.engines.local.model_paths import model_paths
@@ -83,7 +83,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         super().__init__(own, generation_params=generation_params, clock=clock)
         # What the caller gave, which a call may repeat.
         self._given_params = model_params.model_copy()
-        self._render_cache: TemplateText | None = None
+        self._renderer: ConversationRenderer | None = None
         self._thread: ModelThread | None = None
         self._files: Sequence[ModelFile] | None = None
         self._stop_when_collected: weakref.finalize[[], LocalInferenceEngine] | None = None
@@ -148,12 +148,16 @@ class LocalInferenceEngine(BaseInferenceEngine):
     async def aapply_chat_template(self, conversation: Conversation, **tokenizer_kwargs: Any) -> str:
         """As in the base class. Loads the tokenizer, but not the model."""
         conversation = conversation_of(conversation, None)
-        if self._render_cache is None:
-            self._render_cache = await MODELS.run(self._template_text)
-        return await MODELS.run(partial(self._render_cache, conversation, **tokenizer_kwargs))
+        if self._renderer is None:
+            self._renderer = await MODELS.run(self._make_renderer)
+        model = await MODELS.run(resolve_chat_template, self._model_params)
+        request = Request(conversation, self._generation_params, model)
+        # Transformers' default. A request for an answer has another one.
+        arguments = {"add_generation_prompt": False, **tokenizer_kwargs}
+        return await MODELS.run(partial(self._renderer, request, **arguments))
 
-    def _template_text(self) -> TemplateText:
-        """The function that renders a conversation with the model's chat template. Blocks.
+    def _make_renderer(self) -> ConversationRenderer:
+        """The function that renders conversations as for an answer, without the model's weights. Blocks.
 
         Raises:
             ConfigError: The tokenizer cannot be loaded, or there is no template.

@@ -1,91 +1,75 @@
-"""Renders conversations with a tokenizer of Transformers, and chooses the template for models that have none."""
+"""Loads tokenizers with Transformers, and gives errors that name the setting."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from asyncinfer.config import ModelParams
-from asyncinfer.engines.local.chat_prompt import TemplateText, template_messages, template_names
-from asyncinfer.errors import ConfigError, invalid_request
-from asyncinfer.types.conversation import Conversation
+from asyncinfer.errors import ConfigError, error_text
 from asyncinfer.types.paths import expanded
 
 log = logging.getLogger("asyncinfer")
 
-_DEFAULT = "default"
-# The templates of model types that have a format, but whose tokenizers may lack a template. As in Oumi.
-_BY_TYPE = {
-    "gpt2": "gpt2",
-    "idefics3": "llava",
-    "internvl": "internvl3",
-    "llava": "llava",
-    "mllama": "llama3-instruct",
-    "molmo": "molmo",
-    "phi3_v": "phi3-instruct",
-    "phi4mm": "phi3-instruct",
-    "qwen2_5_vl": "qwen2-vl-instruct",
-    "qwen2_vl": "qwen2-vl-instruct",
-    "qwen3_vl": "qwen3-vl-instruct",
-    "qwen3_vl_moe": "qwen3-vl-instruct",
-}
 
+def load_tokenizer(params: ModelParams, source: str, gguf_file: str | None = None) -> Any:
+    """Load `model.tokenizer_name`, or else the tokenizer of the model. Blocks.
 
-def hub_tokenizer(params: ModelParams) -> Any:
-    """Load the tokenizer of a folder or a hub repository with Transformers. Blocks.
+    Args:
+        source: The folder or the hub repository of the model.
+        gguf_file: The GGUF file in it that has the tokenizer.
 
     Raises:
         ConfigError: It cannot be loaded.
     """
-    name = params.tokenizer_name or params.model_name
-    setting = "model.tokenizer_name" if params.tokenizer_name else "model.model_name"
-    revision = None if params.tokenizer_name else params.model_revision
-    options = {"trust_remote_code": params.trust_remote_code, "revision": revision} | params.tokenizer_kwargs
     auto: Any = import_module("transformers").AutoTokenizer
-    try:
-        return auto.from_pretrained(str(expanded(name, setting)), **options)
-    except Exception as error:
-        raise ConfigError(f"{setting}: Transformers cannot load the tokenizer of {name!r}: {error}") from error
+    options = {**common_options(params), **params.tokenizer_kwargs}
+    if params.tokenizer_name:
+        setting, name = "model.tokenizer_name", str(expanded(params.tokenizer_name, "model.tokenizer_name"))
+        options.pop("revision", None)
+    else:
+        setting, name = "model.model_name", source
+        if gguf_file:
+            options.setdefault("gguf_file", gguf_file)
+    tokenizer = try_to_load(setting, name, lambda: auto.from_pretrained(name, **options))
+    if params.tokenizer_pad_token is not None:
+        tokenizer.pad_token = params.tokenizer_pad_token
+    return tokenizer
 
 
-def default_template(model_type: str = "") -> str:
-    """The template for a model that has none: the one of its type, or one without special tokens. Logs a warning."""
-    name = _BY_TYPE.get(model_type, _DEFAULT)
-    log.warning(
-        "model.chat_template: this model has no chat template, so the template %r is used; if its answers are poor, "
-        "set the template that the model was trained with",
-        name,
-    )
-    return template_names()[name].read_text(encoding="utf-8")
+def common_options(params: ModelParams) -> dict[str, Any]:
+    """The arguments of every `from_pretrained`."""
+    options: dict[str, Any] = {"trust_remote_code": params.trust_remote_code}
+    if params.model_revision is not None:
+        options["revision"] = params.model_revision
+    if "cache_dir" in params.model_kwargs:
+        options["cache_dir"] = params.model_kwargs["cache_dir"]
+    return options
 
 
-def has_template(reader: Any) -> bool:
-    """Whether a tokenizer or a processor has a chat template."""
-    return bool(getattr(reader, "chat_template", None))
-
-
-def renderer(tokenizer: Any, template: str | None) -> TemplateText:
-    """The function that renders a conversation with a tokenizer.
-
-    Args:
-        template: The text of a template; None: the tokenizer's own.
+def try_to_load(setting: str, name: str, attempt: Callable[[], Any]) -> Any:
+    """The result of `attempt`. Its failure becomes a ConfigError that names the setting.
 
     Raises:
-        ConfigError: There is no template.
+        ConfigError: `attempt` failed.
     """
-    if template is None and not has_template(tokenizer):
-        raise ConfigError("model.chat_template: not set, and the tokenizer has none of its own")
+    try:
+        return attempt()
+    except ConfigError:
+        raise
+    except ImportError as error:
+        raise ConfigError(f"{setting}: {name!r} needs a package that cannot be imported: {error}") from error
+    except Exception as error:
+        log.debug("loading %s failed", name, exc_info=error)
+        raise ConfigError(
+            f"{setting}: Transformers cannot load {name!r}: {_brief(error)}. Give a folder, a hub repository or a GGUF "
+            "file that Transformers supports. Check that it is complete (download it again if a file is damaged), and "
+            "that model_kwargs suit it and this machine"
+        ) from error
 
-    def render(conversation: Conversation, **variables: Any) -> str:
-        own = {"tokenize": False, "tools": _tools(conversation)} | ({"chat_template": template} if template else {})
-        try:
-            return tokenizer.apply_chat_template(template_messages(conversation), **own | variables)
-        except Exception as error:
-            raise invalid_request(f"the chat template rejects this conversation: {error}") from error
 
-    return render
-
-
-def _tools(conversation: Conversation) -> list[dict[str, Any]] | None:
-    return [tool.model_dump(mode="json", exclude_none=True) for tool in conversation.tools or ()] or None
+def _brief(error: Exception) -> str:
+    text = error_text(error)
+    return text if len(text) < 600 else f"{text[:600]}..."

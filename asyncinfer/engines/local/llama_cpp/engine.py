@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 from asyncinfer.config import InferenceEngineType, ModelParams
 from asyncinfer.engines.local import gguf
-from asyncinfer.engines.local.chat_prompt import TemplateText, resolve_chat_template, template_file
+from asyncinfer.engines.local.chat_prompt import ConversationRenderer, resolve_chat_template, template_file
 from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.local.images import load_images
-from asyncinfer.engines.local.llama_cpp.compat import check_images
+from asyncinfer.engines.local.llama_cpp.chat_renderer import ChatRenderer, read_template_source
+from asyncinfer.engines.local.llama_cpp.compat import check_images, mtmd
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
 from asyncinfer.engines.local.llama_cpp.options import DEFAULT_PARALLEL, UNHASHED, check_options
 from asyncinfer.engines.local.llama_cpp.stepper import LlamaStepper
-from asyncinfer.engines.local.llama_cpp.template_text import vocabulary_renderer
 from asyncinfer.engines.local.model_paths import HUB_OPTIONS
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
@@ -85,8 +85,11 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
         parallel: Any = self._model_params.model_kwargs.get("n_parallel")
         return parallel if isinstance(parallel, int) else DEFAULT_PARALLEL
 
-    def _template_text(self) -> TemplateText:
-        return vocabulary_renderer(self._path(), resolve_chat_template(self._model_params).chat_template)
+    def _make_renderer(self) -> ConversationRenderer:
+        source = read_template_source(self._path())
+        if resolve_chat_template(self._model_params).chat_template is None and source.template is None:
+            raise ConfigError("model.chat_template: not set, and the GGUF file has none of its own")
+        return ChatRenderer(source, None if self._mmproj is None else mtmd().mtmd_default_marker().decode())
 
     def _path(self) -> Path:
         params = self._model_params
@@ -102,7 +105,7 @@ class LlamaCppInferenceEngine(LocalInferenceEngine):
         log.info("loading %s", path)
         model = LlamaModel(path, settings)
         if template := resolve_chat_template(params).chat_template:
-            model.compile_template(template)
+            model.renderer.compile(template)
         return LlamaStepper(model)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from asyncinfer.engines.local.llama_cpp.chat_renderer import ChatRenderer, template_source
 from asyncinfer.engines.local.llama_cpp.compat import (
     api,
     apply_lora,
@@ -28,7 +29,6 @@ from asyncinfer.engines.local.llama_cpp.options import (
     check_experts,
 )
 from asyncinfer.engines.local.llama_cpp.sampler import Candidates, Sampler, Sampling
-from asyncinfer.engines.local.llama_cpp.template import Template, compile_template
 from asyncinfer.engines.local.llama_cpp.vision import Projector
 from asyncinfer.engines.local.resources import cores, free_memory
 from asyncinfer.engines.local.structured.guide import Guide, GuideFactory, make_tokenizer
@@ -53,6 +53,7 @@ class LlamaModel:
             only between two batches.
         batch_while_generating: The same while other rows generate: their next tokens wait for the batch.
         vision: The projector of a vision model.
+        renderer: Renders conversations with the chat template.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -69,11 +70,9 @@ class LlamaModel:
             raise
         self._vocab = api().llama_model_get_vocab(self._llm.model)
         self._pieces: dict[tuple[int, bool], bytes] = {}
-        self._templates: dict[str, Template] = {}
         self.trained_context: int = api().llama_model_n_ctx_train(self._llm.model)
         n_ctx: int = options.get("n_ctx", min(DEFAULT_CONTEXT, self.trained_context))
         self.context_length = n_ctx or self.trained_context
-        self.chat_template: str | None = self._llm.metadata.get("tokenizer.chat_template")
         self.vocabulary: int = self._llm.n_vocab()
         self._candidates = Candidates(self.vocabulary)
         ends = frozenset(token for token in range(self.vocabulary) if self.is_end(token))
@@ -88,22 +87,13 @@ class LlamaModel:
             self._check_adapter()
             if "mmproj" in options:
                 self.vision = Projector(Path(options["mmproj"]), self._llm.model, options)
+            marker = None if self.vision is None else self.vision.marker
+            self.renderer = ChatRenderer(template_source(self._llm), marker)
             self.parallel = self._parallel(options)
             self.context = self._create_context(options)
         except BaseException:
             self._release()
             raise
-
-    def compile_template(self, source: str) -> Template:
-        """Compile a template, or return it from the cache.
-
-        Raises:
-            ConfigError: The template is not valid Jinja.
-        """
-        if source not in self._templates:
-            bos, eos = self._token_text(self._llm.token_bos()), self._token_text(self._llm.token_eos())
-            self._templates[source] = compile_template(source, bos=bos, eos=eos)
-        return self._templates[source]
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of a rendered prompt. The template has written all special tokens, also the first one."""
@@ -224,9 +214,6 @@ class LlamaModel:
         buffer = ctypes.create_string_buffer(size)
         length = api().llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
         return self._read_piece(token, special, -length) if length < 0 else buffer.raw[:length]
-
-    def _token_text(self, token: int) -> str:
-        return "" if token == -1 else api().llama_vocab_get_text(self._vocab, token).decode("utf-8")
 
 
 def _load(path: Path, options: Mapping[str, Any]) -> Any:

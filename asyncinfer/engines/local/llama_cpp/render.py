@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from asyncinfer.engines.local.chat_prompt import render_prompt, text_content
 from asyncinfer.engines.local.images import image_bytes
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
 from asyncinfer.engines.local.llama_cpp.prompt import Prompt
-from asyncinfer.engines.local.llama_cpp.template import Template
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import invalid_request
 
@@ -17,15 +15,8 @@ def build_prompt(request: Request, model: LlamaModel) -> Prompt:
     Raises:
         RequestError: The template, the projector or the context does not support this conversation.
     """
-    template = _template(request, model)
+    text = model.renderer(request)
     has_images = any(message.contains_images() for message in request.conversation.messages)
-    if has_images and model.vision is None:
-        raise invalid_request(
-            "this model reads text only, and the conversation contains images; for a vision model, "
-            "set model.model_kwargs.mmproj to its projector"
-        )
-    content = template.content(text_content if model.vision is None else model.vision.text_content)
-    text = render_prompt(request, template.render, supports_tools=template.supports_tools, content=content)
     if has_images and model.vision is not None:
         prompt = model.vision.prompt(text, image_bytes(request.conversation))
     else:
@@ -36,13 +27,6 @@ def build_prompt(request: Request, model: LlamaModel) -> Prompt:
         prompt.close()
         raise
     return prompt
-
-
-def _template(request: Request, model: LlamaModel) -> Template:
-    source = request.model.chat_template or model.chat_template
-    if source is None:
-        raise invalid_request("the GGUF file has no chat template: set model.chat_template")
-    return model.compile_template(source)
 
 
 def _check_size(prompt: Prompt, model: LlamaModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from asyncinfer.engines.local.chat_prompt import Content, Render, supports_parts, supports_text
@@ -35,13 +36,15 @@ def compile_template(source: str, *, bos: str, eos: str) -> Template:
     Raises:
         ConfigError: The template is not valid Jinja.
     """
+    # The formatter takes `add_generation_prompt` only when it is made.
+    make = partial(api().llama_chat_format.Jinja2ChatFormatter, template=source, eos_token=eos, bos_token=bos)
     try:
-        formatter = api().llama_chat_format.Jinja2ChatFormatter(template=source, eos_token=eos, bos_token=bos)
+        formatters = {is_asked: make(add_generation_prompt=is_asked) for is_asked in (True, False)}
     except Exception as error:
         raise ConfigError(f"model.chat_template: not a valid Jinja template: {error}") from error
 
-    def render(**values: Any) -> str:
-        return formatter(**values).prompt
+    def render(*, add_generation_prompt: Any = True, **values: Any) -> str:
+        return formatters[bool(add_generation_prompt)](**values).prompt
 
     needs_parts = not supports_text(render, tools=None) and supports_parts(render, tools=None)
     return Template(render, "tools" in source, needs_parts)

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from asyncinfer.engines.local.chat_prompt import content_parts
 from asyncinfer.engines.local.images import decode_image
 from asyncinfer.engines.local.llama_cpp.compat import api, attach_image_log, mtmd, recent_errors, set_text
 from asyncinfer.engines.local.llama_cpp.context import LlamaContext
 from asyncinfer.engines.local.llama_cpp.prompt import Prompt, PromptImage
 from asyncinfer.errors import ConfigError, InferenceErrorType, RequestError, invalid_request
-from asyncinfer.types.conversation import Message
 
 _IMAGE_OPTIONS = ("image_min_tokens", "image_max_tokens")
 # The default of `n_ubatch`: the most tokens of an image that llama.cpp evaluates in one pass.
@@ -39,7 +37,7 @@ class Projector:
             ConfigError: The file is not a projector of this model.
         """
         # A random marker: a conversation may contain llama.cpp's own one.
-        self._marker = f"<__image_{uuid4().hex}__>"
+        self.marker = f"<__image_{uuid4().hex}__>"
         self._vocabulary: int = api().llama_vocab_n_tokens(api().llama_model_get_vocab(model))
         attach_image_log()
         self._ctx: Any = mtmd().mtmd_init_from_file(os.fsencode(path), model, self._params(options))
@@ -55,22 +53,13 @@ class Projector:
         needs_one_batch = mtmd().mtmd_decode_use_non_causal(self._ctx, None)
         self.batch_tokens: int | None = None if not needs_one_batch else options.get("n_ubatch", _DEFAULT_UBATCH)
 
-    def text_content(self, message: Message) -> str:
-        """The content of a message as text, with a marker for each image.
-
-        Raises:
-            RequestError: The message contains documents.
-        """
-        pieces = [self._marker if part["type"] == "image" else part["text"] for part in content_parts(message)]
-        return " ".join(pieces).replace(f" {self._marker}", self._marker).replace(f"{self._marker} ", self._marker)
-
     def prompt(self, text: str, images: Sequence[bytes]) -> Prompt:
         """The prompt, with the images in place of the markers, in order.
 
         Raises:
             RequestError: An image cannot be read, or the template or the model does not support it.
         """
-        if text.count(self._marker) != len(images):
+        if text.count(self.marker) != len(images):
             raise invalid_request("the chat template leaves out images of the conversation, or repeats them")
         prompt = self._tokenize(text, [(blake2b(data).hexdigest(), decode_image(data)) for data in images])
         try:
@@ -112,7 +101,7 @@ class Projector:
         params.use_gpu = options.get("n_gpu_layers") != 0
         params.print_timings = False
         params.n_threads = options["n_threads_batch"]
-        params.media_marker = self._marker.encode()
+        params.media_marker = self.marker.encode()
         params.flash_attn_type = int(bool(options["flash_attn"]))
         for name in _IMAGE_OPTIONS:
             if name in options:
@@ -123,7 +112,7 @@ class Projector:
         """Raise a ConfigError if the model's vocabulary lacks the tokens that go before and after an image."""
         image = import_module("PIL.Image").new("RGB", (64, 64))
         try:
-            self._tokenize(self._marker, [("", image)]).close()
+            self._tokenize(self.marker, [("", image)]).close()
         except RequestError as error:
             raise ConfigError(_not_a_projector(path, str(error))) from error
 

@@ -8,13 +8,18 @@ from typing import ClassVar
 
 from asyncinfer.config import GenerationParams, InferenceEngineType
 from asyncinfer.engines.local import shared_libraries
-from asyncinfer.engines.local.chat_prompt import TemplateText, resolve_chat_template, template_file
+from asyncinfer.engines.local.chat_prompt import ConversationRenderer, resolve_chat_template, template_file
 from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.local.images import load_images
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
-from asyncinfer.engines.local.tokenizer import default_template, has_template, renderer
-from asyncinfer.engines.local.transformers.load import check_packages, load, load_tokenizer, model_type
+from asyncinfer.engines.local.tokenizer_renderer import (
+    TokenizerRenderer,
+    check_template,
+    default_template,
+    has_template,
+)
+from asyncinfer.engines.local.transformers.load import check_packages, load, load_readers, model_type
 from asyncinfer.engines.local.transformers.model import TransformersModel
 from asyncinfer.engines.local.transformers.sampling import sampling_in_effect, unused_without_sampling
 from asyncinfer.engines.local.transformers.stepper import TransformersStepper
@@ -89,12 +94,13 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
     def _may_use_default_template(self) -> bool:
         return self._model_params.chat_template != "auto"
 
-    def _template_text(self) -> TemplateText:
+    def _make_renderer(self) -> ConversationRenderer:
         params = resolve_chat_template(self._model_params)
-        tokenizer, template = load_tokenizer(params), params.chat_template
-        if template is None and self._may_use_default_template and not has_template(tokenizer):
-            template = default_template(model_type(params))
-        return renderer(tokenizer, template)
+        tokenizer, processor = load_readers(params)
+        if params.chat_template is None and self._may_use_default_template and not has_template(tokenizer, processor):
+            return TokenizerRenderer(tokenizer, processor, default=default_template(model_type(params)))
+        check_template(params, tokenizer, processor)
+        return TokenizerRenderer(tokenizer, processor)
 
     async def _prepare(self, request: Request) -> Request:
         return await load_images(request)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,11 +9,10 @@ from typing import Any, NamedTuple
 
 from asyncinfer.config import ModelParams
 from asyncinfer.engines.local import gguf
+from asyncinfer.engines.local.tokenizer import common_options, load_tokenizer, try_to_load
 from asyncinfer.engines.local.transformers import compat
-from asyncinfer.errors import ConfigError, MissingDependencyError, error_text
+from asyncinfer.errors import ConfigError, MissingDependencyError
 from asyncinfer.types.paths import expanded, is_folder
-
-log = logging.getLogger("asyncinfer")
 
 _BITS = ("load_in_4bit", "load_in_8bit")
 # Prefixes of options for bitsandbytes.
@@ -71,9 +68,8 @@ def load(params: ModelParams) -> LoadedModel:
     """
     source = _source(params)
     is_vision = _is_vision_model(params, source)
-    tokenizer = _tokenizer(params, source)
-    processor = _processor(params, source, tokenizer) if is_vision else None
-    model = _try("model.model_name", source.name, lambda: _model(params, source, is_vision))
+    tokenizer, processor = _readers(params, source, is_vision)
+    model = try_to_load("model.model_name", source.name, lambda: _model(params, source, is_vision))
     if getattr(model.config, "is_encoder_decoder", False) or not hasattr(model, "generate"):
         raise ConfigError(f"model.model_name: {source.name!r} is not a decoder-only model that generates text")
     if params.adapter_model:
@@ -84,13 +80,14 @@ def load(params: ModelParams) -> LoadedModel:
     return LoadedModel(model, tokenizer, processor, params.model_max_length)
 
 
-def load_tokenizer(params: ModelParams) -> Any:
-    """Load only the tokenizer.
+def load_readers(params: ModelParams) -> tuple[Any, Any]:
+    """Load the tokenizer, and for a vision model the processor, but no weights.
 
     Raises:
-        ConfigError: It cannot be loaded.
+        ConfigError: They cannot be loaded.
     """
-    return _tokenizer(params, _source(params))
+    source = _source(params)
+    return _readers(params, source, _is_vision_model(params, source))
 
 
 def model_type(params: ModelParams) -> str:
@@ -100,7 +97,7 @@ def model_type(params: ModelParams) -> str:
         ConfigError: The configuration cannot be loaded.
     """
     source = _source(params)
-    config = _try("model.model_name", source.name, lambda: _config(params, source))
+    config = try_to_load("model.model_name", source.name, lambda: _config(params, source))
     return getattr(config, "model_type", "")
 
 
@@ -127,24 +124,14 @@ def _source(params: ModelParams) -> _Source:
     raise ConfigError(f"model.model_kwargs.filename: set it to one file of the repository {name!r}, without wildcards")
 
 
-def _common_options(params: ModelParams) -> dict[str, Any]:
-    """The arguments of every `from_pretrained`."""
-    options: dict[str, Any] = {"trust_remote_code": params.trust_remote_code}
-    if params.model_revision is not None:
-        options["revision"] = params.model_revision
-    if "cache_dir" in params.model_kwargs:
-        options["cache_dir"] = params.model_kwargs["cache_dir"]
-    return options
-
-
 def _config(params: ModelParams, source: _Source) -> Any:
     auto: Any = import_module("transformers").AutoConfig
     extra = {"gguf_file": source.gguf_file} if source.gguf_file else {}
-    return auto.from_pretrained(source.name, **_common_options(params), **extra)
+    return auto.from_pretrained(source.name, **common_options(params), **extra)
 
 
 def _is_vision_model(params: ModelParams, source: _Source) -> bool:
-    config = _try("model.model_name", source.name, lambda: _config(params, source))
+    config = try_to_load("model.model_name", source.name, lambda: _config(params, source))
     transformers: Any = import_module("transformers")
     if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return False
@@ -159,7 +146,7 @@ def _model(params: ModelParams, source: _Source, is_vision: bool) -> Any:
     options = _options(params, source)
     if params.device_map is not None:
         options.setdefault("device_map", params.device_map)
-    options = {**_common_options(params), **_weight_options(params), **options, "output_loading_info": True}
+    options = {**common_options(params), **_weight_options(params), **options, "output_loading_info": True}
     model, report = auto.from_pretrained(source.name, **options)
     # Transformers would use random numbers for missing weights.
     if missing := sorted(report["missing_keys"] & dict(model.named_parameters()).keys()):
@@ -208,29 +195,16 @@ def _options(params: ModelParams, source: _Source) -> dict[str, Any]:
     return options
 
 
-def _tokenizer(params: ModelParams, source: _Source) -> Any:
-    auto: Any = import_module("transformers").AutoTokenizer
-    is_own = params.tokenizer_name is None
-    name = (
-        source.name if params.tokenizer_name is None else str(expanded(params.tokenizer_name, "model.tokenizer_name"))
-    )
-    options = {**_common_options(params), **params.tokenizer_kwargs}
-    if is_own and source.gguf_file:
-        options.setdefault("gguf_file", source.gguf_file)
-    if not is_own:
-        options.pop("revision", None)
-    key = "model.model_name" if is_own else "model.tokenizer_name"
-    tokenizer = _try(key, name, lambda: auto.from_pretrained(name, **options))
-    if params.tokenizer_pad_token is not None:
-        tokenizer.pad_token = params.tokenizer_pad_token
-    return tokenizer
+def _readers(params: ModelParams, source: _Source, is_vision: bool) -> tuple[Any, Any]:
+    tokenizer = load_tokenizer(params, source.name, source.gguf_file)
+    return tokenizer, _processor(params, source, tokenizer) if is_vision else None
 
 
 def _processor(params: ModelParams, source: _Source, tokenizer: Any) -> Any:
     _needs("PIL", "pillow")
     auto: Any = import_module("transformers").AutoProcessor
-    options = {**_common_options(params), **params.processor_kwargs}
-    processor = _try("model.model_name", source.name, lambda: auto.from_pretrained(source.name, **options))
+    options = {**common_options(params), **params.processor_kwargs}
+    processor = try_to_load("model.model_name", source.name, lambda: auto.from_pretrained(source.name, **options))
     if params.tokenizer_name is not None:
         processor.tokenizer = tokenizer
     return processor
@@ -249,29 +223,7 @@ def _adapted(model: Any, adapter: str) -> Any:
             )
         return adapted.get_base_model()
 
-    return _try("model.adapter_model", path, apply)
-
-
-def _try(key: str, name: str, attempt: Callable[[], Any]) -> Any:
-    """The result of `attempt`. Its failure becomes a ConfigError that names the setting `key`."""
-    try:
-        return attempt()
-    except ConfigError:
-        raise
-    except ImportError as error:
-        raise ConfigError(f"{key}: {name!r} needs a package that cannot be imported: {error}") from error
-    except Exception as error:
-        log.debug("loading %s failed", name, exc_info=error)
-        raise ConfigError(
-            f"{key}: Transformers cannot load {name!r}: {_brief(error)}. Give a folder, a hub repository or a GGUF "
-            "file that Transformers supports. Check that it is complete (download it again if a file is damaged), and "
-            "that model_kwargs suit it and this machine"
-        ) from error
-
-
-def _brief(error: Exception) -> str:
-    text = error_text(error)
-    return text if len(text) < 600 else f"{text[:600]}..."
+    return try_to_load("model.adapter_model", path, apply)
 
 
 def _needs(module: str, package: str | None = None) -> None:

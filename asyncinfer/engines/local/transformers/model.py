@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from asyncinfer.engines.local.chat_prompt import Render, render_prompt, text_content, vision_content
 from asyncinfer.engines.local.images import decode_image, image_bytes
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.resources import UNKNOWN_MEMORY, free_memory
 from asyncinfer.engines.local.structured.guide import GuideFactory
-from asyncinfer.engines.local.tokenizer import default_template, has_template
+from asyncinfer.engines.local.tokenizer_renderer import TokenizerRenderer, default_template, has_template
 from asyncinfer.engines.local.transformers.compat import compile_template
 from asyncinfer.engines.local.transformers.load import LoadedModel
 from asyncinfer.errors import ConfigError, invalid_request
@@ -56,9 +55,10 @@ class TransformersModel:
         self.vocabulary: int = self._text.vocab_size
         self.end_tokens = frozenset(_ids(self.hf.generation_config.eos_token_id) + _ids(self.tokenizer.eos_token_id))
         self.pad_token: int = _first(self.tokenizer.pad_token_id, *self.end_tokens, 0)
-        self._default_template: str | None = None
-        if may_use_default_template and not has_template(self._processor) and not has_template(self.tokenizer):
-            self._default_template = default_template(getattr(self.hf.config, "model_type", ""))
+        default: str | None = None
+        if may_use_default_template and not has_template(self.tokenizer, self._processor):
+            default = default_template(getattr(self.hf.config, "model_type", ""))
+        self._renderer = TokenizerRenderer(self.tokenizer, self._processor, default=default)
         self.guides = GuideFactory(self._guide_tokenizer, self.vocabulary, self.end_tokens)
 
     @property
@@ -77,11 +77,7 @@ class TransformersModel:
         Raises:
             RequestError: The template, the processor or the context does not support this conversation.
         """
-        template = self._template(request)
-        render = self._render(template)
-        content = text_content if self._processor is None else vision_content(request, render)
-        text = render_prompt(request, render, supports_tools="tools" in template, content=content)
-        prompt = self._encode(text, image_bytes(request.conversation))
+        prompt = self._encode(self._renderer(request), image_bytes(request.conversation))
         if not prompt.tokens:
             raise invalid_request("the chat template renders this conversation to nothing")
         if len(prompt.tokens) >= self.context:
@@ -98,26 +94,6 @@ class TransformersModel:
             compile_template(template)
         except jinja.TemplateSyntaxError as error:
             raise ConfigError(f"model.chat_template: not a valid Jinja template: {error}") from error
-
-    def _template(self, request: Request) -> str:
-        if request.model.chat_template:
-            return request.model.chat_template
-        if self._default_template is not None:
-            return self._default_template
-        own = getattr(self._processor, "chat_template", None)
-        try:
-            return own if isinstance(own, str) else self.tokenizer.get_chat_template(tools=request.tools or None)
-        except ValueError as error:
-            raise invalid_request("the model has no chat template: set model.chat_template") from error
-
-    def _render(self, template: str) -> Render:
-        def render(*, messages: Any, tools: Any, **values: Any) -> str:
-            variables = {"add_generation_prompt": True, **values}
-            return self.tokenizer.apply_chat_template(
-                messages, tools=tools, chat_template=template, tokenize=False, **variables
-            )
-
-        return render
 
     def _encode(self, text: str, images: Sequence[bytes]) -> Prompt:
         """The prompt of a rendered text. The template has written all special tokens. If it has left out the first one,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.engines.local import shared_libraries
-from asyncinfer.engines.local.chat_prompt import TemplateText, resolve_chat_template, template_file
+from asyncinfer.engines.local.chat_prompt import ConversationRenderer, any_content, resolve_chat_template, template_file
 from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.local.images import load_images
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Stepper
-from asyncinfer.engines.local.tokenizer import hub_tokenizer, renderer
+from asyncinfer.engines.local.tokenizer import load_tokenizer
+from asyncinfer.engines.local.tokenizer_renderer import TokenizerRenderer, check_template
 from asyncinfer.engines.local.vllm.args import (
     UNHASHED,
     check_adapter,
@@ -25,6 +26,7 @@ from asyncinfer.engines.local.vllm.args import (
 )
 from asyncinfer.engines.local.vllm.compat import option_names
 from asyncinfer.engines.local.vllm.host import check_parsers, inspect_host
+from asyncinfer.engines.local.vllm.messages import with_merged_messages
 from asyncinfer.engines.local.vllm.model import VllmModel
 from asyncinfer.engines.local.vllm.stepper import VllmStepper
 from asyncinfer.errors import ConfigError, MissingDependencyError
@@ -110,9 +112,16 @@ class VLLMInferenceEngine(LocalInferenceEngine):
         max_num_seqs = self._model_params.model_kwargs.get("max_num_seqs")
         return max_num_seqs if isinstance(max_num_seqs, int) else MAX_SLOTS
 
-    def _template_text(self) -> TemplateText:
+    def _make_renderer(self) -> ConversationRenderer:
         params = resolve_chat_template(self._model_params)
-        return renderer(hub_tokenizer(params), params.chat_template)
+        tokenizer = load_tokenizer(params, str(expanded(params.model_name, "model.model_name")))
+        check_template(params, tokenizer)
+        render = TokenizerRenderer(tokenizer, content=any_content)
+
+        def render_merged(request: Request, **arguments: Any) -> str:
+            return render(with_merged_messages(request), **arguments)
+
+        return render_merged
 
     def _load(self) -> Stepper:
         shared_libraries.preload("torch", "triton", "cv2")

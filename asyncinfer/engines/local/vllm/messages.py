@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncinfer.engines.local.chat_prompt import content_parts, text_content
 from asyncinfer.engines.local.images import decode_image
+from asyncinfer.engines.local.request import Request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message
 from asyncinfer.types.merging import merged_messages
 
@@ -23,6 +24,12 @@ def messages_of(conversation: Conversation, *, takes_images: bool) -> list[dict[
 def text_messages(conversation: Conversation) -> list[dict[str, Any]]:
     """The messages without their images."""
     return [_message(message, message.compute_flattened_text_content()) for message in _merged(conversation)]
+
+
+def with_merged_messages(request: Request) -> Request:
+    """The request with adjacent messages of one role as one message, as for an answer."""
+    messages = list(_merged(request.conversation))
+    return request._replace(conversation=request.conversation.model_copy(update={"messages": messages}))
 
 
 def _merged(conversation: Conversation) -> Sequence[Message]:
