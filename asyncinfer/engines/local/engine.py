@@ -77,12 +77,16 @@ class LocalInferenceEngine(BaseInferenceEngine):
         generation_params: GenerationParams | None = None,
         remote_params: RemoteParams | None = None,
         clock: Clock | None = None,
+        given_params: ModelParams | None = None,
     ) -> None:
+        """
+        Args:
+            given_params: What the caller gave, if `model_params` contain more. A call may repeat it.
+        """
         # A local model has no endpoint, so `remote_params` is ignored.
         own = model_params.with_base_model() if self._accepts_adapter_folders else model_params
         super().__init__(own, generation_params=generation_params, clock=clock)
-        # What the caller gave, which a call may repeat.
-        self._given_params = model_params.model_copy()
+        self._given_params = (given_params or model_params).model_copy()
         self._renderer: ConversationRenderer | None = None
         self._thread: ModelThread | None = None
         self._files: Sequence[ModelFile] | None = None

@@ -18,6 +18,7 @@ from asyncinfer.engines.local.structured.check import violation
 from asyncinfer.engines.local.structured.fallbacks import without_failing, without_merged
 from asyncinfer.engines.local.structured.objects import lists_all_properties
 from asyncinfer.engines.local.structured.structure import Structure
+from asyncinfer.engines.local.temperature import effective_temperature
 from asyncinfer.errors import InferenceErrorType, RequestError, invalid_request
 from asyncinfer.types.results import Completion, FinishReason
 
@@ -77,7 +78,7 @@ class Constraint(NamedTuple):
             f"{setting}: the answer violates the schema, in a part that the grammar cannot express: {problem}",
             error_type=InferenceErrorType.PARSE_ERROR,
             # With random sampling, another attempt may be valid. A greedy or seeded answer would be the same again.
-            is_retryable=generation.seed is None and generation.temperature != 0,
+            is_retryable=generation.seed is None and effective_temperature(generation.temperature) > 0.0,
         )
 
 

@@ -91,8 +91,13 @@ class VLLMInferenceEngine(LocalInferenceEngine):
             "max_num_seqs": max_num_seqs,
         }
         complete = with_options(model_params, options, tool_call_parser)
-        super().__init__(complete, generation_params=generation_params, remote_params=remote_params, clock=clock)
-        self._given_params = model_params.model_copy()
+        super().__init__(
+            complete,
+            generation_params=generation_params,
+            remote_params=remote_params,
+            clock=clock,
+            given_params=model_params,
+        )
 
     def _validate(self) -> None:
         if find_spec("vllm") is None:

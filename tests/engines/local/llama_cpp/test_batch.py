@@ -217,6 +217,11 @@ def test_prompt_is_computed_independently_of_other_rows() -> None:
     model.close()
 
 
+async def test_null_temperature_samples_at_1(engine: LlamaCppInferenceEngine) -> None:
+    null, one = [await ask(engine, QUESTIONS[1], temperature=value, seed=1) for value in (None, 1.0)]
+    assert said(null) == said(one)
+
+
 async def test_temperature_too_small_to_divide_by_takes_the_likeliest(engine: LlamaCppInferenceEngine) -> None:
     tiny, greedy = [await ask(engine, QUESTIONS[1], temperature=value, seed=1) for value in (1e-38, 0.0)]
     assert said(tiny) == said(greedy)

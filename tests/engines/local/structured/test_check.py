@@ -101,3 +101,21 @@ def test_complete_answer_is_checked(is_call: bool, answer: Completion, violates:
     constraint = Constraint(ReducedStructure(structure, full_schema=json.dumps(schema)))
     request = Request(Conversation(messages=[]), GenerationParams(), ModelParams())
     assert (constraint.check(request.generation, answer) is not None) is violates
+
+
+@pytest.mark.parametrize(
+    ("given", "is_retryable"),
+    [
+        ({}, False),
+        ({"temperature": 0.7}, True),
+        ({"temperature": None}, True),
+        ({"temperature": 1e-9}, False),
+        ({"temperature": 0.7, "seed": 1}, False),
+        ({"temperature": None, "seed": 1}, False),
+    ],
+)
+def test_answer_is_tried_again_only_if_it_was_drawn_at_random(given: dict[str, Any], is_retryable: bool) -> None:
+    structure = ReducedStructure(Structure("generation.x", schema="{}"), full_schema='{"type": "string"}')
+    error = Constraint(structure).check(GenerationParams(**given), completion("1", FinishReason.STOP))
+    assert error is not None
+    assert error.is_retryable is is_retryable

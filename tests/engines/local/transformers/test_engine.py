@@ -96,6 +96,13 @@ class TestAnswers:
         whole = await ask(engine, CAPITAL, **PARIS)
         assert (said(whole), whole.metadata["finish_reason"]) == (ANSWER, "stop")
 
+    async def test_apply_chat_template_gives_the_prompt_of_an_answer(self, engine: NativeTextInferenceEngine) -> None:
+        answered = await ask(engine, CAPITAL, max_new_tokens=1)
+        tokens: Any = await engine.aapply_chat_template(
+            CAPITAL, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        assert answered.metadata["usage"]["prompt_tokens"] == len(tokens)
+
     async def test_deltas_of_a_stream_add_up_to_the_answer(
         self, engine: NativeTextInferenceEngine, block_watch: BlockWatch
     ) -> None:

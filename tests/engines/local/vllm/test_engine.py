@@ -247,6 +247,19 @@ async def test_chat_template_and_its_variables_can_differ_between_calls(
     assert answered.metadata["usage"]["prompt_tokens"] == len(prompt)
 
 
+async def test_apply_chat_template_gives_the_prompt_of_an_answer(
+    with_tools: VLLMInferenceEngine, smollm2: Smollm2
+) -> None:
+    two = [{"role": "user", "content": "How is the weather?"}, {"role": "user", "content": "In Rome."}]
+    conversation = Conversation.from_dict({"messages": two, "tools": [WEATHER]})
+    answered = await ask(with_tools, conversation, max_new_tokens=1)
+    text = await with_tools.aapply_chat_template(conversation, add_generation_prompt=True)
+    assert "How is the weather?\nIn Rome." in text
+    tokenizer: Any = import_module("transformers").AutoTokenizer.from_pretrained(smollm2.model)
+    prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert answered.metadata["usage"]["prompt_tokens"] == len(prompt)
+
+
 @pytest.mark.parametrize("choice", ["required", FORCED])
 async def test_required_tool_call_is_made_and_parsed(with_tools: VLLMInferenceEngine, choice: Any) -> None:
     conversation = question("How is the weather in Rome?", tools=[WEATHER])

@@ -181,6 +181,7 @@ def test_generation_params_become_sampling_params() -> None:
     plain = sampling(GenerationParams(), 10**6, [])
     assert (plain["max_tokens"], plain["top_p"], plain["seed"], plain["logit_bias"]) == (1024, 1.0, None, None)
     assert sampling(GenerationParams(temperature=1e-6), 1, [])["temperature"] == 0.0
+    assert sampling(GenerationParams(temperature=None), 1, [])["temperature"] == 1.0
     with pytest.raises(RequestError, match="token ids"):
         sampling(GenerationParams(logit_bias={"word": 1.0}), 1, [])
 
