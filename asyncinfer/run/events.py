@@ -47,6 +47,7 @@ class RowResumed:
     """A row was answered by an earlier run."""
 
     index: int
+    finish_reason: FinishReason = FinishReason.UNKNOWN
 
 
 @dataclass(slots=True)

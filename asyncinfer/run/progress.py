@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from asyncio import CancelledError
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -84,12 +84,11 @@ class RunStats:
                 self.completed += 1
                 if event.usage is not None:
                     self._usage.add(event.usage)
-                if event.finish_reason is not FinishReason.STOP:
-                    self.cut_by_length += event.finish_reason is FinishReason.LENGTH
-                    self.filtered += event.finish_reason is FinishReason.CONTENT_FILTER
+                self._count_end(event.finish_reason)
             case RowResumed():
                 self.completed += 1
                 self.resumed += 1
+                self._count_end(event.finish_reason)
             case RowFailed():
                 self.failures.add(event.index, event.failure)
             case AttemptFailed():
@@ -98,6 +97,17 @@ class RunStats:
                 self.refused += isinstance(event.error, RequestError) and event.error.is_overload
             case _:
                 pass
+
+    def _count_end(self, reason: FinishReason) -> None:
+        if reason is not FinishReason.STOP:
+            self.cut_by_length += reason is FinishReason.LENGTH
+            self.filtered += reason is FinishReason.CONTENT_FILTER
+
+    def skip(self, rows: int, ends: Mapping[str, int]) -> None:
+        """Count rows that an earlier run answered and whose answers are not read. `ends`: by finish reason."""
+        self.completed = self.resumed = rows
+        self.cut_by_length = ends.get(FinishReason.LENGTH, 0)
+        self.filtered = ends.get(FinishReason.CONTENT_FILTER, 0)
 
     @property
     def failed(self) -> int:

@@ -18,7 +18,7 @@ from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import InputRow, RejectedRow, Row, SavedRow, with_id
 from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.run.sources import Source
-from asyncinfer.scratch.format import SavedLine
+from asyncinfer.scratch.format import COUNTED_REASONS, SavedLine
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
 
@@ -170,6 +170,12 @@ class ResumeMatcher:
     def __init__(self, validated: ValidatedInput, statuses: RowStatusTable) -> None:
         self._validated, self._statuses = validated, statuses
         self.unclaimed = 0
+        self._ends = bytearray(len(validated))  # For each row: 0, or 1 + the place of its reason in COUNTED_REASONS.
+
+    @property
+    def finish_reasons(self) -> dict[str, int]:
+        """How many rows that need not be read have each of `COUNTED_REASONS`."""
+        return {reason: self._ends.count(1 + place) for place, reason in enumerate(COUNTED_REASONS)}
 
     def of(self, lines: Iterable[SavedLine]) -> Generator[None]:
         expected = 0
@@ -182,5 +188,7 @@ class ResumeMatcher:
                 expected = row + 1
                 must_save_again = line.checksum != self._validated.checksums[row]
                 self._statuses.save(row, line.offset, line.length, must_save_again=must_save_again)
+                reason = None if must_save_again else line.finish_reason
+                self._ends[row] = 0 if reason is None else 1 + COUNTED_REASONS.index(reason)
             if count % _EVERY == 0:
                 yield

@@ -101,10 +101,10 @@ class Run:
             events, executor = Events([stats.observe, *self.observers]), self.make_executor(len(rows))
             previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
             async with self._scratch(rows) as scratch, previous_output.opened():
-                unclaimed = await self._claim(scratch, rows, statuses) if scratch is not None else 0
+                claims = await self._claim(scratch, rows, statuses) if scratch is not None else None
                 await in_slices(previous_output.find_rows(rows, statuses))
-                if deliver is None:
-                    stats.completed = stats.resumed = statuses.fresh_count
+                if deliver is None and claims is not None:
+                    stats.skip(statuses.fresh_count, claims.finish_reasons)
                 flow = RowFlow(executor, statuses, events, scratch, deliver)
                 saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
                 reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
@@ -114,8 +114,8 @@ class Run:
                         await flow.run(reader, self.stop)
                     self.dead = flow.dead
                     await self._finish(flow, statuses, stats, scratch, failed_rows)
-                if scratch is not None and not stats.failed:
-                    await remove_finished(scratch, unclaimed, lambda key, n: rows.index.find(key, n) is None)
+                if scratch is not None and claims is not None and not stats.failed:
+                    await remove_finished(scratch, claims.unclaimed, lambda key, n: rows.index.find(key, n) is None)
         return stats.summary()
 
     @in_own_task
@@ -180,8 +180,8 @@ class Run:
             return None
         return await lock_in_cache(lambda: self.keys.run_hash(rows.keys))
 
-    async def _claim(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> int:
-        """Match saved lines with rows. Returns the number of saved lines that belong to no row."""
+    async def _claim(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> ResumeMatcher:
+        """Match saved lines with rows."""
         claims = ResumeMatcher(rows, statuses)
         await in_slices(claims.of(scratch.recover()))
         if statuses.saved_count or claims.unclaimed:
@@ -192,7 +192,7 @@ class Run:
                 len(rows),
                 claims.unclaimed,
             )
-        return claims.unclaimed
+        return claims
 
     async def _finish(
         self,

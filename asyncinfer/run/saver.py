@@ -18,7 +18,7 @@ from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, FailureDetail, FinishReason, Usage, failure_of
+from asyncinfer.types.results import Completion, FailureDetail, FinishReason, Usage, failure_of, finish_reason_of
 
 RowOutcome = Conversation | FailureDetail
 DeliverOutcome = Callable[[int, RowOutcome], None]
@@ -83,7 +83,7 @@ class ResultSaver:
     async def resumed(self, saved: SavedRow) -> None:
         """The row was answered by an earlier run. It is saved again if its saved line is of another input or file."""
         row, finished = saved
-        answer = _Answer(row.index, None, None, finished)
+        answer = _Answer(row.index, None, None, finished, finish_reason_of(finished))
         if self.writer is None or not self._statuses.must_save_again(row.index):
             self._done(answer)
             return
@@ -113,7 +113,7 @@ class ResultSaver:
 
     def _done(self, answer: _Answer) -> None:
         if answer.latency is None:
-            self._events.emit(RowResumed(answer.index))
+            self._events.emit(RowResumed(answer.index, answer.finish_reason))
         else:
             self._events.emit(RowFinished(answer.index, answer.usage, answer.latency, answer.finish_reason))
         if self._deliver is not None and answer.finished is not None:

@@ -13,7 +13,7 @@ import re
 from binascii import hexlify, unhexlify
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from zlib import crc32
 
 from pydantic_core import from_json
@@ -23,6 +23,9 @@ _HEAD = re.compile(
     rb'\{"crc":"([0-9a-f]{8})","key":"([0-9a-f]{32})","n":(\d{1,9}),"source":"([0-9a-f]{8})","conversation":'
 )
 _LAST_FIELD = b'"conversation":'
+# The finish reasons that are counted. Only a line with one of them is parsed for it, at whatever place it has it.
+COUNTED_REASONS = ("length", "content_filter")
+_COUNTED = re.compile(rb'"finish_reason":"(?:%b)"' % "|".join(COUNTED_REASONS).encode())
 _CHECKED_FROM = len('{"crc":"00000000",')
 # Identifies a scratch file whose first bytes are damaged.
 _MARK = re.compile(rb'"key":"[0-9a-f]{32}","n":\d')
@@ -42,6 +45,7 @@ class SavedLine(NamedTuple):
         checksum: The CRC-32 of the input row.
         offset: Where the JSON starts, in bytes from the start of the file.
         length: The length of the JSON in bytes.
+        finish_reason: That of the answer if it is one of `COUNTED_REASONS`; else None.
     """
 
     key: bytes
@@ -49,6 +53,7 @@ class SavedLine(NamedTuple):
     checksum: int
     offset: int
     length: int
+    finish_reason: str | None = None
 
 
 def encode(key: bytes, n: int, checksum: int, conversation: bytes) -> bytes:
@@ -127,4 +132,14 @@ class Recovery:
             if saved is None or not is_readable(line, saved.offset, saved.offset + saved.length):
                 self.damaged.append(number)
             else:
-                yield saved._replace(offset=start + saved.offset)
+                reason = _finish_reason(line[saved.offset : -len(b"}\n")]) if _COUNTED.search(line) else None
+                yield saved._replace(offset=start + saved.offset, finish_reason=reason)
+
+
+def _finish_reason(conversation: bytes) -> str | None:
+    try:
+        data: Any = from_json(conversation)
+        reason = data["metadata"]["finish_reason"]
+    except (ValueError, LookupError, TypeError):  # Reading the answer will show what is wrong.
+        return None
+    return reason if reason in COUNTED_REASONS else None

@@ -159,6 +159,14 @@ class Completion(ShortRepr):
 
 # The metadata of a row in the file of failed rows: why it failed.
 FAILURE = "failure"
+
+
+def finish_reason_of(answered: Conversation) -> FinishReason:
+    """The finish reason in the metadata of an answered conversation. A file may hold any value there."""
+    reason = answered.metadata.get("finish_reason")
+    return FinishReason(reason) if reason in tuple(FinishReason) else FinishReason.UNKNOWN
+
+
 # The metadata that come from an answer. Only `finish_reason` is in every answer.
 ANSWER_METADATA = (
     "usage",
@@ -264,8 +272,8 @@ class Progress(ShortRepr):
         attempts: The number of requests to the engine.
         refused: The number of requests that the endpoint refused because it was busy.
         retried: The number of times that a row was scheduled for another attempt.
-        cut_by_length: The number of answers of this run that end at `max_new_tokens` or at the model's limit.
-        filtered: The number of answers of this run that a content filter stopped.
+        cut_by_length: The number of answers, also resumed ones, that end at `max_new_tokens` or at the model's limit.
+        filtered: The number of answers, also resumed ones, that a content filter stopped.
         commonest_failure: The commonest reason why rows failed; None if none failed.
         error: Why the run ended early.
     """
@@ -296,8 +304,8 @@ class RunSummary(ShortRepr):
         attempts: The number of requests to the engine.
         refused: The number of requests that the endpoint refused because it was busy.
         retried: The number of times that a row was scheduled for another attempt.
-        cut_by_length: The number of answers of this run that end at `max_new_tokens` or at the model's limit.
-        filtered: The number of answers of this run that a content filter stopped.
+        cut_by_length: The number of answers, also resumed ones, that end at `max_new_tokens` or at the model's limit.
+        filtered: The number of answers, also resumed ones, that a content filter stopped.
         retryable: The number of failed rows that another run may answer.
         commonest_failure: The commonest reason why rows failed; None if none failed.
         failures_path: The file with the failed rows; None if there is none.

@@ -142,6 +142,71 @@ async def test_answers_cut_by_length_and_filtered_answers_are_counted(config: In
     assert (snapshot(config)["cut_by_length"], snapshot(config)["filtered"]) == (2, 1)
 
 
+ENDS = ["length", "stop", "length", "content_filter"]
+
+
+def write_ends(config: InferenceConfig) -> None:
+    rows = [Conversation.from_dict({"messages": [{"role": "user", "content": reason}]}) for reason in ENDS]
+    write_jsonl(Path(str(config.input_path)), rows)
+
+
+class FailsLast(EndsWith):
+    """Answers all rows but the last one, which another run may answer."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        if conversation.messages[-1].content == "content_filter":
+            raise rejection()
+        return await super()._generate(conversation)
+
+
+async def test_resumed_answers_that_were_cut_are_counted(config: InferenceConfig) -> None:
+    """The rows that are resumed are not read: their answers are in the scratch file already."""
+    write_ends(config)
+    await FailsLast(config.model).arun(config)
+    summary = await EndsWith(config.model).arun(config)
+    assert (summary.resumed, summary.cut_by_length, summary.filtered) == (3, 2, 1)
+    assert (snapshot(config)["cut_by_length"], snapshot(config)["filtered"]) == (2, 1)
+
+
+async def test_resumed_answers_of_changed_rows_are_counted_once(config: InferenceConfig) -> None:
+    """The ids of the rows have changed, so that their answers are read and saved again."""
+    write_ends(config)
+    await FailsLast(config.model).arun(config)
+    rows = [
+        Conversation.from_dict({"conversation_id": f"new {n}", "messages": [{"role": "user", "content": reason}]})
+        for n, reason in enumerate(ENDS)
+    ]
+    write_jsonl(Path(str(config.input_path)), rows)
+    for _ in range(2):
+        summary = await FailsLast(config.model).arun(config)
+        assert (summary.resumed, summary.cut_by_length, summary.filtered) == (3, 2, 0)
+
+
+async def test_resumed_answers_that_are_delivered_are_counted(config: InferenceConfig) -> None:
+    write_ends(config)
+    await FailsLast(config.model).ainfer_partial(inference_config=config)
+    await EndsWith(config.model).ainfer_partial(inference_config=config)
+    assert (snapshot(config)["cut_by_length"], snapshot(config)["filtered"]) == (2, 1)
+
+
+async def test_reused_answers_that_were_cut_are_counted(config: InferenceConfig) -> None:
+    write_ends(config)
+    await EndsWith(config.model).arun(config)
+    summary = await EndsWith(config.model).arun(config.model_copy(update={"reuse_output": True}))
+    assert (summary.resumed, summary.cut_by_length, summary.filtered) == (4, 2, 1)
+    assert (snapshot(config)["cut_by_length"], snapshot(config)["filtered"]) == (2, 1)
+
+
+async def test_finish_reason_of_a_message_is_not_that_of_the_row(config: InferenceConfig) -> None:
+    """Unknown keys of a conversation are kept, and may have any name."""
+    row = {"messages": [{"role": "user", "content": "stop", "extra": {"finish_reason": "length"}}]}
+    other = {"messages": [{"role": "user", "content": "content_filter"}]}
+    write_jsonl(Path(str(config.input_path)), [Conversation.from_dict(row), Conversation.from_dict(other)])
+    await FailsLast(config.model).arun(config)
+    summary = await EndsWith(config.model).arun(config)
+    assert (summary.resumed, summary.cut_by_length, summary.filtered) == (1, 0, 1)
+
+
 async def test_refusals_and_retries_are_in_the_progress(config: InferenceConfig) -> None:
     def script(text: str, attempt: int) -> None:
         if text == "question 1" and attempt == 1:
