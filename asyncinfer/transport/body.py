@@ -9,7 +9,7 @@ from contextlib import suppress
 import aiohttp
 
 from asyncinfer.errors import ErrorScope, InferenceErrorType, RequestError
-from asyncinfer.transport.content_encoding import decoder_for
+from asyncinfer.transport.content_encoding import GZIP_BYTE, Inflater, decoder_for
 from asyncinfer.transport.memory import MemoryBudget
 from asyncinfer.types.http import ResponseLimits
 
@@ -43,8 +43,8 @@ class BodyReader:
     def __init__(
         self, read: Callable[[], Awaitable[bytes]], encoding: str | None, limits: ResponseLimits, factor: int = 1
     ) -> None:
-        self._read, self._limits = read, limits
-        self._decoder = decoder_for(encoding)
+        self._read, self._encoding, self._limits = read, encoding, limits
+        self._decoder: Inflater | None = None
         self._most = limits.max_bytes * factor
         self._received = self._produced = self._work = 0
         self._ready: Iterator[bytes] = iter(())
@@ -62,13 +62,20 @@ class BodyReader:
             chunk = await self._read()
             if not chunk:
                 return chunk
-            self._receive(chunk)
+            self.receive(chunk)
         self._work += len(piece)
         self._produced += len(piece)
         self._check()
         return piece
 
-    def _receive(self, chunk: bytes) -> None:
+    def receive(self, chunk: bytes) -> None:
+        """Take bytes that were read elsewhere. The pieces of earlier ones must have been taken.
+
+        Raises:
+            RequestError: As in `next`.
+        """
+        if not self._received:
+            self._decoder = decoder_for(self._encoding, chunk)
         self._received += len(chunk)
         self._work += len(chunk)
         if self._received > self._most:
@@ -97,7 +104,12 @@ async def read_body(
     if length > limits.max_bytes:
         raise _too_large(limits.max_bytes)
     if 0 <= length <= SMALL and encoding is None:
-        return await content.read()
+        body = await content.read()
+        if body[:1] != GZIP_BYTE:
+            return body
+        reader = BodyReader(content.readany, encoding, limits)
+        reader.receive(body)
+        return await read_rest(reader, b"", limits, budget)
     return await read_rest(BodyReader(content.readany, encoding, limits), b"", limits, budget)
 
 

@@ -1,6 +1,10 @@
 """Decompresses response bodies in pieces of bounded size.
 
 gzip and deflate: RFC 9110 section 8.4.1 (June 2022). The transport asks for no other encoding.
+
+Some servers and gateways describe a body wrongly: they put a character set or a media type into `Content-Encoding`,
+keep `gzip` after they have decompressed the body, or compress it and do not say so. The first bytes of the body decide
+then.
 """
 
 from __future__ import annotations
@@ -18,23 +22,41 @@ PIECE = 2**16
 _SLICE = 2**12
 _MAX_MEMBERS = 1000
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
-_IDENTITY = frozenset({"", "identity"})
+_IDENTITY = frozenset({"", "identity", "none", "utf-8", "utf8"})
+_SUPPORTED = (["gzip"], ["x-gzip"], ["deflate"])
+# Further compressions: HTTP's registry (IANA, November 2026), and others in use. Their data may begin like text.
+_UNSUPPORTED = frozenset({"br", "compress", "dcb", "dcz", "lz4", "snappy", "x-compress", "xz", "zstd"})
+# A gzip body begins with this byte. Text never does.
+GZIP_BYTE = b"\x1f"
+_GZIP_STARTS = (GZIP_BYTE, b"\x1f\x8b")
+# How JSON, server-sent events (`data`, `event`, `id`, `retry`, a colon), and HTML begin.
+_TEXT_STARTS = frozenset(b'{["deir:< \t\r\n\xef')
 
 
-def decoder_for(encoding: str | None) -> Inflater | None:
-    """The decompressor for a `Content-Encoding`; None if the body is not compressed.
+def decoder_for(encoding: str | None, start: bytes = b"") -> Inflater | None:
+    """The decompressor for a body; None if the body is not compressed.
+
+    Args:
+        encoding: The header `Content-Encoding`.
+        start: The first bytes of the body.
 
     Raises:
-        RequestError: The encoding is unknown.
+        RequestError: The encoding is unknown, and the body does not begin like text.
     """
-    if encoding is None:
-        return None
-    names = [name for part in encoding.split(",") if (name := part.strip().lower()) not in _IDENTITY]
-    if not names:
-        return None
-    if names in (["gzip"], ["x-gzip"], ["deflate"]):
-        return Inflater(is_gzip=names != ["deflate"])
-    raise malformed_response(f"has the content encoding {encoding[:60]!r}; the request accepts only {ACCEPTED}")
+    names = [name for part in (encoding or "").split(",") if (name := part.strip().lower()) not in _IDENTITY]
+    if names in _SUPPORTED:
+        is_gzip = names != ["deflate"]
+        # Deflate without zlib's header may begin with any byte.
+        is_text = is_gzip and bool(start) and start[0] in _TEXT_STARTS
+        return None if is_text else Inflater(is_gzip=is_gzip)
+    is_compressed = len(names) > 1 or not _UNSUPPORTED.isdisjoint(names)
+    if not is_compressed and start[:2] in _GZIP_STARTS:
+        return Inflater(is_gzip=True)
+    if is_compressed or (names and start and start[0] not in _TEXT_STARTS):
+        raise malformed_response(
+            f"has the content encoding {(encoding or '')[:60]!r}; the request accepts only {ACCEPTED}"
+        )
+    return None
 
 
 class Inflater:

@@ -150,6 +150,59 @@ async def test_unknown_encoding_is_named_in_the_error(transport: Transport, enco
     assert f"the content encoding {encoding!r}" in str(error)
 
 
+ANSWER = b'{"choices": []}'
+RAW = zlib.compressobj(wbits=-15)
+PACKED = RAW.compress(ANSWER) + RAW.flush()
+# Bodies whose label is wrong, and bodies of the same kind whose label is right.
+MISLABELLED = {
+    "a character set": ("utf-8", ANSWER),
+    "another character set": ("iso-8859-1", ANSWER),
+    "none": ("none", ANSWER),
+    "identity": ("identity", ANSWER),
+    "a media type": ("application/json", ANSWER),
+    "a media type with a character set": ("application/json; charset=utf-8", ANSWER),
+    "decompressed by a gateway": ("gzip", ANSWER),
+    "decompressed, with an empty line": ("gzip", b"\r\n" + ANSWER),
+    "not labelled": (None, gzip.compress(ANSWER)),
+    "compressed, with a character set": ("utf-8", gzip.compress(ANSWER)),
+    "compressed, with a media type": ("application/json", gzip.compress(ANSWER)),
+    "gzip": ("gzip", gzip.compress(ANSWER)),
+    "deflate": ("deflate", PACKED),
+}
+
+
+@pytest.mark.parametrize("code", [200, 400])
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "chunked"])
+@pytest.mark.parametrize(("encoding", "body"), MISLABELLED.values(), ids=MISLABELLED)
+async def test_body_with_a_wrong_encoding_is_read(
+    transport: Transport, encoding: str | None, body: bytes, chunked: bool, code: int
+) -> None:
+    label = f"Content-Encoding: {encoding}\r\n" if encoding else ""
+    size = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    async with raw_server(f"HTTP/1.1 {code} X\r\n{label}{size}\r\n\r\n".encode() + sent) as url:
+        assert (await transport.send(HttpRequest(url, {}))).body.strip() == ANSWER
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["with a length", "until the end"])
+async def test_compression_without_a_label_is_limited(transport: Transport, length: bool) -> None:
+    body = gzip.compress(bytes(2**24))
+    head = b"Content-Length: %d" % len(body) if length else b"Transfer-Encoding: chunked"
+    sent = body if length else b"%x\r\n%b\r\n" % (len(body), body)
+    async with raw_server(b"HTTP/1.1 200 X\r\n%b\r\n\r\n%b" % (head, sent)) as url:
+        error = await failure(transport, HttpRequest(url, {}))
+    assert "max_compression_ratio" in str(error)
+
+
+async def test_stream_that_is_labelled_as_compressed_may_be_text(transport: Transport) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with (
+        raw_server(head + b"9\r\ndata: a\n\n\r\n") as url,
+        transport.stream(HttpRequest(url, {})) as streamed,
+    ):
+        assert await anext(streamed.chunks()) == b"data: a\n\n"  # type: ignore[arg-type]
+
+
 async def test_error_with_an_unknown_encoding_keeps_its_status(transport: Transport) -> None:
     async with raw_server(b"HTTP/1.1 401 X\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx") as url:
         assert (await transport.send(HttpRequest(url, {}))).status == 401
