@@ -17,6 +17,7 @@ AsyncInferError
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asyncinfer.types.limits import LimitObservation
+
+
+# Control characters, those that change the direction of text, and half surrogate pairs. A terminal obeys
+# some of them.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_WHITE_SPACE = {"\n": " ", "\t": " ", "\r": " "}
 
 
 class AsyncInferError(Exception):
@@ -79,6 +86,7 @@ class RequestError(AsyncInferError):
     """One attempt at one row failed. The error contains facts; `control.retry` decides whether to retry.
 
     Args:
+        message: It may contain text of a server: see `printable`.
         is_retryable: Another attempt at the same row may succeed.
         is_overload: The endpoint refused the request because it is busy or a rate limit is reached.
         retry_after: The wait that the endpoint requested, in seconds.
@@ -102,7 +110,7 @@ class RequestError(AsyncInferError):
         scope: ErrorScope = ErrorScope.UNKNOWN,
         is_quota: bool = False,
     ) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.error_type = error_type
         self.status_code = status_code
         self.is_retryable = is_retryable
@@ -111,6 +119,13 @@ class RequestError(AsyncInferError):
         self.scope = scope
         self.is_quota = is_quota
         self.limits: Mapping[str, LimitObservation] | None = None
+
+
+def printable(text: str) -> str:
+    """Return a text that is safe to show on a terminal, in one line. Other characters are written as escapes."""
+    if text.isprintable():
+        return text
+    return _UNPRINTABLE.sub(lambda found: _WHITE_SPACE.get(found[0]) or ascii(found[0])[1:-1], text)
 
 
 def invalid_request(why: str) -> RequestError:

@@ -30,6 +30,9 @@ _ECHOES = frozenset({"flagged_input", "input", "failed_generation"})
 # Bounds on the parts of a body that are read. Real errors are smaller.
 _MOST_NODES, _DEEPEST_TEXT, _LONGEST_JSON, _LONGEST_TEXT, _LONGEST_CODE = 2000, 3, 65536, 8192, 100
 _LARGEST = 2**20  # bytes; a larger body is not parsed
+# What text does not contain, how much of it makes a body binary, and from how many characters on that is decided.
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
+_MOST_NO_TEXT, _LEAST_BINARY = 0.3, 8
 _JSON_START = re.compile(r"[{\[]\s*[\"{\[]")
 _DECODER = JSONDecoder()
 _NO_FIELDS: Mapping[str, Any] = {}
@@ -119,9 +122,14 @@ def safe_str(value: Any) -> str:
 
 
 def excerpt(body: bytes | str) -> str:
-    """Return the beginning of the text of a body, without HTML tags and with white space collapsed."""
+    """Return the beginning of the text of a body, without HTML tags and with white space collapsed.
+
+    Of a body that is no text, return the size.
+    """
     start = body[: 4 * _SHOWN]
     text = start.decode("utf-8", "replace") if isinstance(start, bytes) else start
+    if len(text) >= _LEAST_BINARY and len(_NO_TEXT.findall(text)) > _MOST_NO_TEXT * len(text):
+        return f"({len(body)} bytes of binary data)"
     if text.lstrip()[:1] == "<":
         text = unescape(re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", text))
     return " ".join(text.split())[:_SHOWN]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ from multidict import CIMultiDict
 
 from asyncinfer import InferenceErrorType, RequestError
 from asyncinfer.dialects.error_body import message_in
-from asyncinfer.dialects.http import EXCEPTIONS, json_object, json_value, status_error
+from asyncinfer.dialects.http import EXCEPTIONS, json_object, json_value, missing_answer, status_error
 from asyncinfer.dialects.waits import wait_in_headers
+from asyncinfer.errors import printable
 from asyncinfer.types.http import HttpResponse
 from tests.dialects.mangled import check_that_it_is_retryable
 
@@ -25,6 +28,54 @@ def response(status: int, body: Any = None, **headers: str) -> HttpResponse:
     """A response. Underscores in the names of headers stand for hyphens."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return HttpResponse(status, CIMultiDict({name.replace("_", "-"): text for name, text in headers.items()}), raw)
+
+
+# What a terminal would obey
+
+COMMANDS = "\x1b[31mRED\x07\x1b]0;title\x07\r\n\x9b2J\x7f\u202e\u2028\x00"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        COMMANDS.encode() + b"not JSON",
+        {"error": {"message": COMMANDS, "code": COMMANDS}},
+        {"error": COMMANDS},
+        {"error": {"message": "no", "metadata": {"raw": COMMANDS}}},
+        b"<p>" + COMMANDS.encode(),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_message_has_no_character_that_a_terminal_obeys(status: int, body: Any) -> None:
+    with pytest.raises(RequestError) as caught:
+        raise missing_answer(response(200, body)) if status == 200 else status_error(response(status, body))
+    assert str(caught.value).isprintable()
+    assert "RED" in str(caught.value)
+    assert "\\x1b[31m" in str(caught.value)
+
+
+def test_headers_in_a_message_have_no_character_that_a_terminal_obeys() -> None:
+    assert str(status_error(response(302, location="http://x/\x1b[2J\x9b"))).isprintable()
+    assert str(status_error(response(400, x_amzn_errortype="\x1b[2J\x9b:"))).isprintable()
+
+
+@given(st.text(max_size=50))
+def test_every_text_of_a_server_is_shown_in_one_line(text: str) -> None:
+    shown = printable(text)
+    assert len(shown.splitlines()) <= 1
+    assert not any(unicodedata.category(character) in ("Cc", "Cs") for character in shown)
+
+
+@given(st.text(alphabet=st.characters(categories=["L", "P", "S", "N"]), max_size=50))
+def test_printable_text_stays_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    "body", [bytes(range(256)), bytes(40), gzip.compress(b"an error"), b"\x89PNG\r\n\x1a\n\x00\x00"]
+)
+def test_binary_body_is_summarised(body: bytes) -> None:
+    assert str(status_error(response(502, body))) == f"HTTP 502: ({len(body)} bytes of binary data)"
 
 
 # Statuses

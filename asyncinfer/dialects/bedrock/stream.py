@@ -9,7 +9,7 @@ from asyncinfer.dialects.bedrock.event_stream import Frame, FrameParser
 from asyncinfer.dialects.bedrock.response import described_by, usage_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
-from asyncinfer.dialects.error_body import read_error
+from asyncinfer.dialects.error_body import excerpt, read_error
 from asyncinfer.dialects.fields import as_count, as_id, as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.http import api_error
@@ -90,8 +90,7 @@ class ConverseStreamDecoder:
         try:
             return self._event(frame.header(":event-type"), self._json.read(frame.payload))
         except (ValueError, TypeError, KeyError, AttributeError):
-            shown = frame.payload[:200].decode("utf-8", "replace")
-            raise malformed_response(f"has an event that cannot be read: {shown}") from None
+            raise malformed_response(f"has an event that cannot be read: {excerpt(frame.payload)}") from None
 
     def _event(self, kind: str, data: Mapping[str, Any]) -> StreamDelta | None:
         if kind == "contentBlockDelta":
