@@ -17,10 +17,18 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from asyncinfer.errors import EngineConfigError, EngineDeadError, ErrorScope, RequestError, error_text
+from asyncinfer.errors import (
+    EngineConfigError,
+    EngineDeadError,
+    ErrorScope,
+    InferenceErrorType,
+    RequestError,
+    error_text,
+)
 
 # The numbers in the table above.
 _FIRST_ACCOUNT_ROWS, _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 2, 3, 3, 20, 3
+_ACCOUNT_ADVICE = ". Check the API key and its permissions, the model's name and the URL"
 # The time that an endpoint has for its first answer, because it may still be starting (seconds).
 _START_SECONDS = 60.0
 # Two messages are similar if they only differ in digits and quoted text.
@@ -125,14 +133,14 @@ class FailurePattern:
             enough = _ACCOUNT_ROWS if self._has_worked else _FIRST_ACCOUNT_ROWS
             if self._account < enough and not is_only_row:
                 return None
-            advice = "Check the API key and its permissions, the model's name and the URL"
+            advice = "" if _names_its_cause(error) else _ACCOUNT_ADVICE
         else:
             text = f"{error.status_code} {_DETAILS.sub('', str(error))[:200]}"
             self._similar = (text, self._similar[1] + 1 if text == self._similar[0] else 1)
             if self._similar[1] < _SIMILAR_ROWS:
                 return None
-            advice = f"{_SIMILAR_ROWS} rows in a row were rejected like this. Check the settings"
-        return RunEnd(f"{self._endpoint}: {error_text(error)}. {advice}", is_config=not self._has_answered)
+            advice = f". {_SIMILAR_ROWS} rows in a row were rejected like this. Check the settings"
+        return RunEnd(f"{self._endpoint}: {error_text(error)}{advice}", is_config=not self._has_answered)
 
     def _out_of_retries(self, error: RequestError) -> RunEnd | None:
         self._exhausted += 1
@@ -155,3 +163,9 @@ def duration(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
     return f"{minutes // 1440} days"
+
+
+def _names_its_cause(error: RequestError) -> bool:
+    """Whether the message says what to correct: a setting, a certificate, or a redirection. An API's own may not."""
+    is_redirect = error.status_code is not None and 300 <= error.status_code < 400
+    return is_redirect or error.error_type in (InferenceErrorType.CONFIG, InferenceErrorType.CONNECTION)

@@ -51,12 +51,13 @@ def as_request_error(error: Exception, timeout: float) -> RequestError:
         return NotPublicError()
     text = _text(error)
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorSSLError) and _NO_TLS.search(text):
+    has_no_tls = isinstance(error, aiohttp.ClientConnectorSSLError) and _NO_TLS.search(text) is not None
+    if has_no_tls:
         what += ". The server at this port does not use TLS. Begin the URL with http://, or correct the port"
     # The error for a certificate that is not trusted is also a ValueError. It is handled below.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
         return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)
-    final = isinstance(error, aiohttp.ClientConnectorCertificateError)
+    final = has_no_tls or isinstance(error, aiohttp.ClientConnectorCertificateError)
     scope = ErrorScope.ACCOUNT if final else ErrorScope.UNKNOWN
     return RequestError(
         what,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncinfer import RequestError
+from asyncinfer import InferenceErrorType, RequestError
 from asyncinfer.control.run_end import FailurePattern, RunEnd, duration
 from asyncinfer.errors import ErrorScope
 from tests.control.errors import connection_lost, fault, quota, rejected
@@ -49,6 +49,26 @@ class TestAccountErrors:
         assert count == 3
         assert end is not None
         assert not end.is_config
+
+    @pytest.mark.parametrize(
+        ("kind", "status", "has_advice"),
+        [
+            (InferenceErrorType.API_STATUS, 401, True),
+            (InferenceErrorType.API_STATUS, None, True),
+            (InferenceErrorType.API_STATUS, 302, False),
+            (InferenceErrorType.CONFIG, None, False),
+            (InferenceErrorType.CONNECTION, None, False),
+        ],
+    )
+    def test_only_a_refusal_of_the_api_is_followed_by_what_to_check(
+        self, kind: InferenceErrorType, status: int | None, has_advice: bool
+    ) -> None:
+        """A redirection, an invalid proxy and a server without TLS have other causes, which their messages name."""
+        error = RequestError("the cause", error_type=kind, status_code=status, scope=ErrorScope.ACCOUNT)
+        _, end = failures(fresh(), error) or (0, None)
+        assert end is not None
+        assert end.message.startswith(f"{URL}: the cause")
+        assert ("Check the API key" in end.message) == has_advice
 
     def test_answers_between_account_errors_keep_the_run_going(self) -> None:
         pattern = in_mid_run()

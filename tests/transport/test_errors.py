@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asyncinfer import InferenceErrorType, RequestError
+from asyncinfer.errors import ErrorScope
 from asyncinfer.transport.base import Transport
 from tests.faults import (
     Fault,
@@ -42,6 +43,7 @@ async def test_https_to_a_server_without_tls_says_so(own: Transport) -> None:
     async with FaultServer() as server:
         error = await failure(own, to(server.url.replace("http://", "https://")))
     assert "The server at this port does not use TLS" in str(error)
+    assert (error.is_retryable, error.scope) == (False, ErrorScope.ACCOUNT), "another run fails in the same way"
     assert KEY not in all_text(error)
 
 
