@@ -1,7 +1,7 @@
 """HTTP: sends requests and reads responses, within limits.
 
-Proxies are read from the environment once for each host. If a program changes its environment after that,
-`asyncinfer.transport._proxy.cache_clear()` makes engines that are made later read it again.
+An engine reads the proxies of a host from the environment once. An engine that is made after a change of the
+environment uses the new values. Changed settings of macOS or Windows need `asyncinfer.transport._proxy.cache_clear()`.
 """
 
 from asyncinfer.transport.proxies import proxy_for as _proxy

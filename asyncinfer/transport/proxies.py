@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from base64 import b64encode
 from functools import lru_cache
@@ -13,6 +14,9 @@ from asyncinfer.transport.no_proxy import is_bypassed
 from asyncinfer.types.masking import MaskedStr
 
 _PORTS = {"http": 80, "https": 443}
+_LOWER = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+# What the proxy of a host depends on. In a CGI program (with REQUEST_METHOD), Python ignores HTTP_PROXY.
+_VARIABLES = (*_LOWER, *(name.upper() for name in _LOWER), "REQUEST_METHOD")
 _SOCKS = (
     "For a SOCKS proxy, give the engine a session over it: session=aiohttp.ClientSession(connector="
     "aiohttp_socks.ProxyConnector.from_url(...)), from the package aiohttp-socks"
@@ -31,19 +35,33 @@ def uses_proxy(scheme: str, host: str, port: int | None = None) -> bool:
         raise RequestError(str(error), error_type=InferenceErrorType.CONFIG) from None
 
 
-@lru_cache(maxsize=64)
-def proxy_for(scheme: str, host: str, port: int | None = None) -> URL | None:
-    """The proxy that the environment names for a host, credentials included; None to connect directly.
+class _ProxyFinder:
+    """Finds the proxies of hosts, and keeps what it finds until the variables of the environment change.
 
     `http_proxy` and `https_proxy` apply to URLs of their scheme, and `all_proxy` to those for which there is no other.
     Names in upper case are also read. See `no_proxy` for the exceptions. Without these variables, the settings of macOS
     or Windows apply. aiohttp's own `trust_env` would also read passwords from ~/.netrc, on the event loop.
-
-    Results are kept. `proxy_for.cache_clear()` makes later engines read a changed environment.
-
-    Raises:
-        ValueError: The proxy is of an unknown kind, or its URL is not valid.
     """
+
+    def __call__(self, scheme: str, host: str, port: int | None = None) -> URL | None:
+        """The proxy that the environment names for a host, credentials included; None to connect directly.
+
+        Raises:
+            ValueError: The proxy is of an unknown kind, or its URL is not valid.
+        """
+        return _find(hash(tuple(map(os.environ.get, _VARIABLES))), scheme, host, port)
+
+    def cache_clear(self) -> None:
+        """Forget what was found. Only changed settings of macOS or Windows need that."""
+        _find.cache_clear()
+
+
+proxy_for = _ProxyFinder()
+
+
+@lru_cache(maxsize=64)
+def _find(_environment: int, scheme: str, host: str, port: int | None) -> URL | None:
+    """As `_ProxyFinder`. `_environment`: a hash of the variables, which does not show the password of a proxy."""
     found = urllib.request.getproxies()
     variable = next((name for name in (scheme, "all") if found.get(name)), None)
     if variable is None or not host or _is_exception(found.get("no", ""), host, port or _PORTS.get(scheme)):

@@ -16,6 +16,7 @@ from tests.faults import (
     FaultServer,
     completion,
 )
+from tests.transport.conftest import made
 from tests.transport.requests import KEY, all_text, failure, to
 
 
@@ -144,3 +145,20 @@ async def proxy(
 
     async with await asyncio.start_server(serve, "127.0.0.1") as listening:
         yield listening.sockets[0].getsockname()[1], heard
+
+
+@pytest.mark.parametrize("variable", ["no_proxy", "NO_PROXY"])
+async def test_transport_that_is_made_after_a_change_uses_the_new_environment(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """A user of a notebook corrects the environment, and makes a new engine."""
+    async with FaultServer() as server:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        async with made("pooled") as first:
+            assert (await failure(first, to(server.url))).error_type == InferenceErrorType.CONNECTION
+        monkeypatch.setenv(variable, "127.0.0.1")
+        async with made("pooled") as second:
+            assert (await second.send(to(server.url))).status == 200
+        monkeypatch.delenv(variable)
+        async with made("pooled") as third:
+            assert (await failure(third, to(server.url))).error_type == InferenceErrorType.CONNECTION
