@@ -73,19 +73,19 @@ def _text(conversation: Conversation) -> str:
 
 @asynccontextmanager
 async def interruptible(stop: Stop) -> AsyncGenerator[None]:
-    """The first SIGINT or SIGTERM requests `stop`; the second cancels the block. Saved rows stay saved."""
+    """The first SIGINT, SIGTERM or SIGHUP requests `stop`; the second cancels the block. Saved rows stay saved."""
     with anyio.CancelScope() as block:
         async with task_group() as tasks:
 
             async def handle_signals() -> None:
-                with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                with anyio.open_signal_receiver(*_stopping_signals()) as signals:
                     is_handling.set()
                     async for number in signals:
                         if stop.is_requested:
                             block.cancel()
                             return
-                        say(_stopping(number))
                         stop.request()
+                        say(_stopping(number))
 
             is_handling = anyio.Event()
             tasks.start_soon(handle_signals)
@@ -97,10 +97,17 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
         raise KeyboardInterrupt
 
 
+def _stopping_signals() -> list[signal.Signals]:
+    """The signals that stop a run. SIGHUP comes when a terminal is closed; `nohup` ignores it, Windows lacks it."""
+    hangup = [number for number in signal.Signals if number.name == "SIGHUP"]
+    heeded = [number for number in hangup if signal.getsignal(number) is not signal.SIG_IGN]
+    return [signal.SIGINT, signal.SIGTERM, *heeded]
+
+
 def _stopping(number: signal.Signals) -> str:
     if number == signal.SIGINT:
         return "\nStopping after the running rows. Press Ctrl-C again to stop now."
-    return "Got SIGTERM: stopping after the running rows. Send it again to stop now."
+    return f"Got {number.name}: stopping after the running rows. Send it again to stop now."
 
 
 def _interrupted(error: RunInterruptedError) -> str:

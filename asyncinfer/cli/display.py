@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Self
 
@@ -42,14 +43,16 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         if self._has_bar:
-            self._bars.stop()
+            with suppress(OSError):  # The terminal is closed.
+                self._bars.stop()
 
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""
         self.last = progress
         done = progress.completed + progress.failed
         if self._has_bar:
-            self._bars.show(done, progress.total, note(progress))
+            with suppress(OSError):
+                self._bars.show(done, progress.total, note(progress))
         elif time.monotonic() - self._last_line >= _LINE_INTERVAL:
             self._last_line = time.monotonic()
             log_progress(f"{done}/{progress.total} rows, {note(progress)}", progress=_fields(progress))

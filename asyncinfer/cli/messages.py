@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -34,7 +35,7 @@ def configure_logging(level: str, log_format: str) -> None:
 
 
 def say(text: str, **fields: Any) -> None:
-    """Write a message for a person.
+    """Write a message for a person. It is lost if the terminal is closed: that does not end the command.
 
     Args:
         fields: Values for the JSON object. Text does not contain them.
@@ -42,7 +43,7 @@ def say(text: str, **fields: Any) -> None:
     if is_json():
         _messages.info("%s", text.strip(), extra={_FIELDS: fields})
     else:
-        print(text, file=sys.stderr)
+        _print(text)
 
 
 def say_error(text: str) -> None:
@@ -50,7 +51,12 @@ def say_error(text: str) -> None:
     if is_json():
         _messages.error("%s", text)
     else:
-        print(f"asyncinfer: {text}", file=sys.stderr)
+        _print(f"asyncinfer: {text}")
+
+
+def _print(text: str) -> None:
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def log_progress(text: str, **fields: Any) -> None:

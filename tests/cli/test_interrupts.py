@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -52,7 +53,10 @@ def test_first_signal_lets_running_rows_finish(job: Job, number: signal.Signals)
     assert Counter(job.requests()) == Counter(f"question {i}" for i in range(10)), "each row was sent once"
 
 
-@pytest.mark.parametrize(("number", "state"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "interrupted")])
+@pytest.mark.parametrize(
+    ("number", "state"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "interrupted"), (signal.SIGHUP, "interrupted")],
+)
 def test_signal_is_in_the_progress_file(job: Job, number: signal.Signals, state: str) -> None:
     job.configure(seconds=0.2, workers=2)
     progress = job.folder / "progress.json"
@@ -64,6 +68,33 @@ def test_signal_is_in_the_progress_file(job: Job, number: signal.Signals, state:
     assert json.loads(progress.read_text())["state"] == state
     assert ("Ctrl-C" in err) is (number == signal.SIGINT)
     assert ("SIGTERM" in err) is (number == signal.SIGTERM)
+    assert ("SIGHUP" in err) is (number == signal.SIGHUP)
+
+
+def test_closed_terminal_interrupts_the_run(job: Job) -> None:
+    """What is written to the terminal after that fails. The run saves its rows all the same."""
+    job.configure(seconds=0.2, workers=2)
+    progress = job.folder / "progress.json"
+    ours, theirs = os.openpty()
+    with job.start("--progress_path", str(progress), stderr=theirs) as process:
+        os.close(theirs)
+        assert wait_for(process, job.scratch, 2)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads(progress.read_text())["state"] == "interrupted"
+    assert len(durable(job.scratch)) == len(job.requests())
+
+
+def test_run_under_nohup_goes_on_after_its_terminal_was_closed(job: Job) -> None:
+    job.configure(seconds=0.05, workers=2)
+    with job.start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
+        assert wait_for(process, job.scratch, 2)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert len(read_jsonl(job.output)) == 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
