@@ -86,6 +86,7 @@ CATALOG: dict[str, Provider] = {
             # System messages keep their role: reasoning models treat them as developer messages.
             openai_chat(
                 Quirks(
+                    object_root=True,
                     token_limit="max_completion_tokens",
                     user="safety_identifier",  # replaces `user`, which is deprecated
                     reasoning_models=("o1", "o3", "o4", "gpt-5", "gpt-6"),

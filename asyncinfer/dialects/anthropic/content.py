@@ -10,6 +10,7 @@ import re
 from typing import Any, cast
 
 from asyncinfer.dialects.anthropic.json_schema import supported_schema
+from asyncinfer.dialects.json_schema.growth import schema_of_tool
 from asyncinfer.dialects.json_schema.tool_schema import object_schema
 from asyncinfer.dialects.media import file_of
 from asyncinfer.dialects.tools import arguments_of, portable_id
@@ -17,7 +18,7 @@ from asyncinfer.dialects.turns import Turn, is_blank, merged_turns, without_trai
 from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Message, Role
-from asyncinfer.types.tools import ToolCall, ToolDefinition
+from asyncinfer.types.tools import FunctionDefinition, ToolCall, ToolDefinition
 
 Json = dict[str, Any]
 THINKING = "thinking_blocks"
@@ -79,14 +80,23 @@ def allows_automatic_caching(body: Json) -> bool:
 def tool(definition: ToolDefinition) -> Json:
     """Return a tool, with the additional keys that the API accepts."""
     function = definition.function
-    fields: Json = {"name": function.name, "input_schema": object_schema(function.parameters or {})}
+    fields: Json = {"name": function.name, "input_schema": input_schema(function)}
     if function.description is not None:
         fields["description"] = function.description
     if function.strict is not None:
         fields["strict"] = function.strict
-    if function.strict:
-        fields["input_schema"] = supported_schema(fields["input_schema"])
     return {**fields, **_known(function.model_extra, _TOOL_KEYS), **_known(definition.model_extra, _TOOL_KEYS)}
+
+
+def input_schema(function: FunctionDefinition) -> Json:
+    """Return the schema of a tool's arguments as Claude accepts it.
+
+    Raises:
+        RequestError: The schema is too large in this form.
+    """
+    with schema_of_tool(function.name):
+        schema = object_schema(function.parameters or {})
+        return supported_schema(schema) if function.strict else schema
 
 
 def _content(turn: Turn) -> str | list[Json]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from asyncinfer.dialects.json_schema.constraints import describe_unsupported
+from asyncinfer.dialects.json_schema.growth import remembered
+from asyncinfer.dialects.json_schema.open_parents import parents_in_members
+from asyncinfer.dialects.json_schema.tuples import with_prefix_items
 from asyncinfer.dialects.json_schema.unions import unions_as_any_of
-from asyncinfer.dialects.json_schema.walk import Schema, is_object, map_subschemas
+from asyncinfer.dialects.json_schema.walk import Schema, describes_object, map_subschemas
 
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
@@ -32,8 +35,17 @@ def supported_schema(schema: Schema) -> Schema:
 
     Unsupported constraints are moved into the descriptions. Every object that does not set `additionalProperties` has
     `additionalProperties: false`, because the API refuses objects without it.
+
+    Raises:
+        SchemaTooLargeError: The schema is too large in these keywords, or nested too deeply.
     """
-    return _forbid_extra(describe_unsupported(unions_as_any_of(schema), _is_supported))
+    return _supported(schema)
+
+
+@remembered
+def _supported(schema: Schema) -> Schema:
+    plain = parents_in_members(unions_as_any_of(with_prefix_items(schema)))
+    return _forbid_extra(describe_unsupported(plain, _is_supported))
 
 
 def _is_supported(key: str, value: Any) -> bool:
@@ -44,7 +56,7 @@ def _is_supported(key: str, value: Any) -> bool:
 
 def _forbid_extra(schema: Schema) -> Schema:
     fields = map_subschemas(schema, _forbid_extra)
-    if is_object(fields) or ("type" not in fields and "properties" in fields):
+    if describes_object(fields):
         fields.setdefault("additionalProperties", False)
     return fields
 

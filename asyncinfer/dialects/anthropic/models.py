@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
 from asyncinfer.dialects.anthropic.json_schema import describe_constraints, supported_schema
+from asyncinfer.dialects.json_schema.growth import schema_of_setting
 from asyncinfer.errors import ConfigError
 
 # Both orders: claude-3-5-sonnet-20241022, claude-opus-4-1; and Bedrock's claude-v2:1. A date is not a minor version.
@@ -82,7 +83,8 @@ def output_schema(name: str, guided: GuidedDecodingParams | None) -> dict[str, A
         raise ConfigError(
             f"generation.guided_decoding.json: {name} does not support schemas; Claude models since 4.5 do"
         )
-    return describe_constraints(schema) if isinstance(guided.json, type) else supported_schema(schema)
+    with schema_of_setting():
+        return describe_constraints(schema) if isinstance(guided.json, type) else supported_schema(schema)
 
 
 def _version(name: str) -> tuple[int, int] | None:

@@ -13,13 +13,12 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
-from asyncinfer.dialects.anthropic.json_schema import supported_schema
+from asyncinfer.dialects.anthropic.content import input_schema
 from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.bedrock.blocks import SENT_KEYS, cache_point, system_blocks, turns, uses_tools
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.http import HEADERS, json_body, merged_under
-from asyncinfer.dialects.json_schema.tool_schema import object_schema
 from asyncinfer.dialects.tools import chosen_function
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.conversation import Conversation
@@ -118,8 +117,7 @@ def _tools(tools: Iterable[ToolDefinition]) -> list[dict[str, Any]]:
         spec: dict[str, Any] = {"name": function.name}
         if function.description:
             spec["description"] = function.description
-        parameters = object_schema(function.parameters or {})
-        spec["inputSchema"] = {"json": supported_schema(parameters) if function.strict else parameters}
+        spec["inputSchema"] = {"json": input_schema(function)}
         if function.strict is not None:
             spec["strict"] = function.strict
         result += [{"toolSpec": spec}, *cache_point(tool)]

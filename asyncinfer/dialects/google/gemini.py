@@ -18,7 +18,7 @@ from asyncinfer.dialects.google import request as gemini_request
 from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.google.request import GenerateEncoder
 from asyncinfer.dialects.google.schemas import supported_schema
-from asyncinfer.dialects.json_schema.inline_refs import inline_refs
+from asyncinfer.dialects.json_schema.inline_refs import can_inline
 from asyncinfer.dialects.json_text import read_json
 from asyncinfer.dialects.media import GOOGLE_IMAGES, is_data_url
 from asyncinfer.dialects.openai import request as openai_request
@@ -148,8 +148,8 @@ def _native_parameter(generation: GenerationParams) -> str | None:
     guided = generation.guided_decoding
     if guided is not None:
         schema = guided.schema_dict()
-        if guided.choice is not None or (schema is not None and inline_refs(schema) is None):
-            return f"guided_decoding.{'choice' if schema is None else 'json (a schema that contains itself)'}"
+        if guided.choice is not None or (schema is not None and not can_inline(schema)):
+            return f"guided_decoding.{'choice' if schema is None else 'json (a schema that needs references)'}"
     for name in ("seed", "frequency_penalty", "presence_penalty"):
         if getattr(generation, name) != GenerationParams.model_fields[name].default:
             return name

@@ -20,6 +20,7 @@ from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.google.schemas import supported_schema
 from asyncinfer.dialects.google.thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, json_body
+from asyncinfer.dialects.json_schema.growth import schema_of_setting, schema_of_tool
 from asyncinfer.dialects.media import GOOGLE_IMAGES, file_of
 from asyncinfer.dialects.media_types import PDF
 from asyncinfer.dialects.tools import arguments_of, chosen_function
@@ -227,7 +228,8 @@ def _guided(guided: GuidedDecodingParams | None) -> dict[str, Any]:
         return {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": guided.choice}}
     if (schema := guided.schema_dict()) is None:
         return {}
-    return {"responseMimeType": "application/json", "responseJsonSchema": supported_schema(schema)}
+    with schema_of_setting():
+        return {"responseMimeType": "application/json", "responseJsonSchema": supported_schema(schema)}
 
 
 def _declaration(tool: ToolDefinition) -> dict[str, Any]:
@@ -236,7 +238,8 @@ def _declaration(tool: ToolDefinition) -> dict[str, Any]:
     if function.description is not None:
         declared["description"] = function.description
     if function.parameters is not None:
-        declared["parametersJsonSchema"] = supported_schema(function.parameters)
+        with schema_of_tool(function.name):
+            declared["parametersJsonSchema"] = supported_schema(function.parameters)
     return declared
 
 

@@ -6,11 +6,13 @@ are ignored, `const` and `allOf` among them, so the model would not know the tag
 
 from __future__ import annotations
 
-from asyncinfer.dialects.json_schema.refs import with_target
+from asyncinfer.dialects.json_schema.growth import remembered
+from asyncinfer.dialects.json_schema.ref_siblings import without_ref_siblings
+from asyncinfer.dialects.json_schema.tuples import with_prefix_items
 from asyncinfer.dialects.json_schema.unions import unions_as_any_of
-from asyncinfer.dialects.json_schema.walk import Schema, map_subschemas, mentions
+from asyncinfer.dialects.json_schema.walk import Schema, mentions
 
-_CHANGED = frozenset({"$ref", "const"})
+_CHANGED = frozenset({"$ref", "additionalItems", "allOf", "const", "discriminator", "items", "oneOf"})
 
 
 def supported_schema(schema: Schema) -> Schema:
@@ -19,19 +21,20 @@ def supported_schema(schema: Schema) -> Schema:
     Beside `$ref`, Google accepts only keywords that begin with `$`. If there are others, the target replaces the
     reference.
     The result may be `schema` itself.
+
+    Raises:
+        SchemaTooLargeError: The schema is too large in these keywords, or nested too deeply.
     """
-    plain = unions_as_any_of(schema)
-    return _supported(plain, plain, frozenset()) if mentions(plain, _CHANGED) else plain
+    return _supported(schema) if mentions(schema, _CHANGED) else schema
 
 
-def _supported(schema: Schema, root: Schema, within: frozenset[str]) -> Schema:
-    ref = schema.get("$ref")
-    if isinstance(ref, str) and not all(key.startswith("$") for key in schema):
-        if ref in within:
-            return {"$ref": ref}
-        if (merged := with_target(schema, root)) is not None:
-            return _supported(merged, root, within | {ref})
-    return _with_enum(map_subschemas(schema, lambda one: _supported(one, root, within)))
+@remembered
+def _supported(schema: Schema) -> Schema:
+    return without_ref_siblings(unions_as_any_of(with_prefix_items(schema)), _has_only_dollar_keys, _with_enum)
+
+
+def _has_only_dollar_keys(schema: Schema) -> bool:
+    return all(key.startswith("$") for key in schema)
 
 
 def _with_enum(fields: Schema) -> Schema:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 from urllib.parse import unquote
 
+from asyncinfer.dialects.json_schema.conjunction import both
+from asyncinfer.dialects.json_schema.growth import Growth
+
 
 def pointed_at(root: Any, ref: str) -> Any:
     """Return what a reference within `root` refers to, such as `#` or `#/$defs/Name`; None if there is no such place.
@@ -32,8 +35,15 @@ def resolve_ref(root: dict[str, Any], ref: str) -> dict[str, Any] | None:
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
-def with_target(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the target of the reference in `schema`, with the other keywords of `schema`. None without a target."""
+def with_target(schema: dict[str, Any], root: dict[str, Any], growth: Growth) -> dict[str, Any] | None:
+    """Return the target of the reference in `schema`, merged with its other keywords. None without a target.
+
+    Raises:
+        SchemaTooLargeError: `growth` does not allow the copy.
+    """
     ref = schema.get("$ref")
     target = resolve_ref(root, ref) if isinstance(ref, str) else None
-    return None if target is None else {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    if target is None:
+        return None
+    growth.add_copy(target)
+    return both({key: value for key, value in schema.items() if key != "$ref"}, target, growth)

@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 from asyncinfer.dialects.json_schema.constraints import describe_unsupported
-from asyncinfer.dialects.json_schema.refs import with_target
+from asyncinfer.dialects.json_schema.growth import remembered
+from asyncinfer.dialects.json_schema.open_parents import parents_in_members
+from asyncinfer.dialects.json_schema.ref_siblings import without_ref_siblings
+from asyncinfer.dialects.json_schema.tuples import with_prefix_items
 from asyncinfer.dialects.json_schema.unions import unions_as_any_of
-from asyncinfer.dialects.json_schema.walk import Schema, is_object, map_subschemas
+from asyncinfer.dialects.json_schema.walk import Schema, describes_object, is_object, map_subschemas
 
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 _UNSUPPORTED = frozenset(
@@ -27,8 +30,11 @@ def to_openai_strict(schema: Schema) -> Schema:
     """Return a copy of `schema` with the keywords that OpenAI accepts in strict mode, and as `to_strict` makes it.
 
     Constraints that OpenAI refuses are in the descriptions. A tuple is a list with items of any of its types.
+
+    Raises:
+        SchemaTooLargeError: The schema is too large in these keywords, or nested too deeply.
     """
-    return to_strict(describe_unsupported(_without_tuples(unions_as_any_of(schema)), _is_supported))
+    return _openai_strict(schema)
 
 
 def to_strict(schema: Schema) -> Schema:
@@ -37,18 +43,32 @@ def to_strict(schema: Schema) -> Schema:
     Every object requires all of its properties and allows no others. No default is null. A reference has no other
     keywords beside it: they are merged with the target of the reference, or left out if the target contains the same
     reference.
+
+    Raises:
+        SchemaTooLargeError: The schema is too large in this form, or nested too deeply.
     """
-    return _strict(schema, schema, frozenset())
+    return _strict(schema)
 
 
-def _strict(schema: Schema, root: Schema, within: frozenset[str]) -> Schema:
-    ref = schema.get("$ref")
-    if isinstance(ref, str) and len(schema) > 1:
-        if ref in within:
-            return {"$ref": ref}
-        if (merged := with_target(schema, root)) is not None:
-            return _strict(merged, root, within | {ref})
-    return _forbid_extra(map_subschemas(schema, lambda one: _strict(one, root, within)))
+@remembered
+def _openai_strict(schema: Schema) -> Schema:
+    plain = parents_in_members(unions_as_any_of(_with_type(with_prefix_items(schema))))
+    return _closed(describe_unsupported(_without_tuples(plain), _is_supported))
+
+
+@remembered
+def _strict(schema: Schema) -> Schema:
+    return _closed(parents_in_members(schema))
+
+
+def _with_type(schema: Schema) -> Schema:
+    """Return a copy of `schema` in which schemas with properties have the type of objects if they have no type."""
+    fields = map_subschemas(schema, _with_type)
+    return {"type": "object", **fields} if describes_object(fields) else fields
+
+
+def _closed(schema: Schema) -> Schema:
+    return without_ref_siblings(schema, lambda one: len(one) == 1, _forbid_extra)
 
 
 def _forbid_extra(fields: Schema) -> Schema:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from asyncinfer.dialects.json_schema.conjunction import both
+from asyncinfer.dialects.json_schema.growth import Growth, remembered
 from asyncinfer.dialects.json_schema.refs import with_target
-from asyncinfer.dialects.json_schema.unions import both, unions_as_any_of
+from asyncinfer.dialects.json_schema.unions import unions_as_any_of
 from asyncinfer.dialects.json_schema.walk import Schema, schemas_in
 
 _REFUSED = frozenset({"allOf", "anyOf", "const", "enum", "not", "oneOf"})
@@ -20,30 +22,40 @@ def object_schema(schema: Schema) -> Schema:
     """Return the schema of a tool's arguments with `type: object`, and without references and unions at its top.
 
     The properties of all members of a union are allowed, and those required that all members require.
+
+    Raises:
+        SchemaTooLargeError: The schema is too large in this form, or nested too deeply.
     """
     if "type" in schema and not schema.keys() & _REFUSED and "$ref" not in schema:
         return schema
-    plain = _without_union(unions_as_any_of(_target(schema, schema)), schema)
+    return _object_schema(schema)
+
+
+@remembered
+def _object_schema(schema: Schema) -> Schema:
+    growth = Growth()
+    plain = unions_as_any_of(_target(schema, schema, growth))
+    plain = _without_union(plain, plain, growth)
     kept = {key: value for key, value in plain.items() if key not in _REFUSED}
     return {**kept, "type": "object", "properties": kept.get("properties") or {}}
 
 
-def _target(schema: Schema, root: Schema) -> Schema:
+def _target(schema: Schema, root: Schema, growth: Growth) -> Schema:
     """Follow the references at the top of a schema. The definitions of `root` are kept."""
     definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
     for _ in range(_MOST_REFS):
-        if (target := with_target(schema, root)) is None:
+        if (target := with_target(schema, root, growth)) is None:
             break
         schema = {**target, **definitions}
     return schema
 
 
-def _without_union(schema: Schema, root: Schema) -> Schema:
+def _without_union(schema: Schema, root: Schema, growth: Growth) -> Schema:
     """Return `schema` with the properties of all members of its `anyOf`."""
-    members = [_target(member, root) for member in schemas_in(schema.get("anyOf"))]
+    members = [_target(member, root, growth) for member in schemas_in(schema.get("anyOf"))]
     if not members:
         return schema
-    merged = both(schema, {"properties": _properties_of_any(members)})
+    merged = both(schema, {"properties": _properties_of_any(members)}, growth)
     required = [name for name in _required(members[0]) if all(name in _required(member) for member in members)]
     required = list(dict.fromkeys([*_required(schema), *required]))
     return {**merged, "required": required} if required else merged

@@ -13,6 +13,7 @@ _SCHEMAS = frozenset(
         *("oneOf", "prefixItems", "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties"),
     }
 )
+DEFINITIONS = ("$defs", "definitions")
 _NAMED = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
 
 
@@ -56,3 +57,14 @@ def is_object(schema: Schema) -> bool:
     """Whether a schema allows objects, according to its type."""
     kind = schema.get("type")
     return kind == "object" or (isinstance(kind, list) and "object" in kind)
+
+
+def definitions_of(root: Schema) -> list[Any]:
+    """Return the schemas that are defined at the top of a schema, for references to them."""
+    groups = (root.get(key) for key in DEFINITIONS)
+    return [one for group in groups if isinstance(group, dict) for one in cast(Schema, group).values()]
+
+
+def describes_object(schema: Schema) -> bool:
+    """Whether a schema allows objects, according to its type, or to its properties if it has no type."""
+    return is_object(schema) or ("type" not in schema and isinstance(schema.get("properties"), dict))

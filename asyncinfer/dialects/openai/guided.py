@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from asyncinfer.config import GuidedDecodingParams
+from asyncinfer.dialects.json_schema.growth import schema_of_setting
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
 from asyncinfer.dialects.json_schema.strict import to_openai_strict, to_strict
 from asyncinfer.dialects.openai.quirks import Patterns, Quirks, Schemas
@@ -48,16 +49,35 @@ def _schema(schema: dict[str, Any], guided: GuidedDecodingParams, quirks: Quirks
         return {"type": "json_object", "schema": schema}
     # The API allows only a few characters, and the name of a generic model contains brackets.
     name = _NAME.sub("_", getattr(guided.json, "__name__", "Response"))[:64]
-    shape: dict[str, Any] = {"name": name, "schema": schema}
-    if guided.strict:
-        strict = to_openai_strict if quirks.strict_subset else to_strict
-        shape |= {"schema": strict(schema), "strict": True}
-    shape["schema"] = quirks.schema_transform(shape["schema"])
-    if quirks.inline_refs:
-        shape["schema"] = inline_refs(shape["schema"])
-        if shape["schema"] is None:
-            raise ConfigError("generation.guided_decoding.json: this API accepts no schema that contains itself")
-    return {"type": "json_schema", "json_schema": shape}
+    with schema_of_setting():
+        shape = {"name": name, "schema": _accepted(schema, guided.strict, quirks)}
+    return {"type": "json_schema", "json_schema": {**shape, "strict": True} if guided.strict else shape}
+
+
+def _accepted(schema: dict[str, Any], strict: bool, quirks: Quirks) -> dict[str, Any]:
+    """Return the schema in the form that the API accepts."""
+    if strict:
+        schema = to_openai_strict(schema) if quirks.strict_subset else to_strict(schema)
+    if strict and quirks.object_root:
+        _check_root(schema)
+    schema = quirks.schema_transform(schema)
+    inlined = inline_refs(schema) if quirks.inline_refs else schema
+    if inlined is None:
+        raise ConfigError("generation.guided_decoding.json: this API accepts no schema that contains itself")
+    return inlined
+
+
+def _check_root(schema: dict[str, Any]) -> None:
+    """Check a schema for OpenAI's strict mode ("Root objects must not be anyOf and must be an object").
+
+    Raises:
+        ConfigError: It does not describe one object.
+    """
+    if schema.get("type") != "object" or "anyOf" in schema:
+        raise ConfigError(
+            "generation.guided_decoding.json: OpenAI's strict mode accepts only a schema of type object, without a "
+            "union at its top (anyOf or oneOf): put the union into a property, or set guided_decoding.strict to false"
+        )
 
 
 def _regex(pattern: str, quirks: Quirks) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class Quirks:
         schema_transform: Makes the schemas that the server accepts, including those of tools.
         strict_subset: OpenAI's limits apply to schemas: few keywords in the strict mode, and no union at the top of the
             schema of a tool.
+        object_root: In strict mode, the schema of an answer must describe an object, without a union at its top.
 
     Messages:
         images: How the server accepts images.
@@ -94,6 +95,7 @@ class Quirks:
     inline_refs: bool = False
     schema_transform: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
     strict_subset: bool = True
+    object_root: bool = False
     images: Files = Files.ALL
     image_types: frozenset[str] = IMAGES
     documents: Files = Files.INLINE

@@ -11,6 +11,7 @@ from typing import Any
 from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.http import HEADERS, json_body
+from asyncinfer.dialects.json_schema.growth import schema_of_tool
 from asyncinfer.dialects.json_schema.inline_refs import inline_refs
 from asyncinfer.dialects.json_schema.strict import to_openai_strict
 from asyncinfer.dialects.json_schema.tool_schema import object_schema
@@ -97,7 +98,8 @@ class ChatEncoder:
 def _tool(tool: ToolDefinition, quirks: Quirks) -> dict[str, Any]:
     plain = (tool if quirks.extra_keys else _without_extra(tool)).model_dump(mode="json", exclude_none=True)
     if tool.function.parameters is not None:
-        plain["function"]["parameters"] = _parameters(tool, tool.function.parameters, quirks)
+        with schema_of_tool(tool.function.name):
+            plain["function"]["parameters"] = _parameters(tool, tool.function.parameters, quirks)
     return plain
 
 

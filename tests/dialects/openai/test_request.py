@@ -34,6 +34,7 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.json_schema.strict import to_strict
+from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks
 from asyncinfer.dialects.openai.request import ChatEncoder
 from asyncinfer.dialects.openai.response import decode
@@ -637,3 +638,23 @@ def test_error_within_a_success_is_classified_by_its_code(code: Any, retryable: 
 @given(mangled(st.sampled_from(list(ANSWERS.values()))))
 def test_mangled_answer_is_an_answer_or_a_request_error(body: Any) -> None:
     check_answer_or_request_error(read, body)
+
+
+@pytest.mark.parametrize("schema", [{"oneOf": [{"type": "object"}]}, {"type": "array"}, {"enum": ["a"]}])
+def test_strict_schema_that_is_not_of_one_object_is_refused(schema: Json) -> None:
+    guided = GuidedDecodingParams(json=schema, strict=True)
+    with pytest.raises(ConfigError, match="only a schema of type object"):
+        guided_fields(guided, Quirks(object_root=True))
+    guided_fields(guided, Quirks())
+
+
+def test_schema_that_grows_too_large_names_the_setting_or_the_tool() -> None:
+    choices = [{"anyOf": [{"properties": {f"{one}{k}": {}}} for one in "ab"]} for k in range(18)]
+    schema: Json = {"type": "object", "allOf": choices}
+    guided = GuidedDecodingParams(json=schema, strict=True)
+    with pytest.raises(ConfigError, match=r"generation\.guided_decoding\.json: the schema grows"):
+        guided_fields(guided, Quirks(strict_subset=True))
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    conversation = Conversation.model_validate({"messages": [{"role": "user", "content": "q"}], "tools": [tool]})
+    with pytest.raises(RequestError, match="the parameters of tool 'f': the schema grows"):
+        encoder(Quirks(strict_subset=True))(conversation)

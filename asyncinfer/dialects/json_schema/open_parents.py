@@ -1,0 +1,54 @@
+"""Merges objects with the members of their unions, for APIs in which every object must forbid further properties.
+
+An object that forbids further properties would refuse those of the members of its `anyOf`.
+"""
+
+from __future__ import annotations
+
+from asyncinfer.dialects.json_schema.conjunction import both
+from asyncinfer.dialects.json_schema.growth import Growth
+from asyncinfer.dialects.json_schema.refs import with_target
+from asyncinfer.dialects.json_schema.walk import Schema, describes_object, map_subschemas, schemas_in
+
+_OF_OBJECTS = frozenset(
+    {
+        *("additionalProperties", "dependentRequired", "dependentSchemas", "maxProperties", "minProperties"),
+        *("patternProperties", "properties", "propertyNames", "required", "type", "unevaluatedProperties"),
+    }
+)
+_ADD_PROPERTIES = frozenset({"$ref", "additionalProperties", "anyOf", "patternProperties", "properties"})
+_MOST_REFS = 10
+
+
+def parents_in_members(schema: Schema) -> Schema:
+    """Return a copy of `schema` in which an object with an `anyOf` of further objects is a part of each member.
+
+    Raises:
+        SchemaTooLargeError: The members are too large.
+    """
+    return _Parents(schema).changed(schema)
+
+
+class _Parents:
+    def __init__(self, root: Schema) -> None:
+        self._root, self._growth = root, Growth()
+
+    def changed(self, schema: Schema) -> Schema:
+        members = schemas_in(schema.get("anyOf"))
+        if describes_object(schema) and any(map(_adds_properties, members)):
+            parent = {key: value for key, value in schema.items() if key in _OF_OBJECTS}
+            rest = {key: value for key, value in schema.items() if key not in _OF_OBJECTS}
+            schema = {**rest, "anyOf": [self._member(parent, member) for member in members]}
+        return map_subschemas(schema, self.changed)
+
+    def _member(self, parent: Schema, member: Schema) -> Schema:
+        for _ in range(_MOST_REFS):
+            if (target := with_target(member, self._root, self._growth)) is None:
+                break
+            member = target
+        self._growth.add_copy(parent)
+        return both(parent, member, self._growth)
+
+
+def _adds_properties(member: Schema) -> bool:
+    return describes_object(member) or not _ADD_PROPERTIES.isdisjoint(member)
