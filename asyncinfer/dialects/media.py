@@ -1,6 +1,7 @@
 """Images and PDF documents as APIs receive them: by URL, or as base64 with a media type.
 
-The media type is read from the bytes. The label of a data URL counts only if the bytes are of an unknown format.
+The media type is read from the bytes. The label of a data URL counts only for
+documents whose bytes are of an unknown format.
 Data URLs: RFC 2397.
 """
 
@@ -50,8 +51,16 @@ def file_of(item: ContentItem, images: frozenset[str] = IMAGES) -> InlineFile | 
         if item.type in FILE_PATHS:
             raise invalid_request(f"the file {item.content!r} was not read")
         url = item.content or ""
-        return _accepted(item, *_of_data_url(url), images) if is_data_url(url) else url
+        return _in_data_url(item, url, images) if is_data_url(url) else url
     return _accepted(item, InlineFile(media_type(item.binary), ""), item.binary, images)
+
+
+def _in_data_url(item: ContentItem, url: str, images: frozenset[str]) -> InlineFile:
+    label, text, data = _of_data_url(url)
+    kind = sniffed_type(data)
+    if kind is None and item.is_image() and label in images | CONVERTIBLE:
+        raise invalid_request(f"a data URL is labelled {label!r}, but its bytes are not of a known format of images")
+    return _accepted(item, InlineFile(kind or label, text), data, images)
 
 
 def _accepted(item: ContentItem, file: InlineFile, data: bytes, images: frozenset[str]) -> InlineFile:
@@ -94,7 +103,7 @@ def from_data_url(url: str) -> bytes:
     Raises:
         RequestError: The data is not in base64.
     """
-    return _of_data_url(url)[1]
+    return _of_data_url(url)[-1]
 
 
 def is_data_url(url: str) -> bool:
@@ -106,14 +115,17 @@ def to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _of_data_url(url: str) -> tuple[InlineFile, bytes]:
-    """Return the file in a data URL, and its bytes. The base64 text is empty if it must be written again."""
+def _of_data_url(url: str) -> tuple[str, str, bytes]:
+    """Return the media type that a data URL gives, its base64 text, and its bytes.
+
+    The base64 text is empty if it must be written again.
+    """
     label, text = split_data_url(url)
     try:
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         text, data = "", _from_loose_base64(text)
-    return InlineFile(sniffed_type(data) or standard_type(label), text), data
+    return standard_type(label), text, data
 
 
 def _from_loose_base64(text: str) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 PDF = "application/pdf"
 HEIC = "image/heic"
+ICON = "image/x-icon"
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -17,7 +18,14 @@ _SIGNATURES = (
     (b"MM\x00+", "image/tiff"),
     (b"\x00\x00\x00\x0cjP  ", "image/jp2"),
     (b"\xff\x4f\xff\x51", "image/jp2"),
-    (b"\x00\x00\x01\x00", "image/x-icon"),
+    (b"\x00\x00\x01\x00", ICON),
+    *((b"P%d%c" % (number, space), "image/x-portable-anymap") for number in range(1, 7) for space in b"\t\n\r "),
+    *((b"\n%c\x01" % version, "image/x-pcx") for version in (0, 2, 3, 5)),
+    (b"\x01\xda\x00", "image/sgi"),
+    (b"\x01\xda\x01", "image/sgi"),
+    (b"DDS |\x00\x00\x00", "image/vnd-ms.dds"),
+    (b"icns", "image/icns"),
+    (b"%!PS", "application/postscript"),
     (b"qoif", "image/qoi"),
     (b"%PDF-", PDF),
 )
@@ -39,7 +47,7 @@ _OTHER_NAMES = {
     "image/x-ms-bmp": "image/bmp",
     "image/tif": "image/tiff",
     "image/x-tiff": "image/tiff",
-    "image/vnd.microsoft.icon": "image/x-icon",
+    "image/vnd.microsoft.icon": ICON,
     "application/x-pdf": PDF,
 }
 # A PDF may begin with other bytes, and an SVG image with comments.
@@ -74,4 +82,6 @@ def _type_within(head: bytes) -> str | None:
     """Return the type of a file whose signature is not at its beginning."""
     if b"<svg" in head and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return "image/svg+xml"
+    if head.lstrip().startswith(b"#define") and b"_width" in head:
+        return "image/x-xbitmap"
     return PDF if b"%PDF-" in head else None

@@ -10,17 +10,38 @@ from typing import Any
 
 # Pillow's formats whose header gives the number of pixels. Other formats contain a further image of any size (ICO), or
 # are rendered by another program (EPS).
-_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
+_FORMATS = (
+    "PNG",
+    "JPEG",
+    "MPO",
+    "GIF",
+    "WEBP",
+    "BMP",
+    "DIB",
+    "TIFF",
+    "AVIF",
+    "HEIF",
+    "JPEG2000",
+    "PPM",
+    "QOI",
+    "PCX",
+    "SGI",
+    "DDS",
+    "XBM",
+)
 
 
-def open_image(data: bytes) -> Any:
+def open_image(data: bytes, formats: tuple[str, ...] | None = None) -> Any:
     """Return the image as a Pillow image. Reads only its header.
+
+    Args:
+        formats: Pillow's formats that are accepted. The default is those whose header gives the number of pixels.
 
     Raises:
         ImportError: Pillow is not installed.
         Exception: Pillow cannot read the image. See `why`.
     """
-    return import_module("PIL.Image").open(BytesIO(data), formats=_formats())
+    return import_module("PIL.Image").open(BytesIO(data), formats=formats or _formats())
 
 
 def why(error: Exception) -> str:

@@ -118,8 +118,14 @@ def test_document_labelled_as_another_type_is_sent_as_a_pdf() -> None:
 
 
 @pytest.mark.parametrize(("label", "kind"), [("image/jpg", "image/jpeg"), ("image/x-png", "image/png")])
-def test_label_counts_if_the_bytes_are_unknown_and_is_written_as_the_standard_says(label: str, kind: str) -> None:
-    assert sent(by_url(f"data:{label};base64,AAAA")) == InlineFile(kind, "AAAA")
+def test_label_of_an_image_does_not_count_and_is_named_as_the_standard_says(label: str, kind: str) -> None:
+    with pytest.raises(RequestError, match=f"labelled '{kind}', but its bytes are not of a known format"):
+        file_of(by_url(f"data:{label};base64,AAAA"))
+
+
+def test_label_of_a_document_counts_if_the_bytes_are_unknown() -> None:
+    item = ContentItem(type=Type.DOCUMENT_URL, content="data:application/x-pdf;base64,AAAA")
+    assert sent(item) == InlineFile("application/pdf", "AAAA")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +164,34 @@ def test_bitmap_is_converted_to_png(format: str, mode: str) -> None:
     file = sent(binary(image(format, mode)))
     assert file.media_type == "image/png"
     assert (pixels(file).format, pixels(file).size) == ("PNG", (4, 2))
+
+
+def labelled_png(data: bytes) -> ContentItem:
+    return by_url("data:image/png;base64," + base64.b64encode(data).decode())
+
+
+@pytest.mark.parametrize("way", [binary, labelled_png])
+@pytest.mark.parametrize("format", ["PPM", "PCX", "SGI", "DDS", "XBM", "ICO"])
+def test_image_that_pillow_reads_is_converted(format: str, way: Any) -> None:
+    file = sent(way(image(format, "1" if format == "XBM" else "RGB", (32, 32))))
+    assert (file.media_type, pixels(file).format, pixels(file).size) == ("image/png", "PNG", (32, 32))
+
+
+@pytest.mark.parametrize("way", [binary, labelled_png])
+@pytest.mark.parametrize("format", ["TGA", "EPS", "ICNS", "MSP"])
+def test_image_of_another_format_is_refused_whatever_its_label_says(format: str, way: Any) -> None:
+    with pytest.raises(RequestError, match="unknown|not of a known format|does not accept"):
+        file_of(way(image(format, "1" if format == "MSP" else "RGB", (32, 32))))
+
+
+@pytest.mark.parametrize("options", [{}, {"bitmap_format": "bmp"}])
+def test_image_in_an_icon_with_too_many_pixels_is_not_decoded(options: dict[str, Any]) -> None:
+    data = bytearray(image("ICO", "RGBA", (32, 32), sizes=[(32, 32)], **options))
+    start = int.from_bytes(data[18:22], "little")
+    at = start + (4 if options else 16)
+    data[at : at + 8] = (9_000).to_bytes(4, "little" if options else "big") * 2
+    with pytest.raises(RequestError, match="81,000,000 pixels; at most 64,000,000 can be converted"):
+        file_of(binary(bytes(data)))
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "LAB", "F", "I;16", "RGBA"])

@@ -23,7 +23,7 @@ from tests.recorder import Recorder
 
 Json = dict[str, Any]
 
-PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}}
 MARK = {"type": "ephemeral"}
 
 
