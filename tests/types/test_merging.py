@@ -57,6 +57,41 @@ def test_messages_that_are_not_merged_are_returned_unchanged(given: list[dict[st
     assert merged_messages(before) is before
 
 
+def test_messages_with_the_same_name_are_merged() -> None:
+    [merged] = merged_messages(messages(user("a", name="ann"), user("b", name="ann")))
+    assert (merged.name, len(merged.content_items)) == ("ann", 2)
+
+
+def test_additional_keys_that_are_not_sent_do_not_keep_messages_apart() -> None:
+    given = messages(user("a", cache_control={"type": "ephemeral"}), user("b", foo=2), user("c", sent=None))
+    [merged] = merged_messages(given, is_sent=lambda key: key == "sent")
+    assert [item.content for item in merged.content_items] == ["a", "b", "c"]
+    assert merged_messages(given, is_sent=lambda key: key == "foo")[0] is given[0]
+
+
+def test_tool_calls_of_adjacent_answers_are_merged_after_their_texts() -> None:
+    answer = {"role": "assistant", "content": "a"}
+    with_call = {**answer, "content": "b", "tool_calls": [CALL]}
+    call_alone = {"role": "assistant", "tool_calls": [{**CALL, "id": "d"}]}
+    [merged] = merged_messages(messages(answer, with_call, call_alone))
+    assert [item.content for item in merged.content_items] == ["a", "b"]
+    assert [call.id for call in merged.tool_calls or ()] == ["c", "d"]
+    [only_calls] = merged_messages(messages(call_alone, call_alone))
+    assert (only_calls.content, len(only_calls.tool_calls or ())) == (None, 2)
+
+
+def test_empty_texts_stay_a_text() -> None:
+    [merged] = merged_messages(messages(user(""), user("")), as_text=True)
+    assert not (merged.content or "").strip()
+    assert merged.content is not None
+
+
+def test_text_after_tool_calls_stays_apart_from_all_calls_before_it() -> None:
+    call = {"role": "assistant", "tool_calls": [CALL]}
+    text = {"role": "assistant", "content": "b"}
+    assert len(merged_messages(messages(call, call, text))) == 2
+
+
 def test_merging_does_not_change_the_messages() -> None:
     given = messages(user("a"), user("b"))
     merged_messages(given)

@@ -41,7 +41,7 @@ def system_blocks(conversation: Conversation) -> list[Block]:
             blocks += [{"text": item.content}] if (item.content or "").strip() else []
             blocks += cache_point(item)
         blocks += cache_point(message)
-    return blocks
+    return _with_single_points(blocks)
 
 
 def turns(conversation: Conversation) -> list[dict[str, Any]]:
@@ -54,7 +54,21 @@ def turns(conversation: Conversation) -> list[dict[str, Any]]:
     names = _DocumentNames()
     others = (message for message in conversation.messages if message.role != Role.SYSTEM)
     encoded = merged_turns(Turn(_role(message), list(_blocks(message, names))) for message in others)
-    return [{"role": turn.role, "content": turn.blocks} for turn in without_trailing_space(encoded)]
+    return [
+        {"role": turn.role, "content": _with_single_points(turn.blocks)} for turn in without_trailing_space(encoded)
+    ]
+
+
+def _with_single_points(blocks: list[Block]) -> list[Block]:
+    """Return blocks in which no two cache points are adjacent. The last one of them is kept."""
+    if sum("cachePoint" in block for block in blocks) < 2:
+        return blocks
+    following = [*blocks[1:], {}]
+    return [
+        one
+        for one, after in zip(blocks, following, strict=True)
+        if "cachePoint" not in one or "cachePoint" not in after
+    ]
 
 
 def _role(message: Message) -> str:

@@ -35,7 +35,7 @@ def encoded_messages(conversation: Conversation, quirks: Quirks) -> list[Json]:
     if not quirks.blank_texts:
         messages = _without_blank_texts(messages)
     if quirks.merges_messages:
-        messages = merged_messages(messages)
+        messages = merged_messages(messages, is_sent=lambda key: _is_sent(key, quirks))
     return [_message(message, quirks) for message in messages]
 
 
@@ -59,6 +59,11 @@ def _message(message: Message, quirks: Quirks) -> Json:
 def _sent(extra: Json) -> Json:
     """Return the additional keys of a message or a text, without those that only answers have."""
     return {key: value for key, value in extra.items() if value is not None and key not in OF_ANSWERS}
+
+
+def _is_sent(key: str, quirks: Quirks) -> bool:
+    """Whether an additional key of a message is sent."""
+    return key in quirks.passthrough or (quirks.extra_keys and key not in OF_ANSWERS)
 
 
 def _reasoning(message: Message, quirks: Quirks) -> Json:

@@ -394,6 +394,17 @@ CASES: dict[str, Case] = {
         ],
         tools=[WEATHER | POINT],
     ),
+    "one cache point for a message and its last text": Case(
+        {
+            "system": [{"text": "Long."}, POINT],
+            "messages": [turn("user", {"text": "a"}, POINT), turn("assistant", {"text": "b"})],
+        },
+        [
+            system([text("Long.", **POINT)], **POINT),
+            user([text("a", cache_control={"type": "ephemeral"})], cache_control={"type": "ephemeral"}),
+            assistant("b"),
+        ],
+    ),
     "other fields": Case(
         {"guardrailConfig": {"guardrailIdentifier": "g", "guardrailVersion": "1"}, "serviceTier": {"type": "flex"}},
         generation={

@@ -658,3 +658,11 @@ def test_schema_that_grows_too_large_names_the_setting_or_the_tool() -> None:
     conversation = Conversation.model_validate({"messages": [{"role": "user", "content": "q"}], "tools": [tool]})
     with pytest.raises(RequestError, match="the parameters of tool 'f': the schema grows"):
         encoder(Quirks(strict_subset=True))(conversation)
+
+
+def test_messages_with_keys_that_are_not_sent_are_merged() -> None:
+    given = [{"role": "user", "content": "a", "cache_control": {"x": 1}}, {"role": "user", "content": "b", "foo": 2}]
+    conversation = Conversation.model_validate({"messages": given})
+    for sends, count in ((False, 1), (True, 2)):
+        request = encoder(Quirks(merges_messages=True, extra_keys=sends))(conversation)
+        assert len(json.loads(request.body)["messages"]) == count
