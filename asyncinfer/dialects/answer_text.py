@@ -2,7 +2,7 @@
 
 Forms, November 2026: a text; a list of parts (`ThinkChunk`, `TextChunk` and `ReferenceChunk` of Mistral's SDKs,
 OpenAI's `text` and `refusal` parts, LiteLLM's `thinking_blocks`); `reasoning_details` (openrouter 1.3); the parsed
-object of a JSON answer.
+object or list of a JSON answer. Content that is not made of known parts becomes its JSON text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pydantic_core import to_json
 
-from asyncinfer.dialects.fields import as_object
+from asyncinfer.dialects.fields import as_object, object_at
 
 # The fields with the reasoning of a message, or of a piece of one, in the order of preference. All but the first two
 # are rare.
@@ -20,24 +20,54 @@ _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details",
 _RARE_REASONING = frozenset(_REASONING[2:])
 _REASONING_KINDS = ("thinking", "reasoning", "redacted")
 # The fields with the text of a part, and those with the text of a thought.
-_TEXTS = ("text", "refusal", "output_text", "content", "value")
+_TEXTS = ("text", "refusal", "output_text", "content", "value", "transcript")
 _THOUGHTS = ("thinking", "reasoning", "text", "summary", "content")
 _IMAGE = "image_url"
+# How the types of parts end that have a text, and how those of parts without a text begin.
+_TEXT_KINDS = ("text", "text_delta", "refusal", "message")
+_TEXTLESS_KINDS = (*_REASONING_KINDS, "reference", "citation", "image", "audio", "document", "file", "signature")
+# The fields of a part without a type.
+_UNTYPED = frozenset({"text", "refusal", "output_text", "annotations", "citations", "index", "logprobs"})
+# The fields that say nothing about the content of a part.
+_ENVELOPE = frozenset({"type", "id", "index", "role", "status"})
 _MOST_LEVELS = 8
 
 
 def text_of(content: Any) -> str:
-    """Return the text of the content of an answer.
-
-    Raises:
-        TypeError: The content is neither a text, nor parts, nor an object.
-    """
+    """Return the text of the content of an answer: of its parts, or its JSON text if it is not made of parts."""
     if isinstance(content, str):
         return content
-    if isinstance(content, dict) and "type" not in content:
-        fields = cast(dict[str, Any], content)
-        return _text(fields) or (to_json(fields).decode() if fields else "")
-    return "".join(map(_text, _parts(content)))
+    parts = _parts(content)
+    if not parts:
+        return ""
+    return "".join(map(_text, parts)) if _are_parts(parts) else to_json(content).decode()
+
+
+def json_of_unread(content: Any) -> str:
+    """Return the JSON text of content in which nothing was found to read; an empty text if the content is empty."""
+    return to_json(content).decode() if _holds_value(content) else ""
+
+
+def is_typed_text(part: Mapping[str, Any]) -> bool:
+    """Whether the type of a part says that it has a text, or says nothing."""
+    kind = part.get("type")
+    return not isinstance(kind, str) or kind.endswith(_TEXT_KINDS)
+
+
+def text_in(value: Any) -> str:
+    """Return the text of a field: a text, a list of texts, or an object with a text. Other values become JSON text."""
+    if isinstance(value, str | None):
+        return value or ""
+    if isinstance(value, list):
+        return "".join(map(_text, cast(list[Any], value)))
+    fields = as_object(value)
+    inner = next((fields[name] for name in ("value", "text") if isinstance(fields.get(name), str)), None)
+    return inner if inner is not None else json_of_unread(value)
+
+
+def transcript_in(message: Mapping[str, Any]) -> str:
+    """Return the transcript of a spoken answer."""
+    return text_in(object_at(message, "audio").get("transcript")) if "audio" in message else ""
 
 
 def thoughts_of(content: Any) -> str:
@@ -84,11 +114,35 @@ def reasoning_of(value: Any, levels: int = _MOST_LEVELS) -> str:
 
 
 def _parts(content: Any) -> list[Any]:
-    """Return the parts of content. Raises TypeError for other values."""
-    parts = cast(list[Any], content) if isinstance(content, list) else [] if content is None else [content]
-    if not all(isinstance(part, str | dict | None) for part in parts):
-        raise TypeError("content of an unknown kind")
-    return parts
+    """Return the parts of content that are not empty. A single part may come without a list."""
+    parts = cast(list[Any], content) if isinstance(content, list) else [content]
+    return [part for part in parts if part or _is_number(part)]
+
+
+def _are_parts(parts: list[Any]) -> bool:
+    """Whether these are texts, or parts of which at least one is known."""
+    objects = [as_object(part) for part in parts if isinstance(part, dict)]
+    return any(map(_is_known, objects)) if objects else all(isinstance(part, str) for part in parts)
+
+
+def _is_known(part: Mapping[str, Any]) -> bool:
+    kind = part.get("type")
+    if isinstance(kind, str):
+        return kind.endswith(_TEXT_KINDS) or kind.startswith(_TEXTLESS_KINDS)
+    return _UNTYPED.issuperset(part.keys() - {"type"})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _holds_value(value: Any) -> bool:
+    if isinstance(value, dict):
+        fields = cast(dict[str, Any], value).items()
+        return any(_holds_value(inner) for name, inner in fields if name not in _ENVELOPE)
+    if isinstance(value, list):
+        return any(map(_holds_value, cast(list[Any], value)))
+    return bool(value) or _is_number(value)
 
 
 def _is_thought(part: Any) -> bool:
@@ -98,15 +152,9 @@ def _is_thought(part: Any) -> bool:
 
 def _text(part: Any) -> str:
     """Return the text of a part; an empty text for a thought, an image or a reference."""
-    if isinstance(part, str):
-        return part
+    if not isinstance(part, dict):
+        return text_in(part)
     fields = as_object(part)
-    if _is_thought(part):
+    if _is_thought(part) or not (_is_known(fields) or isinstance(fields.get("text"), str)):
         return ""
-    return next((text for name in _TEXTS if (text := _plain(fields.get(name)))), "")
-
-
-def _plain(value: Any) -> str:
-    """Return a text, or the text in an object, as in `{"text": {"value": "..."}}`."""
-    text = as_object(value).get("value") if isinstance(value, dict) else value
-    return text if isinstance(text, str) else ""
+    return next((text for name in _TEXTS if (text := text_in(fields.get(name)))), "")

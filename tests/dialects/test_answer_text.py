@@ -47,6 +47,21 @@ FORMS = {
     "a refusal beside an empty text": Form({"content": "", "refusal": "No."}, "No."),
     "a refusal beside an empty list": Form({"content": [], "refusal": "No."}, "No."),
     "a parsed JSON answer": Form({"content": {"city": "Oslo"}}, '{"city":"Oslo"}'),
+    "an object with a type": Form({"content": {"type": "person", "name": "Bob"}}, '{"type":"person","name":"Bob"}'),
+    "an object with a text": Form({"content": {"text": "a", "b": 1}}, '{"text":"a","b":1}'),
+    "an object with content": Form({"content": {"content": "a"}}, '{"content":"a"}'),
+    "objects": Form({"content": [{"name": "Bob"}, {"name": "Al"}]}, '[{"name":"Bob"},{"name":"Al"}]'),
+    "a text and an object": Form({"content": ["a", {"b": 1}]}, '["a",{"b":1}]'),
+    "lists": Form({"content": [["a"], 5]}, '[["a"],5]'),
+    "a number": Form({"content": 42}, "42"),
+    "zero": Form({"content": 0}, "0"),
+    "a truth value": Form({"content": True}, "true"),
+    "texts in a part": Form({"content": [text(["4", "2"])]}, "42"),
+    "another object in a part": Form({"content": [text({"a": 1})]}, '{"a":1}'),
+    "a spoken answer": Form({"content": None, "audio": {"id": "a", "transcript": "4"}}),
+    "no calls in their field": Form({"content": "4", "tool_calls": "none"}),
+    "calls as a truth value": Form({"content": "4", "tool_calls": True}),
+    "an empty call": Form({"content": "4", "tool_calls": [{}]}),
     "reasoning_content": Form({"content": "4", "reasoning_content": "Hm."}, reasoning="Hm."),
     "reasoning": Form({"content": "4", "reasoning": "Hm."}, reasoning="Hm."),
     "reasoning as an object": Form({"content": "4", "reasoning": {"content": "Hm."}}, reasoning="Hm."),
@@ -101,10 +116,65 @@ def test_whole_message_after_its_pieces_is_ignored() -> None:
     assert last.usage == Usage(3, 4, 7)
 
 
-@pytest.mark.parametrize("content", [5, True, [5], [[text("4")]]])
-def test_content_of_an_unknown_kind_is_retryable(content: Any) -> None:
-    check_that_it_is_retryable(read, answer(content=content))
-    check_that_it_is_retryable(lambda event: deltas_of(event), chunk(content=content))
+@pytest.mark.parametrize("field", ["none", True, [{}]])
+def test_calls_of_an_unknown_kind_are_retryable_without_a_text(field: Any) -> None:
+    check_that_it_is_retryable(read, answer(content=None, tool_calls=field))
+    check_that_it_is_retryable(lambda event: deltas_of(event), chunk(tool_calls=field))
+
+
+def test_answer_of_parts_without_a_text_becomes_its_json_text() -> None:
+    content = [{"type": "reference", "reference_ids": [1]}]
+    assert read(answer(content=content)).message.content == '[{"type":"reference","reference_ids":[1]}]'
+
+
+def test_parts_without_anything_are_an_empty_answer() -> None:
+    assert read(answer(content=[text("") | {"annotations": []}, {}])).message.content == ""
+
+
+@pytest.mark.parametrize("message", ["4", {"content": "4"}])
+@pytest.mark.parametrize("in_list", [True, False])
+def test_choice_in_any_form_is_read(message: Any, in_list: bool) -> None:
+    choice = {"message": message, "finish_reason": "stop"}
+    choices = [None, choice] if in_list else choice
+    assert read({"choices": choices}).message.content == "4"
+    assert text_of_stream({"choices": choices}) == "4"
+
+
+def text_of_stream(*events: Json) -> str:
+    return "".join(delta.content for delta in deltas_of(*events, "[DONE]"))
+
+
+def messages(*texts: str) -> list[Json]:
+    return [{"choices": [{"message": {"content": one}}]} for one in texts]
+
+
+def test_whole_message_after_pieces_of_a_thought_is_read() -> None:
+    whole = answer(content="4", reasoning_content="Hm.")
+    *deltas, _ = deltas_of(chunk(reasoning_content="Hm."), whole)
+    assert ["".join(one.content for one in deltas), "".join(one.reasoning_content for one in deltas)] == ["4", "Hm."]
+
+
+def test_whole_message_beside_an_empty_piece_is_read() -> None:
+    event = answer(content="4")
+    event["choices"][0]["delta"] = {"role": "assistant", "content": ""}
+    assert text_of_stream(event) == "4"
+
+
+def test_calls_of_a_whole_message_after_pieces_of_a_text_are_read() -> None:
+    *_, last = deltas_of(chunk(content="4"), answer("tool_calls", content="4", tool_calls=[CALL]))
+    assert [call["function"] for call in last.tool_calls] == [CALL["function"]]
+
+
+def test_messages_that_grow_are_read_once() -> None:
+    assert text_of_stream(*messages("h", "hi", "hi"), chunk("stop")) == "hi"
+
+
+def test_messages_that_contradict_each_other_are_retryable() -> None:
+    check_that_it_is_retryable(lambda events: deltas_of(*events), messages("h", "i"), "has an event")
+
+
+def test_piece_may_be_a_text() -> None:
+    assert text_of_stream({"choices": [{"delta": "4"}]}, {"choices": [{"delta": "2"}]}, chunk("stop")) == "42"
 
 
 def test_image_in_an_answer_is_kept() -> None:

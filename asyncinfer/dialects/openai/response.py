@@ -11,7 +11,14 @@ from typing import Any, cast
 
 from pydantic_core import to_json
 
-from asyncinfer.dialects.answer_text import images_in, reasoning_in, text_of, thoughts_of
+from asyncinfer.dialects.answer_text import (
+    images_in,
+    json_of_unread,
+    reasoning_in,
+    text_of,
+    thoughts_of,
+    transcript_in,
+)
 from asyncinfer.dialects.fields import as_count, as_object, checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
@@ -35,7 +42,7 @@ def decode(response: HttpResponse) -> Completion:
     if error := error_of(data, response.body):
         raise error
     try:
-        choice = _first_choice(data["choices"])
+        choice = _first_choice(choices_in(data))
         finish = finish_in(choice.get("finish_reason"))
         message = _answer(message_in(choice), finish)
         reason = reason_of(finish, message.tool_calls)
@@ -47,16 +54,34 @@ def decode(response: HttpResponse) -> Completion:
 
 # Keys of an answer that are kept unchanged, to be sent back: OpenRouter's signed parts of the reasoning.
 _PASSTHROUGH = frozenset({"reasoning_details"})
+_CHOICE = frozenset({"message", "delta", "text"})
 
 
 def message_in(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the message of a choice. Servers of the older completions API send its text only.
+    """Return the message of a choice. It may be only a text; the older completions API sends that under `text`.
 
     Raises:
         KeyError: The choice has no message.
     """
-    text = choice.get("text")
-    return {"content": text} if isinstance(text, str) and not choice.get("message") else choice["message"]
+    message = choice.get("message")
+    if isinstance(message, dict):
+        return cast(Mapping[str, Any], message)
+    text = message or choice.get("text")
+    return {"content": text} if isinstance(text, str | list) else choice["message"]
+
+
+def choices_in(data: Mapping[str, Any]) -> list[Any]:
+    """Return the choices of a response that are not null. A single one may come without a list.
+
+    Raises:
+        TypeError: There is an object that is not a choice.
+    """
+    given: Any = data["choices"]
+    if isinstance(given, list):
+        return [choice for choice in cast(list[Any], given) if choice is not None]
+    if _CHOICE.isdisjoint(as_object(given)):
+        raise TypeError("not a choice")
+    return [given]
 
 
 def calls_in(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -65,7 +90,7 @@ def calls_in(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     Older servers send one call as `function_call`. A single call may come without a list.
 
     Raises:
-        TypeError: The calls are neither a list nor an object.
+        TypeError: The calls are neither a list nor an object, and there is no text either.
     """
     given: Any = message.get("tool_calls")
     if not given:
@@ -73,9 +98,15 @@ def calls_in(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [{"index": 0, "function": single}] if isinstance(single, dict) and single else []
     if isinstance(given, dict):
         return [cast(Mapping[str, Any], given)]
-    if not isinstance(given, list):
-        raise TypeError("the tool calls are not a list")
-    return [call for call in cast(list[Any], given) if call is not None]
+    calls = [call for call in cast(list[Any], given) if call] if isinstance(given, list) else []
+    if not calls and not message.get("content") and not (isinstance(given, list) and given[0] is None):
+        raise TypeError("there are no tool calls in the field for them")
+    return calls
+
+
+def has_content(message: Mapping[str, Any]) -> bool:
+    """Whether a message, or a piece of one, has anything but its role."""
+    return any(value for name, value in message.items() if name != "role")
 
 
 def is_first(choice: Mapping[str, Any]) -> bool:
@@ -97,7 +128,7 @@ def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     content, reasoning = message.get("content"), reasoning_in(message)
     if not content or not isinstance(content, str):
         reasoning = reasoning or thoughts_of(content)
-        content = _content(message, has_calls=bool(calls))
+        content = _content(message, has_calls=bool(calls), is_read=bool(calls or reasoning))
     google = of_google(message)
     if google.get("thought") is True and isinstance(content, str) and content.startswith(THOUGHT):
         reasoning, _, content = content.removeprefix(THOUGHT).partition(END_OF_THOUGHT)
@@ -117,15 +148,22 @@ def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     )
 
 
-def _content(message: Mapping[str, Any], *, has_calls: bool) -> Any:
+def _content(message: Mapping[str, Any], *, has_calls: bool, is_read: bool) -> Any:
     """Return the text of a message, or its texts and images. A message with calls may have no content."""
     content = message.get("content")
     if isinstance(content, list) and (items := images_in(content)):
         return items
     text = text_of(content)
     if not text and not has_calls:
-        return text_of(message.get("refusal"))
+        text = text_of(message.get("refusal")) or transcript_in(message)
+        return text if text or is_read else json_of_unread(_without_hidden_thoughts(content))
     return None if not text and content != "" else text
+
+
+def _without_hidden_thoughts(content: Any) -> Any:
+    if not isinstance(content, list):
+        return content
+    return [part for part in cast(list[Any], content) if as_object(part).get("type") != "redacted_thinking"]
 
 
 _PLAIN_USAGE = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from asyncinfer.dialects.answer_text import reasoning_in, text_of, thoughts_of
+from asyncinfer.dialects.answer_text import reasoning_in, text_of, thoughts_of, transcript_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import piece_in
-from asyncinfer.dialects.fields import object_at
+from asyncinfer.dialects.fields import as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google
 from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.openai.response import (
     calls_in,
+    choices_in,
     error_event,
     error_of,
+    has_content,
     is_first,
     message_in,
     usage_in,
@@ -42,7 +44,11 @@ class OpenAIEventDecoder:
     _calls: CallAssembler = field(default_factory=CallAssembler)
     _usage: Usage | None = None
     _thinking: bool = False
-    _has_parts: bool = False
+    _has_text: bool = False  # Pieces of a text have arrived,
+    _has_reasoning: bool = False  # pieces of a thought,
+    _has_calls: bool = False  # or pieces of calls.
+    _whole_text: str = ""  # The text of the whole messages so far.
+    _whole_reasoning: str = ""
     # The first event and the last one that say what they belong to.
     _first: Json = field(default_factory=lambda: _NO_FIELDS)
     _last: Json = field(default_factory=lambda: _NO_FIELDS)
@@ -88,12 +94,14 @@ class OpenAIEventDecoder:
             self._usage = usage_in(usage) or self._usage
         if data.get("id") or data.get("model"):
             self._first, self._last = self._first or data, data
-        choices = [choice for choice in data.get("choices") or () if choice is not None and is_first(choice)]
-        return [delta for choice in choices for delta in self._choice(choice)]
+        choices = choices_in(data) if data.get("choices") else ()
+        return [delta for choice in choices if is_first(choice) for delta in self._choice(choice)]
 
     def _choice(self, choice: Json) -> Iterator[StreamDelta]:
         message = self._message(choice)
-        content = message.get("content") or message.get("refusal") or ""
+        content = message.get("content")
+        if not content and not isinstance(content, int | float):
+            content = message.get("refusal") or transcript_in(message)
         text, reasoning = content, reasoning_in(message)
         if not isinstance(text, str):
             text, reasoning = text_of(content), reasoning or thoughts_of(content)
@@ -106,7 +114,12 @@ class OpenAIEventDecoder:
         if (finish := finish_in(choice.get("finish_reason"))) is not None:
             self._usage = self._usage or usage_in(choice.get("usage"))
         if text or reasoning or parts:
-            self._has_parts = True
+            self._has_calls = self._has_calls or bool(parts)
+            if "message" not in choice:
+                self._has_text, self._has_reasoning = (
+                    self._has_text or bool(text),
+                    self._has_reasoning or bool(reasoning),
+                )
             self.end.add_part(finish)
         else:
             self.end.set_finish(finish)
@@ -116,13 +129,37 @@ class OpenAIEventDecoder:
     def _message(self, choice: Json) -> Json:
         """Return the piece of a message in a choice.
 
-        Some servers send a whole message in one event. After pieces, such a message repeats them.
+        Some servers send a whole message in one event, or the message so far in each event.
+
+        Raises:
+            TypeError: The piece is neither a text nor an object.
         """
-        if delta := object_at(choice, "delta"):
-            return delta
-        if self._has_parts and "text" not in choice:
-            return _NO_FIELDS
-        return message_in(choice) if choice.get("message") or "text" in choice else _NO_FIELDS
+        delta: Any = choice.get("delta")
+        if isinstance(delta, dict) and delta and (not choice.get("message") or has_content(object_at(choice, "delta"))):
+            return cast(Json, delta)
+        if delta and not isinstance(delta, dict):
+            return {"content": as_text(delta)}
+        if choice.get("message"):
+            return self._rest_of(message_in(choice))
+        return message_in(choice) if "text" in choice else _NO_FIELDS
+
+    def _rest_of(self, message: Json) -> Json:
+        """Return what a whole message adds to the pieces and messages before it.
+
+        Raises:
+            ValueError: It contradicts an earlier message.
+        """
+        content = message.get("content")
+        text = text_of(content) or text_of(message.get("refusal")) or transcript_in(message)
+        reasoning = reasoning_in(message) or thoughts_of(content)
+        rest: Json = {
+            "content": "" if self._has_text else _added(self._whole_text, text),
+            "reasoning": "" if self._has_reasoning else _added(self._whole_reasoning, reasoning),
+            "extra_content": message.get("extra_content"),
+        }
+        self._whole_text, self._whole_reasoning = text or self._whole_text, reasoning or self._whole_reasoning
+        has_field = message.get("tool_calls") or message.get("function_call")
+        return rest if self._has_calls or not has_field else {**rest, "tool_calls": calls_in(message)}
 
     def _add(self, parts: Sequence[Json]) -> None:
         """Add the pieces of tool calls in one event."""
@@ -131,3 +168,12 @@ class OpenAIEventDecoder:
             # The signature of the thought behind a call, from Google.
             extra = object_at(part, "extra_content")
             self._calls.add(piece_in(part), {"extra_content": extra} if extra else None)
+
+
+def _added(before: str, now: str) -> str:
+    """Return what a text adds to the text before it. Raises ValueError if it is another text."""
+    if before.startswith(now):
+        return ""
+    if not now.startswith(before):
+        raise ValueError("a whole message contradicts an earlier one")
+    return now[len(before) :]

@@ -599,7 +599,6 @@ NO_ANSWERS: dict[str, Any] = {
     "a null choice": {"choices": [None]},
     "no message": {"choices": [{"finish_reason": "stop"}]},
     "a null message": {"choices": [{"message": None}]},
-    "content of another kind": answer(content=5),
     "a call without a name": answer(content=None, tool_calls=[{"id": "a", "function": {"arguments": "{}"}}]),
     "a null error": {"choices": [], "error": None},
     "null": None,
