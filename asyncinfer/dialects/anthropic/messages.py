@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.dialects.answer_text import is_typed_text, json_of_unread, reasoning_of, text_in
 from asyncinfer.dialects.anthropic.content import (
     SENT_KEYS,
     THINKING,
@@ -109,7 +110,7 @@ def decode(response: HttpResponse) -> Completion:
         raise error_in(data, response.body)
     try:
         finish = finish_in(data.get("stop_reason"))
-        message = _answer(_blocks_in(data["content"]), finish)
+        message = _answer(_blocks_in(data["content"], finish), finish)
         reason = reason_of(finish, message.tool_calls)
         usage = data.get("usage")
         return Completion(message, reason, usage_in(usage), metadata_of(finish, reason, described_by(data, usage)))
@@ -162,25 +163,41 @@ def described_by(message: Mapping[str, Any], usage: Any) -> Json:
     return description(message, NAMES) | description(as_object(usage), {"service_tier": "service_tier"})
 
 
-def _blocks_in(content: Any) -> list[Json]:
-    """Return the content blocks of a message. Gateways send a text, or one block, in place of the list."""
+def _blocks_in(content: Any, finish: Finish | None) -> list[Json]:
+    """Return the content blocks of a message that are not null. Gateways send a text, or one block, without a list.
+
+    Raises:
+        ValueError: All blocks are null, or there is neither content nor a finish reason.
+    """
+    if content == [None] or (content is None and finish is None):
+        raise ValueError("no content")
     blocks = cast(list[Any], content) if isinstance(content, list) else [content]
-    return [{"type": "text", "text": block} if isinstance(block, str) else block for block in blocks]
+    return [
+        {"type": "text", "text": block} if isinstance(block, str) else block for block in blocks if block is not None
+    ]
 
 
 def _answer(blocks: list[Json], finish: Finish | None) -> Message:
     """Return the message of the assistant. Its thinking blocks are kept unchanged, to be sent back with signatures."""
-    uses = [block for block in blocks if block["type"] == "tool_use"]
+    uses = [block for block in blocks if block.get("type") == "tool_use"]
     calls = without_cut_call(finish, read_calls(tool_use_call, uses))
-    thoughts = [block for block in blocks if block["type"] in ("thinking", "redacted_thinking")]
-    text = "".join(block["text"] or "" for block in blocks if block["type"] == "text")
+    thoughts = [block for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]
+    text = "".join(text_in(block.get("text")) for block in blocks if is_typed_text(block))
+    if not text and not calls and not thoughts and not any(map(_is_of_server, blocks)):
+        text = json_of_unread(blocks)
     message: Json = {"role": Role.ASSISTANT, "content": None if calls and not text else text}
     if calls:
         message["tool_calls"] = calls
     if thoughts:
-        reasoning = "".join(block["thinking"] for block in thoughts if block["type"] == "thinking")
+        reasoning = "".join(reasoning_of(block.get("thinking")) for block in thoughts)
         message |= {"reasoning_content": reasoning or None, THINKING: checked_depth(thoughts)}
     return Message.model_validate(message)
+
+
+def _is_of_server(block: Json) -> bool:
+    """Whether a block belongs to a tool that Anthropic runs itself."""
+    kind = block.get("type")
+    return isinstance(kind, str) and ("tool" in kind or kind == "container_upload")
 
 
 def tool_use_call(block: Mapping[str, Any]) -> ToolCall:
@@ -189,7 +206,8 @@ def tool_use_call(block: Mapping[str, Any]) -> ToolCall:
     Raises:
         KeyError, ValueError: The block names no function, or cannot be read.
     """
-    arguments = block.get("input", {})
+    given = block.get("input")
+    arguments: Any = {} if given is None else given
     if not isinstance(arguments, dict | str):
         raise ValueError("the arguments are not an object")
     return tool_call({"id": block.get("id"), "function": {"name": block.get("name"), "arguments": arguments}})

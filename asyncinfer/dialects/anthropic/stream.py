@@ -5,12 +5,13 @@ Sources: "Streaming messages" and anthropic-python 2.14, November 2026.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
 
+from asyncinfer.dialects.answer_text import is_typed_text, reasoning_of, text_in
 from asyncinfer.dialects.anthropic.messages import described_by, error_in, usage_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
@@ -56,7 +57,7 @@ class AnthropicEventDecoder:
             raise _error(event)
         if (data := object_in(event, self._json, self.end)) is None:
             return
-        kind = data.get("type")
+        kind = data.get("type") or (event.name if event.name != "message" else None)
         if kind == "error" or data.get("error"):
             raise error_in(data, event.data.encode())
         if not isinstance(kind, str):
@@ -81,37 +82,40 @@ class AnthropicEventDecoder:
     def _read(self, kind: str, data: Json) -> StreamDelta | None:
         match kind:
             case "message_start":
-                self._message = data["message"]
-                self._update_usage(object_at(data["message"], "usage"))
+                self._message = {**object_at(data, "message")}
+                self._update_usage(object_at(self._message, "usage"))
             case "content_block_start":
                 self.end.add_part()
-                return self._begin_block(as_count(data.get("index")), data["content_block"])
+                return self._begin_block(as_count(data.get("index")), object_at(data, "content_block"))
             case "content_block_delta":
                 self.end.add_part()
-                return self._continue_block(self._index(data), data["delta"])
+                delta = data.get("delta")
+                piece = {"text": delta} if isinstance(delta, str) else object_at(data, "delta")
+                return self._continue_block(self._index(data), piece)
             case "content_block_stop":
                 self._end_block(self._index(data))
             case "message_delta":
                 self._update_usage(object_at(data, "usage"))
-                self.end.set_finish(finish_in(object_at(data, "delta").get("stop_reason")))
+                self.end.set_finish(finish_in(object_at(data, "delta").get("stop_reason") or data.get("stop_reason")))
             case "message_stop":
                 self.end.mark_end()
             case _:
                 pass
         return None
 
-    def _begin_block(self, index: int | None, block: Json) -> StreamDelta | None:
-        self._kinds[index] = block["type"]
+    def _begin_block(self, index: int | None, block: Mapping[str, Any]) -> StreamDelta | None:
+        kind = block.get("type")
+        self._kinds[index] = kind if isinstance(kind, str) else ""
         self._open = [*(one for one in self._open if one != index), index]
-        if block["type"] == "tool_use":
+        if kind == "tool_use":
             given = block.get("input")
             arguments = to_json(given).decode() if given else ""
             self._calls.add(CallPiece(index, as_id(block.get("id")), as_text(block["name"]), arguments))
         return _delta(block)
 
-    def _continue_block(self, index: int | None, delta: Json) -> StreamDelta | None:
+    def _continue_block(self, index: int | None, delta: Mapping[str, Any]) -> StreamDelta | None:
         # Tools that Anthropic runs itself have arguments too. Their calls are not for the user.
-        if delta["type"] == "input_json_delta" and self._kinds[index] == "tool_use":
+        if delta.get("type") == "input_json_delta" and self._kinds[index] == "tool_use":
             self._calls.add(CallPiece(index, arguments=_json_piece(delta["partial_json"])))
         return _delta(delta)
 
@@ -137,6 +141,9 @@ class AnthropicEventDecoder:
 
 
 def _json_piece(value: Any) -> str:
+    """Return a piece of the arguments. Some servers send the parsed arguments, all at once."""
+    if isinstance(value, dict):
+        return to_json(value).decode()
     return "" if value is None else as_text(value)
 
 
@@ -148,12 +155,12 @@ def _error(event: ServerSentEvent) -> RequestError:
         return error_in({}, event.data.encode())
 
 
-def _delta(part: Json) -> StreamDelta | None:
+def _delta(part: Mapping[str, Any]) -> StreamDelta | None:
     """Return the text or thinking in a block or in a piece of one; None for signatures and citations."""
-    match part["type"]:
+    match part.get("type"):
         case "text" | "text_delta":
-            return StreamDelta(as_text(part["text"]))
+            return StreamDelta(text_in(part.get("text")))
         case "thinking" | "thinking_delta":
-            return StreamDelta(reasoning_content=as_text(part["thinking"]))
+            return StreamDelta(reasoning_content=reasoning_of(part.get("thinking")))
         case _:
-            return None
+            return StreamDelta(text_in(part.get("text"))) if is_typed_text(part) else None

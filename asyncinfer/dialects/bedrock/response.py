@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from asyncinfer.dialects.answer_text import json_of_unread, reasoning_of, text_in
 from asyncinfer.dialects.fields import checked_depth, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.http import json_object, missing_answer
@@ -29,7 +30,7 @@ def decode(response: HttpResponse) -> Completion:
     data = json_object(response)
     try:
         finish = finish_in(data.get("stopReason"))
-        message = answer(_blocks_in(data["output"]["message"]["content"]), finish)
+        message = answer(_blocks_in(data["output"]["message"]["content"], finish), finish)
         reason = reason_of(finish, message.tool_calls)
         return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish, reason, described_by(data)))
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -46,16 +47,18 @@ def described_by(data: Mapping[str, Any]) -> dict[str, Any]:
     return named | description(object_at(data, "serviceTier"), {"type": "service_tier"})
 
 
-def _blocks_in(content: Any) -> list[Mapping[str, Any]]:
-    """Return the blocks of a message, without null members. A single block may come without a list.
+def _blocks_in(content: Any, finish: Finish | None) -> list[Mapping[str, Any]]:
+    """Return the blocks of a message, without null members. A block may be only a text, and may come without a list.
 
     Raises:
-        TypeError: The content is neither a list nor a block.
+        ValueError: There is neither content nor a finish reason.
+        AttributeError: The content is neither a list nor a block nor a text.
     """
+    if content is None and finish is None:
+        raise ValueError("no content")
     blocks = cast(list[Any], content) if isinstance(content, list) else [content]
-    if content is None:
-        raise TypeError("no content")
-    return [{name: one for name, one in block.items() if one is not None} for block in blocks if block is not None]
+    given = [{"text": block} if isinstance(block, str) else block for block in blocks if block is not None]
+    return [{name: one for name, one in block.items() if one is not None} for block in given]
 
 
 def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -> Message:
@@ -69,21 +72,26 @@ def answer(content: Iterable[Mapping[str, Any]], finish: Finish | None = None) -
     Raises:
         KeyError, TypeError, ValueError, AttributeError: The content cannot be read.
     """
-    texts, thoughts = list[str](), list[str]()
+    texts, thoughts, unread = list[str](), list[str](), list[Mapping[str, Any]]()
     uses, passthrough = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
     for block in content:
         if "text" in block:
-            texts.append(block["text"])
+            texts.append(text_in(block["text"]))
         elif "citationsContent" in block:
-            texts += [part["text"] or "" for part in block["citationsContent"].get("content") or ()]
-        elif "toolUse" in block and block["toolUse"].get("type") is None:
-            uses.append(block["toolUse"])
+            texts.append(text_in(block["citationsContent"].get("content")))
+        elif "toolUse" in block or "toolResult" in block:
+            use = object_at(block, "toolUse")
+            uses += [use] if use and use.get("type") is None else []
         elif "reasoningContent" in block:
-            reasoning: Mapping[str, Any] = block["reasoningContent"]
+            reasoning = object_at(block, "reasoningContent")
             text = object_at(reasoning, "reasoningText")
-            thoughts.append(text.get("text") or "")
+            thoughts.append(reasoning_of(reasoning.get("reasoningText") or block["reasoningContent"]))
             passthrough += [block] if text.get("signature") or "redactedContent" in reasoning else []
+        else:
+            unread.append(block)
     calls = without_cut_call(finish, read_calls(tool_use_call, uses))
+    if not calls and not passthrough and not any(texts) and not any(thoughts):
+        texts.append(json_of_unread(unread))
     extra: dict[str, Any] = {"thinking_blocks": checked_depth(passthrough)} if passthrough else {}
     return Message(
         role=Role.ASSISTANT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from asyncinfer.dialects.answer_text import reasoning_of, text_in
 from asyncinfer.dialects.bedrock.event_stream import Frame, FrameParser
 from asyncinfer.dialects.bedrock.response import described_by, usage_in
 from asyncinfer.dialects.call_assembler import CallAssembler
@@ -124,8 +125,8 @@ class ConverseStreamDecoder:
             if _index(index) not in self._server_tools:
                 self._calls.add(CallPiece(_index(index), arguments=as_text(call.get("input") or "")))
             return None
-        text = as_text(delta.get("text") or "")
-        reasoning = as_text(object_at(delta, "reasoningContent").get("text") or "")
+        text = text_in(delta.get("text"))
+        reasoning = reasoning_of(delta.get("reasoningContent"))
         return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from asyncinfer.dialects.fields import as_count, as_text, count_at, object_at
+from asyncinfer.dialects.answer_text import json_of_unread, text_in
+from asyncinfer.dialects.fields import as_count, as_object, count_at, object_at
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import signed
 from asyncinfer.dialects.http import json_object, missing_answer
@@ -25,6 +26,13 @@ from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usag
 from asyncinfer.types.tools import ToolCall
 
 _NOTHING: Mapping[str, Any] = {}
+# The members of parts without a text.
+_OTHER_MEMBERS = frozenset(
+    [
+        *("thoughtSignature", "inlineData", "fileData", "executableCode", "codeExecutionResult", "functionResponse"),
+        *("toolCall", "toolResponse"),
+    ]
+)
 
 
 class _Piece(NamedTuple):
@@ -54,7 +62,7 @@ def decode(response: HttpResponse) -> Completion:
         RequestError: The response has no answer.
     """
     data = json_object(response)
-    if "error" in data and not data.get("candidates"):
+    if data.get("error") and not data.get("candidates"):
         raise error_in(data["error"], response.body)
     try:
         piece = _piece(data)
@@ -139,13 +147,13 @@ def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
 
 def _piece(data: Mapping[str, Any]) -> _Piece:
     """Read one response or event. Raises ValueError, TypeError, KeyError or AttributeError if it is not one."""
-    candidates: list[Any] = _list(data.get("candidates"))
+    candidates = _candidates(data.get("candidates"))
     usage = _usage(data.get("usageMetadata"))
     blocked = object_at(data, "promptFeedback").get("blockReason")
     piece = _Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None, described=_described_by(data))
     # If there are several candidates, the first one is the answer.
     for candidate in candidates:
-        if as_count(candidate.get("index")) in (0, None):
+        if len(candidates) == 1 or as_count(candidate.get("index")) in (0, None):
             return _read(candidate, piece)
     return piece
 
@@ -153,12 +161,17 @@ def _piece(data: Mapping[str, Any]) -> _Piece:
 def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
     content, finish = candidate.get("content"), finish_in(candidate.get("finishReason"))
     parts = _parts_of(content)
-    texts = [(as_text(part.get("text") or ""), part.get("thought") is True) for part in parts]
+    texts = [(text_in(part.get("text")), part.get("thought") is True) for part in parts]
+    calls = [part for part in parts if _is_call(part)]
+    if not calls and not any(text for text, _ in texts) and not any(map(_OTHER_MEMBERS.intersection, parts)):
+        if any("functionCall" in part for part in parts):
+            raise ValueError("an empty call")
+        texts.append((json_of_unread([{**part} for part in parts if part.get("thought") is not True]), False))
     signatures = [part.get("thoughtSignature") for part in parts if not _is_call(part)]
     return piece._replace(
         text="".join(text for text, thought in texts if not thought),
         reasoning="".join(text for text, thought in texts if thought),
-        calls=tuple(read_calls(_call, [part for part in parts if _is_call(part)])),
+        calls=tuple(read_calls(_call, calls)),
         signature=next((one for one in reversed(signatures) if isinstance(one, str)), None),
         finish=finish,
         answered=content is not None or candidate.get("finishReason") is not None,
@@ -167,14 +180,26 @@ def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
 
 def _parts_of(content: Any) -> list[Mapping[str, Any]]:
     """Return the parts of a candidate's content. A single part may come without a list."""
-    parts = content.get("parts") if content is not None else None
-    given = [cast(Mapping[str, Any], parts)] if isinstance(parts, dict) else _list(parts)
-    return [part for part in given if part is not None]
+    parts: Any = as_object(content).get("parts") if "parts" in as_object(content) else content
+    given = cast(list[Any], parts) if isinstance(parts, list) else [parts]
+    return [_part(part) for part in given if part is not None]
+
+
+def _part(part: Any) -> Mapping[str, Any]:
+    """Return a part. It may be only a text. Vertex's older clients write its members in snake case."""
+    if isinstance(part, str):
+        return {"text": part}
+    return {**part, "functionCall": part["function_call"]} if "function_call" in part else part
 
 
 def _is_call(part: Mapping[str, Any]) -> bool:
-    """Whether a part is a tool call. A part has one of several members; gateways send the others as null."""
-    return part.get("functionCall") is not None or ("functionCall" in part and len(part) == 1)
+    """Whether a part is a tool call. A part has one of several members; gateways send the others as null or empty."""
+    return bool(part.get("functionCall"))
+
+
+def _candidates(given: Any) -> list[Any]:
+    """Return the candidates that are not null. A single one may come without a list."""
+    return [one for one in (_list([given] if isinstance(given, dict) else given)) if one is not None]
 
 
 def _described_by(data: Mapping[str, Any]) -> dict[str, Any]:

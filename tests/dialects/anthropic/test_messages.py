@@ -638,15 +638,50 @@ def test_call_that_is_cut_before_its_input_is_left_out() -> None:
     assert (alone.message.content, alone.message.tool_calls) == ("", None)
 
 
+GREETING = {"type": "text", "text": "Hi."}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GREETING,
+        [None, GREETING],
+        [{"text": "Hi."}],
+        [{"type": None, "text": "Hi."}],
+        [{"type": "output_text", "text": "Hi."}],
+        [{"type": "text"}, GREETING],
+        [{"type": "text", "text": None}, GREETING],
+        [{"type": "text", "text": ["H", "i."]}],
+        [{"type": "text", "text": {"value": "Hi."}}],
+        [{"type": "thinking", "thinking": None, "signature": "s"}, GREETING],
+        [{"type": "thinking", "signature": "s"}, GREETING],
+        [{"type": "new"}, GREETING],
+    ],
+)
+def test_text_in_any_form_is_read(content: Any) -> None:
+    assert read(answer() | {"content": content}).message.content == "Hi."
+
+
+def test_null_content_with_a_reason_is_an_empty_answer() -> None:
+    refused = read(answer(reason="refusal") | {"content": None})
+    assert (refused.message.content, refused.finish_reason) == ("", FinishReason.CONTENT_FILTER)
+
+
+def test_content_without_a_known_block_becomes_its_json_text() -> None:
+    assert read(answer({"name": "Bob"})).message.content == '[{"name":"Bob"}]'
+
+
+def test_null_arguments_are_no_arguments() -> None:
+    [call] = read(answer(USE | {"input": None}, reason="tool_use")).message.tool_calls or []
+    assert call.function.arguments == "{}"
+
+
 NO_ANSWERS: dict[str, Any] = {
     "an empty object": {},
-    "null content": answer() | {"content": None},
+    "neither content nor a reason": answer(reason=None) | {"content": None},
     "a null block": answer() | {"content": [None]},
-    "a block of no type": answer({"text": "Hi."}),
-    "a text of another kind": answer(text("") | {"text": 5}),
-    "thinking of another kind": answer(THOUGHT | {"thinking": None}),
     "a call without a name": answer(USE | {"name": None}),
-    "a call of no object": answer(USE | {"input": None}),
+    "a call of no object": answer(USE | {"input": [1]}),
     "null": None,
     "a list": [],
 }

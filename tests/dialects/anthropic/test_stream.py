@@ -246,6 +246,49 @@ def test_error_is_recognised_by_the_name_of_its_event() -> None:
         assert caught.value.is_retryable
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"type": "message_start"},
+        {"type": "message_start", "message": None},
+        {"type": "content_block_start", "index": 0, "content_block": None},
+        {"type": "content_block_delta", "index": 0},
+        {"type": "content_block_delta", "index": 0, "delta": None},
+        block(0, "text"),
+        block(0, "text", text=None),
+        block(0, "thinking"),
+        piece(0, "text", text=None),
+        piece(0, "text"),
+        piece(0, "thinking", thinking=None),
+    ],
+)
+def test_event_without_content_is_ignored(other: Json) -> None:
+    deltas = deltas_of(other, *text_block(1, "Hi."), *end())
+    assert "".join(delta.content for delta in deltas) == "Hi."
+
+
+@pytest.mark.parametrize("delta", ["Hi.", {"text": "Hi."}, {"type": "text_delta", "text": {"value": "Hi."}}])
+def test_piece_of_a_text_in_any_form_is_read(delta: Any) -> None:
+    deltas = deltas_of({"type": "content_block_delta", "index": 0, "delta": delta}, *end())
+    assert "".join(delta.content for delta in deltas) == "Hi."
+
+
+def test_type_may_be_only_the_name_of_the_event() -> None:
+    decoder = AnthropicEventDecoder()
+    given = [*text_block(0, "Hi."), *end()]
+    events = [ServerSentEvent(json.dumps({**one, "type": None}), str(one["type"])) for one in given]
+    deltas = [delta for event in events for delta in decoder.feed(event)]
+    assert "".join(delta.content for delta in deltas) == "Hi."
+    assert decoder.finish().finish_reason is FinishReason.STOP
+
+
+def test_stop_reason_may_be_beside_the_delta() -> None:
+    last = deltas_of(
+        *text_block(0, "Hi."), {"type": "message_delta", "stop_reason": "end_turn"}, {"type": "message_stop"}
+    )
+    assert last[-1].finish_reason is FinishReason.STOP
+
+
 def test_events_of_unknown_types_are_ignored() -> None:
     others: list[Json] = [PING, {"type": "new"}, block(0, "new"), piece(0, "new"), piece(9, "citations", citation={})]
     raw = {"raw_finish_reason": "end_turn"}
@@ -257,8 +300,7 @@ def test_events_of_unknown_types_are_ignored() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        *("", 5, [1], None, {}, {"type": "message_start"}, {"type": "content_block_delta", "index": 0}),
-        *(piece(0, "text", text=5), piece(0, "text"), block(0, "text", text=None), piece(0, "thinking", thinking=[])),
+        *("", 5, [1], None, {}, piece(0, "input_json", partial_json=5)),
     ],
 )
 def test_unreadable_event_is_retryable(event: Any) -> None:

@@ -172,6 +172,34 @@ async def test_documented_error_is_classified(
     assert (error.is_retryable, error.is_overload) == (again, busy)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Hi.",
+        ["Hi."],
+        {"text": "Hi."},
+        [{"text": ["H", "i."]}],
+        [{"text": {"value": "Hi."}}],
+        [{"reasoningContent": "Hm."}, {"text": "Hi."}],
+        [{"reasoningContent": {"reasoningText": "Hm."}}, {"text": "Hi."}],
+        [{"citationsContent": {"content": "Hi."}}],
+        [{"citationsContent": {"content": [None, {}, {"text": "Hi."}]}}],
+    ],
+)
+def test_text_in_any_form_is_read(content: Any) -> None:
+    message = decoded({"output": {"message": {"content": content}}, "stopReason": "end_turn"}).message
+    assert message.content == "Hi."
+    assert message.reasoning_content == ("Hm." if "reasoningContent" in str(content) else None)
+
+
+def test_null_content_with_a_reason_is_an_empty_answer() -> None:
+    assert decoded({"output": {"message": {"content": None}}, "stopReason": "end_turn"}).message.content == ""
+
+
+def test_unknown_block_alone_becomes_its_json_text() -> None:
+    assert decoded(answer({"name": "Bob"})).message.content == '[{"name":"Bob"}]'
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"{}", b'{"output": {"message": {"content": null}}}'])
 def test_response_without_an_answer_is_a_parse_error(body: bytes) -> None:
     with pytest.raises(RequestError) as caught:

@@ -577,6 +577,40 @@ def test_only_the_first_candidate_is_read() -> None:
     assert read(body | {"candidates": [other, *body["candidates"]]}).message.content == "Hello."
 
 
+def candidate(content: Any, **more: Any) -> Json:
+    return {"content": content, "finishReason": "STOP", **more}
+
+
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        [None, candidate({"parts": [{"text": "Hi."}]})],
+        candidate({"parts": [{"text": "Hi."}]}),
+        [candidate({"parts": [{"text": "Hi."}]}, index=1)],
+        [candidate("Hi.")],
+        [candidate([{"text": "Hi."}])],
+        [candidate({"parts": "Hi."})],
+        [candidate({"parts": ["Hi."]})],
+        [candidate({"parts": [{"text": ["H", "i."]}]})],
+        [candidate({"parts": [{"functionCall": None}, {"text": "Hi."}]})],
+        [candidate({"parts": [{"functionCall": {}}, {"text": "Hi."}]})],
+    ],
+)
+def test_text_in_any_form_is_read(candidates: Any) -> None:
+    assert read({"candidates": candidates, "error": None}).message.content == "Hi."
+    deltas = deltas_of({"candidates": candidates})
+    assert "".join(delta.content for delta in deltas) == "Hi."
+
+
+def test_call_in_snake_case_is_read() -> None:
+    [call] = read(answer({"function_call": {"name": "f", "args": {"a": 1}}})).message.tool_calls or []
+    assert (call.function.name, call.function.get_arguments_dict()) == ("f", {"a": 1})
+
+
+def test_unknown_part_alone_becomes_its_json_text() -> None:
+    assert read(answer({"name": "Bob"})).message.content == '[{"name":"Bob"}]'
+
+
 NO_ANSWERS: dict[str, Any] = {
     "nothing": {},
     "no candidates": {"candidates": []},
@@ -584,7 +618,6 @@ NO_ANSWERS: dict[str, Any] = {
     "a null candidate": {"candidates": [None]},
     "candidates of another kind": {"candidates": {"a": 1}},
     "an empty candidate": {"candidates": [{"index": 0}]},
-    "text of another kind": answer({"text": 5}),
     "parts of another kind": {"candidates": [{"content": {"parts": 5}}]},
     "a call without a name": answer({"functionCall": {"args": {}}}),
     "a null call": answer({"functionCall": None}),
@@ -708,7 +741,7 @@ def test_stream_without_a_finish_reason_is_truncated(events: list[Json]) -> None
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
-@pytest.mark.parametrize("event", ["", "{", "5", "[1]", answer({"text": 5}), answer({"functionCall": {}})])
+@pytest.mark.parametrize("event", ["", "{", "5", "[1]", answer({"functionCall": {}})])
 def test_unreadable_event_is_retryable(event: Json | str) -> None:
     check_that_it_is_retryable(deltas_of, event, "has an event")
 
