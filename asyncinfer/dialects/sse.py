@@ -18,8 +18,11 @@ from asyncinfer.types.results import StreamDelta
 
 # The data of the event that ends an OpenAI stream. Proxies send it after streams of other dialects too.
 DONE = "[DONE]"
+_LONGEST_DONE = 64
 # No API sends larger events (bytes).
 _MAX_EVENT = 32 * 2**20
+# Proxies that join streams leave byte order marks within them. Some servers indent the lines.
+_BEFORE_FIELDS = ("\ufeff", " ", "\t")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _JSON_MARK = re.compile(r'[{}\[\]"]')
 
@@ -29,6 +32,11 @@ class ServerSentEvent(NamedTuple):
 
     data: str
     name: str = "message"
+
+
+def is_done(event: ServerSentEvent) -> bool:
+    """Whether an event ends the stream. Some servers write the mark in lower case."""
+    return len(event.data) <= _LONGEST_DONE and event.data.strip().upper() == DONE
 
 
 def unreadable(event: ServerSentEvent, problem: Exception) -> RequestError:
@@ -104,6 +112,8 @@ class SSEParser:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "data":
+            if value.startswith("data:"):  # A proxy has framed the event again.
+                return self._line(value)
             ended = self._dispatch() if self._data and self._is_next_object(value) else None
             self._data.append(value)
             self._data_size += len(value)
@@ -111,8 +121,8 @@ class SSEParser:
             return ended
         if field == "event":
             self._name = value
-        elif line.startswith("\ufeff"):  # Proxies that join streams leave byte order marks within them.
-            return self._line(line.lstrip("\ufeff"))
+        elif line.startswith(_BEFORE_FIELDS):
+            return self._line(line.lstrip("\ufeff \t"))
         elif not self._data and _is_whole(line):
             return ServerSentEvent(line)
         return None
@@ -121,11 +131,11 @@ class SSEParser:
         """Return the event at the end of a stream without a blank line after it, if it is whole."""
         ended = [self._line("".join(self._begun)), self._dispatch()]
         self._begun = []
-        return [event for event in ended if event is not None and (_is_whole(event.data) or event.data.strip() == DONE)]
+        return [event for event in ended if event is not None and (_is_whole(event.data) or is_done(event))]
 
     def _is_next_object(self, value: str) -> bool:
         """Whether a line of data begins another event. Some servers leave out the blank line between events."""
-        return _is_whole(self._data[-1]) and value.startswith(("{", DONE))
+        return _is_whole(self._data[-1]) and value.startswith(("{", DONE, DONE.lower()))
 
     def _dispatch(self) -> ServerSentEvent | None:
         event = ServerSentEvent("\n".join(self._data), self._name or "message") if self._data else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncinfer.dialects.call_assembler import CallAssembler
-from asyncinfer.dialects.finish_reasons import Finish, reason_of, without_cut_call
+from asyncinfer.dialects.finish_reasons import Finish, ended_well, reason_of, without_cut_call
 from asyncinfer.dialects.http import truncated_stream
 from asyncinfer.dialects.response_metadata import metadata_of
 from asyncinfer.errors import RequestError
@@ -67,6 +67,11 @@ class StreamEnd:
         False for servers that send a reason with every part, because more parts may follow.
         """
         return self.is_complete and (self.marked or self._reason_comes_last)
+
+    @property
+    def outlasts_errors(self) -> bool:
+        """Whether the answer has ended well, so that an error after it loses nothing."""
+        return self.is_settled and ended_well(self.finish)
 
     def require_finish(self, *, has_mark: bool = True) -> Finish:
         """Return the finish reason of the complete answer.

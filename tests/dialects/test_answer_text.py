@@ -238,3 +238,22 @@ def test_usage_within_a_choice_and_by_other_names_is_read() -> None:
     event["choices"][0]["usage"] = usage
     assert deltas_of(chunk(content="4"), event)[-1].usage == Usage(3, 4, 7)
     assert read(answer(content="4", usage=usage)).usage == Usage(3, 4, 7)
+
+
+def numbered(index: int, content: str, finish: str | None = None) -> Json:
+    return {"choices": [{"index": index, "delta": {"content": content}, "finish_reason": finish}]}
+
+
+def test_streamed_choices_may_be_numbered_from_1() -> None:
+    last = deltas_of(numbered(1, "4"), numbered(2, "5"), numbered(1, "2", "stop"))[-1]
+    assert (last.content, last.finish_reason) == ("42", FinishReason.STOP)
+
+
+def test_other_choice_before_the_first_one_is_ignored() -> None:
+    deltas = deltas_of(numbered(1, "5"), numbered(0, "4"), numbered(0, "2", "stop"))
+    assert "".join(delta.content for delta in deltas) == "42"
+
+
+def test_unreadable_choice_numbered_from_1_is_retryable() -> None:
+    event = {"choices": [{"index": 1, "delta": 5}]}
+    check_that_it_is_retryable(lambda one: deltas_of(one), event, "has a choice")

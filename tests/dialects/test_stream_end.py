@@ -322,3 +322,51 @@ def test_stream_whose_first_part_has_a_reason_is_read_to_its_end() -> None:
     assert (decoder.end.is_complete, decoder.end.is_settled) == (True, False)
     list(decoder.feed(OPENAI.text))
     assert not decoder.end.is_complete
+
+
+CHUNKS = [{"choices": [{"delta": {"content": "Hi."}}]}, {"choices": [{"delta": {}, "finish_reason": "stop"}]}]
+MESSAGE_EVENTS = [
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi."}},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+]
+CANDIDATES = [
+    {"candidates": [{"content": {"parts": [{"text": "Hi."}]}}]},
+    {"candidates": [{"finishReason": "STOP"}], "modelVersion": "g"},
+]
+ENDED_WELL = {
+    "openai": (openai_chat(), CHUNKS),
+    "anthropic": (ANTHROPIC_MESSAGES, MESSAGE_EVENTS),
+    "google": (GEMINI, CANDIDATES),
+}
+AN_ERROR: dict[str, Any] = {"type": "error", "error": {"message": "no"}}
+
+
+def read_stream(dialect: Dialect, lines: list[str]) -> tuple[str, FinishReason | None]:
+    stream = dialect.stream()
+    deltas = [delta for line in lines for delta in stream.feed(line.encode())]
+    last = stream.finish()
+    return "".join(delta.content for delta in [*deltas, last]), last.finish_reason
+
+
+@pytest.mark.parametrize("name", ENDED_WELL)
+@pytest.mark.parametrize("event_name", ["message", "error"])
+def test_error_after_the_finish_reason_loses_nothing(name: str, event_name: str) -> None:
+    dialect, events = ENDED_WELL[name]
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
+    error = f"event: {event_name}\ndata: {json.dumps(AN_ERROR)}\n\n"
+    assert read_stream(dialect, [*lines, error]) == ("Hi.", FinishReason.STOP)
+    with pytest.raises(RequestError, match="answered with an error: no"):
+        read_stream(dialect, [*lines[:1], error, *lines[1:]])
+
+
+@pytest.mark.parametrize("before", ["data: data: ", "  data: ", "\tdata:", "data: data: data:"])
+def test_lines_of_data_in_other_forms_are_read(before: str) -> None:
+    lines = [f"{before}{json.dumps(event)}\n\n" for event in CHUNKS]
+    assert read_stream(openai_chat(), [*lines, f"{before}[done]\n\n"]) == ("Hi.", FinishReason.STOP)
+
+
+@pytest.mark.parametrize("mark", ["[DONE]", "[done]", " [Done] "])
+def test_end_mark_in_any_case_ends_the_stream(mark: str) -> None:
+    event = json.dumps({"choices": [{"delta": {"content": "Hi."}, "finish_reason": "new"}]})
+    text, reason = read_stream(openai_chat(), [f"data: {event}\n\n", f"data: {mark}\n\n"])
+    assert (text, reason) == ("Hi.", FinishReason.UNKNOWN)

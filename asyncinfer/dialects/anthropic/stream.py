@@ -18,7 +18,7 @@ from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.fields import as_count, as_id, as_object, as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.json_text import EventJson, read_json
-from asyncinfer.dialects.sse import DONE, ServerSentEvent, object_in, unreadable
+from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import RequestError
 from asyncinfer.types.results import StreamDelta
@@ -51,7 +51,9 @@ class AnthropicEventDecoder:
         Raises:
             RequestError: The event is an error, or cannot be read.
         """
-        if event.data.strip() == DONE:
+        if is_done(event):
+            return
+        if event.name == "error" and self.end.outlasts_errors:
             return
         if event.name == "error":
             raise _error(event)
@@ -59,6 +61,8 @@ class AnthropicEventDecoder:
             return
         kind = data.get("type") or (event.name if event.name != "message" else None)
         if kind == "error" or data.get("error"):
+            if self.end.outlasts_errors:
+                return
             raise error_in(data, event.data.encode())
         if not isinstance(kind, str):
             self.end.ignore(unreadable(event, TypeError()))

@@ -84,6 +84,8 @@ class ConverseStreamDecoder:
 
     def _read(self, frame: Frame) -> StreamDelta | None:
         kind = frame.header(":message-type")
+        if kind in ("exception", "error") and self.end.outlasts_errors:
+            return None
         if kind in ("exception", "error"):
             raise _error(frame)
         if has_too_many_values(frame.payload):

@@ -17,7 +17,7 @@ from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.openai.response import error_in
 from asyncinfer.dialects.response_metadata import description, metadata_of
-from asyncinfer.dialects.sse import DONE, ServerSentEvent, object_in, unreadable
+from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.conversation import Message, Role
@@ -65,7 +65,7 @@ def decode(response: HttpResponse) -> Completion:
     if data.get("error") and not data.get("candidates"):
         raise error_in(data["error"], response.body)
     try:
-        piece = _piece(data)
+        piece = _piece(data, is_whole=True)
         if data.get("error") and not ended_well(piece.finish):
             raise error_in(data["error"], response.body)
         if not piece.answered and piece.blocked is None:
@@ -94,7 +94,7 @@ class GeminiEventDecoder:
         Raises:
             RequestError: The event is an error, or cannot be read.
         """
-        if event.data.strip() == DONE:
+        if is_done(event):
             return
         if (data := object_in(event, self._json, self.end)) is None:
             return
@@ -102,7 +102,7 @@ class GeminiEventDecoder:
             error, piece = data.get("error"), _piece(data)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise unreadable(event, problem) from None
-        if error:
+        if error and not self.end.outlasts_errors:
             raise error_in(error, event.data.encode())
         if piece.text or piece.reasoning or piece.calls:
             self.end.add_part(piece.finish)
@@ -145,7 +145,7 @@ def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
     return Completion(message, reason, usage, metadata_of(finish, reason, described))
 
 
-def _piece(data: Mapping[str, Any]) -> _Piece:
+def _piece(data: Mapping[str, Any], *, is_whole: bool = False) -> _Piece:
     """Read one response or event. Raises ValueError, TypeError, KeyError or AttributeError if it is not one."""
     candidates = _candidates(data.get("candidates"))
     usage = _usage(data.get("usageMetadata"))
@@ -153,12 +153,12 @@ def _piece(data: Mapping[str, Any]) -> _Piece:
     piece = _Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None, described=_described_by(data))
     # If there are several candidates, the first one is the answer.
     for candidate in candidates:
-        if len(candidates) == 1 or as_count(candidate.get("index")) in (0, None):
-            return _read(candidate, piece)
+        if (is_whole and len(candidates) == 1) or as_count(candidate.get("index")) in (0, None):
+            return _read(candidate, piece, is_whole=is_whole)
     return piece
 
 
-def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
+def _read(candidate: Mapping[str, Any], piece: _Piece, *, is_whole: bool) -> _Piece:
     content, finish = candidate.get("content"), finish_in(candidate.get("finishReason"))
     parts = _parts_of(content)
     texts = [(text_in(part.get("text")), part.get("thought") is True) for part in parts]
@@ -166,7 +166,8 @@ def _read(candidate: Mapping[str, Any], piece: _Piece) -> _Piece:
     if not calls and not any(text for text, _ in texts) and not any(map(_OTHER_MEMBERS.intersection, parts)):
         if any("functionCall" in part for part in parts):
             raise ValueError("an empty call")
-        texts.append((json_of_unread([{**part} for part in parts if part.get("thought") is not True]), False))
+        if is_whole:
+            texts.append((json_of_unread([{**part} for part in parts if part.get("thought") is not True]), False))
     signatures = [part.get("thoughtSignature") for part in parts if not _is_call(part)]
     return piece._replace(
         text="".join(text for text, thought in texts if not thought),

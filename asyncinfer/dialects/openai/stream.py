@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from asyncinfer.dialects.answer_text import reasoning_in, text_of, thoughts_of, transcript_in
@@ -24,8 +24,9 @@ from asyncinfer.dialects.openai.response import (
     usage_in,
 )
 from asyncinfer.dialects.response_metadata import NAMES, description
-from asyncinfer.dialects.sse import DONE, ServerSentEvent, object_in, unreadable
+from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.types.http import malformed_response
 from asyncinfer.types.results import StreamDelta, Usage
 
 Json = Mapping[str, Any]
@@ -44,6 +45,8 @@ class OpenAIEventDecoder:
     _calls: CallAssembler = field(default_factory=CallAssembler)
     _usage: Usage | None = None
     _thinking: bool = False
+    _has_first: bool = False  # A choice with the index 0 has arrived.
+    _others: list[Json] = field(default_factory=list[Json])  # Until then, the other choices.
     _has_text: bool = False  # Pieces of a text have arrived,
     _has_reasoning: bool = False  # pieces of a thought,
     _has_calls: bool = False  # or pieces of calls.
@@ -63,9 +66,11 @@ class OpenAIEventDecoder:
         Raises:
             RequestError: The event is an error, or cannot be read.
         """
+        if event.name == "error" and self.end.outlasts_errors:
+            return
         if event.name == "error":
             raise error_event(event.data)
-        if event.data.strip() == DONE:
+        if is_done(event):
             self.end.mark_end()
             return
         if (data := object_in(event, self._json, self.end)) is None:
@@ -76,7 +81,7 @@ class OpenAIEventDecoder:
         except (ValueError, AttributeError, KeyError, TypeError) as problem:
             raise unreadable(event, problem) from None
         yield from deltas
-        if error is not None:
+        if error is not None and not self.end.outlasts_errors:
             raise error
 
     def finish(self) -> StreamDelta:
@@ -86,7 +91,9 @@ class OpenAIEventDecoder:
             RequestError: The stream ended before the answer was complete.
         """
         described = description(self._first, NAMES) | description(self._last, NAMES)
-        return self.end.last_delta(self._calls, self._usage, described)
+        other = self._of_other_choice() if self._others else StreamDelta()
+        last = self.end.last_delta(self._calls, self._usage, described)
+        return replace(last, content=other.content, reasoning_content=other.reasoning_content)
 
     def _deltas(self, data: Json) -> list[StreamDelta]:
         """Return the deltas of an event. If there are several choices, the first one is the answer."""
@@ -94,8 +101,28 @@ class OpenAIEventDecoder:
             self._usage = usage_in(usage) or self._usage
         if data.get("id") or data.get("model"):
             self._first, self._last = self._first or data, data
-        choices = choices_in(data) if data.get("choices") else ()
-        return [delta for choice in choices if is_first(choice) for delta in self._choice(choice)]
+        choices = choices_in(data) if data.get("choices") else []
+        first = [choice for choice in choices if is_first(choice)]
+        if first:
+            self._has_first, self._others = True, []
+        elif not self._has_first:
+            self._others += choices
+        return [delta for choice in first for delta in self._choice(choice)]
+
+    def _of_other_choice(self) -> StreamDelta:
+        """Return the whole answer of another choice, for servers whose only choice does not have the index 0.
+
+        Raises:
+            RequestError: It cannot be read.
+        """
+        index = self._others[0].get("index")
+        chosen = [choice for choice in self._others if choice.get("index") == index]
+        try:
+            deltas = [delta for choice in chosen for delta in self._choice(choice)]
+        except (ValueError, AttributeError, KeyError, TypeError) as problem:
+            raise malformed_response(f"has a choice that cannot be read ({problem})") from None
+        text, reasoning = "".join(one.content for one in deltas), "".join(one.reasoning_content for one in deltas)
+        return StreamDelta(text, reasoning_content=reasoning)
 
     def _choice(self, choice: Json) -> Iterator[StreamDelta]:
         message = self._message(choice)

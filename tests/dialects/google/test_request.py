@@ -586,7 +586,6 @@ def candidate(content: Any, **more: Any) -> Json:
     [
         [None, candidate({"parts": [{"text": "Hi."}]})],
         candidate({"parts": [{"text": "Hi."}]}),
-        [candidate({"parts": [{"text": "Hi."}]}, index=1)],
         [candidate("Hi.")],
         [candidate([{"text": "Hi."}])],
         [candidate({"parts": "Hi."})],
@@ -600,6 +599,11 @@ def test_text_in_any_form_is_read(candidates: Any) -> None:
     assert read({"candidates": candidates, "error": None}).message.content == "Hi."
     deltas = deltas_of({"candidates": candidates})
     assert "".join(delta.content for delta in deltas) == "Hi."
+
+
+def test_only_candidate_may_have_any_index() -> None:
+    only = candidate({"parts": [{"text": "Hi."}]}, index=1)
+    assert read({"candidates": [only]}).message.content == "Hi."
 
 
 def test_call_in_snake_case_is_read() -> None:
