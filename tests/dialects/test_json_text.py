@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -33,6 +35,8 @@ REPLACED = "\N{REPLACEMENT CHARACTER}"
         (b'{"a": 1}\n\ndata: [DONE]\n\n', {"a": 1}),
         (b'{"a": "}"} {"b": 2}', {"a": "}"}),
         (b"[1, 2] and more", [1, 2]),
+        (b'{"a": -' + b"9" * 5000 + b', "b": 1}', {"a": "-" + "9" * 5000, "b": 1}),
+        (b'"' + b"\\\\n" * 9 + b'\\ud83d"', "\\n" * 9 + REPLACED),
     ],
 )
 def test_text_that_a_strict_parser_refuses_is_read(text: bytes, value: Any) -> None:
@@ -76,3 +80,24 @@ def test_halves_of_a_character_in_two_events_are_joined() -> None:
 )
 def test_objects_in_a_body_are_found(body: bytes, values: list[str]) -> None:
     assert values_in(body) == values
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}\n" * 1_000_000,
+        b"[" + b"{}," * 300_000 + b"{}]",
+        b'{"a": "' + b"\\" * 9_999_999,
+        b'{"a": "' + b"\\n " * 3_000_000,
+        b'{"a": "\\ud83d' + b"\0" * 10_000_000,
+        b'{"a": "\\ud83d", "b": [' + b'"",' * 1_900_000,
+        b'{"a": ' + (b"9" * 4300 + b",") * 2_000,
+    ],
+    ids=["lines", "a list", "backslashes", "escapes", "control characters", "strings", "long numbers"],
+)
+def test_hostile_body_is_refused_quickly(body: bytes) -> None:
+    begun = time.process_time()
+    assert values_in(body) == []
+    with suppress(ValueError):
+        read_json(body)
+    assert time.process_time() - begun < 1
