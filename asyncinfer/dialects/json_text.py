@@ -29,6 +29,8 @@ _MOST_MARKS = 1_000_000
 # No stream has more events. Finding one takes about 5 us.
 _MOST_VALUES = 50_000
 _LOW_FIRST = re.compile(rf'"{_LOW}')
+# The keys of the texts of an answer.
+_TEXT_KEYS = frozenset({'"content"', '"text"'})
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _DECODER = JSONDecoder(strict=False)
 
@@ -51,7 +53,8 @@ def read_json(text: bytes | str) -> Any:
 class EventJson:
     """Reads the JSON of the events of one stream, as `read_json` does.
 
-    Some servers cut a text between the halves of a surrogate pair. The halves are joined in the later event.
+    Some servers cut a text between the halves of a surrogate pair. The halves are joined in the next event that has a
+    text under the same key. If that text does not begin with a second half, U+FFFD is put before it.
     """
 
     __slots__ = ("_repair",)
@@ -66,9 +69,16 @@ class EventJson:
             ValueError: The text does not begin with a complete value.
         """
         try:
-            return from_json(text)
+            value = from_json(text)
         except ValueError as error:
             return _read_repaired(text, self._repair, error)
+        if self._repair.half and isinstance(value, dict):
+            return _read_repaired(text, self._repair, ValueError("too many strings"))
+        return value
+
+    def rest(self) -> str:
+        """Return U+FFFD if the text of the answer ended with half of a surrogate pair; otherwise an empty text."""
+        return _REPLACEMENT if self._repair.half and self._repair.key in _TEXT_KEYS else ""
 
 
 def values_in(body: bytes) -> list[str]:
@@ -94,12 +104,17 @@ class _StringRepair:
 
     Args:
         joins: Keep a first half at the end of a string, to join it with a second half that begins a later string.
+
+    Attributes:
+        half: The first half that was kept.
+        key: The key of its string, in quotation marks.
     """
 
-    __slots__ = ("_half", "_joins")
+    __slots__ = ("_before", "_here", "_joins", "half", "key")
 
     def __init__(self, *, joins: bool = False) -> None:
-        self._joins, self._half = joins, ""
+        self._joins, self.half, self.key, self._here = joins, "", "", ""
+        self._before: re.Match[str] | None = None
 
     def __call__(self, match: re.Match[str]) -> str:
         string = match[0]
@@ -107,18 +122,27 @@ class _StringRepair:
             return f'"{string}"'
         if _CONTROL.search(string):
             string = string.translate(_ESCAPED)
-        if self._half and _LOW_FIRST.match(string):
-            string, self._half = f'"{self._half}{string[1:]}', ""
+        self._here, self._before = _key_of(match, self._before) if self._joins else "", match
+        if self.half and self._here == self.key and string != '""':
+            first = self.half if _LOW_FIRST.match(string) else _REPLACEMENT
+            string, self.half = f'"{first}{string[1:]}', ""
         return _PARTS.sub(self._repaired_part, string)
 
     def _repaired_part(self, part: re.Match[str]) -> str:
         is_last = part.end() == len(part.string) - 1
         if part[1] and self._joins and is_last:
-            self._half = part[1]
+            self.half, self.key = part[1], self._here
             return ""
         if part[1] or part[2]:
             return _REPLACEMENT
         return part[0]
+
+
+def _key_of(match: re.Match[str], before: re.Match[str] | None) -> str:
+    """Return the key of the string that was matched; an empty text if it has none."""
+    if before is None or before.string is not match.string:
+        return ""
+    return before[0] if match.string[before.end() : match.start()].strip() == ":" else ""
 
 
 def _read_repaired(text: bytes | str, repair: _StringRepair, error: ValueError) -> Any:

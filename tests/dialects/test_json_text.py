@@ -65,6 +65,16 @@ def test_halves_of_a_character_in_two_events_are_joined() -> None:
     assert events.read(r'{"a": "\ude00"}') == {"a": REPLACED}
 
 
+def test_half_of_a_character_that_is_never_completed_is_replaced() -> None:
+    events = EventJson()
+    assert events.read(r'{"content": "hi \ud83d"}') == {"content": "hi "}
+    assert events.read('{"content": "", "other": "content"}') == {"content": "", "other": "content"}
+    assert events.rest() == REPLACED
+    assert events.read('{"other": "content", "content": "b"}') == {"other": "content", "content": f"{REPLACED}b"}
+    assert events.read(r'{"content": "\ude00c"}') == {"content": f"{REPLACED}c"}
+    assert events.rest() == ""
+
+
 @pytest.mark.parametrize(
     ("body", "values"),
     [

@@ -370,3 +370,11 @@ def test_end_mark_in_any_case_ends_the_stream(mark: str) -> None:
     event = json.dumps({"choices": [{"delta": {"content": "Hi."}, "finish_reason": "new"}]})
     text, reason = read_stream(openai_chat(), [f"data: {event}\n\n", f"data: {mark}\n\n"])
     assert (text, reason) == ("Hi.", FinishReason.UNKNOWN)
+
+
+@pytest.mark.parametrize("name", ENDED_WELL)
+def test_half_of_a_character_at_the_end_of_a_stream_is_replaced(name: str) -> None:
+    dialect, events = ENDED_WELL[name]
+    lines = [f"data: {json.dumps(event)}\n\n".replace("Hi.", "Hi\\ud83d") for event in events]
+    end = 'data: {"type": "message_stop"}\n\n'
+    assert read_stream(dialect, [*lines, end]) == ("Hi\N{REPLACEMENT CHARACTER}", FinishReason.STOP)

@@ -6,7 +6,7 @@ Sources: "Streaming messages" and anthropic-python 2.14, November 2026.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic_core import to_json
@@ -81,7 +81,8 @@ class AnthropicEventDecoder:
             RequestError: The stream ended before the answer was complete.
         """
         described = described_by(self._message, self._usage)
-        return self.end.last_delta(self._calls, usage_in(self._usage), described)
+        last = self.end.last_delta(self._calls, usage_in(self._usage), described)
+        return replace(last, content=self._json.rest())
 
     def _read(self, kind: str, data: Json) -> StreamDelta | None:
         match kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from asyncinfer.dialects.answer_text import reasoning_of, text_in
@@ -80,7 +81,8 @@ class ConverseStreamDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
-        return self.end.last_delta(self._calls, self._usage, self._described)
+        last = self.end.last_delta(self._calls, self._usage, self._described)
+        return replace(last, content=self._json.rest())
 
     def _read(self, frame: Frame) -> StreamDelta | None:
         kind = frame.header(":message-type")

@@ -6,7 +6,7 @@ Sources: Google's "Generate content" reference (`GenerateContentResponse`) and g
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
 from asyncinfer.dialects.answer_text import json_of_unread, text_in
@@ -120,7 +120,7 @@ class GeminiEventDecoder:
         """
         blocked = any(piece.blocked is not None for piece in self._pieces)
         finish = None if blocked and self.end.finish is None else self.end.require_finish(has_mark=False)
-        return _completion(self._pieces, finish).as_delta()
+        return replace(_completion(self._pieces, finish).as_delta(), content=self._json.rest())
 
 
 def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:

@@ -93,7 +93,7 @@ class OpenAIEventDecoder:
         described = description(self._first, NAMES) | description(self._last, NAMES)
         other = self._of_other_choice() if self._others else StreamDelta()
         last = self.end.last_delta(self._calls, self._usage, described)
-        return replace(last, content=other.content, reasoning_content=other.reasoning_content)
+        return replace(last, content=other.content + self._json.rest(), reasoning_content=other.reasoning_content)
 
     def _deltas(self, data: Json) -> list[StreamDelta]:
         """Return the deltas of an event. If there are several choices, the first one is the answer."""
