@@ -138,8 +138,10 @@ def _is_number(value: Any) -> bool:
 
 def _holds_value(value: Any) -> bool:
     if isinstance(value, dict):
-        fields = cast(dict[str, Any], value).items()
-        return any(_holds_value(inner) for name, inner in fields if name not in _ENVELOPE)
+        fields = cast(dict[str, Any], value)
+        if isinstance(text := fields.get("text"), str):
+            return bool(text)  # The text of a part; other fields describe it.
+        return any(_holds_value(inner) for name, inner in fields.items() if name not in _ENVELOPE)
     if isinstance(value, list):
         return any(map(_holds_value, cast(list[Any], value)))
     return bool(value) or _is_number(value)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from asyncinfer import FinishReason, Message, StreamDelta, Usage
+from asyncinfer.dialects.answer_text import json_of_unread
 from tests.dialects.mangled import check_that_it_is_retryable
 from tests.dialects.openai.test_request import answer, read
 from tests.dialects.openai.test_stream import chunk, deltas_of
@@ -257,3 +258,7 @@ def test_other_choice_before_the_first_one_is_ignored() -> None:
 def test_unreadable_choice_numbered_from_1_is_retryable() -> None:
     event = {"choices": [{"index": 1, "delta": 5}]}
     check_that_it_is_retryable(lambda one: deltas_of(one), event, "has a choice")
+
+
+def test_empty_text_with_unknown_fields_is_an_empty_text() -> None:
+    assert json_of_unread([{"type": "text", "text": "", "x_new": True}]) == ""
