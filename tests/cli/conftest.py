@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -74,6 +75,8 @@ class Job:
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
             "text": True,
+            # The tests may run under nohup, which ignores SIGHUP; a child inherits that.
+            "preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         }
         return subprocess.Popen(command, cwd=ROOT, **{**pipes, **options})
 
