@@ -115,7 +115,9 @@ class ModelParams(Params):
         `model_name` becomes the adapter's base model.
         """
         super().finalize_and_validate()
-        self.model_name, self.adapter_model = names_of(self.model_name, self.adapter_model)
+        names = self.with_base_model()
+        if names is not self:
+            self.model_name, self.adapter_model = names.model_name, names.adapter_model
 
     def with_base_model(self) -> ModelParams:
         """A copy to which `finalize_and_validate` was applied; these parameters themselves if it changes nothing.

@@ -89,7 +89,7 @@ def images_in(content: Any) -> list[dict[str, Any]]:
 
 
 def reasoning_in(message: Mapping[str, Any]) -> str:
-    """Return the reasoning beside the content of a message, or of a piece of one."""
+    """Return the reasoning that a message, or a piece of one, has next to its content."""
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if isinstance(reasoning, str):
         return reasoning

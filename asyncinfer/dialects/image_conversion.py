@@ -11,14 +11,14 @@ from asyncinfer.dialects.pillow import open_image, why
 from asyncinfer.errors import MissingDependencyError, RequestError, invalid_request
 
 # Photographs become JPEG images, because they are many times larger as PNG.
-_PHOTOGRAPHS = frozenset({"image/avif", HEIC, "image/heif", "image/jp2"})
+_HEIF = frozenset({HEIC, "image/heif"})
+_PHOTOGRAPHS = _HEIF | {"image/avif", "image/jp2"}
 # The types that Pillow can read, HEIC and HEIF with the help of another package.
 CONVERTIBLE = (
     _PHOTOGRAPHS
     | {"image/bmp", "image/gif", "image/qoi", "image/tiff", "image/webp"}
     | {*("image/sgi", "image/vnd-ms.dds", "image/x-pcx", "image/x-portable-anymap", "image/x-xbitmap", ICON)}
 )
-_HEIF = frozenset({HEIC, "image/heif"})
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 # Decoding takes up to four bytes per pixel.
 _MAX_PIXELS = 64_000_000

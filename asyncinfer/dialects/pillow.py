@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from io import BytesIO
 from typing import Any
@@ -55,7 +55,7 @@ def why(error: Exception) -> str:
     return f"its data are not valid ({type(error).__name__})"
 
 
-@lru_cache(maxsize=1)
+@cache
 def _formats() -> tuple[str, ...]:
     pillow: Any = import_module("PIL.Image")
     pillow.init()

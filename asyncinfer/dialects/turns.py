@@ -49,17 +49,22 @@ def kept_places(roles: Sequence[str], filled: Sequence[bool]) -> Iterable[int]:
 
 
 def without_trailing_space(turns: list[Turn]) -> list[Turn]:
-    """Return the turns without white space at the end of a last answer: Claude, which continues it, rejects it."""
+    """Return the turns. A last answer has no white space at its end: Claude refuses to continue one that has."""
     if not turns or turns[-1].role != "assistant" or "text" not in turns[-1].blocks[-1]:
         return turns
     *others, last = turns[-1].blocks
     return [*turns[:-1], Turn("assistant", [*others, {**last, "text": last["text"].rstrip()}])]
 
 
+def is_blank_text(text: str | None) -> bool:
+    """Whether a text is missing, empty, or only white space."""
+    return not text or text.isspace()
+
+
 def is_blank(block: Block) -> bool:
     """Whether a block is a text of white space only, without the signature of a thought."""
     text = block.get("text")
-    return isinstance(text, str) and (not text or text.isspace()) and "thoughtSignature" not in block
+    return isinstance(text, str) and is_blank_text(text) and "thoughtSignature" not in block
 
 
 def _has_content(turn: Turn) -> bool:

@@ -3,6 +3,7 @@
 | module | contents |
 |---|---|
 | `tools`, `conversation` | what a user passes in: tools, messages, conversations |
+| `merging` | joins adjacent messages of one role |
 | `limits`, `results`, `run_errors` | what comes back: rate limits in headers, answers, failures, summaries of runs |
 | `http` | requests and responses |
 
@@ -11,6 +12,7 @@ The helpers do no work of a run. They know no engine and no provider:
 | module | contents |
 |---|---|
 | `masking` | text whose repr shows no secret |
+| `field_types`, `short_repr` | types of fields for type checkers; reprs that show only what is set |
 | `times` | durations and dates in headers and messages |
 | `paths`, `files`, `pipes`, `lines` | checks paths from users; reads files, pipes, and lines of bounded size |
 """

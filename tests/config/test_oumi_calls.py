@@ -158,6 +158,7 @@ class TestFinalize:
         before = params.model_copy()
         params.finalize_and_validate()
         assert params == before
+        assert params.model_fields_set == before.model_fields_set
 
     @pytest.mark.parametrize("text", ["{}", "[]", "{", '{"base_model_name_or_path": 1}'])
     def test_adapter_without_a_base_model_is_refused(self, tmp_path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncinfer.dialects.json_schema.constraints import describe_unsupported
+from asyncinfer.dialects.json_schema.constraints import describe_unsupported, described_by
 from asyncinfer.dialects.json_schema.growth import remembered
 from asyncinfer.dialects.json_schema.open_parents import parents_in_members
 from asyncinfer.dialects.json_schema.tuples import with_prefix_items
@@ -81,10 +81,7 @@ def describe_constraints(schema: dict[str, Any]) -> dict[str, Any]:
         result |= _array(rest)
     elif result.get("type") == "string" and rest.get("format") in _FORMATS:
         result["format"] = rest.pop("format")
-    if rest:
-        constraints = "{" + ", ".join(f"{key}: {value}" for key, value in rest.items()) + "}"
-        result["description"] = f"{result['description']}\n\n{constraints}" if "description" in result else constraints
-    return result
+    return described_by(result, rest) if rest else result
 
 
 def _values(rest: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ _NAME = re.compile(r"claude-(?:[a-z]+-)?v?(\d+)(?:[-.](\d{1,2})(?!\d))?")
 _NEWEST = (99, 0)
 _SCHEMAS_SINCE, _ONE_OF_BOTH_SINCE, _NO_SAMPLING_SINCE = (4, 5), (4, 1), (4, 7)
 _LEAST_WITH_THINKING = {"temperature": 1.0, "top_p": 0.95}
-# The API requires `max_tokens`. What is sent if the user sets no limit, before Claude 3.5 and since then: every model
-# accepts it (Anthropic's page "Models overview", November 2026).
+# The API requires `max_tokens`. If the user sets no limit, the smaller value is sent to models before Claude 3.5, and
+# the larger one to all others. They accept these values (Anthropic's page "Models overview", November 2026).
 _LONG_ANSWERS_SINCE, _SHORT_ANSWER, _LONG_ANSWER = (3, 5), 4096, 8192
 
 

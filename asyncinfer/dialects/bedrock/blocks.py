@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from asyncinfer.dialects.media import file_of
 from asyncinfer.dialects.tools import arguments_of, portable_id
-from asyncinfer.dialects.turns import Block, Turn, is_blank, merged_turns, without_trailing_space
+from asyncinfer.dialects.turns import Block, Turn, is_blank, is_blank_text, merged_turns, without_trailing_space
 from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
@@ -23,7 +23,9 @@ from asyncinfer.types.tools import ToolCall
 
 _IDS = re.compile("[a-zA-Z0-9_.:-]{1,64}")
 _MARKS = frozenset({"cachePoint", "cache_control"})
-SENT_KEYS = SentKeys(_MARKS | {"is_error", "thinking_blocks"}, _MARKS, _MARKS, _MARKS, _MARKS)
+SENT_KEYS = SentKeys(
+    message=_MARKS | {"is_error", "thinking_blocks"}, text=_MARKS, image=_MARKS, document=_MARKS, tool=_MARKS
+)
 # The formats of files on S3, by the extension of their name.
 _IMAGES = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "gif": "gif", "webp": "webp"}
 _DOCUMENTS = frozenset({"pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"})
@@ -38,7 +40,7 @@ def system_blocks(conversation: Conversation) -> list[Block]:
                 raise invalid_request(
                     f"a system message has an item of type {item.type}; Bedrock accepts only text there"
                 )
-            blocks += [{"text": item.content}] if (item.content or "").strip() else []
+            blocks += [] if is_blank_text(item.content) else [{"text": item.content}]
             blocks += cache_point(item)
         blocks += cache_point(message)
     return _with_single_points(blocks)

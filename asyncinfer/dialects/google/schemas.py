@@ -18,7 +18,7 @@ _CHANGED = frozenset({"$ref", "additionalItems", "allOf", "const", "discriminato
 def supported_schema(schema: Schema) -> Schema:
     """Return `schema` with `anyOf` and `enum` in place of keywords that Google ignores.
 
-    Beside `$ref`, Google accepts only keywords that begin with `$`. If there are others, the target replaces the
+    Next to `$ref`, Google accepts only keywords that begin with `$`. If there are others, the target replaces the
     reference.
     The result may be `schema` itself.
 

@@ -53,7 +53,9 @@ def _both_values(key: str, one: Any, other: Any, growth: Growth) -> Any:
         return _bound(key, one, other)
     if key in _LISTS:
         return _both_lists(key, one, other, growth)
-    return _common(one, other) if key in ("type", "enum") else one
+    if key == "type":
+        return _common_types(one, other)
+    return _common(one, other) if key == "enum" else one
 
 
 def _both_named(one: Any, other: Any, growth: Growth) -> Any:
@@ -99,15 +101,24 @@ def _both_schemas(one: Any, other: Any, growth: Growth) -> Any:
     return cast(Any, one if isinstance(one, dict) else other)
 
 
-def _common(one: Any, other: Any) -> Any:
-    """Return the types or values that both have, each a list or a single name. Returns `one` if there are none."""
+def _common_types(one: Any, other: Any) -> Any:
+    """Return the types that both have, each a list or a single name. Returns `one` if there are none.
+
+    An integer is a number too.
+    """
     mine, theirs = _as_list(one), _as_list(other)
-    common = [value for value in mine if value in theirs or (value == "integer" and "number" in theirs)]
+    common = [name for name in mine if name in theirs or (name == "integer" and "number" in theirs)]
     if "number" in mine and "integer" in theirs and "integer" not in common:
         common.append("integer")
     if isinstance(one, list) and isinstance(other, list):
         return common or mine
-    return cast(Any, common[0] if common else one)
+    return cast(Any, common[0] if len(common) == 1 else common or one)
+
+
+def _common(one: Any, other: Any) -> Any:
+    """Return the values that both lists have. Returns `one` if there are none."""
+    theirs = _as_list(other)
+    return [value for value in _as_list(one) if value in theirs] or one
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -17,7 +17,12 @@ def describe_unsupported(schema: Schema, is_supported: Callable[[str, Any], bool
     kept = {key: value for key, value in schema.items() if is_supported(key, value)}
     fields = map_subschemas(kept, lambda one: describe_unsupported(one, is_supported))
     if lost := {key: value for key, value in schema.items() if key not in kept}:
-        text = "{" + ", ".join(f"{key}: {value}" for key, value in lost.items()) + "}"
-        given = fields.get("description")
-        fields["description"] = f"{given}\n\n{text}" if isinstance(given, str) else text
+        return described_by(fields, lost)
     return fields
+
+
+def described_by(fields: Schema, lost: Schema) -> Schema:
+    """Return `fields` with the constraints in `lost` at the end of the description."""
+    text = "{" + ", ".join(f"{key}: {value}" for key, value in lost.items()) + "}"
+    given = fields.get("description")
+    return {**fields, "description": f"{given}\n\n{text}" if isinstance(given, str) else text}

@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 from asyncinfer.errors import ConfigError, invalid_request
 
 T = TypeVar("T")
+# Stands for the missing result of a schema. A result may be None.
+_MISSING: Any = object()
 
 # In characters of JSON text. No API accepts a schema of this size.
 _MOST_ADDED = 600_000
@@ -65,8 +67,10 @@ def remembered(change: Callable[[dict[str, Any]], T]) -> Callable[[dict[str, Any
     def changed(schema: dict[str, Any]) -> T:
         text = _shallow(text_of, schema)
         with lock:
-            result = known.get(text)
-        if result is None:
+            result = known.get(text, _MISSING)
+            if result is not _MISSING:
+                known.move_to_end(text)
+        if result is _MISSING:
             result = _result_or_refusal(change, schema)
             if len(text) <= _LONGEST_REMEMBERED:
                 with lock:

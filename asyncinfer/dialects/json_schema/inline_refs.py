@@ -17,7 +17,7 @@ class _ContainsItselfError(Exception):
 
 
 def inline_refs(schema: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a copy of `schema` with each reference replaced by its target. Keywords beside a reference are kept.
+    """Return a copy of `schema` with each reference replaced by its target. Keywords next to a reference are kept.
 
     The result may be `schema` itself. It is None if a schema contains itself, because it cannot be written without
     references.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from asyncinfer.dialects.json_schema.conjunction import both
 from asyncinfer.dialects.json_schema.growth import Growth
-from asyncinfer.dialects.json_schema.refs import with_target
+from asyncinfer.dialects.json_schema.refs import without_top_ref
 from asyncinfer.dialects.json_schema.walk import Schema, describes_object, map_subschemas, schemas_in
 
 _OF_OBJECTS = frozenset(
@@ -17,7 +17,6 @@ _OF_OBJECTS = frozenset(
     }
 )
 _ADD_PROPERTIES = frozenset({"$ref", "additionalProperties", "anyOf", "patternProperties", "properties"})
-_MOST_REFS = 10
 
 
 def parents_in_members(schema: Schema) -> Schema:
@@ -42,10 +41,7 @@ class _Parents:
         return map_subschemas(schema, self.changed)
 
     def _member(self, parent: Schema, member: Schema) -> Schema:
-        for _ in range(_MOST_REFS):
-            if (target := with_target(member, self._root, self._growth)) is None:
-                break
-            member = target
+        member = without_top_ref(member, self._root, self._growth)
         self._growth.add_copy(parent)
         return both(parent, member, self._growth)
 

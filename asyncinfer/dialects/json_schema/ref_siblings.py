@@ -1,4 +1,4 @@
-"""Removes the keywords beside references, for APIs that do not accept them there."""
+"""Removes the keywords next to references, for APIs that do not accept them there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asyncinfer.dialects.json_schema.walk import Schema, map_subschemas
 def without_ref_siblings(
     schema: Schema, is_accepted: Callable[[Schema], bool], finish: Callable[[Schema], Schema]
 ) -> Schema:
-    """Return a copy of `schema` in which the target of a reference is merged with the keywords beside the reference.
+    """Return a copy of `schema` in which the target of a reference is merged with the keywords next to it.
 
     A large merged target becomes a definition of its own. The keywords are left out if the target contains the same
     reference.

@@ -8,6 +8,9 @@ from urllib.parse import unquote
 from asyncinfer.dialects.json_schema.conjunction import both
 from asyncinfer.dialects.json_schema.growth import Growth
 
+# A chain of more references probably leads back to its beginning.
+_MOST_REFS = 10
+
 
 def pointed_at(root: Any, ref: str) -> Any:
     """Return what a reference within `root` refers to, such as `#` or `#/$defs/Name`; None if there is no such place.
@@ -47,3 +50,16 @@ def with_target(schema: dict[str, Any], root: dict[str, Any], growth: Growth) ->
         return None
     growth.add_copy(target)
     return both({key: value for key, value in schema.items() if key != "$ref"}, target, growth)
+
+
+def without_top_ref(schema: dict[str, Any], root: dict[str, Any], growth: Growth) -> dict[str, Any]:
+    """Return `schema` with the reference at its top replaced by its target, which may be a reference too.
+
+    Raises:
+        SchemaTooLargeError: `growth` does not allow the copies.
+    """
+    for _ in range(_MOST_REFS):
+        if (target := with_target(schema, root, growth)) is None:
+            break
+        schema = target
+    return schema

@@ -41,7 +41,7 @@ def to_strict(schema: Schema) -> Schema:
     """Return a copy of `schema` for strict mode.
 
     Every object requires all of its properties and allows no others. No default is null. A reference has no other
-    keywords beside it: they are merged with the target of the reference, or left out if the target contains the same
+    keywords next to it: they are merged with the target of the reference, or left out if the target contains the same
     reference.
 
     Raises:

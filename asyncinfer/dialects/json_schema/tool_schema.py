@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.json_schema.conjunction import both
 from asyncinfer.dialects.json_schema.growth import Growth, remembered
-from asyncinfer.dialects.json_schema.refs import with_target
+from asyncinfer.dialects.json_schema.refs import without_top_ref
 from asyncinfer.dialects.json_schema.unions import unions_as_any_of
-from asyncinfer.dialects.json_schema.walk import Schema, schemas_in
+from asyncinfer.dialects.json_schema.walk import DEFINITIONS, Schema, schemas_in
 
 _REFUSED = frozenset({"allOf", "anyOf", "const", "enum", "not", "oneOf"})
-_MOST_REFS = 10
 
 
 def object_schema(schema: Schema) -> Schema:
@@ -42,12 +42,8 @@ def _object_schema(schema: Schema) -> Schema:
 
 def _target(schema: Schema, root: Schema, growth: Growth) -> Schema:
     """Follow the references at the top of a schema. The definitions of `root` are kept."""
-    definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
-    for _ in range(_MOST_REFS):
-        if (target := with_target(schema, root, growth)) is None:
-            break
-        schema = {**target, **definitions}
-    return schema
+    target = without_top_ref(schema, root, growth)
+    return schema if target is schema else {**target, **{key: root[key] for key in DEFINITIONS if key in root}}
 
 
 def _without_union(schema: Schema, root: Schema, growth: Growth) -> Schema:
@@ -65,15 +61,10 @@ def _properties_of_any(members: list[Schema]) -> Schema:
     """Return the properties of all members. If members describe a property differently, it is their `anyOf`."""
     found: dict[str, list[Any]] = {}
     for member in members:
-        for name, schema in _properties(member).items():
+        for name, schema in object_at(member, "properties").items():
             if schema not in found.setdefault(name, []):
                 found[name].append(schema)
     return {name: schemas[0] if len(schemas) == 1 else {"anyOf": schemas} for name, schemas in found.items()}
-
-
-def _properties(member: Schema) -> Schema:
-    properties = member.get("properties")
-    return cast(Schema, properties) if isinstance(properties, dict) else {}
 
 
 def _required(schema: Schema) -> list[Any]:

@@ -77,10 +77,12 @@ class _Unions:
 
     def _target(self, member: Schema, done: set[str]) -> Schema | None:
         """Return the target of the reference in a member; None if there is no such schema."""
-        if "$ref" not in member or member["$ref"] in done:
+        if "$ref" not in member:
             return {}
         ref = member["$ref"]
-        return resolve_ref(self._root, ref) if isinstance(ref, str) else None
+        if not isinstance(ref, str):
+            return None
+        return {} if ref in done else resolve_ref(self._root, ref)
 
     def _member(self, member: Schema, target: Schema, within: frozenset[str], done: set[str]) -> Schema:
         """Return a member, merged with the target of its reference and with its own members."""
@@ -88,8 +90,8 @@ class _Unions:
             done.add(ref)
             within = within | {ref}
         self._growth.add_copy(target)
-        beside = {key: value for key, value in member.items() if key != "$ref"}
-        return self._with_members(both(target, beside, self._growth), within, done)
+        others = {key: value for key, value in member.items() if key != "$ref"}
+        return self._with_members(both(target, others, self._growth), within, done)
 
 
 def _follows_refs(schema: Schema) -> bool:

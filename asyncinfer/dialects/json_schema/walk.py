@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from asyncinfer.dialects.fields import object_at
+
 Schema = dict[str, Any]
 # Keywords whose values are schemas or lists of schemas, and keywords whose values are schemas by name.
 _SCHEMAS = frozenset(
@@ -39,12 +41,16 @@ def mentions(value: Any, keywords: frozenset[str]) -> bool:
 
     This is much cheaper than a transformation, and most schemas need none.
     """
-    inner = cast(list[Any], value)
-    if isinstance(value, dict):
-        if not keywords.isdisjoint(cast(Schema, value)):
-            return True
-        inner = list(cast(Schema, value).values())
-    return any(isinstance(one, dict | list) and mentions(one, keywords) for one in inner)
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            if not keywords.isdisjoint(cast(Schema, one)):
+                return True
+            left += cast(Schema, one).values()
+        elif isinstance(one, list):
+            left += cast(list[Any], one)
+    return False
 
 
 def schemas_in(value: Any) -> list[Schema]:
@@ -61,8 +67,7 @@ def is_object(schema: Schema) -> bool:
 
 def definitions_of(root: Schema) -> list[Any]:
     """Return the schemas that are defined at the top of a schema, for references to them."""
-    groups = (root.get(key) for key in DEFINITIONS)
-    return [one for group in groups if isinstance(group, dict) for one in cast(Schema, group).values()]
+    return [one for key in DEFINITIONS for one in object_at(root, key).values()]
 
 
 def describes_object(schema: Schema) -> bool:

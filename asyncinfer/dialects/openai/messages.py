@@ -12,7 +12,7 @@ from typing import Any
 from asyncinfer.dialects.media import InlineFile, file_of
 from asyncinfer.dialects.media_types import PDF
 from asyncinfer.dialects.openai.quirks import Files, Quirks
-from asyncinfer.dialects.turns import kept_places
+from asyncinfer.dialects.turns import is_blank_text, kept_places
 from asyncinfer.dialects.unsent_keys import OF_ANSWERS, SentKeys
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
@@ -21,7 +21,7 @@ from asyncinfer.types.merging import merged_messages
 Json = dict[str, Any]
 # The keys that servers without additional keys know.
 SENT_KEYS = SentKeys(frozenset({"name"}), image=frozenset({"detail"}))
-# Keys of an image or a document that are beside its object `image_url` or `file`, not within it.
+# Keys of an image or a document that are next to its object `image_url` or `file`, not within it.
 _BESIDE = frozenset({"cache_control", "modalities", "uuid"})
 
 
@@ -118,7 +118,7 @@ def _has_blank_text(message: Message) -> bool:
     content = message.content
     if isinstance(content, list):
         return any(map(_is_blank, content))
-    return not content or content.isspace()
+    return is_blank_text(content)
 
 
 def _has_content(message: Message) -> bool:
@@ -126,16 +126,16 @@ def _has_content(message: Message) -> bool:
         return True
     if isinstance(message.content, list):
         return not all(_is_blank(item) for item in message.content)
-    return bool(message.content and message.content.strip())
+    return not is_blank_text(message.content)
 
 
 def _without_blank_items(message: Message) -> Message:
     if isinstance(message.content, list):
         items = [item for item in message.content if not _is_blank(item)]
         return message.model_copy(update={"content": items or message.content})
-    is_blank = isinstance(message.content, str) and not message.content.strip()
+    is_blank = isinstance(message.content, str) and is_blank_text(message.content)
     return message.model_copy(update={"content": None}) if is_blank and message.tool_calls else message
 
 
 def _is_blank(item: ContentItem) -> bool:
-    return item.is_text() and not (item.content and item.content.strip())
+    return item.is_text() and is_blank_text(item.content)

@@ -19,7 +19,7 @@ class Files(Enum):
 
 
 class Schemas(Enum):
-    """How an API accepts a JSON schema: not at all; as `json_schema`; or beside `json_object`, as older servers do."""
+    """How an API accepts a JSON schema: not at all; as `json_schema`; or next to `json_object`, as older servers do."""
 
     NONE = "none"
     NAMED = "json_schema"

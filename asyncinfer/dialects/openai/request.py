@@ -49,6 +49,8 @@ _REFUSED_WITH_REASONING = frozenset(
     {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop_strings"}
 )
 _ACCEPTED_WITHOUT_REASONING = frozenset({"temperature", "top_p"})
+# The fields of a tool without additional keys.
+_TOOL_FIELDS: dict[str, Any] = {"type": True, "function": set(FunctionDefinition.model_fields)}
 
 
 class ChatEncoder:
@@ -96,17 +98,12 @@ class ChatEncoder:
 
 
 def _tool(tool: ToolDefinition, quirks: Quirks) -> dict[str, Any]:
-    plain = (tool if quirks.extra_keys else _without_extra(tool)).model_dump(mode="json", exclude_none=True)
+    known = None if quirks.extra_keys else _TOOL_FIELDS
+    plain = tool.model_dump(mode="json", exclude_none=True, include=known)
     if tool.function.parameters is not None:
         with schema_of_tool(tool.function.name):
             plain["function"]["parameters"] = _parameters(tool, tool.function.parameters, quirks)
     return plain
-
-
-def _without_extra(tool: ToolDefinition) -> ToolDefinition:
-    """Return a tool without additional keys."""
-    function = FunctionDefinition(**{name: getattr(tool.function, name) for name in FunctionDefinition.model_fields})
-    return ToolDefinition(type=tool.type, function=function)
 
 
 def _parameters(tool: ToolDefinition, schema: dict[str, Any], quirks: Quirks) -> dict[str, Any]:

@@ -212,7 +212,7 @@ _ERRORS = ("error", "errors", "error_code", "error_message", "error_msg", "detai
 
 
 def error_of(data: Mapping[str, Any], body: bytes) -> RequestError | None:
-    """Return the error in a successful response, alone or beside an incomplete answer, or None."""
+    """Return the error in a successful response, alone or together with an incomplete answer; None without an error."""
     given: Any = data.get("choices")
     choices = cast(list[Any], given) if isinstance(given, list) else []
     first = as_object(choices[0] if choices else None)

@@ -171,3 +171,38 @@ def test_instance_of_combined_unions_stays_valid(groups: list[list[Json]], data:
     value = {name: 1 for one in chosen for name in one["properties"]}
     for made in (unions_as_any_of(schema), for_anthropic(schema), to_openai_strict(schema)):
         assert Draft202012Validator(made).is_valid(value)
+
+
+def test_result_none_is_remembered_too() -> None:
+    calls: list[Json] = []
+
+    @remembered
+    def change(schema: Json) -> None:
+        calls.append(schema)
+
+    assert change({"a": 1}) is None
+    assert change({"a": 1}) is None
+    assert len(calls) == 1
+
+
+def test_schema_that_is_used_again_is_remembered_longest() -> None:
+    calls: list[Any] = []
+
+    @remembered
+    def change(schema: Json) -> int:
+        calls.append(schema["n"])
+        return 1
+
+    for n in range(40):
+        change({"n": n})
+        change({"n": 0})
+    assert calls.count(0) == 1
+
+
+@pytest.mark.parametrize("change", [for_google, inline_refs])
+def test_schema_that_is_nested_too_deeply_is_refused(change: Change) -> None:
+    schema: Json = {"oneOf": [], "$ref": "#/$defs/A"}
+    for _ in range(5000):
+        schema = {"items": schema}
+    with pytest.raises(SchemaTooLargeError, match="nested too deeply"):
+        change(schema)

@@ -31,6 +31,9 @@ NODE: Json = {
         ({"anyOf": [{"minLength": 1}], "oneOf": [{"maxLength": 2}]}, {"anyOf": [{"minLength": 1, "maxLength": 2}]}),
         ({"allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": CAT}}, {**CAT, "$defs": {"A": CAT}}),
         ({"items": {"allOf": [{"$ref": "#/$defs/A"}]}}, {"items": {"$ref": "#/$defs/A"}}),
+        ({"allOf": [{"type": ["integer", "number"]}, {"type": "number"}]}, {"type": ["integer", "number"]}),
+        ({"allOf": [{"enum": ["integer", 1]}, {"enum": ["number", 1]}]}, {"enum": [1]}),
+        ({"allOf": [{"$ref": ["a"]}, {"minimum": 1}]}, {"minimum": 1, "allOf": [{"$ref": ["a"]}]}),
         (
             {"allOf": [{"type": "integer", "minimum": 1}, {"type": "number", "minimum": 2}]},
             {"type": "integer", "minimum": 2},
