@@ -100,8 +100,8 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
 def _stopping_signals() -> list[signal.Signals]:
     """The signals that stop a run. SIGHUP comes when a terminal is closed; `nohup` ignores it, Windows lacks it."""
     hangup = [number for number in signal.Signals if number.name == "SIGHUP"]
-    heeded = [number for number in hangup if signal.getsignal(number) is not signal.SIG_IGN]
-    return [signal.SIGINT, signal.SIGTERM, *heeded]
+    not_ignored = [number for number in hangup if signal.getsignal(number) is not signal.SIG_IGN]
+    return [signal.SIGINT, signal.SIGTERM, *not_ignored]
 
 
 def _stopping(number: signal.Signals) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asyncinfer.types.paths import is_file
 
-# Beside the package in a clone of the repository. An installed package has none.
+# A clone of the repository has this folder next to the package. An installed package has no examples.
 FOLDER = Path(__file__).parents[2] / "examples"
 
 

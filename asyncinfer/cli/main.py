@@ -165,7 +165,7 @@ def _choice(value: str, option: str, *choices: str) -> str:
     """The value of an option, in lower case.
 
     Raises:
-        BadParameter: It is none of the choices.
+        BadParameter: It is not one of the choices.
     """
     if value.lower() not in choices:
         raise typer.BadParameter(f"should be {', '.join(choices[:-1])} or {choices[-1]}", param_hint=option)

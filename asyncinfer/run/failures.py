@@ -1,4 +1,4 @@
-"""The failed rows of a run: counted by their reason, and written to a file beside the output."""
+"""The failed rows of a run: counted by their reason, and written to a file next to the output."""
 
 from __future__ import annotations
 

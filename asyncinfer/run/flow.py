@@ -17,7 +17,7 @@ from asyncinfer.run.saver import DeliverOutcome, ResultSaver
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
 
-# Rows that may wait to be saved, beside those that the executor wants.
+# Rows that may wait to be saved, in addition to those that the executor wants.
 _SAVING = 256
 
 

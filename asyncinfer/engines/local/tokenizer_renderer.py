@@ -97,7 +97,7 @@ class TokenizerRenderer:
         own: dict[str, Any] = {"tokenize": False} | ({"chat_template": template} if template else {})
 
         def render(*, messages: Any, **variables: Any) -> str:
-            # `dict` rejects a variable of the request that is an argument of ours.
+            # `dict` raises if a variable of the request has the name of an argument that is set here.
             complete = {"add_generation_prompt": True, **dict(**own, **variables), **arguments}
             return self._tokenizer.apply_chat_template(messages, **complete)
 

@@ -17,7 +17,7 @@ class WatchdogTimeouts:
     Args:
         warn_after: Report the work after this time, and again each time its duration has doubled.
         abandon_after: Abandon the work after this time.
-        stop_timeout: Abandon the work this long after the engine was told to stop.
+        stop_timeout: Abandon the work this long after the engine was stopped.
     """
 
     warn_after: float = 60.0
@@ -33,7 +33,7 @@ class Stall:
         work: What the thread does.
         seconds: How long it has taken so far.
         abandoned: Whether it is now abandoned.
-        stopping: Whether the engine was told to stop.
+        stopping: Whether the engine is stopping.
     """
 
     work: str
