@@ -23,7 +23,7 @@ _REASONING_KINDS = ("thinking", "reasoning", "redacted")
 _TEXTS = ("text", "refusal", "output_text", "content", "value", "transcript")
 _THOUGHTS = ("thinking", "reasoning", "text", "summary", "content")
 _IMAGE = "image_url"
-# How the types of parts end that have a text, and how those of parts without a text begin.
+# Types of parts with a text end with one of the first; types of parts without a text begin with one of the second.
 _TEXT_KINDS = ("text", "text_delta", "refusal", "message")
 _TEXTLESS_KINDS = (*_REASONING_KINDS, "reference", "citation", "image", "audio", "document", "file", "signature")
 # The fields of a part without a type.
@@ -44,7 +44,7 @@ def text_of(content: Any) -> str:
 
 
 def json_of_unread(content: Any) -> str:
-    """Return the JSON text of content in which nothing was found to read; an empty text if the content is empty."""
+    """Return the JSON text of content that has no readable text; an empty text if the content is empty."""
     return to_json(content).decode() if _holds_value(content) else ""
 
 
@@ -89,7 +89,7 @@ def images_in(content: Any) -> list[dict[str, Any]]:
 
 
 def reasoning_in(message: Mapping[str, Any]) -> str:
-    """Return the reasoning that a message, or a piece of one, has next to its content."""
+    """Return the reasoning outside the content of a message, or of a piece of one."""
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if isinstance(reasoning, str):
         return reasoning

@@ -30,7 +30,8 @@ _ECHOES = frozenset({"flagged_input", "input", "failed_generation"})
 # Bounds on the parts of a body that are read. Real errors are smaller.
 _MOST_NODES, _DEEPEST_TEXT, _LONGEST_JSON, _LONGEST_TEXT, _LONGEST_CODE = 2000, 3, 65536, 8192, 100
 _LARGEST = 2**20  # bytes; a larger body is not parsed
-# What text does not contain, how much of it makes a body binary, and from how many characters on that is decided.
+# Characters that do not occur in text. A body is binary if more than this share of it are such characters. A body with
+# fewer characters than the last number counts as text.
 _NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 _MOST_NO_TEXT, _LEAST_BINARY = 0.3, 8
 _JSON_START = re.compile(r"[{\[]\s*[\"{\[]")
@@ -124,7 +125,7 @@ def safe_str(value: Any) -> str:
 def excerpt(body: bytes | str) -> str:
     """Return the beginning of the text of a body, without HTML tags and with white space collapsed.
 
-    Of a body that is no text, return the size.
+    If the body is binary, return its size instead.
     """
     start = body[: 4 * _SHOWN]
     text = start.decode("utf-8", "replace") if isinstance(start, bytes) else start

@@ -173,9 +173,11 @@ _BILLING_HINTS = (
     "key limit",
     "balance",
 )
-# The account was suspended or restricted.
+# Messages about a wrong URL or path.
 _URLS = r"(?:invalid|unknown|unrecognized)(?: request)? url"
 _PATHS = r"resource not found|page not found|file not found|route not found|no route|cannot post"
+_PATH_TEXTS = re.compile(rf"{_URLS}|{_PATHS}")
+# The account was suspended or restricted.
 _STATE_TEXTS = _any(
     r"(?:account|organi[sz]ation|project|team|consumer|api key|access)[\w' ]{0,40}"
     r"(?:deactivated|disabled|suspended|terminated|banned|restricted|denied access)",
@@ -215,7 +217,6 @@ _ACCOUNT_TEXTS = _any(
     _PATHS,
     r"plain http request was sent to https",
 )
-_PATH_TEXTS = re.compile(rf"{_URLS}|{_PATHS}")
 # The scope by the status alone. Statuses that are missing here are UNKNOWN.
 _STATUSES: dict[int, ErrorScope] = {
     401: ACCOUNT,

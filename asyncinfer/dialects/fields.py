@@ -13,6 +13,12 @@ _LONGEST_COUNT = len(str(_LARGEST_COUNT))
 _DEEPEST = 100
 
 
+def members_of(value: Any) -> list[Any]:
+    """Return the members of a list that are not null. A single value may come without a list."""
+    given = cast(list[Any], value) if isinstance(value, list) else [value]
+    return [one for one in given if one is not None]
+
+
 def object_at(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return the object under `key`; an empty one if there is no object."""
     return as_object(data.get(key))

@@ -13,7 +13,7 @@ from asyncinfer.dialects.json_text import values_in
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion, FinishReason, StreamDelta
+from asyncinfer.types.results import Completion, FinishReason, StreamDelta, joined
 from asyncinfer.types.tools import ToolCall
 
 _LINE_END = re.compile(r"[\r\n]+")
@@ -43,14 +43,16 @@ def _of_events(dialect: Dialect, body: bytes) -> Completion | None:
         RequestError: One of the values is an error of the API.
     """
     lines = "".join(f"data: {_LINE_END.sub(' ', value)}\n\n" for value in values_in(body))
+    if not lines:
+        return None
     try:
-        answer = _folded(dialect.stream(), lines.encode()) if lines else None
+        answer = _folded(dialect.stream(), lines.encode())
     except RequestError as error:
         if error.error_type is InferenceErrorType.API_STATUS:
             raise
         return None
-    message = answer.message if answer is not None else None
-    return answer if message and (message.content or message.tool_calls or message.reasoning_content) else None
+    message = answer.message
+    return answer if message.content or message.tool_calls or message.reasoning_content else None
 
 
 def _folded(decoder: StreamDecoder, body: bytes) -> Completion:
@@ -61,11 +63,11 @@ def _folded(decoder: StreamDecoder, body: bytes) -> Completion:
     """
     deltas: list[StreamDelta] = [*decoder.feed(body), last := decoder.finish()]
     calls = [ToolCall.model_validate(call) for call in last.tool_calls]
-    text = "".join(delta.content for delta in deltas)
+    whole = joined(deltas)
     message = Message(
         role=Role.ASSISTANT,
-        content=text if text or not calls else None,
+        content=whole.content if whole.content or not calls else None,
         tool_calls=calls or None,
-        reasoning_content="".join(delta.reasoning_content for delta in deltas) or None,
+        reasoning_content=whole.reasoning_content or None,
     )
     return Completion(message, last.finish_reason or FinishReason.UNKNOWN, last.usage, last.metadata)

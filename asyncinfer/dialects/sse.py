@@ -14,7 +14,7 @@ from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.http import malformed_response
-from asyncinfer.types.results import StreamDelta
+from asyncinfer.types.results import StreamDelta, joined
 
 # The data of the event that ends an OpenAI stream. Proxies send it after streams of other dialects too.
 DONE = "[DONE]"
@@ -24,6 +24,8 @@ _MAX_EVENT = 32 * 2**20
 # Proxies that join streams leave byte order marks within them. Some servers indent the lines.
 _BEFORE_FIELDS = ("\ufeff", " ", "\t")
 _LINE_END = re.compile(r"\r\n|\n|\r")
+# Proxies may frame an event again, so that a value begins with further field names.
+_FRAMES = re.compile(r"\A(?:data: ?)+")
 _JSON_MARK = re.compile(r'[{}\[\]"]')
 
 
@@ -46,7 +48,7 @@ def unreadable(event: ServerSentEvent, problem: Exception) -> RequestError:
 
 
 def object_in(event: ServerSentEvent, json: EventJson, end: StreamEnd) -> dict[str, Any] | None:
-    """Return the JSON object in an event; None for an event that is no part of an answer.
+    """Return the JSON object in an event; None for an event that is not part of an answer.
 
     Such events are words (`ping`), and JSON values that are neither objects nor lists. `end` records them.
 
@@ -112,8 +114,7 @@ class SSEParser:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "data":
-            if value.startswith("data:"):  # A proxy has framed the event again.
-                return self._line(value)
+            value = _FRAMES.sub("", value, count=1)
             ended = self._dispatch() if self._data and self._is_next_object(value) else None
             self._data.append(value)
             self._data_size += len(value)
@@ -129,8 +130,8 @@ class SSEParser:
 
     def rest(self) -> list[ServerSentEvent]:
         """Return the event at the end of a stream without a blank line after it, if it is whole."""
-        ended = [self._line("".join(self._begun)), self._dispatch()]
-        self._begun = []
+        line, self._begun, self._begun_size = "".join(self._begun), [], 0
+        ended = [self._line(line), self._dispatch()]
         return [event for event in ended if event is not None and (_is_whole(event.data) or is_done(event))]
 
     def _is_next_object(self, value: str) -> bool:
@@ -223,8 +224,9 @@ class SSEStreamDecoder:
         last = self._decoder.finish()
         if not rest:
             return last
-        content, reasoning = "".join(one.content for one in rest), "".join(one.reasoning_content for one in rest)
-        return replace(last, content=content + last.content, reasoning_content=reasoning + last.reasoning_content)
+        before = joined(rest)
+        content, reasoning = before.content + last.content, before.reasoning_content + last.reasoning_content
+        return replace(last, content=content, reasoning_content=reasoning)
 
     def _rest(self) -> Iterator[StreamDelta]:
         """Yield the deltas of an event at the end of the stream, unless the event was cut off."""

@@ -50,7 +50,7 @@ class StreamEnd:
         self.marked = True
 
     def ignore(self, error: RequestError) -> None:
-        """Record an event that is no part of an answer. Its error is raised if the answer does not become complete."""
+        """Record an event that is not part of an answer. Its error is raised if the answer does not become complete."""
         self._stray = self._stray or error
 
     @property
@@ -68,10 +68,10 @@ class StreamEnd:
         """
         return self.is_complete and (self.marked or self._reason_comes_last)
 
-    @property
-    def outlasts_errors(self) -> bool:
-        """Whether the answer has ended well, so that an error after it loses nothing."""
-        return self.is_settled and ended_well(self.finish)
+    def report_error(self, error: RequestError) -> None:
+        """Raise an error of the API, unless the answer ended well before it."""
+        if not (self.is_settled and ended_well(self.finish)):
+            raise error
 
     def require_finish(self, *, has_mark: bool = True) -> Finish:
         """Return the finish reason of the complete answer.
@@ -87,11 +87,17 @@ class StreamEnd:
         return self.finish
 
     def last_delta(
-        self, assembler: CallAssembler, usage: Usage | None, described: Mapping[str, Any] | None = None
+        self,
+        assembler: CallAssembler,
+        usage: Usage | None,
+        described: Mapping[str, Any] | None = None,
+        *,
+        content: str = "",
     ) -> StreamDelta:
         """Return the last delta of the complete answer, with its tool calls.
 
         Args:
+            content: The end of the text.
             described: What the response says about itself; see `response_metadata.description`.
 
         Raises:
@@ -103,4 +109,5 @@ class StreamEnd:
         except ValueError as error:
             raise malformed_response(f"has a tool call that cannot be read ({error})") from None
         reason = reason_of(finish, calls)
-        return StreamDelta.last(calls, reason, usage, metadata=metadata_of(finish, reason, described))
+        metadata = metadata_of(finish, reason, described)
+        return StreamDelta.last(calls, reason, usage, content=content, metadata=metadata)

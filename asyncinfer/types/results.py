@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -118,6 +118,13 @@ class StreamDelta(ShortRepr):
         return cls(content, tool_calls=plain, finish_reason=reason, usage=usage, metadata=metadata)
 
 
+def joined(deltas: Iterable[StreamDelta]) -> StreamDelta:
+    """Return one delta with the text and the reasoning of all `deltas`."""
+    parts = list(deltas)
+    text, reasoning = "".join(one.content for one in parts), "".join(one.reasoning_content for one in parts)
+    return StreamDelta(text, reasoning)
+
+
 @dataclass(slots=True, repr=False)
 class Completion(ShortRepr):
     """The complete answer of the model to one conversation. Not frozen, because freezing doubles the time to create it.
@@ -162,12 +169,12 @@ FAILURE = "failure"
 
 
 def finish_reason_of(answered: Conversation) -> FinishReason:
-    """The finish reason in the metadata of an answered conversation. A file may hold any value there."""
+    """The finish reason in the metadata of an answered conversation; UNKNOWN if the value is not a finish reason."""
     reason = answered.metadata.get("finish_reason")
     return FinishReason(reason) if reason in tuple(FinishReason) else FinishReason.UNKNOWN
 
 
-# The metadata that come from an answer. Only `finish_reason` is in every answer.
+# The metadata keys that an answer may add to its conversation. Only `finish_reason` is always added.
 ANSWER_METADATA = (
     "usage",
     "finish_reason",
@@ -180,7 +187,7 @@ ANSWER_METADATA = (
     "dropped_parameters",
     "unsaved_metadata",
 )
-# The metadata of the conversation that an answer replaces.
+# The metadata keys that are removed from a conversation before those of its answer are added.
 _REPLACED = (*ANSWER_METADATA, FAILURE)
 
 
@@ -268,7 +275,7 @@ class Progress(ShortRepr):
         usage: The tokens of the answers of this run only.
         seconds: The time since the run began.
         waiting: Why nothing has been sent for 10 seconds or more, and until when; None while requests are sent.
-        state: Whether the run goes on, and how it ended.
+        state: Whether the run is in progress, or how it ended.
         attempts: The number of requests to the engine.
         refused: The number of requests that the endpoint refused because it was busy.
         retried: The number of times that a row was scheduled for another attempt.

@@ -140,3 +140,15 @@ def with_rest(*chunks: bytes) -> list[ServerSentEvent]:
 def test_json_object_is_an_event_without_blank_lines_around_it(stream: bytes, data: list[str], size: int) -> None:
     chunks = [stream[at : at + size] for at in range(0, len(stream), size)]
     assert [event.data for event in with_rest(*chunks)] == data
+
+
+def test_event_that_is_framed_thousands_of_times_is_read() -> None:
+    [event] = SSEParser().feed(b"data: " * 5000 + b'{"a": 1}\n\n')
+    assert event.data == '{"a": 1}'
+
+
+def test_size_of_an_event_without_a_blank_line_counts_once() -> None:
+    parser, data = SSEParser(), b'{"a": "' + b"x" * (17 << 20) + b'"}'
+    parser.feed(b"data: " + data)
+    [event] = parser.rest()
+    assert len(event.data) == len(data)

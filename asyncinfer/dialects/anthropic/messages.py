@@ -25,7 +25,7 @@ from asyncinfer.dialects.anthropic.content import (
 )
 from asyncinfer.dialects.anthropic.models import Sampling, default_answer_limit, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
-from asyncinfer.dialects.fields import as_object, checked_depth, count_at, object_at
+from asyncinfer.dialects.fields import as_object, checked_depth, count_at, members_of, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.http import HEADERS, error_within, json_body, json_object, merged_under, missing_answer
 from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
@@ -171,10 +171,7 @@ def _blocks_in(content: Any, finish: Finish | None) -> list[Json]:
     """
     if content == [None] or (content is None and finish is None):
         raise ValueError("no content")
-    blocks = cast(list[Any], content) if isinstance(content, list) else [content]
-    return [
-        {"type": "text", "text": block} if isinstance(block, str) else block for block in blocks if block is not None
-    ]
+    return [{"type": "text", "text": block} if isinstance(block, str) else block for block in members_of(content)]
 
 
 def _answer(blocks: list[Json], finish: Finish | None) -> Message:

@@ -6,7 +6,7 @@ Sources: "Streaming messages" and anthropic-python 2.14, November 2026.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
@@ -36,7 +36,7 @@ class AnthropicEventDecoder:
     end: StreamEnd = field(default_factory=StreamEnd)
     _calls: CallAssembler = field(default_factory=lambda: CallAssembler("{}"))
     _kinds: dict[int | None, str] = field(default_factory=dict[int | None, str])  # The types of the blocks, by index.
-    _open: list[int | None] = field(default_factory=list[int | None])  # The indices of the blocks that go on.
+    _open: list[int | None] = field(default_factory=list[int | None])  # The indices of the open blocks.
     _usage: Json = field(default_factory=dict[str, Any])
     _message: Json = field(default_factory=dict[str, Any])
     _json: EventJson = field(default_factory=EventJson)
@@ -53,17 +53,15 @@ class AnthropicEventDecoder:
         """
         if is_done(event):
             return
-        if event.name == "error" and self.end.outlasts_errors:
-            return
         if event.name == "error":
-            raise _error(event)
+            self.end.report_error(_error(event))
+            return
         if (data := object_in(event, self._json, self.end)) is None:
             return
         kind = data.get("type") or (event.name if event.name != "message" else None)
         if kind == "error" or data.get("error"):
-            if self.end.outlasts_errors:
-                return
-            raise error_in(data, event.data.encode())
+            self.end.report_error(error_in(data, event.data.encode()))
+            return
         if not isinstance(kind, str):
             self.end.ignore(unreadable(event, TypeError()))
             return
@@ -81,8 +79,7 @@ class AnthropicEventDecoder:
             RequestError: The stream ended before the answer was complete.
         """
         described = described_by(self._message, self._usage)
-        last = self.end.last_delta(self._calls, usage_in(self._usage), described)
-        return replace(last, content=self._json.rest())
+        return self.end.last_delta(self._calls, usage_in(self._usage), described, content=self._json.rest())
 
     def _read(self, kind: str, data: Json) -> StreamDelta | None:
         match kind:
@@ -137,8 +134,9 @@ class AnthropicEventDecoder:
         index = as_count(data.get("index"))
         if index in self._kinds or not self._open or None not in (index, *self._open):
             return index
-        [only] = self._open
-        return only
+        if len(self._open) > 1:
+            raise ValueError("it does not say to which open block it belongs")
+        return self._open[0]
 
     def _update_usage(self, usage: Any) -> None:
         """Update the usage. Each event gives totals so far; fields that it leaves out keep their values."""
@@ -163,7 +161,7 @@ def _error(event: ServerSentEvent) -> RequestError:
 def _delta(part: Mapping[str, Any]) -> StreamDelta | None:
     """Return the text or thinking in a block or in a piece of one; None for signatures and citations."""
     match part.get("type"):
-        case "text" | "text_delta":
+        case "text" | "text_delta":  # The usual case, first.
             return StreamDelta(text_in(part.get("text")))
         case "thinking" | "thinking_delta":
             return StreamDelta(reasoning_content=reasoning_of(part.get("thinking")))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from asyncinfer.dialects.answer_text import json_of_unread, reasoning_of, text_in
-from asyncinfer.dialects.fields import checked_depth, count_at, object_at
+from asyncinfer.dialects.fields import checked_depth, count_at, members_of, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.response_metadata import description, metadata_of
@@ -56,8 +56,7 @@ def _blocks_in(content: Any, finish: Finish | None) -> list[Mapping[str, Any]]:
     """
     if content is None and finish is None:
         raise ValueError("no content")
-    blocks = cast(list[Any], content) if isinstance(content, list) else [content]
-    given = [{"text": block} if isinstance(block, str) else block for block in blocks if block is not None]
+    given = [{"text": block} if isinstance(block, str) else block for block in members_of(content)]
     return [{name: one for name, one in block.items() if one is not None} for block in given]
 
 

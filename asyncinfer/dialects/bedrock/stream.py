@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from asyncinfer.dialects.answer_text import reasoning_of, text_in
@@ -81,15 +80,13 @@ class ConverseStreamDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
-        last = self.end.last_delta(self._calls, self._usage, self._described)
-        return replace(last, content=self._json.rest())
+        return self.end.last_delta(self._calls, self._usage, self._described, content=self._json.rest())
 
     def _read(self, frame: Frame) -> StreamDelta | None:
         kind = frame.header(":message-type")
-        if kind in ("exception", "error") and self.end.outlasts_errors:
-            return None
         if kind in ("exception", "error"):
-            raise _error(frame)
+            self.end.report_error(_error(frame))
+            return None
         if has_too_many_values(frame.payload):
             raise malformed_response("has an event with more values than any answer has")
         try:

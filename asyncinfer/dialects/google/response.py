@@ -6,11 +6,11 @@ Sources: Google's "Generate content" reference (`GenerateContentResponse`) and g
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from asyncinfer.dialects.answer_text import json_of_unread, text_in
-from asyncinfer.dialects.fields import as_count, as_object, count_at, object_at
+from asyncinfer.dialects.fields import as_count, as_object, count_at, members_of, object_at
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import signed
 from asyncinfer.dialects.http import json_object, missing_answer
@@ -102,8 +102,8 @@ class GeminiEventDecoder:
             error, piece = data.get("error"), _piece(data)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise unreadable(event, problem) from None
-        if error and not self.end.outlasts_errors:
-            raise error_in(error, event.data.encode())
+        if error:
+            self.end.report_error(error_in(error, event.data.encode()))
         if piece.text or piece.reasoning or piece.calls:
             self.end.add_part(piece.finish)
         else:
@@ -120,7 +120,7 @@ class GeminiEventDecoder:
         """
         blocked = any(piece.blocked is not None for piece in self._pieces)
         finish = None if blocked and self.end.finish is None else self.end.require_finish(has_mark=False)
-        return replace(_completion(self._pieces, finish).as_delta(), content=self._json.rest())
+        return _completion(self._pieces, finish).as_delta(self._json.rest())
 
 
 def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
@@ -167,7 +167,7 @@ def _read(candidate: Mapping[str, Any], piece: _Piece, *, is_whole: bool) -> _Pi
         if any("functionCall" in part for part in parts):
             raise ValueError("an empty call")
         if is_whole:
-            texts.append((json_of_unread([{**part} for part in parts if part.get("thought") is not True]), False))
+            texts.append((json_of_unread([part for part in parts if part.get("thought") is not True]), False))
     signatures = [part.get("thoughtSignature") for part in parts if not _is_call(part)]
     return piece._replace(
         text="".join(text for text, thought in texts if not thought),
@@ -182,8 +182,7 @@ def _read(candidate: Mapping[str, Any], piece: _Piece, *, is_whole: bool) -> _Pi
 def _parts_of(content: Any) -> list[Mapping[str, Any]]:
     """Return the parts of a candidate's content. A single part may come without a list."""
     parts: Any = as_object(content).get("parts") if "parts" in as_object(content) else content
-    given = cast(list[Any], parts) if isinstance(parts, list) else [parts]
-    return [_part(part) for part in given if part is not None]
+    return [_part(part) for part in members_of(parts)]
 
 
 def _part(part: Any) -> Mapping[str, Any]:

@@ -104,11 +104,6 @@ def calls_in(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return calls
 
 
-def has_content(message: Mapping[str, Any]) -> bool:
-    """Whether a message, or a piece of one, has anything but its role."""
-    return any(value for name, value in message.items() if name != "role")
-
-
 def is_first(choice: Mapping[str, Any]) -> bool:
     """Whether a choice is the answer, if there are several."""
     index = choice.get("index")
@@ -116,14 +111,14 @@ def is_first(choice: Mapping[str, Any]) -> bool:
 
 
 def _first_choice(choices: Any) -> Mapping[str, Any]:
-    """Return the choice with index 0; if there is none, the first one."""
+    """Return the choice with index 0, or the first one if no choice has this index."""
     [first, *others] = choices
     return first if not others or is_first(first) else next(filter(is_first, others), first)
 
 
 def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     """Return the message of the assistant. A refusal becomes its text."""
-    given = calls_in(message) if message.get("tool_calls") or message.get("function_call") else None
+    given = calls_in(message)
     calls = without_cut_call(finish, read_calls(tool_call, given)) if given else None
     content, reasoning = message.get("content"), reasoning_in(message)
     if not content or not isinstance(content, str):

@@ -18,7 +18,6 @@ from asyncinfer.dialects.openai.response import (
     choices_in,
     error_event,
     error_of,
-    has_content,
     is_first,
     message_in,
     usage_in,
@@ -27,7 +26,7 @@ from asyncinfer.dialects.response_metadata import NAMES, description
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.types.http import malformed_response
-from asyncinfer.types.results import StreamDelta, Usage
+from asyncinfer.types.results import StreamDelta, Usage, joined
 
 Json = Mapping[str, Any]
 _NO_FIELDS: Json = {}
@@ -66,10 +65,9 @@ class OpenAIEventDecoder:
         Raises:
             RequestError: The event is an error, or cannot be read.
         """
-        if event.name == "error" and self.end.outlasts_errors:
-            return
         if event.name == "error":
-            raise error_event(event.data)
+            self.end.report_error(error_event(event.data))
+            return
         if is_done(event):
             self.end.mark_end()
             return
@@ -81,8 +79,8 @@ class OpenAIEventDecoder:
         except (ValueError, AttributeError, KeyError, TypeError) as problem:
             raise unreadable(event, problem) from None
         yield from deltas
-        if error is not None and not self.end.outlasts_errors:
-            raise error
+        if error is not None:
+            self.end.report_error(error)
 
     def finish(self) -> StreamDelta:
         """Return the last delta, after the stream has ended.
@@ -121,8 +119,7 @@ class OpenAIEventDecoder:
             deltas = [delta for choice in chosen for delta in self._choice(choice)]
         except (ValueError, AttributeError, KeyError, TypeError) as problem:
             raise malformed_response(f"has a choice that cannot be read ({problem})") from None
-        text, reasoning = "".join(one.content for one in deltas), "".join(one.reasoning_content for one in deltas)
-        return StreamDelta(text, reasoning_content=reasoning)
+        return joined(deltas)
 
     def _choice(self, choice: Json) -> Iterator[StreamDelta]:
         message = self._message(choice)
@@ -141,12 +138,10 @@ class OpenAIEventDecoder:
         if (finish := finish_in(choice.get("finish_reason"))) is not None:
             self._usage = self._usage or usage_in(choice.get("usage"))
         if text or reasoning or parts:
-            self._has_calls = self._has_calls or bool(parts)
+            self._has_calls |= bool(parts)
             if "message" not in choice:
-                self._has_text, self._has_reasoning = (
-                    self._has_text or bool(text),
-                    self._has_reasoning or bool(reasoning),
-                )
+                self._has_text |= bool(text)
+                self._has_reasoning |= bool(reasoning)
             self.end.add_part(finish)
         else:
             self.end.set_finish(finish)
@@ -162,7 +157,7 @@ class OpenAIEventDecoder:
             TypeError: The piece is neither a text nor an object.
         """
         delta: Any = choice.get("delta")
-        if isinstance(delta, dict) and delta and (not choice.get("message") or has_content(object_at(choice, "delta"))):
+        if isinstance(delta, dict) and delta and (not choice.get("message") or _has_content(cast(Json, delta))):
             return cast(Json, delta)
         if delta and not isinstance(delta, dict):
             return {"content": as_text(delta)}
@@ -185,8 +180,7 @@ class OpenAIEventDecoder:
             "extra_content": message.get("extra_content"),
         }
         self._whole_text, self._whole_reasoning = text or self._whole_text, reasoning or self._whole_reasoning
-        has_field = message.get("tool_calls") or message.get("function_call")
-        return rest if self._has_calls or not has_field else {**rest, "tool_calls": calls_in(message)}
+        return rest if self._has_calls else {**rest, "tool_calls": calls_in(message)}
 
     def _add(self, parts: Sequence[Json]) -> None:
         """Add the pieces of tool calls in one event."""
@@ -195,6 +189,11 @@ class OpenAIEventDecoder:
             # The signature of the thought behind a call, from Google.
             extra = object_at(part, "extra_content")
             self._calls.add(piece_in(part), {"extra_content": extra} if extra else None)
+
+
+def _has_content(delta: Json) -> bool:
+    """Whether a piece of a message has anything but its role."""
+    return any(value for name, value in delta.items() if name != "role")
 
 
 def _added(before: str, now: str) -> str:
