@@ -99,9 +99,11 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
 
 def _stopping_signals() -> list[signal.Signals]:
     """The signals that stop a run. SIGHUP comes when a terminal is closed; `nohup` ignores it, Windows lacks it."""
-    hangup = [number for number in signal.Signals if number.name == "SIGHUP"]
-    not_ignored = [number for number in hangup if signal.getsignal(number) is not signal.SIG_IGN]
-    return [signal.SIGINT, signal.SIGTERM, *not_ignored]
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        stopping.append(hangup)
+    return stopping
 
 
 def _stopping(number: signal.Signals) -> str:

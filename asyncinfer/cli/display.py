@@ -62,7 +62,7 @@ class _BarAndNote(Bars):
     """A progress bar, and a text below it that may need several lines."""
 
     def __init__(self, console: Console) -> None:
-        self._note = ""  # The base class reads it.
+        self._note = ""  # The constructor of the base class calls `get_renderables`.
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         super().__init__(TextColumn("{task.description}"), *columns, console=console)
         self._rows = self.add_task("rows", total=None)

@@ -52,7 +52,7 @@ def _key(name: str) -> str:
     if any(os.environ.get(variable, "").strip() for variable in variables):
         return f"{needs.replace('`', '')}: set"
     # Credentials may also be in files, which only the provider's own library finds.
-    is_only_way = needs == f"`{variables[0]}`" if variables else False
+    is_only_way = provider is not None and provider.auth.variable is not None
     return f"{needs.replace('`', '')}{': not set' if is_only_way else ''}"
 
 

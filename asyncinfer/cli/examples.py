@@ -12,13 +12,16 @@ FOLDER = Path(__file__).parents[2] / "examples"
 
 def example_names() -> dict[str, Path]:
     """Return the files of the examples, by name."""
+    if not (FOLDER.parent / "pyproject.toml").is_file():
+        return {}  # The package is installed. The folder may belong to another package.
     return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 
 
 def config_path(given: str) -> str:
-    """Return the file of the example with this name. Any other text, and the path of a file, is returned unchanged."""
-    example = example_names().get(given.lower())
-    return given if example is None or is_file(Path(given)) else str(example)
+    """Return the file of the example with this name. The path of a file, and any other text, is returned unchanged."""
+    if is_file(Path(given)):
+        return given
+    return str(example_names().get(given.lower(), given))
 
 
 def show_examples() -> None:

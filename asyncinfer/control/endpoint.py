@@ -97,18 +97,18 @@ class Endpoint:
             Standstill("the endpoint asked to wait", self._delayed_until - now),
             Standstill(f"the endpoint fails every row ({self.availability.last_error})", self.availability.wait(now)),
             Standstill("a rate limit is used up", self._limits.wait(now, cost) if self._limits.active else 0.0),
-            Standstill(*self._pacer_wait(now)),
+            self._pacer_wait(now),
         ]
         longest = max(waits, key=lambda wait: wait.seconds)
         return longest if longest.seconds > _NO_TIME else None
 
-    def _pacer_wait(self, now: float) -> tuple[str, float]:
-        """The reason why the pacer makes the next attempt wait, and for how many seconds."""
+    def _pacer_wait(self, now: float) -> Standstill:
+        """How long the pacer makes the next attempt wait."""
         if self._pacer is None:
-            return "", 0.0
-        if self._pacer.mode is Mode.CLOSED:
-            return "the endpoint refuses every request", self._pacer.wait(now)
-        return "requests are sent at a lower rate", self._pacer.wait(now)
+            return Standstill("", 0.0)
+        is_closed = self._pacer.mode is Mode.CLOSED
+        reason = "the endpoint refuses every request" if is_closed else "requests are sent at a lower rate"
+        return Standstill(reason, self._pacer.wait(now))
 
     def update(self, now: float) -> None:
         """Count attempts as accepted that have been pending for a long time. Add permits at the end of a window."""

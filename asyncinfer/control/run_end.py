@@ -31,8 +31,13 @@ _FIRST_ACCOUNT_ROWS, _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_R
 _ACCOUNT_ADVICE = ". Check the API key and its permissions, the model's name and the URL"
 # The time that an endpoint has for its first answer, because it may still be starting (seconds).
 _START_SECONDS = 60.0
-# Two messages are similar if they only differ in digits and quoted text.
+# What differs between the messages of rows that fail for the same reason: numbers and quoted texts.
 _DETAILS = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|`[^`]*`")
+
+
+def without_details(message: str) -> str:
+    """The beginning of a message, without numbers and quoted texts: similar failures have it in common."""
+    return _DETAILS.sub("", message)[:200]
 
 
 class RunEnd(NamedTuple):
@@ -135,7 +140,7 @@ class FailurePattern:
                 return None
             advice = "" if _names_its_cause(error) else _ACCOUNT_ADVICE
         else:
-            text = f"{error.status_code} {_DETAILS.sub('', str(error))[:200]}"
+            text = f"{error.status_code} {without_details(str(error))}"
             self._similar = (text, self._similar[1] + 1 if text == self._similar[0] else 1)
             if self._similar[1] < _SIMILAR_ROWS:
                 return None

@@ -246,7 +246,7 @@ class AsyncMethods(EngineCore):
 
         Raises:
             RunInterruptedError: `stop` ended the stream before it was done.
-            RequestError: The conversation was not answered, or the stream broke off.
+            RequestError: The conversation was not answered, or the stream ended early.
             EngineDeadError: The engine can answer no conversation with these settings.
             ConfigError: A setting is wrong.
             InputError: The conversation is not valid.
@@ -272,7 +272,7 @@ class AsyncMethods(EngineCore):
         """
         return [self._model_params.model_name] if self._model_params.model_name else []
 
-    async def aapply_chat_template(self, conversation: Conversation, **tokenizer_kwargs: Any) -> str:
+    async def aapply_chat_template(self, conversation: ConversationLike, **tokenizer_kwargs: Any) -> str:
         """Return the prompt that the model's chat template makes of a conversation. Answers nothing.
 
         Args:
@@ -299,7 +299,7 @@ class AsyncMethods(EngineCore):
     ) -> None:
         await clean_up(error, self.aclose)
 
-    # How they run
+    # How the methods run
 
     async def _collect(
         self, run: Run, input: Sequence[ConversationLike] | None, config: InferenceConfig | None
@@ -366,11 +366,11 @@ def _failure_message(result: InferenceResult, saved_in: Path | None) -> str:
     where = f" and saved in {saved_in}" if saved_in is not None else ""
     retryable = sum(detail.is_retryable for detail in result.failures.values())
     if retryable == len(result.failures):
-        advice = "Run the same again to retry those that failed."
+        advice = "Make the same call again to retry the failed rows."
     elif retryable:
-        advice = f"Run the same again to retry the {retryable} of them that may succeed."
+        advice = f"Make the same call again to retry the {retryable} failed rows that may succeed."
     else:
-        advice = "Those that failed will fail again until you correct them or the settings."
+        advice = "The failed rows will fail again until you correct them or the settings."
     return "\n".join(
         [
             f"{len(result.failures)} of {total} rows failed:",

@@ -252,7 +252,7 @@ class BaseInferenceEngine(AsyncMethods):
 
         Raises:
             RunInterruptedError: `stop` ended the stream before it was done.
-            RequestError: The conversation was not answered, or the stream broke off.
+            RequestError: The conversation was not answered, or the stream ended early.
             EngineDeadError: The engine can answer no conversation with these settings.
             ConfigError: A setting is wrong.
             InputError: The conversation is not valid.
@@ -273,7 +273,7 @@ class BaseInferenceEngine(AsyncMethods):
         """
         return portal.call(partial(self.alist_models, chat_only))
 
-    def apply_chat_template(self, conversation: Conversation, **tokenizer_kwargs: Any) -> str:
+    def apply_chat_template(self, conversation: ConversationLike, **tokenizer_kwargs: Any) -> str:
         """The blocking twin of `aapply_chat_template`."""
         return portal.call(partial(self.aapply_chat_template, conversation, **tokenizer_kwargs))
 

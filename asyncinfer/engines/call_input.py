@@ -41,7 +41,7 @@ def check_many(given: object, name: str) -> None:
     """Check that the argument `name` holds many conversations, and not one.
 
     Raises:
-        InputError: It is one conversation. As its text is an iterable too, the rows would be its letters.
+        InputError: It is one conversation. A text is iterable too, so each letter would become a row.
     """
     if isinstance(given, str | bytes | Conversation | Message | Mapping):
         kind = type(cast(object, given)).__name__

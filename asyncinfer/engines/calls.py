@@ -92,12 +92,14 @@ def infer_interactive(
         console: Shows that the model is working.
     """
     engine = build_engine(config)
-    ask = partial(infer, config, inference_engine=engine, input_image_bytes=input_image_bytes)
+    ask = partial(
+        infer, config, inference_engine=engine, input_image_bytes=input_image_bytes, system_prompt=system_prompt
+    )
     try:
         while True:
             text = input("Enter your input prompt: ")
             with console.status("Generating response...") if console is not None else nullcontext():
-                shown = _answer(partial(ask, [text], system_prompt=system_prompt))
+                shown = _answer(partial(ask, [text]))
             print(_LINE, shown, _LINE, "", sep="\n")
     except (EOFError, KeyboardInterrupt):
         print("\nExiting...")
@@ -115,7 +117,7 @@ def _conversation(text: object, images: Sequence[bytes], system_prompt: str | No
 
 
 def _answer(ask: partial[list[Conversation]]) -> str:
-    """The answer, or the reason why there is none."""
+    """The conversation as text, or the message of the error."""
     try:
         [answered] = ask()
     except AsyncInferError as error:

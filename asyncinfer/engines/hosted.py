@@ -80,7 +80,7 @@ class GoogleVertexInferenceEngine(RemoteInferenceEngine):
         return settings._replace(remote=self._located(settings.remote))
 
     def _located(self, remote: RemoteParams) -> RemoteParams:
-        """The parameters with the project and the region in their URL, as far as both are known."""
+        """The parameters with the project and the region in their URL; unchanged if one of them is unknown."""
         url = remote.api_url
         if url is None or not any(name in url for name in _PLACEHOLDERS):
             return remote

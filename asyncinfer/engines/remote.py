@@ -99,8 +99,8 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         """
         remote, provider = self._remote_params or RemoteParams(), self.provider()
         url, sign = self._reach(remote)
-        its_own = provider.resolve_url(provider.listing) if url == provider.resolve_url(provider.url) else None
-        first_url = masked_if_secret(its_own or provider.dialect.listing(url))
+        provider_listing = provider.resolve_url(provider.listing) if url == provider.resolve_url(provider.url) else None
+        first_url = masked_if_secret(provider_listing or provider.dialect.listing(url))
         first = HttpRequest(
             first_url,
             provider.dialect.headers,
@@ -108,8 +108,8 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             timeout=remote.connection_timeout,
             limits=response_limits(remote),
         )
-        likely = self._likely_url(url)
-        likely = provider.dialect.listing(likely) if likely is not None else None
+        likely_chat = self._likely_url(url)
+        likely = provider.dialect.listing(likely_chat) if likely_chat is not None else None
         listing = ModelListing(self._transport, provider.dialect, first, sign, secrets_of(url, sign), likely)
         entries = await listing.entries()
         return sorted(entry["id"] for entry in entries if not chat_only or provider.can_chat(entry))
@@ -170,7 +170,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return url, with_user_headers(sign, remote.headers)
 
     def _chat_url(self, remote: RemoteParams) -> str:
-        """Return the URL for chats that `api_url` means. What is assumed is logged once.
+        """Return the URL for chats that `api_url` means. Logs its assumptions once.
 
         Raises:
             ConfigError: The URL is missing or invalid.

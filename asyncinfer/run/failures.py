@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from array import array
 from collections.abc import Generator
 from pathlib import Path
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_slices
+from asyncinfer.control.run_end import without_details
 from asyncinfer.errors import InputError
 from asyncinfer.run.items import Item
 from asyncinfer.run.sources import ListSource, Source
@@ -22,10 +22,8 @@ log = logging.getLogger("asyncinfer")
 
 _SUFFIX = ".failures.jsonl"
 _SAMPLES = 20
-# Numbers and quoted texts differ between rows that fail for the same reason.
-_DETAILS = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|`[^`]*`")
-# How many different reasons are counted, and how much of a message makes a reason.
-_MOST_REASONS, _REASON_LENGTH = 1000, 200
+# How many different reasons are counted.
+_MOST_REASONS = 1000
 _EVERY = 64  # rows
 
 
@@ -72,7 +70,7 @@ class Failures:
         return self._details[number - 1] if number else None
 
     def _count_reason(self, message: str) -> None:
-        reason = _DETAILS.sub("", message)[:_REASON_LENGTH]
+        reason = without_details(message)
         known = self._reasons.get(reason)
         if known is None and len(self._reasons) >= _MOST_REASONS:
             return
@@ -96,7 +94,7 @@ class FailedRows:
 
     Args:
         output_path: The output of the run; None for a run that writes no files.
-        checksums: Those of the rows when the run read them.
+        checksums: The checksum of each row, from the first reading.
     """
 
     def __init__(self, output_path: Path | None, source: Source, checksums: array[int]) -> None:

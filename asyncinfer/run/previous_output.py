@@ -59,11 +59,12 @@ class PreviousOutput:
         """
         count, others, known, counted = 0, 0, 0, (-1, 0)
         for number, (row, span) in enumerate(self._matches(plan)):
-            if row is None and span != counted:
-                others, counted = others + 1, span
-            elif row is not None and statuses.saved(row):
+            if row is None:
+                if span != counted:
+                    others, counted = others + 1, span
+            elif statuses.saved(row):
                 known += 1
-            elif row is not None and not statuses.saved(row):
+            else:
                 count += 1
                 if self._reuse:
                     statuses.reuse(row, *span)

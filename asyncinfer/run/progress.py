@@ -228,12 +228,12 @@ class Reporter:
             raise
 
     async def _write(self, progress: Progress) -> None:
-        if self._path is not None and not await _is_written(self._path, progress):
+        if self._path is not None and not await _try_write(self._path, progress):
             self._path = None
 
 
-async def _is_written(path: Path, progress: Progress) -> bool:
-    """Replace the progress file. An error is logged."""
+async def _try_write(path: Path, progress: Progress) -> bool:
+    """Replace the progress file. Returns whether that succeeded; an error is logged."""
     try:
         await write_snapshot(path, progress)
     except OSError as error:
@@ -255,7 +255,7 @@ async def failure_in_file(stats: RunStats, path: Path | None) -> AsyncGenerator[
     except BaseException as error:
         if stats.state is RunState.RUNNING and path is not None:
             stats.end(error)
-            await clean_up(error, lambda: _is_written(path, stats.progress()))
+            await clean_up(error, lambda: _try_write(path, stats.progress()))
         raise
 
 

@@ -55,8 +55,9 @@ async def lock_in_cache(name: Callable[[], str]) -> ScratchFile | None:
 
 
 def _locked_in_cache(name: str) -> ScratchFile:
-    paths = [in_cache(name), *(in_cache(f"{name}-{number}") for number in range(2, _MOST_EQUAL_RUNS + 1))]
-    SWEEPER.sweep(paths[0].parent)
+    first = in_cache(name)
+    SWEEPER.sweep(first.parent)
+    paths = [first, *(first.with_stem(f"{first.stem}-{number}") for number in range(2, _MOST_EQUAL_RUNS + 1))]
     # Files with saved rows come first.
     *others, last = sorted(paths, key=lambda path: not path.exists())
     for path in others:

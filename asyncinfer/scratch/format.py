@@ -23,7 +23,8 @@ _HEAD = re.compile(
     rb'\{"crc":"([0-9a-f]{8})","key":"([0-9a-f]{32})","n":(\d{1,9}),"source":"([0-9a-f]{8})","conversation":'
 )
 _LAST_FIELD = b'"conversation":'
-# The finish reasons that are counted. Only a line with one of them is parsed for it, at whatever place it has it.
+# The finish reasons that are counted. A line that contains one of them anywhere is parsed, to see whether it is the
+# finish reason of the answer.
 COUNTED_REASONS = ("length", "content_filter")
 _COUNTED = re.compile(rb'"finish_reason":"(?:%b)"' % "|".join(COUNTED_REASONS).encode())
 _CHECKED_FROM = len('{"crc":"00000000",')
@@ -45,7 +46,7 @@ class SavedLine(NamedTuple):
         checksum: The CRC-32 of the input row.
         offset: Where the JSON starts, in bytes from the start of the file.
         length: The length of the JSON in bytes.
-        finish_reason: That of the answer if it is one of `COUNTED_REASONS`; else None.
+        finish_reason: The finish reason of the answer if it is one of `COUNTED_REASONS`; otherwise None.
     """
 
     key: bytes
@@ -129,10 +130,10 @@ class Recovery:
                 return
             saved = decode(line, 0)
             start, self.end = self.end, self.end + len(line)
-            if saved is None or not is_readable(line, saved.offset, saved.offset + saved.length):
+            if saved is None or not is_readable(line, saved.offset, stop := saved.offset + saved.length):
                 self.damaged.append(number)
             else:
-                reason = _finish_reason(line[saved.offset : -len(b"}\n")]) if _COUNTED.search(line) else None
+                reason = _finish_reason(line[saved.offset : stop]) if _COUNTED.search(line) else None
                 yield saved._replace(offset=start + saved.offset, finish_reason=reason)
 
 

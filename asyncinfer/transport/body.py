@@ -120,9 +120,10 @@ async def read_rest(reader: BodyReader, beginning: bytes, limits: ResponseLimits
         RequestError: As in `read_body`.
     """
     pieces: list[bytes] = []
-    piece, size, share = beginning, 0, budget.share()
+    size, share = 0, budget.share()
     try:
-        while piece or not pieces:
+        piece = beginning or await reader.next()
+        while piece:
             size += len(piece)
             pieces.append(piece)
             if size > limits.max_bytes:

@@ -64,21 +64,27 @@ def open_public_socket(info: AddressInfo) -> socket.socket:
 
 def connection_limit() -> int | None:
     """Connections may only use descriptors below this number; None if there is no limit."""
+    soft = _soft_limit()
+    return None if soft is None else soft - min(RESERVE, soft // 4)
+
+
+def _soft_limit() -> int | None:
+    """How many descriptors this process may have; None if there is no limit."""
     if _resource is None:
         return None
     soft: int = _resource.getrlimit(_resource.RLIMIT_NOFILE)[0]
-    return None if soft == _resource.RLIM_INFINITY else soft - min(RESERVE, soft // 4)
+    return None if soft == _resource.RLIM_INFINITY else soft
 
 
 def possible_connections() -> int | None:
-    """How many connections fit besides what is open now; None if there is no limit."""
+    """How many more connections this process can open; None if there is no limit."""
     most = connection_limit()
     if most is None:
         return None
     try:
         lowest_free = os.dup(2)
-    except OSError:
-        return 1
+    except OSError as error:  # A daemon may have closed its standard error.
+        return 1 if error.errno in _SHORTAGES else most
     os.close(lowest_free)
     return max(1, most - lowest_free - _OTHERS)
 
@@ -108,13 +114,9 @@ def shortage_cause(error: OSError) -> str:
         case errno.EADDRNOTAVAIL:
             return "no local port is free for further connections to this address. Lower remote_params.num_workers"
         case _:
-            limit = f"the limit of {_limit()}open files"
+            soft = _soft_limit()
+            limit = f"the limit of {f'{soft} ' if soft else ''}open files"
             return f"{limit} is reached. Raise it (ulimit -n), or lower remote_params.num_workers"
-
-
-def _limit() -> str:
-    soft: int = _resource.getrlimit(_resource.RLIMIT_NOFILE)[0] if _resource is not None else -1
-    return f"{soft} " if soft > 0 else ""
 
 
 def _none_is_free() -> bool:

@@ -243,3 +243,15 @@ def fail_to_open(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int | N
 
     monkeypatch.setattr(descriptors, "connection_limit", limit)
     return tries
+
+
+@pytest.mark.parametrize(("number", "possible"), [(errno.EMFILE, 1), (errno.EBADF, 1000)])
+def test_closed_standard_error_does_not_look_like_a_shortage(
+    number: int, possible: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(descriptors, "connection_limit", lambda: 1000)
+    monkeypatch.setattr(descriptors.os, "dup", fail)
+    assert descriptors.possible_connections() == possible

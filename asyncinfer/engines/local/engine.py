@@ -28,7 +28,7 @@ from asyncinfer.engines.local.watchdog import Watchdog, WatchdogTimeouts
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.scratch.model_files import ModelFile, identify
-from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.conversation import Conversation, ConversationLike
 from asyncinfer.types.results import Completion, StreamDelta
 
 log = logging.getLogger("asyncinfer")
@@ -77,16 +77,11 @@ class LocalInferenceEngine(BaseInferenceEngine):
         generation_params: GenerationParams | None = None,
         remote_params: RemoteParams | None = None,
         clock: Clock | None = None,
-        given_params: ModelParams | None = None,
     ) -> None:
-        """
-        Args:
-            given_params: What the caller gave, if `model_params` contain more. A call may repeat it.
-        """
         # A local model has no endpoint, so `remote_params` is ignored.
         own = model_params.with_base_model() if self._accepts_adapter_folders else model_params
         super().__init__(own, generation_params=generation_params, clock=clock)
-        self._given_params = (given_params or model_params).model_copy()
+        self._given_params = model_params.model_copy()  # A call may repeat what the caller gave.
         self._renderer: ConversationRenderer | None = None
         self._thread: ModelThread | None = None
         self._files: Sequence[ModelFile] | None = None
@@ -149,13 +144,13 @@ class LocalInferenceEngine(BaseInferenceEngine):
         own_of_call = {name: getattr(call, name) for name in call.model_fields_set & _PER_CALL_FIELDS}
         return await MODELS.run(resolve_chat_template, own.model_copy(update=own_of_call))
 
-    async def aapply_chat_template(self, conversation: Conversation, **tokenizer_kwargs: Any) -> str:
+    async def aapply_chat_template(self, conversation: ConversationLike, **tokenizer_kwargs: Any) -> str:
         """As in the base class. Loads the tokenizer, but not the model."""
-        conversation = conversation_of(conversation, None)
+        asked = conversation_of(conversation, None)
         if self._renderer is None:
             self._renderer = await MODELS.run(self._make_renderer)
         model = await MODELS.run(resolve_chat_template, self._model_params)
-        request = Request(conversation, self._generation_params, model)
+        request = Request(asked, self._generation_params, model)
         # Transformers' default. A request for an answer has another one.
         arguments = {"add_generation_prompt": False, **tokenizer_kwargs}
         return await MODELS.run(partial(self._renderer, request, **arguments))

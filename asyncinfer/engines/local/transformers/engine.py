@@ -92,12 +92,12 @@ class NativeTextInferenceEngine(LocalInferenceEngine):
 
     @property
     def _may_use_default_template(self) -> bool:
-        return self._model_params.chat_template != "auto"
+        return not self._model_params.chat_template
 
     def _make_renderer(self) -> ConversationRenderer:
         params = resolve_chat_template(self._model_params)
         tokenizer, processor = load_readers(params)
-        if params.chat_template is None and self._may_use_default_template and not has_template(tokenizer, processor):
+        if self._may_use_default_template and not has_template(tokenizer, processor):
             return TokenizerRenderer(tokenizer, processor, default=default_template(model_type(params)))
         check_template(params, tokenizer, processor)
         return TokenizerRenderer(tokenizer, processor)

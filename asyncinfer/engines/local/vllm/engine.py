@@ -96,8 +96,8 @@ class VLLMInferenceEngine(LocalInferenceEngine):
             generation_params=generation_params,
             remote_params=remote_params,
             clock=clock,
-            given_params=model_params,
         )
+        self._given_params = model_params.model_copy()  # Without the arguments above.
 
     def _validate(self) -> None:
         if find_spec("vllm") is None:

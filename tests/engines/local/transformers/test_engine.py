@@ -234,6 +234,17 @@ class TestModels:
         ]
         assert not import_module("torch").allclose(*weights)  # type: ignore[attr-defined]
 
+    @pytest.mark.parametrize(("template", "warned"), [("{{ messages[0].content }}", False), (None, True)])
+    async def test_default_template_is_used_only_without_one_that_is_set(
+        self, smollm2: Smollm2, tmp_path: Path, template: str | None, warned: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = tiny_models.llama(tmp_path / "model", smollm2.model)
+        for file in folder.glob("*.jinja"):
+            file.unlink()
+        async with NativeTextInferenceEngine(params(folder, chat_template=template)) as made:
+            await ask(made, "Hi", max_new_tokens=1)
+        assert ("has no chat template" in caplog.text) is warned
+
     @pytest.mark.parametrize("device_map", ["auto", "sequential", "cpu", None])
     async def test_model_of_random_weights_is_where_a_loaded_one_is(
         self, smollm2: Smollm2, device_map: str | None
