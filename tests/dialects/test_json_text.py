@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncinfer.dialects.json_text import EventJson, read_json, values_in
+from tests.work import counted_calls
 
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 
@@ -105,9 +105,9 @@ def test_objects_in_a_body_are_found(body: bytes, values: list[str]) -> None:
     ],
     ids=["lines", "a list", "backslashes", "escapes", "control characters", "strings", "long numbers"],
 )
-def test_hostile_body_is_refused_quickly(body: bytes) -> None:
-    begun = time.process_time()
-    assert values_in(body) == []
-    with suppress(ValueError):
-        read_json(body)
-    assert time.process_time() - begun < 1
+def test_hostile_body_is_refused_with_little_work(body: bytes) -> None:
+    with counted_calls() as calls:
+        assert values_in(body) == []
+        with suppress(ValueError):
+            read_json(body)
+    assert calls.count < 1_000_000
