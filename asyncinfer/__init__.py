@@ -29,18 +29,21 @@ from asyncinfer.errors import (
     ScratchLockedError,
     UnexpectedCancellationError,
 )
+from asyncinfer.types.answer import (
+    Completion,
+    FinishReason,
+    StreamDelta,
+    ToolCallDelta,
+    Usage,
+)
 from asyncinfer.types.conversation import ContentItem, Conversation, ConversationLike, Message, Role, Type
 from asyncinfer.types.results import (
     CommonFailure,
-    Completion,
     FailureDetail,
-    FinishReason,
     InferenceResult,
     Progress,
     RunState,
     RunSummary,
-    StreamDelta,
-    Usage,
 )
 from asyncinfer.types.run_errors import InferenceFailedError, RunInterruptedError
 from asyncinfer.types.tools import ToolCall, ToolDefinition
@@ -138,6 +141,7 @@ __all__ = [
     "Stop",
     "StreamDelta",
     "ToolCall",
+    "ToolCallDelta",
     "ToolDefinition",
     "Type",
     "UnexpectedCancellationError",

@@ -37,7 +37,7 @@ from asyncinfer import (
 )
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
-from asyncinfer.types.results import Completion
+from asyncinfer.types.answer import Completion
 
 ANSWER = "Paris is the capital of France, and has been for most of the time since the tenth century. " * 5
 QUESTION = "What is the capital of France, and since when? Answer in a few sentences, please. Number {}."

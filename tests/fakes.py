@@ -29,7 +29,7 @@ from asyncinfer import (
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.local.request import Request
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings, ObservedLimits
-from asyncinfer.types.results import Completion, StreamDelta
+from asyncinfer.types.answer import Completion, StreamDelta
 
 Script = Callable[[str, int], Awaitable[None] | None]
 

@@ -27,6 +27,8 @@ LAYERS = (
     "transport",
     "run",
     "engines",
+    "serve",
+    "integrations",
     "cli",
 )
 LOCAL_ENGINES = ("llama_cpp", "transformers", "vllm")
@@ -108,7 +110,7 @@ Message MissingDependencyError ModelParams NativeTextInferenceEngine Observer On
 OpenRouterInferenceEngine ParasailInferenceEngine Progress RemoteInferenceEngine RemoteParams
 RemoteVLLMInferenceEngine Request RequestError Role RowFailed RowFinished RowOutcome RowResumed RunEvent
 RunInterruptedError RunState RunSummary RunWaits SGLangInferenceEngine SambanovaInferenceEngine ScratchError
-ScratchLockedError Stop StreamDelta TogetherInferenceEngine ToolCall ToolDefinition Type UnexpectedCancellationError
+ScratchLockedError Stop StreamDelta TogetherInferenceEngine ToolCall ToolCallDelta ToolDefinition Type UnexpectedCancellationError
 Usage VLLMInferenceEngine ainfer build_engine build_inference_engine get_engine infer infer_interactive
 register_engine register_provider
 """

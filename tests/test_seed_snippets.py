@@ -66,7 +66,7 @@ from asyncinfer.engines.local.transformers import load as native_load
 from asyncinfer.engines.local.vllm import engine as vllm_engine
 from asyncinfer.engines.local.vllm.args import GIB, Host, engine_args
 from asyncinfer.providers.catalog import CATALOG
-from asyncinfer.types.results import Completion
+from asyncinfer.types.answer import Completion
 from tests.recorder import CHAT, SUCCESS, Recorder
 
 HOST = Host(gpus=4, free_memory=8 * GIB, ranks=(8, 16), quantizations=("gguf",))

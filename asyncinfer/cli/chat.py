@@ -17,8 +17,8 @@ from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RequestError
+from asyncinfer.types.answer import FinishReason
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
-from asyncinfer.types.results import FinishReason
 
 # The exit code when a question that was piped has no answer.
 QUESTION_FAILED = 1

@@ -121,6 +121,10 @@ class GenerationParams(Params):
     use_sampling: Hashed[bool] = False
     """Sample; otherwise take the most likely token. Only `NATIVE` has this setting. Other engines decide by
     `temperature`."""
+    logprobs: Hashed[bool] = False
+    """Return the log probability of each token of the answer, in `metadata["logprobs"]`."""
+    top_logprobs: Hashed[Annotated[int, Field(ge=0, le=20)] | None] = None
+    """Also return this many of the most likely tokens at each place, from 0 to 20. Needs `logprobs`."""
     guided_decoding: Hashed[GuidedDecodingParams | None] = None
     """Constrain the answer to a schema, a regular expression or choices."""
     skip_special_tokens: Hashed[bool] = True

@@ -11,10 +11,10 @@ import re
 from asyncinfer.dialects.base import Dialect, StreamDecoder
 from asyncinfer.dialects.json_text import values_in
 from asyncinfer.errors import InferenceErrorType, RequestError
-from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.answer import (
+    Completion,
+)
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion, FinishReason, StreamDelta, joined
-from asyncinfer.types.tools import ToolCall
 
 _LINE_END = re.compile(r"[\r\n]+")
 
@@ -61,13 +61,4 @@ def _folded(decoder: StreamDecoder, body: bytes) -> Completion:
     Raises:
         RequestError: The stream contains an error, or no complete answer.
     """
-    deltas: list[StreamDelta] = [*decoder.feed(body), last := decoder.finish()]
-    calls = [ToolCall.model_validate(call) for call in last.tool_calls]
-    whole = joined(deltas)
-    message = Message(
-        role=Role.ASSISTANT,
-        content=whole.content if whole.content or not calls else None,
-        tool_calls=calls or None,
-        reasoning_content=whole.reasoning_content or None,
-    )
-    return Completion(message, last.finish_reason or FinishReason.UNKNOWN, last.usage, last.metadata)
+    return Completion.from_deltas([*decoder.feed(body), decoder.finish()])

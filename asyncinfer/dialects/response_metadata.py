@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncinfer.dialects.finish_reasons import Finish
-from asyncinfer.types.results import FinishReason
+from asyncinfer.types.answer import FinishReason
 
 _LONGEST = 500
 # The fields of a response in OpenAI's and in Anthropic's format, each with its name in the metadata.

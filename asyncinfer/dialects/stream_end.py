@@ -11,8 +11,8 @@ from asyncinfer.dialects.finish_reasons import Finish, ended_well, reason_of, wi
 from asyncinfer.dialects.http import truncated_stream
 from asyncinfer.dialects.response_metadata import metadata_of
 from asyncinfer.errors import RequestError
+from asyncinfer.types.answer import StreamDelta, Usage
 from asyncinfer.types.http import malformed_response
-from asyncinfer.types.results import StreamDelta, Usage
 
 
 @dataclass(slots=True)

@@ -25,8 +25,8 @@ from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import ModelFile
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion
 
 log = logging.getLogger("asyncinfer")
 

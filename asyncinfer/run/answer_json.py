@@ -11,8 +11,8 @@ from pydantic_core import to_json
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.run.rows import Row
 from asyncinfer.scratch.format import UNREADABLE, is_readable
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion
 
 log = logging.getLogger("asyncinfer")
 

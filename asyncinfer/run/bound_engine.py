@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
+from asyncinfer.types.answer import Completion, StreamDelta
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.limits import LimitObservation
-from asyncinfer.types.results import Completion, StreamDelta
 
 
 class CallSettings(NamedTuple):

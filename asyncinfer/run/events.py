@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from asyncinfer.control.decisions import Decision
 from asyncinfer.errors import error_repr
-from asyncinfer.types.results import FailureDetail, FinishReason, Usage
+from asyncinfer.types.answer import FinishReason, Usage
+from asyncinfer.types.results import FailureDetail
 
 log = logging.getLogger("asyncinfer")
 

@@ -12,7 +12,8 @@ from typing import Protocol
 from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.events import Events, Latency
 from asyncinfer.run.rows import Row
-from asyncinfer.types.results import Completion, FailureDetail
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.results import FailureDetail
 
 
 class RowFeed(Protocol):

@@ -15,8 +15,9 @@ from asyncinfer.run.items import Item
 from asyncinfer.run.sources import ListSource, Source
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import replacing
+from asyncinfer.types.answer import FAILURE
 from asyncinfer.types.paths import PATH_ERRORS, os_error_text
-from asyncinfer.types.results import FAILURE, CommonFailure, FailureDetail
+from asyncinfer.types.results import CommonFailure, FailureDetail
 
 log = logging.getLogger("asyncinfer")
 

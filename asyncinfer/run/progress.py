@@ -22,7 +22,8 @@ from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished,
 from asyncinfer.run.executor import Executor
 from asyncinfer.run.failures import Failures
 from asyncinfer.scratch.atomic import async_replacing
-from asyncinfer.types.results import FinishReason, Progress, RunState, RunSummary, Usage, UsageSum
+from asyncinfer.types.answer import FinishReason, Usage, UsageSum
+from asyncinfer.types.results import Progress, RunState, RunSummary
 from asyncinfer.types.run_errors import RunInterruptedError
 
 log = logging.getLogger("asyncinfer")

@@ -9,8 +9,8 @@ from asyncinfer.errors import InputError
 from asyncinfer.run.items import Item
 from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.scratch.keys import row_id
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion
 
 # A row of more bytes would delay an event loop.
 _LARGE = 1 << 15

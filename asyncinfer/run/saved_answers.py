@@ -10,9 +10,9 @@ from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
 from asyncinfer.scratch.finished import ROW_KEY, FinishedOutput
 from asyncinfer.scratch.keys import row_id
+from asyncinfer.types.answer import ANSWER_METADATA
 from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.paths import os_error_text
-from asyncinfer.types.results import ANSWER_METADATA
 
 log = logging.getLogger("asyncinfer")
 

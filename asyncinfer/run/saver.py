@@ -17,8 +17,14 @@ from asyncinfer.run.rows import RejectedRow, Row, SavedRow
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
+from asyncinfer.types.answer import (
+    Completion,
+    FinishReason,
+    Usage,
+    finish_reason_of,
+)
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, FailureDetail, FinishReason, Usage, failure_of, finish_reason_of
+from asyncinfer.types.results import FailureDetail, failure_of
 
 RowOutcome = Conversation | FailureDetail
 DeliverOutcome = Callable[[int, RowOutcome], None]

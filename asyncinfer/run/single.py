@@ -21,8 +21,9 @@ from asyncinfer.run.items import item_of
 from asyncinfer.run.rows import Row
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.types.answer import Completion, StreamDelta
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion, StreamDelta, failure_of
+from asyncinfer.types.results import failure_of
 
 log = logging.getLogger("asyncinfer")
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 import anyio
 
 from asyncinfer.aio.tasks import task_group
-from asyncinfer.types.results import RunSummary, Usage
+from asyncinfer.types.answer import Usage
+from asyncinfer.types.results import RunSummary
 from asyncinfer.types.run_errors import RunInterruptedError
 
 T = TypeVar("T")

@@ -18,16 +18,18 @@ The helpers do no work of a run. They know no engine and no provider:
 """
 
 from asyncinfer.errors import InferenceErrorType
+from asyncinfer.types.answer import (
+    Completion,
+    FinishReason,
+    StreamDelta,
+    Usage,
+)
 from asyncinfer.types.conversation import ContentItem, ContentItemCounts, Conversation, Message, Role, Type
 from asyncinfer.types.results import (
-    Completion,
     FailureDetail,
-    FinishReason,
     InferenceResult,
     Progress,
     RunSummary,
-    StreamDelta,
-    Usage,
 )
 from asyncinfer.types.tools import FunctionCall, FunctionDefinition, ToolCall, ToolDefinition, ToolType
 

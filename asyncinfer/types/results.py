@@ -1,12 +1,11 @@
-"""Results: one answer, one failure, and the summary of a whole run."""
+"""The results of a run: its rows, its progress and its summary."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from asyncinfer.errors import (
     ConfigError,
@@ -17,178 +16,9 @@ from asyncinfer.errors import (
     RequestError,
     error_str,
 )
-from asyncinfer.types.conversation import Conversation, Message
-from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.answer import Usage
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.short_repr import ShortRepr
-from asyncinfer.types.tools import ToolCall
-
-
-class FinishReason(StrEnum):
-    """The reason why the model stopped."""
-
-    STOP = "stop"
-    LENGTH = "length"
-    TOOL_CALLS = "tool_calls"
-    CONTENT_FILTER = "content_filter"
-    ERROR = "error"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Usage(ShortRepr):
-    """The number of tokens of one answer.
-
-    `cached_tokens` and `cache_creation_tokens` are included in `prompt_tokens`, `reasoning_tokens` is included in
-    `completion_tokens`. They are None if the engine does not report them.
-    """
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    cached_tokens: int | None = None
-    cache_creation_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-    def to_dict(self) -> dict[str, int]:
-        """Return the known counts, in the form of `metadata["usage"]`."""
-        counts = {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.total_tokens,
-        }
-        if self.cached_tokens is not None:
-            counts["cached_tokens"] = self.cached_tokens
-        if self.cache_creation_tokens is not None:
-            counts["cache_creation_tokens"] = self.cache_creation_tokens
-        if self.reasoning_tokens is not None:
-            counts["reasoning_tokens"] = self.reasoning_tokens
-        return counts
-
-
-class UsageSum:
-    """Adds up usages. A count that no engine reports stays None."""
-
-    def __init__(self) -> None:
-        self._prompt = self._completion = self._total = 0
-        self._others: dict[str, int] = {}
-
-    def add(self, usage: Usage) -> None:
-        self._prompt += usage.prompt_tokens
-        self._completion += usage.completion_tokens
-        self._total += usage.total_tokens
-        if usage.cached_tokens is usage.cache_creation_tokens is usage.reasoning_tokens is None:
-            return
-        for name, count in usage.to_dict().items():
-            if name in _MAY_BE_UNKNOWN:
-                self._others[name] = self._others.get(name, 0) + count
-
-    def total(self) -> Usage:
-        return Usage(self._prompt, self._completion, self._total, **self._others)
-
-
-_MAY_BE_UNKNOWN = frozenset({"cached_tokens", "cache_creation_tokens", "reasoning_tokens"})
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class StreamDelta(ShortRepr):
-    """The part of an answer that one step of a stream adds.
-
-    The last delta has `finish_reason`, `usage` and `metadata`. `metadata` contains all other metadata of the answer,
-    such as `raw_finish_reason`.
-    """
-
-    content: str = ""
-    reasoning_content: str = ""
-    tool_calls: tuple[dict[str, Any], ...] = ()
-    finish_reason: FinishReason | None = None
-    usage: Usage | None = None
-    metadata: dict[str, Any] | None = None
-
-    @classmethod
-    def last(
-        cls,
-        calls: Sequence[ToolCall] | None,
-        reason: FinishReason,
-        usage: Usage | None,
-        content: str = "",
-        metadata: dict[str, Any] | None = None,
-    ) -> StreamDelta:
-        """Return the last delta of a stream, with the tool calls, the finish reason and the usage."""
-        plain = tuple(call.model_dump(mode="json") for call in calls or ())
-        return cls(content, tool_calls=plain, finish_reason=reason, usage=usage, metadata=metadata)
-
-
-def joined(deltas: Iterable[StreamDelta]) -> StreamDelta:
-    """Return one delta with the text and the reasoning of all `deltas`."""
-    parts = list(deltas)
-    text, reasoning = "".join(one.content for one in parts), "".join(one.reasoning_content for one in parts)
-    return StreamDelta(text, reasoning)
-
-
-@dataclass(slots=True, repr=False)
-class Completion(ShortRepr):
-    """The complete answer of the model to one conversation. Not frozen, because freezing doubles the time to create it.
-
-    Attributes:
-        limits: The endpoint's rate limits, as the response shows them.
-        first_byte: Seconds from the request to the first byte of the response; None if it is unknown.
-    """
-
-    message: Message
-    finish_reason: FinishReason = FinishReason.UNKNOWN
-    usage: Usage | None = None
-    metadata: dict[str, Any] | None = None
-    limits: Mapping[str, LimitObservation] | None = field(default=None, compare=False)
-    first_byte: float | None = field(default=None, compare=False)
-
-    def as_delta(self, content: str = "") -> StreamDelta:
-        """Return the last delta of a stream, for this answer. `content`: text that no earlier delta contained."""
-        return StreamDelta.last(self.message.tool_calls, self.finish_reason, self.usage, content, self.metadata)
-
-    def as_deltas(self) -> list[StreamDelta]:
-        """Return this answer as the deltas of a stream: the reasoning, and then the text with everything else."""
-        reasoning = self.message.reasoning_content
-        last = self.as_delta(self.message.compute_flattened_text_content())
-        return [StreamDelta(reasoning_content=reasoning), last] if reasoning else [last]
-
-    def append_to(self, conversation: Conversation) -> Conversation:
-        """Return a new conversation: `conversation` with this answer appended."""
-        metadata = {**conversation.metadata}
-        if metadata:
-            for name in _REPLACED:  # They may belong to an earlier answer.
-                metadata.pop(name, None)
-        metadata.update(self.metadata or {})
-        if self.usage is not None:
-            metadata["usage"] = self.usage.to_dict()
-        metadata["finish_reason"] = self.finish_reason.value
-        return conversation.with_answer(self.message, metadata)
-
-
-# The metadata of a row in the file of failed rows: why it failed.
-FAILURE = "failure"
-
-
-def finish_reason_of(answered: Conversation) -> FinishReason:
-    """The finish reason in the metadata of an answered conversation; UNKNOWN if the value is not a finish reason."""
-    reason = answered.metadata.get("finish_reason")
-    return FinishReason(reason) if reason in tuple(FinishReason) else FinishReason.UNKNOWN
-
-
-# The metadata keys that an answer may add to its conversation. Only `finish_reason` is always added.
-ANSWER_METADATA = (
-    "usage",
-    "finish_reason",
-    "raw_finish_reason",
-    "block_reason",
-    "response_id",
-    "response_model",
-    "system_fingerprint",
-    "service_tier",
-    "dropped_parameters",
-    "unsaved_metadata",
-)
-# The metadata keys that are removed from a conversation before those of its answer are added.
-_REPLACED = (*ANSWER_METADATA, FAILURE)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

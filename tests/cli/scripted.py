@@ -26,8 +26,8 @@ from asyncinfer import (
 )
 from asyncinfer.cli.main import main
 from asyncinfer.engines.registry import ENGINES, EngineEntry
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.results import Completion
 from tests.fakes import SimpleEngine
 
 _refused = set[str]()

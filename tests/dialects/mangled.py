@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from asyncinfer import FinishReason, InferenceErrorType, RequestError
-from asyncinfer.types.results import Completion
+from asyncinfer.types.answer import Completion
 
 ODD = st.sampled_from([None, True, 0, -1, 1.5, "", "1", [], [1], ["a"], [{}], {}, {"a": 1}])
 

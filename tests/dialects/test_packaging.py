@@ -11,8 +11,8 @@ from asyncinfer import FinishReason, InferenceErrorType, RequestError
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.packaging import read_answer
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion
 from tests.dialects.openai.test_request import answer
 from tests.dialects.openai.test_stream import STREAMS, as_bytes, chunk
 from tests.dialects.test_mutations import APIS, Api, every_api, read

@@ -11,7 +11,7 @@ import pytest
 from asyncinfer import Conversation, FailureDetail, FinishReason, InferenceConfig, InputError, Message, Role
 from asyncinfer.run.items import item_of
 from asyncinfer.scratch.format import encode, is_readable
-from asyncinfer.types.results import Completion
+from asyncinfer.types.answer import Completion
 from tests.fakes import FakeEngine, question, questions, read_jsonl
 
 DIGITS = 10**4400

@@ -28,7 +28,8 @@ from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.sources import ListSource
 from asyncinfer.scratch.keys import RowKeys
-from asyncinfer.types.results import Completion, FailureDetail
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.results import FailureDetail
 from tests.fakes import question, questions, read_jsonl
 
 

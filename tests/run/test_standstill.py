@@ -16,8 +16,8 @@ from asyncinfer import Conversation, Progress, RequestError
 from asyncinfer.run import progress as progress_module
 from asyncinfer.run.events import Events, RunEvent, RunWaits
 from asyncinfer.run.progress import Reporter, RunStats
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.limits import LimitObservation
-from asyncinfer.types.results import Completion
 from tests.control.errors import connection_lost
 from tests.fakes import FakeClock, FakeEngine, questions, refusal
 from tests.run.clock import QuickClock, passing

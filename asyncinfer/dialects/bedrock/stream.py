@@ -19,8 +19,8 @@ from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import RequestError
+from asyncinfer.types.answer import StreamDelta, Usage
 from asyncinfer.types.http import malformed_response
-from asyncinfer.types.results import StreamDelta, Usage
 
 # The HTTP status of each exception outside streams: botocore 1.44, `bedrock-runtime`.
 _STATUS = {

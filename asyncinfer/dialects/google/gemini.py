@@ -29,10 +29,10 @@ from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import ServerSentEvent, SSEStreamDecoder
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import ConfigError, invalid_request
+from asyncinfer.types.answer import Completion, StreamDelta
 from asyncinfer.types.conversation import ContentItem, Conversation, Message
 from asyncinfer.types.http import HttpRequest, HttpResponse
 from asyncinfer.types.masking import masked_if_secret
-from asyncinfer.types.results import Completion, StreamDelta
 
 PATH = "/chat/completions"
 QUIRKS = Quirks(

@@ -20,9 +20,14 @@ from asyncinfer.dialects.response_metadata import description, metadata_of
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tools import read_calls, tool_call
+from asyncinfer.types.answer import (
+    Completion,
+    FinishReason,
+    StreamDelta,
+    Usage,
+)
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
 from asyncinfer.types.tools import ToolCall
 
 _NOTHING: Mapping[str, Any] = {}

@@ -27,9 +27,9 @@ from asyncinfer.dialects.json_text import read_json
 from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
+from asyncinfer.types.answer import Completion, Usage
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion, Usage
 
 
 def decode(response: HttpResponse) -> Completion:

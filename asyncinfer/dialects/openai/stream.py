@@ -25,8 +25,8 @@ from asyncinfer.dialects.openai.response import (
 from asyncinfer.dialects.response_metadata import NAMES, description
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.types.answer import StreamDelta, Usage, joined
 from asyncinfer.types.http import malformed_response
-from asyncinfer.types.results import StreamDelta, Usage, joined
 
 Json = Mapping[str, Any]
 _NO_FIELDS: Json = {}

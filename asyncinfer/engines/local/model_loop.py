@@ -25,7 +25,7 @@ from asyncinfer.errors import (
     RequestError,
     error_repr,
 )
-from asyncinfer.types.results import Completion, StreamDelta
+from asyncinfer.types.answer import Completion, StreamDelta
 
 log = logging.getLogger("asyncinfer")
 

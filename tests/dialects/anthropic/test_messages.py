@@ -30,8 +30,8 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.anthropic.messages import MessagesEncoder, decode
 from asyncinfer.dialects.base import EncoderSettings
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import check_answer_or_request_error, check_that_it_is_retryable, mangled
 from tests.dialects.openai.test_request import CALL, HELLO, PNG, PNG_URL, SCHEMA, TIME, WEATHER, guided, user, weather

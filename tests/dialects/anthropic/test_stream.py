@@ -20,6 +20,7 @@ from asyncinfer import (
     RemoteParams,
     RequestError,
     StreamDelta,
+    ToolCallDelta,
     Usage,
 )
 from asyncinfer.dialects.anthropic.stream import AnthropicEventDecoder
@@ -152,6 +153,7 @@ def test_tool_calls_are_yielded_complete() -> None:
         finish_reason=FinishReason.TOOL_CALLS,
         usage=Usage(3, 4, 7),
         metadata=described("tool_use"),
+        tool_call_deltas=(ToolCallDelta(0, "call_1", "weather", '{"city": "Oslo"}'),),
     )
 
 

@@ -25,8 +25,8 @@ from asyncinfer import (
 from asyncinfer.dialects.bedrock.dialect import model_summaries
 from asyncinfer.dialects.bedrock.response import decode
 from asyncinfer.dialects.http import status_error
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion
 from tests.boto import asked, base
 from tests.dialects.mangled import mangled
 from tests.fakes import question

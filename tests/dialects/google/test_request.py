@@ -35,8 +35,8 @@ from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.google.request import GenerateEncoder
 from asyncinfer.dialects.google.response import GeminiEventDecoder, decode
 from asyncinfer.dialects.sse import ServerSentEvent
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import check_answer_or_request_error, check_that_it_is_retryable, mangled
 from tests.fakes import ONE_ATTEMPT, question

@@ -34,8 +34,8 @@ from asyncinfer.dialects.openai.response import decode
 from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import ServerSentEvent
 from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import mangled
 from tests.dialects.openai.test_request import (

@@ -38,8 +38,8 @@ from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks
 from asyncinfer.dialects.openai.request import ChatEncoder
 from asyncinfer.dialects.openai.response import decode
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.results import Completion
 from tests.dialects.conftest import KEY
 from tests.dialects.mangled import check_answer_or_request_error, check_that_it_is_retryable, mangled
 from tests.fakes import ONE_ATTEMPT

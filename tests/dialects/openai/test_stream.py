@@ -20,6 +20,7 @@ from asyncinfer import (
     RemoteParams,
     RequestError,
     StreamDelta,
+    ToolCallDelta,
     Usage,
 )
 from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
@@ -121,7 +122,11 @@ def test_tool_call_is_yielded_complete() -> None:
         "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
     }
     assert last == StreamDelta(
-        tool_calls=(call,), finish_reason=FinishReason.TOOL_CALLS, usage=COUNTED, metadata=DESCRIBED
+        tool_calls=(call,),
+        finish_reason=FinishReason.TOOL_CALLS,
+        usage=COUNTED,
+        metadata=DESCRIBED,
+        tool_call_deltas=(ToolCallDelta(0, "call_1", "weather", '{"city": "Oslo"}'),),
     )
 
 

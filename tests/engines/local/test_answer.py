@@ -9,7 +9,12 @@ import pytest
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.engines.local.answer import AnswerBuilder
 from asyncinfer.engines.local.request import Request
-from asyncinfer.types.results import Completion, FinishReason, StreamDelta, Usage
+from asyncinfer.types.answer import (
+    Completion,
+    FinishReason,
+    StreamDelta,
+    Usage,
+)
 from tests.asking import WEATHER
 from tests.fakes import question
 

@@ -21,7 +21,7 @@ from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit, row_errors
 from asyncinfer.engines.local.temperature import MAX_TEMPERATURE, effective_temperature
 from asyncinfer.errors import RequestError
-from asyncinfer.types.results import FinishReason, Usage
+from asyncinfer.types.answer import FinishReason, Usage
 
 
 @dataclass(slots=True, eq=False)

@@ -15,7 +15,7 @@ from asyncinfer.engines.local.stepper import Emit
 from asyncinfer.engines.local.temperature import effective_temperature
 from asyncinfer.engines.local.transformers.model import Prompt, TransformersModel
 from asyncinfer.errors import invalid_request
-from asyncinfer.types.results import FinishReason, Usage
+from asyncinfer.types.answer import FinishReason, Usage
 
 # What a tokenizer decodes an incomplete character to.
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"

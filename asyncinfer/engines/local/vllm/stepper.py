@@ -21,7 +21,7 @@ from asyncinfer.engines.local.vllm.model import VllmModel
 from asyncinfer.engines.local.vllm.reader import AnswerReader
 from asyncinfer.engines.local.vllm.sampling import sampling, structured_outputs, with_parameters
 from asyncinfer.errors import ErrorScope, InferenceErrorType, RequestError, invalid_request
-from asyncinfer.types.results import Completion, FinishReason, Usage
+from asyncinfer.types.answer import Completion, FinishReason, Usage
 
 # vLLM's finish reasons.
 _FINISHED = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "repetition": FinishReason.STOP}

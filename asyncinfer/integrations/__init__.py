@@ -1,0 +1,1 @@
+"""Adapters: the engines of this package as models of other frameworks."""
