@@ -24,7 +24,7 @@ from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.tools import FunctionDefinition, ToolDefinition
 
 # The sampling parameters of this package and their request fields. Some exist only in servers other than OpenAI's.
-_SAMPLING = {
+SAMPLING_FIELDS = {
     "temperature": "temperature",
     "logit_bias": "logit_bias",
     "top_p": "top_p",
@@ -36,7 +36,7 @@ _SAMPLING = {
     "skip_special_tokens": "skip_special_tokens",
     "stop_token_ids": "stop_token_ids",
 }
-_OPENAI_SAMPLING = frozenset(_SAMPLING) - {"min_p", "skip_special_tokens", "stop_token_ids"}
+_OPENAI_SAMPLING = frozenset(SAMPLING_FIELDS) - {"min_p", "skip_special_tokens", "stop_token_ids"}
 SUPPORTED = _OPENAI_SAMPLING | {
     "extra_body",
     "guided_decoding",
@@ -131,7 +131,7 @@ def _refused(model: str, generation: GenerationParams, quirks: Quirks) -> frozen
 def _sampling(generation: GenerationParams, supported: frozenset[str]) -> dict[str, Any]:
     """Return the sampling fields. Defaults are left out, except that of the temperature."""
     fields: dict[str, Any] = {}
-    for name, field in _SAMPLING.items():
+    for name, field in SAMPLING_FIELDS.items():
         value = getattr(generation, name)
         at_default = value == GenerationParams.model_fields[name].default or value in ([], {})
         if name in supported and value is not None and (name == "temperature" or not at_default):
