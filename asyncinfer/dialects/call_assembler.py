@@ -15,15 +15,17 @@ call. A piece that may belong to either of two calls fails the attempt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 from pydantic_core import from_json
 
+from asyncinfer.dialects.call_order import CallOrder
 from asyncinfer.dialects.call_pieces import CallPiece, StreamedCall
 from asyncinfer.dialects.tools import tool_call
+from asyncinfer.types.answer import ToolCallDelta
 from asyncinfer.types.tools import ToolCall
 
 # Each piece is compared with all calls. No model makes this many.
@@ -45,10 +47,12 @@ class CallAssembler:
 
     Args:
         no_arguments: The arguments of a call for which no piece has arguments.
+        counts_all_parts: The indices count all parts of the answer. Otherwise, they count only its calls.
     """
 
-    def __init__(self, no_arguments: str = "") -> None:
+    def __init__(self, no_arguments: str = "", *, counts_all_parts: bool = False) -> None:
         self._no_arguments = no_arguments
+        self._order = CallOrder(counts_all_parts=counts_all_parts)
         self._calls: list[StreamedCall] = []
         self._open: list[StreamedCall] = []  # The calls that may get more pieces.
         self._event = 0
@@ -56,11 +60,14 @@ class CallAssembler:
     def next_event(self) -> None:
         self._event += 1
 
-    def add(self, piece: CallPiece, extra: Mapping[str, Any] | None = None) -> None:
+    def add(self, piece: CallPiece, extra: Mapping[str, Any] | None = None) -> ToolCallDelta | None:
         """Add a piece to the call that it belongs to, or begin a call with it.
 
         Args:
             extra: Further fields of the call.
+
+        Returns:
+            The part of the call that can be passed on; None if there is none. The last deltas have the rest.
 
         Raises:
             ValueError: The piece may belong to more than one call.
@@ -69,15 +76,14 @@ class CallAssembler:
         call = self._apply(piece, _only(candidates)) if candidates is not None else self._begin(piece)
         if extra:
             call.extra.update(extra)
+        return self._order.next_delta(call, self._calls)
 
     def close(self, index: int | None) -> None:
         """Mark the calls with this index as complete. They get no more pieces."""
         self._open = [call for call in self._open if call.index != index]
 
     def completed_calls(self, *, cut: bool) -> list[ToolCall]:
-        """Return the calls in the order of their indices, then those without an index in the order of arrival.
-
-        A call that arrived twice under one id is returned once.
+        """Return the calls in their order; see `CallOrder.distinct`.
 
         Args:
             cut: Whether the answer was cut off, so that the arguments of the last call may be cut off too.
@@ -90,9 +96,15 @@ class CallAssembler:
             same_index = [other for other in self._calls if other.index == call.index]
             if (len(same_index) > 1 or call.guessed) and not (cut and call is self._calls[-1]):
                 _check(call.arguments)
-        ordered = sorted(self._calls, key=lambda call: call.index if call.index is not None else len(self._calls))
-        distinct = {(call.id or str(number), call.name, call.arguments): call for number, call in enumerate(ordered)}
-        return [self._completed(call) for call in distinct.values()]
+        return [self._completed(call) for call in self._order.distinct(self._calls)]
+
+    def last_deltas(self, calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
+        """Return the parts of the calls that `add` has not returned.
+
+        Args:
+            calls: The calls that `completed_calls` returned. Calls at the end may be left out.
+        """
+        return self._order.last_deltas(self._order.distinct(self._calls), calls)
 
     def _completed(self, call: StreamedCall) -> ToolCall:
         arguments = self._no_arguments if call.arguments.strip() in ("", "null") else call.arguments

@@ -11,6 +11,7 @@ from asyncinfer.dialects.fields import as_count, as_id, as_text, object_at
 from asyncinfer.dialects.json_end import JsonEnd
 
 _LONGEST_EMPTY = 64
+_PLACEHOLDERS = ("{}", "null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class StreamedCall:
         event: The number of the event in which its first piece arrived.
         renamed: Its name arrived again, without arguments, after its own arguments were complete.
         guessed: A piece was assigned to it without an index and an id, or with a repeated name and no id.
+        position: Its position in the complete answer, once nothing can change it.
+        is_passed_on: Its id, its name and the beginning of its arguments were passed on.
     """
 
     index: int | None
@@ -54,7 +57,12 @@ class StreamedCall:
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
     renamed: bool = False
     guessed: bool = False
+    position: int | None = None
+    is_passed_on: bool = False
     _parts: list[str] = field(default_factory=list[str])
+    _taken: int = 0  # The number of parts that `take` has returned.
+    _beginning: str = ""  # The arguments without white space, as long as they may be a placeholder.
+    _may_be_empty: bool = True
     _size: int = 0
     _end: JsonEnd = field(default_factory=JsonEnd)
 
@@ -70,7 +78,12 @@ class StreamedCall:
     @property
     def has_placeholder(self) -> bool:
         """Whether the arguments are `{}` or `null`. Some servers begin every call with such a placeholder."""
-        return self._size < _LONGEST_EMPTY and "".join(self.arguments.split()) in ("{}", "null")
+        return self._may_be_empty and self._size < _LONGEST_EMPTY and self._beginning in _PLACEHOLDERS
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether the arguments are blank, a placeholder, or the beginning of one."""
+        return self._may_be_empty
 
     @property
     def has_arguments(self) -> bool:
@@ -81,9 +94,19 @@ class StreamedCall:
         self.index = self.index if self.index is not None else piece.index
         self.id, self.name = self.id or piece.id, self.name or piece.name
         self._parts.append(piece.arguments)
+        if self._may_be_empty:
+            self._beginning += "".join(piece.arguments.split())
+            self._may_be_empty = any(one.startswith(self._beginning) for one in _PLACEHOLDERS)
         self._size += len(piece.arguments)
         self._end.feed(piece.arguments)
 
     def clear(self) -> None:
         """Remove the arguments received so far."""
         self._parts, self._size, self._end = [], 0, JsonEnd()
+        self._beginning, self._may_be_empty = "", True
+
+    def take(self) -> str:
+        """Return the arguments that no earlier call has returned. They must not be removed afterwards."""
+        parts = self._parts[self._taken :]
+        self._taken = len(self._parts)
+        return parts[0] if len(parts) == 1 else "".join(parts)

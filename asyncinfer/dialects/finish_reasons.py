@@ -170,4 +170,9 @@ def without_cut_call(finish: Finish | None, calls: list[ToolCall]) -> list[ToolC
     Such a call would look like a call without arguments.
     """
     cut = finish is not None and finish.is_cut
-    return calls[:-1] if cut and calls and calls[-1].function.arguments.strip() in ("", "{}") else calls
+    return calls[:-1] if cut and calls and lacks_arguments(calls[-1]) else calls
+
+
+def lacks_arguments(call: ToolCall) -> bool:
+    """Whether a call has no arguments. They may have been cut off."""
+    return call.function.arguments.strip() in ("", "{}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, cast
 
 from asyncinfer.dialects.json_size import has_too_many_values
@@ -13,7 +12,7 @@ from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import InferenceErrorType, RequestError
-from asyncinfer.types.answer import StreamDelta, joined
+from asyncinfer.types.answer import StreamDelta, joined, with_first
 from asyncinfer.types.http import malformed_response
 
 # The data of the event that ends an OpenAI stream. Proxies send it after streams of other dialects too.
@@ -222,11 +221,7 @@ class SSEStreamDecoder:
     def finish(self) -> StreamDelta:
         rest = list(self._rest())
         last = self._decoder.finish()
-        if not rest:
-            return last
-        before = joined(rest)
-        content, reasoning = before.content + last.content, before.reasoning_content + last.reasoning_content
-        return replace(last, content=content, reasoning_content=reasoning)
+        return with_first(joined(rest), last) if rest else last
 
     def _rest(self) -> Iterator[StreamDelta]:
         """Yield the deltas of an event at the end of the stream, unless the event was cut off."""

@@ -93,12 +93,14 @@ class StreamEnd:
         described: Mapping[str, Any] | None = None,
         *,
         content: str = "",
+        extra: Mapping[str, Any] | None = None,
     ) -> StreamDelta:
         """Return the last delta of the complete answer, with its tool calls.
 
         Args:
             content: The end of the text.
             described: What the response says about itself; see `response_metadata.description`.
+            extra: Further fields of the message, which must be sent back with it.
 
         Raises:
             RequestError: The stream ended before the answer was complete, or a tool call cannot be read.
@@ -110,4 +112,6 @@ class StreamEnd:
             raise malformed_response(f"has a tool call that cannot be read ({error})") from None
         reason = reason_of(finish, calls)
         metadata = metadata_of(finish, reason, described)
-        return StreamDelta.last(calls, reason, usage, content=content, metadata=metadata)
+        return StreamDelta.last(
+            calls, reason, usage, content, metadata, call_deltas=assembler.last_deltas(calls), extra=extra
+        )

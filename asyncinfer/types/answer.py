@@ -140,10 +140,7 @@ class StreamDelta(ShortRepr):
         """
         plain = tuple(call.model_dump(mode="json") for call in calls or ())
         if call_deltas is None:
-            call_deltas = tuple(
-                ToolCallDelta(index, call.id, call.function.name, call.function.arguments)
-                for index, call in enumerate(calls or ())
-            )
+            call_deltas = call_pieces(calls or ())
         return cls(
             content,
             tool_calls=plain,
@@ -155,11 +152,35 @@ class StreamDelta(ShortRepr):
         )
 
 
+def call_pieces(calls: Iterable[ToolCall], first: int = 0) -> tuple[ToolCallDelta, ...]:
+    """Return each call as one piece. `first`: the index of the first call in the answer."""
+    return tuple(
+        ToolCallDelta(index, call.id, call.function.name, call.function.arguments)
+        for index, call in enumerate(calls, first)
+    )
+
+
 def joined(deltas: Iterable[StreamDelta]) -> StreamDelta:
-    """Return one delta with the text and the reasoning of all `deltas`."""
+    """Return one delta with the text, the reasoning, the pieces of calls and the log probabilities of all `deltas`."""
     parts = list(deltas)
-    text, reasoning = "".join(one.content for one in parts), "".join(one.reasoning_content for one in parts)
-    return StreamDelta(text, reasoning)
+    return StreamDelta(
+        "".join(one.content for one in parts),
+        "".join(one.reasoning_content for one in parts),
+        tool_call_deltas=tuple(piece for one in parts for piece in one.tool_call_deltas),
+        logprobs=tuple(entry for one in parts for entry in one.logprobs),
+    )
+
+
+def with_first(first: StreamDelta, last: StreamDelta) -> StreamDelta:
+    """Return the last delta of a stream with the parts of an earlier delta before its own."""
+    both = joined((first, last))
+    return replace(
+        last,
+        content=both.content,
+        reasoning_content=both.reasoning_content,
+        tool_call_deltas=both.tool_call_deltas,
+        logprobs=both.logprobs,
+    )
 
 
 @dataclass(slots=True, repr=False)
@@ -193,8 +214,8 @@ class Completion(ShortRepr):
             **(last.extra or {}),
         )
         metadata = last.metadata
-        if logprobs := [entry for part in parts for entry in part.logprobs]:
-            metadata = {**(metadata or {}), LOGPROBS: logprobs}
+        if whole.logprobs:
+            metadata = {**(metadata or {}), LOGPROBS: [*whole.logprobs]}
         return cls(message, last.finish_reason or FinishReason.UNKNOWN, last.usage, metadata)
 
     def as_delta(self, content: str = "") -> StreamDelta:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
-from asyncinfer import FinishReason, InferenceErrorType, RequestError
+from asyncinfer import FinishReason, InferenceErrorType, RequestError, StreamDelta
 from asyncinfer.types.answer import Completion
 
 ODD = st.sampled_from([None, True, 0, -1, 1.5, "", "1", [], [1], ["a"], [{}], {}, {"a": 1}])
@@ -32,6 +32,31 @@ def check_that_it_is_retryable(read: Callable[[Any], object], body: Any, why: st
     with pytest.raises(RequestError, match=why) as caught:
         read(body)
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.PARSE_ERROR, True)
+
+
+def joined_pieces(deltas: Iterable[StreamDelta]) -> list[tuple[str, str, str]]:
+    """The id, the name and the arguments of each call that the pieces in the deltas of a stream make.
+
+    Checks that only the first piece of a call has its id and its name.
+    """
+    calls: dict[int, tuple[str, str, str]] = {}
+    for piece in (piece for delta in deltas for piece in delta.tool_call_deltas):
+        if piece.index in calls:
+            assert (piece.id, piece.name) == ("", "")
+            assert piece.arguments
+            id, name, arguments = calls[piece.index]
+            calls[piece.index] = (id, name, arguments + piece.arguments)
+        else:
+            assert piece.id
+            assert piece.name
+            calls[piece.index] = (piece.id, piece.name, piece.arguments)
+    assert sorted(calls) == list(range(len(calls)))
+    return [calls[index] for index in sorted(calls)]
+
+
+def complete_calls(last: StreamDelta) -> list[tuple[str, str, str]]:
+    """The id, the name and the arguments of each complete call in the last delta of a stream."""
+    return [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in last.tool_calls]
 
 
 @st.composite

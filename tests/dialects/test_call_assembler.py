@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asyncinfer import FinishReason, RequestError
 from asyncinfer.dialects.json_end import JsonEnd
-from tests.dialects.mangled import check_that_it_is_retryable
+from tests.dialects.mangled import check_that_it_is_retryable, complete_calls, joined_pieces
 from tests.dialects.openai.test_stream import chunk, deltas_of
 
 Json = dict[str, Any]
@@ -26,7 +26,10 @@ def piece(name: str | None = None, arguments: Any = None, **more: Any) -> Json:
 
 
 def calls_of(*events: list[Json], finish: str = "tool_calls") -> list[tuple[str, str]]:
-    last = deltas_of(*(chunk(tool_calls=pieces) for pieces in events), chunk(finish))[-1]
+    """The name and the arguments of each call in the answer. Checks that the pieces that were passed on make them."""
+    deltas = deltas_of(*(chunk(tool_calls=pieces) for pieces in events), chunk(finish))
+    last = deltas[-1]
+    assert joined_pieces(deltas) == complete_calls(last)
     return [(call["function"]["name"], call["function"]["arguments"]) for call in last.tool_calls]
 
 

@@ -30,7 +30,7 @@ from tests.dialects.bedrock import test_response as test_bedrock_response
 from tests.dialects.bedrock import test_stream as test_bedrock_stream
 from tests.dialects.frames import event, exception
 from tests.dialects.google import test_request as test_gemini_request
-from tests.dialects.mangled import mangled_text, repackaged
+from tests.dialects.mangled import complete_calls, joined_pieces, mangled_text, repackaged
 from tests.dialects.openai import test_quirks as test_openai_quirks
 from tests.dialects.openai import test_request as test_openai_request
 from tests.dialects.openai import test_stream as test_openai_stream
@@ -177,6 +177,8 @@ def read(api: Api, chunks: Sequence[bytes]) -> Read:
     except RequestError as failure:
         error = f"{failure.error_type} {failure.status_code} {failure.is_retryable} {failure}"
     last = deltas[-1] if deltas else StreamDelta()
+    if not error:
+        assert joined_pieces(deltas) == complete_calls(last)
     return Read(
         "".join(delta.content for delta in deltas),
         "".join(delta.reasoning_content for delta in deltas),

@@ -30,11 +30,11 @@ Json = dict[str, Any]
 class AnthropicEventDecoder:
     """Turns the events of a stream into deltas. Pings, and events of unknown types or without a type, are ignored.
 
-    The last delta contains all tool calls, the usage and the finish reason.
+    The last delta contains the complete tool calls, the usage and the finish reason.
     """
 
     end: StreamEnd = field(default_factory=StreamEnd)
-    _calls: CallAssembler = field(default_factory=lambda: CallAssembler("{}"))
+    _calls: CallAssembler = field(default_factory=lambda: CallAssembler("{}", counts_all_parts=True))
     _kinds: dict[int | None, str] = field(default_factory=dict[int | None, str])  # The types of the blocks, by index.
     _open: list[int | None] = field(default_factory=list[int | None])  # The indices of the open blocks.
     _usage: Json = field(default_factory=dict[str, Any])
@@ -69,7 +69,7 @@ class AnthropicEventDecoder:
             delta = self._read(kind, data)
         except (ValueError, AttributeError, KeyError, TypeError) as problem:
             raise unreadable(event, problem) from None
-        if delta is not None and (delta.content or delta.reasoning_content):
+        if delta is not None and (delta.content or delta.reasoning_content or delta.tool_call_deltas):
             yield delta
 
     def finish(self) -> StreamDelta:
@@ -112,14 +112,19 @@ class AnthropicEventDecoder:
         if kind == "tool_use":
             given = block.get("input")
             arguments = to_json(given).decode() if given else ""
-            self._calls.add(CallPiece(index, as_id(block.get("id")), as_text(block["name"]), arguments))
+            return self._call(CallPiece(index, as_id(block.get("id")), as_text(block["name"]), arguments))
         return _delta(block)
 
     def _continue_block(self, index: int | None, delta: Mapping[str, Any]) -> StreamDelta | None:
         # Tools that Anthropic runs itself have arguments too. Their calls are not for the user.
         if delta.get("type") == "input_json_delta" and self._kinds[index] == "tool_use":
-            self._calls.add(CallPiece(index, arguments=_json_piece(delta["partial_json"])))
+            return self._call(CallPiece(index, arguments=_json_piece(delta["partial_json"])))
         return _delta(delta)
+
+    def _call(self, piece: CallPiece) -> StreamDelta | None:
+        """Add a piece of a tool call. Returns the delta with what can be passed on of it."""
+        passed_on = self._calls.add(piece)
+        return StreamDelta(tool_call_deltas=(passed_on,)) if passed_on else None
 
     def _end_block(self, index: int | None) -> None:
         self._calls.close(index)

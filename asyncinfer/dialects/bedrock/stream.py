@@ -42,13 +42,13 @@ _STATUS = {
 class ConverseStreamDecoder:
     """Turns the bytes of a stream into deltas.
 
-    The last delta contains all tool calls, the usage and the finish reason.
+    The last delta contains the complete tool calls, the usage and the finish reason.
     """
 
     def __init__(self) -> None:
         self.end = StreamEnd()
         self._frames = FrameParser()
-        self._calls = CallAssembler("{}")
+        self._calls = CallAssembler("{}", counts_all_parts=True)
         self._server_tools: set[int] = set()  # the indices of calls of tools that Bedrock runs itself
         self._usage: Usage | None = None
         self._described: Mapping[str, Any] = {}
@@ -100,8 +100,8 @@ class ConverseStreamDecoder:
             return self._delta(data.get("contentBlockIndex"), object_at(data, "delta"))
         if kind == "contentBlockStart":
             self.end.add_part()
-            self._begin(data.get("contentBlockIndex"), object_at(data, "start").get("toolUse"))
-        elif kind == "contentBlockStop":
+            return self._begin(data.get("contentBlockIndex"), object_at(data, "start").get("toolUse"))
+        if kind == "contentBlockStop":
             self._calls.close(as_count(data.get("contentBlockIndex")))
         elif kind == "messageStop":
             self.end.set_finish(finish_in(data["stopReason"]))
@@ -111,21 +111,26 @@ class ConverseStreamDecoder:
             self._described = described_by(data)
         return None
 
-    def _begin(self, index: Any, call: Mapping[str, Any] | None) -> None:
+    def _begin(self, index: Any, call: Mapping[str, Any] | None) -> StreamDelta | None:
         """Begin a block. Calls of tools that Bedrock runs itself are ignored."""
         if call is None:
-            return
-        if call.get("type") is None:
-            self._server_tools.discard(_index(index))
-            self._calls.add(CallPiece(_index(index), as_id(call.get("toolUseId")), as_text(call["name"])))
-        else:
+            return None
+        if call.get("type") is not None:
             self._server_tools.add(_index(index))
+            return None
+        self._server_tools.discard(_index(index))
+        return self._call(CallPiece(_index(index), as_id(call.get("toolUseId")), as_text(call["name"])))
+
+    def _call(self, piece: CallPiece) -> StreamDelta | None:
+        """Add a piece of a tool call. Returns the delta with what can be passed on of it."""
+        passed_on = self._calls.add(piece)
+        return StreamDelta(tool_call_deltas=(passed_on,)) if passed_on else None
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> StreamDelta | None:
         if (call := delta.get("toolUse")) is not None:
-            if _index(index) not in self._server_tools:
-                self._calls.add(CallPiece(_index(index), arguments=as_text(call.get("input") or "")))
-            return None
+            if _index(index) in self._server_tools:
+                return None
+            return self._call(CallPiece(_index(index), arguments=as_text(call.get("input") or "")))
         text = text_in(delta.get("text"))
         reasoning = reasoning_of(delta.get("reasoningContent"))
         return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None

@@ -5,13 +5,20 @@ Sources: Google's "Generate content" reference (`GenerateContentResponse`) and g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
 from asyncinfer.dialects.answer_text import json_of_unread, text_in
 from asyncinfer.dialects.fields import as_count, as_object, count_at, members_of, object_at
-from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, reason_of, without_cut_call
+from asyncinfer.dialects.finish_reasons import (
+    Finish,
+    ended_well,
+    finish_in,
+    lacks_arguments,
+    reason_of,
+    without_cut_call,
+)
 from asyncinfer.dialects.google.thoughts import signed
 from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.json_text import EventJson
@@ -24,7 +31,9 @@ from asyncinfer.types.answer import (
     Completion,
     FinishReason,
     StreamDelta,
+    ToolCallDelta,
     Usage,
+    call_pieces,
 )
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
@@ -84,12 +93,14 @@ def decode(response: HttpResponse) -> Completion:
 class GeminiEventDecoder:
     """Turns the events of a stream into deltas.
 
-    The last delta contains all tool calls, the usage and the finish reason. The stream has no end mark; the end
-    of the connection ends it.
+    The last delta contains the complete tool calls, the usage and the finish reason. The stream has no end mark; the
+    end of the connection ends it.
     """
 
     end: StreamEnd = field(default_factory=StreamEnd)
     _pieces: list[_Piece] = field(default_factory=list[_Piece])
+    _calls: list[ToolCall] = field(default_factory=list[ToolCall])
+    _passed_on: int = 0  # The number of calls that earlier deltas have.
     _json: EventJson = field(default_factory=EventJson)
     done: bool = False
 
@@ -114,8 +125,9 @@ class GeminiEventDecoder:
         else:
             self.end.set_finish(piece.finish)
         self._pieces.append(piece._replace(text="", reasoning=""))
-        if piece.text or piece.reasoning:
-            yield StreamDelta(content=piece.text, reasoning_content=piece.reasoning)
+        call_deltas = self._pass_on(piece.calls) if piece.calls else ()
+        if piece.text or piece.reasoning or call_deltas:
+            yield StreamDelta(piece.text, piece.reasoning, tool_call_deltas=call_deltas)
 
     def finish(self) -> StreamDelta:
         """Return the last delta, after the stream has ended.
@@ -125,7 +137,20 @@ class GeminiEventDecoder:
         """
         blocked = any(piece.blocked is not None for piece in self._pieces)
         finish = None if blocked and self.end.finish is None else self.end.require_finish(has_mark=False)
-        return _completion(self._pieces, finish).as_delta(self._json.rest())
+        last = _completion(self._pieces, finish).as_delta(self._json.rest())
+        return replace(last, tool_call_deltas=last.tool_call_deltas[self._passed_on :])
+
+    def _pass_on(self, calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
+        """Return the pieces of the calls up to the last one with arguments.
+
+        A call without arguments waits for the next call or the end: at the end of an answer that was cut off, it is
+        left out.
+        """
+        first = self._passed_on
+        for call in calls:
+            self._calls.append(call)
+            self._passed_on = self._passed_on if lacks_arguments(call) else len(self._calls)
+        return call_pieces(self._calls[first : self._passed_on], first)
 
 
 def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from asyncinfer.dialects.answer_text import reasoning_in, text_of, thoughts_of, transcript_in
@@ -25,7 +25,7 @@ from asyncinfer.dialects.openai.response import (
 from asyncinfer.dialects.response_metadata import NAMES, description
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
-from asyncinfer.types.answer import StreamDelta, Usage, joined
+from asyncinfer.types.answer import StreamDelta, ToolCallDelta, Usage, joined, with_first
 from asyncinfer.types.http import malformed_response
 
 Json = Mapping[str, Any]
@@ -36,7 +36,7 @@ _NO_FIELDS: Json = {}
 class OpenAIEventDecoder:
     """Turns the events of a stream into deltas.
 
-    The last delta contains all tool calls, the usage and the finish reason.
+    The last delta contains the complete tool calls, the usage and the finish reason.
     """
 
     end: StreamEnd = field(default_factory=StreamEnd)
@@ -89,9 +89,9 @@ class OpenAIEventDecoder:
             RequestError: The stream ended before the answer was complete.
         """
         described = description(self._first, NAMES) | description(self._last, NAMES)
-        other = self._of_other_choice() if self._others else StreamDelta()
-        last = self.end.last_delta(self._calls, self._usage, described)
-        return replace(last, content=other.content + self._json.rest(), reasoning_content=other.reasoning_content)
+        other = self._of_other_choice() if self._others else None
+        last = self.end.last_delta(self._calls, self._usage, described, content=self._json.rest())
+        return with_first(other, last) if other is not None else last
 
     def _deltas(self, data: Json) -> list[StreamDelta]:
         """Return the deltas of an event. If there are several choices, the first one is the answer."""
@@ -133,8 +133,8 @@ class OpenAIEventDecoder:
             text, reasoning, self._thinking = "", text.removeprefix(THOUGHT), True
         elif self._thinking and text:
             text, self._thinking = text.removeprefix(END_OF_THOUGHT), False
-        if parts := calls_in(message) if message.get("tool_calls") or message.get("function_call") else None:
-            self._add(parts)
+        parts = calls_in(message) if message.get("tool_calls") or message.get("function_call") else None
+        call_deltas = self._add(parts) if parts else ()
         if (finish := finish_in(choice.get("finish_reason"))) is not None:
             self._usage = self._usage or usage_in(choice.get("usage"))
         if text or reasoning or parts:
@@ -145,8 +145,8 @@ class OpenAIEventDecoder:
             self.end.add_part(finish)
         else:
             self.end.set_finish(finish)
-        if text or reasoning:
-            yield StreamDelta(content=text, reasoning_content=reasoning)
+        if text or reasoning or call_deltas:
+            yield StreamDelta(text, reasoning, tool_call_deltas=call_deltas)
 
     def _message(self, choice: Json) -> Json:
         """Return the piece of a message in a choice.
@@ -182,13 +182,16 @@ class OpenAIEventDecoder:
         self._whole_text, self._whole_reasoning = text or self._whole_text, reasoning or self._whole_reasoning
         return rest if self._has_calls else {**rest, "tool_calls": calls_in(message)}
 
-    def _add(self, parts: Sequence[Json]) -> None:
-        """Add the pieces of tool calls in one event."""
+    def _add(self, parts: Sequence[Json]) -> tuple[ToolCallDelta, ...]:
+        """Add the pieces of tool calls in one event. Returns what can be passed on of them."""
         self._calls.next_event()
+        deltas: list[ToolCallDelta] = []
         for part in parts:
             # The signature of the thought behind a call, from Google.
             extra = object_at(part, "extra_content")
-            self._calls.add(piece_in(part), {"extra_content": extra} if extra else None)
+            if delta := self._calls.add(piece_in(part), {"extra_content": extra} if extra else None):
+                deltas.append(delta)
+        return tuple(deltas)
 
 
 def _has_content(delta: Json) -> bool:

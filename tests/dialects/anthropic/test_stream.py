@@ -144,8 +144,18 @@ def test_thinking_is_separated_from_the_text_and_its_signature_is_ignored() -> N
     assert last.usage == Usage(3, 4, 7, reasoning_tokens=2)
 
 
-def test_tool_calls_are_yielded_complete() -> None:
-    [last] = deltas_of(*STREAMS["a tool call"])
+def test_pieces_of_a_tool_call_are_yielded_as_they_arrive_and_the_complete_call_at_the_end() -> None:
+    *pieces, last = deltas_of(*called(1, "call_1", "weather", "", '{"ci', 'ty": "Os', 'lo"}'), *end("tool_use"))
+    assert pieces == [
+        StreamDelta(tool_call_deltas=(ToolCallDelta(0, "call_1", "weather", '{"ci'),)),
+        StreamDelta(tool_call_deltas=(ToolCallDelta(0, arguments='ty": "Os'),)),
+        StreamDelta(tool_call_deltas=(ToolCallDelta(0, arguments='lo"}'),)),
+    ]
+    assert last.tool_calls[0]["function"] == {"name": "weather", "arguments": '{"city": "Oslo"}'}
+
+
+def test_last_delta_has_the_complete_tool_calls() -> None:
+    *_, last = deltas_of(*STREAMS["a tool call"])
     function = {"name": "weather", "arguments": '{"city": "Oslo"}'}
     call = {"id": "call_1", "type": "function", "function": function}
     assert last == StreamDelta(
@@ -153,13 +163,12 @@ def test_tool_calls_are_yielded_complete() -> None:
         finish_reason=FinishReason.TOOL_CALLS,
         usage=Usage(3, 4, 7),
         metadata=described("tool_use"),
-        tool_call_deltas=(ToolCallDelta(0, "call_1", "weather", '{"city": "Oslo"}'),),
     )
 
 
 def test_pieces_of_several_calls_can_alternate() -> None:
     first, second = called(0, "a", "f", '{"x": ', "1}"), called(1, "b", "g", "{", "}")
-    [last] = deltas_of(*itertools.chain.from_iterable(zip(first, second, strict=True)), *end("tool_use"))
+    *_, last = deltas_of(*itertools.chain.from_iterable(zip(first, second, strict=True)), *end("tool_use"))
     assert [(c["id"], c["function"]["arguments"]) for c in last.tool_calls] == [("a", '{"x": 1}'), ("b", "{}")]
 
 
@@ -345,7 +354,7 @@ def test_call_of_a_block_without_a_start_cannot_be_read() -> None:
 def test_repeated_index_after_a_stop_is_a_new_block() -> None:
     """Some servers give all blocks the same index."""
     first, second = called(0, "a", "f", '{"x": 1}'), called(0, "b", "f", '{"x": 2}')
-    [last] = deltas_of(*first, *called(0, "c", "now"), *second, *end("tool_use"))
+    *_, last = deltas_of(*first, *called(0, "c", "now"), *second, *end("tool_use"))
     assert [(c["id"], c["function"]["arguments"]) for c in last.tool_calls] == [
         ("a", '{"x": 1}'),
         ("c", "{}"),
@@ -355,7 +364,7 @@ def test_repeated_index_after_a_stop_is_a_new_block() -> None:
 
 def test_pieces_of_input_replace_the_input_at_the_start_of_a_block() -> None:
     started = block(0, "tool_use", id="a", name="f", input={})
-    [last] = deltas_of(started, piece(0, "input_json", partial_json='{"x": 1}'), stop(0), *end("tool_use"))
+    *_, last = deltas_of(started, piece(0, "input_json", partial_json='{"x": 1}'), stop(0), *end("tool_use"))
     assert last.tool_calls[0]["function"]["arguments"] == '{"x": 1}'
 
 
@@ -375,7 +384,7 @@ def test_piece_without_an_index_belongs_to_the_only_open_block() -> None:
     end_of_block = {"type": "content_block_stop", "index": 0}
     for left_out in ((), (use,), tuple(rest), (use, *rest, end_of_block), (end_of_block,)):
         events = [{**one, "index": None} if one in left_out else one for one in (use, *rest, end_of_block)]
-        [last] = deltas_of(begin(), *events, *end("tool_use"))
+        *_, last = deltas_of(begin(), *events, *end("tool_use"))
         assert [call["function"]["arguments"] for call in last.tool_calls] == ['{"x": 1}']
 
 

@@ -734,6 +734,12 @@ def test_last_delta_has_usage_and_signature() -> None:
     assert last.tool_calls[0]["extra_content"] == SIGNED["extra_content"]
 
 
+def test_calls_are_passed_on_as_they_arrive_and_those_without_arguments_at_the_end() -> None:
+    timed, *_, last = deltas_of(answer(CALLED, finish=None), *STREAMS["tool calls"][1:])
+    assert [(piece.index, piece.name) for piece in timed.tool_call_deltas] == [(0, "weather")]
+    assert [(piece.index, piece.name) for piece in last.tool_call_deltas] == [(1, "time")]
+
+
 def test_blocked_prompt_ends_the_stream() -> None:
     assert deltas_of({"promptFeedback": {"blockReason": "OTHER"}})[-1].finish_reason is FinishReason.CONTENT_FILTER
 

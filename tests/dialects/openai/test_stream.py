@@ -114,8 +114,12 @@ def test_reasoning_is_separated_from_the_text(key: str) -> None:
     assert (thinking, answering) == (StreamDelta(reasoning_content="Hm."), StreamDelta("4"))
 
 
-def test_tool_call_is_yielded_complete() -> None:
-    [last] = deltas_of(*STREAMS["a tool call"], DONE)
+def test_pieces_of_a_tool_call_are_yielded_as_they_arrive_and_the_complete_call_at_the_end() -> None:
+    *pieces, last = deltas_of(*STREAMS["a tool call"], DONE)
+    assert pieces == [
+        StreamDelta(tool_call_deltas=(ToolCallDelta(0, "call_1", "weather", '{"ci'),)),
+        StreamDelta(tool_call_deltas=(ToolCallDelta(0, arguments='ty": "Oslo"}'),)),
+    ]
     call = {
         "id": "call_1",
         "type": "function",
@@ -126,7 +130,6 @@ def test_tool_call_is_yielded_complete() -> None:
         finish_reason=FinishReason.TOOL_CALLS,
         usage=COUNTED,
         metadata=DESCRIBED,
-        tool_call_deltas=(ToolCallDelta(0, "call_1", "weather", '{"city": "Oslo"}'),),
     )
 
 
@@ -139,7 +142,7 @@ def test_pieces_of_several_calls_can_alternate() -> None:
         fragment(1, "}"),
         fragment(0, "]"),
     ]
-    [last] = deltas_of(*mixed, chunk("tool_calls"))
+    *_, last = deltas_of(*mixed, chunk("tool_calls"))
     assert [(c["id"], c["function"]["arguments"]) for c in last.tool_calls] == [("a", "[1]"), ("b", "{}")]
 
 
@@ -257,7 +260,7 @@ def test_finish_reason_of_a_forced_call_is_tool_calls() -> None:
 @pytest.mark.parametrize("arguments", [{"city": "é"}, {}])
 def test_arguments_can_be_an_object(arguments: Json) -> None:
     part: Json = {"index": 0, "id": "a", "function": {"name": "f", "arguments": arguments}}
-    [last] = deltas_of(chunk(tool_calls=[part]), chunk("tool_calls"))
+    *_, last = deltas_of(chunk(tool_calls=[part]), chunk("tool_calls"))
     assert last.tool_calls[0]["function"]["arguments"] == json.dumps(arguments, ensure_ascii=False)
 
 
