@@ -15,6 +15,7 @@ OF_ANSWERS = frozenset(
     {
         *("annotations", "audio", "citations", "extra_content", "logprobs", "parsed", "provider_specific_fields"),
         *("reasoning", "reasoning_details", "thinking_blocks"),
+        *("output_items", "phase", "reasoning_items"),
     }
 )
 # The name of a file does not change the answer.

@@ -1,0 +1,1 @@
+"""OpenAI's Responses API: readers and writers of its items, and the dialect."""

@@ -1,0 +1,107 @@
+"""Content parts of the Responses API: `input_text`, `input_image` and `input_file`.
+
+Source: `ResponseInputContentParam` of openai-python 3.57, November 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from asyncinfer.dialects.fields import as_object
+from asyncinfer.dialects.media import InlineFile, file_of, is_data_url
+from asyncinfer.dialects.media_types import PDF
+from asyncinfer.dialects.openai.quirks import Files, Quirks
+from asyncinfer.errors import invalid_request
+from asyncinfer.types.conversation import ContentItem, Type
+
+Json = dict[str, Any]
+# The additional keys of parts that the API has a field for.
+TEXT_KEYS = frozenset({"prompt_cache_breakpoint"})
+IMAGE_KEYS = frozenset({"detail", "prompt_cache_breakpoint"})
+FILE_KEYS = frozenset({"detail", "filename", "prompt_cache_breakpoint"})
+_DETAIL = "auto"
+_FILENAME = "document.pdf"
+_TEXTS = frozenset({"input_text", "output_text", "text", "summary_text"})
+
+
+def written_content(content: str | Sequence[ContentItem] | None, quirks: Quirks) -> str | list[Json]:
+    """Return the content of a message, or of the result of a tool, as the API accepts it.
+
+    Raises:
+        RequestError: The server does not support an image or a document.
+    """
+    if isinstance(content, str | None):
+        return content or ""
+    return [_part(item, quirks) for item in content]
+
+
+def read_content(content: Any) -> str | list[ContentItem]:
+    """Return the content of a message, or of the result of a tool, in a request.
+
+    Raises:
+        ValueError: A part is not a text, an image or a file, or refers to a file that is stored at the API.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise ValueError("the content should be a text or a list of parts")
+    return [_item(as_object(part)) for part in cast(list[Any], content)]
+
+
+def _part(item: ContentItem, quirks: Quirks) -> Json:
+    if item.is_text():
+        return {"type": "input_text", "text": item.content, **_sent(item, TEXT_KEYS)}
+    file = file_of(item, quirks.image_types)
+    kind, accepted = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
+    if accepted is Files.NONE:
+        raise invalid_request(f"this API does not accept {kind}")
+    # The API accepts the URLs of documents too, unlike that of chat completions.
+    if item.is_image() and accepted is Files.INLINE and not isinstance(file, InlineFile):
+        raise invalid_request(f"this API accepts {kind} {accepted.value}")
+    url = file.data_url if isinstance(file, InlineFile) else file
+    if item.is_image():
+        return {"type": "input_image", "detail": _DETAIL, "image_url": url, **_sent(item, IMAGE_KEYS)}
+    if not isinstance(file, InlineFile):
+        return {"type": "input_file", "file_url": url, **_sent(item, FILE_KEYS)}
+    return {"type": "input_file", "filename": _FILENAME, "file_data": url, **_sent(item, FILE_KEYS)}
+
+
+def _sent(item: ContentItem, keys: frozenset[str]) -> Json:
+    return {key: value for key, value in (item.model_extra or {}).items() if key in keys and value is not None}
+
+
+def _item(part: Mapping[str, Any]) -> ContentItem:
+    kind = part.get("type")
+    match kind:
+        case str() if kind in _TEXTS:
+            return ContentItem.model_validate(
+                {"type": Type.TEXT, "content": part.get("text"), **_kept(part, TEXT_KEYS)}
+            )
+        case "refusal":
+            return ContentItem(type=Type.TEXT, content=part.get("refusal"))
+        case "input_image":
+            kept = _kept(part, IMAGE_KEYS - {"detail"})
+            detail = part.get("detail") or _DETAIL
+            kept |= {"detail": detail} if detail != _DETAIL else {}
+            return ContentItem.model_validate({"type": Type.IMAGE_URL, "content": _url(part, "image_url"), **kept})
+        case "input_file":
+            url = _url(part, "file_url", "file_data")
+            return ContentItem.model_validate({"type": Type.DOCUMENT_URL, "content": url, **_kept(part, FILE_KEYS)})
+        case _:
+            raise ValueError(f"a part of the type {kind!r} is not supported")
+
+
+def _kept(part: Mapping[str, Any], keys: frozenset[str]) -> Json:
+    return {key: part[key] for key in sorted(keys) if part.get(key) is not None}
+
+
+def _url(part: Mapping[str, Any], *names: str) -> str:
+    """Return the URL in a part. The data of a file may come without the beginning of a data URL."""
+    url = next((url for name in names if (url := part.get(name))), None)
+    if isinstance(url, str):
+        is_bare = "file_data" in names and not part.get("file_url") and not is_data_url(url)
+        return f"data:{PDF};base64,{url}" if is_bare else url
+    if part.get("file_id"):
+        raise ValueError("`file_id` refers to a stored file, which is not supported; send its data or its URL")
+    raise ValueError(f"a part of the type {part.get('type')!r} needs {' or '.join(f'`{name}`' for name in names)}")
