@@ -6,9 +6,9 @@ from importlib import import_module
 from io import BytesIO
 from typing import Any
 
-from asyncinfer.dialects.media_types import HEIC, ICON
 from asyncinfer.dialects.pillow import open_image, why
 from asyncinfer.errors import MissingDependencyError, RequestError, invalid_request
+from asyncinfer.types.media_types import HEIC, ICON
 
 # Photographs become JPEG images, because they are many times larger as PNG.
 _HEIF = frozenset({HEIC, "image/heif"})

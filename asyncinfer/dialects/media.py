@@ -13,9 +13,9 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from asyncinfer.dialects.image_conversion import CONVERTIBLE, converted
-from asyncinfer.dialects.media_types import HEIC, PDF, sniffed_type, standard_type
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem
+from asyncinfer.types.media_types import HEIC, PDF, sniffed_type, standard_type
 
 # The images that OpenAI, Anthropic and Bedrock document, and those that Google documents, in November 2026.
 IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})

@@ -12,7 +12,8 @@ The helpers do no work of a run. They know no engine and no provider:
 | module | contents |
 |---|---|
 | `masking` | text whose repr shows no secret |
-| `field_types`, `short_repr` | types of fields for type checkers; reprs that show only what is set |
+| `media_types` | the media type of images and PDF documents |
+| `field_types`, `short_repr`, `markdown` | types of fields for type checkers; short reprs; what notebooks show |
 | `times` | durations and dates in headers and messages |
 | `paths`, `files`, `pipes`, `lines` | checks paths from users; reads files, pipes, and lines of bounded size |
 """

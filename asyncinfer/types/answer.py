@@ -9,6 +9,7 @@ from typing import Any
 
 from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.markdown import message_markdown, table, text_block
 from asyncinfer.types.short_repr import ShortRepr
 from asyncinfer.types.tools import ToolCall
 
@@ -121,6 +122,9 @@ class StreamDelta(ShortRepr):
     extra: Mapping[str, Any] | None = None
     logprobs: tuple[dict[str, Any], ...] = ()
 
+    def _repr_markdown_(self) -> str:
+        return text_block(self.reasoning_content + self.content)
+
     @classmethod
     def last(
         cls,
@@ -198,6 +202,11 @@ class Completion(ShortRepr):
     metadata: dict[str, Any] | None = None
     limits: Mapping[str, LimitObservation] | None = field(default=None, compare=False)
     first_byte: float | None = field(default=None, compare=False)
+
+    def _repr_markdown_(self) -> str:
+        usage = () if self.usage is None else self.usage.to_dict().items()
+        facts = table([("finish reason", self.finish_reason.value), *usage])
+        return f"{message_markdown(self.message)}\n\n{facts}"
 
     @classmethod
     def from_deltas(cls, deltas: Iterable[StreamDelta]) -> Completion:

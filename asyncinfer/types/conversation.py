@@ -27,7 +27,9 @@ from pydantic import (
 from pydantic_core import to_json
 
 from asyncinfer.types.field_types import NONE, Accepts
-from asyncinfer.types.short_repr import set_fields
+from asyncinfer.types.markdown import conversation_markdown, item_markdown, message_markdown
+from asyncinfer.types.masking import mask_options
+from asyncinfer.types.short_repr import Shown, short_fields
 from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 
@@ -103,10 +105,15 @@ class ContentItem(BaseModel):
 
     type: _Type
     content: str | None = None
-    binary: _Binary = Field(default=None, repr=False)
+    binary: _Binary = None
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return set_fields(self, super().__repr_args__())
+        for name, value in short_fields(self, super().__repr_args__()):
+            # The URL of a file may contain credentials.
+            yield name, Shown(mask_options(str(value))) if name == "content" and not self.is_text() else value
+
+    def _repr_markdown_(self) -> str:
+        return item_markdown(self)
 
     @model_validator(mode="before")
     @classmethod
@@ -204,7 +211,10 @@ class Message(BaseModel):
     content: SerializeAsAny[_Content] = Field(default=None, validate_default=True)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return set_fields(self, super().__repr_args__())
+        return short_fields(self, super().__repr_args__())
+
+    def _repr_markdown_(self) -> str:
+        return message_markdown(self)
 
     @property
     def text(self) -> str:
@@ -306,7 +316,10 @@ class Conversation(BaseModel):
     tools: _Tools = NONE
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return set_fields(self, super().__repr_args__())
+        return short_fields(self, super().__repr_args__())
+
+    def _repr_markdown_(self) -> str:
+        return conversation_markdown(self)
 
     @property
     def text(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,8 @@ from asyncinfer.errors import (
 )
 from asyncinfer.types.answer import Usage
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.short_repr import ShortRepr
+from asyncinfer.types.markdown import failure_lines, table
+from asyncinfer.types.short_repr import ShortRepr, short_repr
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -53,12 +56,19 @@ def failure_of(error: Exception | None) -> FailureDetail:
             return FailureDetail(text, is_retryable=False, error_type=InferenceErrorType.RUNTIME)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InferenceResult:
     """The answered rows of a run, in input order, and the failures of the other rows."""
 
     successful: list[tuple[int, Conversation]]
     failures: dict[int, FailureDetail]
+
+    def __repr__(self) -> str:
+        return f"InferenceResult(successful=<{len(self.successful):,} rows>, failures={short_repr(self.failures)})"
+
+    def _repr_markdown_(self) -> str:
+        counts = table([("answered", f"{len(self.successful):,}"), ("failed", f"{len(self.failures):,}")])
+        return _with_failures(counts, self.failures.items(), len(self.failures))
 
     @property
     def failed_indices(self) -> list[int]:
@@ -163,3 +173,23 @@ class RunSummary(ShortRepr):
     retryable: int = 0
     commonest_failure: CommonFailure | None = None
     failures_path: Path | None = None
+
+    def _repr_markdown_(self) -> str:
+        names = ("total", "completed", "resumed", "failed", "cut_by_length", "filtered", "refused", "retried")
+        counts = [(name.replace("_", " "), f"{getattr(self, name):,}") for name in names if getattr(self, name)]
+        tokens = f"{self.usage.prompt_tokens:,} in, {self.usage.completion_tokens:,} out"
+        facts = table([*counts, ("tokens", tokens), ("time", f"{self.seconds:.1f} s")])
+        return _with_failures(facts, self.failure_samples, self.failed)
+
+
+# How many failed rows the Markdown of a result shows.
+_SHOWN = 10
+
+
+def _with_failures(facts: str, failures: Iterable[tuple[int, FailureDetail]], count: int) -> str:
+    """Return a table, and a list of the first failed rows below it."""
+    first = ((index, detail.error_message) for index, detail in islice(failures, _SHOWN))
+    lines = list(failure_lines(first))
+    if count > len(lines):
+        lines.append(f"- {count - len(lines):,} more")
+    return "\n".join([facts, "", *lines]).rstrip()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PydanticUserError, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from asyncinfer.types.short_repr import set_fields
+from asyncinfer.types.short_repr import short_fields
 
 
 class ToolType(StrEnum):
@@ -35,6 +35,9 @@ class FunctionCall(BaseModel):
 
     name: str
     arguments: Annotated[str, BeforeValidator(_as_json)]
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return short_fields(self, super().__repr_args__())
 
     def get_arguments_dict(self) -> dict[str, Any]:
         """Return the parsed arguments.
@@ -64,7 +67,7 @@ class ToolCall(BaseModel):
     function: FunctionCall
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return set_fields(self, super().__repr_args__())
+        return short_fields(self, super().__repr_args__())
 
 
 class FunctionDefinition(BaseModel):
@@ -78,7 +81,7 @@ class FunctionDefinition(BaseModel):
     strict: bool | None = None
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return set_fields(self, super().__repr_args__())
+        return short_fields(self, super().__repr_args__())
 
 
 class ToolDefinition(BaseModel):
@@ -90,7 +93,7 @@ class ToolDefinition(BaseModel):
     function: FunctionDefinition
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return set_fields(self, super().__repr_args__())
+        return short_fields(self, super().__repr_args__())
 
     @classmethod
     def from_callable(cls, function: Callable[..., Any]) -> ToolDefinition:

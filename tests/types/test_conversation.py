@@ -286,7 +286,7 @@ class TestText:
 class TestRepr:
     def test_fields_that_are_not_set_are_left_out(self) -> None:
         message = Message(role=Role.USER, content="hi")
-        assert repr(message) == "Message(role=<Role.USER: 'user'>, content='hi')"
+        assert repr(message) == "Message(role='user', content='hi')"
         assert repr(Conversation(messages=[])) == "Conversation(messages=[])"
 
     def test_keys_of_the_user_are_shown(self) -> None:

@@ -22,13 +22,13 @@ from asyncinfer.dialects.google.thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, json_body
 from asyncinfer.dialects.json_schema.growth import schema_of_setting, schema_of_tool
 from asyncinfer.dialects.media import GOOGLE_IMAGES, file_of
-from asyncinfer.dialects.media_types import PDF
 from asyncinfer.dialects.tools import arguments_of, chosen_function
 from asyncinfer.dialects.turns import Turn, is_blank, merged_turns
 from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.http import HttpRequest
+from asyncinfer.types.media_types import PDF
 from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 SUPPORTED = frozenset(

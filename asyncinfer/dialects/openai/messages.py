@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from asyncinfer.dialects.media import InlineFile, file_of
-from asyncinfer.dialects.media_types import PDF
 from asyncinfer.dialects.openai.quirks import Files, Quirks
 from asyncinfer.dialects.turns import is_blank_text, kept_places
 from asyncinfer.dialects.unsent_keys import OF_ANSWERS, SentKeys
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.media_types import PDF
 from asyncinfer.types.merging import merged_messages
 
 Json = dict[str, Any]
