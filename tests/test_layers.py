@@ -26,6 +26,7 @@ LAYERS = (
     "providers",
     "transport",
     "run",
+    "display",
     "engines",
     "serve",
     "integrations",

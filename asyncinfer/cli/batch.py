@@ -14,10 +14,11 @@ from rich.panel import Panel
 from rich.text import Text
 
 from asyncinfer.aio.tasks import task_group
-from asyncinfer.cli.display import Display, note, show_failures, show_summary
+from asyncinfer.cli.display import Display, show_failures, show_summary
 from asyncinfer.cli.messages import say
 from asyncinfer.config import InferenceConfig
 from asyncinfer.config.overrides import mask_arguments
+from asyncinfer.display.counts import note
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.run.stop import Stop

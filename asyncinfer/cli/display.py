@@ -8,12 +8,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Self
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.text import Text
+from rich.console import Console
 
 from asyncinfer.cli.messages import is_json, log_progress, say
+from asyncinfer.display.counts import note, one_line
+from asyncinfer.display.progress_bar import ProgressBars
 from asyncinfer.types.results import FailureDetail, Progress, RunSummary
 
 # Seconds between two lines of progress if stderr is no terminal.
@@ -33,7 +32,8 @@ class Display:
         self.last = Progress()
         self._console = Console(stderr=True, highlight=False, markup=False)
         self._has_bar = self._console.is_terminal and not is_json()
-        self._bars = _BarAndNote(self._console)
+        self._bars = ProgressBars(self._console)
+        self._run = self._bars.add_run()
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -52,51 +52,10 @@ class Display:
         done = progress.completed + progress.failed
         if self._has_bar:
             with suppress(OSError):
-                self._bars.show(done, progress.total, note(progress))
+                self._bars.show(self._run, progress)
         elif time.monotonic() - self._last_line >= _LINE_INTERVAL:
             self._last_line = time.monotonic()
             log_progress(f"{done}/{progress.total} rows, {note(progress)}", progress=_fields(progress))
-
-
-class _BarAndNote(Bars):
-    """A progress bar, and a text below it that may need several lines."""
-
-    def __init__(self, console: Console) -> None:
-        self._note = ""  # The constructor of the base class calls `get_renderables`.
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        super().__init__(TextColumn("{task.description}"), *columns, console=console)
-        self._rows = self.add_task("rows", total=None)
-
-    def show(self, done: int, total: int | None, text: str) -> None:
-        """Show that `done` of `total` rows have their outcome."""
-        self._note = text
-        self.update(self._rows, completed=done, total=total)
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        yield from super().get_renderables()
-        yield Text(self._note)
-
-
-def note(progress: Progress) -> str:
-    """Return tokens and tokens per second; and, if there are any: resumed, failed, cut, refused and retried rows, the
-    commonest failure, and why the run waits.
-    """
-    tokens = progress.usage.completion_tokens
-    parts = [f"{tokens} tokens", f"{tokens / max(progress.seconds, 1e-9):.0f} tokens/s"]
-    counts = {
-        "resumed": progress.resumed,
-        "failed": progress.failed,
-        "cut by length": progress.cut_by_length,
-        "filtered": progress.filtered,
-        "refused": progress.refused,
-        "retried": progress.retried,
-    }
-    parts += [f"{count} {name}" for name, count in counts.items() if count]
-    if progress.commonest_failure is not None:
-        parts.append(f"most failures: {one_line(progress.commonest_failure.error_message, 100)}")
-    if progress.waiting:
-        parts.append(progress.waiting)
-    return ", ".join(parts)
 
 
 def show_summary(summary: RunSummary, output_path: str | None) -> None:
@@ -131,12 +90,6 @@ def advice(summary: RunSummary) -> str:
             "fail again until you correct them or the settings."
         )
     return "These rows fail again until you correct them or the settings. Then run the same command again."
-
-
-def one_line(text: str, most: int) -> str:
-    """The text without line breaks, and not longer than `most` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _summary_lines(summary: RunSummary, output_path: str | None) -> Iterator[tuple[str, str]]:

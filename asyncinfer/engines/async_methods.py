@@ -11,6 +11,7 @@ from typing import Any, Self
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
 from asyncinfer.aio.tasks import clean_up
 from asyncinfer.config import InferenceConfig
+from asyncinfer.display.shown_progress import shown_progress
 from asyncinfer.engines.call_input import (
     absolute_path,
     check_many,
@@ -77,6 +78,7 @@ class AsyncMethods(EngineCore):
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
+        progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> list[Conversation]:
@@ -88,6 +90,7 @@ class AsyncMethods(EngineCore):
             input: The conversations, each as `agenerate` takes it. None: the rows of `inference_config.input_path`.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
 
@@ -101,10 +104,12 @@ class AsyncMethods(EngineCore):
             InputError: Rows are not valid; nothing was sent.
             ScratchError: Answers cannot be saved.
         """
-        if is_one_small_row(input, inference_config) and on_progress is None and not observers and stop is None:
+        is_watched = on_progress is not None or progress or observers or stop is not None
+        if is_one_small_row(input, inference_config) and not is_watched:
             return [await self._run_one(input[0], inference_config)]
-        run = await self._new_run(inference_config, on_progress, observers, stop=stop, partial=False)
-        result = await self._collect(run, input, inference_config)
+        async with shown_progress(progress, on_progress) as report:
+            run = await self._new_run(inference_config, report, observers, stop=stop, partial=False)
+            result = await self._collect(run, input, inference_config)
         if result.has_failures:
             raise InferenceFailedError(_failure_message(result, run.saved_in), result)
         return [conversation for _, conversation in result.successful]
@@ -116,6 +121,7 @@ class AsyncMethods(EngineCore):
         *,
         progress_path: str | Path | None = None,
         on_progress: OnProgress | None = None,
+        progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> InferenceResult:
@@ -126,6 +132,7 @@ class AsyncMethods(EngineCore):
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             progress_path: A JSON file with the progress of the run. By default, that of `inference_config`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
 
@@ -138,16 +145,18 @@ class AsyncMethods(EngineCore):
             InputError: Rows are not valid; nothing was sent.
             ScratchError: Answers cannot be saved.
         """
-        run = await self._new_run(
-            inference_config, on_progress, observers, stop=stop, progress_path=progress_path, check=False
-        )
-        return await self._collect(run, input, inference_config)
+        async with shown_progress(progress, on_progress) as report:
+            run = await self._new_run(
+                inference_config, report, observers, stop=stop, progress_path=progress_path, check=False
+            )
+            return await self._collect(run, input, inference_config)
 
     async def arun(
         self,
         inference_config: InferenceConfig,
         *,
         on_progress: OnProgress | None = None,
+        progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
         relax_gc: bool = True,
@@ -161,6 +170,7 @@ class AsyncMethods(EngineCore):
         Args:
             inference_config: Settings for this run, with `input_path` and `output_path`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
             relax_gc: Let Python collect garbage less often during the run. That concerns the whole process, and is
@@ -178,8 +188,9 @@ class AsyncMethods(EngineCore):
         """
         if inference_config.input_path is None or inference_config.output_path is None:
             raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
-        run = await self._new_run(inference_config, on_progress, observers, stop=stop, relax_gc=relax_gc)
-        summary = await run.run(file_source(inference_config.input_path))
+        async with shown_progress(progress, on_progress) as report:
+            run = await self._new_run(inference_config, report, observers, stop=stop, relax_gc=relax_gc)
+            summary = await run.run(file_source(inference_config.input_path))
         if isinstance(run.dead, EngineConfigError):
             raise run.dead
         return summary
@@ -190,6 +201,7 @@ class AsyncMethods(EngineCore):
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
+        progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> BackgroundIterator[tuple[int, RowOutcome]]:
@@ -203,6 +215,7 @@ class AsyncMethods(EngineCore):
             inference_config: Settings for this call. Only those that are set explicitly override the engine's. Rows
                 are saved, and resumed, only with an `output_path`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
 
@@ -220,8 +233,9 @@ class AsyncMethods(EngineCore):
         check_no_path(inference_config)
 
         async def work(channel: Channel[tuple[int, RowOutcome]]) -> None:
-            run = await self._new_run(inference_config, on_progress, observers, stop=stop)
-            await run.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
+            async with shown_progress(progress, on_progress) as report:
+                run = await self._new_run(inference_config, report, observers, stop=stop)
+                await run.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
 
         return BackgroundIterator(work)
 

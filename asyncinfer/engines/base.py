@@ -76,6 +76,7 @@ class BaseInferenceEngine(AsyncMethods):
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
+        progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> list[Conversation]:
@@ -87,6 +88,7 @@ class BaseInferenceEngine(AsyncMethods):
             input: The conversations, each as `generate` takes it. None: the rows of `inference_config.input_path`.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
 
@@ -101,7 +103,15 @@ class BaseInferenceEngine(AsyncMethods):
             ScratchError: Answers cannot be saved.
         """
         return portal.call(
-            partial(self.ainfer, input, inference_config, on_progress=on_progress, observers=observers, stop=stop)
+            partial(
+                self.ainfer,
+                input,
+                inference_config,
+                on_progress=on_progress,
+                progress=progress,
+                observers=observers,
+                stop=stop,
+            )
         )
 
     def infer_partial(
@@ -111,6 +121,7 @@ class BaseInferenceEngine(AsyncMethods):
         *,
         progress_path: str | Path | None = None,
         on_progress: OnProgress | None = None,
+        progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> InferenceResult:
@@ -123,6 +134,7 @@ class BaseInferenceEngine(AsyncMethods):
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             progress_path: A JSON file with the progress of the run. By default, that of `inference_config`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
 
@@ -142,6 +154,7 @@ class BaseInferenceEngine(AsyncMethods):
                 inference_config,
                 progress_path=progress_path,
                 on_progress=on_progress,
+                progress=progress,
                 observers=observers,
                 stop=stop,
             )
@@ -152,6 +165,7 @@ class BaseInferenceEngine(AsyncMethods):
         inference_config: InferenceConfig,
         *,
         on_progress: OnProgress | None = None,
+        progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
         relax_gc: bool = True,
@@ -167,6 +181,7 @@ class BaseInferenceEngine(AsyncMethods):
         Args:
             inference_config: Settings for this run, with `input_path` and `output_path`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
             relax_gc: Let Python collect garbage less often during the run. That concerns the whole process, and is
@@ -187,6 +202,7 @@ class BaseInferenceEngine(AsyncMethods):
                 self.arun,
                 inference_config,
                 on_progress=on_progress,
+                progress=progress,
                 observers=observers,
                 stop=stop,
                 relax_gc=relax_gc,
@@ -199,6 +215,7 @@ class BaseInferenceEngine(AsyncMethods):
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
+        progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
     ) -> Iterator[tuple[int, RowOutcome]]:
@@ -213,6 +230,7 @@ class BaseInferenceEngine(AsyncMethods):
             inference_config: Settings for this call. Only those that are set explicitly override the engine's. Rows
                 are saved, and resumed, only with an `output_path`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
 
@@ -227,7 +245,15 @@ class BaseInferenceEngine(AsyncMethods):
             ScratchError: Answers cannot be saved.
         """
         return portal.iterate(
-            partial(self.ainfer_iter, source, inference_config, on_progress=on_progress, observers=observers, stop=stop)
+            partial(
+                self.ainfer_iter,
+                source,
+                inference_config,
+                on_progress=on_progress,
+                progress=progress,
+                observers=observers,
+                stop=stop,
+            )
         )
 
     def stream(

@@ -34,7 +34,7 @@ def short_fields(model: BaseModel, args: Iterable[tuple[str | None, Any]]) -> It
     known = type(model).model_fields
     for name, value in set_fields(model, args):
         shown = clipped(value)
-        may_have_secrets = isinstance(shown, dict) or name not in known
+        may_have_secrets = isinstance(value, dict) or name not in known
         yield name, Shown(_repr(mask_options({name: shown})[name] if may_have_secrets else shown))
 
 

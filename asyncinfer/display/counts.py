@@ -1,0 +1,37 @@
+"""The counts of a run as text."""
+
+from __future__ import annotations
+
+from asyncinfer.types.results import Progress
+
+
+def note(progress: Progress) -> str:
+    """Return tokens and tokens per second; and, if there are any: resumed, failed, cut, refused and retried rows, the
+    commonest failure, and why the run waits.
+    """
+    parts = [speed(progress.usage.completion_tokens, progress.seconds)]
+    counts = {
+        "resumed": progress.resumed,
+        "failed": progress.failed,
+        "cut by length": progress.cut_by_length,
+        "filtered": progress.filtered,
+        "refused": progress.refused,
+        "retried": progress.retried,
+    }
+    parts += [f"{count} {name}" for name, count in counts.items() if count]
+    if progress.commonest_failure is not None:
+        parts.append(f"most failures: {one_line(progress.commonest_failure.error_message, 100)}")
+    if progress.waiting:
+        parts.append(progress.waiting)
+    return ", ".join(parts)
+
+
+def speed(tokens: int, seconds: float) -> str:
+    """Return a number of tokens, and how many there were per second."""
+    return f"{tokens} tokens, {tokens / max(seconds, 1e-9):.0f} tokens/s"
+
+
+def one_line(text: str, most: int) -> str:
+    """Return the text without line breaks, and not longer than `most` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
