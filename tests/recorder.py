@@ -77,6 +77,15 @@ class Recorder:
 
         self._answer = answer
 
+    def answers_in_turn(self, *bodies: Any) -> None:
+        """From now on, answer with each of these in turn."""
+        left = iter(bodies)
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return web.json_response(next(left))
+
+        self._answer = answer
+
     def answers_by_query(self, body: Callable[[str], Any]) -> None:
         """From now on, answer with what this makes of the query in the URL."""
 

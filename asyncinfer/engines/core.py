@@ -60,6 +60,11 @@ class EngineCore(ABC):
         self._setups = CallSetupCache(self._new_setup)
         self._warned = set[str]()
 
+    @property
+    def settings(self) -> CallSettings:
+        """The engine's own settings, which are in effect where a call sets none."""
+        return CallSettings(self._model_params, self._generation_params, self._remote_params or RemoteParams())
+
     # What a subclass supplies
 
     @classmethod
