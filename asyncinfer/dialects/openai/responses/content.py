@@ -10,10 +10,10 @@ from typing import Any, cast
 
 from asyncinfer.dialects.fields import as_object
 from asyncinfer.dialects.media import InlineFile, file_of, is_data_url
-from asyncinfer.dialects.media_types import PDF
 from asyncinfer.dialects.openai.quirks import Files, Quirks
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Type
+from asyncinfer.types.media_types import PDF
 
 Json = dict[str, Any]
 # The additional keys of parts that the API has a field for.
