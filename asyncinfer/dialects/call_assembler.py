@@ -89,13 +89,15 @@ class CallAssembler:
             cut: Whether the answer was cut off, so that the arguments of the last call may be cut off too.
 
         Raises:
-            ValueError: A call has no name, or the arguments of two calls may be mixed up: they are not JSON, and the
-                call of a piece was guessed.
+            ValueError: A call has no name; the arguments of two calls may be mixed up, because they are not JSON and
+                the call of a piece was guessed; or a call may only repeat the name of another.
         """
         for call in self._calls:
             same_index = [other for other in self._calls if other.index == call.index]
             if (len(same_index) > 1 or call.guessed) and not (cut and call is self._calls[-1]):
                 _check(call.arguments)
+            if not call.id and not call.has_arguments and any(_may_repeat(call, other) for other in same_index):
+                raise ValueError("the name of a call comes twice, without arguments")
         return [self._completed(call) for call in self._order.distinct(self._calls)]
 
     def last_deltas(self, calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
@@ -239,6 +241,11 @@ def _differs(name: str, other: str) -> bool:
 def _repeats_name(piece: CallPiece, call: StreamedCall) -> bool:
     """Whether the piece has the name of the call again, but not its id."""
     return bool(piece.name) and piece.name == call.name and not _same_id(piece, call)
+
+
+def _may_repeat(call: StreamedCall, other: StreamedCall) -> bool:
+    """Whether a call without id and arguments may only be the name of another call, sent again."""
+    return call is not other and call.name == other.name and other.has_arguments
 
 
 def _incomplete(calls: Iterable[StreamedCall]) -> list[StreamedCall]:

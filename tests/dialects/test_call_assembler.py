@@ -135,6 +135,9 @@ AMBIGUOUS: dict[str, list[list[Json]]] = {
     ],
     "arguments before any name": [[piece(None, OSLO, index=0)]],
     "arguments of a call that never began": [*at(0, OSLO, id="a", name="weather"), [piece(None, UTC, index=1)]],
+    "a name again after another call": [
+        [piece(*WEATHER, index=0)], [piece(*CLOCK, index=0)], [piece("weather", "", index=0)],
+    ],
     "a number": [[piece("weather", 5, index=0)]],
     "calls without end": [[piece("f", "{}", index=index)] for index in range(300)],
 }  # fmt: skip
