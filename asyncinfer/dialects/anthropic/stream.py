@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from asyncinfer.dialects.answer_text import is_typed_text, reasoning_of, text_in
 from asyncinfer.dialects.anthropic.messages import described_by, error_in, usage_in
+from asyncinfer.dialects.anthropic.thinking import ThinkingBlocks
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.fields import as_count, as_id, as_object, as_text, object_at
@@ -35,6 +36,7 @@ class AnthropicEventDecoder:
 
     end: StreamEnd = field(default_factory=StreamEnd)
     _calls: CallAssembler = field(default_factory=lambda: CallAssembler("{}", counts_all_parts=True))
+    _thinking: ThinkingBlocks = field(default_factory=ThinkingBlocks)
     _kinds: dict[int | None, str] = field(default_factory=dict[int | None, str])  # The types of the blocks, by index.
     _open: list[int | None] = field(default_factory=list[int | None])  # The indices of the open blocks.
     _usage: Json = field(default_factory=dict[str, Any])
@@ -79,7 +81,9 @@ class AnthropicEventDecoder:
             RequestError: The stream ended before the answer was complete.
         """
         described = described_by(self._message, self._usage)
-        return self.end.last_delta(self._calls, usage_in(self._usage), described, content=self._json.rest())
+        return self.end.last_delta(
+            self._calls, usage_in(self._usage), described, content=self._json.rest(), extra=self._thinking.extra()
+        )
 
     def _read(self, kind: str, data: Json) -> StreamDelta | None:
         match kind:
@@ -109,6 +113,7 @@ class AnthropicEventDecoder:
         kind = block.get("type")
         self._kinds[index] = kind if isinstance(kind, str) else ""
         self._open = [*(one for one in self._open if one != index), index]
+        self._thinking.begin(index, block)
         if kind == "tool_use":
             given = block.get("input")
             arguments = to_json(given).decode() if given else ""
@@ -119,6 +124,7 @@ class AnthropicEventDecoder:
         # Tools that Anthropic runs itself have arguments too. Their calls are not for the user.
         if delta.get("type") == "input_json_delta" and self._kinds[index] == "tool_use":
             return self._call(CallPiece(index, arguments=_json_piece(delta["partial_json"])))
+        self._thinking.add(index, delta)
         return _delta(delta)
 
     def _call(self, piece: CallPiece) -> StreamDelta | None:

@@ -8,6 +8,7 @@ from typing import Any
 from asyncinfer.dialects.answer_text import reasoning_of, text_in
 from asyncinfer.dialects.bedrock.event_stream import Frame, FrameParser
 from asyncinfer.dialects.bedrock.response import described_by, usage_in
+from asyncinfer.dialects.bedrock.thinking import ReasoningBlocks
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.error_body import excerpt, read_error
@@ -50,6 +51,7 @@ class ConverseStreamDecoder:
         self._frames = FrameParser()
         self._calls = CallAssembler("{}", counts_all_parts=True)
         self._server_tools: set[int] = set()  # the indices of calls of tools that Bedrock runs itself
+        self._reasoning = ReasoningBlocks()
         self._usage: Usage | None = None
         self._described: Mapping[str, Any] = {}
         self._json = EventJson()
@@ -80,7 +82,9 @@ class ConverseStreamDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
-        return self.end.last_delta(self._calls, self._usage, self._described, content=self._json.rest())
+        return self.end.last_delta(
+            self._calls, self._usage, self._described, content=self._json.rest(), extra=self._reasoning.extra()
+        )
 
     def _read(self, frame: Frame) -> StreamDelta | None:
         kind = frame.header(":message-type")
@@ -102,7 +106,9 @@ class ConverseStreamDecoder:
             self.end.add_part()
             return self._begin(data.get("contentBlockIndex"), object_at(data, "start").get("toolUse"))
         if kind == "contentBlockStop":
-            self._calls.close(as_count(data.get("contentBlockIndex")))
+            index = as_count(data.get("contentBlockIndex"))
+            self._calls.close(index)
+            self._reasoning.close(index)
         elif kind == "messageStop":
             self.end.set_finish(finish_in(data["stopReason"]))
             self.end.mark_end()
@@ -131,6 +137,8 @@ class ConverseStreamDecoder:
             if _index(index) in self._server_tools:
                 return None
             return self._call(CallPiece(_index(index), arguments=as_text(call.get("input") or "")))
+        if "reasoningContent" in delta:
+            self._reasoning.add(as_count(index), object_at(delta, "reasoningContent"))
         text = text_in(delta.get("text"))
         reasoning = reasoning_of(delta.get("reasoningContent"))
         return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None

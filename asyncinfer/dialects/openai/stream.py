@@ -9,10 +9,11 @@ from typing import Any, cast
 from asyncinfer.dialects.answer_text import reasoning_in, text_of, thoughts_of, transcript_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import piece_in
-from asyncinfer.dialects.fields import as_text, object_at
+from asyncinfer.dialects.fields import as_text, checked_depth, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
-from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google
+from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.json_text import EventJson
+from asyncinfer.dialects.openai.reasoning_details import ReasoningDetails
 from asyncinfer.dialects.openai.response import (
     calls_in,
     choices_in,
@@ -42,6 +43,8 @@ class OpenAIEventDecoder:
     end: StreamEnd = field(default_factory=StreamEnd)
     _json: EventJson = field(default_factory=EventJson)
     _calls: CallAssembler = field(default_factory=CallAssembler)
+    _details: ReasoningDetails = field(default_factory=ReasoningDetails)
+    _signature: Any = None  # The signature of the thoughts behind the text, from Google.
     _usage: Usage | None = None
     _thinking: bool = False
     _has_first: bool = False  # A choice with the index 0 has arrived.
@@ -90,7 +93,8 @@ class OpenAIEventDecoder:
         """
         described = description(self._first, NAMES) | description(self._last, NAMES)
         other = self._of_other_choice() if self._others else None
-        last = self.end.last_delta(self._calls, self._usage, described, content=self._json.rest())
+        extra = (signed(self._signature) if self._signature else {}) | self._details.extra()
+        last = self.end.last_delta(self._calls, self._usage, described, content=self._json.rest(), extra=extra)
         return with_first(other, last) if other is not None else last
 
     def _deltas(self, data: Json) -> list[StreamDelta]:
@@ -129,7 +133,11 @@ class OpenAIEventDecoder:
         text, reasoning = content, reasoning_in(message)
         if not isinstance(text, str):
             text, reasoning = text_of(content), reasoning or thoughts_of(content)
-        if of_google(message).get("thought") is True:
+        google = of_google(message)
+        self._signature = checked_depth(google.get("thought_signature")) or self._signature
+        if details := message.get("reasoning_details"):
+            self._details.add(details)
+        if google.get("thought") is True:
             text, reasoning, self._thinking = "", text.removeprefix(THOUGHT), True
         elif self._thinking and text:
             text, self._thinking = text.removeprefix(END_OF_THOUGHT), False
@@ -179,6 +187,8 @@ class OpenAIEventDecoder:
             "reasoning": "" if self._has_reasoning else _added(self._whole_reasoning, reasoning),
             "extra_content": message.get("extra_content"),
         }
+        if details := message.get("reasoning_details"):
+            self._details.replace(details)
         self._whole_text, self._whole_reasoning = text or self._whole_text, reasoning or self._whole_reasoning
         return rest if self._has_calls else {**rest, "tool_calls": calls_in(message)}
 

@@ -138,10 +138,11 @@ def test_text_is_yielded_as_it_arrives_and_the_end_separately() -> None:
     ]
 
 
-def test_thinking_is_separated_from_the_text_and_its_signature_is_ignored() -> None:
+def test_thinking_is_separated_from_the_text_and_its_signature_comes_in_the_last_delta() -> None:
     *came, last = deltas_of(*STREAMS["thinking"])
     assert came == [StreamDelta(reasoning_content="Hm"), StreamDelta(reasoning_content="."), StreamDelta("4")]
     assert last.usage == Usage(3, 4, 7, reasoning_tokens=2)
+    assert last.extra == {"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}]}
 
 
 def test_pieces_of_a_tool_call_are_yielded_as_they_arrive_and_the_complete_call_at_the_end() -> None:
