@@ -1,0 +1,108 @@
+"""Turns the content blocks of LangChain's messages into content items: texts, images and PDF documents.
+
+Source: `langchain_core.messages.content` (blocks of version 1) and `block_translators`, which turn blocks of version 0
+and those of OpenAI, Anthropic, Google and Bedrock into version 1; langchain-core 1.8, November 2026.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from langchain_core.messages import BaseMessage
+
+from asyncinfer.errors import InputError
+from asyncinfer.types.conversation import ContentItem, Type
+
+Block = Mapping[str, Any]
+_PDF = "application/pdf"
+# Keys of a block that say where its data is, or that only LangChain uses.
+_OWN_KEYS = frozenset(
+    {"type", "text", "id", "index", "annotations", "extras", "base64", "url", "mime_type", "file_id", "metadata"}
+)
+
+
+def blocks_of(message: BaseMessage) -> list[Block]:
+    """Return the content of a message as blocks. A block that LangChain does not know is returned as it was given."""
+    blocks = cast(list[Block], message.content_blocks)
+    return [block["value"] if block["type"] == "non_standard" else block for block in blocks]
+
+
+def content_of(blocks: Iterable[Block]) -> str | list[ContentItem]:
+    """Return the content of a message. Plain texts become one text, with line breaks between them.
+
+    Raises:
+        InputError: A block cannot be sent to a model.
+    """
+    items = [item_of(block) for block in blocks]
+    if all(item.is_text() and not item.model_extra for item in items):
+        return "\n".join(item.content or "" for item in items)
+    return items
+
+
+def item_of(block: Block) -> ContentItem:
+    """Return the content item for one block.
+
+    Raises:
+        InputError: The block cannot be sent to a model.
+    """
+    match block.get("type"):
+        case "text" | "text-plain" if isinstance(block.get("text"), str):
+            return ContentItem.model_validate({"type": Type.TEXT, "content": block["text"], **_extra(block)})
+        case "image":
+            return _file(block, Type.IMAGE_URL, "image/png")
+        case "image_url":
+            return ContentItem.model_validate(block)
+        case "file":
+            return _document(block)
+        case "json" if "json" in block:
+            return ContentItem(type=Type.TEXT, content=str(block["json"]))
+        case other:
+            raise InputError(
+                f"a message has a content block of type {other!r}, which cannot be sent. Use texts, images, PDF "
+                "documents and text files"
+            )
+
+
+def _document(block: Block) -> ContentItem:
+    media_type = str(block.get("mime_type") or _PDF)
+    if media_type.startswith("image/"):
+        return _file(block, Type.IMAGE_URL, media_type)
+    if media_type.startswith("text/") and isinstance(block.get("base64"), str):
+        text = base64.b64decode(block["base64"]).decode()
+        return ContentItem.model_validate({"type": Type.TEXT, "content": text, **_extra(block)})
+    if media_type != _PDF:
+        raise InputError(f"a file of type {media_type} cannot be sent. Use images, PDF documents and text files")
+    return _file(block, Type.DOCUMENT_URL, _PDF)
+
+
+def _file(block: Block, kind: Type, media_type: str) -> ContentItem:
+    """Return an image or a document, by its URL or with its data in a data URL."""
+    url = block.get("url")
+    if isinstance(data := block.get("base64"), str):
+        url = f"data:{block.get('mime_type') or media_type};base64,{data}"
+    if not isinstance(url, str):
+        raise InputError(
+            f"a content block of type {block['type']!r} has neither `base64` nor `url`. Files that were uploaded to an "
+            "API cannot be sent by their id"
+        )
+    return ContentItem.model_validate({"type": kind, "content": url, **_extra(block)})
+
+
+def _extra(block: Block) -> dict[str, Any]:
+    """Return the additional keys of a block, such as `cache_control` and `detail`."""
+    extras = cast(dict[str, Any], block.get("extras") or {})
+    return {name: value for name, value in {**block, **extras}.items() if name not in _OWN_KEYS}
+
+
+def blocks_to_show(items: Iterable[ContentItem]) -> Iterator[dict[str, Any]]:
+    """Yield the content items of an answer as blocks of version 1."""
+    for item in items:
+        if item.is_text():
+            yield {"type": "text", "text": item.content or ""}
+        elif item.binary is not None:
+            kind = "image" if item.is_image() else "file"
+            yield {"type": kind, "base64": base64.b64encode(item.binary).decode()}
+        else:
+            yield {"type": "image" if item.is_image() else "file", "url": item.content or ""}

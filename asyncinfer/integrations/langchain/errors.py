@@ -1,0 +1,81 @@
+"""Errors of engines that are also the exceptions of LangChain, so that its retries and fallbacks know them.
+
+Source: `langchain_core.exceptions` of langchain-core 1.8, November 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+)
+
+from asyncinfer.errors import EngineDeadError, InferenceErrorType, RequestError
+
+E = TypeVar("E", RequestError, EngineDeadError)
+_OF_STATUS: dict[int, type[ModelError]] = {
+    400: ModelInvalidRequestError,
+    401: ModelAuthenticationError,
+    403: ModelPermissionDeniedError,
+    404: ModelNotFoundError,
+    422: ModelInvalidRequestError,
+    429: ModelRateLimitError,
+}
+_OF_TYPE: dict[InferenceErrorType, type[ModelError]] = {
+    InferenceErrorType.CONNECTION: ModelConnectionError,
+    InferenceErrorType.TIMEOUT: ModelTimeoutError,
+    InferenceErrorType.CONFIG: ModelInvalidRequestError,
+}
+# How APIs and local engines say that a prompt does not fit into the context of the model.
+_TOO_LONG = ("context length", "context window", "prompt is too long", "input token count", "the context holds")
+
+
+@contextmanager
+def mapped_errors() -> Generator[None]:
+    """Raise the errors of an engine as errors that are LangChain's too.
+
+    Raises:
+        RequestError: There was no answer. The error is also a `ModelError`, such as `ModelRateLimitError`.
+        EngineDeadError: The same, if no other call can be answered either.
+    """
+    try:
+        yield
+    except (RequestError, EngineDeadError) as error:
+        raise _as_both(error) from error
+
+
+def _as_both(error: RequestError | EngineDeadError) -> RequestError | EngineDeadError:
+    kind = _joined(type(error), _category(error))
+    both = kind.__new__(kind)
+    both.args = error.args
+    both.__dict__.update(error.__dict__)
+    return both
+
+
+@cache
+def _joined(own: type[E], theirs: type[ModelError]) -> type[E]:
+    """Return a class that is both `own` and `theirs`."""
+    joined: Any = type(theirs.__name__, (theirs, own), {"__doc__": theirs.__doc__, "__module__": __name__})
+    return joined
+
+
+def _category(error: RequestError | EngineDeadError) -> type[ModelError]:
+    text, status = str(error).lower(), error.status_code
+    if (status is None or status < 500) and any(phrase in text for phrase in _TOO_LONG):
+        return ContextOverflowError
+    if status is None:
+        return _OF_TYPE.get(error.error_type, ModelError)
+    return _OF_STATUS.get(status, ModelAPIError if status >= 500 else ModelError)
