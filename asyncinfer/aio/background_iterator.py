@@ -109,6 +109,25 @@ class BackgroundIterator(Generic[T]):
         taken()
         return item
 
+    async def read_ready(self) -> list[T]:
+        """Wait for the next item, and return it with all further items that are ready.
+
+        Returns:
+            The items in their order; an empty list at the end.
+
+        Raises:
+            Exception: As `__anext__`.
+        """
+        try:
+            items = [await self.__anext__()]
+        except StopAsyncIteration:
+            return []
+        while not self._closed and (entry := self._channel.receive_nowait()) is not None:
+            item, taken = entry
+            taken()
+            items.append(item)
+        return items
+
     async def aclose(self) -> None:
         """Cancel the work if it still runs, and wait until it has ended. On another event loop, do not wait."""
         self._closed = True

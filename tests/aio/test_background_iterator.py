@@ -478,3 +478,27 @@ async def test_failure_of_the_reader_is_still_reported(loop_errors: list[dict[st
     await anyio.lowlevel.checkpoint()
     assert [error["message"] for error in loop_errors] == ["Task exception was never retrieved"]
     loop_errors.clear()
+
+
+async def test_read_ready_returns_all_items_that_are_ready_and_then_nothing() -> None:
+    async def work(channel: Channel[int]) -> None:
+        channel.send(1)
+        channel.send(2)
+        await anyio.lowlevel.checkpoint()
+        channel.send(3)
+
+    async with BackgroundIterator(work) as iterator:
+        read = [await iterator.read_ready(), await iterator.read_ready(), await iterator.read_ready()]
+        assert await iterator.read_ready() == []
+    assert read == [[1, 2], [3], []]
+
+
+async def test_read_ready_raises_the_error_of_the_work_after_the_items_before_it() -> None:
+    async def work(channel: Channel[int]) -> None:
+        channel.send(1)
+        raise ValueError("broken")
+
+    async with BackgroundIterator(work) as iterator:
+        assert await iterator.read_ready() == [1]
+        with pytest.raises(ValueError, match="broken"):
+            await iterator.read_ready()
