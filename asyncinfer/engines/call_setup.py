@@ -15,7 +15,7 @@ from asyncinfer.run.access import EngineAccess
 from asyncinfer.scratch.keys import RowKeys
 
 # The configs whose setup is kept, for each event loop.
-_MOST_KEPT = 16
+MOST_KEPT = 16
 
 
 class CallSetup(NamedTuple):
@@ -73,7 +73,7 @@ class CallSetupCache:
                 kept = self._kept.setdefault(loop, OrderedDict())
             kept[id(config)] = _Kept(copy, setup)
             kept.move_to_end(id(config))
-            if len(kept) > _MOST_KEPT:
+            if len(kept) > MOST_KEPT:
                 kept.popitem(last=False)
             return setup
 

@@ -106,6 +106,14 @@ class EngineCore(ABC):
 
     # The setup of a call
 
+    async def access(self, config: InferenceConfig | None = None) -> EngineAccess:
+        """How calls with this config reach the engine: their settings and permits. For other layers of this package.
+
+        Raises:
+            ConfigError: A setting is wrong.
+        """
+        return (await self._setup_for(config)).access
+
     async def _setup_for(self, config: InferenceConfig | None, *, check: bool = True) -> CallSetup:
         """The setup of calls with this config.
 
