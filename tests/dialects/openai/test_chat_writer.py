@@ -1,0 +1,149 @@
+"""Writing answers as a server of OpenAI's chat completions. OpenAI's own types judge them, and so does our decoder."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from asyncinfer.dialects.openai.chat_writer import DONE, ChatWriter, usage_fields
+from asyncinfer.dialects.openai.response import decode
+from asyncinfer.types.answer import Completion, FinishReason, StreamDelta, ToolCallDelta, Usage
+from asyncinfer.types.conversation import ContentItem, Message, Role, Type
+from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.tools import FunctionCall, ToolCall
+
+CALL = ToolCall(id="call_1", function=FunctionCall(name="f", arguments='{"a": 1}'))
+TOKEN = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
+
+
+def writer(**more: Any) -> ChatWriter:
+    return ChatWriter("chatcmpl-1", 5, "m", **more)
+
+
+def events(written: bytes) -> list[dict[str, Any]]:
+    """The JSON of events, each of which the openai SDK accepts."""
+    lines = written.decode().split("\n\n")
+    assert lines.pop() == ""
+    parsed = [json.loads(line.removeprefix("data: ")) for line in lines if line != "data: [DONE]"]
+    for event in parsed:
+        ChatCompletionChunk.model_validate(event)
+    return parsed
+
+
+def answer(message: Message, reason: FinishReason = FinishReason.STOP, **more: Any) -> Completion:
+    return Completion(message, reason, Usage(3, 4, 7), **more)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(role=Role.ASSISTANT, content="Hello."),
+        Message(role=Role.ASSISTANT, content="Hello.", reasoning_content="Hm."),
+        Message(role=Role.ASSISTANT, content=None, tool_calls=[CALL]),
+        Message(role=Role.ASSISTANT, content="So:", tool_calls=[CALL, CALL.model_copy(update={"id": "call_2"})]),
+    ],
+)
+def test_whole_answer_is_read_back_as_it_was(message: Message) -> None:
+    reason = FinishReason.TOOL_CALLS if message.tool_calls else FinishReason.STOP
+    written = writer().whole([answer(message, reason)])
+    ChatCompletion.model_validate_json(written)
+    read = decode(HttpResponse(200, {}, written))
+    assert (read.message, read.finish_reason, read.usage) == (message, reason, Usage(3, 4, 7))
+
+
+def test_answer_with_images_has_its_text_as_content_and_the_images_beside_it() -> None:
+    items = [ContentItem(type=Type.TEXT, content="Here:"), ContentItem(type=Type.IMAGE_BINARY, binary=PNG)]
+    written = json.loads(writer().whole([answer(Message(role=Role.ASSISTANT, content=items))]))
+    message = written["choices"][0]["message"]
+    assert message["content"] == "Here:"
+    assert message["images"][0]["image_url"]["url"].startswith("data:image/png;base64,")
+
+
+def test_event_of_a_text_has_the_text_and_nothing_else() -> None:
+    [event] = events(writer().delta(1, StreamDelta("Hé\n")))
+    assert event == {
+        "object": "chat.completion.chunk",
+        "id": "chatcmpl-1",
+        "created": 5,
+        "model": "m",
+        "choices": [{"index": 1, "delta": {"content": "Hé\n"}, "logprobs": None, "finish_reason": None}],
+    }
+
+
+def test_requested_usage_is_null_until_the_last_event() -> None:
+    one = writer(include_usage=True)
+    written = one.first(0) + one.delta(0, StreamDelta("Hi")) + one.delta(0, StreamDelta(reasoning_content="Hm"))
+    assert [event["usage"] for event in events(written)] == [None] * 3
+    end = one.end([Usage(3, 4, 7)])
+    assert end.endswith(DONE)
+    [last] = events(end)
+    assert (last["choices"], last["usage"]["total_tokens"]) == ([], 7)
+
+
+def test_stream_without_requested_usage_ends_with_done_only() -> None:
+    assert writer().end([Usage(3, 4, 7)]) == DONE
+
+
+def test_usage_of_an_engine_that_reports_none_is_left_out() -> None:
+    assert writer(include_usage=True).end([None]) == DONE
+    assert "usage" not in json.loads(
+        writer().whole([Completion(Message(role=Role.ASSISTANT, content="Hi"), FinishReason.STOP)])
+    )
+
+
+def test_last_delta_with_text_makes_an_event_for_the_text_and_one_for_the_finish_reason() -> None:
+    text, end = events(writer().delta(0, StreamDelta.last(None, FinishReason.LENGTH, None, "Hi")))
+    assert text["choices"][0]["delta"] == {"content": "Hi"}
+    assert (end["choices"][0]["delta"], end["choices"][0]["finish_reason"]) == ({}, "length")
+
+
+def test_pieces_of_a_tool_call_have_id_and_name_in_the_first_piece_only() -> None:
+    pieces = (ToolCallDelta(0, "call_1", "f", '{"a"'), ToolCallDelta(0, arguments=": 1}"))
+    [event] = events(writer().delta(0, StreamDelta(tool_call_deltas=pieces)))
+    assert event["choices"][0]["delta"]["tool_calls"] == [
+        {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a"'}},
+        {"index": 0, "function": {"arguments": ": 1}"}},
+    ]
+
+
+def test_empty_delta_makes_no_event() -> None:
+    assert writer().delta(0, StreamDelta()) == b""
+
+
+def test_log_probabilities_are_written_only_if_they_were_requested() -> None:
+    delta = StreamDelta("Hi", logprobs=(TOKEN,))
+    assert events(writer(logprobs=True).delta(0, delta))[0]["choices"][0]["logprobs"]["content"] == [TOKEN]
+    assert events(writer().delta(0, delta))[0]["choices"][0]["logprobs"] is None
+
+
+def test_reason_that_the_engine_does_not_know_is_stop() -> None:
+    [end] = events(writer().delta(0, StreamDelta.last(None, FinishReason.UNKNOWN, None)))
+    assert end["choices"][0]["finish_reason"] == "stop"
+
+
+def test_fingerprint_of_the_server_is_passed_on() -> None:
+    message = Message(role=Role.ASSISTANT, content="Hi")
+    written = json.loads(writer().whole([answer(message, metadata={"system_fingerprint": "fp"})]))
+    assert written["system_fingerprint"] == "fp"
+
+
+def test_details_of_the_usage_are_written_if_they_are_known() -> None:
+    assert usage_fields([Usage(3, 4, 7, cached_tokens=2, reasoning_tokens=1), Usage(3, 5, 8, reasoning_tokens=2)]) == {
+        "prompt_tokens": 3,
+        "completion_tokens": 9,
+        "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 2},
+        "completion_tokens_details": {"reasoning_tokens": 3},
+    }
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_every_text_is_one_event(text: str) -> None:
+    [event] = events(writer().delta(0, StreamDelta(text)))
+    assert event["choices"][0]["delta"]["content"] == text
