@@ -1,1 +1,6 @@
-"""An OpenAI-compatible server over any engine."""
+"""A server with OpenAI's API over any engine. Needs the extra `serve`."""
+
+from asyncinfer.serve.app import create_app
+from asyncinfer.serve.settings import ServerSettings
+
+__all__ = ["ServerSettings", "create_app"]

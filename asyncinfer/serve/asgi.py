@@ -1,0 +1,79 @@
+"""The ASGI interface: types, headers, and work that ends when the client leaves.
+
+Source: the ASGI specification, "HTTP & WebSocket ASGI Message Format" 2.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import anyio
+
+from asyncinfer.aio.tasks import task_group
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON = (b"content-type", b"application/json")
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+# Proxies that buffer a response, such as nginx, would hold the events back.
+STREAM_HEADERS: Headers = [EVENTS, (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """Return the value of a header; empty bytes without it. `name`: in lower case."""
+    return next((value for key, value in scope["headers"] if key == name), b"")
+
+
+class Reply:
+    """The response to one request.
+
+    Attributes:
+        status: The status that was sent. None: the response has not begun.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status: int | None = None
+
+    async def whole(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        """Send a complete response. Its type is JSON, unless `headers` say otherwise."""
+        headers = headers or []
+        if not any(name == b"content-type" for name, _ in headers):
+            headers = [JSON, *headers]
+        await self.begin(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self.write(body, more=False)
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        """Send the head of a response."""
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, body: bytes, *, more: bool = True) -> None:
+        """Send a part of the body. `more`: whether another part follows."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def until_disconnect(receive: Receive, work: Callable[[], Awaitable[None]]) -> bool:
+    """Do `work`, which is cancelled when the client closes the connection. The body must have been read.
+
+    Returns:
+        Whether the work was completed.
+    """
+    is_complete = False
+    with anyio.CancelScope() as scope:
+        async with task_group() as tasks:
+
+            async def watch() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                scope.cancel()
+
+            tasks.start_soon(watch)
+            await work()
+            is_complete = True
+            tasks.cancel_scope.cancel()
+    return is_complete

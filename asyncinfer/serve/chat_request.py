@@ -1,0 +1,106 @@
+"""Reads a request to `/v1/chat/completions`.
+
+Source: OpenAI's API reference ("Create chat completion") and openai-python 3.57, November 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from asyncinfer.serve.api_errors import bad_request
+from asyncinfer.serve.conversation_policy import read_conversation
+from asyncinfer.serve.request_settings import RequestSettings, read_settings
+from asyncinfer.serve.settings import ServerSettings
+from asyncinfer.types.conversation import Conversation
+
+# Fields that would change the answer in a way that no engine supports.
+_UNSUPPORTED = {
+    "audio": "audio is not supported",
+    "function_call": "is deprecated; use tool_choice",
+    "functions": "is deprecated; use tools",
+    "web_search_options": "web search is not supported",
+}
+
+
+class ChatRequest(NamedTuple):
+    """A request to `/v1/chat/completions`.
+
+    Args:
+        model: The name of the model; None if the request names none.
+        choices: How many answers are requested.
+        include_usage: Whether the stream ends with the usage.
+    """
+
+    model: str | None
+    conversation: Conversation
+    settings: RequestSettings
+    choices: int = 1
+    stream: bool = False
+    include_usage: bool = False
+
+    @property
+    def logprobs(self) -> bool:
+        """Whether log probabilities are requested."""
+        return self.settings.generation.logprobs
+
+    def settings_of(self, choice: int) -> RequestSettings:
+        """Return the settings of one choice. With a seed, each choice has its own, so that they differ."""
+        seed = self.settings.generation.seed
+        return self.settings if seed is None or not choice else self.settings.with_seed(seed + choice)
+
+
+async def read_chat_request(fields: Mapping[str, Any], server: ServerSettings) -> ChatRequest:
+    """Return the request that the fields describe.
+
+    Raises:
+        ApiError: A field has a wrong value, or one that requests may not set.
+    """
+    for name, problem in _UNSUPPORTED.items():
+        if fields.get(name) is not None:
+            raise bad_request(f"{name}: {problem}.", name)
+    modalities = fields.get("modalities")
+    if modalities is not None and modalities != ["text"]:
+        raise bad_request('modalities: only ["text"] is supported.', "modalities")
+    stream = flag(fields, "stream")
+    return ChatRequest(
+        text(fields, "model"),
+        await read_conversation(fields.get("messages"), fields.get("tools"), server),
+        read_settings(fields, server),
+        _choices(fields.get("n"), server.max_choices),
+        stream,
+        stream and _includes_usage(fields),
+    )
+
+
+def text(fields: Mapping[str, Any], name: str) -> str | None:
+    """Return a field that holds a text; None if it is missing."""
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise bad_request(f"{name}: should be a text.", name)
+    return value
+
+
+def flag(fields: Mapping[str, Any], name: str) -> bool:
+    """Return a field that holds a boolean; False if it is missing."""
+    value = fields.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise bad_request(f"{name}: should be true or false.", name)
+    return bool(value)
+
+
+def _choices(given: Any, most: int) -> int:
+    if given is None:
+        return 1
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= most:
+        raise bad_request(f"n: should be an integer from 1 to {most}.", "n")
+    return given
+
+
+def _includes_usage(fields: Mapping[str, Any]) -> bool:
+    options: Any = fields.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise bad_request("stream_options: should be an object.", "stream_options")
+    return flag(cast(dict[str, Any], options), "include_usage")

@@ -1,0 +1,135 @@
+"""Reads the conversation of a request, and refuses what a client may not name: files and addresses of the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from asyncinfer.dialects.media import is_data_url
+from asyncinfer.serve.api_errors import bad_request
+from asyncinfer.serve.settings import ServerSettings
+from asyncinfer.transport.addresses import is_public
+from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation
+
+# OpenAI's names for the author of the instructions, and for a part of an answer that refuses to answer.
+_DEVELOPER, _REFUSAL = "developer", "refusal"
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+async def read_conversation(messages: Any, tools: Any, settings: ServerSettings) -> Conversation:
+    """Return the conversation in the fields `messages` and `tools` of a request.
+
+    Raises:
+        ApiError: The fields are not valid, or name something that the client may not use.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise bad_request("messages: should be a list of at least one message.", "messages")
+    plain = [_message(index, message) for index, message in enumerate(cast(list[Any], messages))]
+    conversation = validated({"messages": plain, "tools": tools or None})
+    await check_content(conversation, settings)
+    return conversation
+
+
+def validated(fields: Mapping[str, Any]) -> Conversation:
+    """Return the conversation that these fields describe.
+
+    Raises:
+        ApiError: They are not valid. The error names the first place.
+    """
+    try:
+        return Conversation.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = _dotted(first["loc"])
+    raise bad_request(f"{place}: {first['msg']}.", place)
+
+
+async def check_content(conversation: Conversation, settings: ServerSettings) -> None:
+    """Check the images and documents of a conversation.
+
+    Raises:
+        ApiError: There are too many, or one of them is a file, a URL that is not allowed, or a local address.
+    """
+    count = 0
+    for place, item in _items(conversation):
+        if item.is_text():
+            continue
+        count += 1
+        if count > settings.max_images:
+            raise bad_request(f"messages: has more than {settings.max_images} images and documents.", "messages")
+        if item.type in FILE_PATHS:
+            raise bad_request(f"{place}: the server reads no files; send the content as a data URL.", place)
+        if item.binary is None and not is_data_url(item.content or ""):
+            await _check_url(place, item.content or "", settings)
+
+
+def _message(index: int, message: Any) -> Any:
+    """Return a message with the roles and parts that this package knows."""
+    if not isinstance(message, dict):
+        raise bad_request(f"messages[{index}]: should be an object.", f"messages[{index}]")
+    fields = cast(dict[str, Any], message)
+    role = fields.get("role")
+    if role not in _ROLES:
+        place = f"messages[{index}].role"
+        raise bad_request(f"{place}: should be one of {', '.join(_ROLES)}.", place)
+    content = fields.get("content")
+    if isinstance(content, list):
+        parts = [_part(f"messages[{index}].content[{i}]", part) for i, part in enumerate(cast(list[Any], content))]
+        fields = {**fields, "content": parts}
+    return {**fields, "role": "system"} if role == _DEVELOPER else fields
+
+
+def _part(place: str, part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    fields = cast(dict[str, Any], part)
+    file: Any = fields.get("file")
+    match fields.get("type"):
+        case "refusal":
+            return {"type": "text", "text": fields.get(_REFUSAL)}
+        case "input_audio":
+            raise bad_request(f"{place}: audio is not supported.", place)
+        case "file" if not isinstance(file, dict) or "file_data" not in file:
+            raise bad_request(f"{place}: the server stores no files; send the file as file.file_data.", place)
+        case _:
+            return fields
+
+
+async def _check_url(place: str, url: str, settings: ServerSettings) -> None:
+    if not settings.allow_image_urls:
+        raise bad_request(f"{place}: this server fetches no URLs; send the content as a data URL.", place)
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.scheme in ("http", "https") else None
+    except ValueError:
+        host = None
+    if not host:
+        raise bad_request(f"{place}: should be a data URL, or a URL that begins with http:// or https://.", place)
+    if not await _is_public_host(host):
+        raise bad_request(f"{place}: the address of this URL is not public, or its host is not known.", place)
+
+
+async def _is_public_host(host: str) -> bool:
+    """Whether all addresses of a host are public. An API that fetches the URL itself gets the same check."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return False
+    return all(is_public(str(address[0])) for *_, address in found)
+
+
+def _items(conversation: Conversation) -> Iterator[tuple[str, ContentItem]]:
+    for i, message in enumerate(conversation.messages):
+        if isinstance(message.content, list):
+            for j, item in enumerate(message.content):
+                yield f"messages[{i}].content[{j}]", item
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    """Return a location as OpenAI writes it: `messages[0].content`. Names of alternatives are left out."""
+    parts = [part for part in location if part not in ("text", "items", "missing")]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")

@@ -1,0 +1,129 @@
+"""Reads the settings of a request: what the engine generates, and nothing else of the engine's configuration."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from pydantic_core import to_json
+
+from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams
+from asyncinfer.dialects.openai.request_reader import RequestFieldError, generation_of
+from asyncinfer.engines.call_setup import MOST_KEPT
+from asyncinfer.run.bound_engine import CallSettings
+from asyncinfer.serve.api_errors import ApiError, bad_request
+from asyncinfer.serve.settings import TEMPLATE_VARIABLES, ServerSettings
+
+_TEMPLATE_FIELD = "chat_template_kwargs"
+
+
+class RequestSettings(NamedTuple):
+    """The settings of one request.
+
+    Args:
+        model: The name of the model that a remote engine is asked for. None: the engine's own.
+        template_variables: Variables of the chat template.
+        passed: Fields for the API of a remote engine.
+    """
+
+    generation: GenerationParams
+    model: str | None = None
+    template_variables: Mapping[str, Any] | None = None
+    passed: Mapping[str, Any] | None = None
+
+    def with_seed(self, seed: int) -> RequestSettings:
+        """Return the settings with another seed."""
+        generation = GenerationParams.model_validate({**_explicit(self.generation), "seed": seed})
+        return self._replace(generation=generation)
+
+
+def read_settings(fields: Mapping[str, Any], server: ServerSettings) -> RequestSettings:
+    """Return the settings in the fields of a request.
+
+    Raises:
+        ApiError: A field has a wrong value, or one that requests may not set.
+    """
+    passed = {name: fields[name] for name in sorted(server.passed_fields) if fields.get(name) is not None}
+    variables = _template_variables(fields.get(_TEMPLATE_FIELD))
+    return RequestSettings(read_generation(fields), None, variables, passed or None)
+
+
+def read_generation(fields: Mapping[str, Any]) -> GenerationParams:
+    """Return the generation parameters in the fields of a request.
+
+    Raises:
+        ApiError: A field has a wrong value.
+    """
+    try:
+        generation = generation_of(fields)
+    except RequestFieldError as error:
+        raise bad_request(f"{error}.", error.field) from None
+    if "temperature" in generation.model_fields_set and generation.temperature:
+        # Transformers samples only with this setting. Other engines decide by the temperature.
+        return GenerationParams.model_validate({**_explicit(generation), "use_sampling": True})
+    return generation
+
+
+class CallConfigs:
+    """Gives requests with the same settings the same config, so that the engine prepares it only once.
+
+    Args:
+        own: The settings of the engine. Fields and template variables that the operator has set stay set, unless a
+            request sets the same ones.
+        is_local: Whether the model runs in this process, where the engine itself fetches images.
+    """
+
+    def __init__(self, own: CallSettings, *, is_local: bool) -> None:
+        self._own, self._is_local = own, is_local
+        self._kept: OrderedDict[bytes, InferenceConfig] = OrderedDict()
+
+    def of(self, settings: RequestSettings) -> InferenceConfig:
+        """Return the config of a call with these settings."""
+        key = to_json([_explicit(settings.generation), *settings[1:]])
+        config = self._kept.pop(key, None)
+        if config is None:
+            config = InferenceConfig(model=self._model(settings), generation=self._generation(settings))
+        self._kept[key] = config
+        if len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return config
+
+    def _generation(self, settings: RequestSettings) -> GenerationParams:
+        if not settings.passed:
+            return settings.generation
+        passed = {**self._own.generation.extra_body, **settings.passed}
+        return GenerationParams.model_validate({**_explicit(settings.generation), "extra_body": passed})
+
+    def _model(self, settings: RequestSettings) -> ModelParams:
+        # Whatever the engine's settings allow, no client may make this process fetch from private addresses.
+        fields: dict[str, Any] = {"allow_private_urls": False} if self._is_local else {}
+        if settings.model is not None:
+            fields["model_name"] = settings.model
+        if settings.template_variables:
+            fields[_TEMPLATE_FIELD] = {**(self._own.model.chat_template_kwargs or {}), **settings.template_variables}
+        return ModelParams.model_validate(fields)
+
+
+def _explicit(generation: GenerationParams) -> dict[str, Any]:
+    """Return the parameters that are set explicitly."""
+    return generation.model_dump(exclude_unset=True)
+
+
+def _template_variables(given: Any) -> Mapping[str, Any] | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise bad_request(f"{_TEMPLATE_FIELD}: should be an object.", _TEMPLATE_FIELD)
+    variables = cast(dict[str, Any], given)
+    for name, value in variables.items():
+        if name not in TEMPLATE_VARIABLES:
+            raise _not_allowed(name)
+        if not isinstance(value, bool | int | str):
+            raise bad_request(f"{_TEMPLATE_FIELD}.{name}: should be a text, a number or a boolean.", _TEMPLATE_FIELD)
+    return variables
+
+
+def _not_allowed(name: str) -> ApiError:
+    allowed = ", ".join(sorted(TEMPLATE_VARIABLES))
+    return bad_request(f"{_TEMPLATE_FIELD}.{name}: requests may set only {allowed}.", _TEMPLATE_FIELD)

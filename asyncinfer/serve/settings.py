@@ -1,0 +1,66 @@
+"""The settings of a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from asyncinfer.errors import ConfigError
+
+# Variables of chat templates that a request may set with `chat_template_kwargs`. Others, such as `chat_template`, may
+# replace the template or change the prompt in ways that the operator of the server does not expect.
+TEMPLATE_VARIABLES = frozenset({"enable_thinking", "reasoning_effort", "thinking", "thinking_budget"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """The settings of a server.
+
+    Args:
+        api_keys: The keys that clients may use. Without keys, every request is accepted.
+        model_names: The names of the model for clients. The first one is in the answers. By default, the name in the
+            engine's settings.
+        any_model: Accept every name of a model. A remote engine then asks for that model; an engine in this process
+            answers with its own.
+        max_concurrency: The most answers in progress. By default, as many as the engine answers at once.
+        max_queue: The most requests that wait for one of these places. Further ones are refused with status 429.
+        max_body_bytes: The largest body of a request.
+        max_images: The most images and documents in one request.
+        max_choices: The largest `n`.
+        allow_image_urls: Let requests name images and documents by http and https URLs of public addresses. Otherwise
+            only data URLs are accepted.
+        passed_fields: Fields of requests that this package does not know, and that are passed to the API of a remote
+            engine. All other unknown fields are ignored.
+        allowed_hosts: The hosts that the `Host` header may name. None: any. It protects a server without keys from web
+            pages whose host name leads to a local address.
+        shutdown_grace: How long running answers may go on after the server was asked to stop (seconds).
+    """
+
+    api_keys: tuple[SecretStr, ...] = ()
+    model_names: tuple[str, ...] = ()
+    any_model: bool = False
+    max_concurrency: int | None = None
+    max_queue: int = 256
+    max_body_bytes: int = 32 * 2**20
+    max_images: int = 16
+    max_choices: int = 16
+    allow_image_urls: bool = False
+    passed_fields: frozenset[str] = field(default_factory=frozenset[str])
+    allowed_hosts: frozenset[str] | None = None
+    shutdown_grace: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: A value is out of its range, or a key is empty.
+        """
+        least = {"max_body_bytes": 1, "max_choices": 1, "max_images": 0, "max_queue": 0, "shutdown_grace": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ConfigError(f"{name}: should be at least {bound} (found {getattr(self, name)})")
+        if self.max_concurrency is not None and self.max_concurrency < 1:
+            raise ConfigError(f"max_concurrency: should be at least 1 (found {self.max_concurrency})")
+        if not all(key.get_secret_value() for key in self.api_keys):
+            raise ConfigError("api_keys: a key is empty")

@@ -1,0 +1,159 @@
+"""A real server on a free port, and an engine that answers as a test tells it to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import openai
+import uvicorn
+from aiohttp import ClientSession
+
+from asyncinfer import Conversation, FinishReason, Message, ModelParams, RemoteParams, Role, Usage
+from asyncinfer.config import GenerationParams
+from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings
+from asyncinfer.serve import ServerSettings, create_app
+from asyncinfer.types.answer import Completion, StreamDelta
+
+QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of Japan?"}]
+ASK: Any = {"model": "my-model", "messages": QUESTION}
+HELLO = Completion(Message(role=Role.ASSISTANT, content="Hello."), FinishReason.STOP, Usage(3, 4, 7))
+Answer = Callable[[Conversation, CallSettings], Awaitable[Completion]]
+SUPPORTED = frozenset(GenerationParams.model_fields) - {"extra_body"}
+
+
+class ScriptedEngine(BaseInferenceEngine):
+    """Answers with what `answer` returns, or with the deltas of `deltas`; notes what it is asked.
+
+    `asked` has the conversation and the settings of each attempt. `in_flight` counts the attempts in progress.
+    """
+
+    engine_type = "SCRIPTED"
+
+    def __init__(self, answer: Answer | Completion = HELLO, *, workers: int = 8, **remote: object) -> None:
+        values = {"num_workers": workers, "use_adaptive_concurrency": False, "max_retries": 0, **remote}
+        super().__init__(ModelParams(model_name="my-model"), remote_params=RemoteParams.model_validate(values))
+        self.answer = answer
+        self.deltas: Callable[[Conversation], AsyncIterator[StreamDelta]] | None = None
+        self.asked: list[tuple[Conversation, CallSettings]] = []
+        self.in_flight = 0
+        self.is_closed = False
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return set(SUPPORTED)
+
+    def _bind(self, settings: CallSettings) -> BoundEngine:
+        return _Bound(self, settings)
+
+    async def _close(self) -> None:
+        self.is_closed = True
+
+    @property
+    def generation(self) -> GenerationParams:
+        """The settings of the last attempt."""
+        return self.asked[-1][1].generation
+
+
+class _Bound(BoundEngine):
+    def __init__(self, engine: ScriptedEngine, settings: CallSettings) -> None:
+        self._engine, self._settings = engine, settings
+
+    async def generate(self, conversation: Conversation) -> Completion:
+        engine = self._engine
+        engine.asked.append((conversation, self._settings))
+        if isinstance(engine.answer, Completion):
+            return engine.answer
+        engine.in_flight += 1
+        try:
+            return await engine.answer(conversation, self._settings)
+        finally:
+            engine.in_flight -= 1
+
+    async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta]:
+        engine = self._engine
+        if engine.deltas is None:
+            for delta in (await self.generate(conversation)).as_deltas():
+                yield delta
+            return
+        engine.asked.append((conversation, self._settings))
+        engine.in_flight += 1
+        try:
+            async for delta in engine.deltas(conversation):
+                yield delta
+        finally:
+            engine.in_flight -= 1
+
+
+class RunningServer:
+    """A running server."""
+
+    def __init__(self, url: str, app: Any, session: ClientSession) -> None:
+        self.url, self.app, self.session = url, app, session
+        self._clients: dict[str, openai.AsyncOpenAI] = {}
+
+    @property
+    def api(self) -> str:
+        return f"{self.url}/v1"
+
+    @property
+    def backend(self) -> Any:
+        return self.app.state.backend
+
+    def openai(self, key: str = "none") -> openai.AsyncOpenAI:
+        """A client, which is closed with the server."""
+        if key not in self._clients:
+            self._clients[key] = openai.AsyncOpenAI(base_url=self.api, api_key=key, max_retries=0)
+        return self._clients[key]
+
+    async def close_clients(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+    async def post(self, fields: Any, path: str = "/v1/chat/completions", **more: Any) -> tuple[int, Any]:
+        """The status and the JSON of a response."""
+        async with self.session.post(f"{self.url}{path}", json=fields, **more) as response:
+            return response.status, await response.json()
+
+    async def chat(self, **fields: Any) -> tuple[int, Any]:
+        """The status and the JSON of the response to a chat."""
+        return await self.post({**ASK, **fields})
+
+    async def get(self, path: str, **more: Any) -> tuple[int, str]:
+        """The status and the text of a response."""
+        async with self.session.get(f"{self.url}{path}", **more) as response:
+            return response.status, await response.text()
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens. Its methods `serve` and `run` would handle the signals of the test's process."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = anyio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@asynccontextmanager
+async def serving(engine: BaseInferenceEngine, *, app: Any = None, **settings: Any) -> AsyncGenerator[RunningServer]:
+    """Serve an engine on a free port."""
+    app = app or create_app(engine, ServerSettings(**settings), owns_engine=True)
+    server = _Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5))
+    async with anyio.create_task_group() as tasks, ClientSession() as session:
+        tasks.start_soon(server._serve)
+        await server.ready.wait()
+        [listening] = server.servers
+        port = listening.sockets[0].getsockname()[1]
+        running = RunningServer(f"http://127.0.0.1:{port}", app, session)
+        try:
+            yield running
+        finally:
+            await running.close_clients()
+            await session.close()
+            server.should_exit = True
