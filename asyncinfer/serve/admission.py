@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -38,7 +38,8 @@ class Admission:
     def __init__(self, places: int, max_queue: int, now: Callable[[], float]) -> None:
         self.places, self._max_queue, self._now = places, max_queue, now
         self.in_use = 0
-        self.is_draining = False
+        self.is_draining = self._is_cut_off = False
+        self._scopes: set[anyio.CancelScope] = set()
         self._queue: deque[_Turn] = deque()
         self._seconds = _SHORTEST_WAIT
         self._idle = anyio.Event()
@@ -70,8 +71,7 @@ class Admission:
     def check(self, size: int = 1) -> None:
         """Raise an ApiError if a request with `size` answers cannot be accepted now."""
         if self.is_draining:
-            message = "The server is shutting down."
-            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, code="shutting_down", retry_after=_SHORTEST_WAIT)
+            raise _unavailable("The server is shutting down.")
         if len(self._queue) >= self._max_queue and not self._fits(size):
             message = f"The server is busy: {self.in_use} answers are in progress and {self.waiting} requests wait."
             raise ApiError(
@@ -84,6 +84,28 @@ class Admission:
         while self.in_use or self._queue:
             self._idle = anyio.Event()
             await self._idle.wait()
+
+    @contextmanager
+    def cancellable(self) -> Generator[anyio.CancelScope]:
+        """A scope for the work on one request, which `cut_off` cancels."""
+        scope = anyio.CancelScope()
+        self._scopes.add(scope)
+        try:
+            yield scope
+        finally:
+            self._scopes.discard(scope)
+
+    def cut_off(self) -> int:
+        """End all work at once. Returns how many requests are cut off."""
+        self._is_cut_off = True
+        for scope in self._scopes:
+            scope.cancel()
+        return len(self._scopes)
+
+    def cut_off_error(self) -> ApiError | None:
+        """The error for a request that `cut_off` has ended; None if it was not called."""
+        message = "The server was shut down before the answer was complete."
+        return _unavailable(message) if self._is_cut_off else None
 
     async def _enter(self, size: int) -> None:
         self.check(size)
@@ -121,3 +143,7 @@ class Admission:
     def _expected_wait(self) -> float:
         expected = self._seconds * (self.waiting + 1) / self.places
         return min(max(expected, _SHORTEST_WAIT), _LONGEST_WAIT)
+
+
+def _unavailable(message: str) -> ApiError:
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, code="shutting_down", retry_after=_SHORTEST_WAIT)

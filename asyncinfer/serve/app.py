@@ -13,6 +13,7 @@ from asyncinfer.serve.chat import ChatCompletions
 from asyncinfer.serve.endpoint import Endpoint
 from asyncinfer.serve.information import Health, MetricsText, Model, Models, NotFound
 from asyncinfer.serve.metrics import Metrics
+from asyncinfer.serve.responses import Responses
 from asyncinfer.serve.settings import ServerSettings
 
 try:
@@ -21,7 +22,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("starlette", "serve") from error
 
-_ENDPOINTS: tuple[type[Endpoint], ...] = (ChatCompletions, Models, Model, Health, MetricsText)
+_ENDPOINTS: tuple[type[Endpoint], ...] = (ChatCompletions, Responses, Models, Model, Health, MetricsText)
 
 
 def create_app(
@@ -54,7 +55,7 @@ def create_app(
     app = Starlette(lifespan=lifespan)
     app.state.backend = backend
     app.router = Router(
-        [Route(endpoint.route, endpoint(backend, access)) for endpoint in _ENDPOINTS],
+        [Route(endpoint.path or endpoint.route, endpoint(backend, access)) for endpoint in _ENDPOINTS],
         redirect_slashes=False,
         default=NotFound(backend, access),
         lifespan=lifespan,

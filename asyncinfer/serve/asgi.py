@@ -57,14 +57,14 @@ class Reply:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def until_disconnect(receive: Receive, work: Callable[[], Awaitable[None]]) -> bool:
-    """Do `work`, which is cancelled when the client closes the connection. The body must have been read.
+async def until_disconnect(receive: Receive, work: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> bool:
+    """Do `work` in `scope`, which is cancelled when the client closes the connection. The body must have been read.
 
     Returns:
         Whether the work was completed.
     """
     is_complete = False
-    with anyio.CancelScope() as scope:
+    with scope:
         async with task_group() as tasks:
 
             async def watch() -> None:

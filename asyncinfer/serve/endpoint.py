@@ -45,11 +45,13 @@ class Endpoint(ABC):
 
     Attributes:
         route: Its path.
+        path: Its path for Starlette, if a parameter in it may contain slashes.
         methods: The HTTP methods that it accepts.
         needs_key: Whether a server with keys accepts only requests with a key.
     """
 
     route: str
+    path: str | None = None
     methods: tuple[str, ...] = ("GET", "HEAD")
     needs_key = True
 
@@ -71,6 +73,13 @@ class Endpoint(ABC):
         shown = api_error(error)
         await exchange.reply.whole(shown.status, shown.body(), shown.headers())
 
+    def log(self, error: Exception) -> None:
+        """Log an error that the operator of the server should see."""
+        if isinstance(error, EngineDeadError):
+            log.error("%s: %s", self.route, error_str(error))
+        elif api_error(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.error("%s: a request failed", self.route, exc_info=error)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange = Exchange(scope, receive, Reply(send), time.monotonic())
@@ -79,7 +88,7 @@ class Endpoint(ABC):
         except ClientDisconnected:
             pass
         except Exception as error:
-            _log(error)
+            self.log(error)
             await self.on_error(exchange, error)
         finally:
             status = exchange.reply.status or CLIENT_CLOSED_REQUEST
@@ -115,17 +124,11 @@ class AnswerEndpoint(Endpoint):
         async def work() -> None:
             await self.answer(exchange, fields)
 
-        if not await until_disconnect(exchange.receive, work):
-            raise ClientDisconnected
+        with backend.admission.cancellable() as scope:
+            is_complete = await until_disconnect(exchange.receive, work, scope)
+        if not is_complete:
+            raise backend.admission.cut_off_error() or ClientDisconnected
 
     @abstractmethod
     async def answer(self, exchange: Exchange, fields: dict[str, Any]) -> None:
         """Answer the request with these fields."""
-
-
-def _log(error: Exception) -> None:
-    """Log an error that the operator of the server should see."""
-    if isinstance(error, EngineDeadError):
-        log.error("%s", error_str(error))
-    elif api_error(error).status == 500:
-        log.error("a request failed", exc_info=error)

@@ -38,6 +38,7 @@ class Model(Models):
     """Describes one model."""
 
     route = "/v1/models/{model}"
+    path = "/v1/models/{model:path}"
 
     async def handle(self, exchange: Exchange) -> None:
         """Send the description."""
