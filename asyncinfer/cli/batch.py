@@ -73,8 +73,17 @@ def _text(conversation: Conversation) -> str:
 
 
 @asynccontextmanager
-async def interruptible(stop: Stop) -> AsyncGenerator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP requests `stop`; the second cancels the block. Saved rows stay saved."""
+async def interruptible(
+    stop: Stop,
+    running: str = "rows",
+    stopped: str = "Saved rows stay saved; run the same command again to go on.",
+) -> AsyncGenerator[None]:
+    """The first SIGINT, SIGTERM or SIGHUP requests `stop`; the second cancels the block. Saved rows stay saved.
+
+    Args:
+        running: What is finished before the command ends, for messages.
+        stopped: What a message says when the block was cancelled.
+    """
     with anyio.CancelScope() as block:
         async with task_group() as tasks:
 
@@ -86,7 +95,7 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
                             block.cancel()
                             return
                         stop.request()
-                        say(_stopping(number))
+                        say(_stopping(number, running))
 
             is_handling = anyio.Event()
             tasks.start_soon(handle_signals)
@@ -94,7 +103,7 @@ async def interruptible(stop: Stop) -> AsyncGenerator[None]:
             yield
             tasks.cancel_scope.cancel()
     if block.cancelled_caught:
-        say("Stopped at once. Saved rows stay saved; run the same command again to go on.")
+        say(f"Stopped at once. {stopped}".rstrip())
         raise KeyboardInterrupt
 
 
@@ -107,10 +116,10 @@ def _stopping_signals() -> list[signal.Signals]:
     return stopping
 
 
-def _stopping(number: signal.Signals) -> str:
+def _stopping(number: signal.Signals, running: str) -> str:
     if number == signal.SIGINT:
-        return "\nStopping after the running rows. Press Ctrl-C again to stop now."
-    return f"Got {number.name}: stopping after the running rows. Send it again to stop now."
+        return f"\nStopping after the running {running}. Press Ctrl-C again to stop now."
+    return f"Got {number.name}: stopping after the running {running}. Send it again to stop now."
 
 
 def _interrupted(error: RunInterruptedError) -> str:

@@ -99,9 +99,7 @@ def infer(
         paths = {"input_path": input_path, "output_path": output_path}
         overrides += [f"{name}={_quoted(path)}" for name, path in paths.items() if path is not None]
         overrides += ["reuse_output=true"] if reuse else []
-        if config is None and not overrides:
-            raise ConfigError("there is no configuration: give -c FILE, or settings such as --engine VLLM")
-        return InferenceConfig.from_yaml_and_arg_list(None if config is None else config_path(config), overrides)
+        return _loaded(config, overrides)
 
     async def run() -> int:
         from asyncinfer.cli.batch import run_batch
@@ -119,6 +117,84 @@ def infer(
     if list_configs:
         show_examples()
         raise typer.Exit
+    configure_logging(
+        _choice(log_level, "--log-level", "debug", "info", "warning", "error"),
+        _choice(log_format, "--log-format", "text", "json"),
+    )
+    raise typer.Exit(_exit_code(lambda: asyncio.run(run()), verbose=verbose))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    config: Annotated[
+        str | None,
+        typer.Option("-c", "--config", help="The configuration: a YAML file, or the name of an example."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on. 0: any free port.", min=0, max=65535)] = 8000,
+    api_key_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--api-key-env",
+            help="An environment variable with the keys that clients may use, separated by commas. Repeatable.",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow a server without keys that other machines can reach.")
+    ] = False,
+    max_concurrency: Annotated[
+        int | None, typer.Option(help="The most answers in progress. By default, what the engine answers at once.")
+    ] = None,
+    max_queue: Annotated[int, typer.Option(help="The most requests that wait; further ones get status 429.")] = 256,
+    max_body_mib: Annotated[int, typer.Option("--max-body-mib", help="The largest request, in MiB.")] = 32,
+    max_images: Annotated[int, typer.Option(help="The most images and documents in one request.")] = 16,
+    model_name: Annotated[
+        list[str] | None,
+        typer.Option("--served-model-name", help="The name of the model for clients. Repeatable."),
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Accept every name of a model, and pass it on to a remote engine.")
+    ] = False,
+    allow_image_urls: Annotated[
+        bool, typer.Option("--allow-image-urls", help="Accept the URLs of images at public addresses.")
+    ] = False,
+    pass_field: Annotated[
+        list[str] | None,
+        typer.Option("--pass-field", help="A field of requests to pass on to the API of a remote engine. Repeatable."),
+    ] = None,
+    shutdown_grace: Annotated[
+        float, typer.Option(help="Seconds that running answers get to finish when the server is stopped.")
+    ] = 30.0,
+    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "warning",
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="text, or json: every line on stderr is a JSON object.")
+    ] = "text",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+) -> None:
+    """Serve an engine with OpenAI's API. Needs the extra `serve`.
+
+    Every setting can be overridden with its dotted path: --generation.max_new_tokens 64 --engine LLAMACPP
+    """
+
+    async def run() -> int:
+        from asyncinfer.cli.serve import keys_in_variables, run_server
+        from asyncinfer.serve.settings import ServerSettings
+
+        settings = ServerSettings(
+            api_keys=keys_in_variables(api_key_env or ()),
+            model_names=tuple(model_name or ()),
+            any_model=any_model,
+            max_concurrency=max_concurrency,
+            max_queue=max_queue,
+            max_body_bytes=max_body_mib * 2**20,
+            max_images=max_images,
+            allow_image_urls=allow_image_urls,
+            passed_fields=frozenset(pass_field or ()),
+            shutdown_grace=shutdown_grace,
+        )
+        return await run_server(_loaded(config, parse_cli_overrides(context.args)), settings, host, port, insecure)
+
     configure_logging(
         _choice(log_level, "--log-level", "debug", "info", "warning", "error"),
         _choice(log_format, "--log-format", "text", "json"),
@@ -154,6 +230,17 @@ def engines(
     if write is not None and not markdown:
         raise typer.BadParameter("needs --markdown", param_hint="--write")
     raise typer.Exit(_exit_code(run, verbose=False))
+
+
+def _loaded(config: str | None, overrides: list[str]) -> InferenceConfig:
+    """The configuration in a file or an example, with overrides.
+
+    Raises:
+        ConfigError: There is no configuration, or it has mistakes.
+    """
+    if config is None and not overrides:
+        raise ConfigError("there is no configuration: give -c FILE, or settings such as --engine VLLM")
+    return InferenceConfig.from_yaml_and_arg_list(None if config is None else config_path(config), overrides)
 
 
 def _quoted(path: str) -> str:
