@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
@@ -113,6 +113,9 @@ class RemoteParams(Params):
     adaptive: Unhashed[AdaptiveConcurrencyParams | None] = None
     """How it is adapted; null: from half of `num_workers`, in steps of an eighth. Has no effect without
     `use_adaptive_concurrency`."""
+    api: Hashed[Literal["chat", "responses"] | None] = None
+    """The API of a server that has two: chat completions, or OpenAI's Responses API. null: as `api_url` ends; otherwise
+    `responses` for models that only this API has, and `chat` for all others."""
 
     def hashed_values(self) -> dict[str, Any]:
         """As in the base class. The URL is without credentials: user, password and query may contain a key."""

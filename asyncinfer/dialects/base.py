@@ -142,6 +142,7 @@ class Dialect:
         fallback: The dialect for servers that support only an older form of this one.
         entries: Reads one page of the list of models, as `model_entries` does.
         models_url: Makes the URL of the list of models from the URL for chats. Replaces `models_path`.
+        responses: The dialect of OpenAI's Responses API, if the server has that API too.
     """
 
     encoder: Callable[[EncoderSettings], Encoder]
@@ -157,6 +158,7 @@ class Dialect:
     fallback: Fallback | None = None
     entries: Callable[[HttpResponse], list[dict[str, Any]]] = model_entries
     models_url: Callable[[str], str] | None = None
+    responses: Dialect | None = None
 
     def encoder_for(self, settings: EncoderSettings) -> Encoder:
         """Return the encoder of one call.

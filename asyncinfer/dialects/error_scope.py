@@ -44,6 +44,8 @@ _ROW_CODES = _codes(
     string_above_max_length max_tokens_exceeded request_too_large payload_too_large input_too_long prompt_too_long
     invalid_image image_too_large image_parse_error invalid_image_url invalid_image_format invalid_base64_image
     unsupported_image_media_type image_content_policy_violation failed_to_download_image
+    empty_image_file image_file_not_found image_file_too_large image_too_small invalid_image_mode
+    bio_policy misalignment_policy_violation
     tool_use_failed json_validate_failed
     """
 )

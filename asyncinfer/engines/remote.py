@@ -15,6 +15,7 @@ from asyncinfer.engines.model_listing import ModelListing
 from asyncinfer.engines.redaction import secrets_of
 from asyncinfer.engines.request_plan import RequestPlan, response_limits
 from asyncinfer.errors import ConfigError
+from asyncinfer.providers.api_choice import provider_for, with_api
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.base_url import chat_url, likely_url
 from asyncinfer.providers.catalog import CATALOG
@@ -97,7 +98,8 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             RequestError: The API did not return a list of models.
             ConfigError: The URL or the key is missing.
         """
-        remote, provider = self._remote_params or RemoteParams(), self.provider()
+        remote = with_api(self.provider(), self._remote_params or RemoteParams(), self._model_params.model_name)
+        provider = provider_for(self.provider(), remote)
         url, sign = self._reach(remote)
         provider_listing = provider.resolve_url(provider.listing) if url == provider.resolve_url(provider.url) else None
         first_url = masked_if_secret(provider_listing or provider.dialect.listing(url))
@@ -108,7 +110,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             timeout=remote.connection_timeout,
             limits=response_limits(remote),
         )
-        likely_chat = self._likely_url(url)
+        likely_chat = _likely_url(provider, url)
         likely = provider.dialect.listing(likely_chat) if likely_chat is not None else None
         listing = ModelListing(self._transport, provider.dialect, first, sign, secrets_of(url, sign), likely)
         entries = await listing.entries()
@@ -139,6 +141,8 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         model, generation, remote = settings
         if not model.model_name:
             raise ConfigError("model.model_name: not set; give the name by which the API knows the model")
+        remote = with_api(self.provider(), remote, model.model_name)
+        provider = provider_for(self.provider(), remote)
         url, sign = self._reach(remote)
 
         def warn(text: str) -> None:
@@ -146,13 +150,13 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
         call = EncoderSettings(url, model, generation, remote.user_id, remote.connection_timeout, warn)
         limits, target = response_limits(remote), (url, model.model_name)
-        likely = self._likely_url(url)
+        likely = _likely_url(provider, url)
 
         def planned(dialect: Dialect) -> RequestPlan:
             fallback = planned(dialect.fallback.dialect) if dialect.fallback is not None else None
             return RequestPlan(target, dialect, dialect.encoder_for(call), sign, limits, fallback, likely)
 
-        return planned(self.provider().dialect)
+        return planned(provider.dialect)
 
     def _endpoint_name(self, remote: RemoteParams) -> str:
         return without_credentials(remote.api_url or "")
@@ -182,7 +186,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                 f"remote_params.api_url: its credentials are masked ({mask_url(remote.api_url)}), as in a saved "
                 "configuration; put them back, for instance as ${VARIABLE}"
             )
-        found = chat_url(remote.api_url, self.provider().paths())
+        found = chat_url(remote.api_url, provider_for(self.provider(), remote).paths())
         if found is None:
             shown = without_credentials(remote.api_url)
             raise ConfigError(
@@ -192,15 +196,15 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             self._warn_once(f"remote_params.api_url: {found.note}")
         return found.url
 
-    def _likely_url(self, url: str) -> str | None:
-        """Return what a URL for chats should probably be, if its server has no such path."""
-        provider = self.provider()
-        own = provider.url or ""
-        if not provider.dialect.path or "{" in own:  # The path contains the model or the project.
-            return None
-        if urlsplit(own).hostname == urlsplit(url).hostname:
-            return None if own == url else own
-        return likely_url(url, provider.paths())
-
     async def _close(self) -> None:
         await self._transport.aclose()
+
+
+def _likely_url(provider: Provider, url: str) -> str | None:
+    """Return what a URL for chats should probably be, if its server has no such path."""
+    own = provider.url or ""
+    if not provider.dialect.path or "{" in own:  # The path contains the model or the project.
+        return None
+    if urlsplit(own).hostname == urlsplit(url).hostname:
+        return None if own == url else own
+    return likely_url(url, provider.paths())

@@ -31,11 +31,13 @@ class ApiPaths(NamedTuple):
         chat: The path for chats, below the version of the API.
         base: The path with the version, such as `/v1`. Empty if a URL without a path is complete.
         replaced: Ends of URLs for other functions of the same server.
+        other: The path for chats of the server's other API, which `chat` replaces at the end of a URL.
     """
 
     chat: str
     base: str = "/v1"
     replaced: Sequence[str] = ()
+    other: str = ""
 
 
 class ChatUrl(NamedTuple):
@@ -51,6 +53,7 @@ def chat_url(url: str, paths: ApiPaths) -> ChatUrl | None:
     - Without a scheme, `http` is assumed for local names and for addresses that are not public, otherwise `https`.
     - A host without a path, or with the beginning of `paths.base`, gets `paths.base` and `paths.chat`.
     - A URL that ends with a version, such as `/v1` or `/api/v3`, gets `paths.chat`.
+    - A URL that ends with `paths.other` gets `paths.chat` in its place.
     - Any other URL is complete. Queries are kept.
     """
     url = url.strip()
@@ -85,6 +88,8 @@ def _is_local(host: str) -> bool:
 
 def _complete(path: str, paths: ApiPaths) -> str:
     base = path.rstrip("/")
+    if paths.other and base.endswith(paths.other):
+        return base.removesuffix(paths.other) + paths.chat
     if f"{paths.base}/".startswith(f"{base}/"):
         return paths.base + paths.chat
     return base + paths.chat if _BASE.search(base) else path

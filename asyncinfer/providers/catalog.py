@@ -7,9 +7,15 @@ The rows were written in November 2026, from each provider's API reference and t
 together 3.1, fireworks-ai 1.2, cerebras-cloud-sdk 1.91, sambanova 1.13, openrouter 1.3, huggingface-hub 2.4. The rows
 of vLLM and SGLang follow the requests that vllm 0.32 and sglang 0.5.23 define. DeepSeek has no SDK; its row follows its
 pages "Create Chat Completion", "Thinking Mode" and "JSON Output". Parasail documents OpenAI's format, and nothing more.
+
+The Responses API: the SDKs of OpenAI, OpenRouter and SambaNova, vllm 0.32, SGLang's `serving_responses.py`, and the
+pages "Responses API" of DeepSeek, Fireworks and Hugging Face. The models that only this API has: `ResponsesModel` of
+OpenAI's SDK, and LiteLLM 1.110.
 """
 
 from __future__ import annotations
+
+import re
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
@@ -19,6 +25,7 @@ from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.media import IMAGES
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, Schemas
+from asyncinfer.dialects.openai.responses.request import Responses
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.aws import Aws
 from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
@@ -28,13 +35,23 @@ _VERTEX = "https://{REGION}-aiplatform.googleapis.com/v1beta1"
 _VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
 _PILLOW_IMAGES = IMAGES | {"image/bmp", "image/tiff"}  # vLLM and SGLang read images with Pillow.
 _MIN_P = frozenset({"min_p"})
+# Beyond OpenAI's: the parameters of vLLM's Responses API.
+_VLLM_RESPONSES = _VLLM | {"frequency_penalty", "logit_bias", "presence_penalty", "seed", "stop_strings"}
+# Models that OpenAI lists only for the Responses API.
+_RESPONSES_MODELS = re.compile(
+    r"(?:o\d+-pro|gpt-[\d.]+-pro|.*-deep-research|.*\bcodex|computer-use|gpt-daybreak|gpt-[\d.]+-cyber"
+    r"|gpt-(?:[\d.]+-)?rosalind|gpt-[\d.]+-astra-law)\b"
+)
 
 CATALOG: dict[str, Provider] = {
     provider.name: provider
     for provider in (
         Provider(
             InferenceEngineType.REMOTE,
-            dialect=openai_chat(Quirks(extensions=frozenset({"min_p", "stop_token_ids"}), may_lack_json_schema=True)),
+            dialect=openai_chat(
+                Quirks(extensions=frozenset({"min_p", "stop_token_ids"}), may_lack_json_schema=True),
+                responses=Responses(),
+            ),
         ),
         Provider(
             InferenceEngineType.REMOTE_VLLM,
@@ -50,7 +67,8 @@ CATALOG: dict[str, Provider] = {
                     merges_messages=True,  # the chat templates of many models require that roles alternate
                     documents=Files.NONE,
                     reasoning="reasoning",
-                )
+                ),
+                responses=Responses(_VLLM_RESPONSES, encrypted_reasoning=False),
             ),
         ),
         # The OpenAI endpoint, not `/generate`. `/generate` supports no tools, does not separate reasoning from the
@@ -68,7 +86,8 @@ CATALOG: dict[str, Provider] = {
                     image_types=_PILLOW_IMAGES,
                     documents=Files.NONE,
                     reasoning="reasoning_content",
-                )
+                ),
+                responses=Responses(encrypted_reasoning=False),
             ),
             replaced_paths=("/generate",),  # as in configurations for Oumi
         ),
@@ -90,7 +109,8 @@ CATALOG: dict[str, Provider] = {
                     token_limit="max_completion_tokens",
                     user="safety_identifier",  # replaces `user`, which is deprecated
                     reasoning_models=("o1", "o3", "o4", "gpt-5", "gpt-6"),
-                )
+                ),
+                responses=Responses(),
             ),
             non_chat_prefixes=(
                 "babbage-",
@@ -113,6 +133,7 @@ CATALOG: dict[str, Provider] = {
                 "whisper-",
             ),
             class_name="OpenAIInferenceEngine",
+            responses_models=_RESPONSES_MODELS,
         ),
         Provider(
             InferenceEngineType.DEEPSEEK,
@@ -129,7 +150,8 @@ CATALOG: dict[str, Provider] = {
                     documents=Files.NONE,
                     # The API answers 400 to results of tools if the reasoning before the calls is missing.
                     reasoning="reasoning_content",
-                )
+                ),
+                responses=Responses(encrypted_reasoning=False, schemas=Schemas.NAMED),
             ),
             class_name="DeepSeekInferenceEngine",
         ),
@@ -143,7 +165,8 @@ CATALOG: dict[str, Provider] = {
                     patterns=Patterns.FIREWORKS,
                     documents=Files.NONE,
                     reasoning="reasoning_content",
-                )
+                ),
+                responses=Responses(encrypted_reasoning=False),
             ),
         ),
         Provider(
@@ -180,7 +203,8 @@ CATALOG: dict[str, Provider] = {
                     documents=Files.ALL,
                     reasoning="reasoning",
                     passthrough=frozenset({"reasoning_details"}),
-                )
+                ),
+                responses=Responses(),
             ),
             class_name="OpenRouterInferenceEngine",
         ),
@@ -196,7 +220,8 @@ CATALOG: dict[str, Provider] = {
                     images=Files.INLINE,
                     documents=Files.NONE,
                     reasoning="reasoning",
-                )
+                ),
+                responses=Responses(encrypted_reasoning=False),
             ),
             non_chat_prefixes=("E5-", "Whisper-"),
         ),
@@ -222,7 +247,8 @@ CATALOG: dict[str, Provider] = {
                     unsupported=frozenset({"logit_bias", "parallel_tool_calls"}),
                     user=None,
                     documents=Files.NONE,
-                )
+                ),
+                responses=Responses(encrypted_reasoning=False),
             ),
             workers=20,
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -37,6 +37,8 @@ class Provider:
             `MY_API`.
         extra: The extra that installs the packages that the provider needs, as in `pip install 'asyncinfer[bedrock]'`.
         requires: The module that is importable if the extra is installed.
+        responses_models: Matches the beginning of the names of models that only the Responses API has.
+        other_path: The path for chats of the server's other API. The path of `dialect` replaces it in URLs.
     """
 
     name: str
@@ -53,8 +55,12 @@ class Provider:
     class_name: str = ""
     extra: str | None = None
     requires: str | None = None
+    responses_models: re.Pattern[str] | None = None
+    other_path: str = ""
 
     def __post_init__(self) -> None:
+        if self.dialect.responses is not None:
+            object.__setattr__(self, "other_path", self.dialect.responses.path)
         if not self.class_name:
             object.__setattr__(self, "class_name", self.name.title().replace("_", "") + "InferenceEngine")
         for name in ("url", "listing"):  # A repr must not show the credentials in a URL.
@@ -94,7 +100,15 @@ class Provider:
         chat = self.dialect.path
         own = urlsplit(self.url or f"/v1{chat}").path
         base = own.removesuffix(chat) if own.endswith(chat) and "{" not in own else ""
-        return ApiPaths(chat, base, self.replaced_paths)
+        return ApiPaths(chat, base, self.replaced_paths, self.other_path)
+
+    def with_responses(self) -> Provider | None:
+        """Return this provider with its Responses API in place of chat completions; None if it has none."""
+        chat, responses = self.dialect, self.dialect.responses
+        if responses is None:
+            return None
+        url = None if self.url is None else self.url.removesuffix(chat.path) + responses.path
+        return replace(self, url=url, dialect=responses, other_path=chat.path)
 
     def url_hint(self) -> str:
         """Return what the user must set so that the URL is known, as the end of a message."""

@@ -35,8 +35,10 @@ def test_field_that_declares_both_is_an_error() -> None:
         hashed_fields(Both)
 
 
-def test_only_the_url_of_an_endpoint_is_hashed() -> None:
-    assert hashed_fields(RemoteParams) == ("api_url",)
+def test_only_the_url_and_the_api_of_an_endpoint_are_hashed() -> None:
+    assert hashed_fields(RemoteParams) == ("api", "api_url")
+    assert RemoteParams(api="responses").hashed_values() == {"api": "responses"}
+    assert RemoteParams().hashed_values() == {}
 
 
 def test_values_of_unhashed_fields_and_defaults_are_left_out() -> None:

@@ -21,6 +21,7 @@ from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.dialects.openai.responses.dialect import openai_responses
 from asyncinfer.dialects.packaging import read_answer
 from asyncinfer.types.answer import Usage
 from asyncinfer.types.http import HttpResponse
@@ -34,6 +35,8 @@ from tests.dialects.mangled import complete_calls, joined_pieces, mangled_text, 
 from tests.dialects.openai import test_quirks as test_openai_quirks
 from tests.dialects.openai import test_request as test_openai_request
 from tests.dialects.openai import test_stream as test_openai_stream
+from tests.dialects.openai.responses import test_response as test_responses_response
+from tests.dialects.openai.responses import test_stream as test_responses_stream
 from tests.fakes import question
 
 Json = dict[str, Any]
@@ -64,6 +67,11 @@ def _chat(dialect: Dialect) -> Api:
 
 APIS = {
     "OpenAI": _chat(openai_chat()),
+    "OpenAI Responses": Api(
+        openai_responses(),
+        list(test_responses_response.OUTPUTS.values()),
+        [_named(*stream) for stream in test_responses_stream.STREAMS.values()],
+    ),
     "Vertex": _chat(VERTEX),
     "Anthropic": Api(
         ANTHROPIC_MESSAGES,

@@ -1,4 +1,4 @@
-"""The dialect of OpenAI's chat completions, with the quirks of a server."""
+"""The dialect of OpenAI's chat completions, with the quirks of a server and, if it has one, its Responses API."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from asyncinfer.dialects.base import Dialect, EncoderSettings, Fallback
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks, Schemas
 from asyncinfer.dialects.openai.request import SUPPORTED, ChatEncoder
 from asyncinfer.dialects.openai.response import decode
+from asyncinfer.dialects.openai.responses.dialect import openai_responses
+from asyncinfer.dialects.openai.responses.request import Responses
 from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import SSEStreamDecoder
 from asyncinfer.types.http import HttpResponse
 
 
-def openai_chat(quirks: Quirks = NO_QUIRKS) -> Dialect:
-    """Return the dialect of a server with these quirks."""
+def openai_chat(quirks: Quirks = NO_QUIRKS, *, responses: Responses | None = None) -> Dialect:
+    """Return the dialect of a server with these quirks.
+
+    Args:
+        responses: The server also has OpenAI's Responses API, with these differences.
+    """
     fallback = replace(quirks, may_lack_json_schema=False, schemas=Schemas.BARE)
     supported = (SUPPORTED | quirks.extensions) - quirks.unsupported
     if quirks.schemas is Schemas.NONE and quirks.patterns is Patterns.NONE:
@@ -26,6 +32,7 @@ def openai_chat(quirks: Quirks = NO_QUIRKS) -> Dialect:
         supported,
         path="/chat/completions",
         fallback=Fallback(_lacks_json_schema, openai_chat(fallback)) if quirks.may_lack_json_schema else None,
+        responses=openai_responses(quirks, responses) if responses is not None else None,
     )
 
 

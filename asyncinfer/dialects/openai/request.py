@@ -62,14 +62,15 @@ class ChatEncoder:
 
     def __init__(self, settings: EncoderSettings, quirks: Quirks) -> None:
         model, generation = settings.model, settings.generation
-        refused = _refused(model.model_name, generation, quirks)
+        effort = generation.extra_body.get("reasoning_effort")
+        refused = refused_parameters(model.model_name, quirks, effort=effort)
         given = {name for name in generation.model_fields_set if getattr(generation, name) is not None}
         self.dropped = refused & given
         self._url, self._timeout, self._quirks, self._warn = settings.url, settings.timeout, quirks, settings.warn
         self._shared: dict[str, Any] = {
             "model": model.model_name,
             **({} if generation.max_new_tokens is None else {quirks.token_limit: generation.max_new_tokens}),
-            **_sampling(generation, (_OPENAI_SAMPLING | quirks.extensions) - quirks.unsupported - refused),
+            **sampling_fields(generation, (_OPENAI_SAMPLING | quirks.extensions) - quirks.unsupported - refused),
             **guided_fields(generation.guided_decoding, quirks),
         }
         if quirks.user is not None and settings.user_id is not None:
@@ -102,11 +103,11 @@ def _tool(tool: ToolDefinition, quirks: Quirks) -> dict[str, Any]:
     plain = tool.model_dump(mode="json", exclude_none=True, include=known)
     if tool.function.parameters is not None:
         with schema_of_tool(tool.function.name):
-            plain["function"]["parameters"] = _parameters(tool, tool.function.parameters, quirks)
+            plain["function"]["parameters"] = accepted_parameters(tool, tool.function.parameters, quirks)
     return plain
 
 
-def _parameters(tool: ToolDefinition, schema: dict[str, Any], quirks: Quirks) -> dict[str, Any]:
+def accepted_parameters(tool: ToolDefinition, schema: dict[str, Any], quirks: Quirks) -> dict[str, Any]:
     """Return the schema of a tool's arguments as the server accepts it."""
     if quirks.strict_subset:
         schema = object_schema(schema)
@@ -118,17 +119,21 @@ def _parameters(tool: ToolDefinition, schema: dict[str, Any], quirks: Quirks) ->
     return inlined
 
 
-def _refused(model: str, generation: GenerationParams, quirks: Quirks) -> frozenset[str]:
-    """Return the parameters that this model refuses. The name of a fine-tuned model contains the name of its base."""
+def refused_parameters(model: str, quirks: Quirks, *, effort: Any = None) -> frozenset[str]:
+    """Return the parameters that this model refuses. The name of a fine-tuned model contains the name of its base.
+
+    Args:
+        effort: The effort for reasoning that the request sets.
+    """
     unsupported = (names for prefix, names in quirks.unsupported_by_prefix.items() if model.startswith(prefix))
     refused = frozenset[str]().union(*unsupported)
     if not model.removeprefix("ft:").startswith(quirks.reasoning_models):
         return refused
-    reasons = generation.extra_body.get("reasoning_effort") != "none"
+    reasons = effort != "none"
     return refused | (_REFUSED_WITH_REASONING if reasons else _REFUSED_WITH_REASONING - _ACCEPTED_WITHOUT_REASONING)
 
 
-def _sampling(generation: GenerationParams, supported: frozenset[str]) -> dict[str, Any]:
+def sampling_fields(generation: GenerationParams, supported: frozenset[str]) -> dict[str, Any]:
     """Return the sampling fields. Defaults are left out, except that of the temperature."""
     fields: dict[str, Any] = {}
     for name, field in SAMPLING_FIELDS.items():

@@ -174,8 +174,8 @@ def usage_in(usage: Any) -> Usage | None:
     total = count_at(counts, "total_tokens") or prompt + completion
     if total == prompt + completion and counts.keys() <= _PLAIN_USAGE:
         return Usage(prompt, completion, total)
-    of_prompt = object_at(counts, "prompt_tokens_details")
-    of_completion = object_at(counts, "completion_tokens_details")
+    of_prompt = object_at(counts, "prompt_tokens_details") or object_at(counts, "input_tokens_details")
+    of_completion = object_at(counts, "completion_tokens_details") or object_at(counts, "output_tokens_details")
     # Some servers report these at the top level: DeepSeek and Together cached tokens, SGLang reasoning tokens.
     cached = (count_at(of_prompt, "cached_tokens"), *(count_at(counts, name) for name in _CACHED))
     reasoning_counts = (count_at(of_completion, "reasoning_tokens"), count_at(counts, "reasoning_tokens"))

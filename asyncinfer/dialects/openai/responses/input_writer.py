@@ -28,10 +28,12 @@ from asyncinfer.dialects.openai.responses.tools import TOOL_KEYS
 from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.merging import merged_messages
 from asyncinfer.types.tools import ToolCall
 
 Json = dict[str, Any]
 # The additional keys that the API has a field for.
+_SENT_BACK = frozenset({OUTPUT_ITEMS, PHASE, REASONING_ITEMS})
 SENT_KEYS = SentKeys(text=TEXT_KEYS, image=IMAGE_KEYS, document=FILE_KEYS, tool=TOOL_KEYS)
 
 
@@ -45,6 +47,8 @@ def input_items(messages: Sequence[Message], quirks: Quirks, *, stored: bool = F
     Raises:
         RequestError: The server does not support an image or a document.
     """
+    if quirks.merges_messages:
+        messages = merged_messages(messages, is_sent=_SENT_BACK.__contains__)
     numbers = count()
     return [item for message in messages for item in _items(message, quirks, stored, numbers)]
 

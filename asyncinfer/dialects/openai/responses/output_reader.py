@@ -14,7 +14,7 @@ Sources: `ResponseOutputItem` of openai-python 3.57 and OpenAI's guide "Reasonin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from asyncinfer.dialects.answer_text import reasoning_of, text_of
 from asyncinfer.dialects.fields import as_count, as_object, checked_depth, members_of
@@ -69,17 +69,6 @@ def reasoning_parts(items: Sequence[Item]) -> Iterator[str]:
         if item.get("type") == REASONING:
             texts = [text for part in members_of(item.get("content")) if (text := reasoning_of(part))]
             yield from texts or [text for part in members_of(item.get("summary")) if (text := reasoning_of(part))]
-
-
-def logprobs_in(items: Sequence[Item]) -> list[Json]:
-    """Return the log probabilities of the tokens of the texts."""
-    return [
-        cast(Json, entry)
-        for item in messages_in(items)
-        for part in members_of(item.get("content"))
-        for entry in members_of(as_object(part).get("logprobs"))
-        if as_object(entry)
-    ]
 
 
 def _call(item: Item) -> ToolCall:

@@ -22,7 +22,8 @@ from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Files, Quirks
 from asyncinfer.dialects.openai.responses.input_reader import InvalidInputError, read_input
 from asyncinfer.dialects.openai.responses.input_writer import input_items
-from asyncinfer.dialects.openai.responses.output_reader import answer_message, logprobs_in
+from asyncinfer.dialects.openai.responses.logprobs import logprobs_in
+from asyncinfer.dialects.openai.responses.output_reader import answer_message
 from asyncinfer.dialects.openai.responses.output_writer import answer_fields, output_items
 from asyncinfer.dialects.openai.responses.tools import read_tool_choice, read_tools, written_tool, written_tool_choice
 from asyncinfer.types.answer import Completion

@@ -1,0 +1,47 @@
+"""The dialect of the Responses API, with the differences of a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from asyncinfer.dialects.base import Dialect, EncoderSettings
+from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks
+from asyncinfer.dialects.openai.responses.request import (
+    OPENAI_RESPONSES,
+    Responses,
+    ResponsesEncoder,
+    supported_parameters,
+)
+from asyncinfer.dialects.openai.responses.response import decode
+from asyncinfer.dialects.openai.responses.stream import ResponsesEventDecoder
+from asyncinfer.dialects.sse import SSEStreamDecoder
+
+
+def openai_responses(quirks: Quirks = NO_QUIRKS, responses: Responses = OPENAI_RESPONSES) -> Dialect:
+    """Return the dialect of a server.
+
+    Args:
+        quirks: The quirks of its chat completions. Those of messages, files, schemas and models apply here too.
+        responses: Further differences.
+    """
+    # Only vLLM documents a field for regular expressions and choices.
+    patterns = quirks.patterns if quirks.patterns is Patterns.VLLM else Patterns.NONE
+    quirks = replace(quirks, patterns=patterns, schemas=responses.schemas or quirks.schemas)
+    encoders = _ResponsesEncoders(quirks, responses)
+    supported = supported_parameters(quirks, responses)
+    return Dialect(encoders, decode, _stream_decoder, supported, path="/responses")
+
+
+@dataclass(frozen=True, slots=True)
+class _ResponsesEncoders:
+    """Makes the encoder of a call for a server with these differences."""
+
+    quirks: Quirks
+    responses: Responses
+
+    def __call__(self, settings: EncoderSettings) -> ResponsesEncoder:
+        return ResponsesEncoder(settings, self.quirks, self.responses)
+
+
+def _stream_decoder() -> SSEStreamDecoder:
+    return SSEStreamDecoder(ResponsesEventDecoder())

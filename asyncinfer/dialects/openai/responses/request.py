@@ -1,0 +1,190 @@
+"""Encodes requests to the Responses API.
+
+Sources: `ResponseCreateParams` of openai-python 3.57 and OpenAI's guide "Migrate to the Responses API". The further
+parameters of vLLM: `ResponsesRequest` of vLLM 0.32. All read in November 2026.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from asyncinfer.config import GenerationParams
+from asyncinfer.dialects.base import EncoderSettings
+from asyncinfer.dialects.fields import as_object, members_of, object_at
+from asyncinfer.dialects.http import HEADERS, json_body, merged_under
+from asyncinfer.dialects.json_schema.growth import schema_of_tool
+from asyncinfer.dialects.openai.guided import guided_fields
+from asyncinfer.dialects.openai.quirks import Patterns, Quirks, Schemas
+from asyncinfer.dialects.openai.request import accepted_parameters, refused_parameters, sampling_fields
+from asyncinfer.dialects.openai.responses.input_writer import SENT_KEYS, input_items
+from asyncinfer.dialects.openai.responses.tools import written_tool, written_tool_choice
+from asyncinfer.errors import ConfigError
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.http import HttpRequest
+from asyncinfer.types.tools import ToolDefinition
+
+Json = dict[str, Any]
+_SAMPLING = frozenset({"temperature", "top_p"})
+SUPPORTED = _SAMPLING | {
+    "extra_body",
+    "guided_decoding",
+    "logprobs",
+    "max_new_tokens",
+    "parallel_tool_calls",
+    "tool_choice",
+    "top_logprobs",
+}
+# The parameters of chat completions that this API does not have, although other APIs of the same server do.
+_CHAT_PARAMETERS = frozenset(
+    {"frequency_penalty", "logit_bias", "min_p", "presence_penalty", "seed", "skip_special_tokens", "stop_strings"}
+    | {"stop_token_ids"}
+)
+_ENCRYPTED_REASONING = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Responses:
+    """How the Responses API of a server differs from OpenAI's, in addition to the quirks of its chat completions.
+
+    Args:
+        extensions: The parameters of this package that it supports beyond OpenAI's.
+        encrypted_reasoning: It sends reasoning as encrypted content on request. Otherwise, it sends the text.
+        schemas: How it accepts a JSON schema; None: as its chat completions.
+    """
+
+    extensions: frozenset[str] = frozenset()
+    encrypted_reasoning: bool = True
+    schemas: Schemas | None = None
+
+
+OPENAI_RESPONSES = Responses()
+
+
+def supported_parameters(quirks: Quirks, responses: Responses) -> frozenset[str]:
+    """Return the generation parameters that a server supports."""
+    supported = (SUPPORTED | responses.extensions) - quirks.unsupported
+    no_guides = quirks.schemas is Schemas.NONE and quirks.patterns is Patterns.NONE
+    return supported - {"guided_decoding"} if no_guides else supported
+
+
+class ResponsesEncoder:
+    """Makes the requests of one call.
+
+    Raises:
+        ConfigError: The API does not support these settings.
+    """
+
+    def __init__(self, settings: EncoderSettings, quirks: Quirks, responses: Responses) -> None:
+        model, generation = settings.model, settings.generation
+        self._url, self._timeout, self._quirks, self._warn = settings.url, settings.timeout, quirks, settings.warn
+        self._extra = _extra_body(generation.extra_body)
+        effort = object_at(self._extra, "reasoning").get("effort")
+        refused = refused_parameters(model.model_name, quirks, effort=effort)
+        self.dropped = _dropped(generation, refused, supported_parameters(quirks, responses))
+        self._shared: Json = {
+            "model": model.model_name,
+            **({} if generation.max_new_tokens is None else {"max_output_tokens": generation.max_new_tokens}),
+            **sampling_fields(generation, (_SAMPLING | responses.extensions) - quirks.unsupported - refused),
+            **_format_fields(generation, quirks),
+            "store": False,
+            **_included(generation, responses),
+            **_server_fields(settings, quirks),
+        }
+        # Tools that the API runs itself come in addition to the functions of a conversation.
+        self._built_in_tools = members_of(self._extra.get("tools"))
+        self._extra = {name: value for name, value in self._extra.items() if name != "tools"}
+        self._extra = merged_under("text", self._shared, self._extra)
+        self._tool_fields = _tool_fields(generation, quirks.unsupported)
+        self._stored = self._extra.get("store", False) is not False
+
+    def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
+        """Return the request. Files given by path must have been read before.
+
+        Raises:
+            RequestError: The server does not support this request.
+        """
+        SENT_KEYS.check(conversation, self._warn)
+        body = {**self._shared, "input": input_items(conversation.messages, self._quirks, stored=self._stored)}
+        if tools := [*map(self._tool, conversation.tools or ()), *self._built_in_tools]:
+            body |= {"tools": tools, **self._tool_fields}
+        if stream:
+            body["stream"] = True
+        return HttpRequest(self._url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
+
+    def _tool(self, tool: ToolDefinition) -> Json:
+        if (schema := tool.function.parameters) is None:
+            return written_tool(tool, None)
+        with schema_of_tool(tool.function.name):
+            return written_tool(tool, accepted_parameters(tool, schema, self._quirks))
+
+
+def _extra_body(given: Json) -> Json:
+    """Return the user's fields. `reasoning_effort`, the field of chat completions, is moved into `reasoning`.
+
+    Raises:
+        ConfigError: The API would answer before the answer is complete.
+    """
+    if given.get("background"):
+        raise ConfigError(
+            "generation.extra_body.background: a response in the background has no answer; remove this field, and set "
+            "remote_params.connection_timeout to the longest time that an answer may take"
+        )
+    if "reasoning_effort" not in given:
+        return given
+    reasoning = {"effort": given["reasoning_effort"], **object_at(given, "reasoning")}
+    return {**{name: value for name, value in given.items() if name != "reasoning_effort"}, "reasoning": reasoning}
+
+
+def _dropped(generation: GenerationParams, refused: frozenset[str], supported: frozenset[str]) -> frozenset[str]:
+    """Return the parameters that are set, but that the model refuses or the API does not have."""
+    given = {name for name in generation.model_fields_set if getattr(generation, name) is not None}
+    changed = {name for name in given if getattr(generation, name) != _default(name)}
+    return (refused & given) | ((_CHAT_PARAMETERS - supported) & changed)
+
+
+def _default(name: str) -> Any:
+    return GenerationParams.model_fields[name].get_default(call_default_factory=True)
+
+
+def _server_fields(settings: EncoderSettings, quirks: Quirks) -> Json:
+    """Return the fields whose names differ between servers: end user, adapter and arguments of the chat template."""
+    model, fields = settings.model, dict[str, Any]()
+    if quirks.user is not None and settings.user_id is not None:
+        fields[quirks.user] = settings.user_id
+    if quirks.adapter is not None and model.adapter_model:
+        fields[quirks.adapter] = model.adapter_model
+    if quirks.template_kwargs and model.chat_template_kwargs:
+        fields["chat_template_kwargs"] = model.chat_template_kwargs
+    return fields
+
+
+def _format_fields(generation: GenerationParams, quirks: Quirks) -> Json:
+    """Return the fields for guided decoding: a schema as `text.format`, and others as vLLM accepts them."""
+    fields = guided_fields(generation.guided_decoding, quirks)
+    given = as_object(fields.pop("response_format", None))
+    if not given:
+        return fields
+    shape = {key: value for key, value in given.items() if key != "json_schema"}
+    return {**fields, "text": {"format": {**shape, **object_at(given, "json_schema")}}}
+
+
+def _included(generation: GenerationParams, responses: Responses) -> Json:
+    """Return the fields that ask for further parts of the answer."""
+    names = [_ENCRYPTED_REASONING] if responses.encrypted_reasoning else []
+    names += [_LOGPROBS] if generation.logprobs else []
+    fields: Json = {"include": names} if names else {}
+    if generation.logprobs and generation.top_logprobs is not None:
+        fields["top_logprobs"] = generation.top_logprobs
+    return fields
+
+
+def _tool_fields(generation: GenerationParams, unsupported: frozenset[str]) -> Json:
+    """Return the fields about the choice of tools, for requests with tools."""
+    fields: Json = {}
+    if generation.tool_choice is not None:
+        fields["tool_choice"] = written_tool_choice(generation.tool_choice)
+    if not generation.parallel_tool_calls and "parallel_tool_calls" not in unsupported:
+        fields["parallel_tool_calls"] = False
+    return fields
