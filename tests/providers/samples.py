@@ -98,6 +98,37 @@ _SAMPLES["/messages"] = Sample(
 )
 
 
+_RESPONSE: Json = {
+    "id": "resp_1",
+    "object": "response",
+    "model": "m",
+    "status": "completed",
+    "output": [
+        {
+            "type": "message",
+            "id": "msg_1",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "Hello.", "annotations": []}],
+        }
+    ],
+    "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7},
+}
+_SAMPLES["/responses"] = Sample(
+    answer=_RESPONSE,
+    stream=_named(
+        {"type": "response.created", "response": {**_RESPONSE, "status": "in_progress", "output": []}},
+        {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "Hel"},
+        {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "lo."},
+        {"type": "response.completed", "response": _RESPONSE},
+    ),
+    refusal={"error": {"message": "slow down"}},
+    listing=lambda names: {"object": "list", "data": [{"id": name, "object": "model"} for name in names]},
+    limit=lambda body: body.get("max_output_tokens"),
+    chat="/v1/responses",
+)
+
+
 _SAMPLES[""] = Sample(  # Converse of Bedrock, whose path contains the name of the model
     answer=CONVERSED,
     stream=(
@@ -118,6 +149,11 @@ _SAMPLES[""] = Sample(  # Converse of Bedrock, whose path contains the name of t
     models="/v1/foundation-models",
     media_type=STREAM_TYPE,
 )
+
+
+def responses_sample() -> Sample:
+    """Return the sample of OpenAI's Responses API."""
+    return _SAMPLES["/responses"]
 
 
 def sample_of(provider: Provider) -> Sample:

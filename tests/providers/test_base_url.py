@@ -78,6 +78,22 @@ def test_report_shows_no_credentials() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "completed"),
+    [
+        ("http://h", "http://h/v1/responses"),
+        ("http://h/v1/", "http://h/v1/responses"),
+        ("http://h/v1/responses?x=1", "http://h/v1/responses?x=1"),
+        ("http://h/v1/chat/completions", "http://h/v1/responses"),
+        ("http://h/v1/chat/completions/?x=1", "http://h/v1/responses?x=1"),
+        ("http://h/my/endpoint", "http://h/my/endpoint"),
+    ],
+)
+def test_path_of_the_other_api_is_replaced(given: str, completed: str) -> None:
+    responses = ApiPaths("/responses", other="/chat/completions")
+    assert chat_url(given, responses) == ChatUrl(completed)
+
+
+@pytest.mark.parametrize(
     "given", ["", "/v1", "ftp://h/v1", "h:abc", "http://", "http://h:99999", "http://h:0", "http://[::1"]
 )
 def test_invalid_url_is_recognised(given: str) -> None:

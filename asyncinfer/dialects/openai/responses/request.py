@@ -40,6 +40,8 @@ _CHAT_PARAMETERS = frozenset(
     {"frequency_penalty", "logit_bias", "min_p", "presence_penalty", "seed", "skip_special_tokens", "stop_strings"}
     | {"stop_token_ids"}
 )
+# Fields of chat completions, and the object and the field that have the same meaning here.
+_MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
 _ENCRYPTED_REASONING = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -121,7 +123,7 @@ class ResponsesEncoder:
 
 
 def _extra_body(given: Json) -> Json:
-    """Return the user's fields. `reasoning_effort`, the field of chat completions, is moved into `reasoning`.
+    """Return the user's fields. Those of chat completions that are within objects here are moved into them.
 
     Raises:
         ConfigError: The API would answer before the answer is complete.
@@ -131,10 +133,11 @@ def _extra_body(given: Json) -> Json:
             "generation.extra_body.background: a response in the background has no answer; remove this field, and set "
             "remote_params.connection_timeout to the longest time that an answer may take"
         )
-    if "reasoning_effort" not in given:
-        return given
-    reasoning = {"effort": given["reasoning_effort"], **object_at(given, "reasoning")}
-    return {**{name: value for name, value in given.items() if name != "reasoning_effort"}, "reasoning": reasoning}
+    fields = {name: value for name, value in given.items() if name not in _MOVED}
+    for name, (outer, inner) in _MOVED.items():
+        if name in given:
+            fields[outer] = {inner: given[name], **object_at(fields, outer)}
+    return fields
 
 
 def _dropped(generation: GenerationParams, refused: frozenset[str], supported: frozenset[str]) -> frozenset[str]:

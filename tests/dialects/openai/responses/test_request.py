@@ -200,8 +200,10 @@ CASES: dict[str, Case] = {
         {"temperature": 0.5, "extra_body": {"reasoning": {"effort": "none"}}},
         model="gpt-5.1",
     ),
-    "the effort in the form of chat completions": Case(
-        {"reasoning": {"effort": "high"}, "temperature": None}, {"extra_body": {"reasoning_effort": "high"}}, model="o3"
+    "fields in the form of chat completions": Case(
+        {"reasoning": {"effort": "high", "summary": "auto"}, "text": {"verbosity": "low"}, "temperature": None},
+        {"extra_body": {"reasoning_effort": "high", "reasoning": {"summary": "auto"}, "verbosity": "low"}},
+        model="o3",
     ),
 }  # fmt: skip
 

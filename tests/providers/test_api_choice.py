@@ -1,0 +1,161 @@
+"""The choice between chat completions and OpenAI's Responses API, for every provider that has both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import get_args
+
+import pytest
+from openai.types import ChatModel, ResponsesModel
+
+from asyncinfer import (
+    ConfigError,
+    InferenceConfig,
+    ModelParams,
+    RemoteInferenceEngine,
+    RemoteParams,
+    Usage,
+    build_engine,
+)
+from asyncinfer.providers.api_choice import provider_for, with_api
+from asyncinfer.providers.auth import Key
+from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.providers.provider import Provider
+from tests.fakes import ONE_ATTEMPT, question
+from tests.providers.samples import KEY, responses_sample
+from tests.recorder import Recorder
+
+OPENAI, REMOTE = CATALOG["OPENAI"], CATALOG["REMOTE"]
+WITH_BOTH = [provider for provider in CATALOG.values() if provider.dialect.responses is not None]
+each_with_both = pytest.mark.parametrize("provider", WITH_BOTH, ids=[provider.name for provider in WITH_BOTH])
+CHAT, RESPONSES = "/chat/completions", "/responses"
+
+
+def engine_for(provider: Provider, **remote: object) -> RemoteInferenceEngine:
+    params = RemoteParams.model_validate({"max_retries": 0, "api_key": KEY, **remote})
+    engine = build_engine(
+        InferenceConfig(engine=provider.name, model=ModelParams(model_name="m"), remote_params=params)
+    )
+    assert isinstance(engine, RemoteInferenceEngine)
+    return engine
+
+
+def path_for(provider: Provider, model: str = "m", **remote: str) -> str:
+    """The path of the API that is chosen."""
+    params = RemoteParams.model_validate({"api_url": provider.url, **remote})
+    return provider_for(provider, with_api(provider, params, model)).dialect.path
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Recorder]:
+    async with Recorder() as api:
+        yield api
+
+
+@each_with_both
+async def test_engine_answers_streams_reports_refusals_and_lists_models(provider: Provider, api: Recorder) -> None:
+    sample = responses_sample()
+    async with engine_for(provider, api_url=api.url, api="responses") as engine:
+        api.answers(sample.answer)
+        [answered] = await engine.ainfer([question("Hello?")])
+        api.streams(*sample.stream)
+        async with engine.astream(question("Hello?"), ONE_ATTEMPT) as deltas:
+            received = [delta async for delta in deltas]
+        api.answers(sample.refusal, sample.status)
+        result = await engine.ainfer_partial([question("Hello?")])
+        api.answers(sample.listing(["m"]))
+        assert await engine.alist_models() == ["m"]
+    assert (answered.text, answered.metadata["finish_reason"]) == ("Hello.", "stop")
+    assert "".join(delta.content for delta in received) == "Hello."
+    assert received[-1].usage == Usage(3, 4, 7)
+    assert "slow down" in result.failures[0].error_message
+    assert ({sent.path for sent in api.sent[:-1]}, api.sent[-1].path) == ({"/v1/responses"}, "/v1/models")
+    assert sample.limit(api.sent[0].body) == 1024
+
+
+@each_with_both
+def test_chat_completions_are_the_default(provider: Provider) -> None:
+    assert path_for(provider) == path_for(provider, api="chat") == CHAT
+    assert path_for(provider, api="responses") == RESPONSES
+
+
+@each_with_both
+def test_own_url_has_the_path_of_the_api(provider: Provider) -> None:
+    found = provider.with_responses()
+    assert found is not None
+    if provider.url is not None:
+        assert found.url == provider.url.removesuffix(CHAT) + RESPONSES
+
+
+@pytest.mark.parametrize(
+    "provider", [one for one in CATALOG.values() if one.dialect.responses is None], ids=lambda one: one.name
+)
+def test_provider_without_the_api_refuses_it(provider: Provider) -> None:
+    with pytest.raises(ConfigError, match=rf"remote_params\.api: {provider.name} has no Responses API"):
+        path_for(provider, api="responses")
+    assert path_for(provider, api="chat") == provider.dialect.path
+
+
+@pytest.mark.parametrize("url", ["http://h/v1/responses", "http://h/v1/responses/?x=1"])
+def test_url_chooses_the_api(url: str) -> None:
+    assert path_for(REMOTE, api_url=url) == RESPONSES
+    assert path_for(REMOTE, api_url=url, api="chat") == CHAT
+
+
+@pytest.mark.parametrize(
+    ("end", "chosen", "path"), [(CHAT, "responses", "/v1/responses"), (RESPONSES, "chat", "/v1/chat/completions")]
+)
+async def test_setting_replaces_the_path_of_the_url(api: Recorder, end: str, chosen: str, path: str) -> None:
+    async with engine_for(REMOTE, api_url=api.url + end, api=chosen) as engine:
+        await engine.ainfer_partial([question("Hello?")])
+    assert api.sent[-1].path == path
+
+
+@pytest.mark.parametrize("model", sorted(set(get_args(get_args(ResponsesModel)[-1])) - set(get_args(ChatModel))))
+def test_models_that_only_the_responses_api_has_choose_it(model: str) -> None:
+    assert path_for(OPENAI, model) == RESPONSES
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-5.2-pro", "gpt-5.1-codex", "codex-mini-latest", "ft:gpt-5-pro:acme::1", "gpt-5.3-codex-spark"]
+)
+def test_other_models_of_these_families_choose_it_too(model: str) -> None:
+    assert path_for(OPENAI, model) == RESPONSES
+
+
+@pytest.mark.parametrize("model", ["gpt-5", "gpt-4.1", "o1-preview", "o3-mini", "gpt-4o", "ft:gpt-4o:codexcorp::1"])
+def test_other_models_use_chat_completions(model: str) -> None:
+    assert path_for(OPENAI, model) == CHAT
+
+
+def test_model_does_not_choose_if_the_user_does() -> None:
+    assert path_for(OPENAI, "gpt-5-pro", api="chat") == CHAT
+    assert path_for(OPENAI, "gpt-5-pro", api_url="https://proxy.example.com/v1/chat/completions") == CHAT
+    assert path_for(OPENAI, "gpt-5-pro", api_url="https://proxy.example.com/v1") == RESPONSES
+    assert path_for(REMOTE, "gpt-5-pro", api_url="http://h/v1") == CHAT
+
+
+def test_invalid_url_chooses_nothing() -> None:
+    assert path_for(REMOTE, api_url="http://[::1") == CHAT
+
+
+async def test_call_may_choose_another_api(api: Recorder) -> None:
+    api.answers(responses_sample().answer)
+    async with engine_for(REMOTE, api_url=api.url + CHAT) as engine:
+        config = InferenceConfig(remote_params=RemoteParams(api="responses"))
+        await engine.agenerate(question("Hello?"), config)
+    assert api.sent[-1].path == "/v1/responses"
+
+
+async def test_wrong_path_is_reported_with_the_path_of_the_api(api: Recorder) -> None:
+    api.answers({"detail": "Not Found"}, 404)
+    async with engine_for(REMOTE, api_url=f"{api.url}/v1", api="responses") as engine:
+        result = await engine.ainfer_partial([question("Hello?")])
+    assert "it should probably go to" in result.failures[0].error_message
+    assert "/v1/responses (remote_params.api_url)" in result.failures[0].error_message
+
+
+def test_registered_provider_has_no_responses_api_unless_it_says_so() -> None:
+    mine = Provider("MINE", "https://api.example.com/v1/chat/completions", Key("MINE_KEY"))
+    with pytest.raises(ConfigError, match="MINE has no Responses API"):
+        path_for(mine, api="responses")
