@@ -7,9 +7,6 @@ key as Bearer.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,19 +16,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
-from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import RemoteParams
 from asyncinfer.errors import EngineConfigError, ErrorScope, InferenceErrorType, MissingDependencyError, RequestError
-from asyncinfer.providers.auth import HeaderSigner, Key, Signer, environment_variable
+from asyncinfer.providers.auth import Key, Signer, environment_variable
+from asyncinfer.providers.tokens import Token, TokenSigner, TokenSource
 from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.masking import MaskedStr
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 _ADC = "GOOGLE_APPLICATION_CREDENTIALS"
-# A token is renewed this many seconds before it expires, or after half of its lifetime if that is later.
-_MARGIN = 225.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,77 +77,42 @@ class GoogleTokens:
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
         given = MaskedStr(remote.api_key.get_secret_value().strip()) if remote.api_key is not None else None
         if given is not None and given.endswith(".json"):
-            return _TokenSigner(name, _account(given, None))
+            return _signer(name, given, None)
         if given is not None or remote.api_key_env_varname:
             return Key().signer(name, remote, environ)
-        return _TokenSigner(name, _account(None, environment_variable(environ, _ADC) or None))
-
-
-class _TokenSigner:
-    """Adds a valid token. If the token must be renewed, one row renews it in a worker thread, and the others wait."""
-
-    def __init__(self, name: str, account: _Account) -> None:
-        _require()
-        self._name, self._account = name, account
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        token = self._account.token
-        return (token,) if token else ()
-
-    async def __call__(self, request: HttpRequest) -> HttpRequest:
-        if not self._account.has_valid_token():
-            async with self._account.renewal_lock():
-                await ROWS.run(self._account.renew, self._name, abandon_on_cancel=True)
-        return await HeaderSigner({"Authorization": MaskedStr(f"Bearer {self._account.token}")}, ())(request)
+        return _signer(name, None, environment_variable(environ, _ADC) or None)
 
 
 class _Account:
-    """Credentials and their current token. Several event loops may share an account.
+    """Credentials of Google Cloud, which are loaded when the first token is needed.
 
     Args:
         file: A file with the key of a service account. None: google-auth finds the credentials.
     """
 
     def __init__(self, file: str | None) -> None:
-        self.token: str | None = None
-        self._file, self._credentials, self._valid_until = file, None, 0.0
-        self._lock, self._renewal_locks_lock = threading.Lock(), threading.Lock()
-        self._renewal_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._file, self._credentials = file, None
 
-    def has_valid_token(self) -> bool:
-        return time.monotonic() < self._valid_until
-
-    def renewal_lock(self) -> asyncio.Lock:
-        """Return the lock of this event loop. The row that renews the token holds it. Waiting rows use no thread."""
-        with self._renewal_locks_lock:
-            return self._renewal_locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-
-    def renew(self, name: str) -> None:
-        """Get a token, unless another thread has got one in the meantime. Blocks.
-
-        Raises:
-            RequestError: Google gave no token.
-            EngineConfigError: There are no credentials, or they are not valid.
-        """
-        with self._lock:
-            if self.has_valid_token():
-                return
-            if self._credentials is None:
-                self._credentials = _load(name, self._file)
-            _refresh(self._credentials)
-            self.token = MaskedStr(self._credentials.token)
-            self._valid_until = time.monotonic() + _seconds_valid(self._credentials.expiry)
+    def get_token(self, name: str) -> Token:
+        if self._credentials is None:
+            self._credentials = _load(name, self._file)
+        _refresh(self._credentials)
+        return Token(self._credentials.token, _seconds_left(self._credentials.expiry))
 
 
 @cache
-def _account(file: str | None, default: str | None) -> _Account:
+def _account(file: str | None, default: str | None) -> TokenSource:
     """Return the account. All engines of this process share it, so that a new engine or call needs no new token.
 
     Args:
         default: The credentials file that the environment names. Another one means another account.
     """
-    return _Account(file)
+    return TokenSource(_Account(file).get_token)
+
+
+def _signer(name: str, file: str | None, default: str | None) -> Signer:
+    _require()
+    return TokenSigner(name, _account(file, default))
 
 
 def _require() -> None:
@@ -199,12 +158,9 @@ def _refresh(credentials: Any) -> None:
     raise failure  # Outside `except`: the context would keep google-auth's frames, which hold credentials.
 
 
-def _seconds_valid(expiry: datetime | None) -> float:
-    """How long a token may be used. `expiry` is when it expires, in UTC without a time zone, as google-auth has it."""
-    if expiry is None:
-        return float("inf")
-    left = (expiry.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
-    return max(left - _MARGIN, left / 2)
+def _seconds_left(expiry: datetime | None) -> float:
+    """How long a token is valid. `expiry` is when it expires, in UTC without a time zone, as google-auth has it."""
+    return float("inf") if expiry is None else (expiry.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
 
 
 def vertex_url(url: str) -> str:

@@ -40,6 +40,7 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.google.vertex import entries
 from asyncinfer.providers import google
+from asyncinfer.providers import tokens as tokens_module
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
@@ -181,7 +182,7 @@ async def test_token_is_renewed_before_it_expires(
     lifetime: int, valid: int, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(google, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(tokens_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     tokens.lifetime = lifetime
     sign = signer()
     assert await authorized(sign) == "Bearer ya29.token-1"
