@@ -121,10 +121,6 @@ class GenerationParams(Params):
     use_sampling: Hashed[bool] = False
     """Sample; otherwise take the most likely token. Only `NATIVE` has this setting. Other engines decide by
     `temperature`."""
-    logprobs: Hashed[bool] = False
-    """Return the log probability of each token of the answer, in `metadata["logprobs"]`."""
-    top_logprobs: Hashed[Annotated[int, Field(ge=0, le=20)] | None] = None
-    """Also return this many of the most likely tokens at each place, from 0 to 20. Needs `logprobs`."""
     guided_decoding: Hashed[GuidedDecodingParams | None] = None
     """Constrain the answer to a schema, a regular expression or choices."""
     skip_special_tokens: Hashed[bool] = True
@@ -136,3 +132,12 @@ class GenerationParams(Params):
     extra_body: Hashed[dict[str, Any]] = Field(default_factory=dict[str, Any])
     """Fields for the body of each request, by the API's own names. They replace the fields that this package sets; a
     null removes one."""
+    logprobs: Hashed[bool] = False
+    """Return the log probability of each token of the answer, in `metadata["logprobs"]`."""
+    top_logprobs: Hashed[Annotated[int, Field(ge=0, le=20)] | None] = None
+    """Also return this many of the most likely tokens at each place, from 0 to 20. Implies `logprobs`."""
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether answers have log probabilities."""
+        return self.logprobs or self.top_logprobs is not None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncinfer.dialects.finish_reasons import Finish
-from asyncinfer.types.answer import FinishReason
+from asyncinfer.types.answer import LOGPROBS, FinishReason
 
 _LONGEST = 500
 # The fields of a response in OpenAI's and in Anthropic's format, each with its name in the metadata.
@@ -31,6 +31,11 @@ def metadata_of(
     if finish is None or finish.text == reason.value:
         return {**described} if described else None
     return {**(described or {}), "raw_finish_reason": finish.text}
+
+
+def with_logprobs(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metadata with the log probabilities of an answer; an empty dict if there are none."""
+    return {LOGPROBS: [*entries]} if entries else {}
 
 
 def description(data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

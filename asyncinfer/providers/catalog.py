@@ -183,6 +183,7 @@ CATALOG: dict[str, Provider] = {
                 Quirks(
                     extensions=_MIN_P,
                     unsupported=frozenset({"parallel_tool_calls"}),
+                    counts_logprobs=True,
                     user=None,
                     template_kwargs=True,
                     patterns=Patterns.TOGETHER,

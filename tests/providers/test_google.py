@@ -525,10 +525,10 @@ async def test_request_is_the_same_as_that_of_the_sdk(case: Case, api: Recorder)
 
 
 async def test_parameters_that_google_models_ignore_are_dropped_and_reported(api: Recorder) -> None:
-    case = Case(generation={"logit_bias": {1: 5}, "parallel_tool_calls": False}, tools=[throw])
+    case = Case(generation={"logit_bias": {1: 5}, "logprobs": True, "parallel_tool_calls": False}, tools=[throw])
     async with engine_for(case, api) as engine:
         [answered] = await engine.ainfer([conversation(case)])
-    assert answered.metadata["dropped_parameters"] == ["logit_bias", "parallel_tool_calls"]
+    assert answered.metadata["dropped_parameters"] == ["logit_bias", "logprobs", "parallel_tool_calls"]
     assert api.sent[0].body.keys() == {"model", "messages", "max_completion_tokens", "temperature", "tools"}
 
 

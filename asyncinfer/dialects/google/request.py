@@ -36,12 +36,14 @@ SUPPORTED = frozenset(
         "extra_body",
         "frequency_penalty",
         "guided_decoding",
+        "logprobs",
         "max_new_tokens",
         "presence_penalty",
         "seed",
         "stop_strings",
         "temperature",
         "tool_choice",
+        "top_logprobs",
         "top_p",
     }
 )
@@ -216,6 +218,10 @@ def _config(generation: GenerationParams) -> dict[str, Any]:
         config["frequencyPenalty"] = generation.frequency_penalty
     if generation.presence_penalty:
         config["presencePenalty"] = generation.presence_penalty
+    if generation.wants_logprobs:
+        config["responseLogprobs"] = True
+    if generation.top_logprobs:
+        config["logprobs"] = generation.top_logprobs
     return config | _guided(generation.guided_decoding)
 
 

@@ -19,11 +19,12 @@ from asyncinfer.dialects.finish_reasons import (
     reason_of,
     without_cut_call,
 )
+from asyncinfer.dialects.google.logprobs import logprobs_of
 from asyncinfer.dialects.google.thoughts import signed
 from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.openai.response import error_in
-from asyncinfer.dialects.response_metadata import description, metadata_of
+from asyncinfer.dialects.response_metadata import description, metadata_of, with_logprobs
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tools import read_calls, tool_call
@@ -62,6 +63,7 @@ class _Piece(NamedTuple):
     reasoning: str = ""
     calls: tuple[ToolCall, ...] = ()
     signature: str | None = None
+    logprobs: tuple[dict[str, Any], ...] = ()
     finish: Finish | None = None
     usage: Usage | None = None
     blocked: str | None = None
@@ -124,10 +126,10 @@ class GeminiEventDecoder:
             self.end.add_part(piece.finish)
         else:
             self.end.set_finish(piece.finish)
-        self._pieces.append(piece._replace(text="", reasoning=""))
+        self._pieces.append(piece._replace(text="", reasoning="", logprobs=()))
         call_deltas = self._pass_on(piece.calls) if piece.calls else ()
-        if piece.text or piece.reasoning or call_deltas:
-            yield StreamDelta(piece.text, piece.reasoning, tool_call_deltas=call_deltas)
+        if piece.text or piece.reasoning or call_deltas or piece.logprobs:
+            yield StreamDelta(piece.text, piece.reasoning, tool_call_deltas=call_deltas, logprobs=piece.logprobs)
 
     def finish(self) -> StreamDelta:
         """Return the last delta, after the stream has ended.
@@ -172,6 +174,7 @@ def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
     described = {name: value for piece in pieces for name, value in piece.described.items()}
     if blocked is not None:
         described["block_reason"] = blocked
+    described |= with_logprobs([entry for piece in pieces for entry in piece.logprobs])
     return Completion(message, reason, usage, metadata_of(finish, reason, described))
 
 
@@ -204,6 +207,7 @@ def _read(candidate: Mapping[str, Any], piece: _Piece, *, is_whole: bool) -> _Pi
         reasoning="".join(text for text, thought in texts if thought),
         calls=tuple(read_calls(_call, calls)),
         signature=next((one for one in reversed(signatures) if isinstance(one, str)), None),
+        logprobs=logprobs_of(candidate.get("logprobsResult")),
         finish=finish,
         answered=content is not None or candidate.get("finishReason") is not None,
     )

@@ -20,7 +20,9 @@ from asyncinfer.types.http import HttpResponse
 
 QUIRKS = Quirks(
     token_limit="max_completion_tokens",
-    unsupported_by_prefix={"google/": frozenset({"logit_bias", "parallel_tool_calls"})},
+    unsupported_by_prefix={
+        "google/": frozenset({"logit_bias", "logprobs", "parallel_tool_calls", "top_logprobs"}),
+    },
     user=None,
     inline_refs=True,
     schema_transform=supported_schema,

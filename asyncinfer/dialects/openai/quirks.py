@@ -56,6 +56,7 @@ class Quirks:
         user: The field for the id of the end user, or None.
         adapter: The field for the name of a LoRA adapter. `model` if the adapter replaces the name of the base model.
         template_kwargs: The server passes the field `chat_template_kwargs` to the chat template.
+        counts_logprobs: The field `logprobs` is the number of the most likely tokens, not a boolean.
         reasoning_models: Name prefixes of models that refuse sampling parameters.
 
     Guided decoding:
@@ -88,6 +89,7 @@ class Quirks:
     user: str | None = "user"
     adapter: str | None = None
     template_kwargs: bool = False
+    counts_logprobs: bool = False
     reasoning_models: tuple[str, ...] = ()
     schemas: Schemas = Schemas.NAMED
     patterns: Patterns = Patterns.NONE

@@ -37,7 +37,9 @@ SAMPLING_FIELDS = {
     "stop_token_ids": "stop_token_ids",
 }
 _OPENAI_SAMPLING = frozenset(SAMPLING_FIELDS) - {"min_p", "skip_special_tokens", "stop_token_ids"}
+_LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 SUPPORTED = _OPENAI_SAMPLING | {
+    *_LOGPROBS,
     "extra_body",
     "guided_decoding",
     "max_new_tokens",
@@ -46,9 +48,9 @@ SUPPORTED = _OPENAI_SAMPLING | {
 }
 # Parameters that a reasoning model refuses with an error, and those of them that it accepts without reasoning.
 _REFUSED_WITH_REASONING = frozenset(
-    {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop_strings"}
+    {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop_strings", *_LOGPROBS}
 )
-_ACCEPTED_WITHOUT_REASONING = frozenset({"temperature", "top_p"})
+_ACCEPTED_WITHOUT_REASONING = frozenset({"temperature", "top_p", *_LOGPROBS})
 # The fields of a tool without additional keys.
 _TOOL_FIELDS: dict[str, Any] = {"type": True, "function": set(FunctionDefinition.model_fields)}
 
@@ -71,6 +73,7 @@ class ChatEncoder:
             "model": model.model_name,
             **({} if generation.max_new_tokens is None else {quirks.token_limit: generation.max_new_tokens}),
             **sampling_fields(generation, (_OPENAI_SAMPLING | quirks.extensions) - quirks.unsupported - refused),
+            **({} if _LOGPROBS & (quirks.unsupported | refused) else _logprobs(generation, quirks)),
             **guided_fields(generation.guided_decoding, quirks),
         }
         if quirks.user is not None and settings.user_id is not None:
@@ -142,6 +145,16 @@ def sampling_fields(generation: GenerationParams, supported: frozenset[str]) -> 
         if name in supported and value is not None and (name == "temperature" or not at_default):
             fields[field] = value
     return fields
+
+
+def _logprobs(generation: GenerationParams, quirks: Quirks) -> dict[str, Any]:
+    """Return the fields that request log probabilities."""
+    count = generation.top_logprobs
+    if not generation.wants_logprobs:
+        return {}
+    if quirks.counts_logprobs:
+        return {"logprobs": count or 1}
+    return {"logprobs": True, **({} if count is None else {"top_logprobs": count})}
 
 
 def _tool_fields(generation: GenerationParams, unsupported: frozenset[str]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, re
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.http import error_within, json_object, missing_answer
 from asyncinfer.dialects.json_text import read_json
-from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
+from asyncinfer.dialects.openai.logprobs import logprobs_in
+from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of, with_logprobs
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.answer import Completion, Usage
@@ -47,7 +48,8 @@ def decode(response: HttpResponse) -> Completion:
         message = _answer(message_in(choice), finish)
         reason = reason_of(finish, message.tool_calls)
         usage = usage_in(data.get("usage")) or usage_in(choice.get("usage"))
-        return Completion(message, reason, usage, metadata_of(finish, reason, description(data, NAMES)))
+        described = description(data, NAMES) | with_logprobs(logprobs_in(choice))
+        return Completion(message, reason, usage, metadata_of(finish, reason, described))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
 

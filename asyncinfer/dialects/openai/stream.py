@@ -13,6 +13,7 @@ from asyncinfer.dialects.fields import as_text, checked_depth, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.json_text import EventJson
+from asyncinfer.dialects.openai.logprobs import logprobs_in
 from asyncinfer.dialects.openai.reasoning_details import ReasoningDetails
 from asyncinfer.dialects.openai.response import (
     calls_in,
@@ -52,6 +53,7 @@ class OpenAIEventDecoder:
     _has_text: bool = False  # Pieces of a text have arrived,
     _has_reasoning: bool = False  # pieces of a thought,
     _has_calls: bool = False  # or pieces of calls.
+    _logprobs: int = 0  # The number of log probabilities so far.
     _whole_text: str = ""  # The text of the whole messages so far.
     _whole_reasoning: str = ""
     # The first event and the last one that say what they belong to.
@@ -153,8 +155,16 @@ class OpenAIEventDecoder:
             self.end.add_part(finish)
         else:
             self.end.set_finish(finish)
-        if text or reasoning or call_deltas:
-            yield StreamDelta(text, reasoning, tool_call_deltas=call_deltas)
+        logprobs = self._new_logprobs(choice, content) if choice.get("logprobs") is not None else ()
+        if text or reasoning or call_deltas or logprobs:
+            yield StreamDelta(text, reasoning, tool_call_deltas=call_deltas, logprobs=logprobs)
+
+    def _new_logprobs(self, choice: Json, text: Any) -> tuple[dict[str, Any], ...]:
+        """Return the log probabilities in an event. Those of a whole message include all earlier ones."""
+        entries = logprobs_in(choice, text)
+        new = entries[self._logprobs :] if "message" in choice else entries
+        self._logprobs += len(new)
+        return new
 
     def _message(self, choice: Json) -> Json:
         """Return the piece of a message in a choice.

@@ -172,6 +172,7 @@ NATIVE_CASES: dict[str, tuple[Case, Json]] = {
     "a seed": (Case(generation={"seed": 0}), {"seed": 0}),
     "a penalty": (Case(generation={"frequency_penalty": 1}), {"frequencyPenalty": 1}),
     "another penalty": (Case(generation={"presence_penalty": -1}), {"presencePenalty": -1}),
+    "log probabilities": (Case(generation={"logprobs": True}), {"responseLogprobs": True}),
     "choices": (Case(generation=guided(choice=["a", "b"])), {"responseMimeType": "text/x.enum"}),
     "a schema that is part of itself": (
         Case(generation=guided(json=Branch)),

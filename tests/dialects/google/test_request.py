@@ -289,6 +289,10 @@ CASES: dict[str, Case] = {
         config={"frequency_penalty": 0.5, "presence_penalty": -1.5},
         generation={"frequency_penalty": 0.5, "presence_penalty": -1.5},
     ),
+    "log probabilities": Case(config={"response_logprobs": True}, generation={"logprobs": True}),
+    "log probabilities of other tokens": Case(
+        config={"response_logprobs": True, "logprobs": 3}, generation={"top_logprobs": 3}
+    ),
     "token limit": Case(config={"max_output_tokens": 7}, generation={"max_new_tokens": 7}),
     "thinking": Case(
         config={"thinking_config": {"include_thoughts": True, "thinking_budget": 64}},

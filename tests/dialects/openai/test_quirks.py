@@ -97,6 +97,8 @@ SAMPLING: Json = {
     "logit_bias": {"11": 2.5},
     "seed": 7,
     "stop": ["END"],
+    "logprobs": True,
+    "top_logprobs": 3,
 }
 OUR_SAMPLING = {name: value for name, value in SAMPLING.items() if name != "stop"} | {"stop_strings": ["END"]}
 IMAGE = [user([image(url=CAT)])]
@@ -110,12 +112,14 @@ NO_THINKING = {"enable_thinking": False}
 SECRET_PARTS = [{"type": "reasoning.encrypted", "data": "c2VjcmV0", "index": 0}]
 
 
-def sampling(without: tuple[str, ...] = (), **more: Any) -> Case:
+def sampling(without: tuple[str, ...] = (), theirs: Json | None = None, **more: Any) -> Case:
     """A case with all sampling parameters, except `without`, which the provider does not support.
 
+    `theirs`: fields that differ from OpenAI's; None removes one.
     `more`: the parameters that the provider supports beyond OpenAI's.
     """
-    params = {name: value for name, value in SAMPLING.items() if name not in without}
+    params = {name: value for name, value in SAMPLING.items() if name not in without} | (theirs or {})
+    params = {name: value for name, value in params.items() if value is not None}
     return Case(params | more, OUR_SAMPLING | more, dropped=without)
 
 
@@ -179,7 +183,7 @@ CASES: dict[Engine, dict[str, Case]] = {
     },
     Engine.TOGETHER: {
         "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
-        "sampler": sampling(min_p=0.1),
+        "sampler": sampling(theirs={"logprobs": 3, "top_logprobs": None}, min_p=0.1),
         "no field for the end user": Case({}, user_id="u-1"),
         "one call": Case(A_TOOL, ONE_CALL, tools=[WEATHER], dropped=("parallel_tool_calls",)),
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
