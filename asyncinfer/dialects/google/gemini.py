@@ -28,6 +28,7 @@ from asyncinfer.dialects.openai.request import ChatEncoder
 from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import ServerSentEvent, SSEStreamDecoder
 from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.dialects.tool_results import has_files_in_results
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.answer import Completion, StreamDelta
 from asyncinfer.types.conversation import ContentItem, Conversation, Message
@@ -84,11 +85,16 @@ class GeminiEncoder:
         """
         items = (item for message in conversation.messages for item in _items(message))
         native_only = next((item for item in items if _is_native_only(item)), None)
-        if self._chat is not None and native_only is None:
+        if self._chat is not None and native_only is None and not self._sends_files_in_results(conversation):
             return self._chat(conversation, stream=stream)
         if native_only is not None and self._native_obstacle is not None:
             raise invalid_request(f"an item of type {native_only.type} needs Gemini's own API; {self._native_obstacle}")
         return self._native(conversation, stream=stream)
+
+    def _sends_files_in_results(self, conversation: Conversation) -> bool:
+        """Whether a tool's result has files that only Gemini's own API accepts there."""
+        can_send = self._native_obstacle is None and self._native.takes_files_in_results
+        return can_send and has_files_in_results(conversation.messages)
 
 
 def decode(response: HttpResponse) -> Completion:

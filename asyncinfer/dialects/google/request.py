@@ -9,7 +9,8 @@ can continue over either endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -22,6 +23,7 @@ from asyncinfer.dialects.google.thoughts import of_google
 from asyncinfer.dialects.http import HEADERS, json_body
 from asyncinfer.dialects.json_schema.growth import schema_of_setting, schema_of_tool
 from asyncinfer.dialects.media import GOOGLE_IMAGES, file_of
+from asyncinfer.dialects.tool_results import with_files_after_results
 from asyncinfer.dialects.tools import arguments_of, chosen_function
 from asyncinfer.dialects.turns import Turn, is_blank, merged_turns
 from asyncinfer.dialects.unsent_keys import SentKeys
@@ -51,6 +53,11 @@ _ROLES = {"assistant": "model"}
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY", "validated": "VALIDATED"}
 # The types of images that Gemini accepts, by file extension. For other URLs, Google determines the type.
 _KINDS = {kind: f"image/{kind}" for kind in ("png", "jpeg", "webp", "heic", "heif")} | {"jpg": "image/jpeg"}
+# The files that Gemini accepts in the results of tools, since version 3, if they are sent with their data. Source:
+# "Function calling: multimodal function responses", November 2026.
+_IN_RESULTS = frozenset({"image/png", "image/jpeg", "image/webp", PDF})
+_VERSION = re.compile(r"gemini-(\d+)")
+_IN_FILES = "The result is in the attached files."
 _DETAIL = {name: f"MEDIA_RESOLUTION_{name.upper()}" for name in ("low", "medium", "high")}
 SENT_KEYS = SentKeys(image=frozenset({"detail"}), document=frozenset({"detail"}))
 
@@ -72,6 +79,8 @@ class GenerateEncoder:
         path = name if name.startswith(("models/", "tunedModels/")) else f"models/{name}"
         self._url, self._timeout = f"{base}/{quote(path)}", settings.timeout
         self._config = _config(settings.generation)
+        version = _VERSION.search(name)
+        self.takes_files_in_results = version is not None and int(version[1]) >= 3
         self._tool_config = _tool_config(settings.generation.tool_choice)
         self._extra, self._warn = settings.generation.extra_body, settings.warn
 
@@ -82,7 +91,8 @@ class GenerateEncoder:
             RequestError: The API does not support this request.
         """
         SENT_KEYS.check(conversation, self._warn)
-        body: dict[str, Any] = {"contents": _contents(conversation.messages), "generationConfig": self._config}
+        messages = with_files_after_results(conversation.messages, self._is_accepted_in_result)
+        body: dict[str, Any] = {"contents": _contents(messages), "generationConfig": self._config}
         if system := _system_parts(conversation):
             body["systemInstruction"] = {"role": "user", "parts": system}
         if conversation.tools:
@@ -92,6 +102,15 @@ class GenerateEncoder:
         return HttpRequest(
             self._url + method, HEADERS, json_body(_merged(body, self._extra), {}), timeout=self._timeout
         )
+
+    def _is_accepted_in_result(self, item: ContentItem) -> bool:
+        return item.is_text() or (self.takes_files_in_results and _is_accepted_in_result(item))
+
+
+def _is_accepted_in_result(item: ContentItem) -> bool:
+    """Whether Gemini 3 accepts an image or a document in the result of a tool."""
+    file = file_of(item, GOOGLE_IMAGES)
+    return not isinstance(file, str) and file.media_type in _IN_RESULTS
 
 
 def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +134,7 @@ def _system_parts(conversation: Conversation) -> list[dict[str, Any]]:
     return [part for part in parts if not is_blank(part)]
 
 
-def _contents(messages: list[Message]) -> list[dict[str, Any]]:
+def _contents(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return the turns. Adjacent messages of the same role become one turn. Adjacent tool results become one turn of
     their own, because it must have as many parts as the turn before it has calls. System messages are not turns.
     """
@@ -123,7 +142,7 @@ def _contents(messages: list[Message]) -> list[dict[str, Any]]:
     return [{"role": _ROLES.get(turn.role, "user"), "parts": turn.blocks} for turn in turns]
 
 
-def _turns(messages: list[Message]) -> Iterator[Turn]:
+def _turns(messages: Sequence[Message]) -> Iterator[Turn]:
     names: dict[str, str] = {}
     for message in messages:
         names |= {call.id: call.function.name for call in message.tool_calls or ()}
@@ -171,17 +190,17 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _result(message: Message, names: dict[str, str]) -> dict[str, Any]:
-    """Return the result of a tool: its JSON object, or its text under `output`."""
+    """Return the result of a tool: its JSON object, or its text under `output`, and its files."""
     name = names.get(message.tool_call_id or "") or message.name
     if name is None:
         raise invalid_request(f"a tool message answers {message.tool_call_id!r}, but no earlier message has this call")
-    if any(not item.is_text() for item in message.content_items):
-        raise invalid_request("this API accepts only text as the result of a tool")
+    files = [_part(item) for item in message.content_items if not item.is_text()]
     text = message.compute_flattened_text_content("\n")
     identity = {"id": message.tool_call_id} if message.tool_call_id is not None else {}
     response = _object(text)
-    output = {"output": text} if response is None else response
-    return {"functionResponse": {**identity, "name": name, "response": output}}
+    output = {"output": text or (_IN_FILES if files else "")} if response is None else response
+    parts = {"parts": files} if files else {}
+    return {"functionResponse": {**identity, "name": name, "response": output, **parts}}
 
 
 def _object(text: str) -> dict[str, Any] | None:

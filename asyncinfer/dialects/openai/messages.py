@@ -11,6 +11,7 @@ from typing import Any
 
 from asyncinfer.dialects.media import InlineFile, file_of
 from asyncinfer.dialects.openai.quirks import Files, Quirks
+from asyncinfer.dialects.tool_results import with_files_after_results
 from asyncinfer.dialects.turns import is_blank_text, kept_places
 from asyncinfer.dialects.unsent_keys import OF_ANSWERS, SentKeys
 from asyncinfer.errors import invalid_request
@@ -26,12 +27,12 @@ _BESIDE = frozenset({"cache_control", "modalities", "uuid"})
 
 
 def encoded_messages(conversation: Conversation, quirks: Quirks) -> list[Json]:
-    """Return the messages of a request.
+    """Return the messages of a request. Images and documents in the results of tools come after the results.
 
     Raises:
         RequestError: The server does not support an image or a document.
     """
-    messages: Sequence[Message] = conversation.messages
+    messages = with_files_after_results(conversation.messages)
     if not quirks.blank_texts:
         messages = _without_blank_texts(messages)
     if quirks.merges_messages:

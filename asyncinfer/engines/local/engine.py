@@ -15,6 +15,7 @@ from asyncinfer.aio import portal
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.limiters import DISK, MODELS
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
+from asyncinfer.dialects.tool_results import with_files_after_results
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.call_input import conversation_of
 from asyncinfer.engines.local.chat_prompt import ConversationRenderer, resolve_chat_template
@@ -150,7 +151,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         if self._renderer is None:
             self._renderer = await MODELS.run(self._make_renderer)
         model = await MODELS.run(resolve_chat_template, self._model_params)
-        request = Request(asked, self._generation_params, model)
+        request = Request(_with_text_results(asked), self._generation_params, model)
         # Transformers' default. A request for an answer has another one.
         arguments = {"add_generation_prompt": False, **tokenizer_kwargs}
         return await MODELS.run(partial(self._renderer, request, **arguments))
@@ -244,4 +245,12 @@ class _BoundLocalEngine(BoundEngine):
             thread.abort(row)
 
     def _request(self, conversation: Conversation, *, stream: bool = False) -> Request:
-        return Request(conversation, self._settings.generation, self._settings.model, stream=stream)
+        return Request(_with_text_results(conversation), self._settings.generation, self._settings.model, stream=stream)
+
+
+def _with_text_results(conversation: Conversation) -> Conversation:
+    """The conversation as most chat templates support it: they write only text in the results of tools."""
+    messages = with_files_after_results(conversation.messages)
+    if messages is conversation.messages:
+        return conversation
+    return conversation.model_copy(update={"messages": [*messages]})

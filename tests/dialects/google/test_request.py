@@ -315,7 +315,12 @@ def engine_for(case: Case, api: Recorder, model: str = "gemini-2.5-flash") -> Go
     )
 
 
-RENAMED = {"file_uri": "fileUri", "mime_type": "mimeType", "parameters_json_schema": "parametersJsonSchema"}
+RENAMED = {
+    "file_uri": "fileUri",
+    "inline_data": "inlineData",
+    "mime_type": "mimeType",
+    "parameters_json_schema": "parametersJsonSchema",
+}
 
 
 def renamed(body: Any) -> Any:
@@ -348,6 +353,19 @@ async def test_request_equals_the_request_of_the_sdk(case: Case, api: Recorder, 
     contents: Any = case.contents
     await google.aio.models.generate_content(model="gemini-2.5-flash", contents=contents, config=settings_of(case))
     assert_same(ours, api.sent[-1])
+
+
+async def test_image_in_a_result_equals_the_one_of_the_sdk(api: Recorder, google: genai.Client) -> None:
+    """Only Gemini 3 accepts images there."""
+    result: Any = [{"type": "text", "text": "A cat."}, {"type": "image_binary", "binary": PNG}]
+    case = Case(messages=tool_turn(result))
+    async with engine_for(case, api, "gemini-3-pro") as engine:
+        await engine.ainfer([case.conversation])
+    contents: Any = responded({"output": "A cat."})
+    image = {"inline_data": {"mime_type": "image/png", "data": PNG}}
+    contents[-1]["parts"][0]["function_response"]["parts"] = [image]
+    await google.aio.models.generate_content(model="gemini-3-pro", contents=contents, config=settings_of(case))
+    assert_same(*api.sent)
 
 
 @pytest.mark.parametrize("model", ["models/gemini-2.5-flash", "tunedModels/mine-1", "gemini-2.5-flash"])
@@ -417,7 +435,6 @@ def test_unsupported_settings_raise_config_error(generation: Json, key: str) -> 
         (user({"type": "document_url", "content": "data:image/png;base64,AA"}), "holds 'image/png'"),
         (user({"type": "document_path", "content": "a.pdf"}), "was not read"),
         (user({"type": "image_url", "content": "data:image/svg+xml,<svg/>"}), "no base64 data"),
-        ({"role": "tool", "name": "f", "content": [{"type": "image_binary", "binary": PNG}]}, "only text"),
     ],
 )
 def test_unsupported_message_raises_request_error_with_the_reason(message: Json, why: str) -> None:

@@ -421,3 +421,30 @@ def test_process_exits_at_once_and_silently_without_a_close(ending: str) -> None
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "1 2 3 \n", "")
+
+
+async def test_image_in_the_result_of_a_tool_comes_in_a_message_of_the_user() -> None:
+    seen: list[Conversation] = []
+
+    class Recorder(Counter):
+        def add(self, row: int, request: Request) -> None:
+            seen.append(request.conversation)
+            self.rows[row] = (request, 1, 0)
+
+    call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    result = [{"type": "text", "text": "A cat."}, {"type": "image_binary", "binary": b"cat"}]
+    asked = Conversation.from_dict(
+        {
+            "messages": [
+                {"role": "user", "content": "What do you see?"},
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "a", "content": result},
+            ]
+        }
+    )
+    async with CountingEngine(Recorder) as engine:
+        await engine.agenerate(asked)
+    *_, answer, image = seen[0].messages
+    assert (answer.role, answer.content_items[0].content) == (Role.TOOL, "A cat.")
+    assert image.role is Role.USER
+    assert [item.binary for item in image.image_content_items] == [b"cat"]

@@ -1,0 +1,64 @@
+"""Moves images and documents out of the results of tools, for APIs and models that accept only text there.
+
+OpenAI's chat completions accept only text in tool messages (openai-python 3.57, `ChatCompletionToolMessageParam`), and
+so do vLLM (vllm-project/vllm#43203) and most chat templates, November 2026. The files come in a message of the user
+after the results, with the call that each belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from asyncinfer.types.conversation import ContentItem, Message, Role, Type
+
+IsAccepted = Callable[[ContentItem], bool]
+# The text of a result that has only files.
+IN_NEXT_MESSAGE = "The result is in the next message of the user."
+
+
+def only_text(item: ContentItem) -> bool:
+    """Accept only texts in the results of tools."""
+    return item.is_text()
+
+
+def has_files_in_results(messages: Sequence[Message]) -> bool:
+    """Whether the result of a tool has an image or a document."""
+    return any(message.role is Role.TOOL and not all(map(only_text, message.content_items)) for message in messages)
+
+
+def with_files_after_results(messages: Sequence[Message], is_accepted: IsAccepted = only_text) -> Sequence[Message]:
+    """Return the messages, with the files of adjacent tool results in one message of the user after them.
+
+    Args:
+        is_accepted: Whether an item may stay in the result of a tool.
+
+    Returns:
+        `messages` itself if there is nothing to move.
+    """
+    return list(_moved(messages, is_accepted)) if has_files_in_results(messages) else messages
+
+
+def _moved(messages: Sequence[Message], is_accepted: IsAccepted) -> Iterator[Message]:
+    names: dict[str, str] = {}
+    files: list[ContentItem] = []
+    for message in messages:
+        if message.role is not Role.TOOL and files:
+            yield Message(role=Role.USER, content=files)
+            files = []
+        names |= {call.id: call.function.name for call in message.tool_calls or ()}
+        moved = [item for item in message.content_items if not is_accepted(item)] if message.role is Role.TOOL else []
+        if moved:
+            files += [ContentItem(type=Type.TEXT, content=_heading(message, names)), *moved]
+            kept = [item for item in message.content_items if is_accepted(item)]
+            message = message.model_copy(update={"content": kept or IN_NEXT_MESSAGE})
+        yield message
+    if files:
+        yield Message(role=Role.USER, content=files)
+
+
+def _heading(message: Message, names: dict[str, str]) -> str:
+    """Return the text that says which call the files after it belong to."""
+    call = message.tool_call_id or ""
+    name = names.get(call) or message.name
+    of_call = f" {call}" if call else ""
+    return f"Result of call{of_call} of {name}:" if name else f"Result of call{of_call}:"
