@@ -54,7 +54,7 @@ def mapped_errors() -> Generator[None]:
     try:
         yield
     except (RequestError, EngineDeadError) as error:
-        raise _as_both(error) from error
+        raise _as_both(error).with_traceback(error.__traceback__) from error.__cause__
 
 
 def _as_both(error: RequestError | EngineDeadError) -> RequestError | EngineDeadError:

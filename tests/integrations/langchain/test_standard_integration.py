@@ -1,47 +1,23 @@
-"""LangChain's standard integration tests, on a server that obeys requests, for each way to structured output."""
+"""LangChain's standard integration tests, on a server that obeys requests, for both ways to structured output."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, cast
 
-import httpx
 import pytest
 from langchain_core.messages import AIMessage, BaseMessageChunk
-from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 from asyncinfer import RemoteInferenceEngine
 from asyncinfer.integrations.langchain import AsyncInferChatModel
-from tests.integrations.langchain.conftest import engine_for
-from tests.integrations.obedient_chat import ObedientChat
-
-PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
-    "0000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
-)
-PDF = b"%PDF-1.7\n%%EOF\n"
+from tests.integrations.langchain.standard import EngineTests
 
 
-class _OnServer(ChatModelIntegrationTests):
-    engine: RemoteInferenceEngine
+class TestWithSchemas(EngineTests):
+    """Structured output with a schema, which is the default of engines that support it."""
 
     @pytest.fixture(autouse=True)
-    def _served(self, chat: ObedientChat, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """The suite downloads an image and a document. Here it gets them without the network."""
-        type(self).engine = engine_for(chat.url)
-        files = {"png": PNG, "pdf": PDF}
-        monkeypatch.setattr(httpx, "get", lambda url, **_: SimpleNamespace(content=files[url[-3:]]))
-        yield
-        self.engine.close()
-
-    @property
-    def chat_model_class(self) -> type[AsyncInferChatModel]:
-        return AsyncInferChatModel
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"engine": self.engine}
+    def _engine(self, engine: RemoteInferenceEngine) -> None:
+        type(self).engine = engine
 
     @property
     def supports_json_mode(self) -> bool:
@@ -80,9 +56,6 @@ class _OnServer(ChatModelIntegrationTests):
         details = ["reasoning_output", "cache_read_input", "cache_creation_input"]
         return {"invoke": details, "stream": details}
 
-    # Skipped by the suite itself: test_audio_inputs, because asyncinfer has no audio; test_stream_time, because it
-    # replays recorded traffic, and nothing is recorded here.
-
     def invoke_with_reasoning_output(self, *, stream: bool = False) -> AIMessage:
         return self._answer(stream, reasoning_effort="low")
 
@@ -102,11 +75,7 @@ class _OnServer(ChatModelIntegrationTests):
         return cast(AIMessage, full)
 
 
-class TestWithSchemas(_OnServer):
-    """Structured output with a schema, which is the default of engines that support it."""
-
-
-class TestWithFunctionCalling(_OnServer):
+class TestWithFunctionCalling(TestWithSchemas):
     """Structured output with a tool call."""
 
     @property
