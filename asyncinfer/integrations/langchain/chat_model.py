@@ -6,7 +6,7 @@ Source: `langchain_core.language_models.chat_models` of langchain-core 1.8, Nove
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
@@ -28,7 +28,13 @@ from asyncinfer.integrations.langchain.settings import CallConfigs
 from asyncinfer.integrations.langchain.structured import Method, structured
 from asyncinfer.integrations.langchain.tools import Tool, ToolChoice, choice_of, response_format_of, tools_of
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.field_types import NONE, Accepts
 
+if TYPE_CHECKING:
+    _Engine = Accepts[BaseInferenceEngine, BaseInferenceEngine | Mapping[str, Any]]
+    _Key = Accepts[SecretStr | None, SecretStr | str | None]
+else:
+    _Engine, _Key = Annotated[BaseInferenceEngine, BeforeValidator(built)], SecretStr | None
 # The fields that are settings of each call.
 _SETTINGS = (
     "model",
@@ -65,7 +71,7 @@ class AsyncInferChatModel(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
 
-    engine: Annotated[BaseInferenceEngine, BeforeValidator(built)]
+    engine: _Engine
     """The engine, or its description: the dict of a configuration, such as `{"engine": "OPENAI", "model": {...}}`."""
     model: str | None = None
     """The name of another model of the same API."""
@@ -82,7 +88,7 @@ class AsyncInferChatModel(BaseChatModel):
     timeout: float | None = None
     """Seconds for a whole request; for a stream, until it begins."""
     max_retries: int | None = None
-    api_key: SecretStr | None = None
+    api_key: _Key = NONE
     """The key of the API, if it is not that of the engine."""
     streaming: bool = False
     """Stream answers within the engine even if the caller does not."""

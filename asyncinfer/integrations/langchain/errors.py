@@ -24,6 +24,7 @@ from langchain_core.exceptions import (
 )
 
 from asyncinfer.errors import EngineDeadError, InferenceErrorType, RequestError
+from asyncinfer.integrations.context_length import is_context_overflow
 
 E = TypeVar("E", RequestError, EngineDeadError)
 _OF_STATUS: dict[int, type[ModelError]] = {
@@ -39,8 +40,6 @@ _OF_TYPE: dict[InferenceErrorType, type[ModelError]] = {
     InferenceErrorType.TIMEOUT: ModelTimeoutError,
     InferenceErrorType.CONFIG: ModelInvalidRequestError,
 }
-# How APIs and local engines say that a prompt does not fit into the context of the model.
-_TOO_LONG = ("context length", "context window", "prompt is too long", "input token count", "the context holds")
 
 
 @contextmanager
@@ -73,8 +72,8 @@ def _joined(own: type[E], theirs: type[ModelError]) -> type[E]:
 
 
 def _category(error: RequestError | EngineDeadError) -> type[ModelError]:
-    text, status = str(error).lower(), error.status_code
-    if (status is None or status < 500) and any(phrase in text for phrase in _TOO_LONG):
+    status = error.status_code
+    if (status is None or status < 500) and is_context_overflow(error):
         return ContextOverflowError
     if status is None:
         return _OF_TYPE.get(error.error_type, ModelError)

@@ -27,21 +27,21 @@ def only(message: BaseMessage) -> Message:
 
 
 def items(*blocks: Any) -> list[tuple[Type, str | None, dict[str, Any]]]:
-    content = only(HumanMessage(content=[*blocks])).content
+    content = only(HumanMessage(content=list(blocks))).content
     assert isinstance(content, list)
     return [(item.type, item.content, item.model_extra or {}) for item in content]
 
 
 def test_each_kind_of_message_gets_its_role() -> None:
     given = [SystemMessage("a"), HumanMessage("b", name="Ann"), AIMessage("c"), ToolMessage("d", tool_call_id="1")]
-    converted = messages_of([*given, ChatMessage("e", role="user")])
+    converted = messages_of([*given, ChatMessage(content="e", role="user")])
     assert [message.role for message in converted] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.TOOL, Role.USER]
     assert [message.content for message in converted] == ["a", "b", "c", "d", "e"]
     assert converted[1].name == "Ann"
     assert converted[3].tool_call_id == "1"
 
 
-@pytest.mark.parametrize("message", [RemoveMessage(id="1"), ChatMessage("x", role="critic")])
+@pytest.mark.parametrize("message", [RemoveMessage(id="1"), ChatMessage(content="x", role="critic")])
 def test_other_kinds_of_messages_are_refused(message: BaseMessage) -> None:
     with pytest.raises(InputError, match=f"a {type(message).__name__} cannot be sent to a model"):
         messages_of([message])

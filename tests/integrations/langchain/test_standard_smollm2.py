@@ -34,9 +34,7 @@ Answer with a call of one of these functions: {{ tools | tojson }}<|im_end|>
 
 @pytest.fixture(scope="module")
 def smollm2_engine() -> Iterator[LlamaCppInferenceEngine]:
-    model = ModelParams(
-        model_name=PACKAGED, model_max_length=2048, chat_template=TEMPLATE, model_kwargs=ONE_THREAD
-    )
+    model = ModelParams(model_name=PACKAGED, model_max_length=2048, chat_template=TEMPLATE, model_kwargs=ONE_THREAD)
     engine = LlamaCppInferenceEngine(model, generation_params=GenerationParams(max_new_tokens=100))
     yield engine
     engine.close()
