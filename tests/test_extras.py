@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # `MissingDependencyError("package", "extra")`, and `_needs("module", "package")` in what loads Transformers' models.
-NAMED = re.compile(r'MissingDependencyError\("([\w-]+)", "(\w+)"\)')
+NAMED = re.compile(r'MissingDependencyError\("([\w-]+)", "([\w-]+)"\)')
 NEEDED = re.compile(r'_needs\("(?:\w+", ")?([\w-]+)"\)')
 
 

@@ -26,6 +26,7 @@ from pydantic_ai.exceptions import (
 )
 
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceErrorType, InputError, RequestError
+from asyncinfer.integrations.context_length import is_context_overflow
 
 _HttpCategory = type[
     ModelRateLimitError | ModelQuotaExceededError | ModelUnavailableError | ModelServerError | ModelRequestRejectedError
@@ -46,8 +47,6 @@ _OF_TYPE: dict[InferenceErrorType, type[ModelAPIError]] = {
     InferenceErrorType.TIMEOUT: ModelTimeoutError,
     InferenceErrorType.CONFIG: ModelRequestRejectedError,
 }
-# How APIs and local engines say that a prompt does not fit into the context of the model.
-_TOO_LONG = ("context length", "context window", "prompt is too long", "input token count", "the context holds")
 
 
 @contextmanager
@@ -84,7 +83,7 @@ def _api_error(error: RequestError | EngineDeadError, model_name: str, in_stream
     retry_after = error.retry_after if isinstance(error, RequestError) else None
     if error.status_code is None:
         kind = _OF_TYPE.get(error.error_type, ModelAPIError)
-        kind = ModelContextWindowExceededError if _is_too_long(message) else kind
+        kind = ModelContextWindowExceededError if is_context_overflow(error) else kind
         return kind(model_name, message, retry_after=retry_after, in_stream=in_stream)
     return ModelHTTPError.for_category(
         _category(error, error.status_code),
@@ -99,11 +98,6 @@ def _api_error(error: RequestError | EngineDeadError, model_name: str, in_stream
 def _category(error: RequestError | EngineDeadError, status: int) -> _HttpCategory | None:
     if isinstance(error, RequestError) and error.is_quota:
         return ModelQuotaExceededError
-    if status < 500 and _is_too_long(str(error)):
+    if status < 500 and is_context_overflow(error):
         return ModelContextWindowExceededError
     return _OF_STATUS.get(status, ModelServerError if status >= 500 else None)
-
-
-def _is_too_long(message: str) -> bool:
-    text = message.lower()
-    return any(phrase in text for phrase in _TOO_LONG)
