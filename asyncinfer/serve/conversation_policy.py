@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from asyncinfer.aio.limiters import NAMES
 from asyncinfer.dialects.media import is_data_url
 from asyncinfer.serve.api_errors import bad_request
 from asyncinfer.serve.settings import ServerSettings
@@ -116,7 +117,7 @@ async def _check_url(place: str, url: str, settings: ServerSettings) -> None:
 async def _is_public_host(host: str) -> bool:
     """Whether all addresses of a host are public. An API that fetches the URL itself gets the same check."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+        found = await NAMES.run(socket.getaddrinfo, host, None)
     except (OSError, UnicodeError):
         return False
     return all(is_public(str(address[0])) for *_, address in found)

@@ -109,7 +109,7 @@ def _as_chat_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _included(fields: Mapping[str, Any]) -> list[Any]:
-    include = fields.get("include") or []
+    include: Any = fields.get("include") or []
     if not isinstance(include, list):
         raise bad_request("include: should be a list.", "include")
     return cast(list[Any], include)

@@ -86,7 +86,7 @@ class ResponseWriter:
 
     def begin(self) -> bytes:
         """Return the first events of a stream."""
-        response = {**self._head, "status": _RUNNING, "output": [], "usage": None}
+        response: Json = {**self._head, "status": _RUNNING, "output": [], "usage": None}
         return self._event("response.created", response=response) + self._event(
             "response.in_progress", response=response
         )
@@ -124,8 +124,7 @@ class ResponseWriter:
         return events
 
     def _grow_call(self, piece: ToolCallDelta) -> bytes:
-        fields = {"name": piece.name, "call_id": piece.id}
-        events = self._ensure("fc", piece.index, **fields)
+        events = self._ensure("fc", piece)
         item = next(item for item in self._items if item.kind == "fc" and item.call == piece.index)
         if not piece.arguments:
             return events
@@ -139,14 +138,17 @@ class ResponseWriter:
         item.text.append(text)
         return events + self._event(name, item_id=item.id, output_index=item.place, delta=text, **fields)
 
-    def _ensure(self, kind: str, call: int | None = None, **fields: str) -> bytes:
+    def _ensure(self, kind: str, piece: ToolCallDelta | None = None) -> bytes:
         """Open the item that grows next, if another one is open, and return the events of both."""
+        call = piece.index if piece is not None else None
         if self._open is not None and (self._open.kind, self._open.call) == (kind, call):
             return b""
         if call is not None and any(item.call == call for item in self._items):
             return b""  # The pieces of several calls may alternate.
         events = self._close()
-        item = _OpenItem(kind, new_id(kind), len(self._items), call, **fields)
+        item = _OpenItem(kind, new_id(kind), len(self._items))
+        if piece is not None:
+            item.call, item.name, item.call_id = piece.index, piece.name, piece.id
         self._items.append(item)
         self._open = item
         events += self._event("response.output_item.added", output_index=item.place, item=item.fields(_RUNNING))
