@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import openai
 import uvicorn
 from aiohttp import ClientSession
@@ -23,6 +24,13 @@ ASK: Any = {"model": "my-model", "messages": QUESTION}
 HELLO = Completion(Message(role=Role.ASSISTANT, content="Hello."), FinishReason.STOP, Usage(3, 4, 7))
 Answer = Callable[[Conversation, CallSettings], Awaitable[Completion]]
 SUPPORTED = frozenset(GenerationParams.model_fields) - {"extra_body"}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let other tasks run until a condition is true."""
+    with anyio.fail_after(30):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
 
 
 class ScriptedEngine(BaseInferenceEngine):

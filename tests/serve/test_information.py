@@ -1,0 +1,230 @@
+"""What a server tells about itself: its models, its health, its metrics, and unknown paths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from asyncinfer import Conversation, FinishReason, InferenceErrorType, ModelParams, RequestError, Usage
+from asyncinfer.errors import EngineConfigError, EngineDeadError
+from asyncinfer.run.bound_engine import CallSettings
+from asyncinfer.serve import create_app
+from asyncinfer.types.answer import Completion, StreamDelta
+from tests.fakes import FakeEngine
+from tests.serve.serving import ASK, ScriptedEngine, serving, until
+
+
+async def test_list_has_the_model_of_the_engine() -> None:
+    async with serving(ScriptedEngine()) as server:
+        models = [model async for model in server.openai().models.list()]
+        assert (await server.openai().models.retrieve("my-model")).id == "my-model"
+    assert [model.id for model in models] == ["my-model"]
+    assert models[0].object == "model"
+
+
+async def test_names_for_clients_replace_the_name_of_the_engine() -> None:
+    async with serving(ScriptedEngine(), model_names=("small", "org/small")) as server:
+        assert [model.id async for model in server.openai().models.list()] == ["small", "org/small"]
+        assert (await server.openai().models.retrieve("org/small")).id == "org/small"
+        assert (await server.chat(model="org/small"))[1]["model"] == "org/small"
+        assert (await server.chat(model=None))[1]["model"] == "small"
+        assert (await server.chat(model="my-model"))[0] == 404
+
+
+async def test_other_model_is_not_found() -> None:
+    async with serving(ScriptedEngine()) as server:
+        status, body = await server.chat(model="gpt-5")
+        assert (await server.get("/v1/models/gpt-5"))[0] == 404
+    assert (status, body["error"]["code"], body["error"]["param"]) == (404, "model_not_found", "model")
+
+
+async def test_engine_in_this_process_answers_with_its_own_model_for_any_name() -> None:
+    async with serving(ScriptedEngine(), any_model=True) as server:
+        assert (await server.chat(model="gpt-5"))[1]["model"] == "my-model"
+
+
+async def test_server_is_healthy_until_it_shuts_down() -> None:
+    async with serving(ScriptedEngine()) as server:
+        assert await server.get("/health") == (200, '{"status":"ok"}')
+        await server.backend.admission.drain()
+        assert await server.get("/health") == (503, '{"status":"shutting down"}')
+        status, body = await server.chat()
+    assert (status, body["error"]["code"]) == (503, "shutting_down")
+
+
+async def test_unknown_paths_and_methods_have_errors_in_openais_format() -> None:
+    async with serving(ScriptedEngine()) as server:
+        status, body = await server.post({}, "/v1/embeddings")
+        assert (status, body["error"]["code"]) == (404, "unknown_url")
+        assert (await server.get("/"))[0] == 404
+        assert (await server.get("/v1/chat/completions"))[0] == 405
+        async with server.session.delete(f"{server.url}/v1/models") as response:
+            assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def metric(server: Any, name: str) -> float:
+    """The value of a line in the metrics."""
+    _, text = await server.get("/metrics")
+    return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).rpartition(" ")[2])
+
+
+async def test_metrics_count_requests_tokens_and_latencies() -> None:
+    async with serving(ScriptedEngine(workers=5)) as server:
+        await server.chat()
+        await server.chat(model="unknown")
+        [chunk async for chunk in await server.openai().chat.completions.create(**ASK, stream=True)]
+        route = 'route="/v1/chat/completions"'
+        assert await metric(server, f'asyncinfer_requests_total{{{route},status="200"}}') == 2
+        assert await metric(server, f'asyncinfer_requests_total{{{route},status="404"}}') == 1
+        assert await metric(server, 'asyncinfer_tokens_total{kind="prompt"}') == 6
+        assert await metric(server, 'asyncinfer_tokens_total{kind="completion"}') == 8
+        assert await metric(server, f"asyncinfer_request_seconds_count{{{route}}}") == 3
+        assert await metric(server, f"asyncinfer_first_token_seconds_count{{{route}}}") == 1
+        assert await metric(server, "asyncinfer_places") == 5
+        assert await metric(server, "asyncinfer_engine_permits") == 5
+
+
+async def test_metrics_show_what_is_in_progress_and_what_waits() -> None:
+    release = anyio.Event()
+
+    async def answer(_: Conversation, __: CallSettings) -> Completion:
+        await release.wait()
+        raise RequestError("stopped", error_type=InferenceErrorType.RUNTIME)
+
+    engine = ScriptedEngine(answer)
+    async with serving(engine, max_concurrency=1) as server, anyio.create_task_group() as tasks:
+        tasks.start_soon(server.chat)
+        tasks.start_soon(server.chat)
+        await until(lambda: engine.in_flight and server.backend.admission.waiting)
+        assert await metric(server, "asyncinfer_answers_in_progress") == 1
+        assert await metric(server, "asyncinfer_requests_waiting") == 1
+        assert await metric(server, "asyncinfer_engine_permits_in_use") == 1
+        release.set()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "wait"),
+    [
+        (RequestError("busy", error_type=InferenceErrorType.API_STATUS, status_code=429, is_overload=True), 429, 1),
+        (RequestError("slow", error_type=InferenceErrorType.TIMEOUT), 504, None),
+        (RequestError("cut", error_type=InferenceErrorType.CONNECTION), 502, None),
+        (RequestError("odd", error_type=InferenceErrorType.PARSE_ERROR), 502, None),
+        (RequestError("bad", error_type=InferenceErrorType.API_STATUS, status_code=422), 422, None),
+        (RequestError("bad", error_type=InferenceErrorType.CONFIG), 400, None),
+        (RequestError("no", error_type=InferenceErrorType.API_STATUS, status_code=403), 502, None),
+        (EngineDeadError("dead", error_type=InferenceErrorType.ENGINE_FAILURE), 503, 1),
+        (EngineConfigError("wrong", error_type=InferenceErrorType.CONFIG), 503, 1),
+        (RuntimeError("a secret"), 500, None),
+    ],
+)
+async def test_error_of_the_engine_has_a_status_and_no_secret(
+    error: Exception, status: int, wait: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_: Conversation, __: CallSettings) -> Completion:
+        raise error
+
+    async with (
+        serving(ScriptedEngine(fail)) as server,
+        server.session.post(f"{server.api}/chat/completions", json=ASK) as response,
+    ):
+        body = await response.json()
+        assert response.status == status
+        assert response.headers.get("Retry-After") == (str(wait) if wait is not None else None)
+    assert "a secret" not in json.dumps(body)
+    assert isinstance(body["error"]["message"], str)
+    if status in (500, 503):
+        assert caplog.records
+
+
+async def test_retry_after_of_the_provider_is_passed_on() -> None:
+    async def fail(_: Conversation, __: CallSettings) -> Completion:
+        raise RequestError(
+            "busy", error_type=InferenceErrorType.API_STATUS, status_code=429, is_overload=True, retry_after=12.3
+        )
+
+    async with (
+        serving(ScriptedEngine(fail)) as server,
+        server.session.post(f"{server.api}/chat/completions", json=ASK) as response,
+    ):
+        assert (response.status, response.headers["Retry-After"]) == (429, "13")
+
+
+async def test_full_queue_answers_429_with_retry_after() -> None:
+    release = anyio.Event()
+
+    async def answer(_: Conversation, __: CallSettings) -> Completion:
+        await release.wait()
+        raise RequestError("stopped", error_type=InferenceErrorType.RUNTIME)
+
+    engine = ScriptedEngine(answer)
+    async with serving(engine, max_concurrency=1, max_queue=0) as server, anyio.create_task_group() as tasks:
+        tasks.start_soon(server.chat)
+        await until(lambda: engine.in_flight)
+        async with server.session.post(f"{server.api}/chat/completions", json=ASK) as response:
+            assert (response.status, response.headers["Retry-After"]) == (429, "1")
+        release.set()
+
+
+async def test_application_can_be_mounted_and_leaves_the_engine_open() -> None:
+    engine = ScriptedEngine()
+    app = create_app(engine)
+    outer = Starlette(routes=[Mount("/llm", app=app)])
+    outer.state.backend = app.state.backend
+    async with serving(engine, app=outer) as server:
+        status, body = await server.post(ASK, "/llm/v1/chat/completions")
+        assert (status, body["choices"][0]["message"]["content"]) == (200, "Hello.")
+        assert json.loads((await server.get("/llm/v1/models/my-model"))[1])["id"] == "my-model"
+    assert not engine.is_closed
+
+
+async def test_application_closes_an_engine_that_it_owns() -> None:
+    engine = ScriptedEngine()
+    async with serving(engine):
+        assert not engine.is_closed
+    assert engine.is_closed
+
+
+async def test_deltas_that_are_ready_together_are_written_together() -> None:
+    engine = ScriptedEngine()
+
+    async def deltas(_: Conversation) -> AsyncIterator[StreamDelta]:
+        for _number in range(100):
+            yield StreamDelta("word ")
+        yield StreamDelta.last(None, FinishReason.STOP, Usage(1, 1, 2))
+
+    engine.deltas = deltas
+    app, writes = create_app(engine), 0
+
+    async def counting(scope: Any, receive: Any, send: Any) -> None:
+        async def count(message: Any) -> None:
+            nonlocal writes
+            writes += message["type"] == "http.response.body"
+            await send(message)
+
+        await app(scope, receive, count)
+
+    counting.state = app.state  # pyright: ignore[reportFunctionMemberAccess]
+    async with serving(engine, app=counting) as server:
+        stream = await server.openai().chat.completions.create(**ASK, stream=True)
+        text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+    assert text == "word " * 100
+    assert writes <= 5
+
+
+async def test_parameters_that_the_engine_does_not_support_are_left_out() -> None:
+    engine = FakeEngine(model="my-model")
+    async with serving(engine) as server:
+        status, answer = await server.chat(top_p=0.5)
+    assert (status, answer["choices"][0]["message"]["content"]) == (200, "answer to What is the capital of Japan?")
+
+
+def test_engine_without_the_name_of_a_model_is_served_under_its_own_name() -> None:
+    engine = FakeEngine(model="")
+    assert isinstance(create_app(engine), Starlette)
+    assert ModelParams().model_name == ""
