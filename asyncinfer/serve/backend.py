@@ -8,6 +8,7 @@ from dataclasses import replace
 from asyncinfer.aio.background_iterator import BackgroundIterator
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.remote import RemoteInferenceEngine
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.semaphore import AdaptiveSemaphore
@@ -75,7 +76,7 @@ class Backend:
 
     async def warm_up(self) -> None:
         """Load a model in this process, by answering one token."""
-        if not self._is_remote:
+        if isinstance(self.engine, LocalInferenceEngine):
             one_token = InferenceConfig.model_validate({"generation": {"max_new_tokens": 1}})
             await self.engine.agenerate("Hi", one_token)
 

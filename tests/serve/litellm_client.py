@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import litellm
+from litellm.exceptions import NotFoundError
 
 ASK: Any = {
     "model": "openai/my-model",
@@ -37,7 +38,7 @@ def main() -> None:
     }
     try:
         litellm.completion(**{**ASK, "model": "openai/unknown"})
-    except litellm.NotFoundError:
+    except NotFoundError:
         answers["unknown"] = "not found"
     print(json.dumps(answers))
 

@@ -147,7 +147,7 @@ class TestRealModel:
             )
             async with serving(engine, any_model=True) as server:
                 fields: Any = {"model": "any", "max_tokens": 12, "temperature": 0}
-                messages = [{"role": "user", "content": "What is the capital of France?"}]
+                messages: Any = [{"role": "user", "content": "What is the capital of France?"}]
                 client = server.openai()
                 whole = await client.chat.completions.create(**fields, messages=messages)
                 stream = await client.chat.completions.create(**fields, messages=messages, stream=True)

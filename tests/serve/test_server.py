@@ -11,12 +11,15 @@ import pytest
 from aiohttp import ClientConnectionError, ClientSession
 from pydantic import SecretStr
 
-from asyncinfer import Conversation, Stop
+from asyncinfer import Conversation, LlamaCppInferenceEngine, ModelParams, Stop
+from asyncinfer.engines.local.stepper import Stepper
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve import ServerSettings, serve
 from asyncinfer.types.answer import Completion
+from tests.engines.local.test_engine import CountingEngine
 from tests.serve.serving import ASK, HELLO, ScriptedEngine
+from tests.smollm2 import ONE_THREAD, PACKAGED
 
 
 class Running:
@@ -35,7 +38,21 @@ class Running:
             return response.status, await response.json()
 
 
-async def test_model_is_loaded_before_the_server_listens_and_the_engine_stays_open() -> None:
+@pytest.mark.model
+async def test_model_in_this_process_is_loaded_before_the_server_listens() -> None:
+    model = ModelParams(model_name=PACKAGED, model_max_length=256, model_kwargs=ONE_THREAD)
+    stop, is_loaded = Stop(), list[bool]()
+
+    def note(_: str) -> None:
+        is_loaded.append(engine._thread is not None)
+        stop.request()
+
+    async with LlamaCppInferenceEngine(model) as engine:
+        await serve(engine, port=0, stop=stop, on_listening=note)
+    assert is_loaded == [True]
+
+
+async def test_engine_stays_open_and_gets_no_requests_of_the_server_itself() -> None:
     engine = ScriptedEngine()
     async with ClientSession() as session, anyio.create_task_group() as tasks:
         running = Running(session)
@@ -45,7 +62,7 @@ async def test_model_is_loaded_before_the_server_listens_and_the_engine_stays_op
 
         tasks.start_soon(run)
         await running.listening.wait()
-        assert engine.asked[0][1].generation.max_new_tokens == 1
+        assert engine.asked == []
         assert running.url.startswith("http://127.0.0.1:")
         assert (await running.chat())[0] == 200
         running.stop.request()
@@ -55,10 +72,9 @@ async def test_model_is_loaded_before_the_server_listens_and_the_engine_stays_op
 async def test_running_answers_finish_and_new_requests_are_refused_while_the_server_stops() -> None:
     release, begun, statuses = anyio.Event(), anyio.Event(), list[int]()
 
-    async def answer(_: Conversation, settings: CallSettings) -> Completion:
-        if settings.generation.max_new_tokens != 1:
-            begun.set()
-            await release.wait()
+    async def answer(_: Conversation, __: CallSettings) -> Completion:
+        begun.set()
+        await release.wait()
         return HELLO
 
     async with ClientSession() as session, anyio.create_task_group() as tasks:
@@ -90,10 +106,9 @@ async def test_running_answers_finish_and_new_requests_are_refused_while_the_ser
 async def test_answers_that_take_too_long_are_cut_off_when_the_server_stops() -> None:
     begun, answers = anyio.Event(), list[tuple[int, Any]]()
 
-    async def answer(_: Conversation, settings: CallSettings) -> Completion:
-        if settings.generation.max_new_tokens != 1:
-            begun.set()
-            await anyio.sleep_forever()
+    async def answer(_: Conversation, __: CallSettings) -> Completion:
+        begun.set()
+        await anyio.sleep_forever()
         return HELLO
 
     engine = ScriptedEngine(answer)
@@ -144,8 +159,9 @@ async def test_port_that_is_in_use_is_a_config_error() -> None:
 
 
 async def test_model_that_cannot_be_loaded_ends_the_server_before_it_listens() -> None:
-    async def fail(_: Conversation, __: CallSettings) -> Completion:
+    def fail() -> Stepper:
         raise ConfigError("model.model_name: there is no such file")
 
-    with pytest.raises(ConfigError, match="no such file"):
-        await serve(ScriptedEngine(fail), port=0, on_listening=lambda _: pytest.fail("it listens"))
+    async with CountingEngine(fail) as engine:
+        with pytest.raises(ConfigError, match="no such file"):
+            await serve(engine, port=0, on_listening=lambda _: pytest.fail("it listens"))
