@@ -18,6 +18,7 @@ from weakref import ReferenceType, ref
 
 import anyio
 
+from asyncinfer.aio.event_loop import running_loop
 from asyncinfer.errors import UnexpectedCancellationError
 
 log = logging.getLogger("asyncinfer")
@@ -155,8 +156,8 @@ class BackgroundIterator(Generic[T]):
             alive._cancel()
 
     def _start(self, work: Callable[[Channel[T]], Coroutine[Any, Any, None]]) -> None:
-        self._work = None
-        self._task = task = asyncio.create_task(work(self._channel))
+        loop, self._work = running_loop(), None
+        self._task = task = loop.create_task(work(self._channel))
         _running.add(task)
         task.add_done_callback(partial(_work_done, self._channel))
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+from asyncinfer.aio.event_loop import running_loop
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.settings import is_same
 from asyncinfer.run.access import EngineAccess
@@ -47,7 +48,7 @@ class CallSetupCache:
 
     def find(self, config: InferenceConfig | None) -> CallSetup | None:
         """The setup for `config`. None if it must be made, because the config is new or has changed."""
-        kept = self._kept.get(asyncio.get_running_loop())
+        kept = self._kept.get(running_loop())
         if kept is None:
             return None
         found = kept.get(id(config))
@@ -59,7 +60,7 @@ class CallSetupCache:
         Raises:
             ConfigError: A setting is wrong.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         with self._lock:
             making = self._making.setdefault(loop, asyncio.Lock())
         async with making:

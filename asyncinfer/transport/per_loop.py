@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
+from asyncinfer.aio.event_loop import running_loop
+
 
 class LoopResource(Protocol):
     """A resource that belongs to one event loop, such as its connections."""
@@ -46,7 +48,7 @@ class PerLoop(Generic[T]):
 
     async def get(self) -> T:
         """The resource of the running loop, opened at first use."""
-        return self._by_loop.get(asyncio.get_running_loop()) or await self._open()
+        return self._by_loop.get(running_loop()) or await self._open()
 
     def opened(self) -> T | None:
         """The resource of the running loop; None if it has not been opened."""
@@ -64,7 +66,7 @@ class PerLoop(Generic[T]):
     async def aclose(self) -> None:
         """Close the resources of all loops."""
         with self._lock:
-            own = self._by_loop.pop(asyncio.get_running_loop(), None)
+            own = self._by_loop.pop(running_loop(), None)
             # Not awaited: another loop may be blocked by a blocking method that waits for this loop.
             _abandon(self._by_loop)
         if own is not None:
