@@ -59,7 +59,7 @@ def reply(ask: Ask) -> Fault | None:
     return status(400, "too long") if ask.question.startswith("very") else None
 
 
-async def test_every_cell_runs() -> None:
+async def test_every_cell_runs_and_shows_its_result() -> None:
     async with FaultServer(reply) as server:
         read = notebook(*at(server.url))
         await client(read).async_execute()
@@ -73,13 +73,6 @@ async def test_every_cell_runs() -> None:
     assert printed(cells[MANY]).splitlines()[0] == f"France: {answer}"
     assert "too long" in cells[FAILURES][-1].data["text/markdown"]
     assert not cells[CLOSE]
-
-
-async def test_progress_bars_are_shown() -> None:
-    async with FaultServer(reply) as server:
-        read = notebook(*at(server.url))
-        await client(read).async_execute()
-    cells = outputs(read)
     for cell, rows in ((cells[MANY], "6/6"), (cells[FAILURES], "7/7")):
         [bar, *_] = (output for output in cell if output.output_type == "display_data")
         assert rows in bar.data["text/plain"]
@@ -97,23 +90,24 @@ PIECE = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": N
 ENDLESS = repeat(f"data: {json.dumps(PIECE)}\n\n".encode())
 
 
-@pytest.mark.parametrize("source", INTERRUPTIBLE.values(), ids=INTERRUPTIBLE)
-async def test_interrupting_the_kernel_ends_the_requests(source: str) -> None:
+async def test_interrupting_the_kernel_ends_the_requests() -> None:
     async with FaultServer(lambda ask: ENDLESS if ask.body.get("stream") else stall) as server:
-        first, *_ = (cell for cell in notebook(*at(server.url)).cells if cell.cell_type == "code")
-        read = nbformat.v4.new_notebook(cells=[first, nbformat.v4.new_code_cell(source)])
-        notebook_client = client(read, allow_errors=True)
+        setup, *_ = (cell for cell in notebook(*at(server.url)).cells if cell.cell_type == "code")
+        cells = {name: nbformat.v4.new_code_cell(source) for name, source in INTERRUPTIBLE.items()}
+        notebook_client = client(nbformat.v4.new_notebook(cells=[setup, *cells.values()]), allow_errors=True)
         async with notebook_client.async_setup_kernel():
-            await notebook_client.async_execute_cell(first, 0)
-            await interrupt(notebook_client, read.cells[1], server)
-    [error] = (output for output in outputs(read)[1] if output.output_type == "error")
-    assert error.ename in ("KeyboardInterrupt", "CancelledError")
+            await notebook_client.async_execute_cell(setup, 0)
+            for place, cell in enumerate(cells.values(), 1):
+                await interrupt(notebook_client, cell, place, server)
+    for name, cell in cells.items():
+        [error] = (output for output in cell.outputs if output.output_type == "error")
+        assert error.ename in ("KeyboardInterrupt", "CancelledError"), name
 
 
-async def interrupt(notebook_client: Any, cell: Any, server: FaultServer) -> None:
+async def interrupt(notebook_client: Any, cell: Any, place: int, server: FaultServer) -> None:
     """Interrupt the kernel when the requests of the cell have arrived. They must end."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(notebook_client.async_execute_cell, cell, 1)
+        tasks.start_soon(notebook_client.async_execute_cell, cell, place)
         await server.until(lambda: server.in_flight > 0)
         await notebook_client.km.interrupt_kernel()
     await server.until(lambda: server.in_flight == 0)
