@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.finish_reasons import with_calls
+from asyncinfer.dialects.response_metadata import with_logprobs
 from asyncinfer.engines.local import tool_calls
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit
@@ -46,11 +47,16 @@ class AnswerBuilder:
         self._row, self._stream, self._has_tools = row, request.stream, bool(tools)
         self._text = TextStream(stop_strings, tool_calls.OPENING if tools else "")
         self._prefix = self._unsent_prefix = prefix
+        self._logprobs: list[dict[str, Any]] = []  # Those that no delta has.
 
     @property
     def stopped(self) -> bool:
         """Whether a stop string has ended the answer."""
         return self._text.stopped
+
+    def add_logprobs(self, *entries: dict[str, Any]) -> None:
+        """Append the log probabilities of the next tokens. They come with the next text that is emitted."""
+        self._logprobs += entries
 
     def add(self, piece: bytes, emit: Emit) -> None:
         """Append the bytes of one token or several."""
@@ -68,9 +74,16 @@ class AnswerBuilder:
             content=content if content.strip() or not calls else None,
             tool_calls=calls or None,
         )
-        emit(self._row, Completion(message, with_calls(reason, calls), usage))
+        if self._stream and self._logprobs:
+            emit(self._row, StreamDelta(logprobs=self._take_logprobs()))
+        metadata = with_logprobs(self._take_logprobs()) or None
+        emit(self._row, Completion(message, with_calls(reason, calls), usage, metadata))
 
     def _emit_text(self, text: str, emit: Emit) -> None:
         if self._stream and (text := self._unsent_prefix + text):
             self._unsent_prefix = ""
-            emit(self._row, StreamDelta(content=text))
+            emit(self._row, StreamDelta(content=text, logprobs=self._take_logprobs()))
+
+    def _take_logprobs(self) -> tuple[dict[str, Any], ...]:
+        taken, self._logprobs = tuple(self._logprobs), []
+        return taken

@@ -42,6 +42,7 @@ _SUPPORTED = frozenset(
         "frequency_penalty",
         "guided_decoding",
         "logit_bias",
+        "logprobs",
         "max_new_tokens",
         "min_p",
         "parallel_tool_calls",
@@ -52,6 +53,7 @@ _SUPPORTED = frozenset(
         "stop_token_ids",
         "temperature",
         "tool_choice",
+        "top_logprobs",
         "top_p",
     }
 )

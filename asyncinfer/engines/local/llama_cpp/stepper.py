@@ -17,6 +17,7 @@ from asyncinfer.engines.local.llama_cpp.prompt import Prompt
 from asyncinfer.engines.local.llama_cpp.render import build_prompt
 from asyncinfer.engines.local.llama_cpp.sampler import Sampler, Sampling
 from asyncinfer.engines.local.logit_bias import token_biases
+from asyncinfer.engines.local.logprobs import logprobs_of_token, text_of_bytes
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit, row_errors
 from asyncinfer.engines.local.temperature import MAX_TEMPERATURE, effective_temperature
@@ -157,7 +158,7 @@ class LlamaStepper:
 
     def _choose_token(self, row: _ActiveRow, scores: Any, emit: Emit) -> None:
         try:
-            finish = self._append_token(row, row.sampler.sample(scores), emit)
+            finish = self._append_token(row, row.sampler.sample(scores), scores, emit)
         except RequestError as error:
             self._drop(row)
             emit(row.row, error)
@@ -168,18 +169,23 @@ class LlamaStepper:
             usage = Usage(size, row.count, size + row.count, cached_tokens=row.cached_tokens)
             row.answer.finish(finish, usage, emit)
 
-    def _append_token(self, row: _ActiveRow, token: int, emit: Emit) -> FinishReason | None:
+    def _append_token(self, row: _ActiveRow, token: int, scores: Any, emit: Emit) -> FinishReason | None:
         """Append a token to the answer. Returns the finish reason if the answer ends there."""
         generation = row.request.generation
         if self._model.is_end(token) or token in (generation.stop_token_ids or ()):
             return FinishReason.STOP
         row.token = token
         row.count += 1
+        if generation.wants_logprobs:
+            row.answer.add_logprobs(logprobs_of_token(scores, token, generation.top_logprobs, self._text_of))
         piece = self._model.piece(token, special=not generation.skip_special_tokens)
         row.answer.add(piece, emit)
         if row.answer.stopped or row.sampler.ended:
             return FinishReason.STOP
         return FinishReason.LENGTH if row.count >= row.limit else None
+
+    def _text_of(self, token: int) -> tuple[str, list[int]]:
+        return text_of_bytes(self._model.piece(token, special=True))
 
     def _drop(self, row: _ActiveRow) -> None:
         del self._rows[row.row]

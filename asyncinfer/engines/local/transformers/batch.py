@@ -49,6 +49,8 @@ class Batch:
         torch = _torch()
         with torch.inference_mode():
             for index, row in enumerate(self.rows):
+                if row.wants_logprobs:
+                    row.keep_scores(self._scores[index])
                 if row.adjusts_scores:
                     row.adjust_scores(self._scores[index], row.tokens)
             scores = self._processors(self._ids, self._scores)

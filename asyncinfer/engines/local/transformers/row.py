@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from asyncinfer.config import GenerationParams
 from asyncinfer.engines.local.answer import AnswerBuilder, answer_limit
 from asyncinfer.engines.local.logit_bias import token_biases
+from asyncinfer.engines.local.logprobs import logprobs_of_token
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit
 from asyncinfer.engines.local.temperature import effective_temperature
@@ -64,6 +65,7 @@ class ActiveRow:
         dropped: Whether the row is finished or aborted.
         must_run_alone: Whether the row cannot share a batch.
         adjusts_scores: Whether `adjust_scores` has an effect.
+        wants_logprobs: Whether `keep_scores` must be called before the scores are changed.
     """
 
     def __init__(self, number: int, request: Request, model: TransformersModel) -> None:
@@ -91,8 +93,11 @@ class ActiveRow:
         self._biases = token_biases(generation, model.vocabulary)
         penalties = generation.frequency_penalty or generation.presence_penalty
         self.adjusts_scores = bool(penalties or self._biases or self.guide is not None)
+        self.wants_logprobs = generation.wants_logprobs
+        self._raw_scores: Any = None
         self._end_tokens = model.end_tokens.union(generation.stop_token_ids or ())
         self._decoder = _Decoder(model.tokenizer, generation.skip_special_tokens)
+        self._whole_decoder = _Decoder(model.tokenizer, skip_special_tokens=False)
         prefix = "" if generation.exclude_prompt_from_response else self._decoder.decode(self.prompt.tokens)
         self._answer = AnswerBuilder(number, request, tools, prefix)
 
@@ -114,6 +119,10 @@ class ActiveRow:
         if self.guide is not None:
             _forbid(scores, self.guide.allowed())
 
+    def keep_scores(self, scores: Any) -> None:
+        """Keep the raw scores of the next token, for its log probability."""
+        self._raw_scores = scores.float().cpu().numpy().copy()
+
     def draw(self) -> float:
         """The row's next random number, from 0 to below 1."""
         return self._random.random()
@@ -124,6 +133,9 @@ class ActiveRow:
             return self._fail(self.guide.failure, emit)
         if token in self._end_tokens:
             return self._finish(FinishReason.STOP, emit)
+        if self.wants_logprobs:
+            count = self.request.generation.top_logprobs
+            self._answer.add_logprobs(logprobs_of_token(self._raw_scores, token, count, self._text_of))
         self.tokens.append(token)
         if self._answer.needs_each_token:
             self._answer.add(_bytes(self._decoder.push(token)), emit)
@@ -142,6 +154,12 @@ class ActiveRow:
                 return
         self._finish(FinishReason.STOP, emit)
 
+    def _text_of(self, token: int) -> tuple[str, None]:
+        """The text of a token that follows the answer so far. It depends on the token before it."""
+        before = (self.tokens or self.prompt.tokens)[-1:]
+        text, both = self._whole_decoder.decode(before), self._whole_decoder.decode([*before, token])
+        return both.removeprefix(text) if both.startswith(text) else self._whole_decoder.decode([token]), None
+
     def _fail(self, reason: str, emit: Emit) -> bool:
         self.dropped = True
         emit(self.number, invalid_request(f"generation.guided_decoding: the answer could not be continued: {reason}"))
@@ -158,6 +176,8 @@ class ActiveRow:
     def _check_beams(self, model: TransformersModel) -> None:
         if self.guide is not None:
             raise invalid_request("generation.guided_decoding and generation.num_beams cannot be used together")
+        if self.request.generation.wants_logprobs:
+            raise invalid_request("generation.logprobs and generation.num_beams cannot be used together")
         if not model.fits_in_memory(self.settings.beams, len(self.prompt.tokens)):
             raise invalid_request(f"generation.num_beams: {self.settings.beams} beams take more memory than is free")
 

@@ -35,6 +35,7 @@ def sampling(generation: GenerationParams, room: int, tools: list[dict[str, Any]
         "stop_token_ids": list(generation.stop_token_ids or ()),
         "skip_special_tokens": generation.skip_special_tokens,
         "logit_bias": token_biases(generation) or None,
+        "logprobs": (generation.top_logprobs or 0) if generation.wants_logprobs else None,
     }
 
 

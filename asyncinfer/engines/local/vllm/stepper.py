@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 from asyncinfer.dialects.finish_reasons import with_calls
+from asyncinfer.dialects.response_metadata import with_logprobs
 from asyncinfer.engines.local.chat_prompt import tools_unsupported
 from asyncinfer.engines.local.memo import Memo
 from asyncinfer.engines.local.request import Request
@@ -16,12 +17,13 @@ from asyncinfer.engines.local.structured.constraint import Constraint, ReducedSt
 from asyncinfer.engines.local.structured.guide import compile_without_tokenizer, grammar_of
 from asyncinfer.engines.local.structured.structure import Structure
 from asyncinfer.engines.local.vllm.compat import chat_request
+from asyncinfer.engines.local.vllm.logprobs import logprobs_of
 from asyncinfer.engines.local.vllm.messages import messages_of, text_messages
 from asyncinfer.engines.local.vllm.model import VllmModel
 from asyncinfer.engines.local.vllm.reader import AnswerReader
 from asyncinfer.engines.local.vllm.sampling import sampling, structured_outputs, with_parameters
 from asyncinfer.errors import ErrorScope, InferenceErrorType, RequestError, invalid_request
-from asyncinfer.types.answer import Completion, FinishReason, Usage
+from asyncinfer.types.answer import Completion, FinishReason, StreamDelta, Usage
 
 # vLLM's finish reasons.
 _FINISHED = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "repetition": FinishReason.STOP}
@@ -187,6 +189,9 @@ class VllmStepper:
         if row.request.stream:
             prompt: Sequence[int] = output.prompt_token_ids or ()
             delta = row.reader.push(part.text, part.token_ids, prompt, finished=output.finished)
+            logprobs = logprobs_of(part, row.request.generation)
+            if logprobs:
+                delta = replace(delta or StreamDelta(), logprobs=logprobs)
             if delta is not None:
                 emit(number, delta)
         if output.finished:
@@ -210,7 +215,9 @@ def _completion(row: _ActiveRow, output: Any) -> Completion | RequestError:
     message = row.reader.message() if row.request.stream else row.reader.read(answer.text, answer.token_ids)
     prompt = len(output.prompt_token_ids or ())
     usage = Usage(prompt, row.tokens, prompt + row.tokens, cached_tokens=output.num_cached_tokens)
-    return Completion(message, with_calls(finish, message.tool_calls), usage)
+    logprobs = () if row.request.stream else logprobs_of(answer, row.request.generation)
+    metadata = with_logprobs(logprobs) or None
+    return Completion(message, with_calls(finish, message.tool_calls), usage, metadata)
 
 
 def _strict_tools(tools: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:

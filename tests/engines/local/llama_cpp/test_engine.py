@@ -461,3 +461,39 @@ async def test_failed_row_does_not_affect_others(engine: LlamaCppInferenceEngine
     with pytest.raises(InferenceFailedError) as caught:
         await engine.ainfer(rows, config())
     assert [index for index, _ in caught.value.result.successful] == [0, 2]
+
+
+class TestLogprobs:
+    @staticmethod
+    def by_llama_cpp_python(prompt: str) -> Any:
+        """The log probabilities of six tokens, and of the three likeliest at each place."""
+        path = str(find_local(PACKAGED))
+        llm: Any = import_module("llama_cpp").Llama(path, n_ctx=128, logits_all=True, verbose=False, **ONE_THREAD)
+        try:
+            return llm.create_completion(prompt, max_tokens=6, temperature=0.0, logprobs=3)["choices"][0]["logprobs"]
+        finally:
+            llm.close()
+
+    async def test_log_probabilities_equal_those_of_llama_cpp_python(self, engine: LlamaCppInferenceEngine) -> None:
+        prompt = await engine.aapply_chat_template(question(QUESTIONS[0]), add_generation_prompt=True)
+        theirs = await asyncio.to_thread(self.by_llama_cpp_python, prompt)
+        answered = await ask(engine, QUESTIONS[0], max_new_tokens=6, temperature=0.0, top_logprobs=3)
+        entries = answered.metadata["logprobs"]
+        assert [entry["token"] for entry in entries] == theirs["tokens"]
+        assert [entry["logprob"] for entry in entries] == pytest.approx(theirs["token_logprobs"], abs=0.05)
+        for entry, tops in zip(entries, theirs["top_logprobs"], strict=True):
+            assert entry["top_logprobs"][0]["token"] == max(tops, key=tops.get)
+            assert len(entry["top_logprobs"]) == 3
+        assert b"".join(bytes(entry["bytes"]) for entry in entries).decode() == said(answered)
+
+    async def test_streamed_log_probabilities_are_those_of_the_answer(self, engine: LlamaCppInferenceEngine) -> None:
+        answered = await ask(engine, QUESTIONS[1], max_new_tokens=6, temperature=0.0, logprobs=True)
+        wanted = config(max_new_tokens=6, temperature=0.0, logprobs=True)
+        async with engine.astream(question(QUESTIONS[1]), wanted) as stream:
+            deltas = [delta async for delta in stream]
+        tokens = [entry["token"] for delta in deltas for entry in delta.logprobs]
+        assert tokens == [entry["token"] for entry in answered.metadata["logprobs"]]
+        assert deltas[-1].metadata is None
+
+    async def test_answer_has_no_log_probabilities_unless_requested(self, engine: LlamaCppInferenceEngine) -> None:
+        assert "logprobs" not in (await ask(engine, QUESTIONS[0], max_new_tokens=2)).metadata

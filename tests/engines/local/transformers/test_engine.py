@@ -425,3 +425,39 @@ class TestErrors:
     def test_model_name_is_required(self) -> None:
         with pytest.raises(ConfigError, match=r"model\.model_name: not set"):
             NativeTextInferenceEngine(ModelParams())
+
+
+class TestLogprobs:
+    async def test_log_probabilities_equal_those_of_the_model(
+        self, engine: NativeTextInferenceEngine, smollm2: Smollm2
+    ) -> None:
+        answered = await ask(engine, CAPITAL, max_new_tokens=6, top_logprobs=3, frequency_penalty=0.5)
+        entries = answered.metadata["logprobs"]
+        assert "".join(entry["token"] for entry in entries) == said(answered)
+        expected = await asyncio.to_thread(_logprobs, smollm2.model, CAPITAL, said(answered))
+        assert [entry["logprob"] for entry in entries] == pytest.approx([one for one, _ in expected], abs=1e-3)
+        tops = [[top["logprob"] for top in entry["top_logprobs"]] for entry in entries]
+        assert tops == [pytest.approx(likeliest, abs=1e-3) for _, likeliest in expected]
+
+    async def test_log_probabilities_of_a_stream_come_with_their_text(self, engine: NativeTextInferenceEngine) -> None:
+        deltas = [delta async for delta in engine.astream(question(CAPITAL), config(max_new_tokens=6, logprobs=True))]
+        text = "".join(delta.content for delta in deltas)
+        assert "".join(entry["token"] for delta in deltas for entry in delta.logprobs) == text
+
+    async def test_beam_search_has_no_log_probabilities(self, engine: NativeTextInferenceEngine) -> None:
+        why = await refusal(engine, CAPITAL, num_beams=2, logprobs=True)
+        assert "cannot be used together" in why
+
+
+def _logprobs(folder: Path, text: str, answer: str) -> list[tuple[float, list[float]]]:
+    """The log probability of each token of an answer, and those of the three likeliest tokens, from one forward pass."""
+    transformers, torch = import_module("transformers"), import_module("torch")
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    turns = [{"role": "user", "content": text}]
+    prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
+    tokens = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        logits: Any = model(torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1]
+    logprobs = logits.float().log_softmax(dim=-1)
+    return [(float(row[token]), row.topk(3).values.tolist()) for row, token in zip(logprobs, tokens, strict=True)]

@@ -513,3 +513,35 @@ def test_program_prints_nothing_keeps_its_random_numbers_and_ends_with_an_open_e
     assert done.stdout == f"{random.random()}\n"
     # The C++ code prints messages about NUMA, which cannot be switched off.
     assert all("NUMA" in line for line in done.stderr.splitlines()), done.stderr
+
+
+async def test_log_probabilities_equal_those_of_vllm(
+    engine: VLLMInferenceEngine, smollm2: Smollm2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = await ask(engine, QUESTIONS[0], max_new_tokens=6, top_logprobs=3)
+    entries = answered.metadata["logprobs"]
+    assert "".join(entry["token"] for entry in entries) == said(answered)
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+
+    def bare() -> Any:
+        vllm: Any = import_module("vllm")
+        llm = vllm.LLM(str(smollm2.model), dtype="float32", max_model_len=1024, enforce_eager=True, **SMALL)
+        how = vllm.SamplingParams(temperature=0.0, max_tokens=6, logprobs=3)
+        turns = [{"role": "user", "content": QUESTIONS[0]}]
+        return llm.chat(turns, how, use_tqdm=False)[0].outputs[0]
+
+    theirs = await asyncio.to_thread(bare)
+    chosen = [found[token].logprob for token, found in zip(theirs.token_ids, theirs.logprobs, strict=True)]
+    assert [entry["logprob"] for entry in entries] == pytest.approx(chosen, abs=1e-3)
+    assert all(len(entry["top_logprobs"]) == 3 for entry in entries)
+
+
+async def test_log_probabilities_of_a_stream_are_those_of_the_answer(engine: VLLMInferenceEngine) -> None:
+    """The token that ends the answer has no entry."""
+    answered = await ask(engine, QUESTIONS[0], logprobs=True, **PARIS)
+    async with engine.astream(question(QUESTIONS[0]), config(logprobs=True, **PARIS)) as stream:
+        deltas = [delta async for delta in stream]
+    entries = [entry["token"] for delta in deltas for entry in delta.logprobs]
+    assert entries == [entry["token"] for entry in answered.metadata["logprobs"]]
+    assert "".join(entries) == said(answered) == ANSWER
+    assert all(entry["top_logprobs"] == [] for entry in answered.metadata["logprobs"])
