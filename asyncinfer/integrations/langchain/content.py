@@ -70,11 +70,17 @@ def _document(block: Block) -> ContentItem:
     if media_type.startswith("image/"):
         return _file(block, Type.IMAGE_URL, media_type)
     if media_type.startswith("text/") and isinstance(block.get("base64"), str):
-        text = base64.b64decode(block["base64"]).decode()
-        return ContentItem.model_validate({"type": Type.TEXT, "content": text, **_extra(block)})
+        return ContentItem.model_validate({"type": Type.TEXT, "content": _text(block["base64"]), **_extra(block)})
     if media_type != _PDF:
         raise InputError(f"a file of type {media_type} cannot be sent. Use images, PDF documents and text files")
     return _file(block, Type.DOCUMENT_URL, _PDF)
+
+
+def _text(data: str) -> str:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except ValueError as error:
+        raise InputError(f"a text file in a message is not UTF-8 in base64: {error}") from None
 
 
 def _file(block: Block, kind: Type, media_type: str) -> ContentItem:

@@ -90,6 +90,12 @@ def test_unknown_field_is_an_error(engine: RemoteInferenceEngine) -> None:
         AsyncInferChatModel.model_validate({"engine": engine, "temprature": 1})
 
 
+@pytest.mark.parametrize("name", ["api_key", "temperature"])
+def test_field_within_model_kwargs_is_an_error(engine: RemoteInferenceEngine, name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name}: pass it to the constructor itself"):
+        AsyncInferChatModel(engine=engine, model_kwargs={name: 1})
+
+
 async def test_key_of_the_model_is_sent_in_place_of_the_engines(chat: ObedientChat) -> None:
     params = RemoteParams(api_url=chat.url, api_key="sk-engine")
     engine = RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=params)

@@ -125,6 +125,8 @@ def test_text_file_becomes_a_text(block: dict[str, Any]) -> None:
     [
         ({"type": "audio", "base64": DATA, "mime_type": "audio/wav"}, "type 'audio', which cannot be sent"),
         ({"type": "file", "base64": DATA, "mime_type": "video/mp4"}, "a file of type video/mp4 cannot be sent"),
+        ({"type": "file", "base64": "/w==", "mime_type": "text/plain"}, "not UTF-8 in base64"),
+        ({"type": "file", "base64": "?", "mime_type": "text/plain"}, "not UTF-8 in base64"),
         ({"type": "image", "file_id": "file-1"}, "neither `base64` nor `url`"),
         ({"type": "odd", "x": 1}, "type 'odd', which cannot be sent"),
     ],

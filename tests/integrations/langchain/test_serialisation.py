@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, dumps, load
 
 from asyncinfer import (
@@ -119,3 +120,24 @@ def test_engine_may_be_given_by_its_description() -> None:
     engine = AsyncInferChatModel(engine=description).engine
     assert type(engine) is OpenAIInferenceEngine
     assert engine.settings.generation.temperature == 0.5
+
+
+@pytest.mark.parametrize("serialisable", [True, False])
+async def test_models_with_different_engines_share_no_cached_answers(serialisable: bool) -> None:
+    cache = InMemoryCache()
+
+    def engine(number: int) -> BaseInferenceEngine:
+        params = RemoteParams(api_url=f"https://{number}.example.com/v1") if serialisable else None
+        return RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=params) if params else FakeEngine()
+
+    keys = [AsyncInferChatModel(engine=engine(number), cache=cache)._get_llm_string() for number in (1, 2)]
+    assert keys[0] != keys[1]
+
+
+async def test_cached_answer_needs_no_request() -> None:
+    engine = FakeEngine()
+    model = AsyncInferChatModel(engine=engine, cache=InMemoryCache())
+    first, second = [await model.ainvoke("Hi") for _ in range(2)]
+    assert first.text == second.text
+    await model.ainvoke("Hi", temperature=1)
+    assert engine.asked["Hi"] == 2

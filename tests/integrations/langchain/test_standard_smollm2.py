@@ -46,6 +46,10 @@ class TestSmollm2(EngineTests):
         type(self).engine = smollm2_engine
 
     @property
+    def supports_anthropic_inputs(self) -> bool:
+        return True
+
+    @property
     def supports_model_override(self) -> bool:
         return False
 

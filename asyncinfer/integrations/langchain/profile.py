@@ -1,0 +1,35 @@
+"""What a chat model can do, as LangChain's model profiles say it.
+
+Source: `langchain_core.language_models.model_profile` of langchain-core 1.8, November 2026.
+"""
+
+from __future__ import annotations
+
+from langchain_core.language_models import ModelProfile
+
+from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.integrations.features import engine_features
+
+
+def profile_of(engine: BaseInferenceEngine) -> ModelProfile:
+    """Return what is certain before a request: what the engine supports, and what it can do with no model at all.
+
+    Whether a certain model sees images is not known, so the profile does not say that it does.
+    """
+    found = engine_features(type(engine))
+    profile = ModelProfile(
+        tool_calling="tools" in found,
+        tool_choice="tools" in found,
+        structured_output="JSON schema" in found,
+        audio_inputs=False,
+        video_inputs=False,
+    )
+    if "images" not in found:
+        profile["image_inputs"] = False
+    if "image URLs" not in found:
+        profile["image_url_inputs"] = False
+    if "PDF" not in found:
+        profile["pdf_inputs"] = False
+    if (longest := engine.settings.model.model_max_length) is not None:
+        profile["max_input_tokens"] = longest
+    return profile
