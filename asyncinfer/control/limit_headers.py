@@ -4,7 +4,8 @@ The headers, and the documentation that describes them (as of November 2026):
 
 - `x-ratelimit-*`: OpenAI, "Rate limits in headers". Others use the same names: Cerebras ("Rate limits") adds the
   window, Fireworks ("Rate limits") limits prompts and answers separately, Together ("Rate limits") counts per second,
-  SambaNova ("Rate limits") and OpenRouter ("Limits") may give the reset as a point in time.
+  SambaNova ("Rate limits") and OpenRouter ("Limits") may give the reset as a point in time. Mistral does not document
+  its headers; users report `x-ratelimit-limit-req-minute` and `x-ratelimit-limit-tokens-minute`.
 - `anthropic-ratelimit-*`: Anthropic, "Rate limits: response headers".
 - `ratelimit-*`: API gateways such as Kong, after draft-ietf-httpapi-ratelimit-headers-06 (December 2022).
 - `ratelimit` with `ratelimit-policy`: version 10 of the same draft (September 2025). Hugging Face sends them.
@@ -42,7 +43,8 @@ _HEADERS = (
     _openai("requests", "-requests"),
     _openai("tokens", "-tokens"),
     _openai("requests", "-requests-minute"),  # Cerebras
-    _openai("tokens", "-tokens-minute"),
+    _openai("requests", "-req-minute"),  # Mistral
+    _openai("tokens", "-tokens-minute"),  # Cerebras, Mistral
     _openai("input_tokens", "-tokens-prompt"),  # Fireworks
     _openai("output_tokens", "-tokens-generated"),
     *(_anthropic(name) for name in ("requests", "input_tokens", "output_tokens")),

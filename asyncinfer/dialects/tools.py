@@ -55,6 +55,16 @@ def portable_id(given: str, accepted: re.Pattern[str]) -> str:
     return f"{_NOT_PORTABLE.sub('_', given)[:40]}_{digest[:16]}"
 
 
+def short_id(given: str, length: int) -> str:
+    """Return an id of a tool call with this number of letters and digits, as Mistral's models require.
+
+    Different ids very probably stay different, and an id is always changed in the same way.
+    """
+    if len(given) == length and given.isascii() and given.isalnum():
+        return given
+    return sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
 def read_calls(read: Callable[[T], ToolCall], calls: Sequence[T]) -> list[ToolCall]:
     """Return the tool calls of one answer. `read` makes each of them.
 

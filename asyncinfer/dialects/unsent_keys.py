@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,17 @@ class SentKeys:
                 _warn("an image", item.model_extra, self.image, warn)
             elif item.model_extra:
                 _warn("a document", item.model_extra, self.document | _FILE_NAMES, warn)
+
+
+def warn_of_names(conversation: Conversation, sent: Container[Role], warn: Warn) -> None:
+    """Warn of names of messages that are not sent. There is no warning for a tool message, whose name says nothing new.
+
+    Args:
+        sent: The roles whose messages are sent with their names.
+    """
+    for message in conversation.messages:
+        if message.name is not None and message.role not in sent and message.role is not Role.TOOL:
+            warn(f"the key 'name' of a message of the role {message.role.value} is not sent: this API refuses it")
 
 
 def _keys_of(message: Message) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from asyncinfer.dialects.google.schemas import supported_schema
 from asyncinfer.dialects.http import json_object
 from asyncinfer.dialects.media import GOOGLE_IMAGES
 from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.dialects.openai.quirks import Quirks
+from asyncinfer.dialects.openai.quirks import DocumentForm, Files, Quirks
 from asyncinfer.types.http import HttpResponse
 
 QUIRKS = Quirks(
@@ -29,7 +29,8 @@ QUIRKS = Quirks(
     image_types=GOOGLE_IMAGES,
     merges_messages=True,
     blank_texts=False,
-    documents_as_media=True,
+    documents=Files.ALL,
+    document_form=DocumentForm.MEDIA,
     passthrough=frozenset({"extra_content"}),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from asyncinfer.dialects.base import Dialect, EncoderSettings, Fallback
@@ -21,7 +22,6 @@ def openai_chat(quirks: Quirks = NO_QUIRKS, *, responses: Responses | None = Non
     Args:
         responses: The server also has OpenAI's Responses API, with these differences.
     """
-    fallback = replace(quirks, may_lack_json_schema=False, schemas=Schemas.BARE)
     supported = (SUPPORTED | quirks.extensions) - quirks.unsupported
     if quirks.schemas is Schemas.NONE and quirks.patterns is Patterns.NONE:
         supported -= {"guided_decoding"}
@@ -31,9 +31,20 @@ def openai_chat(quirks: Quirks = NO_QUIRKS, *, responses: Responses | None = Non
         _stream_decoder,
         supported,
         path="/chat/completions",
-        fallback=Fallback(_lacks_json_schema, openai_chat(fallback)) if quirks.may_lack_json_schema else None,
+        fallback=_fallback(quirks),
         responses=openai_responses(quirks, responses) if responses is not None else None,
     )
+
+
+def _fallback(quirks: Quirks) -> Fallback | None:
+    """Return the dialect that is used after an error has shown that the server or the model supports less."""
+    if quirks.may_lack_json_schema:
+        older = replace(quirks, may_lack_json_schema=False, schemas=Schemas.BARE)
+        return Fallback(_lacks_json_schema, openai_chat(older))
+    if quirks.hides_reasoning_models:
+        every_name = replace(quirks, hides_reasoning_models=False, reasoning_models=("",))
+        return Fallback(_refuses_sampling, openai_chat(every_name))
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +64,14 @@ def _stream_decoder() -> SSEStreamDecoder:
 def _lacks_json_schema(response: HttpResponse) -> bool:
     """Whether the server says that it supports `json_object`, but not the `json_schema` in the request."""
     return not response.is_success and b"json_schema" in response.body and b"json_object" in response.body
+
+
+# OpenAI's error for a sampling parameter that a reasoning model refuses, such as `unsupported_value` of `temperature`.
+_UNSUPPORTED = re.compile(rb'"code"\s*:\s*"unsupported_(?:value|parameter)"')
+_SAMPLING = re.compile(rb'"param"\s*:\s*"(?:temperature|top_p|frequency_penalty|presence_penalty|logit_bias|stop)"')
+
+
+def _refuses_sampling(response: HttpResponse) -> bool:
+    """Whether the server says that the model does not support a sampling parameter in the request."""
+    body = response.body
+    return response.status == 400 and bool(_UNSUPPORTED.search(body) and _SAMPLING.search(body))

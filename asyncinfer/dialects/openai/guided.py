@@ -3,7 +3,8 @@
 `response_format` with a JSON schema: OpenAI's API reference. vLLM: "Structured Outputs" (v0.12 and later) and the
 request's fields in vLLM 0.32. SGLang: the request's fields in sglang 0.5.23. Together: "Structured outputs", its
 section on regular expressions. Fireworks: "Structured outputs", grammar mode, with grammars in llama.cpp's GBNF;
-`response_format` in fireworks-ai 1.2. All read in November 2026.
+`response_format` in fireworks-ai 1.2. llama.cpp: the README of its server, "POST /completion". All read in November
+2026.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _regex(pattern: str, quirks: Quirks) -> dict[str, Any]:
             return {"regex": pattern}
         case Patterns.TOGETHER:
             return {"response_format": {"type": "regex", "pattern": pattern}}
-        case Patterns.FIREWORKS | Patterns.NONE:
+        case Patterns.FIREWORKS | Patterns.LLAMACPP | Patterns.NONE:
             raise _unsupported("regex", quirks)
 
 
@@ -97,8 +98,9 @@ def _choice(choices: list[str], quirks: Quirks) -> dict[str, Any]:
         case Patterns.VLLM:
             return {"structured_outputs": {"choice": choices}}
         case Patterns.FIREWORKS:
-            grammar = "root ::= " + " | ".join(_quoted(choice) for choice in choices)
-            return {"response_format": {"type": "grammar", "grammar": grammar}}
+            return {"response_format": {"type": "grammar", "grammar": _grammar(choices)}}
+        case Patterns.LLAMACPP:
+            return {"grammar": _grammar(choices)}
         case Patterns.SGLANG | Patterns.TOGETHER:
             return _regex(f"({'|'.join(_escaped(choice) for choice in choices)})", quirks)
         case Patterns.NONE:
@@ -107,7 +109,7 @@ def _choice(choices: list[str], quirks: Quirks) -> dict[str, Any]:
 
 def _unsupported(name: str, quirks: Quirks) -> ConfigError:
     others = ["json"] if quirks.schemas is not Schemas.NONE else []
-    others += ["choice"] if quirks.patterns is Patterns.FIREWORKS else []
+    others += ["choice"] if quirks.patterns in (Patterns.FIREWORKS, Patterns.LLAMACPP) else []
     supported = f"supports only {' and '.join(others)}" if others else "does not support guided decoding"
     return ConfigError(f"generation.guided_decoding.{name}: this API {supported}")
 
@@ -115,6 +117,11 @@ def _unsupported(name: str, quirks: Quirks) -> ConfigError:
 def _escaped(text: str) -> str:
     """Return a regular expression that matches only `text`. Its escapes work in every engine."""
     return _SPECIAL.sub(r"\\\g<0>", text)
+
+
+def _grammar(choices: list[str]) -> str:
+    """Return a grammar in llama.cpp's GBNF that matches only `choices`."""
+    return "root ::= " + " | ".join(_quoted(choice) for choice in choices)
 
 
 def _quoted(text: str) -> str:

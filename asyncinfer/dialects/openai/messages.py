@@ -1,23 +1,25 @@
 """Encodes messages for servers that speak OpenAI's chat completions.
 
 Sources: as of `request`. The additional keys of content parts: vLLM 0.32 (`uuid`), sglang 0.5.23 (`modalities`) and
-OpenRouter's "Prompt Caching" (`cache_control`).
+OpenRouter's "Prompt Caching" (`cache_control`). Mistral's parts `thinking` and `document_url`: mistralai 3.7.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from asyncinfer.dialects.media import InlineFile, file_of
-from asyncinfer.dialects.openai.quirks import Files, Quirks
+from asyncinfer.dialects.openai.quirks import DocumentForm, Files, Quirks
 from asyncinfer.dialects.tool_results import with_files_after_results
+from asyncinfer.dialects.tools import short_id
 from asyncinfer.dialects.turns import is_blank_text, kept_places
 from asyncinfer.dialects.unsent_keys import OF_ANSWERS, SentKeys
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.media_types import PDF
 from asyncinfer.types.merging import merged_messages
+from asyncinfer.types.tools import ToolCall
 
 Json = dict[str, Any]
 # The keys that servers without additional keys know.
@@ -41,20 +43,37 @@ def encoded_messages(conversation: Conversation, quirks: Quirks) -> list[Json]:
 
 
 def _message(message: Message, quirks: Quirks) -> Json:
-    content = message.content
-    if isinstance(content, list):
-        plain: Json = {"role": message.role.value, "content": [_item(item, quirks) for item in content]}
-    else:
-        plain = {"role": message.role.value, "content": content}
-    if message.name is not None:
+    plain: Json = {"role": message.role.value, "content": _content(message, quirks)}
+    if message.name is not None and (quirks.name_roles is None or message.role in quirks.name_roles):
         plain["name"] = message.name
     if message.tool_calls:
-        plain["tool_calls"] = [call.model_dump(mode="json", exclude_none=True) for call in message.tool_calls]
+        plain["tool_calls"] = [_call(call, quirks) for call in message.tool_calls]
     if message.tool_call_id is not None:
-        plain["tool_call_id"] = message.tool_call_id
+        plain["tool_call_id"] = _call_id(message.tool_call_id, quirks)
     if message.model_extra and quirks.extra_keys:
         plain |= _sent(message.model_extra)
     return plain | _reasoning(message, quirks) if message.role is Role.ASSISTANT else plain
+
+
+def _content(message: Message, quirks: Quirks) -> Any:
+    content: Any = message.content
+    if isinstance(message.content, list):
+        content = [_item(item, quirks) for item in message.content]
+    if not quirks.reasoning_part or message.role is not Role.ASSISTANT or not message.reasoning_content:
+        return content
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": message.reasoning_content}]}
+    if isinstance(content, list):
+        return [thought, *cast(list[Json], content)]
+    return [thought, {"type": "text", "text": content}] if content else [thought]
+
+
+def _call(call: ToolCall, quirks: Quirks) -> Json:
+    plain = call.model_dump(mode="json", exclude_none=True)
+    return plain | {"id": _call_id(call.id, quirks)}
+
+
+def _call_id(given: str, quirks: Quirks) -> str:
+    return given if quirks.call_id_length is None else short_id(given, quirks.call_id_length)
 
 
 def _sent(extra: Json) -> Json:
@@ -92,10 +111,6 @@ def _file(item: ContentItem, extra: Json, quirks: Quirks) -> Json:
     """Return an image or a document. `extra`: The keys within its object."""
     file = file_of(item, quirks.image_types)
     url = file.data_url if isinstance(file, InlineFile) else file
-    if quirks.documents_as_media and not item.is_image():
-        if isinstance(file, InlineFile):
-            return {"type": "image_url", "image_url": {"url": url, **extra}}
-        return {"type": "input_audio", "input_audio": {"data": url, "format": PDF}}
     kind, accepted = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
     if accepted is Files.NONE:
         raise invalid_request(f"this API does not accept {kind}")
@@ -103,7 +118,20 @@ def _file(item: ContentItem, extra: Json, quirks: Quirks) -> Json:
         raise invalid_request(f"this API accepts {kind} {accepted.value}")
     if item.is_image():
         return {"type": "image_url", "image_url": {"url": url, **extra}}
-    return {"type": "file", "file": {"filename": "document.pdf", "file_data": url, **extra}}
+    return _document(url, extra, quirks.document_form, is_inline=isinstance(file, InlineFile))
+
+
+def _document(url: str, extra: Json, form: DocumentForm, *, is_inline: bool) -> Json:
+    match form:
+        case DocumentForm.FILE:
+            return {"type": "file", "file": {"filename": "document.pdf", "file_data": url, **extra}}
+        case DocumentForm.URL:
+            name = {"document_name": extra["filename"]} if "filename" in extra else {}
+            return {"type": "document_url", "document_url": url, **name}
+        case DocumentForm.MEDIA if is_inline:
+            return {"type": "image_url", "image_url": {"url": url, **extra}}
+        case DocumentForm.MEDIA:
+            return {"type": "input_audio", "input_audio": {"data": url, "format": PDF}}
 
 
 def _without_blank_texts(messages: Sequence[Message]) -> Sequence[Message]:

@@ -8,6 +8,10 @@ from enum import Enum
 from typing import Any
 
 from asyncinfer.dialects.media import IMAGES
+from asyncinfer.types.conversation import Role
+
+# Name prefixes of OpenAI's reasoning models.
+OPENAI_REASONING_MODELS = ("o1", "o3", "o4", "gpt-5", "gpt-6")
 
 
 class Files(Enum):
@@ -16,6 +20,18 @@ class Files(Enum):
     NONE = "not at all"
     INLINE = "by path or as bytes, not by URL"
     ALL = "by path, by URL and as bytes"
+
+
+class DocumentForm(Enum):
+    """The content part that holds a document.
+
+    FILE: OpenAI's `file`. MEDIA: the part for images if the document's data is sent, and the part for audio if its URL
+    is sent, as Vertex requires. URL: Mistral's `document_url`, for data and URLs.
+    """
+
+    FILE = "file"
+    MEDIA = "image_url, input_audio"
+    URL = "document_url"
 
 
 class Schemas(Enum):
@@ -31,6 +47,7 @@ class Patterns(Enum):
 
     VLLM: in the field `structured_outputs`. SGLANG: in the field `regex`. TOGETHER: as a `response_format` of type
     `regex`. FIREWORKS: as a `response_format` of type `grammar`, which supports choices but no regular expressions.
+    LLAMACPP: in the field `grammar`, with the same limit.
     """
 
     NONE = "none"
@@ -38,6 +55,7 @@ class Patterns(Enum):
     SGLANG = "regex"
     TOGETHER = "response_format regex"
     FIREWORKS = "response_format grammar"
+    LLAMACPP = "grammar"
 
 
 def _unchanged(schema: dict[str, Any]) -> dict[str, Any]:
@@ -52,12 +70,22 @@ class Quirks:
         token_limit: The field for the largest number of tokens in the answer.
         extensions: Parameters of this package that the server supports beyond OpenAI's, under the same names.
         unsupported: OpenAI's parameters that the server refuses or ignores.
-        unsupported_by_prefix: Further unsupported parameters, by the prefix of a model's name.
+        unsupported_by_prefix: Further unsupported parameters, by the prefix of a model's name. The longest prefix that
+            matches counts.
+        seed: The field for the seed.
         user: The field for the id of the end user, or None.
         adapter: The field for the name of a LoRA adapter. `model` if the adapter replaces the name of the base model.
         template_kwargs: The server passes the field `chat_template_kwargs` to the chat template.
         counts_logprobs: The field `logprobs` is the number of the most likely tokens, not a boolean.
         reasoning_models: Name prefixes of models that refuse sampling parameters.
+        hides_reasoning_models: The name of a model may not show that it is a reasoning model, because users choose the
+            names. Only errors show it.
+        stream_usage: A stream reports usage only if the request asks for it.
+
+    Tools:
+        named_tool_choice: `tool_choice` may name a function. Otherwise it may only be `auto`, `none` or `required`.
+        needs_parameters: A function must have a schema of its parameters, also if it has no parameters.
+        call_id_length: The ids of tool calls must have this number of letters and digits; None: any id is accepted.
 
     Guided decoding:
         schemas: How the server accepts a JSON schema.
@@ -73,9 +101,10 @@ class Quirks:
         images: How the server accepts images.
         image_types: The media types of the images that the server accepts.
         documents: How the server accepts documents.
-        documents_as_media: A document with its data is sent in the field for images, and the URL of a document in the
-            field for audio, as Vertex requires.
+        document_form: The content part that holds a document.
         reasoning: The key under which the reasoning of an earlier answer is sent back; None: it is not sent back.
+        reasoning_part: The reasoning of an earlier answer is sent back as a content part, Mistral's `thinking`.
+        name_roles: The roles whose messages may have a name; None: all.
         merges_messages: Adjacent messages of one role are sent as one message.
         blank_texts: The server accepts texts of white space only.
         extra_keys: The additional keys of messages and texts are sent, such as `cache_control` and `prefix`.
@@ -86,11 +115,17 @@ class Quirks:
     extensions: frozenset[str] = frozenset()
     unsupported: frozenset[str] = frozenset()
     unsupported_by_prefix: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    seed: str = "seed"
     user: str | None = "user"
     adapter: str | None = None
     template_kwargs: bool = False
     counts_logprobs: bool = False
     reasoning_models: tuple[str, ...] = ()
+    hides_reasoning_models: bool = False
+    stream_usage: bool = True
+    named_tool_choice: bool = True
+    needs_parameters: bool = False
+    call_id_length: int | None = None
     schemas: Schemas = Schemas.NAMED
     patterns: Patterns = Patterns.NONE
     may_lack_json_schema: bool = False
@@ -101,8 +136,10 @@ class Quirks:
     images: Files = Files.ALL
     image_types: frozenset[str] = IMAGES
     documents: Files = Files.INLINE
-    documents_as_media: bool = False
+    document_form: DocumentForm = DocumentForm.FILE
     reasoning: str | None = None
+    reasoning_part: bool = False
+    name_roles: frozenset[Role] | None = None
     passthrough: frozenset[str] = frozenset()
     merges_messages: bool = False
     blank_texts: bool = True

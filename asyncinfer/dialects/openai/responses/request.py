@@ -16,9 +16,10 @@ from asyncinfer.dialects.http import HEADERS, json_body, merged_under
 from asyncinfer.dialects.json_schema.growth import schema_of_tool
 from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.quirks import Patterns, Quirks, Schemas
-from asyncinfer.dialects.openai.request import accepted_parameters, refused_parameters, sampling_fields
+from asyncinfer.dialects.openai.request import refused_parameters, sampling_fields
 from asyncinfer.dialects.openai.responses.input_writer import SENT_KEYS, input_items
 from asyncinfer.dialects.openai.responses.tools import written_tool, written_tool_choice
+from asyncinfer.dialects.openai.tools import accepted_parameters
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest
