@@ -94,6 +94,15 @@ class Recorder:
 
         self._answer = answer
 
+    def answers_by_body(self, answer_to: Callable[[Any], tuple[Any, int]]) -> None:
+        """From now on, answer with the JSON and the status that this makes of the body of a request."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            body, status = answer_to(await request.json())
+            return web.json_response(body, status=status)
+
+        self._answer = answer
+
     def streams(self, *parts: bytes, breaks: bool = False, media_type: str = "text/event-stream") -> None:
         """From now on, answer with an event stream; one that `breaks` is cut off before its end."""
 

@@ -77,7 +77,7 @@ async def test_the_samples_for_servers_run_one_after_the_other(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "key")
-    monkeypatch.setenv("GROQ_API_KEY", "key")
+    monkeypatch.setenv("SCW_SECRET_KEY", "key")
     (tmp_path / "photo.png").write_bytes(PNG)
     defined: dict[str, Any] = {}
     with serving() as url:

@@ -554,9 +554,9 @@ generation: {max_new_tokens: 128, batch_size: 1}
         assert [request.generation.max_new_tokens for request in model.requests] == [128, 256]
 
 
-def test_names_of_engines_are_those_of_oumi() -> None:
+def test_names_of_engines_begin_with_those_of_oumi() -> None:
     names = (
         "NATIVE VLLM REMOTE_VLLM SGLANG LLAMACPP REMOTE ANTHROPIC GOOGLE_VERTEX GOOGLE_GEMINI DEEPSEEK FIREWORKS "
         "PARASAIL TOGETHER OPENAI OPENROUTER SAMBANOVA BEDROCK CEREBRAS HUGGING_FACE_ROUTER"
     )
-    assert list(InferenceEngineType.__members__) == names.split()
+    assert list(InferenceEngineType.__members__)[: len(names.split())] == names.split()

@@ -39,6 +39,19 @@ class InferenceEngineType(StrEnum):
     CEREBRAS = "CEREBRAS"
     HUGGING_FACE_ROUTER = "HUGGING_FACE_ROUTER"
     """Hugging Face's router to its inference providers."""
+    AZURE_OPENAI = "AZURE_OPENAI"
+    """Azure OpenAI, and the models of Microsoft Foundry that have its API."""
+    MISTRAL = "MISTRAL"
+    GROQ = "GROQ"
+    XAI = "XAI"
+    NEBIUS = "NEBIUS"
+    """Nebius Token Factory."""
+    OLLAMA = "OLLAMA"
+    """A running Ollama server."""
+    LM_STUDIO = "LM_STUDIO"
+    """The server of a running LM Studio."""
+    REMOTE_LLAMACPP = "REMOTE_LLAMACPP"
+    """A running server of llama.cpp, `llama-server`."""
 
     @classmethod
     def _missing_(cls, value: object) -> InferenceEngineType | None:
@@ -46,7 +59,14 @@ class InferenceEngineType(StrEnum):
         return cls.__members__.get(_ALIASES.get(name, name))
 
 
-_ALIASES = {"GEMINI": "GOOGLE_GEMINI", "VERTEX": "GOOGLE_VERTEX", "LLAMA_CPP": "LLAMACPP"}
+_ALIASES = {
+    "AZURE": "AZURE_OPENAI",
+    "GEMINI": "GOOGLE_GEMINI",
+    "LLAMA_CPP": "LLAMACPP",
+    "LLAMA_SERVER": "REMOTE_LLAMACPP",
+    "LMSTUDIO": "LM_STUDIO",
+    "VERTEX": "GOOGLE_VERTEX",
+}
 
 
 # Other packages add engines with entry points of this group: `NAME = "module:Class"`.

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from asyncinfer.control.limit_headers import limits_in
 from asyncinfer.dialects.packaging import read_answer
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
-from asyncinfer.engines.refusal import refusal
+from asyncinfer.engines.refusal import refusal, with_start_hint
 from asyncinfer.engines.request_plan import RequestPlan
 from asyncinfer.engines.stream_reader import read_deltas
 from asyncinfer.errors import RequestError
@@ -27,7 +27,7 @@ class BoundRemoteEngine(BoundEngine):
 
     def __init__(self, transport: Transport, fallen_back: set[tuple[str, str]], plan: RequestPlan) -> None:
         self._transport, self._fallen_back, self._preferred = transport, fallen_back, plan
-        self.dropped_parameters = plan.encode.dropped
+        self.dropped_parameters = self._plan().encode.dropped
 
     async def generate(self, conversation: Conversation) -> Completion:
         plan = self._plan()
@@ -38,7 +38,7 @@ class BoundRemoteEngine(BoundEngine):
                 return await self.generate(conversation)
             return _decoded(plan, response, request.url)
         except RequestError as error:
-            raise error_without_secrets(plan.secrets(), error) from None
+            raise error_without_secrets(plan.secrets(), with_start_hint(error, plan.start_hint)) from None
 
     async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
         plan = self._plan()
@@ -55,7 +55,7 @@ class BoundRemoteEngine(BoundEngine):
             if not self._falls_back(plan, response):
                 raise _refused(plan, response, request.url)
         except RequestError as error:
-            raise error_without_secrets(plan.secrets(), error) from None
+            raise error_without_secrets(plan.secrets(), with_start_hint(error, plan.start_hint)) from None
         async for part in self.stream(conversation):
             yield part
 
@@ -73,6 +73,7 @@ class BoundRemoteEngine(BoundEngine):
         if fallback is None or not fallback.is_needed(response):
             return False
         self._fallen_back.add(plan.target)
+        self.dropped_parameters = self._plan().encode.dropped
         return True
 
 

@@ -196,3 +196,69 @@ class BedrockInferenceEngine(RemoteInferenceEngine):
     """
 
     engine_type: ClassVar[str] = InferenceEngineType.BEDROCK
+
+
+class AzureOpenAIInferenceEngine(RemoteInferenceEngine):
+    """Azure OpenAI, at the endpoint in `AZURE_OPENAI_ENDPOINT`. `model.model_name` is the name of a deployment.
+
+    The key comes from `AZURE_OPENAI_API_KEY`. Without a key, requests are authorised with Microsoft Entra ID: with the
+    token in `AZURE_OPENAI_AD_TOKEN`, or with tokens that azure-identity gets.
+
+    Requests use the API without versions (`/openai/v1`). For the API with versions, set `remote_params.api_url` to
+    `https://RESOURCE.openai.azure.com/openai/deployments/NAME?api-version=VERSION`. Without a version in the URL, it
+    comes from `OPENAI_API_VERSION`.
+    """
+
+    engine_type: ClassVar[str] = InferenceEngineType.AZURE_OPENAI
+
+
+class MistralInferenceEngine(RemoteInferenceEngine):
+    """Mistral's API. The key comes from `MISTRAL_API_KEY`."""
+
+    engine_type: ClassVar[str] = InferenceEngineType.MISTRAL
+
+
+class GroqInferenceEngine(RemoteInferenceEngine):
+    """Groq's API. The key comes from `GROQ_API_KEY`."""
+
+    engine_type: ClassVar[str] = InferenceEngineType.GROQ
+
+
+class XAIInferenceEngine(RemoteInferenceEngine):
+    """xAI's API. The key comes from `XAI_API_KEY`."""
+
+    engine_type: ClassVar[str] = InferenceEngineType.XAI
+
+
+class NebiusInferenceEngine(RemoteInferenceEngine):
+    """Nebius Token Factory. The key comes from `NEBIUS_API_KEY`."""
+
+    engine_type: ClassVar[str] = InferenceEngineType.NEBIUS
+
+
+class OllamaInferenceEngine(RemoteInferenceEngine):
+    """A running Ollama server, at the address in `OLLAMA_HOST`; by default, `http://127.0.0.1:11434`.
+
+    No key is needed. For Ollama's cloud, set `OLLAMA_HOST` to `https://ollama.com`; the key comes from
+    `OLLAMA_API_KEY`.
+    """
+
+    engine_type: ClassVar[str] = InferenceEngineType.OLLAMA
+
+
+class LMStudioInferenceEngine(RemoteInferenceEngine):
+    """The server of a running LM Studio, at `http://localhost:1234` or `remote_params.api_url`.
+
+    A key is needed only if the server requires one. It comes from `LM_API_TOKEN`.
+    """
+
+    engine_type: ClassVar[str] = InferenceEngineType.LM_STUDIO
+
+
+class RemoteLlamaCppInferenceEngine(RemoteInferenceEngine):
+    """A running server of llama.cpp (`llama-server`), at `http://localhost:9931` or `remote_params.api_url`.
+
+    A key is needed only if the server requires one. It comes from `LLAMA_API_KEY`, which the server reads too.
+    """
+
+    engine_type: ClassVar[str] = InferenceEngineType.REMOTE_LLAMACPP

@@ -1,4 +1,4 @@
-"""The error for a response that is not a success."""
+"""The errors for a response that is not a success, and for a server that is not reached."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from asyncinfer.dialects.error_body import read_error
 from asyncinfer.dialects.error_scope import is_missing_path
 from asyncinfer.dialects.http import status_error
 from asyncinfer.errors import RequestError
+from asyncinfer.transport.errors import UnreachableError
 from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.masking import without_credentials
 
@@ -24,6 +25,17 @@ def refusal(response: HttpResponse, url: str, likely_url: str | None) -> Request
     if _is_wrong_url(response, likely_url):
         advice = f"it should probably go to {likely_url}" if likely_url else "check the host and the port"
         error.args = (f"{error}. The request went to {without_credentials(url)}; {advice} (remote_params.api_url)",)
+    return error
+
+
+def with_start_hint(error: RequestError, hint: str) -> RequestError:
+    """Return the error. If no connection could be opened, its message also says how to start the server.
+
+    Args:
+        hint: How to start the server; empty if users do not start it.
+    """
+    if hint and isinstance(error, UnreachableError):
+        error.args = (f"{error}. {hint}",)
     return error
 
 

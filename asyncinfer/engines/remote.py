@@ -13,8 +13,9 @@ from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.bound_remote import BoundRemoteEngine
 from asyncinfer.engines.model_listing import ModelListing
 from asyncinfer.engines.redaction import secrets_of
+from asyncinfer.engines.refusal import with_start_hint
 from asyncinfer.engines.request_plan import RequestPlan, response_limits
-from asyncinfer.errors import ConfigError
+from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.api_choice import provider_for, with_api
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.base_url import chat_url, likely_url
@@ -113,7 +114,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         likely_chat = _likely_url(provider, url)
         likely = provider.dialect.listing(likely_chat) if likely_chat is not None else None
         listing = ModelListing(self._transport, provider.dialect, first, sign, secrets_of(url, sign), likely)
-        entries = await listing.entries()
+        try:
+            entries = await listing.entries()
+        except RequestError as error:
+            raise with_start_hint(error, provider.start_hint) from None
         return sorted(entry["id"] for entry in entries if not chat_only or provider.can_chat(entry))
 
     def _concurrency(self) -> int:
@@ -150,11 +154,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
         call = EncoderSettings(url, model, generation, remote.user_id, remote.connection_timeout, warn)
         limits, target = response_limits(remote), (url, model.model_name)
-        likely = _likely_url(provider, url)
+        likely, hint = _likely_url(provider, url), provider.start_hint
 
         def planned(dialect: Dialect) -> RequestPlan:
             fallback = planned(dialect.fallback.dialect) if dialect.fallback is not None else None
-            return RequestPlan(target, dialect, dialect.encoder_for(call), sign, limits, fallback, likely)
+            return RequestPlan(target, dialect, dialect.encoder_for(call), sign, limits, fallback, likely, hint)
 
         return planned(provider.dialect)
 
@@ -194,7 +198,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             )
         if found.note:
             self._warn_once(f"remote_params.api_url: {found.note}")
-        return found.url
+        return masked_if_secret(self.provider().completed_url(found.url))
 
     async def _close(self) -> None:
         await self._transport.aclose()

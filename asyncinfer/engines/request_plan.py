@@ -23,6 +23,7 @@ class RequestPlan(NamedTuple):
         limits: The limits of each response.
         fallback: The plan for a server that does not support the dialect.
         likely_url: What the URL should probably be, if the server has no such path. None if it looks right.
+        start_hint: How to start the server, if nothing listens at the URL.
     """
 
     target: tuple[str, str]
@@ -32,6 +33,7 @@ class RequestPlan(NamedTuple):
     limits: ResponseLimits
     fallback: RequestPlan | None = None
     likely_url: str | None = None
+    start_hint: str = ""
 
     async def request(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """Return the request. Files are read and encoded in a thread, not on the event loop."""

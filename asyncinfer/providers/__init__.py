@@ -2,7 +2,7 @@
 
 To register a provider of your own, without a change to this package:
 
-    register_provider(Provider("GROQ", "https://api.groq.com/openai/v1/chat/completions", Key("GROQ_API_KEY")))
+    register_provider(Provider("SCALEWAY", "https://api.scaleway.ai/v1/chat/completions", Key("SCW_SECRET_KEY")))
 
 To add a provider to this package, see `.github/CONTRIBUTING.md`.
 """

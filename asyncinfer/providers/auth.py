@@ -100,6 +100,29 @@ class Key:
         return HeaderSigner({self.header: MaskedStr(f"{self.scheme}{key}")}, (MaskedStr(key),))
 
 
+@dataclass(frozen=True, slots=True)
+class OptionalKey:
+    """A key as Bearer, for a server that may need one. It is sent if the user or an environment variable sets one.
+
+    Args:
+        source: The environment variable.
+    """
+
+    source: str
+
+    @property
+    def variable(self) -> str | None:
+        return None
+
+    @property
+    def needs(self) -> str:
+        return ""
+
+    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
+        is_set = environment_variable(environ, self.source).strip() and not any(map(is_secret_name, remote.headers))
+        return Key(self.source if is_set else None).signer(name, remote, environ)
+
+
 def environment_variable(environ: Mapping[str, str] | None, name: str) -> str:
     """Return an environment variable; empty text if it is not set. `environ` is that of this process by default.
 

@@ -3,6 +3,8 @@
 `.github/CONTRIBUTING.md` says how to add a provider. The registry of engines, the exports of `asyncinfer` and the table
 in the README are made from the rows. The tests in `tests/providers/test_catalog.py` run for each row.
 
+`clouds.py` and `local_servers.py` beside this file have further rows, with their sources.
+
 The rows were written in November 2026, from each provider's API reference and the newest of its SDKs: openai 3.57,
 together 3.1, fireworks-ai 1.2, cerebras-cloud-sdk 1.91, sambanova 1.13, openrouter 1.3, huggingface-hub 2.4. The rows
 of vLLM and SGLang follow the requests that vllm 0.32 and sglang 0.5.23 define. DeepSeek has no SDK; its row follows its
@@ -24,11 +26,14 @@ from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.media import IMAGES
 from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, Schemas
+from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Patterns, Quirks, Schemas
 from asyncinfer.dialects.openai.responses.request import Responses
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.aws import Aws
+from asyncinfer.providers.azure import AZURE_OPENAI
+from asyncinfer.providers.clouds import GROQ, MISTRAL, NEBIUS, XAI
 from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
+from asyncinfer.providers.local_servers import LM_STUDIO, OLLAMA, REMOTE_LLAMACPP
 from asyncinfer.providers.provider import Provider
 
 _VERTEX = "https://{REGION}-aiplatform.googleapis.com/v1beta1"
@@ -108,7 +113,7 @@ CATALOG: dict[str, Provider] = {
                     object_root=True,
                     token_limit="max_completion_tokens",
                     user="safety_identifier",  # replaces `user`, which is deprecated
-                    reasoning_models=("o1", "o3", "o4", "gpt-5", "gpt-6"),
+                    reasoning_models=OPENAI_REASONING_MODELS,
                 ),
                 responses=Responses(),
             ),
@@ -253,6 +258,14 @@ CATALOG: dict[str, Provider] = {
             ),
             workers=20,
         ),
+        AZURE_OPENAI,
+        MISTRAL,
+        GROQ,
+        XAI,
+        NEBIUS,
+        OLLAMA,
+        LM_STUDIO,
+        REMOTE_LLAMACPP,
         Provider(
             InferenceEngineType.BEDROCK,
             "https://bedrock-runtime.{AWS_REGION}.amazonaws.com",

@@ -15,6 +15,7 @@ from asyncinfer.providers.base_url import ApiPaths
 from asyncinfer.types.masking import masked_if_secret
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
+_LEADING_PLACEHOLDER = re.compile(r"^{\w+}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class Provider:
         non_chat_prefixes: Name prefixes of models that cannot chat.
         chat_types: The values of `type` that chat models have in the list of models, if the list has that field.
         variable_aliases: For an environment variable in `url`, the variables that are read if it is not set.
+        variable_defaults: The values of environment variables in `url` that are not set.
         url_transform: Changes a URL after its variables are replaced.
+        completed_url: Changes the URL for chats at last, also one that the user has set. May raise ConfigError.
         replaced_paths: Ends of URLs for other functions of the same server, which the path for chats replaces.
         class_name: The name of the engine class. By default, it is made from `name`: `MyApiInferenceEngine` for
             `MY_API`.
@@ -39,6 +42,8 @@ class Provider:
         requires: The module that is importable if the extra is installed.
         responses_models: Matches the beginning of the names of models that only the Responses API has.
         other_path: The path for chats of the server's other API. The path of `dialect` replaces it in URLs.
+        start_hint: For a server that users run themselves: how to start it, as a sentence for the error if nothing
+            listens at the URL.
     """
 
     name: str
@@ -50,13 +55,16 @@ class Provider:
     non_chat_prefixes: tuple[str, ...] = ()
     chat_types: frozenset[str] = frozenset()
     variable_aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    variable_defaults: Mapping[str, str] = field(default_factory=dict[str, str])
     url_transform: Callable[[str], str] = str
+    completed_url: Callable[[str], str] = str
     replaced_paths: tuple[str, ...] = ()
     class_name: str = ""
     extra: str | None = None
     requires: str | None = None
     responses_models: re.Pattern[str] | None = None
     other_path: str = ""
+    start_hint: str = ""
 
     def __post_init__(self) -> None:
         if self.dialect.responses is not None:
@@ -70,10 +78,11 @@ class Provider:
     def can_chat(self, entry: Mapping[str, object]) -> bool:
         """Return whether a model can chat, by its entry in the list of models. If the entry does not tell, it can.
 
-        Entries tell by `type`, by `supports_chat` (Fireworks), or by `output_modalities` under `architecture`
-        (OpenRouter, Hugging Face).
+        Entries tell by `type`, by `supports_chat` (Fireworks), by `completion_chat` (Mistral) or `chat_completion`
+        (Azure) under `capabilities`, or by `output_modalities` under `architecture` (OpenRouter, Hugging Face,
+        llama.cpp).
         """
-        if str(entry["id"]).startswith(self.non_chat_prefixes):
+        if str(entry["id"]).startswith(self.non_chat_prefixes) or not _has_chat_capability(entry):
             return False
         if entry.get("type") not in (None, *self.chat_types) or entry.get("supports_chat") is False:
             return False
@@ -98,7 +107,7 @@ class Provider:
     def paths(self) -> ApiPaths:
         """Return the paths of the API, as `url` has them."""
         chat = self.dialect.path
-        own = urlsplit(self.url or f"/v1{chat}").path
+        own = urlsplit(_LEADING_PLACEHOLDER.sub("https://host", self.url or f"/v1{chat}")).path
         base = own.removesuffix(chat) if own.endswith(chat) and "{" not in own else ""
         return ApiPaths(chat, base, self.replaced_paths, self.other_path)
 
@@ -119,7 +128,15 @@ class Provider:
     def _value(self, name: str, environ: Mapping[str, str] | None) -> str:
         aliases = self.variable_aliases.get(name, ())
         values = (environment_variable(environ, alias) for alias in (name, *aliases))
-        return next((value for value in values if value), "")
+        return next((value for value in values if value), self.variable_defaults.get(name, ""))
+
+
+def _has_chat_capability(entry: Mapping[str, object]) -> bool:
+    capabilities = entry.get("capabilities")
+    if not isinstance(capabilities, dict):  # LM Studio lists the names of capabilities. Chats are not among them.
+        return True
+    named = cast(Mapping[str, object], capabilities)
+    return not any(named.get(name) is False for name in ("completion_chat", "chat_completion"))
 
 
 def _output_modalities(entry: Mapping[str, object]) -> Container[object]:

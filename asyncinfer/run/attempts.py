@@ -70,8 +70,8 @@ class Attempts:
         finally:
             self._end(access, permit, row, row_id, answer, failure)
             failure = None  # Its traceback refers to this frame: break the reference cycle.
-        if access.dropped:
-            completion.metadata = {**(completion.metadata or {}), "dropped_parameters": [*access.dropped]}
+        if dropped := {*access.dropped, *access.engine.dropped_parameters}:
+            completion.metadata = {**(completion.metadata or {}), "dropped_parameters": sorted(dropped)}
         return completion
 
     async def stream(

@@ -30,7 +30,7 @@ class BoundEngine(ABC):
     """Answers conversations with the settings of one call. Permits, pace and retries are its caller's task.
 
     Attributes:
-        dropped_parameters: The parameters that were set, but are not sent to this model.
+        dropped_parameters: The parameters that were set, but are not sent to this model. An answer may add to them.
     """
 
     dropped_parameters: frozenset[str] = frozenset()

@@ -18,10 +18,16 @@ T = TypeVar("T")
 
 # TimeoutError is an OSError. A ValueError means that a URL or a header cannot be sent.
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+# The subclasses of `ClientConnectorError` that are not here mean that a server answered.
+_UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError)
 # OpenSSL's errors for an answer that is not TLS.
 _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG")
 # The parts of an invalid HTTP response that aiohttp quotes in its errors.
 _QUOTED = re.compile(r"[:=\s]*(\bb)?['\"].*", re.DOTALL)
+
+
+class UnreachableError(RequestError):
+    """No connection to the server could be opened."""
 
 
 async def with_request_errors(work: Coroutine[Any, Any, T], seconds: float) -> T:
@@ -59,7 +65,8 @@ def as_request_error(error: Exception, timeout: float) -> RequestError:
         return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)
     final = has_no_tls or isinstance(error, aiohttp.ClientConnectorCertificateError)
     scope = ErrorScope.ACCOUNT if final else ErrorScope.UNKNOWN
-    return RequestError(
+    kind = UnreachableError if type(error) in _UNREACHABLE else RequestError
+    return kind(
         what,
         error_type=InferenceErrorType.CONNECTION,
         is_retryable=not final,

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from cerebras.cloud.sdk import AsyncCerebras
 from fireworks import AsyncFireworks
 from huggingface_hub import AsyncInferenceClient
-from openai import AsyncOpenAI
+from openai import AsyncAzureOpenAI, AsyncOpenAI
 from openrouter import OpenRouter
 from openrouter.utils import BackoffStrategy, RetryConfig
 from sambanova import AsyncSambaNova
@@ -80,7 +81,33 @@ async def _openrouter(api: Recorder, request: Json) -> Any:
         return await client.chat.send_async(**request)
 
 
-# vLLM, SGLang, DeepSeek and Parasail tell their users to use OpenAI's SDK.
+async def _azure(api: Recorder, request: Json) -> Any:
+    async with AsyncOpenAI(base_url=api.url, api_key=KEY, max_retries=0, default_headers={"api-key": KEY}) as client:
+        return await _create(client, request)
+
+
+async def azure_deployment(api: Recorder, deployment: str, version: str, request: Json) -> Any:
+    """Call the SDK at the URL of a deployment, which has a version."""
+    async with AsyncAzureOpenAI(
+        azure_endpoint=_root(api), azure_deployment=deployment, api_version=version, api_key=KEY, max_retries=0
+    ) as client:
+        return await _create(client, request)
+
+
+async def _groq(api: Recorder, request: Json) -> Any:
+    groq = pytest.importorskip("groq", reason="groq is not installed (extra dev)")
+    # The SDK adds `/openai/v1` to the host, and its middle part is in the path of the recorder here.
+    async with groq.AsyncGroq(base_url=_root(api), api_key=KEY, max_retries=0) as client:
+        return await _create(client, request)
+
+
+async def _mistral(api: Recorder, request: Json) -> Any:
+    mistral = pytest.importorskip("mistralai.client", reason="mistralai is not installed (extra dev)")
+    async with mistral.Mistral(server_url=_root(api), api_key=KEY) as client:
+        return await client.chat.complete_async(**request)
+
+
+# vLLM, SGLang, DeepSeek, Parasail, xAI, Nebius, Ollama, LM Studio and llama.cpp tell their users to use OpenAI's SDK.
 REFERENCE_SDKS: dict[Engine, ReferenceSdk] = {
     Engine.OPENAI: _openai,
     Engine.REMOTE_VLLM: _openai,
@@ -93,4 +120,12 @@ REFERENCE_SDKS: dict[Engine, ReferenceSdk] = {
     Engine.SAMBANOVA: _sambanova,
     Engine.HUGGING_FACE_ROUTER: _hugging_face,
     Engine.OPENROUTER: _openrouter,
+    Engine.AZURE_OPENAI: _azure,
+    Engine.MISTRAL: _mistral,
+    Engine.GROQ: _groq,
+    Engine.XAI: _openai,
+    Engine.NEBIUS: _openai,
+    Engine.OLLAMA: _openai,
+    Engine.LM_STUDIO: _openai,
+    Engine.REMOTE_LLAMACPP: _openai,
 }

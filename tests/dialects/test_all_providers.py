@@ -17,9 +17,16 @@ from asyncinfer.providers.catalog import CATALOG
 
 Json = dict[str, Any]
 
-ALTERNATING = (Engine.ANTHROPIC, Engine.BEDROCK, Engine.GOOGLE_GEMINI, Engine.GOOGLE_VERTEX, Engine.REMOTE_VLLM)
-# vLLM and SGLang read these images themselves.
-READ_BITMAPS = (Engine.REMOTE_VLLM, Engine.SGLANG)
+ACCEPT_BLANK_TEXTS = (Engine.REMOTE_LLAMACPP, Engine.REMOTE_VLLM)
+ALTERNATING = (
+    Engine.ANTHROPIC,
+    Engine.BEDROCK,
+    Engine.GOOGLE_GEMINI,
+    Engine.GOOGLE_VERTEX,
+    *ACCEPT_BLANK_TEXTS,
+)
+# vLLM, SGLang and llama.cpp read these images themselves.
+READ_BITMAPS = (Engine.REMOTE_LLAMACPP, Engine.REMOTE_VLLM, Engine.SGLANG)
 
 
 def body(engine: str, *messages: Json, **generation: Any) -> Json:
@@ -66,7 +73,7 @@ BLANK = [
 ]
 
 
-@pytest.mark.parametrize("engine", [engine for engine in ALTERNATING if engine is not Engine.REMOTE_VLLM])
+@pytest.mark.parametrize("engine", [engine for engine in ALTERNATING if engine not in ACCEPT_BLANK_TEXTS])
 def test_blank_texts_are_left_out_where_they_are_refused(engine: Engine) -> None:
     sent = body(engine, *BLANK)
     assert roles(sent) == ["user"]

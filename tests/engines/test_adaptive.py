@@ -38,7 +38,9 @@ def test_bound_above_the_default_workers_of_a_provider_is_an_error() -> None:
         engine_type = FEWEST.name
 
     remote = RemoteParams(adaptive=AdaptiveConcurrencyParams(max_concurrency=FEWEST.workers + 1))
-    with pytest.raises(ConfigError, match=r"remote_params\.adaptive\.max_concurrency .* num_workers \(20\)"):
+    with pytest.raises(
+        ConfigError, match=rf"remote_params\.adaptive\.max_concurrency .* num_workers \({FEWEST.workers}\)"
+    ):
         Engine(ModelParams(model_name="m"), remote_params=remote)
 
 

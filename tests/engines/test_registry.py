@@ -117,7 +117,11 @@ def test_extra_of_an_engine_exists_and_installs_what_it_requires(entry: EngineEn
     assert (entry.extra is None) == (entry.requires is None)
     if entry.extra is not None and entry.requires is not None:
         packages = {re.split(r"[\[<>= ]", line)[0] for line in project["optional-dependencies"][entry.extra]}
-        installing = {"llama_cpp": "llama-cpp-python", "google.auth": "google-auth"}
+        installing = {
+            "azure.identity": "azure-identity",
+            "google.auth": "google-auth",
+            "llama_cpp": "llama-cpp-python",
+        }
         assert installing.get(entry.requires, entry.requires) in packages
 
 

@@ -110,6 +110,16 @@ def test_invalid_url_is_recognised(given: str) -> None:
         ("GEMINI", "https://g.example.com/v1beta", "https://g.example.com/v1beta/openai/chat/completions"),
         ("DEEPSEEK", "https://api.deepseek.com/beta", "https://api.deepseek.com/beta/chat/completions"),
         ("BEDROCK", "https://bedrock.example.com", "https://bedrock.example.com"),
+        ("AZURE_OPENAI", "https://r.openai.azure.com", f"https://r.openai.azure.com/openai{END}"),
+        ("AZURE_OPENAI", "https://r.openai.azure.com/openai/", f"https://r.openai.azure.com/openai{END}"),
+        ("AZURE_OPENAI", "https://r.openai.azure.com/openai/v1/", f"https://r.openai.azure.com/openai{END}"),
+        (
+            "AZURE_OPENAI",
+            "https://r.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21",
+            "https://r.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=2024-10-21",
+        ),
+        ("GROQ", "https://api.groq.com", f"https://api.groq.com/openai{END}"),
+        ("OLLAMA", "gpu:11434", f"http://gpu:11434{END}"),
         ("SGLANG", "http://h:6864/generate", f"http://h:6864{END}"),
         ("SGLANG", "http://h:6864/generate/", f"http://h:6864{END}"),
         ("SGLANG", "http://h/llm/generate", f"http://h/llm{END}"),
@@ -126,7 +136,7 @@ def test_url_is_completed_as_the_provider_has_it(provider: str, given: str, comp
 @pytest.mark.parametrize("name", CATALOG)
 def test_own_url_of_a_provider_is_complete(name: str) -> None:
     provider = CATALOG[name]
-    given = {"PROJECT_ID": "p", "REGION": "r", "AWS_REGION": "r"}
+    given = {"PROJECT_ID": "p", "REGION": "r", "AWS_REGION": "r", "AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com"}
     if (url := provider.resolve_url(provider.url, given=given)) is not None:
         assert chat_url(url, provider.paths()) == ChatUrl(url)
 

@@ -55,7 +55,11 @@ def engine_for(provider: Provider, **remote: object) -> RemoteInferenceEngine:
 
 def key_of(sent: Sent) -> str | None:
     """Return the key that a request was sent with."""
-    return sent.headers.get("x-api-key") or sent.headers.get("Authorization", "").removeprefix("Bearer ")
+    return (
+        sent.headers.get("x-api-key")
+        or sent.headers.get("api-key")
+        or sent.headers.get("Authorization", "").removeprefix("Bearer ")
+    )
 
 
 def url_of(api: Recorder, sample: Sample) -> dict[str, object]:
@@ -82,8 +86,10 @@ def test_supported_parameters_are_fields_of_generation_params(provider: Provider
 @each
 def test_url_uses_tls_and_the_path_of_the_dialect(provider: Provider) -> None:
     if provider.url is not None:
-        assert urlsplit(provider.url).scheme == "https"
         assert provider.url.endswith(provider.dialect.path)
+        url = provider.resolve_url(provider.url, {}, {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com"})
+        parts = urlsplit(url or provider.url)
+        assert parts.scheme == ("http" if parts.hostname in ("localhost", "127.0.0.1") else "https")
 
 
 @each
@@ -161,6 +167,43 @@ LISTINGS: dict[InferenceEngineType, tuple[Any, list[str], list[str]]] = {
         {"data": [{"id": "gpt-oss-120b", "context_length": 131072}, {"id": "Whisper-Large-v3"}]},
         ["gpt-oss-120b"],
         ["gpt-oss-120b", "Whisper-Large-v3"],
+    ),
+    InferenceEngineType.AZURE_OPENAI: (
+        {
+            "data": [
+                {"id": "gpt-5", "capabilities": {"chat_completion": True, "embeddings": False}, "object": "model"},
+                {"id": "dall-e-3", "capabilities": {"chat_completion": False}, "object": "model"},
+            ]
+        },
+        ["gpt-5"],
+        ["dall-e-3", "gpt-5"],
+    ),
+    InferenceEngineType.MISTRAL: (
+        {
+            "object": "list",
+            "data": [
+                {"id": "mistral-large-4", "type": "base", "capabilities": {"completion_chat": True}},
+                {"id": "ft:x", "type": "fine-tuned", "capabilities": {"completion_chat": True}},
+                {"id": "mistral-embed", "type": "base", "capabilities": {"completion_chat": False}},
+            ],
+        },
+        ["ft:x", "mistral-large-4"],
+        ["ft:x", "mistral-embed", "mistral-large-4"],
+    ),
+    InferenceEngineType.LM_STUDIO: (
+        {"data": [{"id": "qwen3-8b", "capabilities": ["tool_use"]}, {"id": "text-embedding-nomic-embed-text-v1.5"}]},
+        ["qwen3-8b"],
+        ["qwen3-8b", "text-embedding-nomic-embed-text-v1.5"],
+    ),
+    InferenceEngineType.REMOTE_LLAMACPP: (
+        {
+            "data": [
+                {"id": "m.gguf", "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]}},
+                {"id": "d.gguf", "architecture": {"output_modalities": ["decisions"]}},
+            ]
+        },
+        ["m.gguf"],
+        ["d.gguf", "m.gguf"],
     ),
     InferenceEngineType.REMOTE_VLLM: (
         {"object": "list", "data": [{"id": "base", "root": "base"}, {"id": "lora", "parent": "base"}]},

@@ -46,6 +46,7 @@ from tests.dialects.openai.test_request import (
     PNG,
     PNG_URL,
     SCHEMA,
+    TIME,
     WEATHER,
     guided,
     image,
@@ -110,6 +111,17 @@ AS_SCHEMA = json_schema(name="Response", schema=SCHEMA)
 OUR_REASONING = reasoned(reasoning_content="I must look it up.")
 NO_THINKING = {"enable_thinking": False}
 SECRET_PARTS = [{"type": "reasoning.encrypted", "data": "c2VjcmV0", "index": 0}]
+
+
+def thought(text: str) -> Json:
+    """The reasoning of an answer, as Mistral has it."""
+    return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+
+
+def with_call_id(name: str, messages: list[Json]) -> list[Json]:
+    """The messages, with another id of the tool call."""
+    asked, calling, result = messages
+    return [asked, calling | {"tool_calls": [CALL | {"id": name}]}, result | {"tool_call_id": name}]
 
 
 def sampling(without: tuple[str, ...] = (), theirs: Json | None = None, **more: Any) -> Case:
@@ -248,6 +260,113 @@ CASES: dict[Engine, dict[str, Case]] = {
         "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
         "an image": Case({}, messages=IMAGE),
     },
+    Engine.AZURE_OPENAI: {
+        "sampler": sampling(),
+        "end user": Case({"user": "u-1"}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "reasoning stays here": Case({"tools": [WEATHER]}, messages=reasoned(), ours=OUR_REASONING, tools=[WEATHER]),
+        "an image": Case({}, messages=IMAGE),
+    },
+    Engine.MISTRAL: {
+        "sampler": Case(
+            {name: value for name, value in SAMPLING.items() if name not in ("logit_bias", "seed")} | {"random_seed": 7},
+            OUR_SAMPLING, dropped=("logit_bias",),
+        ),
+        "no field for the end user": Case({}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "some call": Case({"tools": [WEATHER], "tool_choice": "required"}, {"tool_choice": "required"}, tools=[WEATHER]),
+        "a function without parameters": Case(
+            {"tools": [{"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}]},
+            tools=[{"type": "function", "function": {"name": "now"}}],
+        ),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "a strict schema keeps its constraints": Case(
+            json_schema(name="Response", schema={"type": "string", "maxLength": 3}, strict=True),
+            guided(json={"type": "string", "maxLength": 3}, strict=True),
+        ),
+        "an id of a call is made of nine letters and digits": Case({}, messages=with_call_id("74196fe72", reasoned()), ours=reasoned()),
+        "a fitting id stays": Case({}, messages=with_call_id("D681PevKs", reasoned()), ours=with_call_id("D681PevKs", reasoned())),
+        "reasoning goes back as a part": Case(
+            {},
+            messages=[*HELLO, {"role": "assistant", "content": [thought("A greeting."), {"type": "text", "text": "Hi."}]}, *HELLO],
+            ours=[*HELLO, {"role": "assistant", "content": "Hi.", "reasoning_content": "A greeting."}, *HELLO],
+        ),
+        "an image": Case({}, messages=IMAGE),
+        "a document": Case(
+            {},
+            messages=[user([{"type": "document_url", "document_url": "data:application/pdf;base64,JVBERi0xLjcgYW5kIHNvIG9u"}])],
+            ours=[user([{"type": "document_binary", "binary": PDF}])],
+        ),
+        "a document by URL": Case(
+            {}, messages=[user([{"type": "document_url", "document_url": PAPER}])],
+            ours=[user([{"type": "document_url", "content": PAPER}])],
+        ),
+        "names stay here": Case({}, messages=[user("Hi.")], ours=[user("Hi.") | {"name": "ann"}]),
+    },
+    Engine.GROQ: {
+        "sampler": sampling(("frequency_penalty", "logit_bias", "logprobs", "presence_penalty", "top_logprobs")),
+        "end user": Case({"user": "u-1"}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "reasoning goes back": Case({"tools": [WEATHER]}, messages=reasoned(reasoning="I must look it up."), ours=OUR_REASONING, tools=[WEATHER]),
+        "an image": Case({}, messages=IMAGE),
+        "names stay here": Case({}, messages=[user("Hi.")], ours=[user("Hi.") | {"name": "ann"}]),
+    },
+    Engine.XAI: {
+        "sampler": sampling(("logit_bias",)),
+        "end user": Case({"user": "u-1"}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "an image": Case({}, messages=IMAGE),
+        "names of users only": Case(
+            {}, messages=[user("Hi.") | {"name": "ann"}, {"role": "assistant", "content": "Hi."}, user("Bye.")],
+            ours=[user("Hi.") | {"name": "ann"}, {"role": "assistant", "content": "Hi.", "name": "bo"}, user("Bye.")],
+        ),
+    },
+    Engine.NEBIUS: {
+        "sampler": sampling(),
+        "end user": Case({"user": "u-1"}, user_id="u-1"),
+        "one call": Case({**A_TOOL, "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER]),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "an image": Case({}, messages=IMAGE),
+    },
+    Engine.OLLAMA: {
+        "sampler": sampling(("logit_bias",)),
+        "no field for the end user": Case({}, user_id="u-1"),
+        "only the chosen function is offered": Case(
+            {"tools": [WEATHER]}, ONE_CALL, tools=[WEATHER, TIME], dropped=("parallel_tool_calls", "tool_choice")
+        ),
+        "without a choice of tools, none is offered": Case({}, {"tool_choice": "none"}, tools=[WEATHER], dropped=("tool_choice",)),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "reasoning goes back": Case({}, messages=reasoned(reasoning="I must look it up."), ours=OUR_REASONING),
+        "an image": Case({}, messages=IMAGE_BYTES, ours=BYTES),
+    },
+    Engine.LM_STUDIO: {
+        "sampler": sampling(("logprobs", "top_logprobs")),
+        "no field for the end user": Case({}, user_id="u-1"),
+        "only the chosen function is offered": Case(
+            {"tools": [WEATHER], "tool_choice": "required"}, ONE_CALL, tools=[WEATHER, TIME], dropped=("parallel_tool_calls",)
+        ),
+        "no call": Case({"tools": [WEATHER], "tool_choice": "none"}, {"tool_choice": "none"}, tools=[WEATHER]),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "an image": Case({}, messages=IMAGE_BYTES, ours=BYTES),
+    },
+    Engine.REMOTE_LLAMACPP: {
+        "a word for the template": Case({"chat_template_kwargs": NO_THINKING}, model={"chat_template_kwargs": NO_THINKING}),
+        "sampler": sampling(min_p=0.1),
+        "no field for the end user": Case({}, user_id="u-1"),
+        "only the chosen function is offered": Case(
+            {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False}, ONE_CALL, tools=[WEATHER, TIME]
+        ),
+        "schema": Case(AS_SCHEMA, guided(json=SCHEMA)),
+        "choice": Case({"grammar": r'root ::= "a" | "\"b\"\n\x07é"'}, guided(choice=["a", '"b"\n\aé'])),
+        "messages of one role": Case(
+            {}, messages=[user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])], ours=[user("a"), user("b")]
+        ),
+        "reasoning goes back": Case({}, messages=OUR_REASONING),
+        "an image": Case({}, messages=IMAGE),
+    },
 }  # fmt: skip
 
 each_case = pytest.mark.parametrize(
@@ -273,13 +392,23 @@ def engine_for(name: Engine, api: Recorder, case: Case = Case({})) -> RemoteInfe
 def as_sdk(engine: Engine, case: Case) -> Json:
     """The arguments of the SDK, with those that we always send (see `test_request`)."""
     limit = "max_tokens"
-    if engine in (Engine.OPENAI, Engine.CEREBRAS, Engine.OPENROUTER):
+    if engine in (Engine.OPENAI, Engine.CEREBRAS, Engine.OPENROUTER, Engine.AZURE_OPENAI, Engine.GROQ, Engine.XAI):
         limit = "max_completion_tokens"
     return {"model": "m", "messages": case.messages, limit: 1024, "temperature": 0} | case.sdk
 
 
 # OpenRouter's SDK requires `system_fingerprint` in every answer.
 WHOLE: Json = SUCCESS | {"system_fingerprint": None}
+
+
+def without_defaults(body: Json) -> Json:
+    """The body of a request without the defaults that some SDKs send, such as `stream: false`."""
+    assert body.pop("stream", False) is False
+    for message in body["messages"]:
+        assert message.pop("prefix", False) is False  # Mistral's SDK
+        for call in message.get("tool_calls") or ():
+            assert call.pop("index", 0) == 0
+    return body
 
 
 @each_case
@@ -290,11 +419,10 @@ async def test_request_equals_the_request_of_the_provider_s_sdk(engine: Engine, 
         [answered] = await ours.ainfer([conversation])
     await REFERENCE_SDKS[engine](api, as_sdk(engine, case))
     mine, theirs = api.sent
-    # Some SDKs send `stream: false`, which is the default.
-    assert theirs.body.pop("stream", False) is False
-    assert mine.body == theirs.body
-    assert (mine.method, mine.path) == (theirs.method, theirs.path)
-    assert mine.headers["Authorization"] == theirs.headers["Authorization"]
+    assert mine.body == without_defaults(theirs.body)
+    assert (mine.method, mine.path) == (theirs.method, theirs.path.removeprefix("/openai"))
+    header = "api-key" if engine is Engine.AZURE_OPENAI else "Authorization"
+    assert mine.headers[header] == theirs.headers[header]
     assert answered.metadata.get("dropped_parameters", []) == sorted(case.dropped)
 
 
@@ -318,6 +446,9 @@ def test_dropped_parameters_are_not_listed_as_supported(engine: Engine) -> None:
         (Engine.SAMBANOVA, {"choice": ["a"]}, r"guided_decoding\.choice: this API supports only json"),
         (Engine.HUGGING_FACE_ROUTER, {"regex": "a+"}, r"guided_decoding\.regex: this API supports only json"),
         (Engine.FIREWORKS, {"regex": "a+"}, r"guided_decoding\.regex: this API supports only json and choice"),
+        (Engine.REMOTE_LLAMACPP, {"regex": "a+"}, r"guided_decoding\.regex: this API supports only json and choice"),
+        (Engine.MISTRAL, {"choice": ["a"]}, r"guided_decoding\.choice: this API supports only json"),
+        (Engine.OLLAMA, {"regex": "a+"}, r"guided_decoding\.regex: this API supports only json"),
         (Engine.DEEPSEEK, {"regex": "a+"}, r"guided_decoding\.regex: this API does not support guided decoding"),
         (Engine.DEEPSEEK, {"json": SCHEMA}, r"guided_decoding\.json: this API does not support schemas; describe it"),
     ],
@@ -337,10 +468,12 @@ DOCUMENT: Json = {"type": "document_binary", "binary": PDF}
 @pytest.mark.parametrize(
     ("engine", "item", "expected"),
     [
-        *((engine, DOCUMENT, "does not accept documents") for engine in CASES if engine not in (Engine.OPENAI, Engine.OPENROUTER)),
+        *((engine, DOCUMENT, "does not accept documents") for engine in CASES if engine not in (Engine.OPENAI, Engine.OPENROUTER, Engine.MISTRAL)),
         (Engine.OPENAI, {"type": "document_url", "content": PAPER}, "accepts documents by path or as bytes, not by URL"),
         (Engine.SAMBANOVA, {"type": "image_url", "content": CAT}, "accepts images by path or as bytes, not by URL"),
         (Engine.CEREBRAS, {"type": "image_url", "content": CAT}, "accepts images by path or as bytes, not by URL"),
+        (Engine.OLLAMA, {"type": "image_url", "content": CAT}, "accepts images by path or as bytes, not by URL"),
+        (Engine.LM_STUDIO, {"type": "image_url", "content": CAT}, "accepts images by path or as bytes, not by URL"),
     ],
 )  # fmt: skip
 async def test_unsupported_file_is_refused_before_anything_is_sent(
@@ -395,8 +528,44 @@ ANSWERS: dict[str, tuple[Engine, Json, FinishReason, Usage]] = {
         Engine.OPENROUTER, answer(usage=COUNTS | CACHED | REASONED | {"cost": 0.01, "is_byok": False}, **THOUGHT, reasoning_details=SECRET_PARTS), FinishReason.STOP, DETAILED,
     ),
     "Hugging Face": (Engine.HUGGING_FACE_ROUTER, answer(usage=COUNTS, **THOUGHT), FinishReason.STOP, Usage(9, 5, 14)),
+    "Mistral thinks in a part of the content": (
+        Engine.MISTRAL, answer(usage=COUNTS, content=[thought("2 and 2"), {"type": "text", "text": "4"}]), FinishReason.STOP, Usage(9, 5, 14),
+    ),
+    "Mistral reaches the end of the context": (Engine.MISTRAL, answer("model_length", COUNTS, content="4"), FinishReason.LENGTH, Usage(9, 5, 14)),
+    "Mistral calls a tool": (
+        Engine.MISTRAL, answer("tool_calls", COUNTS, content="", tool_calls=[CALL | {"id": "D681PevKs", "index": 0}]), FinishReason.TOOL_CALLS, Usage(9, 5, 14),
+    ),
+    "Groq times itself": (
+        Engine.GROQ, answer(usage=COUNTS | REASONED | {"queue_time": 0.1, "total_time": 0.2}, **THOUGHT) | {"x_groq": {"id": "req_1"}},
+        FinishReason.STOP, Usage(9, 5, 14, reasoning_tokens=3),
+    ),
+    "xAI counts the reasoning only in the total": (
+        Engine.XAI, answer(usage=COUNTS | CACHED | {"total_tokens": 17} | REASONED | {"num_sources_used": 0}, content="4", reasoning_content="2 and 2"),
+        FinishReason.STOP, Usage(9, 8, 17, cached_tokens=4, reasoning_tokens=3),
+    ),
+    "Ollama": (Engine.OLLAMA, answer(usage=COUNTS, **THOUGHT) | {"system_fingerprint": "fp_ollama"}, FinishReason.STOP, Usage(9, 5, 14)),
+    "LM Studio": (Engine.LM_STUDIO, answer(usage=COUNTS, **THOUGHT) | {"stats": {}}, FinishReason.STOP, Usage(9, 5, 14)),
+    "llama.cpp times itself": (
+        Engine.REMOTE_LLAMACPP, answer(usage=COUNTS | CACHED, content="4", reasoning_content="2 and 2") | {"timings": {"cache_n": 4}},
+        FinishReason.STOP, Usage(9, 5, 14, cached_tokens=4),
+    ),
+    "Azure reports its content filter": (
+        Engine.AZURE_OPENAI, answer(usage=COUNTS, content="4") | {"prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {}}]},
+        FinishReason.STOP, Usage(9, 5, 14),
+    ),
+    "Azure's content filter cuts off": (Engine.AZURE_OPENAI, answer("content_filter", COUNTS, content="4"), FinishReason.CONTENT_FILTER, Usage(9, 5, 14)),
     "vLLM": (Engine.REMOTE_VLLM, answer(usage=COUNTS, **THOUGHT) | {"kv_transfer_params": None}, FinishReason.STOP, Usage(9, 5, 14)),
 }  # fmt: skip
+
+
+def text_and_reasoning(message: Any) -> tuple[str | None, str | None]:
+    """The content and the reasoning of a message that an SDK has read. Mistral's has both in a list of parts."""
+    if not isinstance(message.content, list):
+        reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+        return message.content, reasoning
+    texts = [part.text for part in message.content if part.type == "text"]
+    thoughts = [text.text for part in message.content if part.type == "thinking" for text in part.thinking]
+    return "".join(texts), "".join(thoughts)
 
 
 @pytest.mark.parametrize(("engine", "body", "finish", "usage"), ANSWERS.values(), ids=ANSWERS.keys())
@@ -408,10 +577,8 @@ async def test_answer_equals_the_answer_that_the_provider_s_sdk_reads(
     async with engine_for(engine, api) as ours:
         [answered] = await ours.ainfer([question("Hello?")])
     message = answered.messages[-1]
-    assert message.content == theirs.content
-    assert message.reasoning_content == (
-        getattr(theirs, "reasoning_content", None) or getattr(theirs, "reasoning", None)
-    )
+    content, reasoning = text_and_reasoning(theirs)
+    assert (message.content, message.reasoning_content) == (content, reasoning)
     called = [(call.id, call.function.name, call.function.arguments) for call in theirs.tool_calls or ()]
     assert [(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ()] == called
     assert (answered.metadata["finish_reason"], answered.metadata["usage"]) == (finish, usage.to_dict())
@@ -472,6 +639,35 @@ FAILURES: dict[str, Failure] = {
     ),
     "Hugging Face, no credits": Failure(
         Engine.HUGGING_FACE_ROUTER, 402, {"error": "You have exceeded your monthly credits"}, "credits", False
+    ),
+    "Azure, the content filter": Failure(
+        Engine.AZURE_OPENAI, 400,
+        error("The response was filtered due to the prompt triggering Azure OpenAI's content management policy.", code="content_filter",
+              param="prompt", innererror={"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {"filtered": True}}}),
+        r"content management policy\. \(content_filter\)", False,
+    ),
+    "Azure, an unknown deployment": Failure(
+        Engine.AZURE_OPENAI, 404, error("The API deployment for this resource does not exist.", code="DeploymentNotFound"), "does not exist", False
+    ),
+    "Azure, beyond one's rate": Failure(Engine.AZURE_OPENAI, 429, error("Slow down", code="429"), "Slow down", True, True),
+    "Mistral, beyond one's rate": Failure(
+        Engine.MISTRAL, 429, {"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "param": None, "code": "1300"},
+        "Rate limit exceeded", True, True,
+    ),
+    "Mistral, an unknown model": Failure(
+        Engine.MISTRAL, 400, {"object": "error", "message": "Invalid model: m", "type": "invalid_model", "param": None, "code": "1500"}, "Invalid model", False
+    ),
+    "Groq, out of capacity": Failure(Engine.GROQ, 498, error("Flex tier capacity exceeded", code="capacity_exceeded"), "capacity", True, True),
+    "Groq, a failed call": Failure(Engine.GROQ, 400, error("Failed to call a function", code="tool_use_failed"), "tool_use_failed", False),
+    "xAI, a wrong key": Failure(
+        Engine.XAI, 400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: sk***st."}, "Incorrect API key", False
+    ),
+    "Ollama, an unknown model": Failure(
+        Engine.OLLAMA, 404, error('model "m" not found, try pulling it first', type="not_found_error"), "try pulling it", False
+    ),
+    "LM Studio, a wrong request": Failure(Engine.LM_STUDIO, 400, {"error": "Model unloaded."}, "Model unloaded", False),
+    "llama.cpp, loading": Failure(
+        Engine.REMOTE_LLAMACPP, 503, error("Loading model", code=503, type="unavailable_error"), "Loading model", True, True
     ),
     "OpenRouter, no credits": Failure(Engine.OPENROUTER, 402, error("Insufficient credits", code=402), "credits", False),
     "OpenRouter, credits reserved": Failure(

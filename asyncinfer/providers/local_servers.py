@@ -1,0 +1,119 @@
+"""The rows of servers that users run on their own machine: Ollama, LM Studio and llama.cpp's server.
+
+They need no key unless the user has set one on the server. Sources, November 2026: Ollama's "OpenAI compatibility" and
+the code of its server, for the fields that it reads and its images; ollama 0.6, for `OLLAMA_HOST` and `OLLAMA_API_KEY`;
+LM Studio's "Chat Completions", "Structured Output", "Tool Use", "Authentication" and API changelog; the README of
+llama.cpp's server, whose default port changed from 8080 to 9931 in autumn 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks
+from asyncinfer.providers.auth import OptionalKey
+from asyncinfer.providers.provider import Provider
+
+# Such a server answers a few requests at a time. The others would only wait in its queue, until they time out.
+_WORKERS = 8
+_OLLAMA_PORT = 11434
+_UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+
+
+def ollama_url(url: str) -> str:
+    """Return the URL for a value of `OLLAMA_HOST`, as Ollama's own clients read it.
+
+    The value may lack the scheme, the host or the port. A server that listens on all addresses is reached at the
+    loopback address.
+    """
+    has_scheme = "://" in url
+    parts = urlsplit(url if has_scheme else f"http://{url}")
+    host, port = _UNSPECIFIED.get(parts.hostname or "", parts.hostname or ""), parts.port
+    if not has_scheme and host == "ollama.com":
+        parts = parts._replace(scheme="https")
+    elif not has_scheme and port is None:
+        port = _OLLAMA_PORT
+    netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
+    user, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=user + at + netloc, path=re.sub("/+", "/", parts.path)))
+
+
+OLLAMA = Provider(
+    InferenceEngineType.OLLAMA,
+    "{OLLAMA_HOST}/v1/chat/completions",
+    OptionalKey("OLLAMA_API_KEY"),
+    openai_chat(
+        Quirks(
+            unsupported=frozenset({"logit_bias", "parallel_tool_calls", "tool_choice"}),
+            user=None,
+            strict_subset=False,
+            images=Files.INLINE,
+            image_types=frozenset({"image/jpeg", "image/png", "image/webp"}),
+            documents=Files.NONE,
+            reasoning="reasoning",
+        )
+    ),
+    workers=_WORKERS,
+    non_chat_prefixes=(
+        "all-minilm",
+        "bge-",
+        "embeddinggemma",
+        "granite-embedding",
+        "mxbai-embed-",
+        "nomic-embed-",
+        "paraphrase-multilingual",
+        "qwen3-embedding",
+        "snowflake-arctic-embed",
+    ),
+    variable_defaults={"OLLAMA_HOST": f"http://127.0.0.1:{_OLLAMA_PORT}"},
+    url_transform=ollama_url,
+    start_hint="Start Ollama with `ollama serve`, or set OLLAMA_HOST or remote_params.api_url to its address",
+)
+LM_STUDIO = Provider(
+    InferenceEngineType.LM_STUDIO,
+    "http://localhost:1234/v1/chat/completions",
+    OptionalKey("LM_API_TOKEN"),
+    openai_chat(
+        Quirks(
+            unsupported=frozenset({"logprobs", "parallel_tool_calls", "top_logprobs"}),
+            user=None,
+            named_tool_choice=False,
+            strict_subset=False,
+            images=Files.INLINE,
+            image_types=frozenset({"image/jpeg", "image/png", "image/webp"}),
+            documents=Files.NONE,
+        )
+    ),
+    workers=_WORKERS,
+    non_chat_prefixes=("text-embedding-",),
+    class_name="LMStudioInferenceEngine",
+    start_hint=("Start the server of LM Studio with `lms server start`, or set remote_params.api_url to its address"),
+)
+REMOTE_LLAMACPP = Provider(
+    InferenceEngineType.REMOTE_LLAMACPP,
+    "http://localhost:9931/v1/chat/completions",
+    OptionalKey("LLAMA_API_KEY"),
+    openai_chat(
+        Quirks(
+            extensions=frozenset({"min_p"}),
+            user=None,
+            named_tool_choice=False,
+            template_kwargs=True,
+            patterns=Patterns.LLAMACPP,
+            strict_subset=False,
+            image_types=frozenset({"image/bmp", "image/gif", "image/jpeg", "image/png"}),  # read by stb_image
+            merges_messages=True,  # the chat templates of many models require that roles alternate
+            documents=Files.NONE,
+            reasoning="reasoning_content",
+        )
+    ),
+    workers=_WORKERS,
+    class_name="RemoteLlamaCppInferenceEngine",
+    start_hint=(
+        "Start the server with `llama-server -m MODEL.gguf --port 9931`, or set remote_params.api_url to its address; "
+        "older versions listen at http://localhost:8080"
+    ),
+)
