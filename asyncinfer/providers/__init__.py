@@ -8,8 +8,18 @@ To add a provider to this package, see `.github/CONTRIBUTING.md`.
 """
 
 from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, Schemas
-from asyncinfer.providers.auth import Key
+from asyncinfer.dialects.openai.quirks import DocumentForm, Files, Patterns, Quirks, Schemas
+from asyncinfer.providers.auth import Key, OptionalKey
 from asyncinfer.providers.provider import Provider
 
-__all__ = ["Files", "Key", "Patterns", "Provider", "Quirks", "Schemas", "openai_chat"]
+__all__ = [
+    "DocumentForm",
+    "Files",
+    "Key",
+    "OptionalKey",
+    "Patterns",
+    "Provider",
+    "Quirks",
+    "Schemas",
+    "openai_chat",
+]

@@ -60,12 +60,10 @@ class AzureAuth:
         return f"`{_KEY}`, or Microsoft Entra ID"
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
-        given = remote.api_key.get_secret_value().strip() if remote.api_key is not None else ""
-        if not given and remote.api_key_env_varname is None:
-            given = environment_variable(environ, _TOKEN).strip()
-        if _JWT.fullmatch(given) or (given and remote.api_key is None):
-            return _bearer(MaskedStr(given))
-        if given or remote.api_key_env_varname or environment_variable(environ, _KEY).strip():
+        token = _token(remote, environ)
+        if token:
+            return HeaderSigner({"Authorization": MaskedStr(f"Bearer {token}")}, (token,))
+        if remote.api_key or remote.api_key_env_varname or environment_variable(environ, _KEY).strip():
             return Key(_KEY, "api-key", "").signer(name, remote, environ)
         if any(map(is_secret_name, remote.headers)):
             return HeaderSigner({}, ())  # The user's headers authorise the requests.
@@ -73,8 +71,12 @@ class AzureAuth:
         return TokenSigner(name, _account(_scope(remote.api_url or "")))
 
 
-def _bearer(token: str) -> Signer:
-    return HeaderSigner({"Authorization": MaskedStr(f"Bearer {token}")}, (token,))
+def _token(remote: RemoteParams, environ: Mapping[str, str] | None) -> str:
+    """Return the token that the user gives; an empty text if there is none, or a key in its place."""
+    given = MaskedStr(remote.api_key.get_secret_value().strip()) if remote.api_key is not None else MaskedStr("")
+    if given or remote.api_key_env_varname:
+        return given if _JWT.fullmatch(given) else ""
+    return MaskedStr(environment_variable(environ, _TOKEN).strip())
 
 
 def _scope(url: str) -> str:

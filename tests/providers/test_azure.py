@@ -199,6 +199,7 @@ async def test_key_is_sent_in_its_own_header_and_a_token_as_bearer() -> None:
     assert await authorized({"AZURE_OPENAI_API_KEY": "key-1"}) == {"api-key": "key-1"}
     assert await authorized({"AZURE_OPENAI_AD_TOKEN": "opaque"}) == {"Authorization": "Bearer opaque"}
     assert await authorized({"MINE": "key-2"}, api_key_env_varname="MINE") == {"api-key": "key-2"}
+    assert await authorized({"AZURE_OPENAI_AD_TOKEN": "opaque"}, api_key=" ") == {"Authorization": "Bearer opaque"}
 
 
 async def test_explicit_key_and_token_take_precedence_as_in_the_sdk() -> None:
@@ -300,6 +301,17 @@ async def test_deployment_of_a_reasoning_model_is_recognised_by_its_refusal(api:
     assert [sent.body["seed"] for sent in api.sent] == [7, 7, 7]
     dropped = [answered.metadata["dropped_parameters"] for answered in (first, second)]
     assert dropped == [["temperature"], ["temperature"]]
+
+
+async def test_refused_stream_of_such_a_deployment_is_sent_again(api: Recorder) -> None:
+    api.answers_by_body(lambda body: (refusal("temperature"), 400) if "temperature" in body else (SUCCESS, 200))
+    async with (
+        engine_at(api, "production", api_key="key-1") as engine,
+        engine.astream(question("Hello?"), ONE_ATTEMPT) as deltas,
+    ):
+        received = [delta async for delta in deltas]
+    assert "".join(delta.content for delta in received) == "Hello."
+    assert ["temperature" in sent.body for sent in api.sent] == [True, False]
 
 
 async def test_refusal_of_another_parameter_is_an_error(api: Recorder) -> None:
