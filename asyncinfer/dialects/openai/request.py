@@ -47,6 +47,7 @@ _REFUSED_WITH_REASONING = frozenset(
     {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop_strings", *_LOGPROBS}
 )
 _ACCEPTED_WITHOUT_REASONING = frozenset({"temperature", "top_p", *_LOGPROBS})
+_STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 class ChatEncoder:
@@ -92,11 +93,7 @@ class ChatEncoder:
         body = {**self._shared, "messages": encoded_messages(conversation, self._quirks)}
         body |= self._tools.fields(conversation.tools)
         if stream:
-            body |= (
-                {"stream": True, "stream_options": {"include_usage": True}}
-                if self._quirks.stream_usage
-                else {"stream": True}
-            )
+            body |= _STREAM if self._quirks.stream_usage else {"stream": True}
         return HttpRequest(self._url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
 
 
@@ -136,5 +133,4 @@ def _logprobs(generation: GenerationParams, quirks: Quirks) -> dict[str, Any]:
         return {}
     if quirks.counts_logprobs:
         return {"logprobs": count or 1}
-    fields: dict[str, Any] = {"logprobs": True, **({} if count is None else {"top_logprobs": count})}
-    return fields
+    return {"logprobs": True, **({} if count is None else {"top_logprobs": count})}
