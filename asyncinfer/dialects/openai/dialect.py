@@ -68,7 +68,9 @@ def _lacks_json_schema(response: HttpResponse) -> bool:
 
 # OpenAI's error for a sampling parameter that a reasoning model refuses, such as `unsupported_value` of `temperature`.
 _UNSUPPORTED = re.compile(rb'"code"\s*:\s*"unsupported_(?:value|parameter)"')
-_SAMPLING = re.compile(rb'"param"\s*:\s*"(?:temperature|top_p|frequency_penalty|presence_penalty|logit_bias|stop)"')
+_SAMPLING = re.compile(
+    rb'"param"\s*:\s*"(?:temperature|top_p|frequency_penalty|presence_penalty|logit_bias|stop|logprobs|top_logprobs)"'
+)
 
 
 def _refuses_sampling(response: HttpResponse) -> bool:
