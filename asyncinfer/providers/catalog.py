@@ -102,6 +102,7 @@ CATALOG: dict[str, Provider] = {
             Key("ANTHROPIC_API_KEY", header="x-api-key", scheme=""),
             ANTHROPIC_MESSAGES,
             chat_types=frozenset({"model"}),
+            model_prefixes=("claude-",),
         ),
         Provider(
             InferenceEngineType.OPENAI,
@@ -139,6 +140,7 @@ CATALOG: dict[str, Provider] = {
             ),
             class_name="OpenAIInferenceEngine",
             responses_models=_RESPONSES_MODELS,
+            model_prefixes=("chatgpt-", "gpt-3", "gpt-4", "gpt-5", "gpt-6", "o1", "o3", "o4"),
         ),
         Provider(
             InferenceEngineType.DEEPSEEK,
@@ -159,6 +161,7 @@ CATALOG: dict[str, Provider] = {
                 responses=Responses(encrypted_reasoning=False, schemas=Schemas.NAMED),
             ),
             class_name="DeepSeekInferenceEngine",
+            model_prefixes=("deepseek-",),
         ),
         Provider(
             InferenceEngineType.FIREWORKS,
@@ -276,6 +279,14 @@ CATALOG: dict[str, Provider] = {
             variable_aliases={"AWS_REGION": ("AWS_DEFAULT_REGION",)},
             extra="bedrock",
             requires="botocore",
+            model_prefixes=(
+                "amazon.",
+                "anthropic.",
+                "arn:aws:bedrock:",
+                "us.anthropic.",
+                "eu.anthropic.",
+                "global.anthropic.",
+            ),
         ),
         Provider(
             InferenceEngineType.GOOGLE_GEMINI,
@@ -292,6 +303,7 @@ CATALOG: dict[str, Provider] = {
                 "veo-",
             ),
             class_name="GoogleGeminiInferenceEngine",
+            model_prefixes=("gemini-",),
         ),
         Provider(
             InferenceEngineType.GOOGLE_VERTEX,

@@ -29,6 +29,8 @@ class Provider:
         dialect: The wire format.
         listing: The URL of the list of models. By default, the dialect derives it from the URL for chats.
         workers: How many requests may be in flight if the user does not set `remote_params.num_workers`.
+        model_prefixes: Name prefixes of models that only this provider offers under these names. `asyncinfer ask`
+            guesses the engine from them.
         non_chat_prefixes: Name prefixes of models that cannot chat.
         chat_types: The values of `type` that chat models have in the list of models, if the list has that field.
         variable_aliases: For an environment variable in `url`, the variables that are read if it is not set.
@@ -52,6 +54,7 @@ class Provider:
     dialect: Dialect = field(default_factory=openai_chat)
     listing: str | None = None
     workers: int = 50
+    model_prefixes: tuple[str, ...] = ()
     non_chat_prefixes: tuple[str, ...] = ()
     chat_types: frozenset[str] = frozenset()
     variable_aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
