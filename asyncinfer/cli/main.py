@@ -15,6 +15,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from asyncinfer.cli.completion import complete_config, complete_engine
 from asyncinfer.cli.examples import config_path, show_examples
 from asyncinfer.cli.messages import configure_logging, say, say_error
 from asyncinfer.config import InferenceConfig, parse_cli_overrides
@@ -26,12 +27,33 @@ log = logging.getLogger("asyncinfer")
 # Exit codes: a wrong configuration or input, an error of the run, an interrupted run.
 CONFIG_ERROR, RUN_ERROR, INTERRUPTED = 2, 3, 130
 
+_LEVELS = ("debug", "info", "warning", "error")
+_FORMATS = ("text", "json")
+
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Run chat models from the command line.",
 )
+
+
+# Options of several commands.
+Markdown = Annotated[
+    bool, typer.Option("--markdown/--plain", help="Render answers as Markdown on a terminal, or show them as they are.")
+]
+LogLevel = Annotated[
+    str,
+    typer.Option("--log-level", help="debug, info, warning or error.", autocompletion=lambda: list(_LEVELS)),
+]
+LogFormat = Annotated[
+    str,
+    typer.Option(
+        "--log-format",
+        help="text, or json: every line on stderr is a JSON object.",
+        autocompletion=lambda: list(_FORMATS),
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")]
 
 
 def main() -> None:
@@ -61,7 +83,12 @@ def infer(
     context: typer.Context,
     config: Annotated[
         str | None,
-        typer.Option("-c", "--config", help="The configuration: a YAML file, or the name of an example (see --list)."),
+        typer.Option(
+            "-c",
+            "--config",
+            help="The configuration: a YAML file, or the name of an example (see --list).",
+            autocompletion=complete_config,
+        ),
     ] = None,
     list_configs: Annotated[bool, typer.Option("--list", help="List the example configurations, and exit.")] = False,
     interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Chat on the terminal.")] = False,
@@ -83,11 +110,10 @@ def infer(
     system_prompt: Annotated[
         str | None, typer.Option("--system-prompt", "--system_prompt", help="The system prompt of a chat.")
     ] = None,
-    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "warning",
-    log_format: Annotated[
-        str, typer.Option("--log-format", help="text, or json: every line on stderr is a JSON object.")
-    ] = "text",
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+    markdown: Markdown = True,
+    log_level: LogLevel = "warning",
+    log_format: LogFormat = "text",
+    verbose: Verbose = False,
 ) -> None:
     """Answer a file of conversations, or chat.
 
@@ -112,15 +138,12 @@ def infer(
             return await run_batch(loaded)
         if not interactive and not sys.stdin.isatty():
             raise ConfigError("there is nothing to run: give --input_path FILE, or -i to chat")
-        return await run_chat(loaded, image=image, system_prompt=system_prompt)
+        return await run_chat(loaded, image=image, system_prompt=system_prompt, markdown=markdown)
 
     if list_configs:
         show_examples()
         raise typer.Exit
-    configure_logging(
-        _choice(log_level, "--log-level", "debug", "info", "warning", "error"),
-        _choice(log_format, "--log-format", "text", "json"),
-    )
+    _configure_logging(log_level, log_format)
     raise typer.Exit(_exit_code(lambda: asyncio.run(run()), verbose=verbose))
 
 
@@ -203,6 +226,82 @@ def serve(
 
 
 @app.command()
+def ask(
+    question: Annotated[
+        str | None, typer.Argument(help="The question. Text that is piped to the command is appended to it.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            help="The model: a .gguf file, pkg:PACKAGE/FILE, a folder, a hub repository, or a provider's name of it.",
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "-e",
+            "--engine",
+            help="The engine (see asyncinfer engines). By default, the model's name tells it.",
+            autocompletion=complete_engine,
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option("-c", "--config", help="A configuration, for all other settings.", autocompletion=complete_config),
+    ] = None,
+    system: Annotated[str | None, typer.Option("--system", help="The system prompt.")] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", help="The path or URL of an image, or of a PDF document. May be repeated."),
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="The most tokens of the answer.")] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", help="0 for the most likely answer.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The answer is a JSON object.")] = False,
+    schema: Annotated[
+        str | None, typer.Option("--schema", help="A file with a JSON schema that the answer fits.")
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream/--no-stream", help="Show the answer while it is generated, or when it is complete."),
+    ] = True,
+    api_url: Annotated[
+        str | None, typer.Option("--api-url", help="The URL of the API. Without -e, of any server with OpenAI's API.")
+    ] = None,
+    markdown: Markdown = True,
+    log_level: LogLevel = "warning",
+    log_format: LogFormat = "text",
+    verbose: Verbose = False,
+) -> None:
+    """Answer one question. No configuration file is needed.
+
+    asyncinfer ask -m gpt-5-mini "What is the capital of France?"
+
+    cat notes.txt | asyncinfer ask -m claude-sonnet-4-5 "Summarise"
+    """
+
+    def run() -> int:
+        from asyncinfer.cli.ask import Question, load_config, question_text, run_ask, schema_in
+
+        wanted = schema_in(schema, any_object=as_json)
+        settings = {
+            "engine": engine,
+            "model.model_name": model,
+            "remote_params.api_url": api_url,
+            "generation.max_new_tokens": max_tokens,
+            "generation.temperature": temperature,
+            "generation.guided_decoding": None if wanted is None else {"json": wanted},
+        }
+        loaded = load_config(None if config is None else config_path(config), settings)
+        asked = Question(question_text(question), system, image or (), stream=stream, markdown=markdown)
+        return asyncio.run(run_ask(loaded, asked))
+
+    _configure_logging(log_level, log_format)
+    raise typer.Exit(_exit_code(run, verbose=verbose))
+
+
+@app.command()
 def engines(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the engines behind an API and their features, in Markdown.")
@@ -246,6 +345,10 @@ def _loaded(config: str | None, overrides: list[str]) -> InferenceConfig:
 def _quoted(path: str) -> str:
     """Quote a path for YAML, which would read some paths as numbers. `null` stays as it is, and means no path."""
     return path if path == "null" else "'" + path.replace("'", "''") + "'"
+
+
+def _configure_logging(level: str, log_format: str) -> None:
+    configure_logging(_choice(level, "--log-level", *_LEVELS), _choice(log_format, "--log-format", *_FORMATS))
 
 
 def _choice(value: str, option: str, *choices: str) -> str:

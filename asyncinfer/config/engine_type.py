@@ -87,15 +87,23 @@ def add_engine_name(name: str) -> None:
     _added.add(name.upper())
 
 
+def engine_names() -> list[str]:
+    """Return the names of all engines, as configurations contain them: first those of this package."""
+    return [*InferenceEngineType.__members__, *_other_names()]
+
+
+def _other_names() -> list[str]:
+    return sorted(_added | {point.name.upper() for point in entry_points(group=ENTRY_POINTS)})
+
+
 def _engine(name: Any) -> str:
     try:
         return InferenceEngineType(name)
     except ValueError:
-        others = sorted(_added | {point.name.upper() for point in entry_points(group=ENTRY_POINTS)})
-    given = str(name).strip().upper()
-    if given in others:
+        given = str(name).strip().upper()
+    if given in _other_names():
         return given
-    names = [*InferenceEngineType.__members__, *others]
+    names = engine_names()
     close = get_close_matches(given, names, n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
     raise ValueError(f"should be one of {', '.join(names)}{meant}")

@@ -9,7 +9,8 @@ def note(progress: Progress) -> str:
     """Return tokens and tokens per second; and, if there are any: resumed, failed, cut, refused and retried rows, the
     commonest failure, and why the run waits.
     """
-    parts = [speed(progress.usage.completion_tokens, progress.seconds)]
+    tokens = progress.usage.completion_tokens
+    parts = [f"{tokens} tokens", f"{tokens / max(progress.seconds, 1e-9):.0f} tokens/s"]
     counts = {
         "resumed": progress.resumed,
         "failed": progress.failed,
@@ -24,11 +25,6 @@ def note(progress: Progress) -> str:
     if progress.waiting:
         parts.append(progress.waiting)
     return ", ".join(parts)
-
-
-def speed(tokens: int, seconds: float) -> str:
-    """Return a number of tokens, and how many there were per second."""
-    return f"{tokens} tokens, {tokens / max(seconds, 1e-9):.0f} tokens/s"
 
 
 def one_line(text: str, most: int) -> str:

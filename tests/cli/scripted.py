@@ -2,7 +2,7 @@
 
     SCRIPT='{"seconds": 0.1}' python -m tests.cli.scripted infer -c config.yaml
 
-`seconds`: How long an answer takes. `cut`: The question whose answer is cut by length. `busy`: The question that is
+`seconds`: How long an answer takes. `slow`: The question whose answer never comes. `text`: The answer to all questions. `cut`: The question whose answer is cut by length. `busy`: The question that is
 refused once. `again`: `fails` may succeed at another attempt, but not in this run. `log`: A file to which each question is appended. `fails`: The question whose row
 fails. `dies`: The question at which the engine dies.
 """
@@ -46,6 +46,8 @@ class ScriptedEngine(SimpleEngine):
         if "log" in options:
             append_line(options["log"], text)
         await anyio.sleep(options.get("seconds", 0))
+        if text == options.get("slow"):
+            await anyio.sleep_forever()
         if text == options.get("fails"):
             raise RequestError(
                 "the server says no",
@@ -67,7 +69,8 @@ class ScriptedEngine(SimpleEngine):
             raise EngineDeadError("the server room is on fire", error_type=InferenceErrorType.ENGINE_FAILURE)
         system = conversation.first_message(Role.SYSTEM)
         opening = f"{system.content}: " if system is not None else ""
-        message = Message(role=Role.ASSISTANT, content=f"{opening}answer to {text}")
+        answer = options.get("text") or f"{opening}answer to {text}"
+        message = Message(role=Role.ASSISTANT, content=answer)
         reason = FinishReason.LENGTH if text == options.get("cut") else FinishReason.STOP
         return Completion(message, reason, Usage(3, 4, 7))
 

@@ -1,0 +1,101 @@
+"""Shows an answer on stdout while it grows: as plain text, or as rendered Markdown on a terminal.
+
+Writing to a terminal or a pipe blocks as long as its reader does, so a worker thread writes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+from rich.console import Console
+
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.aio.tasks import task_group
+
+# Seconds between two pictures of an answer in Markdown.
+_INTERVAL = 0.1
+# Control characters, with which an answer could change the terminal. Tabs and line breaks are harmless.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+Show = Callable[[str], Awaitable[None]]
+
+
+def can_render(wanted: bool) -> bool:
+    """Return whether answers are rendered as Markdown: if that is wanted, and if stdout is a terminal that can."""
+    return wanted and sys.stdout.isatty() and not Console().is_dumb_terminal
+
+
+@asynccontextmanager
+async def answer_view(*, markdown: bool) -> AsyncGenerator[Show]:
+    """Show one answer. Its end is followed by a line break, also if the block is left early.
+
+    Args:
+        markdown: Render it as Markdown, if `can_render` says so.
+
+    Yields:
+        The function that shows the next part of the answer.
+    """
+    async with _rendered() if can_render(markdown) else _plain() as show:
+        yield show
+
+
+@asynccontextmanager
+async def _plain() -> AsyncGenerator[Show]:
+    is_terminal, last = sys.stdout.isatty(), "\n"
+
+    async def show(text: str) -> None:
+        nonlocal last
+        if text := printable(text) if is_terminal else text:
+            last = text[-1]
+            await DISK.run(_write, text, abandon_on_cancel=True)
+
+    try:
+        yield show
+    except BaseException:
+        if last != "\n":
+            await _end_line()
+        raise
+    await DISK.run(_write, "\n")
+
+
+async def _end_line() -> None:
+    with anyio.move_on_after(1, shield=True):
+        await DISK.run(_write, "\n", abandon_on_cancel=True)
+
+
+@asynccontextmanager
+async def _rendered() -> AsyncGenerator[Show]:
+    from asyncinfer.cli.live_markdown import LiveMarkdown  # Only a terminal needs the parser.
+
+    view = await DISK.run(LiveMarkdown, Console())
+
+    async def show(text: str) -> None:
+        view.add(printable(text))
+
+    async def refresh() -> None:
+        while True:
+            await DISK.run(view.refresh)
+            await anyio.sleep(_INTERVAL)
+
+    try:
+        async with task_group() as tasks:
+            tasks.start_soon(refresh)
+            yield show
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await DISK.run(view.close)
+
+
+def printable(text: str) -> str:
+    """Return `text` without control characters."""
+    return _CONTROL.sub("", text)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,133 @@
+"""Answers one question, without a configuration file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from asyncinfer.cli.answer_view import answer_view
+from asyncinfer.cli.images import image_items
+from asyncinfer.cli.messages import say, say_error
+from asyncinfer.cli.turn import CUT, Turn, stream_answer
+from asyncinfer.config import InferenceConfig, InferenceEngineType
+from asyncinfer.config.variables import escaped
+from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.guess import guess_engine
+from asyncinfer.engines.registry import build_engine
+from asyncinfer.errors import ConfigError, RequestError
+from asyncinfer.types.answer import FinishReason, finish_reason_of
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.paths import expanded, read_text
+
+# The exit code when the question has no answer.
+QUESTION_FAILED = 1
+# What `--json` asks for: any object.
+_ANY_OBJECT = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the user asks, and how the answer is shown.
+
+    Args:
+        text: The question.
+        images: Paths or URLs of images and of PDF documents.
+        stream: Show the answer while it is generated.
+        markdown: Render the answer as Markdown if stdout is a terminal.
+    """
+
+    text: str
+    system: str | None = None
+    images: Sequence[str] = ()
+    stream: bool = True
+    markdown: bool = True
+
+    async def conversation(self) -> Conversation:
+        """Return the question as a conversation."""
+        messages = [Message(role=Role.SYSTEM, content=self.system)] if self.system else []
+        items = [item for image in self.images for item in await image_items(image)]
+        content = [*items, ContentItem(type=Type.TEXT, content=self.text)] if items else self.text
+        return Conversation(messages=[*messages, Message(role=Role.USER, content=content)])
+
+
+async def run_ask(config: InferenceConfig, question: Question) -> int:
+    """Answer the question on stdout, and return the exit code."""
+    conversation = await question.conversation()
+    is_data = config.generation.guided_decoding is not None
+    markdown = question.markdown and not is_data
+    answer = _stream if question.stream else _show
+    async with build_engine(config) as engine:
+        try:
+            await answer(engine, conversation, config, markdown)
+        except RequestError as error:
+            say_error(str(error))
+            return QUESTION_FAILED
+    return 0
+
+
+async def _stream(engine: BaseInferenceEngine, asked: Conversation, config: InferenceConfig, markdown: bool) -> None:
+    await stream_answer(Turn(), engine, asked, config, markdown=markdown)
+
+
+async def _show(engine: BaseInferenceEngine, asked: Conversation, config: InferenceConfig, markdown: bool) -> None:
+    answered = await engine.agenerate(asked, config)
+    async with answer_view(markdown=markdown) as show:
+        await show(answered.text)
+    if finish_reason_of(answered) is FinishReason.LENGTH:
+        say(CUT)
+
+
+def question_text(argument: str | None) -> str:
+    """Return the question: the argument, and the text that is piped to the command. Blocks until the pipe ends.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    asked = (argument or "").encode(errors="surrogateescape").decode(errors="replace").strip()
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
+    if not asked and not piped:
+        raise ConfigError('there is no question: give it as an argument, as in asyncinfer ask "...", or pipe it')
+    return "\n\n".join(part for part in (asked, piped) if part)
+
+
+def load_config(path: str | None, settings: Mapping[str, Any]) -> InferenceConfig:
+    """Return the configuration in a file, if there is one, with the settings of the command line. If no engine is set,
+    the URL or the name of the model tells it.
+
+    Args:
+        settings: Values by their dotted paths. None: not set.
+
+    Raises:
+        ConfigError: A value is wrong, or the engine is not clear.
+    """
+    # JSON is YAML. Values of the command line contain no variables.
+    given = {
+        name: json.dumps(escaped(value), ensure_ascii=False) for name, value in settings.items() if value is not None
+    }
+    config = InferenceConfig.from_yaml_and_arg_list(path, [f"{name}={value}" for name, value in given.items()])
+    if config.engine is None:
+        has_url = config.remote_params is not None and config.remote_params.api_url
+        config.engine = InferenceEngineType.REMOTE if has_url else guess_engine(config.model.model_name)
+    if config.engine == InferenceEngineType.NATIVE and settings.get("generation.temperature"):
+        config.generation.use_sampling = True
+    return config
+
+
+def schema_in(path: str | None, *, any_object: bool) -> dict[str, Any] | None:
+    """Return the JSON schema in a file; with `any_object` and without a file, the schema of all objects.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not a JSON schema.
+    """
+    if path is None:
+        return dict(_ANY_OBJECT) if any_object else None
+    try:
+        schema = json.loads(read_text(expanded(path, "--schema"), "--schema"))
+    except ValueError as error:
+        raise ConfigError(f"--schema: {path} is not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise ConfigError(f"--schema: {path} should hold a JSON object")
+    return cast(dict[str, Any], schema)

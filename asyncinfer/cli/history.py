@@ -1,0 +1,76 @@
+"""The messages of earlier chats, which the arrow keys bring back. They are in a file that only its owner can read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from asyncinfer.types.paths import PATH_ERRORS, open_regular
+
+log = logging.getLogger("asyncinfer")
+
+# How many messages the file keeps. It is shortened when it has twice as many.
+_MOST = 1000
+
+
+def history_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the path of the file: in `$XDG_STATE_HOME`, or in `~/.local/state`.
+
+    XDG Base Directory Specification 0.8: a relative path in the variable is not valid, and is ignored.
+    """
+    given = Path(environ.get("XDG_STATE_HOME", ""))
+    folder = given if given.is_absolute() else Path("~/.local/state").expanduser()
+    return folder / "asyncinfer" / "chat_history.jsonl"
+
+
+class HistoryFile:
+    """Texts in a file, one JSON string per line. A file that cannot be used is logged at level debug, and is no error.
+
+    Its methods block.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> list[str]:
+        """Return the newest texts, oldest first."""
+        try:
+            with open_regular(self._path) as file:
+                lines = file.read().decode("utf-8", "replace").splitlines()
+        except OSError as error:
+            log.debug("%s cannot be read: %s", self._path, error)
+            return []
+        texts = [text for line in lines if (text := _text(line)) is not None]
+        if len(texts) >= 2 * _MOST:
+            self._replace(texts[-_MOST:])
+        return texts[-_MOST:]
+
+    def append(self, text: str) -> None:
+        """Add a text."""
+        self._write(os.O_APPEND, [text])
+
+    def _replace(self, texts: list[str]) -> None:
+        self._write(os.O_TRUNC, texts)
+
+    def _write(self, flag: int, texts: list[str]) -> None:
+        lines = "".join(json.dumps(text) + "\n" for text in texts).encode()
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flag, 0o600)
+            try:
+                os.write(fd, lines)
+            finally:
+                os.close(fd)
+        except PATH_ERRORS as error:
+            log.debug("%s cannot be written: %s", self._path, error)
+
+
+def _text(line: str) -> str | None:
+    try:
+        text = json.loads(line)
+    except ValueError:
+        return None
+    return text if isinstance(text, str) else None

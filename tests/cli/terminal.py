@@ -1,0 +1,103 @@
+"""A program on a pseudo-terminal, to which a test types."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+from types import TracebackType
+from typing import Self
+
+from tests.cli.conftest import ROOT, environment
+
+_PASTE_ON = "\x1b[?2004h"
+CTRL_C, CTRL_D, ALT_ENTER, UP = "\x03", "\x04", "\x1b\r", "\x1b[A"
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z=>])")
+
+
+def pasted(text: str) -> str:
+    """Return what a terminal sends for a pasted text (bracketed paste)."""
+    return f"\x1b[200~{text}\x1b[201~"
+
+
+class Terminal:
+    """The command line on a terminal of its own: stdin, stdout and stderr.
+
+    Attributes:
+        shown: What the program has written so far, with its control sequences.
+    """
+
+    def __init__(self, *args: str, columns: int = 80, **variables: str) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        kept = {name: value for name, value in environment().items() if name != "COLUMNS"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.cli.scripted", *args],
+            cwd=ROOT,
+            env={**kept, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **variables},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
+        )
+        os.close(slave)
+        self.shown = ""
+        self._seen = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def wait_for(self, text: str) -> str:
+        """Wait until `text` is shown after what an earlier call found. Return what was shown until then, as text."""
+        while text not in (new := plain(self.shown[self._seen :])):
+            self._read_more(text)
+        self._seen = len(self.shown)
+        return new
+
+    def wait_for_prompt(self) -> None:
+        """Wait until the line editor accepts input: it switches bracketed paste on."""
+        while (place := self.shown.find(_PASTE_ON, self._seen)) < 0:
+            self._read_more("the prompt")
+        self._seen = place + len(_PASTE_ON)
+
+    def _read_more(self, wanted: str) -> None:
+        assert self._read(), f"{wanted!r} is not in {self.shown[self._seen :]!r}"
+
+    def ends(self) -> int:
+        """Wait for the end of the program, and return its exit code."""
+        while self._read():
+            pass
+        return self._process.wait(60)
+
+    def _read(self) -> bool:
+        """Read what the program writes next. False: it has ended."""
+        if not select.select([self._master], [], [], 30)[0]:
+            return False
+        try:
+            data = os.read(self._master, 1 << 16)
+        except OSError:  # Linux raises it when the other side is closed.
+            return False
+        self.shown += data.decode()
+        return bool(data)
+
+
+def plain(shown: str) -> str:
+    """Return what was shown, without control sequences."""
+    return _SEQUENCE.sub("", shown).replace("\r", "")
