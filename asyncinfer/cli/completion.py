@@ -6,10 +6,11 @@ from asyncinfer.cli.examples import example_names
 
 
 def complete_engine(incomplete: str) -> list[str]:
-    """Return the names of engines that begin with `incomplete`, in any case."""
+    """Return the names of engines that begin with `incomplete`, in its case, because shells distinguish cases."""
     from asyncinfer.config.engine_type import engine_names
 
-    return [name for name in engine_names() if name.startswith(incomplete.upper())]
+    names = [name.lower() if incomplete.islower() else name for name in engine_names()]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def complete_config(incomplete: str) -> list[str]:

@@ -16,7 +16,6 @@ from typing import Self
 
 from tests.cli.conftest import ROOT, environment
 
-_PASTE_ON = "\x1b[?2004h"
 CTRL_C, CTRL_D, ALT_ENTER, UP = "\x03", "\x04", "\x1b\r", "\x1b[A"
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z=>])")
 
@@ -66,19 +65,14 @@ class Terminal:
 
     def wait_for(self, text: str) -> str:
         """Wait until `text` is shown after what an earlier call found. Return what was shown until then, as text."""
-        while text not in (new := plain(self.shown[self._seen :])):
-            self._read_more(text)
-        self._seen = len(self.shown)
-        return new
+        while (place := self.shown.find(text, self._seen)) < 0:
+            assert self._read(), f"{text!r} is not in {self.shown[self._seen :]!r}"
+        start, self._seen = self._seen, place + len(text)
+        return plain(self.shown[start : self._seen])
 
     def wait_for_prompt(self) -> None:
         """Wait until the line editor accepts input: it switches bracketed paste on."""
-        while (place := self.shown.find(_PASTE_ON, self._seen)) < 0:
-            self._read_more("the prompt")
-        self._seen = place + len(_PASTE_ON)
-
-    def _read_more(self, wanted: str) -> None:
-        assert self._read(), f"{wanted!r} is not in {self.shown[self._seen :]!r}"
+        self.wait_for("\x1b[?2004h")
 
     def ends(self) -> int:
         """Wait for the end of the program, and return its exit code."""

@@ -32,7 +32,7 @@ def test_messages_are_answered_until_ctrl_d(home: Path) -> None:
         terminal.type(pasted("a\nb") + "\r")
         terminal.wait_for("answer to a")
         terminal.wait_for_prompt()
-        terminal.type(UP + UP + UP + "!\r")
+        terminal.type(5 * UP + "!\r")  # also moves up within a message of two lines
         terminal.wait_for("answer to hello!")
         terminal.wait_for_prompt()
         terminal.type(CTRL_D)

@@ -1,0 +1,55 @@
+"""The history of chats is in a file that only its owner can read."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from asyncinfer.cli.history import HistoryFile, history_path
+
+
+def test_texts_come_back_in_order_with_their_line_breaks(tmp_path: Path) -> None:
+    file = HistoryFile(tmp_path / "new" / "history")
+    for text in ("a", "b\nc", "é\ud800"):
+        file.append(text)
+    assert file.load() == ["a", "b\nc", "é\ud800"]
+
+
+def test_file_and_folder_are_private(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "history"
+    HistoryFile(path).append("a")
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
+
+
+def test_long_file_is_shortened(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    path.write_text("".join(f'"{n}"\n' for n in range(2000)))
+    assert HistoryFile(path).load() == [str(n) for n in range(1000, 2000)]
+    assert len(path.read_text().splitlines()) == 1000
+
+
+def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    path.write_bytes(b'"a"\n{\n3\n\xff\n"b"\n"c')
+    assert HistoryFile(path).load() == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "missing", "below a file"])
+def test_file_that_cannot_be_used_is_no_error(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "history"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "below a file":
+        path.touch()
+        path = path / "history"
+    file = HistoryFile(path)
+    assert file.load() == []
+    file.append("a")
+
+
+@pytest.mark.parametrize(("variable", "folder"), [("", "~/.local/state"), ("relative", "~/.local/state"), ("/x", "/x")])
+def test_path_follows_the_base_directory_specification(variable: str, folder: str) -> None:
+    expected = Path(folder).expanduser() / "asyncinfer" / "chat_history.jsonl"
+    assert history_path({"XDG_STATE_HOME": variable}) == expected
