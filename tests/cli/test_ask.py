@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class TestOutput:
         log = tmp_path / "log"
         with Terminal("ask", *MODEL, "slow", SCRIPT=json.dumps({"log": str(log), "slow": "slow"})) as terminal:
             while not log.exists():
-                pass
+                time.sleep(0.01)
             terminal.type(CTRL_C)
             assert terminal.ends() == 130
             assert "Traceback" not in terminal.shown

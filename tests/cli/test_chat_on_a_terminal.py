@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,12 @@ def test_ctrl_c_discards_a_line_and_stops_an_answer(home: Path) -> None:
         terminal.wait_for_prompt()
         terminal.type("slow\r")
         while not log.exists():
-            pass
+            time.sleep(0.01)
         terminal.type(CTRL_C)
         terminal.wait_for_prompt()
         terminal.type("quick\r")
         terminal.wait_for("answer to quick")
+        terminal.wait_for_prompt()
         terminal.type(CTRL_D)
         assert terminal.ends() == 0
     assert log.read_text().splitlines() == ["slow", "quick"]
