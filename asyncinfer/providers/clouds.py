@@ -39,6 +39,7 @@ MISTRAL = Provider(
         )
     ),
     chat_types=frozenset({"base", "fine-tuned"}),
+    model_prefixes=("codestral-", "devstral-", "magistral-", "ministral-", "mistral-", "open-mistral-", "pixtral-"),
 )
 GROQ = Provider(
     InferenceEngineType.GROQ,
@@ -83,6 +84,7 @@ XAI = Provider(
     ),
     non_chat_prefixes=("grok-2-image", "grok-imagine-", "grok-stt", "grok-tts", "grok-voice-"),
     class_name="XAIInferenceEngine",
+    model_prefixes=("grok-",),
 )
 NEBIUS = Provider(
     InferenceEngineType.NEBIUS,

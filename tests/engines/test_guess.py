@@ -29,6 +29,8 @@ Engine = InferenceEngineType
         ("o4-mini", Engine.OPENAI),
         ("gemini-2.5-flash", Engine.GOOGLE_GEMINI),
         ("deepseek-chat", Engine.DEEPSEEK),
+        ("grok-4", Engine.XAI),
+        ("mistral-small-latest", Engine.MISTRAL),
         ("anthropic.claude-3-haiku-20240307-v1:0", Engine.BEDROCK),
     ],
 )
