@@ -174,7 +174,9 @@ class EngineCore(ABC):
 
     def _dropped(self, generation: GenerationParams, engine: BoundEngine) -> tuple[str, ...]:
         """The names of the parameters that are set but not supported. Logs them once."""
-        supported = self.get_supported_params()
+        supported = engine.supported_parameters
+        if supported is None:
+            supported = frozenset(self.get_supported_params())
         dropped = unsupported(generation, supported) | engine.dropped_parameters
         if dropped:
             names, others = ", ".join(sorted(dropped)), ", ".join(sorted(supported - dropped))

@@ -66,7 +66,8 @@ def features(provider: Provider) -> set[str]:
 
 def providers_table(providers: Iterable[tuple[str, Provider]]) -> str:
     """Return a table in Markdown, with one row per provider and its name in configurations."""
-    columns = ["engine", "class", "key", "extra", *FEATURES, "additional parameters", "unsupported parameters"]
+    features = [*FEATURES, "Responses API"]
+    columns = ["engine", "class", "key", "extra", *features, "additional parameters", "unsupported parameters"]
     rows = [[*_cells(name, provider)] for name, provider in providers]
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -79,6 +80,7 @@ def _cells(name: str, provider: Provider) -> Iterator[str]:
     yield provider.auth.needs
     yield f"`{provider.extra}`" if provider.extra else ""
     yield from ("yes" if feature in found else "" for feature in FEATURES)
+    yield "yes" if provider.dialect.responses is not None else ""
     yield ", ".join(f"`{parameter}`" for parameter in sorted(supported - COMMON))
     yield ", ".join(f"`{parameter}`" for parameter in sorted(COMMON - supported))
 

@@ -30,9 +30,12 @@ class BoundEngine(ABC):
     """Answers conversations with the settings of one call. Permits, pace and retries are its caller's task.
 
     Attributes:
+        supported_parameters: The generation parameters that the API of this call supports; None if all calls of the
+            engine support the same.
         dropped_parameters: The parameters that were set, but are not sent to this model. An answer may add to them.
     """
 
+    supported_parameters: frozenset[str] | None = None
     dropped_parameters: frozenset[str] = frozenset()
 
     @abstractmethod

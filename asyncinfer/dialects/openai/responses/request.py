@@ -36,11 +36,6 @@ SUPPORTED = _SAMPLING | {
     "tool_choice",
     "top_logprobs",
 }
-# The parameters of chat completions that this API does not have, although other APIs of the same server do.
-_CHAT_PARAMETERS = frozenset(
-    {"frequency_penalty", "logit_bias", "min_p", "presence_penalty", "seed", "skip_special_tokens", "stop_strings"}
-    | {"stop_token_ids"}
-)
 # Fields of chat completions, and the object and the field that have the same meaning here.
 _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
 _ENCRYPTED_REASONING = "reasoning.encrypted_content"
@@ -85,7 +80,7 @@ class ResponsesEncoder:
         self._extra = _extra_body(generation.extra_body)
         effort = object_at(self._extra, "reasoning").get("effort")
         refused = refused_parameters(model.model_name, quirks, effort=effort)
-        self.dropped = _dropped(generation, refused, supported_parameters(quirks, responses))
+        self.dropped = refused & {name for name in generation.model_fields_set if getattr(generation, name) is not None}
         self._shared: Json = {
             "model": model.model_name,
             **({} if generation.max_new_tokens is None else {"max_output_tokens": generation.max_new_tokens}),
@@ -139,17 +134,6 @@ def _extra_body(given: Json) -> Json:
         if name in given:
             fields[outer] = {inner: given[name], **object_at(fields, outer)}
     return fields
-
-
-def _dropped(generation: GenerationParams, refused: frozenset[str], supported: frozenset[str]) -> frozenset[str]:
-    """Return the parameters that are set, but that the model refuses or the API does not have."""
-    given = {name for name in generation.model_fields_set if getattr(generation, name) is not None}
-    changed = {name for name in given if getattr(generation, name) != _default(name)}
-    return (refused & given) | ((_CHAT_PARAMETERS - supported) & changed)
-
-
-def _default(name: str) -> Any:
-    return GenerationParams.model_fields[name].get_default(call_default_factory=True)
 
 
 def _server_fields(settings: EncoderSettings, quirks: Quirks) -> Json:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from asyncinfer import (
     ConfigError,
     Conversation,
+    DeepSeekInferenceEngine,
     GenerationParams,
     GuidedDecodingParams,
     ModelParams,
@@ -291,9 +292,22 @@ def encoded_by(quirks: Quirks, responses: Responses, generation: GenerationParam
     return openai_responses(quirks, responses).encoder_for(settings)
 
 
-def test_parameters_that_the_api_does_not_have_are_dropped() -> None:
-    given = GenerationParams(seed=1, stop_strings=["a"], temperature=0.5, frequency_penalty=0.0)
-    assert encoded_by(NO_QUIRKS, Responses(), given).dropped == {"seed", "stop_strings"}
+DROPPED = {"seed": 1, "stop_strings": ["a"], "temperature": 0.5, "frequency_penalty": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("model", "dropped"),
+    [("gpt-4.1", ["seed", "stop_strings"]), ("o3-pro", ["frequency_penalty", "seed", "stop_strings", "temperature"])],
+)
+async def test_parameters_that_the_api_or_the_model_does_not_have_are_dropped(
+    model: str, dropped: list[str], api: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.answers(OUTPUTS["a text"])
+    async with engine_for(Case(generation=DROPPED, model=model), api) as engine:
+        [answered] = await engine.ainfer(["Hello?"])
+    assert answered.metadata["dropped_parameters"] == dropped
+    assert f"does not support {', '.join(dropped)}: ignored. It supports: extra_body" in caplog.text
+    assert api.sent[-1].body.keys().isdisjoint(["seed", "stop", "frequency_penalty"])
 
 
 async def test_vllm_gets_its_own_parameters(api: Recorder) -> None:
@@ -321,6 +335,15 @@ def test_choices_are_refused_where_no_field_is_documented(patterns: Patterns) ->
     guided = GenerationParams(guided_decoding=GuidedDecodingParams(choice=["a"]))
     with pytest.raises(ConfigError, match="guided_decoding"):
         encoded_by(Quirks(patterns=patterns), Responses(), guided)
+
+
+async def test_parameters_that_only_this_api_has_are_not_reported(api: Recorder) -> None:
+    guided = {"guided_decoding": GuidedDecodingParams(json=SCHEMA)}
+    api.answers(OUTPUTS["a text"])
+    async with engine_for(Case(generation=guided), api, DeepSeekInferenceEngine) as engine:
+        [answered] = await engine.ainfer(["Hello?"])
+    assert "dropped_parameters" not in answered.metadata
+    assert api.sent[-1].body["text"]["format"]["schema"] == SCHEMA
 
 
 def test_schemas_may_be_supported_only_by_this_api() -> None:
