@@ -31,11 +31,12 @@ def logprobs_in(choice: Json, text: Any = None) -> tuple[dict[str, Any], ...]:
     fields = as_object(given)
     entries = fields.get("content") or fields.get("refusal")
     if isinstance(entries, list):
-        return tuple(_entries(cast(list[Any], entries)))
+        return tuple(token_entries(cast(list[Any], entries)))
     return tuple(_side_by_side(fields))
 
 
-def _entries(given: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def token_entries(given: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the entries in a list of objects."""
     for fields in map(as_object, given):
         token, logprob = fields.get("token"), fields.get("logprob")
         if isinstance(token, str) and _is_number(logprob):

@@ -39,6 +39,7 @@ SUPPORTED = _SAMPLING | {
 # Fields of chat completions, and the object and the field that have the same meaning here.
 _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
 _ENCRYPTED_REASONING = "reasoning.encrypted_content"
+_LOGPROBS_PARAMETERS = ("logprobs", "top_logprobs")
 _LOGPROBS = "message.output_text.logprobs"
 
 
@@ -87,7 +88,7 @@ class ResponsesEncoder:
             **sampling_fields(generation, (_SAMPLING | responses.extensions) - quirks.unsupported - refused),
             **_format_fields(generation, quirks),
             "store": False,
-            **_included(generation, responses),
+            **_included(generation, responses, quirks.unsupported | refused),
             **_server_fields(settings, quirks),
         }
         # Tools that the API runs itself come in addition to the functions of a conversation.
@@ -158,12 +159,13 @@ def _format_fields(generation: GenerationParams, quirks: Quirks) -> Json:
     return {**fields, "text": {"format": {**shape, **object_at(given, "json_schema")}}}
 
 
-def _included(generation: GenerationParams, responses: Responses) -> Json:
+def _included(generation: GenerationParams, responses: Responses, refused: frozenset[str]) -> Json:
     """Return the fields that ask for further parts of the answer."""
+    wants_logprobs = generation.wants_logprobs and refused.isdisjoint(_LOGPROBS_PARAMETERS)
     names = [_ENCRYPTED_REASONING] if responses.encrypted_reasoning else []
-    names += [_LOGPROBS] if generation.logprobs else []
+    names += [_LOGPROBS] if wants_logprobs else []
     fields: Json = {"include": names} if names else {}
-    if generation.logprobs and generation.top_logprobs is not None:
+    if wants_logprobs and generation.top_logprobs is not None:
         fields["top_logprobs"] = generation.top_logprobs
     return fields
 

@@ -5,9 +5,6 @@ Source: `Response` of openai-python 3.57, November 2026.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from asyncinfer.dialects.fields import as_object, members_of
 from asyncinfer.dialects.finish_reasons import ended_well, reason_of
 from asyncinfer.dialects.http import json_object, missing_answer
@@ -15,8 +12,8 @@ from asyncinfer.dialects.openai.response import error_of, usage_in
 from asyncinfer.dialects.openai.responses.logprobs import logprobs_in
 from asyncinfer.dialects.openai.responses.output_reader import answer_message
 from asyncinfer.dialects.openai.responses.status import finish_of, problem_of
-from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
-from asyncinfer.types.answer import LOGPROBS, Completion
+from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of, with_logprobs
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
 
 
@@ -36,12 +33,8 @@ def decode(response: HttpResponse) -> Completion:
             raise error
         message = answer_message(data["output"], finish)
         reason = reason_of(finish, message.tool_calls)
-        metadata = metadata_of(finish, reason, _described(data))
+        logprobs = logprobs_in([as_object(item) for item in members_of(data["output"])])
+        metadata = metadata_of(finish, reason, description(data, NAMES) | with_logprobs(logprobs))
         return Completion(message, reason, usage_in(data.get("usage")), metadata)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
-
-
-def _described(data: Mapping[str, Any]) -> dict[str, Any]:
-    logprobs = logprobs_in([as_object(item) for item in members_of(data["output"])])
-    return description(data, NAMES) | ({LOGPROBS: logprobs} if logprobs else {})

@@ -99,7 +99,7 @@ class ResponsesEventDecoder:
             )
         except (ValueError, TypeError, AttributeError) as problem:
             raise malformed_response(f"has an answer that cannot be read ({problem})") from None
-        logprobs = () if self._has_logprobs else tuple(logprobs_in(output))
+        logprobs = () if self._has_logprobs else logprobs_in(output)
         return replace(last, reasoning_content=self._rest_of_reasoning(output), logprobs=logprobs)
 
     def _read(self, kind: str, data: Json, event: ServerSentEvent) -> StreamDelta | None:
@@ -130,7 +130,7 @@ class ResponsesEventDecoder:
     def _text_delta(self, data: Json) -> StreamDelta:
         text = as_text(data.get("delta") or "")
         self._text.append(text)
-        logprobs = tuple(logprobs_of(data))
+        logprobs = logprobs_of(data)
         self._has_logprobs |= bool(logprobs)
         return StreamDelta(text, logprobs=logprobs)
 

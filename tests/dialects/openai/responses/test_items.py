@@ -40,6 +40,7 @@ REASONING: Json = {
     "summary": [{"type": "summary_text", "text": "First."}, {"type": "summary_text", "text": "Second."}],
     "encrypted_content": "gAAA",
 }
+LOGPROB: Json = {"token": "Hi.", "bytes": [72, 105, 46], "logprob": -0.5, "top_logprobs": []}
 CALL: Json = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": '{"a": 1}'}
 SEARCH: Json = {
     "type": "web_search_call",
@@ -193,13 +194,13 @@ def test_annotations_are_kept_with_their_places_in_the_joined_text() -> None:
 
 
 def test_nulls_and_log_probabilities_are_not_sent_back() -> None:
-    part = {"type": "output_text", "text": "Hi.", "annotations": [], "logprobs": [{"token": "Hi."}]}
+    part = {"type": "output_text", "text": "Hi.", "annotations": [], "logprobs": [LOGPROB]}
     message = text_message("Hi.", phase=None, content=[part])
     output = [SEARCH, REASONING | {"status": None}, message]
     _, reasoning, text = input_items([answer_message(output)], NO_QUIRKS)
     assert reasoning == REASONING
     assert text == text_message("Hi.")
-    assert logprobs_in(output) == [{"token": "Hi."}]
+    assert logprobs_in(output) == (LOGPROB,)
 
 
 def test_reasoning_without_content_is_sent_back_only_if_the_api_stores_it() -> None:
@@ -363,15 +364,14 @@ def test_tool_choice_in_the_form_of_the_api_stays_unchanged() -> None:
     ],
 )
 def test_sdk_reads_a_written_answer(reason: FinishReason, status: str, details: Json | None) -> None:
-    logprob = {"token": "Hi.", "bytes": [72, 105, 46], "logprob": -0.5, "top_logprobs": []}
     message = assistant("Hi.", tool_calls=[call()], reasoning_content="Hm.")
-    fields = answer_fields(Completion(message, reason, Usage(3, 4, 7, 2, 1, 1), {"logprobs": [logprob]}))
+    fields = answer_fields(Completion(message, reason, Usage(3, 4, 7, 2, 1, 1), {"logprobs": [LOGPROB]}))
     shared = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "tools": [], "tool_choice": "auto"}
     read = Response.model_validate({**shared, "parallel_tool_calls": True, **fields})
     assert read.output_text == "Hi."
     assert (read.status, fields["incomplete_details"]) == (status, details)
     assert [item.type for item in read.output] == ["reasoning", "message", "function_call"]
-    assert logprobs_in(fields["output"]) == [logprob]
+    assert logprobs_in(fields["output"]) == (LOGPROB,)
     ResponseUsage.model_validate(fields["usage"])
 
 

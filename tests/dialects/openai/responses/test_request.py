@@ -188,6 +188,10 @@ CASES: dict[str, Case] = {
     "log probabilities": Case(
         {"include": [*INCLUDED, "message.output_text.logprobs"], "top_logprobs": 3}, {"logprobs": True, "top_logprobs": 3}
     ),
+    "log probabilities of the most likely tokens": Case(
+        {"include": [*INCLUDED, "message.output_text.logprobs"], "top_logprobs": 2}, {"top_logprobs": 2}
+    ),
+    "log probabilities of a model that reasons": Case({"temperature": None}, {"top_logprobs": 2}, model="o3"),
     "end user": Case({"safety_identifier": "u-1"}, user_id="u-1"),
     "a stored response": Case({"store": True, "include": None}, {"extra_body": {"store": True, "include": None}}),
     "metadata": Case({"metadata": {"a": "b"}}, {"extra_body": {"metadata": {"a": "b"}}}),
