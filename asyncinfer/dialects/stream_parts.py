@@ -28,6 +28,7 @@ _CONTENT = frozenset(
             "thoughtSignature",
         ),
         *("executableCode", "codeExecutionResult", "inlineData", "fileData", "functionResponse"),
+        "delta",  # A text in the events of OpenAI's Responses API.
     ]
 )
 _REASONS = frozenset({"finish_reason", "finishReason", "stop_reason", "stopReason"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from asyncinfer.dialects.error_body import read_error
@@ -11,6 +12,9 @@ from asyncinfer.errors import RequestError
 from asyncinfer.transport.errors import UnreachableError
 from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.masking import without_credentials
+
+# OpenAI: "This model is only supported in v1/responses and not in v1/chat/completions."
+_RESPONSES_ONLY = re.compile(r"only (?:supported|available) in (?:the )?(?:v1/)?responses")
 
 
 def refusal(response: HttpResponse, url: str, likely_url: str | None) -> RequestError:
@@ -22,7 +26,9 @@ def refusal(response: HttpResponse, url: str, likely_url: str | None) -> Request
         likely_url: What the URL should probably be; None if it looks right.
     """
     error = status_error(response, time.time())
-    if _is_wrong_url(response, likely_url):
+    if _RESPONSES_ONLY.search(read_error(response.body).text):
+        error.args = (f"{str(error).rstrip('.')}. Set remote_params.api to `responses`",)
+    elif _is_wrong_url(response, likely_url):
         advice = f"it should probably go to {likely_url}" if likely_url else "check the host and the port"
         error.args = (f"{error}. The request went to {without_credentials(url)}; {advice} (remote_params.api_url)",)
     return error

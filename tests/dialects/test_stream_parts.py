@@ -12,6 +12,7 @@ from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.dialects.openai.responses.dialect import openai_responses
 from asyncinfer.dialects.stream_parts import is_part
 from tests.dialects.frames import event
 
@@ -34,7 +35,11 @@ def parts(**part: Any) -> bytes:
     return sse({"candidates": [{"content": {"role": "model", "parts": [part] if part else []}}], "modelVersion": "g"})
 
 
-OPENAI = openai_chat()
+def response_event(kind: str, **fields: Any) -> bytes:
+    return sse({"type": f"response.{kind}", "sequence_number": 1, "output_index": 0, "item_id": "x", **fields})
+
+
+OPENAI, RESPONSES = openai_chat(), openai_responses()
 TOOL = {"index": 0, "id": "1", "function": {"name": "f", "arguments": ""}}
 PARTS: dict[str, tuple[Dialect, bytes]] = {
     "OpenAI text": (OPENAI, chunk(content="a")),
@@ -42,6 +47,9 @@ PARTS: dict[str, tuple[Dialect, bytes]] = {
     "OpenAI reasoning": (OPENAI, chunk(reasoning_content="a")),
     "OpenAI tool call": (OPENAI, chunk(tool_calls=[TOOL])),
     "OpenAI finish reason": (OPENAI, sse({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})),
+    "Responses text": (RESPONSES, response_event("output_text.delta", delta="a")),
+    "Responses reasoning": (RESPONSES, response_event("reasoning_summary_text.delta", delta="a")),
+    "Responses code of a built-in tool": (RESPONSES, response_event("code_interpreter_call_code.delta", delta="a")),
     "Anthropic text": (ANTHROPIC_MESSAGES, block(type="text_delta", text="a")),
     "Anthropic arguments": (ANTHROPIC_MESSAGES, block(type="input_json_delta", partial_json="{")),
     "Anthropic signature": (ANTHROPIC_MESSAGES, block(type="signature_delta", signature="abc")),
@@ -72,6 +80,9 @@ NO_PARTS: dict[str, tuple[Dialect, bytes]] = {
     "OpenAI unknown field": (OPENAI, chunk(x_status="busy")),
     "OpenAI another answer": (OPENAI, sse({"choices": [{"index": 1, "delta": {"content": "a"}}]})),
     "OpenAI usage so far": (OPENAI, sse({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 0}})),
+    "Responses begun": (RESPONSES, response_event("in_progress", response={"id": "1", "output": []})),
+    "Responses empty text": (RESPONSES, response_event("output_text.delta", delta="")),
+    "Responses keep-alive": (RESPONSES, sse({"type": "keepalive", "sequence_number": 3})),
     "Anthropic ping": (ANTHROPIC_MESSAGES, sse({"type": "ping"}, "ping")),
     "Anthropic empty text": (ANTHROPIC_MESSAGES, block(type="text_delta", text="")),
     "Gemini empty content": (GEMINI, parts()),

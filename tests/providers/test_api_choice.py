@@ -155,6 +155,16 @@ async def test_wrong_path_is_reported_with_the_path_of_the_api(api: Recorder) ->
     assert "/v1/responses (remote_params.api_url)" in result.failures[0].error_message
 
 
+async def test_error_of_a_model_that_only_the_responses_api_has_says_what_to_do(api: Recorder) -> None:
+    message = "This model is only supported in v1/responses and not in v1/chat/completions."
+    api.answers({"error": {"message": message, "type": "invalid_request_error", "param": "model", "code": None}}, 404)
+    async with engine_for(REMOTE, api_url=api.url) as engine:
+        result = await engine.ainfer_partial([question("Hello?")])
+    failure = result.failures[0]
+    assert failure.error_message.endswith(f"{message} Set remote_params.api to `responses`")
+    assert not failure.is_retryable
+
+
 def test_registered_provider_has_no_responses_api_unless_it_says_so() -> None:
     mine = Provider("MINE", "https://api.example.com/v1/chat/completions", Key("MINE_KEY"))
     with pytest.raises(ConfigError, match="MINE has no Responses API"):
