@@ -119,7 +119,10 @@ class Provider:
         chat, responses = self.dialect, self.dialect.responses
         if responses is None:
             return None
-        url = None if self.url is None else self.url.removesuffix(chat.path) + responses.path
+        url = self.url
+        if url is not None:
+            before, _, after = url.rpartition(chat.path)
+            url = before + responses.path + after
         return replace(self, url=url, dialect=responses, other_path=chat.path)
 
     def url_hint(self) -> str:

@@ -32,8 +32,9 @@ from asyncinfer.types.merging import merged_messages
 from asyncinfer.types.tools import ToolCall
 
 Json = dict[str, Any]
-# The additional keys that the API has a field for.
+# The keys of an earlier answer that are sent back.
 _SENT_BACK = frozenset({OUTPUT_ITEMS, PHASE, REASONING_ITEMS})
+# The additional keys that the API has a field for.
 SENT_KEYS = SentKeys(text=TEXT_KEYS, image=IMAGE_KEYS, document=FILE_KEYS, tool=TOOL_KEYS)
 
 

@@ -23,6 +23,7 @@ from asyncinfer import (
     RemoteParams,
     RemoteVLLMInferenceEngine,
 )
+from asyncinfer.types.answer import Completion
 from tests.asking import (
     ASKED_FOR_WEATHER,
     CAPITAL,
@@ -62,6 +63,52 @@ def at(server: VllmServer, **remote: Any) -> RemoteParams:
 
 def guided(**by: Any) -> GuidedDecodingParams:
     return GuidedDecodingParams.model_validate(by)
+
+
+# The Responses API
+
+
+@pytest.fixture
+def responses(vllm_server: VllmServer) -> RemoteVLLMInferenceEngine:
+    return RemoteVLLMInferenceEngine(ModelParams(model_name=MODEL), remote_params=at(vllm_server, api="responses"))
+
+
+async def test_responses_api_answers_as_chat_completions(
+    responses: RemoteVLLMInferenceEngine, vllm_server: VllmServer
+) -> None:
+    answered, expected = await answer(responses), vllm_server.answer()
+    assert (said(answered), answered.metadata["finish_reason"]) == (expected.text, expected.reason)
+    usage = answered.metadata["usage"]
+    assert {name: usage[name] for name in expected.usage} == expected.usage
+
+
+async def test_responses_api_streams_the_same_answer(responses: RemoteVLLMInferenceEngine) -> None:
+    whole, deltas = await answer(responses), await streamed(responses)
+    assert "".join(delta.content for delta in deltas) == said(whole)
+    assert (deltas[-1].finish_reason, len(deltas) > 2) == (whole.metadata["finish_reason"], True)
+
+
+async def test_responses_api_follows_schemas_and_choices(responses: RemoteVLLMInferenceEngine) -> None:
+    assert said(await answer(responses, guided_decoding=guided(choice=["Paris"]))) == "Paris"
+    City.model_validate_json(
+        said(await answer(responses, guided_decoding=guided(json=City), max_new_tokens=CITY_TOKENS))
+    )
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+async def test_responses_api_calls_a_tool_and_reads_its_result(
+    responses: RemoteVLLMInferenceEngine, streams: bool
+) -> None:
+    forced: dict[str, Any] = {"tool_choice": FORCED, "max_new_tokens": CITY_TOKENS}
+    if streams:
+        message = Completion.from_deltas(await streamed(responses, ASKED_FOR_WEATHER, **forced)).message
+        called = ASKED_FOR_WEATHER.model_copy(update={"messages": [*ASKED_FOR_WEATHER.messages, message]})
+    else:
+        called = await answer(responses, ASKED_FOR_WEATHER, **forced)
+    [call] = called.messages[-1].tool_calls or []
+    assert call.function.name == "weather"
+    assert call.function.get_arguments_dict()
+    assert said(await answer(responses, with_result(called, "It is snowing heavily.")))
 
 
 # Chat
