@@ -1,8 +1,8 @@
 """Azure OpenAI: its URLs, and requests that are authorised with a key or with Microsoft Entra ID.
 
-Sources, November 2026: Microsoft's "Azure OpenAI in Microsoft Foundry Models v1 API", "API version lifecycle" and
-"Content filtering"; openai-python 3.57 (`AzureOpenAI`), for the environment variables, the header of the key and the
-precedence of the token over the key; azure-identity 1.27.
+Sources, November 2026: Microsoft's "Azure OpenAI in Microsoft Foundry Models v1 API", "API version lifecycle", "Use the
+Azure OpenAI Responses API" and "Content filtering"; openai-python 3.57 (`AzureOpenAI`), for the environment variables,
+the header of the key and the precedence of the token over the key; azure-identity 1.27.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 from asyncinfer.config import InferenceEngineType, RemoteParams
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Quirks
+from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, Responses
 from asyncinfer.errors import (
     ConfigError,
     EngineConfigError,
@@ -36,7 +37,8 @@ from asyncinfer.types.masking import MaskedStr, is_secret_name
 
 _KEY, _TOKEN, _VERSION = "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_API_VERSION"
 _CHATS = "/openai/v1/chat/completions"
-_OWN_PATH = re.compile(r"(?:/deployments/[^/]+)?/chat/completions/?$")
+_OWN_PATH = re.compile(r"(?:/deployments/[^/]+)?/(?:chat/completions|responses)/?$")
+_DEPLOYED_RESPONSES = re.compile(r"/deployments/[^/]+/responses/?$")
 # A JSON Web Token, as Microsoft Entra ID issues it. Keys of Azure have no dots.
 _JWT = re.compile(r"ey[\w-]+\.[\w-]+\.[\w-]*")
 # The ends of hosts in national clouds, which have tokens for another audience.
@@ -149,12 +151,17 @@ def azure_url(url: str) -> str:
 def with_api_version(url: str) -> str:
     """Return the URL, with the version from the environment if it is the URL of a deployment without a version.
 
+    The Responses API has one URL for all deployments of a resource.
+
     Raises:
         ConfigError: There is no version.
     """
     parts = urlsplit(url)
-    if "/deployments/" not in parts.path or "api-version" in parse_qs(parts.query):
+    if "/deployments/" not in parts.path:
         return url
+    parts = parts._replace(path=_DEPLOYED_RESPONSES.sub("/responses", parts.path))
+    if "api-version" in parse_qs(parts.query):
+        return urlunsplit(parts)
     version = os.environ.get(_VERSION, "").strip()
     if not version:
         raise ConfigError(
@@ -183,13 +190,15 @@ AZURE_OPENAI = Provider(
                 reasoning_models=OPENAI_REASONING_MODELS,  # Many users name a deployment after its model.
                 hides_reasoning_models=True,
                 documents=Files.NONE,
-            )
+            ),
+            responses=Responses(documents=Files.INLINE),
         ),
         models_url=azure_models_url,
     ),
     url_transform=azure_url,
     completed_url=with_api_version,
     class_name="AzureOpenAIInferenceEngine",
+    responses_models=OPENAI_RESPONSES_MODELS,
     extra="azure",
     requires="azure.identity",
 )

@@ -11,13 +11,10 @@ of vLLM and SGLang follow the requests that vllm 0.32 and sglang 0.5.23 define. 
 pages "Create Chat Completion", "Thinking Mode" and "JSON Output". Parasail documents OpenAI's format, and nothing more.
 
 The Responses API: the SDKs of OpenAI, OpenRouter and SambaNova, vllm 0.32, SGLang's `serving_responses.py`, and the
-pages "Responses API" of DeepSeek, Fireworks and Hugging Face. The models that only this API has: `ResponsesModel` of
-OpenAI's SDK, and LiteLLM 1.110.
+pages "Responses API" of DeepSeek, Fireworks and Hugging Face.
 """
 
 from __future__ import annotations
-
-import re
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
@@ -27,7 +24,7 @@ from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.media import IMAGES
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Patterns, Quirks, Schemas
-from asyncinfer.dialects.openai.responses.request import Responses
+from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, Responses
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.aws import Aws
 from asyncinfer.providers.azure import AZURE_OPENAI
@@ -42,11 +39,6 @@ _PILLOW_IMAGES = IMAGES | {"image/bmp", "image/tiff"}  # vLLM and SGLang read im
 _MIN_P = frozenset({"min_p"})
 # Beyond OpenAI's: the parameters of vLLM's Responses API.
 _VLLM_RESPONSES = _VLLM | {"frequency_penalty", "logit_bias", "presence_penalty", "seed", "stop_strings"}
-# Models that OpenAI lists only for the Responses API.
-_RESPONSES_MODELS = re.compile(
-    r"(?:o\d+-pro|gpt-[\d.]+-pro|.*-deep-research|.*\bcodex|computer-use|gpt-daybreak|gpt-[\d.]+-cyber"
-    r"|gpt-(?:[\d.]+-)?rosalind|gpt-[\d.]+-astra-law)\b"
-)
 
 CATALOG: dict[str, Provider] = {
     provider.name: provider
@@ -139,8 +131,8 @@ CATALOG: dict[str, Provider] = {
                 "whisper-",
             ),
             class_name="OpenAIInferenceEngine",
-            responses_models=_RESPONSES_MODELS,
             model_prefixes=("chatgpt-", "gpt-3", "gpt-4", "gpt-5", "gpt-6", "o1", "o3", "o4"),
+            responses_models=OPENAI_RESPONSES_MODELS,
         ),
         Provider(
             InferenceEngineType.DEEPSEEK,

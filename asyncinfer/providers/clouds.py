@@ -1,16 +1,19 @@
 """The rows of Mistral, Groq, xAI and Nebius.
 
 Sources, November 2026: mistralai 3.7 and Mistral's "Reasoning", for its content parts and parameters; groq 1.7 and
-Groq's "OpenAI Compatibility", "Reasoning" and "Vision"; xAI's REST API reference ("Chat completions"), "Reasoning" and
-"Image understanding"; the API reference of Nebius Token Factory. Lambda has no row: it closed its inference API in
-September 2025.
+Groq's "OpenAI Compatibility", "Responses API", "Reasoning" and "Vision"; xAI's REST API reference ("Chat completions",
+"Responses"), "Reasoning" and "Image understanding"; LiteLLM 1.110, for the models that only xAI's Responses API has;
+the API reference of Nebius Token Factory. Lambda has no row: it closed its inference API in September 2025.
 """
 
 from __future__ import annotations
 
+import re
+
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import DocumentForm, Files, Quirks
+from asyncinfer.dialects.openai.responses.request import Responses
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.provider import Provider
 from asyncinfer.types.conversation import Role
@@ -52,7 +55,8 @@ GROQ = Provider(
             documents=Files.NONE,
             reasoning="reasoning",
             name_roles=frozenset(),
-        )
+        ),
+        responses=Responses(encrypted_reasoning=False),
     ),
     non_chat_prefixes=(
         "canopylabs/orpheus-",
@@ -80,11 +84,13 @@ XAI = Provider(
             image_types=frozenset({"image/jpeg", "image/png"}),
             documents=Files.NONE,
             name_roles=frozenset({Role.USER}),
-        )
+        ),
+        responses=Responses(),
     ),
     non_chat_prefixes=("grok-2-image", "grok-imagine-", "grok-stt", "grok-tts", "grok-voice-"),
     class_name="XAIInferenceEngine",
     model_prefixes=("grok-",),
+    responses_models=re.compile(r"grok-[\d.]+-multi-agent\b"),
 )
 NEBIUS = Provider(
     InferenceEngineType.NEBIUS,

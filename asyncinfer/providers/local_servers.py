@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks
+from asyncinfer.dialects.openai.responses.request import Responses
 from asyncinfer.providers.auth import OptionalKey
 from asyncinfer.providers.provider import Provider
 
@@ -54,7 +55,8 @@ OLLAMA = Provider(
             image_types=frozenset({"image/jpeg", "image/png", "image/webp"}),
             documents=Files.NONE,
             reasoning="reasoning",
-        )
+        ),
+        responses=Responses(encrypted_reasoning=False),
     ),
     workers=_WORKERS,
     non_chat_prefixes=(
@@ -85,7 +87,8 @@ LM_STUDIO = Provider(
             images=Files.INLINE,
             image_types=frozenset({"image/jpeg", "image/png", "image/webp"}),
             documents=Files.NONE,
-        )
+        ),
+        responses=Responses(encrypted_reasoning=False),
     ),
     workers=_WORKERS,
     non_chat_prefixes=("text-embedding-",),
@@ -108,7 +111,8 @@ REMOTE_LLAMACPP = Provider(
             merges_messages=True,  # the chat templates of many models require that roles alternate
             documents=Files.NONE,
             reasoning="reasoning_content",
-        )
+        ),
+        responses=Responses(encrypted_reasoning=False),
     ),
     workers=_WORKERS,
     class_name="RemoteLlamaCppInferenceEngine",

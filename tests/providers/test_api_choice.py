@@ -10,6 +10,7 @@ from openai.types import ChatModel, ResponsesModel
 
 from asyncinfer import (
     ConfigError,
+    Conversation,
     InferenceConfig,
     ModelParams,
     RemoteInferenceEngine,
@@ -126,6 +127,36 @@ def test_other_models_of_these_families_choose_it_too(model: str) -> None:
 @pytest.mark.parametrize("model", ["gpt-5", "gpt-4.1", "o1-preview", "o3-mini", "gpt-4o", "ft:gpt-4o:codexcorp::1"])
 def test_other_models_use_chat_completions(model: str) -> None:
     assert path_for(OPENAI, model) == CHAT
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "url"),
+    [
+        ("XAI", "grok-4.20-multi-agent-0309", "https://api.x.ai/v1/chat/completions"),
+        ("AZURE_OPENAI", "gpt-5-pro", "https://r.openai.azure.com/openai/v1"),
+    ],
+)
+def test_models_of_other_providers_choose_it(name: str, model: str, url: str) -> None:
+    assert path_for(CATALOG[name], model, api_url=url) == RESPONSES
+
+
+async def test_responses_api_of_azure_has_one_url_for_all_deployments(api: Recorder) -> None:
+    api.answers(responses_sample().answer)
+    url = f"{api.url.removesuffix('/v1')}/openai/deployments/d?api-version=2025-04-01-preview"
+    async with engine_for(CATALOG["AZURE_OPENAI"], api_url=url, api="responses") as engine:
+        await engine.agenerate(question("Hello?"))
+    assert (api.sent[-1].path, api.sent[-1].query) == ("/openai/responses", "api-version=2025-04-01-preview")
+    assert api.sent[-1].body["model"] == "m"
+
+
+async def test_responses_api_of_azure_accepts_documents(api: Recorder) -> None:
+    api.answers(responses_sample().answer)
+    document = {"type": "document_url", "content": "https://example.com/a.pdf"}
+    chat = Conversation.from_dict({"messages": [{"role": "user", "content": [document]}]})
+    async with engine_for(CATALOG["AZURE_OPENAI"], api_url=api.url, api="responses") as engine:
+        await engine.agenerate(chat)
+    [part] = api.sent[-1].body["input"][0]["content"]
+    assert part == {"type": "input_file", "file_url": "https://example.com/a.pdf"}
 
 
 def test_model_does_not_choose_if_the_user_does() -> None:

@@ -26,7 +26,8 @@ def openai_responses(quirks: Quirks = NO_QUIRKS, responses: Responses = OPENAI_R
     """
     # Only vLLM documents a field for regular expressions and choices.
     patterns = quirks.patterns if quirks.patterns is Patterns.VLLM else Patterns.NONE
-    quirks = replace(quirks, patterns=patterns, schemas=responses.schemas or quirks.schemas)
+    schemas, documents = responses.schemas or quirks.schemas, responses.documents or quirks.documents
+    quirks = replace(quirks, patterns=patterns, schemas=schemas, documents=documents)
     encoders = _ResponsesEncoders(quirks, responses)
     supported = supported_parameters(quirks, responses)
     return Dialect(encoders, decode, _stream_decoder, supported, path="/responses")

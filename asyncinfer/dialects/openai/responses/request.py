@@ -6,6 +6,7 @@ parameters of vLLM: `ResponsesRequest` of vLLM 0.32. All read in November 2026.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from asyncinfer.dialects.fields import as_object, members_of, object_at
 from asyncinfer.dialects.http import HEADERS, json_body, merged_under
 from asyncinfer.dialects.json_schema.growth import schema_of_tool
 from asyncinfer.dialects.openai.guided import guided_fields
-from asyncinfer.dialects.openai.quirks import Patterns, Quirks, Schemas
+from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, Schemas
 from asyncinfer.dialects.openai.request import refused_parameters, sampling_fields
 from asyncinfer.dialects.openai.responses.input_writer import SENT_KEYS, input_items
 from asyncinfer.dialects.openai.responses.tools import written_tool, written_tool_choice
@@ -51,14 +52,21 @@ class Responses:
         extensions: The parameters of this package that it supports beyond OpenAI's.
         encrypted_reasoning: It sends reasoning as encrypted content on request. Otherwise, it sends the text.
         schemas: How it accepts a JSON schema; None: as its chat completions.
+        documents: How it accepts documents; None: as its chat completions.
     """
 
     extensions: frozenset[str] = frozenset()
     encrypted_reasoning: bool = True
     schemas: Schemas | None = None
+    documents: Files | None = None
 
 
 OPENAI_RESPONSES = Responses()
+# Models that OpenAI lists only for this API: `ResponsesModel` of its SDK, and LiteLLM 1.110.
+OPENAI_RESPONSES_MODELS = re.compile(
+    r"(?:o\d+-pro|gpt-[\d.]+-pro|.*-deep-research|.*\bcodex|computer-use|gpt-daybreak|gpt-[\d.]+-cyber"
+    r"|gpt-(?:[\d.]+-)?rosalind|gpt-[\d.]+-astra-law)\b"
+)
 
 
 def supported_parameters(quirks: Quirks, responses: Responses) -> frozenset[str]:
