@@ -15,7 +15,7 @@ from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.serve.admission import Admission
 from asyncinfer.serve.metrics import Metrics
 from asyncinfer.serve.model_names import ModelNames, ServedModel
-from asyncinfer.serve.request_settings import CallConfigs, RequestSettings
+from asyncinfer.serve.request_settings import CallConfigs, RequestSettings, SettingsReader
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.types.answer import Completion, StreamDelta, Usage, finish_reason_of
 from asyncinfer.types.conversation import Conversation
@@ -33,6 +33,7 @@ class Backend:
     def __init__(self, engine: BaseInferenceEngine, settings: ServerSettings, metrics: Metrics) -> None:
         self.engine, self.metrics = engine, metrics
         self.settings = _with_passed_fields(settings, engine)
+        self.read_settings = SettingsReader(self.settings.passed_fields)
         self.created = int(time.time())
         self._is_remote = isinstance(engine, RemoteInferenceEngine)
         self._semaphore: AdaptiveSemaphore | None = None

@@ -23,7 +23,7 @@ class ChatCompletions(AnswerEndpoint):
 
     async def answer(self, exchange: Exchange, fields: dict[str, Any]) -> None:
         """Answer the request with these fields."""
-        request = await read_chat_request(fields, self.backend.settings)
+        request = await read_chat_request(fields, self.backend.settings, self.backend.read_settings)
         model = self.backend.models.find(request.model)
         writer = ChatWriter(
             f"chatcmpl-{uuid4().hex}",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 
 from asyncinfer.serve.api_errors import bad_request
 from asyncinfer.serve.conversation_policy import read_conversation
-from asyncinfer.serve.request_settings import RequestSettings, read_settings
+from asyncinfer.serve.request_settings import RequestSettings, SettingsReader
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.types.conversation import Conversation
 
@@ -50,7 +50,9 @@ class ChatRequest(NamedTuple):
         return self.settings if seed is None or not choice else self.settings.with_seed(seed + choice)
 
 
-async def read_chat_request(fields: Mapping[str, Any], server: ServerSettings) -> ChatRequest:
+async def read_chat_request(
+    fields: Mapping[str, Any], server: ServerSettings, read_settings: SettingsReader
+) -> ChatRequest:
     """Return the request that the fields describe.
 
     Raises:
@@ -66,7 +68,7 @@ async def read_chat_request(fields: Mapping[str, Any], server: ServerSettings) -
     return ChatRequest(
         text(fields, "model"),
         await read_conversation(fields.get("messages"), fields.get("tools"), server),
-        read_settings(fields, server),
+        read_settings(fields),
         _choices(fields.get("n"), server.max_choices),
         stream,
         stream and _includes_usage(fields),

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple, cast
 
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams
-from asyncinfer.dialects.openai.request_reader import RequestFieldError, generation_of
+from asyncinfer.dialects.openai.request_reader import SETTINGS, RequestFieldError, generation_of
 from asyncinfer.engines.call_setup import MOST_KEPT
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve.api_errors import ApiError, bad_request
-from asyncinfer.serve.settings import TEMPLATE_VARIABLES, ServerSettings
+from asyncinfer.serve.recent import Recent
+from asyncinfer.serve.settings import TEMPLATE_VARIABLES
 
 _TEMPLATE_FIELD = "chat_template_kwargs"
+# How many settings are kept, and how long their JSON text may be.
+_MOST_KEPT, _LONGEST_KEPT = 64, 65_536
 
 
 class RequestSettings(NamedTuple):
@@ -25,31 +27,50 @@ class RequestSettings(NamedTuple):
         model: The name of the model that a remote engine is asked for. None: the engine's own.
         template_variables: Variables of the chat template.
         passed: Fields for the API of a remote engine.
+        key: Identifies these settings.
     """
 
     generation: GenerationParams
     model: str | None = None
     template_variables: Mapping[str, Any] | None = None
     passed: Mapping[str, Any] | None = None
+    key: bytes = b""
 
     def with_seed(self, seed: int) -> RequestSettings:
         """Return the settings with another seed."""
         generation = GenerationParams.model_validate({**_explicit(self.generation), "seed": seed})
-        return self._replace(generation=generation)
+        return self._replace(generation=generation, key=b"%b %d" % (self.key, seed))
 
 
-def read_settings(fields: Mapping[str, Any], server: ServerSettings) -> RequestSettings:
-    """Return the settings in the fields of a request.
+class SettingsReader:
+    """Reads the settings of requests. Most requests of an application have the same settings, which are read once.
 
-    Raises:
-        ApiError: A field has a wrong value, or one that requests may not set.
+    Args:
+        passed_fields: The fields that are passed to the API of a remote engine.
     """
-    passed = {name: fields[name] for name in sorted(server.passed_fields) if fields.get(name) is not None}
-    variables = _template_variables(fields.get(_TEMPLATE_FIELD))
-    return RequestSettings(read_generation(fields), None, variables, passed or None)
+
+    def __init__(self, passed_fields: Set[str]) -> None:
+        self._passed = passed_fields
+        self._names = SETTINGS | passed_fields | {_TEMPLATE_FIELD}
+        self._kept = Recent[bytes, RequestSettings](_MOST_KEPT)
+
+    def __call__(self, fields: Mapping[str, Any]) -> RequestSettings:
+        """Return the settings in the fields of a request.
+
+        Raises:
+            ApiError: A field has a wrong value, or one that requests may not set.
+        """
+        given = {name: value for name, value in fields.items() if name in self._names and value is not None}
+        key = to_json(given)
+        return self._kept.get(key, lambda: self._read(given, key), keep=len(key) <= _LONGEST_KEPT)
+
+    def _read(self, given: Mapping[str, Any], key: bytes) -> RequestSettings:
+        passed = {name: value for name, value in given.items() if name in self._passed}
+        variables = _template_variables(given.get(_TEMPLATE_FIELD))
+        return RequestSettings(_generation(given), None, variables, passed or None, key)
 
 
-def read_generation(fields: Mapping[str, Any]) -> GenerationParams:
+def _generation(fields: Mapping[str, Any]) -> GenerationParams:
     """Return the generation parameters in the fields of a request.
 
     Raises:
@@ -76,18 +97,14 @@ class CallConfigs:
 
     def __init__(self, own: CallSettings, *, is_local: bool) -> None:
         self._own, self._is_local = own, is_local
-        self._kept: OrderedDict[bytes, InferenceConfig] = OrderedDict()
+        self._kept = Recent[tuple[bytes, str | None], InferenceConfig](MOST_KEPT)
 
     def of(self, settings: RequestSettings) -> InferenceConfig:
         """Return the config of a call with these settings."""
-        key = to_json([_explicit(settings.generation), *settings[1:]])
-        config = self._kept.pop(key, None)
-        if config is None:
-            config = InferenceConfig(model=self._model(settings), generation=self._generation(settings))
-        self._kept[key] = config
-        if len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
-        return config
+        return self._kept.get((settings.key, settings.model), lambda: self._new(settings))
+
+    def _new(self, settings: RequestSettings) -> InferenceConfig:
+        return InferenceConfig(model=self._model(settings), generation=self._generation(settings))
 
     def _generation(self, settings: RequestSettings) -> GenerationParams:
         if not settings.passed:

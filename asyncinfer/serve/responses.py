@@ -21,7 +21,7 @@ class Responses(AnswerEndpoint):
 
     async def answer(self, exchange: Exchange, fields: dict[str, Any]) -> None:
         """Answer the request with these fields."""
-        request = await read_responses_request(fields, self.backend.settings)
+        request = await read_responses_request(fields, self.backend.settings, self.backend.read_settings)
         model = self.backend.models.find(request.model)
         settings = self.backend.settings_for(request.settings, model)
         writer = ResponseWriter(new_id("resp"), int(time.time()), model.shown, request.echoed)

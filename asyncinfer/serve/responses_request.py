@@ -15,7 +15,7 @@ from asyncinfer.dialects.openai.responses.tools import read_tool_choice, read_to
 from asyncinfer.serve.api_errors import ApiError, bad_request
 from asyncinfer.serve.chat_request import flag, text
 from asyncinfer.serve.conversation_policy import check_content
-from asyncinfer.serve.request_settings import RequestSettings, read_settings
+from asyncinfer.serve.request_settings import RequestSettings, SettingsReader
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.tools import ToolDefinition
@@ -43,7 +43,9 @@ class ResponsesRequest(NamedTuple):
     echoed: dict[str, Any]
 
 
-async def read_responses_request(fields: Mapping[str, Any], server: ServerSettings) -> ResponsesRequest:
+async def read_responses_request(
+    fields: Mapping[str, Any], server: ServerSettings, read_settings: SettingsReader
+) -> ResponsesRequest:
     """Return the request that the fields describe.
 
     Raises:
@@ -54,7 +56,7 @@ async def read_responses_request(fields: Mapping[str, Any], server: ServerSettin
             raise bad_request(f"{name}: this server stores no responses; send the whole input.", name)
     conversation = _conversation(fields)
     await check_content(conversation, server)
-    settings = _read_settings(fields, server)
+    settings = _read_settings(fields, read_settings)
     return ResponsesRequest(text(fields, "model"), conversation, settings, flag(fields, "stream"), _echoed(fields))
 
 
@@ -78,9 +80,9 @@ def _tools(given: Any) -> list[ToolDefinition] | None:
         raise bad_request(f"tools: {problem}.", "tools") from None
 
 
-def _read_settings(fields: Mapping[str, Any], server: ServerSettings) -> RequestSettings:
+def _read_settings(fields: Mapping[str, Any], read_settings: SettingsReader) -> RequestSettings:
     try:
-        return read_settings(_as_chat_fields(fields), server)
+        return read_settings(_as_chat_fields(fields))
     except ApiError as error:
         name = _NAMES.get(error.param or "")
         if name is None:
