@@ -129,6 +129,8 @@ def commands(threads: int, clients: int, tokens: int) -> dict[str, tuple[list[st
     theirs = [
         *("-m", "llama_cpp.server", "--model", path, "--n_ctx", str(context), "--port", str(ports[1])),
         *("--n_threads", str(threads), "--n_threads_batch", str(threads)),
+        # By default, a new request ends the stream of another one.
+        *("--interrupt_requests", "False"),
     ]
     found = {
         "asyncinfer": ([sys.executable, *ours], ports[0]),
