@@ -57,18 +57,20 @@ async def ask(session: aiohttp.ClientSession, url: str, model: str, load: Load, 
             raise RuntimeError(f"status {response.status}: {await response.text()}")
         if not load.stream:
             tokens = (await response.json())["usage"]["completion_tokens"]
-        async for line in response.content if load.stream else nothing():
-            if line.startswith(b"data: {") and b'"content":' in line:
-                chunk = json.loads(line[6:])
-                if chunk["choices"] and chunk["choices"][0]["delta"].get("content"):
+        else:
+            async for line in response.content:
+                if has_text(line):
                     parts.append(time.perf_counter() - began)
-                    tokens += 1
+            tokens = len(parts)
     return Times(parts, time.perf_counter() - began, tokens)
 
 
-async def nothing() -> Any:
-    return
-    yield
+def has_text(line: bytes) -> bool:
+    """Whether a line of a stream has a part of the answer."""
+    if not line.startswith(b"data: {") or b'"content":' not in line:
+        return False
+    choices = json.loads(line[6:])["choices"]
+    return bool(choices and choices[0]["delta"].get("content"))
 
 
 async def measure(url: str, model: str, load: Load) -> dict[str, float]:
