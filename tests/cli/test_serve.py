@@ -9,7 +9,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def finished(job: Job, *args: str, **environment: str) -> Completed:
 
 
 @contextmanager
-def serving(job: Job, *args: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(job: Job, *args: str, **environment: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     """The process, and the URL that it shows."""
     with started(job, "--port", "0", *args, **environment) as process:
         assert process.stderr is not None
