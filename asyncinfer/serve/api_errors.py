@@ -102,6 +102,9 @@ def api_error(error: BaseException) -> ApiError:
             return error
         case RequestError():
             return _of_request(error)
+        case EngineDeadError(status_code=HTTPStatus.NOT_FOUND):
+            message = "The server's provider does not have this model."
+            return ApiError(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")
         case EngineConfigError():
             return _unavailable("The server's model or provider is not set up correctly; see the server's log.")
         case EngineDeadError():

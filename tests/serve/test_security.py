@@ -266,6 +266,15 @@ class TestRemoteEngine:
                 assert (await server.chat(model="../admin"))[0] == 404
         assert [sent.body["model"] for sent in api.sent] == ["org/other"]
 
+    async def test_model_that_the_provider_does_not_have_is_not_found(self) -> None:
+        async with Recorder() as api:
+            api.answers({"error": {"message": "The model does not exist", "code": "model_not_found"}}, status=404)
+            remote = RemoteParams(api_url=api.url, max_retries=0)
+            engine = RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
+            async with serving(engine, any_model=True) as server:
+                status, body = await server.chat(model="other")
+        assert (status, body["error"]["code"]) == (404, "model_not_found")
+
     async def test_problem_with_the_key_of_the_server_is_not_a_problem_of_the_client(self) -> None:
         async with Recorder() as api:
             api.answers({"error": {"message": "Incorrect API key provided: sk-secret"}}, status=401)
