@@ -16,11 +16,11 @@ from langchain_core.runnables import Runnable
 from pydantic import PrivateAttr
 
 from asyncinfer.config import InferenceConfig
+from asyncinfer.integrations.call_configs import CallConfigs
 from asyncinfer.integrations.langchain.answers import chunk_of, result_of
 from asyncinfer.integrations.langchain.engine_model import EngineChatModel
 from asyncinfer.integrations.langchain.errors import mapped_errors
 from asyncinfer.integrations.langchain.messages import messages_of
-from asyncinfer.integrations.langchain.settings import CallConfigs
 from asyncinfer.integrations.langchain.structured import Method, structured
 from asyncinfer.integrations.langchain.tools import Tool, ToolChoice, choice_of, response_format_of, tools_of
 from asyncinfer.types.conversation import Conversation

@@ -132,7 +132,7 @@ class AsyncInferModel(Model[Any]):
 
     async def _request(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
-    ) -> tuple[Conversation, InferenceConfig]:
+    ) -> tuple[Conversation, InferenceConfig | None]:
         """Return what the engine is given."""
         config, tools = self._requests.request(settings, parameters, self.profile)
         instructions = self._get_instruction_parts(messages, parameters) or ()

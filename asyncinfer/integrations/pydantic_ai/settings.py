@@ -5,7 +5,6 @@ Source: `pydantic_ai.settings` of pydantic-ai 2.68, and the mapping of its own `
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
@@ -14,10 +13,9 @@ from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.settings import ModelSettingName, ModelSettings, ThinkingLevel
 from pydantic_ai.tools import ToolDefinition as AgentTool
-from pydantic_core import to_json
 
-from asyncinfer.config import InferenceConfig, RemoteParams
-from asyncinfer.dialects.openai.request_reader import generation_of
+from asyncinfer.config import InferenceConfig
+from asyncinfer.integrations.call_configs import CallConfigs
 from asyncinfer.integrations.pydantic_ai.compat import resolve_tool_choice
 from asyncinfer.run.bound_engine import CallSettings
 
@@ -32,23 +30,22 @@ _FIELDS = {
     "logit_bias": "logit_bias",
     "stop": "stop_sequences",
     "parallel_tool_calls": "parallel_tool_calls",
+    "max_retries": "max_retries",
 }
 # The settings that only an engine behind an API knows.
 REMOTE_SETTINGS: frozenset[ModelSettingName] = frozenset({"timeout", "max_retries", "extra_headers", "extra_body"})
 _EFFORTS: Mapping[ThinkingLevel, str] = {True: "medium", False: "none", "max": "xhigh"}
-# As many as an engine keeps prepared.
-_MOST_CONFIGS = 16
 
 
 class Request(NamedTuple):
     """What a request sends beside the messages."""
 
-    config: InferenceConfig
+    config: InferenceConfig | None
     tools: list[AgentTool]
 
 
 class RequestSettings:
-    """Makes the configurations of calls. The same settings give the same object, which the engine prepares only once.
+    """Makes the configurations of calls.
 
     Args:
         own: The settings of the engine.
@@ -58,7 +55,7 @@ class RequestSettings:
     def __init__(self, own: CallSettings, *, has_effort: bool) -> None:
         self._own = own
         self._has_effort = has_effort
-        self._configs: OrderedDict[bytes, InferenceConfig] = OrderedDict()
+        self._configs = CallConfigs()
 
     def request(
         self, settings: ModelSettings | None, parameters: ModelRequestParameters, profile: ModelProfile
@@ -76,42 +73,26 @@ class RequestSettings:
             fields["tool_choice"] = choice
         if parameters.output_mode == "native" and parameters.output_object is not None:
             fields["response_format"] = _response_format(parameters.output_object)
-        extra = dict(cast(Mapping[str, Any], given.get("extra_body") or {}))
+        if "timeout" in given:
+            fields["timeout"] = _seconds(given["timeout"])
+        if headers := given.get("extra_headers"):
+            fields["headers"] = {**self._own.remote.headers, **headers}
+        if body := self._body(given, parameters):
+            fields["extra_body"] = {**self._own.generation.extra_body, **body}
+        return Request(self._configs.find(fields), tools)
+
+    def _body(self, given: Mapping[str, Any], parameters: ModelRequestParameters) -> dict[str, Any]:
+        """Return the fields that only one API knows."""
+        body = dict(cast(Mapping[str, Any], given.get("extra_body") or {}))
         if self._has_effort and parameters.thinking is not None:
-            extra.setdefault("reasoning_effort", _EFFORTS.get(parameters.thinking, parameters.thinking))
-        return Request(self._config(fields, extra, _remote(given)), tools)
-
-    def _config(self, fields: dict[str, Any], extra: dict[str, Any], remote: dict[str, Any]) -> InferenceConfig:
-        key = to_json((fields, extra, remote), fallback=repr)
-        config = self._configs.get(key)
-        if config is None:
-            config = self._configs[key] = self._new_config(fields, extra, remote)
-            if len(self._configs) > _MOST_CONFIGS:
-                self._configs.popitem(last=False)
-        self._configs.move_to_end(key)
-        return config
-
-    def _new_config(self, fields: dict[str, Any], extra: dict[str, Any], remote: dict[str, Any]) -> InferenceConfig:
-        generation = generation_of(fields)
-        if extra:
-            body = {**self._own.generation.extra_body, **extra}
-            generation = generation.model_copy(update={"extra_body": body})
-        if "headers" in remote:
-            remote = {**remote, "headers": {**self._own.remote.headers, **remote["headers"]}}
-        return InferenceConfig(generation=generation, remote_params=RemoteParams(**remote) if remote else None)
+            body.setdefault("reasoning_effort", _EFFORTS.get(parameters.thinking, parameters.thinking))
+        return body
 
 
-def _remote(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters for an engine behind an API."""
-    remote: dict[str, Any] = {}
-    if (timeout := given.get("timeout")) is not None:
-        seconds = timeout if isinstance(timeout, int | float) else timeout.read
-        remote["connection_timeout"] = 0 if seconds is None else seconds
-    if (retries := given.get("max_retries")) is not None:
-        remote["max_retries"] = retries
-    if headers := given.get("extra_headers"):
-        remote["headers"] = dict(headers)
-    return remote
+def _seconds(timeout: Any) -> float:
+    """Return a timeout, which may be httpx's, in seconds; 0 for no limit."""
+    seconds = timeout if timeout is None or isinstance(timeout, int | float) else timeout.read
+    return 0 if seconds is None else seconds
 
 
 def _tools(

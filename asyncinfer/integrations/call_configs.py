@@ -1,4 +1,4 @@
-"""The configs of calls, made from the settings that LangChain passes with each call."""
+"""The configs of calls, made from the settings that an agent framework passes with each call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from asyncinfer.dialects.openai.request_reader import SETTINGS, generation_of
 from asyncinfer.errors import ConfigError
 
 # The settings of a call that belong to `remote_params`, each with its parameter.
-_REMOTE = {"timeout": "connection_timeout", "max_retries": "max_retries", "api_key": "api_key", "user": "user_id"}
+_REMOTE = {
+    "timeout": "connection_timeout",
+    "max_retries": "max_retries",
+    "api_key": "api_key",
+    "user": "user_id",
+    "headers": "headers",
+}
 _GENERATION = frozenset(GenerationParams.model_fields)
 _KNOWN = SETTINGS | _GENERATION | frozenset(_REMOTE) | {"model"}
 # As many as an engine keeps prepared.
@@ -38,7 +44,8 @@ class CallConfigs:
 
         Args:
             settings: By OpenAI's names (`max_tokens`, `stop`, `response_format`) or by those of `GenerationParams`;
-                also `model`, `timeout` (seconds), `max_retries`, `api_key` and `user`. None counts as missing.
+                also `model`, `timeout` (seconds), `max_retries`, `headers`, `api_key` and `user`. None counts as
+                missing.
 
         Raises:
             ConfigError: A setting is unknown or wrong.
