@@ -88,7 +88,7 @@ def serve_with(make_protocol: Callable[[], asyncio.Protocol]) -> None:
     """Serve on a free port, and print it."""
 
     async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(make_protocol, "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(make_protocol, "127.0.0.1", 0, backlog=1024)
         print(server.sockets[0].getsockname()[1], flush=True)
         await asyncio.Event().wait()
 
