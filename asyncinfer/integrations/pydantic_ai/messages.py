@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import (
+    ERROR_OUTCOMES,
     InstructionPart,
     ModelMessage,
     ModelRequest,
@@ -65,7 +67,8 @@ class MessageEncoder:
                     yield Message(role=Role.USER, content=await self.content.encode(part.content))
                 case ToolReturnPart():
                     content = await self.content.encode_result(part)
-                    yield Message(role=Role.TOOL, tool_call_id=part.tool_call_id, content=content)
+                    mark: dict[str, Any] = {"is_error": True} if part.outcome in ERROR_OUTCOMES else {}
+                    yield Message(role=Role.TOOL, tool_call_id=part.tool_call_id, content=content, **mark)
                 case SystemPromptPart():
                     yield Message(role=Role.SYSTEM, content=part.content)
                 case _:

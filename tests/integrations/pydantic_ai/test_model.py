@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from pydantic_ai import Agent, NativeOutput, UnsupportedSettingWarning, capture_run_messages
+from pydantic_ai import Agent, ModelRetry, NativeOutput, UnsupportedSettingWarning, capture_run_messages
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
@@ -206,6 +206,21 @@ class TestThinking:
             result = await Agent(AsyncInferModel(engine)).run("?")
         assert result.output == "Yes."
         assert [type(part) for part in result.response.parts] == [ThinkingPart, TextPart]
+
+
+class TestToolResults:
+    async def test_failed_call_is_marked_for_an_api_with_such_a_mark(
+        self, api: Recorder, claude: AsyncInferModel
+    ) -> None:
+        def broken(city: str) -> str:
+            raise ModelRetry("Only Paris is known.")
+
+        use = {**USE, "name": "broken"}
+        api.answers_in_turn(message(use, reason="tool_use"), message({"type": "text", "text": "I see."}))
+        await Agent(claude, tools=[broken]).run("Rome?")
+        [result] = api.sent[1].body["messages"][-1]["content"]
+        assert result["is_error"]
+        assert "Only Paris is known." in result["content"]
 
 
 class TestSystemPrompts:
