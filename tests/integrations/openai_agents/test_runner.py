@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anyio.from_thread
 import pytest
 from agents import (
     Agent,
@@ -300,9 +302,17 @@ class TestErrors:
             await Runner.run(Agent("a", model=model), "?")
 
 
-def test_runner_answers_without_async() -> None:
-    import anyio.from_thread
+@pytest.fixture
+def loop_of_thread() -> Iterator[None]:
+    """The loop that `run_sync` uses, and leaves open for the next call."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
+
+def test_runner_answers_without_async(loop_of_thread: None) -> None:
     with (
         anyio.from_thread.start_blocking_portal() as portal,
         portal.wrap_async_context_manager(ScriptedChat()) as chat,
