@@ -15,8 +15,9 @@ from asyncinfer.engines.settings import is_same
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.scratch.keys import RowKeys
 
-# The configs whose setup is kept, for each event loop.
-MOST_KEPT = 16
+# How many configs keep their setup, for each event loop: those that were used last. An application may have an output
+# schema for each of its agents.
+MOST_KEPT = 256
 
 
 class CallSetup(NamedTuple):
@@ -52,7 +53,10 @@ class CallSetupCache:
         if kept is None:
             return None
         found = kept.get(id(config))
-        return found.setup if found is not None and is_same(found.config, config) else None
+        if found is None or not is_same(found.config, config):
+            return None
+        kept.move_to_end(id(config))
+        return found.setup
 
     async def make(self, config: InferenceConfig | None) -> CallSetup:
         """Make the setup for `config`. Calls that come meanwhile share it.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import SecretStr
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, RemoteParams
 from asyncinfer.dialects.openai.request_reader import SETTINGS, generation_of
+from asyncinfer.engines.call_setup import MOST_KEPT
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.recent import Recent
 
 # The settings of a call that belong to `remote_params`, each with its parameter.
 _REMOTE = {
@@ -24,8 +24,6 @@ _REMOTE = {
 }
 _GENERATION = frozenset(GenerationParams.model_fields)
 _KNOWN = SETTINGS | _GENERATION | frozenset(_REMOTE) | {"model"}
-# As many as an engine keeps prepared.
-_MOST_KEPT = 16
 
 
 class CallConfigs:
@@ -36,8 +34,7 @@ class CallConfigs:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[bytes, str], InferenceConfig] = OrderedDict()
+        self._kept = Recent[bytes, InferenceConfig](MOST_KEPT)
 
     def find(self, settings: Mapping[str, Any]) -> InferenceConfig | None:
         """Return the config that sets these settings, and nothing else; None if there are none.
@@ -51,27 +48,21 @@ class CallConfigs:
             ConfigError: A setting is unknown or wrong.
         """
         given = {name: value for name, value in settings.items() if value is not None}
-        if not given:
-            return None
-        key = _key_of(given)
-        with self._lock:
-            if (found := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
-                return found
-        config = _config_of(given)
-        with self._lock:
-            config = self._kept.setdefault(key, config)
-            if len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
-        return config
+        return self._kept.get(_key_of(given), lambda: _config_of(given)) if given else None
 
 
-def _key_of(settings: Mapping[str, Any]) -> tuple[bytes, str]:
-    """Return what equal settings have in common. JSON would show every key as the same asterisks."""
-    secret = settings.get("api_key")
-    plain = secret.get_secret_value() if isinstance(secret, SecretStr) else str(secret or "")
-    others = {name: settings[name] for name in sorted(settings) if name != "api_key"}
-    return to_json(others, serialize_unknown=True), plain
+def _key_of(settings: Mapping[str, Any]) -> bytes:
+    """Return what equal settings have in common. It contains their secrets."""
+    return to_json({name: _revealed(settings[name]) for name in sorted(settings)}, serialize_unknown=True)
+
+
+def _revealed(value: Any) -> Any:
+    """Return a value with its secrets as text. JSON would show all secrets as the same asterisks."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, dict):
+        return {name: _revealed(one) for name, one in cast(dict[str, Any], value).items()}
+    return value
 
 
 def _config_of(settings: Mapping[str, Any]) -> InferenceConfig:

@@ -12,8 +12,8 @@ from asyncinfer.dialects.openai.request_reader import SETTINGS, RequestFieldErro
 from asyncinfer.engines.call_setup import MOST_KEPT
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve.api_errors import ApiError, bad_request
-from asyncinfer.serve.recent import Recent
 from asyncinfer.serve.settings import TEMPLATE_VARIABLES
+from asyncinfer.types.recent import Recent
 
 _TEMPLATE_FIELD = "chat_template_kwargs"
 # How many settings are kept, and how long their JSON text may be.

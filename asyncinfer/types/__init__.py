@@ -14,6 +14,7 @@ The helpers do no work of a run. They know no engine and no provider:
 | `masking` | text whose repr shows no secret |
 | `media_types` | the media type of images and PDF documents |
 | `field_types`, `short_repr`, `markdown` | types of fields for type checkers; short reprs; what notebooks show |
+| `recent` | a small cache |
 | `times` | durations and dates in headers and messages |
 | `paths`, `files`, `pipes`, `lines` | checks paths from users; reads files, pipes, and lines of bounded size |
 """

@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from asyncinfer import ConfigError
+from asyncinfer.engines.call_setup import MOST_KEPT
 from asyncinfer.integrations.call_configs import CallConfigs
 
 
@@ -39,6 +40,12 @@ def test_configs_of_different_keys_differ() -> None:
     assert first is not second
 
 
+def test_configs_of_different_secret_headers_differ() -> None:
+    configs = CallConfigs()
+    first, second = (configs.find({"headers": {"x-key": SecretStr(key)}}) for key in ("a", "b"))
+    assert first is not second
+
+
 def test_temperature_lets_transformers_sample() -> None:
     config = CallConfigs().find({"temperature": 0.7})
     assert config is not None
@@ -53,6 +60,6 @@ def test_unknown_setting_is_an_error() -> None:
 def test_oldest_config_is_forgotten() -> None:
     configs = CallConfigs()
     first = configs.find({"seed": 0})
-    for seed in range(1, 17):
+    for seed in range(1, MOST_KEPT + 1):
         configs.find({"seed": seed})
     assert configs.find({"seed": 0}) is not first

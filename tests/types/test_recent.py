@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncinfer.serve.recent import Recent
+from asyncinfer.types.recent import Recent
 
 
 def test_value_is_made_once_and_the_oldest_is_forgotten() -> None:

@@ -1,0 +1,39 @@
+"""A small cache."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """Keeps the values that were used last. Safe to use from several threads.
+
+    Args:
+        most: How many values are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._values: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K, make: Callable[[], V], *, keep: bool = True) -> V:
+        """Return the value for a key. `make` makes it if it is not kept. `keep`: whether a new value may be kept."""
+        with self._lock:
+            if (found := self._values.get(key)) is not None:
+                self._values.move_to_end(key)
+                return found
+        value = make()
+        if not keep:
+            return value
+        with self._lock:
+            value = self._values.setdefault(key, value)  # Another thread may have made one meanwhile.
+            if len(self._values) > self._most:
+                self._values.popitem(last=False)
+        return value
