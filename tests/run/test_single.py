@@ -20,6 +20,7 @@ from asyncinfer import (
     ModelParams,
     RequestError,
 )
+from asyncinfer.engines.call_setup import MOST_KEPT
 from asyncinfer.errors import ErrorScope, InferenceErrorType
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.types.conversation import Conversation
@@ -210,10 +211,19 @@ class TestPreparedSettings:
 
     async def test_many_configs_do_not_fill_the_memory(self) -> None:
         engine = Preparing()
-        configs = [InferenceConfig(model=ModelParams(model_name=f"m{i}")) for i in range(100)]
+        configs = [InferenceConfig(model=ModelParams(model_name=f"m{i}")) for i in range(2 * MOST_KEPT)]
         for config in configs:
             await engine.agenerate(question("a"), config)
-        assert sum(map(len, engine._setups._kept.values())) <= 20
+        assert sum(map(len, engine._setups._kept.values())) == MOST_KEPT
+
+    async def test_a_config_in_use_is_kept(self) -> None:
+        engine = Preparing()
+        used = InferenceConfig(model=ModelParams(model_name="used"))
+        others = [InferenceConfig(model=ModelParams(model_name=f"m{i}")) for i in range(2 * MOST_KEPT)]
+        for other in others:
+            await engine.agenerate(question("a"), used)
+            await engine.agenerate(question("a"), other)
+        assert engine.prepared == 1 + len(others)
 
     async def test_a_closed_engine_prepares_them_again(self) -> None:
         engine = Preparing()

@@ -177,6 +177,7 @@ def test_generation_params_become_sampling_params() -> None:
         "stop_token_ids": [7],
         "skip_special_tokens": False,
         "logit_bias": {5: 2.0},
+        "logprobs": None,
     }
     plain = sampling(GenerationParams(), 10**6, [])
     assert (plain["max_tokens"], plain["top_p"], plain["seed"], plain["logit_bias"]) == (1024, 1.0, None, None)

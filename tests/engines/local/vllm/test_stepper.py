@@ -58,7 +58,7 @@ class FakeModel:
         self.aborted.append("closed")
 
     def output(self, row: int, text: str, finish: str | None = None, tokens: int = 1) -> None:
-        part = SimpleNamespace(text=text, token_ids=[9] * tokens, finish_reason=finish)
+        part = SimpleNamespace(text=text, token_ids=[9] * tokens, finish_reason=finish, logprobs=None)
         self.outputs.append(
             SimpleNamespace(
                 request_id=str(row),
