@@ -24,7 +24,7 @@ _OF_BUILT_IN_TOOLS = ("_call", "mcp_list_tools", "mcp_approval_request")
 
 
 class InvalidInputError(ValueError):
-    """An input item cannot be read. `param`: its place in the request, such as `input[2]`."""
+    """An input item cannot be read. `param`: its location in the request, such as `input[2]`."""
 
     def __init__(self, param: str, problem: str) -> None:
         super().__init__(f"{param}: {problem}")
@@ -35,7 +35,7 @@ def read_input(given: Any, instructions: str | None = None) -> list[Message]:
     """Return the messages of a request.
 
     Args:
-        given: The field `input`: a text or a list of items.
+        given: The field `input`: a string or a list of items.
         instructions: The field `instructions`, which becomes the first system message.
 
     Raises:
@@ -45,28 +45,28 @@ def read_input(given: Any, instructions: str | None = None) -> list[Message]:
     if isinstance(given, str):
         return [*system, Message(role=Role.USER, content=given)]
     if not isinstance(given, list):
-        raise InvalidInputError("input", "should be a text or a list of items")
+        raise InvalidInputError("input", "should be a string or a list of items")
     return [*system, *_messages(cast(list[Any], given))]
 
 
 def _messages(items: list[Any]) -> Iterator[Message]:
-    answer: list[Item] = []  # The items of the answer that is being read,
-    begun = 0  # and the place of the first one.
-    for place, value in enumerate(items):
+    answer: list[Item] = []  # The items of the answer that is being read.
+    first = 0  # The index of the first of these items.
+    for index, value in enumerate(items):
         item = as_object(value)
         if _is_of_assistant(item):
             if _begins_answer(item, answer):
-                yield _read_answer(answer, begun)
+                yield _read_answer(answer, first)
                 answer = []
-            begun = begun if answer else place
+            first = first if answer else index
             answer.append(item if "type" in item else {**item, "type": MESSAGE})
             continue
         if answer:
-            yield _read_answer(answer, begun)
+            yield _read_answer(answer, first)
             answer = []
-        yield _read_item(item, place)
+        yield _read_item(item, index)
     if answer:
-        yield _read_answer(answer, begun)
+        yield _read_answer(answer, first)
 
 
 def _is_of_assistant(item: Item) -> bool:
@@ -78,18 +78,18 @@ def _is_of_assistant(item: Item) -> bool:
 
 def _begins_answer(item: Item, answer: list[Item]) -> bool:
     """Whether an item of the assistant begins another answer: a text, or reasoning, after a text without calls."""
-    kinds = {one["type"] for one in answer}
-    return item.get("type", MESSAGE) in (MESSAGE, REASONING) and MESSAGE in kinds and CALL not in kinds
+    types = {earlier["type"] for earlier in answer}
+    return item.get("type", MESSAGE) in (MESSAGE, REASONING) and MESSAGE in types and CALL not in types
 
 
-def _read_answer(items: list[Item], place: int) -> Message:
+def _read_answer(items: list[Item], index: int) -> Message:
     try:
         return answer_message(items)
     except (TypeError, ValueError) as problem:
-        raise InvalidInputError(f"input[{place}]", _problem(problem)) from None
+        raise InvalidInputError(f"input[{index}]", problem_of(problem)) from None
 
 
-def _read_item(item: Item, place: int) -> Message:
+def _read_item(item: Item, index: int) -> Message:
     kind, role = item.get("type", MESSAGE), item.get("role")
     try:
         if kind == _OUTPUT:
@@ -101,9 +101,9 @@ def _read_item(item: Item, place: int) -> Message:
             raise ValueError("`role` should be user, assistant, system or developer")
         return Message(role=_ROLES[role], content=read_content(item.get("content")))
     except (TypeError, ValueError) as problem:
-        raise InvalidInputError(f"input[{place}]", _problem(problem)) from None
+        raise InvalidInputError(f"input[{index}]", problem_of(problem)) from None
 
 
-def _problem(error: Exception) -> str:
+def problem_of(error: Exception) -> str:
     """Return the message of an error, without the values that pydantic shows."""
     return str(error).splitlines()[0] if type(error) is ValueError else "is not valid"

@@ -5,19 +5,19 @@ Source: `Response` and `ResponseOutputItem` of openai-python 3.57, November 2026
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
 from asyncinfer.dialects.openai.responses.input_writer import call_item, is_whole, kept_items, reasoning_item
-from asyncinfer.dialects.openai.responses.output_reader import ANNOTATIONS, CALL, MESSAGE, PHASE
+from asyncinfer.dialects.openai.responses.output_reader import ANNOTATIONS, CALL, MESSAGE, PHASE, REASONING, messages_in
 from asyncinfer.types.answer import LOGPROBS, Completion, FinishReason, Usage
 from asyncinfer.types.conversation import Message
 
 Json = dict[str, Any]
 # Makes the id of an item from its prefix.
 NewId = Callable[[str], str]
-COMPLETED, INCOMPLETE = "completed", "incomplete"
+IN_PROGRESS, COMPLETED, INCOMPLETE = "in_progress", "completed", "incomplete"
 _INCOMPLETE_REASONS = {
     FinishReason.LENGTH: "max_output_tokens",
     FinishReason.CONTENT_FILTER: "content_filter",
@@ -29,15 +29,20 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid4().hex}"
 
 
-def answer_fields(completion: Completion, make_id: NewId = new_id) -> Json:
-    """Return the fields of a response that tell the answer: `status`, `incomplete_details`, `output` and `usage`."""
+def answer_fields(completion: Completion, output: Sequence[Json] | None = None) -> Json:
+    """Return the fields of a response that tell the answer: `status`, `incomplete_details`, `output` and `usage`.
+
+    Args:
+        output: The output items; by default, those that `output_items` makes of the answer.
+    """
     status, details = status_of(completion.finish_reason)
-    logprobs = (completion.metadata or {}).get(LOGPROBS, ())
-    output = output_items(completion.message, status=status, logprobs=logprobs, make_id=make_id)
+    if output is None:
+        logprobs = (completion.metadata or {}).get(LOGPROBS, ())
+        output = output_items(completion.message, status=status, logprobs=logprobs)
     return {
         "status": status,
         "incomplete_details": details,
-        "output": output,
+        "output": [*output],
         "usage": usage_fields(completion.usage),
     }
 
@@ -70,11 +75,43 @@ def _items(message: Message, kept: list[Json], status: str, logprobs: Sequence[J
     if not reasoning and message.reasoning_content:
         yield reasoning_item(make_id("rs"), message.reasoning_content, status=status)
     if (text := message.text) or not (message.tool_calls or message.reasoning_content):
-        phase = {PHASE: extra[PHASE]} if isinstance(extra.get(PHASE), str) else {}
-        part = text_part(text, logprobs=logprobs, annotations=extra.get(ANNOTATIONS) or ())
-        yield message_item(make_id("msg"), [part], status=status) | phase
+        item = message_item(make_id("msg"), [text_part(text, logprobs=logprobs)], status=status)
+        yield _labelled(item, extra)
     for call in message.tool_calls or ():
         yield call_item(call, id=make_id("fc"), status=status)
+
+
+def streamed_output(streamed: Sequence[Json], message: Message) -> list[Json]:
+    """Return the items of a stream, with what the whole answer adds: citations, the phase, and the kept reasoning.
+
+    Reasoning that an answer keeps from another API replaces the streamed reasoning, and has the ids of that API, which
+    may bind its encrypted content to them. It comes first, so that it can be sent back in this order.
+
+    Args:
+        streamed: The items that the events of the stream made.
+        message: The whole answer.
+    """
+    kept = kept_items(message)
+    if is_whole(message, kept):
+        return _with_ids_of(streamed, kept)
+    reasoning = [item for item in kept if item.get("type") not in (MESSAGE, CALL)]
+    others = [item for item in streamed if not reasoning or item["type"] != REASONING]
+    if len(messages_in(others)) == 1:
+        others = [_labelled(item, message.model_extra or {}) if item["type"] == MESSAGE else item for item in others]
+    return [*reasoning, *others]
+
+
+def _with_ids_of(streamed: Sequence[Json], kept: Sequence[Json]) -> list[Json]:
+    """Return the kept items; messages and calls have the ids that they had in the stream."""
+    ids = {kind: [item["id"] for item in streamed if item["type"] == kind] for kind in (MESSAGE, CALL)}
+    return [{**item, "id": found.pop(0)} if (found := ids.get(item.get("type", ""))) else item for item in kept]
+
+
+def _labelled(item: Json, extra: Mapping[str, Any]) -> Json:
+    """Return a message with the phase and the citations of the answer."""
+    phase = {PHASE: extra[PHASE]} if isinstance(extra.get(PHASE), str) else {}
+    parts = [{**part, ANNOTATIONS: [*(extra.get(ANNOTATIONS) or ())]} for part in item["content"]]
+    return {**item, "content": parts, **phase}
 
 
 def message_item(id: str, parts: Sequence[Json], *, status: str) -> Json:
@@ -82,9 +119,9 @@ def message_item(id: str, parts: Sequence[Json], *, status: str) -> Json:
     return {"type": MESSAGE, "id": id, "role": "assistant", "status": status, "content": [*parts]}
 
 
-def text_part(text: str, *, logprobs: Sequence[Json] = (), annotations: Sequence[Json] = ()) -> Json:
+def text_part(text: str, *, logprobs: Sequence[Json] = ()) -> Json:
     """Return a text as a part of a message."""
-    plain: Json = {"type": "output_text", "text": text, "annotations": [*annotations]}
+    plain: Json = {"type": "output_text", "text": text, "annotations": []}
     return {**plain, "logprobs": [*logprobs]} if logprobs else plain
 
 

@@ -262,7 +262,7 @@ def test_data_of_a_file_may_have_no_media_type() -> None:
 
 
 INVALID: dict[str, tuple[Any, str]] = {
-    "no list": (5, "input: should be a text or a list"),
+    "no list": (5, "input: should be a string or a list"),
     "no object": (["Hi."], r"input\[0\]: `role` should be"),
     "a stored item": ([{"type": "item_reference", "id": "msg_1"}], r"input\[0\]: an item of the type 'item_reference'"),
     "a stored image": (
