@@ -111,8 +111,8 @@ def load_config(path: str | None, settings: Mapping[str, Any]) -> InferenceConfi
     if config.engine is None:
         has_url = config.remote_params is not None and config.remote_params.api_url
         config.engine = InferenceEngineType.REMOTE if has_url else guess_engine(config.model.model_name)
-    if config.engine == InferenceEngineType.NATIVE and settings.get("generation.temperature"):
-        config.generation.use_sampling = True
+    if settings.get("generation.temperature"):
+        config.generation = config.generation.with_implied_sampling()
     return config
 
 

@@ -137,6 +137,18 @@ class GenerationParams(Params):
     top_logprobs: Hashed[Annotated[int, Field(ge=0, le=20)] | None] = None
     """Also return this many of the most likely tokens at each place, from 0 to 20. Implies `logprobs`."""
 
+    def with_implied_sampling(self) -> GenerationParams:
+        """Return these parameters with `use_sampling` if they explicitly set a temperature above 0, and do not set
+        `use_sampling` itself.
+
+        Requests and command lines have only a temperature, as with APIs; `NATIVE` would ignore it without
+        `use_sampling`.
+        """
+        is_warm = "temperature" in self.model_fields_set and self.temperature
+        if not is_warm or "use_sampling" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"use_sampling": True})
+
     @property
     def wants_logprobs(self) -> bool:
         """Whether answers have log probabilities."""

@@ -83,7 +83,4 @@ def _generation(settings: Mapping[str, Any]) -> GenerationParams:
     read = generation_of(settings)
     values = {name: getattr(read, name) for name in read.model_fields_set}
     values |= {name: value for name, value in settings.items() if name in _GENERATION - SETTINGS}
-    if values.get("temperature"):
-        # Transformers samples only with this setting. Other engines decide by the temperature.
-        values.setdefault("use_sampling", True)
-    return GenerationParams(**values)
+    return GenerationParams(**values).with_implied_sampling()

@@ -77,13 +77,9 @@ def _generation(fields: Mapping[str, Any]) -> GenerationParams:
         ApiError: A field has a wrong value.
     """
     try:
-        generation = generation_of(fields)
+        return generation_of(fields).with_implied_sampling()
     except RequestFieldError as error:
         raise bad_request(f"{error}.", error.field) from None
-    if "temperature" in generation.model_fields_set and generation.temperature:
-        # Transformers samples only with this setting. Other engines decide by the temperature.
-        return GenerationParams.model_validate({**_explicit(generation), "use_sampling": True})
-    return generation
 
 
 class CallConfigs:

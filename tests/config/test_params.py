@@ -210,3 +210,19 @@ class TestMerging:
         base, call = ModelParams(model_name="a"), ModelParams(model_name="b")
         merged(base, call)
         assert (base.model_name, call.model_name) == ("a", "b")
+
+
+class TestImpliedSampling:
+    def test_temperature_above_0_implies_sampling(self) -> None:
+        given = GenerationParams(temperature=0.7)
+        assert given.with_implied_sampling().model_fields_set == {"temperature", "use_sampling"}
+        assert given.with_implied_sampling().use_sampling
+        assert not given.use_sampling
+
+    @pytest.mark.parametrize("settings", [{}, {"temperature": 0}, {"temperature": None}, {"top_p": 0.5}])
+    def test_other_settings_do_not_imply_sampling(self, settings: dict[str, Any]) -> None:
+        given = GenerationParams(**settings)
+        assert given.with_implied_sampling() is given
+
+    def test_explicit_use_sampling_stays(self) -> None:
+        assert not GenerationParams(temperature=0.7, use_sampling=False).with_implied_sampling().use_sampling
