@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from asyncinfer.dialects.base import Dialect, EncoderSettings, Fallback
-from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks, Schemas
+from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks, Schemas
 from asyncinfer.dialects.openai.request import SUPPORTED, ChatEncoder
 from asyncinfer.dialects.openai.response import decode
 from asyncinfer.dialects.openai.responses.dialect import openai_responses
@@ -23,7 +23,7 @@ def openai_chat(quirks: Quirks = NO_QUIRKS, *, responses: Responses | None = Non
         responses: The server also has OpenAI's Responses API, with these differences.
     """
     supported = (SUPPORTED | quirks.extensions) - quirks.unsupported
-    if quirks.schemas is Schemas.NONE and quirks.patterns is Patterns.NONE:
+    if not quirks.has_guides:
         supported -= {"guided_decoding"}
     return Dialect(
         _ChatEncoders(quirks),

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from asyncinfer.dialects.media import InlineFile, file_of
-from asyncinfer.dialects.openai.quirks import DocumentForm, Files, Quirks
+from asyncinfer.dialects.media import InlineFile
+from asyncinfer.dialects.openai.files import accepted_file
+from asyncinfer.dialects.openai.quirks import DocumentForm, Quirks
 from asyncinfer.dialects.tool_results import with_files_after_results
 from asyncinfer.dialects.tools import short_id
 from asyncinfer.dialects.turns import is_blank_text, kept_places
 from asyncinfer.dialects.unsent_keys import OF_ANSWERS, SentKeys
-from asyncinfer.errors import invalid_request
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
 from asyncinfer.types.media_types import PDF
 from asyncinfer.types.merging import merged_messages
@@ -109,13 +109,8 @@ def _item(item: ContentItem, quirks: Quirks) -> Json:
 
 def _file(item: ContentItem, extra: Json, quirks: Quirks) -> Json:
     """Return an image or a document. `extra`: The keys within its object."""
-    file = file_of(item, quirks.image_types)
+    file = accepted_file(item, quirks)
     url = file.data_url if isinstance(file, InlineFile) else file
-    kind, accepted = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
-    if accepted is Files.NONE:
-        raise invalid_request(f"this API does not accept {kind}")
-    if accepted is Files.INLINE and not isinstance(file, InlineFile):
-        raise invalid_request(f"this API accepts {kind} {accepted.value}")
     if item.is_image():
         return {"type": "image_url", "image_url": {"url": url, **extra}}
     return _document(url, extra, quirks.document_form, is_inline=isinstance(file, InlineFile))

@@ -145,5 +145,10 @@ class Quirks:
     blank_texts: bool = True
     extra_keys: bool = True
 
+    @property
+    def has_guides(self) -> bool:
+        """Whether the server can constrain an answer to a schema, a regular expression or choices."""
+        return self.schemas is not Schemas.NONE or self.patterns is not Patterns.NONE
+
 
 NO_QUIRKS = Quirks()

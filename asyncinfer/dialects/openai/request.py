@@ -14,7 +14,7 @@ from asyncinfer.dialects.http import HEADERS, json_body
 from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.messages import SENT_KEYS, encoded_messages
 from asyncinfer.dialects.openai.quirks import Quirks
-from asyncinfer.dialects.openai.tools import ToolEncoder
+from asyncinfer.dialects.openai.tools import tool_fields, tool_offer
 from asyncinfer.dialects.unsent_keys import warn_of_names
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest
@@ -62,8 +62,7 @@ class ChatEncoder:
         effort = generation.extra_body.get("reasoning_effort")
         refused = refused_parameters(model.model_name, quirks, effort=effort)
         unsupported = quirks.unsupported | refused
-        given = {name for name in generation.model_fields_set if getattr(generation, name) is not None}
-        self.dropped = refused & given
+        self.dropped = refused & explicit_parameters(generation)
         self._url, self._timeout, self._quirks, self._warn = settings.url, settings.timeout, quirks, settings.warn
         self._shared: dict[str, Any] = {
             "model": model.model_name,
@@ -71,14 +70,9 @@ class ChatEncoder:
             **sampling_fields(generation, (_OPENAI_SAMPLING | quirks.extensions) - unsupported, quirks.seed),
             **({} if _LOGPROBS & unsupported else _logprobs(generation, quirks)),
             **guided_fields(generation.guided_decoding, quirks),
+            **server_fields(settings, quirks),
         }
-        if quirks.user is not None and settings.user_id is not None:
-            self._shared[quirks.user] = settings.user_id
-        if quirks.adapter is not None and model.adapter_model:
-            self._shared[quirks.adapter] = model.adapter_model
-        if quirks.template_kwargs and model.chat_template_kwargs:
-            self._shared["chat_template_kwargs"] = model.chat_template_kwargs
-        self._tools, self._extra = ToolEncoder(generation, quirks, unsupported), generation.extra_body
+        self._offer, self._extra = tool_offer(generation, quirks, unsupported), generation.extra_body
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """Return the request. Files given by path must have been read before.
@@ -91,10 +85,27 @@ class ChatEncoder:
         if self._quirks.name_roles is not None:
             warn_of_names(conversation, self._quirks.name_roles, self._warn)
         body = {**self._shared, "messages": encoded_messages(conversation, self._quirks)}
-        body |= self._tools.fields(conversation.tools)
+        body |= tool_fields(conversation.tools, self._offer, self._quirks)
         if stream:
             body |= _STREAM if self._quirks.stream_usage else {"stream": True}
         return HttpRequest(self._url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
+
+
+def explicit_parameters(generation: GenerationParams) -> frozenset[str]:
+    """Return the parameters that are set explicitly, and not to None."""
+    return frozenset(name for name in generation.model_fields_set if getattr(generation, name) is not None)
+
+
+def server_fields(settings: EncoderSettings, quirks: Quirks) -> dict[str, Any]:
+    """Return the fields whose names differ between servers: end user, adapter and arguments of the chat template."""
+    model, fields = settings.model, dict[str, Any]()
+    if quirks.user is not None and settings.user_id is not None:
+        fields[quirks.user] = settings.user_id
+    if quirks.adapter is not None and model.adapter_model:
+        fields[quirks.adapter] = model.adapter_model
+    if quirks.template_kwargs and model.chat_template_kwargs:
+        fields["chat_template_kwargs"] = model.chat_template_kwargs
+    return fields
 
 
 def refused_parameters(model: str, quirks: Quirks, *, effort: Any = None) -> frozenset[str]:

@@ -7,6 +7,7 @@ Ollama's "OpenAI compatibility", which has no `tool_choice`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from asyncinfer.config import GenerationParams
@@ -25,52 +26,63 @@ _TOOL_FIELDS: Json = {"type": True, "function": set(FunctionDefinition.model_fie
 _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 
 
-class ToolEncoder:
-    """Makes the fields about tools, for the requests of one call."""
+class ToolOffer(NamedTuple):
+    """What a server gets of the settings about tools: the fields of the request, and the tools that are offered.
 
-    def __init__(self, generation: GenerationParams, quirks: Quirks, unsupported: frozenset[str]) -> None:
-        self._quirks, self._choice = quirks, _choice(generation, quirks, unsupported)
-        self._fields = self._choice.field
-        if not generation.parallel_tool_calls and "parallel_tool_calls" not in unsupported:
-            self._fields = {**self._fields, "parallel_tool_calls": False}
-
-    def fields(self, tools: list[ToolDefinition] | None) -> Json:
-        """Return the fields for a request with these tools.
-
-        Raises:
-            RequestError: The server does not accept the schema of a tool.
-        """
-        offered = [tool for tool in tools or () if self._choice.offers(tool)]
-        return {"tools": [_tool(tool, self._quirks) for tool in offered], **self._fields} if offered else {}
-
-
-class _Choice(NamedTuple):
-    """What a `tool_choice` becomes.
+    The tools that are offered replace a choice that the server does not support.
 
     Args:
-        field: The field of the request.
-        only: The only function that is offered to the model, so that it can call no other one.
+        fields: `tool_choice` and `parallel_tool_calls`, as far as they are sent.
+        only: The only function that is offered to the model, so that it can call no other tool.
         none: No tool is offered.
     """
 
-    field: Json
+    fields: Json
     only: str | None = None
     none: bool = False
 
-    def offers(self, tool: ToolDefinition) -> bool:
-        return not self.none and self.only in (None, tool.function.name)
+    @property
+    def is_limited(self) -> bool:
+        """Whether only some of the tools, or none, are offered."""
+        return self.none or self.only is not None
+
+    def offered(self, tools: Iterable[ToolDefinition] | None) -> list[ToolDefinition]:
+        """Return the tools that are offered."""
+        return [] if self.none else [tool for tool in tools or () if self.only in (None, tool.function.name)]
 
 
-def _choice(generation: GenerationParams, quirks: Quirks, unsupported: frozenset[str]) -> _Choice:
-    """Return what the choice becomes. The tools that are offered replace a choice that the server does not support."""
-    choice = generation.tool_choice
+def tool_offer(generation: GenerationParams, quirks: Quirks, unsupported: frozenset[str]) -> ToolOffer:
+    """Return what a server gets of the settings about tools.
+
+    If the server does not support the choice, only the chosen tools are offered.
+
+    Args:
+        unsupported: The parameters that the server or the model does not support.
+    """
+    offer = _choice(generation.tool_choice, quirks, "tool_choice" not in unsupported)
+    if not generation.parallel_tool_calls and "parallel_tool_calls" not in unsupported:
+        return offer._replace(fields={**offer.fields, "parallel_tool_calls": False})
+    return offer
+
+
+def _choice(choice: str | Json | None, quirks: Quirks, is_supported: bool) -> ToolOffer:
     if choice is None:
-        return _Choice({})
-    if "tool_choice" in unsupported:
-        return _Choice({}, chosen_function(choice), none=choice == "none")
+        return ToolOffer({})
+    if not is_supported:
+        return ToolOffer({}, chosen_function(choice), none=choice == "none")
     if not quirks.named_tool_choice and (name := chosen_function(choice)) is not None:
-        return _Choice({"tool_choice": "required"}, name)
-    return _Choice({"tool_choice": choice})
+        return ToolOffer({"tool_choice": "required"}, name)
+    return ToolOffer({"tool_choice": choice})
+
+
+def tool_fields(tools: Iterable[ToolDefinition] | None, offer: ToolOffer, quirks: Quirks) -> Json:
+    """Return the fields of a request with these tools.
+
+    Raises:
+        RequestError: The server does not accept the schema of a tool.
+    """
+    offered = offer.offered(tools)
+    return {"tools": [_tool(tool, quirks) for tool in offered], **offer.fields} if offered else {}
 
 
 def _tool(tool: ToolDefinition, quirks: Quirks) -> Json:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from asyncinfer.dialects.fields import as_object
-from asyncinfer.dialects.media import InlineFile, file_of, is_data_url
-from asyncinfer.dialects.openai.quirks import Files, Quirks
-from asyncinfer.errors import invalid_request
+from asyncinfer.dialects.media import InlineFile, is_data_url
+from asyncinfer.dialects.openai.files import accepted_file
+from asyncinfer.dialects.openai.quirks import Quirks
 from asyncinfer.types.conversation import ContentItem, Type
 from asyncinfer.types.media_types import PDF
 
@@ -52,13 +52,8 @@ def read_content(content: Any) -> str | list[ContentItem]:
 def _part(item: ContentItem, quirks: Quirks) -> Json:
     if item.is_text():
         return {"type": "input_text", "text": item.content, **_sent(item, TEXT_KEYS)}
-    file = file_of(item, quirks.image_types)
-    kind, accepted = ("images", quirks.images) if item.is_image() else ("documents", quirks.documents)
-    if accepted is Files.NONE:
-        raise invalid_request(f"this API does not accept {kind}")
     # The API accepts the URLs of documents too, unlike that of chat completions.
-    if item.is_image() and accepted is Files.INLINE and not isinstance(file, InlineFile):
-        raise invalid_request(f"this API accepts {kind} {accepted.value}")
+    file = accepted_file(item, quirks, accepts_document_urls=True)
     url = file.data_url if isinstance(file, InlineFile) else file
     if item.is_image():
         return {"type": "input_image", "detail": _DETAIL, "image_url": url, **_sent(item, IMAGE_KEYS)}

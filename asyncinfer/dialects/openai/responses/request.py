@@ -16,11 +16,11 @@ from asyncinfer.dialects.fields import as_object, members_of, object_at
 from asyncinfer.dialects.http import HEADERS, json_body, merged_under
 from asyncinfer.dialects.json_schema.growth import schema_of_tool
 from asyncinfer.dialects.openai.guided import guided_fields
-from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, Schemas
-from asyncinfer.dialects.openai.request import refused_parameters, sampling_fields
+from asyncinfer.dialects.openai.quirks import Files, Quirks, Schemas
+from asyncinfer.dialects.openai.request import explicit_parameters, refused_parameters, sampling_fields, server_fields
 from asyncinfer.dialects.openai.responses.input_writer import SENT_KEYS, input_items
 from asyncinfer.dialects.openai.responses.tools import written_tool, written_tool_choice
-from asyncinfer.dialects.openai.tools import accepted_parameters
+from asyncinfer.dialects.openai.tools import accepted_parameters, tool_offer
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest
@@ -72,8 +72,7 @@ OPENAI_RESPONSES_MODELS = re.compile(
 def supported_parameters(quirks: Quirks, responses: Responses) -> frozenset[str]:
     """Return the generation parameters that a server supports."""
     supported = (SUPPORTED | responses.extensions) - quirks.unsupported
-    no_guides = quirks.schemas is Schemas.NONE and quirks.patterns is Patterns.NONE
-    return supported - {"guided_decoding"} if no_guides else supported
+    return supported if quirks.has_guides else supported - {"guided_decoding"}
 
 
 class ResponsesEncoder:
@@ -86,25 +85,26 @@ class ResponsesEncoder:
     def __init__(self, settings: EncoderSettings, quirks: Quirks, responses: Responses) -> None:
         model, generation = settings.model, settings.generation
         self._url, self._timeout, self._quirks, self._warn = settings.url, settings.timeout, quirks, settings.warn
-        self._extra = _extra_body(generation.extra_body)
-        effort = object_at(self._extra, "reasoning").get("effort")
+        extra = _extra_body(generation.extra_body)
+        effort = object_at(extra, "reasoning").get("effort")
         refused = refused_parameters(model.model_name, quirks, effort=effort)
-        self.dropped = refused & {name for name in generation.model_fields_set if getattr(generation, name) is not None}
+        unsupported = quirks.unsupported | refused
+        self.dropped = refused & explicit_parameters(generation)
         self._shared: Json = {
             "model": model.model_name,
             **({} if generation.max_new_tokens is None else {"max_output_tokens": generation.max_new_tokens}),
-            **sampling_fields(generation, (_SAMPLING | responses.extensions) - quirks.unsupported - refused),
+            **sampling_fields(generation, (_SAMPLING | responses.extensions) - unsupported),
             **_format_fields(generation, quirks),
             "store": False,
-            **_included(generation, responses, quirks.unsupported | refused),
-            **_server_fields(settings, quirks),
+            **_included(generation, responses, unsupported),
+            **server_fields(settings, quirks),
         }
+        self._offer = tool_offer(generation, quirks, unsupported)
         # Tools that the API runs itself come in addition to the functions of a conversation.
-        self._built_in_tools = members_of(self._extra.get("tools"))
-        self._extra = {name: value for name, value in self._extra.items() if name != "tools"}
-        self._extra = merged_under("text", self._shared, self._extra)
-        self._tool_fields = _tool_fields(generation, quirks.unsupported)
-        self._stored = self._extra.get("store", False) is not False
+        self._built_in_tools = [] if self._offer.is_limited else members_of(extra.get("tools"))
+        others = {name: value for name, value in extra.items() if name != "tools"}
+        self._extra = merged_under("text", self._shared, others)
+        self._stored = extra.get("store", False) is not False
 
     def __call__(self, conversation: Conversation, *, stream: bool = False) -> HttpRequest:
         """Return the request. Files given by path must have been read before.
@@ -114,8 +114,8 @@ class ResponsesEncoder:
         """
         SENT_KEYS.check(conversation, self._warn)
         body = {**self._shared, "input": input_items(conversation.messages, self._quirks, stored=self._stored)}
-        if tools := [*map(self._tool, conversation.tools or ()), *self._built_in_tools]:
-            body |= {"tools": tools, **self._tool_fields}
+        if tools := [*map(self._tool, self._offer.offered(conversation.tools)), *self._built_in_tools]:
+            body |= {"tools": tools, **_written_fields(self._offer.fields)}
         if stream:
             body["stream"] = True
         return HttpRequest(self._url, HEADERS, json_body(body, self._extra), timeout=self._timeout)
@@ -125,6 +125,13 @@ class ResponsesEncoder:
             return written_tool(tool, None)
         with schema_of_tool(tool.function.name):
             return written_tool(tool, accepted_parameters(tool, schema, self._quirks))
+
+
+def _written_fields(fields: Json) -> Json:
+    """Return the fields about the choice of tools in the form of this API."""
+    if "tool_choice" not in fields:
+        return fields
+    return {**fields, "tool_choice": written_tool_choice(fields["tool_choice"])}
 
 
 def _extra_body(given: Json) -> Json:
@@ -142,18 +149,6 @@ def _extra_body(given: Json) -> Json:
     for name, (outer, inner) in _MOVED.items():
         if name in given:
             fields[outer] = {inner: given[name], **object_at(fields, outer)}
-    return fields
-
-
-def _server_fields(settings: EncoderSettings, quirks: Quirks) -> Json:
-    """Return the fields whose names differ between servers: end user, adapter and arguments of the chat template."""
-    model, fields = settings.model, dict[str, Any]()
-    if quirks.user is not None and settings.user_id is not None:
-        fields[quirks.user] = settings.user_id
-    if quirks.adapter is not None and model.adapter_model:
-        fields[quirks.adapter] = model.adapter_model
-    if quirks.template_kwargs and model.chat_template_kwargs:
-        fields["chat_template_kwargs"] = model.chat_template_kwargs
     return fields
 
 
@@ -175,14 +170,4 @@ def _included(generation: GenerationParams, responses: Responses, refused: froze
     fields: Json = {"include": names} if names else {}
     if wants_logprobs and generation.top_logprobs is not None:
         fields["top_logprobs"] = generation.top_logprobs
-    return fields
-
-
-def _tool_fields(generation: GenerationParams, unsupported: frozenset[str]) -> Json:
-    """Return the fields about the choice of tools, for requests with tools."""
-    fields: Json = {}
-    if generation.tool_choice is not None:
-        fields["tool_choice"] = written_tool_choice(generation.tool_choice)
-    if not generation.parallel_tool_calls and "parallel_tool_calls" not in unsupported:
-        fields["parallel_tool_calls"] = False
     return fields

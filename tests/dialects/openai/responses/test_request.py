@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any, NamedTuple
 
 import pytest
@@ -366,3 +367,30 @@ async def test_keys_without_a_field_are_reported(api: Recorder, caplog: pytest.L
     assert "'name' of a message is not sent" in caplog.text
     assert "'cache_control' of a message is not sent" in caplog.text
     assert api.sent[-1].body["input"] == [user("Hi.")]
+
+
+TOOLS: list[Json] = [{"type": "function", "function": {"name": name, "parameters": SCHEMA}} for name in ("a", "b")]
+NAMED_A: Json = {"type": "function", "function": {"name": "a"}}
+NO_TOOL_CHOICE = Quirks(unsupported=frozenset({"tool_choice"}))
+ONLY_WORDS = Quirks(named_tool_choice=False)
+
+
+@pytest.mark.parametrize(
+    ("quirks", "choice", "sent", "offered"),
+    [
+        (ONLY_WORDS, NAMED_A, "required", ["a"]),
+        (ONLY_WORDS, "auto", "auto", ["a", "b", "web_search"]),
+        (NO_TOOL_CHOICE, NAMED_A, None, ["a"]),
+        (NO_TOOL_CHOICE, "required", None, ["a", "b", "web_search"]),
+        (NO_TOOL_CHOICE, "none", None, []),
+        (NO_QUIRKS, NAMED_A, {"type": "function", "name": "a"}, ["a", "b", "web_search"]),
+    ],
+)
+def test_offered_tools_replace_a_choice_that_the_server_does_not_support(
+    quirks: Quirks, choice: str | Json, sent: Any, offered: list[str]
+) -> None:
+    generation = GenerationParams(tool_choice=choice, extra_body={"tools": [{"type": "web_search"}]})
+    conversation = Conversation.from_dict({"messages": HELLO, "tools": TOOLS})
+    body = json.loads(encoded_by(quirks, Responses(), generation)(conversation).body)
+    assert body.get("tool_choice") == sent
+    assert [tool.get("name", tool["type"]) for tool in body.get("tools", [])] == offered
