@@ -18,7 +18,7 @@ from asyncinfer.cli.display import Display, show_failures, show_summary
 from asyncinfer.cli.messages import say
 from asyncinfer.config import InferenceConfig
 from asyncinfer.config.overrides import mask_arguments
-from asyncinfer.display.counts import note
+from asyncinfer.display.counts import progress_text
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.run.stop import Stop
@@ -57,7 +57,7 @@ async def _show(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop
         for _, conversation in result.successful:
             print(conversation.to_json())
     if result.has_failures or display.last.cut_by_length or display.last.filtered:
-        say(f"{len(result.successful)} rows finished, {note(display.last)}")
+        say(f"{len(result.successful)} rows finished, {progress_text(display.last)}")
     show_failures(list(result.failures.items()), len(result.failures))
     return ROWS_FAILED if result.has_failures else 0
 

@@ -11,7 +11,7 @@ from typing import Self
 from rich.console import Console
 
 from asyncinfer.cli.messages import is_json, log_progress, say
-from asyncinfer.display.counts import note, one_line
+from asyncinfer.display.counts import one_line, progress_text
 from asyncinfer.display.progress_bar import ProgressBars
 from asyncinfer.types.results import FailureDetail, Progress, RunSummary
 
@@ -55,7 +55,7 @@ class Display:
                 self._bars.show(self._run, progress)
         elif time.monotonic() - self._last_line >= _LINE_INTERVAL:
             self._last_line = time.monotonic()
-            log_progress(f"{done}/{progress.total} rows, {note(progress)}", progress=_fields(progress))
+            log_progress(f"{done}/{progress.total} rows, {progress_text(progress)}", progress=_fields(progress))
 
 
 def show_summary(summary: RunSummary, output_path: str | None) -> None:

@@ -33,7 +33,7 @@ def metadata_of(
     return {**(described or {}), "raw_finish_reason": finish.text}
 
 
-def with_logprobs(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def logprobs_metadata(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the metadata with the log probabilities of an answer; an empty dict if there are none."""
     return {LOGPROBS: [*entries]} if entries else {}
 

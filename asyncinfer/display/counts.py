@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncinfer.types.results import Progress
 
 
-def note(progress: Progress) -> str:
+def progress_text(progress: Progress) -> str:
     """Return tokens and tokens per second; and, if there are any: resumed, failed, cut, refused and retried rows, the
     commonest failure, and why the run waits.
     """

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from asyncinfer.display.counts import note
+from asyncinfer.display.counts import progress_text
 from asyncinfer.types.results import Progress
 
 
@@ -65,17 +65,17 @@ class ProgressBars(RichProgress):
 
     def add_run(self) -> TaskID:
         """Add a bar."""
-        return self.add_task("rows", total=None, note="")
+        return self.add_task("rows", total=None, counts="")
 
     def show(self, run: TaskID, progress: Progress) -> None:
         """Show how far a run is."""
         done = progress.completed + progress.failed
-        self.update(run, completed=done, total=progress.total, note=note(progress))
+        self.update(run, completed=done, total=progress.total, counts=progress_text(progress))
 
     def get_renderables(self) -> Iterable[RenderableType]:
         for task in self.tasks:
             yield self.make_tasks_table([task])
-            yield Text(task.fields["note"])
+            yield Text(task.fields["counts"])
 
 
 class _TerminalView:

@@ -29,7 +29,7 @@ async def read_deltas(streamed: StreamedResponse, dialect: Dialect) -> AsyncIter
     chunks = streamed.chunks()
     beginning, is_stream = await _beginning(streamed, chunks, dialect)
     if not is_stream:
-        for delta in read_answer(dialect, await streamed.response(beginning)).as_deltas():
+        for delta in read_answer(dialect, await streamed.response(beginning)).as_stream():
             yield delta
         return
     chunk: bytes | None = beginning

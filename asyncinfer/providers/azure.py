@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 from asyncinfer.config import InferenceEngineType, RemoteParams
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Quirks
-from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, Responses
+from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
 from asyncinfer.errors import (
     ConfigError,
     EngineConfigError,
@@ -191,7 +191,7 @@ AZURE_OPENAI = Provider(
                 hides_reasoning_models=True,
                 documents=Files.NONE,
             ),
-            responses=Responses(documents=Files.INLINE),
+            responses=ResponsesQuirks(documents=Files.INLINE),
         ),
         models_url=azure_models_url,
     ),

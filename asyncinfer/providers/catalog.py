@@ -24,7 +24,7 @@ from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.media import IMAGES
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Patterns, Quirks, Schemas
-from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, Responses
+from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.aws import Aws
 from asyncinfer.providers.azure import AZURE_OPENAI
@@ -47,7 +47,7 @@ CATALOG: dict[str, Provider] = {
             InferenceEngineType.REMOTE,
             dialect=openai_chat(
                 Quirks(extensions=frozenset({"min_p", "stop_token_ids"}), may_lack_json_schema=True),
-                responses=Responses(),
+                responses=ResponsesQuirks(),
             ),
         ),
         Provider(
@@ -65,7 +65,7 @@ CATALOG: dict[str, Provider] = {
                     documents=Files.NONE,
                     reasoning="reasoning",
                 ),
-                responses=Responses(_VLLM_RESPONSES, encrypted_reasoning=False),
+                responses=ResponsesQuirks(_VLLM_RESPONSES, encrypted_reasoning=False),
             ),
         ),
         # The OpenAI endpoint, not `/generate`. `/generate` supports no tools, does not separate reasoning from the
@@ -84,7 +84,7 @@ CATALOG: dict[str, Provider] = {
                     documents=Files.NONE,
                     reasoning="reasoning_content",
                 ),
-                responses=Responses(encrypted_reasoning=False),
+                responses=ResponsesQuirks(encrypted_reasoning=False),
             ),
             replaced_paths=("/generate",),  # as in configurations for Oumi
         ),
@@ -108,7 +108,7 @@ CATALOG: dict[str, Provider] = {
                     user="safety_identifier",  # replaces `user`, which is deprecated
                     reasoning_models=OPENAI_REASONING_MODELS,
                 ),
-                responses=Responses(),
+                responses=ResponsesQuirks(),
             ),
             non_chat_prefixes=(
                 "babbage-",
@@ -150,7 +150,7 @@ CATALOG: dict[str, Provider] = {
                     # The API answers 400 to results of tools if the reasoning before the calls is missing.
                     reasoning="reasoning_content",
                 ),
-                responses=Responses(encrypted_reasoning=False, schemas=Schemas.NAMED),
+                responses=ResponsesQuirks(encrypted_reasoning=False, schemas=Schemas.NAMED),
             ),
             class_name="DeepSeekInferenceEngine",
             model_prefixes=("deepseek-",),
@@ -166,7 +166,7 @@ CATALOG: dict[str, Provider] = {
                     documents=Files.NONE,
                     reasoning="reasoning_content",
                 ),
-                responses=Responses(encrypted_reasoning=False),
+                responses=ResponsesQuirks(encrypted_reasoning=False),
             ),
         ),
         Provider(
@@ -205,7 +205,7 @@ CATALOG: dict[str, Provider] = {
                     reasoning="reasoning",
                     passthrough=frozenset({"reasoning_details"}),
                 ),
-                responses=Responses(),
+                responses=ResponsesQuirks(),
             ),
             class_name="OpenRouterInferenceEngine",
         ),
@@ -222,7 +222,7 @@ CATALOG: dict[str, Provider] = {
                     documents=Files.NONE,
                     reasoning="reasoning",
                 ),
-                responses=Responses(encrypted_reasoning=False),
+                responses=ResponsesQuirks(encrypted_reasoning=False),
             ),
             non_chat_prefixes=("E5-", "Whisper-"),
         ),
@@ -249,7 +249,7 @@ CATALOG: dict[str, Provider] = {
                     user=None,
                     documents=Files.NONE,
                 ),
-                responses=Responses(encrypted_reasoning=False),
+                responses=ResponsesQuirks(encrypted_reasoning=False),
             ),
             workers=20,
         ),

@@ -13,7 +13,7 @@ import re
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import DocumentForm, Files, Quirks
-from asyncinfer.dialects.openai.responses.request import Responses
+from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.provider import Provider
 from asyncinfer.types.conversation import Role
@@ -56,7 +56,7 @@ GROQ = Provider(
             reasoning="reasoning",
             name_roles=frozenset(),
         ),
-        responses=Responses(encrypted_reasoning=False),
+        responses=ResponsesQuirks(encrypted_reasoning=False),
     ),
     non_chat_prefixes=(
         "canopylabs/orpheus-",
@@ -85,7 +85,7 @@ XAI = Provider(
             documents=Files.NONE,
             name_roles=frozenset({Role.USER}),
         ),
-        responses=Responses(),
+        responses=ResponsesQuirks(),
     ),
     non_chat_prefixes=("grok-2-image", "grok-imagine-", "grok-stt", "grok-tts", "grok-voice-"),
     class_name="XAIInferenceEngine",

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks
-from asyncinfer.dialects.openai.responses.request import Responses
+from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
 from asyncinfer.providers.auth import OptionalKey
 from asyncinfer.providers.provider import Provider
 
@@ -56,7 +56,7 @@ OLLAMA = Provider(
             documents=Files.NONE,
             reasoning="reasoning",
         ),
-        responses=Responses(encrypted_reasoning=False),
+        responses=ResponsesQuirks(encrypted_reasoning=False),
     ),
     workers=_WORKERS,
     non_chat_prefixes=(
@@ -88,7 +88,7 @@ LM_STUDIO = Provider(
             image_types=frozenset({"image/jpeg", "image/png", "image/webp"}),
             documents=Files.NONE,
         ),
-        responses=Responses(encrypted_reasoning=False),
+        responses=ResponsesQuirks(encrypted_reasoning=False),
     ),
     workers=_WORKERS,
     non_chat_prefixes=("text-embedding-",),
@@ -112,7 +112,7 @@ REMOTE_LLAMACPP = Provider(
             documents=Files.NONE,
             reasoning="reasoning_content",
         ),
-        responses=Responses(encrypted_reasoning=False),
+        responses=ResponsesQuirks(encrypted_reasoning=False),
     ),
     workers=_WORKERS,
     class_name="RemoteLlamaCppInferenceEngine",

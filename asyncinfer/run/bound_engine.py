@@ -61,5 +61,5 @@ class BoundEngine(ABC):
         completion = await self.generate(conversation)
         if completion.limits:
             yield ObservedLimits(completion.limits)
-        for delta in completion.as_deltas():
+        for delta in completion.as_stream():
             yield delta

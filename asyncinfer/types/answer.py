@@ -144,7 +144,7 @@ class StreamDelta(ShortRepr):
         """
         plain = tuple(call.model_dump(mode="json") for call in calls or ())
         if call_deltas is None:
-            call_deltas = call_pieces(calls or ())
+            call_deltas = deltas_of_calls(calls or ())
         return cls(
             content,
             tool_calls=plain,
@@ -156,7 +156,7 @@ class StreamDelta(ShortRepr):
         )
 
 
-def call_pieces(calls: Iterable[ToolCall], first: int = 0) -> tuple[ToolCallDelta, ...]:
+def deltas_of_calls(calls: Iterable[ToolCall], first: int = 0) -> tuple[ToolCallDelta, ...]:
     """Return each call as one piece. `first`: the index of the first call in the answer."""
     return tuple(
         ToolCallDelta(index, call.id, call.function.name, call.function.arguments)
@@ -227,19 +227,19 @@ class Completion(ShortRepr):
             metadata = {**(metadata or {}), LOGPROBS: [*whole.logprobs]}
         return cls(message, last.finish_reason or FinishReason.UNKNOWN, last.usage, metadata)
 
-    def as_delta(self, content: str = "") -> StreamDelta:
+    def last_delta(self, content: str = "") -> StreamDelta:
         """Return the last delta of a stream, for this answer. `content`: text that no earlier delta contained."""
         message = self.message
         return StreamDelta.last(
             message.tool_calls, self.finish_reason, self.usage, content, self.metadata, extra=message.model_extra
         )
 
-    def as_deltas(self) -> list[StreamDelta]:
+    def as_stream(self) -> list[StreamDelta]:
         """Return this answer as the deltas of a stream: the reasoning, and then the text with everything else."""
         reasoning = self.message.reasoning_content
         metadata = {**(self.metadata or {})}
         logprobs = tuple(metadata.pop(LOGPROBS, ()))
-        last = replace(self, metadata=metadata or None).as_delta(self.message.compute_flattened_text_content())
+        last = replace(self, metadata=metadata or None).last_delta(self.message.compute_flattened_text_content())
         last = replace(last, logprobs=logprobs) if logprobs else last
         return [StreamDelta(reasoning_content=reasoning), last] if reasoning else [last]
 

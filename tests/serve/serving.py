@@ -84,7 +84,7 @@ class _Bound(BoundEngine):
     async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta]:
         engine = self._engine
         if engine.deltas is None:
-            for delta in (await self.generate(conversation)).as_deltas():
+            for delta in (await self.generate(conversation)).as_stream():
                 yield delta
             return
         engine.asked.append((conversation, self._settings))

@@ -24,7 +24,7 @@ from asyncinfer.dialects.google.thoughts import signed
 from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.openai.response import error_in
-from asyncinfer.dialects.response_metadata import description, metadata_of, with_logprobs
+from asyncinfer.dialects.response_metadata import description, logprobs_metadata, metadata_of
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tools import read_calls, tool_call
@@ -34,7 +34,7 @@ from asyncinfer.types.answer import (
     StreamDelta,
     ToolCallDelta,
     Usage,
-    call_pieces,
+    deltas_of_calls,
 )
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
@@ -139,7 +139,7 @@ class GeminiEventDecoder:
         """
         blocked = any(piece.blocked is not None for piece in self._pieces)
         finish = None if blocked and self.end.finish is None else self.end.require_finish(has_mark=False)
-        last = _completion(self._pieces, finish).as_delta(self._json.rest())
+        last = _completion(self._pieces, finish).last_delta(self._json.rest())
         return replace(last, tool_call_deltas=last.tool_call_deltas[self._passed_on :])
 
     def _pass_on(self, calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
@@ -152,7 +152,7 @@ class GeminiEventDecoder:
         for call in calls:
             self._calls.append(call)
             self._passed_on = self._passed_on if lacks_arguments(call) else len(self._calls)
-        return call_pieces(self._calls[first : self._passed_on], first)
+        return deltas_of_calls(self._calls[first : self._passed_on], first)
 
 
 def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
@@ -174,7 +174,7 @@ def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
     described = {name: value for piece in pieces for name, value in piece.described.items()}
     if blocked is not None:
         described["block_reason"] = blocked
-    described |= with_logprobs([entry for piece in pieces for entry in piece.logprobs])
+    described |= logprobs_metadata([entry for piece in pieces for entry in piece.logprobs])
     return Completion(message, reason, usage, metadata_of(finish, reason, described))
 
 

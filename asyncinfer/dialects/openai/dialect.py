@@ -10,13 +10,13 @@ from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks, Schemas
 from asyncinfer.dialects.openai.request import SUPPORTED, ChatEncoder
 from asyncinfer.dialects.openai.response import decode
 from asyncinfer.dialects.openai.responses.dialect import openai_responses
-from asyncinfer.dialects.openai.responses.request import Responses
+from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
 from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import SSEStreamDecoder
 from asyncinfer.types.http import HttpResponse
 
 
-def openai_chat(quirks: Quirks = NO_QUIRKS, *, responses: Responses | None = None) -> Dialect:
+def openai_chat(quirks: Quirks = NO_QUIRKS, *, responses: ResponsesQuirks | None = None) -> Dialect:
     """Return the dialect of a server with these quirks.
 
     Args:

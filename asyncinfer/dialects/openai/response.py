@@ -25,7 +25,7 @@ from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_goog
 from asyncinfer.dialects.http import error_within, json_object, missing_answer
 from asyncinfer.dialects.json_text import read_json
 from asyncinfer.dialects.openai.logprobs import logprobs_in
-from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of, with_logprobs
+from asyncinfer.dialects.response_metadata import NAMES, description, logprobs_metadata, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.answer import Completion, Usage
@@ -48,7 +48,7 @@ def decode(response: HttpResponse) -> Completion:
         message = _answer(message_in(choice), finish)
         reason = reason_of(finish, message.tool_calls)
         usage = usage_in(data.get("usage")) or usage_in(choice.get("usage"))
-        described = description(data, NAMES) | with_logprobs(logprobs_in(choice))
+        described = description(data, NAMES) | logprobs_metadata(logprobs_in(choice))
         return Completion(message, reason, usage, metadata_of(finish, reason, described))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None

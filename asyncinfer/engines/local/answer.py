@@ -7,7 +7,7 @@ from typing import Any
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.finish_reasons import with_calls
-from asyncinfer.dialects.response_metadata import with_logprobs
+from asyncinfer.dialects.response_metadata import logprobs_metadata
 from asyncinfer.engines.local import tool_calls
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit
@@ -76,7 +76,7 @@ class AnswerBuilder:
         )
         if self._stream and self._logprobs:
             emit(self._row, StreamDelta(logprobs=self._take_logprobs()))
-        metadata = with_logprobs(self._take_logprobs()) or None
+        metadata = logprobs_metadata(self._take_logprobs()) or None
         emit(self._row, Completion(message, with_calls(reason, calls), usage, metadata))
 
     def _emit_text(self, text: str, emit: Emit) -> None:

@@ -242,7 +242,7 @@ class _BoundLocalEngine(BoundEngine):
                 yield event
             if not isinstance(event, Completion):
                 raise event
-            yield event.as_delta()
+            yield event.last_delta()
         finally:
             thread.abort(row)
 

@@ -22,7 +22,7 @@ from asyncinfer.types.masking import masked_places
 _SECRET = "ASYNCINFER_API_KEY"
 
 
-def described(engine: BaseInferenceEngine) -> dict[str, Any] | None:
+def engine_to_dict(engine: BaseInferenceEngine) -> dict[str, Any] | None:
     """Return the configuration of an engine as JSON, without its API key.
 
     Returns:
@@ -39,7 +39,7 @@ def described(engine: BaseInferenceEngine) -> dict[str, Any] | None:
     return data if not any(masked_places(data)) else None
 
 
-def built(given: object) -> object:
+def engine_from_dict(given: object) -> object:
     """Return the engine that a description describes. Anything else is returned as it is.
 
     Raises:

@@ -15,7 +15,7 @@ from langchain_core.load.serializable import SerializedConstructor, SerializedNo
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.integrations.langchain.description import built, described, explicit_key, secret_name
+from asyncinfer.integrations.langchain.description import engine_from_dict, engine_to_dict, explicit_key, secret_name
 from asyncinfer.integrations.langchain.profile import profile_of
 from asyncinfer.types.field_types import NONE, Accepts
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     _Engine = Accepts[BaseInferenceEngine, BaseInferenceEngine | Mapping[str, Any]]
     _Key = Accepts[SecretStr | None, SecretStr | str | None]
 else:
-    _Engine, _Key = Annotated[BaseInferenceEngine, BeforeValidator(built)], SecretStr | None
+    _Engine, _Key = Annotated[BaseInferenceEngine, BeforeValidator(engine_from_dict)], SecretStr | None
 # The fields that are settings of each call.
 _SETTINGS = (
     "model",
@@ -127,14 +127,14 @@ class EngineChatModel(BaseChatModel):
     @property
     def lc_attributes(self) -> dict[str, Any]:
         key = self.api_key or explicit_key(self.engine)
-        return {"engine": described(self.engine), **({} if key is None else {"api_key": key})}
+        return {"engine": engine_to_dict(self.engine), **({} if key is None else {"api_key": key})}
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
         """Return the constructor call that makes an equal model. The API key is a reference to a secret.
 
         A model whose engine cannot be described in JSON is marked as not serialisable, as LangChain does it.
         """
-        return super().to_json() if described(self.engine) is not None else self.to_json_not_implemented()
+        return super().to_json() if engine_to_dict(self.engine) is not None else self.to_json_not_implemented()
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """Return the key of this model in LangChain's caches.
@@ -142,4 +142,4 @@ class EngineChatModel(BaseChatModel):
         A model that is not serialisable has a key of its own, because its description does not tell it from others.
         """
         key = super()._get_llm_string(stop=stop, **kwargs)
-        return key if described(self.engine) is not None else f"{key}---{self._own_id}"
+        return key if engine_to_dict(self.engine) is not None else f"{key}---{self._own_id}"

@@ -22,7 +22,12 @@ from asyncinfer.integrations.pydantic_ai.content import ContentEncoder
 from asyncinfer.integrations.pydantic_ai.errors import mapped_errors
 from asyncinfer.integrations.pydantic_ai.messages import MessageEncoder
 from asyncinfer.integrations.pydantic_ai.profile import has_effort, marks_cache, profile_of, system_of
-from asyncinfer.integrations.pydantic_ai.response import details_of, finish_reason_to_agent, parts_of, request_usage
+from asyncinfer.integrations.pydantic_ai.response import (
+    finish_reason_to_agent,
+    parts_of,
+    provider_details,
+    request_usage,
+)
 from asyncinfer.integrations.pydantic_ai.settings import REMOTE_SETTINGS, RequestSettings
 from asyncinfer.integrations.pydantic_ai.stream import AsyncInferStreamedResponse
 from asyncinfer.types.answer import finish_reason_of
@@ -148,7 +153,7 @@ class AsyncInferModel(Model[Any]):
             model_name=metadata.get("response_model") or self.model_name,
             provider_name=self._system,
             provider_response_id=metadata.get("response_id"),
-            provider_details=details_of(metadata, reason),
+            provider_details=provider_details(metadata, reason),
             finish_reason=finish_reason_to_agent(reason),
         )
 

@@ -65,7 +65,7 @@ def finish_reason_to_agent(reason: FinishReason) -> AgentFinishReason | None:
     return _FINISH_REASONS.get(reason)
 
 
-def details_of(metadata: Mapping[str, Any], reason: FinishReason) -> dict[str, Any]:
+def provider_details(metadata: Mapping[str, Any], reason: FinishReason) -> dict[str, Any]:
     """Return the `provider_details` of an answer: the API's own finish reason, log probabilities and other metadata."""
     details = {name: value for name, value in metadata.items() if name not in _FIELDS}
     details["finish_reason"] = details.pop("raw_finish_reason", reason.value)

@@ -16,8 +16,8 @@ from asyncinfer.aio.background_iterator import BackgroundIterator
 from asyncinfer.integrations.pydantic_ai.errors import mapped_errors
 from asyncinfer.integrations.pydantic_ai.response import (
     call_details,
-    details_of,
     finish_reason_to_agent,
+    provider_details,
     request_usage,
 )
 from asyncinfer.integrations.pydantic_ai.thinking import kept_details
@@ -123,4 +123,4 @@ class AsyncInferStreamedResponse(StreamedResponse):
         self.name = metadata.get("response_model") or self.name
         self.provider_response_id = metadata.get("response_id")
         self.finish_reason = finish_reason_to_agent(reason)
-        self.provider_details = details_of(metadata, reason)
+        self.provider_details = provider_details(metadata, reason)

@@ -8,8 +8,8 @@ from asyncinfer.dialects.base import Dialect, EncoderSettings
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks
 from asyncinfer.dialects.openai.responses.request import (
     OPENAI_RESPONSES,
-    Responses,
     ResponsesEncoder,
+    ResponsesQuirks,
     supported_parameters,
 )
 from asyncinfer.dialects.openai.responses.response import decode
@@ -17,7 +17,7 @@ from asyncinfer.dialects.openai.responses.stream import ResponsesEventDecoder
 from asyncinfer.dialects.sse import SSEStreamDecoder
 
 
-def openai_responses(quirks: Quirks = NO_QUIRKS, responses: Responses = OPENAI_RESPONSES) -> Dialect:
+def openai_responses(quirks: Quirks = NO_QUIRKS, responses: ResponsesQuirks = OPENAI_RESPONSES) -> Dialect:
     """Return the dialect of a server.
 
     Args:
@@ -38,7 +38,7 @@ class _ResponsesEncoders:
     """Makes the encoder of a call for a server with these differences."""
 
     quirks: Quirks
-    responses: Responses
+    responses: ResponsesQuirks
 
     def __call__(self, settings: EncoderSettings) -> ResponsesEncoder:
         return ResponsesEncoder(settings, self.quirks, self.responses)

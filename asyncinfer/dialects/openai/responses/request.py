@@ -45,7 +45,7 @@ _LOGPROBS = "message.output_text.logprobs"
 
 
 @dataclass(frozen=True, slots=True)
-class Responses:
+class ResponsesQuirks:
     """How the Responses API of a server differs from OpenAI's, in addition to the quirks of its chat completions.
 
     Args:
@@ -61,7 +61,7 @@ class Responses:
     documents: Files | None = None
 
 
-OPENAI_RESPONSES = Responses()
+OPENAI_RESPONSES = ResponsesQuirks()
 # Models that OpenAI lists only for this API: `ResponsesModel` of its SDK, and LiteLLM 1.110.
 OPENAI_RESPONSES_MODELS = re.compile(
     r"(?:o\d+-pro|gpt-[\d.]+-pro|.*-deep-research|.*\bcodex|computer-use|gpt-daybreak|gpt-[\d.]+-cyber"
@@ -69,7 +69,7 @@ OPENAI_RESPONSES_MODELS = re.compile(
 )
 
 
-def supported_parameters(quirks: Quirks, responses: Responses) -> frozenset[str]:
+def supported_parameters(quirks: Quirks, responses: ResponsesQuirks) -> frozenset[str]:
     """Return the generation parameters that a server supports."""
     supported = (SUPPORTED | responses.extensions) - quirks.unsupported
     return supported if quirks.has_guides else supported - {"guided_decoding"}
@@ -82,7 +82,7 @@ class ResponsesEncoder:
         ConfigError: The API does not support these settings.
     """
 
-    def __init__(self, settings: EncoderSettings, quirks: Quirks, responses: Responses) -> None:
+    def __init__(self, settings: EncoderSettings, quirks: Quirks, responses: ResponsesQuirks) -> None:
         model, generation = settings.model, settings.generation
         self._url, self._timeout, self._quirks, self._warn = settings.url, settings.timeout, quirks, settings.warn
         extra = _extra_body(generation.extra_body)
@@ -162,7 +162,7 @@ def _format_fields(generation: GenerationParams, quirks: Quirks) -> Json:
     return {**fields, "text": {"format": {**shape, **object_at(given, "json_schema")}}}
 
 
-def _included(generation: GenerationParams, responses: Responses, refused: frozenset[str]) -> Json:
+def _included(generation: GenerationParams, responses: ResponsesQuirks, refused: frozenset[str]) -> Json:
     """Return the fields that ask for further parts of the answer."""
     wants_logprobs = generation.wants_logprobs and refused.isdisjoint(_LOGPROBS_PARAMETERS)
     names = [_ENCRYPTED_REASONING] if responses.encrypted_reasoning else []

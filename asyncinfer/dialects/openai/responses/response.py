@@ -12,7 +12,7 @@ from asyncinfer.dialects.openai.response import error_of, usage_in
 from asyncinfer.dialects.openai.responses.logprobs import logprobs_in
 from asyncinfer.dialects.openai.responses.output_reader import answer_message
 from asyncinfer.dialects.openai.responses.status import finish_of, problem_of
-from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of, with_logprobs
+from asyncinfer.dialects.response_metadata import NAMES, description, logprobs_metadata, metadata_of
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
 
@@ -34,7 +34,7 @@ def decode(response: HttpResponse) -> Completion:
         message = answer_message(data["output"], finish)
         reason = reason_of(finish, message.tool_calls)
         logprobs = logprobs_in([as_object(item) for item in members_of(data["output"])])
-        metadata = metadata_of(finish, reason, description(data, NAMES) | with_logprobs(logprobs))
+        metadata = metadata_of(finish, reason, description(data, NAMES) | logprobs_metadata(logprobs))
         return Completion(message, reason, usage_in(data.get("usage")), metadata)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None

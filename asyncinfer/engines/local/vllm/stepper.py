@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from asyncinfer.dialects.finish_reasons import with_calls
-from asyncinfer.dialects.response_metadata import with_logprobs
+from asyncinfer.dialects.response_metadata import logprobs_metadata
 from asyncinfer.engines.local.chat_prompt import tools_unsupported
 from asyncinfer.engines.local.memo import Memo
 from asyncinfer.engines.local.request import Request
@@ -216,7 +216,7 @@ def _completion(row: _ActiveRow, output: Any) -> Completion | RequestError:
     prompt = len(output.prompt_token_ids or ())
     usage = Usage(prompt, row.tokens, prompt + row.tokens, cached_tokens=output.num_cached_tokens)
     logprobs = () if row.request.stream else logprobs_of(answer, row.request.generation)
-    metadata = with_logprobs(logprobs) or None
+    metadata = logprobs_metadata(logprobs) or None
     return Completion(message, with_calls(finish, message.tool_calls), usage, metadata)
 
 

@@ -26,7 +26,7 @@ from asyncinfer import (
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks, Schemas
 from asyncinfer.dialects.openai.responses.dialect import openai_responses
-from asyncinfer.dialects.openai.responses.request import Responses
+from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
 from tests.dialects.conftest import KEY
 from tests.dialects.openai.responses.test_response import OUTPUTS, REASONING, SEARCH
 from tests.recorder import Recorder, Sent
@@ -291,7 +291,7 @@ async def test_reasoning_is_not_sent_to_chat_completions(api: Recorder) -> None:
     assert api.sent[-1].body["messages"][1] == {"role": "assistant", "content": "Hi."}
 
 
-def encoded_by(quirks: Quirks, responses: Responses, generation: GenerationParams) -> Any:
+def encoded_by(quirks: Quirks, responses: ResponsesQuirks, generation: GenerationParams) -> Any:
     """The encoder of a server with these differences."""
     settings = EncoderSettings("http://h/v1/responses", ModelParams(model_name="m"), generation)
     return openai_responses(quirks, responses).encoder_for(settings)
@@ -339,7 +339,7 @@ async def test_vllm_gets_reasoning_as_text_and_roles_that_alternate(api: Recorde
 def test_choices_are_refused_where_no_field_is_documented(patterns: Patterns) -> None:
     guided = GenerationParams(guided_decoding=GuidedDecodingParams(choice=["a"]))
     with pytest.raises(ConfigError, match="guided_decoding"):
-        encoded_by(Quirks(patterns=patterns), Responses(), guided)
+        encoded_by(Quirks(patterns=patterns), ResponsesQuirks(), guided)
 
 
 async def test_parameters_that_only_this_api_has_are_not_reported(api: Recorder) -> None:
@@ -353,13 +353,13 @@ async def test_parameters_that_only_this_api_has_are_not_reported(api: Recorder)
 
 def test_schemas_may_be_supported_only_by_this_api() -> None:
     guided = GenerationParams(guided_decoding=GuidedDecodingParams(json=SCHEMA))
-    assert encoded_by(Quirks(schemas=Schemas.NONE), Responses(schemas=Schemas.NAMED), guided)
+    assert encoded_by(Quirks(schemas=Schemas.NONE), ResponsesQuirks(schemas=Schemas.NAMED), guided)
     assert "guided_decoding" not in openai_responses(Quirks(schemas=Schemas.NONE)).supported
 
 
 def test_response_in_the_background_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"extra_body\.background"):
-        encoded_by(NO_QUIRKS, Responses(), GenerationParams(extra_body={"background": True}))
+        encoded_by(NO_QUIRKS, ResponsesQuirks(), GenerationParams(extra_body={"background": True}))
 
 
 async def test_keys_without_a_field_are_reported(api: Recorder, caplog: pytest.LogCaptureFixture) -> None:
@@ -391,6 +391,6 @@ def test_offered_tools_replace_a_choice_that_the_server_does_not_support(
 ) -> None:
     generation = GenerationParams(tool_choice=choice, extra_body={"tools": [{"type": "web_search"}]})
     conversation = Conversation.from_dict({"messages": HELLO, "tools": TOOLS})
-    body = json.loads(encoded_by(quirks, Responses(), generation)(conversation).body)
+    body = json.loads(encoded_by(quirks, ResponsesQuirks(), generation)(conversation).body)
     assert body.get("tool_choice") == sent
     assert [tool.get("name", tool["type"]) for tool in body.get("tools", [])] == offered
