@@ -25,7 +25,6 @@ from asyncinfer.engines.core import EngineCore
 from asyncinfer.errors import ConfigError, EngineConfigError
 from asyncinfer.run import single
 from asyncinfer.run.events import Observer
-from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
@@ -360,7 +359,7 @@ class AsyncMethods(EngineCore):
         access, keys = await self._setup_for(config, check=check)
         config = config or InferenceConfig()
         return Run(
-            lambda total: OnlineExecutor(access, is_only_row=total == 1),
+            lambda total: self._new_executor(access, total),
             self._clock,
             keys,
             output_path=absolute_path(config.output_path, "output_path"),

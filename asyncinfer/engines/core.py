@@ -22,6 +22,8 @@ from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
+from asyncinfer.run.executor import Executor
+from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import ModelFile
@@ -100,6 +102,14 @@ class EngineCore(ABC):
         """The name of the engine in messages."""
         return type(self).__name__
 
+    def _new_executor(self, access: EngineAccess, total: int | None) -> Executor:
+        """What gets the rows of one run answered. By default, it sends one request per row.
+
+        Args:
+            total: The number of rows of the run; None if it is unknown.
+        """
+        return OnlineExecutor(access, is_only_row=total == 1)
+
     async def _close(self) -> None:
         """Free what the engine owns. An engine that is used again opens it again. By default, nothing."""
         return
@@ -113,6 +123,14 @@ class EngineCore(ABC):
             ConfigError: A setting is wrong.
         """
         return (await self._setup_for(config)).access
+
+    def bind(self, settings: CallSettings) -> BoundEngine:
+        """This engine with the settings of one call, which `access` made. For other layers of this package.
+
+        Raises:
+            ConfigError: No conversation can be answered with these settings.
+        """
+        return self._bind(settings)
 
     async def _setup_for(self, config: InferenceConfig | None, *, check: bool = True) -> CallSetup:
         """The setup of calls with this config.

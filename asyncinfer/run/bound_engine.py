@@ -53,6 +53,10 @@ class BoundEngine(ABC):
         """Close connections that no request uses, because file descriptors are scarce."""
         return
 
+    def why_waiting(self) -> str | None:
+        """Why it answers nothing at present, such as that it starts; None if it works. By default, None."""
+        return None
+
     async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
         """Answer one conversation in parts. The last delta has a finish reason.
 

@@ -78,7 +78,7 @@ class OnlineExecutor:
         seconds = self._queue.next_retry()
         if seconds is not None and not self._semaphore.in_use:
             return f"all open rows wait for a retry; the next request is sent in {duration(seconds)}"
-        return None
+        return self._access.engine.why_waiting()
 
     async def _work(self) -> None:
         async with task_group() as tasks:

@@ -21,8 +21,10 @@ from asyncinfer import (
     Usage,
 )
 from asyncinfer.aio.clock import MonotonicClock
+from asyncinfer.run.access import EngineAccess
+from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.events import Events, Latency
-from asyncinfer.run.executor import OutcomeSink, RowFeed
+from asyncinfer.run.executor import Executor, OutcomeSink, RowFeed
 from asyncinfer.run.rows import Row
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
@@ -30,7 +32,7 @@ from asyncinfer.run.sources import ListSource
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.results import FailureDetail
-from tests.fakes import question, questions, read_jsonl
+from tests.fakes import FakeEngine, question, questions, read_jsonl
 
 
 class BatchExecutor:
@@ -155,3 +157,31 @@ async def test_executor_that_collects_rows_before_it_answers_them_answers_every_
     rows = 5 * BatchExecutor.capacity
     summary = await run_with(BatchExecutor()).run(ListSource(questions(rows)), found.__setitem__)
     assert summary.completed == len(found) == rows
+
+
+async def test_engine_chooses_the_executor_of_its_runs() -> None:
+    executor = BatchExecutor()
+
+    class BatchEngine(FakeEngine):
+        """An engine that answers rows in batches."""
+
+        def _new_executor(self, access: EngineAccess, total: int | None) -> Executor:
+            assert total == 3
+            return executor
+
+    answers = await BatchEngine().ainfer(questions(3))
+    assert [answer.text for answer in answers] == [f"batch: question {i}" for i in range(3)]
+
+
+async def test_online_executor_reports_why_its_engine_answers_nothing() -> None:
+    class StartingEngine(FakeEngine):
+        """An engine that starts."""
+
+        def _bind(self, settings: CallSettings) -> BoundEngine:
+            bound = super()._bind(settings)
+            bound.why_waiting = lambda: "the model is being loaded"
+            return bound
+
+    engine = StartingEngine()
+    executor = engine._new_executor(await engine.access(), None)
+    assert executor.why_waiting() == "the model is being loaded"
