@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from asyncinfer.types.limits import LimitObservation
 
@@ -34,7 +34,17 @@ _WHITE_SPACE = {"\n": " ", "\t": " ", "\r": " "}
 
 
 class AsyncInferError(Exception):
-    """The base class of all exceptions of asyncinfer."""
+    """The base class of all exceptions of asyncinfer. They can be pickled, and keep their attributes."""
+
+    def __reduce__(self) -> tuple[Callable[..., AsyncInferError], tuple[object, ...]]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[AsyncInferError], args: tuple[object, ...], attributes: dict[str, Any]) -> AsyncInferError:
+    """Return a pickled error, without a call of its constructor, which may need other arguments."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigError(AsyncInferError, ValueError):
