@@ -12,7 +12,7 @@ from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, Re
 from asyncinfer.dialects.openai.request_reader import SETTINGS, generation_of
 from asyncinfer.engines.call_setup import MOST_KEPT
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.recent import Recent
+from asyncinfer.types.lru_cache import LRUCache
 
 # The settings of a call that belong to `remote_params`, each with its parameter.
 _REMOTE = {
@@ -34,7 +34,7 @@ class CallConfigs:
     """
 
     def __init__(self) -> None:
-        self._kept = Recent[bytes, InferenceConfig](MOST_KEPT)
+        self._kept = LRUCache[bytes, InferenceConfig](MOST_KEPT)
 
     def find(self, settings: Mapping[str, Any]) -> InferenceConfig | None:
         """Return the config that sets these settings, and nothing else; None if there are none.

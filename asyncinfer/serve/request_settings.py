@@ -13,7 +13,7 @@ from asyncinfer.engines.call_setup import MOST_KEPT
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve.api_errors import ApiError, bad_request
 from asyncinfer.serve.settings import TEMPLATE_VARIABLES
-from asyncinfer.types.recent import Recent
+from asyncinfer.types.lru_cache import LRUCache
 
 _TEMPLATE_FIELD = "chat_template_kwargs"
 # How many settings are kept, and how long their JSON text may be.
@@ -52,7 +52,7 @@ class SettingsReader:
     def __init__(self, passed_fields: Set[str]) -> None:
         self._passed = passed_fields
         self._names = SETTINGS | passed_fields | {_TEMPLATE_FIELD}
-        self._kept = Recent[bytes, RequestSettings](_MOST_KEPT)
+        self._kept = LRUCache[bytes, RequestSettings](_MOST_KEPT)
 
     def __call__(self, fields: Mapping[str, Any]) -> RequestSettings:
         """Return the settings in the fields of a request.
@@ -93,7 +93,7 @@ class CallConfigs:
 
     def __init__(self, own: CallSettings, *, is_local: bool) -> None:
         self._own, self._is_local = own, is_local
-        self._kept = Recent[tuple[bytes, str | None], InferenceConfig](MOST_KEPT)
+        self._kept = LRUCache[tuple[bytes, str | None], InferenceConfig](MOST_KEPT)
 
     def of(self, settings: RequestSettings) -> InferenceConfig:
         """Return the config of a call with these settings."""

@@ -1,4 +1,4 @@
-"""A small cache."""
+"""A cache of limited size."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
-    """Keeps the values that were used last. Safe to use from several threads.
+class LRUCache(Generic[K, V]):
+    """Keeps the values that were used most recently. Safe to use from several threads.
 
     Args:
-        most: How many values are kept.
+        max_size: The maximum number of values.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
         self._lock = threading.Lock()
         self._values: OrderedDict[K, V] = OrderedDict()
 
@@ -34,6 +34,6 @@ class Recent(Generic[K, V]):
             return value
         with self._lock:
             value = self._values.setdefault(key, value)  # Another thread may have made one meanwhile.
-            if len(self._values) > self._most:
+            if len(self._values) > self._max_size:
                 self._values.popitem(last=False)
         return value
