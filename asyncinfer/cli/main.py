@@ -167,11 +167,14 @@ def serve(
         bool, typer.Option("--insecure", help="Allow a server without keys that other machines can reach.")
     ] = False,
     max_concurrency: Annotated[
-        int | None, typer.Option(help="The most answers in progress. By default, what the engine answers at once.")
+        int | None,
+        typer.Option(help="Maximum number of answers in progress. By default, what the engine answers at once."),
     ] = None,
-    max_queue: Annotated[int, typer.Option(help="The most requests that wait; further ones get status 429.")] = 256,
-    max_body_mib: Annotated[int, typer.Option("--max-body-mib", help="The largest request, in MiB.")] = 32,
-    max_images: Annotated[int, typer.Option(help="The most images and documents in one request.")] = 16,
+    max_queue: Annotated[
+        int, typer.Option(help="Maximum number of requests that wait; further ones get status 429.")
+    ] = 256,
+    max_body_mib: Annotated[int, typer.Option("--max-body-mib", help="Maximum size of a request, in MiB.")] = 32,
+    max_images: Annotated[int, typer.Option(help="Maximum number of images and documents in one request.")] = 16,
     model_name: Annotated[
         list[str] | None,
         typer.Option("--served-model-name", help="The name of the model for clients. Repeatable."),
@@ -180,8 +183,18 @@ def serve(
         bool, typer.Option("--any-model", help="Accept every name of a model, and pass it on to a remote engine.")
     ] = False,
     allow_image_urls: Annotated[
-        bool, typer.Option("--allow-image-urls", help="Accept the URLs of images at public addresses.")
+        bool,
+        typer.Option(
+            "--allow-image-urls", help="Accept http and https URLs of public addresses for images and documents."
+        ),
     ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            help="A host name by which clients may reach a server without keys, besides localhost. Repeatable.",
+        ),
+    ] = None,
     pass_field: Annotated[
         list[str] | None,
         typer.Option("--pass-field", help="A field of requests to pass on to the API of a remote engine. Repeatable."),
@@ -214,6 +227,7 @@ def serve(
             max_images=max_images,
             allow_image_urls=allow_image_urls,
             passed_fields=frozenset(pass_field or ()),
+            allowed_hosts=frozenset(allowed_host) if allowed_host else None,
             shutdown_grace=shutdown_grace,
         )
         return await run_server(_loaded(config, parse_cli_overrides(context.args)), settings, host, port, insecure)

@@ -14,7 +14,6 @@ from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.stop import Stop
 from asyncinfer.serve import ServerSettings, serve
-from asyncinfer.serve.access_control import keys_in
 
 
 async def run_server(config: InferenceConfig, settings: ServerSettings, host: str, port: int, insecure: bool) -> int:
@@ -38,8 +37,13 @@ def keys_in_variables(names: Iterable[str]) -> tuple[SecretStr, ...]:
     """
     keys: list[SecretStr] = []
     for name in names:
-        found = keys_in(os.environ.get(name, ""))
+        found = _keys_in(os.environ.get(name, ""))
         if not found:
             raise ConfigError(f"--api-key-env: the environment variable {name} is not set, or is empty")
         keys += found
     return tuple(keys)
+
+
+def _keys_in(value: str) -> list[SecretStr]:
+    """Return the keys in the value of an environment variable, which are separated by commas or white space."""
+    return [SecretStr(key) for key in value.replace(",", " ").split()]

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from ipaddress import ip_address
 
-from pydantic import SecretStr
-
 from asyncinfer.serve.api_errors import ApiError
 from asyncinfer.serve.asgi import Scope, header
 from asyncinfer.serve.settings import ServerSettings
@@ -20,12 +18,14 @@ _BEARER = b"bearer "
 class AccessControl:
     """Checks the headers of requests.
 
-    Keys are compared by their digests, all of them, so that the time tells nothing about them.
+    Each key is compared by its digest with all keys of the server, so that the response time reveals nothing about a
+    key.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
         self._digests = [_digest(key.get_secret_value().encode()) for key in settings.api_keys]
-        self._hosts = settings.allowed_hosts
+        hosts = settings.allowed_hosts
+        self._hosts = frozenset(host.lower() for host in hosts) if hosts is not None else None
 
     def check_host(self, scope: Scope) -> None:
         """Raise an ApiError if the request was sent to a host name that is not allowed."""
@@ -33,7 +33,8 @@ class AccessControl:
             return
         host = host_of(header(scope, b"host").decode("latin-1"))
         if host not in self._hosts and not _is_address(host):
-            raise ApiError(HTTPStatus.FORBIDDEN, "This server is not reached by this host name.", code="invalid_host")
+            message = "This host name is not allowed. Use localhost or an IP address."
+            raise ApiError(HTTPStatus.FORBIDDEN, message, code="invalid_host")
 
     def check_key(self, scope: Scope) -> None:
         """Raise an ApiError if the request has no valid key, and the server has keys."""
@@ -45,11 +46,6 @@ class AccessControl:
             raise ApiError(HTTPStatus.UNAUTHORIZED, message, code="invalid_api_key")
         if not _is_one_of(_digest(given[len(_BEARER) :].strip()), self._digests):
             raise ApiError(HTTPStatus.UNAUTHORIZED, "The API key is not valid.", code="invalid_api_key")
-
-
-def keys_in(text: str) -> tuple[SecretStr, ...]:
-    """Return the keys in the value of an environment variable, which are separated by commas or white space."""
-    return tuple(SecretStr(key) for key in text.replace(",", " ").split())
 
 
 def host_of(value: str) -> str:
@@ -78,6 +74,6 @@ def _digest(key: bytes) -> bytes:
 
 def _is_one_of(digest: bytes, allowed: Sequence[bytes]) -> bool:
     found = False
-    for one in allowed:
-        found |= hmac.compare_digest(digest, one)
+    for candidate in allowed:
+        found |= hmac.compare_digest(digest, candidate)
     return found

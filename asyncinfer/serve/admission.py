@@ -20,23 +20,23 @@ _NEWEST = 0.1
 
 
 class _Turn(NamedTuple):
-    """A place in the queue. `granted` is set when the answer may begin."""
+    """A request in the queue. `granted` is set when its answers may begin."""
 
     size: int
     granted: asyncio.Future[None]
 
 
 class Admission:
-    """A bounded queue for the places in which answers are made.
+    """The slots in which answers are made, and a bounded queue of the requests that wait for them.
 
     Args:
-        places: The most answers in progress.
-        max_queue: The most requests that wait.
+        slots: The maximum number of answers in progress.
+        max_queue: The maximum number of requests that wait.
         now: The time, in seconds.
     """
 
-    def __init__(self, places: int, max_queue: int, now: Callable[[], float]) -> None:
-        self.places, self._max_queue, self._now = places, max_queue, now
+    def __init__(self, slots: int, max_queue: int, now: Callable[[], float]) -> None:
+        self.slots, self._max_queue, self._now = slots, max_queue, now
         self.in_use = 0
         self.is_draining = self._is_cut_off = False
         self._scopes: set[anyio.CancelScope] = set()
@@ -50,16 +50,16 @@ class Admission:
         return len(self._queue)
 
     @asynccontextmanager
-    async def place(self, size: int = 1) -> AsyncGenerator[None]:
-        """Hold places for the answers of one request. Waits for them in the order of the calls.
+    async def acquire(self, size: int = 1) -> AsyncGenerator[None]:
+        """Hold slots for the answers of one request. Waits for them in the order of the calls.
 
         Args:
-            size: How many answers the request has. More than there are places count as all places.
+            size: How many answers the request has. More than there are slots count as all slots.
 
         Raises:
             ApiError: The queue is full, or the server is stopping.
         """
-        size = min(size, self.places)
+        size = min(size, self.slots)
         await self._enter(size)
         began = self._now()
         try:
@@ -87,7 +87,11 @@ class Admission:
 
     @contextmanager
     def cancellable(self) -> Generator[anyio.CancelScope]:
-        """A scope for the work on one request, which `cut_off` cancels."""
+        """Make a scope for the work on one request. `cut_off` cancels it. The caller must enter it.
+
+        Yields:
+            The scope, which is not entered yet.
+        """
         scope = anyio.CancelScope()
         self._scopes.add(scope)
         try:
@@ -120,7 +124,7 @@ class Admission:
             if turn in self._queue:
                 self._queue.remove(turn)
             if turn.granted.done() and not turn.granted.cancelled():
-                self.in_use -= size  # The place was granted when the request was already cancelled.
+                self.in_use -= size  # The slots were granted when the request was already cancelled.
             self._grant()
             raise
 
@@ -129,10 +133,10 @@ class Admission:
         self._grant()
 
     def _fits(self, size: int) -> bool:
-        return not self._queue and self.in_use + size <= self.places
+        return not self._queue and self.in_use + size <= self.slots
 
     def _grant(self) -> None:
-        while self._queue and self.in_use + self._queue[0].size <= self.places:
+        while self._queue and self.in_use + self._queue[0].size <= self.slots:
             turn = self._queue.popleft()
             if not turn.granted.done():
                 self.in_use += turn.size
@@ -141,7 +145,7 @@ class Admission:
             self._idle.set()
 
     def _expected_wait(self) -> float:
-        expected = self._seconds * (self.waiting + 1) / self.places
+        expected = self._seconds * (self.waiting + 1) / self.slots
         return min(max(expected, _SHORTEST_WAIT), _LONGEST_WAIT)
 
 

@@ -1,6 +1,8 @@
 """Errors in the format of OpenAI's API: the status, the headers and the body.
 
-Source: OpenAI's API reference ("Error codes") and `openai._exceptions` of openai-python 3.57, November 2026.
+Source of the statuses and of the body: OpenAI's API reference ("Error codes"), and `ErrorObject` and `_exceptions` of
+openai-python 3.57, November 2026. OpenAI lists no values of the field `type`. Those for 401, 403, 404, 429, 503 and 504
+are our own; clients decide by the status and by `code`.
 """
 
 from __future__ import annotations
@@ -20,18 +22,24 @@ from asyncinfer.errors import (
     error_str,
 )
 from asyncinfer.serve.asgi import Headers
+from asyncinfer.serve.client_message import client_message
 
 # Statuses of a provider that concern the account of the server, not that of the client.
 _OF_ACCOUNT = frozenset({401, 402, 403, 407})
 # What a client is asked to wait when nothing better is known (seconds).
 _WAIT = 1.0
-_STATUS_OF_KIND = {
+_STATUS_OF_ERROR_TYPE = {
     InferenceErrorType.CONFIG: HTTPStatus.BAD_REQUEST,
     InferenceErrorType.TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
     InferenceErrorType.CONNECTION: HTTPStatus.BAD_GATEWAY,
     InferenceErrorType.PARSE_ERROR: HTTPStatus.BAD_GATEWAY,
     InferenceErrorType.ENGINE_FAILURE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+# What the message of an engine has if its URL is probably wrong.
+_WRONG_URL = "(remote_params.api_url)"
+_FAILED = "The server failed to answer; see the server's log."
+_NO_CONNECTION = "The connection to the server's provider failed; see the server's log."
+_NOT_VALID = "The request does not fit the settings of the server; see the server's log."
 _TYPE_OF_STATUS = {
     401: "authentication_error",
     403: "permission_error",
@@ -46,6 +54,8 @@ class ApiError(Exception):
     """An error that a client receives.
 
     Args:
+        status: The status of the response.
+        message: What is wrong, and what the client can do.
         param: The field of the request that is wrong.
         code: A word for programs, such as `model_not_found`.
         retry_after: When the client may try again, in seconds.
@@ -67,14 +77,14 @@ class ApiError(Exception):
         self.retry_after, self._headers = retry_after, headers or []
 
     @property
-    def kind(self) -> str:
+    def type(self) -> str:
         """The value of `type` in the body."""
         default = "invalid_request_error" if self.status < 500 else "server_error"
         return _TYPE_OF_STATUS.get(self.status, default)
 
     def body(self) -> bytes:
         """The body of the response. In a stream, it is the data of the last event."""
-        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return to_json({"error": error})
 
     def headers(self) -> Headers:
@@ -95,14 +105,15 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
 def api_error(error: BaseException) -> ApiError:
     """Return the error that a client receives for an error of an engine.
 
-    The text of an unexpected exception is not shown, because it may contain what is not meant for clients.
+    It has no URLs, settings and paths of the server. It has no text of an unexpected exception, which may contain
+    secrets.
     """
     match error:
         case ApiError():
             return error
         case RequestError():
             return _of_request(error)
-        case EngineDeadError(status_code=HTTPStatus.NOT_FOUND):
+        case EngineDeadError(status_code=HTTPStatus.NOT_FOUND) if _WRONG_URL not in error_str(error):
             message = "The server's provider does not have this model."
             return ApiError(HTTPStatus.NOT_FOUND, message, param="model", code="model_not_found")
         case EngineConfigError():
@@ -110,23 +121,34 @@ def api_error(error: BaseException) -> ApiError:
         case EngineDeadError():
             return _unavailable("The server's model or provider is not available; see the server's log.")
         case ConfigError() | InputError():
-            return bad_request(error_str(error))
+            return bad_request(client_message(_with_field_names(error), _NOT_VALID))
         case _:
-            return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed to answer; see the server's log.")
+            return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, _FAILED)
+
+
+def is_for_operator(error: Exception) -> bool:
+    """Whether the operator of the server should see an error, because the client receives less than its whole text."""
+    return api_error(error).message != _with_field_names(error)
 
 
 def _of_request(error: RequestError) -> ApiError:
-    message, status = error_str(error), error.status_code
+    message, status = client_message(_with_field_names(error), _FAILED), error.status_code
     if error.is_overload or status == HTTPStatus.TOO_MANY_REQUESTS:
         wait = error.retry_after if error.retry_after is not None else _WAIT
         return ApiError(HTTPStatus.TOO_MANY_REQUESTS, message, code="rate_limit_exceeded", retry_after=wait)
     if status is None or not 400 <= status < 600:
-        known = _STATUS_OF_KIND.get(error.error_type, HTTPStatus.INTERNAL_SERVER_ERROR)
-        return ApiError(known, message)
+        known = _STATUS_OF_ERROR_TYPE.get(error.error_type, HTTPStatus.INTERNAL_SERVER_ERROR)
+        is_connection = error.error_type is InferenceErrorType.CONNECTION
+        return ApiError(known, _NO_CONNECTION if is_connection else message)
     if status in _OF_ACCOUNT:
         # A client would take this status for a problem of its own key.
         return ApiError(HTTPStatus.BAD_GATEWAY, "The server's provider refused the server's own key or account.")
     return ApiError(status, message, retry_after=error.retry_after)
+
+
+def _with_field_names(error: Exception) -> str:
+    """Return the message of an error, in which parameters have the names of fields of a request."""
+    return error_str(error).replace("generation.", "")
 
 
 def _unavailable(message: str) -> ApiError:

@@ -9,12 +9,18 @@ from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.errors import MissingDependencyError
 from asyncinfer.serve.access_control import AccessControl
 from asyncinfer.serve.backend import Backend
-from asyncinfer.serve.chat import ChatCompletions
+from asyncinfer.serve.chat import ChatCompletionsEndpoint
 from asyncinfer.serve.endpoint import Endpoint
-from asyncinfer.serve.information import Health, MetricsText, Model, Models, NotFound
 from asyncinfer.serve.metrics import Metrics
-from asyncinfer.serve.responses import Responses
+from asyncinfer.serve.responses import ResponsesEndpoint
 from asyncinfer.serve.settings import ServerSettings
+from asyncinfer.serve.status_routes import (
+    HealthEndpoint,
+    MetricsEndpoint,
+    ModelEndpoint,
+    ModelsEndpoint,
+    NotFoundEndpoint,
+)
 
 try:
     from starlette.applications import Starlette
@@ -22,7 +28,14 @@ try:
 except ImportError as error:
     raise MissingDependencyError("starlette", "serve") from error
 
-_ENDPOINTS: tuple[type[Endpoint], ...] = (ChatCompletions, Responses, Models, Model, Health, MetricsText)
+_ENDPOINTS: tuple[type[Endpoint], ...] = (
+    ChatCompletionsEndpoint,
+    ResponsesEndpoint,
+    ModelsEndpoint,
+    ModelEndpoint,
+    HealthEndpoint,
+    MetricsEndpoint,
+)
 
 
 def create_app(
@@ -30,12 +43,17 @@ def create_app(
 ) -> Starlette:
     """Make an application that serves an engine with OpenAI's API.
 
-    It can be mounted in another application. `app.state.backend.admission.drain()` makes it refuse new requests, and
-    waits for the running ones.
+    It can be mounted in another application. `await app.state.backend.drain()` makes it refuse new requests, and waits
+    for the running ones.
 
     Args:
+        engine: What answers the requests.
+        settings: The settings of the server; by default, those of `ServerSettings()`.
         owns_engine: Close the engine when the application ends. An application that mounts this one must close the
             engine itself, because Starlette and FastAPI do not tell mounted applications about their end.
+
+    Returns:
+        The application. `app.state.backend` is the engine as the server uses it.
 
     Raises:
         ConfigError: A setting does not fit the engine.
@@ -52,12 +70,13 @@ def create_app(
                 await engine.aclose()
 
     access = AccessControl(backend.settings)
-    app = Starlette(lifespan=lifespan)
+    app = Starlette()
     app.state.backend = backend
+    # Starlette takes no router: its own answers unknown paths in another format, and redirects paths with a slash.
     app.router = Router(
-        [Route(endpoint.path or endpoint.route, endpoint(backend, access)) for endpoint in _ENDPOINTS],
+        [Route(endpoint.starlette_path or endpoint.metric_route, endpoint(backend, access)) for endpoint in _ENDPOINTS],
         redirect_slashes=False,
-        default=NotFound(backend, access),
+        default=NotFoundEndpoint(backend, access),
         lifespan=lifespan,
     )
     return app

@@ -1,4 +1,4 @@
-"""The ASGI interface: types, headers, and work that ends when the client leaves.
+"""The ASGI interface: types, headers, and work that ends when the client disconnects.
 
 Source: the ASGI specification, "HTTP & WebSocket ASGI Message Format" 2.5.
 """
@@ -17,10 +17,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-JSON = (b"content-type", b"application/json")
-EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+JSON_HEADER = (b"content-type", b"application/json")
+EVENTS_HEADER = (b"content-type", b"text/event-stream; charset=utf-8")
 # Proxies that buffer a response, such as nginx, would hold the events back.
-STREAM_HEADERS: Headers = [EVENTS, (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+STREAM_HEADERS: Headers = [EVENTS_HEADER, (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
 
 def header(scope: Scope, name: bytes) -> bytes:
@@ -28,22 +28,28 @@ def header(scope: Scope, name: bytes) -> bytes:
     return next((value for key, value in scope["headers"] if key == name), b"")
 
 
+class ClientDisconnected(Exception):
+    """The client has closed the connection. There is nobody to answer to."""
+
+
 class Reply:
     """The response to one request.
 
     Attributes:
         status: The status that was sent. None: the response has not begun.
+        is_complete: Whether the last part of the body was sent.
     """
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status: int | None = None
+        self.is_complete = False
 
-    async def whole(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+    async def send_all(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         """Send a complete response. Its type is JSON, unless `headers` say otherwise."""
         headers = headers or []
         if not any(name == b"content-type" for name, _ in headers):
-            headers = [JSON, *headers]
+            headers = [JSON_HEADER, *headers]
         await self.begin(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.write(body, more=False)
 
@@ -54,11 +60,17 @@ class Reply:
 
     async def write(self, body: bytes, *, more: bool = True) -> None:
         """Send a part of the body. `more`: whether another part follows."""
+        self.is_complete = not more
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def until_disconnect(receive: Receive, work: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> bool:
-    """Do `work` in `scope`, which is cancelled when the client closes the connection. The body must have been read.
+    """Do `work` in `scope`, which is cancelled when the client closes the connection.
+
+    Args:
+        receive: The ASGI callable of the request, whose body must have been read.
+        work: What is done.
+        scope: A scope that is not entered yet. Others may cancel it too.
 
     Returns:
         Whether the work was completed.

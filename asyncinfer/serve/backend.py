@@ -1,26 +1,26 @@
-"""The engine behind a server: its models, its places for answers, and its calls."""
+"""The engine behind a server: the models that it serves, its slots for answers, and its calls."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 
+import anyio
+
 from asyncinfer.aio.background_iterator import BackgroundIterator
-from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.engines.remote import RemoteInferenceEngine
 from asyncinfer.errors import ConfigError
-from asyncinfer.run.semaphore import AdaptiveSemaphore
+from asyncinfer.run.access import EngineAccess
 from asyncinfer.serve.admission import Admission
+from asyncinfer.serve.answer_settings import AnswerConfigs, AnswerSettings, SettingsReader
 from asyncinfer.serve.metrics import Metrics
-from asyncinfer.serve.model_names import ModelNames, ServedModel
-from asyncinfer.serve.request_settings import CallConfigs, RequestSettings, SettingsReader
+from asyncinfer.serve.model_names import ModelNames
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.types.answer import Completion, StreamDelta, Usage, finish_reason_of
 from asyncinfer.types.conversation import Conversation
 
-# Fields beyond OpenAI's standard parameters that APIs in OpenAI's format know. No value of theirs leads to another
+# Fields beyond OpenAI's standard parameters that APIs in OpenAI's format know. None of these fields can select another
 # model, address or file.
 PASSED_FIELDS = frozenset(
     {"prompt_cache_key", "reasoning_effort", "repetition_penalty", "safety_identifier", "top_k", "verbosity"}
@@ -28,38 +28,68 @@ PASSED_FIELDS = frozenset(
 
 
 class Backend:
-    """The engine behind a server. Open it on the event loop of the server."""
+    """The engine behind a server. The first request opens it on the event loop of the server.
+
+    Raises:
+        ConfigError: `settings.passed_fields` has fields, but the engine passes none to an API.
+    """
 
     def __init__(self, engine: BaseInferenceEngine, settings: ServerSettings, metrics: Metrics) -> None:
         self.engine, self.metrics = engine, metrics
         self.settings = _with_passed_fields(settings, engine)
-        self.read_settings = SettingsReader(self.settings.passed_fields)
-        self.created = int(time.time())
-        self._is_remote = isinstance(engine, RemoteInferenceEngine)
-        self._semaphore: AdaptiveSemaphore | None = None
+        self._lock = anyio.Lock()
+        self._opened: OpenBackend | None = None
 
-    async def open(self) -> None:
-        """Read what the server needs to know about the engine. A second call does nothing.
+    async def open(self) -> OpenBackend:
+        """Return the backend that answers. The first call makes it, from the settings of the engine.
 
         Raises:
             ConfigError: The engine cannot answer with its settings.
         """
-        if self._semaphore is not None:
-            return
-        access = await self.engine.access()
-        self._semaphore = semaphore = access.semaphore
-        self._configs = CallConfigs(access.settings, is_local=not self._is_remote)
-        settings = self.settings
-        self.models = ModelNames(
-            access.settings.model.model_name or str(self.engine.engine_type),
-            settings.model_names,
-            accepts_any=settings.any_model,
-            is_remote=self._is_remote,
-        )
-        self.admission = Admission(settings.max_concurrency or semaphore.most, settings.max_queue, time.monotonic)
-        self._watch(semaphore)
+        if self._opened is None:
+            async with self._lock:
+                if self._opened is None:
+                    access = await self.engine.access()
+                    self._opened = OpenBackend(self.engine, self.settings, self.metrics, access)
+        return self._opened
 
-    async def answer(self, conversation: Conversation, settings: RequestSettings) -> Completion:
+    async def drain(self) -> None:
+        """Refuse new requests with status 503, and wait until all accepted ones are answered.
+
+        Raises:
+            ConfigError: The engine cannot answer with its settings.
+        """
+        await (await self.open()).admission.drain()
+
+
+class OpenBackend:
+    """Answers requests with an engine.
+
+    Args:
+        access: The engine's own settings, and its permits.
+
+    Attributes:
+        models: The names of the models.
+        admission: The slots for answers, and the queue of requests that wait for one.
+        read_settings: Reads the settings of a request.
+        created: When the server started, as Unix time in seconds.
+    """
+
+    def __init__(
+        self, engine: BaseInferenceEngine, settings: ServerSettings, metrics: Metrics, access: EngineAccess
+    ) -> None:
+        self.engine, self.settings, self.metrics = engine, settings, metrics
+        self.created = int(time.time())
+        self.read_settings = SettingsReader(settings.passed_fields)
+        is_remote = isinstance(engine, RemoteInferenceEngine)
+        self._configs = AnswerConfigs(access.settings, is_local=not is_remote)
+        name = access.settings.model.model_name or str(engine.engine_type)
+        self.models = ModelNames(name, settings.model_names, accepts_any=settings.any_model, is_remote=is_remote)
+        slots = settings.max_concurrency or access.semaphore.most
+        self.admission = Admission(slots, settings.max_queue, time.monotonic)
+        metrics.watch_queues(self.admission, access.semaphore)
+
+    async def answer(self, conversation: Conversation, settings: AnswerSettings) -> Completion:
         """Answer a conversation."""
         answered = await self.engine.agenerate(conversation, self._configs.of(settings))
         metadata = answered.metadata
@@ -67,28 +97,9 @@ class Backend:
         self.metrics.used(usage)
         return Completion(answered.messages[-1], finish_reason_of(answered), usage, metadata)
 
-    def stream(self, conversation: Conversation, settings: RequestSettings) -> BackgroundIterator[StreamDelta]:
+    def stream(self, conversation: Conversation, settings: AnswerSettings) -> BackgroundIterator[StreamDelta]:
         """Answer a conversation in parts."""
         return self.engine.astream(conversation, self._configs.of(settings))
-
-    def settings_for(self, settings: RequestSettings, model: ServedModel) -> RequestSettings:
-        """Return the settings of a request, with the model that answers it."""
-        return settings if model.requested is None else settings._replace(model=model.requested)
-
-    async def warm_up(self) -> None:
-        """Load a model in this process, by answering one token."""
-        if isinstance(self.engine, LocalInferenceEngine):
-            one_token = InferenceConfig.model_validate({"generation": {"max_new_tokens": 1}})
-            await self.engine.agenerate("Hi", one_token)
-
-    def _watch(self, semaphore: AdaptiveSemaphore) -> None:
-        watch, admission = self.metrics.watch, self.admission
-        watch("asyncinfer_answers_in_progress", "Answers in progress.", lambda: admission.in_use)
-        watch("asyncinfer_requests_waiting", "Requests that wait for a place.", lambda: admission.waiting)
-        watch("asyncinfer_places", "The most answers in progress.", lambda: admission.places)
-        watch("asyncinfer_engine_permits", "Requests that the engine allows in flight.", lambda: semaphore.limit)
-        watch("asyncinfer_engine_permits_in_use", "Requests of the engine in flight.", lambda: semaphore.in_use)
-        watch("asyncinfer_engine_waiting", "Calls that wait for a permit of the engine.", lambda: semaphore.waiting)
 
 
 def _with_passed_fields(settings: ServerSettings, engine: BaseInferenceEngine) -> ServerSettings:
@@ -100,6 +111,13 @@ def _with_passed_fields(settings: ServerSettings, engine: BaseInferenceEngine) -
     passes = "extra_body" in engine.get_supported_params()
     if settings.passed_fields and not passes:
         raise ConfigError(f"passed_fields: {type(engine).__name__} passes no fields to an API")
-    is_openai = isinstance(engine, RemoteInferenceEngine) and engine.provider().dialect.path == "/chat/completions"
-    own = PASSED_FIELDS if is_openai else frozenset[str]()
-    return replace(settings, passed_fields=settings.passed_fields | own)
+    known = PASSED_FIELDS if _has_openai_format(engine) else frozenset[str]()
+    return replace(settings, passed_fields=settings.passed_fields | known)
+
+
+def _has_openai_format(engine: BaseInferenceEngine) -> bool:
+    """Whether the engine's API has OpenAI's format. Its Responses API knows the same fields, partly within others."""
+    return isinstance(engine, RemoteInferenceEngine) and engine.provider().dialect.path in (
+        "/chat/completions",
+        "/responses",
+    )

@@ -1,97 +1,84 @@
-"""The route `/v1/chat/completions`."""
+"""The route `/v1/chat/completions`.
+
+Source of the error event in a stream: `Stream.__stream__` of openai-python 3.57, which reads the field `error`,
+November 2026.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from asyncinfer.aio.tasks import task_group
 from asyncinfer.dialects.openai.chat_writer import ChatWriter
-from asyncinfer.serve.api_errors import api_error
+from asyncinfer.serve.api_errors import ApiError
+from asyncinfer.serve.backend import OpenBackend
 from asyncinfer.serve.chat_request import ChatRequest, read_chat_request
+from asyncinfer.serve.delta_stream import DeltaStream
 from asyncinfer.serve.endpoint import AnswerEndpoint, Exchange
-from asyncinfer.serve.event_stream import EventStream
-from asyncinfer.serve.model_names import ServedModel
 from asyncinfer.types.answer import Completion, Usage
 
+T = TypeVar("T")
 
-class ChatCompletions(AnswerEndpoint):
+
+class ChatCompletionsEndpoint(AnswerEndpoint):
     """Answers chats, whole or as a stream."""
 
-    route = "/v1/chat/completions"
+    metric_route = "/v1/chat/completions"
 
-    async def answer(self, exchange: Exchange, fields: dict[str, Any]) -> None:
+    async def answer(self, exchange: Exchange, backend: OpenBackend, fields: dict[str, Any]) -> None:
         """Answer the request with these fields."""
-        request = await read_chat_request(fields, self.backend.settings, self.backend.read_settings)
-        model = self.backend.models.find(request.model)
+        request = await read_chat_request(fields, backend.settings, backend.read_settings)
+        model = backend.models.find(request.model)
+        request = request.with_model(model.requested)
         writer = ChatWriter(
             f"chatcmpl-{uuid4().hex}",
             int(time.time()),
-            model.shown,
+            model.response_name,
             logprobs=request.logprobs,
             include_usage=request.include_usage,
         )
-        async with self.backend.admission.place(request.choices):
+        async with backend.admission.acquire(request.choices):
             if request.stream:
-                await self._stream(exchange, request, model, writer)
+                await self._stream(exchange, backend, request, writer)
             else:
-                await self._whole(exchange, request, model, writer)
+                await _send_whole(exchange, backend, request, writer)
 
-    async def on_error(self, exchange: Exchange, error: Exception) -> None:
-        """Send an error. In a stream that has begun, it is the last event."""
-        if exchange.reply.status is None:
-            await super().on_error(exchange, error)
-        else:
-            await exchange.reply.write(b"data: " + api_error(error).body() + b"\n\n", more=False)
+    async def _stream(self, exchange: Exchange, backend: OpenBackend, request: ChatRequest, writer: ChatWriter) -> None:
+        exchange.error_events = _error_event
+        stream = DeltaStream(exchange, backend, request.conversation, self.metric_route)
 
-    async def _whole(self, exchange: Exchange, request: ChatRequest, model: ServedModel, writer: ChatWriter) -> None:
-        answers: dict[int, Completion] = {}
+        async def send(choice: int) -> Usage | None:
+            settings, write = request.settings_of(choice), partial(writer.delta, choice)
+            return await stream.send(settings, writer.first(choice), write)
 
-        async def answer(choice: int) -> None:
-            settings = self.backend.settings_for(request.settings_of(choice), model)
-            answers[choice] = await self.backend.answer(request.conversation, settings)
+        await stream.end(writer.end(await _for_each_choice(request.choices, send)))
 
-        if request.choices == 1:
-            await answer(0)
-        else:
-            async with task_group() as tasks:
-                for choice in range(request.choices):
-                    tasks.start_soon(answer, choice)
-        await exchange.reply.whole(200, writer.whole([answers[choice] for choice in range(request.choices)]))
 
-    async def _stream(self, exchange: Exchange, request: ChatRequest, model: ServedModel, writer: ChatWriter) -> None:
-        events = EventStream(exchange.reply)
-        usages: dict[int, Usage | None] = {}
+async def _send_whole(exchange: Exchange, backend: OpenBackend, request: ChatRequest, writer: ChatWriter) -> None:
+    async def answer(choice: int) -> Completion:
+        return await backend.answer(request.conversation, request.settings_of(choice))
 
-        async def answer(choice: int) -> None:
-            usages[choice] = await self._stream_choice(exchange, request, model, writer, events, choice)
+    await exchange.reply.send_all(200, writer.whole(await _for_each_choice(request.choices, answer)))
 
-        if request.choices == 1:
-            await answer(0)
-        else:
-            async with task_group() as tasks:
-                for choice in range(request.choices):
-                    tasks.start_soon(answer, choice)
-        await events.end(writer.end(usages[choice] for choice in range(request.choices)))
 
-    async def _stream_choice(
-        self,
-        exchange: Exchange,
-        request: ChatRequest,
-        model: ServedModel,
-        writer: ChatWriter,
-        events: EventStream,
-        choice: int,
-    ) -> Usage | None:
-        """Send the events of one choice, and return its usage. Deltas that are ready together are sent together."""
-        settings = self.backend.settings_for(request.settings_of(choice), model)
-        usage, begin = None, writer.first(choice)
-        async with self.backend.stream(request.conversation, settings) as stream:
-            while deltas := await stream.read_ready():
-                if begin:
-                    self.backend.metrics.first_delta(self.route, time.monotonic() - exchange.began)
-                await events.write(begin + b"".join([writer.delta(choice, delta) for delta in deltas]))
-                usage, begin = deltas[-1].usage or usage, b""
-        self.backend.metrics.used(usage)
-        return usage
+async def _for_each_choice(count: int, make: Callable[[int], Awaitable[T]]) -> list[T]:
+    """Return what `make` returns for each choice. All choices are made at once."""
+    if count == 1:
+        return [await make(0)]
+    results: dict[int, T] = {}
+
+    async def run(choice: int) -> None:
+        results[choice] = await make(choice)
+
+    async with task_group() as tasks:
+        for choice in range(count):
+            tasks.start_soon(run, choice)
+    return [results[choice] for choice in range(count)]
+
+
+def _error_event(error: ApiError) -> bytes:
+    return b"data: " + error.body() + b"\n\n"

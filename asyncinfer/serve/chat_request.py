@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from asyncinfer.serve.answer_settings import AnswerSettings, SettingsReader
 from asyncinfer.serve.api_errors import bad_request
 from asyncinfer.serve.conversation_policy import read_conversation
-from asyncinfer.serve.request_settings import RequestSettings, SettingsReader
+from asyncinfer.serve.request_fields import boolean_field, string_field
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.types.conversation import Conversation
 
@@ -28,13 +29,16 @@ class ChatRequest(NamedTuple):
 
     Args:
         model: The name of the model; None if the request names none.
+        conversation: The messages and the tools.
+        settings: The settings of the answers.
         choices: How many answers are requested.
+        stream: Whether the answers are streamed.
         include_usage: Whether the stream ends with the usage.
     """
 
     model: str | None
     conversation: Conversation
-    settings: RequestSettings
+    settings: AnswerSettings
     choices: int = 1
     stream: bool = False
     include_usage: bool = False
@@ -44,7 +48,11 @@ class ChatRequest(NamedTuple):
         """Whether log probabilities are requested."""
         return self.settings.generation.logprobs
 
-    def settings_of(self, choice: int) -> RequestSettings:
+    def with_model(self, model: str | None) -> ChatRequest:
+        """Return the request for a model of the engine. None: the engine's own."""
+        return self if model is None else self._replace(settings=self.settings._replace(model=model))
+
+    def settings_of(self, choice: int) -> AnswerSettings:
         """Return the settings of one choice. With a seed, each choice has its own, so that they differ."""
         seed = self.settings.generation.seed
         return self.settings if seed is None or not choice else self.settings.with_seed(seed + choice)
@@ -64,9 +72,9 @@ async def read_chat_request(
     modalities = fields.get("modalities")
     if modalities is not None and modalities != ["text"]:
         raise bad_request('modalities: only ["text"] is supported.', "modalities")
-    stream = flag(fields, "stream")
+    stream = boolean_field(fields, "stream")
     return ChatRequest(
-        text(fields, "model"),
+        string_field(fields, "model"),
         await read_conversation(fields.get("messages"), fields.get("tools"), server),
         read_settings(fields),
         _choices(fields.get("n"), server.max_choices),
@@ -75,27 +83,11 @@ async def read_chat_request(
     )
 
 
-def text(fields: Mapping[str, Any], name: str) -> str | None:
-    """Return a field that holds a text; None if it is missing."""
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise bad_request(f"{name}: should be a text.", name)
-    return value
-
-
-def flag(fields: Mapping[str, Any], name: str) -> bool:
-    """Return a field that holds a boolean; False if it is missing."""
-    value = fields.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise bad_request(f"{name}: should be true or false.", name)
-    return bool(value)
-
-
-def _choices(given: Any, most: int) -> int:
+def _choices(given: Any, limit: int) -> int:
     if given is None:
         return 1
-    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= most:
-        raise bad_request(f"n: should be an integer from 1 to {most}.", "n")
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= limit:
+        raise bad_request(f"n: should be an integer from 1 to {limit}.", "n")
     return given
 
 
@@ -105,4 +97,4 @@ def _includes_usage(fields: Mapping[str, Any]) -> bool:
         return False
     if not isinstance(options, dict):
         raise bad_request("stream_options: should be an object.", "stream_options")
-    return flag(cast(dict[str, Any], options), "include_usage")
+    return boolean_field(cast(dict[str, Any], options), "include_usage")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -16,9 +16,9 @@ from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.transport.addresses import is_public
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation
 
-# OpenAI's names for the author of the instructions, and for a part of an answer that refuses to answer.
-_DEVELOPER, _REFUSAL = "developer", "refusal"
-_ROLES = ("system", "developer", "user", "assistant", "tool")
+# OpenAI's name for the author of the instructions.
+_DEVELOPER = "developer"
+_ROLES = ("system", _DEVELOPER, "user", "assistant", "tool")
 
 
 async def read_conversation(messages: Any, tools: Any, settings: ServerSettings) -> Conversation:
@@ -30,42 +30,47 @@ async def read_conversation(messages: Any, tools: Any, settings: ServerSettings)
     if not isinstance(messages, list) or not messages:
         raise bad_request("messages: should be a list of at least one message.", "messages")
     plain = [_message(index, message) for index, message in enumerate(cast(list[Any], messages))]
-    conversation = validated({"messages": plain, "tools": tools or None})
-    await check_content(conversation, settings)
+    conversation = _validated({"messages": plain, "tools": tools or None})
+    locations = [f"messages[{index}].content" for index in range(len(plain))]
+    await check_content(conversation, settings, locations)
     return conversation
 
 
-def validated(fields: Mapping[str, Any]) -> Conversation:
+def _validated(fields: Mapping[str, Any]) -> Conversation:
     """Return the conversation that these fields describe.
 
     Raises:
-        ApiError: They are not valid. The error names the first place.
+        ApiError: They are not valid. The error names the location of the first problem.
     """
     try:
         return Conversation.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = _dotted(first["loc"])
-    raise bad_request(f"{place}: {first['msg']}.", place)
+    location = _dotted(first["loc"])
+    raise bad_request(f"{location}: {first['msg']}.", location)
 
 
-async def check_content(conversation: Conversation, settings: ServerSettings) -> None:
+async def check_content(conversation: Conversation, settings: ServerSettings, locations: Sequence[str]) -> None:
     """Check the images and documents of a conversation.
+
+    Args:
+        locations: Where the request has the content of each message, such as `messages[0].content`.
 
     Raises:
         ApiError: There are too many, or one of them is a file, a URL that is not allowed, or a local address.
     """
     count = 0
-    for place, item in _items(conversation):
+    for location, item in _items(conversation, locations):
         if item.is_text():
             continue
         count += 1
         if count > settings.max_images:
-            raise bad_request(f"messages: has more than {settings.max_images} images and documents.", "messages")
+            field = location.partition("[")[0]
+            raise bad_request(f"{field}: has more than {settings.max_images} images and documents.", field)
         if item.type in FILE_PATHS:
-            raise bad_request(f"{place}: the server reads no files; send the content as a data URL.", place)
+            raise bad_request(f"{location}: the server reads no files; send the content as a data URL.", location)
         if item.binary is None and not is_data_url(item.content or ""):
-            await _check_url(place, item.content or "", settings)
+            await _check_url(location, item.content or "", settings)
 
 
 def _message(index: int, message: Any) -> Any:
@@ -75,8 +80,8 @@ def _message(index: int, message: Any) -> Any:
     fields = cast(dict[str, Any], message)
     role = fields.get("role")
     if role not in _ROLES:
-        place = f"messages[{index}].role"
-        raise bad_request(f"{place}: should be one of {', '.join(_ROLES)}.", place)
+        location = f"messages[{index}].role"
+        raise bad_request(f"{location}: should be one of {', '.join(_ROLES)}.", location)
     content = fields.get("content")
     if isinstance(content, list):
         parts = [_part(f"messages[{index}].content[{i}]", part) for i, part in enumerate(cast(list[Any], content))]
@@ -84,34 +89,34 @@ def _message(index: int, message: Any) -> Any:
     return {**fields, "role": "system"} if role == _DEVELOPER else fields
 
 
-def _part(place: str, part: Any) -> Any:
+def _part(location: str, part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     fields = cast(dict[str, Any], part)
     file: Any = fields.get("file")
     match fields.get("type"):
         case "refusal":
-            return {"type": "text", "text": fields.get(_REFUSAL)}
+            return {"type": "text", "text": fields.get("refusal")}
         case "input_audio":
-            raise bad_request(f"{place}: audio is not supported.", place)
+            raise bad_request(f"{location}: audio is not supported.", location)
         case "file" if not isinstance(file, dict) or "file_data" not in file:
-            raise bad_request(f"{place}: the server stores no files; send the file as file.file_data.", place)
+            raise bad_request(f"{location}: the server stores no files; send the file as file.file_data.", location)
         case _:
             return fields
 
 
-async def _check_url(place: str, url: str, settings: ServerSettings) -> None:
+async def _check_url(location: str, url: str, settings: ServerSettings) -> None:
     if not settings.allow_image_urls:
-        raise bad_request(f"{place}: this server fetches no URLs; send the content as a data URL.", place)
+        raise bad_request(f"{location}: this server fetches no URLs; send the content as a data URL.", location)
     try:
         parts = urlsplit(url)
         host = parts.hostname if parts.scheme in ("http", "https") else None
     except ValueError:
         host = None
     if not host:
-        raise bad_request(f"{place}: should be a data URL, or a URL that begins with http:// or https://.", place)
+        raise bad_request(f"{location}: should be a data URL, or a URL that begins with http:// or https://.", location)
     if not await _is_public_host(host):
-        raise bad_request(f"{place}: the address of this URL is not public, or its host is not known.", place)
+        raise bad_request(f"{location}: the address of this URL is not public, or its host is not known.", location)
 
 
 async def _is_public_host(host: str) -> bool:
@@ -123,11 +128,11 @@ async def _is_public_host(host: str) -> bool:
     return all(is_public(str(address[0])) for *_, address in found)
 
 
-def _items(conversation: Conversation) -> Iterator[tuple[str, ContentItem]]:
-    for i, message in enumerate(conversation.messages):
+def _items(conversation: Conversation, locations: Sequence[str]) -> Iterator[tuple[str, ContentItem]]:
+    for message, location in zip(conversation.messages, locations, strict=True):
         if isinstance(message.content, list):
-            for j, item in enumerate(message.content):
-                yield f"messages[{i}].content[{j}]", item
+            for index, item in enumerate(message.content):
+                yield f"{location}[{index}]", item
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

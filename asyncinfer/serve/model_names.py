@@ -16,11 +16,11 @@ class ServedModel(NamedTuple):
     """The model that answers a request.
 
     Args:
-        shown: Its name in the response.
+        response_name: Its name in the response.
         requested: The name that a remote engine is asked for. None: the engine's own.
     """
 
-    shown: str
+    response_name: str
     requested: str | None = None
 
 

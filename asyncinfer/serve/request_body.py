@@ -10,7 +10,7 @@ from typing import Any, cast
 from pydantic_core import from_json
 
 from asyncinfer.serve.api_errors import ApiError, bad_request
-from asyncinfer.serve.asgi import Receive, Scope, header
+from asyncinfer.serve.asgi import ClientDisconnected, Receive, Scope, header
 
 # Parsing and validating an object takes a few microseconds, and blocks the event loop.
 _MOST_CONTAINERS = 20_000
@@ -26,7 +26,7 @@ async def read_object(scope: Scope, receive: Receive, limit: int) -> dict[str, A
 
     Raises:
         ApiError: The body is too large, or it is not a JSON object.
-        ClientDisconnected: The client left before it had sent everything.
+        ClientDisconnected: The client disconnected before it had sent everything.
     """
     media_type = header(scope, b"content-type").partition(b";")[0].strip().lower()
     # A web page can send other types to a local server without asking the browser for permission.
@@ -76,7 +76,3 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 def _too_large(limit: int) -> ApiError:
     return ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {limit:,} bytes.")
-
-
-class ClientDisconnected(Exception):
-    """The client has closed the connection. There is nobody to answer to."""

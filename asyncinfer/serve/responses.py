@@ -7,64 +7,43 @@ from typing import Any
 
 from asyncinfer.dialects.openai.responses.output_writer import new_id
 from asyncinfer.dialects.openai.responses.response_writer import ResponseWriter
-from asyncinfer.serve.api_errors import ApiError, api_error
+from asyncinfer.serve.api_errors import ApiError
+from asyncinfer.serve.backend import OpenBackend
+from asyncinfer.serve.delta_stream import DeltaStream
 from asyncinfer.serve.endpoint import AnswerEndpoint, Exchange
-from asyncinfer.serve.event_stream import EventStream
-from asyncinfer.serve.request_settings import RequestSettings
 from asyncinfer.serve.responses_request import ResponsesRequest, read_responses_request
 
 
-class Responses(AnswerEndpoint):
+class ResponsesEndpoint(AnswerEndpoint):
     """Answers requests to the Responses API, whole or as a stream."""
 
-    route = "/v1/responses"
+    metric_route = "/v1/responses"
 
-    async def answer(self, exchange: Exchange, fields: dict[str, Any]) -> None:
+    async def answer(self, exchange: Exchange, backend: OpenBackend, fields: dict[str, Any]) -> None:
         """Answer the request with these fields."""
-        request = await read_responses_request(fields, self.backend.settings, self.backend.read_settings)
-        model = self.backend.models.find(request.model)
-        settings = self.backend.settings_for(request.settings, model)
-        writer = ResponseWriter(new_id("resp"), int(time.time()), model.shown, request.echoed)
-        async with self.backend.admission.place():
+        request = await read_responses_request(fields, backend.settings, backend.read_settings)
+        model = backend.models.find(request.model)
+        request = request.with_model(model.requested)
+        writer = ResponseWriter(new_id("resp"), int(time.time()), model.response_name, request.echoed)
+        async with backend.admission.acquire():
             if request.stream:
-                await self._stream(exchange, request, settings, writer)
+                await self._stream(exchange, backend, request, writer)
             else:
-                answer = await self.backend.answer(request.conversation, settings)
-                await exchange.reply.whole(200, writer.whole(answer))
+                answer = await backend.answer(request.conversation, request.settings)
+                await exchange.reply.send_all(200, writer.whole(answer))
 
     async def _stream(
-        self, exchange: Exchange, request: ResponsesRequest, settings: RequestSettings, writer: ResponseWriter
+        self, exchange: Exchange, backend: OpenBackend, request: ResponsesRequest, writer: ResponseWriter
     ) -> None:
-        """Send the events. An error after the first one is the last event."""
-        events = EventStream(exchange.reply)
-        try:
-            await self._send_deltas(exchange, request, settings, writer, events)
-        except Exception as error:
-            if exchange.reply.status is None:
-                raise
-            self.log(error)
-            shown = api_error(error)
-            await events.end(writer.failed(_code(shown), shown.message))
+        def failed(error: ApiError) -> bytes:
+            return writer.failed(_code_of(error), error.message)
 
-    async def _send_deltas(
-        self,
-        exchange: Exchange,
-        request: ResponsesRequest,
-        settings: RequestSettings,
-        writer: ResponseWriter,
-        events: EventStream,
-    ) -> None:
-        usage, begin = None, b""
-        async with self.backend.stream(request.conversation, settings) as stream:
-            while deltas := await stream.read_ready():
-                if exchange.reply.status is None:
-                    self.backend.metrics.first_delta(self.route, time.monotonic() - exchange.began)
-                    begin = writer.begin()
-                await events.write(begin + b"".join([writer.delta(delta) for delta in deltas]))
-                usage, begin = deltas[-1].usage or usage, b""
-        self.backend.metrics.used(usage)
-        await events.end(writer.end())
+        exchange.error_events = failed
+        stream = DeltaStream(exchange, backend, request.conversation, self.metric_route)
+        await stream.send(request.settings, writer.begin(), writer.delta)
+        await stream.end(writer.end())
 
 
-def _code(error: ApiError) -> str:
+def _code_of(error: ApiError) -> str:
+    """Return the code of a failed response. Source: `ResponseError` of openai-python 3.57, November 2026."""
     return "rate_limit_exceeded" if error.status == 429 else "server_error"

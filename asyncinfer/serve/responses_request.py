@@ -6,26 +6,26 @@ Source: OpenAI's API reference ("Create a model response") and `ResponseCreatePa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple, cast
 
 from asyncinfer.dialects.fields import as_object
-from asyncinfer.dialects.openai.responses.input_reader import InvalidInputError, read_input
+from asyncinfer.dialects.openai.responses.input_reader import InvalidInputError, LocatedMessage, problem_of, read_input
+from asyncinfer.dialects.openai.responses.logprobs import INCLUDE_LOGPROBS
 from asyncinfer.dialects.openai.responses.tools import read_tool_choice, read_tools
+from asyncinfer.serve.answer_settings import AnswerSettings, SettingsReader
 from asyncinfer.serve.api_errors import ApiError, bad_request
-from asyncinfer.serve.chat_request import flag, text
 from asyncinfer.serve.conversation_policy import check_content
-from asyncinfer.serve.request_settings import RequestSettings, SettingsReader
+from asyncinfer.serve.request_fields import boolean_field, string_field
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.tools import ToolDefinition
 
 _STORED = ("background", "conversation", "previous_response_id", "prompt")
 # Fields with the same name and meaning as in chat completions.
-_SHARED = ("chat_template_kwargs", "parallel_tool_calls", "temperature", "top_p", "seed", "stop", "min_p")
+_SHARED = frozenset({"chat_template_kwargs", "parallel_tool_calls", "temperature", "top_p", "seed", "stop", "min_p"})
 # The names of fields in chat completions, and those here.
 _NAMES = {"max_completion_tokens": "max_output_tokens", "response_format": "text.format"}
-_LOGPROBS = "message.output_text.logprobs"
 
 
 class ResponsesRequest(NamedTuple):
@@ -33,14 +33,21 @@ class ResponsesRequest(NamedTuple):
 
     Args:
         model: The name of the model; None if the request names none.
+        conversation: The messages and the tools.
+        settings: The settings of the answer.
+        stream: Whether the answer is streamed.
         echoed: The fields that the response repeats.
     """
 
     model: str | None
     conversation: Conversation
-    settings: RequestSettings
+    settings: AnswerSettings
     stream: bool
     echoed: dict[str, Any]
+
+    def with_model(self, model: str | None) -> ResponsesRequest:
+        """Return the request for a model of the engine. None: the engine's own."""
+        return self if model is None else self._replace(settings=self.settings._replace(model=model))
 
 
 async def read_responses_request(
@@ -54,20 +61,26 @@ async def read_responses_request(
     for name in _STORED:
         if fields.get(name):
             raise bad_request(f"{name}: this server stores no responses; send the whole input.", name)
-    conversation = _conversation(fields)
-    await check_content(conversation, server)
-    settings = _read_settings(fields, read_settings)
-    return ResponsesRequest(text(fields, "model"), conversation, settings, flag(fields, "stream"), _echoed(fields))
+    messages = _messages(fields)
+    conversation = Conversation(messages=[item.message for item in messages], tools=_tools(fields.get("tools")))
+    await check_content(conversation, server, [item.location for item in messages])
+    return ResponsesRequest(
+        string_field(fields, "model"),
+        conversation,
+        _read_settings(fields, server.passed_fields, read_settings),
+        boolean_field(fields, "stream"),
+        _echoed(fields),
+    )
 
 
-def _conversation(fields: Mapping[str, Any]) -> Conversation:
+def _messages(fields: Mapping[str, Any]) -> list[LocatedMessage]:
     try:
-        messages = read_input(fields.get("input"), text(fields, "instructions"))
+        messages = read_input(fields.get("input"), string_field(fields, "instructions"))
     except InvalidInputError as error:
         raise bad_request(f"{error}.", error.param) from None
     if not messages:
         raise bad_request("input: should have at least one item.", "input")
-    return Conversation(messages=messages, tools=_tools(fields.get("tools")))
+    return messages
 
 
 def _tools(given: Any) -> list[ToolDefinition] | None:
@@ -76,13 +89,12 @@ def _tools(given: Any) -> list[ToolDefinition] | None:
     try:
         return read_tools(cast(list[Any], given or [])) or None
     except ValueError as error:
-        problem = str(error) if type(error) is ValueError else "a tool is not valid"
-        raise bad_request(f"tools: {problem}.", "tools") from None
+        raise bad_request(f"tools: {problem_of(error)}.", "tools") from None
 
 
-def _read_settings(fields: Mapping[str, Any], read_settings: SettingsReader) -> RequestSettings:
+def _read_settings(fields: Mapping[str, Any], passed: Set[str], read_settings: SettingsReader) -> AnswerSettings:
     try:
-        return read_settings(_as_chat_fields(fields))
+        return read_settings(_as_chat_fields(fields, passed))
     except ApiError as error:
         name = _NAMES.get(error.param or "")
         if name is None:
@@ -90,14 +102,18 @@ def _read_settings(fields: Mapping[str, Any], read_settings: SettingsReader) -> 
         raise bad_request(error.message.replace(error.param or "", name, 1), name) from None
 
 
-def _as_chat_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings under the names that they have in chat completions."""
-    chat = {name: fields[name] for name in _SHARED if name in fields}
+def _as_chat_fields(fields: Mapping[str, Any], passed: Set[str]) -> dict[str, Any]:
+    """Return the settings under the names that they have in chat completions.
+
+    Args:
+        passed: The names of the fields that are passed to the API of the engine as they are.
+    """
+    chat = {name: fields[name] for name in _SHARED | passed if name in fields}
     if fields.get("max_output_tokens") is not None:
         chat["max_completion_tokens"] = fields["max_output_tokens"]
     if effort := as_object(fields.get("reasoning")).get("effort"):
         chat["reasoning_effort"] = effort
-    if _LOGPROBS in _included(fields):
+    if INCLUDE_LOGPROBS in _included(fields):
         chat |= {"logprobs": True, "top_logprobs": fields.get("top_logprobs")}
     if fields.get("tool_choice") is not None:
         try:

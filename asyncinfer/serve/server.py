@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
 import anyio
 
 from asyncinfer.aio.limiters import NAMES
 from asyncinfer.aio.tasks import task_group
+from asyncinfer.config import GenerationParams, InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.errors import ConfigError, MissingDependencyError
 from asyncinfer.run.stop import Stop
 from asyncinfer.serve.access_control import is_loopback
+from asyncinfer.serve.addresses import bound_sockets, listening_errors, url_of
 from asyncinfer.serve.admission import Admission
 from asyncinfer.serve.app import create_app
 from asyncinfer.serve.settings import ServerSettings
-from asyncinfer.types.paths import os_error_text
 
 try:
     import uvicorn
@@ -37,8 +39,8 @@ _CLOSING = 5
 def checked_settings(settings: ServerSettings, host: str, *, insecure: bool = False) -> ServerSettings:
     """Return the settings of a server that listens on `host`.
 
-    A server without keys on a local address accepts only requests to local names and addresses. So a web page cannot
-    reach it by a host name of its own that leads to this machine.
+    A server without keys on a local address accepts only requests to localhost, to IP addresses and to
+    `settings.allowed_hosts`. So a web page cannot reach it by a host name of its own that leads to this machine.
 
     Raises:
         ConfigError: Other machines could reach the server, it has no key, and `insecure` is not set.
@@ -46,7 +48,7 @@ def checked_settings(settings: ServerSettings, host: str, *, insecure: bool = Fa
     if settings.api_keys:
         return settings
     if is_loopback(host):
-        return replace(settings, allowed_hosts=settings.allowed_hosts or frozenset({"localhost"}))
+        return replace(settings, allowed_hosts=(settings.allowed_hosts or frozenset()) | {"localhost"})
     if not insecure:
         raise ConfigError(
             f"host: other machines may reach a server on {host!r}, so it needs an API key. Give the environment "
@@ -72,8 +74,12 @@ async def serve(
     `settings.shutdown_grace` seconds to finish, and new requests are refused with status 503.
 
     Args:
+        engine: What answers the requests.
+        settings: The settings of the server; by default, those of `ServerSettings()`.
+        host: The host name or address to listen on. A name with several addresses means all of them.
         port: 0: any free port.
         insecure: Allow a server without keys that other machines can reach.
+        stop: Ends the server, also while the model is loaded.
         on_listening: Called with the URL of the server as soon as it listens.
 
     Raises:
@@ -81,31 +87,63 @@ async def serve(
     """
     settings = checked_settings(settings or ServerSettings(), host, insecure=insecure)
     app, stop = create_app(engine, settings), stop or Stop()
-    await app.state.backend.open()
-    listening = await NAMES.run(_listen, host, port)
-    with listening:
-        await app.state.backend.warm_up()
-        server = _Server(_config(app))
+    admission = (await app.state.backend.open()).admission
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(bound)) for bound in await NAMES.run(bound_sockets, host, port)]
+        if not await _load(engine, stop):
+            return
+        server = _Server(_config(app), lambda: on_listening and on_listening(url_of(sockets[0])))
         async with task_group() as tasks:
-            tasks.start_soon(_stop_later, server, app.state.backend.admission, stop, settings.shutdown_grace)
-            if on_listening is not None:
-                on_listening(_url(listening))
-            await server.serve(sockets=[listening])
+            tasks.start_soon(_stop_later, server, admission, stop, settings.shutdown_grace)
+            with listening_errors(host, port):
+                await server.serve(sockets=sockets)
             tasks.cancel_scope.cancel()
+
+
+async def _load(engine: BaseInferenceEngine, stop: Stop) -> bool:
+    """Load a model in this process, by answering one token. Returns False if `stop` was requested before the end."""
+    if not isinstance(engine, LocalInferenceEngine):
+        return True
+    is_loaded = False
+    async with task_group() as tasks:
+
+        async def cancel_on_stop() -> None:
+            await stop.wait()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(cancel_on_stop)
+        await engine.agenerate("Hi", InferenceConfig(generation=GenerationParams(max_new_tokens=1)))
+        is_loaded = True
+        tasks.cancel_scope.cancel()
+    return is_loaded
 
 
 def _config(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
-        app, lifespan="off", log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=_CLOSING
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ws="none",
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_CLOSING,
     )
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals of the process to the program."""
+    """A server that leaves the signals of the process to the program, and calls `on_listening` once it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_listening()
 
 
 async def _stop_later(server: uvicorn.Server, admission: Admission, stop: Stop, grace: float) -> None:
@@ -116,22 +154,3 @@ async def _stop_later(server: uvicorn.Server, admission: Admission, stop: Stop, 
     if scope.cancelled_caught:
         log.warning("%d answers were not finished after %g s: they are cut off", admission.cut_off(), grace)
     server.should_exit = True
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Blocks, because the host name is looked up.
-
-    Raises:
-        ConfigError: The address is wrong or in use.
-    """
-    try:
-        [family, *_, address] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except (OSError, UnicodeError, OverflowError) as problem:
-        why = os_error_text(problem) if isinstance(problem, OSError) else str(problem)
-        raise ConfigError(f"the server cannot listen on {host}:{port}: {why}") from None
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -23,17 +23,18 @@ class ServerSettings:
             engine's settings.
         any_model: Accept every name of a model. A remote engine then asks for that model; an engine in this process
             answers with its own.
-        max_concurrency: The most answers in progress. By default, as many as the engine answers at once.
-        max_queue: The most requests that wait for one of these places. Further ones are refused with status 429.
-        max_body_bytes: The largest body of a request.
-        max_images: The most images and documents in one request.
-        max_choices: The largest `n`.
+        max_concurrency: The maximum number of answers in progress. By default, as many as the engine answers at once.
+        max_queue: The maximum number of requests that wait for a slot. Further ones are refused with status 429.
+        max_body_bytes: The maximum size of the body of a request.
+        max_images: The maximum number of images and documents in one request.
+        max_choices: The maximum of `n`.
         allow_image_urls: Let requests name images and documents by http and https URLs of public addresses. Otherwise
             only data URLs are accepted.
         passed_fields: Fields of requests that this package does not know, and that are passed to the API of a remote
             engine. All other unknown fields are ignored.
-        allowed_hosts: The hosts that the `Host` header may name. None: any. It protects a server without keys from web
-            pages whose host name leads to a local address.
+        allowed_hosts: The host names that the `Host` header may have, besides IP addresses. None: any; but a server
+            without keys on a local address then accepts only `localhost`. This protects it from web pages whose host
+            name leads to a local address.
         shutdown_grace: How long running answers may go on after the server was asked to stop (seconds).
     """
 

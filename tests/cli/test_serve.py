@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from asyncinfer.cli.serve import keys_in_variables
 from tests.cli.conftest import ROOT, Completed, Job
 
 ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
@@ -117,3 +118,8 @@ def test_command_without_a_configuration_says_so(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "there is no configuration: give -c FILE" in done.stderr
+
+
+def test_variable_may_hold_several_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYS", " a, b\nc,")
+    assert [key.get_secret_value() for key in keys_in_variables(["KEYS"])] == ["a", "b", "c"]

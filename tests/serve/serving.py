@@ -109,7 +109,8 @@ class RunningServer:
 
     @property
     def backend(self) -> Any:
-        return self.app.state.backend
+        """The backend that answers. A request must have opened it."""
+        return self.app.state.backend._opened
 
     def openai(self, key: str = "none") -> openai.AsyncOpenAI:
         """A client, which is closed with the server."""

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from asyncinfer import ModelParams, RemoteInferenceEngine, RemoteParams
 from asyncinfer.errors import ConfigError
-from asyncinfer.serve.access_control import host_of, is_loopback, keys_in
+from asyncinfer.serve.access_control import host_of, is_loopback
 from asyncinfer.serve.api_errors import ApiError
 from asyncinfer.serve.request_body import parsed_object
 from asyncinfer.serve.server import checked_settings
@@ -52,9 +52,6 @@ class TestKeys:
     async def test_health_needs_no_key(self) -> None:
         async with serving(ScriptedEngine(), api_keys=KEYS) as server:
             assert (await server.get("/health"))[0] == 200
-
-    def test_variable_may_hold_several_keys(self) -> None:
-        assert [key.get_secret_value() for key in keys_in(" a, b\nc,")] == ["a", "b", "c"]
 
     def test_keys_are_not_in_the_repr_of_the_settings(self) -> None:
         assert "first-key" not in repr(ServerSettings(api_keys=KEYS))

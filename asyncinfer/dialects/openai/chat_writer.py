@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from asyncinfer.dialects.media import InlineFile, media_type, to_base64
-from asyncinfer.types.answer import Completion, FinishReason, StreamDelta, ToolCallDelta, Usage
+from asyncinfer.types.answer import LOGPROBS, Completion, FinishReason, StreamDelta, ToolCallDelta, Usage
 from asyncinfer.types.conversation import ContentItem, Message
 
 DONE = b"data: [DONE]\n\n"
@@ -131,7 +131,7 @@ class ChatWriter:
         return self._begin + b"," + to_json(rest)[1:] + b"\n\n"
 
     def _choice(self, index: int, answer: Completion) -> dict[str, Any]:
-        logprobs = (answer.metadata or {}).get("logprobs") or ()
+        logprobs = (answer.metadata or {}).get(LOGPROBS) or ()
         return {
             "index": index,
             "message": message_fields(answer.message),

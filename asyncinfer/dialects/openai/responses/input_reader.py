@@ -9,7 +9,7 @@ Source: `ResponseInputItemParam` of openai-python 3.57, November 2026.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from asyncinfer.dialects.fields import as_object
 from asyncinfer.dialects.openai.responses.content import read_content
@@ -31,7 +31,14 @@ class InvalidInputError(ValueError):
         self.param = param
 
 
-def read_input(given: Any, instructions: str | None = None) -> list[Message]:
+class LocatedMessage(NamedTuple):
+    """A message, and where the request has its content, such as `input[2].content`."""
+
+    message: Message
+    location: str
+
+
+def read_input(given: Any, instructions: str | None = None) -> list[LocatedMessage]:
     """Return the messages of a request.
 
     Args:
@@ -41,15 +48,15 @@ def read_input(given: Any, instructions: str | None = None) -> list[Message]:
     Raises:
         InvalidInputError: An item is not valid, or needs data that is stored at the API.
     """
-    system = [Message(role=Role.SYSTEM, content=instructions)] if instructions else []
+    system = [LocatedMessage(Message(role=Role.SYSTEM, content=instructions), "instructions")] if instructions else []
     if isinstance(given, str):
-        return [*system, Message(role=Role.USER, content=given)]
+        return [*system, LocatedMessage(Message(role=Role.USER, content=given), "input")]
     if not isinstance(given, list):
         raise InvalidInputError("input", "should be a string or a list of items")
     return [*system, *_messages(cast(list[Any], given))]
 
 
-def _messages(items: list[Any]) -> Iterator[Message]:
+def _messages(items: list[Any]) -> Iterator[LocatedMessage]:
     answer: list[Item] = []  # The items of the answer that is being read.
     first = 0  # The index of the first of these items.
     for index, value in enumerate(items):
@@ -70,10 +77,10 @@ def _messages(items: list[Any]) -> Iterator[Message]:
 
 
 def _is_of_assistant(item: Item) -> bool:
-    kind = item.get("type", MESSAGE)
-    if kind == MESSAGE:
+    type_ = item.get("type", MESSAGE)
+    if type_ == MESSAGE:
         return item.get("role") == Role.ASSISTANT
-    return isinstance(kind, str) and (kind in (CALL, REASONING) or kind.endswith(_OF_BUILT_IN_TOOLS))
+    return isinstance(type_, str) and (type_ in (CALL, REASONING) or type_.endswith(_OF_BUILT_IN_TOOLS))
 
 
 def _begins_answer(item: Item, answer: list[Item]) -> bool:
@@ -82,24 +89,26 @@ def _begins_answer(item: Item, answer: list[Item]) -> bool:
     return item.get("type", MESSAGE) in (MESSAGE, REASONING) and MESSAGE in types and CALL not in types
 
 
-def _read_answer(items: list[Item], index: int) -> Message:
+def _read_answer(items: list[Item], index: int) -> LocatedMessage:
     try:
-        return answer_message(items)
+        return LocatedMessage(answer_message(items), f"input[{index}].content")
     except (TypeError, ValueError) as problem:
         raise InvalidInputError(f"input[{index}]", problem_of(problem)) from None
 
 
-def _read_item(item: Item, index: int) -> Message:
-    kind, role = item.get("type", MESSAGE), item.get("role")
+def _read_item(item: Item, index: int) -> LocatedMessage:
+    type_, role = item.get("type", MESSAGE), item.get("role")
     try:
-        if kind == _OUTPUT:
+        if type_ == _OUTPUT:
             content = read_content(item.get("output"))
-            return Message(role=Role.TOOL, tool_call_id=item.get("call_id"), content=content)
-        if kind != MESSAGE:
-            raise ValueError(f"an item of the type {kind!r} is not supported")
+            result = Message(role=Role.TOOL, tool_call_id=item.get("call_id"), content=content)
+            return LocatedMessage(result, f"input[{index}].output")
+        if type_ != MESSAGE:
+            raise ValueError(f"an item of the type {type_!r} is not supported")
         if role not in _ROLES:
             raise ValueError("`role` should be user, assistant, system or developer")
-        return Message(role=_ROLES[role], content=read_content(item.get("content")))
+        message = Message(role=_ROLES[role], content=read_content(item.get("content")))
+        return LocatedMessage(message, f"input[{index}].content")
     except (TypeError, ValueError) as problem:
         raise InvalidInputError(f"input[{index}]", problem_of(problem)) from None
 

@@ -12,6 +12,9 @@ from asyncinfer.dialects.fields import as_object, members_of
 from asyncinfer.dialects.openai.logprobs import token_entries
 from asyncinfer.dialects.openai.responses.output_reader import messages_in
 
+# The value of `include` that asks for log probabilities.
+INCLUDE_LOGPROBS = "message.output_text.logprobs"
+
 
 def logprobs_in(items: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Return the log probabilities of the tokens of the messages among output items."""

@@ -19,6 +19,7 @@ from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.quirks import Files, Quirks, Schemas
 from asyncinfer.dialects.openai.request import explicit_parameters, refused_parameters, sampling_fields, server_fields
 from asyncinfer.dialects.openai.responses.input_writer import SENT_KEYS, input_items
+from asyncinfer.dialects.openai.responses.logprobs import INCLUDE_LOGPROBS
 from asyncinfer.dialects.openai.responses.tools import written_tool, written_tool_choice
 from asyncinfer.dialects.openai.tools import accepted_parameters, tool_offer
 from asyncinfer.errors import ConfigError
@@ -41,7 +42,6 @@ SUPPORTED = _SAMPLING | {
 _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
 _ENCRYPTED_REASONING = "reasoning.encrypted_content"
 _LOGPROBS_PARAMETERS = ("logprobs", "top_logprobs")
-_LOGPROBS = "message.output_text.logprobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _included(generation: GenerationParams, responses: ResponsesQuirks, refused:
     """Return the fields that ask for further parts of the answer."""
     wants_logprobs = generation.wants_logprobs and refused.isdisjoint(_LOGPROBS_PARAMETERS)
     names = [_ENCRYPTED_REASONING] if responses.encrypted_reasoning else []
-    names += [_LOGPROBS] if wants_logprobs else []
+    names += [INCLUDE_LOGPROBS] if wants_logprobs else []
     fields: Json = {"include": names} if names else {}
     if wants_logprobs and generation.top_logprobs is not None:
         fields["top_logprobs"] = generation.top_logprobs

@@ -20,7 +20,8 @@ from pydantic import TypeAdapter
 from asyncinfer import Conversation, FinishReason, Message, RequestError, Role, ToolCall, ToolDefinition, Usage
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Files, Quirks
-from asyncinfer.dialects.openai.responses.input_reader import InvalidInputError, read_input
+from asyncinfer.dialects.openai.responses.input_reader import InvalidInputError
+from asyncinfer.dialects.openai.responses.input_reader import read_input as read_located
 from asyncinfer.dialects.openai.responses.input_writer import input_items
 from asyncinfer.dialects.openai.responses.logprobs import logprobs_in
 from asyncinfer.dialects.openai.responses.output_reader import answer_message
@@ -53,6 +54,10 @@ SEARCH: Json = {
 def text_message(text: str, **fields: Any) -> Json:
     part = {"type": "output_text", "text": text, "annotations": []}
     return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part], **fields}
+
+
+def read_input(given: Any, instructions: str | None = None) -> list[Message]:
+    return [located.message for located in read_located(given, instructions)]
 
 
 def assistant(content: str | None, **fields: Any) -> Message:
@@ -232,6 +237,17 @@ def test_text_and_instructions_are_a_user_and_a_system_message() -> None:
     assert read_input("Hi.", "Be brief.") == [
         Message(role=Role.SYSTEM, content="Be brief."),
         Message(role=Role.USER, content="Hi."),
+    ]
+
+
+def test_each_message_has_the_location_of_its_content_in_the_request() -> None:
+    result = {"type": "function_call_output", "call_id": "call_1", "output": "1"}
+    items = [{"role": "user", "content": "Hi."}, REASONING, CALL, result]
+    assert [located.location for located in read_located(items, "Be brief.")] == [
+        "instructions",
+        "input[0].content",
+        "input[1].content",
+        "input[3].output",
     ]
 
 

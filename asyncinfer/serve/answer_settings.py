@@ -1,4 +1,4 @@
-"""Reads the settings of a request: what the engine generates, and nothing else of the engine's configuration."""
+"""Reads the settings of the answers to a request: what the engine generates, and nothing else of its configuration."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from asyncinfer.types.lru_cache import LRUCache
 
 _TEMPLATE_FIELD = "chat_template_kwargs"
 # How many settings are kept, and how long their JSON text may be.
-_MOST_KEPT, _LONGEST_KEPT = 64, 65_536
+_MAX_KEPT, _MAX_KEY_LENGTH = 64, 65_536
 
 
-class RequestSettings(NamedTuple):
-    """The settings of one request.
+class AnswerSettings(NamedTuple):
+    """The settings of one answer.
 
     Args:
+        generation: What the engine generates.
         model: The name of the model that a remote engine is asked for. None: the engine's own.
         template_variables: Variables of the chat template.
         passed: Fields for the API of a remote engine.
@@ -36,7 +37,7 @@ class RequestSettings(NamedTuple):
     passed: Mapping[str, Any] | None = None
     key: bytes = b""
 
-    def with_seed(self, seed: int) -> RequestSettings:
+    def with_seed(self, seed: int) -> AnswerSettings:
         """Return the settings with another seed."""
         generation = GenerationParams.model_validate({**_explicit(self.generation), "seed": seed})
         return self._replace(generation=generation, key=b"%b %d" % (self.key, seed))
@@ -52,9 +53,9 @@ class SettingsReader:
     def __init__(self, passed_fields: Set[str]) -> None:
         self._passed = passed_fields
         self._names = SETTINGS | passed_fields | {_TEMPLATE_FIELD}
-        self._kept = LRUCache[bytes, RequestSettings](_MOST_KEPT)
+        self._kept = LRUCache[bytes, AnswerSettings](_MAX_KEPT)
 
-    def __call__(self, fields: Mapping[str, Any]) -> RequestSettings:
+    def __call__(self, fields: Mapping[str, Any]) -> AnswerSettings:
         """Return the settings in the fields of a request.
 
         Raises:
@@ -62,12 +63,12 @@ class SettingsReader:
         """
         given = {name: value for name, value in fields.items() if name in self._names and value is not None}
         key = to_json(given)
-        return self._kept.get(key, lambda: self._read(given, key), keep=len(key) <= _LONGEST_KEPT)
+        return self._kept.get(key, lambda: self._read(given, key), keep=len(key) <= _MAX_KEY_LENGTH)
 
-    def _read(self, given: Mapping[str, Any], key: bytes) -> RequestSettings:
+    def _read(self, given: Mapping[str, Any], key: bytes) -> AnswerSettings:
         passed = {name: value for name, value in given.items() if name in self._passed}
         variables = _template_variables(given.get(_TEMPLATE_FIELD))
-        return RequestSettings(_generation(given), None, variables, passed or None, key)
+        return AnswerSettings(_generation(given), None, variables, passed or None, key)
 
 
 def _generation(fields: Mapping[str, Any]) -> GenerationParams:
@@ -82,7 +83,7 @@ def _generation(fields: Mapping[str, Any]) -> GenerationParams:
         raise bad_request(f"{error}.", error.field) from None
 
 
-class CallConfigs:
+class AnswerConfigs:
     """Gives requests with the same settings the same config, so that the engine prepares it only once.
 
     Args:
@@ -95,20 +96,20 @@ class CallConfigs:
         self._own, self._is_local = own, is_local
         self._kept = LRUCache[tuple[bytes, str | None], InferenceConfig](MOST_KEPT)
 
-    def of(self, settings: RequestSettings) -> InferenceConfig:
+    def of(self, settings: AnswerSettings) -> InferenceConfig:
         """Return the config of a call with these settings."""
         return self._kept.get((settings.key, settings.model), lambda: self._new(settings))
 
-    def _new(self, settings: RequestSettings) -> InferenceConfig:
+    def _new(self, settings: AnswerSettings) -> InferenceConfig:
         return InferenceConfig(model=self._model(settings), generation=self._generation(settings))
 
-    def _generation(self, settings: RequestSettings) -> GenerationParams:
+    def _generation(self, settings: AnswerSettings) -> GenerationParams:
         if not settings.passed:
             return settings.generation
         passed = {**self._own.generation.extra_body, **settings.passed}
         return GenerationParams.model_validate({**_explicit(settings.generation), "extra_body": passed})
 
-    def _model(self, settings: RequestSettings) -> ModelParams:
+    def _model(self, settings: AnswerSettings) -> ModelParams:
         # Whatever the engine's settings allow, no client may make this process fetch from private addresses.
         fields: dict[str, Any] = {"allow_private_urls": False} if self._is_local else {}
         if settings.model is not None:
@@ -133,7 +134,7 @@ def _template_variables(given: Any) -> Mapping[str, Any] | None:
         if name not in TEMPLATE_VARIABLES:
             raise _not_allowed(name)
         if not isinstance(value, bool | int | str):
-            raise bad_request(f"{_TEMPLATE_FIELD}.{name}: should be a text, a number or a boolean.", _TEMPLATE_FIELD)
+            raise bad_request(f"{_TEMPLATE_FIELD}.{name}: should be a string, a number or a boolean.", _TEMPLATE_FIELD)
     return variables
 
 

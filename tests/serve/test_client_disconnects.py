@@ -1,4 +1,4 @@
-"""A client that leaves frees its place and stops the model; a client that stays does not notice."""
+"""A client that disconnects frees its slot and stops the model; a client that stays does not notice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def forever(_: Conversation, __: CallSettings) -> Completion:
     raise AssertionError
 
 
-async def leave_stream(server: RunningServer, **fields: Any) -> None:
+async def disconnect_from_stream(server: RunningServer, **fields: Any) -> None:
     """Read the first event of a stream, and close the connection."""
     async with server.session.post(f"{server.api}/chat/completions", json={**ASK, "stream": True, **fields}) as got:
         assert got.status == 200
@@ -28,7 +28,7 @@ async def leave_stream(server: RunningServer, **fields: Any) -> None:
         got.close()
 
 
-async def test_client_that_leaves_before_the_answer_stops_it() -> None:
+async def test_client_disconnect_stops_the_answer() -> None:
     engine = ScriptedEngine(forever)
     async with serving(engine) as server, anyio.create_task_group() as tasks:
         tasks.start_soon(server.chat)
@@ -37,7 +37,7 @@ async def test_client_that_leaves_before_the_answer_stops_it() -> None:
     assert engine.in_flight == 0
 
 
-async def test_client_that_leaves_frees_its_place_for_the_next() -> None:
+async def test_client_disconnect_frees_the_slot_for_the_next_request() -> None:
     engine = ScriptedEngine(forever)
     async with serving(engine, max_concurrency=1) as server:
         async with anyio.create_task_group() as tasks:
@@ -50,7 +50,7 @@ async def test_client_that_leaves_frees_its_place_for_the_next() -> None:
         assert server.backend.admission.in_use == 0
 
 
-async def test_client_that_leaves_while_it_waits_leaves_the_queue() -> None:
+async def test_waiting_request_leaves_the_queue_when_its_client_disconnects() -> None:
     engine = ScriptedEngine(forever)
     async with serving(engine, max_concurrency=1) as server, anyio.create_task_group() as tasks:
         tasks.start_soon(server.chat)
@@ -65,7 +65,7 @@ async def test_client_that_leaves_while_it_waits_leaves_the_queue() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
-async def test_client_that_leaves_a_stream_stops_it_at_once(path: str) -> None:
+async def test_client_disconnect_stops_a_stream_at_once(path: str) -> None:
     engine, sent = ScriptedEngine(), 0
 
     async def deltas(_: Conversation) -> AsyncIterator[StreamDelta]:
@@ -88,7 +88,7 @@ async def test_client_that_leaves_a_stream_stops_it_at_once(path: str) -> None:
         assert server.backend.admission.in_use == 0
 
 
-async def test_choices_that_are_left_are_all_stopped() -> None:
+async def test_client_disconnect_stops_all_choices() -> None:
     engine = ScriptedEngine(forever)
     async with serving(engine) as server, anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: server.chat(n=3))
@@ -114,11 +114,11 @@ async def test_error_of_one_choice_stops_the_others() -> None:
 
 
 @pytest.mark.model
-async def test_client_that_leaves_frees_the_slot_of_a_real_model() -> None:
+async def test_client_disconnect_frees_the_slot_of_a_real_model() -> None:
     model = ModelParams(model_name=PACKAGED, model_max_length=2048, model_kwargs={"n_parallel": 1, **ONE_THREAD})
     async with serving(LlamaCppInferenceEngine(model), max_concurrency=1, any_model=True) as server:
         for _ in range(3):
-            await leave_stream(server, max_tokens=2000, logit_bias={"0": -100, "2": -100})
+            await disconnect_from_stream(server, max_tokens=2000, logit_bias={"0": -100, "2": -100})
         # The one slot is free: an answer of four tokens does not wait for 2,000 others.
         with anyio.fail_after(20):
             status, answer = await server.chat(max_tokens=4)

@@ -52,7 +52,7 @@ async def test_engine_in_this_process_answers_with_its_own_model_for_any_name() 
 async def test_server_is_healthy_until_it_shuts_down() -> None:
     async with serving(ScriptedEngine()) as server:
         assert await server.get("/health") == (200, '{"status":"ok"}')
-        await server.backend.admission.drain()
+        await server.app.state.backend.drain()
         assert await server.get("/health") == (503, '{"status":"shutting down"}')
         status, body = await server.chat()
     assert (status, body["error"]["code"]) == (503, "shutting_down")
@@ -86,7 +86,7 @@ async def test_metrics_count_requests_tokens_and_latencies() -> None:
         assert await metric(server, 'asyncinfer_tokens_total{kind="completion"}') == 8
         assert await metric(server, f"asyncinfer_request_seconds_count{{{route}}}") == 3
         assert await metric(server, f"asyncinfer_first_token_seconds_count{{{route}}}") == 1
-        assert await metric(server, "asyncinfer_places") == 5
+        assert await metric(server, "asyncinfer_slots") == 5
         assert await metric(server, "asyncinfer_engine_permits") == 5
 
 
