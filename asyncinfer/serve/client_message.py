@@ -10,7 +10,7 @@ _SETTING = r"\b(?:remote_params|model_kwargs|model|engine)\.[a-z_]+\b|\bmodel_kw
 _PATH = r"(?<![\w.])~?(?:/[\w.@+-]+){2,}|\b[A-Za-z]:\\\S+"
 _HIDDEN = re.compile("|".join((_URL, _ADDRESS, _SETTING, _PATH)), re.IGNORECASE)
 _IN_PARENTHESES = re.compile(r" ?\([^()]*\)")
-_BETWEEN_SENTENCES = re.compile(r"(?<=[.!?;])\s+")
+_BETWEEN_SENTENCES = re.compile(r"(?<=[.!?])\s+")
 
 
 def client_message(text: str, default: str) -> str:
@@ -25,4 +25,4 @@ def client_message(text: str, default: str) -> str:
         return text
     without = _IN_PARENTHESES.sub(lambda found: "" if _HIDDEN.search(found[0]) else found[0], text)
     kept = [part for part in _BETWEEN_SENTENCES.split(without) if not _HIDDEN.search(part)]
-    return " ".join(kept).rstrip(" ;") or default
+    return " ".join(kept) or default

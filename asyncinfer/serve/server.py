@@ -105,16 +105,17 @@ async def _load(engine: BaseInferenceEngine, stop: Stop) -> bool:
     if not isinstance(engine, LocalInferenceEngine):
         return True
     is_loaded = False
-    async with task_group() as tasks:
+    with anyio.CancelScope() as scope:
+        async with task_group() as tasks:
 
-        async def cancel_on_stop() -> None:
-            await stop.wait()
+            async def cancel_on_stop() -> None:
+                await stop.wait()
+                scope.cancel()
+
+            tasks.start_soon(cancel_on_stop)
+            await engine.agenerate("Hi", InferenceConfig(generation=GenerationParams(max_new_tokens=1)))
+            is_loaded = True
             tasks.cancel_scope.cancel()
-
-        tasks.start_soon(cancel_on_stop)
-        await engine.agenerate("Hi", InferenceConfig(generation=GenerationParams(max_new_tokens=1)))
-        is_loaded = True
-        tasks.cancel_scope.cancel()
     return is_loaded
 
 

@@ -10,9 +10,22 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from asyncinfer import Conversation, FinishReason, InferenceErrorType, Message, RequestError, Role, ToolCallDelta, Usage
+from asyncinfer import (
+    Conversation,
+    FinishReason,
+    InferenceErrorType,
+    Message,
+    ModelParams,
+    RemoteInferenceEngine,
+    RemoteParams,
+    RequestError,
+    Role,
+    ToolCallDelta,
+    Usage,
+)
 from asyncinfer.types.answer import Completion, StreamDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
+from tests.recorder import Recorder
 from tests.serve.serving import ScriptedEngine, serving
 
 ASK: Any = {"model": "my-model", "input": "What is the capital of Japan?"}
@@ -178,6 +191,30 @@ async def test_wrong_value_is_a_bad_request_that_names_the_field(fields: dict[st
     async with serving(ScriptedEngine()) as server:
         status, body = await server.post({**ASK, **fields}, "/v1/responses")
     assert (status, body["error"]["param"]) == (400, param), body
+
+
+async def test_fields_for_the_api_of_the_engine_are_passed_on() -> None:
+    async with Recorder() as api:
+        remote = RemoteParams(api_url=api.url)
+        engine = RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
+        async with serving(engine, passed_fields=frozenset({"custom"})) as server:
+            passed = {"prompt_cache_key": "key", "safety_identifier": "user", "top_k": 5, "custom": {"a": 1}}
+            nested = {"reasoning": {"effort": "low"}, "text": {"verbosity": "low"}}
+            status, _ = await server.post({**ASK, **passed, **nested, "other": 1}, "/v1/responses")
+    assert status == 200
+    [sent] = api.sent
+    assert sent.body.items() >= {**passed, "reasoning_effort": "low", "verbosity": "low"}.items()
+    assert "other" not in sent.body
+
+
+@pytest.mark.parametrize("instructions", [None, "Be brief."])
+async def test_refused_image_is_named_by_its_location_in_the_input(instructions: str | None) -> None:
+    image = {"type": "input_image", "image_url": "https://example.com/a.png"}
+    user = {"role": "user", "content": [{"type": "input_text", "text": "Look."}, image]}
+    fields = {"model": "my-model", "instructions": instructions, "input": [{"role": "user", "content": "Hi"}, user]}
+    async with serving(ScriptedEngine()) as server:
+        status, body = await server.post(fields, "/v1/responses")
+    assert (status, body["error"]["param"]) == (400, "input[1].content[1]")
 
 
 async def test_file_of_the_server_is_refused() -> None:

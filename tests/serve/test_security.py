@@ -74,14 +74,14 @@ class TestAddress:
         assert checked_settings(ServerSettings(api_keys=KEYS), "0.0.0.0").allowed_hosts is None
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.9.1"])
-    def test_addresses_of_this_machine(self, host: str) -> None:
+    def test_loopback_address_is_only_reached_from_this_machine(self, host: str) -> None:
         assert is_loopback(host)
 
     @pytest.mark.parametrize(
         ("value", "host"),
         [("LocalHost:80", "localhost"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("1.2.3.4", "1.2.3.4"), ("", "")],
     )
-    def test_host_without_its_port(self, value: str, host: str) -> None:
+    def test_port_is_removed_from_the_host_header(self, value: str, host: str) -> None:
         assert host_of(value) == host
 
     async def test_host_name_of_a_web_page_that_leads_to_this_machine_is_refused(self) -> None:
@@ -91,6 +91,14 @@ class TestAddress:
             assert (status, body["error"]["code"]) == (403, "invalid_host")
             assert (await server.chat())[0] == 200
             assert (await server.post(ASK, headers={"Host": "localhost:8000"}))[0] == 200
+
+    async def test_host_names_that_the_operator_allows_are_accepted(self) -> None:
+        given = ServerSettings(allowed_hosts=frozenset({"Host.docker.internal"}))
+        settings = checked_settings(given, "127.0.0.1")
+        async with serving(ScriptedEngine(), allowed_hosts=settings.allowed_hosts) as server:
+            for host in ("host.docker.internal:8000", "localhost"):
+                assert (await server.post(ASK, headers={"Host": host}))[0] == 200
+            assert (await server.post(ASK, headers={"Host": "attacker.example"}))[0] == 403
 
     async def test_form_that_a_web_page_may_send_without_permission_is_refused(self) -> None:
         async with serving(ScriptedEngine()) as server:
@@ -189,14 +197,14 @@ class TestUrls:
             "http://[",
         ],
     )
-    async def test_private_addresses_are_refused_even_then(self, url: str) -> None:
+    async def test_private_image_url_is_refused_when_urls_are_allowed(self, url: str) -> None:
         engine = ScriptedEngine()
         async with serving(engine, allow_image_urls=True) as server:
             status, _ = await server.chat(**with_image(url))
         assert status == 400
         assert engine.asked == []
 
-    async def test_public_address_is_accepted_then(self) -> None:
+    async def test_public_image_url_is_accepted_when_urls_are_allowed(self) -> None:
         async with serving(ScriptedEngine(), allow_image_urls=True) as server:
             assert (await server.chat(**with_image("http://1.1.1.1/a.png")))[0] == 200
 

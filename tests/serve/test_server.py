@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -16,7 +20,8 @@ from asyncinfer.engines.local.stepper import Stepper
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve import ServerSettings, serve
-from asyncinfer.types.answer import Completion
+from asyncinfer.serve.addresses import bound_sockets, port_of
+from asyncinfer.types.answer import Completion, StreamDelta
 from tests.engines.local.test_engine import CountingEngine
 from tests.serve.serving import ASK, HELLO, ScriptedEngine
 from tests.smollm2 import ONE_THREAD, PACKAGED
@@ -130,6 +135,89 @@ async def test_answers_that_take_too_long_are_cut_off_when_the_server_stops() ->
     [(status, body)] = answers
     assert (status, body["error"]["code"]) == (503, "shutting_down")
     assert engine.in_flight == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+async def test_stream_that_is_cut_off_ends_with_an_error_event(path: str) -> None:
+    streamed = list[bytes]()
+
+    async def deltas(_: Conversation) -> AsyncIterator[StreamDelta]:
+        yield StreamDelta("Hel")
+        await anyio.sleep_forever()
+
+    engine = ScriptedEngine()
+    engine.deltas = deltas
+    async with ClientSession() as session, anyio.create_task_group() as tasks:
+        running = Running(session)
+        settings = ServerSettings(shutdown_grace=0)
+
+        async def run() -> None:
+            await serve(engine, settings, port=0, stop=running.stop, on_listening=running.note)
+
+        tasks.start_soon(run)
+        await running.listening.wait()
+        fields = {**ASK, "input": "Hi", "stream": True}
+        async with session.post(f"{running.url}{path}", json=fields) as response:
+            streamed.append(await response.content.readline())
+            running.stop.request()
+            streamed.append(await response.content.read())
+    last = json.loads(streamed[-1].split(b"data: ")[-1])
+    error = last["response"]["error"] if "response" in last else last["error"]
+    assert error["message"] == "The server was shut down before the answer was complete."
+
+
+async def test_no_client_can_connect_while_the_model_is_loaded() -> None:
+    is_refused = list[bool]()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = port_of(free)
+
+    def load() -> Stepper:
+        with socket.socket() as client:
+            is_refused.append(client.connect_ex(("127.0.0.1", port)) != 0)
+        raise ConfigError("model.model_name: there is no such file")
+
+    async with CountingEngine(load) as engine:
+        with pytest.raises(ConfigError, match="no such file"):
+            await serve(engine, port=port)
+    assert is_refused == [True]
+
+
+async def test_stop_while_the_model_is_loaded_ends_the_server() -> None:
+    loading, release, stop = threading.Event(), threading.Event(), Stop()
+
+    def load() -> Stepper:
+        loading.set()
+        stop.request()
+        release.wait(60)
+        raise ConfigError("model.model_name: there is no such file")
+
+    async with CountingEngine(load) as engine:
+        with anyio.fail_after(30):
+            await serve(engine, port=0, stop=stop, on_listening=lambda _: pytest.fail("it listens"))
+        assert loading.is_set()
+        release.set()
+
+
+async def test_server_listens_on_all_addresses_of_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def both(_: str, port: int, **__: object) -> list[Any]:
+        addresses = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "192.0.2.1")]
+        return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    bound = bound_sockets("localhost", 0)
+    monkeypatch.undo()
+    try:
+        # This machine does not have the third address.
+        assert [one.getsockname()[0] for one in bound] == ["127.0.0.1", "127.0.0.2"]
+        assert len({port_of(one) for one in bound}) == 1
+    finally:
+        for one in bound:
+            one.close()
+
+
+def test_host_without_an_address_of_this_machine_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="cannot listen on 192.0.2.1:0"):
+        bound_sockets("192.0.2.1", 0)
 
 
 async def test_server_without_keys_does_not_listen_on_other_addresses() -> None:

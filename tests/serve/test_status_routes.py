@@ -11,12 +11,24 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from asyncinfer import Conversation, FinishReason, InferenceErrorType, ModelParams, RequestError, Usage
+from asyncinfer import (
+    Conversation,
+    FinishReason,
+    InferenceConfig,
+    InferenceErrorType,
+    ModelParams,
+    RemoteInferenceEngine,
+    RemoteParams,
+    RequestError,
+    Usage,
+)
 from asyncinfer.errors import EngineConfigError, EngineDeadError
+from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve import create_app
 from asyncinfer.types.answer import Completion, StreamDelta
 from tests.fakes import FakeEngine
+from tests.recorder import Recorder
 from tests.serve.serving import ASK, ScriptedEngine, serving, until
 
 
@@ -66,6 +78,19 @@ async def test_unknown_paths_and_methods_have_errors_in_openais_format() -> None
         assert (await server.get("/v1/chat/completions"))[0] == 405
         async with server.session.delete(f"{server.url}/v1/models") as response:
             assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+
+
+class SlowlyOpenedEngine(ScriptedEngine):
+    """Tells its settings as soon as `may_open` is set, and counts how often it is asked for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_open, self.opening = anyio.Event(), 0
+
+    async def access(self, config: InferenceConfig | None = None) -> EngineAccess:
+        self.opening += 1
+        await self.may_open.wait()
+        return await super().access(config)
 
 
 async def metric(server: Any, name: str) -> float:
@@ -142,6 +167,48 @@ async def test_error_of_the_engine_has_a_status_and_no_secret(
         assert caplog.records
 
 
+@pytest.mark.parametrize("status", [401, 402, 403, 407])
+async def test_refused_key_of_the_server_is_in_its_log(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def refuse(_: Conversation, __: CallSettings) -> Completion:
+        raise RequestError("HTTP: revoked", error_type=InferenceErrorType.API_STATUS, status_code=status)
+
+    async with serving(ScriptedEngine(refuse)) as server:
+        assert (await server.chat())[0] == 502
+    [record] = caplog.records
+    assert "/v1/chat/completions: HTTP: revoked" in record.message
+
+
+async def test_operator_sees_in_the_log_what_clients_do_not_see(caplog: pytest.LogCaptureFixture) -> None:
+    text = "HTTP 404: Not Found. The request went to http://10.0.0.5:9/v1; check the port (remote_params.api_url)"
+
+    async def fail(_: Conversation, __: CallSettings) -> Completion:
+        raise RequestError(text, error_type=InferenceErrorType.API_STATUS, status_code=404)
+
+    async with serving(ScriptedEngine(fail)) as server:
+        status, body = await server.chat()
+    assert (status, body["error"]["message"]) == (404, "HTTP 404: Not Found.")
+    assert text in caplog.text
+
+
+async def test_wrong_url_of_the_server_is_not_a_missing_model() -> None:
+    async with Recorder() as api:
+        api.answers({"detail": "Not Found"}, status=404)
+        remote = RemoteParams(api_url=api.url, max_retries=0)
+        engine = RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
+        async with serving(engine) as server:
+            status, body = await server.chat()
+    assert status == 503
+    assert body["error"]["code"] is None
+
+
+async def test_address_of_a_provider_that_is_not_reached_is_not_shown() -> None:
+    remote = RemoteParams(api_url="http://127.0.0.1:9/internal/v1", max_retries=0)
+    engine = RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
+    async with serving(engine) as server:
+        _, body = await server.chat()
+    assert "127.0.0.1" not in json.dumps(body)
+
+
 async def test_retry_after_of_the_provider_is_passed_on() -> None:
     async def fail(_: Conversation, __: CallSettings) -> Completion:
         raise RequestError(
@@ -181,6 +248,32 @@ async def test_application_can_be_mounted_and_leaves_the_engine_open() -> None:
         assert (status, body["choices"][0]["message"]["content"]) == (200, "Hello.")
         assert json.loads((await server.get("/llm/v1/models/my-model"))[1])["id"] == "my-model"
     assert not engine.is_closed
+
+
+async def test_first_requests_to_a_mounted_application_may_come_at_once() -> None:
+    engine = SlowlyOpenedEngine()
+    app = create_app(engine)
+    async with serving(engine, app=Starlette(routes=[Mount("/llm", app=app)])) as server:
+        statuses = list[int]()
+
+        async def ask() -> None:
+            statuses.append((await server.post(ASK, "/llm/v1/chat/completions"))[0])
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(ask)
+            await until(lambda: engine.opening)
+            engine.may_open.set()
+    assert statuses == [200] * 3
+    assert engine.opening == 1
+
+
+async def test_application_can_be_drained_before_its_first_request() -> None:
+    engine = ScriptedEngine()
+    app = create_app(engine)
+    await app.state.backend.drain()
+    async with serving(engine, app=app) as server:
+        assert (await server.chat())[0] == 503
 
 
 async def test_application_closes_an_engine_that_it_owns() -> None:
