@@ -7,6 +7,7 @@ and those of OpenAI, Anthropic, Google and Bedrock into version 1; langchain-cor
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -14,9 +15,11 @@ from langchain_core.messages import BaseMessage
 
 from asyncinfer.errors import InputError
 from asyncinfer.types.conversation import ContentItem, Type
+from asyncinfer.types.media_types import PDF, sniffed_type
 
 Block = Mapping[str, Any]
-_PDF = "application/pdf"
+# The characters of base64 that show the media type: whole groups of four.
+_SNIFFED = 2048
 # Keys of a block that say where its data is, or that only LangChain uses.
 _OWN_KEYS = frozenset(
     {"type", "text", "id", "index", "annotations", "extras", "base64", "url", "mime_type", "file_id", "metadata"}
@@ -48,16 +51,16 @@ def item_of(block: Block) -> ContentItem:
         InputError: The block cannot be sent to a model.
     """
     match block.get("type"):
-        case "text" | "text-plain" if isinstance(block.get("text"), str):
-            return ContentItem.model_validate({"type": Type.TEXT, "content": block["text"], **_extra(block)})
+        case "text" | "text-plain":
+            return ContentItem.model_validate({"type": Type.TEXT, "content": _text(block), **_extra(block)})
         case "image":
-            return _file(block, Type.IMAGE_URL, "image/png")
+            return _file(block, Type.IMAGE_URL)
         case "image_url":
             return ContentItem.model_validate(block)
         case "file":
             return _document(block)
         case "json" if "json" in block:
-            return ContentItem(type=Type.TEXT, content=str(block["json"]))
+            return ContentItem(type=Type.TEXT, content=json.dumps(block["json"], ensure_ascii=False))
         case other:
             raise InputError(
                 f"a message has a content block of type {other!r}, which cannot be sent. Use texts, images, PDF "
@@ -66,34 +69,51 @@ def item_of(block: Block) -> ContentItem:
 
 
 def _document(block: Block) -> ContentItem:
-    media_type = str(block.get("mime_type") or _PDF)
+    media_type = _media_type(block) or PDF
     if media_type.startswith("image/"):
-        return _file(block, Type.IMAGE_URL, media_type)
-    if media_type.startswith("text/") and isinstance(block.get("base64"), str):
-        return ContentItem.model_validate({"type": Type.TEXT, "content": _text(block["base64"]), **_extra(block)})
-    if media_type != _PDF:
+        return _file(block, Type.IMAGE_URL)
+    if media_type.startswith("text/"):
+        return ContentItem.model_validate({"type": Type.TEXT, "content": _text(block), **_extra(block)})
+    if media_type != PDF:
         raise InputError(f"a file of type {media_type} cannot be sent. Use images, PDF documents and text files")
-    return _file(block, Type.DOCUMENT_URL, _PDF)
+    return _file(block, Type.DOCUMENT_URL)
 
 
-def _text(data: str) -> str:
+def _text(block: Block) -> str:
+    """Return the text of a block, or that of a file with its data."""
+    if isinstance(text := block.get("text"), str):
+        return text
+    if not isinstance(data := block.get("base64"), str):
+        raise InputError("a text file in a message has only its URL or its id. Send its text, or its data in `base64`")
     try:
         return base64.b64decode(data, validate=True).decode()
     except ValueError as error:
         raise InputError(f"a text file in a message is not UTF-8 in base64: {error}") from None
 
 
-def _file(block: Block, kind: Type, media_type: str) -> ContentItem:
+def _file(block: Block, kind: Type) -> ContentItem:
     """Return an image or a document, by its URL or with its data in a data URL."""
     url = block.get("url")
     if isinstance(data := block.get("base64"), str):
-        url = f"data:{block.get('mime_type') or media_type};base64,{data}"
+        default = "image/png" if kind is Type.IMAGE_URL else PDF
+        url = f"data:{_media_type(block) or default};base64,{data}"
     if not isinstance(url, str):
         raise InputError(
             f"a content block of type {block['type']!r} has neither `base64` nor `url`. Files that were uploaded to an "
             "API cannot be sent by their id"
         )
     return ContentItem.model_validate({"type": kind, "content": url, **_extra(block)})
+
+
+def _media_type(block: Block) -> str | None:
+    """Return the media type of a block, or that of its data; None if neither tells it."""
+    if isinstance(given := block.get("mime_type"), str) and given:
+        return given
+    head = str(block.get("base64") or "")[:_SNIFFED]
+    try:
+        return sniffed_type(base64.b64decode(head))
+    except ValueError:
+        return None
 
 
 def _extra(block: Block) -> dict[str, Any]:
@@ -109,6 +129,8 @@ def blocks_to_show(items: Iterable[ContentItem]) -> Iterator[dict[str, Any]]:
             yield {"type": "text", "text": item.content or ""}
         elif item.binary is not None:
             kind = "image" if item.is_image() else "file"
-            yield {"type": kind, "base64": base64.b64encode(item.binary).decode()}
+            data = {"base64": base64.b64encode(item.binary).decode()}
+            media_type = sniffed_type(item.binary)
+            yield {"type": kind, **data, **({} if media_type is None else {"mime_type": media_type})}
         else:
             yield {"type": "image" if item.is_image() else "file", "url": item.content or ""}

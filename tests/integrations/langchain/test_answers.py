@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -183,15 +184,31 @@ async def test_answer_has_the_log_probabilities_of_its_tokens(how: str) -> None:
     assert answer.response_metadata["logprobs"] == {"content": [TOKEN, {**TOKEN, "token": "look."}]}
 
 
-async def test_images_in_an_answer_are_content_blocks() -> None:
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+
+
+@pytest.mark.parametrize(
+    ("picture", "block"),
+    [
+        (
+            ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png"),
+            {"type": "image", "url": "https://example.com/a.png"},
+        ),
+        (
+            ContentItem(type=Type.IMAGE_BINARY, binary=PNG),
+            {"type": "image", "base64": base64.b64encode(PNG).decode(), "mime_type": "image/png"},
+        ),
+    ],
+    ids=["URL", "data"],
+)
+async def test_images_in_an_answer_are_content_blocks(picture: ContentItem, block: dict[str, Any]) -> None:
     class Painter(SimpleEngine):
         async def _generate(self, conversation: Conversation) -> Completion:
-            picture = ContentItem(type=Type.IMAGE_URL, content="https://example.com/a.png")
             items = [ContentItem(type=Type.TEXT, content="Here:"), picture]
             return Completion(Message(role=Role.ASSISTANT, content=items), FinishReason.STOP)
 
     answer = await AsyncInferChatModel(engine=Painter(ModelParams())).ainvoke("?")
-    blocks = [{"type": "text", "text": "Here:"}, {"type": "image", "url": "https://example.com/a.png"}]
+    blocks = [{"type": "text", "text": "Here:"}, block]
     assert cast(Any, answer.content_blocks) == blocks
     [sent] = messages_of([answer])
     assert [item.type for item in sent.content_items] == [Type.TEXT, Type.IMAGE_URL]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -196,3 +197,26 @@ def test_messages_of_the_caller_are_not_changed() -> None:
     before = message.model_copy(deep=True)
     messages_of([message])
     assert message == before
+
+
+def test_json_block_is_sent_as_json() -> None:
+    result = ToolMessage(content=[{"type": "json", "json": {"city": "Zürich", "dry": True}}], tool_call_id="1")
+    assert only(result).content == '{"city": "Zürich", "dry": true}'
+
+
+@pytest.mark.parametrize("kind", ["image", "file"])
+def test_media_type_that_a_block_lacks_is_found_in_its_data(kind: str) -> None:
+    data = base64.b64encode(b"\xff\xd8\xff" + bytes(3000)).decode()
+    assert items({"type": kind, "base64": data}) == [(Type.IMAGE_URL, f"data:image/jpeg;base64,{data}", {})]
+
+
+@pytest.mark.parametrize("kind", ["file", "text-plain"])
+def test_text_file_with_its_data_becomes_a_text(kind: str) -> None:
+    data = base64.b64encode("Zürich".encode()).decode()
+    assert only(HumanMessage([{"type": kind, "base64": data, "mime_type": "text/plain"}])).content == "Zürich"
+
+
+@pytest.mark.parametrize("kind", ["file", "text-plain"])
+def test_error_says_how_to_send_a_text_file_that_has_only_a_url(kind: str) -> None:
+    with pytest.raises(InputError, match=r"has only its URL or its id\. Send its text, or its data in `base64`"):
+        only(HumanMessage([{"type": kind, "url": "https://example.com/a.txt", "mime_type": "text/plain"}]))
