@@ -20,7 +20,7 @@ from asyncinfer.dialects.openai.responses.output_writer import (
     status_of,
     streamed_output,
 )
-from asyncinfer.types.answer import Completion, StreamDelta, ToolCallDelta, call_pieces
+from asyncinfer.types.answer import Completion, StreamDelta, ToolCallDelta, deltas_of_calls
 
 Json = dict[str, Any]
 
@@ -80,7 +80,7 @@ class ResponseWriter:
     def end(self) -> bytes:
         """Return the last events of a stream, which has the whole response."""
         answer = Completion.from_deltas(self._deltas)
-        events = self._grow_calls(call_pieces(answer.message.tool_calls or ())[len(self._calls) :])
+        events = self._grow_calls(deltas_of_calls(answer.message.tool_calls or ())[len(self._calls) :])
         if not self._items:
             events += self._grow(OpenMessage, "")
         status, _ = status_of(answer.finish_reason)
