@@ -10,12 +10,15 @@ from urllib.parse import urlsplit
 
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.errors import ConfigError
 from asyncinfer.providers.auth import Auth, Key, environment_variable
 from asyncinfer.providers.base_url import ApiPaths
 from asyncinfer.types.masking import masked_if_secret
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 _LEADING_PLACEHOLDER = re.compile(r"^{\w+}")
+# What surrounds values in some files of environment variables. Ollama 0.6 removes the same.
+_AROUND_VALUES = " \t\r\n\"'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +102,21 @@ class Provider:
         Args:
             environ: The environment variables; those of this process by default.
             given: Values that take precedence over the environment.
+
+        Raises:
+            ConfigError: The values do not make a URL.
         """
         if url is None:
             return None
         values = {name: (given or {}).get(name) or self._value(name, environ) for name in _PLACEHOLDER.findall(url)}
         if not all(values.values()):
             return None
-        return masked_if_secret(self.url_transform(_PLACEHOLDER.sub(lambda match: values[match[1]], url)))
+        try:
+            return masked_if_secret(self.url_transform(_PLACEHOLDER.sub(lambda match: values[match[1]], url)))
+        except ValueError:
+            problem = f"{' and '.join(values) or 'remote_params.api_url'}: no valid URL; check the host and the port"
+        # The value may have credentials, which the message and the chained error must not show.
+        raise ConfigError(problem)
 
     def paths(self) -> ApiPaths:
         """Return the paths of the API, as `url` has them."""
@@ -134,7 +145,8 @@ class Provider:
     def _value(self, name: str, environ: Mapping[str, str] | None) -> str:
         aliases = self.variable_aliases.get(name, ())
         values = (environment_variable(environ, alias) for alias in (name, *aliases))
-        return next((value for value in values if value), self.variable_defaults.get(name, ""))
+        plain = (value.strip(_AROUND_VALUES) for value in values)
+        return next((value for value in plain if value), self.variable_defaults.get(name, ""))
 
 
 def _has_chat_capability(entry: Mapping[str, object]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from asyncinfer import (
+    ConfigError,
     InferenceConfig,
     InferenceErrorType,
     LMStudioInferenceEngine,
@@ -144,6 +145,20 @@ async def test_ollama_is_reached_at_the_address_in_the_environment(
     async with OllamaInferenceEngine(MODEL) as engine:
         await engine.agenerate(question("Hello?"))
     assert api.sent[0].path == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize("value", ['"gpu:8000"', "'gpu:8000'", "  gpu:8000\n", ' "gpu:8000" '])
+def test_quotes_and_white_space_around_the_address_are_removed(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", value)
+    expected = RemoteParams(api_url="http://gpu:8000/v1/chat/completions", num_workers=8)
+    assert OllamaInferenceEngine(MODEL)._remote_params == expected
+
+
+@pytest.mark.parametrize("value", ["gpu:99999", "gpu:port", "http://gpu:70000", "[::1"])
+def test_address_that_is_not_valid_is_a_config_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", value)
+    with pytest.raises(ConfigError, match="OLLAMA_HOST: no valid URL"):
+        OllamaInferenceEngine(MODEL)
 
 
 def test_ollama_is_on_this_machine_by_default() -> None:
