@@ -9,8 +9,8 @@ piece that is added to the wrong call makes that call wrong. These cases were re
   every piece (vLLM before 0.10, Poolside);
 - the arguments begin with "{}", and the real ones follow (Bedrock and Anthropic behind converters, litellm#4537).
 
-Two tables decide: `_candidates` finds the calls that a piece may belong to, and `_action` what the piece does to its
-call. A piece that may belong to either of two calls fails the attempt.
+Two lists of rules decide: `_candidates` finds the calls that a piece may belong to, and `_action` what the piece does
+to its call. A piece that may belong to either of two calls fails the attempt.
 """
 
 from __future__ import annotations
@@ -23,13 +23,10 @@ from typing import Any
 from pydantic_core import from_json
 
 from asyncinfer.dialects.call_order import CallOrder
-from asyncinfer.dialects.call_pieces import CallPiece, StreamedCall
+from asyncinfer.dialects.call_pieces import MOST_STREAMED_CALLS, CallPiece, StreamedCall
 from asyncinfer.dialects.tools import tool_call
 from asyncinfer.types.answer import ToolCallDelta
 from asyncinfer.types.tools import ToolCall
-
-# Each piece is compared with all calls. No model makes this many.
-_MOST_CALLS = 256
 
 
 class _Action(Enum):
@@ -113,8 +110,8 @@ class CallAssembler:
         return tool_call({"id": call.id, "function": {"name": call.name, "arguments": arguments}, **call.extra})
 
     def _begin(self, piece: CallPiece) -> StreamedCall:
-        if len(self._calls) == _MOST_CALLS:
-            raise ValueError(f"more than {_MOST_CALLS} calls")
+        if len(self._calls) == MOST_STREAMED_CALLS:
+            raise ValueError(f"more than {MOST_STREAMED_CALLS} tool calls")
         call = StreamedCall(None, self._event)
         self._calls.append(call)
         self._open.append(call)

@@ -10,6 +10,8 @@ from typing import Any
 from asyncinfer.dialects.fields import as_count, as_id, as_text, object_at
 from asyncinfer.dialects.json_end import JsonEnd
 
+# The most calls in a streamed answer. No model makes this many; each piece is compared with all of them.
+MOST_STREAMED_CALLS = 256
 _LONGEST_EMPTY = 64
 _PLACEHOLDERS = ("{}", "null")
 

@@ -67,6 +67,11 @@ class EngineCore(ABC):
         """The engine's own settings, which are in effect where a call sets none."""
         return CallSettings(self._model_params, self._generation_params, self._remote_params or RemoteParams())
 
+    @property
+    def model_name(self) -> str:
+        """The name of the model; that of the engine if the settings name no model."""
+        return self._model_params.model_name or str(self.engine_type)
+
     # What a subclass supplies
 
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from asyncinfer.config import GenerationParams, ModelParams
@@ -25,6 +26,19 @@ _TOOL: dict[str, Any] = {
 _SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 
 
+class Feature(StrEnum):
+    """What an API or an engine may support. The values are the columns of the table."""
+
+    TOOLS = "tools"
+    JSON_SCHEMA = "JSON schema"
+    REGEX = "regex"
+    CHOICE = "choice"
+    IMAGES = "images"
+    IMAGE_URLS = "image URLs"
+    PDF = "PDF"
+    PDF_URLS = "PDF URLs"
+
+
 @dataclass(frozen=True, slots=True)
 class _Sample:
     """A request that uses one feature."""
@@ -34,15 +48,15 @@ class _Sample:
     generation: Any = None
 
 
-FEATURES = {
-    "tools": _Sample(tools=[_TOOL]),
-    "JSON schema": _Sample(generation={"guided_decoding": {"json": _SCHEMA}}),
-    "regex": _Sample(generation={"guided_decoding": {"regex": "a+"}}),
-    "choice": _Sample(generation={"guided_decoding": {"choice": ["a", "b"]}}),
-    "images": _Sample([{"type": "image_binary", "binary": _PNG}]),
-    "image URLs": _Sample([{"type": "image_url", "content": "https://example.com/a.png"}]),
-    "PDF": _Sample([{"type": "document_binary", "binary": _PDF}]),
-    "PDF URLs": _Sample([{"type": "document_url", "content": "https://example.com/a.pdf"}]),
+_SAMPLES = {
+    Feature.TOOLS: _Sample(tools=[_TOOL]),
+    Feature.JSON_SCHEMA: _Sample(generation={"guided_decoding": {"json": _SCHEMA}}),
+    Feature.REGEX: _Sample(generation={"guided_decoding": {"regex": "a+"}}),
+    Feature.CHOICE: _Sample(generation={"guided_decoding": {"choice": ["a", "b"]}}),
+    Feature.IMAGES: _Sample([{"type": "image_binary", "binary": _PNG}]),
+    Feature.IMAGE_URLS: _Sample([{"type": "image_url", "content": "https://example.com/a.png"}]),
+    Feature.PDF: _Sample([{"type": "document_binary", "binary": _PDF}]),
+    Feature.PDF_URLS: _Sample([{"type": "document_url", "content": "https://example.com/a.pdf"}]),
 }
 # The generation parameters that most providers support. The table names the exceptions.
 COMMON = frozenset(
@@ -59,15 +73,23 @@ COMMON = frozenset(
 )
 
 
-def features(provider: Provider) -> set[str]:
-    """Return the names in `FEATURES` that a provider supports."""
-    return {name for name, sample in FEATURES.items() if _request(provider, sample) is not None}
+def features(provider: Provider) -> set[Feature]:
+    """Return the features that a provider supports."""
+    return {feature for feature, sample in _SAMPLES.items() if _request(provider, sample) is not None}
 
 
 def providers_table(providers: Iterable[tuple[str, Provider]]) -> str:
     """Return a table in Markdown, with one row per provider and its name in configurations."""
-    features = [*FEATURES, "Responses API"]
-    columns = ["engine", "class", "key", "extra", *features, "additional parameters", "unsupported parameters"]
+    columns = [
+        "engine",
+        "class",
+        "key",
+        "extra",
+        *Feature,
+        "Responses API",
+        "additional parameters",
+        "unsupported parameters",
+    ]
     rows = [[*_cells(name, provider)] for name, provider in providers]
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -79,7 +101,7 @@ def _cells(name: str, provider: Provider) -> Iterator[str]:
     yield f"`{provider.class_name}`"
     yield provider.auth.needs
     yield f"`{provider.extra}`" if provider.extra else ""
-    yield from ("yes" if feature in found else "" for feature in FEATURES)
+    yield from ("yes" if feature in found else "" for feature in Feature)
     yield "yes" if provider.dialect.responses is not None else ""
     yield ", ".join(f"`{parameter}`" for parameter in sorted(supported - COMMON))
     yield ", ".join(f"`{parameter}`" for parameter in sorted(COMMON - supported))

@@ -83,8 +83,9 @@ class OpenBackend:
         self.read_settings = SettingsReader(settings.passed_fields)
         is_remote = isinstance(engine, RemoteInferenceEngine)
         self._configs = AnswerConfigs(access.settings, is_local=not is_remote)
-        name = access.settings.model.model_name or str(engine.engine_type)
-        self.models = ModelNames(name, settings.model_names, accepts_any=settings.any_model, is_remote=is_remote)
+        self.models = ModelNames(
+            engine.model_name, settings.model_names, accepts_any=settings.any_model, is_remote=is_remote
+        )
         slots = settings.max_concurrency or access.semaphore.most
         self.admission = Admission(slots, settings.max_queue, time.monotonic)
         metrics.watch_queues(self.admission, access.semaphore)

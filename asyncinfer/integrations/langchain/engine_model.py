@@ -85,7 +85,7 @@ class EngineChatModel(BaseChatModel):
     @property
     def model_name(self) -> str:
         """The name of the model that answers."""
-        return self.model or self.engine.settings.model.model_name or str(self.engine.engine_type)
+        return self.model or self.engine.model_name
 
     @property
     def _llm_type(self) -> str:

@@ -9,6 +9,7 @@ from langchain_core.language_models import ModelProfile
 
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.integrations.features import engine_features
+from asyncinfer.providers.features import Feature
 
 
 def profile_of(engine: BaseInferenceEngine) -> ModelProfile:
@@ -18,17 +19,17 @@ def profile_of(engine: BaseInferenceEngine) -> ModelProfile:
     """
     found = engine_features(type(engine))
     profile = ModelProfile(
-        tool_calling="tools" in found,
-        tool_choice="tools" in found,
-        structured_output="JSON schema" in found,
+        tool_calling=Feature.TOOLS in found,
+        tool_choice=Feature.TOOLS in found,
+        structured_output=Feature.JSON_SCHEMA in found,
         audio_inputs=False,
         video_inputs=False,
     )
-    if "images" not in found:
+    if Feature.IMAGES not in found:
         profile["image_inputs"] = False
-    if "image URLs" not in found:
+    if Feature.IMAGE_URLS not in found:
         profile["image_url_inputs"] = False
-    if "PDF" not in found:
+    if Feature.PDF not in found:
         profile["pdf_inputs"] = False
     if (longest := engine.settings.model.model_max_length) is not None:
         profile["max_input_tokens"] = longest

@@ -64,7 +64,7 @@ class AsyncInferModel(Model):
     @property
     def model(self) -> str:
         """The name of the model."""
-        return self._other_model or self.engine.settings.model.model_name or type(self.engine).__name__
+        return self._other_model or self.engine.model_name
 
     async def get_response(
         self,

@@ -23,6 +23,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import download_item
 
 from asyncinfer.integrations.pydantic_ai.compat import is_text_like_media_type
+from asyncinfer.providers.features import Feature
 from asyncinfer.types.conversation import ContentItem, Type
 
 _PDF = "application/pdf"
@@ -39,11 +40,11 @@ class ContentEncoder:
     """Encodes content for one engine.
 
     Args:
-        features: The features that the engine supports, by their names in `asyncinfer.providers.features`.
+        features: The features that the engine supports.
         marks_cache: Whether the API accepts `cache_control` in content items.
     """
 
-    features: frozenset[str]
+    features: frozenset[Feature]
     marks_cache: bool
     format_text_file: FormatTextFile
 
@@ -88,7 +89,7 @@ class ContentEncoder:
                 )
 
     async def _image(self, part: ImageUrl) -> ContentItem:
-        if self._is_sent_as_url(part, "image URLs"):
+        if self._is_sent_as_url(part, Feature.IMAGE_URLS):
             return ContentItem.model_validate({"type": Type.IMAGE_URL, "content": part.url, **_detail(part)})
         downloaded = await download_item(part, "bytes")
         return ContentItem.model_validate({"type": Type.IMAGE_BINARY, "binary": downloaded["data"], **_detail(part)})
@@ -97,7 +98,7 @@ class ContentEncoder:
         if is_text_like_media_type(part.media_type):
             text = (await download_item(part, "text"))["data"]
             return self._text_file(text, part)
-        if self._is_sent_as_url(part, "PDF URLs"):
+        if self._is_sent_as_url(part, Feature.PDF_URLS):
             return ContentItem(type=Type.DOCUMENT_URL, content=part.url)
         downloaded = await download_item(part, "bytes")
         return ContentItem(type=Type.DOCUMENT_BINARY, binary=downloaded["data"])
@@ -113,7 +114,7 @@ class ContentEncoder:
             f"asyncinfer: a file of type {part.media_type} cannot be sent. Use images, PDF documents and text files"
         )
 
-    def _is_sent_as_url(self, part: FileUrl, feature: str) -> bool:
+    def _is_sent_as_url(self, part: FileUrl, feature: Feature) -> bool:
         return part.url.startswith("data:") or (feature in self.features and not part.force_download)
 
     def _text_file(self, text: str, part: FileUrl | BinaryContent) -> ContentItem:

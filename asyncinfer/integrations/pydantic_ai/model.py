@@ -64,7 +64,7 @@ class AsyncInferModel(Model[Any]):
     @property
     def model_name(self) -> str:
         """The name of the engine's model."""
-        return self.engine.settings.model.model_name or type(self.engine).__name__
+        return self.engine.model_name
 
     @property
     def system(self) -> str:

@@ -14,13 +14,14 @@ from asyncinfer.config import InferenceEngineType
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.local.engine import LocalInferenceEngine
 from asyncinfer.integrations.features import engine_features
+from asyncinfer.providers.features import Feature
 
 _TEXT_FILES: frozenset[DocumentMediaType] = frozenset({"text/plain", "text/csv", "text/html", "text/markdown"})
 _FILES: frozenset[DocumentMediaType] = frozenset({*_TEXT_FILES, "application/pdf"})
 # The APIs that accept system messages anywhere in a conversation.
 _INLINE_SYSTEM_PROMPTS = frozenset({InferenceEngineType.OPENAI})
 # How pydantic-ai names the systems that sign the thinking of a model. Other engines have their own name in lower case.
-_SYSTEMS = {
+_SYSTEMS: dict[str, str] = {
     InferenceEngineType.GOOGLE_GEMINI: "google",
     InferenceEngineType.GOOGLE_VERTEX: "google-cloud",
     InferenceEngineType.HUGGING_FACE_ROUTER: "huggingface",
@@ -32,7 +33,7 @@ _CACHE_MARKS = frozenset({"anthropic", "bedrock", "openrouter"})
 def system_of(engine: BaseInferenceEngine) -> str:
     """Return the name of the system that answers, such as `openai`. Signed data goes back only to the same system."""
     name = str(engine.engine_type)
-    return next((system for kind, system in _SYSTEMS.items() if kind == name), name.lower())
+    return _SYSTEMS.get(name, name.lower())
 
 
 def marks_cache(system: str) -> bool:
@@ -50,12 +51,12 @@ def profile_of(engine: BaseInferenceEngine) -> ModelProfile:
     found = engine_features(type(engine))
     is_local = isinstance(engine, LocalInferenceEngine)
     profile = ModelProfile(
-        supports_tools="tools" in found,
-        supports_json_schema_output="JSON schema" in found,
+        supports_tools=Feature.TOOLS in found,
+        supports_json_schema_output=Feature.JSON_SCHEMA in found,
         default_structured_output_mode=_output_mode(found, is_local),
-        supports_image_input="images" in found,
+        supports_image_input=Feature.IMAGES in found,
         supports_document_input=True,
-        supported_document_media_types=_FILES if "PDF" in found else _TEXT_FILES,
+        supported_document_media_types=_FILES if Feature.PDF in found else _TEXT_FILES,
         supports_audio_file_input=False,
         supports_video_input=False,
         supports_inline_system_prompts=engine.engine_type in _INLINE_SYSTEM_PROMPTS,
@@ -63,14 +64,14 @@ def profile_of(engine: BaseInferenceEngine) -> ModelProfile:
     return merge_profile(profile, _thinking(engine))
 
 
-def _output_mode(found: frozenset[str], is_local: bool) -> StructuredOutputMode:
+def _output_mode(found: frozenset[Feature], is_local: bool) -> StructuredOutputMode:
     """Return how an agent gets structured output by default.
 
     A model in this process follows a schema reliably; many of them have no tools in their chat template.
     """
-    if "JSON schema" in found and (is_local or "tools" not in found):
+    if Feature.JSON_SCHEMA in found and (is_local or Feature.TOOLS not in found):
         return "native"
-    return "tool" if "tools" in found else "prompted"
+    return "tool" if Feature.TOOLS in found else "prompted"
 
 
 def _thinking(engine: BaseInferenceEngine) -> ModelProfile:

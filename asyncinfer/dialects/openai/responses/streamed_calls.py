@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from asyncinfer.dialects.call_pieces import MOST_STREAMED_CALLS
 from asyncinfer.dialects.fields import as_count, as_id, as_text
 from asyncinfer.types.answer import ToolCallDelta
 
 Json = dict[str, Any]
-# No model makes this many calls.
-_MOST_CALLS = 1000
 
 
 @dataclass(slots=True)
@@ -103,8 +102,8 @@ class StreamedCalls:
         return [call.piece("") for call in self._calls[:count] if not call.begun]
 
     def _begin(self, index: int | None, item: Mapping[str, Any]) -> None:
-        if len(self._calls) == _MOST_CALLS:
-            raise ValueError(f"more than {_MOST_CALLS} tool calls")
+        if len(self._calls) == MOST_STREAMED_CALLS:
+            raise ValueError(f"more than {MOST_STREAMED_CALLS} tool calls")
         id = as_id(item.get("call_id") or item.get("id")) or f"call_{uuid4().hex[:24]}"
         self._calls.append(_Call(len(self._calls), index, item, id, as_text(item.get("name") or "")))
 
