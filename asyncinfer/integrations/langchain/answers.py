@@ -15,7 +15,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from asyncinfer.integrations.langchain.content import blocks_to_show
-from asyncinfer.integrations.langchain.sent_back import kept_of_delta, kept_of_message, reasoning_blocks
+from asyncinfer.integrations.langchain.passthrough import kwargs_of_delta, kwargs_of_message, reasoning_blocks
 from asyncinfer.types.answer import LOGPROBS, StreamDelta
 from asyncinfer.types.conversation import Conversation, Message
 
@@ -37,7 +37,7 @@ def chunk_of(delta: StreamDelta, model_name: str) -> ChatGenerationChunk:
     is_last = delta.finish_reason is not None
     message = AIMessageChunk(
         content=delta.content,
-        additional_kwargs=kept_of_delta(delta),
+        additional_kwargs=kwargs_of_delta(delta),
         response_metadata=_response_metadata(delta.metadata or {}, model_name)
         if is_last
         else {"model_provider": PROVIDER},
@@ -54,7 +54,7 @@ def _message(answer: Message, metadata: Mapping[str, Any], model_name: str) -> A
     content = answer.content or ""
     return AIMessage(
         content=content if isinstance(content, str) else [*blocks_to_show(content)],
-        additional_kwargs=kept_of_message(answer),
+        additional_kwargs=kwargs_of_message(answer),
         response_metadata=_response_metadata(metadata, model_name),
         usage_metadata=_usage(usage) if usage is not None else None,
         tool_calls=calls,

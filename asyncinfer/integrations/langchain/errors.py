@@ -57,7 +57,7 @@ def mapped_errors() -> Generator[None]:
 
 
 def _as_both(error: RequestError | EngineDeadError) -> RequestError | EngineDeadError:
-    kind = _joined(type(error), _category(error))
+    kind = _both_classes(type(error), _category(error))
     both = kind.__new__(kind)
     both.args = error.args
     both.__dict__.update(error.__dict__)
@@ -65,15 +65,16 @@ def _as_both(error: RequestError | EngineDeadError) -> RequestError | EngineDead
 
 
 @cache
-def _joined(own: type[E], theirs: type[ModelError]) -> type[E]:
-    """Return a class that is both `own` and `theirs`."""
-    joined: Any = type(theirs.__name__, (theirs, own), {"__doc__": theirs.__doc__, "__module__": __name__})
-    return joined
+def _both_classes(engine_error: type[E], category: type[ModelError]) -> type[E]:
+    """Return a subclass of an engine's error and of a category of LangChain, with the category's name."""
+    namespace = {"__doc__": category.__doc__, "__module__": __name__}
+    both: Any = type(category.__name__, (category, engine_error), namespace)
+    return both
 
 
 def _category(error: RequestError | EngineDeadError) -> type[ModelError]:
     status = error.status_code
-    if (status is None or status < 500) and is_context_overflow(error):
+    if is_context_overflow(error):
         return ContextOverflowError
     if status is None:
         return _OF_TYPE.get(error.error_type, ModelError)

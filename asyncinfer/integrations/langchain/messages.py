@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 
 from asyncinfer.errors import InputError
 from asyncinfer.integrations.langchain.content import Block, blocks_of, content_of
-from asyncinfer.integrations.langchain.sent_back import sent_back
+from asyncinfer.integrations.langchain.passthrough import passthrough_of
 from asyncinfer.types.conversation import ContentItem, Message, Role
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
@@ -33,7 +33,7 @@ def messages_of(messages: Iterable[BaseMessage]) -> list[Message]:
     Raises:
         InputError: A message cannot be sent to a model.
     """
-    return [one for message in messages for one in _of(message)]
+    return [converted for message in messages for converted in _of(message)]
 
 
 def _of(message: BaseMessage) -> Iterator[Message]:
@@ -85,16 +85,16 @@ def _result(call_id: str, content: str | list[ContentItem], extra: Mapping[str, 
 def _answer(message: AIMessage) -> Message:
     """Return an earlier answer, with everything that its model needs to see again."""
     blocks = blocks_of(message)
-    kept = sent_back(message, blocks)
+    passthrough = passthrough_of(message, blocks)
     content = _answer_content(message, blocks)
-    calls = [*_calls(message, kept.calls), *_calls_in_blocks(message, blocks)]
+    calls = [*_calls(message, passthrough.calls), *_calls_in_blocks(message, blocks)]
     return Message(
         role=Role.ASSISTANT,
         name=message.name,
         content=content if content or not calls else None,
         tool_calls=calls or None,
-        reasoning_content=kept.reasoning or None,
-        **kept.fields,
+        reasoning_content=passthrough.reasoning or None,
+        **passthrough.message,
     )
 
 

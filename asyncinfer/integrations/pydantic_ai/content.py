@@ -25,8 +25,7 @@ from pydantic_ai.models import download_item
 from asyncinfer.integrations.pydantic_ai.compat import is_text_like_media_type
 from asyncinfer.providers.features import Feature
 from asyncinfer.types.conversation import ContentItem, Type
-
-_PDF = "application/pdf"
+from asyncinfer.types.media_types import PDF
 
 
 class FormatTextFile(Protocol):
@@ -108,7 +107,7 @@ class ContentEncoder:
             return self._text_file(part.data.decode(), part)
         if part.is_image:
             return ContentItem.model_validate({"type": Type.IMAGE_BINARY, "binary": part.data, **_detail(part)})
-        if part.media_type == _PDF:
+        if part.media_type == PDF:
             return ContentItem(type=Type.DOCUMENT_BINARY, binary=part.data)
         raise UserError(
             f"asyncinfer: a file of type {part.media_type} cannot be sent. Use images, PDF documents and text files"

@@ -98,6 +98,6 @@ def _api_error(error: RequestError | EngineDeadError, model_name: str, in_stream
 def _category(error: RequestError | EngineDeadError, status: int) -> _HttpCategory | None:
     if isinstance(error, RequestError) and error.is_quota:
         return ModelQuotaExceededError
-    if status < 500 and is_context_overflow(error):
+    if is_context_overflow(error):
         return ModelContextWindowExceededError
     return _OF_STATUS.get(status, ModelServerError if status >= 500 else None)

@@ -27,10 +27,10 @@ from pydantic_ai.messages import (
 
 from asyncinfer.integrations.pydantic_ai.compat import sendable_parts
 from asyncinfer.integrations.pydantic_ai.content import ContentEncoder
-from asyncinfer.integrations.pydantic_ai.thinking import call_to_send, fields_to_send
+from asyncinfer.integrations.pydantic_ai.thinking import call_of, thinking_fields
 from asyncinfer.types.conversation import Message, Role
 
-# Whether the signed data of a part of an earlier answer may be sent to this engine.
+# Whether the passthrough data of a part of an earlier answer may be sent to this engine.
 Accepts = Callable[[ModelResponse, ModelResponsePart], bool]
 
 
@@ -85,7 +85,7 @@ class MessageEncoder:
         texts: list[str] = []
         thinking: list[ThinkingPart] = []
         calls = [
-            call_to_send(part, is_own=self.accepts(response, part))
+            call_of(part, with_passthrough=self.accepts(response, part))
             for part in response.parts
             if isinstance(part, ToolCallPart)
         ]
@@ -96,7 +96,7 @@ class MessageEncoder:
                 thinking.append(part)
             elif isinstance(part, ThinkingPart) and part.content:
                 texts.append("\n".join((self.thinking_tags[0], part.content, self.thinking_tags[1])))
-        fields = fields_to_send(thinking) if thinking else {}
+        fields = thinking_fields(thinking) if thinking else {}
         if not (texts or calls or fields):
             return None
         content = "\n\n".join(texts) if texts or not calls else None

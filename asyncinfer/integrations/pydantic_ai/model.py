@@ -28,7 +28,7 @@ from asyncinfer.integrations.pydantic_ai.response import (
     provider_details,
     request_usage,
 )
-from asyncinfer.integrations.pydantic_ai.settings import REMOTE_SETTINGS, RequestSettings
+from asyncinfer.integrations.pydantic_ai.settings import REMOTE_SETTINGS, RequestFactory
 from asyncinfer.integrations.pydantic_ai.stream import AsyncInferStreamedResponse
 from asyncinfer.types.answer import finish_reason_of
 from asyncinfer.types.conversation import Conversation
@@ -59,7 +59,7 @@ class AsyncInferModel(Model[Any]):
         self.engine = engine
         super().__init__(settings=settings, profile=profile)
         self._system = system_of(engine)
-        self._requests = RequestSettings(engine.settings, has_effort=has_effort(engine))
+        self._requests = RequestFactory(engine.settings, has_effort=has_effort(engine))
 
     @property
     def model_name(self) -> str:
@@ -139,7 +139,7 @@ class AsyncInferModel(Model[Any]):
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
     ) -> tuple[Conversation, InferenceConfig | None]:
         """Return what the engine is given."""
-        config, tools = self._requests.request(settings, parameters, self.profile)
+        config, tools = self._requests.new(settings, parameters, self.profile)
         instructions = self._get_instruction_parts(messages, parameters) or ()
         encoded = await self._encoder.encode(messages, instructions)
         return Conversation(messages=encoded, tools=[_tool(tool) for tool in tools] or None), config

@@ -12,8 +12,9 @@ from pydantic_ai.messages import BinaryContent, FilePart, ModelResponsePart, Tex
 from pydantic_ai.messages import FinishReason as AgentFinishReason
 from pydantic_ai.usage import RequestUsage
 
+from asyncinfer.integrations.passthrough import passthrough_of_call
 from asyncinfer.integrations.pydantic_ai.compat import split_content_into_text_and_thinking
-from asyncinfer.integrations.pydantic_ai.thinking import kept_details, thinking_of
+from asyncinfer.integrations.pydantic_ai.thinking import passthrough_details, thinking_of
 from asyncinfer.types.answer import FinishReason
 from asyncinfer.types.conversation import ContentItem, Message, Type
 from asyncinfer.types.tools import ToolCall
@@ -86,14 +87,13 @@ def _item_part(item: ContentItem) -> ModelResponsePart:
 
 
 def _call_part(call: ToolCall, system: str) -> ToolCallPart:
-    function, details = call.function, kept_details(call.model_extra)
+    function, details = call.function, passthrough_details(call.model_extra)
     if details is None:
         return ToolCallPart(function.name, function.arguments, call.id)
     return ToolCallPart(function.name, function.arguments, call.id, provider_name=system, provider_details=details)
 
 
 def call_details(plain: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the id and the `provider_details` of a tool call, given as a dict, if it has additional keys."""
-    extra = {name: value for name, value in plain.items() if name not in ("id", "type", "function")}
-    if details := kept_details(extra):
+    """Yield the id and the `provider_details` of a tool call, given as a dict, if it has passthrough data."""
+    if details := passthrough_details(passthrough_of_call(plain)):
         yield cast(str, plain["id"]), details

@@ -44,8 +44,8 @@ class Request(NamedTuple):
     tools: list[AgentTool]
 
 
-class RequestSettings:
-    """Makes the configurations of calls.
+class RequestFactory:
+    """Makes the configuration and the tools of each request.
 
     Args:
         own: The settings of the engine.
@@ -57,9 +57,7 @@ class RequestSettings:
         self._has_effort = has_effort
         self._configs = CallConfigs()
 
-    def request(
-        self, settings: ModelSettings | None, parameters: ModelRequestParameters, profile: ModelProfile
-    ) -> Request:
+    def new(self, settings: ModelSettings | None, parameters: ModelRequestParameters, profile: ModelProfile) -> Request:
         """Return the configuration and the tools of a request.
 
         Raises:

@@ -20,7 +20,7 @@ from asyncinfer.integrations.pydantic_ai.response import (
     provider_details,
     request_usage,
 )
-from asyncinfer.integrations.pydantic_ai.thinking import kept_details
+from asyncinfer.integrations.pydantic_ai.thinking import passthrough_details
 from asyncinfer.types.answer import FinishReason, StreamDelta
 
 _TEXT, _THINKING = "text", "thinking"
@@ -105,9 +105,9 @@ class AsyncInferStreamedResponse(StreamedResponse):
             yield from self._end(delta, delta.finish_reason)
 
     def _end(self, last: StreamDelta, reason: FinishReason) -> Iterator[ModelResponseStreamEvent]:
-        """Note what only the last delta has: signed data, usage, and metadata."""
+        """Note what only the last delta has: passthrough data, usage, and metadata."""
         parts = self._parts_manager
-        if (details := kept_details(last.extra)) is not None:
+        if (details := passthrough_details(last.extra)) is not None:
             yield from parts.handle_thinking_delta(
                 vendor_part_id=_THINKING, content="", provider_name=self.system, provider_details=details
             )

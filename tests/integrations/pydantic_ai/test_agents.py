@@ -105,12 +105,14 @@ class TestText:
     ) -> None:
         settings: Any = {"max_tokens": 7}
         parameters = model.prepare_request(settings, _parameters())[1]
-        first = model._requests.request(settings, parameters, model.profile).config
-        assert model._requests.request(dict(settings), parameters, model.profile).config is first  # pyright: ignore
+        first = model._requests.new(settings, parameters, model.profile).config
+        assert model._requests.new(dict(settings), parameters, model.profile).config is first  # pyright: ignore
 
 
 class TestTools:
-    async def test_tool_loop(self, chat: ScriptedChat, model: AsyncInferModel) -> None:
+    async def test_tool_runs_and_its_result_is_sent_to_the_model(
+        self, chat: ScriptedChat, model: AsyncInferModel
+    ) -> None:
         chat.script += [calls(weather={"city": "Paris"}), text("It is sunny.")]
         result = await Agent(model, tools=[weather]).run("The weather in Paris?")
         assert result.output == "It is sunny."
@@ -147,7 +149,7 @@ class TestTools:
         assert result.output == "Done."
         assert "Only Paris is known." in chat.bodies[1]["messages"][-1]["content"]
 
-    async def test_settings_choose_the_tool(self, chat: ScriptedChat, model: AsyncInferModel) -> None:
+    async def test_tool_choice_of_the_settings_is_sent(self, chat: ScriptedChat, model: AsyncInferModel) -> None:
         def other(city: str) -> str:
             return city
 
@@ -276,7 +278,7 @@ class TestStreams:
 
 
 class TestHistory:
-    async def test_history_continues_after_it_was_stored(self, chat: ScriptedChat, model: AsyncInferModel) -> None:
+    async def test_stored_history_can_be_continued(self, chat: ScriptedChat, model: AsyncInferModel) -> None:
         chat.script += [calls(weather={"city": "Paris"}), text("Sunny."), text("As I said.")]
         agent = Agent(model, tools=[weather], instructions="Be brief.")
         stored = ModelMessagesTypeAdapter.dump_json((await agent.run("Paris?")).all_messages())

@@ -176,7 +176,7 @@ class TestThinking:
     async def test_signature_of_another_system_is_not_sent(self, api: Recorder, claude: AsyncInferModel) -> None:
         thought = ThinkingPart("Rain.", signature="other", provider_name="google")
         call = ToolCallPart(
-            "weather", {}, "c1", provider_name="google", provider_details={"message_fields": {"extra_content": {}}}
+            "weather", {}, "c1", provider_name="google", provider_details={"passthrough": {"extra_content": {}}}
         )
         history = [ModelRequest.user_text_prompt("?"), ModelResponse([thought, call], provider_name="google")]
         api.answers(message({"type": "text", "text": "Yes."}))
