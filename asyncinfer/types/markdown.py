@@ -8,10 +8,10 @@ none of their characters is markup, and none loads anything. Only images whose b
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from asyncinfer.types.data_urls import data_url
 from asyncinfer.types.masking import mask_options
 from asyncinfer.types.media_types import sniffed_type
 from asyncinfer.types.short_repr import data_label
@@ -25,8 +25,7 @@ _SHOWN_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"}
 _LARGEST_IMAGE = 4_000_000
 # The largest text (characters) that is shown in full.
 _LONGEST_TEXT = 20_000
-_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
-# The characters that have a meaning in HTML, Markdown or formulas, as HTML entities. U+0000 is no character of HTML.
+# The characters that have a meaning in HTML, Markdown or formulas, as HTML entities. HTML does not allow U+0000.
 _ENTITIES = {ord(char): f"&#{ord(char)};" for char in "&<>\"'\\`*_{}[]()#+-.!|~$:@/="} | {0: "\ufffd"}
 
 
@@ -64,7 +63,7 @@ def text_block(text: str) -> str:
     """Return a paragraph that shows `text` unchanged, its line breaks included."""
     shown = text[:_LONGEST_TEXT]
     cut = f"\n... {len(text):,} characters in total" if len(text) > _LONGEST_TEXT else ""
-    # A line that is empty is no end of the block, since the block begins with `<pre`.
+    # CommonMark, "HTML blocks": a block that begins with `<pre` continues over empty lines until `</pre>`.
     return f'<pre style="white-space: pre-wrap">{_escaped(shown + cut)}</pre>'
 
 
@@ -95,10 +94,10 @@ def _escaped(text: str) -> str:
 
 def _data_of(url: str) -> bytes | None:
     """Return the bytes in a data URL; None if it is another URL, or if it is not valid."""
-    head = _DATA_URL.match(url)
-    if head is None:
+    parts = data_url(url)
+    if parts is None or not parts.is_base64:
         return None
     try:
-        return base64.b64decode(url[head.end() :], validate=True)
+        return base64.b64decode(parts.data, validate=True)
     except ValueError:
         return None

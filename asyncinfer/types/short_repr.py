@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from enum import Enum
@@ -11,13 +10,12 @@ from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel
 
+from asyncinfer.types.data_urls import data_url
 from asyncinfer.types.masking import mask_options
 from asyncinfer.types.media_types import sniffed_type
 
 # What a repr shows of a long value: characters of a text, items of a list or a mapping, and levels of nested ones.
 _CHARACTERS, _ITEMS, _LEVELS = 160, 6, 4
-_DATA_URL = re.compile(r"data:([\w.+-]*/[\w.+-]*)?([^,]{0,200}),", re.IGNORECASE)
-_THOUSAND = 1000
 
 
 def set_fields(model: BaseModel, args: Iterable[tuple[str | None, Any]]) -> Iterator[tuple[str | None, Any]]:
@@ -34,8 +32,9 @@ def short_fields(model: BaseModel, args: Iterable[tuple[str | None, Any]]) -> It
     known = type(model).model_fields
     for name, value in set_fields(model, args):
         shown = clipped(value)
-        may_have_secrets = isinstance(value, dict) or name not in known
-        yield name, Shown(_repr(mask_options({name: shown})[name] if may_have_secrets else shown))
+        if isinstance(value, dict) or name not in known:  # It may have secrets.
+            shown = mask_options({name: shown})[name]
+        yield name, Shown(_repr(shown))
 
 
 class Shown(str):
@@ -111,10 +110,9 @@ def data_label(data: bytes) -> str:
 def _text(text: str) -> str:
     if isinstance(text, Shown):
         return text
-    if (head := _DATA_URL.match(text)) is not None:
-        length = len(text) - head.end()
-        size = length * 3 // 4 if "base64" in head[2].lower() else length
-        return f"<{head[1] or 'text/plain'}, {_size(size)}>"
+    if (url := data_url(text)) is not None:
+        size = len(url.data) * 3 // 4 if url.is_base64 else len(url.data)
+        return f"<{url.media_type or 'text/plain'}, {_size(size)}>"
     if len(text) <= _CHARACTERS:
         return repr(text)
     return f"<{text[:_CHARACTERS]!r}..., {len(text):,} characters>"
@@ -125,11 +123,11 @@ def _rest(count: int) -> Shown:
 
 
 def _size(count: int) -> str:
-    if count < _THOUSAND:
+    if count < 1000:
         return f"{count} bytes"
-    if count < _THOUSAND**2:
-        return f"{count / _THOUSAND:.0f} kB"
-    return f"{count / _THOUSAND**2:.1f} MB"
+    if count < 1_000_000:
+        return f"{count / 1000:.0f} kB"
+    return f"{count / 1_000_000:.1f} MB"
 
 
 def _default(field: Field[Any]) -> object:
