@@ -53,7 +53,7 @@ def body(dialect: Dialect, *messages: Json, model: str = "m") -> Json:
 
 
 @pytest.mark.parametrize("dialect", [openai_chat(), VERTEX, GEMINI], ids=["OpenAI", "Vertex", "Gemini 2"])
-def test_images_come_after_the_results_in_openai_s_format(dialect: Dialect) -> None:
+def test_openai_format_has_images_of_tool_results_after_the_results(dialect: Dialect) -> None:
     sent = body(
         dialect, ASKED, called("a", "b"), result("a", "A cat.", IMAGE), result("b", IMAGE), model="gemini-2.5-pro"
     )
@@ -67,41 +67,41 @@ def test_images_come_after_the_results_in_openai_s_format(dialect: Dialect) -> N
     ]
 
 
-def test_results_stay_adjacent_and_the_next_message_follows_the_images() -> None:
+def test_tool_results_stay_adjacent_when_their_images_are_moved_after_them() -> None:
     sent = body(openai_chat(), ASKED, called("a", "b"), result("a", IMAGE), result("b", "Empty."), ASKED)
     assert [message["role"] for message in sent["messages"]] == ["user", "assistant", "tool", "tool", "user", "user"]
     assert sent["messages"][-1]["content"] == ASKED["content"]
 
 
-def test_images_and_the_next_message_are_one_message_if_roles_must_alternate() -> None:
+def test_moved_images_join_the_next_user_message_if_roles_must_alternate() -> None:
     dialect = openai_chat(Quirks(merges_messages=True))
     sent = body(dialect, ASKED, called("a"), result("a", IMAGE), ASKED)
     assert [part["type"] for part in sent["messages"][-1]["content"]] == ["text", "image_url", "text"]
 
 
-def test_documents_come_after_the_results_too() -> None:
+def test_openai_format_has_documents_of_tool_results_after_the_results() -> None:
     sent = body(openai_chat(), ASKED, called("a"), result("a", PDF))
     assert [part["type"] for part in sent["messages"][-1]["content"]] == ["text", "file"]
 
 
-def test_images_are_refused_as_in_other_messages_if_the_server_reads_none() -> None:
+def test_images_in_tool_results_are_refused_if_the_server_reads_no_images() -> None:
     with pytest.raises(RequestError, match="does not accept images"):
         body(openai_chat(Quirks(images=Files.NONE)), ASKED, called("a"), result("a", IMAGE))
 
 
-def test_anthropic_gets_images_and_documents_in_the_result() -> None:
+def test_anthropic_gets_images_and_documents_within_tool_results() -> None:
     sent = body(ANTHROPIC_MESSAGES, ASKED, called("a"), result("a", "A cat.", IMAGE, PDF, LINK))
     [block] = sent["messages"][-1]["content"]
     assert [part["type"] for part in block["content"]] == ["text", "image", "document", "image"]
 
 
-def test_bedrock_gets_images_and_documents_in_the_result() -> None:
+def test_bedrock_gets_images_and_documents_within_tool_results() -> None:
     sent = body(BEDROCK_CONVERSE, ASKED, called("a"), result("a", "A cat.", IMAGE, PDF))
     [block] = sent["messages"][-1]["content"]
     assert [[*part] for part in block["toolResult"]["content"]] == [["text"], ["image"], ["document"]]
 
 
-def test_gemini_3_gets_files_with_their_data_in_the_result_and_others_after_it() -> None:
+def test_gemini_3_gets_inline_files_within_tool_results_and_other_files_after_them() -> None:
     sent = body(GEMINI, ASKED, called("a"), result("a", "A cat.", IMAGE, PDF, LINK), model="gemini-3.5-pro")
     [results, others] = sent["contents"][-2:]
     [part] = results["parts"]
@@ -112,18 +112,18 @@ def test_gemini_3_gets_files_with_their_data_in_the_result_and_others_after_it()
 
 
 @pytest.mark.parametrize("model", ["gemini-2.5-pro", "gemini-flash-latest"])
-def test_older_models_of_gemini_get_images_after_the_result(model: str) -> None:
+def test_gemini_before_version_3_gets_images_after_tool_results(model: str) -> None:
     sent = body(GEMINI, ASKED, called("a"), result("a", "A cat.", LINK), model=model)
     [results, others] = sent["contents"][-2:]
     assert "parts" not in results["parts"][0]["functionResponse"]
     assert [[*one] for one in others["parts"]] == [["text"], ["fileData"]]
 
 
-def test_conversation_without_files_in_results_is_unchanged() -> None:
+def test_conversation_without_files_in_tool_results_is_unchanged() -> None:
     messages = [Message.model_validate(one) for one in (ASKED, called("a"), result("a", "A cat."))]
     assert with_files_after_results(messages) is messages
 
 
-def test_result_of_an_unknown_call_has_a_heading_with_its_id() -> None:
+def test_moved_file_of_an_unknown_call_has_a_heading_with_the_id_of_the_call() -> None:
     moved = with_files_after_results([Message.model_validate(result("a", IMAGE))])
     assert moved[-1].content_items[0].content == "Result of call a:"

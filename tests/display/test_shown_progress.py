@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 RUN = "from tests.fakes import FakeEngine, questions\n"
 
 
-class View:
-    """Records what it is to show."""
+class RecordingView:
+    """A progress view that records the updates, and shows nothing."""
 
     def __init__(self) -> None:
         self.shown: list[Progress] = []
@@ -38,14 +38,16 @@ class View:
 
 
 @pytest.fixture
-def view(monkeypatch: pytest.MonkeyPatch) -> View:
-    view = View()
+def view(monkeypatch: pytest.MonkeyPatch) -> RecordingView:
+    view = RecordingView()
     monkeypatch.setattr(progress_bar, "open_view", lambda: view)
     return view
 
 
 class TestMethods:
-    async def test_every_async_method_shows_its_progress_and_reports_it_too(self, view: View, tmp_path: Path) -> None:
+    async def test_every_async_method_shows_its_progress_and_reports_it_too(
+        self, view: RecordingView, tmp_path: Path
+    ) -> None:
         engine, reported = FakeEngine(), list[Progress]()
         write_jsonl(tmp_path / "in.jsonl", questions(3))
         job = InferenceConfig(input_path=str(tmp_path / "in.jsonl"), output_path=str(tmp_path / "out.jsonl"))
@@ -58,7 +60,7 @@ class TestMethods:
         assert view.shown == reported
         assert view.is_closed
 
-    async def test_callback_may_be_async(self, view: View) -> None:
+    async def test_callback_may_be_async(self, view: RecordingView) -> None:
         reported: list[int] = []
 
         async def report(progress: Progress) -> None:
@@ -68,15 +70,15 @@ class TestMethods:
         await FakeEngine().ainfer(questions(3), on_progress=report, progress=True)
         assert reported[-1] == 3
 
-    async def test_one_row_has_a_progress_too(self, view: View) -> None:
+    async def test_one_row_has_a_progress_too(self, view: RecordingView) -> None:
         await FakeEngine().ainfer(questions(1), progress=True)
         assert view.shown[-1].completed == 1
 
-    async def test_nothing_is_shown_by_default(self, view: View) -> None:
+    async def test_nothing_is_shown_by_default(self, view: RecordingView) -> None:
         await FakeEngine().ainfer(questions(3))
         assert not view.shown
 
-    async def test_display_is_closed_when_the_run_is_cancelled(self, view: View) -> None:
+    async def test_display_is_closed_when_the_run_is_cancelled(self, view: RecordingView) -> None:
         async def wait(text: str, attempt: int) -> None:
             await anyio.sleep_forever()
 
@@ -84,13 +86,13 @@ class TestMethods:
             await FakeEngine(lambda text, attempt: wait(text, attempt)).ainfer(questions(3), progress=True)
         assert view.is_closed
 
-    async def test_display_is_closed_when_its_consumer_stops(self, view: View) -> None:
+    async def test_display_is_closed_when_its_consumer_stops(self, view: RecordingView) -> None:
         async with FakeEngine().ainfer_iter(iter(questions(100)), progress=True) as rows:
             async for _ in rows:
                 break
         assert view.is_closed
 
-    def test_blocking_twins_show_their_progress(self, view: View, tmp_path: Path) -> None:
+    def test_blocking_twins_show_their_progress(self, view: RecordingView, tmp_path: Path) -> None:
         engine = FakeEngine()
         write_jsonl(tmp_path / "in.jsonl", questions(3))
         job = InferenceConfig(input_path=str(tmp_path / "in.jsonl"), output_path=str(tmp_path / "out.jsonl"))
@@ -100,7 +102,7 @@ class TestMethods:
         assert len(list(engine.infer_iter(questions(3), progress=True))) == 3
         assert [one.completed for one in view.shown if one.state == "finished"] == [3] * 4
 
-    async def test_error_of_the_run_is_raised_unchanged(self, view: View) -> None:
+    async def test_error_of_the_run_is_raised_unchanged(self, view: RecordingView) -> None:
         with pytest.raises(ValueError, match="mine"):
             async with shown_progress(True, None):
                 raise ValueError("mine")

@@ -75,13 +75,13 @@ async def test_engine_answers_streams_reports_refusals_and_lists_models(provider
 
 
 @each_with_both
-def test_chat_completions_are_the_default(provider: Provider) -> None:
+def test_chat_completions_are_the_default_api(provider: Provider) -> None:
     assert path_for(provider) == path_for(provider, api="chat") == CHAT
     assert path_for(provider, api="responses") == RESPONSES
 
 
 @each_with_both
-def test_own_url_has_the_path_of_the_api(provider: Provider) -> None:
+def test_url_without_a_path_gets_the_path_of_the_chosen_api(provider: Provider) -> None:
     found = provider.with_responses()
     assert found is not None
     if provider.url is not None:
@@ -91,14 +91,14 @@ def test_own_url_has_the_path_of_the_api(provider: Provider) -> None:
 @pytest.mark.parametrize(
     "provider", [one for one in CATALOG.values() if one.dialect.responses is None], ids=lambda one: one.name
 )
-def test_provider_without_the_api_refuses_it(provider: Provider) -> None:
+def test_provider_without_the_responses_api_refuses_it(provider: Provider) -> None:
     with pytest.raises(ConfigError, match=rf"remote_params\.api: {provider.name} has no Responses API"):
         path_for(provider, api="responses")
     assert path_for(provider, api="chat") == provider.dialect.path
 
 
 @pytest.mark.parametrize("url", ["http://h/v1/responses", "http://h/v1/responses/?x=1"])
-def test_url_chooses_the_api(url: str) -> None:
+def test_responses_url_selects_responses_api(url: str) -> None:
     assert path_for(REMOTE, api_url=url) == RESPONSES
     assert path_for(REMOTE, api_url=url, api="chat") == CHAT
 
@@ -106,26 +106,26 @@ def test_url_chooses_the_api(url: str) -> None:
 @pytest.mark.parametrize(
     ("end", "chosen", "path"), [(CHAT, "responses", "/v1/responses"), (RESPONSES, "chat", "/v1/chat/completions")]
 )
-async def test_setting_replaces_the_path_of_the_url(api: Recorder, end: str, chosen: str, path: str) -> None:
+async def test_explicit_api_replaces_the_path_of_the_url(api: Recorder, end: str, chosen: str, path: str) -> None:
     async with engine_for(REMOTE, api_url=api.url + end, api=chosen) as engine:
         await engine.ainfer_partial([question("Hello?")])
     assert api.sent[-1].path == path
 
 
 @pytest.mark.parametrize("model", sorted(set(get_args(get_args(ResponsesModel)[-1])) - set(get_args(ChatModel))))
-def test_models_that_only_the_responses_api_has_choose_it(model: str) -> None:
+def test_models_that_only_the_responses_api_has_select_it(model: str) -> None:
     assert path_for(OPENAI, model) == RESPONSES
 
 
 @pytest.mark.parametrize(
     "model", ["gpt-5.2-pro", "gpt-5.1-codex", "codex-mini-latest", "ft:gpt-5-pro:acme::1", "gpt-5.3-codex-spark"]
 )
-def test_other_models_of_these_families_choose_it_too(model: str) -> None:
+def test_future_models_of_responses_only_families_select_the_responses_api(model: str) -> None:
     assert path_for(OPENAI, model) == RESPONSES
 
 
 @pytest.mark.parametrize("model", ["gpt-5", "gpt-4.1", "o1-preview", "o3-mini", "gpt-4o", "ft:gpt-4o:codexcorp::1"])
-def test_other_models_use_chat_completions(model: str) -> None:
+def test_models_that_chat_completions_have_select_them(model: str) -> None:
     assert path_for(OPENAI, model) == CHAT
 
 
@@ -136,7 +136,7 @@ def test_other_models_use_chat_completions(model: str) -> None:
         ("AZURE_OPENAI", "gpt-5-pro", "https://r.openai.azure.com/openai/v1"),
     ],
 )
-def test_models_of_other_providers_choose_it(name: str, model: str, url: str) -> None:
+def test_responses_only_models_of_other_providers_select_the_responses_api(name: str, model: str, url: str) -> None:
     assert path_for(CATALOG[name], model, api_url=url) == RESPONSES
 
 
@@ -159,18 +159,18 @@ async def test_responses_api_of_azure_accepts_documents(api: Recorder) -> None:
     assert part == {"type": "input_file", "file_url": "https://example.com/a.pdf"}
 
 
-def test_model_does_not_choose_if_the_user_does() -> None:
+def test_explicit_api_overrides_model_default() -> None:
     assert path_for(OPENAI, "gpt-5-pro", api="chat") == CHAT
     assert path_for(OPENAI, "gpt-5-pro", api_url="https://proxy.example.com/v1/chat/completions") == CHAT
     assert path_for(OPENAI, "gpt-5-pro", api_url="https://proxy.example.com/v1") == RESPONSES
     assert path_for(REMOTE, "gpt-5-pro", api_url="http://h/v1") == CHAT
 
 
-def test_invalid_url_chooses_nothing() -> None:
+def test_invalid_url_selects_no_api() -> None:
     assert path_for(REMOTE, api_url="http://[::1") == CHAT
 
 
-async def test_call_may_choose_another_api(api: Recorder) -> None:
+async def test_api_of_a_call_overrides_that_of_the_engine(api: Recorder) -> None:
     api.answers(responses_sample().answer)
     async with engine_for(REMOTE, api_url=api.url + CHAT) as engine:
         config = InferenceConfig(remote_params=RemoteParams(api="responses"))

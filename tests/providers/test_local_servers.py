@@ -58,7 +58,7 @@ def engine_at(kind: type[RemoteInferenceEngine], url: str, **remote: Any) -> Rem
 
 
 @each
-async def test_no_key_is_needed(kind: type[RemoteInferenceEngine], variable: str, api: Recorder) -> None:
+async def test_local_server_needs_no_api_key(kind: type[RemoteInferenceEngine], variable: str, api: Recorder) -> None:
     async with engine_at(kind, api.url) as engine:
         await engine.agenerate(question("Hello?"))
     assert "Authorization" not in api.sent[0].headers
@@ -176,5 +176,5 @@ def test_ollama_is_on_this_machine_by_default() -> None:
         ("llama-server", RemoteLlamaCppInferenceEngine),
     ],
 )
-def test_usual_names_are_accepted(name: str, kind: type[RemoteInferenceEngine]) -> None:
+def test_engine_aliases_are_accepted(name: str, kind: type[RemoteInferenceEngine]) -> None:
     assert InferenceConfig.from_str(f"engine: {name}").engine == kind.engine_type

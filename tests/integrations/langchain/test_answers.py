@@ -59,7 +59,7 @@ BLOCKS = [
 ]
 
 
-class ScriptedEngine(SimpleEngine):
+class DeltaEngine(SimpleEngine):
     """Answers with these parts."""
 
     def __init__(self, *deltas: StreamDelta) -> None:
@@ -78,7 +78,7 @@ class ScriptedEngine(SimpleEngine):
 
 
 def model(*deltas: StreamDelta, **fields: Any) -> AsyncInferChatModel:
-    return AsyncInferChatModel(engine=ScriptedEngine(*deltas), **fields)
+    return AsyncInferChatModel(engine=DeltaEngine(*deltas), **fields)
 
 
 async def streamed(chat: AsyncInferChatModel) -> AIMessageChunk:

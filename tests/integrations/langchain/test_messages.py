@@ -143,7 +143,7 @@ def test_image_in_a_tool_result_is_kept() -> None:
     assert [item.type for item in result.content_items] == [Type.IMAGE_URL]
 
 
-def test_failed_tool_is_marked() -> None:
+def test_result_of_a_failed_tool_is_marked_as_an_error() -> None:
     assert only(ToolMessage("no such city", tool_call_id="1", status="error")).model_extra == {"is_error": True}
     assert not only(ToolMessage("sunny", tool_call_id="1")).model_extra
 

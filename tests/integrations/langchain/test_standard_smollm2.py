@@ -54,5 +54,5 @@ class TestSmollm2(EngineTests):
         return False
 
     @pytest.mark.xfail(reason="Without a tool_choice, a model of this size answers with a text instead of a call.")
-    def test_agent_loop(self, model: BaseChatModel) -> None:
-        super().test_agent_loop(model)
+    def test_model_can_be_used_in_an_agent_loop(self, model: BaseChatModel) -> None:
+        super().test_model_can_be_used_in_an_agent_loop(model)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from asyncinfer import FinishReason, RemoteInferenceEngine, StreamDelta
 from asyncinfer.integrations.langchain import AsyncInferChatModel
 from tests.fakes import FakeEngine
-from tests.integrations.langchain.test_answers import ScriptedEngine
+from tests.integrations.langchain.test_answers import DeltaEngine
 from tests.integrations.obedient_chat import ObedientChat
 
 QUESTION = "Where is 'Rome', in 3 words, with the keys 'name' and 'rank'?"
@@ -87,7 +87,7 @@ async def test_include_raw_returns_the_answer_too(model: AsyncInferChatModel, me
 
 
 async def test_error_of_the_parser_is_raised_or_returned() -> None:
-    model = AsyncInferChatModel(engine=ScriptedEngine(StreamDelta("Rome", finish_reason=FinishReason.STOP)))
+    model = AsyncInferChatModel(engine=DeltaEngine(StreamDelta("Rome", finish_reason=FinishReason.STOP)))
     with pytest.raises(OutputParserException):
         await model.with_structured_output(City, method="json_schema").ainvoke(QUESTION)
     result = await model.with_structured_output(City, method="json_schema", include_raw=True).ainvoke(QUESTION)

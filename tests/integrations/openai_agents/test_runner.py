@@ -159,7 +159,7 @@ async def test_settings_of_an_agent_are_sent(chat: ScriptedChat, model: AsyncInf
     assert chat.sent[0].headers["x-trace"] == "t"
 
 
-async def test_history_continues(chat: ScriptedChat, model: AsyncInferModel) -> None:
+async def test_second_run_continues_the_history_of_the_first(chat: ScriptedChat, model: AsyncInferModel) -> None:
     chat.script += [calls(weather={"city": "Paris"}), text("Sunny."), text("As I said.")]
     agent = Agent("a", tools=[weather], model=model)
     first = await Runner.run(agent, "Paris?")
@@ -179,7 +179,7 @@ async def test_reasoning_goes_back_to_its_model(chat: ScriptedChat) -> None:
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
-async def test_signed_thinking_goes_back(is_streamed: bool) -> None:
+async def test_signed_thinking_is_sent_back(is_streamed: bool) -> None:
     thought = {"type": "thinking", "thinking": "They want the weather.", "signature": "sig-1"}
     use = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Paris"}}
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-6"}
@@ -236,7 +236,7 @@ class TestStreams:
         assert "".join(pieces) == result.final_output == "It is sunny in Paris."
         assert result.context_wrapper.usage.input_tokens == 30
 
-    async def test_parallel_tools_run(self, chat: ScriptedChat, model: AsyncInferModel) -> None:
+    async def test_streamed_parallel_tools_run(self, chat: ScriptedChat, model: AsyncInferModel) -> None:
         chat.script += [call_list(("weather", {"city": "Paris"}), ("weather", {"city": "Rome"})), text("Both sunny.")]
         result = Runner.run_streamed(Agent("a", tools=[weather], model=model), "?")
         names = [event.name async for event in result.stream_events() if event.type == "run_item_stream_event"]
@@ -292,7 +292,7 @@ class TestErrors:
         with pytest.raises(UserError, match="[Hh]osted tools"):
             await Runner.run(Agent("a", tools=[WebSearchTool()], model=model), "?")
 
-    async def test_server_state_is_refused(self, model: AsyncInferModel) -> None:
+    async def test_arguments_that_need_state_at_the_api_are_refused(self, model: AsyncInferModel) -> None:
         with pytest.raises(UserError, match="previous_response_id"):
             await Runner.run(Agent("a", model=model), "?", previous_response_id="resp_1")
 

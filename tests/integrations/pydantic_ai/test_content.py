@@ -57,12 +57,12 @@ async def test_image_of_bytes_is_sent_inline(chat: ScriptedChat, model: AsyncInf
     assert item["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 
 
-async def test_image_url_is_left_to_the_server(chat: ScriptedChat, model: AsyncInferModel) -> None:
+async def test_image_url_is_sent_unchanged(chat: ScriptedChat, model: AsyncInferModel) -> None:
     [item] = await sent(chat, model, ImageUrl(IMAGE_URL))
     assert item["image_url"]["url"] == IMAGE_URL
 
 
-async def test_image_url_is_downloaded_if_asked(chat: ScriptedChat, model: AsyncInferModel) -> None:
+async def test_image_url_with_force_download_is_downloaded(chat: ScriptedChat, model: AsyncInferModel) -> None:
     with FileServer({"/cat.png": PNG}) as files:
         [item] = await sent(chat, model, ImageUrl(f"{files.url}/cat.png", force_download="allow-local"))
     assert item["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
@@ -96,7 +96,7 @@ async def test_text_document_behind_a_url_becomes_text(chat: ScriptedChat, model
     assert "# Notes" in item["text"]
 
 
-async def test_audio_is_refused_with_a_reason(chat: ScriptedChat, model: AsyncInferModel) -> None:
+async def test_audio_is_an_error_that_names_the_accepted_kinds(chat: ScriptedChat, model: AsyncInferModel) -> None:
     with pytest.raises(UserError, match="AudioUrl cannot be sent"):
         await sent(chat, model, AudioUrl("https://example.com/a.mp3"))
 

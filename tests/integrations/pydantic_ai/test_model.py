@@ -117,7 +117,7 @@ class TestProfile:
 
 
 class TestIdentity:
-    def test_name_and_system(self) -> None:
+    def test_model_and_system_are_named_after_the_engine(self) -> None:
         model = AsyncInferModel(openai())
         assert (model.model_name, model.system, model.model_id) == ("gpt-4.1", "openai", "openai:gpt-4.1")
 
@@ -134,7 +134,7 @@ class TestIdentity:
         with override_allow_model_requests(False), pytest.raises(RuntimeError, match="ALLOW_MODEL_REQUESTS"):
             await Agent(AsyncInferModel(openai())).run("?")
 
-    async def test_setting_without_effect_warns(self) -> None:
+    async def test_setting_that_the_engine_does_not_support_causes_a_warning(self) -> None:
         model = AsyncInferModel(LlamaCppInferenceEngine(ModelParams("owner/model")))
         with pytest.warns(UnsupportedSettingWarning, match="timeout"):
             model.prepare_request({"timeout": 3}, _parameters())
