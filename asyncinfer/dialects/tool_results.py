@@ -23,7 +23,7 @@ def only_text(item: ContentItem) -> bool:
 
 def has_files_in_results(messages: Sequence[Message]) -> bool:
     """Whether the result of a tool has an image or a document."""
-    return any(message.role is Role.TOOL and not all(map(only_text, message.content_items)) for message in messages)
+    return any(message.role is Role.TOOL and _files_in(message, only_text) for message in messages)
 
 
 def with_files_after_results(messages: Sequence[Message], is_accepted: IsAccepted = only_text) -> Sequence[Message]:
@@ -46,14 +46,18 @@ def _moved(messages: Sequence[Message], is_accepted: IsAccepted) -> Iterator[Mes
             yield Message(role=Role.USER, content=files)
             files = []
         names |= {call.id: call.function.name for call in message.tool_calls or ()}
-        moved = [item for item in message.content_items if not is_accepted(item)] if message.role is Role.TOOL else []
-        if moved:
+        if message.role is Role.TOOL and (moved := _files_in(message, is_accepted)):
             files += [ContentItem(type=Type.TEXT, content=_heading(message, names)), *moved]
             kept = [item for item in message.content_items if is_accepted(item)]
             message = message.model_copy(update={"content": kept or IN_NEXT_MESSAGE})
         yield message
     if files:
         yield Message(role=Role.USER, content=files)
+
+
+def _files_in(message: Message, is_accepted: IsAccepted) -> list[ContentItem]:
+    """Return the items that may not stay in the result of a tool."""
+    return [item for item in message.content_items if not is_accepted(item)]
 
 
 def _heading(message: Message, names: dict[str, str]) -> str:

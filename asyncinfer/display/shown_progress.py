@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def shown_progress(show: bool, on_progress: OnProgress | None) -> AsyncGenerator[OnProgress | None]:
-    """Show a progress bar while the block runs, if `show` is true and there is a terminal or a notebook.
+    """Show a progress bar while the block runs, if there is a terminal or a notebook.
+
+    Args:
+        show: Show the bar. It is an argument because all four methods of an engine that use it have the same one.
+        on_progress: Another callback for the progress.
 
     Yields:
         The callback for the run. It updates the bar, and calls `on_progress`.

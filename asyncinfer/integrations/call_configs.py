@@ -61,7 +61,7 @@ def _revealed(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, dict):
-        return {name: _revealed(one) for name, one in cast(dict[str, Any], value).items()}
+        return {name: _revealed(inner) for name, inner in cast(dict[str, Any], value).items()}
     return value
 
 

@@ -64,6 +64,7 @@ class UsageSum:
         self._others: dict[str, int] = {}
 
     def add(self, usage: Usage) -> None:
+        """Add the counts of one usage."""
         self._prompt += usage.prompt_tokens
         self._completion += usage.completion_tokens
         self._total += usage.total_tokens
@@ -74,6 +75,7 @@ class UsageSum:
                 self._others[name] = self._others.get(name, 0) + count
 
     def total(self) -> Usage:
+        """Return the sums of all counts."""
         return Usage(self._prompt, self._completion, self._total, **self._others)
 
 
@@ -107,7 +109,7 @@ class StreamDelta(ShortRepr):
         tool_calls: The complete calls, as dicts; only in the last delta.
         metadata: All other metadata of the answer, such as `raw_finish_reason`.
         tool_call_deltas: Pieces of tool calls. The pieces with the same index, joined, are one of `tool_calls`.
-        extra: Further fields of the message that must be sent back with it, such as Anthropic's `thinking_blocks`.
+        extra: Additional keys of the message that must be sent back with it, such as Anthropic's `thinking_blocks`.
         logprobs: The log probabilities of the tokens in this delta, in the format of OpenAI: objects with `token`,
             `logprob`, `bytes` and `top_logprobs`.
     """
@@ -140,7 +142,13 @@ class StreamDelta(ShortRepr):
         """Return the last delta of a stream, with the tool calls, the finish reason and the usage.
 
         Args:
+            calls: All tool calls of the answer.
+            reason: Why the model stopped.
+            usage: The tokens of the whole answer; None if they are not known.
+            content: Text that no earlier delta has.
+            metadata: All other metadata of the answer.
             call_deltas: The pieces of the calls that no earlier delta has. By default, all calls are whole pieces.
+            extra: Additional keys of the message that must be sent back with it.
         """
         plain = tuple(call.model_dump(mode="json") for call in calls or ())
         if call_deltas is None:
@@ -168,10 +176,10 @@ def joined(deltas: Iterable[StreamDelta]) -> StreamDelta:
     """Return one delta with the text, the reasoning, the pieces of calls and the log probabilities of all `deltas`."""
     parts = list(deltas)
     return StreamDelta(
-        "".join(one.content for one in parts),
-        "".join(one.reasoning_content for one in parts),
-        tool_call_deltas=tuple(piece for one in parts for piece in one.tool_call_deltas),
-        logprobs=tuple(entry for one in parts for entry in one.logprobs),
+        "".join(part.content for part in parts),
+        "".join(part.reasoning_content for part in parts),
+        tool_call_deltas=tuple(piece for part in parts for piece in part.tool_call_deltas),
+        logprobs=tuple(entry for part in parts for entry in part.logprobs),
     )
 
 
@@ -228,7 +236,11 @@ class Completion(ShortRepr):
         return cls(message, last.finish_reason or FinishReason.UNKNOWN, last.usage, metadata)
 
     def last_delta(self, content: str = "") -> StreamDelta:
-        """Return the last delta of a stream, for this answer. `content`: text that no earlier delta contained."""
+        """Return the last delta of a stream, for this answer.
+
+        Args:
+            content: Text that no earlier delta has.
+        """
         message = self.message
         return StreamDelta.last(
             message.tool_calls, self.finish_reason, self.usage, content, self.metadata, extra=message.model_extra

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-# OpenAI's value for a token that is very unlikely. Infinities cannot be written as JSON.
+# OpenAI's value for a token that is very unlikely: `ChatCompletionTokenLogprob.logprob` of openai-python 3.57, November
+# 2026. Infinities cannot be written as JSON.
 _LOWEST = -9999.0
 _HIGHEST = 1e300
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -29,7 +30,10 @@ def token_logprob(
 
 
 def alternative(token: str, logprob: float, token_bytes: list[int] | None = None) -> dict[str, Any]:
-    """Return the entry of one of the most likely tokens. The arguments are those of `token_logprob`."""
+    """Return the entry of one of the most likely tokens. The arguments are those of `token_logprob`.
+
+    A `logprob` that is infinite or not a number becomes -9999.0.
+    """
     if token_bytes is None and _REPLACEMENT not in token:
         token_bytes = list(token.encode("utf-8", "surrogatepass"))
     return {"token": token, "logprob": float(logprob) if abs(logprob) <= _HIGHEST else _LOWEST, "bytes": token_bytes}

@@ -123,7 +123,11 @@ def _extra(block: Block) -> dict[str, Any]:
 
 
 def blocks_to_show(items: Iterable[ContentItem]) -> Iterator[dict[str, Any]]:
-    """Yield the content items of an answer as blocks of version 1."""
+    """Yield the content items of an answer as blocks of version 1.
+
+    Args:
+        items: Texts, images and documents, by URL or with their data.
+    """
     for item in items:
         if item.is_text():
             yield {"type": "text", "text": item.content or ""}

@@ -40,7 +40,7 @@ def engine_to_dict(engine: BaseInferenceEngine) -> dict[str, Any] | None:
 
 
 def engine_from_dict(given: object) -> object:
-    """Return the engine that a description describes. Anything else is returned as it is.
+    """Return the engine that `engine_to_dict` has described. Anything but a mapping is returned as it is.
 
     Raises:
         ConfigError: The description is wrong.

@@ -66,7 +66,7 @@ class EngineChatModel(BaseChatModel):
     """Stream answers within the engine even if the caller does not."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict[str, Any])
     """More settings of each call, by OpenAI's names."""
-    _own_id: str = PrivateAttr(default_factory=lambda: uuid4().hex)
+    _unique_id: str = PrivateAttr(default_factory=lambda: uuid4().hex)
 
     @field_validator("model_kwargs")
     @classmethod
@@ -77,8 +77,8 @@ class EngineChatModel(BaseChatModel):
 
     def _settings(self) -> dict[str, Any]:
         """The settings that this model sets in each call, by OpenAI's names."""
-        own = {name: getattr(self, name) for name in (*_SETTINGS, "api_key")}
-        return {**self.model_kwargs, **{name: value for name, value in own.items() if value is not None}}
+        fields = {name: getattr(self, name) for name in (*_SETTINGS, "api_key")}
+        return {**self.model_kwargs, **{name: value for name, value in fields.items() if value is not None}}
 
     # What LangChain and its tracing show
 
@@ -100,8 +100,8 @@ class EngineChatModel(BaseChatModel):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         """Return what LangSmith shows of a call: the provider, the model and the settings in effect."""
         generation = self.engine.settings.generation
-        own = {"temperature": generation.temperature, "max_tokens": generation.max_new_tokens}
-        shown = {**own, "model": self.model_name, **self._settings(), **kwargs}
+        defaults = {"temperature": generation.temperature, "max_tokens": generation.max_new_tokens}
+        shown = {**defaults, "model": self.model_name, **self._settings(), **kwargs}
         params = super()._get_ls_params(stop=stop or self.stop, **shown)
         params["ls_provider"] = str(self.engine.engine_type).lower()
         return params
@@ -139,7 +139,7 @@ class EngineChatModel(BaseChatModel):
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """Return the key of this model in LangChain's caches.
 
-        A model that is not serialisable has a key of its own, because its description does not tell it from others.
+        A model that is not serialisable has a unique key, because its description does not tell it from others.
         """
         key = super()._get_llm_string(stop=stop, **kwargs)
-        return key if engine_to_dict(self.engine) is not None else f"{key}---{self._own_id}"
+        return key if engine_to_dict(self.engine) is not None else f"{key}---{self._unique_id}"

@@ -29,7 +29,11 @@ def structured(
     """Return a chain that calls the model, and parses its answer.
 
     Args:
-        method: How the structure is requested, as in `AsyncInferChatModel.with_structured_output`.
+        model: The chat model.
+        schema, method, strict, include_raw: As in `AsyncInferChatModel.with_structured_output`.
+
+    Raises:
+        ValueError: The method needs a schema, and there is none.
     """
     traced: dict[str, Any] = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
     if method == "function_calling":

@@ -54,12 +54,18 @@ def tools_of(tools: Sequence[Tool], handoffs: Sequence[Handoff[Any, Any]]) -> li
 
 
 def call_settings(
-    settings: ModelSettings, own: CallSettings, output: AgentOutputSchemaBase | None, *, has_tools: bool
+    settings: ModelSettings,
+    engine_settings: CallSettings,
+    output: AgentOutputSchemaBase | None,
+    *,
+    has_tools: bool,
 ) -> Json:
     """Return the settings of a call, as `CallConfigs` takes them.
 
     Args:
-        own: The settings of the engine. Headers and additional fields of the call are added to its own.
+        engine_settings: The settings of the engine. Headers and additional fields of the call are added to them.
+        output: The type of the answer, as a JSON schema; None for a text.
+        has_tools: Whether the request has tools, so that it may have a `tool_choice`.
     """
     fields: Json = {name: getattr(settings, name) for name in _SAME}
     body: Json = {name: value for name in _BODY if (value := getattr(settings, name)) is not None}
@@ -74,9 +80,9 @@ def call_settings(
         (fields if name in SETTINGS else body)[name] = value
     body |= cast(Mapping[str, Any], settings.extra_body or {})
     if body:
-        fields["extra_body"] = {**own.generation.extra_body, **body}
+        fields["extra_body"] = {**engine_settings.generation.extra_body, **body}
     if settings.extra_headers:
-        fields["headers"] = {**own.remote.headers, **settings.extra_headers}
+        fields["headers"] = {**engine_settings.remote.headers, **settings.extra_headers}
     return fields
 
 

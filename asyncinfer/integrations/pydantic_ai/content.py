@@ -41,6 +41,7 @@ class ContentEncoder:
     Args:
         features: The features that the engine supports.
         marks_cache: Whether the API accepts `cache_control` in content items.
+        format_text_file: Makes the text that is sent for a text file.
     """
 
     features: frozenset[Feature]
@@ -67,7 +68,11 @@ class ContentEncoder:
         return items
 
     async def encode_result(self, part: ToolReturnPart) -> str | list[ContentItem]:
-        """Return the content of a tool result. A result without files is a text. Raises as `encode` does."""
+        """Return the content of a tool result. A result without files is a text.
+
+        Raises:
+            UserError: The result has a file that no engine can read, such as audio.
+        """
         return await self.encode(part.content_items(mode="str")) if part.files else part.model_response_str()
 
     async def _item(self, part: UserContent) -> ContentItem:

@@ -39,6 +39,8 @@ class MessageEncoder:
     """Encodes histories for one engine.
 
     Args:
+        content: Encodes the content of prompts and of tool results.
+        accepts: Whether the passthrough data of a part of an earlier answer may be sent to this engine.
         thinking_tags: The tags around the thinking of another model, which is sent as text.
     """
 

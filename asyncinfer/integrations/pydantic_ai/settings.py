@@ -48,12 +48,12 @@ class RequestFactory:
     """Makes the configuration and the tools of each request.
 
     Args:
-        own: The settings of the engine.
+        engine_settings: The settings of the engine.
         has_effort: Whether the API has the field `reasoning_effort`.
     """
 
-    def __init__(self, own: CallSettings, *, has_effort: bool) -> None:
-        self._own = own
+    def __init__(self, engine_settings: CallSettings, *, has_effort: bool) -> None:
+        self._engine_settings = engine_settings
         self._has_effort = has_effort
         self._configs = CallConfigs()
 
@@ -74,9 +74,9 @@ class RequestFactory:
         if "timeout" in given:
             fields["timeout"] = _seconds(given["timeout"])
         if headers := given.get("extra_headers"):
-            fields["headers"] = {**self._own.remote.headers, **headers}
+            fields["headers"] = {**self._engine_settings.remote.headers, **headers}
         if body := self._body(given, parameters):
-            fields["extra_body"] = {**self._own.generation.extra_body, **body}
+            fields["extra_body"] = {**self._engine_settings.generation.extra_body, **body}
         return Request(self._configs.find(fields), tools)
 
     def _body(self, given: Mapping[str, Any], parameters: ModelRequestParameters) -> dict[str, Any]:

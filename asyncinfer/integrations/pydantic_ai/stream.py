@@ -37,6 +37,8 @@ class AsyncInferStreamedResponse(StreamedResponse):
     Args:
         first: The first delta, which has been read.
         deltas: All further deltas.
+        name: The name of the model, until an answer names it.
+        system: The name of the provider.
         thinking_tags: The tags around thoughts that a model writes into its text.
         ignores_leading_space: Leave out white space before the first text.
     """

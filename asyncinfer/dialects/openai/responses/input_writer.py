@@ -92,9 +92,9 @@ def is_whole(message: Message, kept: Sequence[Mapping[str, Any]]) -> bool:
     texts, calls = messages_in(kept), [item for item in kept if item.get("type") == CALL]
     if not (message.model_extra or {}).get(OUTPUT_ITEMS):
         return False
-    ours = [(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()]
-    theirs = [(item.get("call_id"), item.get("name"), item.get("arguments")) for item in calls]
-    return ours == theirs and "".join(text_of(item.get("content")) for item in texts) == message.text
+    from_message = [(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()]
+    from_items = [(item.get("call_id"), item.get("name"), item.get("arguments")) for item in calls]
+    return from_message == from_items and "".join(text_of(item.get("content")) for item in texts) == message.text
 
 
 def _is_self_contained(item: Mapping[str, Any]) -> bool:

@@ -190,5 +190,10 @@ class ResponsesEventDecoder:
         return ""
 
     def _rest_of_reasoning(self, output: Sequence[Json]) -> str:
+        """Return what the whole reasoning adds to its pieces.
+
+        Unlike a text, reasoning that contradicts its pieces does not fail the attempt: the answer itself is complete,
+        and the items that are sent back come from the last event.
+        """
         whole, before = PARAGRAPH.join(reasoning_parts(output)), "".join(self._reasoning)
         return whole[len(before) :] if whole.startswith(before) else ""
