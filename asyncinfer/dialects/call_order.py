@@ -70,10 +70,10 @@ class CallOrder:
             calls: The complete calls in the same order. Calls at the end may be left out.
         """
         deltas: list[ToolCallDelta] = []
-        for position, (one, call) in enumerate(zip(streamed, calls, strict=False)):
-            if not one.is_passed_on:
+        for position, (begun, call) in enumerate(zip(streamed, calls, strict=False)):
+            if not begun.is_passed_on:
                 deltas.append(ToolCallDelta(position, call.id, call.function.name, call.function.arguments))
-            elif arguments := one.take():
+            elif arguments := begun.take():
                 deltas.append(ToolCallDelta(position, arguments=arguments))
         return tuple(deltas)
 
@@ -81,21 +81,22 @@ class CallOrder:
         """Fix the positions of all calls up to this one. Returns its position, or None if it may still change."""
         if self._lacks_calls(call, calls):
             return None
-        ordered = sorted((one for one in calls if one.position is None), key=_place)
-        until = next(number for number, one in enumerate(ordered, 1) if one is call)
-        ids = [one.id for one in (*self._fixed, *ordered[:until])]
+        ordered = sorted((other for other in calls if other.position is None), key=_place)
+        until = next(number for number, other in enumerate(ordered, 1) if other is call)
+        ids = [other.id for other in (*self._fixed, *ordered[:until])]
         if "" in ids or len(set(ids)) < len(ids):
             return None
-        for one in ordered[:until]:
-            one.position = len(self._fixed)
-            self._fixed.append(one)
+        for other in ordered[:until]:
+            other.position = len(self._fixed)
+            self._fixed.append(other)
         return call.position
 
     def _lacks_calls(self, call: StreamedCall, calls: Sequence[StreamedCall]) -> bool:
         """Whether calls with lower indices have not arrived yet."""
         if self._counts_all_parts or not call.index:
             return False
-        return len({one.index for one in calls if one.index is not None and one.index < call.index}) < call.index
+        lower = {other.index for other in calls if other.index is not None and other.index < call.index}
+        return len(lower) < call.index
 
 
 def _place(call: StreamedCall) -> tuple[bool, int]:

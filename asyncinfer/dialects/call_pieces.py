@@ -98,7 +98,7 @@ class StreamedCall:
         self._parts.append(piece.arguments)
         if self._may_be_empty:
             self._beginning += "".join(piece.arguments.split())
-            self._may_be_empty = any(one.startswith(self._beginning) for one in _PLACEHOLDERS)
+            self._may_be_empty = any(placeholder.startswith(self._beginning) for placeholder in _PLACEHOLDERS)
         self._size += len(piece.arguments)
         self._end.feed(piece.arguments)
 

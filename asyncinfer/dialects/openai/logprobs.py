@@ -55,7 +55,7 @@ def _alternatives(given: Any) -> list[dict[str, Any]]:
     if isinstance(given, dict):
         pairs = cast(dict[str, Any], given).items()
         return [alternative(token, logprob) for token, logprob in pairs if _is_number(logprob)]
-    found = ((one.get("token"), one.get("logprob"), one.get("bytes")) for one in map(as_object, _list(given)))
+    found = ((top.get("token"), top.get("logprob"), top.get("bytes")) for top in map(as_object, _list(given)))
     return [
         alternative(token, logprob, _bytes(given_bytes))
         for token, logprob, given_bytes in found
@@ -69,7 +69,7 @@ def _list(value: Any) -> list[Any]:
 
 def _bytes(value: Any) -> list[int] | None:
     values = _list(value)
-    return values if values and all(type(one) is int and 0 <= one < 256 for one in values) else None
+    return values if values and all(type(byte) is int and 0 <= byte < 256 for byte in values) else None
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -65,7 +65,7 @@ def written_tool_choice(choice: str | Mapping[str, Any]) -> Any:
         return {"type": "function", "name": name}
     if allowed := object_at(choice, "allowed_tools"):
         listed = cast(list[Any], allowed.get("tools") or [])
-        return {"type": "allowed_tools", **allowed, "tools": [written_tool_choice(as_object(one)) for one in listed]}
+        return {"type": "allowed_tools", **allowed, "tools": [written_tool_choice(as_object(tool)) for tool in listed]}
     return dict(choice)
 
 
