@@ -29,14 +29,9 @@ from asyncinfer.errors import (
     ScratchLockedError,
     UnexpectedCancellationError,
 )
-from asyncinfer.types.answer import (
-    Completion,
-    FinishReason,
-    StreamDelta,
-    ToolCallDelta,
-    Usage,
-)
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import ContentItem, Conversation, ConversationLike, Message, Role, Type
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.results import (
     CommonFailure,
     FailureDetail,
@@ -46,7 +41,9 @@ from asyncinfer.types.results import (
     RunSummary,
 )
 from asyncinfer.types.run_errors import InferenceFailedError, RunInterruptedError
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta
 from asyncinfer.types.tools import ToolCall, ToolDefinition
+from asyncinfer.types.usage import Usage
 
 if TYPE_CHECKING:
     from asyncinfer.aio.background_iterator import BackgroundIterator

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from asyncinfer import BaseInferenceEngine, Conversation, GenerationParams, InferenceConfig
-from asyncinfer.types.answer import StreamDelta
 from asyncinfer.types.results import FailureDetail
+from asyncinfer.types.stream import StreamDelta
 from tests.fakes import question, questions, read_jsonl, write_jsonl
 
 TOKENS = 16

@@ -29,7 +29,8 @@ from asyncinfer import (
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.local.request import Request
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings, ObservedLimits
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 
 Script = Callable[[str, int], Awaitable[None] | None]
 

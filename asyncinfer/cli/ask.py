@@ -18,8 +18,8 @@ from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.guess import guess_engine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import ConfigError, RequestError
-from asyncinfer.types.answer import FinishReason, finish_reason_of
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.finish_reason import FinishReason, finish_reason_of
 from asyncinfer.types.paths import expanded, read_text
 
 # The exit code when the question has no answer.

@@ -15,8 +15,10 @@ from asyncinfer.cli.answer_view import answer_view
 from asyncinfer.cli.messages import say
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.types.answer import FinishReason, StreamDelta, Usage
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 CUT = "(The answer is cut off: generation.max_new_tokens, or the length that the model allows, is reached.)"
 

@@ -19,8 +19,8 @@ from asyncinfer.control.pacer import Mode
 from asyncinfer.control.permit import AttemptResult, Permit
 from asyncinfer.control.rate_limits import ONE_REQUEST, Cost, RateLimits
 from asyncinfer.errors import InferenceErrorType, RequestError
-from asyncinfer.types.answer import Usage
 from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.usage import Usage
 
 log = logging.getLogger("asyncinfer.control")
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from asyncinfer.config import GenerationParams, RemoteParams
-from asyncinfer.types.answer import Usage
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.usage import Usage
 
 # Seconds.
 _WINDOW = 60.0

@@ -13,9 +13,10 @@ from asyncinfer.dialects.sse import is_event_stream
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.unsent_keys import Warn, no_warning
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest, HttpResponse, malformed_response
+from asyncinfer.types.stream import StreamDelta
 
 
 class EncoderSettings(NamedTuple):

@@ -25,7 +25,7 @@ from pydantic_core import from_json
 from asyncinfer.dialects.call_order import CallOrder
 from asyncinfer.dialects.call_pieces import MOST_STREAMED_CALLS, CallPiece, StreamedCall
 from asyncinfer.dialects.tools import tool_call
-from asyncinfer.types.answer import ToolCallDelta
+from asyncinfer.types.stream import ToolCallDelta
 from asyncinfer.types.tools import ToolCall
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from asyncinfer.dialects.call_pieces import StreamedCall
-from asyncinfer.types.answer import ToolCallDelta
+from asyncinfer.types.stream import ToolCallDelta
 from asyncinfer.types.tools import ToolCall
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 from asyncinfer.errors import InferenceErrorType, RequestError
-from asyncinfer.types.answer import FinishReason
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.tools import ToolCall
 
 _MEANINGS: Mapping[FinishReason, Sequence[str]] = {

@@ -11,9 +11,7 @@ import re
 from asyncinfer.dialects.base import Dialect, StreamDecoder
 from asyncinfer.dialects.json_text import values_in
 from asyncinfer.errors import InferenceErrorType, RequestError
-from asyncinfer.types.answer import (
-    Completion,
-)
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
 
 _LINE_END = re.compile(r"[\r\n]+")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncinfer.dialects.finish_reasons import Finish
-from asyncinfer.types.answer import LOGPROBS, FinishReason
+from asyncinfer.types.answer import LOGPROBS
+from asyncinfer.types.finish_reason import FinishReason
 
 _LONGEST = 500
 # The fields of a response in OpenAI's and in Anthropic's format, each with its name in the metadata.

@@ -12,8 +12,8 @@ from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import InferenceErrorType, RequestError
-from asyncinfer.types.answer import StreamDelta, joined, with_first
 from asyncinfer.types.http import malformed_response
+from asyncinfer.types.stream import StreamDelta, joined, with_first
 
 # The data of the event that ends an OpenAI stream. Proxies send it after streams of other dialects too.
 DONE = "[DONE]"

@@ -11,8 +11,9 @@ from asyncinfer.dialects.finish_reasons import Finish, ended_well, reason_of, wi
 from asyncinfer.dialects.http import truncated_stream
 from asyncinfer.dialects.response_metadata import metadata_of
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import StreamDelta, Usage
 from asyncinfer.types.http import malformed_response
+from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 
 @dataclass(slots=True)

@@ -29,10 +29,10 @@ from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.stop import Stop, unless_stopped
-from asyncinfer.types.answer import StreamDelta
 from asyncinfer.types.conversation import Conversation, ConversationLike
 from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary
 from asyncinfer.types.run_errors import InferenceFailedError
+from asyncinfer.types.stream import StreamDelta
 
 
 class AsyncMethods(EngineCore):

@@ -14,9 +14,9 @@ from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.stop import Stop
-from asyncinfer.types.answer import StreamDelta
 from asyncinfer.types.conversation import Conversation, ConversationLike
 from asyncinfer.types.results import InferenceResult, RunSummary
+from asyncinfer.types.stream import StreamDelta
 
 if TYPE_CHECKING:
     from asyncinfer.engines.spec import EngineSpec

@@ -13,9 +13,10 @@ from asyncinfer.engines.stream_reader import read_deltas
 from asyncinfer.errors import RequestError
 from asyncinfer.run.bound_engine import BoundEngine, ObservedLimits
 from asyncinfer.transport.base import Transport
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpResponse, is_success
+from asyncinfer.types.stream import StreamDelta
 
 
 class BoundRemoteEngine(BoundEngine):

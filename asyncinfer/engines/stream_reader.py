@@ -11,7 +11,7 @@ from asyncinfer.dialects.base import Dialect, StreamDecoder
 from asyncinfer.dialects.packaging import read_answer
 from asyncinfer.errors import RequestError
 from asyncinfer.transport.base import StreamedResponse
-from asyncinfer.types.answer import StreamDelta
+from asyncinfer.types.stream import StreamDelta
 
 # The longest wait for usage and the end mark after a complete answer (seconds).
 _SECONDS_FOR_THE_REST = 10.0

@@ -12,8 +12,10 @@ from asyncinfer.control.retry import FaultShare, Retry
 from asyncinfer.errors import InferenceErrorType, RequestError, UnexpectedCancellationError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.bound_engine import ObservedLimits
-from asyncinfer.types.answer import Completion, FinishReason, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.stream import StreamDelta
 
 
 class AttemptState(Protocol):

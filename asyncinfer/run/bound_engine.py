@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.stream import StreamDelta
 
 
 class CallSettings(NamedTuple):

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from asyncinfer.control.decisions import Decision
 from asyncinfer.errors import error_repr
-from asyncinfer.types.answer import FinishReason, Usage
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.results import FailureDetail
+from asyncinfer.types.usage import Usage
 
 log = logging.getLogger("asyncinfer")
 

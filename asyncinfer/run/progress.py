@@ -22,9 +22,10 @@ from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished,
 from asyncinfer.run.executor import Executor
 from asyncinfer.run.failures import Failures
 from asyncinfer.scratch.atomic import async_replacing
-from asyncinfer.types.answer import FinishReason, Usage, UsageSum
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.results import Progress, RunState, RunSummary
 from asyncinfer.types.run_errors import RunInterruptedError
+from asyncinfer.types.usage import Usage, UsageSum
 
 log = logging.getLogger("asyncinfer")
 

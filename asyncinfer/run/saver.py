@@ -17,14 +17,11 @@ from asyncinfer.run.rows import RejectedRow, Row, SavedRow
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
-from asyncinfer.types.answer import (
-    Completion,
-    FinishReason,
-    Usage,
-    finish_reason_of,
-)
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.finish_reason import FinishReason, finish_reason_of
 from asyncinfer.types.results import FailureDetail, failure_of
+from asyncinfer.types.usage import Usage
 
 RowOutcome = Conversation | FailureDetail
 DeliverOutcome = Callable[[int, RowOutcome], None]

@@ -15,8 +15,8 @@ from asyncinfer.control.endpoint import Endpoint, Standstill
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import Usage
 from asyncinfer.types.limits import LimitObservation
+from asyncinfer.types.usage import Usage
 
 # How long one loop waits for tokens that another loop has reserved (seconds).
 _PATIENCE = 1.0

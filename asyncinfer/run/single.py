@@ -21,9 +21,10 @@ from asyncinfer.run.items import item_of
 from asyncinfer.run.rows import Row
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.scratch.keys import RowKeys
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import failure_of
+from asyncinfer.types.stream import StreamDelta
 
 log = logging.getLogger("asyncinfer")
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 import anyio
 
 from asyncinfer.aio.tasks import task_group
-from asyncinfer.types.answer import Usage
 from asyncinfer.types.results import RunSummary
 from asyncinfer.types.run_errors import RunInterruptedError
+from asyncinfer.types.usage import Usage
 
 T = TypeVar("T")
 

@@ -17,8 +17,11 @@ from asyncinfer.serve.answer_settings import AnswerConfigs, AnswerSettings, Sett
 from asyncinfer.serve.metrics import Metrics
 from asyncinfer.serve.model_names import ModelNames
 from asyncinfer.serve.settings import ServerSettings
-from asyncinfer.types.answer import Completion, StreamDelta, Usage, finish_reason_of
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.finish_reason import finish_reason_of
+from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 # Fields beyond OpenAI's standard parameters that APIs in OpenAI's format know. None of these fields can select another
 # model, address or file.

@@ -19,7 +19,8 @@ from asyncinfer.serve.backend import OpenBackend
 from asyncinfer.serve.chat_request import ChatRequest, read_chat_request
 from asyncinfer.serve.delta_stream import DeltaStream
 from asyncinfer.serve.endpoint import AnswerEndpoint, Exchange
-from asyncinfer.types.answer import Completion, Usage
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.usage import Usage
 
 T = TypeVar("T")
 

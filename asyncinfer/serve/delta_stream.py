@@ -9,8 +9,9 @@ from asyncinfer.serve.answer_settings import AnswerSettings
 from asyncinfer.serve.backend import OpenBackend
 from asyncinfer.serve.endpoint import Exchange
 from asyncinfer.serve.event_stream import EventStream
-from asyncinfer.types.answer import StreamDelta, Usage
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 
 class DeltaStream:

@@ -11,7 +11,7 @@ from typing import Any
 from asyncinfer.errors import MissingDependencyError
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.serve.admission import Admission
-from asyncinfer.types.answer import Usage
+from asyncinfer.types.usage import Usage
 
 try:
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest

@@ -4,7 +4,9 @@
 |---|---|
 | `tools`, `conversation` | what a user passes in: tools, messages, conversations |
 | `merging` | joins adjacent messages of one role |
-| `limits`, `results`, `run_errors` | what comes back: rate limits in headers, answers, failures, summaries of runs |
+| `limits` | rate limits in headers |
+| `finish_reason`, `usage`, `stream`, `answer` | what a model answers: in parts, and whole |
+| `results`, `run_errors` | what a run returns: answers, failures and summaries |
 | `http` | requests and responses |
 
 The helpers do no work of a run. They know no engine and no provider:
@@ -14,26 +16,25 @@ The helpers do no work of a run. They know no engine and no provider:
 | `masking` | text whose repr shows no secret |
 | `media_types` | the media type of images and PDF documents |
 | `field_types`, `short_repr`, `markdown` | types of fields for type checkers; short reprs; what notebooks show |
+| `data_urls` | the parts of data URLs |
 | `recent` | a small cache |
 | `times` | durations and dates in headers and messages |
 | `paths`, `files`, `pipes`, `lines` | checks paths from users; reads files, pipes, and lines of bounded size |
 """
 
 from asyncinfer.errors import InferenceErrorType
-from asyncinfer.types.answer import (
-    Completion,
-    FinishReason,
-    StreamDelta,
-    Usage,
-)
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import ContentItem, ContentItemCounts, Conversation, Message, Role, Type
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.results import (
     FailureDetail,
     InferenceResult,
     Progress,
     RunSummary,
 )
+from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import FunctionCall, FunctionDefinition, ToolCall, ToolDefinition, ToolType
+from asyncinfer.types.usage import Usage
 
 __all__ = [
     "Completion",

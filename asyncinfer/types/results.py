@@ -18,10 +18,10 @@ from asyncinfer.errors import (
     RequestError,
     error_str,
 )
-from asyncinfer.types.answer import Usage
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.markdown import failure_lines, table
 from asyncinfer.types.short_repr import ShortRepr, short_repr
+from asyncinfer.types.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, repr=False)

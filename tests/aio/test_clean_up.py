@@ -18,8 +18,9 @@ from asyncinfer.engines.local.delivery import ResultDelivery, Submission
 from asyncinfer.engines.local.llama_cpp.stepper import LlamaStepper
 from asyncinfer.engines.local.stepper import Stepper
 from asyncinfer.run.workers import Job, Workers
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.stream import StreamDelta
 from tests.conftest import BlockWatch
 from tests.engines.local.test_engine import Counter, CountingEngine
 from tests.fakes import FakeEngine, question, questions

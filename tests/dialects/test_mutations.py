@@ -23,8 +23,8 @@ from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.responses.dialect import openai_responses
 from asyncinfer.dialects.packaging import read_answer
-from asyncinfer.types.answer import Usage
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.usage import Usage
 from tests.dialects.anthropic import test_messages as test_anthropic_messages
 from tests.dialects.anthropic import test_stream as test_anthropic_stream
 from tests.dialects.bedrock import test_response as test_bedrock_response

@@ -13,7 +13,8 @@ from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.types.answer import Completion, FinishReason
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.http import HttpResponse
 from tests.dialects.anthropic.test_messages import answer as anthropic_answer
 from tests.dialects.anthropic.test_messages import text

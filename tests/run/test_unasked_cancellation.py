@@ -21,7 +21,7 @@ from asyncinfer import (
     UnexpectedCancellationError,
 )
 from asyncinfer.aio.tasks import clean_up, foreign_code, task_group
-from asyncinfer.types.answer import StreamDelta
+from asyncinfer.types.stream import StreamDelta
 from tests.fakes import FakeEngine, question, questions
 
 ROWS = 5

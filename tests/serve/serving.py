@@ -17,7 +17,8 @@ from asyncinfer.config import GenerationParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.serve import ServerSettings, create_app
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of Japan?"}]
 ASK: Any = {"model": "my-model", "messages": QUESTION}

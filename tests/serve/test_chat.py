@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from asyncinfer import Conversation, FinishReason, InferenceErrorType, Message, RequestError, Role, ToolCallDelta, Usage
 from asyncinfer.run.bound_engine import CallSettings
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
 from tests.serve.serving import ASK, HELLO, QUESTION, ScriptedEngine, serving
 

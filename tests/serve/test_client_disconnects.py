@@ -10,7 +10,8 @@ import pytest
 
 from asyncinfer import Conversation, LlamaCppInferenceEngine, ModelParams
 from asyncinfer.run.bound_engine import CallSettings
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 from tests.serve.serving import ASK, HELLO, RunningServer, ScriptedEngine, serving, until
 from tests.smollm2 import ONE_THREAD, PACKAGED
 

@@ -18,7 +18,8 @@ from asyncinfer import (
     ToolCallDelta,
     Usage,
 )
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
 from tests.serve.serving import ScriptedEngine, serving
 

@@ -21,7 +21,8 @@ from asyncinfer.errors import ConfigError
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve import ServerSettings, serve
 from asyncinfer.serve.addresses import bound_sockets, port_of
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 from tests.engines.local.test_engine import CountingEngine
 from tests.serve.serving import ASK, HELLO, ScriptedEngine
 from tests.smollm2 import ONE_THREAD, PACKAGED

@@ -26,7 +26,8 @@ from asyncinfer.errors import EngineConfigError, EngineDeadError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve import create_app
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 from tests.fakes import FakeEngine
 from tests.recorder import Recorder
 from tests.serve.serving import ASK, ScriptedEngine, serving, until

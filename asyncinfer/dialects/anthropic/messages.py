@@ -31,10 +31,11 @@ from asyncinfer.dialects.http import HEADERS, error_within, json_body, json_obje
 from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
 from asyncinfer.dialects.tools import chosen_function, read_calls, tool_call
 from asyncinfer.errors import ConfigError, RequestError
-from asyncinfer.types.answer import Completion, Usage
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation, Message, Role
 from asyncinfer.types.http import HttpRequest, HttpResponse
 from asyncinfer.types.tools import ToolCall
+from asyncinfer.types.usage import Usage
 
 Json = dict[str, Any]
 VERSION_HEADERS = {**HEADERS, "anthropic-version": "2023-06-01"}

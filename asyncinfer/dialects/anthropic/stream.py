@@ -22,7 +22,7 @@ from asyncinfer.dialects.json_text import EventJson, read_json
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import StreamDelta
+from asyncinfer.types.stream import StreamDelta
 
 Json = dict[str, Any]
 

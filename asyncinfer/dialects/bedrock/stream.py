@@ -20,8 +20,9 @@ from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import StreamDelta, Usage
 from asyncinfer.types.http import malformed_response
+from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 # The HTTP status of each exception outside streams: botocore 1.44, `bedrock-runtime`.
 _STATUS = {

@@ -28,17 +28,13 @@ from asyncinfer.dialects.response_metadata import description, logprobs_metadata
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tools import read_calls, tool_call
-from asyncinfer.types.answer import (
-    Completion,
-    FinishReason,
-    StreamDelta,
-    ToolCallDelta,
-    Usage,
-    deltas_of_calls,
-)
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta, deltas_of_calls
 from asyncinfer.types.tools import ToolCall
+from asyncinfer.types.usage import Usage
 
 _NOTHING: Mapping[str, Any] = {}
 # The members of parts without a text.

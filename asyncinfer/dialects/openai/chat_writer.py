@@ -13,8 +13,11 @@ from typing import Any
 from pydantic_core import to_json
 
 from asyncinfer.dialects.media import InlineFile, media_type, to_base64
-from asyncinfer.types.answer import LOGPROBS, Completion, FinishReason, StreamDelta, ToolCallDelta, Usage
+from asyncinfer.types.answer import LOGPROBS, Completion
 from asyncinfer.types.conversation import ContentItem, Message
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta
+from asyncinfer.types.usage import Usage
 
 DONE = b"data: [DONE]\n\n"
 # Metadata of an answer that has a field of the same name in the response.

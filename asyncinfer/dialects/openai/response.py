@@ -28,9 +28,10 @@ from asyncinfer.dialects.openai.logprobs import logprobs_in
 from asyncinfer.dialects.response_metadata import NAMES, description, logprobs_metadata, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import Completion, Usage
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.usage import Usage
 
 
 def decode(response: HttpResponse) -> Completion:

@@ -27,8 +27,9 @@ from asyncinfer.dialects.openai.response import (
 from asyncinfer.dialects.response_metadata import NAMES, description
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
-from asyncinfer.types.answer import StreamDelta, ToolCallDelta, Usage, joined, with_first
 from asyncinfer.types.http import malformed_response
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta, joined, with_first
+from asyncinfer.types.usage import Usage
 
 Json = Mapping[str, Any]
 _NO_FIELDS: Json = {}

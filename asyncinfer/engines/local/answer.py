@@ -12,13 +12,11 @@ from asyncinfer.engines.local import tool_calls
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit
 from asyncinfer.engines.local.text_stream import TextStream
-from asyncinfer.types.answer import (
-    Completion,
-    FinishReason,
-    StreamDelta,
-    Usage,
-)
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 
 def answer_limit(generation: GenerationParams, room: int) -> int:

@@ -29,8 +29,9 @@ from asyncinfer.engines.local.watchdog import Watchdog, WatchdogTimeouts
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.scratch.model_files import ModelFile, identify
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation, ConversationLike
+from asyncinfer.types.stream import StreamDelta
 
 log = logging.getLogger("asyncinfer")
 

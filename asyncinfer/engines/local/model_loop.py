@@ -25,7 +25,8 @@ from asyncinfer.errors import (
     RequestError,
     error_repr,
 )
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 
 log = logging.getLogger("asyncinfer")
 

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import RequestError, error_text, invalid_request
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 
 RowEvent = StreamDelta | Completion | RequestError
 Emit = Callable[[int, RowEvent], None]

@@ -21,8 +21,8 @@ from asyncinfer.integrations.passthrough import (
     redacted_block,
     thinking_block,
 )
-from asyncinfer.types.answer import StreamDelta
 from asyncinfer.types.conversation import Message
+from asyncinfer.types.stream import StreamDelta
 
 Block = Mapping[str, Any]
 _REASONING, _PASSTHROUGH = "reasoning_content", "asyncinfer"

@@ -20,8 +20,9 @@ from openai.types.responses import Response
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
 from asyncinfer.dialects.openai.chat_writer import finish_reason, message_fields, usage_fields
-from asyncinfer.types.answer import FinishReason, StreamDelta, ToolCallDelta, finish_reason_of
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.finish_reason import FinishReason, finish_reason_of
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta
 
 _FILTERED = "The content filter of the provider withheld the answer."
 

@@ -30,8 +30,8 @@ from asyncinfer.integrations.pydantic_ai.response import (
 )
 from asyncinfer.integrations.pydantic_ai.settings import REMOTE_SETTINGS, RequestFactory
 from asyncinfer.integrations.pydantic_ai.stream import AsyncInferStreamedResponse
-from asyncinfer.types.answer import finish_reason_of
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.finish_reason import finish_reason_of
 from asyncinfer.types.tools import FunctionDefinition, ToolDefinition
 
 

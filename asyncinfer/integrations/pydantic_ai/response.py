@@ -15,8 +15,8 @@ from pydantic_ai.usage import RequestUsage
 from asyncinfer.integrations.passthrough import passthrough_of_call
 from asyncinfer.integrations.pydantic_ai.compat import split_content_into_text_and_thinking
 from asyncinfer.integrations.pydantic_ai.thinking import passthrough_details, thinking_of
-from asyncinfer.types.answer import FinishReason
 from asyncinfer.types.conversation import ContentItem, Message, Type
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.tools import ToolCall
 
 _FINISH_REASONS: dict[FinishReason, AgentFinishReason] = {

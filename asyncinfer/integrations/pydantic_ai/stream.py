@@ -21,7 +21,8 @@ from asyncinfer.integrations.pydantic_ai.response import (
     request_usage,
 )
 from asyncinfer.integrations.pydantic_ai.thinking import passthrough_details
-from asyncinfer.types.answer import FinishReason, StreamDelta
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.stream import StreamDelta
 
 _TEXT, _THINKING = "text", "thinking"
 

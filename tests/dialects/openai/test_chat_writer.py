@@ -12,10 +12,13 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from asyncinfer.dialects.openai.chat_writer import DONE, ChatWriter, usage_fields
 from asyncinfer.dialects.openai.response import decode
-from asyncinfer.types.answer import Completion, FinishReason, StreamDelta, ToolCallDelta, Usage
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import ContentItem, Message, Role, Type
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
+from asyncinfer.types.usage import Usage
 
 CALL = ToolCall(id="call_1", function=FunctionCall(name="f", arguments='{"a": 1}'))
 TOKEN = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}

@@ -9,12 +9,10 @@ import pytest
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.engines.local.answer import AnswerBuilder
 from asyncinfer.engines.local.request import Request
-from asyncinfer.types.answer import (
-    Completion,
-    FinishReason,
-    StreamDelta,
-    Usage,
-)
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 from tests.asking import WEATHER
 from tests.fakes import question
 

@@ -23,8 +23,10 @@ from asyncinfer.engines.local.stepper import Emit, Stepper
 from asyncinfer.engines.local.watchdog import Watchdog, WatchdogTimeouts
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceErrorType, RequestError
 from asyncinfer.run.bound_engine import ObservedLimits
-from asyncinfer.types.answer import Completion, FinishReason, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.stream import StreamDelta
 from tests.fakes import bound
 
 

@@ -12,8 +12,11 @@ from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.engines.local.answer import AnswerBuilder
 from asyncinfer.engines.local.logprobs import logprobs_of_token, text_of_bytes
 from asyncinfer.engines.local.request import Request
-from asyncinfer.types.answer import Completion, FinishReason, StreamDelta, Usage
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.logprobs import token_logprob
+from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 from tests.fakes import question
 
 if find_spec("numpy") is None:

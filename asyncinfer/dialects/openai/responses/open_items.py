@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from asyncinfer.dialects.openai.responses.input_writer import call_item, reasoning_item
 from asyncinfer.dialects.openai.responses.output_writer import IN_PROGRESS, message_item, new_id, text_part
-from asyncinfer.types.answer import ToolCallDelta
+from asyncinfer.types.stream import ToolCallDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
 Json = dict[str, Any]

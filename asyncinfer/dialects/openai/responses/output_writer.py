@@ -11,8 +11,10 @@ from uuid import uuid4
 
 from asyncinfer.dialects.openai.responses.input_writer import call_item, is_whole, kept_items, reasoning_item
 from asyncinfer.dialects.openai.responses.output_reader import ANNOTATIONS, CALL, MESSAGE, PHASE, REASONING, messages_in
-from asyncinfer.types.answer import LOGPROBS, Completion, FinishReason, Usage
+from asyncinfer.types.answer import LOGPROBS, Completion
 from asyncinfer.types.conversation import Message
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.usage import Usage
 
 Json = dict[str, Any]
 # Makes the id of an item from its prefix.

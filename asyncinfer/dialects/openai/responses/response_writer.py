@@ -20,7 +20,8 @@ from asyncinfer.dialects.openai.responses.output_writer import (
     status_of,
     streamed_output,
 )
-from asyncinfer.types.answer import Completion, StreamDelta, ToolCallDelta, deltas_of_calls
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta, deltas_of_calls
 
 Json = dict[str, Any]
 

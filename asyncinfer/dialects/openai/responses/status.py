@@ -12,7 +12,7 @@ from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in
 from asyncinfer.dialects.openai.response import error_in
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import FinishReason
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.http import malformed_response
 
 INCOMPLETE = "incomplete"

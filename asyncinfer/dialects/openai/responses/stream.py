@@ -27,8 +27,8 @@ from asyncinfer.dialects.openai.responses.streamed_calls import StreamedCalls
 from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
-from asyncinfer.types.answer import StreamDelta
 from asyncinfer.types.http import malformed_response
+from asyncinfer.types.stream import StreamDelta
 
 Json = Mapping[str, Any]
 _ENDS = {"completed", "failed", "cancelled", INCOMPLETE}

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from asyncinfer.dialects.call_pieces import MOST_STREAMED_CALLS
 from asyncinfer.dialects.fields import as_count, as_id, as_text
-from asyncinfer.types.answer import ToolCallDelta
+from asyncinfer.types.stream import ToolCallDelta
 
 Json = dict[str, Any]
 

@@ -22,7 +22,8 @@ from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit, row_errors
 from asyncinfer.engines.local.temperature import MAX_TEMPERATURE, effective_temperature
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import FinishReason, Usage
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.usage import Usage
 
 
 @dataclass(slots=True, eq=False)

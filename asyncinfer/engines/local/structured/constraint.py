@@ -20,7 +20,8 @@ from asyncinfer.engines.local.structured.objects import lists_all_properties
 from asyncinfer.engines.local.structured.structure import Structure
 from asyncinfer.engines.local.temperature import effective_temperature
 from asyncinfer.errors import InferenceErrorType, RequestError, invalid_request
-from asyncinfer.types.answer import Completion, FinishReason
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.finish_reason import FinishReason
 
 if TYPE_CHECKING:
     from asyncinfer.engines.local.structured.guide import Guide

@@ -16,7 +16,8 @@ from asyncinfer.engines.local.stepper import Emit
 from asyncinfer.engines.local.temperature import effective_temperature
 from asyncinfer.engines.local.transformers.model import Prompt, TransformersModel
 from asyncinfer.errors import invalid_request
-from asyncinfer.types.answer import FinishReason, Usage
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.usage import Usage
 
 # What a tokenizer decodes an incomplete character to.
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"

@@ -23,7 +23,10 @@ from asyncinfer.engines.local.vllm.model import VllmModel
 from asyncinfer.engines.local.vllm.reader import AnswerReader
 from asyncinfer.engines.local.vllm.sampling import sampling, structured_outputs, with_parameters
 from asyncinfer.errors import ErrorScope, InferenceErrorType, RequestError, invalid_request
-from asyncinfer.types.answer import Completion, FinishReason, StreamDelta, Usage
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 # vLLM's finish reasons.
 _FINISHED = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "repetition": FinishReason.STOP}

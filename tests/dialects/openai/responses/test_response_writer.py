@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from asyncinfer import FinishReason, ToolCallDelta
 from asyncinfer.dialects.openai.responses.response_writer import ResponseWriter
-from asyncinfer.types.answer import StreamDelta
+from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
 Json = dict[str, Any]

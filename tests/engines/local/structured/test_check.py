@@ -13,8 +13,9 @@ from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.structured.check import violation
 from asyncinfer.engines.local.structured.constraint import Constraint, ReducedStructure
 from asyncinfer.engines.local.structured.structure import Structure
-from asyncinfer.types.answer import Completion, FinishReason
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
 if find_spec("jsonschema") is None or find_spec("regex") is None:

@@ -18,7 +18,8 @@ from asyncinfer.engines.local.transformers.batch import Batch
 from asyncinfer.engines.local.transformers.load import load
 from asyncinfer.engines.local.transformers.model import TransformersModel
 from asyncinfer.engines.local.transformers.stepper import TransformersStepper
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.stream import StreamDelta
 from tests import tiny_models
 from tests.fakes import question
 from tests.smollm2 import Smollm2

@@ -15,8 +15,10 @@ from asyncinfer.engines.local.vllm.model import VllmModel
 from asyncinfer.engines.local.vllm.reader import AnswerReader
 from asyncinfer.engines.local.vllm.stepper import VllmStepper
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import Completion, FinishReason, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import ToolDefinition
 
 TOOL = ToolDefinition.model_validate({"type": "function", "function": {"name": "weather"}})
