@@ -105,7 +105,7 @@ def streamed_output(streamed: Sequence[Json], message: Message) -> list[Json]:
 
 def _with_ids_of(streamed: Sequence[Json], kept: Sequence[Json]) -> list[Json]:
     """Return the kept items; messages and calls have the ids that they had in the stream."""
-    ids = {kind: [item["id"] for item in streamed if item["type"] == kind] for kind in (MESSAGE, CALL)}
+    ids = {type_: [item["id"] for item in streamed if item["type"] == type_] for type_ in (MESSAGE, CALL)}
     return [{**item, "id": found.pop(0)} if (found := ids.get(item.get("type", ""))) else item for item in kept]
 
 

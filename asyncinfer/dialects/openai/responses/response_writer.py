@@ -98,11 +98,11 @@ class ResponseWriter:
         response = {**self._head, "status": "failed", "error": error, "output": output, "usage": None}
         return self._event("response.failed", response=response)
 
-    def _grow(self, kind: type[OpenReasoning | OpenMessage], text: str, logprobs: tuple[Json, ...] = ()) -> bytes:
+    def _grow(self, item_type: type[OpenReasoning | OpenMessage], text: str, logprobs: tuple[Json, ...] = ()) -> bytes:
         events, item = b"", self._growing
-        if not isinstance(item, kind):
+        if not isinstance(item, item_type):
             events = self._end_growing()
-            item = self._growing = kind(len(self._items))
+            item = self._growing = item_type(len(self._items))
             events += self._added(item)
         fields = item.grow(text)
         if isinstance(item, OpenMessage):
