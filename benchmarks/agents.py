@@ -24,7 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from client_overhead import QUESTION, Spent, Stopwatch, in_child, parser_for, plot, serve, server, start
+from client_overhead import QUESTION, Spent, Stopwatch, in_child, parser_for, serve, server, start
+from plots import plot_ratios
 from pydantic_ai import Agent, RequestUsage
 from pydantic_ai.messages import InstructionPart, ModelRequest, ModelResponse, TextPart
 from pydantic_ai.models import Model, ModelRequestParameters
@@ -134,7 +135,7 @@ def compare(runs: int, rounds: int, out: Path) -> None:
     print("CPU of openai in that of asyncinfer:", {name: round(ratio, 2) for name, ratio in ratios.items()})
     out.mkdir(parents=True, exist_ok=True)
     (out / "agents.json").write_text(json.dumps(results, indent=2) + "\n")
-    plot(ratios, "CPU of pydantic-ai's OpenAI model, in that of asyncinfer", out / "agents.png", wanted=WANTED)
+    plot_ratios(ratios, "CPU of pydantic-ai's OpenAI model, in that of asyncinfer", out / "agents.png", wanted=WANTED)
 
 
 def median_ratio(rows: list[dict[str, dict[str, float]]], one: str, other: str) -> float:

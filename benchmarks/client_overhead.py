@@ -30,6 +30,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from plots import plot_ratios
+
 AT_ONCE = 100
 QUESTION = "What is the capital of France, and since when? Answer in a few sentences, please. Number {}."
 ANSWER = "Paris is the capital of France, and has been for most of the time since the tenth century. " * 5
@@ -330,23 +332,7 @@ def compare(rows: int, many: int, rounds: int, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "client_overhead.json").write_text(json.dumps(results, indent=2) + "\n")
     shown = {name: got["ratio"] for name, got in results.items() if "ratio" in got}
-    plot(shown, "requests/s, in those of plain aiohttp", out / "client_overhead.png")
-
-
-def plot(ratios: dict[str, float], label: str, path: Path, wanted: float = 0.9) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 3))
-    axes.barh(list(ratios), list(ratios.values()))
-    axes.axvline(wanted, linestyle="--", color="gray", label="wanted")
-    axes.invert_yaxis()
-    axes.set(xlabel=label)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    plot_ratios(shown, "requests/s, in those of plain aiohttp", out / "client_overhead.png")
 
 
 if __name__ == "__main__":

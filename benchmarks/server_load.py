@@ -2,7 +2,8 @@
 
     python benchmarks/server_load.py http://127.0.0.1:8000/v1 MODEL [--clients 32] [--requests 128] [--tokens 32]
 
-Each client sends its next request when the answer to the last one is complete.
+Each client sends its next request when the answer to the last one is complete. In a stream, each event with text counts
+as one token: servers that join tokens in one event seem slower than they are.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ class Load(NamedTuple):
     """What is sent.
 
     Args:
-        tokens: The most tokens of an answer.
+        clients: How many clients send requests at once.
+        requests: How many requests they send together.
+        tokens: Maximum number of tokens of an answer.
+        stream: Whether the answers are streamed.
         more: Further fields of each request.
     """
 
@@ -86,15 +90,15 @@ async def measure(url: str, model: str, load: Load) -> dict[str, float]:
         began = time.perf_counter()
         await asyncio.gather(*(client() for _ in range(load.clients)))
         seconds = time.perf_counter() - began
-    first = sorted(one.parts[0] for one in times if one.parts)
-    gaps = [after - before for one in times for before, after in zip(one.parts, one.parts[1:], strict=False)]
+    first = sorted(answer.parts[0] for answer in times if answer.parts)
+    gaps = [after - before for answer in times for before, after in zip(answer.parts, answer.parts[1:], strict=False)]
     return {
         "requests_per_s": load.requests / seconds,
-        "tokens_per_s": sum(one.tokens for one in times) / seconds,
+        "tokens_per_s": sum(answer.tokens for answer in times) / seconds,
         "first_token_ms": statistics.median(first) * 1e3 if first else 0.0,
         "first_token_p99_ms": first[int(len(first) * 0.99)] * 1e3 if first else 0.0,
         "between_tokens_ms": statistics.median(gaps) * 1e3 if gaps else 0.0,
-        "request_ms": statistics.median(one.end for one in times) * 1e3,
+        "request_ms": statistics.median(answer.end for answer in times) * 1e3,
     }
 
 

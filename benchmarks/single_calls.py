@@ -23,7 +23,6 @@ from client_overhead import (
     Spent,
     parser_for,
     plain_aiohttp,
-    plot,
     serve,
     server,
     side_by_side,
@@ -32,6 +31,7 @@ from client_overhead import (
     with_openai,
     workers,
 )
+from plots import plot_ratios
 
 from asyncinfer import (
     Conversation,
@@ -87,7 +87,7 @@ def compare(calls: int, rounds: int, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "single_calls.json").write_text(json.dumps(results, indent=2) + "\n")
     ratios = {name: got["ratio"] for name, got in results.items()}
-    plot(ratios, "calls/s, in those of plain aiohttp", out / "single_calls.png")
+    plot_ratios(ratios, "calls/s, in those of plain aiohttp", out / "single_calls.png")
 
 
 def main() -> None:

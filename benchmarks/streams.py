@@ -25,12 +25,12 @@ from client_overhead import (
     messages,
     parser_for,
     pin,
-    plot,
     serve_with,
     server,
     start,
     workers,
 )
+from plots import plot_ratios
 
 DELTAS = 200
 CLIENTS = {"aiohttp": None, "astream": None, "openai": "openai"}
@@ -145,7 +145,7 @@ def compare(streams: int, rounds: int, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "streams.json").write_text(json.dumps(results, indent=2) + "\n")
     ratios = {name: got["ratio"] for name, got in results.items()}
-    plot(ratios, "CPU per delta, in that of plain aiohttp", out / "streams.png", wanted=1.5)
+    plot_ratios(ratios, "CPU per delta, in that of plain aiohttp", out / "streams.png", wanted=1.5)
 
 
 def main() -> None:
