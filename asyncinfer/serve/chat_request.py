@@ -17,10 +17,10 @@ from asyncinfer.types.conversation import Conversation
 
 # Fields that would change the answer in a way that no engine supports.
 _UNSUPPORTED = {
-    "audio": "audio is not supported",
+    "audio": "is not supported",
     "function_call": "is deprecated; use tool_choice",
     "functions": "is deprecated; use tools",
-    "web_search_options": "web search is not supported",
+    "web_search_options": "is not supported",
 }
 
 

@@ -13,8 +13,8 @@ from asyncinfer.serve.api_errors import ApiError, bad_request
 from asyncinfer.serve.asgi import ClientDisconnected, Receive, Scope, header
 
 # Parsing and validating an object takes a few microseconds, and blocks the event loop.
-_MOST_CONTAINERS = 20_000
-_MOST_VALUES = 200_000
+_MAX_CONTAINERS = 20_000
+_MAX_VALUES = 200_000
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
@@ -22,7 +22,7 @@ async def read_object(scope: Scope, receive: Receive, limit: int) -> dict[str, A
     """Return the JSON object in the body of a request.
 
     Args:
-        limit: The largest body, in bytes.
+        limit: The maximum size of the body, in bytes.
 
     Raises:
         ApiError: The body is too large, or it is not a JSON object.
@@ -42,7 +42,7 @@ def parsed_object(body: bytes) -> dict[str, Any]:
         ApiError: The text is not a JSON object, is nested too deeply, or has too many values.
     """
     if _is_too_much(body) and _is_too_much(_STRING.sub(b"", body)):
-        raise bad_request(f"The body has more than {_MOST_CONTAINERS} objects and arrays, or {_MOST_VALUES} values.")
+        raise bad_request(f"The body has more than {_MAX_CONTAINERS} objects and arrays, or {_MAX_VALUES} values.")
     try:
         value = from_json(body, allow_inf_nan=False)
     except ValueError as error:
@@ -53,7 +53,7 @@ def parsed_object(body: bytes) -> dict[str, Any]:
 
 
 def _is_too_much(text: bytes) -> bool:
-    return text.count(b"{") + text.count(b"[") > _MOST_CONTAINERS or text.count(b",") > _MOST_VALUES
+    return text.count(b"{") + text.count(b"[") > _MAX_CONTAINERS or text.count(b",") > _MAX_VALUES
 
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
