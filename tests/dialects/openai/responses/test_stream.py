@@ -253,7 +253,7 @@ def test_items_without_a_place_belong_to_the_call_of_their_id() -> None:
     assert [call["id"] for call in last.tool_calls] == ["fc_1", "fc_2"]
 
 
-def test_first_id_of_a_call_counts() -> None:
+def test_later_id_of_a_streamed_call_is_ignored() -> None:
     """vLLM gives a call another id in the last event."""
     *_, last = deltas_of(*of_call(0, CALL), event("completed", response=reply(CALL | {"call_id": "call_other"})))
     assert [call["id"] for call in last.tool_calls] == ["call_1"]
