@@ -11,11 +11,11 @@ from typing import Any, cast
 from asyncinfer.cli.answer_view import answer_view
 from asyncinfer.cli.images import image_items
 from asyncinfer.cli.messages import say, say_error
+from asyncinfer.cli.model_engine import engine_for_model
 from asyncinfer.cli.turn import CUT, Turn, stream_answer
 from asyncinfer.config import InferenceConfig, InferenceEngineType
 from asyncinfer.config.variables import escaped
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.engines.guess import guess_engine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
@@ -95,7 +95,7 @@ def question_text(argument: str | None) -> str:
 
 def load_config(path: str | None, settings: Mapping[str, Any]) -> InferenceConfig:
     """Return the configuration in a file, if there is one, with the settings of the command line. If no engine is set,
-    the URL or the name of the model tells it.
+    it is derived from the URL or from the name of the model.
 
     Args:
         settings: Values by their dotted paths. None: not set.
@@ -110,7 +110,7 @@ def load_config(path: str | None, settings: Mapping[str, Any]) -> InferenceConfi
     config = InferenceConfig.from_yaml_and_arg_list(path, [f"{name}={value}" for name, value in given.items()])
     if config.engine is None:
         has_url = config.remote_params is not None and config.remote_params.api_url
-        config.engine = InferenceEngineType.REMOTE if has_url else guess_engine(config.model.model_name)
+        config.engine = InferenceEngineType.REMOTE if has_url else engine_for_model(config.model.model_name)
     if settings.get("generation.temperature"):
         config.generation = config.generation.with_implied_sampling()
     return config

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from asyncinfer.config import InferenceEngineType
+from asyncinfer.config.engine_type import config_name
 from asyncinfer.engines.registry import ENGINES, EngineEntry, plugins
 from asyncinfer.errors import ConfigError, error_repr
 from asyncinfer.providers.catalog import CATALOG
@@ -25,7 +25,7 @@ def show_engines() -> None:
     """Print every engine, the extra that it needs and whether its key is set; then plug-ins and parameters."""
     table = Table("engine", "extra", "key", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, entry in ENGINES.items():
-        table.add_row(_config_name(name), _extra(entry), _key(name))
+        table.add_row(config_name(name), _extra(entry), _key(name))
     console = Console(highlight=False, markup=False)
     console.print(table)
     for line in _plugin_lines():
@@ -70,7 +70,7 @@ def _plugin_lines() -> Iterator[str]:
 
 def markdown_table() -> str:
     """Return the table of the providers in the catalog, in Markdown."""
-    return providers_table((_config_name(name), provider) for name, provider in CATALOG.items())
+    return providers_table((config_name(name), provider) for name, provider in CATALOG.items())
 
 
 def write_table(path: Path) -> None:
@@ -91,8 +91,3 @@ def _with_table(text: bytes, path: Path) -> bytes:
     if not begin or not end:
         raise ConfigError(f"{path}: contains no line {BEGIN} with a line {END} after it")
     return b"".join((before, begin, f"\n{markdown_table()}\n".encode(), end, after))
-
-
-def _config_name(name: str) -> str:
-    """Return the name as configurations contain it: `GOOGLE_GEMINI`, although the value of that member is `GEMINI`."""
-    return name.name if isinstance(name, InferenceEngineType) else name

@@ -87,6 +87,11 @@ def add_engine_name(name: str) -> None:
     _added.add(name.upper())
 
 
+def config_name(name: str) -> str:
+    """Return the name as configurations contain it: `GOOGLE_GEMINI`, although the value of that member is `GEMINI`."""
+    return name.name if isinstance(name, InferenceEngineType) else name
+
+
 def engine_names() -> list[str]:
     """Return the names of all engines, as configurations contain them: first those of this package."""
     return [*InferenceEngineType.__members__, *_other_names()]
