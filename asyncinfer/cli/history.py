@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
+from asyncinfer.scratch.atomic import replacing
 from asyncinfer.types.paths import PATH_ERRORS, open_regular
 
 log = logging.getLogger("asyncinfer")
@@ -50,22 +53,35 @@ class HistoryFile:
 
     def append(self, text: str) -> None:
         """Add a text."""
-        self._write(os.O_APPEND, [text])
+        with self._logged_errors():
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._opened() as file:
+                file.write(_line(text))
 
     def _replace(self, texts: list[str]) -> None:
-        self._write(os.O_TRUNC, texts)
+        with self._logged_errors():
+            with self._opened():  # The new file gets the permissions of this one, which are private now.
+                pass
+            with replacing(self._path) as file:
+                file.writelines(map(_line, texts))
 
-    def _write(self, flag: int, texts: list[str]) -> None:
-        lines = "".join(json.dumps(text) + "\n" for text in texts).encode()
+    def _opened(self) -> BinaryIO:
+        """Open the file for writing at its end. Only its owner can read it, whatever its permissions were."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        file = os.fdopen(os.open(self._path, flags, 0o600), "ab")
+        self._path.chmod(0o600)
+        return file
+
+    @contextmanager
+    def _logged_errors(self) -> Generator[None]:
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flag, 0o600)
-            try:
-                os.write(fd, lines)
-            finally:
-                os.close(fd)
+            yield
         except PATH_ERRORS as error:
             log.debug("%s cannot be written: %s", self._path, error)
+
+
+def _line(text: str) -> bytes:
+    return json.dumps(text).encode() + b"\n"
 
 
 def _text(line: str) -> str | None:

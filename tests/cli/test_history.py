@@ -30,6 +30,28 @@ def test_long_file_is_shortened(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 1000
 
 
+def test_file_that_others_can_read_becomes_private(tmp_path: Path) -> None:
+    for write in (lambda file: file.append("a"), HistoryFile.load):
+        path = tmp_path / "history"
+        path.write_text('"a"\n' * 2000)
+        path.chmod(0o644)
+        write(HistoryFile(path))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_file_keeps_its_texts_if_it_cannot_be_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "history"
+    path.write_text("".join(f'"{n}"\n' for n in range(2000)))
+    before = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("asyncinfer.scratch.disk.replace", fail)
+    assert len(HistoryFile(path).load()) == 1000
+    assert path.read_bytes() == before
+
+
 def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "history"
     path.write_bytes(b'"a"\n{\n3\n\xff\n"b"\n"c')
