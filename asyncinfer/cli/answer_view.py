@@ -20,6 +20,9 @@ from asyncinfer.aio.tasks import task_group
 _INTERVAL = 0.1
 # Control characters, with which an answer could change the terminal. Tabs and line breaks are harmless.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# A pipe takes this many characters, at most 4096 bytes, as a whole. Python without buffers (PYTHONUNBUFFERED) does not
+# notice that a longer text was written in part, because the reader closed the pipe.
+_PIECE = 1024
 
 Show = Callable[[str], Awaitable[None]]
 
@@ -31,7 +34,7 @@ def can_render(wanted: bool) -> bool:
 
 @asynccontextmanager
 async def answer_view(*, markdown: bool) -> AsyncGenerator[Show]:
-    """Show one answer. Its end is followed by a line break, also if the block is left early.
+    """Show one answer. If it does not end with a line break, one follows, also if the block is left early.
 
     Args:
         markdown: Render it as Markdown, if `can_render` says so.
@@ -45,21 +48,22 @@ async def answer_view(*, markdown: bool) -> AsyncGenerator[Show]:
 
 @asynccontextmanager
 async def _plain() -> AsyncGenerator[Show]:
-    is_terminal, last = sys.stdout.isatty(), "\n"
+    is_terminal = sys.stdout.isatty()
+    last = [""]  # the last character
 
     async def show(text: str) -> None:
-        nonlocal last
         if text := printable(text) if is_terminal else text:
-            last = text[-1]
+            last[0] = text[-1]
             await DISK.run(_write, text, abandon_on_cancel=True)
 
     try:
         yield show
     except BaseException:
-        if last != "\n":
+        if last[0] not in ("", "\n"):
             await _end_line()
         raise
-    await DISK.run(_write, "\n")
+    if last[0] != "\n":  # An empty answer is an empty line.
+        await DISK.run(_write, "\n")
 
 
 async def _end_line() -> None:
@@ -97,5 +101,6 @@ def printable(text: str) -> str:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    for start in range(0, len(text), _PIECE):
+        sys.stdout.write(text[start : start + _PIECE])
     sys.stdout.flush()

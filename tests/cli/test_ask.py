@@ -67,6 +67,10 @@ class TestOutput:
         done = ask(*MODEL, "no", script={"fails": "no"})
         assert (done.code, done.out, done.err) == (1, "", "asyncinfer: the server says no\n")
 
+    @pytest.mark.parametrize("option", ["--stream", "--no-stream"])
+    def test_answer_that_ends_with_a_line_break_gets_no_other_one(self, option: str) -> None:
+        assert ask(*MODEL, "hi", option, script={"text": "a\n"}).out == "a\n"
+
     def test_answer_that_was_cut_is_named_on_stderr_only(self) -> None:
         for option in ("--stream", "--no-stream"):
             done = ask(*MODEL, "long", option, script={"cut": "long"})
