@@ -99,9 +99,10 @@ class Chat:
             say(line)
         if turn.text:
             self._messages = [*messages, Message(role=Role.ASSISTANT, content=turn.text)]
+            self._images = ()
 
     def _question(self, text: str) -> Message:
-        images, self._images = self._images, ()
-        if not images:
+        """Return the message. It has the images until an answer makes them a part of the chat."""
+        if not self._images:
             return Message(role=Role.USER, content=text)
-        return Message(role=Role.USER, content=[*images, ContentItem(type=Type.TEXT, content=text)])
+        return Message(role=Role.USER, content=[*self._images, ContentItem(type=Type.TEXT, content=text)])
