@@ -2,7 +2,8 @@
 
 Sources, November 2026: mistralai 3.7 and Mistral's "Reasoning", for its content parts and parameters; groq 1.7 and
 Groq's "OpenAI Compatibility", "Responses API", "Reasoning" and "Vision"; xAI's REST API reference ("Chat completions",
-"Responses"), "Reasoning" and "Image understanding"; LiteLLM 1.110, for the models that only xAI's Responses API has;
+"Responses"), "Reasoning" and "Image understanding"; LiteLLM 1.110, for the models that only
+xAI's Responses API has, and for those that do not reason; pydantic-ai 2.68, for the retired models that xAI redirects;
 the API reference of Nebius Token Factory. Lambda has no row: it closed its inference API in September 2025.
 """
 
@@ -74,11 +75,16 @@ XAI = Provider(
         Quirks(
             token_limit="max_completion_tokens",
             unsupported=frozenset({"logit_bias"}),
-            # Reasoning models answer 400 to these parameters. All models reason, except those whose name says so.
+            # Reasoning models answer 400 to these parameters. Only the non-reasoning models of Grok 4.20 do not reason:
+            # xAI redirects older names, such as grok-4-fast-non-reasoning, to Grok 4.3, which reasons.
             unsupported_by_prefix={
                 "grok-": _NO_PENALTIES_NOR_STOPS,
                 "grok-4.20-0309-non-reasoning": frozenset(),
                 "grok-4.20-beta-0309-non-reasoning": frozenset(),
+                "grok-4.20-beta-latest-non-reasoning": frozenset(),
+                "grok-4.20-beta-non-reasoning": frozenset(),
+                "grok-4.20-experimental-beta-0304-non-reasoning": frozenset(),
+                "grok-4.20-experimental-beta-non-reasoning-latest": frozenset(),
                 "grok-4.20-non-reasoning": frozenset(),
             },
             image_types=frozenset({"image/jpeg", "image/png"}),

@@ -44,6 +44,11 @@ PENALTIES: dict[str, Any] = {"frequency_penalty": 0.5, "presence_penalty": 0.5, 
     [
         ("grok-4.7", {"seed": 7}),
         ("grok-code-fast-1", {"seed": 7}),
+        ("grok-4-fast-non-reasoning", {"seed": 7}),  # redirected to Grok 4.3, which reasons
+        (
+            "grok-4.20-beta-non-reasoning",
+            {"seed": 7, "frequency_penalty": 0.5, "presence_penalty": 0.5, "stop": ["END"]},
+        ),
         (
             "grok-4.20-non-reasoning",
             {"seed": 7, "frequency_penalty": 0.5, "presence_penalty": 0.5, "stop": ["END"]},
