@@ -1,9 +1,11 @@
 """Hundreds of PydanticAI agents share one engine: one model, one set of batches, permits and limits.
 
-pip install 'asyncinfer[pydantic-ai]'
-python examples/agents.py                                      # 200 agents on SmolLM2, in this process
-python examples/agents.py 20                                   # 20 agents
-python examples/agents.py 200 engine=OPENAI model.model_name=gpt-5-mini     # the key is in OPENAI_API_KEY
+    pip install '.[smollm2,pydantic-ai]'
+    python examples/agents.py                                             # 200 agents on SmolLM2, in this process
+    python examples/agents.py 20                                          # 20 agents
+    python examples/agents.py engine=OPENAI model.model_name=gpt-5-mini   # the key is in OPENAI_API_KEY
+
+Other arguments, such as `generation.max_new_tokens=64`, replace settings of quickstart.yaml.
 """
 
 from __future__ import annotations
@@ -42,5 +44,6 @@ async def main(count: int, *overrides: str) -> None:
 
 
 if __name__ == "__main__":
-    count, *overrides = sys.argv[1:] or ["200"]
-    asyncio.run(main(int(count), *overrides))
+    numbers = [argument for argument in sys.argv[1:] if argument.isdecimal()]
+    overrides = [argument for argument in sys.argv[1:] if not argument.isdecimal()]
+    asyncio.run(main(int(numbers[0]) if numbers else 200, *overrides))

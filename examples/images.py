@@ -3,7 +3,7 @@
     python examples/images.py model.model_name=my-vision-model remote_params.api_url=http://localhost:8000/v1
     python examples/images.py engine=OPENAI model.model_name=gpt-5-mini remote_params.api_url=null
 
-Needs Pillow: pip install 'asyncinfer[images]'
+Needs Pillow: pip install '.[images]'
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Turn texts into objects. The model can only write JSON that fits a pydantic model.
 
-python examples/structured_output.py                                             # SmolLM2, in this process
-python examples/structured_output.py engine=OPENAI model.model_name=gpt-5-mini   # the key is in OPENAI_API_KEY
+    python examples/structured_output.py                                             # SmolLM2, in this process
+    python examples/structured_output.py engine=OPENAI model.model_name=gpt-5-mini   # the key is in OPENAI_API_KEY
+
+Other arguments, such as `generation.max_new_tokens=64`, replace settings of quickstart.yaml.
 """
 
 from __future__ import annotations

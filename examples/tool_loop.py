@@ -1,7 +1,9 @@
 """Let a model call Python functions, with a loop that you write yourself.
 
-python examples/tool_loop.py                                                 # SmolLM2, in this process
-python examples/tool_loop.py engine=OPENAI model.model_name=gpt-5-mini       # the key is in OPENAI_API_KEY
+    python examples/tool_loop.py                                                 # SmolLM2, in this process
+    python examples/tool_loop.py engine=OPENAI model.model_name=gpt-5-mini       # the key is in OPENAI_API_KEY
+
+Other arguments, such as `generation.max_new_tokens=64`, replace settings of quickstart.yaml.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """A chat in the browser: FastAPI, one engine for all requests, and answers that appear while the model writes them.
 
-pip install fastapi uvicorn
-uvicorn --app-dir examples web_app:app            # SmolLM2, in this process. Then open http://127.0.0.1:8000
-CHAT_CONFIG=examples/remote.yaml uvicorn --app-dir examples web_app:app     # a server that the file names
+    pip install 'fastapi>=0.135' uvicorn
+    uvicorn --app-dir examples web_app:app                                      # SmolLM2, in this process
+    CHAT_CONFIG=examples/remote.yaml uvicorn --app-dir examples web_app:app     # a server that the file names
+
+Then open http://127.0.0.1:8000
 """
 
 from __future__ import annotations

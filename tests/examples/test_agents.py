@@ -27,7 +27,7 @@ async def test_agents_run_at_the_same_time_within_the_limits_of_the_engine() -> 
 
     limits = (f"remote_params.num_workers={WORKERS}", "remote_params.use_adaptive_concurrency=false")
     async with FaultServer(lambda _: reply) as server:
-        printed = await run_program("agents.py", "200", *at(server.url), *limits)
+        printed = await run_program("agents.py", *at(server.url), *limits)
     lines = printed.splitlines()
     assert lines[0] == "answer to What is the capital of Japan?"
     assert lines[-1].startswith("200 agents, ")
