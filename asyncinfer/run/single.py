@@ -27,10 +27,12 @@ from asyncinfer.types.results import failure_of
 from asyncinfer.types.stream import StreamDelta
 
 log = logging.getLogger("asyncinfer")
+# The command line shows all of its records to a person who waits for an answer.
+retries = logging.getLogger("asyncinfer.retries")
 
 T = TypeVar("T")
 
-# A longer wait before a retry is logged (seconds).
+# A longer wait is a warning (seconds). Shorter waits before a retry are logged at level info.
 _LONG_WAIT = 10.0
 
 
@@ -129,8 +131,8 @@ async def _with_retries(
                 raise end.error(error) from error
             if retry.is_final:
                 raise
-            if retry.after >= _LONG_WAIT:
-                log.warning("%s; the next attempt is made in %s", error, duration(retry.after))
+            level = logging.WARNING if retry.after >= _LONG_WAIT else logging.INFO
+            retries.log(level, "%s; the next attempt is made in %s", error, duration(retry.after))
         await wait_until(anyio.Event(), clock, clock.now() + retry.after)
 
 
