@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from asyncinfer.cli.answer_view import answer_view
+from asyncinfer.cli.exit_codes import SOME_FAILED
 from asyncinfer.cli.images import image_items
-from asyncinfer.cli.messages import say, say_error
+from asyncinfer.cli.messages import say, say_error, show_retries
 from asyncinfer.cli.model_engine import engine_for_model
 from asyncinfer.cli.turn import CUT, Turn, stream_answer
 from asyncinfer.config import InferenceConfig, InferenceEngineType
@@ -22,8 +24,7 @@ from asyncinfer.types.conversation import ContentItem, Conversation, Message, Ro
 from asyncinfer.types.finish_reason import FinishReason, finish_reason_of
 from asyncinfer.types.paths import expanded, read_text
 
-# The exit code when the question has no answer.
-QUESTION_FAILED = 1
+_WAITS_FOR_STDIN = "Waiting for the end of stdin. If the question has no piped text, give --no-stdin or < /dev/null."
 # What `--json` asks for: any object.
 _ANY_OBJECT = {"type": "object"}
 
@@ -34,6 +35,7 @@ class Question:
 
     Args:
         text: The question.
+        system: The system prompt.
         images: Paths or URLs of images and of PDF documents.
         stream: Show the answer while it is generated.
         markdown: Render the answer as Markdown if stdout is a terminal.
@@ -54,7 +56,14 @@ class Question:
 
 
 async def run_ask(config: InferenceConfig, question: Question) -> int:
-    """Answer the question on stdout, and return the exit code."""
+    """Answer the question on stdout, and return the exit code.
+
+    Raises:
+        ConfigError: A setting, the path of an image or a PDF document is wrong.
+        InputError: A PDF document cannot be read.
+        EngineDeadError: The key, the account or the model is wrong, or the engine has stopped.
+    """
+    show_retries()
     conversation = await question.conversation()
     is_data = config.generation.guided_decoding is not None
     markdown = question.markdown and not is_data
@@ -64,7 +73,7 @@ async def run_ask(config: InferenceConfig, question: Question) -> int:
             await answer(engine, conversation, config, markdown)
         except RequestError as error:
             say_error(str(error))
-            return QUESTION_FAILED
+            return SOME_FAILED
     return 0
 
 
@@ -80,17 +89,36 @@ async def _show(engine: BaseInferenceEngine, asked: Conversation, config: Infere
         say(CUT)
 
 
-def question_text(argument: str | None) -> str:
+def question_text(argument: str | None, *, read_stdin: bool = True, patience: float = 3.0) -> str:
     """Return the question: the argument, and the text that is piped to the command. Blocks until the pipe ends.
+
+    A pipe that stays open looks like a slow program that still has to write, so both are waited for.
+
+    Args:
+        argument: The question on the command line.
+        read_stdin: Read the text that is piped.
+        patience: Seconds after which a message says that the pipe is still open.
 
     Raises:
         ConfigError: There is neither.
     """
     asked = (argument or "").encode(errors="surrogateescape").decode(errors="replace").strip()
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
+    piped = _piped_text(patience).strip() if read_stdin else ""
     if not asked and not piped:
         raise ConfigError('there is no question: give it as an argument, as in asyncinfer ask "...", or pipe it')
     return "\n\n".join(part for part in (asked, piped) if part)
+
+
+def _piped_text(patience: float) -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    notice = threading.Timer(patience, say, [_WAITS_FOR_STDIN])
+    notice.daemon = True
+    notice.start()
+    try:
+        return sys.stdin.read()
+    finally:
+        notice.cancel()
 
 
 def load_config(path: str | None, settings: Mapping[str, Any]) -> InferenceConfig:

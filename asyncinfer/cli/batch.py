@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
-import anyio
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from asyncinfer.aio.tasks import task_group
 from asyncinfer.cli.display import Display, show_failures, show_summary
+from asyncinfer.cli.exit_codes import SOME_FAILED
+from asyncinfer.cli.interrupts import interruptible
 from asyncinfer.cli.messages import say
 from asyncinfer.config import InferenceConfig
 from asyncinfer.config.overrides import mask_arguments
@@ -25,9 +22,6 @@ from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import InferenceResult
 from asyncinfer.types.run_errors import RunInterruptedError
-
-# The exit code when some rows have no answer.
-ROWS_FAILED = 1
 
 
 async def run_batch(config: InferenceConfig) -> int:
@@ -45,7 +39,7 @@ async def _save(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop
     with Display() as display:
         summary = await engine.arun(config, on_progress=display.update, stop=stop)
     show_summary(summary, config.output_path)
-    return ROWS_FAILED if summary.failed else 0
+    return SOME_FAILED if summary.failed else 0
 
 
 async def _show(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop) -> int:
@@ -59,7 +53,7 @@ async def _show(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop
     if result.has_failures or display.last.cut_by_length or display.last.filtered:
         say(f"{len(result.successful)} rows finished, {progress_text(display.last)}")
     show_failures(list(result.failures.items()), len(result.failures))
-    return ROWS_FAILED if result.has_failures else 0
+    return SOME_FAILED if result.has_failures else 0
 
 
 def _print_panels(result: InferenceResult) -> None:
@@ -70,56 +64,6 @@ def _print_panels(result: InferenceResult) -> None:
 
 def _text(conversation: Conversation) -> str:
     return "\n\n".join(f"{m.role}: {m.compute_flattened_text_content()}" for m in conversation.messages)
-
-
-@asynccontextmanager
-async def interruptible(
-    stop: Stop,
-    running: str = "rows",
-    stopped: str = "Saved rows stay saved; run the same command again to go on.",
-) -> AsyncGenerator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP requests `stop`; the second cancels the block. Saved rows stay saved.
-
-    Args:
-        running: What is finished before the command ends, for messages.
-        stopped: What a message says when the block was cancelled.
-    """
-    with anyio.CancelScope() as block:
-        async with task_group() as tasks:
-
-            async def handle_signals() -> None:
-                with anyio.open_signal_receiver(*_stopping_signals()) as signals:
-                    is_handling.set()
-                    async for number in signals:
-                        if stop.is_requested:
-                            block.cancel()
-                            return
-                        stop.request()
-                        say(_stopping(number, running))
-
-            is_handling = anyio.Event()
-            tasks.start_soon(handle_signals)
-            await is_handling.wait()
-            yield
-            tasks.cancel_scope.cancel()
-    if block.cancelled_caught:
-        say(f"Stopped at once. {stopped}".rstrip())
-        raise KeyboardInterrupt
-
-
-def _stopping_signals() -> list[signal.Signals]:
-    """The signals that stop a run. SIGHUP comes when a terminal is closed; `nohup` ignores it, Windows lacks it."""
-    stopping = [signal.SIGINT, signal.SIGTERM]
-    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        stopping.append(hangup)
-    return stopping
-
-
-def _stopping(number: signal.Signals, running: str) -> str:
-    if number == signal.SIGINT:
-        return f"\nStopping after the running {running}. Press Ctrl-C again to stop now."
-    return f"Got {number.name}: stopping after the running {running}. Send it again to stop now."
 
 
 def _interrupted(error: RunInterruptedError) -> str:

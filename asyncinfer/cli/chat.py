@@ -6,40 +6,51 @@ import sys
 from collections.abc import Sequence
 
 from asyncinfer.aio.iterate import iterate
+from asyncinfer.cli.exit_codes import SOME_FAILED
 from asyncinfer.cli.images import image_items
+from asyncinfer.cli.interrupts import interrupt_stops
 from asyncinfer.cli.line_editor import has_editor, read_messages
-from asyncinfer.cli.messages import say, say_error
-from asyncinfer.cli.turn import Turn, interrupt_stops, stream_answer
+from asyncinfer.cli.messages import say, say_error, show_retries
+from asyncinfer.cli.turn import Turn, stream_answer
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 
-# The exit code when a question that was piped has no answer.
-QUESTION_FAILED = 1
-HELP = "/reset starts a new chat, /exit or Ctrl-D ends the program, Ctrl-C stops an answer."
-_HELP_WITH_EDITOR = f"{HELP} Alt-Enter begins a new line, the arrow keys bring back earlier messages."
-_HELP_WITHOUT_EDITOR = f"{HELP} To edit lines: pip install 'asyncinfer[chat]'"
+_COMMANDS = "/reset starts a new chat, /exit or /quit ends the program, /help shows this text."
+_KEYS = "Ctrl-D ends the program, too, and Ctrl-C stops an answer."
+_EDITOR_KEYS = (
+    "Alt-Enter begins a new line, the arrow keys bring back earlier messages, and Ctrl-X Ctrl-E opens the message in "
+    "the editor of $VISUAL or $EDITOR."
+)
+_NO_EDITOR = "To edit lines: pip install 'asyncinfer[chat]'"
 
 
 async def run_chat(
-    config: InferenceConfig, *, image: str | None = None, system_prompt: str | None = None, markdown: bool = True
+    config: InferenceConfig, *, images: Sequence[str] = (), system_prompt: str | None = None, markdown: bool = True
 ) -> int:
     """Chat, and return the exit code. Each line of stdin is a message; on a terminal, a message may have several lines.
 
     On a terminal the user sees a failed answer and may go on. In a script, the exit code shows it.
 
     Args:
-        image: The path or URL of an image, or of a PDF document, for the first message.
+        images: Paths or URLs of images and of PDF documents, for the first message.
         system_prompt: The system prompt.
         markdown: Render answers as Markdown if stdout is a terminal.
+
+    Raises:
+        ConfigError: A setting, the path of an image or a PDF document is wrong.
+        InputError: A PDF document cannot be read.
+        RequestError: A PDF document cannot be fetched.
+        EngineDeadError: The key, the account or the model is wrong, or the engine has stopped.
     """
-    images = [] if image is None else await image_items(image)
+    show_retries()
+    items = [item for image in images for item in await image_items(image)]
     async with build_engine(config) as engine:
-        chat = Chat(engine, config, images, system_prompt, markdown=markdown)
+        chat = Chat(engine, config, items, system_prompt, markdown=markdown)
         await chat.run()
-    return QUESTION_FAILED if chat.failed and not sys.stdin.isatty() else 0
+    return SOME_FAILED if chat.failed and not sys.stdin.isatty() else 0
 
 
 class Chat:
@@ -82,7 +93,7 @@ class Chat:
                     await self._turn(question)
 
     def _help(self) -> None:
-        say(_HELP_WITH_EDITOR if has_editor() else _HELP_WITHOUT_EDITOR)
+        say(f"{_COMMANDS} {_KEYS} {_EDITOR_KEYS if has_editor() else _NO_EDITOR}" if self._is_terminal else _COMMANDS)
 
     async def _turn(self, question: str) -> None:
         messages, turn = [*self._messages, self._question(question)], Turn()

@@ -34,6 +34,12 @@ def configure_logging(level: str, log_format: str) -> None:
     _messages.setLevel(logging.INFO)
 
 
+def show_retries() -> None:
+    """Show why the first answer is late: each failed attempt that is followed by another one."""
+    if logging.getLogger("asyncinfer").level <= logging.WARNING:
+        logging.getLogger("asyncinfer.retries").setLevel(logging.INFO)
+
+
 def say(text: str, **fields: Any) -> None:
     """Write a message for a person. It is lost if the terminal is closed: that does not end the command.
 

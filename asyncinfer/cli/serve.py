@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import SecretStr
 
-from asyncinfer.cli.batch import interruptible
+from asyncinfer.cli.interrupts import interruptible
 from asyncinfer.cli.messages import say
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.registry import build_engine

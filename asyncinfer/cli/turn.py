@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import anyio
-
-from asyncinfer.aio.tasks import task_group
 from asyncinfer.cli.answer_view import answer_view
 from asyncinfer.cli.messages import say
 from asyncinfer.config import InferenceConfig
@@ -29,6 +23,8 @@ class Turn:
 
     Attributes:
         parts: The parts of the text.
+        reason: Why the answer ended; None if that is unknown.
+        usage: The tokens of the question and of the answer; None if they are unknown.
         seconds: From the first part to the last one.
     """
 
@@ -73,19 +69,3 @@ async def stream_answer(
             await show(delta.content)
     if turn.reason is FinishReason.LENGTH:
         say(CUT)
-
-
-@asynccontextmanager
-async def interrupt_stops() -> AsyncGenerator[None]:
-    """Ctrl-C ends the block, and not the program."""
-    with anyio.CancelScope() as scope:
-        async with task_group() as tasks:
-            tasks.start_soon(_cancel_on_interrupt, scope)
-            yield
-            tasks.cancel_scope.cancel()
-
-
-async def _cancel_on_interrupt(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from asyncinfer import ConfigError, GuidedDecodingParams, InferenceEngineType, Type
-from asyncinfer.cli.ask import Question, load_config, schema_in
+from asyncinfer.cli.ask import Question, load_config, question_text, schema_in
 from tests.cli.conftest import ROOT, Completed, environment
 from tests.cli.terminal import CTRL_C, Terminal, plain
 
@@ -42,13 +42,37 @@ class TestQuestion:
         assert ask(*MODEL, input="hello\n").out == "answer to hello\n"
 
     def test_system_prompt_is_sent(self) -> None:
-        assert ask(*MODEL, "hello", "--system", "Arr", "--no-stream").out == "Arr: answer to hello\n"
+        for option in ("--system", "--system-prompt"):
+            assert ask(*MODEL, "hello", option, "Arr", "--no-stream").out == "Arr: answer to hello\n"
 
     def test_bytes_that_are_no_utf8_are_replaced(self) -> None:
         assert ask(*MODEL, input=b"\xef\xbb\xbfh\xe9llo").out == "answer to h\ufffdllo\n"
 
     def test_very_long_line_is_one_question(self) -> None:
         assert ask(*MODEL, input="x" * 1_000_000).out == f"answer to {'x' * 1_000_000}\n"
+
+    def test_message_says_that_an_open_pipe_is_waited_for(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        reader, writer = os.pipe()
+        shown: list[str] = []
+
+        def say(text: str) -> None:
+            shown.append(text)
+            os.write(writer, b"slow text")
+            os.close(writer)
+
+        monkeypatch.setattr("asyncinfer.cli.ask.say", say)
+        with os.fdopen(reader) as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            assert question_text("Summarise", patience=0) == "Summarise\n\nslow text"
+        assert "--no-stdin" in shown[0]
+
+    def test_lines_of_a_loop_stay_unread_with_no_stdin(self) -> None:
+        python = f"{sys.executable} -m tests.cli.scripted ask {' '.join(MODEL)}"
+        loop = f'printf "one\\ntwo\\n" | while read -r line; do {python} --no-stdin "$line"; done'
+        done = subprocess.run(loop, shell=True, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60)
+        assert done.stdout == "answer to one\nanswer to two\n", done.stderr
 
     @pytest.mark.parametrize("args", [(), ("",), ("  ",)])
     def test_no_question_is_an_error(self, args: tuple[str, ...]) -> None:
@@ -70,6 +94,13 @@ class TestOutput:
     @pytest.mark.parametrize("option", ["--stream", "--no-stream"])
     def test_answer_that_ends_with_a_line_break_gets_no_other_one(self, option: str) -> None:
         assert ask(*MODEL, "hi", option, script={"text": "a\n"}).out == "a\n"
+
+    def test_attempt_that_fails_is_shown_before_the_next_one(self) -> None:
+        script = {"busy": "hi"}
+        done = ask(*MODEL, "hi", script=script)
+        assert (done.code, done.out) == (0, "answer to hi\n")
+        assert "INFO busy; the next attempt is made in 0 s" in done.err
+        assert ask(*MODEL, "hi", "--log-level", "error", script=script).err == ""
 
     def test_answer_that_was_cut_is_named_on_stderr_only(self) -> None:
         for option in ("--stream", "--no-stream"):

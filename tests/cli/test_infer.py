@@ -313,6 +313,21 @@ class TestConfiguration:
         )
         assert (done.returncode, done.stdout) == (0, "answer to hello\n"), done.stderr
 
+    @pytest.mark.parametrize("system", ["--system", "--system-prompt", "--system_prompt"])
+    def test_options_have_the_names_that_ask_has(self, job: Job, system: str) -> None:
+        images = ["--image", "https://example.com/a.png", "--image", "https://example.com/b.png"]
+        command = ["infer", "-i", "-e", "remote", "-m", "7", *images, system, "Arr"]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.cli.scripted", *command],
+            cwd=ROOT,
+            env=job.environment(),
+            input="hello\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (0, "Arr: answer to hello\n"), done.stderr
+
     def test_nothing_at_all_is_an_error(self, job: Job) -> None:
         command = [sys.executable, "-m", "tests.cli.scripted", "infer", "-i"]
         done = subprocess.run(command, cwd=ROOT, env=job.environment(), capture_output=True, text=True, timeout=60)
@@ -336,6 +351,13 @@ class TestChat:
     def test_system_prompt_and_image_are_sent(self, job: Job) -> None:
         done = job.run("-i", "--system-prompt", "Arr", "--image", "https://example.com/a.png", input="hello\n")
         assert done.out == "Arr: answer to hello\n", done.err
+
+    def test_help_in_a_pipe_describes_no_keys(self, job: Job) -> None:
+        done = job.run("-i", input="/help\n/quit\nhello\n")
+        assert (done.code, done.out) == (0, "")
+        for command in ("/reset", "/exit", "/quit", "/help"):
+            assert command in done.err
+        assert "Alt-Enter" not in done.err
 
     def test_error_of_one_turn_does_not_end_the_chat(self, job: Job) -> None:
         job.configure(fails="no")

@@ -1,0 +1,88 @@
+"""`asyncinfer infer`: answers a file of conversations, or chats."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from asyncinfer.cli.commands.options import (
+    Config,
+    Engine,
+    Images,
+    LogFormat,
+    LogLevel,
+    Markdown,
+    Model,
+    System,
+    Verbose,
+    set_up_logging,
+)
+from asyncinfer.cli.commands.settings import load_config
+from asyncinfer.cli.examples import show_examples
+from asyncinfer.cli.exit_codes import exit_code
+from asyncinfer.errors import ConfigError
+
+log = logging.getLogger("asyncinfer")
+
+
+def infer(
+    context: typer.Context,
+    config: Config = None,
+    engine: Engine = None,
+    model: Model = None,
+    list_configs: Annotated[bool, typer.Option("--list", help="List the example configurations, and exit.")] = False,
+    interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Chat on the terminal.")] = False,
+    input_path: Annotated[
+        str | None,
+        typer.Option("--input_path", "--input-path", help="A JSONL file of conversations, one JSON object per line."),
+    ] = None,
+    output_path: Annotated[
+        str | None,
+        typer.Option("--output_path", "--output-path", help="The JSONL file for the answers. null: print them."),
+    ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Keep the answers in the output file, and send only the other rows.")
+    ] = False,
+    image: Images = None,
+    system: System = None,
+    markdown: Markdown = True,
+    log_level: LogLevel = "warning",
+    log_format: LogFormat = "text",
+    verbose: Verbose = False,
+) -> None:
+    """Answer a file of conversations, or chat.
+
+    Every setting can be overridden with its dotted path: --generation.max_new_tokens 64
+
+    --image and --system are for a chat.
+    """
+
+    async def run() -> int:
+        from asyncinfer.cli.batch import run_batch
+        from asyncinfer.cli.chat import run_chat
+
+        arguments = [*context.args, *(["--reuse_output", "true"] if reuse else [])]
+        options = {
+            "engine": engine,
+            "model.model_name": model,
+            "input_path": input_path,
+            "output_path": output_path,
+        }
+        loaded = load_config(config, arguments, options)
+        if loaded.input_path is not None and (input_path is not None or not interactive):
+            if interactive:
+                log.warning("--interactive has no effect with --input_path: the file is answered")
+            return await run_batch(loaded)
+        if not interactive and not sys.stdin.isatty():
+            raise ConfigError("there is nothing to run: give --input_path FILE, or -i to chat")
+        return await run_chat(loaded, images=image or (), system_prompt=system, markdown=markdown)
+
+    if list_configs:
+        show_examples()
+        raise typer.Exit
+    set_up_logging(log_level, log_format)
+    raise typer.Exit(exit_code(lambda: asyncio.run(run()), verbose=verbose))

@@ -1,0 +1,43 @@
+"""The exit codes of the commands, and the message for the error that ends a command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from asyncinfer.cli.messages import say, say_error
+from asyncinfer.errors import AsyncInferError, ConfigError, InputError
+from asyncinfer.types.run_errors import RunInterruptedError
+
+# Rows or questions have no answer, a wrong configuration or input, an error of the run, an interrupted run.
+SOME_FAILED, CONFIG_ERROR, RUN_ERROR, INTERRUPTED = 1, 2, 3, 130
+
+
+def exit_code(command: Callable[[], int], *, verbose: bool) -> int:
+    """Run a command and return its exit code. An exception is shown as a message."""
+    try:
+        return command()
+    except (ConfigError, InputError) as error:
+        return _report(error, CONFIG_ERROR, verbose=verbose)
+    except RunInterruptedError as error:
+        return _report(error, INTERRUPTED, verbose=verbose)
+    except AsyncInferError as error:
+        return _report(error, RUN_ERROR, verbose=verbose)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout, such as `head`, has ended. The interpreter must not try to flush stdout at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return RUN_ERROR
+    except Exception as error:
+        return _report(f"{type(error).__name__}: {error}", RUN_ERROR, verbose=verbose)
+
+
+def _report(error: object, code: int, *, verbose: bool) -> int:
+    if verbose:
+        say(traceback.format_exc().rstrip())
+    say_error(str(error))
+    return code
