@@ -16,7 +16,7 @@ from asyncinfer.engines.redaction import secrets_of
 from asyncinfer.engines.refusal import with_start_hint
 from asyncinfer.engines.request_plan import RequestPlan, response_limits
 from asyncinfer.errors import ConfigError, RequestError
-from asyncinfer.providers.api_choice import provider_for, with_api
+from asyncinfer.providers.api_choice import provider_with_chosen_api, remote_with_resolved_api
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.base_url import chat_url, likely_url
 from asyncinfer.providers.catalog import CATALOG
@@ -99,8 +99,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             RequestError: The API did not return a list of models.
             ConfigError: The URL or the key is missing.
         """
-        remote = with_api(self.provider(), self._remote_params or RemoteParams(), self._model_params.model_name)
-        provider = provider_for(self.provider(), remote)
+        remote = remote_with_resolved_api(
+            self.provider(), self._remote_params or RemoteParams(), self._model_params.model_name
+        )
+        provider = provider_with_chosen_api(self.provider(), remote)
         url, sign = self._reach(remote)
         provider_listing = provider.resolve_url(provider.listing) if url == provider.resolve_url(provider.url) else None
         first_url = masked_if_secret(provider_listing or provider.dialect.listing(url))
@@ -145,8 +147,8 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         model, generation, remote = settings
         if not model.model_name:
             raise ConfigError("model.model_name: not set; give the name by which the API knows the model")
-        remote = with_api(self.provider(), remote, model.model_name)
-        provider = provider_for(self.provider(), remote)
+        remote = remote_with_resolved_api(self.provider(), remote, model.model_name)
+        provider = provider_with_chosen_api(self.provider(), remote)
         url, sign = self._reach(remote)
 
         def warn(text: str) -> None:
@@ -190,7 +192,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
                 f"remote_params.api_url: its credentials are masked ({mask_url(remote.api_url)}), as in a saved "
                 "configuration; put them back, for instance as ${VARIABLE}"
             )
-        found = chat_url(remote.api_url, provider_for(self.provider(), remote).paths())
+        found = chat_url(remote.api_url, provider_with_chosen_api(self.provider(), remote).paths())
         if found is None:
             shown = without_credentials(remote.api_url)
             raise ConfigError(

@@ -11,7 +11,7 @@ from asyncinfer.providers.provider import Provider
 RESPONSES = "responses"
 
 
-def provider_for(provider: Provider, remote: RemoteParams) -> Provider:
+def provider_with_chosen_api(provider: Provider, remote: RemoteParams) -> Provider:
     """Return the provider with the API that `remote.api` names.
 
     Raises:
@@ -27,7 +27,7 @@ def provider_for(provider: Provider, remote: RemoteParams) -> Provider:
     return found
 
 
-def with_api(provider: Provider, remote: RemoteParams, model: str) -> RemoteParams:
+def remote_with_resolved_api(provider: Provider, remote: RemoteParams, model: str) -> RemoteParams:
     """Return the parameters with the API that a call uses: that of the user, of the URL, or of the model."""
     if remote.api is not None or provider.dialect.responses is None:
         return remote

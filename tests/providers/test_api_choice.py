@@ -18,7 +18,7 @@ from asyncinfer import (
     Usage,
     build_engine,
 )
-from asyncinfer.providers.api_choice import provider_for, with_api
+from asyncinfer.providers.api_choice import provider_with_chosen_api, remote_with_resolved_api
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
@@ -44,7 +44,7 @@ def engine_for(provider: Provider, **remote: object) -> RemoteInferenceEngine:
 def path_for(provider: Provider, model: str = "m", **remote: str) -> str:
     """The path of the API that is chosen."""
     params = RemoteParams.model_validate({"api_url": provider.url, **remote})
-    return provider_for(provider, with_api(provider, params, model)).dialect.path
+    return provider_with_chosen_api(provider, remote_with_resolved_api(provider, params, model)).dialect.path
 
 
 @pytest.fixture
