@@ -64,7 +64,7 @@ class Auth(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key in a header. An explicit key takes precedence over environment variables.
+    """A key in a header. `remote_params.api_key` takes precedence over environment variables.
 
     Args:
         variable: The environment variable that holds the key. None: the API needs no key, and a key is sent only if
@@ -102,10 +102,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class OptionalKey:
-    """A key as Bearer, for a server that may need one. It is sent if the user or an environment variable sets one.
+    """A key as Bearer, for a server that may need one. Without a key, the requests have none, and that is no error.
+
+    `remote_params.api_key` takes precedence over the environment variable. The variable is not read if
+    `remote_params.headers` already has a credential.
 
     Args:
-        source: The environment variable.
+        source: The environment variable that may hold the key.
     """
 
     source: str

@@ -64,8 +64,8 @@ class _GeminiSigner(NamedTuple):
 class GoogleTokens:
     """Access tokens of a Google Cloud account.
 
-    An explicit key is an access token, or the path of a credentials file if it ends with `.json`. Without a key, tokens
-    come from the application default credentials.
+    `remote_params.api_key` is an access token, or the path of a credentials file if it ends with `.json`. If it is not
+    set, tokens come from the application default credentials.
     """
 
     variable: str | None = None

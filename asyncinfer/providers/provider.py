@@ -39,7 +39,7 @@ class Provider:
         variable_aliases: For an environment variable in `url`, the variables that are read if it is not set.
         variable_defaults: The values of environment variables in `url` that are not set.
         url_transform: Changes a URL after its variables are replaced.
-        completed_url: Changes the URL for chats at last, also one that the user has set. May raise ConfigError.
+        completed_url: Changes the final URL for chats, including a URL that the user has set. May raise ConfigError.
         replaced_paths: Ends of URLs for other functions of the same server, which the path for chats replaces.
         class_name: The name of the engine class. By default, it is made from `name`: `MyApiInferenceEngine` for
             `MY_API`.
