@@ -11,17 +11,14 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-from asyncinfer.config import InferenceEngineType, RemoteParams
-from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Quirks
-from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
+from asyncinfer.config import RemoteParams
 from asyncinfer.errors import (
     ConfigError,
     EngineConfigError,
@@ -31,12 +28,12 @@ from asyncinfer.errors import (
     RequestError,
 )
 from asyncinfer.providers.auth import HeaderSigner, Key, Signer, environment_variable
-from asyncinfer.providers.provider import Provider
 from asyncinfer.providers.tokens import Token, TokenSigner, TokenSource
 from asyncinfer.types.masking import MaskedStr, is_secret_name
 
 _KEY, _TOKEN, _VERSION = "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_API_VERSION"
-_CHATS = "/openai/v1/chat/completions"
+# The path for chats, after the endpoint of a resource.
+CHATS = "/openai/v1/chat/completions"
 _OWN_PATH = re.compile(r"(?:/deployments/[^/]+)?/(?:chat/completions|responses)/?$")
 _DEPLOYED_RESPONSES = re.compile(r"/deployments/[^/]+/responses/?$")
 # A JSON Web Token, as Microsoft Entra ID issues it. Keys of Azure have no dots.
@@ -49,8 +46,9 @@ _NATIONAL_CLOUDS = (".azure.us", ".azure.cn")
 class AzureAuth:
     """A key in the header `api-key`, or a token of Microsoft Entra ID as Bearer.
 
-    An explicit key may also be a token. Without one, the environment variable with a token takes precedence over the
-    one with a key. Without these, azure-identity gets tokens (`DefaultAzureCredential`).
+    `remote_params.api_key` may be a key or a token. If it is not set, the environment variable `AZURE_OPENAI_AD_TOKEN`
+    takes precedence over `AZURE_OPENAI_API_KEY`. If neither is set, azure-identity gets tokens
+    (`DefaultAzureCredential`).
     """
 
     @property
@@ -144,8 +142,8 @@ def azure_url(url: str) -> str:
 
     An endpoint that already has the path of the API, as Azure's portal shows it, is complete.
     """
-    endpoint = url.removesuffix(_CHATS)
-    return endpoint if "/openai" in urlsplit(endpoint).path else endpoint.rstrip("/") + _CHATS
+    endpoint = url.removesuffix(CHATS)
+    return endpoint if "/openai" in urlsplit(endpoint).path else endpoint.rstrip("/") + CHATS
 
 
 def with_api_version(url: str) -> str:
@@ -176,29 +174,3 @@ def azure_models_url(url: str) -> str:
     """Return the URL of the list of models. It is that of the resource, also for the URL of a deployment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=_OWN_PATH.sub("", parts.path) + "/models"))
-
-
-AZURE_OPENAI = Provider(
-    InferenceEngineType.AZURE_OPENAI,
-    f"{{AZURE_OPENAI_ENDPOINT}}{_CHATS}",
-    AzureAuth(),
-    replace(
-        openai_chat(
-            Quirks(
-                object_root=True,
-                token_limit="max_completion_tokens",
-                reasoning_models=OPENAI_REASONING_MODELS,  # Many users name a deployment after its model.
-                hides_reasoning_models=True,
-                documents=Files.NONE,
-            ),
-            responses=ResponsesQuirks(documents=Files.INLINE),
-        ),
-        models_url=azure_models_url,
-    ),
-    url_transform=azure_url,
-    completed_url=with_api_version,
-    class_name="AzureOpenAIInferenceEngine",
-    responses_models=OPENAI_RESPONSES_MODELS,
-    extra="azure",
-    requires="azure.identity",
-)

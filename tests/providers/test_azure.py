@@ -31,7 +31,8 @@ from asyncinfer import InferenceEngineType as Engine
 from asyncinfer.errors import ErrorScope
 from asyncinfer.providers import azure
 from asyncinfer.providers import tokens as tokens_module
-from asyncinfer.providers.azure import AZURE_OPENAI, AzureAuth, azure_models_url, azure_url, with_api_version
+from asyncinfer.providers.azure import AzureAuth, azure_models_url, azure_url, with_api_version
+from asyncinfer.providers.rows.cloud_platforms import AZURE_OPENAI
 from asyncinfer.types.http import HttpRequest
 from tests.dialects.openai.test_stream import DONE, as_bytes, chunk
 from tests.dialects.reference_sdks import azure_deployment

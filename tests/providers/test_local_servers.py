@@ -20,7 +20,7 @@ from asyncinfer import (
     RemoteParams,
     RequestError,
 )
-from asyncinfer.providers.local_servers import ollama_url
+from asyncinfer.providers.rows.servers import ollama_url
 from tests.fakes import ONE_ATTEMPT, question
 from tests.recorder import Recorder
 

@@ -1,9 +1,10 @@
-"""The rows of servers that users run on their own machine: Ollama, LM Studio and llama.cpp's server.
+"""Servers that users run themselves: any server with OpenAI's API, vLLM, SGLang, Ollama, LM Studio and llama.cpp's.
 
-They need no key unless the user has set one on the server. Sources, November 2026: Ollama's "OpenAI compatibility" and
-the code of its server, for the fields that it reads and its images; ollama 0.6, for `OLLAMA_HOST` and `OLLAMA_API_KEY`;
-LM Studio's "Chat Completions", "Structured Output", "Tool Use", "Authentication" and API changelog; the README of
-llama.cpp's server, whose default port changed from 8080 to 9931 in autumn 2026.
+They need no key unless the user has set one on the server. Sources, November 2026: the requests that vllm 0.32 and
+sglang 0.5.23 define, and SGLang's `serving_responses.py`; Ollama's "OpenAI compatibility" and the code of its server,
+for the fields that it reads and its images; ollama 0.6, for `OLLAMA_HOST` and `OLLAMA_API_KEY`; LM Studio's "Chat
+Completions", "Structured Output", "Tool Use", "Authentication" and API changelog; the README of llama.cpp's server,
+whose default port changed from 8080 to 9931 in autumn 2026.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from urllib.parse import urlsplit, urlunsplit
 
 from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.media import IMAGES
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks
 from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
@@ -22,6 +24,10 @@ from asyncinfer.providers.provider import Provider
 _WORKERS = 8
 _OLLAMA_PORT = 11434
 _UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+_VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
+_PILLOW_IMAGES = IMAGES | {"image/bmp", "image/tiff"}  # vLLM and SGLang read images with Pillow.
+# Beyond OpenAI's: the parameters of vLLM's Responses API.
+_VLLM_RESPONSES = _VLLM | {"frequency_penalty", "logit_bias", "presence_penalty", "seed", "stop_strings"}
 
 
 def ollama_url(url: str) -> str:
@@ -42,6 +48,51 @@ def ollama_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=user + at + netloc, path=re.sub("/+", "/", parts.path)))
 
 
+REMOTE = Provider(
+    InferenceEngineType.REMOTE,
+    dialect=openai_chat(
+        Quirks(extensions=frozenset({"min_p", "stop_token_ids"}), may_lack_json_schema=True),
+        responses=ResponsesQuirks(),
+    ),
+)
+REMOTE_VLLM = Provider(
+    InferenceEngineType.REMOTE_VLLM,
+    class_name="RemoteVLLMInferenceEngine",
+    dialect=openai_chat(
+        Quirks(
+            extensions=_VLLM,
+            adapter="model",  # the server lists each adapter as a model
+            template_kwargs=True,
+            patterns=Patterns.VLLM,
+            strict_subset=False,
+            image_types=_PILLOW_IMAGES,
+            merges_messages=True,  # the chat templates of many models require that roles alternate
+            documents=Files.NONE,
+            reasoning="reasoning",
+        ),
+        responses=ResponsesQuirks(_VLLM_RESPONSES, encrypted_reasoning=False),
+    ),
+)
+# The OpenAI endpoint, not `/generate`. `/generate` supports no tools, does not separate reasoning from the
+# answer, and needs the chat template to be applied here. Both support `regex` and `lora_path`.
+SGLANG = Provider(
+    InferenceEngineType.SGLANG,
+    class_name="SGLangInferenceEngine",
+    dialect=openai_chat(
+        Quirks(
+            extensions=_VLLM,
+            adapter="lora_path",  # `model:adapter` is ambiguous if the model's name contains a colon
+            template_kwargs=True,
+            patterns=Patterns.SGLANG,
+            strict_subset=False,
+            image_types=_PILLOW_IMAGES,
+            documents=Files.NONE,
+            reasoning="reasoning_content",
+        ),
+        responses=ResponsesQuirks(encrypted_reasoning=False),
+    ),
+    replaced_paths=("/generate",),  # as in configurations for Oumi
+)
 OLLAMA = Provider(
     InferenceEngineType.OLLAMA,
     "{OLLAMA_HOST}/v1/chat/completions",
@@ -93,7 +144,7 @@ LM_STUDIO = Provider(
     workers=_WORKERS,
     non_chat_prefixes=("text-embedding-",),
     class_name="LMStudioInferenceEngine",
-    start_hint=("Start the server of LM Studio with `lms server start`, or set remote_params.api_url to its address"),
+    start_hint="Start the server of LM Studio with `lms server start`, or set remote_params.api_url to its address",
 )
 REMOTE_LLAMACPP = Provider(
     InferenceEngineType.REMOTE_LLAMACPP,

@@ -1,0 +1,107 @@
+"""APIs of cloud platforms, whose accounts authorise the requests: Azure OpenAI, Bedrock, Gemini and Vertex.
+
+`azure.py`, `aws.py` and `google.py` beside this folder have the accounts, the URLs and the sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
+from asyncinfer.dialects.google.gemini import GEMINI
+from asyncinfer.dialects.google.vertex import VERTEX
+from asyncinfer.dialects.openai.dialect import openai_chat
+from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Quirks
+from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
+from asyncinfer.providers.aws import Aws
+from asyncinfer.providers.azure import CHATS, AzureAuth, azure_models_url, azure_url, with_api_version
+from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
+from asyncinfer.providers.provider import Provider
+
+_VERTEX = "https://{REGION}-aiplatform.googleapis.com/v1beta1"
+
+AZURE_OPENAI = Provider(
+    InferenceEngineType.AZURE_OPENAI,
+    f"{{AZURE_OPENAI_ENDPOINT}}{CHATS}",
+    AzureAuth(),
+    replace(
+        openai_chat(
+            Quirks(
+                object_root=True,
+                token_limit="max_completion_tokens",
+                reasoning_models=OPENAI_REASONING_MODELS,  # Many users name a deployment after its model.
+                hides_reasoning_models=True,
+                documents=Files.NONE,
+            ),
+            responses=ResponsesQuirks(documents=Files.INLINE),
+        ),
+        models_url=azure_models_url,
+    ),
+    url_transform=azure_url,
+    completed_url=with_api_version,
+    class_name="AzureOpenAIInferenceEngine",
+    responses_models=OPENAI_RESPONSES_MODELS,
+    extra="azure",
+    requires="azure.identity",
+)
+BEDROCK = Provider(
+    InferenceEngineType.BEDROCK,
+    "https://bedrock-runtime.{AWS_REGION}.amazonaws.com",
+    Aws("bedrock", "AWS_BEARER_TOKEN_BEDROCK"),
+    BEDROCK_CONVERSE,
+    non_chat_prefixes=("amazon.rerank-", "cohere.rerank-"),
+    chat_types=frozenset({"chat"}),
+    variable_aliases={"AWS_REGION": ("AWS_DEFAULT_REGION",)},
+    extra="bedrock",
+    requires="botocore",
+    model_prefixes=(
+        "amazon.",
+        "anthropic.",
+        "arn:aws:bedrock:",
+        "us.anthropic.",
+        "eu.anthropic.",
+        "global.anthropic.",
+    ),
+)
+GOOGLE_GEMINI = Provider(
+    InferenceEngineType.GOOGLE_GEMINI,
+    "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
+    GeminiKey(),
+    GEMINI,
+    non_chat_prefixes=(
+        "aqa",
+        "embedding-",
+        "gemini-embedding-",
+        "imagen-",
+        "lyria-",
+        "text-embedding-",
+        "veo-",
+    ),
+    class_name="GoogleGeminiInferenceEngine",
+    model_prefixes=("gemini-",),
+)
+GOOGLE_VERTEX = Provider(
+    InferenceEngineType.GOOGLE_VERTEX,
+    f"{_VERTEX}/projects/{{PROJECT_ID}}/locations/{{REGION}}/endpoints/openapi/chat/completions",
+    GoogleTokens(),
+    VERTEX,
+    listing=f"{_VERTEX}/publishers/google/models",
+    non_chat_prefixes=(
+        "google/chirp",
+        "google/gemini-embedding-",
+        "google/imagegeneration",
+        "google/imagen-",
+        "google/imagetext",
+        "google/lyria-",
+        "google/multimodalembedding",
+        "google/text-embedding-",
+        "google/text-multilingual-embedding-",
+        "google/textembedding",
+        "google/veo-",
+    ),
+    variable_aliases={"PROJECT_ID": ("GOOGLE_CLOUD_PROJECT",), "REGION": ("GOOGLE_CLOUD_LOCATION",)},
+    url_transform=vertex_url,
+    extra="vertex",
+    requires="google.auth",
+)
