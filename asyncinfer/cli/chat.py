@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from asyncinfer.aio.iterate import iterate
 from asyncinfer.cli.exit_codes import SOME_FAILED
+from asyncinfer.cli.history import HistoryFile, history_path
 from asyncinfer.cli.images import image_items
 from asyncinfer.cli.interrupts import interrupt_stops
 from asyncinfer.cli.line_editor import has_editor, read_messages
@@ -18,6 +19,7 @@ from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RequestError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 
+_COMMAND_NAMES = ("/exit", "/help", "/quit", "/reset")
 _COMMANDS = "/reset starts a new chat, /exit or /quit ends the program, /help shows this text."
 _KEYS = "Ctrl-D ends the program, too, and Ctrl-C stops an answer."
 _EDITOR_KEYS = (
@@ -28,7 +30,12 @@ _NO_EDITOR = "To edit lines: pip install 'asyncinfer[chat]'"
 
 
 async def run_chat(
-    config: InferenceConfig, *, images: Sequence[str] = (), system_prompt: str | None = None, markdown: bool = True
+    config: InferenceConfig,
+    *,
+    images: Sequence[str] = (),
+    system_prompt: str | None = None,
+    markdown: bool = True,
+    save_history: bool = True,
 ) -> int:
     """Chat, and return the exit code. Each line of stdin is a message; on a terminal, a message may have several lines.
 
@@ -38,6 +45,7 @@ async def run_chat(
         images: Paths or URLs of images and of PDF documents, for the first message.
         system_prompt: The system prompt.
         markdown: Render answers as Markdown if stdout is a terminal.
+        save_history: Save the messages that are typed on a terminal, and bring back those of earlier chats.
 
     Raises:
         ConfigError: A setting, the path of an image or a PDF document is wrong.
@@ -47,8 +55,9 @@ async def run_chat(
     """
     show_retries()
     items = [item for image in images for item in await image_items(image)]
+    history = HistoryFile(history_path()) if save_history else None
     async with build_engine(config) as engine:
-        chat = Chat(engine, config, items, system_prompt, markdown=markdown)
+        chat = Chat(engine, config, items, system_prompt, markdown=markdown, history=history)
         await chat.run()
     return SOME_FAILED if chat.failed and not sys.stdin.isatty() else 0
 
@@ -68,8 +77,10 @@ class Chat:
         system_prompt: str | None,
         *,
         markdown: bool,
+        history: HistoryFile | None = None,
     ) -> None:
         self._engine, self._config, self._images, self._markdown = engine, config, images, markdown
+        self._history = history
         self._is_terminal = sys.stdin.isatty()
         self._system = [Message(role=Role.SYSTEM, content=system_prompt)] if system_prompt else []
         self._messages = list(self._system)
@@ -79,7 +90,9 @@ class Chat:
         """Answer each message until the input ends, or until the user leaves."""
         if self._is_terminal:
             self._help()
-        async for text in read_messages() if self._is_terminal else iterate(line for line in sys.stdin):
+        async for text in (
+            read_messages(self._history, _COMMAND_NAMES) if self._is_terminal else iterate(line for line in sys.stdin)
+        ):
             match text.strip():
                 case "":
                     continue

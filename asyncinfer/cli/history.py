@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +70,8 @@ class HistoryFile:
         """Open the file for writing at its end. Only its owner can read it, whatever its permissions were."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         file = os.fdopen(os.open(self._path, flags, 0o600), "ab")
-        self._path.chmod(0o600)
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # The path may be a link to a device.
+            os.fchmod(file.fileno(), 0o600)
         return file
 
     @contextmanager

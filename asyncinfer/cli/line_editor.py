@@ -6,14 +6,14 @@ that is pasted may have several lines. The arrow keys bring earlier messages bac
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from contextlib import aclosing, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from asyncinfer.aio.iterate import iterate
 from asyncinfer.aio.limiters import DISK
-from asyncinfer.cli.history import HistoryFile, history_path
+from asyncinfer.cli.history import HistoryFile
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -27,16 +27,20 @@ def has_editor() -> bool:
     return find_spec("prompt_toolkit") is not None
 
 
-async def read_messages() -> AsyncGenerator[str]:
-    """Yield the messages that the user types, until Ctrl-D."""
-    source = _edited() if has_editor() else iterate(_lines())
+async def read_messages(history: HistoryFile | None, unsaved: Collection[str] = ()) -> AsyncGenerator[str]:
+    """Yield the messages that the user types, until Ctrl-D.
+
+    Args:
+        history: The messages of earlier chats, to which the new ones are added. None: they are not saved.
+        unsaved: Messages that are not saved, such as commands.
+    """
+    source = _edited(history, unsaved) if has_editor() else iterate(_lines())
     async with aclosing(source) as messages:
         async for message in messages:
             yield message
 
 
-async def _edited() -> AsyncGenerator[str]:
-    history = HistoryFile(history_path())
+async def _edited(history: HistoryFile | None, unsaved: Collection[str]) -> AsyncGenerator[str]:
     session = await DISK.run(_session, history)
     while True:
         try:
@@ -45,12 +49,12 @@ async def _edited() -> AsyncGenerator[str]:
             return
         except KeyboardInterrupt:  # discards what was typed
             continue
-        if message.strip():
+        if history is not None and message.strip() and message.strip() not in unsaved:
             await DISK.run(history.append, message)
         yield message
 
 
-def _session(history: HistoryFile) -> PromptSession[str]:
+def _session(history: HistoryFile | None) -> PromptSession[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import InMemoryHistory
 
@@ -59,7 +63,7 @@ def _session(history: HistoryFile) -> PromptSession[str]:
         multiline=True,
         prompt_continuation=". ",
         key_bindings=_keys(),
-        history=InMemoryHistory(history.load()),
+        history=InMemoryHistory(None if history is None else history.load()),
         enable_open_in_editor=True,
     )
 

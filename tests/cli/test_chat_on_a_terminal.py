@@ -36,13 +36,24 @@ def test_messages_are_answered_until_ctrl_d(home: Path) -> None:
         terminal.type(5 * UP + "!\r")  # also moves up within a message of two lines
         terminal.wait_for("answer to hello!")
         terminal.wait_for_prompt()
-        terminal.type(CTRL_D)
+        terminal.type("/exit\r")
         assert terminal.ends() == 0
     assert log.read_text().splitlines() == ["hello", "first", "second", "a", "b", "hello!"]
     history = home / ".local/state/asyncinfer/chat_history.jsonl"
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
     assert stat.S_IMODE(history.parent.stat().st_mode) == 0o700
     assert list(map(json.loads, history.read_text().splitlines())) == ["hello", "first\nsecond", "a\nb", "hello!"]
+
+
+def test_nothing_is_saved_without_history(home: Path) -> None:
+    with chat(home, "--no-history") as terminal:
+        terminal.wait_for_prompt()
+        terminal.type("hello\r")
+        terminal.wait_for("answer to hello")
+        terminal.wait_for_prompt()
+        terminal.type(CTRL_D)
+        assert terminal.ends() == 0
+    assert not (home / ".local/state/asyncinfer").exists()
 
 
 def test_ctrl_c_discards_a_line_and_stops_an_answer(home: Path) -> None:

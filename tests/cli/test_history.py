@@ -52,6 +52,14 @@ def test_file_keeps_its_texts_if_it_cannot_be_shortened(tmp_path: Path, monkeypa
     assert path.read_bytes() == before
 
 
+def test_link_to_a_device_is_no_error_and_changes_no_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    path.symlink_to("/dev/null")
+    before = Path("/dev/null").stat().st_mode
+    HistoryFile(path).append("a")
+    assert Path("/dev/null").stat().st_mode == before
+
+
 def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "history"
     path.write_bytes(b'"a"\n{\n3\n\xff\n"b"\n"c')

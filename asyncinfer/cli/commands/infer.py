@@ -49,6 +49,10 @@ def infer(
     ] = False,
     image: Images = None,
     system: System = None,
+    history: Annotated[
+        bool,
+        typer.Option("--history/--no-history", help="Save the messages of a chat and bring back earlier ones, or not."),
+    ] = True,
     markdown: Markdown = True,
     log_level: LogLevel = "warning",
     log_format: LogFormat = "text",
@@ -79,7 +83,7 @@ def infer(
             return await run_batch(loaded)
         if not interactive and not sys.stdin.isatty():
             raise ConfigError("there is nothing to run: give --input_path FILE, or -i to chat")
-        return await run_chat(loaded, images=image or (), system_prompt=system, markdown=markdown)
+        return await run_chat(loaded, images=image or (), system_prompt=system, markdown=markdown, save_history=history)
 
     if list_configs:
         show_examples()
