@@ -1,4 +1,4 @@
-"""A server that notes what it is sent, and answers whatever it is told.
+"""A local server that records requests, and returns the configured answers.
 
 async with Recorder() as api:
     api.answers({"choices": [...]})
