@@ -144,7 +144,7 @@ class TestOutput:
             assert terminal.ends() == 0
         assert terminal.shown == "**a**]0;owned\r\n"
 
-    def test_no_color_is_respected(self) -> None:
+    def test_no_color_variable_switches_colours_off(self) -> None:
         with Terminal(
             "ask", *MODEL, "hi", NO_COLOR="1", SCRIPT=json.dumps({"text": "`code` and\n\n> quote"})
         ) as terminal:
@@ -163,7 +163,7 @@ class TestOutput:
 
 
 class TestSettings:
-    def test_options_become_settings(self) -> None:
+    def test_options_of_ask_become_settings(self) -> None:
         given = {
             "engine": "anthropic",
             "model.model_name": "123",

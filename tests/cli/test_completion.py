@@ -38,7 +38,7 @@ def completed(line: str) -> list[str]:
         ("asyncinfer ask --log-level w", ["warning"]),
     ],
 )
-def test_last_word_is_completed(line: str, offered: list[str]) -> None:
+def test_shell_completes_the_last_word(line: str, offered: list[str]) -> None:
     assert completed(line) == offered
 
 

@@ -23,7 +23,7 @@ def test_file_and_folder_are_private(tmp_path: Path) -> None:
     assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
 
 
-def test_long_file_is_shortened(tmp_path: Path) -> None:
+def test_history_of_2000_messages_is_shortened_to_1000(tmp_path: Path) -> None:
     path = tmp_path / "history"
     path.write_text("".join(f'"{n}"\n' for n in range(2000)))
     assert HistoryFile(path).load() == [str(n) for n in range(1000, 2000)]
@@ -60,7 +60,7 @@ def test_link_to_a_device_is_no_error_and_changes_no_permissions(tmp_path: Path)
     assert Path("/dev/null").stat().st_mode == before
 
 
-def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
+def test_damaged_lines_of_the_history_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "history"
     path.write_bytes(b'"a"\n{\n3\n\xff\n"b"\n"c')
     assert HistoryFile(path).load() == ["a", "b"]

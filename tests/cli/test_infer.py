@@ -175,7 +175,7 @@ class TestLogs:
             _, err = process.communicate(timeout=60)
         assert [json.loads(line)["level"] for line in err.splitlines()] == ["INFO", "ERROR"]
 
-    def test_unknown_format_is_an_error(self, job: Job) -> None:
+    def test_unknown_log_format_is_an_error(self, job: Job) -> None:
         done = job.run("--log-format", "xml")
         assert done.code == 2
         assert "should be text or json" in done.err
@@ -328,7 +328,7 @@ class TestConfiguration:
         )
         assert (done.returncode, done.stdout) == (0, "Arr: answer to hello\n"), done.stderr
 
-    def test_nothing_at_all_is_an_error(self, job: Job) -> None:
+    def test_chat_without_file_and_settings_is_an_error(self, job: Job) -> None:
         command = [sys.executable, "-m", "tests.cli.scripted", "infer", "-i"]
         done = subprocess.run(command, cwd=ROOT, env=job.environment(), capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (
