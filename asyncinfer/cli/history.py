@@ -20,12 +20,15 @@ log = logging.getLogger("asyncinfer")
 _MOST = 1000
 
 
-def history_path(environ: Mapping[str, str] = os.environ) -> Path:
+def history_path(environ: Mapping[str, str] | None = None) -> Path:
     """Return the path of the file: in `$XDG_STATE_HOME`, or in `~/.local/state`.
 
     XDG Base Directory Specification 0.8: a relative path in the variable is not valid, and is ignored.
+
+    Args:
+        environ: The environment variables; those of this process by default.
     """
-    given = Path(environ.get("XDG_STATE_HOME", ""))
+    given = Path((os.environ if environ is None else environ).get("XDG_STATE_HOME", ""))
     folder = given if given.is_absolute() else Path("~/.local/state").expanduser()
     return folder / "asyncinfer" / "chat_history.jsonl"
 

@@ -52,7 +52,7 @@ def estimate(conversation: Conversation, generation: GenerationParams) -> Cost:
     messages = conversation.messages
     characters = sum(len(message.compute_flattened_text_content()) for message in messages)
     images = sum(len(m.image_content_items) for m in messages if not isinstance(m.content, str))
-    tools = sum(len(str(tool)) for tool in conversation.tools or ())
+    tools = sum(len(tool.model_dump_json(exclude_none=True)) for tool in conversation.tools or ())
     tokens = (characters + tools) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE * len(messages)
     return Cost(1, tokens + _TOKENS_PER_IMAGE * images, generation.max_new_tokens or _UNKNOWN_ANSWER)
 
