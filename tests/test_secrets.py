@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import io
+import json
 import pickle
 import pkgutil
 import socket
@@ -350,6 +351,21 @@ def test_command_line_is_shown_without_credentials() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_cli_overrides(["--a", "1", url])
     check(str(caught.value))
+
+
+@pytest.mark.parametrize("joint", ["=", " "])
+def test_secrets_in_a_group_of_settings_on_the_command_line_are_hidden(joint: str) -> None:
+    endpoint = {
+        "api_url": f"https://ann:{quote(CANARY, safe='')}@h/v1",
+        "api_key": CANARY,
+        "headers": {"X-Team": CANARY},
+        "weight": 2,
+    }
+    arguments = f"--remote_params.endpoints{joint}{json.dumps([endpoint])}".split(" ", 1 if joint == " " else 0)
+    shown_line = " ".join(mask_arguments(arguments))
+    check(shown_line)
+    assert '"weight": 2' in shown_line
+    assert mask_arguments(["--a", "[1, {b: c}]"]) == ["--a", "[1, {b: c}]"]
 
 
 @pytest.mark.parametrize("url", [*URLS, "https://h/v1?api-version=1", None])

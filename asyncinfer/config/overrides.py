@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any, cast
 
-from asyncinfer.config.problems import HEADERS, is_secret
+from asyncinfer.config.problems import HEADERS, Location, is_secret
 from asyncinfer.config.yaml import load
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.masking import mask_url
@@ -98,7 +99,30 @@ def mask_arguments(args: Iterable[str]) -> list[str]:
 
 
 def _without_credentials(argument: str) -> str:
+    name, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if value.lstrip().startswith(("{", "[")):  # A group of settings as YAML, which may hold keys.
+        return f"{name}{equals}{_masked_group(value)}"
     return mask_url(argument) if "://" in argument else argument
+
+
+def _masked_group(text: str) -> str:
+    """Settings in YAML without secrets, as JSON. Settings without secrets stay as they are."""
+    try:
+        settings = load(text, "")
+    except ConfigError:
+        return HIDDEN
+    masked = _masked(settings, ())
+    return text if masked == settings else json.dumps(masked, default=str)
+
+
+def _masked(value: Any, place: Location) -> Any:
+    if is_secret(place):
+        return HIDDEN
+    if isinstance(value, dict):
+        return {key: _masked(inner, (*place, str(key))) for key, inner in cast(dict[Any, Any], value).items()}
+    if isinstance(value, list):
+        return [_masked(inner, place) for inner in cast(list[Any], value)]
+    return _without_credentials(value) if isinstance(value, str) else value
 
 
 def _unexpected(argument: str, before: str) -> str:
