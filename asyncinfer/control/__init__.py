@@ -5,7 +5,10 @@ clock.
 
 | module | contents |
 |---|---|
+| `permit_source` | where permits come from: the interface of `endpoint` and `endpoint_group` |
 | `endpoint` | the state of one endpoint; combines all parts below |
+| `endpoint_group`, `member` | several endpoints: which one gets an attempt |
+| `aside` | when an endpoint of several is put aside, and when it is probed |
 | `permit` | the permission to make one attempt, and its result |
 | `adaptive` | adapts permits and pace to the samples |
 | `samples` | what counts as accepted or refused, in the order of sending |

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Hashable, Mapping
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
 
 from asyncinfer.config import RemoteParams
 from asyncinfer.control.adaptive import AdaptiveConcurrency
 from asyncinfer.control.aimd import AIMDController, adaptive_params, fixed_params
-from asyncinfer.control.availability import Availability
+from asyncinfer.control.availability import Availability, Health
 from asyncinfer.control.decisions import Decision, DecisionLog
 from asyncinfer.control.pacer import Mode
 from asyncinfer.control.permit import AttemptResult, Permit
+from asyncinfer.control.permit_source import PermitSource, Standstill
 from asyncinfer.control.rate_limits import ONE_REQUEST, Cost, RateLimits
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.limits import LimitObservation
@@ -28,32 +28,33 @@ log = logging.getLogger("asyncinfer.control")
 _NO_TIME = 1e-6
 
 
-class Standstill(NamedTuple):
-    """Why no attempt may start, and for how many seconds (infinite: until an answer arrives)."""
-
-    reason: str
-    seconds: float
-
-
-class Endpoint:
-    """The state that all rows of one engine share. It is not thread-safe: the owner holds a lock.
+class Endpoint(PermitSource):
+    """The permits, the pace and the rate limits of one endpoint.
 
     Args:
         limit: The number of permits; with adaptive concurrency, the largest number.
         remote: The settings of the endpoint. None: the number of permits is fixed, and there are no rate limits.
+        decisions: Where decisions are noted; by default, a new log.
+        is_alone: No other endpoint answers the rows, so that an outage is logged.
 
     Attributes:
-        most: The largest number of permits at any time.
-        answers: How many attempts the endpoint has answered.
         availability: Whether there is an outage.
-        decisions: What the controller has decided.
     """
 
-    def __init__(self, limit: int, remote: RemoteParams | None = None) -> None:
-        self.most = limit
-        self.answers = 0
+    size = 1
+
+    def __init__(
+        self,
+        limit: int,
+        remote: RemoteParams | None = None,
+        decisions: DecisionLog | None = None,
+        *,
+        is_alone: bool = True,
+    ) -> None:
+        self.most, self._is_alone = limit, is_alone
         self.availability = Availability()
-        self.decisions = DecisionLog()
+        self.decisions = decisions or DecisionLog()
+        self.answers = 0
         self._limits = RateLimits(remote or RemoteParams())
         self._max_wait = remote.max_wait if remote is not None else math.inf
         # When the wait that the endpoint requested (`Retry-After`) ends. It applies without a pacer too.
@@ -70,7 +71,6 @@ class Endpoint:
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether the tokens of an attempt matter, so that they must be estimated."""
         return self._limits.counts_tokens
 
     @property
@@ -78,9 +78,21 @@ class Endpoint:
         """How many attempts may start per second; None for no limit."""
         return self._pacer.rate if self._pacer is not None else None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the endpoint refuses every request, so that only single ones are sent."""
+        return self._pacer is not None and self._pacer.mode is Mode.CLOSED
+
     def permits(self) -> int:
-        """How many attempts may be in flight now."""
         return self._aimd.permits
+
+    def start(
+        self, now: float, cost: Cost = ONE_REQUEST, held: Sequence[int] = (0,), *, force: bool = False
+    ) -> Permit | float:
+        if held[0] >= self.permits():
+            return self.next_update(now)
+        wait = self.wait(now, cost)
+        return self.begin(now, cost) if wait == 0.0 or (force and wait == math.inf) else wait
 
     def wait(self, now: float, cost: Cost = ONE_REQUEST) -> float:
         """Seconds until an attempt of `cost` may start; 0 for now, infinite if that depends on the next answer."""
@@ -92,7 +104,6 @@ class Endpoint:
         return wait if wait > _NO_TIME else 0.0
 
     def standstill(self, now: float, cost: Cost = ONE_REQUEST) -> Standstill | None:
-        """Why the next attempt waits, and for how many seconds; None if it does not wait."""
         waits = [
             Standstill("the endpoint asked to wait", self._delayed_until - now),
             Standstill(f"the endpoint fails every row ({self.availability.last_error})", self.availability.wait(now)),
@@ -106,8 +117,7 @@ class Endpoint:
         """How long the pacer makes the next attempt wait."""
         if self._pacer is None:
             return Standstill("", 0.0)
-        is_closed = self._pacer.mode is Mode.CLOSED
-        reason = "the endpoint refuses every request" if is_closed else "requests are sent at a lower rate"
+        reason = "the endpoint refuses every request" if self.is_closed else "requests are sent at a lower rate"
         return Standstill(reason, self._pacer.wait(now))
 
     def update(self, now: float) -> None:
@@ -130,7 +140,6 @@ class Endpoint:
         return self._adaptive.started(now, reservation)
 
     def answered(self, permit: Permit, now: float, usage: Usage | None) -> None:
-        """The endpoint answered the attempt. `usage`: the tokens that it used; None if unknown."""
         self.answers += 1
         self.availability.answered(now)
         if permit.reservation is not None:
@@ -148,14 +157,6 @@ class Endpoint:
         row: Hashable = None,
         is_suspect: bool = False,
     ) -> None:
-        """The attempt failed, or was cancelled.
-
-        Args:
-            error: The failure; None if the attempt was cancelled.
-            in_flight: The attempts in flight on the caller's event loop, this one included.
-            row: Identifies the row.
-            is_suspect: The row kept failing while others were answered. See `Availability.failed`.
-        """
         is_refused = error is not None and error.is_overload
         if permit.reservation is not None:
             # A refused request used no tokens. After other failures the usage is unknown, so the reservation stays.
@@ -174,15 +175,26 @@ class Endpoint:
             self._adaptive.ended(now, permit, AttemptResult.ACCEPTED if has_status else AttemptResult.UNKNOWN)
 
     def observe_limits(self, permit: Permit, limits: Mapping[str, LimitObservation], now: float) -> None:
-        """The response to the attempt showed the endpoint's rate limits."""
         self._limits.observe(limits, now, permit.sent, permit.reservation)
+
+    # What the attempts have shown
+
+    @property
+    def is_in_doubt(self) -> bool:
+        return self.availability.is_in_doubt
+
+    def health(self, endpoint: int, now: float) -> Health:
+        return self.availability.health(now)
+
+    def out_for(self, now: float) -> float:
+        return self.availability.out_for(now)
 
     def _note_failure(
         self, now: float, error: RequestError, in_flight: int, row: Hashable, *, is_suspect: bool
     ) -> None:
         was_spacing = self.availability.is_spacing
         self.availability.failed(now, error, in_flight, row, is_suspect=is_suspect)
-        if self.availability.is_spacing and not was_spacing:
+        if self._is_alone and self.availability.is_spacing and not was_spacing:
             log.warning("Every row fails, the last one with: %s. Single rows are tried until one is answered.", error)
 
     def _refused(self, now: float, permit: Permit, retry_after: float | None) -> None:

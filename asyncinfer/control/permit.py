@@ -32,6 +32,7 @@ class Permit:
         reservation: What it reserved of the rate limits; None if there are no limits.
         result: The result so far.
         is_counted: Whether the attempt has become a sample, or can no longer become one.
+        endpoint: The number of the endpoint that gets the attempt.
     """
 
     sent: float
@@ -41,3 +42,4 @@ class Permit:
     reservation: Reservation | None = None
     result: AttemptResult = AttemptResult.PENDING
     is_counted: bool = False
+    endpoint: int = 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from asyncinfer.control.aside import refuses_every_row
 from asyncinfer.control.availability import Health
-from asyncinfer.errors import RequestError
+from asyncinfer.control.permit_source import Alternative
+from asyncinfer.errors import ErrorScope, RequestError
 
 # If the endpoint fails requests at random, a row may fail several times by chance. The row is given up only if the
 # probability of that many failures is at most `_COINCIDENCE`. The share of random failures counts as at most
@@ -104,6 +106,41 @@ class RetryPolicy:
         if wait > self.max_wait:
             wait = backoff  # If several rows are asked for such a wait, `FailurePattern` ends the run.
         return Retry(is_final=False, after=wait, spends=not is_free)
+
+    def elsewhere(
+        self,
+        retry: Retry,
+        error: RequestError,
+        alternative: Alternative,
+        *,
+        at_once: bool,
+        rejects_rows: bool,
+        jitter: float,
+    ) -> Retry:
+        """Change the decision after `error` if another endpoint can answer the row.
+
+        An endpoint that fails, or that refuses every row, does not cost a row a retry. After a refusal because the
+        endpoint is busy, the row does not wait as long as the endpoint requested: others may have room.
+
+        Args:
+            retry: The decision for the endpoint alone.
+            at_once: The row has not been sent to another endpoint often, so that no wait is needed.
+            rejects_rows: The endpoint rejects other rows too, so that this row may not be the reason.
+            jitter: A random number in [0, 1).
+        """
+        backoff = self.backoff(0, jitter)
+        moved = Retry(is_final=False, after=0.0 if at_once else backoff, spends=False)
+        if refuses_every_row(error, self.max_wait):
+            later = Retry(is_final=False, after=backoff, spends=False)
+            return {Alternative.NOW: moved, Alternative.LATER: later, Alternative.NONE: retry}[alternative]
+        if alternative is not Alternative.NOW:
+            return retry
+        if not error.is_retryable:
+            may_be_accepted = rejects_rows and at_once and error.scope is ErrorScope.UNKNOWN
+            return moved if may_be_accepted else retry
+        if error.is_overload:
+            return Retry(is_final=False, after=backoff, spends=retry.spends and not retry.is_final)
+        return moved
 
     def backoff(self, spent: int, jitter: float) -> float:
         """The wait before retry number `spent` (from 0), in seconds."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from asyncinfer.control.aside import refuses_every_row
 from asyncinfer.errors import (
     EngineConfigError,
     EngineDeadError,
@@ -97,6 +98,7 @@ class FailurePattern:
         out_for: float,
         ever_answered: bool = True,
         is_only_row: bool = False,
+        is_elsewhere: bool = False,
     ) -> RunEnd | None:
         """An attempt failed. Returns the end of the run if every other row would fail too.
 
@@ -105,6 +107,7 @@ class FailurePattern:
             out_for: Seconds since the outage began; 0 without an outage.
             ever_answered: The endpoint has answered any row of the engine.
             is_only_row: The run has no other row.
+            is_elsewhere: Another endpoint may answer the rows that this one refuses.
         """
         if error.scope is ErrorScope.ROW:
             self._works()
@@ -114,6 +117,8 @@ class FailurePattern:
             return RunEnd(f"{self._endpoint}: {why}")
         if not ever_answered and not error.is_overload and out_for >= _START_SECONDS:
             return self._never_answered(error)
+        if is_elsewhere and (refuses_every_row(error, self._max_wait) or not is_final):
+            return None
         if error.is_overload:
             return self._refused(error)
         if error.is_retryable:
@@ -121,10 +126,9 @@ class FailurePattern:
         return self._rejected(error, is_only_row=is_only_row)
 
     def _refused(self, error: RequestError) -> RunEnd | None:
-        wait = error.retry_after
-        is_short = wait <= self._max_wait if wait is not None else not error.is_quota
-        if is_short:
+        if not refuses_every_row(error, self._max_wait):
             return None
+        wait = error.retry_after
         self._quota += 1
         if self._quota < _QUOTA_REFUSALS:
             return None

@@ -370,6 +370,7 @@ class AsyncMethods(EngineCore):
             reuse_output=config.reuse_output,
             relax_gc=relax_gc,
             release_idle=access.engine.release_idle,
+            problems=access.semaphore.problems,
             stop=stop or Stop(),
         )
 

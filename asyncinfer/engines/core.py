@@ -15,6 +15,7 @@ from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, RemoteParams
 from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
+from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.engines.call_setup import CallSetup, CallSetupCache
 from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported
@@ -56,7 +57,7 @@ class EngineCore(ABC):
         self._remote_params = remote_params
         self._clock = clock or MonotonicClock()
         self._lock = threading.Lock()
-        self._endpoint = Endpoint(self._concurrency(), remote_params)
+        self._endpoint = self._new_endpoint()
         self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
         self._attempts = Attempts()
         self._setups = CallSetupCache(self._new_setup)
@@ -90,6 +91,10 @@ class EngineCore(ABC):
     def _concurrency(self) -> int:
         """How many rows should be in flight at the same time."""
         return self._remote_params.num_workers if self._remote_params is not None else 1
+
+    def _new_endpoint(self) -> PermitSource:
+        """The state that all calls share."""
+        return Endpoint(self._concurrency(), self._remote_params)
 
     async def _model_for(self, call: ModelParams) -> ModelParams:
         """The model parameters in effect for a call whose config sets some of its own."""

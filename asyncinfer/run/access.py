@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from asyncinfer.aio.clock import Clock
+from asyncinfer.control.permit import Permit
+from asyncinfer.control.permit_source import Alternative
 from asyncinfer.control.rate_limits import ONE_REQUEST, Cost, estimate
-from asyncinfer.control.retry import RetryPolicy
-from asyncinfer.control.run_end import FailurePattern
+from asyncinfer.control.retry import Retry, RetryPolicy
+from asyncinfer.control.run_end import FailurePattern, RunEnd
+from asyncinfer.errors import RequestError
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.types.conversation import Conversation
@@ -38,3 +41,34 @@ class EngineAccess:
     def failure_pattern(self) -> FailurePattern:
         """What watches the failures of one run or call."""
         return FailurePattern(self.endpoint, self.retry.max_wait, self.retry.max_outage)
+
+    def run_end(
+        self,
+        pattern: FailurePattern,
+        permit: Permit,
+        error: RequestError,
+        retry: Retry,
+        *,
+        began: float,
+        is_only_row: bool,
+    ) -> RunEnd | None:
+        """Why a run or call ends after a failed attempt; None if it goes on.
+
+        Args:
+            began: When the run began. An outage may have begun before, and have ended since: only this run's time
+                counts.
+        """
+        semaphore = self.semaphore
+        end = pattern.failed(
+            error,
+            is_final=retry.is_final,
+            out_for=min(semaphore.out_for(), self.clock.now() - began),
+            ever_answered=semaphore.answers > 0,
+            is_only_row=is_only_row,
+            is_elsewhere=semaphore.alternative(permit.endpoint) is not Alternative.NONE,
+        )
+        problems = semaphore.problems()
+        if end is None or not problems:
+            return end
+        details = "; ".join(f"{name}: {problem or 'in use'}" for name, problem in problems.items())
+        return end._replace(message=f"{end.message}. All endpoints: {details}")

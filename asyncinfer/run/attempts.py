@@ -6,12 +6,15 @@ import random
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
+import anyio
+
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.control.permit import Permit
+from asyncinfer.control.permit_source import Alternative
 from asyncinfer.control.retry import FaultShare, Retry
 from asyncinfer.errors import InferenceErrorType, RequestError, UnexpectedCancellationError
 from asyncinfer.run.access import EngineAccess
-from asyncinfer.run.bound_engine import ObservedLimits
+from asyncinfer.run.bound_engine import BoundEngine, ObservedLimits
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation, Message
 from asyncinfer.types.finish_reason import FinishReason
@@ -25,13 +28,21 @@ class AttemptState(Protocol):
         attempts: How many there were.
         spent: The retries that are used up.
         is_suspect: One failed after others had been answered, so the conversation may be the reason.
-        answers_seen: How many answers the endpoint had given when the latest attempt failed.
+        endpoint: The endpoint that got the latest attempt.
+        answers_seen: How many answers it had given when that attempt failed.
+        moves: How often the conversation was sent to another endpoint because one had failed.
     """
 
     attempts: int
     spent: int
     is_suspect: bool
+    endpoint: int
     answers_seen: int
+    moves: int
+
+
+# A row that fails at one endpoint after the other may be the reason. Per endpoint, it is sent on this often.
+_MOVES = 6
 
 
 class Attempts:
@@ -59,10 +70,14 @@ class Attempts:
             Exception: The engine raised something else, or the conversation cannot be read.
         """
         answer, failure = None, None
+        engine = access.engine.at(permit.endpoint)
         try:
-            with foreign_code("the engine"):
-                completion = await access.engine.generate(conversation())
-                answer = _checked(completion)
+            if access.semaphore.size == 1:
+                with foreign_code("the engine"):
+                    completion = await engine.generate(conversation())
+            else:
+                completion = await _unless_still(access, permit, engine, conversation())
+            answer = _checked(completion)
         except RequestError as error:
             failure = error
             raise
@@ -72,8 +87,9 @@ class Attempts:
         finally:
             self._end(access, permit, row, row_id, answer, failure)
             failure = None  # Its traceback refers to this frame: break the reference cycle.
-        if dropped := {*access.dropped, *access.engine.dropped_parameters}:
+        if dropped := {*access.dropped, *engine.dropped_parameters}:
             completion.metadata = {**(completion.metadata or {}), "dropped_parameters": sorted(dropped)}
+        completion.endpoint = access.semaphore.endpoint_name(permit.endpoint)
         return completion
 
     async def stream(
@@ -94,7 +110,7 @@ class Attempts:
         last, failure = StreamDelta(), None
         try:
             with foreign_code("the engine"):
-                async for part in access.engine.stream(conversation):
+                async for part in access.engine.at(permit.endpoint).stream(conversation):
                     if isinstance(part, ObservedLimits):
                         access.semaphore.observe_limits(permit, part.limits)
                     else:
@@ -124,7 +140,7 @@ class Attempts:
         row.attempts += 1
         if row.attempts == 1:
             self._faults.add(is_fault=failure is not None and failure.is_retryable and not failure.is_overload)
-        elif semaphore.answers > row.answers_seen:
+        elif permit.endpoint == row.endpoint and semaphore.answers_of(permit.endpoint) > row.answers_seen:
             row.is_suspect = True
         limits = failure.limits if failure is not None else answer.limits if isinstance(answer, Completion) else None
         if limits:
@@ -138,22 +154,64 @@ class Attempts:
             is_suspect=row.is_suspect,
         )
 
-    def retry(self, access: EngineAccess, row: AttemptState, error: RequestError) -> Retry:
+    def retry(self, access: EngineAccess, permit: Permit, row: AttemptState, error: RequestError) -> Retry:
         """Whether, and when, to try again after `error`."""
-        answers = access.semaphore.answers
+        semaphore, endpoint = access.semaphore, permit.endpoint
+        answers, jitter = semaphore.answers_of(endpoint), self._jitter()
         retry = access.retry.decide(
             error,
             spent=row.spent,
             attempts=row.attempts,
-            answered_since=answers > row.answers_seen,
+            answered_since=endpoint != row.endpoint or answers > row.answers_seen,
             is_suspect=row.is_suspect,
-            health=access.semaphore.health(),
+            health=semaphore.health(endpoint),
             fault_share=self._faults.share,
-            jitter=self._jitter(),
+            jitter=jitter,
         )
-        row.answers_seen = answers
+        if semaphore.size > 1 and row.moves < _MOVES * semaphore.size:
+            retry = self._elsewhere(access, endpoint, row, error, retry, jitter)
+        row.endpoint, row.answers_seen = endpoint, answers
         row.spent += retry.spends
         return retry
+
+    def _elsewhere(
+        self, access: EngineAccess, endpoint: int, row: AttemptState, error: RequestError, alone: Retry, jitter: float
+    ) -> Retry:
+        """The decision if other endpoints may answer the row. `alone`: the decision if there were no others."""
+        semaphore = access.semaphore
+        alternative = semaphore.alternative(endpoint)
+        retry = access.retry.elsewhere(
+            alone,
+            error,
+            alternative,
+            at_once=row.moves < semaphore.size,
+            rejects_rows=semaphore.rejects_rows(endpoint),
+            jitter=jitter,
+        )
+        row.moves += alternative is Alternative.NOW and retry is not alone and not error.is_overload
+        return retry
+
+
+async def _unless_still(
+    access: EngineAccess, permit: Permit, engine: BoundEngine, conversation: Conversation
+) -> Completion:
+    """Answer a conversation at one of several endpoints. Give up if it stands still while others answer.
+
+    Raises:
+        RequestError: The attempt failed, or the endpoint stands still.
+    """
+    with anyio.CancelScope() as scope:
+        call_off = access.semaphore.call_if_still(permit.endpoint, scope.cancel)
+        try:
+            with foreign_code("the engine"):
+                return await engine.generate(conversation)
+        finally:
+            call_off()
+    raise RequestError(
+        "no answer for a long time, while other endpoints answered",
+        error_type=InferenceErrorType.TIMEOUT,
+        is_retryable=True,
+    )
 
 
 def _cancelled_by_the_engine() -> RequestError:

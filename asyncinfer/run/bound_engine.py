@@ -39,6 +39,10 @@ class BoundEngine(ABC):
     supported_parameters: frozenset[str] | None = None
     dropped_parameters: frozenset[str] = frozenset()
 
+    def at(self, endpoint: int) -> BoundEngine:
+        """The engine that sends to the endpoint with this number. An engine with one endpoint returns itself."""
+        return self
+
     @abstractmethod
     async def generate(self, conversation: Conversation) -> Completion:
         """Answer one conversation with one attempt.

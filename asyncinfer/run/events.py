@@ -36,12 +36,17 @@ class Latency:
 
 @dataclass(slots=True)
 class RowFinished:
-    """A row is answered, and its answer is durable if the run saves answers."""
+    """A row is answered, and its answer is durable if the run saves answers.
+
+    Attributes:
+        endpoint: The name of the endpoint that answered; None if the engine has only one.
+    """
 
     index: int
     usage: Usage | None
     latency: Latency
     finish_reason: FinishReason = FinishReason.UNKNOWN
+    endpoint: str | None = None
 
 
 @dataclass(slots=True)
@@ -62,12 +67,18 @@ class RowFailed:
 
 @dataclass(slots=True)
 class AttemptFailed:
-    """An attempt at a row failed. `retry_after`: seconds until the next attempt; None if no other follows."""
+    """An attempt at a row failed.
+
+    Attributes:
+        retry_after: Seconds until the next attempt; None if no other follows.
+        endpoint: The name of the endpoint that got the attempt; None if the engine has only one.
+    """
 
     index: int
     error: Exception
     retry_after: float | None
     latency: Latency
+    endpoint: str | None = None
 
 
 @dataclass(slots=True)

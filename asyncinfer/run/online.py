@@ -167,13 +167,14 @@ class OnlineExecutor:
                 self._access, permit, queued, row.conversation, row_id=(id(self), row.index)
             )
         except RequestError as error:
-            self._failed_once(queued, error, self._latency(queued, sent))
+            self._failed_once(queued, permit, error, self._latency(queued, sent))
         except Exception as error:
             if isinstance(error, EngineDeadError):
                 self._end(error)
             else:
                 log.debug("row %d: the engine raised", row.index, exc_info=error)
-            self._events.emit(AttemptFailed(row.index, error, None, self._latency(queued, sent)))
+            name = self._semaphore.endpoint_name(permit.endpoint)
+            self._events.emit(AttemptFailed(row.index, error, None, self._latency(queued, sent), name))
             self._fail(queued, error)
         else:
             self._pattern.answered()
@@ -192,20 +193,16 @@ class OnlineExecutor:
             self._events.emit(LimitsChanged(decision))
         self._decisions = count
 
-    def _failed_once(self, queued: QueuedRow, error: RequestError, latency: Latency) -> None:
-        retry = self._attempts.retry(self._access, queued, error)
-        end = self._pattern.failed(
-            error,
-            is_final=retry.is_final,
-            # An outage may have begun in an earlier run and have ended since: only the time of this run counts.
-            out_for=min(self._semaphore.out_for(), self._clock.now() - self._began),
-            ever_answered=self._semaphore.answers > 0,
-            is_only_row=self._is_only_row,
+    def _failed_once(self, queued: QueuedRow, permit: Permit, error: RequestError, latency: Latency) -> None:
+        retry = self._attempts.retry(self._access, permit, queued, error)
+        end = self._access.run_end(
+            self._pattern, permit, error, retry, began=self._began, is_only_row=self._is_only_row
         )
         if end is not None:
             self._end_early(end, error)
         index, is_final = queued.row.index, retry.is_final or self._dead is not None
-        self._events.emit(AttemptFailed(index, error, None if is_final else retry.after, latency))
+        name = self._semaphore.endpoint_name(permit.endpoint)
+        self._events.emit(AttemptFailed(index, error, None if is_final else retry.after, latency, name))
         if is_final:
             self._fail(queued, self._dead if end is not None else error)
             return

@@ -18,6 +18,7 @@ from pydantic_core import to_json
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.tasks import clean_up, run_callback, task_group
 from asyncinfer.errors import AsyncInferError, RequestError, ScratchLockedError, error_repr
+from asyncinfer.run.endpoint_stats import EndpointStats
 from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
 from asyncinfer.run.executor import Executor
 from asyncinfer.run.failures import Failures
@@ -48,6 +49,7 @@ class RunStats:
 
     Attributes:
         failures_path: The file of the failed rows, once it is written.
+        endpoints: The counts of each endpoint, if there are several.
     """
 
     def __init__(self, clock: Clock, total: int | None = None, *, keep_failures: bool = False) -> None:
@@ -58,6 +60,7 @@ class RunStats:
         self.cut_by_length = self.filtered = 0
         self.failures = Failures(keep_all=keep_failures)
         self.failures_path: Path | None = None
+        self.endpoints = EndpointStats()
         self.waiting: str | None = None
         self.state, self.error = RunState.RUNNING, None
         self._usage = UsageSum()
@@ -84,6 +87,7 @@ class RunStats:
             case RowFinished():
                 self.attempts += 1
                 self.completed += 1
+                self.endpoints.finished(event)
                 if event.usage is not None:
                     self._usage.add(event.usage)
                 self._count_end(event.finish_reason)
@@ -95,6 +99,7 @@ class RunStats:
                 self.failures.add(event.index, event.failure)
             case AttemptFailed():
                 self.attempts += 1
+                self.endpoints.failed(event)
                 self.retried += event.retry_after is not None
                 self.refused += isinstance(event.error, RequestError) and event.error.is_overload
             case _:
@@ -143,7 +148,8 @@ class RunStats:
             error=self.error,
         )
 
-    def summary(self) -> RunSummary:
+    def summary(self, problems: Mapping[str, str | None] | None = None) -> RunSummary:
+        """Return the counts. `problems`: why each of several endpoints is put aside; None if it is in use."""
         total = self.total if self.total is not None else self.completed + self.failed
         return RunSummary(
             total=total,
@@ -161,6 +167,7 @@ class RunStats:
             retryable=self.failures.retryable,
             commonest_failure=self.failures.commonest,
             failures_path=self.failures_path,
+            endpoints=self.endpoints.summaries(problems or {}),
         )
 
 

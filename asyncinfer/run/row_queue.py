@@ -23,7 +23,9 @@ class QueuedRow:
     attempts: int = 0
     spent: int = 0
     is_suspect: bool = False
+    endpoint: int = 0
     answers_seen: int = 0
+    moves: int = 0
 
 
 class RowQueue:

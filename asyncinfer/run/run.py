@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,10 @@ def _nothing() -> None:
     return
 
 
+def _one_endpoint() -> Mapping[str, str | None]:
+    return {}
+
+
 @dataclass
 class Run:
     """One run, with the settings of the call that started it.
@@ -56,6 +60,7 @@ class Run:
         observers: Get every event of the run.
         release_idle: Closes connections that no request uses. Called before the output is written if file descriptors
             are scarce.
+        problems: Returns the reason why each of several endpoints is put aside, by name; None if it is in use.
         saved_in: The scratch file, after the run.
         dead: The reason why the engine could not go on, after the run.
     """
@@ -70,6 +75,7 @@ class Run:
     reuse_output: bool = False
     relax_gc: bool = False
     release_idle: Callable[[], None] = _nothing
+    problems: Callable[[], Mapping[str, str | None]] = _one_endpoint
     observers: Sequence[Observer] = ()
     stop: Stop = field(default_factory=Stop)
     saved_in: Path | None = field(default=None, init=False)
@@ -116,7 +122,7 @@ class Run:
                     await self._finish(flow, statuses, stats, scratch, failed_rows)
                 if scratch is not None and claims is not None and not stats.failed:
                     await remove_finished(scratch, claims.unclaimed, lambda key, n: rows.index.find(key, n) is None)
-        return stats.summary()
+        return stats.summary(self.problems())
 
     @in_own_task
     async def stream(
@@ -217,7 +223,9 @@ class Run:
         if flow.stopped and done != stats.total:
             where = f" They are in {scratch.path}; run the same again to go on." if scratch is not None else ""
             of = f" of {stats.total}" if stats.total is not None else ""
-            raise RunInterruptedError(f"Stopped: {statuses.saved_count}{of} rows are saved.{where}", stats.summary())
+            raise RunInterruptedError(
+                f"Stopped: {statuses.saved_count}{of} rows are saved.{where}", stats.summary(self.problems())
+            )
 
     async def _write_output(self, scratch: ScratchFile | None, statuses: RowStatusTable, stats: RunStats) -> None:
         """Write the output. A run without any answer does not replace an older output."""

@@ -39,6 +39,7 @@ class _Answer:
     latency: Latency | None
     finished: Conversation | None
     finish_reason: FinishReason = FinishReason.UNKNOWN
+    endpoint: str | None = None
 
 
 class ResultSaver:
@@ -68,7 +69,7 @@ class ResultSaver:
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
         if self.writer is None:
             finished = row.finished(completion) if self._deliver is not None else None
-            self._done(_Answer(row.index, completion.usage, latency, finished, completion.finish_reason))
+            self._done(_answer(row, completion, latency, finished))
             return
         try:
             if row.is_large:
@@ -80,7 +81,7 @@ class ResultSaver:
             return
         # Without `deliver` the conversation is freed here: it may have to wait for the disk.
         wanted = finished if self._deliver is not None else None
-        answer = _Answer(row.index, completion.usage, latency, wanted, completion.finish_reason)
+        answer = _answer(row, completion, latency, wanted)
         self.writer.put(answer, encode(row.key, row.n, row.checksum, text))
 
     async def resumed(self, saved: SavedRow) -> None:
@@ -118,7 +119,9 @@ class ResultSaver:
         if answer.latency is None:
             self._events.emit(RowResumed(answer.index, answer.finish_reason))
         else:
-            self._events.emit(RowFinished(answer.index, answer.usage, answer.latency, answer.finish_reason))
+            self._events.emit(
+                RowFinished(answer.index, answer.usage, answer.latency, answer.finish_reason, answer.endpoint)
+            )
         if self._deliver is not None and answer.finished is not None:
             self._deliver(answer.index, answer.finished)
         self._close()
@@ -129,6 +132,10 @@ class ResultSaver:
         if self._deliver is not None:
             self._deliver(index, failure)
         self._close()
+
+
+def _answer(row: Row, completion: Completion, latency: Latency, finished: Conversation | None) -> _Answer:
+    return _Answer(row.index, completion.usage, latency, finished, completion.finish_reason, completion.endpoint)
 
 
 async def _in_a_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -6,16 +6,14 @@ import asyncio
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 
 from asyncinfer.aio.clock import Clock
-from asyncinfer.control.availability import Health
-from asyncinfer.control.decisions import Decision
-from asyncinfer.control.endpoint import Endpoint, Standstill
 from asyncinfer.control.permit import Permit
+from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
 from asyncinfer.errors import RequestError
-from asyncinfer.types.limits import LimitObservation
+from asyncinfer.run.endpoint_view import EndpointView
 from asyncinfer.types.usage import Usage
 
 # How long one loop waits for tokens that another loop has reserved (seconds).
@@ -24,51 +22,34 @@ _PATIENCE = 1.0
 _SLACK = 0.001
 
 
-class AdaptiveSemaphore:
+class AdaptiveSemaphore(EndpointView):
     """The permits of one engine on one event loop. All runs, calls and streams there share them.
 
     The controller decides how many permits there are, and when the next attempt may start. Event loops share the
-    controller.
+    controller. An engine with several endpoints has a controller for each; a permit is for one of them.
 
     Args:
+        endpoint: The endpoint, or a group of endpoints.
         lock: Protects the endpoint's state. It is never held during an await.
         politeness: How long a permit rests after its release (seconds).
     """
 
-    def __init__(self, endpoint: Endpoint, lock: threading.Lock, clock: Clock, politeness: float = 0.0) -> None:
-        self._endpoint, self._lock, self._clock, self._politeness = endpoint, lock, clock, politeness
+    def __init__(self, endpoint: PermitSource, lock: threading.Lock, clock: Clock, politeness: float = 0.0) -> None:
+        super().__init__(endpoint, lock, clock)
+        self._politeness = politeness
         self._queue: deque[_Turn] = deque()
-        self._resting: deque[float] = deque()
+        # The permits that are in use or rest, for each endpoint; and when those that rest are free, with the endpoint.
+        self._held = [0] * endpoint.size
+        self._resting: deque[tuple[float, int]] = deque()
         self._is_scheduled = False
         self._alarm: Callable[[], None] | None = None
         self._alarm_due = math.inf
         self.in_use = 0
 
     @property
-    def limit(self) -> int:
-        """How many permits there are now."""
-        with self._lock:
-            return self._endpoint.permits()
-
-    @property
-    def most(self) -> int:
-        """The largest number of permits that there may be."""
-        return self._endpoint.most
-
-    @property
     def waiting(self) -> int:
         """How many calls wait for a permit."""
         return len(self._queue)
-
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether tokens are limited, so that the cost of an attempt must be estimated."""
-        return self._endpoint.counts_tokens
-
-    @property
-    def answers(self) -> int:
-        """How many attempts the endpoint has answered so far."""
-        return self._endpoint.answers
 
     def acquire_nowait(self, cost: Cost = ONE_REQUEST, owner: object = None) -> Permit | None:
         """A permit, if one is free and the queue is empty or holds only the call of `owner`. Otherwise None."""
@@ -116,7 +97,9 @@ class AdaptiveSemaphore:
         # The permit is given back first, so that an error below cannot leak it.
         self.in_use -= 1
         if self._politeness:
-            self._resting.append(now + self._politeness)
+            self._resting.append((now + self._politeness, permit.endpoint))
+        else:
+            self._held[permit.endpoint] -= 1
         try:
             with self._lock:
                 if answered:
@@ -129,40 +112,6 @@ class AdaptiveSemaphore:
                 self._grant_soon()  # The owner may take the permit before that, for another row.
             elif queue:
                 self._grant()
-
-    def observe_limits(self, permit: Permit, limits: Mapping[str, LimitObservation]) -> None:
-        """Report the limits that a response shows."""
-        with self._lock:
-            self._endpoint.observe_limits(permit, limits, self._clock.now())
-
-    def health(self) -> Health:
-        """The state of the endpoint, for a retry decision."""
-        with self._lock:
-            return self._endpoint.availability.health(self._clock.now())
-
-    def out_for(self) -> float:
-        """Seconds since the outage began; 0 without an outage."""
-        with self._lock:
-            return self._endpoint.availability.out_for(self._clock.now())
-
-    def is_in_doubt(self) -> bool:
-        """Whether several attempts in a row failed."""
-        return self._endpoint.availability.is_in_doubt
-
-    def standstill(self) -> Standstill | None:
-        """Why the next attempt waits, and for how long; None if it waits only for a permit or an answer."""
-        with self._lock:
-            return self._endpoint.standstill(self._clock.now())
-
-    @property
-    def decision_count(self) -> int:
-        """How many decisions the endpoint's controller has made."""
-        return self._endpoint.decisions.count
-
-    def latest_decisions(self, count: int) -> list[Decision]:
-        """The latest decisions of the endpoint's controller, as far as they are kept."""
-        with self._lock:
-            return list(self._endpoint.decisions.entries)[-count:]
 
     def _grant_soon(self) -> None:
         if not self._is_scheduled:
@@ -216,21 +165,21 @@ class AdaptiveSemaphore:
         """
         now = self._clock.now()
         resting = self._resting
-        while resting and resting[0] <= now:
-            resting.popleft()
+        while resting and resting[0][0] <= now:
+            self._held[resting.popleft()[1]] -= 1
         with self._lock:
             self._endpoint.update(now)
-            if self.in_use + len(resting) >= self._endpoint.permits():
-                return None, min(resting[0] - now if resting else math.inf, self._endpoint.next_update(now))
-            wait = self._endpoint.wait(now, cost)
-            if wait == math.inf and not self.in_use:
-                # An attempt on another event loop has reserved the tokens. Its end does not wake this loop, and that
-                # loop may be blocked by a method that waits for this one. So the attempt starts after a while.
-                wait = 0.0 if patience <= 0.0 else patience
-            if wait == 0.0:
+            is_late = patience <= 0.0 and not self.in_use
+            started = self._endpoint.start(now, cost, self._held, force=is_late)
+            if isinstance(started, Permit):
                 self.in_use += 1
-                return self._endpoint.begin(now, cost), 0.0
-        return None, wait
+                self._held[started.endpoint] += 1
+                return started, 0.0
+        if started == math.inf and not self.in_use and not is_late:
+            # An attempt on another event loop has reserved the tokens. Its end does not wake this loop, and that
+            # loop may be blocked by a method that waits for this one. So the attempt starts after a while.
+            started = patience
+        return None, min(started, resting[0][0] - now) if resting else started
 
 
 class _Turn:

@@ -43,7 +43,9 @@ class _CallState:
     attempts: int = 0
     spent: int = 0
     is_suspect: bool = False
+    endpoint: int = 0
     answers_seen: int = 0
+    moves: int = 0
     is_final: bool = False
 
 
@@ -117,16 +119,9 @@ async def _with_retries(
         except RequestError as error:
             if call.is_final:
                 raise
-            retry = attempts.retry(access, call, error)
+            retry = attempts.retry(access, permit, call, error)
             pattern = pattern or access.failure_pattern()
-            end = pattern.failed(
-                error,
-                is_final=retry.is_final,
-                # An outage may have begun in an earlier call and have ended since.
-                out_for=min(semaphore.out_for(), clock.now() - began),
-                ever_answered=semaphore.answers > 0,
-                is_only_row=True,
-            )
+            end = access.run_end(pattern, permit, error, retry, began=began, is_only_row=True)
             if end is not None:
                 raise end.error(error) from error
             if retry.is_final:

@@ -44,6 +44,7 @@ class Completion(ShortRepr):
     Attributes:
         limits: The endpoint's rate limits, as the response shows them.
         first_byte: Seconds from the request to the first byte of the response; None if it is unknown.
+        endpoint: The name of the endpoint that answered; None if the engine has only one.
     """
 
     message: Message
@@ -52,6 +53,7 @@ class Completion(ShortRepr):
     metadata: dict[str, Any] | None = None
     limits: Mapping[str, LimitObservation] | None = field(default=None, compare=False)
     first_byte: float | None = field(default=None, compare=False)
+    endpoint: str | None = field(default=None, compare=False)
 
     def _repr_markdown_(self) -> str:
         usage = () if self.usage is None else self.usage.to_dict().items()

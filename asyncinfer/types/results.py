@@ -143,6 +143,27 @@ class Progress(ShortRepr):
 
 
 @dataclass(frozen=True, repr=False)
+class EndpointSummary(ShortRepr):
+    """What one of several endpoints did in a run.
+
+    Args:
+        endpoint: Its name: the URL, without credentials.
+        answered: The number of rows that it answered.
+        attempts: The number of requests to it.
+        refused: The number of requests that it refused because it was busy.
+        failed: The number of requests that failed for another reason.
+        problem: Why it was put aside at the end of the run; None if it was in use.
+    """
+
+    endpoint: str
+    answered: int = 0
+    attempts: int = 0
+    refused: int = 0
+    failed: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
 class RunSummary(ShortRepr):
     """The summary of a run.
 
@@ -156,6 +177,7 @@ class RunSummary(ShortRepr):
         retryable: The number of failed rows that another run may answer.
         commonest_failure: The commonest reason why rows failed; None if none failed.
         failures_path: The file with the failed rows; None if there is none.
+        endpoints: What each endpoint did; empty if the engine has only one.
     """
 
     total: int
@@ -173,6 +195,7 @@ class RunSummary(ShortRepr):
     retryable: int = 0
     commonest_failure: CommonFailure | None = None
     failures_path: Path | None = None
+    endpoints: list[EndpointSummary] = field(default_factory=list[EndpointSummary])
 
     def _repr_markdown_(self) -> str:
         names = ("total", "completed", "resumed", "failed", "cut_by_length", "filtered", "refused", "retried")
