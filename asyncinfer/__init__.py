@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncinfer.config import (
     AdaptiveConcurrencyParams,
+    EndpointParams,
     GenerationParams,
     GuidedDecodingParams,
     InferenceConfig,
@@ -34,6 +35,7 @@ from asyncinfer.types.conversation import ContentItem, Conversation, Conversatio
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.results import (
     CommonFailure,
+    EndpointSummary,
     FailureDetail,
     InferenceResult,
     Progress,
@@ -96,6 +98,8 @@ __all__ = [
     "ContentItem",
     "Conversation",
     "ConversationLike",
+    "EndpointParams",
+    "EndpointSummary",
     "EngineConfigError",
     "EngineDeadError",
     "EngineSpec",

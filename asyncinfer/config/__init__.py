@@ -1,6 +1,7 @@
 """The parameter classes, and how they are read from YAML files and the command line."""
 
 from asyncinfer.config.base import merged
+from asyncinfer.config.endpoint import EndpointParams
 from asyncinfer.config.engine_type import InferenceEngineType
 from asyncinfer.config.generation import GenerationParams, GuidedDecodingParams
 from asyncinfer.config.inference import InferenceConfig
@@ -10,6 +11,7 @@ from asyncinfer.config.remote import AdaptiveConcurrencyParams, RemoteParams
 
 __all__ = [
     "AdaptiveConcurrencyParams",
+    "EndpointParams",
     "GenerationParams",
     "GuidedDecodingParams",
     "InferenceConfig",

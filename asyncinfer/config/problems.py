@@ -112,6 +112,8 @@ def _known_keys(root: type[BaseModel], path: Sequence[str]) -> list[str]:
     """The keys that the model at `path` below `root` has."""
     model: type[BaseModel] | None = root
     for part in path:
+        if part.isdecimal():  # The place in a list.
+            continue
         field = model.model_fields.get(part) if model is not None else None
         model = _model_in(field.annotation) if field is not None else None
     return list(model.model_fields) if model is not None else []

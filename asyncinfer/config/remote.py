@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
+from pydantic import Field, model_validator
 
 from asyncinfer.config.base import Count, Fraction, Natural, NonNegative, Params, Positive
-from asyncinfer.config.headers import Headers
+from asyncinfer.config.endpoint import ApiKey, EndpointParams, HeaderValues, Url, no_headers
 from asyncinfer.config.row_key import Hashed, Unhashed
-from asyncinfer.types.field_types import NONE, Accepts
-from asyncinfer.types.masking import mask_url, masked_if_secret, without_credentials
-
-# A URL whose credentials are masked in its repr and in JSON.
-Url = Annotated[str, AfterValidator(masked_if_secret), PlainSerializer(mask_url, when_used="json-unless-none")]
-
-
-if TYPE_CHECKING:
-    _Key = Accepts[SecretStr | None, SecretStr | str | None]
-    _Headers = Accepts[dict[str, SecretStr], Mapping[str, SecretStr | str | int | float] | None]
-else:
-    _Key, _Headers = SecretStr | None, Headers
-
-
-def _no_headers() -> Any:
-    return {}
+from asyncinfer.types.field_types import NONE
+from asyncinfer.types.masking import without_credentials
 
 
 class AdaptiveConcurrencyParams(Params):
@@ -66,7 +51,7 @@ class RemoteParams(Params):
 
     api_url: Hashed[Url | None] = Field(default=None, kw_only=False)
     """The endpoint; hosted engines have a default. No message, log or dump shows its credentials."""
-    api_key: Unhashed[_Key] = NONE
+    api_key: Unhashed[ApiKey] = NONE
     """The API key; `${VAR}` reads it from the environment. No message, log or dump shows it."""
     api_key_env_varname: Unhashed[str | None] = None
     """The environment variable that holds the key."""
@@ -82,7 +67,7 @@ class RemoteParams(Params):
     """Seconds for a whole request; for a stream, until it begins. 0: no limit, but a request fails when the server
     sends nothing for an hour."""
     num_workers: Unhashed[Count] = 50
-    """The most requests in flight, for each event loop."""
+    """The most requests in flight, for each event loop and each endpoint."""
     requests_per_minute: Unhashed[Count | None] = None
     """The provider's limit on requests, if you know it."""
     input_tokens_per_minute: Unhashed[Count | None] = None
@@ -95,7 +80,7 @@ class RemoteParams(Params):
     """The time in which a batch job of a provider must be done. Single requests do not use it."""
     use_adaptive_concurrency: Unhashed[bool] = True
     """Adapt the number of requests in flight, up to `num_workers`, to what the endpoint accepts."""
-    headers: Unhashed[_Headers] = Field(default_factory=_no_headers)
+    headers: Unhashed[HeaderValues] = Field(default_factory=no_headers)
     """HTTP headers for every request, such as those that a gateway needs: a mapping of names to values. They replace
     headers of the same name that this package sets. No message, log or dump shows the values. If a call sets `headers`,
     it sends none of the engine's."""
@@ -116,6 +101,9 @@ class RemoteParams(Params):
     api: Hashed[Literal["chat", "responses"] | None] = None
     """The API of a server that has two: chat completions, or OpenAI's Responses API. null: as `api_url` ends; otherwise
     `responses` for models that only this API has, and `chat` for all others."""
+    endpoints: Unhashed[list[EndpointParams]] = Field(default_factory=list[EndpointParams])
+    """Several endpoints that serve the same model, in place of `api_url`. Rows go to the endpoint with most room; each
+    has limits of its own. They are not part of a row's key, so that a row has the same key whichever answers it."""
 
     def hashed_values(self) -> dict[str, Any]:
         """As in the base class. The URL is without credentials: user, password and query may contain a key."""
@@ -130,6 +118,14 @@ class RemoteParams(Params):
                 if value > self.num_workers:
                     return f"adaptive.{name} ({value}) must not be more than num_workers ({self.num_workers})"
         return None
+
+    @model_validator(mode="after")
+    def _check_endpoints(self) -> RemoteParams:
+        if self.endpoints and self.api_url is not None:
+            raise ValueError("api_url and endpoints exclude each other; add the URL to endpoints")
+        if self.endpoints and all(endpoint.fallback for endpoint in self.endpoints):
+            raise ValueError("endpoints: at least one must not be a fallback")
+        return self
 
     @model_validator(mode="after")
     def _check_backoff(self) -> RemoteParams:

@@ -64,13 +64,10 @@ class GoogleVertexInferenceEngine(RemoteInferenceEngine):
             "PROJECT_ID": _value("project_id", project_id, project_id_env_key),
             "REGION": _value("region", region, region_env_key),
         }
-        remote, provider = remote_params or RemoteParams(), self.provider()
-        if remote.api_url is None and any(self._given.values()):
-            remote = remote.model_copy(update={"api_url": provider.resolve_url(provider.url, given=self._given)})
         super().__init__(
             model_params,
             generation_params=generation_params,
-            remote_params=self._located(remote),
+            remote_params=remote_params,
             session=session,
             clock=clock,
         )
@@ -78,6 +75,12 @@ class GoogleVertexInferenceEngine(RemoteInferenceEngine):
     async def _settings_of(self, config: InferenceConfig) -> CallSettings:
         settings = await super()._settings_of(config)
         return settings._replace(remote=self._located(settings.remote))
+
+    def _with_url(self, remote: RemoteParams) -> RemoteParams:
+        provider = self.provider()
+        if remote.api_url is None and any(self._given.values()):
+            remote = remote.model_copy(update={"api_url": provider.resolve_url(provider.url, given=self._given)})
+        return super()._with_url(self._located(remote))
 
     def _located(self, remote: RemoteParams) -> RemoteParams:
         """The parameters with the project and the region in their URL; unchanged if one of them is unknown."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from anyio import fail_after
 
+from asyncinfer.aio.tasks import task_group
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
 from asyncinfer.engines.refusal import refusal
@@ -13,6 +16,8 @@ from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.providers.auth import Signer
 from asyncinfer.transport.base import Transport
 from asyncinfer.types.http import HttpRequest
+
+log = logging.getLogger("asyncinfer")
 
 # The most pages of a list of models that are read. No API has more; a longer list is an error of the server.
 _PAGES = 1000
@@ -81,3 +86,31 @@ class ModelListing:
         url = self._first.url
         joint = "&" if "?" in url else "?"
         return self._first._replace(url=f"{url}{joint}{query}" if query else url)
+
+
+async def models_of_all(listings: Sequence[Callable[[], Awaitable[list[str]]]]) -> list[str]:
+    """Return the names of the models of all endpoints, sorted. Endpoints that do not return them are logged.
+
+    Args:
+        listings: Return the names of the models of one endpoint each.
+
+    Raises:
+        RequestError: No endpoint returned names.
+    """
+    found: set[str] = set()
+    failures: list[RequestError] = []
+
+    async def read(listing: Callable[[], Awaitable[list[str]]]) -> None:
+        try:
+            found.update(await listing())
+        except RequestError as error:
+            failures.append(error)
+
+    async with task_group() as tasks:
+        for listing in listings:
+            tasks.start_soon(read, listing)
+    if len(failures) == len(listings):
+        raise failures[0]
+    for error in failures:
+        log.warning("one of %d endpoints did not list its models: %s", len(listings), error)
+    return sorted(found)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
+from asyncinfer.control.endpoint_group import EndpointGroup
+from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.dialects.base import Dialect, EncoderSettings
 from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.bound_endpoints import BoundEndpoint, BoundEndpoints
 from asyncinfer.engines.bound_remote import BoundRemoteEngine
-from asyncinfer.engines.model_listing import ModelListing
+from asyncinfer.engines.endpoints import model_at, plans_of_all, remote_at, roles_of
+from asyncinfer.engines.model_listing import ModelListing, models_of_all
 from asyncinfer.engines.redaction import secrets_of
 from asyncinfer.engines.refusal import with_start_hint
 from asyncinfer.engines.request_plan import RequestPlan, response_limits
@@ -41,7 +46,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     """An engine for any API that speaks OpenAI's chat format, at `remote_params.api_url`.
 
     A call may use another model, URL or key than the engine. All calls share the concurrency and the rate limits of the
-    engine.
+    engine. With `remote_params.endpoints`, each row goes to one of several endpoints.
 
     Args:
         session: The `aiohttp.ClientSession` that sends the requests, for client certificates, tracing, Unix sockets or
@@ -60,13 +65,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         session: ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
-        provider, remote = self.provider(), remote_params or RemoteParams()
-        unset: dict[str, Any] = {}
-        if remote.api_url is None:
-            unset["api_url"] = provider.resolve_url(provider.url)
+        remote = remote_params or RemoteParams()
         if "num_workers" not in remote.model_fields_set:
-            unset["num_workers"] = provider.workers
-        remote = remote.model_copy(update=unset)
+            remote = remote.model_copy(update={"num_workers": self.provider().workers})
+        if not remote.endpoints:
+            remote = self._with_url(remote)
         super().__init__(model_params, generation_params=generation_params, remote_params=remote, clock=clock)
         self._transport = default_transport() if session is None else SessionTransport(session)
         self._has_own_session = session is not None
@@ -95,13 +98,18 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     async def alist_models(self, chat_only: bool = True) -> list[str]:
         """Return the names of the models that the API serves, sorted. `chat_only`: leave out models known not to chat.
 
+        Of several endpoints, the models of all. Endpoints that return no list are logged.
+
         Raises:
-            RequestError: The API did not return a list of models.
+            RequestError: No endpoint returned a list of models.
             ConfigError: The URL or the key is missing.
         """
-        remote = remote_with_resolved_api(
-            self.provider(), self._remote_params or RemoteParams(), self._model_params.model_name
-        )
+        endpoints = self._at_endpoints(self.settings)
+        return await models_of_all([partial(self._models_at, endpoint, chat_only) for endpoint in endpoints])
+
+    async def _models_at(self, settings: CallSettings, chat_only: bool) -> list[str]:
+        """Return the names of the models that one endpoint serves."""
+        remote = remote_with_resolved_api(self.provider(), settings.remote, settings.model.model_name)
         provider = provider_with_chosen_api(self.provider(), remote)
         url, sign = self._reach(remote)
         provider_listing = provider.resolve_url(provider.listing) if url == provider.resolve_url(provider.url) else None
@@ -120,11 +128,13 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             entries = await listing.entries()
         except RequestError as error:
             raise with_start_hint(error, provider.start_hint) from None
-        return sorted(entry["id"] for entry in entries if not chat_only or provider.can_chat(entry))
+        return [entry["id"] for entry in entries if not chat_only or provider.can_chat(entry)]
 
     def _concurrency(self) -> int:
-        """The number of workers; at most one per file descriptor that connections may use."""
+        """The number of workers for each endpoint; at most one per file descriptor that connections may use."""
         workers, most = super()._concurrency(), possible_connections()
+        if most is not None and self._remote_params is not None:
+            most = max(1, most // max(1, len(self._remote_params.endpoints)))
         if most is None or workers <= most:
             return workers
         log.warning(
@@ -135,8 +145,35 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         )
         return most
 
+    def _new_endpoint(self) -> PermitSource:
+        remote = self._remote_params
+        if remote is None or not remote.endpoints:
+            return super()._new_endpoint()
+        remotes = [settings.remote for settings in self._at_endpoints(self.settings)]
+        return EndpointGroup(roles_of(remotes, remote.endpoints), self._concurrency(), remote)
+
     def _bind(self, settings: CallSettings) -> BoundEngine:
-        return BoundRemoteEngine(self._transport, self._fallen_back, self.plan(settings))
+        if not settings.remote.endpoints:
+            return BoundRemoteEngine(self._transport, self._fallen_back, self.plan(settings))
+        plans = plans_of_all([partial(self.plan, endpoint) for endpoint in self._at_endpoints(settings)])
+        return BoundEndpoints([BoundEndpoint(self._transport, self._fallen_back, plan) for plan in plans])
+
+    def _at_endpoints(self, settings: CallSettings) -> list[CallSettings]:
+        """Return the settings for each endpoint."""
+        model, generation, remote = settings
+        if not remote.endpoints:
+            return [settings]
+        return [
+            CallSettings(model_at(model, endpoint), generation, self._with_url(remote_at(remote, endpoint)))
+            for endpoint in remote.endpoints
+        ]
+
+    def _with_url(self, remote: RemoteParams) -> RemoteParams:
+        """Return the parameters, with the URL of the provider if they have none."""
+        if remote.api_url is not None:
+            return remote
+        provider = self.provider()
+        return remote.model_copy(update={"api_url": provider.resolve_url(provider.url)})
 
     def plan(self, settings: CallSettings) -> RequestPlan:
         """Return the plan for the requests of one call.
@@ -165,7 +202,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return planned(provider.dialect)
 
     def _endpoint_name(self, remote: RemoteParams) -> str:
-        return without_credentials(remote.api_url or "")
+        if not remote.endpoints:
+            return without_credentials(remote.api_url or "")
+        remotes = [settings.remote for settings in self._at_endpoints(self.settings)]
+        return ", ".join(role.name for role in roles_of(remotes, remote.endpoints))
 
     def _reach(self, remote: RemoteParams) -> tuple[str, Signer]:
         """Return the URL for chats, and the signer that authorises requests.

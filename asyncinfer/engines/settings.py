@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from asyncinfer.config import GenerationParams, InferenceConfig, RemoteParams
 from asyncinfer.config.row_key import hashed_fields
+from asyncinfer.errors import ConfigError
 
 log = logging.getLogger("asyncinfer")
 
@@ -28,9 +29,17 @@ _IMPLIED = frozenset({"use_sampling"})
 
 
 def remote_in_effect(own: RemoteParams | None, call: RemoteParams | None) -> RemoteParams | None:
-    """The engine's remote parameters, with those that the call sets. A null leaves the engine's value."""
+    """The engine's remote parameters, with those that the call sets. A null leaves the engine's value.
+
+    Raises:
+        ConfigError: The call would send requests to endpoints that the engine does not have.
+    """
     if own is None or call is None:
         return own
+    if call.endpoints and call.endpoints != own.endpoints:
+        raise ConfigError("remote_params.endpoints: a call cannot change them; make an engine with these endpoints")
+    if own.endpoints and call.api_url is not None:
+        raise ConfigError("remote_params.api_url: the engine has several endpoints; make an engine for this URL")
     given = {name: getattr(call, name) for name in call.model_fields_set}
     return own.model_copy(update={name: value for name, value in given.items() if value is not None})
 

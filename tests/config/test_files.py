@@ -133,7 +133,7 @@ class TestOumiFiles:
         assert config.generation.model_fields_set | ours == GenerationParams.model_fields.keys()
         assert config.remote_params is not None
         ours = {"max_compression_ratio", "max_outage", "max_response_bytes", "max_wait", "stream_idle_timeout"}
-        ours |= {"adaptive", "api", "headers"}
+        ours |= {"adaptive", "api", "endpoints", "headers"}
         assert config.remote_params.model_fields_set | ours == RemoteParams.model_fields.keys()
         assert config.generation.logit_bias == {50256: -100, 11: 1.5}
 

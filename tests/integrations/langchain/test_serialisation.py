@@ -98,8 +98,9 @@ def test_engine_in_this_process_is_built_again(tmp_path: Any) -> None:
         FakeEngine(),
         openai(headers={"X-Auth": "secret"}),
         openai(api_url="https://user:secret@example.com/v1"),
+        openai(endpoints=[{"api_key": "secret"}]),
     ],
-    ids=["unregistered class", "secret header", "credentials in the URL"],
+    ids=["unregistered class", "secret header", "credentials in the URL", "key of an endpoint"],
 )
 def test_model_that_json_cannot_describe_is_not_serialisable(engine: BaseInferenceEngine) -> None:
     dump = dumpd(AsyncInferChatModel(engine=engine))
