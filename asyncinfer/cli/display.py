@@ -13,7 +13,7 @@ from rich.console import Console
 from asyncinfer.cli.messages import is_json, log_progress, say
 from asyncinfer.display.counts import one_line, progress_text
 from asyncinfer.display.progress_bar import ProgressBars
-from asyncinfer.types.results import FailureDetail, Progress, RunSummary
+from asyncinfer.types.results import EndpointSummary, FailureDetail, Progress, RunSummary
 
 # Seconds between two lines of progress if stderr is no terminal.
 _LINE_INTERVAL = 5.0
@@ -106,6 +106,8 @@ def _summary_lines(summary: RunSummary, output_path: str | None) -> Iterator[tup
         yield "filtered", f"{summary.filtered} answer(s), stopped by a content filter"
     if summary.refused or summary.retried:
         yield "requests", f"{summary.attempts}, of which {summary.refused} refused, {summary.retried} retried"
+    for endpoint in summary.endpoints:
+        yield "endpoint", _endpoint(endpoint)
     yield "tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out"
     yield "tokens/s", f"{usage.completion_tokens / max(summary.seconds, 1e-9):.1f}"
     yield "time", f"{summary.seconds:.1f} s"
@@ -113,6 +115,15 @@ def _summary_lines(summary: RunSummary, output_path: str | None) -> Iterator[tup
         yield "output", str(output_path)
     if summary.failures_path is not None:
         yield "failed rows", str(summary.failures_path)
+
+
+def _endpoint(endpoint: EndpointSummary) -> str:
+    """One line about an endpoint."""
+    counts = [f"{endpoint.answered} rows answered", f"{endpoint.attempts} requests"]
+    counts += [f"{endpoint.refused} refused"] if endpoint.refused else []
+    counts += [f"{endpoint.failed} failed"] if endpoint.failed else []
+    problem = f"; put aside: {one_line(endpoint.problem, 200)}" if endpoint.problem is not None else ""
+    return f"{endpoint.endpoint}: {', '.join(counts)}{problem}"
 
 
 def _fields(counts: Progress | RunSummary) -> dict[str, object]:
