@@ -22,7 +22,7 @@ _REASONING_KINDS = ("thinking", "reasoning", "redacted")
 # The fields with the text of a part, and those with the text of a thought.
 _TEXTS = ("text", "refusal", "output_text", "content", "value", "transcript")
 _THOUGHTS = ("thinking", "reasoning", "text", "summary", "content")
-_IMAGE = "image_url"
+_IMAGE, _REFUSAL = "image_url", "refusal"
 # Types of parts with a text end with one of the first; types of parts without a text begin with one of the second.
 _TEXT_KINDS = ("text", "text_delta", "refusal", "message")
 _TEXTLESS_KINDS = (*_REASONING_KINDS, "reference", "citation", "image", "audio", "document", "file", "signature")
@@ -75,6 +75,18 @@ def thoughts_of(content: Any) -> str:
     if isinstance(content, str | None):
         return ""
     return "".join(reasoning_of(part) for part in _parts(content) if _is_thought(part))
+
+
+def refusal_in(content: Any, refusal: Any = None) -> str:
+    """Return the refusal to answer in the content of an answer; an empty text if it has another text too.
+
+    Args:
+        refusal: The field for refusals beside the content.
+    """
+    parts = [part for part in _parts(content) if _text(part)]
+    if any(as_object(part).get("type") != _REFUSAL for part in parts):
+        return ""
+    return "".join(map(_text, parts)) or text_of(refusal)
 
 
 def images_in(content: Any) -> list[dict[str, Any]]:

@@ -81,6 +81,11 @@ def as_json(value: Any) -> bytes:
     return text
 
 
+def as_response_json(value: Any) -> bytes:
+    """Return `value` as the JSON of a response. Numbers that JSON has no form for, such as infinity, become null."""
+    return to_json(value, inf_nan_mode="null")
+
+
 def merged_under(name: str, body: Mapping[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     """Return `extra`, with the fields of `body[name]` added to the object `extra[name]`, unless the user set them."""
     theirs = extra.get(name)

@@ -11,11 +11,12 @@ from asyncinfer.types.tools import ToolDefinition
 
 Warn = Callable[[str], None]
 # Keys that answers and tool results have, of any API. They are for the reader of the answer, or for the APIs that know
-# them. `is_error` says only what the text of the result says too.
+# them. `is_error` and `refusal` say only what the text says too.
 OF_ANSWERS = frozenset(
     {
         *("annotations", "audio", "citations", "extra_content", "is_error", "logprobs", "output_items", "parsed"),
-        *("phase", "provider_specific_fields", "reasoning", "reasoning_details", "reasoning_items", "thinking_blocks"),
+        *("phase", "provider_specific_fields", "reasoning", "reasoning_details", "reasoning_items"),
+        *("refusal", "thinking_blocks"),
     }
 )
 # The name of a file does not change the answer.

@@ -15,6 +15,8 @@ from asyncinfer.types.stream import StreamDelta, joined
 from asyncinfer.types.tools import ToolCall
 from asyncinfer.types.usage import Usage
 
+# The field of a message whose text refuses to answer, as OpenAI's models may. Its value is that text.
+REFUSAL = "refusal"
 # The metadata of an answer: the log probabilities of its tokens, as in `StreamDelta.logprobs`.
 LOGPROBS = "logprobs"
 # The metadata of a row in the file of failed rows: why it failed.
@@ -96,7 +98,7 @@ class Completion(ShortRepr):
         metadata = {**(self.metadata or {})}
         logprobs = tuple(metadata.pop(LOGPROBS, ()))
         last = replace(self, metadata=metadata or None).last_delta(self.message.compute_flattened_text_content())
-        last = replace(last, logprobs=logprobs) if logprobs else last
+        last = replace(last, logprobs=logprobs, is_refusal=bool((self.message.model_extra or {}).get(REFUSAL)))
         return [StreamDelta(reasoning_content=reasoning), last] if reasoning else [last]
 
     def append_to(self, conversation: Conversation) -> Conversation:

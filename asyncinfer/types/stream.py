@@ -43,6 +43,7 @@ class StreamDelta(ShortRepr):
         extra: Additional keys of the message that must be sent back with it, such as Anthropic's `thinking_blocks`.
         logprobs: The log probabilities of the tokens in this delta, in the format of OpenAI: objects with `token`,
             `logprob`, `bytes` and `top_logprobs`.
+        is_refusal: `content` is a part of a refusal to answer. The last delta then has the whole refusal in `extra`.
     """
 
     content: str = ""
@@ -54,6 +55,7 @@ class StreamDelta(ShortRepr):
     tool_call_deltas: tuple[ToolCallDelta, ...] = ()
     extra: Mapping[str, Any] | None = None
     logprobs: tuple[dict[str, Any], ...] = ()
+    is_refusal: bool = False
 
     def _repr_markdown_(self) -> str:
         return text_block(self.reasoning_content + self.content)

@@ -8,6 +8,7 @@ import pytest
 
 from asyncinfer import FinishReason, Message, StreamDelta, Usage
 from asyncinfer.dialects.answer_text import json_of_unread
+from asyncinfer.types.answer import Completion
 from tests.dialects.mangled import check_that_it_is_retryable
 from tests.dialects.openai.test_request import answer, read
 from tests.dialects.openai.test_stream import chunk, deltas_of
@@ -109,6 +110,24 @@ def test_whole_message_in_an_event_is_read_once(form: Form) -> None:
     whole = answer(**form.fields)
     *deltas, _ = deltas_of(whole, whole, "[DONE]")
     assert "".join(delta.content for delta in deltas) == form.content
+
+
+@every_form
+def test_refusal_is_kept_as_a_refusal(form: Form) -> None:
+    is_refusal = form.content == "No."
+    refusal = "No." if is_refusal else None
+    assert read(answer(**form.fields)).message.get("refusal") == refusal
+    for events in ([chunk(**form.fields), chunk("stop")], [answer(**form.fields), "[DONE]"]):
+        deltas = deltas_of(*events)
+        assert Completion.from_deltas(deltas).message.get("refusal") == refusal
+        assert {delta.is_refusal for delta in deltas if delta.content} <= {is_refusal}
+
+
+def test_text_after_a_refusal_is_a_text() -> None:
+    deltas = deltas_of(chunk(refusal="No."), chunk(content=" Yes."), chunk("stop"))
+    assert [delta.is_refusal for delta in deltas] == [True, False, False]
+    message = Completion.from_deltas(deltas).message
+    assert (message.text, message.get("refusal")) == ("No. Yes.", None)
 
 
 def test_whole_message_after_its_pieces_is_ignored() -> None:

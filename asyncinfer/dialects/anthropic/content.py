@@ -13,6 +13,7 @@ from asyncinfer.dialects.anthropic.json_schema import supported_schema
 from asyncinfer.dialects.json_schema.growth import schema_of_tool
 from asyncinfer.dialects.json_schema.tool_schema import object_schema
 from asyncinfer.dialects.media import file_of
+from asyncinfer.dialects.sent_back import known_blocks
 from asyncinfer.dialects.tools import arguments_of, portable_id
 from asyncinfer.dialects.turns import Turn, is_blank, merged_turns, without_trailing_space
 from asyncinfer.dialects.unsent_keys import SentKeys
@@ -22,7 +23,8 @@ from asyncinfer.types.tools import FunctionDefinition, ToolCall, ToolDefinition
 
 Json = dict[str, Any]
 THINKING = "thinking_blocks"
-_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
+# The blocks of the reasoning in an answer, and their fields.
+_THOUGHTS = {"thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}
 # Additional keys that the API accepts in each kind of part. It refuses others, such as OpenAI's `detail`.
 _TEXT_KEYS = ("cache_control", "citations")
 _IMAGE_KEYS = ("cache_control", "transformations")
@@ -112,7 +114,8 @@ def _blocks(message: Message) -> list[Json]:
     if message.role is Role.TOOL:
         blocks = [_result(message)]
     else:
-        blocks = [*_thoughts(extra.get(THINKING)), *_contents(message), *map(_use, message.tool_calls or ())]
+        thoughts = _thoughts(extra.get(THINKING)) if message.role is Role.ASSISTANT else []
+        blocks = [*thoughts, *_contents(message), *map(_use, message.tool_calls or ())]
     return _marked(blocks, extra["cache_control"]) if "cache_control" in extra else blocks
 
 
@@ -125,12 +128,12 @@ def _marked(blocks: list[Json], cache_control: Any) -> list[Json]:
 
 
 def _thoughts(blocks: Any) -> list[Json]:
-    """Return the thinking blocks of an earlier answer, unchanged, with their signatures."""
+    """Return the thinking blocks of an earlier answer, with their signatures. Blocks of other types are left out."""
     if blocks is None:
         return []
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in cast(list[Any], blocks)):
         raise invalid_request(f"{THINKING} must be a list of blocks, as in an earlier answer")
-    return cast(list[Json], blocks)
+    return known_blocks(blocks, _THOUGHTS)
 
 
 def _contents(message: Message) -> list[Json]:

@@ -13,7 +13,9 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from asyncinfer.dialects.fields import as_object, members_of, object_at
 from asyncinfer.dialects.media import file_of
+from asyncinfer.dialects.sent_back import plain_fields
 from asyncinfer.dialects.tools import arguments_of, portable_id
 from asyncinfer.dialects.turns import Block, Turn, is_blank, is_blank_text, merged_turns, without_trailing_space
 from asyncinfer.dialects.unsent_keys import SentKeys
@@ -139,9 +141,18 @@ def _result(message: Message, content: list[Block]) -> Block:
 
 def _reasoning(message: Message) -> list[Block]:
     """Return the reasoning blocks to send back to the model, as they were received (see `response.answer`)."""
-    passthrough = (message.model_extra or {}).get("thinking_blocks")
-    blocks = cast(list[Any], passthrough) if isinstance(passthrough, list) and message.role == Role.ASSISTANT else []
-    return [block for block in blocks if isinstance(block, dict) and "reasoningContent" in block]
+    if message.role != Role.ASSISTANT:
+        return []
+    kept = members_of((message.model_extra or {}).get("thinking_blocks"))
+    found = (_reasoning_content(object_at(as_object(block), "reasoningContent")) for block in kept)
+    return [{"reasoningContent": content} for content in found if content]
+
+
+def _reasoning_content(content: Mapping[str, Any]) -> Block:
+    """Return the signed or the redacted reasoning in a block; an empty dict if it has neither."""
+    if text := plain_fields(object_at(content, "reasoningText"), ("text", "signature")):
+        return {"reasoningText": text}
+    return plain_fields(content, ("redactedContent",))
 
 
 def _call(call: ToolCall) -> Block:

@@ -2,7 +2,8 @@
 
 Sources: OpenAI's API reference ("Create chat completion", response and streaming) and the types
 `ChatCompletion` and `ChatCompletionChunk` of openai-python 3.57, November 2026. `reasoning_content` is the field of
-DeepSeek, vLLM and SGLang; `images` is that of OpenRouter. Other additional fields of a message are written as they are.
+DeepSeek, vLLM and SGLang; `images` is that of OpenRouter. Other additional fields of messages and calls are written as
+they are.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic_core import to_json
-
+from asyncinfer.dialects.http import as_response_json
 from asyncinfer.dialects.media import InlineFile, media_type, to_base64
-from asyncinfer.types.answer import LOGPROBS, Completion
+from asyncinfer.types.answer import LOGPROBS, REFUSAL, Completion
 from asyncinfer.types.conversation import ContentItem, Message
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta
@@ -22,6 +22,8 @@ from asyncinfer.types.usage import Usage
 DONE = b"data: [DONE]\n\n"
 # Metadata of an answer that has a field of the same name in the response.
 _TOP_LEVEL = ("system_fingerprint", "service_tier")
+# The fields of a call that its pieces have.
+_CALL_FIELDS = frozenset({"id", "type", "function"})
 
 
 def finish_reason(reason: FinishReason | None) -> str | None:
@@ -70,7 +72,7 @@ class ChatWriter:
     ) -> None:
         self._head = {"id": id, "created": created, "model": model}
         self._has_logprobs, self._has_usage = logprobs, include_usage
-        self._begin = b"data: " + to_json({"object": "chat.completion.chunk", **self._head})[:-1]
+        self._begin = b"data: " + as_response_json({"object": "chat.completion.chunk", **self._head})[:-1]
         usage = b',"usage":null' if include_usage else b""
         self._text_end = b'},"logprobs":null,"finish_reason":null}]' + usage + b"}\n\n"
         self._text_begins: dict[int, bytes] = {}
@@ -81,7 +83,7 @@ class ChatWriter:
         body["choices"] = [self._choice(index, answer) for index, answer in enumerate(answers)]
         if usage := usage_fields(answer.usage for answer in answers):
             body["usage"] = usage
-        return to_json(body | _top_level(answers[0].metadata))
+        return as_response_json(body | _top_level(answers[0].metadata))
 
     def first(self, index: int) -> bytes:
         """Return the first event of a choice, which has the role."""
@@ -94,24 +96,24 @@ class ChatWriter:
             if begin is None:
                 begin = self._begin + b',"choices":[{"index":%d,"delta":{"content":' % index
                 self._text_begins[index] = begin
-            return begin + to_json(delta.content) + self._text_end
+            return begin + as_response_json(delta.content) + self._text_end
         return self._full_delta(index, delta)
 
     def end(self, usages: Iterable[Usage | None]) -> bytes:
         """Return the end of a stream: the usage, if it was requested, and `[DONE]`."""
         if not self._has_usage or (usage := usage_fields(usages)) is None:
             return DONE
-        return self._begin + b',"choices":[],"usage":' + to_json(usage) + b"}\n\n" + DONE
+        return self._begin + b',"choices":[],"usage":' + as_response_json(usage) + b"}\n\n" + DONE
 
     def _full_delta(self, index: int, delta: StreamDelta) -> bytes:
         fields: dict[str, Any] = {}
         if delta.reasoning_content:
             fields["reasoning_content"] = delta.reasoning_content
         if delta.content:
-            fields["content"] = delta.content
-        if delta.tool_call_deltas:
-            fields["tool_calls"] = [_call_piece(piece) for piece in delta.tool_call_deltas]
-        fields |= delta.extra or {}
+            fields[REFUSAL if delta.is_refusal else "content"] = delta.content
+        if pieces := _call_pieces(delta):
+            fields["tool_calls"] = pieces
+        fields |= {name: value for name, value in (delta.extra or {}).items() if name != REFUSAL}
         reason, logprobs = finish_reason(delta.finish_reason), self._logprobs(delta.logprobs)
         if not fields and reason is None and logprobs is None:
             return b""
@@ -131,7 +133,7 @@ class ChatWriter:
     ) -> bytes:
         choice = {"index": index, "delta": fields, "logprobs": logprobs, "finish_reason": reason}
         rest = {"choices": [choice], **({"usage": None} if self._has_usage else {}), **_top_level(metadata)}
-        return self._begin + b"," + to_json(rest)[1:] + b"\n\n"
+        return self._begin + b"," + as_response_json(rest)[1:] + b"\n\n"
 
     def _choice(self, index: int, answer: Completion) -> dict[str, Any]:
         logprobs = (answer.metadata or {}).get(LOGPROBS) or ()
@@ -157,7 +159,8 @@ def message_fields(message: Message) -> dict[str, Any]:
         fields["reasoning_content"] = message.reasoning_content
     if message.tool_calls:
         fields["tool_calls"] = [call.model_dump(mode="json") for call in message.tool_calls]
-    return fields | (message.model_extra or {})
+    extra = message.model_extra or {}
+    return {**fields, **extra, **({"content": None} if extra.get(REFUSAL) else {})}
 
 
 def _url(image: ContentItem) -> str:
@@ -174,7 +177,21 @@ def _is_only_text(delta: StreamDelta) -> bool:
         or delta.logprobs
         or delta.extra
         or delta.metadata
+        or delta.is_refusal
     )
+
+
+def _call_pieces(delta: StreamDelta) -> list[dict[str, Any]]:
+    """Return the pieces of calls in a delta. The last delta adds further fields of the calls, such as signatures."""
+    pieces = [_call_piece(piece) for piece in delta.tool_call_deltas]
+    last_pieces = {piece["index"]: piece for piece in pieces}
+    for index, call in enumerate(delta.tool_calls):
+        extra = {name: value for name, value in call.items() if name not in _CALL_FIELDS and value is not None}
+        if extra and index not in last_pieces:
+            pieces.append({"index": index, "function": {"arguments": ""}, **extra})
+        elif extra:
+            last_pieces[index].update(extra)
+    return pieces
 
 
 def _call_piece(piece: ToolCallDelta) -> dict[str, Any]:

@@ -6,12 +6,14 @@ OpenRouter's "Prompt Caching" (`cache_control`). Mistral's parts `thinking` and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from asyncinfer.dialects.google.thoughts import sent_back_signature
 from asyncinfer.dialects.media import InlineFile
 from asyncinfer.dialects.openai.files import accepted_file
 from asyncinfer.dialects.openai.quirks import DocumentForm, Quirks
+from asyncinfer.dialects.openai.reasoning_details import sent_back_details
 from asyncinfer.dialects.tool_results import with_files_after_results
 from asyncinfer.dialects.tools import short_id
 from asyncinfer.dialects.turns import is_blank_text, kept_places
@@ -26,6 +28,13 @@ Json = dict[str, Any]
 SENT_KEYS = SentKeys(frozenset({"name"}), image=frozenset({"detail"}))
 # Keys of an image or a document that are next to its object `image_url` or `file`, not within it.
 _BESIDE = frozenset({"cache_control", "modalities", "uuid"})
+# Other ways to name the data of an image or a document. An item has its data already.
+_DATA = frozenset({"file_data", "file_id", "file_url", "image_url", "url"})
+# What returns the known parts of the keys in `Quirks.passthrough`.
+_SENT_BACK: Mapping[str, Callable[[Any], Any]] = {
+    "extra_content": sent_back_signature,
+    "reasoning_details": sent_back_details,
+}
 
 
 def encoded_messages(conversation: Conversation, quirks: Quirks) -> list[Json]:
@@ -88,9 +97,9 @@ def _is_sent(key: str, quirks: Quirks) -> bool:
 
 def _reasoning(message: Message, quirks: Quirks) -> Json:
     """Return the fields that send the reasoning of an earlier answer back."""
-    passthrough = {
-        key: value for key, value in (message.model_extra or {}).items() if key in quirks.passthrough and value
-    }
+    given = message.model_extra or {}
+    read = {key: _SENT_BACK[key](value) if key in _SENT_BACK else value for key, value in given.items()}
+    passthrough = {key: value for key, value in read.items() if key in quirks.passthrough and value}
     if passthrough or quirks.reasoning is None or not message.reasoning_content:
         return passthrough
     return {quirks.reasoning: message.reasoning_content}
@@ -99,8 +108,8 @@ def _reasoning(message: Message, quirks: Quirks) -> Json:
 def _item(item: ContentItem, quirks: Quirks) -> Json:
     extra = item.model_extra or {}
     if item.is_text():
-        return {"type": "text", "text": item.content, **(_sent(extra) if quirks.extra_keys else {})}
-    within = {key: value for key, value in extra.items() if key not in _BESIDE}
+        return {**(_sent(extra) if quirks.extra_keys else {}), "type": "text", "text": item.content}
+    within = {key: value for key, value in extra.items() if key not in _BESIDE | _DATA}
     beside = {key: value for key, value in extra.items() if key in _BESIDE}
     if not quirks.extra_keys:
         within, beside = {key: value for key, value in within.items() if key in ("detail", "filename")}, {}

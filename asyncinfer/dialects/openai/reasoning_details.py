@@ -12,10 +12,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asyncinfer.dialects.fields import as_object, checked_depth, members_of
+from asyncinfer.dialects.sent_back import known_blocks
 
 # The fields that arrive in pieces.
 _TEXTS = ("text", "summary", "data")
 _ENCRYPTED = "reasoning.encrypted"
+_SHARED = ("format", "id", "index")
+# The fields of each type of parts.
+_KEYS = {
+    "reasoning.text": (*_SHARED, "text", "signature"),
+    "reasoning.summary": (*_SHARED, "summary"),
+    _ENCRYPTED: (*_SHARED, "data"),
+    "reasoning.server_tool_call": (*_SHARED, "arguments", "result", "tool_name", "tool_call_id"),
+}
+
+
+def sent_back_details(details: Any) -> list[dict[str, Any]]:
+    """Return the parts of an earlier answer as they are sent back. Parts of other types are left out."""
+    return known_blocks(details, _KEYS)
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from asyncinfer.dialects.answer_text import (
     images_in,
     json_of_unread,
     reasoning_in,
+    refusal_in,
     text_of,
     thoughts_of,
     transcript_in,
@@ -28,7 +29,7 @@ from asyncinfer.dialects.openai.logprobs import logprobs_in
 from asyncinfer.dialects.response_metadata import NAMES, description, logprobs_metadata, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import Completion
+from asyncinfer.types.answer import REFUSAL, Completion
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.usage import Usage
@@ -133,6 +134,8 @@ def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:
     # Google may not accept the message later without its signature.
     signature = google.get("thought_signature")
     passthrough = {key: message[key] for key in _PASSTHROUGH if message.get(key)}
+    if not calls and content and content == refusal_in(message.get("content"), message.get("refusal")):
+        passthrough[REFUSAL] = content
     if signature:
         passthrough = signed(signature) | passthrough
     if not calls and not passthrough and not reasoning and isinstance(content, str):

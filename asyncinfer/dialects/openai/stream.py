@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from asyncinfer.dialects.answer_text import reasoning_in, text_of, thoughts_of, transcript_in
+from asyncinfer.dialects.answer_text import reasoning_in, refusal_in, text_of, thoughts_of, transcript_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import piece_in
 from asyncinfer.dialects.fields import as_text, checked_depth, object_at
@@ -27,6 +27,7 @@ from asyncinfer.dialects.openai.response import (
 from asyncinfer.dialects.response_metadata import NAMES, description
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.types.answer import REFUSAL
 from asyncinfer.types.http import malformed_response
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta, joined, with_first
 from asyncinfer.types.usage import Usage
@@ -51,6 +52,8 @@ class OpenAIEventDecoder:
     _thinking: bool = False
     _has_first: bool = False  # A choice with the index 0 has arrived.
     _others: list[Json] = field(default_factory=list[Json])  # Until then, the other choices.
+    _refusal: list[str] = field(default_factory=list[str])
+    _is_answered: bool = False  # A text has arrived that is not a refusal.
     _has_text: bool = False  # Pieces of a text have arrived,
     _has_reasoning: bool = False  # pieces of a thought,
     _has_calls: bool = False  # or pieces of calls.
@@ -97,6 +100,8 @@ class OpenAIEventDecoder:
         described = description(self._first, NAMES) | description(self._last, NAMES)
         other = self._of_other_choice() if self._others else None
         extra = (signed(self._signature) if self._signature else {}) | self._details.extra()
+        if self._refusal and not self._is_answered and not self._has_calls:
+            extra[REFUSAL] = "".join(self._refusal)
         last = self.end.last_delta(self._calls, self._usage, described, content=self._json.rest(), extra=extra)
         return with_first(other, last) if other is not None else last
 
@@ -131,6 +136,8 @@ class OpenAIEventDecoder:
     def _choice(self, choice: Json) -> Iterator[StreamDelta]:
         message = self._message(choice)
         content = message.get("content")
+        is_plain = isinstance(content, str) and content != ""  # The usual case.
+        is_refusal = not is_plain and bool(refusal_in(content, message.get("refusal")))
         if not content and not isinstance(content, int | float):
             content = message.get("refusal") or transcript_in(message)
         text, reasoning = content, reasoning_in(message)
@@ -150,6 +157,7 @@ class OpenAIEventDecoder:
             self._usage = self._usage or usage_in(choice.get("usage"))
         if text or reasoning or parts:
             self._has_calls |= bool(parts)
+            self._is_answered |= bool(text) and not is_refusal
             if "message" not in choice:
                 self._has_text |= bool(text)
                 self._has_reasoning |= bool(reasoning)
@@ -158,7 +166,12 @@ class OpenAIEventDecoder:
             self.end.set_finish(finish)
         logprobs = self._new_logprobs(choice, content) if choice.get("logprobs") is not None else ()
         if text or reasoning or call_deltas or logprobs:
-            yield StreamDelta(text, reasoning, tool_call_deltas=call_deltas, logprobs=logprobs)
+            delta = StreamDelta(text, reasoning, tool_call_deltas=call_deltas, logprobs=logprobs)
+            yield self._as_refusal(delta) if is_refusal else delta
+
+    def _as_refusal(self, delta: StreamDelta) -> StreamDelta:
+        self._refusal.append(delta.content)
+        return replace(delta, is_refusal=True)
 
     def _new_logprobs(self, choice: Json, text: Any) -> tuple[dict[str, Any], ...]:
         """Return the log probabilities in an event. Those of a whole message include all earlier ones."""
@@ -191,10 +204,11 @@ class OpenAIEventDecoder:
             ValueError: It contradicts an earlier message.
         """
         content = message.get("content")
-        text = text_of(content) or text_of(message.get("refusal")) or transcript_in(message)
+        refusal = refusal_in(content, message.get("refusal"))
+        text = text_of(content) or refusal or transcript_in(message)
         reasoning = reasoning_in(message) or thoughts_of(content)
         rest: Json = {
-            "content": "" if self._has_text else _added(self._whole_text, text),
+            "refusal" if refusal else "content": "" if self._has_text else _added(self._whole_text, text),
             "reasoning": "" if self._has_reasoning else _added(self._whole_reasoning, reasoning),
             "extra_content": message.get("extra_content"),
         }

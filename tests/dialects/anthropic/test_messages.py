@@ -489,6 +489,22 @@ def test_unsupported_message_raises_request_error_with_the_reason(message: Json,
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONFIG, False)
 
 
+def test_only_thinking_blocks_are_sent_back_as_thinking() -> None:
+    url = {"type": "url", "url": "http://169.254.169.254/x.png"}
+    blocks = [
+        {"type": "image", "source": url},
+        {"type": "document", "source": {"type": "file", "file_id": "file_of_others"}},
+        {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "s"}}},
+        {"type": ["thinking"], "thinking": "Hm."},
+        THOUGHT | {"source": url},
+        HIDDEN,
+    ]
+    [_, turn] = encoded(messages=[HI, assistant("A", thinking_blocks=blocks)])["messages"]
+    assert turn["content"] == [THOUGHT, HIDDEN, text("A")]
+    [asked] = encoded(messages=[HI | {"thinking_blocks": [THOUGHT]}])["messages"]
+    assert asked["content"] == "Hi."
+
+
 def test_tool_results_come_first_in_their_turn() -> None:
     messages = [HI, assistant(None, tool_calls=[CALL]), user("Well?"), tool("sunny", CALL["id"]), user("And?")]
     blocks = encoded(messages=messages)["messages"][-1]["content"]

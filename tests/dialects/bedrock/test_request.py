@@ -594,6 +594,20 @@ def test_empty_text_beside_another_block_is_left_out() -> None:
     assert json.loads(encoder()(conversation).body)["messages"] == [turn("user", {"text": "Hello!"})]
 
 
+def test_only_reasoning_is_sent_back_as_reasoning() -> None:
+    location = {"s3Location": {"uri": "s3://others/x.png"}}
+    blocks = [
+        {"image": {"format": "png", "source": location}},
+        THOUGHT | {"image": {"format": "png", "source": location}},
+        {"reasoningContent": {"image": location}},
+        {"reasoningContent": {"reasoningText": {"text": "They ask.", "signature": "c2ln", "source": location}}},
+        HIDDEN,
+    ]
+    conversation = Conversation.from_dict({"messages": [user("Hi."), assistant("a", thinking_blocks=blocks)]})
+    [_, sent] = json.loads(encoder()(conversation).body)["messages"]
+    assert sent == turn("assistant", THOUGHT, THOUGHT, HIDDEN, {"text": "a"})
+
+
 async def test_tool_choice_none_after_earlier_calls_is_refused(api: Recorder) -> None:
     """Bedrock refuses blocks of earlier calls in a request without tools, and it has no choice `none`."""
     case = Case({}, [*ASKED, tool("sunny")], {"tool_choice": "none"}, tools=[WEATHER])

@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from pydantic_core import from_json
 
 from asyncinfer.dialects.openai.chat_writer import DONE, ChatWriter, usage_fields
 from asyncinfer.dialects.openai.response import decode
+from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
+from asyncinfer.dialects.sse import SSEStreamDecoder
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import ContentItem, Message, Role, Type
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.http import HttpResponse
-from asyncinfer.types.stream import StreamDelta, ToolCallDelta
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta, deltas_of_calls
 from asyncinfer.types.tools import FunctionCall, ToolCall
 from asyncinfer.types.usage import Usage
 
@@ -115,6 +119,40 @@ def test_pieces_of_a_tool_call_have_id_and_name_in_the_first_piece_only() -> Non
     ]
 
 
+def signed(call_id: str) -> ToolCall:
+    """A call with the signature of the thought behind it."""
+    extra = {"extra_content": {"google": {"thought_signature": f"signature of {call_id}"}}}
+    return ToolCall.model_validate({**CALL.model_dump(), "id": call_id, **extra})
+
+
+def collected(written: bytes) -> dict[str, Any]:
+    """The message that the openai SDK makes of the events."""
+    state = ChatCompletionStreamState[None]()
+    for event in events(written):
+        state.handle_chunk(ChatCompletionChunk.model_validate(event))
+    return state.get_final_completion().choices[0].message.model_dump()
+
+
+def decoded(written: bytes) -> Message:
+    """The message that our decoder makes of the events."""
+    decoder = SSEStreamDecoder(OpenAIEventDecoder())
+    return Completion.from_deltas([*decoder.feed(written + DONE), decoder.finish()]).message
+
+
+@pytest.mark.parametrize("passed_on", [0, 1, 2])
+def test_signatures_of_calls_are_the_same_whether_streamed_or_not(passed_on: int) -> None:
+    """`passed_on`: how many calls earlier deltas have."""
+    calls = [signed("call_1"), signed("call_2"), CALL.model_copy(update={"id": "call_3"})]
+    pieces = deltas_of_calls(calls)
+    last = StreamDelta.last(calls, FinishReason.TOOL_CALLS, None, call_deltas=pieces[passed_on:])
+    one = writer()
+    written = one.delta(0, StreamDelta(tool_call_deltas=pieces[:passed_on])) + one.delta(0, last)
+    assert [call.get("extra_content") for call in collected(written)["tool_calls"]] == [
+        call.model_dump().get("extra_content") for call in calls
+    ]
+    assert decoded(written).tool_calls == calls
+
+
 def test_empty_delta_makes_no_event() -> None:
     assert writer().delta(0, StreamDelta()) == b""
 
@@ -128,6 +166,33 @@ def test_log_probabilities_are_written_only_if_they_were_requested() -> None:
 def test_reason_that_the_engine_does_not_know_is_stop() -> None:
     [end] = events(writer().delta(0, StreamDelta.last(None, FinishReason.UNKNOWN, None)))
     assert end["choices"][0]["finish_reason"] == "stop"
+
+
+def test_refusal_is_written_and_read_as_a_refusal_whether_streamed_or_not() -> None:
+    message = Message(role=Role.ASSISTANT, content="I cannot.", refusal="I cannot.")  # pyright: ignore[reportCallIssue]
+    whole = json.loads(writer().whole([answer(message)]))["choices"][0]["message"]
+    assert (whole["content"], whole["refusal"]) == (None, "I cannot.")
+    extra = {"refusal": "I cannot."}
+    deltas = [
+        StreamDelta("I can", is_refusal=True),
+        StreamDelta("not.", is_refusal=True),
+        StreamDelta.last(None, FinishReason.STOP, None, extra=extra),
+    ]
+    one = writer()
+    written = b"".join(one.delta(0, delta) for delta in deltas)
+    streamed = collected(written)
+    assert (streamed["content"], streamed["refusal"]) == (None, "I cannot.")
+    assert decoded(written) == message
+    again = writer()
+    assert decoded(b"".join(again.delta(0, delta) for delta in answer(message).as_stream())) == message
+
+
+def test_number_that_json_has_no_form_for_is_null() -> None:
+    logprob = {**TOKEN, "logprob": float("-inf")}
+    written = writer(logprobs=True).delta(0, StreamDelta("Hi", logprobs=(logprob,)))
+    assert from_json(written.removeprefix(b"data: ").strip(), allow_inf_nan=False)["choices"][0]["logprobs"][
+        "content"
+    ] == [{**TOKEN, "logprob": None}]
 
 
 def test_fingerprint_of_the_server_is_passed_on() -> None:

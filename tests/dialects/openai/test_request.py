@@ -35,7 +35,7 @@ from asyncinfer import (
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.json_schema.strict import to_strict
 from asyncinfer.dialects.openai.guided import guided_fields
-from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks
+from asyncinfer.dialects.openai.quirks import NO_QUIRKS, DocumentForm, Quirks
 from asyncinfer.dialects.openai.request import ChatEncoder
 from asyncinfer.dialects.openai.response import decode
 from asyncinfer.types.answer import Completion
@@ -665,3 +665,37 @@ def test_messages_with_keys_that_are_not_sent_are_merged() -> None:
     for sends, count in ((False, 1), (True, 2)):
         request = encoder(Quirks(merges_messages=True, extra_keys=sends))(conversation)
         assert len(json.loads(request.body)["messages"]) == count
+
+
+def sent_messages(*messages: Json, quirks: Quirks = NO_QUIRKS) -> list[Json]:
+    """The messages of a request."""
+    conversation = Conversation.model_validate({"messages": [*messages]})
+    return json.loads(encoder(quirks)(conversation).body)["messages"]
+
+
+@pytest.mark.parametrize("form", DocumentForm)
+def test_item_has_no_second_source_of_its_data(form: DocumentForm) -> None:
+    """Other keys could replace the content of an item, which others have checked."""
+    pdf = f"data:application/pdf;base64,{base64.b64encode(b'%PDF-1.7').decode()}"
+    others = {"file_data": "x", "file_id": "file_of_others", "file_url": "x", "image_url": "x", "url": "x"}
+    content = [
+        {"type": "text", "content": "a", "text": "x", **others},
+        {"type": "image_url", "content": PNG_URL, **others},
+        {"type": "document_url", "content": pdf, **others},
+        {"type": "file", "file": {"file_data": pdf, "file_id": "file_of_others"}},
+    ]
+    [sent] = sent_messages({"role": "user", "content": content}, quirks=Quirks(document_form=form))
+    first, *files = sent["content"]
+    assert first["text"] == "a"
+    assert "file_of_others" not in json.dumps(files)
+    assert '"x"' not in json.dumps(files)
+
+
+def test_only_known_parts_of_the_reasoning_are_sent_back() -> None:
+    known = {"type": "reasoning.text", "text": "Hm.", "signature": "s", "format": None, "index": 0}
+    details = [known | {"source": {"url": "x"}}, {"type": "image", "source": {"url": "x"}}, {"text": "Hm."}, "Hm."]
+    [sent] = sent_messages(
+        {"role": "assistant", "content": "a", "reasoning_details": details},
+        quirks=Quirks(passthrough=frozenset({"reasoning_details"})),
+    )
+    assert sent["reasoning_details"] == [known]

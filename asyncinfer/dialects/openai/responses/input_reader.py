@@ -8,19 +8,19 @@ Source: `ResponseInputItemParam` of openai-python 3.57, November 2026.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from asyncinfer.dialects.fields import as_object
+from asyncinfer.dialects.openai.responses.answer_items import check_parts, is_of_answer
+from asyncinfer.dialects.openai.responses.carried_fields import CarriedReader, is_carrier, with_carried
 from asyncinfer.dialects.openai.responses.content import read_content
-from asyncinfer.dialects.openai.responses.output_reader import CALL, MESSAGE, REASONING, answer_message
+from asyncinfer.dialects.openai.responses.output_reader import CALL, MESSAGE, REASONING, answer_message, messages_in
 from asyncinfer.types.conversation import Message, Role
 
 Item = Mapping[str, Any]
 _ROLES = {"user": Role.USER, "system": Role.SYSTEM, "developer": Role.SYSTEM}
 _OUTPUT = "function_call_output"
-# Items that earlier answers of built-in tools leave. Only the API that sent them can read them.
-_OF_BUILT_IN_TOOLS = ("_call", "mcp_list_tools", "mcp_approval_request")
 
 
 class InvalidInputError(ValueError):
@@ -56,44 +56,67 @@ def read_input(given: Any, instructions: str | None = None) -> list[LocatedMessa
     return [*system, *_messages(cast(list[Any], given))]
 
 
+class _Placed(NamedTuple):
+    """An item, and its place in the input, from 0."""
+
+    place: int
+    item: Item
+
+
 def _messages(items: list[Any]) -> Iterator[LocatedMessage]:
-    answer: list[Item] = []  # The items of the answer that is being read.
-    first = 0  # The index of the first of these items.
+    carried = CarriedReader()
+    answers: list[_Placed] = []  # Adjacent items of the assistant.
     for index, value in enumerate(items):
         item = as_object(value)
-        if _is_of_assistant(item):
-            if _begins_answer(item, answer):
-                yield _read_answer(answer, first)
-                answer = []
-            first = first if answer else index
-            answer.append(item if "type" in item else {**item, "type": MESSAGE})
+        if (kind := _kind_in_answer(item)) is not None:
+            answers.append(_Placed(index, {**item, "type": kind}))
             continue
-        if answer:
-            yield _read_answer(answer, first)
-            answer = []
+        yield from _read_answers(answers, carried)
+        answers = []
         yield _read_item(item, index)
+    yield from _read_answers(answers, carried)
+
+
+def _read_answers(items: Sequence[_Placed], carried: CarriedReader) -> Iterator[LocatedMessage]:
+    """Yield the messages that adjacent items of the assistant make.
+
+    An item that only carries fields ends its answer. Otherwise, a text, or reasoning, begins another answer if it comes
+    after a text without calls.
+    """
+    left = sum(is_carrier(placed.item) for placed in items)
+    answer: list[_Placed] = []
+    kinds: set[str] = set()
+    for placed in items:
+        kind = placed.item["type"]
+        if not left and kind in (MESSAGE, REASONING) and MESSAGE in kinds and CALL not in kinds:
+            yield _read_answer(answer, carried)
+            answer, kinds = [], set()
+        answer.append(placed)
+        kinds.add(kind)
+        if left and is_carrier(placed.item):
+            left -= 1
+            yield _read_answer(answer, carried)
+            answer, kinds = [], set()
     if answer:
-        yield _read_answer(answer, first)
+        yield _read_answer(answer, carried)
 
 
-def _is_of_assistant(item: Item) -> bool:
-    type_ = item.get("type", MESSAGE)
-    if type_ == MESSAGE:
-        return item.get("role") == Role.ASSISTANT
-    return isinstance(type_, str) and (type_ in (CALL, REASONING) or type_.endswith(_OF_BUILT_IN_TOOLS))
-
-
-def _begins_answer(item: Item, answer: list[Item]) -> bool:
-    """Whether an item of the assistant begins another answer: a text, or reasoning, after a text without calls."""
-    types = {earlier["type"] for earlier in answer}
-    return item.get("type", MESSAGE) in (MESSAGE, REASONING) and MESSAGE in types and CALL not in types
-
-
-def _read_answer(items: list[Item], index: int) -> LocatedMessage:
+def _read_answer(answer: Sequence[_Placed], carried: CarriedReader) -> LocatedMessage:
     try:
-        return LocatedMessage(answer_message(items), f"input[{index}].content")
+        items, fields = carried.read([placed.item for placed in answer])
+        for message in messages_in(items):
+            check_parts(message)
+        return LocatedMessage(with_carried(answer_message(items), fields), f"input[{answer[0].place}].content")
     except (TypeError, ValueError) as problem:
-        raise InvalidInputError(f"input[{index}]", problem_of(problem)) from None
+        raise InvalidInputError(f"input[{answer[0].place}]", problem_of(problem)) from None
+
+
+def _kind_in_answer(item: Item) -> str | None:
+    """Return the type of an item of an earlier answer; None for an item of the user, or the result of a call."""
+    kind = item.get("type", MESSAGE)
+    if kind == MESSAGE:
+        return MESSAGE if item.get("role") == Role.ASSISTANT else None
+    return kind if is_of_answer(kind) else None
 
 
 def _read_item(item: Item, index: int) -> LocatedMessage:

@@ -6,13 +6,15 @@ November 2026.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 from asyncinfer.dialects.answer_text import text_of
 from asyncinfer.dialects.fields import as_object, members_of
 from asyncinfer.dialects.openai.quirks import Quirks
+from asyncinfer.dialects.openai.responses.answer_items import sent_back_item
 from asyncinfer.dialects.openai.responses.content import FILE_KEYS, IMAGE_KEYS, TEXT_KEYS, written_content
 from asyncinfer.dialects.openai.responses.output_reader import (
     CALL,
@@ -81,20 +83,37 @@ def _answer(message: Message, quirks: Quirks, stored: bool, numbers: Iterator[in
 
 
 def kept_items(message: Message) -> list[Json]:
-    """Return the output items that an answer keeps, to be sent back."""
+    """Return the output items that an answer keeps, as they may be sent back."""
     extra = message.model_extra or {}
     given = members_of(extra.get(OUTPUT_ITEMS) or extra.get(REASONING_ITEMS))
-    return [cast(Json, item) for item in given if as_object(item)]
+    return [sent for item in given if (sent := sent_back_item(as_object(item))) is not None]
 
 
 def is_whole(message: Message, kept: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the kept items of a message are all its items, with the text and the calls that it still has."""
-    texts, calls = messages_in(kept), [item for item in kept if item.get("type") == CALL]
     if not (message.model_extra or {}).get(OUTPUT_ITEMS):
         return False
-    from_message = [(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()]
-    from_items = [(item.get("call_id"), item.get("name"), item.get("arguments")) for item in calls]
-    return from_message == from_items and "".join(text_of(item.get("content")) for item in texts) == message.text
+    texts, calls = messages_in(kept), [item for item in kept if item.get("type") == CALL]
+    ours = message.tool_calls or []
+    if "".join(text_of(item.get("content")) for item in texts) != message.text or len(ours) != len(calls):
+        return False
+    return all(map(_is_same_call, ours, calls))
+
+
+def _is_same_call(call: ToolCall, item: Mapping[str, Any]) -> bool:
+    """Whether an item is this call. Its arguments may be written differently, for instance with other spaces."""
+    if (call.id, call.function.name) != (item.get("call_id"), item.get("name")):
+        return False
+    ours, theirs = call.function.arguments, item.get("arguments")
+    return ours == theirs or (isinstance(theirs, str) and _canonical(ours) == _canonical(theirs))
+
+
+def _canonical(arguments: str) -> str:
+    """Return the arguments of a call in the form that equal arguments share. Text that is not JSON stays unchanged."""
+    try:
+        return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
+    except (ValueError, RecursionError):
+        return arguments
 
 
 def _is_self_contained(item: Mapping[str, Any]) -> bool:

@@ -9,7 +9,13 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from asyncinfer.dialects.openai.responses.input_writer import call_item, reasoning_item
-from asyncinfer.dialects.openai.responses.output_writer import IN_PROGRESS, message_item, new_id, text_part
+from asyncinfer.dialects.openai.responses.output_writer import (
+    IN_PROGRESS,
+    message_item,
+    new_id,
+    refusal_part,
+    text_part,
+)
 from asyncinfer.types.stream import ToolCallDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
@@ -102,6 +108,26 @@ class OpenMessage(OpenItem):
     def done_fields(self) -> Json:
         """Return the text and the log probabilities."""
         return {**_FIRST_PART, "text": self.text, "logprobs": self.logprobs}
+
+
+class OpenRefusal(OpenItem):
+    """A message that grows, and that refuses to answer."""
+
+    prefix = "msg"
+    delta_event, done_event = "response.refusal.delta", "response.refusal.done"
+
+    def part(self) -> Json:
+        """The refusal."""
+        return refusal_part(self.text)
+
+    def fields(self) -> Json:
+        """Return the item as it is now. The parts of a new message are announced by events of their own."""
+        parts = [] if self.status == IN_PROGRESS else [self.part()]
+        return message_item(self.id, parts, status=self.status)
+
+    def done_fields(self) -> Json:
+        """Return the refusal."""
+        return {**_FIRST_PART, "refusal": self.text}
 
 
 class OpenCall(OpenItem):

@@ -6,6 +6,7 @@ reasoning. What the message cannot express is kept in further keys of it, so tha
 - `reasoning_items`: the reasoning items, if they come first, and then the text and the calls.
 - `output_items`: all items, if there are others, or if they come in another order.
 - `phase`: OpenAI's label of a single text; `annotations`: the citations in the texts.
+- `refusal`: the text, if it refuses to answer.
 
 Sources: `ResponseOutputItem` of openai-python 3.57 and OpenAI's guide "Reasoning models", November 2026. The key
 `reasoning_items` is that of LiteLLM 1.110.
@@ -16,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from asyncinfer.dialects.answer_text import reasoning_of, text_of
+from asyncinfer.dialects.answer_text import reasoning_of, refusal_in, text_of
 from asyncinfer.dialects.fields import as_count, as_object, checked_depth, members_of
 from asyncinfer.dialects.finish_reasons import Finish, without_cut_call
 from asyncinfer.dialects.tools import read_calls, tool_call
+from asyncinfer.types.answer import REFUSAL
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.tools import ToolCall
 
@@ -88,6 +90,9 @@ def _kept(items: Sequence[Item]) -> Json:
         kept[REASONING_ITEMS] = [_compact(item) for item in reasoning]
     if len(messages) == 1 and isinstance(phase := messages[0].get("phase"), str):
         kept[PHASE] = phase
+    contents = [part for message in messages for part in members_of(message.get("content"))]
+    if refusal := refusal_in(contents):
+        kept[REFUSAL] = refusal
     if annotations := [*_annotations(messages)]:
         kept[ANNOTATIONS] = annotations
     return kept

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+from asyncinfer.dialects.openai.responses.carried_fields import carried_content, carrier_item
 from asyncinfer.dialects.openai.responses.input_writer import call_item, is_whole, kept_items, reasoning_item
 from asyncinfer.dialects.openai.responses.output_reader import ANNOTATIONS, CALL, MESSAGE, PHASE, REASONING, messages_in
-from asyncinfer.types.answer import LOGPROBS, Completion
+from asyncinfer.types.answer import LOGPROBS, REFUSAL, Completion
 from asyncinfer.types.conversation import Message
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.usage import Usage
@@ -60,14 +61,19 @@ def output_items(
 ) -> list[Json]:
     """Return an answer as output items: those that it keeps from another API, or reasoning, text and calls.
 
+    The reasoning carries what the items have no fields for. Without reasoning, a last item carries it.
+
     Args:
         status: The status of the items that are made here.
         logprobs: The log probabilities of the tokens of the text.
     """
     kept = kept_items(message)
-    if is_whole(message, kept):
-        return kept
-    return [*_items(message, kept, status, logprobs, make_id)]
+    items = kept if is_whole(message, kept) else [*_items(message, kept, status, logprobs, make_id)]
+    if (carried := carried_content(message)) is None:
+        return items
+    if items and items[0]["type"] == REASONING and not items[0].get("encrypted_content"):
+        return [{**items[0], "encrypted_content": carried}, *items[1:]]
+    return [*items, carrier_item(make_id("rs"), carried, status)]
 
 
 def _items(message: Message, kept: list[Json], status: str, logprobs: Sequence[Json], make_id: NewId) -> Iterator[Json]:
@@ -77,42 +83,35 @@ def _items(message: Message, kept: list[Json], status: str, logprobs: Sequence[J
     if not reasoning and message.reasoning_content:
         yield reasoning_item(make_id("rs"), message.reasoning_content, status=status)
     if (text := message.text) or not (message.tool_calls or message.reasoning_content):
-        item = message_item(make_id("msg"), [text_part(text, logprobs=logprobs)], status=status)
-        yield _labelled(item, extra)
+        part = refusal_part(text) if extra.get(REFUSAL) else text_part(text, logprobs=logprobs)
+        yield _labelled(message_item(make_id("msg"), [part], status=status), extra)
     for call in message.tool_calls or ():
         yield call_item(call, id=make_id("fc"), status=status)
 
 
-def streamed_output(streamed: Sequence[Json], message: Message) -> list[Json]:
-    """Return the items of a stream, with what the whole answer adds: citations, the phase, and the kept reasoning.
-
-    Reasoning that an answer keeps from another API replaces the streamed reasoning, and has the ids of that API, which
-    may bind its encrypted content to them. It comes first, so that it can be sent back in this order.
+def labelled_output(streamed: Sequence[Json], message: Message) -> list[Json]:
+    """Return the items of a stream, with the citations and the phase of the whole answer.
 
     Args:
         streamed: The items that the events of the stream made.
         message: The whole answer.
     """
-    kept = kept_items(message)
-    if is_whole(message, kept):
-        return _with_ids_of(streamed, kept)
-    reasoning = [item for item in kept if item.get("type") not in (MESSAGE, CALL)]
-    others = [item for item in streamed if not reasoning or item["type"] != REASONING]
-    if len(messages_in(others)) == 1:
-        others = [_labelled(item, message.model_extra or {}) if item["type"] == MESSAGE else item for item in others]
-    return [*reasoning, *others]
+    if len(messages_in(streamed)) != 1:
+        return [*streamed]
+    return [_labelled(item, message.model_extra or {}) if item["type"] == MESSAGE else item for item in streamed]
 
 
-def _with_ids_of(streamed: Sequence[Json], kept: Sequence[Json]) -> list[Json]:
-    """Return the kept items; messages and calls have the ids that they had in the stream."""
-    ids = {type_: [item["id"] for item in streamed if item["type"] == type_] for type_ in (MESSAGE, CALL)}
-    return [{**item, "id": found.pop(0)} if (found := ids.get(item.get("type", ""))) else item for item in kept]
+def carrier_of(message: Message) -> list[Json]:
+    """Return the last item of a stream: one that carries what its events cannot express. Otherwise, an empty list."""
+    carried = carried_content(message, with_items=True)
+    return [] if carried is None else [carrier_item(new_id("rs"), carried, COMPLETED)]
 
 
 def _labelled(item: Json, extra: Mapping[str, Any]) -> Json:
     """Return a message with the phase and the citations of the answer."""
     phase = {PHASE: extra[PHASE]} if isinstance(extra.get(PHASE), str) else {}
-    parts = [{**part, ANNOTATIONS: [*(extra.get(ANNOTATIONS) or ())]} for part in item["content"]]
+    cited = {ANNOTATIONS: [*(extra.get(ANNOTATIONS) or ())]}
+    parts = [{**part, **cited} if ANNOTATIONS in part else part for part in item["content"]]
     return {**item, "content": parts, **phase}
 
 
@@ -125,6 +124,11 @@ def text_part(text: str, *, logprobs: Sequence[Json] = ()) -> Json:
     """Return a text as a part of a message."""
     plain: Json = {"type": "output_text", "text": text, "annotations": []}
     return {**plain, "logprobs": [*logprobs]} if logprobs else plain
+
+
+def refusal_part(text: str) -> Json:
+    """Return a refusal as a part of a message."""
+    return {"type": "refusal", "refusal": text}
 
 
 def usage_fields(usage: Usage | None) -> Json | None:

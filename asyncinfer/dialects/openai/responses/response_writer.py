@@ -7,18 +7,19 @@ openai-python 3.57, November 2026.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from pydantic_core import to_json
-
-from asyncinfer.dialects.openai.responses.open_items import OpenCall, OpenItem, OpenMessage, OpenReasoning
+from asyncinfer.dialects.http import as_response_json
+from asyncinfer.dialects.openai.responses.open_items import OpenCall, OpenItem, OpenMessage, OpenReasoning, OpenRefusal
 from asyncinfer.dialects.openai.responses.output_writer import (
     COMPLETED,
     IN_PROGRESS,
     INCOMPLETE,
     answer_fields,
+    carrier_of,
+    labelled_output,
     status_of,
-    streamed_output,
 )
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta, deltas_of_calls
@@ -55,11 +56,12 @@ class ResponseWriter:
         self._items: list[OpenItem] = []
         self._growing: OpenItem | None = None  # The text or the reasoning that grows.
         self._calls: dict[int, OpenCall] = {}
+        self._call_ids: set[str] = set()
         self._deltas: list[StreamDelta] = []
 
     def whole(self, answer: Completion) -> bytes:
         """Return the response that is not streamed."""
-        return to_json({**self._head, **answer_fields(answer)})
+        return as_response_json({**self._head, **answer_fields(answer)})
 
     def begin(self) -> bytes:
         """Return the first events of a stream."""
@@ -74,7 +76,9 @@ class ResponseWriter:
         events = b""
         if delta.reasoning_content:
             events += self._grow(OpenReasoning, delta.reasoning_content)
-        if delta.content:
+        if delta.content and delta.is_refusal:
+            events += self._grow(OpenRefusal, delta.content)
+        elif delta.content:
             events += self._grow(OpenMessage, delta.content, delta.logprobs)
         return events + self._grow_calls(delta.tool_call_deltas)
 
@@ -86,7 +90,12 @@ class ResponseWriter:
             events += self._grow(OpenMessage, "")
         status, _ = status_of(answer.finish_reason)
         events += b"".join([self._done(item, status) for item in self._items if item.status == IN_PROGRESS])
-        output = streamed_output([item.fields() for item in self._items], answer.message)
+        streamed = [item.fields() for item in self._items]
+        carrier = carrier_of(answer.message)
+        for item in carrier:
+            events += self._event("response.output_item.added", output_index=len(streamed), item=item)
+            events += self._event("response.output_item.done", output_index=len(streamed), item=item)
+        output = [*labelled_output(streamed, answer.message), *carrier]
         response = {**self._head, **answer_fields(answer, output)}
         return events + self._event(f"response.{status}", response=response)
 
@@ -98,7 +107,9 @@ class ResponseWriter:
         response = {**self._head, "status": "failed", "error": error, "output": output, "usage": None}
         return self._event("response.failed", response=response)
 
-    def _grow(self, item_type: type[OpenReasoning | OpenMessage], text: str, logprobs: tuple[Json, ...] = ()) -> bytes:
+    def _grow(
+        self, item_type: type[OpenReasoning | OpenRefusal | OpenMessage], text: str, logprobs: tuple[Json, ...] = ()
+    ) -> bytes:
         events, item = b"", self._growing
         if not isinstance(item, item_type):
             events = self._end_growing()
@@ -116,12 +127,18 @@ class ResponseWriter:
             call = self._calls.get(piece.index)
             if call is None:
                 events += self._end_growing()
-                call = self._calls[piece.index] = OpenCall(len(self._items), piece)
+                call = self._calls[piece.index] = OpenCall(len(self._items), self._with_own_id(piece))
                 events += self._added(call)
             if piece.arguments:
                 fields = call.grow(piece.arguments)
                 events += self._item_event(call.delta_event, call, delta=piece.arguments, **fields)
         return events
+
+    def _with_own_id(self, piece: ToolCallDelta) -> ToolCallDelta:
+        """Return the first piece of a call with an id that no earlier call has."""
+        id = piece.id if piece.id not in self._call_ids else f"{piece.id}_{piece.index}"
+        self._call_ids.add(id)
+        return replace(piece, id=id)
 
     def _added(self, item: OpenItem) -> bytes:
         """Add an item, and return the events that announce it."""
@@ -150,4 +167,4 @@ class ResponseWriter:
     def _event(self, event: str, /, **fields: Any) -> bytes:
         fields = {"type": event, "sequence_number": self._sequence, **fields}
         self._sequence += 1
-        return b"event: " + event.encode() + b"\ndata: " + to_json(fields) + b"\n\n"
+        return b"event: " + event.encode() + b"\ndata: " + as_response_json(fields) + b"\n\n"

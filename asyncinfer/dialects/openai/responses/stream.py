@@ -27,6 +27,7 @@ from asyncinfer.dialects.openai.responses.streamed_calls import StreamedCalls
 from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
+from asyncinfer.types.answer import REFUSAL
 from asyncinfer.types.http import malformed_response
 from asyncinfer.types.stream import StreamDelta
 
@@ -100,13 +101,17 @@ class ResponsesEventDecoder:
         except (ValueError, TypeError, AttributeError) as problem:
             raise malformed_response(f"has an answer that cannot be read ({problem})") from None
         logprobs = () if self._has_logprobs else logprobs_in(output)
-        return replace(last, reasoning_content=self._rest_of_reasoning(output), logprobs=logprobs)
+        is_refusal = message.get(REFUSAL) is not None
+        rest = self._rest_of_reasoning(output)
+        return replace(last, reasoning_content=rest, logprobs=logprobs, is_refusal=is_refusal)
 
     def _read(self, kind: str, data: Json, event: ServerSentEvent) -> StreamDelta | None:
         """Return the delta in an event. `kind`: its type without `response.`."""
         match kind:
-            case "output_text.delta" | "refusal.delta":  # The usual case, first.
+            case "output_text.delta":  # The usual case, first.
                 return self._text_delta(data)
+            case "refusal.delta":
+                return replace(self._text_delta(data), is_refusal=True)
             case "reasoning_summary_text.delta" | "reasoning_text.delta":
                 return self._reasoning_delta(kind, data)
             case "function_call_arguments.delta":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from asyncinfer.dialects.openai.responses.output_reader import answer_message
 from asyncinfer.dialects.openai.responses.output_writer import answer_fields, output_items
 from asyncinfer.dialects.openai.responses.tools import read_tool_choice, read_tools, written_tool, written_tool_choice
 from asyncinfer.types.answer import Completion
+from tests.work import counted_calls
 
 Json = dict[str, Any]
 INPUT_ITEM: TypeAdapter[Any] = TypeAdapter(ResponseInputItemParam)
@@ -180,6 +182,45 @@ def test_answer_that_was_edited_is_sent_with_its_new_text() -> None:
     assert sent[-1] == {"role": "assistant", "content": "Bye."}
 
 
+@pytest.mark.parametrize("arguments", ['{"a":1}', '{ "a": 1 }', '{"b": "\\u00e9", "a": 1}', ""])
+def test_items_of_calls_whose_arguments_are_written_differently_keep_their_places(arguments: str) -> None:
+    output = [REASONING, text_message("Hi."), REASONING | {"id": "rs_2"}, CALL | {"arguments": arguments}]
+    answer = answer_message(output)
+    rewritten = json.dumps(json.loads(arguments or "{}"), ensure_ascii=False)
+    edited = answer.model_copy(update={"tool_calls": [call(arguments=rewritten)]})
+    assert input_items([edited], NO_QUIRKS) == output
+
+
+@pytest.mark.parametrize("arguments", ['{"a": true}', '{"a": "1"}', '{"a": 1, "b": 1}', '{"a": 1', "[1]"])
+def test_call_with_other_arguments_is_sent_with_them(arguments: str) -> None:
+    answer = answer_message([REASONING, text_message("Hi."), REASONING, CALL])
+    edited = answer.model_copy(update={"tool_calls": [call(arguments=arguments)]})
+    assert input_items([edited], NO_QUIRKS)[-1]["arguments"] == arguments
+
+
+SECRET = "http://169.254.169.254/x.png"
+FOREIGN: list[Json] = [
+    {"type": "item_reference", "id": "msg_of_others"},
+    {"type": "computer_call_output", "call_id": "c", "output": {"type": "computer_screenshot", "image_url": SECRET}},
+    {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": SECRET}]},
+    {"type": "x_call", "foo": {"url": SECRET}},
+    {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": SECRET}]},
+    text_message("") | {"content": [{"type": "input_image", "image_url": SECRET}]},
+    text_message("") | {"content": [{"type": "output_text", "text": "a", "image_url": SECRET}], "image_url": SECRET},
+    REASONING | {"content": [{"type": "input_image", "image_url": SECRET}]},
+    {"type": "code_interpreter_call", "id": "ci_1", "outputs": [{"type": "image", "url": SECRET}]},
+    {"type": ["message"], "content": SECRET},
+]
+
+
+@pytest.mark.parametrize("item", FOREIGN)
+@pytest.mark.parametrize("key", ["reasoning_items", "output_items"])
+def test_only_items_and_parts_of_answers_are_sent_back(item: Json, key: str) -> None:
+    sent = input_items([assistant("Hi.", **{key: [item]})], NO_QUIRKS, stored=True)
+    assert SECRET not in json.dumps(sent)
+    assert set(kinds(sent)) <= {"reasoning", "message", "code_interpreter_call"}
+
+
 def test_reasoning_has_its_parts_as_paragraphs() -> None:
     assert answer_message([REASONING, REASONING]).reasoning_content == "First.\n\nSecond.\n\nFirst.\n\nSecond."
     plain = REASONING | {"content": [{"type": "reasoning_text", "text": "Hm."}]}
@@ -270,6 +311,15 @@ def test_text_after_a_text_is_another_message() -> None:
     assert [message.content for message in read] == ["Hi.", "Bye."]
 
 
+@pytest.mark.parametrize("item", [CALL, SEARCH, REASONING, text_message("Hi.")], ids=lambda item: item["type"])
+def test_work_to_read_an_input_grows_with_its_length(item: Json) -> None:
+    with counted_calls() as few:
+        read_input([item] * 200)
+    with counted_calls() as many:
+        read_input([item] * 2000)
+    assert many.count < 15 * few.count
+
+
 def test_data_of_a_file_may_have_no_media_type() -> None:
     part = {"type": "input_file", "filename": "a.pdf", "file_data": "JVBERi0="}
     [read] = read_input([{"role": "user", "content": [part]}])
@@ -290,6 +340,11 @@ INVALID: dict[str, tuple[Any, str]] = {
     "a text without a text": ([{"role": "user", "content": [{"type": "input_text"}]}], r"input\[0\]: is not valid"),
     "a call without a name": ([{"type": "function_call", "call_id": "1"}], r"input\[0\]: a tool call without a name"),
     "another role": ([{"role": "critic", "content": "No."}], "`role` should be"),
+    "a type that no answer has": ([{"type": "x_call", "foo": {}}], r"input\[0\]: an item of the type 'x_call'"),
+    "an image of the assistant": (
+        [{"role": "assistant", "content": [{"type": "input_image", "image_url": "https://x.example/a.png"}]}],
+        r"input\[0\]: a part of the type 'input_image' is not supported in a message of the assistant",
+    ),
     "a type that is no text": ([{"type": ["message"], "role": "user", "content": "Hi."}], "is not supported"),
 }
 
