@@ -1,4 +1,4 @@
-"""The chat model over an API with another wire format: Anthropic's."""
+"""The chat model over APIs with another wire format: Anthropic's, and OpenAI's Responses API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessageChunk, HumanMessage, ToolMessage
 
-from asyncinfer import AnthropicInferenceEngine, ModelParams, RemoteParams
+from asyncinfer import AnthropicInferenceEngine, ModelParams, OpenAIInferenceEngine, RemoteParams
 from asyncinfer.integrations.langchain import AsyncInferChatModel
 from tests.recorder import MESSAGE, Recorder
 
@@ -81,3 +81,24 @@ async def test_signed_reasoning_and_images_of_tools_are_sent_back_to_claude(meth
     [sent] = user["content"]
     assert (sent["type"], sent["tool_use_id"], sent["is_error"]) == ("tool_result", "toolu_1", True)
     assert [part["type"] for part in sent["content"]] == ["text", "image"]
+
+
+@pytest.mark.parametrize("arguments", ['{"city":"Rome"}', '{ "city": "R\\u00f4me" }', ""])
+async def test_items_of_the_responses_api_are_sent_back_in_their_order(arguments: str) -> None:
+    """LangChain parses the arguments of calls, so that they come back in another form."""
+    part = {"type": "output_text", "text": "Wait.", "annotations": []}
+    message = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [part]}
+    call = {"type": "function_call", "id": "f", "call_id": "c", "name": "weather", "arguments": arguments}
+    first, second = (
+        {"type": "reasoning", "id": f"rs_{number}", "summary": [], "encrypted_content": "x"} for number in (1, 2)
+    )
+    output = [first, message, second, call]
+    async with Recorder() as api:
+        api.answers({"object": "response", "status": "completed", "output": output})
+        params = RemoteParams(api_url=f"{api.url}/v1/responses", api_key="k", api="responses")
+        engine = OpenAIInferenceEngine(ModelParams(model_name="m"), remote_params=params)
+        model = AsyncInferChatModel(engine=engine).bind_tools([weather])
+        answer = await model.ainvoke("Weather in Rome?")
+        await model.ainvoke([HumanMessage("Weather in Rome?"), answer, ToolMessage("Sunny.", tool_call_id="c")])
+        await engine.aclose()
+    assert api.sent[-1].body["input"][1:-1] == output
