@@ -21,6 +21,7 @@ from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
 from tests.dialects.openai.responses.test_items import read_input
+from tests.work import counted_calls
 
 Json = dict[str, Any]
 ECHOED: Json = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
@@ -138,3 +139,19 @@ def test_number_that_json_has_no_form_for_is_null() -> None:
     assert from_json(written, allow_inf_nan=False)["metadata"] == {"a": None}
     begun, _ = writer.begin().strip().split(b"\n\n")
     assert from_json(begun.partition(b"data: ")[2], allow_inf_nan=False)["response"]["metadata"] == {"a": None}
+
+
+def test_work_to_write_calls_grows_with_their_number() -> None:
+    def deltas(count: int) -> list[StreamDelta]:
+        calls = [PARIS.model_copy(update={"id": f"call_{number}"}) for number in range(count)]
+        return [
+            *(begun(number, call) for number, call in enumerate(calls)),
+            StreamDelta.last(calls, FinishReason.TOOL_CALLS, None),
+        ]
+
+    few, many = deltas(50), deltas(500)
+    with counted_calls() as work_for_few:
+        streamed(few)
+    with counted_calls() as work_for_many:
+        streamed(many)
+    assert work_for_many.count < 15 * work_for_few.count
