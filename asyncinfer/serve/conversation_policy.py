@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from asyncinfer.aio.limiters import NAMES
 from asyncinfer.dialects.media import is_data_url
 from asyncinfer.serve.api_errors import bad_request
 from asyncinfer.serve.settings import ServerSettings
-from asyncinfer.transport.addresses import is_public
+from asyncinfer.serve.url_policy import check_url
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation
 
 # OpenAI's name for the author of the instructions.
@@ -70,7 +67,7 @@ async def check_content(conversation: Conversation, settings: ServerSettings, lo
         if item.type in FILE_PATHS:
             raise bad_request(f"{location}: the server reads no files; send the content as a data URL.", location)
         if item.binary is None and not is_data_url(item.content or ""):
-            await _check_url(location, item.content or "", settings)
+            await check_url(location, item.content or "", settings)
 
 
 def _message(index: int, message: Any) -> Any:
@@ -103,29 +100,6 @@ def _part(location: str, part: Any) -> Any:
             raise bad_request(f"{location}: the server stores no files; send the file as file.file_data.", location)
         case _:
             return fields
-
-
-async def _check_url(location: str, url: str, settings: ServerSettings) -> None:
-    if not settings.allow_image_urls:
-        raise bad_request(f"{location}: this server fetches no URLs; send the content as a data URL.", location)
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname if parts.scheme in ("http", "https") else None
-    except ValueError:
-        host = None
-    if not host:
-        raise bad_request(f"{location}: should be a data URL, or a URL that begins with http:// or https://.", location)
-    if not await _is_public_host(host):
-        raise bad_request(f"{location}: the address of this URL is not public, or its host is not known.", location)
-
-
-async def _is_public_host(host: str) -> bool:
-    """Whether all addresses of a host are public. An API that fetches the URL itself gets the same check."""
-    try:
-        found = await NAMES.run(socket.getaddrinfo, host, None)
-    except (OSError, UnicodeError):
-        return False
-    return all(is_public(str(address[0])) for *_, address in found)
 
 
 def _items(conversation: Conversation, locations: Sequence[str]) -> Iterator[tuple[str, ContentItem]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from asyncinfer.errors import InferenceErrorType, RequestError
 
@@ -10,6 +10,29 @@ from asyncinfer.errors import InferenceErrorType, RequestError
 _NAT64 = IPv6Network("64:ff9b::/96")
 # The range that is assigned for global unicast (IANA, IPv6 address space, November 2026).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
+# The blocks that are not globally reachable: IANA's special-purpose address registries, November 2026. The lists of the
+# standard library differ between the versions of Python.
+_SPECIAL_V4 = tuple(
+    IPv4Network(block)
+    for block in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    )
+)
+_SPECIAL_V6 = tuple(IPv6Network(block) for block in ("2001::/23", "2001:db8::/32", "3fff::/20"))
 
 
 class NotPublicError(RequestError):
@@ -33,7 +56,7 @@ def is_public(address: str) -> bool:
 
 
 def _is_public_v4(ip: IPv4Address) -> bool:
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+    return not any(ip in block for block in _SPECIAL_V4)
 
 
 def _is_public_v6(ip: IPv6Address) -> bool:
@@ -42,4 +65,4 @@ def _is_public_v6(ip: IPv6Address) -> bool:
     embedded = ip.ipv4_mapped or ip.sixtofour
     if embedded is not None:
         return _is_public_v4(embedded)
-    return ip.is_global and ip in _GLOBAL_UNICAST
+    return ip in _GLOBAL_UNICAST and not any(ip in block for block in _SPECIAL_V6)

@@ -16,6 +16,7 @@ from asyncinfer.transport.addresses import NotPublicError, is_public
 from asyncinfer.transport.base import Transport
 from asyncinfer.transport.body import ResponseTooLargeError
 from asyncinfer.transport.default import default_transport
+from asyncinfer.transport.plain_urls import AmbiguousUrlError, plain_host
 from asyncinfer.transport.proxies import uses_proxy
 from asyncinfer.types.files import MAX_FILE
 from asyncinfer.types.http import HttpRequest, HttpResponse, ResponseLimits
@@ -86,7 +87,7 @@ class ImageFetcher:
         parts = _parts(url)
         if self._allow_private or not uses_proxy(parts.scheme, parts.hostname or "", parts.port):
             return self._direct
-        await _check_host(url, parts.hostname or "")
+        await _check_host(url)
         return self._through_proxy
 
 
@@ -113,8 +114,12 @@ def _parts(url: str) -> SplitResult:
     raise invalid_request(f"the URL of an image must begin with http://, https:// or data:, not {shown(url)[:40]}")
 
 
-async def _check_host(url: str, host: str) -> None:
-    """Raise a RequestError unless a host has only public addresses."""
+async def _check_host(url: str) -> None:
+    """Raise a RequestError unless the host of a URL has only public addresses."""
+    try:
+        host = plain_host(url, allow_user=True)
+    except AmbiguousUrlError as problem:
+        raise invalid_request(_refused(url, f"a proxy may read it in another way: {problem}")) from None
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None)
     except (OSError, UnicodeError):

@@ -219,7 +219,7 @@ class TestUrlsByDefault:
             monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
             monkeypatch.delenv("no_proxy", raising=False)
             monkeypatch.delenv("NO_PROXY", raising=False)
-            for host in ("10.0.0.1", "localhost", "cannot-be-resolved.invalid"):
+            for host in ("10.0.0.1", "localhost", "cannot-be-resolved.invalid", "10.0.0.1\\@93.184.216.34"):
                 with pytest.raises(RequestError, match=r"model\.allow_private_urls"):
                     await load_images(request_with(at(f"http://{host}/a.png"), allow_private_urls=False))
             assert not heard
