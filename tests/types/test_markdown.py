@@ -103,6 +103,36 @@ def test_very_long_text_is_cut_and_has_its_length() -> None:
     assert text.endswith("... 1,000,000 characters in total")
 
 
+def test_images_of_a_long_conversation_have_a_total_limit() -> None:
+    picture = ContentItem(type=Type.IMAGE_BINARY, binary=PNG + bytes(1_000_000))
+    markdown = shown(Conversation(messages=[user([picture]) for _ in range(50)]))
+    assert markdown.count("![") == 7
+    assert len(markdown) < 11_000_000
+    assert html.unescape(markdown).count("<image/png, 1.0 MB>") == 50
+
+
+def test_texts_of_a_long_conversation_have_a_total_limit() -> None:
+    markdown = shown(Conversation(messages=[user("a" * 15_000) for _ in range(1_000)]))
+    assert markdown.count("a" * 15_000) == 33
+    assert "... 15,000 characters in total" in text_of(markdown)[33]
+    assert markdown.endswith("*966 more messages*")
+
+
+def test_very_long_url_is_cut() -> None:
+    assert len(shown(ContentItem(type=Type.IMAGE_URL, content="data:image/png;base64," + "%" * 1_000_000))) < 21_000
+
+
+def test_very_long_arguments_of_a_tool_call_are_cut() -> None:
+    call = {"id": "1", "function": {"name": "f", "arguments": "a" * 1_000_000}}
+    assert len(shown(Message.model_validate({"role": "assistant", "tool_calls": [call]}))) < 21_000
+
+
+def test_surrogates_are_replaced_because_no_notebook_can_save_them() -> None:
+    chat = Conversation(messages=[user("a\ud800b", name="c\udfff")])
+    assert text_of(shown(chat)) == ["a\ufffdb"]
+    assert shown(chat).encode()
+
+
 def test_completion_has_its_finish_reason_and_usage() -> None:
     markdown = shown(Completion(Message(role=Role.ASSISTANT, content="b"), FinishReason.STOP, Usage(1, 2, 3)))
     assert "| finish reason | stop |" in markdown
