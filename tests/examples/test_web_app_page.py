@@ -56,6 +56,19 @@ async def test_page_shows_the_chat_and_sends_all_of_it(tmp_path: Path) -> None:
     assert [message["role"] for message in model.asks[-1].body["messages"]] == ["system", "user", "assistant", "user"]
 
 
+async def test_chat_goes_on_after_long_answers_and_many_messages(tmp_path: Path) -> None:
+    answers = iter(["a" + "\N{GRINNING FACE}" * 6_000])
+    async with open_chat(tmp_path, lambda _: sse([next(answers, "Paris")])) as (model, page):
+        for number in range(53):
+            await send(page, f"question {number}")
+            await page.wait_for(ANSWERED)
+        messages = await shown(page)
+    assert [kind for kind, _ in messages] == ["user", "assistant"] * 53
+    asked = [ask.body["messages"] for ask in model.asks]
+    assert asked[1][2]["content"] == "a" + "\N{GRINNING FACE}" * 4_999 + "\ufffd"
+    assert (len(asked[-1]), asked[-1][1]["content"]) == (100, "question 3")
+
+
 async def test_stop_button_ends_the_request_to_the_model(tmp_path: Path) -> None:
     async with open_chat(tmp_path, lambda _: sse(["Par"], stall)) as (model, page):
         await send(page, "What is the capital of France?")
