@@ -9,13 +9,11 @@ from pydantic import ValidationError
 
 from asyncinfer.dialects.media import is_data_url
 from asyncinfer.serve.api_errors import bad_request
+from asyncinfer.serve.chat_messages import read_message, read_tool
+from asyncinfer.serve.kept_fields import image_count
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.serve.url_policy import check_url
 from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation
-
-# OpenAI's name for the author of the instructions.
-_DEVELOPER = "developer"
-_ROLES = ("system", _DEVELOPER, "user", "assistant", "tool")
 
 
 async def read_conversation(messages: Any, tools: Any, settings: ServerSettings) -> Conversation:
@@ -26,8 +24,9 @@ async def read_conversation(messages: Any, tools: Any, settings: ServerSettings)
     """
     if not isinstance(messages, list) or not messages:
         raise bad_request("messages: should be a list of at least one message.", "messages")
-    plain = [_message(index, message) for index, message in enumerate(cast(list[Any], messages))]
-    conversation = _validated({"messages": plain, "tools": tools or None})
+    plain = [read_message(f"messages[{index}]", message) for index, message in enumerate(cast(list[Any], messages))]
+    known = [read_tool(tool) for tool in cast(list[Any], tools)] if isinstance(tools, list) else tools
+    conversation = _validated({"messages": plain, "tools": known or None})
     locations = [f"messages[{index}].content" for index in range(len(plain))]
     await check_content(conversation, settings, locations)
     return conversation
@@ -56,50 +55,16 @@ async def check_content(conversation: Conversation, settings: ServerSettings, lo
     Raises:
         ApiError: There are too many, or one of them is a file, a URL that is not allowed, or a local address.
     """
-    count = 0
-    for location, item in _items(conversation, locations):
-        if item.is_text():
-            continue
-        count += 1
-        if count > settings.max_images:
-            field = location.partition("[")[0]
-            raise bad_request(f"{field}: has more than {settings.max_images} images and documents.", field)
+    field = locations[-1].partition("[")[0]
+    count = sum(image_count(message.model_extra) for message in conversation.messages if message.model_extra)
+    files = [(location, item) for location, item in _items(conversation, locations) if not item.is_text()]
+    if count + len(files) > settings.max_images:
+        raise bad_request(f"{field}: has more than {settings.max_images} images and documents.", field)
+    for location, item in files:
         if item.type in FILE_PATHS:
             raise bad_request(f"{location}: the server reads no files; send the content as a data URL.", location)
         if item.binary is None and not is_data_url(item.content or ""):
             await check_url(location, item.content or "", settings)
-
-
-def _message(index: int, message: Any) -> Any:
-    """Return a message with the roles and parts that this package knows."""
-    if not isinstance(message, dict):
-        raise bad_request(f"messages[{index}]: should be an object.", f"messages[{index}]")
-    fields = cast(dict[str, Any], message)
-    role = fields.get("role")
-    if role not in _ROLES:
-        location = f"messages[{index}].role"
-        raise bad_request(f"{location}: should be one of {', '.join(_ROLES)}.", location)
-    content = fields.get("content")
-    if isinstance(content, list):
-        parts = [_part(f"messages[{index}].content[{i}]", part) for i, part in enumerate(cast(list[Any], content))]
-        fields = {**fields, "content": parts}
-    return {**fields, "role": "system"} if role == _DEVELOPER else fields
-
-
-def _part(location: str, part: Any) -> Any:
-    if not isinstance(part, dict):
-        return part
-    fields = cast(dict[str, Any], part)
-    file: Any = fields.get("file")
-    match fields.get("type"):
-        case "refusal":
-            return {"type": "text", "text": fields.get("refusal")}
-        case "input_audio":
-            raise bad_request(f"{location}: audio is not supported.", location)
-        case "file" if not isinstance(file, dict) or "file_data" not in file:
-            raise bad_request(f"{location}: the server stores no files; send the file as file.file_data.", location)
-        case _:
-            return fields
 
 
 def _items(conversation: Conversation, locations: Sequence[str]) -> Iterator[tuple[str, ContentItem]]:
