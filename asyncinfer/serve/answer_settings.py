@@ -18,6 +18,8 @@ from asyncinfer.types.lru_cache import LRUCache
 _TEMPLATE_FIELD = "chat_template_kwargs"
 # How many settings are kept, and how long their JSON text may be.
 _MAX_KEPT, _MAX_KEY_LENGTH = 64, 65_536
+# The most entries of fields that are checked one by one, which blocks the event loop, or that slow down each token.
+_MAX_ENTRIES = {"logit_bias": 1024, "stop": 64, _TEMPLATE_FIELD: 64}
 
 
 class AnswerSettings(NamedTuple):
@@ -62,6 +64,7 @@ class SettingsReader:
             ApiError: A field has a wrong value, or one that requests may not set.
         """
         given = {name: value for name, value in fields.items() if name in self._names and value is not None}
+        _check_sizes(given)
         key = to_json(given)
         return self._kept.get(key, lambda: self._read(given, key), keep=len(key) <= _MAX_KEY_LENGTH)
 
@@ -69,6 +72,13 @@ class SettingsReader:
         passed = {name: value for name, value in given.items() if name in self._passed}
         variables = _template_variables(given.get(_TEMPLATE_FIELD))
         return AnswerSettings(_generation(given), None, variables, passed or None, key)
+
+
+def _check_sizes(fields: Mapping[str, Any]) -> None:
+    for name, most in _MAX_ENTRIES.items():
+        given: Any = fields.get(name)
+        if isinstance(given, dict | list) and len(cast(list[Any], given)) > most:
+            raise bad_request(f"{name}: has more than {most:,} entries.", name)
 
 
 def _generation(fields: Mapping[str, Any]) -> GenerationParams:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
@@ -14,8 +13,9 @@ from asyncinfer.serve.asgi import ClientDisconnected, Receive, Scope, header
 
 # Parsing and validating an object takes a few microseconds, and blocks the event loop.
 _MAX_CONTAINERS = 20_000
-_MAX_VALUES = 200_000
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_MAX_VALUES = 100_000
+# Each value may have a key, and each string has two quotes.
+_MAX_QUOTES = 4 * (_MAX_VALUES + _MAX_CONTAINERS)
 
 
 async def read_object(scope: Scope, receive: Receive, limit: int) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def parsed_object(body: bytes) -> dict[str, Any]:
     Raises:
         ApiError: The text is not a JSON object, is nested too deeply, or has too many values.
     """
-    if _is_too_much(body) and _is_too_much(_STRING.sub(b"", body)):
+    if _is_too_much(body) and _is_too_much(_without_strings(body)):
         raise bad_request(f"The body has more than {_MAX_CONTAINERS} objects and arrays, or {_MAX_VALUES} values.")
     try:
         value = from_json(body, allow_inf_nan=False)
@@ -54,6 +54,15 @@ def parsed_object(body: bytes) -> dict[str, Any]:
 
 def _is_too_much(text: bytes) -> bool:
     return text.count(b"{") + text.count(b"[") > _MAX_CONTAINERS or text.count(b",") > _MAX_VALUES
+
+
+def _without_strings(body: bytes) -> bytes:
+    """Return JSON without the content of its strings; all of it if there are too many strings.
+
+    Only methods of bytes look at the whole body: their time depends only on its size.
+    """
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    return body if plain.count(b'"') > _MAX_QUOTES else b"".join(plain.split(b'"')[::2])
 
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:

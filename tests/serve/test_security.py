@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from asyncinfer.serve.server import checked_settings
 from asyncinfer.serve.settings import ServerSettings
 from tests.recorder import Recorder
 from tests.serve.serving import ASK, QUESTION, ScriptedEngine, serving
+from tests.work import counted_calls
 
 KEYS = (SecretStr("first-key"), SecretStr("second-key"))
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
@@ -243,8 +245,36 @@ class TestBody:
             with pytest.raises(ApiError, match="more than"):
                 parsed_object(body)
 
-    def test_text_may_contain_many_brackets(self) -> None:
-        assert len(parsed_object(json.dumps({"a": "{[," * 100_000}).encode())["a"]) == 300_000
+    @pytest.mark.parametrize("text", ["{[,", '"{', '\\"{', "\\{", '\\\\"{'])
+    def test_text_may_contain_many_brackets(self, text: str) -> None:
+        assert parsed_object(json.dumps({"a": text * 100_000}).encode())["a"] == text * 100_000
+
+    @pytest.mark.parametrize("text", ["", "\\", '"', '\\"', '"\\'])
+    def test_brackets_after_texts_are_counted(self, text: str) -> None:
+        containers = ",".join([f'{{"a": {json.dumps(text)}}}'] * 20_001)
+        with pytest.raises(ApiError, match="more than"):
+            parsed_object(f'{{"a": [{containers}]}}'.encode())
+
+    @pytest.mark.parametrize("part", [b'""{', rb"\",", rb"\\{", b"{,"])
+    def test_work_for_a_large_body_does_not_depend_on_what_it_contains(self, part: bytes) -> None:
+        with counted_calls() as calls, suppress(ApiError):
+            parsed_object(b'{"a": "' + part * 1_000_000 + b'"}')
+        assert calls.count < 50
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("logit_bias", {str(token): 1 for token in range(1025)}),
+        ("stop", [str(number) for number in range(65)]),
+        ("chat_template_kwargs", {f"a{number}": 1 for number in range(65)}),
+    ],
+)
+async def test_number_of_entries_of_a_setting_is_limited(name: str, value: Any) -> None:
+    async with serving(ScriptedEngine()) as server:
+        status, body = await server.chat(**{name: value})
+    assert (status, body["error"]["param"]) == (400, name)
+    assert "has more than" in body["error"]["message"]
 
 
 class TestRemoteEngine:
