@@ -10,17 +10,30 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from asyncinfer.errors import error_str
+import anyio
+
+from asyncinfer.errors import AsyncInferError, error_str
 from asyncinfer.serve.access_control import AccessControl
 from asyncinfer.serve.api_errors import ApiError, api_error, is_for_operator
-from asyncinfer.serve.asgi import ClientDisconnected, Receive, Reply, Scope, Send, until_disconnect
+from asyncinfer.serve.asgi import (
+    ClientDisconnected,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    abort_connection,
+    until_disconnect,
+)
 from asyncinfer.serve.backend import Backend, OpenBackend
 from asyncinfer.serve.request_body import read_object
+from asyncinfer.serve.write_timeout import write_timeout
 
 log = logging.getLogger("asyncinfer.serve")
 
 # The status of a request whose client disconnected before the response began, as nginx logs it.
 CLIENT_CLOSED_REQUEST = 499
+# How long the event of an error may wait for the client (seconds).
+_LAST_EVENT = 1
 
 
 @dataclass(slots=True)
@@ -92,7 +105,7 @@ class Endpoint(ABC):
 
     def _log(self, error: Exception) -> None:
         """Log an error that the operator of the server should see."""
-        if api_error(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        if not isinstance(error, ApiError | AsyncInferError):
             log.error("%s: a request failed", self.metric_route, exc_info=error)
         elif is_for_operator(error):
             log.error("%s: %s", self.metric_route, error_str(error))
@@ -105,7 +118,10 @@ class Endpoint(ABC):
         elif exchange.error_events is None or reply.is_complete:
             raise error
         else:
-            await reply.write(exchange.error_events(client_error), more=False)
+            with anyio.move_on_after(_LAST_EVENT) as scope:
+                await reply.write(exchange.error_events(client_error), more=False)
+            if scope.cancelled_caught:
+                abort_connection(exchange.scope)
 
     def check_method(self, method: str) -> None:
         """Raise an ApiError if this route does not accept an HTTP method."""
@@ -121,14 +137,20 @@ class AnswerEndpoint(Endpoint):
     methods = ("POST",)
 
     async def handle(self, exchange: Exchange, backend: OpenBackend) -> None:
-        """Read the request, and answer it. A client that disconnects frees its slot."""
+        """Read the request, and answer it. A client that disconnects, or stops reading, frees its slot."""
         backend.admission.check()
-        fields = await read_object(exchange.scope, exchange.receive, backend.settings.max_body_bytes)
+        fields = await _read_fields(exchange, backend)
+        seconds = backend.settings.write_timeout
 
         async def work() -> None:
             await self.answer(exchange, backend, fields)
 
-        with backend.admission.cancellable() as scope:
+        def give_up() -> None:
+            log.warning("%s: a client has read nothing for %g s: its connection is closed", self.metric_route, seconds)
+            abort_connection(exchange.scope)
+            scope.cancel()
+
+        with backend.admission.cancellable() as scope, write_timeout(exchange.reply, seconds, give_up):
             is_complete = await until_disconnect(exchange.receive, work, scope)
         if not is_complete:
             raise backend.admission.cut_off_error() or ClientDisconnected
@@ -136,3 +158,14 @@ class AnswerEndpoint(Endpoint):
     @abstractmethod
     async def answer(self, exchange: Exchange, backend: OpenBackend, fields: dict[str, Any]) -> None:
         """Answer the request with these fields."""
+
+
+async def _read_fields(exchange: Exchange, backend: OpenBackend) -> dict[str, Any]:
+    """Return the fields of the body.
+
+    Raises:
+        ApiError: The body is not valid, or the server is shut down before all of it has arrived.
+    """
+    with backend.admission.cancellable() as scope, scope:
+        return await read_object(exchange.scope, exchange.receive, backend.settings.max_body_bytes)
+    raise backend.admission.cut_off_error() or ClientDisconnected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
@@ -21,6 +21,7 @@ from asyncinfer.serve.access_control import is_loopback
 from asyncinfer.serve.addresses import bound_sockets, listening_errors, url_of
 from asyncinfer.serve.admission import Admission
 from asyncinfer.serve.app import create_app
+from asyncinfer.serve.asgi import ABORT, Receive, Scope, Send
 from asyncinfer.serve.settings import ServerSettings
 
 try:
@@ -95,7 +96,9 @@ async def serve(
         server = _Server(_config(app), lambda: on_listening and on_listening(url_of(sockets[0])))
         async with task_group() as tasks:
             tasks.start_soon(_stop_later, server, admission, stop, settings.shutdown_grace)
-            with listening_errors(host, port):
+            tasks.start_soon(_stop_when_cancelled, server, admission)
+            # uvicorn leaves its requests behind if it is cancelled.
+            with listening_errors(host, port), anyio.CancelScope(shield=True):
                 await server.serve(sockets=sockets)
             tasks.cancel_scope.cancel()
 
@@ -121,7 +124,7 @@ async def _load(engine: BaseInferenceEngine, stop: Stop) -> bool:
 
 def _config(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        _with_abort(app),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -129,6 +132,18 @@ def _config(app: Starlette) -> uvicorn.Config:
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_CLOSING,
     )
+
+
+def _with_abort(app: Starlette) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """Return an application that can close the connection of a request. uvicorn's `send` is a method of the request."""
+
+    async def serve_request(scope: Scope, receive: Receive, send: Send) -> None:
+        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        if abort := getattr(transport, "abort", None):
+            scope["extensions"] = {**(scope.get("extensions") or {}), ABORT: abort}
+        await app(scope, receive, send)
+
+    return serve_request
 
 
 class _Server(uvicorn.Server):
@@ -154,4 +169,14 @@ async def _stop_later(server: uvicorn.Server, admission: Admission, stop: Stop, 
         await admission.drain()
     if scope.cancelled_caught:
         log.warning("%d answers were not finished after %g s: they are cut off", admission.cut_off(), grace)
+    admission.cut_off()  # Requests whose bodies have not arrived.
     server.should_exit = True
+
+
+async def _stop_when_cancelled(server: uvicorn.Server, admission: Admission) -> None:
+    """End the server at once when the task group is cancelled."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        admission.cut_off()
+        server.should_exit = True

@@ -35,6 +35,8 @@ class ServerSettings:
         allowed_hosts: The host names that the `Host` header may have, besides IP addresses. None: any; but a server
             without keys on a local address then accepts only `localhost`. This protects it from web pages whose host
             name leads to a local address.
+        write_timeout: How long a part of a response may wait for the client to read (seconds). Then the connection is
+            closed, so that clients that stop reading hold no slots.
         shutdown_grace: How long running answers may go on after the server was asked to stop (seconds).
     """
 
@@ -49,6 +51,7 @@ class ServerSettings:
     allow_image_urls: bool = False
     passed_fields: frozenset[str] = field(default_factory=frozenset[str])
     allowed_hosts: frozenset[str] | None = None
+    write_timeout: float = 30.0
     shutdown_grace: float = 30.0
 
     def __post_init__(self) -> None:
@@ -61,6 +64,8 @@ class ServerSettings:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ConfigError(f"{name}: should be at least {bound} (found {getattr(self, name)})")
+        if self.write_timeout <= 0:
+            raise ConfigError(f"write_timeout: should be greater than 0 (found {self.write_timeout})")
         if self.max_concurrency is not None and self.max_concurrency < 1:
             raise ConfigError(f"max_concurrency: should be at least 1 (found {self.max_concurrency})")
         if not all(key.get_secret_value() for key in self.api_keys):

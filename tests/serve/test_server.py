@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -24,7 +27,8 @@ from asyncinfer.serve.addresses import bound_sockets, port_of
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta
 from tests.engines.local.test_engine import CountingEngine
-from tests.serve.serving import ASK, HELLO, ScriptedEngine
+from tests.serve.raw_client import raw_request
+from tests.serve.serving import ASK, HELLO, ScriptedEngine, until
 from tests.smollm2 import ONE_THREAD, PACKAGED
 
 
@@ -165,6 +169,111 @@ async def test_stream_that_is_cut_off_ends_with_an_error_event(path: str) -> Non
     last = json.loads(streamed[-1].split(b"data: ")[-1])
     error = last["response"]["error"] if "response" in last else last["error"]
     assert error["message"] == "The server was shut down before the answer was complete."
+
+
+@asynccontextmanager
+async def running_server(engine: ScriptedEngine, **settings: Any) -> AsyncGenerator[tuple[Running, anyio.CancelScope]]:
+    """A server, and the scope whose cancellation ends it."""
+    async with ClientSession() as session, anyio.create_task_group() as tasks:
+        running, scope = Running(session), anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await serve(engine, ServerSettings(**settings), port=0, stop=running.stop, on_listening=running.note)
+
+        tasks.start_soon(run)
+        await running.listening.wait()
+        yield running, scope
+
+
+async def endless(_: Conversation) -> AsyncIterator[StreamDelta]:
+    """More than the buffers of the system can hold."""
+    while True:
+        yield StreamDelta("a" * 100_000)
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_client_that_stops_reading_frees_its_slot(caplog: pytest.LogCaptureFixture) -> None:
+    engine = ScriptedEngine()
+    engine.deltas = endless
+    async with running_server(engine, max_concurrency=1, write_timeout=0.2) as (running, _):
+        async with raw_request(running.url, "/v1/chat/completions", {**ASK, "stream": True}) as (reader, __):
+            await until(lambda: engine.in_flight == 1)
+            await until(lambda: engine.in_flight == 0)
+            assert (await running.chat())[0] == 200
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):  # Its connection is closed.
+                await reader.readexactly(10**9)
+        running.stop.request()
+    assert [record.getMessage() for record in caplog.records] == [
+        "/v1/chat/completions: a client has read nothing for 0.2 s: its connection is closed"
+    ]
+
+
+async def test_client_that_reads_slowly_gets_its_whole_response() -> None:
+    async def deltas(_: Conversation) -> AsyncIterator[StreamDelta]:
+        for text in ["a" * 100_000] * 100:
+            yield StreamDelta(text)
+
+    engine = ScriptedEngine()
+    engine.deltas = deltas
+    size = 0
+    async with running_server(engine, write_timeout=0.5) as (running, _):
+        async with raw_request(running.url, "/v1/chat/completions", {**ASK, "stream": True}) as (reader, __):
+            last = b""
+            while not last.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n"):
+                part = await reader.read(1 << 20)
+                assert part
+                size, last = size + len(part), (last + part)[-100:]
+                await anyio.sleep(0.02)
+        running.stop.request()
+    assert size > 10_000_000
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+async def test_server_stops_soon_although_a_client_does_not_read(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine = ScriptedEngine()
+    engine.deltas = endless
+    began = time.monotonic()
+    ask = {**ASK, "input": "Hi", "stream": True}
+    async with running_server(engine, shutdown_grace=0) as (running, _), raw_request(running.url, path, ask):
+        await until(lambda: engine.in_flight == 1)
+        running.stop.request()
+        await until(lambda: engine.in_flight == 0)
+    assert time.monotonic() - began < 4
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 answers were not finished after 0 s: they are cut off"
+    ]
+
+
+async def test_request_with_half_a_body_is_refused_when_the_server_stops(caplog: pytest.LogCaptureFixture) -> None:
+    began = time.monotonic()
+    async with (
+        running_server(ScriptedEngine()) as (running, _),
+        raw_request(running.url, "/v1/chat/completions", ASK, sent=0.5) as (reader, __),
+    ):
+        assert (await running.chat())[0] == 200  # The server has seen the earlier request.
+        running.stop.request()
+        response = await reader.read()
+    assert b" 503 " in response.partition(b"\r\n")[0]
+    assert b'"code":"shutting_down"' in response
+    assert time.monotonic() - began < 4
+    assert not caplog.records
+
+
+async def test_cancelled_server_ends_its_streams_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async def deltas(_: Conversation) -> AsyncIterator[StreamDelta]:
+        yield StreamDelta("Hel")
+        await anyio.sleep_forever()
+
+    engine = ScriptedEngine()
+    engine.deltas = deltas
+    async with running_server(engine) as (running, scope):
+        ask = {**ASK, "input": "Hi", "stream": True}
+        async with running.session.post(f"{running.url}/v1/responses", json=ask) as response:
+            await response.content.readline()
+            scope.cancel()
+            assert b"response.failed" in await response.content.read()
+    assert not caplog.records
 
 
 async def test_no_client_can_connect_while_the_model_is_loaded() -> None:
