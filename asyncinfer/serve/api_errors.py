@@ -8,10 +8,12 @@ are our own; clients decide by the status and by `code`.
 from __future__ import annotations
 
 import math
+import re
 from http import HTTPStatus
 
 from pydantic_core import to_json
 
+from asyncinfer.engines.context_length import is_context_overflow
 from asyncinfer.errors import (
     ConfigError,
     EngineConfigError,
@@ -37,9 +39,14 @@ _STATUS_OF_ERROR_TYPE = {
 }
 # What the message of an engine has if its URL is probably wrong.
 _WRONG_URL = "(remote_params.api_url)"
+# The beginning of a message by which clients such as LiteLLM 1.110 recognise this error, whatever its code.
+_TOO_LONG = "prompt is too long"
 _FAILED = "The server failed to answer; see the server's log."
 _NO_CONNECTION = "The connection to the server's provider failed; see the server's log."
 _NOT_VALID = "The request does not fit the settings of the server; see the server's log."
+# A parameter in a message, with the path of a part of it, and the fields of chat completions that have other names.
+_PARAMETER = re.compile(r"\bgeneration\.([a-z_]+)(?:\.[a-z_]+)*")
+_FIELD_NAMES = {"guided_decoding": "response_format", "max_new_tokens": "max_tokens", "stop_strings": "stop"}
 _TYPE_OF_STATUS = {
     401: "authentication_error",
     403: "permission_error",
@@ -132,6 +139,8 @@ def is_for_operator(error: Exception) -> bool:
 
 
 def _of_request(error: RequestError) -> ApiError:
+    if is_context_overflow(error):
+        return _too_long(error)
     message, status = client_message(_with_field_names(error), _FAILED), error.status_code
     if error.is_overload or status == HTTPStatus.TOO_MANY_REQUESTS:
         wait = error.retry_after if error.retry_after is not None else _WAIT
@@ -146,9 +155,16 @@ def _of_request(error: RequestError) -> ApiError:
     return ApiError(status, message, retry_after=error.retry_after)
 
 
+def _too_long(error: RequestError) -> ApiError:
+    message = client_message(error_str(error), "")
+    if _TOO_LONG not in message.lower():
+        message = f"The {_TOO_LONG} for the model. {message[:1].upper()}{message[1:]}".rstrip()
+    return bad_request(message, code="context_length_exceeded")
+
+
 def _with_field_names(error: Exception) -> str:
     """Return the message of an error, in which parameters have the names of fields of a request."""
-    return error_str(error).replace("generation.", "")
+    return _PARAMETER.sub(lambda found: _FIELD_NAMES.get(found[1], found[1]), error_str(error))
 
 
 def _unavailable(message: str) -> ApiError:

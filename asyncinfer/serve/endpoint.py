@@ -32,6 +32,8 @@ log = logging.getLogger("asyncinfer.serve")
 
 # The status of a request whose client disconnected before the response began, as nginx logs it.
 CLIENT_CLOSED_REQUEST = 499
+# Statuses from here on say that the server failed.
+_FAILED = HTTPStatus.INTERNAL_SERVER_ERROR
 # How long the event of an error may wait for the client (seconds).
 _LAST_EVENT = 1
 
@@ -107,7 +109,7 @@ class Endpoint(ABC):
         """Log an error that the operator of the server should see."""
         if not isinstance(error, ApiError | AsyncInferError):
             log.error("%s: a request failed", self.metric_route, exc_info=error)
-        elif is_for_operator(error):
+        elif is_for_operator(error) or (isinstance(error, AsyncInferError) and api_error(error).status >= _FAILED):
             log.error("%s: %s", self.metric_route, error_str(error))
 
     async def _send_error(self, exchange: Exchange, error: Exception) -> None:

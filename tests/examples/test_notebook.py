@@ -121,4 +121,4 @@ async def test_every_cell_runs_with_the_default_model() -> None:
     cells = outputs(read)
     assert text_of(cells[BLOCKING]) == "'The capital of France is Paris.'"
     assert printed(cells[MANY]).splitlines()[1] == "Japan: The capital of Japan is Tokyo."
-    assert "raise model.model_max_length" in text_of(cells[FAILURES])
+    assert "Raise model.model_max_length" in text_of(cells[FAILURES])

@@ -26,6 +26,7 @@ from asyncinfer.errors import EngineConfigError, EngineDeadError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve import create_app
+from asyncinfer.serve.api_errors import api_error
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta
 from tests.fakes import FakeEngine
@@ -166,6 +167,59 @@ async def test_error_of_the_engine_has_a_status_and_no_secret(
     assert isinstance(body["error"]["message"], str)
     if status in (500, 503):
         assert caplog.records
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_failure_of_the_provider_is_one_line_in_the_log(streams: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(_: Conversation) -> AsyncIterator[StreamDelta]:
+        if streams:
+            yield StreamDelta("Hel")
+        raise RequestError("HTTP 500: no", error_type=InferenceErrorType.API_STATUS, status_code=500)
+
+    engine = ScriptedEngine()
+    engine.deltas = fail
+    async with (
+        serving(engine) as server,
+        server.session.post(f"{server.api}/chat/completions", json={**ASK, "stream": True}) as response,
+    ):
+        assert response.status == (200 if streams else 500)
+        await response.read()
+    [record] = [record for record in caplog.records if record.name == "asyncinfer.serve"]
+    assert (record.message, record.exc_info) == ("/v1/chat/completions: HTTP 500: no", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "shown"),
+    [
+        (
+            None,
+            "the prompt has 70 tokens, the context holds 64. Raise model.model_max_length (the model was trained with 9)",
+            "The prompt is too long for the model. The prompt has 70 tokens, the context holds 64.",
+        ),
+        (400, "prompt is too long: 210000 tokens > 200000", "prompt is too long: 210000 tokens > 200000"),
+        (403, "The context length is 5", "The prompt is too long for the model. The context length is 5"),
+    ],
+)
+async def test_prompt_that_is_too_long_has_the_code_of_openai(status: int | None, text: str, shown: str) -> None:
+    async def fail(_: Conversation, __: CallSettings) -> Completion:
+        raise RequestError(text, error_type=InferenceErrorType.CONFIG, status_code=status)
+
+    async with serving(ScriptedEngine(fail)) as server:
+        got, body = await server.chat()
+    error = body["error"]
+    assert (got, error["code"], error["message"]) == (400, "context_length_exceeded", shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("generation.guided_decoding.regex: no", "response_format: no"),
+        ("generation.logit_bias: no", "logit_bias: no"),
+        ("generation.max_new_tokens and generation.stop_strings", "max_tokens and stop"),
+    ],
+)
+def test_message_has_the_names_of_fields_of_the_request(text: str, shown: str) -> None:
+    assert api_error(RequestError(text, error_type=InferenceErrorType.CONFIG)).message == shown
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 407])

@@ -23,8 +23,8 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
+from asyncinfer.engines.context_length import is_context_overflow
 from asyncinfer.errors import EngineDeadError, InferenceErrorType, RequestError
-from asyncinfer.integrations.context_length import is_context_overflow
 
 E = TypeVar("E", RequestError, EngineDeadError)
 _OF_STATUS: dict[int, type[ModelError]] = {

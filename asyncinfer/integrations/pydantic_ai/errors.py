@@ -25,8 +25,8 @@ from pydantic_ai.exceptions import (
     UserError,
 )
 
+from asyncinfer.engines.context_length import is_context_overflow
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceErrorType, InputError, RequestError
-from asyncinfer.integrations.context_length import is_context_overflow
 
 _HttpCategory = type[
     ModelRateLimitError | ModelQuotaExceededError | ModelUnavailableError | ModelServerError | ModelRequestRejectedError

@@ -36,7 +36,7 @@ def _check_size(prompt: Prompt, model: LlamaModel) -> None:
         images = sum(image.tokens for image in prompt.images)
         share = f", {images} of them for images" if images else ""
         raise invalid_request(
-            f"the prompt has {prompt.size} tokens{share}, the context holds "
-            f"{model.context_length}: raise model.model_max_length (the model was trained with {model.trained_context})"
+            f"the prompt has {prompt.size} tokens{share}, the context holds {model.context_length}. "
+            f"Raise model.model_max_length (the model was trained with {model.trained_context})"
             f"{', or set model.model_kwargs.image_max_tokens' if images else ''}"
         )

@@ -82,7 +82,7 @@ class TransformersModel:
             raise invalid_request("the chat template renders this conversation to nothing")
         if len(prompt.tokens) >= self.context:
             raise invalid_request(
-                f"the prompt has {len(prompt.tokens)} tokens, the context holds {self.context}: shorten it, or raise "
+                f"the prompt has {len(prompt.tokens)} tokens, the context holds {self.context}. Shorten it, or raise "
                 f"model.model_max_length (the model was trained with {self.trained_context})"
             )
         return prompt

@@ -131,7 +131,7 @@ class VllmStepper:
         length, context = len(prompt.get("prompt_token_ids") or ()), self._model.context
         if length >= context:
             raise invalid_request(
-                f"the prompt has {length} tokens, the context holds {context}: raise model.model_max_length"
+                f"the prompt has {length} tokens, the context holds {context}. Raise model.model_max_length"
             )
         return context - length
 

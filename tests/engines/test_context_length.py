@@ -1,11 +1,11 @@
-"""Errors that say that the prompt is too long, which adapters raise as errors of their frameworks."""
+"""Errors that say that the prompt is too long, which adapters and the server report in their own ways."""
 
 from __future__ import annotations
 
 import pytest
 
 from asyncinfer import InferenceErrorType, RequestError
-from asyncinfer.integrations.context_length import is_context_overflow
+from asyncinfer.engines.context_length import is_context_overflow
 
 TOO_LONG = {
     "OpenAI": (400, "This model's maximum context length is 8192 tokens."),
