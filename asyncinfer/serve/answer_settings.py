@@ -20,6 +20,9 @@ _TEMPLATE_FIELD = "chat_template_kwargs"
 _MAX_KEPT, _MAX_KEY_LENGTH = 64, 65_536
 # The most entries of fields that are checked one by one, which blocks the event loop, or that slow down each token.
 _MAX_ENTRIES = {"logit_bias": 1024, "stop": 64, _TEMPLATE_FIELD: 64}
+# What OpenAI's API does where this package has other defaults: no limit of the length but that of the model, and
+# sampling with the default temperature. Source: OpenAI's API reference ("Create chat completion"), November 2026.
+_API_DEFAULTS: Mapping[str, Any] = {"max_new_tokens": None, "temperature": None, "use_sampling": True}
 
 
 class AnswerSettings(NamedTuple):
@@ -97,8 +100,8 @@ class AnswerConfigs:
     """Gives requests with the same settings the same config, so that the engine prepares it only once.
 
     Args:
-        own: The settings of the engine. Fields and template variables that the operator has set stay set, unless a
-            request sets the same ones.
+        own: The settings of the engine. Parameters, fields and template variables that the operator has set stay set,
+            unless a request sets the same ones. Parameters that nobody has set have the defaults of OpenAI's API.
         is_local: Whether the model runs in this process, where the engine itself fetches images.
     """
 
@@ -114,10 +117,13 @@ class AnswerConfigs:
         return InferenceConfig(model=self._model(settings), generation=self._generation(settings))
 
     def _generation(self, settings: AnswerSettings) -> GenerationParams:
-        if not settings.passed:
-            return settings.generation
-        passed = {**self._own.generation.extra_body, **settings.passed}
-        return GenerationParams.model_validate({**_explicit(settings.generation), "extra_body": passed})
+        own = self._own.generation
+        defaults = {name: value for name, value in _API_DEFAULTS.items() if name not in own.model_fields_set}
+        given = _explicit(settings.generation)
+        if "temperature" not in defaults or "temperature" in given:
+            defaults.pop("use_sampling", None)
+        passed = {"extra_body": {**own.extra_body, **settings.passed}} if settings.passed else {}
+        return GenerationParams.model_validate({**defaults, **given, **passed})
 
     def _model(self, settings: AnswerSettings) -> ModelParams:
         # Whatever the engine's settings allow, no client may make this process fetch from private addresses.

@@ -42,9 +42,20 @@ class ScriptedEngine(BaseInferenceEngine):
 
     engine_type = "SCRIPTED"
 
-    def __init__(self, answer: Answer | Completion = HELLO, *, workers: int = 8, **remote: object) -> None:
+    def __init__(
+        self,
+        answer: Answer | Completion = HELLO,
+        *,
+        workers: int = 8,
+        generation: GenerationParams | None = None,
+        **remote: object,
+    ) -> None:
         values = {"num_workers": workers, "use_adaptive_concurrency": False, "max_retries": 0, **remote}
-        super().__init__(ModelParams(model_name="my-model"), remote_params=RemoteParams.model_validate(values))
+        super().__init__(
+            ModelParams(model_name="my-model"),
+            generation_params=generation,
+            remote_params=RemoteParams.model_validate(values),
+        )
         self.answer = answer
         self.deltas: Callable[[Conversation], AsyncIterator[StreamDelta]] | None = None
         self.asked: list[tuple[Conversation, CallSettings]] = []

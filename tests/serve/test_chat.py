@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from asyncinfer import Conversation, FinishReason, InferenceErrorType, Message, RequestError, Role, ToolCallDelta, Usage
+from asyncinfer.config import GenerationParams
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta
@@ -30,6 +31,28 @@ TOKEN = {"token": "Hello.", "logprob": -0.5, "bytes": None, "top_logprobs": []}
 
 class City(BaseModel):
     name: str
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize(
+    ("own", "given", "expected"),
+    [
+        ({}, {}, (None, None, True)),
+        ({"max_new_tokens": 7, "temperature": 0.0}, {}, (7, 0.0, False)),
+        ({"max_new_tokens": 1024}, {}, (1024, None, True)),
+        ({"use_sampling": False}, {}, (None, None, False)),
+        ({}, {"temperature": 0}, (None, 0.0, False)),
+        ({}, {"temperature": 0.5}, (None, 0.5, True)),
+    ],
+)
+async def test_parameters_that_nobody_has_set_have_the_defaults_of_openai(
+    path: str, own: dict[str, Any], given: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    engine = ScriptedEngine(generation=GenerationParams(**own))
+    async with serving(engine) as server:
+        assert (await server.post({**ASK, "input": "Hi", **given}, path))[0] == 200
+    generation = engine.generation
+    assert (generation.max_new_tokens, generation.temperature, generation.use_sampling) == expected
 
 
 async def test_whole_answer_has_text_usage_and_finish_reason() -> None:
