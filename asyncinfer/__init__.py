@@ -1,54 +1,24 @@
 """Asyncio-first inference for chat models.
 
-`__all__` is the public API. Engines are imported when they are used for the first time.
+`__all__` is the public API. What it names is imported when it is used for the first time.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asyncinfer.config import (
-    AdaptiveConcurrencyParams,
-    EndpointParams,
-    GenerationParams,
-    GuidedDecodingParams,
-    InferenceConfig,
-    InferenceEngineType,
-    ModelParams,
-    RemoteParams,
-)
-from asyncinfer.errors import (
-    AsyncInferError,
-    ConfigError,
-    EngineConfigError,
-    EngineDeadError,
-    InferenceErrorType,
-    InputError,
-    MissingDependencyError,
-    RequestError,
-    ScratchError,
-    ScratchLockedError,
-    UnexpectedCancellationError,
-)
-from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import ContentItem, Conversation, ConversationLike, Message, Role, Type
-from asyncinfer.types.finish_reason import FinishReason
-from asyncinfer.types.results import (
-    CommonFailure,
-    EndpointSummary,
-    FailureDetail,
-    InferenceResult,
-    Progress,
-    RunState,
-    RunSummary,
-)
-from asyncinfer.types.run_errors import InferenceFailedError, RunInterruptedError
-from asyncinfer.types.stream import StreamDelta, ToolCallDelta
-from asyncinfer.types.tools import ToolCall, ToolDefinition
-from asyncinfer.types.usage import Usage
-
 if TYPE_CHECKING:
     from asyncinfer.aio.background_iterator import BackgroundIterator
+    from asyncinfer.config import (
+        AdaptiveConcurrencyParams,
+        EndpointParams,
+        GenerationParams,
+        GuidedDecodingParams,
+        InferenceConfig,
+        InferenceEngineType,
+        ModelParams,
+        RemoteParams,
+    )
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.calls import ainfer, infer, infer_interactive
     from asyncinfer.engines.hosted import *  # noqa: F403
@@ -65,6 +35,19 @@ if TYPE_CHECKING:
     )
     from asyncinfer.engines.remote import RemoteInferenceEngine
     from asyncinfer.engines.spec import EngineSpec
+    from asyncinfer.errors import (
+        AsyncInferError,
+        ConfigError,
+        EngineConfigError,
+        EngineDeadError,
+        InferenceErrorType,
+        InputError,
+        MissingDependencyError,
+        RequestError,
+        ScratchError,
+        ScratchLockedError,
+        UnexpectedCancellationError,
+    )
     from asyncinfer.run.bound_engine import BoundEngine, CallSettings
     from asyncinfer.run.events import (
         AttemptFailed,
@@ -80,6 +63,22 @@ if TYPE_CHECKING:
     from asyncinfer.run.progress import OnProgress
     from asyncinfer.run.saver import RowOutcome
     from asyncinfer.run.stop import Stop
+    from asyncinfer.types.answer import Completion
+    from asyncinfer.types.conversation import ContentItem, Conversation, ConversationLike, Message, Role, Type
+    from asyncinfer.types.finish_reason import FinishReason
+    from asyncinfer.types.results import (
+        CommonFailure,
+        EndpointSummary,
+        FailureDetail,
+        InferenceResult,
+        Progress,
+        RunState,
+        RunSummary,
+    )
+    from asyncinfer.types.run_errors import InferenceFailedError, RunInterruptedError
+    from asyncinfer.types.stream import StreamDelta, ToolCallDelta
+    from asyncinfer.types.tools import ToolCall, ToolDefinition
+    from asyncinfer.types.usage import Usage
 
     __version__: str
 
@@ -158,6 +157,47 @@ __all__ = [
     "register_provider",
 ]
 _MODULES = {
+    "AdaptiveConcurrencyParams": "asyncinfer.config",
+    "EndpointParams": "asyncinfer.config",
+    "GenerationParams": "asyncinfer.config",
+    "GuidedDecodingParams": "asyncinfer.config",
+    "InferenceConfig": "asyncinfer.config",
+    "InferenceEngineType": "asyncinfer.config",
+    "ModelParams": "asyncinfer.config",
+    "RemoteParams": "asyncinfer.config",
+    "AsyncInferError": "asyncinfer.errors",
+    "ConfigError": "asyncinfer.errors",
+    "EngineConfigError": "asyncinfer.errors",
+    "EngineDeadError": "asyncinfer.errors",
+    "InferenceErrorType": "asyncinfer.errors",
+    "InputError": "asyncinfer.errors",
+    "MissingDependencyError": "asyncinfer.errors",
+    "RequestError": "asyncinfer.errors",
+    "ScratchError": "asyncinfer.errors",
+    "ScratchLockedError": "asyncinfer.errors",
+    "UnexpectedCancellationError": "asyncinfer.errors",
+    "Completion": "asyncinfer.types.answer",
+    "ContentItem": "asyncinfer.types.conversation",
+    "Conversation": "asyncinfer.types.conversation",
+    "ConversationLike": "asyncinfer.types.conversation",
+    "Message": "asyncinfer.types.conversation",
+    "Role": "asyncinfer.types.conversation",
+    "Type": "asyncinfer.types.conversation",
+    "FinishReason": "asyncinfer.types.finish_reason",
+    "CommonFailure": "asyncinfer.types.results",
+    "EndpointSummary": "asyncinfer.types.results",
+    "FailureDetail": "asyncinfer.types.results",
+    "InferenceResult": "asyncinfer.types.results",
+    "Progress": "asyncinfer.types.results",
+    "RunState": "asyncinfer.types.results",
+    "RunSummary": "asyncinfer.types.results",
+    "InferenceFailedError": "asyncinfer.types.run_errors",
+    "RunInterruptedError": "asyncinfer.types.run_errors",
+    "StreamDelta": "asyncinfer.types.stream",
+    "ToolCallDelta": "asyncinfer.types.stream",
+    "ToolCall": "asyncinfer.types.tools",
+    "ToolDefinition": "asyncinfer.types.tools",
+    "Usage": "asyncinfer.types.usage",
     "BackgroundIterator": "asyncinfer.aio.background_iterator",
     "Observer": "asyncinfer.run.events",
     "OnProgress": "asyncinfer.run.progress",

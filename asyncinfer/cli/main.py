@@ -1,33 +1,34 @@
-"""The entry point of the command line. Each command is a file in `commands/`."""
+"""The entry point of the command line.
+
+The commands are imported within `main`, because imports take a part of a second, in which Ctrl-C may be pressed.
+"""
 
 from __future__ import annotations
 
 import io
+import os
 import sys
-from importlib.metadata import version
-from typing import Annotated, TextIO
-
-import typer
-
-from asyncinfer.cli.commands.ask import ask
-from asyncinfer.cli.commands.engines import engines
-from asyncinfer.cli.commands.infer import infer
-from asyncinfer.cli.commands.options import DOTTED_PATHS
-from asyncinfer.cli.commands.serve import serve
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Run chat models from the command line.",
-)
-app.command(context_settings=DOTTED_PATHS)(infer)
-app.command(context_settings=DOTTED_PATHS)(serve)
-app.command()(ask)
-app.command()(engines)
+from typing import TextIO
 
 
 def main() -> None:
     """Run the command line."""
+    try:
+        _open_streams()
+        from asyncinfer.cli.app import app
+
+        app()
+    except KeyboardInterrupt:
+        from asyncinfer.cli.exit_codes import INTERRUPTED
+
+        sys.exit(INTERRUPTED)
+
+
+def _open_streams() -> None:
+    """Make stdin, stdout and stderr usable, and set their encodings."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # It is closed. A file that is opened later must not take its place.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         # JSON Lines are UTF-8, whatever the locale. A terminal keeps its encoding, and shows `?` for what it lacks.
         if isinstance(stream, io.TextIOWrapper):
@@ -36,13 +37,3 @@ def main() -> None:
     questions: TextIO = sys.stdin
     if isinstance(questions, io.TextIOWrapper) and not questions.isatty():
         questions.reconfigure(encoding="utf-8-sig", errors="replace")
-    app()
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    show_version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
-) -> None:
-    if show_version:
-        print(version("asyncinfer"))
-        raise typer.Exit

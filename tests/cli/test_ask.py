@@ -33,6 +33,22 @@ def ask(*args: str, input: str | bytes = "", script: dict[str, Any] | None = Non
     return Completed(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+@pytest.mark.parametrize(("closed", "shown"), [(2, "answer to hello\n"), (1, ""), (0, "answer to hello\n")])
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+def test_closed_stream_is_no_error(closed: int, shown: str, stream: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cli.scripted", "ask", *MODEL, stream, "hello"],
+        cwd=ROOT,
+        env={**environment(), "SCRIPT": "{}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: os.close(closed),
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, shown, "")
+
+
 class TestQuestion:
     def test_piped_text_follows_the_question(self) -> None:
         done = ask(*MODEL, "Summarise", input="my notes\n", script={"text": None})

@@ -15,7 +15,7 @@ from tests.cli.conftest import ROOT, environment
 def completed(line: str) -> list[str]:
     """Return what bash is offered for the last word of a line."""
     words = line.split(" ")
-    code = "from asyncinfer.cli.main import app; app(prog_name='asyncinfer')"
+    code = "from asyncinfer.cli.app import app; app(prog_name='asyncinfer')"
     variables = {"_ASYNCINFER_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     done = subprocess.run(
         [sys.executable, "-c", code], env={**environment(), **variables}, cwd=ROOT, capture_output=True, text=True
@@ -53,6 +53,6 @@ def test_files_are_offered_until_an_example_fits() -> None:
 
 
 def test_help_loads_no_engine() -> None:
-    code = "import sys, asyncinfer.cli.main; print({'aiohttp', 'prompt_toolkit', 'asyncinfer.engines.base'} & set(sys.modules))"
+    code = "import sys, asyncinfer.cli.app; print({'aiohttp', 'prompt_toolkit', 'asyncinfer.engines.base'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr

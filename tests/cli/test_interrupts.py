@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Job
+from tests.cli.conftest import ROOT, Job
 from tests.fakes import read_jsonl
 
 
@@ -33,6 +34,29 @@ def wait_for(process: subprocess.Popen[str], scratch: Path, lines: int) -> bool:
             return True
         time.sleep(0.001)
     return False
+
+
+def test_interrupt_while_the_commands_are_imported_ends_the_program_without_a_traceback() -> None:
+    code = """
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "asyncinfer.cli.app":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from asyncinfer.cli.main import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_entry_point_imports_nothing_that_takes_long() -> None:
+    code = "import sys, asyncinfer.cli.main; print({'pydantic', 'typer', 'anyio'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.slow

@@ -1,0 +1,33 @@
+"""The commands of the command line. Each one is a file in `commands/`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from asyncinfer.cli.commands.ask import ask
+from asyncinfer.cli.commands.engines import engines
+from asyncinfer.cli.commands.infer import infer
+from asyncinfer.cli.commands.options import DOTTED_PATHS
+from asyncinfer.cli.commands.serve import serve
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Run chat models from the command line.",
+)
+app.command(context_settings=DOTTED_PATHS)(infer)
+app.command(context_settings=DOTTED_PATHS)(serve)
+app.command()(ask)
+app.command()(engines)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    if show_version:
+        print(version("asyncinfer"))
+        raise typer.Exit
