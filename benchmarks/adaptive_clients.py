@@ -27,11 +27,13 @@ from asyncinfer import (
     RemoteParams,
     Role,
 )
+from asyncinfer.control.endpoint import Endpoint
 
 
 def controller_state(engine: BaseInferenceEngine) -> tuple[float | None, float | None]:
     """The permits and the attempts per second (None: no limit) that the engine's controller allows now, for the plot."""
-    return engine._endpoint.permits(), engine._endpoint.rate
+    endpoint = engine._endpoint
+    return endpoint.permits(), endpoint.rate if isinstance(endpoint, Endpoint) else None
 
 
 def rate_cuts(engine: BaseInferenceEngine) -> list[tuple[float, float]]:
