@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from asyncinfer.aio.background_iterator import BackgroundIterator
     from asyncinfer.config import (
         AdaptiveConcurrencyParams,
+        DistributedParams,
         EndpointParams,
         GenerationParams,
         GuidedDecodingParams,
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
         InferenceEngineType,
         ModelParams,
         RemoteParams,
+        ReplicaResources,
     )
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.calls import ainfer, infer, infer_interactive
+    from asyncinfer.engines.distributed import DistributedInferenceEngine
     from asyncinfer.engines.hosted import *  # noqa: F403
     from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
     from asyncinfer.engines.local.request import Request
@@ -97,6 +100,8 @@ __all__ = [
     "ContentItem",
     "Conversation",
     "ConversationLike",
+    "DistributedInferenceEngine",
+    "DistributedParams",
     "EndpointParams",
     "EndpointSummary",
     "EngineConfigError",
@@ -124,6 +129,7 @@ __all__ = [
     "Progress",
     "RemoteInferenceEngine",
     "RemoteParams",
+    "ReplicaResources",
     "Request",
     "RequestError",
     "Role",
@@ -158,6 +164,7 @@ __all__ = [
 ]
 _MODULES = {
     "AdaptiveConcurrencyParams": "asyncinfer.config",
+    "DistributedParams": "asyncinfer.config",
     "EndpointParams": "asyncinfer.config",
     "GenerationParams": "asyncinfer.config",
     "GuidedDecodingParams": "asyncinfer.config",
@@ -165,6 +172,7 @@ _MODULES = {
     "InferenceEngineType": "asyncinfer.config",
     "ModelParams": "asyncinfer.config",
     "RemoteParams": "asyncinfer.config",
+    "ReplicaResources": "asyncinfer.config",
     "AsyncInferError": "asyncinfer.errors",
     "ConfigError": "asyncinfer.errors",
     "EngineConfigError": "asyncinfer.errors",
@@ -204,6 +212,7 @@ _MODULES = {
     "Request": "asyncinfer.engines.local.request",
     "RowOutcome": "asyncinfer.run.saver",
     "BaseInferenceEngine": "asyncinfer.engines.base",
+    "DistributedInferenceEngine": "asyncinfer.engines.distributed",
     "EngineSpec": "asyncinfer.engines.spec",
     "BoundEngine": "asyncinfer.run.bound_engine",
     "CallSettings": "asyncinfer.run.bound_engine",

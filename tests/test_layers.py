@@ -27,6 +27,7 @@ LAYERS = (
     "transport",
     "run",
     "display",
+    "distributed",
     "engines",
     "serve",
     "integrations",
@@ -93,7 +94,7 @@ def test_every_layer_is_known() -> None:
 
 def test_importing_the_package_loads_no_heavy_module() -> None:
     heavy = (
-        "{'aiohttp', 'botocore', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml', 'google.auth'}"
+        "{'aiohttp', 'botocore', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml', 'ray', 'google.auth'}"
     )
     code = f"import sys, asyncinfer; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -103,14 +104,15 @@ def test_importing_the_package_loads_no_heavy_module() -> None:
 API = """
 AdaptiveConcurrencyParams AnthropicInferenceEngine AsyncInferError AttemptFailed AzureOpenAIInferenceEngine
 BackgroundIterator BaseInferenceEngine BedrockInferenceEngine BoundEngine CallSettings CerebrasInferenceEngine
-CommonFailure Completion ConfigError ContentItem Conversation ConversationLike DeepSeekInferenceEngine EndpointParams
+CommonFailure Completion ConfigError ContentItem Conversation ConversationLike DeepSeekInferenceEngine
+DistributedInferenceEngine DistributedParams EndpointParams
 EndpointSummary EngineConfigError EngineDeadError EngineSpec FailureDetail FinishReason FireworksInferenceEngine
 GenerationParams GoogleGeminiInferenceEngine GoogleVertexInferenceEngine GroqInferenceEngine GuidedDecodingParams
 HuggingFaceRouterInferenceEngine InferenceConfig InferenceEngineType InferenceErrorType InferenceFailedError
 InferenceResult InputError LMStudioInferenceEngine Latency LimitsChanged LlamaCppInferenceEngine Message
 MissingDependencyError MistralInferenceEngine ModelParams NativeTextInferenceEngine NebiusInferenceEngine Observer
 OllamaInferenceEngine OnProgress OpenAIInferenceEngine OpenRouterInferenceEngine ParasailInferenceEngine Progress
-RemoteInferenceEngine RemoteLlamaCppInferenceEngine RemoteParams RemoteVLLMInferenceEngine Request RequestError Role
+RemoteInferenceEngine RemoteLlamaCppInferenceEngine RemoteParams RemoteVLLMInferenceEngine ReplicaResources Request RequestError Role
 RowFailed RowFinished RowOutcome RowResumed RunEvent RunInterruptedError RunState RunSummary RunWaits
 SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError Stop StreamDelta
 TogetherInferenceEngine ToolCall ToolCallDelta ToolDefinition Type UnexpectedCancellationError Usage

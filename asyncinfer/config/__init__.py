@@ -1,6 +1,7 @@
 """The parameter classes, and how they are read from YAML files and the command line."""
 
 from asyncinfer.config.base import merged
+from asyncinfer.config.distributed import DistributedParams, ReplicaResources
 from asyncinfer.config.endpoint import EndpointParams
 from asyncinfer.config.engine_type import InferenceEngineType
 from asyncinfer.config.generation import GenerationParams, GuidedDecodingParams
@@ -11,6 +12,7 @@ from asyncinfer.config.remote import AdaptiveConcurrencyParams, RemoteParams
 
 __all__ = [
     "AdaptiveConcurrencyParams",
+    "DistributedParams",
     "EndpointParams",
     "GenerationParams",
     "GuidedDecodingParams",
@@ -18,6 +20,7 @@ __all__ = [
     "InferenceEngineType",
     "ModelParams",
     "RemoteParams",
+    "ReplicaResources",
     "merged",
     "parse_cli_overrides",
 ]

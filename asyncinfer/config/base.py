@@ -37,6 +37,12 @@ def _path_text(value: Any) -> Any:
     return os.fspath(cast(os.PathLike[str], value)) if isinstance(value, os.PathLike) else value
 
 
+def _empty_if_null(value: Any) -> Any:
+    # A file may have `generation:` with every key below it commented out.
+    return {} if value is None else value
+
+
+Group = BeforeValidator(_empty_if_null)
 _Number = BeforeValidator(_refuse_bool)
 Integer = Annotated[int, _Number]
 Natural = Annotated[int, Field(ge=0), _Number]

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self, TextIO, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from asyncinfer.config.base import OptionalPath, Params
+from asyncinfer.config.base import Group, OptionalPath, Params
+from asyncinfer.config.distributed import DistributedParams
 from asyncinfer.config.engine_type import EngineName
 from asyncinfer.config.generation import GenerationParams
 from asyncinfer.config.model import ModelParams
@@ -30,14 +31,6 @@ C = TypeVar("C", bound="InferenceConfig")
 _LAUNCHER_ARGUMENT = "--local-rank"
 
 
-def _empty_if_null(value: Any) -> Any:
-    # A file may have `generation:` with every key below it commented out.
-    return {} if value is None else value
-
-
-Group = BeforeValidator(_empty_if_null)
-
-
 class InferenceConfig(Params):
     """All settings of a run. Only settings that are set explicitly override those of the engine."""
 
@@ -55,6 +48,8 @@ class InferenceConfig(Params):
     """The endpoint of the model, its key and its limits."""
     reuse_output: bool = False
     """Take answers for these rows from the file at `output_path`, and send only the other rows."""
+    distributed: DistributedParams | None = None
+    """Replicas of the engine in other processes, on this machine or in a cluster; null: one engine in this process."""
 
     @classmethod
     def from_yaml(

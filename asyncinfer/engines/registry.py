@@ -84,6 +84,8 @@ _providers: dict[type[BaseInferenceEngine], Provider] = {}
 def build_engine(config: InferenceConfig) -> BaseInferenceEngine:
     """Build the engine that `config` names, with the parameters in `config`. If it names none, NATIVE, as in Oumi.
 
+    With `distributed`, a `DistributedInferenceEngine` that has replicas of it.
+
     Raises:
         ConfigError: This version does not have the engine.
         MissingDependencyError: A package that the engine needs is not installed.
@@ -95,7 +97,22 @@ def build_engine(config: InferenceConfig) -> BaseInferenceEngine:
     kind = engine_class(name)
     if kind is None:
         raise ConfigError(f"engine: {name} is not available in this version; it has: {', '.join(ENGINES)}")
-    return kind(config.model, generation_params=config.generation, remote_params=config.remote_params)
+    engine = kind(config.model, generation_params=config.generation, remote_params=config.remote_params)
+    return with_replicas(engine, config)
+
+
+def with_replicas(engine: BaseInferenceEngine, config: InferenceConfig) -> BaseInferenceEngine:
+    """Return an engine that answers with replicas of `engine`, if `config` asks for that; otherwise `engine` itself.
+
+    Raises:
+        ConfigError: The engine cannot be built in another process.
+        MissingDependencyError: Ray is not installed.
+    """
+    if config.distributed is None:
+        return engine
+    from asyncinfer.engines.distributed import DistributedInferenceEngine
+
+    return DistributedInferenceEngine(engine, config.distributed)
 
 
 def get_engine(config: InferenceConfig) -> BaseInferenceEngine:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.engines.registry import ENGINES, build_engine, provider_class, provider_of
+from asyncinfer.engines.registry import ENGINES, build_engine, provider_class, provider_of, with_replicas
 from asyncinfer.errors import ConfigError
 from asyncinfer.providers.provider import Provider
 
@@ -29,7 +29,8 @@ class EngineSpec:
 
     Args:
         engine: The name of the engine in configurations.
-        config: The parameters of the engine: `model`, `generation` and `remote_params`. `build` ignores other settings.
+        config: The parameters of the engine: `model`, `generation`, `remote_params` and `distributed`. `build` ignores
+            other settings.
         provider: The provider, if it is not in the catalog.
         engine_class: The engine class, if the other process cannot find it by its name. It must have the constructor of
             `BaseInferenceEngine`, and be importable in the other process.
@@ -54,7 +55,8 @@ class EngineSpec:
         if kind is None:
             name = InferenceConfig(engine=self.engine).engine  # Validates the name, and accepts its aliases.
             return build_engine(config.model_copy(update={"engine": name}))
-        return kind(config.model, generation_params=config.generation, remote_params=config.remote_params)
+        engine = kind(config.model, generation_params=config.generation, remote_params=config.remote_params)
+        return with_replicas(engine, config)
 
     def __repr__(self) -> str:
         shown = "" if self.provider is None else f", provider={str(self.provider.name)!r}"

@@ -1,0 +1,42 @@
+"""The replicas together with the settings in effect for one call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from asyncinfer.distributed.replica_set import ReplicaSet
+from asyncinfer.distributed.rows import Call
+from asyncinfer.run.bound_engine import BoundEngine, ObservedLimits
+from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.conversation import Conversation
+
+
+class BoundReplicas(BoundEngine):
+    """Has each attempt made by the engine of a replica.
+
+    Args:
+        supported: The generation parameters that the engine supports.
+        dropped: The parameters that were set, but are not sent to the model.
+    """
+
+    def __init__(self, replicas: ReplicaSet, call: Call, supported: frozenset[str], dropped: frozenset[str]) -> None:
+        self._replicas, self._call = replicas, call
+        self.supported_parameters, self.dropped_parameters = supported, dropped
+
+    async def generate(self, conversation: Conversation) -> Completion:
+        pool = await self._replicas.pool()
+        answer = await pool.generate(self._call, conversation)
+        if not answer.dropped <= self.dropped_parameters:
+            self.dropped_parameters |= answer.dropped
+        return answer.completion
+
+    async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
+        pool = await self._replicas.pool()
+        async with aclosing(pool.stream(self._call, conversation)) as parts:
+            async for part in parts:
+                yield part
+
+    def why_waiting(self) -> str | None:
+        pool = self._replicas.opened_pool()
+        return pool.why_waiting() if pool is not None else "the replicas are being started"

@@ -1,0 +1,303 @@
+"""The exchange of one event loop with one replica."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeGuard
+from uuid import uuid4
+
+import anyio
+
+from asyncinfer.aio.tasks import task_group
+from asyncinfer.distributed.rows import Call, PendingRow
+from asyncinfer.distributed.session import MOST_CALLS
+from asyncinfer.distributed.wire import Answer, Opened, RowEvent, StreamEnd, decode_events, encode_rows, is_last
+from asyncinfer.errors import EngineConfigError, EngineDeadError, InferenceErrorType, error_str, invalid_request
+from asyncinfer.run.bound_engine import CallSettings
+from asyncinfer.types.answer import StreamDelta
+
+log = logging.getLogger("asyncinfer")
+
+# A replica answers within this part of the heartbeat timeout, even if there is no result.
+_BEATS_PER_TIMEOUT = 4
+# Waits while a replica is being restarted: the first and the longest (seconds).
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+
+
+class ReplicaLost(Exception):
+    """The replica died, or cannot be reached. What it worked on is lost. It may come back."""
+
+
+class ReplicaGone(ReplicaLost):
+    """The replica died, and is not restarted."""
+
+
+class ReplicaHandle(Protocol):
+    """Calls the methods of a `Replica` in another process.
+
+    Raises:
+        ReplicaLost: From each of the async methods.
+    """
+
+    name: str
+
+    async def ping(self) -> str: ...
+
+    async def open(self, client: str) -> Opened: ...
+
+    async def submit(
+        self, token: str, rows: bytes, calls: Mapping[int, CallSettings], aborted: Sequence[int]
+    ) -> None: ...
+
+    async def collect(self, token: str, patience: float) -> bytes | None: ...
+
+    def end(self, token: str) -> None:
+        """End a session, without waiting for it."""
+        ...
+
+    def kill(self, *, restart: bool) -> None:
+        """Kill the process of the replica."""
+        ...
+
+
+class ClientOwner(Protocol):
+    """What a client reports to."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any row needs an answer."""
+        ...
+
+    def ready(self, client: ReplicaClient) -> None:
+        """The replica accepts rows."""
+        ...
+
+    def lost(self, client: ReplicaClient, rows: Sequence[PendingRow], cause: str) -> None:
+        """The replica died. `rows` need another one."""
+        ...
+
+    def gone(self, client: ReplicaClient, cause: str) -> None:
+        """The replica does not come back."""
+        ...
+
+    def unusable(self, error: EngineConfigError) -> None:
+        """No replica can build the engine."""
+        ...
+
+    def finished(self, client: ReplicaClient) -> None:
+        """Rows of the replica have ended, so that it has room."""
+        ...
+
+
+class ReplicaClient:
+    """Sends rows to one replica and delivers what happens to them. Its task runs only while there is something to do.
+
+    Args:
+        heartbeat_timeout: Seconds without a sign of life after which the replica is killed and restarted.
+        max_restarts: How often in succession the replica may die without an answer.
+
+    Attributes:
+        rows: The rows that the replica works on, by their number.
+    """
+
+    def __init__(
+        self, handle: ReplicaHandle, owner: ClientOwner, *, heartbeat_timeout: float, max_restarts: int
+    ) -> None:
+        self._handle, self._owner = handle, owner
+        self._heartbeat_timeout, self._max_restarts = heartbeat_timeout, max_restarts
+        self._id = uuid4().hex
+        self._task: asyncio.Task[None] | None = None
+        self._token: str | None = None
+        self._place = ""
+        self._known: set[int] = set()
+        self._unsent: dict[int, PendingRow] = {}
+        self._aborted: list[int] = []
+        self._has_unsent = anyio.Event()
+        self._deaths = 0
+        self._is_gone = False
+        self.rows: dict[int, PendingRow] = {}
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether one of its rows may be the reason why replicas die."""
+        return any(row.is_suspect for row in self.rows.values())
+
+    def start(self) -> None:
+        """Begin to work, unless it works already or is gone."""
+        if self._task is None and not self._is_gone:
+            self._task = asyncio.create_task(self._serve())
+
+    def add(self, row: PendingRow) -> None:
+        """Send a row."""
+        self.rows[row.number] = self._unsent[row.number] = row
+        self._has_unsent.set()
+        self.start()
+
+    def abort(self, number: int) -> None:
+        """Cancel a row."""
+        del self.rows[number]
+        if self._unsent.pop(number, None) is None:
+            self._aborted.append(number)
+            self._has_unsent.set()
+
+    async def close(self) -> None:
+        """Stop working. Rows that are left have no further event."""
+        self._is_gone = True
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _serve(self) -> None:
+        try:
+            while self._has_work():
+                try:
+                    if await self._connect():
+                        await self._exchange()
+                except ReplicaGone as gone:
+                    self._lose(str(gone), is_gone=True)
+                except ReplicaLost as lost:
+                    self._lose(str(lost), is_gone=self._deaths >= self._max_restarts)
+        finally:
+            self._task = None
+            if self.rows and self._token is not None:  # The event loop ends.
+                self._handle.end(self._token)
+
+    def _has_work(self) -> bool:
+        if self._is_gone:
+            return False
+        return bool(self.rows or self._aborted) or (self._token is None and self._owner.is_busy)
+
+    # The connection
+
+    async def _connect(self) -> bool:
+        """Wait until the replica runs, and begin a session. Returns whether there is one."""
+        if self._token is not None:
+            return True
+        self._place = await self._wait_until_it_runs()
+        opened = await self._handle.open(self._id)
+        if opened.problem is not None:
+            where = f"{self._handle.name} on {self._place}"
+            error = EngineConfigError(
+                f"{where} cannot build the engine: {opened.problem}", error_type=InferenceErrorType.CONFIG
+            )
+            self._is_gone = True
+            self._owner.unusable(error)
+            return False
+        self._token = opened.token
+        self._known.clear()
+        self._owner.ready(self)
+        return True
+
+    async def _wait_until_it_runs(self) -> str:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._handle.ping()
+            except ReplicaGone:
+                raise
+            except ReplicaLost as lost:
+                log.debug("%s is not running: %s", self._handle.name, lost)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _lose(self, cause: str, *, is_gone: bool) -> None:
+        """Give the rows back. Their answers, if there are any, do not arrive any more."""
+        rows = list(self.rows.values())
+        self.rows.clear()
+        self._unsent.clear()
+        self._aborted.clear()
+        self._token = None
+        self._deaths += 1
+        where = f"{self._handle.name} on {self._place}" if self._place else self._handle.name
+        end = "it is not restarted" if is_gone else "Ray restarts it"
+        log.warning("%s was lost, and %s. Its %d rows go to other replicas. %s", where, end, len(rows), cause)
+        if is_gone:
+            self._is_gone = True
+            self._handle.kill(restart=False)
+        self._owner.lost(self, rows, cause)
+        if is_gone:
+            self._owner.gone(self, f"{where}: {cause}")
+
+    # Rows and results
+
+    async def _exchange(self) -> None:
+        """Send rows and collect results until nothing is in progress."""
+        token = self._token
+        assert token is not None
+        async with task_group() as tasks:
+            tasks.start_soon(self._send, token)
+            while self.rows or self._aborted:
+                self._deliver(await self._collect(token))
+            tasks.cancel_scope.cancel()
+
+    async def _send(self, token: str) -> None:
+        while True:
+            await self._has_unsent.wait()
+            self._has_unsent = anyio.Event()
+            rows, aborted = list(self._unsent.values()), self._aborted
+            self._unsent, self._aborted = {}, []
+            await self._handle.submit(token, self._encoded(rows), self._unknown([row.call for row in rows]), aborted)
+
+    def _encoded(self, rows: Sequence[PendingRow]) -> bytes:
+        """The rows as they are sent. One that cannot be sent fails."""
+        try:
+            return encode_rows([row.request() for row in rows])
+        except Exception:  # `__reduce__` of any class may raise anything.
+            return encode_rows([row.request() for row in rows if self._can_be_sent(row)])
+
+    def _can_be_sent(self, row: PendingRow) -> bool:
+        try:
+            encode_rows([row.request()])
+        except Exception as error:
+            del self.rows[row.number]
+            why = f"the row cannot be sent to another process: {type(error).__name__}: {error_str(error)}"
+            row.deliver(invalid_request(why))
+            return False
+        return True
+
+    def _unknown(self, calls: Sequence[Call]) -> dict[int, CallSettings]:
+        """The settings that the session does not know. It forgets all others if there are too many; see `Session`."""
+        settings = {call.number: call.settings for call in calls}
+        new = settings.keys() - self._known
+        if len(self._known) + len(new) > MOST_CALLS:
+            self._known.clear()
+            new = settings.keys()
+        self._known |= new
+        return {number: settings[number] for number in new}
+
+    async def _collect(self, token: str) -> Sequence[tuple[int, RowEvent]]:
+        with anyio.move_on_after(self._heartbeat_timeout):
+            data = await self._handle.collect(token, self._heartbeat_timeout / _BEATS_PER_TIMEOUT)
+            if data is None:
+                raise ReplicaLost("it was restarted")
+            return decode_events(data)
+        self._handle.kill(restart=True)
+        raise ReplicaLost(f"it gave no sign of life for {self._heartbeat_timeout:g} s, and was killed")
+
+    def _deliver(self, events: Sequence[tuple[int, RowEvent]]) -> None:
+        died: EngineDeadError | None = None
+        for number, event in events:
+            row = self.rows.get(number)
+            if row is None:
+                continue  # It was aborted.
+            if _can_be_restarted(event):
+                died = event
+                continue
+            if is_last(event):
+                del self.rows[number]
+            if isinstance(event, Answer | StreamEnd):
+                self._deaths = 0
+            row.has_begun |= isinstance(event, StreamDelta)
+            row.deliver(event)
+        self._owner.finished(self)
+        if died is not None:
+            self._handle.kill(restart=True)
+            raise ReplicaLost(f"its engine stopped: {died}")
+
+
+def _can_be_restarted(event: RowEvent) -> TypeGuard[EngineDeadError]:
+    """Whether the engine of the replica is dead, and a new one may work."""
+    return isinstance(event, EngineDeadError) and not isinstance(event, EngineConfigError) and event.is_retryable

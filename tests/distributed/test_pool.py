@@ -1,0 +1,265 @@
+"""Rows that wait for replicas, and what happens to them when replicas die."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from asyncinfer import (
+    ConfigError,
+    Conversation,
+    EngineConfigError,
+    EngineDeadError,
+    InferenceErrorType,
+    RequestError,
+    StreamDelta,
+)
+from asyncinfer.distributed.rows import Call
+from tests.distributed.handles import SETTINGS, LocalHandle, ask, pool_of
+from tests.fakes import FakeEngine, question, refusal
+
+
+class Paused:
+    """Scripts of engines that answer once `go` is set."""
+
+    def __init__(self) -> None:
+        self.go = anyio.Event()
+        self.begun = 0
+
+    async def __call__(self, text: str, attempt: int) -> None:
+        self.begun += 1
+        await self.go.wait()
+
+
+async def until(condition: object) -> None:
+    assert callable(condition)
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_rows_are_spread_over_the_replicas_up_to_their_room() -> None:
+    paused = Paused()
+    engines = [FakeEngine(paused), FakeEngine(paused)]
+    pool = pool_of(*map(LocalHandle, engines), room=4)
+    answers: list[str] = []
+
+    async def answer(number: int) -> None:
+        answers.append(await ask(pool, question(f"q{number}")))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(answer, number)
+        await until(lambda: paused.begun == 8)
+        assert [engine.in_flight for engine in engines] == [4, 4]
+        paused.go.set()
+    assert sorted(answers) == sorted(f"answer to q{number}" for number in range(20))
+    assert max(engine.peak for engine in engines) == 4
+    await pool.close()
+
+
+async def test_error_of_the_engine_reaches_the_caller_with_its_details() -> None:
+    def refuse(text: str, attempt: int) -> None:
+        raise refusal(after=7.0)
+
+    pool = pool_of(LocalHandle(FakeEngine(refuse)))
+    with pytest.raises(RequestError, match="busy") as caught:
+        await ask(pool, question("q"))
+    assert (caught.value.status_code, caught.value.retry_after, caught.value.is_overload) == (429, 7.0, True)
+    await pool.close()
+
+
+async def test_foreign_error_becomes_a_runtime_error_with_its_name() -> None:
+    class OddError(Exception):
+        pass
+
+    def fail(text: str, attempt: int) -> None:
+        raise OddError("why")
+
+    pool = pool_of(LocalHandle(FakeEngine(fail)))
+    with pytest.raises(RuntimeError, match="OddError: why"):
+        await ask(pool, question("q"))
+    await pool.close()
+
+
+async def test_cancelled_row_is_cancelled_in_the_replica() -> None:
+    paused = Paused()
+    engine = FakeEngine(paused)
+    pool = pool_of(LocalHandle(engine))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, pool, question("q"))
+        await until(lambda: paused.begun)
+        tasks.cancel_scope.cancel()
+    await until(lambda: engine.in_flight == 0)
+    assert not pool.is_busy
+    await pool.close()
+
+
+async def test_rows_of_a_dead_replica_go_to_another_one() -> None:
+    paused = Paused()
+    dying, other = LocalHandle(FakeEngine(paused)), LocalHandle(FakeEngine())
+    pool = pool_of(dying, room=1)
+    answers: list[str] = []
+
+    async def answer() -> None:
+        answers.append(await ask(pool, question("q")))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(answer)
+        await until(lambda: paused.begun)
+        dying._recipe = other._recipe  # What Ray restarts is another process.
+        dying.die()
+    assert answers == ["answer to q"]
+    await pool.close()
+
+
+async def test_row_that_kills_replicas_fails_and_the_others_are_answered() -> None:
+    handles: list[LocalHandle] = []
+
+    def kill(text: str, attempt: int) -> None:
+        if text == "poison":
+            next(h for h in handles if h._recipe.engine.in_flight and "poison" in h._recipe.engine.asked).die()
+
+    handles += [LocalHandle(FakeEngine(kill)) for _ in range(2)]
+    pool = pool_of(*handles)
+    outcomes: dict[str, str] = {}
+
+    async def answer(text: str) -> None:
+        try:
+            outcomes[text] = await ask(pool, question(text))
+        except RequestError as error:
+            outcomes[text] = str(error)
+
+    async with anyio.create_task_group() as tasks:
+        for text in ("poison", *"abcdefgh"):
+            tasks.start_soon(answer, text)
+    assert outcomes.pop("poison") == "3 replicas died while they worked on this row. The last one: killed"
+    assert outcomes == {text: f"answer to {text}" for text in "abcdefgh"}
+    await pool.close()
+
+
+async def test_replica_that_dies_too_often_ends_the_run_with_the_cause() -> None:
+    handle = LocalHandle(FakeEngine(lambda text, attempt: handle.die()))
+    pool = pool_of(handle, restarts=1)
+    with pytest.raises(EngineDeadError, match="no replica is left: all 1 died too often.*killed"):
+        await ask(pool, question("q"))
+    with pytest.raises(EngineDeadError):
+        await ask(pool, question("another"))
+    assert handle.is_gone
+    await pool.close()
+
+
+async def test_replica_without_a_sign_of_life_is_killed_and_its_rows_are_answered() -> None:
+    paused = Paused()
+    handle = LocalHandle(FakeEngine(paused))
+    pool = pool_of(handle, heartbeat=0.2)
+    answers: list[str] = []
+
+    async def answer() -> None:
+        answers.append(await ask(pool, question("q")))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(answer)
+        await until(lambda: paused.begun)
+        handle.is_frozen = True
+        await until(lambda: handle.deaths)
+        paused.go.set()
+    assert answers == ["answer to q"]
+    await pool.close()
+
+
+async def test_replica_whose_engine_is_dead_is_restarted() -> None:
+    def die_once(text: str, attempt: int) -> None:
+        if attempt == 1:
+            raise EngineDeadError("the model crashed", error_type=InferenceErrorType.ENGINE_FAILURE)
+
+    handle = LocalHandle(FakeEngine(die_once))
+    pool = pool_of(handle)
+    assert await ask(pool, question("q")) == "answer to q"
+    assert handle.deaths == 1
+    await pool.close()
+
+
+async def test_engine_that_cannot_be_built_fails_every_row_at_once() -> None:
+    handles = [LocalHandle(ConfigError("model.model_name: not set"), f"replica {n}") for n in (1, 2)]
+    pool = pool_of(*handles)
+    with pytest.raises(EngineConfigError, match=r"replica \d on .* cannot build the engine: model.model_name: not set"):
+        await ask(pool, question("q"))
+    assert [handle.deaths for handle in handles] == [0, 0]
+    await pool.close()
+
+
+async def test_wrong_settings_of_the_model_are_not_retried() -> None:
+    def refuse(text: str, attempt: int) -> None:
+        raise EngineConfigError("no such file", error_type=InferenceErrorType.CONFIG)
+
+    handle = LocalHandle(FakeEngine(refuse))
+    pool = pool_of(handle)
+    with pytest.raises(EngineConfigError, match="no such file"):
+        await ask(pool, question("q"))
+    assert handle.deaths == 0
+    await pool.close()
+
+
+async def test_row_that_cannot_be_sent_fails_alone() -> None:
+    pool = pool_of(LocalHandle(FakeEngine()))
+    bad = Conversation(messages=question("bad").messages, metadata={"callback": lambda: 0})
+    with pytest.raises(RequestError, match="the row cannot be sent to another process"):
+        await ask(pool, bad)
+    assert await ask(pool, question("good")) == "answer to good"
+    await pool.close()
+
+
+async def test_replica_gets_the_settings_of_many_calls() -> None:
+    pool = pool_of(LocalHandle(FakeEngine()))
+    for number in range(200):
+        assert await ask(pool, question("q"), Call(number, SETTINGS)) == "answer to q"
+    assert await ask(pool, question("q"), Call(0, SETTINGS)) == "answer to q"
+    await pool.close()
+
+
+class TestStream:
+    """A stream moves to another replica only before its first part."""
+
+    class Engine(FakeEngine):
+        """Streams two parts, and waits between them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.go = anyio.Event()
+
+        async def _stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta]:
+            yield StreamDelta("one ")
+            await self.go.wait()
+            yield StreamDelta("two")
+
+    async def test_parts_arrive_in_order(self) -> None:
+        engine = self.Engine()
+        engine.go.set()
+        pool = pool_of(LocalHandle(engine))
+        parts = [part async for part in pool.stream(Call(0, SETTINGS), question("q"))]
+        assert [part.content for part in parts if isinstance(part, StreamDelta)] == ["one ", "two"]
+        await pool.close()
+
+    async def test_stream_fails_if_its_replica_dies_in_the_middle(self) -> None:
+        handle = LocalHandle(self.Engine())
+        pool = pool_of(handle)
+        stream = pool.stream(Call(0, SETTINGS), question("q"))
+        await anext(stream)
+        handle.die()
+        with pytest.raises(RequestError, match="the replica died while it streamed the answer: killed") as caught:
+            await anext(stream)
+        assert caught.value.is_retryable
+        await pool.close()
+
+
+async def test_pool_says_that_its_replicas_start() -> None:
+    handle = LocalHandle(FakeEngine())
+    pool = pool_of(handle)
+    assert pool.why_waiting() == "1 replicas start, and none is ready"
+    await ask(pool, question("q"))
+    assert pool.why_waiting() is None
+    await pool.close()
