@@ -8,6 +8,7 @@ raises ActorUnavailableError. ActorDiedError means that Ray does not restart it,
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import cached_property
@@ -29,6 +30,8 @@ T = TypeVar("T")
 
 # The most characters of a message of Ray that errors contain.
 _LONGEST_CAUSE = 600
+# How long a cluster has to accept a connection (seconds).
+_CONNECT_SECONDS = 10.0
 
 
 class RayReplicas:
@@ -184,6 +187,7 @@ CONNECTION = Connection()
 def _connect(ray: Any, params: DistributedParams) -> None:
     where = params.address or "this machine"
     try:
+        _check_address(params.address)
         ray.init(
             address=params.address,
             runtime_env=params.runtime_env or None,
@@ -193,6 +197,17 @@ def _connect(ray: Any, params: DistributedParams) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         why = f"cannot use Ray at {where}: {_cause(error)}"
         raise ConfigError(f"distributed.address: {why}. `ray status` shows whether a cluster runs") from None
+
+
+def _check_address(address: str | None) -> None:
+    """Check that something listens at an address such as `10.0.0.1:6379`. Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nothing listens there.
+    """
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 def _cause(error: BaseException) -> str:
