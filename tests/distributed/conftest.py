@@ -28,6 +28,7 @@ def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         yield
 
@@ -44,7 +45,9 @@ class RayCluster:
 
     @property
     def address(self) -> str:
-        return self._cluster.address
+        address = self._cluster.address
+        assert address is not None
+        return address
 
     def add_node(self) -> Any:
         return self._cluster.add_node(num_cpus=1, resources={NODE: 1})
