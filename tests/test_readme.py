@@ -17,7 +17,14 @@ import anyio.from_thread
 import pytest
 from pydantic import BaseModel
 
-from asyncinfer import GenerationParams, InferenceConfig, ModelParams, RemoteParams
+from asyncinfer import (
+    DistributedParams,
+    GenerationParams,
+    InferenceConfig,
+    ModelParams,
+    RemoteParams,
+    ReplicaResources,
+)
 from asyncinfer.cli.engines import BEGIN, END, markdown_table
 from asyncinfer.config import engine_type
 from asyncinfer.engines import registry
@@ -56,7 +63,7 @@ def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
     assert table.strip() == markdown_table()
 
 
-@pytest.mark.parametrize("group", [InferenceConfig, ModelParams, GenerationParams, RemoteParams])
+@pytest.mark.parametrize("group", [InferenceConfig, ModelParams, GenerationParams, RemoteParams, DistributedParams, ReplicaResources])
 def test_every_setting_is_in_the_readme(group: type[BaseModel]) -> None:
     written = set(re.findall(r"`(?:[a-z_]+\.)*([a-z_]+)`", README))
     assert set(group.model_fields) - {"model", "generation", "remote_params"} <= written
