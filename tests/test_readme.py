@@ -63,7 +63,9 @@ def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
     assert table.strip() == markdown_table()
 
 
-@pytest.mark.parametrize("group", [InferenceConfig, ModelParams, GenerationParams, RemoteParams, DistributedParams, ReplicaResources])
+@pytest.mark.parametrize(
+    "group", [InferenceConfig, ModelParams, GenerationParams, RemoteParams, DistributedParams, ReplicaResources]
+)
 def test_every_setting_is_in_the_readme(group: type[BaseModel]) -> None:
     written = set(re.findall(r"`(?:[a-z_]+\.)*([a-z_]+)`", README))
     assert set(group.model_fields) - {"model", "generation", "remote_params"} <= written
