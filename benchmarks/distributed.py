@@ -2,7 +2,7 @@
 `map_batches` on the same work.
 
 The engine sleeps, so that the cores of this machine do not matter: each replica answers `--slots` rows at once, and a row
-takes `--seconds`. `asyncinfer` reads a file, saves each row and writes a file; Ray Data reads and writes JSONL, and saves
+takes `--seconds`. `asyncinfer` reads a file, saves each row and writes a file; Ray Data reads and writes JSON, and saves
 nothing in between.
 
     python benchmarks/distributed.py [--replicas 1 2 4 8] [--slots 16] [--seconds 1.0] [--rows 40] [--out benchmarks/results]
@@ -140,10 +140,10 @@ def with_ray_data(work: Work, folder: Path) -> float:
         batch_size=work.slots,
     )
     stage.write_json(str(target))
-    files = [path for path in target.rglob("*") if path.is_file() and "json" in path.name]
-    lines = [line for path in files for line in path.read_text().splitlines() if line]
-    assert len(lines) == work.rows, f"{len(lines)} of {work.rows} rows in {len(files)} files"
-    return steady_rate([json.loads(line)["at"] for line in lines], work.seconds)
+    # Ray Data writes a JSON array into each file.
+    rows = [row for path in target.glob("*.json") for row in json.loads(path.read_text())]
+    assert len(rows) == work.rows
+    return steady_rate([row["at"] for row in rows], work.seconds)
 
 
 def steady_rate(finished: list[float], seconds: float) -> float:
