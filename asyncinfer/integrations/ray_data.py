@@ -2,7 +2,12 @@
 
     ds = ray.data.read_parquet("s3://bucket/questions")
     ds = ds.map_batches(
-        AnswerRows, fn_constructor_args=[config], compute=ray.data.ActorPoolStrategy(size=4), num_gpus=1, batch_size=64
+        AnswerRows,
+        fn_constructor_args=[config],
+        compute=ray.data.ActorPoolStrategy(size=4),
+        num_gpus=1,
+        batch_size=64,
+        batch_format="pyarrow",
     )
     ds.write_parquet("s3://bucket/answers")
 
@@ -14,7 +19,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, cast
+from importlib import import_module
+from typing import Any, Protocol, cast
 
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.registry import build_engine
@@ -25,8 +31,21 @@ from asyncinfer.types.conversation import Conversation
 Batch = Mapping[str, Sequence[Any]]
 
 
+class Table(Protocol):
+    """What is used of `pyarrow.Table`."""
+
+    column_names: list[str]
+
+    def __getitem__(self, name: str) -> Any: ...
+
+    def append_column(self, name: str, values: Any) -> Table: ...
+
+
 class AnswerRows:
     """Answers the conversations in one column of each batch, and adds columns with the answers.
+
+    Batches are Arrow tables (`batch_format="pyarrow"`) or dicts of columns, which is Ray Data's default. In dicts, Ray
+    Data pickles columns of lists and dicts, which Parquet cannot hold; so use tables for such columns.
 
     A row that cannot be answered has a null answer, and the reason in the column `error`. The other rows go on. Nothing
     is saved here: Ray Data writes the rows, and repeats the batches of an actor that dies. Each actor has an engine of
@@ -52,16 +71,25 @@ class AnswerRows:
         self._engine = build_engine(config)
         self._column, self._answer_column, self._error_column = column, answer_column, error_column
 
-    async def __call__(self, batch: Batch) -> AsyncIterator[dict[str, Any]]:
+    async def __call__(self, batch: Batch | Table) -> AsyncIterator[Mapping[str, Any] | Table]:
         """Yield the batch with its answers.
 
         Raises:
             InputError: The batch does not have the column.
             EngineDeadError: The engine can answer no row.
         """
-        if self._column not in batch:
-            raise InputError(f"there is no column {self._column!r}; the columns are {', '.join(batch)}")
+        names = list(batch) if isinstance(batch, Mapping) else batch.column_names
+        if self._column not in names:
+            raise InputError(f"there is no column {self._column!r}; the columns are {', '.join(names)}")
         values = batch[self._column]
+        answers, errors = await self._answer(values if isinstance(batch, Mapping) else values.to_pylist())
+        if isinstance(batch, Mapping):
+            yield {**batch, self._answer_column: answers, self._error_column: errors}
+        else:
+            yield _with_columns(batch, {self._answer_column: answers, self._error_column: errors})
+
+    async def _answer(self, values: Sequence[object]) -> tuple[list[str | None], list[str | None]]:
+        """Return the texts of the answers, and the reasons of rows without an answer."""
         answers: list[str | None] = [None] * len(values)
         errors: list[str | None] = [None] * len(values)
         rows: list[tuple[int, object]] = []
@@ -74,7 +102,15 @@ class AnswerRows:
             async for place, outcome in outcomes:
                 index = rows[place][0]
                 answers[index], errors[index] = _result(outcome)
-        yield {**batch, self._answer_column: answers, self._error_column: errors}
+        return answers, errors
+
+
+def _with_columns(table: Table, columns: Mapping[str, list[str | None]]) -> Table:
+    """Return the table with further columns of texts."""
+    arrow: Any = import_module("pyarrow")
+    for name, values in columns.items():
+        table = table.append_column(name, arrow.array(values, arrow.string()))
+    return table
 
 
 def _result(outcome: RowOutcome) -> tuple[str | None, str | None]:

@@ -28,15 +28,17 @@ def pipeline(cluster: RayCluster, config: InferenceConfig, folder: Path) -> list
         rows = [{"id": i, "messages": [{"role": "user", "content": f"question {i}"}]} for i in range(20)]
         ray.data.from_items(rows).write_parquet(str(folder / "in"))
         actors = ray.data.ActorPoolStrategy(size=2)
-        ds = ray.data.read_parquet(str(folder / "in"))
-        ds = ds.map_batches(AnswerRows, fn_constructor_args=[config], compute=actors, num_cpus=0, batch_size=5)
+        ds = ray.data.read_parquet(str(folder / "in"), override_num_blocks=4)
+        ds = ds.map_batches(
+            AnswerRows, fn_constructor_args=[config], compute=actors, num_cpus=0, batch_size=5, batch_format="pyarrow"
+        )
         ds.write_parquet(str(folder / "out"))
         return ray.data.read_parquet(str(folder / "out")).take_all()
     finally:
         ray.shutdown()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # Ray's own.
+@pytest.mark.filterwarnings("ignore")  # Ray warns of its own defaults, and that the data are few.
 async def test_parquet_is_answered_by_a_pool_of_actors(cluster: RayCluster, tmp_path: Path) -> None:
     async with FaultServer() as server:
         remote = RemoteParams(api_url=server.url)

@@ -18,6 +18,7 @@ def config_for(server: FaultServer) -> InferenceConfig:
 
 async def answered(server: FaultServer, batch: dict[str, Any], **options: str) -> dict[str, Any]:
     [result] = [result async for result in AnswerRows(config_for(server), **options)(batch)]
+    assert isinstance(result, dict)
     return result
 
 
