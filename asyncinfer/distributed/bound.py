@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 from asyncinfer.distributed.replica_set import ReplicaSet
 from asyncinfer.distributed.rows import Call
 from asyncinfer.run.bound_engine import BoundEngine, ObservedLimits
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.stream import StreamDelta
 
 
 class BoundReplicas(BoundEngine):
@@ -23,6 +25,17 @@ class BoundReplicas(BoundEngine):
     def __init__(self, replicas: ReplicaSet, call: Call, supported: frozenset[str], dropped: frozenset[str]) -> None:
         self._replicas, self._call = replicas, call
         self.supported_parameters, self.dropped_parameters = supported, dropped
+        self._at: dict[int, BoundReplicas] = {}
+
+    def at(self, endpoint: int) -> BoundEngine:
+        if endpoint == self._call.endpoint:
+            return self
+        if endpoint not in self._at:
+            call = replace(self._call, endpoint=endpoint)
+            self._at[endpoint] = BoundReplicas(
+                self._replicas, call, self.supported_parameters or frozenset(), self.dropped_parameters
+            )
+        return self._at[endpoint]
 
     async def generate(self, conversation: Conversation) -> Completion:
         pool = await self._replicas.pool()

@@ -16,7 +16,7 @@ from asyncinfer.distributed.session import MOST_CALLS
 from asyncinfer.distributed.wire import Answer, Opened, RowEvent, StreamEnd, decode_events, encode_rows, is_last
 from asyncinfer.errors import EngineConfigError, EngineDeadError, InferenceErrorType, error_str, invalid_request
 from asyncinfer.run.bound_engine import CallSettings
-from asyncinfer.types.answer import StreamDelta
+from asyncinfer.types.stream import StreamDelta
 
 log = logging.getLogger("asyncinfer")
 

@@ -13,8 +13,8 @@ from asyncinfer.distributed.rows import MOST_DEATHS, Call, PendingRow
 from asyncinfer.distributed.wire import Answer, RowEvent, is_last
 from asyncinfer.errors import EngineConfigError, EngineDeadError, ErrorScope, InferenceErrorType, RequestError
 from asyncinfer.run.bound_engine import ObservedLimits
-from asyncinfer.types.answer import StreamDelta
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.stream import StreamDelta
 
 
 class ReplicaPool:

@@ -15,10 +15,15 @@ MOST_DEATHS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """The settings of calls, under a number that replaces them in further messages."""
+    """The settings of calls, under a number that replaces them in further messages.
+
+    Args:
+        endpoint: The number of the endpoint to send to, for an engine with several.
+    """
 
     number: int
     settings: CallSettings
+    endpoint: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -47,4 +52,4 @@ class PendingRow:
         return self.deaths == MOST_DEATHS - 1
 
     def request(self) -> RowRequest:
-        return RowRequest(self.number, self.call.number, self.conversation, self.is_stream)
+        return RowRequest(self.number, self.call.number, self.conversation, self.is_stream, self.call.endpoint)

@@ -11,7 +11,7 @@ import anyio
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.distributed.wire import Answer, RowEvent, RowRequest, StreamEnd, portable
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
-from asyncinfer.types.answer import StreamDelta
+from asyncinfer.types.stream import StreamDelta
 
 # Results wait this long for others while more rows are in progress, so that fewer calls are made (seconds).
 _LINGER = 0.01
@@ -95,7 +95,7 @@ class Session:
             self._add(row.number, portable(error))
 
     async def _answer(self, row: RowRequest) -> None:
-        bound = self._bound_to(row.call)
+        bound = self._bound_to(row.call).at(row.endpoint)
         if not row.is_stream:
             completion = await bound.generate(row.conversation)
             self._add(row.number, Answer(completion, bound.dropped_parameters))

@@ -8,20 +8,27 @@ from typing import NamedTuple
 
 from asyncinfer.errors import AsyncInferError, EngineDeadError, RequestError, error_str
 from asyncinfer.run.bound_engine import ObservedLimits
-from asyncinfer.types.answer import Completion, StreamDelta
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.stream import StreamDelta
 
 # Errors of these classes keep their class. Others become a RuntimeError, because the other process may not have them.
 _OWN_ERRORS = (EngineDeadError, RequestError, AsyncInferError)
 
 
 class RowRequest(NamedTuple):
-    """A row to answer. `call`: the number of its settings."""
+    """A row to answer.
+
+    Args:
+        call: The number of its settings.
+        endpoint: The number of the endpoint to send to.
+    """
 
     number: int
     call: int
     conversation: Conversation
     is_stream: bool
+    endpoint: int = 0
 
 
 class Answer(NamedTuple):

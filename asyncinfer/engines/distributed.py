@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asyncinfer.aio.clock import Clock
 from asyncinfer.config import DistributedParams, GenerationParams, ModelParams, RemoteParams
 from asyncinfer.config.row_key import hashed_fields
+from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.distributed.bound import BoundReplicas
 from asyncinfer.distributed.ray_replicas import RayReplicas
 from asyncinfer.distributed.replica_set import ReplicaSet
@@ -77,6 +78,9 @@ class DistributedInferenceEngine(BaseInferenceEngine):
     def _concurrency(self) -> int:
         each = self._inner._concurrency()
         return each if self._is_remote else each * self._distributed.num_replicas
+
+    def _new_endpoint(self) -> PermitSource:
+        return self._inner._new_endpoint() if self._is_remote else super()._new_endpoint()
 
     def _room(self) -> int:
         """The most rows of one replica. The requests to an API are limited by the permits for all replicas."""

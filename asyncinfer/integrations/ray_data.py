@@ -81,8 +81,8 @@ class AnswerRows:
         names = list(batch) if isinstance(batch, Mapping) else batch.column_names
         if self._column not in names:
             raise InputError(f"there is no column {self._column!r}; the columns are {', '.join(names)}")
-        values = batch[self._column]
-        answers, errors = await self._answer(values if isinstance(batch, Mapping) else values.to_pylist())
+        values = batch[self._column] if isinstance(batch, Mapping) else batch[self._column].to_pylist()
+        answers, errors = await self._answer(values)
         if isinstance(batch, Mapping):
             yield {**batch, self._answer_column: answers, self._error_column: errors}
         else:

@@ -9,12 +9,18 @@ import anyio.lowlevel
 import pytest
 
 from asyncinfer import (
+    BoundEngine,
+    CallSettings,
+    Completion,
     ConfigError,
     Conversation,
     EngineConfigError,
     EngineDeadError,
+    FinishReason,
     InferenceErrorType,
+    Message,
     RequestError,
+    Role,
     StreamDelta,
 )
 from asyncinfer.distributed.rows import Call
@@ -39,6 +45,31 @@ async def until(condition: object) -> None:
     with anyio.fail_after(10):
         while not condition():
             await anyio.lowlevel.checkpoint()
+
+
+class Numbered(BoundEngine):
+    """An engine with endpoints, whose answer is the number of the endpoint."""
+
+    def __init__(self, endpoint: int = 0) -> None:
+        self.endpoint = endpoint
+
+    def at(self, endpoint: int) -> BoundEngine:
+        return Numbered(endpoint)
+
+    async def generate(self, conversation: Conversation) -> Completion:
+        message = Message(role=Role.ASSISTANT, content=f"endpoint {self.endpoint}")
+        return Completion(message, FinishReason.STOP)
+
+
+class EndpointsEngine(FakeEngine):
+    def _bind(self, settings: CallSettings) -> BoundEngine:
+        return Numbered()
+
+
+async def test_replica_sends_a_row_to_the_endpoint_of_its_permit() -> None:
+    pool = pool_of(LocalHandle(EndpointsEngine()))
+    answers = [await ask(pool, question("q"), Call(0, SETTINGS, endpoint)) for endpoint in (0, 2, 1)]
+    assert answers == ["endpoint 0", "endpoint 2", "endpoint 1"]
 
 
 async def test_rows_are_spread_over_the_replicas_up_to_their_room() -> None:

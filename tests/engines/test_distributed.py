@@ -15,6 +15,7 @@ from asyncinfer import (
     DistributedParams,
     GenerationParams,
     InferenceConfig,
+    InferenceEngineType,
     MissingDependencyError,
     ModelParams,
     OpenAIInferenceEngine,
@@ -146,3 +147,18 @@ async def test_engine_that_was_never_used_is_closed() -> None:
         )
     )
     await engine.aclose()
+
+
+async def test_replicas_share_the_permits_of_several_endpoints() -> None:
+    urls = ["http://localhost:8001/v1", "http://localhost:8002/v1"]
+    engine = build_engine(
+        InferenceConfig(
+            model=ModelParams(model_name="m"),
+            engine=InferenceEngineType.REMOTE,
+            remote_params=RemoteParams(endpoints=[{"api_url": url} for url in urls], num_workers=3),
+            distributed=DistributedParams(num_replicas=2),
+        )
+    )
+    access = await engine.access()
+    assert engine._endpoint.size == 2
+    assert access.engine.at(1) is not access.engine
