@@ -39,7 +39,9 @@ def test_stream_is_folded_into_the_answer_that_its_deltas_make(api: Api) -> None
         folded = read_answer(api.dialect, HttpResponse(200, {}, body))
         streamed = read(api, [body])
         assert seen(folded) == streamed[:5]
-        assert folded.metadata == streamed.metadata
+        decoder = api.dialect.stream()
+        logprobs = [entry for delta in decoder.feed(body) for entry in delta.logprobs]
+        assert folded.metadata == {**(streamed.metadata or {}), **({"logprobs": logprobs} if logprobs else {})}
 
 
 @every_api
