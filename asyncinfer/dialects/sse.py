@@ -23,8 +23,8 @@ _MAX_EVENT = 32 * 2**20
 # Proxies that join streams leave byte order marks within them. Some servers indent the lines.
 _BEFORE_FIELDS = ("\ufeff", " ", "\t")
 _LINE_END = re.compile(r"\r\n|\n|\r")
-# Proxies may frame an event again, so that a value begins with further field names.
-_FRAMES = re.compile(r"\A(?:data: ?)+")
+# Proxies may frame an event again, so that JSON or the end mark follows further field names.
+_FRAMES = re.compile(r"\A(?:data: ?)+(?=[{\[])")
 _JSON_MARK = re.compile(r'[{}\[\]"]')
 
 
