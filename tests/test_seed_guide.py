@@ -236,7 +236,7 @@ def test_a_picture_is_described(
     names.append(("ModelParams(", "ModelParams(allow_private_urls=True, "))  # the server of the pictures is here
     text = text_of(run(IMAGES, *names)["output_conversations"])
     assert pictures.asked.pop() == WAVE
-    assert repr(text)[1:-1] in capsys.readouterr().out
+    assert repr(text)[1:-1][:40] in capsys.readouterr().out  # A repr shortens the text.
 
 
 @pytest.mark.parametrize("engine", ENGINES[1:], indirect=True)
