@@ -41,7 +41,7 @@ class Endpoint(PermitSource):
         availability: Whether there is an outage.
     """
 
-    size = 1
+    size, names = 1, (None,)
 
     def __init__(
         self,
@@ -89,14 +89,18 @@ class Endpoint(PermitSource):
     def start(
         self, now: float, cost: Cost = ONE_REQUEST, held: Sequence[int] = (0,), *, force: bool = False
     ) -> Permit | float:
-        if held[0] >= self.permits():
+        if self._adaptive is not None:
+            self._adaptive.update(now)
+        if held[0] >= self._aimd.permits:
             return self.next_update(now)
         wait = self.wait(now, cost)
         return self.begin(now, cost) if wait == 0.0 or (force and wait == math.inf) else wait
 
     def wait(self, now: float, cost: Cost = ONE_REQUEST) -> float:
         """Seconds until an attempt of `cost` may start; 0 for now, infinite if that depends on the next answer."""
-        wait = max(0.0, self._delayed_until - now, self.availability.wait(now))
+        wait = self._delayed_until - now
+        if self.availability.is_spacing:
+            wait = max(wait, self.availability.wait(now))
         if self._limits.active:
             wait = max(wait, self._limits.wait(now, cost))
         if self._pacer is not None:

@@ -29,7 +29,7 @@ class EndpointGroup(PermitSource):
     """
 
     def __init__(self, roles: Sequence[EndpointRole], limit: int, remote: RemoteParams) -> None:
-        self.size = len(roles)
+        self.size, self.names = len(roles), [role.name for role in roles]
         self.most = limit * len(roles)
         self.answers = 0
         self.decisions = DecisionLog()
@@ -49,6 +49,7 @@ class EndpointGroup(PermitSource):
     def start(
         self, now: float, cost: Cost = ONE_REQUEST, held: Sequence[int] = (), *, force: bool = False
     ) -> Permit | float:
+        self.update(now)
         is_spaced = self._is_any_left()
         chosen: Member | None = None
         blocked: Member | None = None
@@ -78,9 +79,11 @@ class EndpointGroup(PermitSource):
         return min(waiting, key=lambda stop: stop.seconds) if len(waiting) == len(stops) else None
 
     def update(self, now: float) -> None:
+        """Put endpoints aside that stand still. Do what is due at each endpoint."""
         for member in self._members:
             if member.aside.is_silent(now):
-                member.aside.compare(now, max(other.aside.newest for other in self._members if other is not member))
+                newest = (other.aside.newest for other in self._members if other is not member)
+                member.aside.compare(now, max(newest, default=-math.inf))
             member.update(now)
 
     def _candidates(self) -> list[Member]:
@@ -149,9 +152,6 @@ class EndpointGroup(PermitSource):
     def stands_still(self, endpoint: int, now: float) -> bool:
         self.update(now)
         return self._members[endpoint].aside.is_still and self.alternative(endpoint) is Alternative.NOW
-
-    def name(self, endpoint: int) -> str | None:
-        return self._members[endpoint].role.name
 
     def problems(self) -> Mapping[str, str | None]:
         return {member.role.name: member.aside.reason for member in self._members}

@@ -42,12 +42,14 @@ class PermitSource(ABC):
 
     Attributes:
         size: How many endpoints there are.
+        names: The name of each endpoint; None if the engine has only one.
         most: The largest number of permits at any time.
         answers: How many attempts all endpoints together have answered.
         decisions: What the controllers have decided.
     """
 
     size: int
+    names: Sequence[str | None]
     most: int
     answers: int
     decisions: DecisionLog
@@ -67,7 +69,7 @@ class PermitSource(ABC):
     def start(
         self, now: float, cost: Cost = ONE_REQUEST, held: Sequence[int] = (0,), *, force: bool = False
     ) -> Permit | float:
-        """Start an attempt of `cost` if one may start.
+        """Do what is due at this time. Then start an attempt of `cost` if one may start.
 
         Args:
             held: How many permits the caller's event loop holds, for each endpoint.
@@ -80,10 +82,6 @@ class PermitSource(ABC):
     @abstractmethod
     def standstill(self, now: float, cost: Cost = ONE_REQUEST) -> Standstill | None:
         """Why the next attempt waits, and for how many seconds; None if it does not wait."""
-
-    @abstractmethod
-    def update(self, now: float) -> None:
-        """Do what is due at this time. Call it before `start`."""
 
     # What happens to attempts
 
@@ -147,10 +145,6 @@ class PermitSource(ABC):
     def stands_still(self, endpoint: int, now: float) -> bool:
         """Whether an endpoint answers nothing while others answer, so that its rows should go to these."""
         return False
-
-    def name(self, endpoint: int) -> str | None:
-        """The name of an endpoint; None if there is only one."""
-        return None
 
     def problems(self) -> Mapping[str, str | None]:
         """The reason why each endpoint is put aside, by its name; None if it is in use. Empty if there is only one."""

@@ -52,10 +52,11 @@ class CallSetupCache:
         kept = self._kept.get(running_loop())
         if kept is None:
             return None
-        found = kept.get(id(config))
+        key = id(config)
+        found = kept.get(key)
         if found is None or not is_same(found.config, config):
             return None
-        kept.move_to_end(id(config))
+        kept.move_to_end(key)
         return found.setup
 
     async def make(self, config: InferenceConfig | None) -> CallSetup:

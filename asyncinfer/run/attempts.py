@@ -87,9 +87,10 @@ class Attempts:
         finally:
             self._end(access, permit, row, row_id, answer, failure)
             failure = None  # Its traceback refers to this frame: break the reference cycle.
-        if dropped := {*access.dropped, *engine.dropped_parameters}:
-            completion.metadata = {**(completion.metadata or {}), "dropped_parameters": sorted(dropped)}
-        completion.endpoint = access.semaphore.endpoint_name(permit.endpoint)
+        if access.dropped or engine.dropped_parameters:
+            dropped = sorted({*access.dropped, *engine.dropped_parameters})
+            completion.metadata = {**(completion.metadata or {}), "dropped_parameters": dropped}
+        completion.endpoint = access.semaphore.names[permit.endpoint]
         return completion
 
     async def stream(

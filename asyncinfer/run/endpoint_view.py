@@ -22,10 +22,15 @@ class EndpointView:
     Args:
         endpoint: The endpoint, or a group of endpoints.
         lock: Protects its state. It is never held during an await.
+
+    Attributes:
+        size: How many endpoints there are.
+        names: The name of each endpoint; None if the engine has only one.
     """
 
     def __init__(self, endpoint: PermitSource, lock: threading.Lock, clock: Clock) -> None:
         self._endpoint, self._lock, self._clock = endpoint, lock, clock
+        self.size, self.names = endpoint.size, endpoint.names
 
     @property
     def limit(self) -> int:
@@ -37,11 +42,6 @@ class EndpointView:
     def most(self) -> int:
         """The largest number of permits that there may be."""
         return self._endpoint.most
-
-    @property
-    def size(self) -> int:
-        """How many endpoints there are."""
-        return self._endpoint.size
 
     @property
     def counts_tokens(self) -> bool:
@@ -99,10 +99,6 @@ class EndpointView:
 
         call_off = self._clock.call_later(_STILL_CHECK, check)
         return lambda: call_off()
-
-    def endpoint_name(self, endpoint: int) -> str | None:
-        """The name of an endpoint; None if there is only one."""
-        return self._endpoint.name(endpoint)
 
     def problems(self) -> Mapping[str, str | None]:
         """The reason why each endpoint is put aside, by its name; None if it is in use. Empty if there is only one."""

@@ -173,7 +173,7 @@ class OnlineExecutor:
                 self._end(error)
             else:
                 log.debug("row %d: the engine raised", row.index, exc_info=error)
-            name = self._semaphore.endpoint_name(permit.endpoint)
+            name = self._semaphore.names[permit.endpoint]
             self._events.emit(AttemptFailed(row.index, error, None, self._latency(queued, sent), name))
             self._fail(queued, error)
         else:
@@ -201,7 +201,7 @@ class OnlineExecutor:
         if end is not None:
             self._end_early(end, error)
         index, is_final = queued.row.index, retry.is_final or self._dead is not None
-        name = self._semaphore.endpoint_name(permit.endpoint)
+        name = self._semaphore.names[permit.endpoint]
         self._events.emit(AttemptFailed(index, error, None if is_final else retry.after, latency, name))
         if is_final:
             self._fail(queued, self._dead if end is not None else error)

@@ -168,14 +168,12 @@ class AdaptiveSemaphore(EndpointView):
         while resting and resting[0][0] <= now:
             self._held[resting.popleft()[1]] -= 1
         with self._lock:
-            self._endpoint.update(now)
-            is_late = patience <= 0.0 and not self.in_use
-            started = self._endpoint.start(now, cost, self._held, force=is_late)
+            started = self._endpoint.start(now, cost, self._held, force=patience <= 0.0 and not self.in_use)
             if isinstance(started, Permit):
                 self.in_use += 1
                 self._held[started.endpoint] += 1
                 return started, 0.0
-        if started == math.inf and not self.in_use and not is_late:
+        if started == math.inf and not self.in_use and patience > 0.0:
             # An attempt on another event loop has reserved the tokens. Its end does not wake this loop, and that
             # loop may be blocked by a method that waits for this one. So the attempt starts after a while.
             started = patience

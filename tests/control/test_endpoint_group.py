@@ -281,6 +281,15 @@ class TestAside:
         client.group.update(client.now)
         assert set(client.group.problems().values()) == {None}
 
+    def test_the_only_endpoint_of_a_list_never_stands_still(self) -> None:
+        client = Client(EndpointRole("a"))
+        client.now += 1.0
+        client.answer(client.permit())
+        client.permit()
+        client.now += 100.0
+        assert isinstance(client.start(), Permit)
+        assert client.problem(0) is None
+
     def test_slow_answers_are_no_standstill(self) -> None:
         client = standing_still(latency=60.0)
         client.now += 170.0
