@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -44,7 +45,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
+            preexec_fn=_make_ctrl_c_a_signal,
         )
         os.close(slave)
         self.shown = ""
@@ -90,6 +91,12 @@ class Terminal:
             return False
         self.shown += data.decode()
         return bool(data)
+
+
+def _make_ctrl_c_a_signal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # A process that a shell starts in the background ignores SIGINT. If the tests run there, a child inherits that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def plain(shown: str) -> str:
