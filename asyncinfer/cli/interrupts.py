@@ -16,17 +16,16 @@ from asyncinfer.run.stop import Stop
 @asynccontextmanager
 async def interrupt_stops() -> AsyncGenerator[None]:
     """Ctrl-C ends the block, and not the program."""
-    with anyio.CancelScope() as scope:
+    with anyio.CancelScope() as block, anyio.open_signal_receiver(signal.SIGINT) as signals:
         async with task_group() as tasks:
-            tasks.start_soon(_cancel_on_interrupt, scope)
+
+            async def handle_signals() -> None:
+                async for _ in signals:
+                    block.cancel()
+
+            tasks.start_soon(handle_signals)
             yield
             tasks.cancel_scope.cancel()
-
-
-async def _cancel_on_interrupt(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
 
 
 @asynccontextmanager
@@ -41,22 +40,18 @@ async def interruptible(
         running: What is finished before the command ends, for messages.
         stopped: What a message says when the block was cancelled.
     """
-    with anyio.CancelScope() as block:
+    with anyio.CancelScope() as block, anyio.open_signal_receiver(*_stopping_signals()) as signals:
         async with task_group() as tasks:
 
             async def handle_signals() -> None:
-                with anyio.open_signal_receiver(*_stopping_signals()) as signals:
-                    is_handling.set()
-                    async for number in signals:
-                        if stop.is_requested:
-                            block.cancel()
-                            return
-                        stop.request()
-                        say(_stopping(number, running))
+                async for number in signals:
+                    if stop.is_requested:
+                        block.cancel()
+                        return
+                    stop.request()
+                    say(_stopping(number, running))
 
-            is_handling = anyio.Event()
             tasks.start_soon(handle_signals)
-            await is_handling.wait()
             yield
             tasks.cancel_scope.cancel()
     if block.cancelled_caught:
