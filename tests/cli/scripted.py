@@ -2,9 +2,10 @@
 
     SCRIPT='{"seconds": 0.1}' python -m tests.cli.scripted infer -c config.yaml
 
-`seconds`: How long an answer takes. `slow`: The question whose answer never comes. `text`: The answer to all questions. `cut`: The question whose answer is cut by length. `busy`: The question that is
-refused once. `again`: `fails` may succeed at another attempt, but not in this run. `log`: A file to which each question is appended. `fails`: The question whose row
-fails. `dies`: The question at which the engine dies.
+`seconds`: How long an answer takes. `slow`: The question whose answer never comes. `text`: The answer to all questions.
+`cut`: The question whose answer is cut by length. `busy`: The question that is refused once. `fails`: The question
+whose row fails. `again`: The error of `fails` says that another attempt may succeed. `dies`: The question at which the
+engine dies. `log`: A file to which each question is appended.
 """
 
 from __future__ import annotations

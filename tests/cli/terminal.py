@@ -85,12 +85,22 @@ class Terminal:
         """Read what the program writes next. False: it has ended."""
         if not select.select([self._master], [], [], 30)[0]:
             return False
-        try:
-            data = os.read(self._master, 1 << 16)
-        except OSError:  # Linux raises it when the other side is closed.
-            return False
+        data = _read(self._master)
         self.shown += data.decode()
         return bool(data)
+
+
+def all_shown(master: int) -> str:
+    """Return what programs write to a pseudo-terminal until all of them have ended."""
+    return b"".join(iter(lambda: _read(master), b"")).decode()
+
+
+def _read(master: int) -> bytes:
+    """Read what a program writes next. Empty: no program has the terminal open."""
+    try:
+        return os.read(master, 1 << 16)
+    except OSError:  # Linux raises it when the other side is closed.
+        return b""
 
 
 def _make_ctrl_c_a_signal() -> None:

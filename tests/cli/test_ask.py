@@ -96,7 +96,7 @@ class TestQuestion:
         assert (done.code, done.out) == (2, "")
         assert "there is no question" in done.err
 
-    async def test_images_come_before_the_text(self, tmp_path: Path) -> None:
+    async def test_images_come_before_the_text(self) -> None:
         asked = await Question("what?", images=["a.png", "https://h/b.png"]).conversation()
         kinds = [item.type for item in asked.messages[0].content_items]
         assert kinds == [Type.IMAGE_PATH, Type.IMAGE_URL, Type.TEXT]

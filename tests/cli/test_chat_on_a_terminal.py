@@ -7,8 +7,6 @@ import stat
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.cli.terminal import ALT_ENTER, CTRL_C, CTRL_D, UP, Terminal, pasted
 
 CHAT = ("infer", "-i", "--engine", "REMOTE", "--model.model_name", "m")
@@ -85,10 +83,9 @@ def test_answer_is_rendered_and_long_lines_fit_a_narrow_terminal(home: Path) -> 
         assert max(len(line) for line in shown.splitlines() if line.startswith("word")) <= 30
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}])
-def test_terminal_without_control_sequences_gets_plain_text(home: Path, variables: dict[str, str]) -> None:
+def test_terminal_without_control_sequences_gets_plain_text(home: Path) -> None:
     with Terminal(
-        "ask", "-m", "m", "--api-url", "http://h", "hi", HOME=str(home), **variables, SCRIPT='{"text": "**a**"}'
+        "ask", "-m", "m", "--api-url", "http://h", "hi", HOME=str(home), TERM="dumb", SCRIPT='{"text": "**a**"}'
     ) as terminal:
         assert terminal.ends() == 0
         assert terminal.shown == "**a**\r\n"

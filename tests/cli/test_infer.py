@@ -16,6 +16,7 @@ import pytest
 from asyncinfer import Conversation
 from asyncinfer.cli.examples import config_path
 from tests.cli.conftest import ROOT, Job
+from tests.cli.terminal import all_shown
 from tests.fakes import question, questions, read_jsonl, write_jsonl
 
 
@@ -301,36 +302,17 @@ class TestConfiguration:
         assert config_path("no-such-name") == "no-such-name"
 
     def test_settings_need_no_file(self, job: Job) -> None:
-        command = [sys.executable, "-m", "tests.cli.scripted", "infer", "--engine", "REMOTE", "--model.model_name", "m"]
-        done = subprocess.run(
-            [*command, "-i"],
-            cwd=ROOT,
-            env=job.environment(),
-            input="hello\n",
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = chat_without_file(job, "--engine", "REMOTE", "--model.model_name", "m")
         assert (done.returncode, done.stdout) == (0, "answer to hello\n"), done.stderr
 
     @pytest.mark.parametrize("system", ["--system", "--system-prompt", "--system_prompt"])
     def test_options_have_the_names_that_ask_has(self, job: Job, system: str) -> None:
         images = ["--image", "https://example.com/a.png", "--image", "https://example.com/b.png"]
-        command = ["infer", "-i", "-e", "remote", "-m", "7", *images, system, "Arr"]
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.cli.scripted", *command],
-            cwd=ROOT,
-            env=job.environment(),
-            input="hello\n",
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = chat_without_file(job, "-e", "remote", "-m", "7", *images, system, "Arr")
         assert (done.returncode, done.stdout) == (0, "Arr: answer to hello\n"), done.stderr
 
     def test_chat_without_file_and_settings_is_an_error(self, job: Job) -> None:
-        command = [sys.executable, "-m", "tests.cli.scripted", "infer", "-i"]
-        done = subprocess.run(command, cwd=ROOT, env=job.environment(), capture_output=True, text=True, timeout=60)
+        done = chat_without_file(job)
         assert (done.returncode, done.stderr) == (
             2,
             "asyncinfer: there is no configuration: give -c FILE, or settings such as --engine VLLM\n",
@@ -383,18 +365,21 @@ class TestChat:
         assert "generation.max_new_tokens" in done.err
 
 
+def chat_without_file(job: Job, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run `asyncinfer infer -i *args` with one message."""
+    command = [sys.executable, "-m", "tests.cli.scripted", "infer", "-i", *args]
+    return subprocess.run(
+        command, cwd=ROOT, env=job.environment(), input="hello\n", capture_output=True, text=True, timeout=60
+    )
+
+
 def on_a_terminal(job: Job, *args: str, columns: int = 200) -> str:
     """Run a job on a pseudo-terminal, and return what it shows."""
     ours, theirs = pty.openpty()
     environment = {**job.environment(), "COLUMNS": str(columns)}
     with job.start(*args, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
-        shown = b""
-        try:
-            while data := os.read(ours, 4096):
-                shown += data
-        except OSError:  # Linux raises it when the other side is closed.
-            pass
-        assert process.wait(60) == 0, shown.decode()
+        shown = all_shown(ours)
+        assert process.wait(60) == 0, shown
     os.close(ours)
-    return shown.decode()
+    return shown

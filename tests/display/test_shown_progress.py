@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 from asyncinfer import InferenceConfig, Progress
 from asyncinfer.display import progress_bar
 from asyncinfer.display.shown_progress import shown_progress
+from tests.cli.terminal import all_shown
 from tests.fakes import FakeEngine, questions, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -121,15 +122,10 @@ def on_a_terminal(code: str, *, stdout: int | None = None) -> str:
     command = [sys.executable, "-c", RUN + code]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stdout or theirs, stderr=theirs) as process:
         os.close(theirs)
-        shown = b""
-        try:
-            while data := os.read(ours, 4096):
-                shown += data
-        except OSError:  # Linux raises it when the other side is closed.
-            pass
-        assert process.wait(60) == 0, shown.decode()
+        shown = all_shown(ours)
+        assert process.wait(60) == 0, shown
     os.close(ours)
-    return shown.decode()
+    return shown
 
 
 class TestTerminal:
