@@ -75,7 +75,7 @@ async def _end_line() -> None:
 async def _rendered() -> AsyncGenerator[Show]:
     from asyncinfer.cli.live_markdown import LiveMarkdown  # Only a terminal needs the parser.
 
-    view = await DISK.run(LiveMarkdown, Console())
+    view = LiveMarkdown(Console())
 
     async def show(text: str) -> None:
         view.add(printable(text))

@@ -25,7 +25,7 @@ _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "ta
 
 
 class LiveMarkdown:
-    """Shows a growing text in Markdown on a terminal. Only `add` does not block."""
+    """Shows a growing text in Markdown on a terminal. `refresh` and `close` block."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -39,7 +39,6 @@ class LiveMarkdown:
             redirect_stdout=False,
             redirect_stderr=sys.stderr.isatty(),  # what is printed there appears above the answer
         )
-        self._live.start()
 
     def add(self, text: str) -> None:
         """Add text. The next refresh shows it."""
@@ -49,6 +48,7 @@ class LiveMarkdown:
 
     def refresh(self) -> None:
         """Print the blocks that are complete, and draw the last one again."""
+        self._live.start()  # Only the first call has an effect.
         with self._lock:
             if not self._changed:
                 return

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from io import StringIO
 
+import anyio
 import pytest
 from rich.console import Console
+from rich.live import Live
 
-from asyncinfer.cli.answer_view import printable
+from asyncinfer.cli.answer_view import answer_view, printable
 from asyncinfer.cli.live_markdown import LiveMarkdown, rendered, split_blocks
 
 ANSWER = "# Title\n\nA *text*.\n\n1. one\n2. two\n\n   more\n\n```python\n# no title\n\nx = 1\n```\n\n| a | b |\n| - | - |\n| 1 | 2 |\n\nlast"
@@ -47,6 +51,35 @@ def test_each_line_is_in_the_terminal_once_at_the_end(height: int) -> None:
     final = output[output.rindex("line 0") :]
     assert [line for line in lines if line in final] == lines
     assert final.rstrip().endswith("the end")
+
+
+async def test_cursor_is_shown_again_if_a_cancellation_comes_while_the_view_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, start = StringIO(), Live.start
+    begins, goes_on, started = threading.Event(), threading.Event(), threading.Event()
+
+    def start_slowly(live: Live) -> None:
+        begins.set()
+        goes_on.wait(10)
+        start(live)
+        started.set()
+
+    async def show_nothing() -> None:
+        async with answer_view(markdown=True):
+            await anyio.sleep_forever()
+
+    monkeypatch.setattr("asyncinfer.cli.answer_view.can_render", bool)
+    monkeypatch.setattr("asyncinfer.cli.answer_view.Console", lambda: Console(file=output, force_terminal=True))
+    monkeypatch.setattr(Live, "start", start_slowly)
+    task = asyncio.create_task(show_nothing())
+    await anyio.to_thread.run_sync(begins.wait, 10)
+    task.cancel()  # as Ctrl-C does
+    await asyncio.sleep(0)
+    goes_on.set()
+    await asyncio.wait([task])
+    await anyio.to_thread.run_sync(started.wait, 10)
+    assert output.getvalue().count("\x1b[?25l") == output.getvalue().count("\x1b[?25h") > 0
 
 
 def test_html_links_images_and_line_breaks_are_kept() -> None:
