@@ -5,6 +5,7 @@
 | `background_iterator` | an async iterator whose items come from a background task |
 | `clock` | the time as a run sees it; tests replace it |
 | `descriptors` | whether file descriptors are scarce |
+| `event_loop` | the event loop of a call, or an error that says what to do without asyncio |
 | `files` | aiofiles on the worker threads of this package |
 | `gc_tuning` | fewer runs of the garbage collector while many rows are handled |
 | `iterate` | async iteration over any iterable |

@@ -90,9 +90,10 @@ class Chat:
         """Answer each message until the input ends, or until the user leaves."""
         if self._is_terminal:
             self._help()
-        async for text in (
-            read_messages(self._history, _COMMAND_NAMES) if self._is_terminal else iterate(line for line in sys.stdin)
-        ):
+            messages = read_messages(self._history, _COMMAND_NAMES)
+        else:
+            messages = iterate(line for line in sys.stdin)
+        async for text in messages:
             match text.strip():
                 case "":
                     continue

@@ -49,12 +49,12 @@ class Display:
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""
         self.last = progress
-        done = progress.completed + progress.failed
         if self._has_bar:
             with suppress(OSError):
                 self._bars.show(self._run, progress)
         elif time.monotonic() - self._last_line >= _LINE_INTERVAL:
             self._last_line = time.monotonic()
+            done = progress.completed + progress.failed
             log_progress(f"{done}/{progress.total} rows, {progress_text(progress)}", progress=_fields(progress))
 
 

@@ -29,7 +29,7 @@ def _advice(model: str, candidates: list[str]) -> str:
             "give -e NATIVE or -e VLLM to run a repository of the Hugging Face hub in this process, or the engine of "
             "an API that offers this model, such as -e OPENROUTER, -e TOGETHER or -e HUGGING_FACE_ROUTER"
         )
-    if model.startswith((".", "/", "~")) or "/" in model:
+    if model.startswith((".", "~")) or "/" in model:
         return "there is no such file or folder. Correct the path, or give -e ENGINE"
     prefixes = [
         f"{', '.join(p.model_prefixes)} ({config_name(name)})" for name, p in CATALOG.items() if p.model_prefixes

@@ -113,7 +113,7 @@ class EngineCore(ABC):
         return type(self).__name__
 
     def _new_executor(self, access: EngineAccess, total: int | None) -> Executor:
-        """What gets the rows of one run answered. By default, it sends one request per row.
+        """The executor that answers the rows of one run. By default, it sends one request per row.
 
         Args:
             total: The number of rows of the run; None if it is unknown.
