@@ -52,7 +52,7 @@ async def _plain() -> AsyncGenerator[Show]:
     last = [""]  # the last character
 
     async def show(text: str) -> None:
-        if text := printable(text) if is_terminal else text:
+        if text := without_controls(text) if is_terminal else text:
             last[0] = text[-1]
             await DISK.run(_write, text, abandon_on_cancel=True)
 
@@ -78,7 +78,7 @@ async def _rendered() -> AsyncGenerator[Show]:
     view = LiveMarkdown(Console())
 
     async def show(text: str) -> None:
-        view.add(printable(text))
+        view.add(without_controls(text))
 
     async def refresh() -> None:
         while True:
@@ -95,7 +95,7 @@ async def _rendered() -> AsyncGenerator[Show]:
             await DISK.run(view.close)
 
 
-def printable(text: str) -> str:
+def without_controls(text: str) -> str:
     """Return `text` without control characters."""
     return _CONTROL.sub("", text)
 

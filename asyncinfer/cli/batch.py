@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from asyncinfer.cli.answer_view import without_controls
 from asyncinfer.cli.display import Display, show_failures, show_summary
 from asyncinfer.cli.exit_codes import SOME_FAILED
 from asyncinfer.cli.interrupts import interruptible
@@ -59,7 +60,8 @@ async def _show(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop
 def _print_panels(result: InferenceResult) -> None:
     console = Console(highlight=False, markup=False)
     for _, conversation in result.successful:
-        console.print(Panel(_text(conversation), title=Text(conversation.conversation_id or ""), title_align="left"))
+        title = Text(without_controls(conversation.conversation_id or ""))
+        console.print(Panel(without_controls(_text(conversation)), title=title, title_align="left"))
 
 
 def _text(conversation: Conversation) -> str:

@@ -204,6 +204,12 @@ class TestWithoutOutputFile:
         assert "answer to question 9" in shown
         assert "conversation_id" not in shown
 
+    def test_answers_on_a_terminal_have_no_control_characters(self, job: Job) -> None:
+        job.configure(output=False, text="a\x1b]0;owned\x07b")
+        shown = on_a_terminal(job)
+        assert "a]0;ownedb" in shown
+        assert "\x1b]0;owned" not in shown
+
     def test_closed_pipe_prints_no_error(self, job: Job) -> None:
         job.configure(output=False)
         command = f"{sys.executable} -m tests.cli.scripted infer -c {job.folder / 'config.yaml'} | head -c 1"

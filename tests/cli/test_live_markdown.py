@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from asyncinfer.cli.answer_view import answer_view, printable
+from asyncinfer.cli.answer_view import answer_view, without_controls
 from asyncinfer.cli.live_markdown import LiveMarkdown, rendered, split_blocks
 
 ANSWER = "# Title\n\nA *text*.\n\n1. one\n2. two\n\n   more\n\n```python\n# no title\n\nx = 1\n```\n\n| a | b |\n| - | - |\n| 1 | 2 |\n\nlast"
@@ -90,4 +90,4 @@ def test_html_links_images_and_line_breaks_are_kept() -> None:
 
 
 def test_control_characters_are_removed() -> None:
-    assert printable("a\x1b[31m\x07\x9b\tb\n\u2028é") == "a[31m\tb\n\u2028é"
+    assert without_controls("a\x1b[31m\x07\x9b\tb\n\u2028é") == "a[31m\tb\n\u2028é"
