@@ -36,11 +36,11 @@ class BoundRemoteEngine(BoundEngine):
         try:
             request = await plan.request(conversation)
             response = await self._transport.send(request)
-            if not response.is_success and self._falls_back(plan, response):
-                return await self.generate(conversation)
-            return _decoded(plan, response, request.url)
+            if response.is_success or not self._falls_back(plan, response):
+                return _decoded(plan, response, request.url)
         except RequestError as error:
             raise error_without_secrets(plan.secrets(), with_start_hint(error, plan.start_hint)) from None
+        return await self.generate(conversation)
 
     async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta | ObservedLimits]:
         plan = self._plan()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
+from asyncinfer.config.endpoint import EndpointParams
 from asyncinfer.control.endpoint_group import EndpointGroup
+from asyncinfer.control.member import EndpointRole
 from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.dialects.base import Dialect, EncoderSettings
 from asyncinfer.engines.base import BaseInferenceEngine
@@ -149,8 +152,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         remote = self._remote_params
         if remote is None or not remote.endpoints:
             return super()._new_endpoint()
-        remotes = [settings.remote for settings in self._at_endpoints(self.settings)]
-        return EndpointGroup(roles_of(remotes, remote.endpoints), self._concurrency(), remote)
+        return EndpointGroup(self._roles(remote.endpoints), self._concurrency(), remote)
 
     def _bind(self, settings: CallSettings) -> BoundEngine:
         if not settings.remote.endpoints:
@@ -167,6 +169,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             CallSettings(model_at(model, endpoint), generation, self._with_url(remote_at(remote, endpoint)))
             for endpoint in remote.endpoints
         ]
+
+    def _roles(self, endpoints: Sequence[EndpointParams]) -> list[EndpointRole]:
+        """Return the part of each endpoint in the group. `endpoints`: those of the engine's own settings."""
+        return roles_of([settings.remote for settings in self._at_endpoints(self.settings)], endpoints)
 
     def _with_url(self, remote: RemoteParams) -> RemoteParams:
         """Return the parameters, with the URL of the provider if they have none."""
@@ -204,8 +210,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     def _endpoint_name(self, remote: RemoteParams) -> str:
         if not remote.endpoints:
             return without_credentials(remote.api_url or "")
-        remotes = [settings.remote for settings in self._at_endpoints(self.settings)]
-        return ", ".join(role.name for role in roles_of(remotes, remote.endpoints))
+        return ", ".join(role.name for role in self._roles(remote.endpoints))
 
     def _reach(self, remote: RemoteParams) -> tuple[str, Signer]:
         """Return the URL for chats, and the signer that authorises requests.
