@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -25,6 +24,7 @@ from asyncinfer import (
 from asyncinfer.integrations.langchain import AsyncInferChatModel
 from asyncinfer.integrations.langchain.messages import messages_of
 from tests.fakes import SimpleEngine
+from tests.integrations.delta_engine import DeltaEngine
 
 SIGNED = {"type": "thinking", "thinking": "Hm, Rome.", "signature": "s"}
 REDACTED = {"type": "redacted_thinking", "data": "d"}
@@ -57,24 +57,6 @@ BLOCKS = [
     {"type": "text", "text": "I look."},
     {"type": "tool_call", "id": "1", "name": "weather", "args": {"city": "Rome"}},
 ]
-
-
-class DeltaEngine(SimpleEngine):
-    """Answers with these parts."""
-
-    def __init__(self, *deltas: StreamDelta) -> None:
-        super().__init__(ModelParams(model_name="big"))
-        self._deltas = deltas
-        self.asked: list[Conversation] = []
-
-    async def _generate(self, conversation: Conversation) -> Completion:
-        self.asked.append(conversation)
-        return Completion.from_deltas(self._deltas)
-
-    async def _stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta]:  # pyright: ignore
-        self.asked.append(conversation)
-        for delta in self._deltas:
-            yield delta
 
 
 def model(*deltas: StreamDelta, **fields: Any) -> AsyncInferChatModel:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from asyncinfer import FinishReason, RemoteInferenceEngine, StreamDelta
 from asyncinfer.integrations.langchain import AsyncInferChatModel
 from tests.fakes import FakeEngine
-from tests.integrations.langchain.test_answers import DeltaEngine
+from tests.integrations.delta_engine import DeltaEngine
 from tests.integrations.obedient_chat import ObedientChat
 
 QUESTION = "Where is 'Rome', in 3 words, with the keys 'name' and 'rank'?"
