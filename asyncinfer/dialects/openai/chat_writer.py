@@ -106,14 +106,7 @@ class ChatWriter:
         return self._begin + b',"choices":[],"usage":' + as_response_json(usage) + b"}\n\n" + DONE
 
     def _full_delta(self, index: int, delta: StreamDelta) -> bytes:
-        fields: dict[str, Any] = {}
-        if delta.reasoning_content:
-            fields["reasoning_content"] = delta.reasoning_content
-        if delta.content:
-            fields[REFUSAL if delta.is_refusal else "content"] = delta.content
-        if pieces := _call_pieces(delta):
-            fields["tool_calls"] = pieces
-        fields |= {name: value for name, value in (delta.extra or {}).items() if name != REFUSAL}
+        fields = delta_fields(delta)
         reason, logprobs = finish_reason(delta.finish_reason), self._logprobs(delta.logprobs)
         if not fields and reason is None and logprobs is None:
             return b""
@@ -161,6 +154,18 @@ def message_fields(message: Message) -> dict[str, Any]:
         fields["tool_calls"] = [call.model_dump(mode="json") for call in message.tool_calls]
     extra = message.model_extra or {}
     return {**fields, **extra, **({"content": None} if extra.get(REFUSAL) else {})}
+
+
+def delta_fields(delta: StreamDelta) -> dict[str, Any]:
+    """Return the delta of a choice in a stream, without its role."""
+    fields: dict[str, Any] = {}
+    if delta.reasoning_content:
+        fields["reasoning_content"] = delta.reasoning_content
+    if delta.content:
+        fields[REFUSAL if delta.is_refusal else "content"] = delta.content
+    if pieces := _call_pieces(delta):
+        fields["tool_calls"] = pieces
+    return fields | {name: value for name, value in (delta.extra or {}).items() if name != REFUSAL}
 
 
 def _url(image: ContentItem) -> str:

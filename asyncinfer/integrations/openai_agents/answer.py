@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 from agents import ModelSettings, Usage
 from agents.exceptions import ModelBehaviorError
@@ -19,10 +18,10 @@ from openai.types.chat import ChatCompletionChunk, ChatCompletionMessage
 from openai.types.responses import Response
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
-from asyncinfer.dialects.openai.chat_writer import finish_reason, message_fields, usage_fields
+from asyncinfer.dialects.openai.chat_writer import delta_fields, finish_reason, message_fields, usage_fields
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason, finish_reason_of
-from asyncinfer.types.stream import StreamDelta, ToolCallDelta
+from asyncinfer.types.stream import StreamDelta
 
 _FILTERED = "The content filter of the provider withheld the answer."
 
@@ -80,22 +79,7 @@ async def chunks(deltas: AsyncIterator[StreamDelta], model: str) -> AsyncIterato
     """Yield the deltas of an engine as chunks of OpenAI's format."""
     head = {"id": FAKE_RESPONSES_ID, "created": int(time.time()), "model": model, "object": "chat.completion.chunk"}
     async for delta in deltas:
-        choice = {"index": 0, "delta": _delta(delta), "finish_reason": finish_reason(delta.finish_reason)}
+        fields = {"role": "assistant", **delta_fields(delta)}
+        choice = {"index": 0, "delta": fields, "finish_reason": finish_reason(delta.finish_reason)}
         usage = usage_fields([delta.usage])
         yield ChatCompletionChunk.model_validate({**head, "choices": [choice], "usage": usage})
-
-
-def _delta(delta: StreamDelta) -> dict[str, Any]:
-    fields: dict[str, Any] = {"role": "assistant", **(delta.extra or {})}
-    if delta.content:
-        fields["content"] = delta.content
-    if delta.reasoning_content:
-        fields["reasoning_content"] = delta.reasoning_content
-    if delta.tool_call_deltas:
-        fields["tool_calls"] = [_piece(piece) for piece in delta.tool_call_deltas]
-    return fields
-
-
-def _piece(piece: ToolCallDelta) -> dict[str, Any]:
-    function = {"name": piece.name or None, "arguments": piece.arguments}
-    return {"index": piece.index, "id": piece.id or None, "type": "function", "function": function}

@@ -24,7 +24,7 @@ from agents import (
     function_tool,
     set_trace_processors,
 )
-from agents.exceptions import ModelBehaviorError, UserError
+from agents.exceptions import ModelBehaviorError, ModelRefusalError, UserError
 from agents.tracing import GenerationSpanData, get_trace_provider
 from openai.types.shared import Reasoning
 from pydantic import BaseModel
@@ -32,14 +32,18 @@ from pydantic import BaseModel
 from asyncinfer import (
     AnthropicInferenceEngine,
     DeepSeekInferenceEngine,
+    FinishReason,
     ModelParams,
     RemoteInferenceEngine,
     RemoteParams,
     RequestError,
+    StreamDelta,
+    ToolCallDelta,
 )
 from asyncinfer.integrations.openai_agents import AsyncInferModel, AsyncInferProvider
 from tests.engines.test_remote import engine_at
 from tests.faults import FaultServer, sse, stall
+from tests.integrations.delta_engine import DeltaEngine
 from tests.integrations.scripted_chat import ScriptedChat, call_list, calls, failure, text
 from tests.recorder import Recorder
 
@@ -196,12 +200,55 @@ async def test_signed_thinking_is_sent_back(is_streamed: bool) -> None:
     ):
         api.answers_in_turn(*answers)
         agent = Agent("a", tools=[weather], model=AsyncInferModel(engine))
-        if is_streamed:
-            async for _ in Runner.run_streamed(agent, "?").stream_events():
-                pass
-        else:
-            await Runner.run(agent, "?")
+        await history_after(agent, "?", is_streamed)
     assert api.sent[1].body["messages"][1]["content"][:2] == [thought, use]
+
+
+SIGNED_CALL = {
+    "id": "1",
+    "type": "function",
+    "function": {"name": "weather", "arguments": '{"city": "Paris"}'},
+    "extra_content": {"google": {"thought_signature": "sig-1"}},
+}
+
+REFUSAL = (
+    StreamDelta("I cannot ", is_refusal=True),
+    StreamDelta("help.", is_refusal=True),
+    StreamDelta(finish_reason=FinishReason.STOP, extra={"refusal": "I cannot help."}),
+)
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_signature_of_a_call_is_sent_back(is_streamed: bool) -> None:
+    engine = DeltaEngine(
+        StreamDelta(tool_call_deltas=(ToolCallDelta(0, "1", "weather", '{"city": "Paris"}'),)),
+        StreamDelta(tool_calls=(SIGNED_CALL,), finish_reason=FinishReason.TOOL_CALLS),
+        model="gemini-3-pro",
+    )
+    model = AsyncInferModel(engine)
+    agent = Agent("a", tools=[weather], model=model, tool_use_behavior="stop_on_first_tool")
+    history = await history_after(agent, "?", is_streamed)
+    await history_after(agent, history, is_streamed)
+    [call] = [*(engine.asked[1].messages[1].tool_calls or ())]
+    assert call.model_extra == {"extra_content": SIGNED_CALL["extra_content"]}
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_refusal_of_the_model_is_an_error(is_streamed: bool) -> None:
+    agent = Agent("a", model=AsyncInferModel(DeltaEngine(*REFUSAL)))
+    with pytest.raises(ModelRefusalError) as raised:
+        await history_after(agent, "?", is_streamed)
+    assert raised.value.refusal == "I cannot help."
+
+
+async def history_after(agent: Agent[Any], input: Any, is_streamed: bool) -> list[Any]:
+    """Run the agent, and return the history of the run."""
+    if not is_streamed:
+        return (await Runner.run(agent, input)).to_input_list()
+    result = Runner.run_streamed(agent, input)
+    async for _ in result.stream_events():
+        pass
+    return result.to_input_list()
 
 
 async def test_provider_answers_for_all_agents(chat: ScriptedChat, model: AsyncInferModel) -> None:
@@ -242,6 +289,15 @@ class TestStreams:
         names = [event.name async for event in result.stream_events() if event.type == "run_item_stream_event"]
         assert names.count("tool_called") == names.count("tool_output") == 2
         assert result.final_output == "Both sunny."
+
+    async def test_refusal_arrives_as_a_refusal_only(self) -> None:
+        result = Runner.run_streamed(Agent("a", model=AsyncInferModel(DeltaEngine(*REFUSAL))), "?")
+        pieces: list[tuple[str, str]] = []
+        with pytest.raises(ModelRefusalError):
+            async for event in result.stream_events():
+                if event.type == "raw_response_event" and event.data.type.endswith("delta"):
+                    pieces.append((event.data.type, event.data.delta))  # pyright: ignore
+        assert pieces == [("response.refusal.delta", "I cannot "), ("response.refusal.delta", "help.")]
 
     async def test_cancelled_stream_ends_the_request(self) -> None:
         async with FaultServer(lambda _: sse(["It ", "is "], stall)) as server, engine_at(server.url) as engine:
