@@ -18,10 +18,7 @@ from asyncinfer.types.conversation import ContentItem, Message, Role
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
 _ROLES = {role.value: role for role in Role if role is not Role.TOOL} | {"human": Role.USER, "ai": Role.ASSISTANT}
-# Blocks of an answer that are not its content. They are sent back in other fields, or not at all.
-_NOT_CONTENT = frozenset(
-    {"tool_call", "tool_call_chunk", "invalid_tool_call", "tool_use", "function_call", "reasoning", "thinking"}
-)
+# Blocks of an answer that are its content. Others are sent back in other fields, or not at all.
 _CONTENT = frozenset({"text", "text-plain", "image", "image_url", "file"})
 
 
