@@ -9,17 +9,10 @@ Source: `ThinkingBlockParam` and `RedactedThinkingBlockParam` of anthropic 2.13,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 THINKING_BLOCKS = "thinking_blocks"
 REDACTED = "redacted_thinking"
-_CALL_KEYS = frozenset({"id", "type", "function"})
-
-
-def passthrough_of_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the additional keys of a tool call, given as a dict."""
-    return {name: value for name, value in call.items() if name not in _CALL_KEYS}
 
 
 def thinking_block(text: str, signature: Any) -> dict[str, Any]:

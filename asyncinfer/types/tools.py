@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, cast
 
@@ -68,6 +68,11 @@ class ToolCall(BaseModel):
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return short_fields(self, super().__repr_args__())
+
+
+def additional_keys(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the additional keys of a tool call, given as a dict. `ToolCall.model_extra` has those of a `ToolCall`."""
+    return {name: value for name, value in call.items() if name not in ToolCall.model_fields}
 
 
 class FunctionDefinition(BaseModel):

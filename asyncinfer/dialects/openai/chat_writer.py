@@ -17,13 +17,12 @@ from asyncinfer.types.answer import LOGPROBS, REFUSAL, Completion
 from asyncinfer.types.conversation import ContentItem, Message
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta
+from asyncinfer.types.tools import additional_keys
 from asyncinfer.types.usage import Usage
 
 DONE = b"data: [DONE]\n\n"
 # Metadata of an answer that has a field of the same name in the response.
 _TOP_LEVEL = ("system_fingerprint", "service_tier")
-# The fields of a call that its pieces have.
-_CALL_FIELDS = frozenset({"id", "type", "function"})
 
 
 def finish_reason(reason: FinishReason | None) -> str | None:
@@ -191,7 +190,7 @@ def _call_pieces(delta: StreamDelta) -> list[dict[str, Any]]:
     pieces = [_call_piece(piece) for piece in delta.tool_call_deltas]
     last_pieces = {piece["index"]: piece for piece in pieces}
     for index, call in enumerate(delta.tool_calls):
-        extra = {name: value for name, value in call.items() if name not in _CALL_FIELDS and value is not None}
+        extra = {name: value for name, value in additional_keys(call).items() if value is not None}
         if extra and index not in last_pieces:
             pieces.append({"index": index, "function": {"arguments": ""}, **extra})
         elif extra:

@@ -17,12 +17,12 @@ from langchain_core.messages import AIMessage
 from asyncinfer.integrations.passthrough import (
     REDACTED,
     THINKING_BLOCKS,
-    passthrough_of_call,
     redacted_block,
     thinking_block,
 )
 from asyncinfer.types.conversation import Message
 from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.tools import additional_keys
 
 Block = Mapping[str, Any]
 _REASONING, _PASSTHROUGH = "reasoning_content", "asyncinfer"
@@ -50,7 +50,7 @@ def kwargs_of_message(message: Message) -> dict[str, Any]:
 
 def kwargs_of_delta(delta: StreamDelta) -> dict[str, Any]:
     """Return the `additional_kwargs` of a part of an answer."""
-    calls = {call["id"]: extra for call in delta.tool_calls if (extra := passthrough_of_call(call))}
+    calls = {call["id"]: extra for call in delta.tool_calls if (extra := additional_keys(call))}
     return _kwargs(delta.reasoning_content, delta.extra, calls)
 
 

@@ -12,12 +12,11 @@ from pydantic_ai.messages import BinaryContent, FilePart, ModelResponsePart, Tex
 from pydantic_ai.messages import FinishReason as AgentFinishReason
 from pydantic_ai.usage import RequestUsage
 
-from asyncinfer.integrations.passthrough import passthrough_of_call
 from asyncinfer.integrations.pydantic_ai.compat import split_content_into_text_and_thinking
 from asyncinfer.integrations.pydantic_ai.thinking import passthrough_details, thinking_of
 from asyncinfer.types.conversation import ContentItem, Message, Type
 from asyncinfer.types.finish_reason import FinishReason
-from asyncinfer.types.tools import ToolCall
+from asyncinfer.types.tools import ToolCall, additional_keys
 
 _FINISH_REASONS: dict[FinishReason, AgentFinishReason] = {
     FinishReason.STOP: "stop",
@@ -95,5 +94,5 @@ def _call_part(call: ToolCall, system: str) -> ToolCallPart:
 
 def call_details(plain: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the id and the `provider_details` of a tool call, given as a dict, if it has passthrough data."""
-    if details := passthrough_details(passthrough_of_call(plain)):
+    if details := passthrough_details(additional_keys(plain)):
         yield cast(str, plain["id"]), details
