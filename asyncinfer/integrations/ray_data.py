@@ -17,7 +17,6 @@ batches of an actor at the same time, because `__call__` is an async generator. 
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -25,6 +24,7 @@ from typing import Any, Protocol, cast
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import InputError
+from asyncinfer.run.items import as_conversation, parse
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.types.conversation import Conversation
 
@@ -92,11 +92,11 @@ class AnswerRows:
         """Return the texts of the answers, and the reasons of rows without an answer."""
         answers: list[str | None] = [None] * len(values)
         errors: list[str | None] = [None] * len(values)
-        rows: list[tuple[int, object]] = []
+        rows: list[tuple[int, Conversation]] = []
         for index, value in enumerate(values):
             try:
                 rows.append((index, _conversation(value)))
-            except ValueError as error:  # InputError is one.
+            except InputError as error:
                 errors[index] = str(error)
         async with self._engine.ainfer_iter(row for _, row in rows) as outcomes:
             async for place, outcome in outcomes:
@@ -120,16 +120,16 @@ def _result(outcome: RowOutcome) -> tuple[str | None, str | None]:
     return None, outcome.error_message
 
 
-def _conversation(value: object) -> object:
-    """Return the value of a column as `agenerate` takes it.
+def _conversation(value: object) -> Conversation:
+    """Return the conversation in a column.
 
     Raises:
-        ValueError: It is no conversation.
+        InputError: It is not a conversation.
     """
     plain = _plain(value)
     if isinstance(plain, str) and plain.lstrip().startswith("{"):
-        plain = json.loads(plain)
-    return Conversation.from_dict(cast(dict[str, Any], plain)) if isinstance(plain, dict) else plain
+        return parse(plain.encode(errors="surrogatepass"))
+    return as_conversation(plain)
 
 
 def _plain(value: object) -> object:

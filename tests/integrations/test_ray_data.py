@@ -59,12 +59,22 @@ async def test_row_that_fails_has_a_reason_and_the_others_an_answer() -> None:
     assert "this row is wrong" in result["error"][1]
 
 
-@pytest.mark.parametrize("value", ["{not JSON", {"messages": 1}, None])
-async def test_value_that_is_no_conversation_fails_alone(value: object) -> None:
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("{not JSON", "JSON"),
+        ("{\ud800}", "JSON"),
+        ({"messages": 1}, "messages: Input should be a valid list"),
+        ({"role": "user", "content": "one"}, "this is one message; a conversation is a list of messages"),
+        (None, "should be a Conversation"),
+    ],
+)
+async def test_value_that_is_no_conversation_fails_alone(value: object, why: str) -> None:
     async with FaultServer() as server:
         result = await answered(server, {"messages": [value, "one"]})
     assert result["answer"] == [None, "answer to one"]
-    assert result["error"][0]
+    assert why in result["error"][0]
+    assert "pydantic" not in result["error"][0]
 
 
 async def test_missing_column_is_named() -> None:
