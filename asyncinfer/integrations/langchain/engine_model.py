@@ -142,4 +142,4 @@ class EngineChatModel(BaseChatModel):
         A model that is not serialisable has a unique key, because its description does not tell it from others.
         """
         key = super()._get_llm_string(stop=stop, **kwargs)
-        return key if engine_to_dict(self.engine) is not None else f"{key}---{self._unique_id}"
+        return key if self._serialized["type"] == "constructor" else f"{key}---{self._unique_id}"
