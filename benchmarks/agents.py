@@ -77,14 +77,14 @@ def with_nothing(url: str) -> Model[Any]:
 
 
 async def agents(make: Callable[[str], Model[Any]], url: str, runs: int) -> Spent:
-    """What `runs` runs of agents take."""
+    """The seconds and the CPU time of `runs` runs of agents."""
     model = make(url)
     made = [Agent(model, instructions=INSTRUCTIONS, tools=[weather]) for _ in range(AGENTS)]
     return await spent(lambda i: made[i % AGENTS].run(QUESTION.format(i)), runs)
 
 
 async def requests(make: Callable[[str], Model[Any]], url: str, runs: int) -> Spent:
-    """What the same requests take without agents."""
+    """The seconds and the CPU time of the same requests without agents."""
     model, tool = make(url), Tool(weather)
     parameters = ModelRequestParameters(
         function_tools=[tool.tool_def], instruction_parts=[InstructionPart(INSTRUCTIONS)]
@@ -95,7 +95,7 @@ async def requests(make: Callable[[str], Model[Any]], url: str, runs: int) -> Sp
 
 
 async def spent(ask: Ask, runs: int) -> Spent:
-    """What `await ask(i)` takes for all runs, with `AGENTS` at once. Before that, all connections are opened."""
+    """The seconds and the CPU time of `await ask(i)` for all runs, with `AGENTS` at once and with open connections."""
 
     async def worker(place: int, count: int) -> None:
         for i in range(place, count, AGENTS):
@@ -132,14 +132,14 @@ def compare(runs: int, rounds: int, out: Path) -> None:
     print(f"{'client':>21} {'requests/s':>11} {'CPU/request':>12}")
     for name in CLIENTS:
         print(f"{name:>21} {results[name]['rate']:>11.0f} {results[name]['cpu_us']:>9.0f} us")
-    print("CPU of openai in that of asyncinfer:", {name: round(ratio, 2) for name, ratio in ratios.items()})
+    print("CPU of openai divided by CPU of asyncinfer:", {name: round(ratio, 2) for name, ratio in ratios.items()})
     out.mkdir(parents=True, exist_ok=True)
     (out / "agents.json").write_text(json.dumps(results, indent=2) + "\n")
-    plot_ratios(ratios, "CPU of pydantic-ai's OpenAI model, in that of asyncinfer", out / "agents.png", wanted=WANTED)
+    plot_ratios(ratios, "CPU of pydantic-ai's OpenAI model / CPU of asyncinfer", out / "agents.png", wanted=WANTED)
 
 
 def median_ratio(rows: list[dict[str, dict[str, float]]], one: str, other: str) -> float:
-    """The CPU time per request of `one` in that of `other`, which ran in the same round."""
+    """The CPU time per request of `one`, divided by the CPU time of `other` in the same round."""
     return statistics.median(row[one]["cpu_us"] / row[other]["cpu_us"] for row in rows)
 
 

@@ -49,7 +49,7 @@ def open_view() -> ProgressView | None:
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal. While bars are shown, rich replaces stdout and stderr by objects of its own."""
+    """Whether a stream is a terminal. While bars are shown, rich replaces stdout and stderr with its own objects."""
     stream = getattr(stream, "rich_proxied_file", stream)
     return stream is not None and stream.isatty()
 
@@ -59,7 +59,7 @@ class ProgressBars(RichProgress):
 
     def __init__(self, console: Console) -> None:
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        # While bars are shown, rich writes all that is printed to their console, which is that of stderr.
+        # While bars are shown, rich writes all that is printed to their console, which writes to stderr.
         prints = _is_terminal(sys.stdout)
         super().__init__(TextColumn("{task.description}"), *columns, console=console, redirect_stdout=prints)
 

@@ -21,7 +21,7 @@ async def shown_progress(show: bool, on_progress: OnProgress | None) -> AsyncGen
     """Show a progress bar while the block runs, if there is a terminal or a notebook.
 
     Args:
-        show: Show the bar. It is an argument because all four methods of an engine that use it have the same one.
+        show: Whether to show the bar. If not, the callback for the run is `on_progress` itself.
         on_progress: Another callback for the progress.
 
     Yields:

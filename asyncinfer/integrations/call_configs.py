@@ -40,7 +40,7 @@ class CallConfigs:
         """Return the config that sets these settings, and nothing else; None if there are none.
 
         Args:
-            settings: By OpenAI's names (`max_tokens`, `stop`, `response_format`) or by those of `GenerationParams`;
+            settings: By OpenAI's names (`max_tokens`, `stop`, `response_format`) or by the names of `GenerationParams`;
                 also `model`, `timeout` (seconds), `max_retries`, `headers`, `api_key` and `user`. None counts as
                 missing.
 
@@ -52,7 +52,7 @@ class CallConfigs:
 
 
 def _key_of(settings: Mapping[str, Any]) -> bytes:
-    """Return what equal settings have in common. It contains their secrets."""
+    """Return a key that is the same for equal settings. It contains their secrets."""
     return to_json({name: _revealed(settings[name]) for name in sorted(settings)}, serialize_unknown=True)
 
 

@@ -1,8 +1,8 @@
-"""Passthrough data: what an answer holds for its model only, and must be sent back unchanged with it.
+"""Passthrough data: parts of an answer that only its model reads. They must be sent back unchanged with the answer.
 
-It is in additional keys of the message and of its tool calls, such as Anthropic's `thinking_blocks` and Google's
-`extra_content`. Adapters keep these keys in the messages of their framework, without a look at their values. Some
-frameworks have fields of their own for the signatures of Anthropic's blocks; the functions here make blocks of them.
+They are additional keys of the message and of its tool calls, such as Anthropic's `thinking_blocks` and Google's
+`extra_content`. Adapters keep these keys in the messages of their framework, and do not read their values. Some
+frameworks keep the signatures of Anthropic's blocks in fields of their own. The functions here turn them into blocks.
 
 Source: `ThinkingBlockParam` and `RedactedThinkingBlockParam` of anthropic 2.13, November 2026.
 """

@@ -75,7 +75,7 @@ def _response_metadata(metadata: Mapping[str, Any], model_name: str) -> dict[str
 
 
 def _generation_info(finish_reason: str | None, logprobs: list[Any] | None) -> dict[str, Any] | None:
-    """Return what LangChain adds to `response_metadata`; the log probabilities in the form of OpenAI's responses."""
+    """Return the data that LangChain adds to `response_metadata`. Log probabilities have OpenAI's format."""
     info: dict[str, Any] = {"finish_reason": finish_reason} if finish_reason else {}
     return {**info, "logprobs": {"content": logprobs}} if logprobs else info or None
 
@@ -130,7 +130,7 @@ def _content_blocks_of_chunk(chunk: AIMessageChunk) -> list[Any]:
     if chunk.chunk_position == "last":
         return _content_blocks(chunk)
     blocks = _content_blocks(chunk.model_copy(update={"tool_calls": []}))
-    # An index that is a number could be taken for that of a text.
+    # LangChain could take an index that is a number for the index of a text.
     pieces = [
         {**piece, "type": "tool_call_chunk", "index": f"lc_call_{piece['index']}"} for piece in chunk.tool_call_chunks
     ]

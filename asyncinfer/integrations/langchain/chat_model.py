@@ -41,10 +41,10 @@ class AsyncInferChatModel(EngineChatModel):
     """A chat model that an engine answers. All calls share the engine's batches, permits, limits and retries.
 
     The settings below may also be passed to a call: `model.invoke(messages, temperature=1)`, or to `model.bind`. A call
-    accepts all settings by OpenAI's names, those of `GenerationParams` by their own names, and `extra_body` for fields
-    that only one API knows. Settings that are not set are those of the engine.
+    accepts all settings by OpenAI's names or by the names of `GenerationParams`, and `extra_body` for fields that only
+    one API knows. The engine's own settings are in effect where neither the model nor the call sets one.
 
-    Closing the engine is up to its owner: `await model.engine.aclose()`.
+    The caller closes the engine: `await model.engine.aclose()`.
     """
 
     _configs: CallConfigs = PrivateAttr(default_factory=CallConfigs)

@@ -1,7 +1,7 @@
 """Turns the content blocks of LangChain's messages into content items: texts, images and PDF documents.
 
 Source: `langchain_core.messages.content` (blocks of version 1) and `block_translators`, which turn blocks of version 0
-and those of OpenAI, Anthropic, Google and Bedrock into version 1; langchain-core 1.8, November 2026.
+and blocks of OpenAI, Anthropic, Google and Bedrock into version 1; langchain-core 1.8, November 2026.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from asyncinfer.types.conversation import ContentItem, Type
 from asyncinfer.types.media_types import PDF, sniffed_type
 
 Block = Mapping[str, Any]
-# The characters of base64 that show the media type: whole groups of four.
+# How many characters of base64 are decoded to find the media type. They are whole groups of four.
 _SNIFFED = 2048
 # Keys of a block that say where its data is, or that only LangChain uses.
 _OWN_KEYS = frozenset(
@@ -80,7 +80,7 @@ def _document(block: Block) -> ContentItem:
 
 
 def _text(block: Block) -> str:
-    """Return the text of a block, or that of a file with its data."""
+    """Return the text of a block, or the text in its data."""
     if isinstance(text := block.get("text"), str):
         return text
     if not isinstance(data := block.get("base64"), str):
@@ -106,7 +106,7 @@ def _file(block: Block, kind: Type) -> ContentItem:
 
 
 def _media_type(block: Block) -> str | None:
-    """Return the media type of a block, or that of its data; None if neither tells it."""
+    """Return the media type of a block. If the block does not name it, it is found in the data; None if that fails."""
     if isinstance(given := block.get("mime_type"), str) and given:
         return given
     head = str(block.get("base64") or "")[:_SNIFFED]

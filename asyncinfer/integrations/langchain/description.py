@@ -18,7 +18,7 @@ from asyncinfer.engines.remote import RemoteInferenceEngine
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.masking import masked_places
 
-# The name of the secret if the provider's key is not in one environment variable.
+# The name of the secret if no single environment variable holds the provider's key.
 _SECRET = "ASYNCINFER_API_KEY"
 
 
@@ -56,7 +56,7 @@ def explicit_key(engine: BaseInferenceEngine) -> SecretStr | None:
 
 
 def secret_name(engine: BaseInferenceEngine) -> str:
-    """Return the name of the secret that holds the engine's API key: that of the environment variable."""
+    """Return the name of the secret with the engine's API key: the name of the key's environment variable."""
     named = engine.settings.remote.api_key_env_varname
     if named is None and isinstance(engine, RemoteInferenceEngine):
         named = engine.provider().auth.variable

@@ -61,7 +61,7 @@ class EngineChatModel(BaseChatModel):
     """Seconds for a whole request; for a stream, until it begins."""
     max_retries: int | None = None
     api_key: _Key = NONE
-    """The key of the API, if it is not that of the engine."""
+    """The API key, if it differs from the engine's."""
     streaming: bool = False
     """Stream answers within the engine even if the caller does not."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict[str, Any])

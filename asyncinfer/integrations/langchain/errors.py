@@ -1,4 +1,4 @@
-"""Errors of engines that are also the exceptions of LangChain, so that its retries and fallbacks know them.
+"""Errors of engines that are also exceptions of LangChain, so that its retries and fallbacks recognise them.
 
 Source: `langchain_core.exceptions` of langchain-core 1.8, November 2026.
 """
@@ -44,7 +44,7 @@ _OF_TYPE: dict[InferenceErrorType, type[ModelError]] = {
 
 @contextmanager
 def mapped_errors() -> Generator[None]:
-    """Raise the errors of an engine as errors that are LangChain's too.
+    """Raise the errors of an engine as errors that are also exceptions of LangChain.
 
     Raises:
         RequestError: There was no answer. The error is also a `ModelError`, such as `ModelRateLimitError`.

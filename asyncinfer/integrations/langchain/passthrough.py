@@ -1,8 +1,8 @@
 """The reasoning and the passthrough data of an answer, in `AIMessage.additional_kwargs`.
 
 The text of the reasoning is in `reasoning_content`, where LangChain looks for it, and the passthrough data in
-`asyncinfer`. Messages whose reasoning has signatures in `extras`, as those of LangChain's Anthropic model have, are
-understood too.
+`asyncinfer`. The messages of LangChain's Anthropic model are read too: they have signatures in the `extras` of their
+reasoning.
 
 Source: `langchain_core.messages.block_translators.anthropic` of langchain-core 1.8, November 2026.
 """

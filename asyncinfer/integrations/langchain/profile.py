@@ -13,9 +13,9 @@ from asyncinfer.providers.features import Feature
 
 
 def profile_of(engine: BaseInferenceEngine) -> ModelProfile:
-    """Return what is certain before a request: what the engine supports, and what it can do with no model at all.
+    """Return the features that are known before a request: those that the engine supports or lacks with every model.
 
-    Whether a certain model sees images is not known, so the profile does not say that it does.
+    Whether a model reads images is not known. So the profile mentions images only if the engine cannot send them.
     """
     found = engine_features(type(engine))
     profile = ModelProfile(

@@ -39,7 +39,7 @@ _Span = Span[GenerationSpanData]
 
 
 class _Call(NamedTuple):
-    """What the engine is given."""
+    """The arguments of a call of the engine."""
 
     conversation: dict[str, Any]
     config: InferenceConfig | None
@@ -48,8 +48,8 @@ class _Call(NamedTuple):
 class AsyncInferModel(Model):
     """A model of the OpenAI Agents SDK that answers with an engine. All agents share the engine's permits and limits.
 
-    The engine's own settings are in effect where the agent sets none. Its retries and errors are those of the engine.
-    The caller closes the engine.
+    The engine's own settings are in effect where the agent sets none. The engine retries requests, and its errors are
+    raised unchanged. The caller closes the engine.
 
     Args:
         engine: The engine. It may be used elsewhere at the same time.
@@ -111,7 +111,7 @@ class AsyncInferModel(Model):
         conversation_id: str | None = None,
         prompt: ResponsePromptParam | None = None,
     ) -> AsyncIterator[TResponseStreamEvent]:
-        """Answer with `engine.astream`. To close the iterator cancels the request. Raises as `get_response` does."""
+        """Answer with `engine.astream`. Closing the iterator cancels the request. Raises as `get_response` does."""
         _check_stateless(previous_response_id, conversation_id, prompt)
         with self._span(model_settings, tracing) as span:
             call = self._call(system_instructions, input, model_settings, tools, output_schema, handoffs)
@@ -149,7 +149,7 @@ class AsyncInferModel(Model):
 
     @contextmanager
     def _span(self, settings: ModelSettings, tracing: ModelTracing) -> Generator[_Span]:
-        """Trace one request. An error is noted without its text unless data may be traced."""
+        """Trace one request. The text of an error is traced only if data may be traced."""
         config = settings.to_traceable_dict()
         if not tracing.include_data():
             config.pop("metadata", None)

@@ -1,4 +1,4 @@
-"""Turns what the Agents SDK asks a model into a conversation and the settings of a call.
+"""Turns the input of a call of a model in the Agents SDK into a conversation and settings.
 
 The SDK's own converter for chat completions turns items into messages; a `Message` accepts their format.
 Source: `agents.models.openai_chatcompletions` of openai-agents 0.24, November 2026.
@@ -87,7 +87,7 @@ def call_settings(
 
 
 def _given(value: Any) -> Any:
-    """Return a value of the converter; None in place of the openai package's mark for a field that is left out."""
+    """Return a value of the converter; None if it is `Omit`, which marks a field that is left out."""
     return None if isinstance(value, Omit) else value
 
 
@@ -96,5 +96,5 @@ def _with_known_role(message: Json) -> Json:
 
 
 def _is_own_reasoning(context: ReasoningContentReplayContext) -> bool:
-    """Return whether reasoning goes back to the model that it came from. Only APIs that expect it get it."""
+    """Return whether reasoning goes back to the model that wrote it. Engines send it only to APIs that expect it."""
     return context.reasoning.origin_model == context.model

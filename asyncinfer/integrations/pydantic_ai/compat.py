@@ -1,4 +1,4 @@
-"""What is not part of pydantic-ai's public API, but what its own models use. Written for pydantic-ai 2.68."""
+"""Functions of pydantic-ai that are not public, but that its own models use. Written for pydantic-ai 2.68."""
 
 from __future__ import annotations
 

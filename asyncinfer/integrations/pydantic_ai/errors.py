@@ -51,7 +51,7 @@ _OF_TYPE: dict[InferenceErrorType, type[ModelAPIError]] = {
 
 @contextmanager
 def mapped_errors(model_name: str, *, in_stream: bool = False) -> Generator[None]:
-    """Raise the errors of an engine as those of pydantic-ai. The engine's error is the cause.
+    """Raise the errors of an engine as errors of pydantic-ai. The engine's error is the cause.
 
     Args:
         in_stream: Whether a part of the answer has arrived.

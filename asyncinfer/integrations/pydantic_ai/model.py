@@ -46,7 +46,7 @@ class AsyncInferModel(Model[Any]):
         profile: Changes the profile that is derived from the engine.
     """
 
-    # Other settings of pydantic-ai have no counterpart, or only in `extra_body`.
+    # These settings of pydantic-ai have no counterpart, or only one in `extra_body`.
     unsupported_settings = frozenset({"service_tier", "top_k"})
 
     def __init__(
@@ -98,7 +98,7 @@ class AsyncInferModel(Model[Any]):
         model_request_parameters: ModelRequestParameters,
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
-        """Answer with `engine.astream`. To leave the context cancels the request. Raises as `request` does."""
+        """Answer with `engine.astream`. Leaving the context cancels the request. Raises as `request` does."""
         check_allow_model_requests()
         settings, parameters = self.prepare_request(model_settings, model_request_parameters)
         with mapped_errors(self.model_name):
@@ -138,7 +138,7 @@ class AsyncInferModel(Model[Any]):
     async def _request(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
     ) -> tuple[Conversation, InferenceConfig | None]:
-        """Return what the engine is given."""
+        """Return the arguments of a call of the engine."""
         config, tools = self._requests.new(settings, parameters, self.profile)
         instructions = self._get_instruction_parts(messages, parameters) or ()
         encoded = await self._encoder.encode(messages, instructions)

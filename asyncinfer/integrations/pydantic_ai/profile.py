@@ -1,4 +1,4 @@
-"""The profile of an engine: what pydantic-ai may ask it for.
+"""The profile of an engine: the features that pydantic-ai may use.
 
 Source: `pydantic_ai.profiles` of pydantic-ai 2.68, November 2026.
 """

@@ -46,7 +46,11 @@ def parts_of(message: Message, system: str, thinking_tags: tuple[str, str]) -> l
 
 
 def request_usage(counts: Mapping[str, int] | None) -> RequestUsage:
-    """Return the usage of a request, from the counts in the metadata of an answer; None if the API reports none."""
+    """Return the usage of a request.
+
+    Args:
+        counts: The counts in the metadata of an answer; None if the API reports none.
+    """
     if counts is None:
         return RequestUsage(unmeasured_requests=1)
     reasoning = counts.get("reasoning_tokens", 0)

@@ -38,7 +38,7 @@ _EFFORTS: Mapping[ThinkingLevel, str] = {True: "medium", False: "none", "max": "
 
 
 class Request(NamedTuple):
-    """What a request sends beside the messages."""
+    """The parts of a request besides its messages."""
 
     config: InferenceConfig | None
     tools: list[AgentTool]

@@ -38,7 +38,7 @@ class AsyncInferStreamedResponse(StreamedResponse):
     Args:
         first: The first delta, which has been read.
         deltas: All further deltas.
-        name: The name of the model, until an answer names it.
+        name: The name of the model, until the answer names its model.
         system: The name of the provider.
         thinking_tags: The tags around thoughts that a model writes into its text.
         ignores_leading_space: Leave out white space before the first text.
@@ -108,7 +108,7 @@ class AsyncInferStreamedResponse(StreamedResponse):
             yield from self._end(delta, delta.finish_reason)
 
     def _end(self, last: StreamDelta, reason: FinishReason) -> Iterator[ModelResponseStreamEvent]:
-        """Note what only the last delta has: passthrough data, usage, and metadata."""
+        """Read the fields that only the last delta has: passthrough data, usage, and metadata."""
         parts = self._parts_manager
         if (details := passthrough_details(last.extra)) is not None:
             yield from parts.handle_thinking_delta(
