@@ -45,7 +45,7 @@ from tests.engines.test_remote import engine_at
 from tests.faults import FaultServer, sse, stall
 from tests.integrations.delta_engine import DeltaEngine
 from tests.integrations.scripted_chat import ScriptedChat, call_list, calls, failure, text
-from tests.recorder import Recorder
+from tests.recorder import MESSAGE, Recorder
 
 
 class Recording(TracingProcessor):
@@ -186,19 +186,13 @@ async def test_reasoning_goes_back_to_its_model(chat: ScriptedChat) -> None:
 async def test_signed_thinking_is_sent_back(is_streamed: bool) -> None:
     thought = {"type": "thinking", "thinking": "They want the weather.", "signature": "sig-1"}
     use = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Paris"}}
-    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-6"}
-    usage = {"input_tokens": 3, "output_tokens": 4}
-    answers = [
-        {**head, "content": [thought, use], "stop_reason": "tool_use", "usage": usage},
-        {**head, "content": [{"type": "text", "text": "Sunny."}], "stop_reason": "end_turn", "usage": usage},
-    ]
     async with (
         Recorder() as api,
         AnthropicInferenceEngine(
             ModelParams("claude-sonnet-4-6"), remote_params=RemoteParams(f"{api.url}/messages", api_key="k")
         ) as engine,
     ):
-        api.answers_in_turn(*answers)
+        api.answers_in_turn({**MESSAGE, "content": [thought, use], "stop_reason": "tool_use"}, MESSAGE)
         agent = Agent("a", tools=[weather], model=AsyncInferModel(engine))
         await history_after(agent, "?", is_streamed)
     assert api.sent[1].body["messages"][1]["content"][:2] == [thought, use]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -23,8 +22,9 @@ from pydantic_ai.messages import (
     ToolCallPart,
     ToolCallPartDelta,
 )
+from pydantic_ai.models import ModelRequestParameters
 
-from asyncinfer import ModelParams, OpenAIInferenceEngine, RemoteInferenceEngine, RemoteParams
+from asyncinfer import DeepSeekInferenceEngine, ModelParams, OpenAIInferenceEngine, RemoteParams
 from asyncinfer.integrations.pydantic_ai import AsyncInferModel
 from tests.integrations.scripted_chat import ScriptedChat, call_list, calls, text
 
@@ -35,18 +35,6 @@ class City(BaseModel):
 
 
 PARIS = {"name": "Paris", "country": "France"}
-
-
-@pytest.fixture
-async def chat() -> AsyncIterator[ScriptedChat]:
-    async with ScriptedChat() as chat:
-        yield chat
-
-
-@pytest.fixture
-async def model(chat: ScriptedChat) -> AsyncIterator[AsyncInferModel]:
-    async with RemoteInferenceEngine(ModelParams("m"), remote_params=RemoteParams(chat.url)) as engine:
-        yield AsyncInferModel(engine)
 
 
 def weather(city: str) -> str:
@@ -104,7 +92,7 @@ class TestText:
         self, chat: ScriptedChat, model: AsyncInferModel
     ) -> None:
         settings: Any = {"max_tokens": 7}
-        parameters = model.prepare_request(settings, _parameters())[1]
+        parameters = model.prepare_request(settings, ModelRequestParameters())[1]
         first = model._requests.new(settings, parameters, model.profile).config
         assert model._requests.new(dict(settings), parameters, model.profile).config is first  # pyright: ignore
 
@@ -251,7 +239,7 @@ class TestStreams:
         self, chat: ScriptedChat, model: AsyncInferModel
     ) -> None:
         chat.script += [call_list(("weather", {"city": "Paris"}), ("weather", {"city": "Rome"}))]
-        async with model.request_stream([ModelRequest.user_text_prompt("?")], None, _parameters()) as stream:
+        async with model.request_stream([ModelRequest.user_text_prompt("?")], None, ModelRequestParameters()) as stream:
             events = [event async for event in stream]
         arguments = [part.args_as_dict() for part in stream.get().parts if isinstance(part, ToolCallPart)]
         assert arguments == [{"city": "Paris"}, {"city": "Rome"}]
@@ -263,8 +251,8 @@ class TestStreams:
         answer["message"] = {**answer["message"], "content": "Let me see.", "reasoning_content": "Hm."}
         chat.script += [answer, answer]
         history: Any = [ModelRequest.user_text_prompt("?")]
-        whole = await model.request(history, None, _parameters())
-        async with model.request_stream(history, None, _parameters()) as stream:
+        whole = await model.request(history, None, ModelRequestParameters())
+        async with model.request_stream(history, None, ModelRequestParameters()) as stream:
             async for _ in stream:
                 pass
         streamed = stream.get()
@@ -288,8 +276,6 @@ class TestHistory:
         assert sent[:-2] == chat.bodies[1]["messages"]
 
     async def test_reasoning_goes_back_to_the_api_that_expects_it(self, chat: ScriptedChat) -> None:
-        from asyncinfer import DeepSeekInferenceEngine
-
         remote = RemoteParams(chat.url, api_key="k")
         async with DeepSeekInferenceEngine(ModelParams("m"), remote_params=remote) as engine:
             agent = Agent(AsyncInferModel(engine), tools=[weather])
@@ -312,9 +298,3 @@ class TestHistory:
             "role": "assistant",
             "content": "<think>\nIt rains.\n</think>\n\nTake an umbrella.",
         }
-
-
-def _parameters() -> Any:
-    from pydantic_ai.models import ModelRequestParameters
-
-    return ModelRequestParameters()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,35 +10,17 @@ from pydantic_ai import Agent, ToolReturn
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import AudioUrl, BinaryContent, CachePoint, DocumentUrl, ImageUrl, TextContent, UserContent
 
-from asyncinfer import (
-    AnthropicInferenceEngine,
-    CerebrasInferenceEngine,
-    ModelParams,
-    RemoteInferenceEngine,
-    RemoteParams,
-)
+from asyncinfer import CerebrasInferenceEngine, ModelParams, RemoteParams
 from asyncinfer.integrations.pydantic_ai import AsyncInferModel
 from tests.file_server import FileServer
 from tests.integrations.scripted_chat import ScriptedChat, calls, text
-from tests.recorder import Recorder
+from tests.recorder import MESSAGE, Recorder
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 PDF = b"%PDF-1.7 a document"
 IMAGE_URL = "https://example.com/cat.png"
-
-
-@pytest.fixture
-async def chat() -> AsyncIterator[ScriptedChat]:
-    async with ScriptedChat() as chat:
-        yield chat
-
-
-@pytest.fixture
-async def model(chat: ScriptedChat) -> AsyncIterator[AsyncInferModel]:
-    async with RemoteInferenceEngine(ModelParams("m"), remote_params=RemoteParams(chat.url)) as engine:
-        yield AsyncInferModel(engine)
 
 
 async def sent(chat: ScriptedChat, model: AsyncInferModel, *content: UserContent) -> list[dict[str, Any]]:
@@ -68,9 +49,7 @@ async def test_image_url_with_force_download_is_downloaded(chat: ScriptedChat, m
     assert item["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
 
 
-async def test_image_url_is_downloaded_if_the_api_fetches_none(
-    chat: ScriptedChat,
-) -> None:
+async def test_image_url_is_downloaded_if_the_api_fetches_none(chat: ScriptedChat) -> None:
     remote = RemoteParams(chat.url, api_key="k")
     async with CerebrasInferenceEngine(ModelParams("m"), remote_params=remote) as engine:
         with pytest.raises(ValueError, match="private"):  # pydantic-ai downloads only from public addresses.
@@ -106,32 +85,20 @@ async def test_tagged_text_is_sent_as_text(chat: ScriptedChat, model: AsyncInfer
     assert items == [{"type": "text", "text": "Hello."}]
 
 
-async def test_cache_point_marks_the_item_before_it(chat: ScriptedChat) -> None:
-    async with (
-        Recorder() as api,
-        AnthropicInferenceEngine(
-            ModelParams("claude-sonnet-4-6"), remote_params=RemoteParams(f"{api.url}/messages", api_key="k")
-        ) as engine,
-    ):
-        await Agent(AsyncInferModel(engine)).run(["A long text.", CachePoint(ttl="1h"), "A question."])
+async def test_cache_point_marks_the_item_before_it(api: Recorder, claude: AsyncInferModel) -> None:
+    await Agent(claude).run(["A long text.", CachePoint(ttl="1h"), "A question."])
     marked, question = api.sent[0].body["messages"][0]["content"]
     assert marked["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
     assert "cache_control" not in question
 
 
-async def test_image_of_a_tool_is_in_its_result(chat: ScriptedChat) -> None:
+async def test_image_of_a_tool_is_in_its_result(api: Recorder, claude: AsyncInferModel) -> None:
     def photo() -> list[Any]:
         return ["Here it is.", BinaryContent(PNG, media_type="image/png")]
 
     use = {"type": "tool_use", "id": "toolu_1", "name": "photo", "input": {}}
-    async with (
-        Recorder() as api,
-        AnthropicInferenceEngine(
-            ModelParams("claude-sonnet-4-6"), remote_params=RemoteParams(f"{api.url}/messages", api_key="k")
-        ) as engine,
-    ):
-        api.answers_in_turn(_message([use], "tool_use"), _message([{"type": "text", "text": "Seen."}], "end_turn"))
-        await Agent(AsyncInferModel(engine), tools=[photo]).run("?")
+    api.answers_in_turn({**MESSAGE, "content": [use], "stop_reason": "tool_use"}, MESSAGE)
+    await Agent(claude, tools=[photo]).run("?")
     [result] = api.sent[1].body["messages"][-1]["content"]
     assert [block["type"] for block in result["content"]] == ["text", "image"]
 
@@ -145,9 +112,3 @@ async def test_tool_return_with_extra_content_adds_a_user_message(chat: Scripted
     result, added = chat.bodies[1]["messages"][-2:]
     assert (result["role"], result["content"]) == ("tool", "Done.")
     assert (added["role"], [item["type"] for item in added["content"]]) == ("user", ["text", "image_url"])
-
-
-def _message(content: list[Any], reason: str) -> dict[str, Any]:
-    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-6"}
-    usage = {"input_tokens": 3, "output_tokens": 4}
-    return {**head, "content": content, "stop_reason": reason, "stop_sequence": None, "usage": usage}

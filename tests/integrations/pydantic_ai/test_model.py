@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,11 +17,11 @@ from pydantic_ai.messages import (
     ToolCallPart,
     UserPromptPart,
 )
-from pydantic_ai.models import override_allow_model_requests
+from pydantic_ai.models import ModelRequestParameters, override_allow_model_requests
 from pydantic_ai.profiles import ModelProfile
 
 from asyncinfer import (
-    AnthropicInferenceEngine,
+    DeepSeekInferenceEngine,
     GoogleGeminiInferenceEngine,
     LlamaCppInferenceEngine,
     ModelParams,
@@ -34,7 +33,7 @@ from asyncinfer.engines.registry import ENGINES
 from asyncinfer.integrations.pydantic_ai import AsyncInferModel
 from asyncinfer.providers.catalog import CATALOG
 from tests.integrations.scripted_chat import ScriptedChat, text
-from tests.recorder import Recorder
+from tests.recorder import MESSAGE, Recorder
 
 THOUGHT = {"type": "thinking", "thinking": "They want the weather.", "signature": "sig-1"}
 REDACTED = {"type": "redacted_thinking", "data": "opaque"}
@@ -47,22 +46,7 @@ def weather(city: str) -> str:
 
 
 def message(*content: Any, reason: str = "end_turn") -> dict[str, Any]:
-    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-6"}
-    usage = {"input_tokens": 3, "output_tokens": 4}
-    return {**head, "content": [*content], "stop_reason": reason, "stop_sequence": None, "usage": usage}
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Recorder]:
-    async with Recorder() as api:
-        yield api
-
-
-@pytest.fixture
-async def claude(api: Recorder) -> AsyncIterator[AsyncInferModel]:
-    remote = RemoteParams(f"{api.url}/messages", api_key="k")
-    async with AnthropicInferenceEngine(ModelParams("claude-sonnet-4-6"), remote_params=remote) as engine:
-        yield AsyncInferModel(engine)
+    return {**MESSAGE, "content": [*content], "stop_reason": reason}
 
 
 def openai(model: str = "gpt-4.1", url: str = "http://localhost:1/v1") -> OpenAIInferenceEngine:
@@ -80,8 +64,6 @@ class TestProfile:
         assert not profile.get("supports_audio_file_input", True)
 
     def test_api_without_schemas_has_no_native_output(self) -> None:
-        from asyncinfer import DeepSeekInferenceEngine
-
         engine = DeepSeekInferenceEngine(ModelParams("m"), remote_params=RemoteParams(api_key="k"))
         profile = AsyncInferModel(engine).profile
         assert not profile.get("supports_json_schema_output")
@@ -137,7 +119,7 @@ class TestIdentity:
     async def test_setting_that_the_engine_does_not_support_causes_a_warning(self) -> None:
         model = AsyncInferModel(LlamaCppInferenceEngine(ModelParams("owner/model")))
         with pytest.warns(UnsupportedSettingWarning, match="timeout"):
-            model.prepare_request({"timeout": 3}, _parameters())
+            model.prepare_request({"timeout": 3}, ModelRequestParameters())
 
 
 class TestThinking:
@@ -148,7 +130,7 @@ class TestThinking:
         with capture_run_messages() as messages:
             await Agent(claude, tools=[weather]).run("Paris?")
         sent = api.sent[1].body["messages"][1]["content"]
-        assert sent == [THOUGHT, REDACTED, {**USE}]
+        assert sent == [THOUGHT, REDACTED, USE]
         thought = messages[1].parts[0]
         assert isinstance(thought, ThinkingPart)
         assert (thought.content, thought.provider_name) == ("They want the weather.", "anthropic")
@@ -243,9 +225,3 @@ class TestSystemPrompts:
             await Agent(AsyncInferModel(engine)).run(message_history=[*history, late])
         place = next(m for m in chat.bodies[0]["messages"][1:] if "French" in str(m))
         assert place["role"] == ("system" if is_inline else "user")
-
-
-def _parameters() -> Any:
-    from pydantic_ai.models import ModelRequestParameters
-
-    return ModelRequestParameters()
