@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 from aiohttp import web
 
+from tests.integrations.chat_stream import stream_choice, words
 from tests.integrations.sample_json import sample
 from tests.recorder import Recorder
 
@@ -41,7 +41,8 @@ class ObedientChat(Recorder):
         choice = _choice(body, f"call_{next(self._ids)}")
         usage = _usage(body, choice)
         if body.get("stream"):
-            return await _streamed(request, head, choice, usage, body)
+            has_usage = (body.get("stream_options") or {}).get("include_usage")
+            return await stream_choice(request, head, choice, usage if has_usage else None)
         return web.json_response({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
 
 
@@ -71,9 +72,9 @@ def _choice(body: Json, call_id: str) -> Json:
         arguments = json.dumps(sample(tool.get("parameters") or {}, question), ensure_ascii=False)
         call = {"id": call_id, "type": "function", "function": {"name": tool["name"], "arguments": arguments}}
         return {"index": 0, "message": {**message, "tool_calls": [call]}, "finish_reason": "tool_calls"}
-    words, reason = _words(body, _content(body, question))
-    choice: Json = {"index": 0, "message": {**message, "content": "".join(words)}, "finish_reason": reason}
-    return {**choice, "logprobs": {"content": [_logprob(word) for word in words]}} if body.get("logprobs") else choice
+    said, reason = _words(body, _content(body, question))
+    choice: Json = {"index": 0, "message": {**message, "content": "".join(said)}, "finish_reason": reason}
+    return {**choice, "logprobs": {"content": [_logprob(word) for word in said]}} if body.get("logprobs") else choice
 
 
 def _called(body: Json) -> Json | None:
@@ -102,9 +103,9 @@ def _words(body: Json, content: str) -> tuple[list[str], str]:
     """The words of the answer, and the reason why it ends."""
     for stop in body.get("stop") or ():
         content = content.partition(stop)[0]
-    words = re.findall(r"\S+\s*|\s+", content)
+    found = words(content)
     most = body.get("max_completion_tokens") or body.get("max_tokens")
-    return (words[:most], "length") if most and len(words) > most else (words, "stop")
+    return (found[:most], "length") if most and len(found) > most else (found, "stop")
 
 
 def _text(message: Json) -> str:
@@ -128,36 +129,3 @@ def _usage(body: Json, choice: Json) -> Json:
         "prompt_tokens_details": {"cached_tokens": prompt // 2, "cache_write_tokens": prompt // 4},
         "completion_tokens_details": {"reasoning_tokens": reasoning},
     }
-
-
-async def _streamed(request: web.Request, head: Json, choice: Json, usage: Json, body: Json) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    await response.prepare(request)
-    logprobs = iter((choice.get("logprobs") or {}).get("content", ()))
-    for delta in _deltas(choice["message"]):
-        of_word = {"logprobs": {"content": [next(logprobs)]}} if body.get("logprobs") and delta.get("content") else {}
-        await _send(response, head, choices=[{"index": 0, "delta": delta, "finish_reason": None, **of_word}])
-    await _send(response, head, choices=[{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}])
-    if (body.get("stream_options") or {}).get("include_usage"):
-        await _send(response, head, choices=[], usage=usage)
-    await response.write(b"data: [DONE]\n\n")
-    return response
-
-
-async def _send(response: web.StreamResponse, head: Json, **fields: Any) -> None:
-    event = {**head, "object": "chat.completion.chunk", **fields}
-    await response.write(b"data: " + json.dumps(event).encode() + b"\n\n")
-
-
-def _deltas(message: Json) -> Iterator[Json]:
-    yield {"role": "assistant", "content": ""}
-    for word in re.findall(r"\S+\s*", message.get("reasoning_content") or ""):
-        yield {"reasoning_content": word}
-    for word in re.findall(r"\S+\s*|\s+", message["content"] or ""):
-        yield {"content": word}
-    for index, call in enumerate(message.get("tool_calls") or ()):
-        name, arguments = call["function"]["name"], call["function"]["arguments"]
-        function = {"name": name, "arguments": ""}
-        yield {"tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": function}]}
-        for start in range(0, len(arguments), 5):
-            yield {"tool_calls": [{"index": index, "function": {"arguments": arguments[start : start + 5]}}]}

@@ -9,15 +9,17 @@ async with ScriptedChat() as chat:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
 from aiohttp import web
 
+from tests.integrations.chat_stream import stream_choice
 from tests.recorder import Recorder
 
 Answer = dict[str, Any]
+_HEAD: Answer = {"id": "chatcmpl-1", "created": 1, "model": "gpt-test"}
 _ids = count(1)
 USAGE = {
     "prompt_tokens": 30,
@@ -71,49 +73,6 @@ class ScriptedChat(Recorder):
         if "error" in answer:
             return web.json_response({"error": answer["error"]}, status=answer["status"])
         if self.sent[-1].body.get("stream"):
-            return await _streamed(request, answer)
+            return await stream_choice(request, _HEAD, answer, USAGE)
         choice = {"index": 0, **answer}
         return web.json_response({**_HEAD, "object": "chat.completion", "choices": [choice], "usage": USAGE})
-
-
-_HEAD = {"id": "chatcmpl-1", "created": 1, "model": "gpt-test"}
-
-
-async def _streamed(request: web.Request, answer: Answer) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    await response.prepare(request)
-    for delta in _deltas(answer["message"]):
-        await _send(response, choices=[{"index": 0, "delta": delta, "finish_reason": None}])
-    await _send(response, choices=[{"index": 0, "delta": {}, "finish_reason": answer["finish_reason"]}])
-    await _send(response, choices=[], usage=USAGE)
-    await response.write(b"data: [DONE]\n\n")
-    return response
-
-
-async def _send(response: web.StreamResponse, **fields: Any) -> None:
-    await response.write(
-        b"data: " + json.dumps({**_HEAD, "object": "chat.completion.chunk", **fields}).encode() + b"\n\n"
-    )
-
-
-def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The pieces of an answer. The arguments of parallel calls arrive in turns, as servers with many workers send them."""
-    yield {"role": "assistant", "content": ""}
-    for word in _words(message.get("reasoning_content")):
-        yield {"reasoning_content": word}
-    for word in _words(message.get("content")):
-        yield {"content": word}
-    made = list(enumerate(message.get("tool_calls") or ()))
-    for index, call in made:
-        function = {"name": call["function"]["name"], "arguments": ""}
-        yield {"tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": function}]}
-    for half in (0, 1):
-        for index, call in made:
-            arguments = call["function"]["arguments"]
-            middle = len(arguments) // 2
-            piece = arguments[middle:] if half else arguments[:middle]
-            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
-
-
-def _words(content: str | None) -> list[str]:
-    return [word + " " for word in content.split(" ")[:-1]] + [content.split(" ")[-1]] if content else []
