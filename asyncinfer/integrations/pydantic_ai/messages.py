@@ -29,6 +29,7 @@ from asyncinfer.integrations.pydantic_ai.compat import sendable_parts
 from asyncinfer.integrations.pydantic_ai.content import ContentEncoder
 from asyncinfer.integrations.pydantic_ai.thinking import call_of, thinking_fields
 from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.tools import ToolCall
 
 # Whether the passthrough data of a part of an earlier answer may be sent to this engine.
 Accepts = Callable[[ModelResponse, ModelResponsePart], bool]
@@ -86,19 +87,20 @@ class MessageEncoder:
         """
         texts: list[str] = []
         thinking: list[ThinkingPart] = []
-        calls = [
-            call_of(part, with_passthrough=self.accepts(response, part))
-            for part in response.parts
-            if isinstance(part, ToolCallPart)
-        ]
+        calls: list[ToolCall] = []
         for part in response.parts:
-            if isinstance(part, TextPart):
-                texts.append(part.content)
-            elif isinstance(part, ThinkingPart) and self.accepts(response, part):
-                thinking.append(part)
-            elif isinstance(part, ThinkingPart) and part.content:
-                texts.append("\n".join((self.thinking_tags[0], part.content, self.thinking_tags[1])))
-        fields = thinking_fields(thinking) if thinking else {}
+            match part:
+                case TextPart():
+                    texts.append(part.content)
+                case ThinkingPart() if self.accepts(response, part):
+                    thinking.append(part)
+                case ThinkingPart() if part.content:
+                    texts.append("\n".join((self.thinking_tags[0], part.content, self.thinking_tags[1])))
+                case ToolCallPart():
+                    calls.append(call_of(part, with_passthrough=self.accepts(response, part)))
+                case _:
+                    pass
+        fields = thinking_fields(thinking)
         if not (texts or calls or fields):
             return None
         content = "\n\n".join(texts) if texts or not calls else None
