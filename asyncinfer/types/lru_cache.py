@@ -26,9 +26,9 @@ class LRUCache(Generic[K, V]):
     def get(self, key: K, make: Callable[[], V], *, keep: bool = True) -> V:
         """Return the value for a key. `make` makes it if it is not kept. `keep`: whether a new value may be kept."""
         with self._lock:
-            if (found := self._values.get(key)) is not None:
+            if key in self._values:
                 self._values.move_to_end(key)
-                return found
+                return self._values[key]
         value = make()
         if not keep:
             return value

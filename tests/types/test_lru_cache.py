@@ -20,3 +20,10 @@ def test_value_that_may_not_be_kept_is_made_each_time() -> None:
     for _ in range(2):
         cache.get("a", lambda: made.append("a") or "A", keep=False)
     assert made == ["a", "a"]
+
+
+def test_value_may_be_none() -> None:
+    cache, made = LRUCache[str, None](2), list[str]()
+    for _ in range(2):
+        cache.get("a", lambda: made.append("a"))
+    assert made == ["a"]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
-from threading import Lock
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from asyncinfer.errors import ConfigError, invalid_request
+from asyncinfer.types.lru_cache import LRUCache
 
 T = TypeVar("T")
-# Stands for the missing result of a schema. A result may be None.
-_MISSING: Any = object()
 
 # In characters of JSON text. No API accepts a schema of this size.
 _MOST_ADDED = 600_000
@@ -60,32 +57,18 @@ def remembered(change: Callable[[dict[str, Any]], T]) -> Callable[[dict[str, Any
 
     The result must not be changed. A schema that is nested too deeply raises a `SchemaTooLargeError`.
     """
-    known: OrderedDict[str, T | SchemaTooLargeError] = OrderedDict()
-    lock = Lock()
+    known = LRUCache[str, T | SchemaTooLargeError](_MOST_REMEMBERED)
 
     @wraps(change)
     def changed(schema: dict[str, Any]) -> T:
         text = _shallow(text_of, schema)
-        with lock:
-            result = known.get(text, _MISSING)
-            if result is not _MISSING:
-                known.move_to_end(text)
-        if result is _MISSING:
-            result = _result_or_refusal(change, schema)
-            if len(text) <= _LONGEST_REMEMBERED:
-                with lock:
-                    _remember(known, text, result)
+        is_kept = len(text) <= _LONGEST_REMEMBERED
+        result = known.get(text, lambda: _result_or_refusal(change, schema), keep=is_kept)
         if isinstance(result, SchemaTooLargeError):
             raise SchemaTooLargeError(str(result))
-        return cast(T, result)
+        return result
 
     return changed
-
-
-def _remember(known: OrderedDict[str, T], text: str, result: T) -> None:
-    known[text] = result
-    if len(known) > _MOST_REMEMBERED:
-        known.popitem(last=False)
 
 
 def _result_or_refusal(change: Callable[[dict[str, Any]], T], schema: dict[str, Any]) -> T | SchemaTooLargeError:
