@@ -5,7 +5,7 @@
 | `tools`, `conversation` | what a user passes in: tools, messages, conversations |
 | `merging` | joins adjacent messages of one role |
 | `limits` | rate limits in headers |
-| `finish_reason`, `usage`, `stream`, `answer` | what a model answers: in parts, and whole |
+| `finish_reason`, `usage`, `logprobs`, `stream`, `answer` | what a model answers: in parts, and whole |
 | `results`, `run_errors` | what a run returns: answers, failures and summaries |
 | `http` | requests and responses |
 
@@ -17,7 +17,7 @@ The helpers do no work of a run. They know no engine and no provider:
 | `media_types` | the media type of images and PDF documents |
 | `field_types`, `short_repr`, `markdown` | types of fields for type checkers; short reprs; what notebooks show |
 | `data_urls` | the parts of data URLs |
-| `recent` | a small cache |
+| `lru_cache` | a cache of limited size |
 | `times` | durations and dates in headers and messages |
 | `paths`, `files`, `pipes`, `lines` | checks paths from users; reads files, pipes, and lines of bounded size |
 """
