@@ -1,8 +1,8 @@
-"""Reads fields of a response. A field may be missing or have any type."""
+"""Reads fields of responses and requests. A field may be missing or have any type."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
 # No answer has more tokens, choices or calls than this. A larger number is an error of the server, and Python cannot
@@ -11,6 +11,11 @@ _LARGEST_COUNT = 10**9
 _LONGEST_COUNT = len(str(_LARGEST_COUNT))
 # Parts of an answer are saved a few levels deeper in the conversation, and pydantic's JSON parser refuses 200 levels.
 _DEEPEST = 100
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return `value` if it is a list; otherwise an empty one."""
+    return cast(list[Any], value) if isinstance(value, list) else []
 
 
 def members_of(value: Any) -> list[Any]:
@@ -27,6 +32,11 @@ def object_at(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def as_object(value: Any) -> Mapping[str, Any]:
     """Return `value` if it is an object; otherwise an empty one."""
     return cast(Mapping[str, Any], value) if isinstance(value, dict) else {}
+
+
+def given_fields(data: Mapping[str, Any] | None, names: Container[str]) -> dict[str, Any]:
+    """Return the fields with these names that are not null."""
+    return {name: value for name, value in (data or {}).items() if name in names and value is not None}
 
 
 def count_at(data: Mapping[str, Any], key: str) -> int | None:

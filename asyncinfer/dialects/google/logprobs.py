@@ -6,9 +6,9 @@ cannot be read are left out.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from asyncinfer.dialects.fields import as_object
+from asyncinfer.dialects.fields import as_list, as_object
 from asyncinfer.types.logprobs import alternative, token_logprob
 
 
@@ -16,11 +16,11 @@ def logprobs_of(result: Any) -> tuple[dict[str, Any], ...]:
     """Return the entries in a `logprobsResult`, in OpenAI's format."""
     if not result:
         return ()
-    chosen, tops = (_list(as_object(result).get(name)) for name in ("chosenCandidates", "topCandidates"))
+    chosen, tops = (as_list(as_object(result).get(name)) for name in ("chosenCandidates", "topCandidates"))
     entries: list[dict[str, Any]] = []
     for place, one in enumerate(chosen):
         if (read := _read(one)) is not None:
-            top = _list(as_object(tops[place]).get("candidates")) if place < len(tops) else []
+            top = as_list(as_object(tops[place]).get("candidates")) if place < len(tops) else []
             found = (_read(candidate) for candidate in top)
             entries.append(token_logprob(*read, [alternative(*pair) for pair in found if pair is not None]))
     return tuple(entries)
@@ -31,7 +31,3 @@ def _read(candidate: Any) -> tuple[str, float] | None:
     fields = as_object(candidate)
     token, logprob = fields.get("token"), fields.get("logProbability", 0.0)
     return (token, logprob) if isinstance(token, str) and type(logprob) in (int, float) else None
-
-
-def _list(value: Any) -> list[Any]:
-    return cast(list[Any], value) if isinstance(value, list) else []

@@ -6,9 +6,9 @@ top level") and Anthropic ("input_schema does not support oneOf, allOf, or anyOf
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from asyncinfer.dialects.fields import object_at
+from asyncinfer.dialects.fields import as_list, object_at
 from asyncinfer.dialects.json_schema.conjunction import both
 from asyncinfer.dialects.json_schema.growth import Growth, remembered
 from asyncinfer.dialects.json_schema.refs import without_top_ref
@@ -68,5 +68,4 @@ def _properties_of_any(members: list[Schema]) -> Schema:
 
 
 def _required(schema: Schema) -> list[Any]:
-    names = schema.get("required")
-    return cast(list[Any], names) if isinstance(names, list) else []
+    return as_list(schema.get("required"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from asyncinfer.dialects.fields import object_at
+from asyncinfer.dialects.fields import as_list, object_at
 
 Schema = dict[str, Any]
 # Keywords whose values are schemas or lists of schemas, and keywords whose values are schemas by name.
@@ -55,7 +55,7 @@ def mentions(value: Any, keywords: frozenset[str]) -> bool:
 
 def schemas_in(value: Any) -> list[Schema]:
     """Return a list of schemas. It is empty if `value` is not one."""
-    members = cast(list[Any], value) if isinstance(value, list) else []
+    members = as_list(value)
     return cast(list[Schema], members) if all(isinstance(one, dict) for one in members) else []
 
 

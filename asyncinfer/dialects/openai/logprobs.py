@@ -8,9 +8,9 @@ only token of an event (streams of Together). Entries that cannot be read are le
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
-from asyncinfer.dialects.fields import as_object
+from asyncinfer.dialects.fields import as_list, as_object
 from asyncinfer.types.logprobs import alternative, token_logprob
 
 Json = Mapping[str, Any]
@@ -31,7 +31,7 @@ def logprobs_in(choice: Json, text: Any = None) -> tuple[dict[str, Any], ...]:
     fields = as_object(given)
     entries = fields.get("content") or fields.get("refusal")
     if isinstance(entries, list):
-        return tuple(token_entries(cast(list[Any], entries)))
+        return tuple(token_entries(as_list(entries)))
     return tuple(_side_by_side(fields))
 
 
@@ -44,7 +44,7 @@ def token_entries(given: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _side_by_side(fields: Json) -> Iterator[dict[str, Any]]:
-    tokens, numbers, tops = (_list(fields.get(name)) for name in ("tokens", "token_logprobs", "top_logprobs"))
+    tokens, numbers, tops = (as_list(fields.get(name)) for name in ("tokens", "token_logprobs", "top_logprobs"))
     for place, (token, logprob) in enumerate(zip(tokens, numbers, strict=False)):
         if isinstance(token, str) and _is_number(logprob):
             yield token_logprob(token, logprob, _alternatives(tops[place] if place < len(tops) else None))
@@ -52,10 +52,9 @@ def _side_by_side(fields: Json) -> Iterator[dict[str, Any]]:
 
 def _alternatives(given: Any) -> list[dict[str, Any]]:
     """Return the most likely tokens: a list of objects, or an object with the numbers by token."""
-    if isinstance(given, dict):
-        pairs = cast(dict[str, Any], given).items()
-        return [alternative(token, logprob) for token, logprob in pairs if _is_number(logprob)]
-    found = ((top.get("token"), top.get("logprob"), top.get("bytes")) for top in map(as_object, _list(given)))
+    if by_token := as_object(given):
+        return [alternative(token, logprob) for token, logprob in by_token.items() if _is_number(logprob)]
+    found = ((top.get("token"), top.get("logprob"), top.get("bytes")) for top in map(as_object, as_list(given)))
     return [
         alternative(token, logprob, _bytes(given_bytes))
         for token, logprob, given_bytes in found
@@ -63,12 +62,8 @@ def _alternatives(given: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _list(value: Any) -> list[Any]:
-    return cast(list[Any], value) if isinstance(value, list) else []
-
-
 def _bytes(value: Any) -> list[int] | None:
-    values = _list(value)
+    values = as_list(value)
     return values if values and all(type(byte) is int and 0 <= byte < 256 for byte in values) else None
 
 

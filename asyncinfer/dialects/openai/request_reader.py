@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.config.problems import problems_in
-from asyncinfer.dialects.fields import as_object, object_at
+from asyncinfer.dialects.fields import as_object, given_fields, object_at
 from asyncinfer.dialects.openai.request import SAMPLING_FIELDS
 from asyncinfer.errors import ConfigError
 
@@ -72,7 +72,7 @@ def _value(field: str, value: Any) -> Any:
         case "response_format":
             return _guided(value)
         case "structured_outputs":
-            return {name: guide for name, guide in as_object(value).items() if name in _GUIDES and guide is not None}
+            return given_fields(as_object(value), _GUIDES)
         case _:
             return value
 

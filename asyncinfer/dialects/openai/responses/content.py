@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from asyncinfer.dialects.fields import as_object
+from asyncinfer.dialects.fields import as_object, given_fields
 from asyncinfer.dialects.media import InlineFile, is_data_url
 from asyncinfer.dialects.openai.files import accepted_file
 from asyncinfer.dialects.openai.quirks import Quirks
@@ -51,44 +51,35 @@ def read_content(content: Any) -> str | list[ContentItem]:
 
 def _part(item: ContentItem, quirks: Quirks) -> Json:
     if item.is_text():
-        return {"type": "input_text", "text": item.content, **_sent(item, TEXT_KEYS)}
+        return {"type": "input_text", "text": item.content, **given_fields(item.model_extra, TEXT_KEYS)}
     # The API accepts the URLs of documents too, unlike that of chat completions.
     file = accepted_file(item, quirks, accepts_document_urls=True)
     url = file.data_url if isinstance(file, InlineFile) else file
     if item.is_image():
-        return {"type": "input_image", "detail": _DETAIL, "image_url": url, **_sent(item, IMAGE_KEYS)}
-    if not isinstance(file, InlineFile):
-        return {"type": "input_file", "file_url": url, **_sent(item, FILE_KEYS)}
-    return {"type": "input_file", "filename": _FILENAME, "file_data": url, **_sent(item, FILE_KEYS)}
-
-
-def _sent(item: ContentItem, keys: frozenset[str]) -> Json:
-    return {key: value for key, value in (item.model_extra or {}).items() if key in keys and value is not None}
+        image = {"type": "input_image", "detail": _DETAIL, "image_url": url}
+        return image | given_fields(item.model_extra, IMAGE_KEYS)
+    data = {"filename": _FILENAME, "file_data": url} if isinstance(file, InlineFile) else {"file_url": url}
+    return {"type": "input_file", **data, **given_fields(item.model_extra, FILE_KEYS)}
 
 
 def _item(part: Mapping[str, Any]) -> ContentItem:
     kind = part.get("type")
     match kind:
         case str() if kind in _TEXTS:
-            return ContentItem.model_validate(
-                {"type": Type.TEXT, "content": part.get("text"), **_kept(part, TEXT_KEYS)}
-            )
+            kept = given_fields(part, TEXT_KEYS)
+            return ContentItem.model_validate({"type": Type.TEXT, "content": part.get("text"), **kept})
         case "refusal":
             return ContentItem(type=Type.TEXT, content=part.get("refusal"))
         case "input_image":
-            kept = _kept(part, IMAGE_KEYS - {"detail"})
+            kept = given_fields(part, IMAGE_KEYS - {"detail"})
             detail = part.get("detail") or _DETAIL
             kept |= {"detail": detail} if detail != _DETAIL else {}
             return ContentItem.model_validate({"type": Type.IMAGE_URL, "content": _url(part, "image_url"), **kept})
         case "input_file":
-            url = _url(part, "file_url", "file_data")
-            return ContentItem.model_validate({"type": Type.DOCUMENT_URL, "content": url, **_kept(part, FILE_KEYS)})
+            url, kept = _url(part, "file_url", "file_data"), given_fields(part, FILE_KEYS)
+            return ContentItem.model_validate({"type": Type.DOCUMENT_URL, "content": url, **kept})
         case _:
             raise ValueError(f"a part of the type {kind!r} is not supported")
-
-
-def _kept(part: Mapping[str, Any], keys: frozenset[str]) -> Json:
-    return {key: part[key] for key in sorted(keys) if part.get(key) is not None}
 
 
 def _url(part: Mapping[str, Any], *names: str) -> str:

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from asyncinfer.dialects.answer_text import text_of
-from asyncinfer.dialects.fields import as_object, members_of
+from asyncinfer.dialects.fields import as_object, given_fields, members_of
 from asyncinfer.dialects.openai.quirks import Quirks
 from asyncinfer.dialects.openai.responses.answer_items import sent_back_item
 from asyncinfer.dialects.openai.responses.content import FILE_KEYS, IMAGE_KEYS, TEXT_KEYS, written_content
@@ -134,9 +134,8 @@ def _texts(message: Message) -> Iterator[Json]:
 
 def call_item(call: ToolCall, **fields: Any) -> Json:
     """Return a function call as an item. `fields`: further fields, such as the id of the item and its status."""
-    extra = {key: value for key, value in (call.model_extra or {}).items() if key in CALL_KEYS and value is not None}
     function = {"call_id": call.id, "name": call.function.name, "arguments": call.function.arguments}
-    return {"type": CALL, **fields, **function, **extra}
+    return {"type": CALL, **fields, **function, **given_fields(call.model_extra, CALL_KEYS)}
 
 
 def reasoning_item(id: str, text: str, **fields: Any) -> Json:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from asyncinfer.dialects.answer_text import reasoning_of, refusal_in, text_of
-from asyncinfer.dialects.fields import as_count, as_object, checked_depth, members_of
+from asyncinfer.dialects.fields import as_count, as_object, checked_depth, given_fields, members_of
 from asyncinfer.dialects.finish_reasons import Finish, without_cut_call
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.answer import REFUSAL
@@ -75,8 +75,8 @@ def reasoning_parts(items: Sequence[Item]) -> Iterator[str]:
 
 def _call(item: Item) -> ToolCall:
     function = {"name": item.get("name"), "arguments": item.get("arguments")}
-    extra = {key: item[key] for key in CALL_KEYS if item.get(key) is not None}
-    return tool_call({"id": item.get("call_id") or item.get("id"), "function": function, **extra})
+    id = item.get("call_id") or item.get("id")
+    return tool_call({"id": id, "function": function, **given_fields(item, CALL_KEYS)})
 
 
 def _kept(items: Sequence[Item]) -> Json:

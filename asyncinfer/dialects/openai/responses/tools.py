@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from asyncinfer.dialects.fields import as_object, object_at
+from asyncinfer.dialects.fields import as_object, given_fields, object_at
 from asyncinfer.types.tools import ToolDefinition
 
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ def written_tool(tool: ToolDefinition, parameters: Mapping[str, Any] | None) -> 
         **({} if function.description is None else {"description": function.description}),
         "parameters": parameters,
         "strict": bool(function.strict),
-        **{key: value for key, value in extra.items() if key in TOOL_KEYS and value is not None},
+        **given_fields(extra, TOOL_KEYS),
     }
 
 
@@ -50,10 +50,9 @@ def read_tools(tools: Iterable[Any]) -> list[ToolDefinition]:
 def _read_tool(tool: Mapping[str, Any]) -> ToolDefinition:
     if (kind := tool.get("type")) != "function":
         raise ValueError(f"a tool of the type {kind!r} is not supported; only functions are")
-    names = ("name", "description", "parameters")
-    function = {name: tool[name] for name in names if tool.get(name) is not None}
-    extra = {key: tool[key] for key in sorted(TOOL_KEYS) if tool.get(key) is not None}
+    function = given_fields(tool, ("name", "description", "parameters"))
     strict = {"strict": True} if tool.get("strict") is True else {}
+    extra = given_fields(tool, TOOL_KEYS)
     return ToolDefinition.model_validate({"type": "function", "function": function | strict, **extra})
 
 
