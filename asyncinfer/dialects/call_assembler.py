@@ -25,7 +25,7 @@ from pydantic_core import from_json
 from asyncinfer.dialects.call_order import CallOrder
 from asyncinfer.dialects.call_pieces import MOST_STREAMED_CALLS, CallPiece, StreamedCall
 from asyncinfer.dialects.tools import tool_call
-from asyncinfer.types.stream import ToolCallDelta
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta
 from asyncinfer.types.tools import ToolCall
 
 
@@ -74,6 +74,11 @@ class CallAssembler:
         if extra:
             call.extra.update(extra)
         return self._order.next_delta(call, self._calls)
+
+    def delta(self, piece: CallPiece) -> StreamDelta | None:
+        """Add a piece as `add` does, and return the part of the call that can be passed on as a delta of the stream."""
+        passed_on = self.add(piece)
+        return StreamDelta(tool_call_deltas=(passed_on,)) if passed_on else None
 
     def close(self, index: int | None) -> None:
         """Mark the calls with this index as complete. They get no more pieces."""

@@ -24,7 +24,7 @@ from asyncinfer.types.tools import FunctionDefinition, ToolCall, ToolDefinition
 Json = dict[str, Any]
 THINKING = "thinking_blocks"
 # The blocks of the reasoning in an answer, and their fields.
-_THOUGHTS = {"thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}
+THOUGHTS = {"thinking": ("thinking", "signature"), "redacted_thinking": ("data",)}
 # Additional keys that the API accepts in each kind of part. It refuses others, such as OpenAI's `detail`.
 _TEXT_KEYS = ("cache_control", "citations")
 _IMAGE_KEYS = ("cache_control", "transformations")
@@ -122,7 +122,7 @@ def _blocks(message: Message) -> list[Json]:
 def _marked(blocks: list[Json], cache_control: Any) -> list[Json]:
     """Return the blocks of a message with its cache settings. They belong to its last block, but not to a thought."""
     filled = [block for block in blocks if not is_blank(block)]
-    if filled and filled[-1].get("type") not in _THOUGHTS:
+    if filled and filled[-1].get("type") not in THOUGHTS:
         filled[-1] = {**filled[-1], "cache_control": cache_control}
     return filled
 
@@ -133,7 +133,7 @@ def _thoughts(blocks: Any) -> list[Json]:
         return []
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in cast(list[Any], blocks)):
         raise invalid_request(f"{THINKING} must be a list of blocks, as in an earlier answer")
-    return known_blocks(blocks, _THOUGHTS)
+    return known_blocks(blocks, THOUGHTS)
 
 
 def _contents(message: Message) -> list[Json]:

@@ -117,20 +117,15 @@ class AnthropicEventDecoder:
         if kind == "tool_use":
             given = block.get("input")
             arguments = to_json(given).decode() if given else ""
-            return self._call(CallPiece(index, as_id(block.get("id")), as_text(block["name"]), arguments))
+            return self._calls.delta(CallPiece(index, as_id(block.get("id")), as_text(block["name"]), arguments))
         return _delta(block)
 
     def _continue_block(self, index: int | None, delta: Mapping[str, Any]) -> StreamDelta | None:
         # Tools that Anthropic runs itself have arguments too. Their calls are not for the user.
         if delta.get("type") == "input_json_delta" and self._kinds[index] == "tool_use":
-            return self._call(CallPiece(index, arguments=_json_piece(delta["partial_json"])))
+            return self._calls.delta(CallPiece(index, arguments=_json_piece(delta["partial_json"])))
         self._thinking.add(index, delta)
         return _delta(delta)
-
-    def _call(self, piece: CallPiece) -> StreamDelta | None:
-        """Add a piece of a tool call. Returns the delta with what can be passed on of it."""
-        passed_on = self._calls.add(piece)
-        return StreamDelta(tool_call_deltas=(passed_on,)) if passed_on else None
 
     def _end_block(self, index: int | None) -> None:
         self._calls.close(index)

@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asyncinfer.dialects.answer_text import reasoning_of
-from asyncinfer.dialects.anthropic.content import THINKING
+from asyncinfer.dialects.anthropic.content import THINKING, THOUGHTS
 from asyncinfer.dialects.fields import checked_depth
-
-KINDS = frozenset({"thinking", "redacted_thinking"})
 
 
 @dataclass(slots=True)
@@ -44,7 +42,7 @@ class ThinkingBlocks:
             ValueError: It is nested too deeply.
         """
         self._by_index.pop(index, None)
-        if start.get("type") in KINDS:
+        if start.get("type") in THOUGHTS:
             self._by_index[index] = block = _Block(checked_depth(start))
             self._blocks.append(block)
 

@@ -126,18 +126,13 @@ class ConverseStreamDecoder:
             self._server_tools.add(_index(index))
             return None
         self._server_tools.discard(_index(index))
-        return self._call(CallPiece(_index(index), as_id(call.get("toolUseId")), as_text(call["name"])))
-
-    def _call(self, piece: CallPiece) -> StreamDelta | None:
-        """Add a piece of a tool call. Returns the delta with what can be passed on of it."""
-        passed_on = self._calls.add(piece)
-        return StreamDelta(tool_call_deltas=(passed_on,)) if passed_on else None
+        return self._calls.delta(CallPiece(_index(index), as_id(call.get("toolUseId")), as_text(call["name"])))
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> StreamDelta | None:
         if (call := delta.get("toolUse")) is not None:
             if _index(index) in self._server_tools:
                 return None
-            return self._call(CallPiece(_index(index), arguments=as_text(call.get("input") or "")))
+            return self._calls.delta(CallPiece(_index(index), arguments=as_text(call.get("input") or "")))
         if "reasoningContent" in delta:
             self._reasoning.add(as_count(index), object_at(delta, "reasoningContent"))
         text = text_in(delta.get("text"))
