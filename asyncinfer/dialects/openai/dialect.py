@@ -22,14 +22,11 @@ def openai_chat(quirks: Quirks = NO_QUIRKS, *, responses: ResponsesQuirks | None
     Args:
         responses: The server also has OpenAI's Responses API, with these differences.
     """
-    supported = (SUPPORTED | quirks.extensions) - quirks.unsupported
-    if not quirks.has_guides:
-        supported -= {"guided_decoding"}
     return Dialect(
         _ChatEncoders(quirks),
         decode,
         _stream_decoder,
-        supported,
+        quirks.supported(SUPPORTED | quirks.extensions),
         path="/chat/completions",
         fallback=_fallback(quirks),
         responses=openai_responses(quirks, responses) if responses is not None else None,

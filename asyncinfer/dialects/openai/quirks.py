@@ -150,5 +150,9 @@ class Quirks:
         """Whether the server can constrain an answer to a schema, a regular expression or choices."""
         return self.schemas is not Schemas.NONE or self.patterns is not Patterns.NONE
 
+    def supported(self, parameters: frozenset[str]) -> frozenset[str]:
+        """Return those of the generation parameters that the server supports."""
+        return parameters - self.unsupported - (frozenset() if self.has_guides else {"guided_decoding"})
+
 
 NO_QUIRKS = Quirks()

@@ -33,9 +33,10 @@ SAMPLING_FIELDS = {
     "stop_token_ids": "stop_token_ids",
 }
 _OPENAI_SAMPLING = frozenset(SAMPLING_FIELDS) - {"min_p", "skip_special_tokens", "stop_token_ids"}
-_LOGPROBS = frozenset({"logprobs", "top_logprobs"})
+# The parameters that ask for log probabilities.
+LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 SUPPORTED = _OPENAI_SAMPLING | {
-    *_LOGPROBS,
+    *LOGPROBS,
     "extra_body",
     "guided_decoding",
     "max_new_tokens",
@@ -44,9 +45,9 @@ SUPPORTED = _OPENAI_SAMPLING | {
 }
 # Parameters that a reasoning model refuses with an error, and those of them that it accepts without reasoning.
 _REFUSED_WITH_REASONING = frozenset(
-    {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop_strings", *_LOGPROBS}
+    {"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop_strings", *LOGPROBS}
 )
-_ACCEPTED_WITHOUT_REASONING = frozenset({"temperature", "top_p", *_LOGPROBS})
+_ACCEPTED_WITHOUT_REASONING = frozenset({"temperature", "top_p", *LOGPROBS})
 _STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -68,7 +69,7 @@ class ChatEncoder:
             "model": model.model_name,
             **({} if generation.max_new_tokens is None else {quirks.token_limit: generation.max_new_tokens}),
             **sampling_fields(generation, (_OPENAI_SAMPLING | quirks.extensions) - unsupported, quirks.seed),
-            **({} if _LOGPROBS & unsupported else _logprobs(generation, quirks)),
+            **({} if LOGPROBS & unsupported else _logprobs(generation, quirks)),
             **guided_fields(generation.guided_decoding, quirks),
             **server_fields(settings, quirks),
         }

@@ -8,9 +8,9 @@ from asyncinfer.dialects.base import Dialect, EncoderSettings
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks
 from asyncinfer.dialects.openai.responses.request import (
     OPENAI_RESPONSES,
+    SUPPORTED,
     ResponsesEncoder,
     ResponsesQuirks,
-    supported_parameters,
 )
 from asyncinfer.dialects.openai.responses.response import decode
 from asyncinfer.dialects.openai.responses.stream import ResponsesEventDecoder
@@ -29,7 +29,7 @@ def openai_responses(quirks: Quirks = NO_QUIRKS, responses: ResponsesQuirks = OP
     schemas, documents = responses.schemas or quirks.schemas, responses.documents or quirks.documents
     quirks = replace(quirks, patterns=patterns, schemas=schemas, documents=documents)
     encoders = _ResponsesEncoders(quirks, responses)
-    supported = supported_parameters(quirks, responses)
+    supported = quirks.supported(SUPPORTED | responses.extensions)
     return Dialect(encoders, decode, _stream_decoder, supported, path="/responses")
 
 

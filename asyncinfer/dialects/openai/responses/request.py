@@ -17,7 +17,13 @@ from asyncinfer.dialects.http import HEADERS, json_body, merged_under
 from asyncinfer.dialects.json_schema.growth import schema_of_tool
 from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.quirks import Files, Quirks, Schemas
-from asyncinfer.dialects.openai.request import explicit_parameters, refused_parameters, sampling_fields, server_fields
+from asyncinfer.dialects.openai.request import (
+    LOGPROBS,
+    explicit_parameters,
+    refused_parameters,
+    sampling_fields,
+    server_fields,
+)
 from asyncinfer.dialects.openai.responses.input_writer import SENT_KEYS, input_items
 from asyncinfer.dialects.openai.responses.logprobs import INCLUDE_LOGPROBS
 from asyncinfer.dialects.openai.responses.tools import written_tool, written_tool_choice
@@ -32,16 +38,14 @@ _SAMPLING = frozenset({"temperature", "top_p"})
 SUPPORTED = _SAMPLING | {
     "extra_body",
     "guided_decoding",
-    "logprobs",
+    *LOGPROBS,
     "max_new_tokens",
     "parallel_tool_calls",
     "tool_choice",
-    "top_logprobs",
 }
 # Fields of chat completions, and the object and the field that have the same meaning here.
 _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
 _ENCRYPTED_REASONING = "reasoning.encrypted_content"
-_LOGPROBS_PARAMETERS = ("logprobs", "top_logprobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,6 @@ OPENAI_RESPONSES_MODELS = re.compile(
     r"(?:o\d+-pro|gpt-[\d.]+-pro|.*-deep-research|.*\bcodex|computer-use|gpt-daybreak|gpt-[\d.]+-cyber"
     r"|gpt-(?:[\d.]+-)?rosalind|gpt-[\d.]+-astra-law)\b"
 )
-
-
-def supported_parameters(quirks: Quirks, responses: ResponsesQuirks) -> frozenset[str]:
-    """Return the generation parameters that a server supports."""
-    supported = (SUPPORTED | responses.extensions) - quirks.unsupported
-    return supported if quirks.has_guides else supported - {"guided_decoding"}
 
 
 class ResponsesEncoder:
@@ -164,7 +162,7 @@ def _format_fields(generation: GenerationParams, quirks: Quirks) -> Json:
 
 def _included(generation: GenerationParams, responses: ResponsesQuirks, refused: frozenset[str]) -> Json:
     """Return the fields that ask for further parts of the answer."""
-    wants_logprobs = generation.wants_logprobs and refused.isdisjoint(_LOGPROBS_PARAMETERS)
+    wants_logprobs = generation.wants_logprobs and refused.isdisjoint(LOGPROBS)
     names = [_ENCRYPTED_REASONING] if responses.encrypted_reasoning else []
     names += [INCLUDE_LOGPROBS] if wants_logprobs else []
     fields: Json = {"include": names} if names else {}
