@@ -9,13 +9,8 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from asyncinfer.dialects.openai.responses.input_writer import call_item, reasoning_item
-from asyncinfer.dialects.openai.responses.output_writer import (
-    IN_PROGRESS,
-    message_item,
-    new_id,
-    refusal_part,
-    text_part,
-)
+from asyncinfer.dialects.openai.responses.output_writer import message_item, new_id, refusal_part, text_part
+from asyncinfer.dialects.openai.responses.status import IN_PROGRESS
 from asyncinfer.types.stream import ToolCallDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
@@ -86,10 +81,24 @@ class OpenReasoning(OpenItem):
         return {**_FIRST_PART, "text": self.text}
 
 
-class OpenMessage(OpenItem):
-    """A message that grows."""
+class _OpenAnswer(OpenItem):
+    """A message that grows, with one part."""
 
     prefix = "msg"
+
+    @abstractmethod
+    def part(self) -> Json:
+        """The only part of the message."""
+
+    def fields(self) -> Json:
+        """Return the item as it is now. The parts of a new message are announced by events of their own."""
+        parts = [] if self.status == IN_PROGRESS else [self.part()]
+        return message_item(self.id, parts, status=self.status)
+
+
+class OpenMessage(_OpenAnswer):
+    """A message with a text that grows."""
+
     delta_event, done_event = "response.output_text.delta", "response.output_text.done"
 
     def __init__(self, index: int) -> None:
@@ -100,30 +109,19 @@ class OpenMessage(OpenItem):
         """The text of the message, with the log probabilities."""
         return text_part(self.text, logprobs=self.logprobs)
 
-    def fields(self) -> Json:
-        """Return the item as it is now. The parts of a new message are announced by events of their own."""
-        parts = [] if self.status == IN_PROGRESS else [self.part()]
-        return message_item(self.id, parts, status=self.status)
-
     def done_fields(self) -> Json:
         """Return the text and the log probabilities."""
         return {**_FIRST_PART, "text": self.text, "logprobs": self.logprobs}
 
 
-class OpenRefusal(OpenItem):
-    """A message that grows, and that refuses to answer."""
+class OpenRefusal(_OpenAnswer):
+    """A message with a refusal that grows."""
 
-    prefix = "msg"
     delta_event, done_event = "response.refusal.delta", "response.refusal.done"
 
     def part(self) -> Json:
         """The refusal."""
         return refusal_part(self.text)
-
-    def fields(self) -> Json:
-        """Return the item as it is now. The parts of a new message are announced by events of their own."""
-        parts = [] if self.status == IN_PROGRESS else [self.part()]
-        return message_item(self.id, parts, status=self.status)
 
     def done_fields(self) -> Json:
         """Return the refusal."""

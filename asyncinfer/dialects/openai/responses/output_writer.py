@@ -12,6 +12,7 @@ from uuid import uuid4
 from asyncinfer.dialects.openai.responses.carried_fields import carried_content, carrier_item
 from asyncinfer.dialects.openai.responses.input_writer import call_item, is_whole, kept_items, reasoning_item
 from asyncinfer.dialects.openai.responses.output_reader import ANNOTATIONS, CALL, MESSAGE, PHASE, REASONING, messages_in
+from asyncinfer.dialects.openai.responses.status import COMPLETED, INCOMPLETE
 from asyncinfer.types.answer import LOGPROBS, REFUSAL, Completion
 from asyncinfer.types.conversation import Message
 from asyncinfer.types.finish_reason import FinishReason
@@ -20,7 +21,6 @@ from asyncinfer.types.usage import Usage
 Json = dict[str, Any]
 # Makes the id of an item from its prefix.
 NewId = Callable[[str], str]
-IN_PROGRESS, COMPLETED, INCOMPLETE = "in_progress", "completed", "incomplete"
 _INCOMPLETE_REASONS = {
     FinishReason.LENGTH: "max_output_tokens",
     FinishReason.CONTENT_FILTER: "content_filter",

@@ -13,14 +13,12 @@ from typing import Any
 from asyncinfer.dialects.http import as_response_json
 from asyncinfer.dialects.openai.responses.open_items import OpenCall, OpenItem, OpenMessage, OpenReasoning, OpenRefusal
 from asyncinfer.dialects.openai.responses.output_writer import (
-    COMPLETED,
-    IN_PROGRESS,
-    INCOMPLETE,
     answer_fields,
     carrier_of,
     labelled_output,
     status_of,
 )
+from asyncinfer.dialects.openai.responses.status import COMPLETED, IN_PROGRESS, INCOMPLETE
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta, deltas_of_calls
 

@@ -15,8 +15,8 @@ from asyncinfer.errors import RequestError
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.http import malformed_response
 
-INCOMPLETE = "incomplete"
-_UNFINISHED = frozenset({"in_progress", "queued"})
+IN_PROGRESS, COMPLETED, INCOMPLETE = "in_progress", "completed", "incomplete"
+_UNFINISHED = frozenset({IN_PROGRESS, "queued"})
 _WITHOUT_ANSWER = frozenset({"failed", "cancelled"})
 
 

@@ -22,17 +22,17 @@ from asyncinfer.dialects.openai.responses.output_reader import (
     answer_message,
     reasoning_parts,
 )
-from asyncinfer.dialects.openai.responses.status import INCOMPLETE, finish_of, problem_of
+from asyncinfer.dialects.openai.responses.status import COMPLETED, INCOMPLETE, finish_of, problem_of
 from asyncinfer.dialects.openai.responses.streamed_calls import StreamedCalls
 from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.types.answer import REFUSAL
 from asyncinfer.types.http import malformed_response
-from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.stream import StreamDelta, ToolCallDelta
 
 Json = Mapping[str, Any]
-_ENDS = {"completed", "failed", "cancelled", INCOMPLETE}
+_ENDS = {COMPLETED, INCOMPLETE, "failed", "cancelled"}
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ class ResponsesEventDecoder:
         self.end.set_finish(finish_of(response, status))
         self.end.mark_end()
 
-    def _output(self) -> tuple[list[Json], list[Any]]:
+    def _output(self) -> tuple[list[Json], list[ToolCallDelta]]:
         """Return the items of the answer, and the missing pieces of its calls.
 
         They are those of the last event, or those that were done before it, if it has none.
