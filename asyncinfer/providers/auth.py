@@ -82,21 +82,22 @@ class Key:
         return f"`{self.variable}`" if self.variable else ""
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
-        if remote.api_key is not None and (given := MaskedStr(remote.api_key.get_secret_value().strip())):
-            return self._signer_with(given)
+        if given := given_key(remote):
+            return self.signer_with(given)
         variable = remote.api_key_env_varname or self.variable
         if variable is None:
             return HeaderSigner({}, ())
         key = MaskedStr(environment_variable(environ, variable).strip())
-        if not key and any(map(is_secret_name, remote.headers)):
-            return HeaderSigner({}, ())  # The user's headers authorise the requests.
+        if not key and has_own_credential(remote):
+            return HeaderSigner({}, ())
         if not key:
             raise ConfigError(
                 f"remote_params.api_key: {name} needs an API key; set the environment variable {variable}"
             )
-        return self._signer_with(key)
+        return self.signer_with(key)
 
-    def _signer_with(self, key: str) -> Signer:
+    def signer_with(self, key: str) -> Signer:
+        """Return the signer that sends this key."""
         return HeaderSigner({self.header: MaskedStr(f"{self.scheme}{key}")}, (MaskedStr(key),))
 
 
@@ -122,8 +123,18 @@ class OptionalKey:
         return ""
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
-        is_set = environment_variable(environ, self.source).strip() and not any(map(is_secret_name, remote.headers))
+        is_set = environment_variable(environ, self.source).strip() and not has_own_credential(remote)
         return Key(self.source if is_set else None).signer(name, remote, environ)
+
+
+def given_key(remote: RemoteParams) -> MaskedStr | None:
+    """Return `remote_params.api_key` without white space around it; None if it is not set."""
+    return MaskedStr(remote.api_key.get_secret_value().strip()) if remote.api_key is not None else None
+
+
+def has_own_credential(remote: RemoteParams) -> bool:
+    """Whether one of the user's headers authorises the requests."""
+    return any(map(is_secret_name, remote.headers))
 
 
 def environment_variable(environ: Mapping[str, str] | None, name: str) -> str:

@@ -27,9 +27,9 @@ from asyncinfer.errors import (
     MissingDependencyError,
     RequestError,
 )
-from asyncinfer.providers.auth import HeaderSigner, Key, Signer, environment_variable
+from asyncinfer.providers.auth import HeaderSigner, Key, Signer, environment_variable, given_key, has_own_credential
 from asyncinfer.providers.tokens import Token, TokenSigner, TokenSource
-from asyncinfer.types.masking import MaskedStr, is_secret_name
+from asyncinfer.types.masking import MaskedStr
 
 _KEY, _TOKEN, _VERSION = "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_API_VERSION"
 # The path for chats, after the endpoint of a resource.
@@ -62,20 +62,20 @@ class AzureAuth:
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
         token = _token(remote, environ)
         if token:
-            return HeaderSigner({"Authorization": MaskedStr(f"Bearer {token}")}, (token,))
+            return Key().signer_with(token)
         if remote.api_key or remote.api_key_env_varname or environment_variable(environ, _KEY).strip():
             return Key(_KEY, "api-key", "").signer(name, remote, environ)
-        if any(map(is_secret_name, remote.headers)):
-            return HeaderSigner({}, ())  # The user's headers authorise the requests.
+        if has_own_credential(remote):
+            return HeaderSigner({}, ())
         _require(name)
         return TokenSigner(name, _account(_scope(remote.api_url or "")))
 
 
 def _token(remote: RemoteParams, environ: Mapping[str, str] | None) -> str:
     """Return the token that the user gives; an empty text if there is none, or a key in its place."""
-    given = MaskedStr(remote.api_key.get_secret_value().strip()) if remote.api_key is not None else MaskedStr("")
+    given = given_key(remote)
     if given or remote.api_key_env_varname:
-        return given if _JWT.fullmatch(given) else ""
+        return given if given and _JWT.fullmatch(given) else ""
     return MaskedStr(environment_variable(environ, _TOKEN).strip())
 
 

@@ -19,11 +19,8 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest
 
 _PNG, _PDF = "iVBORw0KGgo=", "JVBERi0xLjc="
-_TOOL: dict[str, Any] = {
-    "type": "function",
-    "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
-}
 _SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
+_TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f", "parameters": _SCHEMA}}
 
 
 class Feature(StrEnum):

@@ -19,10 +19,9 @@ from urllib.parse import urlsplit
 
 from asyncinfer.config import RemoteParams
 from asyncinfer.errors import EngineConfigError, ErrorScope, InferenceErrorType, MissingDependencyError, RequestError
-from asyncinfer.providers.auth import Key, Signer, environment_variable
+from asyncinfer.providers.auth import Key, Signer, environment_variable, given_key
 from asyncinfer.providers.tokens import Token, TokenSigner, TokenSource
 from asyncinfer.types.http import HttpRequest
-from asyncinfer.types.masking import MaskedStr
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 _ADC = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -75,7 +74,7 @@ class GoogleTokens:
         return "Google Cloud credentials"
 
     def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
-        given = MaskedStr(remote.api_key.get_secret_value().strip()) if remote.api_key is not None else None
+        given = given_key(remote)
         if given is not None and given.endswith(".json"):
             return _signer(name, given, None)
         if given is not None or remote.api_key_env_varname:

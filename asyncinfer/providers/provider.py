@@ -46,7 +46,8 @@ class Provider:
         extra: The extra that installs the packages that the provider needs, as in `pip install 'asyncinfer[bedrock]'`.
         requires: The module that is importable if the extra is installed.
         responses_models: Matches the beginning of the names of models that only the Responses API has.
-        other_path: The path for chats of the server's other API. The path of `dialect` replaces it in URLs.
+        other_path: The path for chats of the server's other API, if `dialect.responses` is None. The path of `dialect`
+            replaces it in URLs.
         start_hint: For a server that users run themselves: how to start it, as a sentence for the error if nothing
             listens at the URL.
     """
@@ -73,8 +74,6 @@ class Provider:
     start_hint: str = ""
 
     def __post_init__(self) -> None:
-        if self.dialect.responses is not None:
-            object.__setattr__(self, "other_path", self.dialect.responses.path)
         if not self.class_name:
             object.__setattr__(self, "class_name", self.name.title().replace("_", "") + "InferenceEngine")
         for name in ("url", "listing"):  # A repr must not show the credentials in a URL.
@@ -123,7 +122,8 @@ class Provider:
         chat = self.dialect.path
         own = urlsplit(_LEADING_PLACEHOLDER.sub("https://host", self.url or f"/v1{chat}")).path
         base = own.removesuffix(chat) if own.endswith(chat) and "{" not in own else ""
-        return ApiPaths(chat, base, self.replaced_paths, self.other_path)
+        responses = self.dialect.responses
+        return ApiPaths(chat, base, self.replaced_paths, self.other_path if responses is None else responses.path)
 
     def with_responses(self) -> Provider | None:
         """Return this provider with its Responses API in place of chat completions; None if it has none."""

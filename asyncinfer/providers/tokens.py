@@ -10,9 +10,8 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.limiters import ROWS
-from asyncinfer.providers.auth import HeaderSigner
+from asyncinfer.providers.auth import HeaderSigner, Key, Signer
 from asyncinfer.types.http import HttpRequest
-from asyncinfer.types.masking import MaskedStr
 
 # A token is renewed this many seconds before it expires, or after half of its lifetime if that is later.
 _MARGIN = 225.0
@@ -30,10 +29,13 @@ class TokenSource:
 
     Args:
         get: Gets a new token, for the provider of this name. Blocks. Raises RequestError or EngineConfigError.
+
+    Attributes:
+        signer: Adds the current token to requests. Before the first token, it adds nothing.
     """
 
     def __init__(self, get: Callable[[str], Token]) -> None:
-        self.token: str | None = None
+        self.signer: Signer = HeaderSigner({}, ())
         self._get, self._valid_until = get, 0.0
         self._lock, self._renewal_locks_lock = threading.Lock(), threading.Lock()
         self._renewal_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
@@ -57,7 +59,7 @@ class TokenSource:
             if self.has_valid_token():
                 return
             token = self._get(name)
-            self.token = MaskedStr(token.text)
+            self.signer = Key().signer_with(token.text)
             self._valid_until = time.monotonic() + max(token.lifetime - _MARGIN, token.lifetime / 2)
 
 
@@ -73,11 +75,10 @@ class TokenSigner:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        token = self._source.token
-        return (token,) if token else ()
+        return self._source.signer.secrets
 
     async def __call__(self, request: HttpRequest) -> HttpRequest:
         if not self._source.has_valid_token():
             async with self._source.renewal_lock():
                 await ROWS.run(self._source.renew, self._name, abandon_on_cancel=True)
-        return await HeaderSigner({"Authorization": MaskedStr(f"Bearer {self._source.token}")}, ())(request)
+        return await self._source.signer(request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import get_args
 
 import pytest
@@ -45,12 +44,6 @@ def path_for(provider: Provider, model: str = "m", **remote: str) -> str:
     """The path of the API that is chosen."""
     params = RemoteParams.model_validate({"api_url": provider.url, **remote})
     return provider_with_chosen_api(provider, remote_with_resolved_api(provider, params, model)).dialect.path
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Recorder]:
-    async with Recorder() as api:
-        yield api
 
 
 @each_with_both

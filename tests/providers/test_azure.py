@@ -62,12 +62,6 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     azure._account.cache_clear()
 
 
-@pytest.fixture
-async def api() -> AsyncIterator[Recorder]:
-    async with Recorder() as api:
-        yield api
-
-
 class TokenServer:
     """The local endpoint of an App Service that gives tokens to its programs.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,12 +32,6 @@ with_key_variable = pytest.mark.parametrize(
     [provider for provider in CATALOG.values() if provider.auth.variable],
     ids=[name.name for name, provider in CATALOG.items() if provider.auth.variable],
 )
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Recorder]:
-    async with Recorder() as api:
-        yield api
 
 
 def engine_for(provider: Provider, **remote: object) -> RemoteInferenceEngine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,12 +14,6 @@ from asyncinfer.engines.registry import build_engine
 from asyncinfer.types.limits import LimitObservation
 from tests.fakes import ONE_ATTEMPT, question
 from tests.recorder import Recorder
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Recorder]:
-    async with Recorder() as api:
-        yield api
 
 
 def engine_at(api: Recorder, name: Engine, model: str = "m", **generation: Any) -> RemoteInferenceEngine:

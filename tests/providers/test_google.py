@@ -103,12 +103,6 @@ async def tokens() -> AsyncIterator[TokenServer]:
     await server.stop()
 
 
-@pytest.fixture
-async def api() -> AsyncIterator[Recorder]:
-    async with Recorder() as api:
-        yield api
-
-
 @pytest.fixture(autouse=True)
 def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the account of this machine, and the cloud that it may run in."""

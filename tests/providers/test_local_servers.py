@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -31,12 +30,6 @@ LOCAL: dict[type[RemoteInferenceEngine], str] = {
 }
 each = pytest.mark.parametrize(("kind", "variable"), LOCAL.items(), ids=[kind.__name__ for kind in LOCAL])
 MODEL = ModelParams(model_name="m")
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Recorder]:
-    async with Recorder() as api:
-        yield api
 
 
 @pytest.fixture(autouse=True)
