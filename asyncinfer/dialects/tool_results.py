@@ -23,7 +23,7 @@ def only_text(item: ContentItem) -> bool:
 
 def has_files_in_results(messages: Sequence[Message]) -> bool:
     """Whether the result of a tool has an image or a document."""
-    return any(message.role is Role.TOOL and _files_in(message, only_text) for message in messages)
+    return any(message.role is Role.TOOL and not all(map(only_text, message.content_items)) for message in messages)
 
 
 def with_files_after_results(messages: Sequence[Message], is_accepted: IsAccepted = only_text) -> Sequence[Message]:
@@ -46,18 +46,20 @@ def _moved(messages: Sequence[Message], is_accepted: IsAccepted) -> Iterator[Mes
             yield Message(role=Role.USER, content=files)
             files = []
         names |= {call.id: call.function.name for call in message.tool_calls or ()}
-        if message.role is Role.TOOL and (moved := _files_in(message, is_accepted)):
-            files += [ContentItem(type=Type.TEXT, content=_heading(message, names)), *moved]
-            kept = [item for item in message.content_items if is_accepted(item)]
-            message = message.model_copy(update={"content": kept or IN_NEXT_MESSAGE})
+        if message.role is Role.TOOL:
+            message, moved = _split(message, is_accepted)
+            files += [ContentItem(type=Type.TEXT, content=_heading(message, names)), *moved] if moved else []
         yield message
     if files:
         yield Message(role=Role.USER, content=files)
 
 
-def _files_in(message: Message, is_accepted: IsAccepted) -> list[ContentItem]:
-    """Return the items that may not stay in the result of a tool."""
-    return [item for item in message.content_items if not is_accepted(item)]
+def _split(result: Message, is_accepted: IsAccepted) -> tuple[Message, list[ContentItem]]:
+    """Return the result of a tool without the items that may not stay in it, and these items."""
+    kept, moved = list[ContentItem](), list[ContentItem]()
+    for item in result.content_items:
+        (kept if is_accepted(item) else moved).append(item)
+    return (result.model_copy(update={"content": kept or IN_NEXT_MESSAGE}), moved) if moved else (result, moved)
 
 
 def _heading(message: Message, names: dict[str, str]) -> str:

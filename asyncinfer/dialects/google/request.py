@@ -104,13 +104,11 @@ class GenerateEncoder:
         )
 
     def _is_accepted_in_result(self, item: ContentItem) -> bool:
-        return item.is_text() or (self.takes_files_in_results and _is_accepted_in_result(item))
-
-
-def _is_accepted_in_result(item: ContentItem) -> bool:
-    """Whether Gemini 3 accepts an image or a document in the result of a tool."""
-    file = file_of(item, GOOGLE_IMAGES)
-    return not isinstance(file, str) and file.media_type in _IN_RESULTS
+        """Whether the model accepts an item in the result of a tool."""
+        if item.is_text() or not self.takes_files_in_results:
+            return item.is_text()
+        file = file_of(item, GOOGLE_IMAGES)
+        return not isinstance(file, str) and file.media_type in _IN_RESULTS
 
 
 def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from asyncinfer.dialects.fields import given_fields
 from asyncinfer.dialects.google.thoughts import sent_back_signature
 from asyncinfer.dialects.media import InlineFile
 from asyncinfer.dialects.openai.files import accepted_file
@@ -30,7 +31,7 @@ SENT_KEYS = SentKeys(frozenset({"name"}), image=frozenset({"detail"}))
 _BESIDE = frozenset({"cache_control", "modalities", "uuid"})
 # Other ways to name the data of an image or a document. An item has its data already.
 _DATA = frozenset({"file_data", "file_id", "file_url", "image_url", "url"})
-# What returns the known parts of the keys in `Quirks.passthrough`.
+# The functions that return the known parts of keys in `Quirks.passthrough`.
 _SENT_BACK: Mapping[str, Callable[[Any], Any]] = {
     "extra_content": sent_back_signature,
     "reasoning_details": sent_back_details,
@@ -97,9 +98,9 @@ def _is_sent(key: str, quirks: Quirks) -> bool:
 
 def _reasoning(message: Message, quirks: Quirks) -> Json:
     """Return the fields that send the reasoning of an earlier answer back."""
-    given = message.model_extra or {}
+    given = given_fields(message.model_extra, quirks.passthrough)
     read = {key: _SENT_BACK[key](value) if key in _SENT_BACK else value for key, value in given.items()}
-    passthrough = {key: value for key, value in read.items() if key in quirks.passthrough and value}
+    passthrough = {key: value for key, value in read.items() if value}
     if passthrough or quirks.reasoning is None or not message.reasoning_content:
         return passthrough
     return {quirks.reasoning: message.reasoning_content}
