@@ -50,7 +50,7 @@ class CallOrder:
         return ToolCallDelta(position, call.id, call.name, arguments)
 
     def distinct(self, calls: Iterable[StreamedCall]) -> list[StreamedCall]:
-        """Return the calls of the complete answer in their order. A call that arrived twice under one id is there once.
+        """Return the calls of the complete answer in their order. A call that arrived twice under one id counts once.
 
         The order is that of the indices; calls without an index come last, in the order of arrival. A call that comes
         after one that was passed on stays behind it, even if its index is lower.
@@ -63,7 +63,7 @@ class CallOrder:
         return list(found.values())
 
     def last_deltas(self, streamed: Iterable[StreamedCall], calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
-        """Return what was held back of the calls.
+        """Return the parts of the calls that were held back.
 
         Args:
             streamed: The calls in their order.

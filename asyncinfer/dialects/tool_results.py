@@ -1,8 +1,8 @@
 """Moves images and documents out of the results of tools, for APIs and models that accept only text there.
 
-OpenAI's chat completions accept only text in tool messages (openai-python 3.57, `ChatCompletionToolMessageParam`), and
-so do vLLM (vllm-project/vllm#43203) and most chat templates, November 2026. The files come in a message of the user
-after the results, with the call that each belongs to.
+Only text is accepted in tool messages by OpenAI's chat completions (openai-python 3.57,
+`ChatCompletionToolMessageParam`), by vLLM (vllm-project/vllm#43203), and by most chat templates, November 2026. The
+files are sent in a message of the user after the results. A text before them names their call.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def _split(result: Message, is_accepted: IsAccepted) -> tuple[Message, list[Cont
     kept, moved = list[ContentItem](), list[ContentItem]()
     for item in result.content_items:
         (kept if is_accepted(item) else moved).append(item)
-    return (result.model_copy(update={"content": kept or IN_NEXT_MESSAGE}), moved) if moved else (result, moved)
+    if not moved:
+        return result, moved
+    return result.model_copy(update={"content": kept or IN_NEXT_MESSAGE}), moved
 
 
 def _heading(message: Message, names: dict[str, str]) -> str:

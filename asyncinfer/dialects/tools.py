@@ -15,7 +15,7 @@ from asyncinfer.types.tools import ToolCall
 
 T = TypeVar("T")
 
-# The most calls in a whole answer. They are read once, so that more of them may be allowed than in a stream.
+# The most calls in a whole answer. Each is read only once, so more of them are allowed than in a stream.
 _MOST_CALLS = 10_000
 # The characters that some API refuses in the id of a call.
 _NOT_PORTABLE = re.compile("[^a-zA-Z0-9_-]")

@@ -49,7 +49,7 @@ def kept_places(roles: Sequence[str], filled: Sequence[bool]) -> Iterable[int]:
 
 
 def without_trailing_space(turns: list[Turn]) -> list[Turn]:
-    """Return the turns. A last answer has no white space at its end: Claude refuses to continue one that has."""
+    """Return the turns. White space at the end of a last answer is removed, because Claude refuses it there."""
     if not turns or turns[-1].role != "assistant" or "text" not in turns[-1].blocks[-1]:
         return turns
     *others, last = turns[-1].blocks

@@ -10,8 +10,8 @@ from asyncinfer.types.conversation import ContentItem, Conversation, Message, Ro
 from asyncinfer.types.tools import ToolDefinition
 
 Warn = Callable[[str], None]
-# Keys that answers and tool results have, of any API. They are for the reader of the answer, or for the APIs that know
-# them. `is_error` and `refusal` say only what the text says too.
+# Keys of answers and tool results of any API. They are for the reader of the answer, or for the APIs that know them.
+# The text already says what `is_error` and `refusal` say.
 OF_ANSWERS = frozenset(
     {
         *("annotations", "audio", "citations", "extra_content", "is_error", "logprobs", "output_items", "parsed"),
@@ -66,7 +66,7 @@ class SentKeys:
 
 
 def warn_of_names(conversation: Conversation, sent: Container[Role], warn: Warn) -> None:
-    """Warn of names of messages that are not sent. There is no warning for a tool message, whose name says nothing new.
+    """Warn of names of messages that are not sent. There is no warning for a tool message: its call has the name.
 
     Args:
         sent: The roles whose messages are sent with their names.

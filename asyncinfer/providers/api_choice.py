@@ -28,7 +28,7 @@ def provider_with_chosen_api(provider: Provider, remote: RemoteParams) -> Provid
 
 
 def remote_with_resolved_api(provider: Provider, remote: RemoteParams, model: str) -> RemoteParams:
-    """Return the parameters with the API that a call uses: that of the user, of the URL, or of the model."""
+    """Return the parameters with the API that a call uses: the user's choice, or what the URL or the model requires."""
     if remote.api is not None or provider.dialect.responses is None:
         return remote
     is_responses = _path(remote.api_url).endswith(provider.dialect.responses.path) or (
@@ -44,7 +44,7 @@ def _is_responses_model(provider: Provider, model: str) -> bool:
 
 
 def _names_chat(provider: Provider, url: str | None) -> bool:
-    """Whether a URL of the user's ends with the path of chat completions."""
+    """Whether the user has set a URL, and it ends with the path of chat completions."""
     return _path(url).endswith(provider.dialect.path) and url != provider.resolve_url(provider.url)
 
 

@@ -103,7 +103,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class OptionalKey:
-    """A key as Bearer, for a server that may need one. Without a key, the requests have none, and that is no error.
+    """A key as Bearer, for a server that may need one. If no key is set, requests are sent without one.
 
     `remote_params.api_key` takes precedence over the environment variable. The variable is not read if
     `remote_params.headers` already has a credential.

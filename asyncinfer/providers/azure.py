@@ -72,7 +72,7 @@ class AzureAuth:
 
 
 def _token(remote: RemoteParams, environ: Mapping[str, str] | None) -> str:
-    """Return the token that the user gives; an empty text if there is none, or a key in its place."""
+    """Return the token that the user gives; an empty text if the user gives no token, or a key instead."""
     given = given_key(remote)
     if given or remote.api_key_env_varname:
         return given if given and _JWT.fullmatch(given) else ""
@@ -113,7 +113,7 @@ class _Account:
         raise self._failure(name, reason)  # Outside `except`: the context would keep frames that hold credentials.
 
     def _failure(self, name: str, reason: str) -> RequestError | EngineConfigError:
-        """Return the error. azure-identity reports lost connections and missing accounts alike."""
+        """Return the error. azure-identity has the same errors for lost connections and missing accounts."""
         if self._has_worked:
             return RequestError(
                 f"Microsoft Entra ID gave no access token: {reason}",
@@ -171,6 +171,6 @@ def with_api_version(url: str) -> str:
 
 
 def azure_models_url(url: str) -> str:
-    """Return the URL of the list of models. It is that of the resource, also for the URL of a deployment."""
+    """Return the URL of the list of models. A resource has one list, even if `url` is the URL of a deployment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=_OWN_PATH.sub("", parts.path) + "/models"))

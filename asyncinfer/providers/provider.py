@@ -81,11 +81,11 @@ class Provider:
             object.__setattr__(self, name, None if url is None else masked_if_secret(url))
 
     def can_chat(self, entry: Mapping[str, object]) -> bool:
-        """Return whether a model can chat, by its entry in the list of models. If the entry does not tell, it can.
+        """Return whether a model can chat, by its entry in the list of models. True if the entry does not say it.
 
-        Entries tell by `type`, by `supports_chat` (Fireworks), by `completion_chat` (Mistral) or `chat_completion`
-        (Azure) under `capabilities`, or by `output_modalities` under `architecture` (OpenRouter, Hugging Face,
-        llama.cpp).
+        The fields that say it are `type`, `supports_chat` (Fireworks), `completion_chat` (Mistral) or
+        `chat_completion` (Azure) under `capabilities`, and `output_modalities` under `architecture` (OpenRouter,
+        Hugging Face, llama.cpp).
         """
         if str(entry["id"]).startswith(self.non_chat_prefixes) or not _has_chat_capability(entry):
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# A longer beginning is no data URL that anyone writes. The bound keeps the search short.
+# No real data URL has a longer beginning. The bound keeps the search short.
 _BEGINNING = re.compile(r"data:([\w.+-]*/[\w.+-]*)?([^,]{0,200}),", re.IGNORECASE)
 
 

@@ -24,7 +24,12 @@ class LRUCache(Generic[K, V]):
         self._values: OrderedDict[K, V] = OrderedDict()
 
     def get(self, key: K, make: Callable[[], V], *, keep: bool = True) -> V:
-        """Return the value for a key. `make` makes it if it is not kept. `keep`: whether a new value may be kept."""
+        """Return the value for a key.
+
+        Args:
+            make: Makes the value if the cache does not have it.
+            keep: Whether the cache may keep a new value.
+        """
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)

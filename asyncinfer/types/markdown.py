@@ -1,8 +1,8 @@
 """Conversations and results in Markdown, as notebooks show them.
 
 IPython calls `_repr_markdown_` (IPython 9.18, November 2026: "Rich display" of its documentation), and the notebook
-renders the text: Markdown, HTML and formulas. Texts of users and models are therefore escaped and put into `<pre>`:
-none of their characters is markup, and none loads anything. Only images whose bytes are at hand are shown.
+renders the text: Markdown, HTML and formulas. Texts of users and models are therefore escaped and put into `<pre>`, so
+that they have no markup and load nothing. An image is shown only if its bytes are in the conversation.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ENTITIES = {ord(char): f"&#{ord(char)};" for char in "&<>\"'\\`*_{}[]()#+-.!|~$
 
 
 class _Room:
-    """How much more is shown: characters of texts, and bytes of images."""
+    """How much more may be shown: characters of texts, and bytes of images."""
 
     def __init__(self) -> None:
         self.texts, self.images = _ALL_TEXTS, _ALL_IMAGES
@@ -56,7 +56,7 @@ class _Room:
 
 
 def conversation_markdown(conversation: Conversation) -> str:
-    """Return the messages, under their roles. Of a very long conversation, the last ones are only counted."""
+    """Return the messages, under their roles. The last messages of a very long conversation are only counted."""
     room, shown = _Room(), list[str]()
     for message in conversation.messages:
         if not room.texts:
@@ -79,7 +79,7 @@ def message_markdown(message: Message, room: _Room | None = None) -> str:
 
 
 def item_markdown(item: ContentItem, room: _Room | None = None) -> str:
-    """Return a text, an image, or the description of an item that is not at hand."""
+    """Return a text, an image, or the description of an item that cannot be shown."""
     room = room or _Room()
     if item.is_text():
         return text_block(item.content or "", room)
@@ -94,7 +94,7 @@ def item_markdown(item: ContentItem, room: _Room | None = None) -> str:
 
 
 def text_block(text: str, room: _Room | None = None) -> str:
-    """Return a paragraph that shows `text` unchanged, its line breaks included."""
+    """Return a paragraph that shows `text` unchanged, with its line breaks."""
     # CommonMark, "HTML blocks": a block that begins with `<pre` continues over empty lines until `</pre>`.
     return f'<pre style="white-space: pre-wrap">{_escaped(_cut(text, room or _Room()))}</pre>'
 
@@ -121,7 +121,7 @@ def _call(call: ToolCall, room: _Room) -> str:
 
 
 def _cut(text: str, room: _Room) -> str:
-    """Return the part of a text that there is room for."""
+    """Return the part of a text that may still be shown."""
     shown = room.take_text(len(text))
     return text if shown == len(text) else f"{text[:shown]}\n... {len(text):,} characters in total"
 

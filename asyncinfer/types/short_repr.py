@@ -1,4 +1,4 @@
-"""Short reprs: only what is set, and of long values only the beginning."""
+"""Short reprs: only the fields that are set, and only the beginning of long values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asyncinfer.types.data_urls import data_url
 from asyncinfer.types.masking import mask_options
 from asyncinfer.types.media_types import sniffed_type
 
-# What a repr shows of a long value: characters of a text, items of a list or a mapping, and levels of nested ones.
+# How much of a long value a repr shows: characters of a text, items of a list or a mapping, and levels of nested ones.
 _CHARACTERS, _ITEMS, _LEVELS = 160, 6, 4
 
 

@@ -18,7 +18,7 @@ class ToolCallDelta(ShortRepr):
     """A piece of a tool call in a stream.
 
     Args:
-        index: Which call of the answer the piece belongs to, from 0.
+        index: The index of the call in the answer, from 0.
         id: The id of the call, in its first piece only.
         name: The name of the function, in its first piece only.
         arguments: The next characters of the arguments, which are JSON text.
@@ -80,7 +80,7 @@ class StreamDelta(ShortRepr):
             usage: The tokens of the whole answer; None if they are not known.
             content: Text that no earlier delta has.
             metadata: All other metadata of the answer.
-            call_deltas: The pieces of the calls that no earlier delta has. By default, all calls are whole pieces.
+            call_deltas: The pieces of the calls that no earlier delta has. By default, each call is one piece.
             extra: Additional keys of the message that must be sent back with it.
         """
         plain = tuple(call.model_dump(mode="json") for call in calls or ())

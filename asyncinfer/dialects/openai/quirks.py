@@ -84,7 +84,7 @@ class Quirks:
 
     Tools:
         named_tool_choice: `tool_choice` may name a function. Otherwise it may only be `auto`, `none` or `required`.
-        needs_parameters: A function must have a schema of its parameters, also if it has no parameters.
+        needs_parameters: A function must have a schema of its parameters, even if it has no parameters.
         call_id_length: The ids of tool calls must have this number of letters and digits; None: any id is accepted.
 
     Guided decoding:

@@ -1,8 +1,8 @@
 """Puts OpenRouter's `reasoning_details` of a stream together, as they are in an answer that is not streamed.
 
 Each part of the reasoning arrives in pieces with the same `type` and `index`; its signature may come in a piece of its
-own. Models accept the parts back only whole, and in the same order. Sources: OpenRouter's "Reasoning tokens: preserving
-reasoning", openrouter 1.3 (`ReasoningDetailUnion`), and langchain-ai/langchain#36401, November 2026.
+own. The parts that are sent back must be whole and in the same order. Sources: OpenRouter's "Reasoning tokens:
+preserving reasoning", openrouter 1.3 (`ReasoningDetailUnion`), and langchain-ai/langchain#36401, November 2026.
 """
 
 from __future__ import annotations

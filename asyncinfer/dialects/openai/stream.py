@@ -54,13 +54,13 @@ class OpenAIEventDecoder:
     _others: list[Json] = field(default_factory=list[Json])  # Until then, the other choices.
     _refusal: list[str] = field(default_factory=list[str])
     _is_answered: bool = False  # A text has arrived that is not a refusal.
-    _has_text: bool = False  # Pieces of a text have arrived,
-    _has_reasoning: bool = False  # pieces of a thought,
-    _has_calls: bool = False  # or pieces of calls.
+    _has_text: bool = False  # A piece of the text has arrived.
+    _has_reasoning: bool = False  # A piece of the reasoning has arrived.
+    _has_calls: bool = False  # A piece of a call has arrived.
     _logprobs: int = 0  # The number of log probabilities so far.
     _whole_text: str = ""  # The text of the whole messages so far.
     _whole_reasoning: str = ""
-    # The first event and the last one that say what they belong to.
+    # The first and the last event with the id of the response or the name of the model.
     _first: Json = field(default_factory=lambda: _NO_FIELDS)
     _last: Json = field(default_factory=lambda: _NO_FIELDS)
 
@@ -218,7 +218,7 @@ class OpenAIEventDecoder:
         return rest if self._has_calls else {**rest, "tool_calls": calls_in(message)}
 
     def _add(self, parts: Sequence[Json]) -> tuple[ToolCallDelta, ...]:
-        """Add the pieces of tool calls in one event. Returns what can be passed on of them."""
+        """Add the pieces of tool calls in one event. Return the parts of the calls that can be passed on."""
         self._calls.next_event()
         deltas: list[ToolCallDelta] = []
         for part in parts:

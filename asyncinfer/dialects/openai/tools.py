@@ -27,12 +27,12 @@ _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 
 
 class ToolOffer(NamedTuple):
-    """What a server gets of the settings about tools: the fields of the request, and the tools that are offered.
+    """How the settings about tools are sent to a server: as fields of the request, and by the tools that are offered.
 
-    The tools that are offered replace a choice that the server does not support.
+    If the server does not support a choice of tools, only the chosen tools are offered.
 
     Args:
-        fields: `tool_choice` and `parallel_tool_calls`, as far as they are sent.
+        fields: The fields `tool_choice` and `parallel_tool_calls`, if they are sent.
         only: The only function that is offered to the model, so that it can call no other tool.
         none: No tool is offered.
     """
@@ -52,9 +52,7 @@ class ToolOffer(NamedTuple):
 
 
 def tool_offer(generation: GenerationParams, quirks: Quirks, unsupported: frozenset[str]) -> ToolOffer:
-    """Return what a server gets of the settings about tools.
-
-    If the server does not support the choice, only the chosen tools are offered.
+    """Return how the settings about tools are sent to a server.
 
     Args:
         unsupported: The parameters that the server or the model does not support.

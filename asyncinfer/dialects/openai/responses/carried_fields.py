@@ -1,11 +1,12 @@
-"""Carries what an answer must be sent back with, and what the Responses API has no field for. A server needs this.
+"""Carries the fields of an answer that must be sent back, but do not exist in the Responses API. A server needs this.
 
 Examples are the thinking blocks of Anthropic and Bedrock, OpenRouter's `reasoning_details`, and the signatures of
 Gemini's calls. A streamed answer carries the output items of another API too, because the items of its events can have
 neither their ids nor their order.
 
-They are the `encrypted_content` of a reasoning item. Clients send it back unchanged and do not look into it. It is JSON
-in base64, and not secret. Whoever reads it must expect any content, as in every other field of a request.
+They are in the `encrypted_content` of a reasoning item, as JSON in base64. It is not secret. Clients send it back
+unchanged and do not read it. But a client may send any content there, so it is checked like every other field of a
+request.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def carried_content(message: Message, *, with_items: bool = False) -> str | None
 
 
 def _items_of(message: Message) -> Json:
-    """Return the output items that an answer keeps, unless they are only plain reasoning, which the stream has too."""
+    """Return the output items that an answer keeps, unless they are only plain reasoning: the stream has it too."""
     kept = _present(message.model_extra, _OF_ITEMS)
     reasoning = [as_object(item) for item in members_of(kept.get(REASONING_ITEMS))]
     is_plain = all(item.get("content") and not item.get("encrypted_content") for item in reasoning)
@@ -106,11 +107,11 @@ class CarriedReader:
                 raise ValueError
             return {**as_object(checked_depth(from_json(text, allow_inf_nan=False)))}
         except ValueError:
-            raise ValueError("`encrypted_content` is not that of an earlier answer of this server") from None
+            raise ValueError("`encrypted_content` does not come from an earlier answer of this server") from None
 
 
 def with_carried(message: Message, carried: Item) -> Message:
-    """Return a message with the fields that its items carried."""
+    """Return a message with the fields that its items have carried."""
     if not carried:
         return message
     fields = _present(object_at(carried, _FIELDS), (*_OF_MESSAGES, *_OF_ITEMS))

@@ -90,7 +90,7 @@ def kept_items(message: Message) -> list[Json]:
 
 
 def is_whole(message: Message, kept: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the kept items of a message are all its items, with the text and the calls that it still has."""
+    """Whether a message keeps all its items, and its text and its calls have not been changed since."""
     if not (message.model_extra or {}).get(OUTPUT_ITEMS):
         return False
     texts, calls = messages_in(kept), [item for item in kept if item.get("type") == CALL]
@@ -109,7 +109,7 @@ def _is_same_call(call: ToolCall, item: Mapping[str, Any]) -> bool:
 
 
 def _canonical(arguments: str) -> str:
-    """Return the arguments of a call in the form that equal arguments share. Text that is not JSON stays unchanged."""
+    """Return the arguments of a call in a form that is the same for equal arguments. Other text stays unchanged."""
     try:
         return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
     except (ValueError, RecursionError):

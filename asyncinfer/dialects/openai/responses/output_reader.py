@@ -115,7 +115,7 @@ def _compact(item: Item) -> Json:
 
 
 def _annotations(messages: Sequence[Item]) -> Iterator[Json]:
-    """Yield the annotations of the texts. Their places are those in the joined text."""
+    """Yield the annotations of the texts. Their offsets are changed to places in the joined text."""
     before = 0
     for message in messages:
         for part in members_of(message.get("content")):

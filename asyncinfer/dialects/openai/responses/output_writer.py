@@ -33,7 +33,7 @@ def new_id(prefix: str) -> str:
 
 
 def answer_fields(completion: Completion, output: Sequence[Json] | None = None) -> Json:
-    """Return the fields of a response that tell the answer: `status`, `incomplete_details`, `output` and `usage`.
+    """Return the fields of a response that contain the answer: `status`, `incomplete_details`, `output` and `usage`.
 
     Args:
         output: The output items; by default, those that `output_items` makes of the answer.
@@ -61,7 +61,7 @@ def output_items(
 ) -> list[Json]:
     """Return an answer as output items: those that it keeps from another API, or reasoning, text and calls.
 
-    The reasoning carries what the items have no fields for. Without reasoning, a last item carries it.
+    The reasoning carries the fields that the items do not have. Without reasoning, a last item carries them.
 
     Args:
         status: The status of the items that are made here.
@@ -102,7 +102,7 @@ def labelled_output(streamed: Sequence[Json], message: Message) -> list[Json]:
 
 
 def carrier_of(message: Message) -> list[Json]:
-    """Return the last item of a stream: one that carries what its events cannot express. Otherwise, an empty list."""
+    """Return the last items of a stream: one that carries what the events cannot express, or none."""
     carried = carried_content(message, with_items=True)
     return [] if carried is None else [carrier_item(new_id("rs"), carried, COMPLETED)]
 

@@ -133,7 +133,7 @@ def _written_fields(fields: Json) -> Json:
 
 
 def _extra_body(given: Json) -> Json:
-    """Return the user's fields. Those of chat completions that are within objects here are moved into them.
+    """Return the user's fields. Fields of chat completions are moved into the objects to which they belong here.
 
     Raises:
         ConfigError: The API would answer before the answer is complete.

@@ -81,7 +81,7 @@ class ResponseWriter:
         return events + self._grow_calls(delta.tool_call_deltas)
 
     def end(self) -> bytes:
-        """Return the last events of a stream, which has the whole response."""
+        """Return the last events of a stream. The very last one has the whole response."""
         answer = Completion.from_deltas(self._deltas)
         events = self._grow_calls(deltas_of_calls(answer.message.tool_calls or ())[len(self._calls) :])
         if not self._items:

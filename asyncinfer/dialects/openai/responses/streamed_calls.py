@@ -1,4 +1,4 @@
-"""The function calls of a streamed response: the pieces that have arrived, and what is still missing of them.
+"""The function calls of a streamed response: the pieces that have arrived, and those that are still missing.
 
 Each piece names its item by `output_index` and by `item_id`. llama.cpp's server sends only `item_id`, which is the
 `call_id` of the item (tools/server, November 2026). vLLM 0.32 gives a call another `call_id` in the last event; the
@@ -43,7 +43,7 @@ class _Call:
         return {**self.item, "arguments": "".join(self.arguments)}
 
     def rest(self, whole: str) -> list[ToolCallDelta]:
-        """Return the piece that is missing of the whole arguments, if any.
+        """Return the missing end of the arguments as a piece; an empty list if nothing is missing.
 
         Raises:
             ValueError: The pieces before it are not the beginning of the whole.
@@ -76,12 +76,12 @@ class StreamedCalls:
         return [call.piece(arguments)] if call is not None and arguments else []
 
     def complete(self, output_index: Any, item_id: Any, arguments: str) -> list[ToolCallDelta]:
-        """Return what is missing of a call whose whole arguments are known."""
+        """Return the missing pieces of a call whose whole arguments are known."""
         call = self._find(as_count(output_index), item_id)
         return call.rest(arguments) if call is not None else []
 
     def finish(self, calls: Sequence[Mapping[str, Any]]) -> tuple[list[Json], list[ToolCallDelta]]:
-        """Return all calls of the finished response as items, and the pieces that are missing of them.
+        """Return all calls of the finished response as items, and their missing pieces.
 
         Args:
             calls: The calls in the last event; empty if it has none.
@@ -98,7 +98,11 @@ class StreamedCalls:
         return [{**item, "call_id": call.id} for call, item in zip(self._calls, whole, strict=True)], pieces
 
     def unsent(self, count: int) -> list[ToolCallDelta]:
-        """Return the calls without arguments of which no piece was passed on, among the first `count` calls."""
+        """Return a piece for each call without arguments, because none was passed on before.
+
+        Args:
+            count: How many calls the answer has. Later ones were cut off.
+        """
         return [call.piece("") for call in self._calls[:count] if not call.begun]
 
     def _begin(self, index: int | None, item: Mapping[str, Any]) -> None:

@@ -195,7 +195,9 @@ def test_carried_fields_are_not_sent_to_the_api_as_its_own_encrypted_content() -
 
 @pytest.mark.parametrize("content", ["", "!", "bnVsbA", "e30=\n", "W1tb", "SW5maW5pdHk=", "/w=="])
 def test_carried_fields_that_cannot_be_read_are_an_invalid_input(content: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"input\[1\]: `encrypted_content` is not that of an earlier answer"):
+    with pytest.raises(
+        InvalidInputError, match=r"input\[1\]: `encrypted_content` does not come from an earlier answer"
+    ):
         read_input([USER, carrier_item("rs_1", f"asyncinfer:{content}", "completed")])
 
 
