@@ -24,7 +24,7 @@ def streamed(*events: list[Json], finish: str = "tool_calls") -> tuple[list[Tool
     return [piece for delta in deltas for piece in delta.tool_call_deltas], last
 
 
-def test_first_piece_waits_for_arguments_that_are_no_placeholder() -> None:
+def test_first_piece_waits_until_the_arguments_are_not_a_placeholder() -> None:
     pieces, _ = streamed(*at(0, "{", '"city"', ': "Oslo"}', id="a", name="weather"))
     assert pieces == [ToolCallDelta(0, "a", "weather", '{"city"'), ToolCallDelta(0, arguments=': "Oslo"}')]
 

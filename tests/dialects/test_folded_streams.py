@@ -215,6 +215,6 @@ def test_folded_stream_equals_the_whole_answer(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_folded_stream_is_sent_back_as_the_whole_answer_is(case: Case) -> None:
+def test_folded_stream_and_whole_answer_are_sent_back_equally(case: Case) -> None:
     whole = case.dialect.decode(HttpResponse(200, {}, json.dumps(case.whole).encode()))
     assert sent_back(case, folded(case).message) == sent_back(case, whole.message)

@@ -106,7 +106,7 @@ async def test_explicit_api_replaces_the_path_of_the_url(api: Recorder, end: str
 
 
 @pytest.mark.parametrize("model", sorted(set(get_args(get_args(ResponsesModel)[-1])) - set(get_args(ChatModel))))
-def test_models_that_only_the_responses_api_has_select_it(model: str) -> None:
+def test_models_with_only_the_responses_api_select_the_responses_api(model: str) -> None:
     assert path_for(OPENAI, model) == RESPONSES
 
 
@@ -118,7 +118,7 @@ def test_future_models_of_responses_only_families_select_the_responses_api(model
 
 
 @pytest.mark.parametrize("model", ["gpt-5", "gpt-4.1", "o1-preview", "o3-mini", "gpt-4o", "ft:gpt-4o:codexcorp::1"])
-def test_models_that_chat_completions_have_select_them(model: str) -> None:
+def test_models_with_chat_completions_select_chat_completions(model: str) -> None:
     assert path_for(OPENAI, model) == CHAT
 
 
@@ -163,7 +163,7 @@ def test_invalid_url_selects_no_api() -> None:
     assert path_for(REMOTE, api_url="http://[::1") == CHAT
 
 
-async def test_api_of_a_call_overrides_that_of_the_engine(api: Recorder) -> None:
+async def test_api_of_a_call_overrides_the_api_of_the_engine(api: Recorder) -> None:
     api.answers(responses_sample().answer)
     async with engine_for(REMOTE, api_url=api.url + CHAT) as engine:
         config = InferenceConfig(remote_params=RemoteParams(api="responses"))

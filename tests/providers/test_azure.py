@@ -146,7 +146,7 @@ async def test_without_an_endpoint_the_error_names_the_variable() -> None:
             await engine.agenerate(question("Hello?"))
 
 
-async def test_request_to_a_deployment_equals_that_of_the_sdk(api: Recorder) -> None:
+async def test_request_to_a_deployment_equals_the_request_of_the_sdk(api: Recorder) -> None:
     api.answers(SUCCESS)
     url = f"{api.url.removesuffix('/v1')}{DEPLOYMENT}?api-version={VERSION}"
     async with engine_at(api, api_url=url, api_key="sk-test") as engine:
@@ -176,7 +176,7 @@ def test_version_of_a_deployment_comes_from_the_environment(monkeypatch: pytest.
         (f"{RESOURCE}{DEPLOYMENT}?api-version={VERSION}", f"{RESOURCE}/openai/models?api-version={VERSION}"),
     ],
 )
-def test_list_of_models_is_that_of_the_resource(url: str, expected: str) -> None:
+def test_models_of_the_resource_are_listed_for_a_deployment_too(url: str, expected: str) -> None:
     assert azure_models_url(url) == expected
 
 
@@ -298,7 +298,7 @@ async def test_deployment_of_a_reasoning_model_is_recognised_by_its_refusal(api:
     assert dropped == [["temperature"], ["temperature"]]
 
 
-async def test_refused_stream_of_such_a_deployment_is_sent_again(api: Recorder) -> None:
+async def test_stream_of_a_deployment_that_refuses_sampling_is_sent_again(api: Recorder) -> None:
     api.answers_by_body(lambda body: (refusal("temperature"), 400) if "temperature" in body else (SUCCESS, 200))
     async with (
         engine_at(api, "production", api_key="key-1") as engine,
@@ -336,7 +336,7 @@ async def test_blocked_prompt_fails_only_its_row(api: Recorder) -> None:
     assert (caught.value.scope, caught.value.is_retryable) == (ErrorScope.ROW, False)
 
 
-async def test_results_of_the_content_filter_in_a_stream_are_no_text(api: Recorder) -> None:
+async def test_results_of_the_content_filter_in_a_stream_are_not_part_of_the_text(api: Recorder) -> None:
     results = {"hate": {"filtered": False, "severity": "safe"}}
     about_prompt = {"choices": [], "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": results}]}
     late = chunk()

@@ -69,7 +69,7 @@ def test_arguments_of_tool_calls_are_code_without_markup() -> None:
         ContentItem(type=Type.IMAGE_URL, content="data:image/png;base64," + base64.b64encode(PNG).decode()),
     ],
 )
-def test_image_whose_bytes_are_at_hand_is_shown(item: ContentItem) -> None:
+def test_image_with_its_bytes_in_the_conversation_is_shown(item: ContentItem) -> None:
     data = base64.b64encode(PNG).decode()
     label, url = re.fullmatch(r"!\[(.*)\]\((.*)\)", shown(item)).groups()  # pyright: ignore[reportOptionalMemberAccess]
     assert (html.unescape(label), url) == ("<image/png, 58 bytes>", f"data:image/png;base64,{data}")

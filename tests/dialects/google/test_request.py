@@ -355,7 +355,7 @@ async def test_request_equals_the_request_of_the_sdk(case: Case, api: Recorder, 
     assert_same(ours, api.sent[-1])
 
 
-async def test_image_in_a_result_equals_the_one_of_the_sdk(api: Recorder, google: genai.Client) -> None:
+async def test_image_in_a_result_equals_the_image_of_the_sdk(api: Recorder, google: genai.Client) -> None:
     """Only Gemini 3 accepts images there."""
     result: Any = [{"type": "text", "text": "A cat."}, {"type": "image_binary", "binary": PNG}]
     case = Case(messages=tool_turn(result))

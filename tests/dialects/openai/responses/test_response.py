@@ -111,7 +111,7 @@ async def answered(api: Recorder, body: Json) -> Any:
 
 
 @every_output
-async def test_answer_is_that_of_the_sdk(name: str, api: Recorder, sdk: AsyncOpenAI) -> None:
+async def test_answer_equals_the_answer_of_the_sdk(name: str, api: Recorder, sdk: AsyncOpenAI) -> None:
     ours = await answered(api, OUTPUTS[name])
     theirs = await sdk.responses.create(model="m", input="Hello?")
     message = ours.messages[-1]

@@ -106,7 +106,7 @@ def test_each_item_has_one_end_with_its_whole_text_and_nothing_after_it(deltas: 
     assert grown.keys() <= ended
 
 
-def test_indexes_of_items_are_those_in_the_final_response() -> None:
+def test_indexes_of_items_match_the_final_response() -> None:
     events = streamed(STREAMS["reasoning after a text"])
     final = events[-1]["response"]["output"]
     added = {event["item"]["id"]: event["output_index"] for event in events if event["type"].endswith("item.added")}

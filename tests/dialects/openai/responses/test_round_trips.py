@@ -123,7 +123,7 @@ def test_whole_items_of_another_api_are_sent_back_to_it_as_they_were(output: lis
 
 
 @every_output
-def test_text_of_a_streamed_answer_is_that_of_the_answer(output: list[Json]) -> None:
+def test_streamed_answer_comes_back_with_the_same_text_and_calls(output: list[Json]) -> None:
     deltas = deltas_of(*stream_of(reply(*output)))
     ours, theirs = answer_in(final_output(deltas)), Completion.from_deltas(deltas).message
     assert (ours.text, ours.tool_calls) == (theirs.text, theirs.tool_calls)
@@ -166,13 +166,13 @@ def without_items(message: Message) -> Json:
 
 
 @every_answer
-def test_fields_without_a_place_come_back_with_a_whole_answer(fields: Json) -> None:
+def test_fields_unknown_to_this_api_come_back_with_a_whole_answer(fields: Json) -> None:
     answer = Message(role=Role.ASSISTANT, **fields)
     assert without_items(answer_in(output_items(answer))) == without_items(answer)
 
 
 @every_answer
-def test_fields_without_a_place_come_back_with_a_streamed_answer(fields: Json) -> None:
+def test_fields_unknown_to_this_api_come_back_with_a_streamed_answer(fields: Json) -> None:
     answer = Message(role=Role.ASSISTANT, **fields)
     output = final_output(Completion(answer, FinishReason.STOP).as_stream())
     assert without_items(answer_in(output)) == without_items(answer)

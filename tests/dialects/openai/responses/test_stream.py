@@ -148,7 +148,7 @@ async def streamed(api: Recorder) -> list[StreamDelta]:
 
 
 @every_stream
-async def test_streamed_answer_is_that_of_the_sdk(name: str, api: Recorder, sdk: AsyncOpenAI) -> None:
+async def test_streamed_answer_equals_the_answer_of_the_sdk(name: str, api: Recorder, sdk: AsyncOpenAI) -> None:
     api.streams(as_bytes(*STREAMS[name]))
     ours = Completion.from_deltas(await streamed(api))
     async with await sdk.responses.create(model="m", input="Hello?", stream=True) as stream:
@@ -241,7 +241,7 @@ def test_answer_without_deltas_comes_from_the_last_event() -> None:
     assert [piece.arguments for piece in last.tool_call_deltas] == ['{"city": "Oslo"}', "{}"]
 
 
-def test_items_without_a_place_belong_to_the_call_of_their_id() -> None:
+def test_events_without_an_output_index_belong_to_the_call_with_their_item_id() -> None:
     """The events of llama.cpp's server have no `output_index`, and its items have no `id`."""
     item = {"type": "function_call", "call_id": "fc_1", "name": "weather", "arguments": ""}
     other = item | {"call_id": "fc_2", "name": "time"}
@@ -259,7 +259,7 @@ def test_later_id_of_a_streamed_call_is_ignored() -> None:
     assert [call["id"] for call in last.tool_calls] == ["call_1"]
 
 
-def test_items_that_were_done_count_if_the_last_event_has_none() -> None:
+def test_items_of_earlier_events_are_used_if_the_last_event_has_none() -> None:
     events = [*of_text(0, text_item("Hello.")), *of_call(1, CALL)]
     ours = Completion.from_deltas(deltas_of(*events, event("completed", response=reply())))
     assert (ours.message.content, len(ours.message.tool_calls or ())) == ("Hello.", 1)
