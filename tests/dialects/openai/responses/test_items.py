@@ -29,6 +29,7 @@ from asyncinfer.dialects.openai.responses.output_reader import answer_message
 from asyncinfer.dialects.openai.responses.output_writer import answer_fields, output_items
 from asyncinfer.dialects.openai.responses.tools import read_tool_choice, read_tools, written_tool, written_tool_choice
 from asyncinfer.types.answer import Completion
+from tests.dialects.openai.responses.test_response import REASONING, SEARCH, text_item
 from tests.work import counted_calls
 
 Json = dict[str, Any]
@@ -37,25 +38,8 @@ OUTPUT_ITEM: TypeAdapter[Any] = TypeAdapter(ResponseOutputItem)
 TOOL: TypeAdapter[Any] = TypeAdapter(FunctionToolParam)
 TOOL_CHOICE: TypeAdapter[Any] = TypeAdapter(ToolChoice)
 
-REASONING: Json = {
-    "type": "reasoning",
-    "id": "rs_1",
-    "summary": [{"type": "summary_text", "text": "First."}, {"type": "summary_text", "text": "Second."}],
-    "encrypted_content": "gAAA",
-}
 LOGPROB: Json = {"token": "Hi.", "bytes": [72, 105, 46], "logprob": -0.5, "top_logprobs": []}
 CALL: Json = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": '{"a": 1}'}
-SEARCH: Json = {
-    "type": "web_search_call",
-    "id": "ws_1",
-    "status": "completed",
-    "action": {"type": "search", "query": "x", "queries": ["x"]},
-}
-
-
-def text_message(text: str, **fields: Any) -> Json:
-    part = {"type": "output_text", "text": text, "annotations": []}
-    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part], **fields}
 
 
 def read_input(given: Any, instructions: str | None = None) -> list[Message]:
@@ -130,15 +114,15 @@ def test_answer_is_the_same_after_writing_and_reading_its_output(answer: Message
 
 
 OUTPUTS: dict[str, list[Json]] = {
-    "a text": [text_message("Hi.")],
-    "reasoning and a text": [REASONING, text_message("Hi.")],
-    "reasoning, a text and calls": [REASONING, text_message("Hi."), CALL, CALL | {"call_id": "call_2", "name": "g"}],
+    "a text": [text_item("Hi.")],
+    "reasoning and a text": [REASONING, text_item("Hi.")],
+    "reasoning, a text and calls": [REASONING, text_item("Hi."), CALL, CALL | {"call_id": "call_2", "name": "g"}],
     "reasoning and a call twice": [REASONING, CALL, REASONING | {"id": "rs_2"}, CALL | {"call_id": "call_2"}],
-    "a search between": [REASONING, SEARCH, REASONING | {"id": "rs_2"}, text_message("Hi.")],
+    "a search between": [REASONING, SEARCH, REASONING | {"id": "rs_2"}, text_item("Hi.")],
     "a comment and a final answer": [
-        text_message("Wait.", phase="commentary"),
+        text_item("Wait.", phase="commentary"),
         CALL,
-        text_message("Hi.", id="msg_2", phase="final_answer"),
+        text_item("Hi.", id="msg_2", phase="final_answer"),
     ],
 }
 every_output = pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS.keys())
@@ -184,7 +168,7 @@ def test_answer_that_was_edited_is_sent_with_its_new_text() -> None:
 
 @pytest.mark.parametrize("arguments", ['{"a":1}', '{ "a": 1 }', '{"b": "\\u00e9", "a": 1}', ""])
 def test_items_of_calls_whose_arguments_are_written_differently_keep_their_places(arguments: str) -> None:
-    output = [REASONING, text_message("Hi."), REASONING | {"id": "rs_2"}, CALL | {"arguments": arguments}]
+    output = [REASONING, text_item("Hi."), REASONING | {"id": "rs_2"}, CALL | {"arguments": arguments}]
     answer = answer_message(output)
     rewritten = json.dumps(json.loads(arguments or "{}"), ensure_ascii=False)
     edited = answer.model_copy(update={"tool_calls": [call(arguments=rewritten)]})
@@ -193,7 +177,7 @@ def test_items_of_calls_whose_arguments_are_written_differently_keep_their_place
 
 @pytest.mark.parametrize("arguments", ['{"a": true}', '{"a": "1"}', '{"a": 1, "b": 1}', '{"a": 1', "[1]"])
 def test_call_with_other_arguments_is_sent_with_them(arguments: str) -> None:
-    answer = answer_message([REASONING, text_message("Hi."), REASONING, CALL])
+    answer = answer_message([REASONING, text_item("Hi."), REASONING, CALL])
     edited = answer.model_copy(update={"tool_calls": [call(arguments=arguments)]})
     assert input_items([edited], NO_QUIRKS)[-1]["arguments"] == arguments
 
@@ -205,8 +189,8 @@ FOREIGN: list[Json] = [
     {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": SECRET}]},
     {"type": "x_call", "foo": {"url": SECRET}},
     {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": SECRET}]},
-    text_message("") | {"content": [{"type": "input_image", "image_url": SECRET}]},
-    text_message("") | {"content": [{"type": "output_text", "text": "a", "image_url": SECRET}], "image_url": SECRET},
+    text_item("") | {"content": [{"type": "input_image", "image_url": SECRET}]},
+    text_item("") | {"content": [{"type": "output_text", "text": "a", "image_url": SECRET}], "image_url": SECRET},
     REASONING | {"content": [{"type": "input_image", "image_url": SECRET}]},
     {"type": "code_interpreter_call", "id": "ci_1", "outputs": [{"type": "image", "url": SECRET}]},
     {"type": ["message"], "content": SECRET},
@@ -229,29 +213,29 @@ def test_reasoning_has_its_parts_as_paragraphs() -> None:
 
 def test_refusal_is_the_text_of_the_answer() -> None:
     refusal = {"type": "refusal", "refusal": "I cannot."}
-    assert answer_message([text_message("") | {"content": [refusal]}]).content == "I cannot."
+    assert answer_message([text_item("") | {"content": [refusal]}]).content == "I cannot."
 
 
 def test_annotations_are_kept_with_their_places_in_the_joined_text() -> None:
     cited = {"type": "url_citation", "url": "https://x.example", "title": "X", "start_index": 0, "end_index": 2}
     parts = [{"type": "output_text", "text": "abc", "annotations": [cited]} for _ in range(2)]
-    answer = answer_message([text_message("") | {"content": parts}])
+    answer = answer_message([text_item("") | {"content": parts}])
     assert answer.get("annotations") == [cited, cited | {"start_index": 3, "end_index": 5}]
 
 
 def test_nulls_and_log_probabilities_are_not_sent_back() -> None:
     part = {"type": "output_text", "text": "Hi.", "annotations": [], "logprobs": [LOGPROB]}
-    message = text_message("Hi.", phase=None, content=[part])
+    message = text_item("Hi.", phase=None, content=[part])
     output = [SEARCH, REASONING | {"status": None}, message]
     _, reasoning, text = input_items([answer_message(output)], NO_QUIRKS)
     assert reasoning == REASONING
-    assert text == text_message("Hi.")
+    assert text == text_item("Hi.")
     assert logprobs_in(output) == (LOGPROB,)
 
 
 def test_reasoning_without_content_is_sent_back_only_if_the_api_stores_it() -> None:
     bare = {"type": "reasoning", "id": "rs_1", "summary": []}
-    answer = answer_message([bare, text_message("Hi.")])
+    answer = answer_message([bare, text_item("Hi.")])
     assert kinds(input_items([answer], NO_QUIRKS)) == ["message"]
     assert kinds(input_items([answer], NO_QUIRKS, stored=True)) == ["reasoning", "message"]
 
@@ -265,7 +249,7 @@ def test_reasoning_of_another_api_is_sent_to_servers_that_read_it() -> None:
 
 
 def test_last_call_that_was_cut_off_entirely_is_left_out() -> None:
-    cut = [SEARCH, text_message("Hi."), CALL | {"arguments": ""}]
+    cut = [SEARCH, text_item("Hi."), CALL | {"arguments": ""}]
     answer = answer_message(cut, finish_in("max_output_tokens"))
     assert answer.tool_calls is None
     assert kinds(input_items([answer], NO_QUIRKS)) == ["web_search_call", "message"]
@@ -307,11 +291,11 @@ def test_parallel_calls_and_reasoning_between_them_are_one_message() -> None:
 
 
 def test_text_after_a_text_is_another_message() -> None:
-    read = read_input([text_message("Hi."), {"role": "assistant", "content": "Bye."}])
+    read = read_input([text_item("Hi."), {"role": "assistant", "content": "Bye."}])
     assert [message.content for message in read] == ["Hi.", "Bye."]
 
 
-@pytest.mark.parametrize("item", [CALL, SEARCH, REASONING, text_message("Hi.")], ids=lambda item: item["type"])
+@pytest.mark.parametrize("item", [CALL, SEARCH, REASONING, text_item("Hi.")], ids=lambda item: item["type"])
 def test_work_to_read_an_input_grows_with_its_length(item: Json) -> None:
     with counted_calls() as few:
         read_input([item] * 200)

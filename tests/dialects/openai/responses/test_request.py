@@ -232,7 +232,7 @@ async def sent_by_us(case: Case, api: Recorder, kind: type[RemoteInferenceEngine
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-async def test_request_is_that_of_the_sdk(case: Case, api: Recorder, sdk: AsyncOpenAI) -> None:
+async def test_request_equals_the_request_of_the_sdk(case: Case, api: Recorder, sdk: AsyncOpenAI) -> None:
     ours = await sent_by_us(case, api)
     await sdk.responses.create(**case.as_sdk())
     theirs = api.sent[-1]

@@ -40,6 +40,16 @@ def streamed(deltas: Iterable[StreamDelta]) -> list[Json]:
     return [json.loads(line[6:]) for line in text.splitlines() if line.startswith(b"data: ")]
 
 
+def done_items(events: list[Json]) -> list[Json]:
+    """The items that the events of a stream complete, in their order. Checks that the SDK accepts all events."""
+    state = ResponseStreamState[None](input_tools=omit, text_format=omit)
+    for event in events:
+        state.handle_event(EVENT.validate_python(event))
+    Response.model_validate(events[-1]["response"])
+    done = {event["output_index"]: event["item"] for event in events if event["type"] == "response.output_item.done"}
+    return [done[index] for index in sorted(done)]
+
+
 def pieces(*pieces: tuple[int, str]) -> StreamDelta:
     """Pieces of the arguments of calls."""
     return StreamDelta(tool_call_deltas=tuple(ToolCallDelta(index, arguments=text) for index, text in pieces))
@@ -81,13 +91,7 @@ STREAMS = {
 @pytest.mark.parametrize("deltas", STREAMS.values(), ids=STREAMS.keys())
 def test_sdk_collects_the_items_of_the_final_response(deltas: list[StreamDelta]) -> None:
     events = streamed(deltas)
-    state = ResponseStreamState[None](input_tools=omit, text_format=omit)
-    for event in events:
-        state.handle_event(EVENT.validate_python(event))
-    done = {event["output_index"]: event["item"] for event in events if event["type"] == "response.output_item.done"}
-    final = events[-1]["response"]
-    Response.model_validate(final)
-    assert [done[index] for index in sorted(done)] == final["output"]
+    assert done_items(events) == events[-1]["response"]["output"]
 
 
 @pytest.mark.parametrize("deltas", STREAMS.values(), ids=STREAMS.keys())

@@ -11,10 +11,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from openai import omit
-from openai.lib.streaming.responses._responses import ResponseStreamState
-from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import TypeAdapter
 
 from asyncinfer import FinishReason, Message, Role, ToolCall
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS
@@ -23,16 +19,14 @@ from asyncinfer.dialects.openai.responses.input_reader import InvalidInputError
 from asyncinfer.dialects.openai.responses.input_writer import input_items
 from asyncinfer.dialects.openai.responses.output_reader import answer_message
 from asyncinfer.dialects.openai.responses.output_writer import output_items
-from asyncinfer.dialects.openai.responses.response_writer import ResponseWriter
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta
 from tests.dialects.openai.responses.test_items import read_input
-from tests.dialects.openai.responses.test_response import reply
+from tests.dialects.openai.responses.test_response import reply, text_item
+from tests.dialects.openai.responses.test_response_writer import done_items, streamed
 from tests.dialects.openai.responses.test_stream import deltas_of, stream_of
 
 Json = dict[str, Any]
-ECHOED: Json = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
-EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 USER: Json = {"role": "user", "content": "Go on."}
 
 
@@ -42,9 +36,7 @@ def reasoning(number: int, summary: str = "") -> Json:
 
 
 def text(number: int, text: str = "Hi.", **fields: Any) -> Json:
-    part = {"type": "output_text", "text": text, "annotations": []}
-    message = {"type": "message", "id": f"msg_{number}", "role": "assistant", "status": "completed", "content": [part]}
-    return {**message, **fields}
+    return text_item(text, id=f"msg_{number}", **fields)
 
 
 def call(number: int, call_id: str = "") -> Json:
@@ -73,25 +65,16 @@ OUTPUTS: dict[str, list[Json]] = {
 every_output = pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
 
 
-def streamed(deltas: Iterable[StreamDelta]) -> list[Json]:
-    """The events of a stream of these deltas."""
-    writer = ResponseWriter("resp_1", 1, "my-model", ECHOED)
-    written = writer.begin() + b"".join(writer.delta(delta) for delta in deltas) + writer.end()
-    return [json.loads(line[6:]) for line in written.splitlines() if line.startswith(b"data: ")]
+def identity(item: Json) -> tuple[Any, ...]:
+    return item["type"], item["id"], item.get("encrypted_content")
 
 
 def final_output(deltas: Iterable[StreamDelta]) -> list[Json]:
     """The items of a streamed response, which its events and the SDK agree with."""
     events = streamed(deltas)
-    state = ResponseStreamState[None](input_tools=omit, text_format=omit)
-    for event in events:
-        state.handle_event(EVENT.validate_python(event))
-    done = {event["output_index"]: event["item"] for event in events if event["type"] == "response.output_item.done"}
-    final = events[-1]["response"]
-    Response.model_validate(final)
-    identities = [(item["type"], item["id"], item.get("encrypted_content")) for item in final["output"]]
-    assert identities == [(done[n]["type"], done[n]["id"], done[n].get("encrypted_content")) for n in sorted(done)]
-    return final["output"]
+    final = events[-1]["response"]["output"]
+    assert list(map(identity, final)) == list(map(identity, done_items(events)))
+    return final
 
 
 def answer_in(output: list[Json]) -> Message:
