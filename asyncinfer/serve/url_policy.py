@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-
-from asyncinfer.aio.limiters import NAMES
 from asyncinfer.serve.api_errors import bad_request
 from asyncinfer.serve.settings import ServerSettings
-from asyncinfer.transport.addresses import is_public
+from asyncinfer.transport.addresses import has_only_public_addresses
 from asyncinfer.transport.plain_urls import AmbiguousUrlError, plain_host
 
 
@@ -34,9 +31,8 @@ async def check_url(location: str, url: str, settings: ServerSettings) -> None:
 
 
 async def _is_public_host(host: str) -> bool:
-    """Whether all addresses of a host are public."""
+    """Whether a host is known, and all its addresses are public."""
     try:
-        found = await NAMES.run(socket.getaddrinfo, host, None)
+        return await has_only_public_addresses(host)
     except (OSError, UnicodeError):
         return False
-    return all(is_public(str(address[0])) for *_, address in found)

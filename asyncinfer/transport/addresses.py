@@ -1,9 +1,11 @@
-"""Decides which IP addresses are public. URLs in rows may lead only to these."""
+"""Decides which IP addresses are public. URLs in rows and requests may lead only to these."""
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from asyncinfer.aio.limiters import NAMES
 from asyncinfer.errors import InferenceErrorType, RequestError
 
 # IPv6 addresses whose last four bytes are an IPv4 address: NAT64 (RFC 6052).
@@ -40,6 +42,17 @@ class NotPublicError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("its address is not public", error_type=InferenceErrorType.CONFIG)
+
+
+async def has_only_public_addresses(host: str) -> bool:
+    """Look up a host, and return whether all its addresses are public.
+
+    Raises:
+        OSError: The host cannot be looked up.
+        UnicodeError: The name of the host is not valid.
+    """
+    found = await NAMES.run(socket.getaddrinfo, host, None, abandon_on_cancel=True)
+    return all(is_public(str(address[0])) for *_, address in found)
 
 
 def is_public(address: str) -> bool:

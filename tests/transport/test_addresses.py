@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncinfer.transport.addresses import is_public
+from asyncinfer.transport.addresses import has_only_public_addresses, is_public
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,14 @@ def test_ipv6_address_that_embeds_an_ipv4_address_is_public_if_the_ipv4_address_
     forms = [IPv6Address((0xFFFF << 32) | number), IPv6Address((0x64FF9B << 96) | number)]
     forms.append(IPv6Address((0x2002 << 112) | (number << 80)))
     assert {is_public(str(form)) for form in forms} == {is_public(str(address))}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"), [(["1.1.1.1", "2606:4700::1"], True), (["1.1.1.1", "10.0.0.1"], False)]
+)
+async def test_host_is_public_if_all_its_addresses_are(
+    addresses: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(socket.AF_UNSPEC, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert await has_only_public_addresses("example.com") is expected

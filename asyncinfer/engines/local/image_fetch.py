@@ -12,7 +12,7 @@ from typing import Self
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from asyncinfer.errors import InferenceErrorType, RequestError, invalid_request
-from asyncinfer.transport.addresses import NotPublicError, is_public
+from asyncinfer.transport.addresses import NotPublicError, has_only_public_addresses
 from asyncinfer.transport.base import Transport
 from asyncinfer.transport.body import ResponseTooLargeError
 from asyncinfer.transport.default import default_transport
@@ -121,11 +121,11 @@ async def _check_host(url: str) -> None:
     except AmbiguousUrlError as problem:
         raise invalid_request(_refused(url, f"a proxy may read it in another way: {problem}")) from None
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+        is_public = await has_only_public_addresses(host)
     except (OSError, UnicodeError):
         why = "its host cannot be resolved here, so its address cannot be checked before the proxy is used"
         raise invalid_request(_refused(url, why)) from None
-    if not all(is_public(str(address[0])) for *_, address in found):
+    if not is_public:
         raise invalid_request(_refused(url, "its address is not public"))
 
 
