@@ -11,6 +11,14 @@ from asyncinfer.errors import ConfigError
 # Variables of chat templates that a request may set with `chat_template_kwargs`. Others, such as `chat_template`, may
 # replace the template or change the prompt in ways that the operator of the server does not expect.
 TEMPLATE_VARIABLES = frozenset({"enable_thinking", "reasoning_effort", "thinking", "thinking_budget"})
+_LEAST = {
+    "max_body_bytes": 1,
+    "max_choices": 1,
+    "max_concurrency": 1,
+    "max_images": 0,
+    "max_queue": 0,
+    "shutdown_grace": 0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +68,11 @@ class ServerSettings:
         Raises:
             ConfigError: A value is out of its range, or a key is empty.
         """
-        least = {"max_body_bytes": 1, "max_choices": 1, "max_images": 0, "max_queue": 0, "shutdown_grace": 0}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ConfigError(f"{name}: should be at least {bound} (found {getattr(self, name)})")
+        for name, least in _LEAST.items():
+            value: float | None = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name}: should be at least {least} (found {value})")
         if self.write_timeout <= 0:
             raise ConfigError(f"write_timeout: should be greater than 0 (found {self.write_timeout})")
-        if self.max_concurrency is not None and self.max_concurrency < 1:
-            raise ConfigError(f"max_concurrency: should be at least 1 (found {self.max_concurrency})")
         if not all(key.get_secret_value() for key in self.api_keys):
             raise ConfigError("api_keys: a key is empty")
