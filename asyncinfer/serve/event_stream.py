@@ -16,16 +16,15 @@ class EventStream:
 
     async def write(self, events: bytes) -> None:
         """Send events."""
-        if not events:
-            return
-        async with self._lock:
-            if self._reply.status is None:
-                await self._reply.begin(200, STREAM_HEADERS)
-            await self._reply.write(events)
+        if events:
+            await self._send(events, more=True)
 
-    async def end(self, events: bytes = b"") -> None:
+    async def end(self, events: bytes) -> None:
         """Send the last events, and end the response."""
+        await self._send(events, more=False)
+
+    async def _send(self, events: bytes, *, more: bool) -> None:
         async with self._lock:
             if self._reply.status is None:
                 await self._reply.begin(200, STREAM_HEADERS)
-            await self._reply.write(events, more=False)
+            await self._reply.write(events, more=more)
