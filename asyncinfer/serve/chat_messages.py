@@ -9,7 +9,7 @@ is that of Anthropic and OpenRouter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from asyncinfer.dialects.fields import as_object
@@ -25,6 +25,8 @@ _ASSISTANT, _TOOL = "assistant", "tool"
 _ROLES = ("system", _DEVELOPER, "user", _ASSISTANT, _TOOL)
 _REFUSAL = "refusal"
 _FUNCTION_FIELDS = ("name", "description", "parameters", "strict")
+_CALL_FIELDS = ("name", "arguments")
+_RESULT_FIELDS = ("tool_call_id", "is_error")
 
 
 def read_message(location: str, given: Any) -> Json:
@@ -49,9 +51,7 @@ def read_message(location: str, given: Any) -> Json:
         fields["name"] = message["name"]
     if role == _ASSISTANT:
         return fields | _answer(message, content)
-    return fields | (
-        {key: message[key] for key in ("tool_call_id", "is_error") if key in message} if role == _TOOL else {}
-    )
+    return fields | (_selected(message, _RESULT_FIELDS) if role == _TOOL else {})
 
 
 def read_tool(given: Any) -> Any:
@@ -59,12 +59,8 @@ def read_tool(given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     tool = cast(Json, given)
-    fields = {"type": tool.get("type", "function"), **_cache_control(tool)}
-    function: Any = tool.get("function")
-    if isinstance(function, dict):
-        named = cast(Json, function)
-        function = {name: named[name] for name in _FUNCTION_FIELDS if name in named}
-    return {**fields, "function": function}
+    kind, function = tool.get("type", "function"), _function(tool, _FUNCTION_FIELDS)
+    return {"type": kind, **_cache_control(tool), "function": function}
 
 
 def _answer(message: Mapping[str, Any], content: Any) -> Json:
@@ -83,12 +79,18 @@ def _call(given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     call = cast(Json, given)
-    function: Any = call.get("function")
-    if isinstance(function, dict):
-        named = cast(Json, function)
-        function = {name: named[name] for name in ("name", "arguments") if name in named}
     plain = {name: call[name] for name in ("id", "type") if call.get(name) is not None}
-    return {**plain, "function": function, **kept_of_call(call)}
+    return {**plain, "function": _function(call, _CALL_FIELDS), **kept_of_call(call)}
+
+
+def _function(owner: Mapping[str, Any], names: Collection[str]) -> Any:
+    """Return these fields of the function in a tool or a call. What is not an object is returned as it is."""
+    function: Any = owner.get("function")
+    return _selected(cast(Json, function), names) if isinstance(function, dict) else function
+
+
+def _selected(fields: Mapping[str, Any], names: Collection[str]) -> Json:
+    return {name: fields[name] for name in names if name in fields}
 
 
 def _content(location: str, content: Any) -> Any:
