@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from asyncinfer.engines.context_length import is_context_overflow
 from asyncinfer.errors import (
+    AsyncInferError,
     ConfigError,
     EngineConfigError,
     EngineDeadError,
@@ -133,9 +134,14 @@ def api_error(error: BaseException) -> ApiError:
             return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, _FAILED)
 
 
-def is_for_operator(error: Exception) -> bool:
-    """Whether the operator of the server should see an error, because the client receives less than its whole text."""
-    return api_error(error).message != _with_field_names(error)
+def is_for_operator(error: AsyncInferError, client_error: ApiError) -> bool:
+    """Whether the operator of the server should see an error: the server failed, or the client receives less of it.
+
+    Args:
+        client_error: What the client receives.
+    """
+    is_failure = client_error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_failure or client_error.message != _with_field_names(error)
 
 
 def _of_request(error: RequestError) -> ApiError:

@@ -32,8 +32,6 @@ log = logging.getLogger("asyncinfer.serve")
 
 # The status of a request whose client disconnected before the response began, as nginx logs it.
 CLIENT_CLOSED_REQUEST = 499
-# Statuses from here on say that the server failed.
-_FAILED = HTTPStatus.INTERNAL_SERVER_ERROR
 # How long the event of an error may wait for the client (seconds).
 _LAST_EVENT = 1
 
@@ -92,8 +90,9 @@ class Endpoint(ABC):
         except ClientDisconnected:
             pass
         except Exception as error:
-            self._log(error)
-            await self._send_error(exchange, error)
+            client_error = api_error(error)
+            self._log(error, client_error)
+            await self._send_error(exchange, error, client_error)
         finally:
             status = exchange.reply.status or CLIENT_CLOSED_REQUEST
             self._backend.metrics.finished(self.metric_route, status, time.monotonic() - exchange.began)
@@ -105,16 +104,20 @@ class Endpoint(ABC):
         self.check_method(exchange.scope["method"])
         await self.handle(exchange, await self._backend.open())
 
-    def _log(self, error: Exception) -> None:
-        """Log an error that the operator of the server should see."""
-        if not isinstance(error, ApiError | AsyncInferError):
-            log.error("%s: a request failed", self.metric_route, exc_info=error)
-        elif is_for_operator(error) or (isinstance(error, AsyncInferError) and api_error(error).status >= _FAILED):
-            log.error("%s: %s", self.metric_route, error_str(error))
+    def _log(self, error: Exception, client_error: ApiError) -> None:
+        """Log an error that the operator of the server should see. `client_error`: what the client receives."""
+        match error:
+            case ApiError():
+                pass
+            case AsyncInferError():
+                if is_for_operator(error, client_error):
+                    log.error("%s: %s", self.metric_route, error_str(error))
+            case _:
+                log.error("%s: a request failed", self.metric_route, exc_info=error)
 
-    async def _send_error(self, exchange: Exchange, error: Exception) -> None:
+    async def _send_error(self, exchange: Exchange, error: Exception, client_error: ApiError) -> None:
         """Send an error. In a stream that has begun, it is the last event. Otherwise a begun response is cut off."""
-        reply, client_error = exchange.reply, api_error(error)
+        reply = exchange.reply
         if reply.status is None:
             await reply.send_all(client_error.status, client_error.body(), client_error.headers())
         elif exchange.error_events is None or reply.is_complete:

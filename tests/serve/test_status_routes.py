@@ -245,6 +245,12 @@ async def test_operator_sees_in_the_log_what_clients_do_not_see(caplog: pytest.L
     assert text in caplog.text
 
 
+async def test_mistake_of_a_client_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(ScriptedEngine()) as server:
+        assert (await server.chat(model="generation.max_new_tokens"))[0] == 404
+    assert caplog.records == []
+
+
 async def test_wrong_url_of_the_server_is_not_a_missing_model() -> None:
     async with Recorder() as api:
         api.answers({"detail": "Not Found"}, status=404)
