@@ -34,7 +34,7 @@ class ChatCompletionsEndpoint(AnswerEndpoint):
         """Answer the request with these fields."""
         request = await read_chat_request(fields, backend.settings, backend.read_settings)
         model = backend.models.find(request.model)
-        request = request.with_model(model.requested)
+        request = request._replace(settings=request.settings._replace(model=model.requested))
         writer = ChatWriter(
             f"chatcmpl-{uuid4().hex}",
             int(time.time()),

@@ -48,10 +48,6 @@ class ChatRequest(NamedTuple):
         """Whether log probabilities are requested."""
         return self.settings.generation.logprobs
 
-    def with_model(self, model: str | None) -> ChatRequest:
-        """Return the request for a model of the engine. None: the engine's own."""
-        return self if model is None else self._replace(settings=self.settings._replace(model=model))
-
     def settings_of(self, choice: int) -> AnswerSettings:
         """Return the settings of one choice. With a seed, each choice has its own, so that they differ."""
         seed = self.settings.generation.seed

@@ -23,7 +23,7 @@ class ResponsesEndpoint(AnswerEndpoint):
         """Answer the request with these fields."""
         request = await read_responses_request(fields, backend.settings, backend.read_settings)
         model = backend.models.find(request.model)
-        request = request.with_model(model.requested)
+        request = request._replace(settings=request.settings._replace(model=model.requested))
         writer = ResponseWriter(new_id("resp"), int(time.time()), model.response_name, request.echoed)
         async with backend.admission.acquire():
             if request.stream:

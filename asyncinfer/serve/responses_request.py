@@ -45,10 +45,6 @@ class ResponsesRequest(NamedTuple):
     stream: bool
     echoed: dict[str, Any]
 
-    def with_model(self, model: str | None) -> ResponsesRequest:
-        """Return the request for a model of the engine. None: the engine's own."""
-        return self if model is None else self._replace(settings=self.settings._replace(model=model))
-
 
 async def read_responses_request(
     fields: Mapping[str, Any], server: ServerSettings, read_settings: SettingsReader
