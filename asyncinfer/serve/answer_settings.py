@@ -12,6 +12,7 @@ from asyncinfer.dialects.openai.request_reader import SETTINGS, RequestFieldErro
 from asyncinfer.engines.call_setup import MOST_KEPT
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.serve.api_errors import ApiError, bad_request
+from asyncinfer.serve.request_fields import object_field
 from asyncinfer.serve.settings import TEMPLATE_VARIABLES
 from asyncinfer.types.lru_cache import LRUCache
 
@@ -73,8 +74,7 @@ class SettingsReader:
 
     def _read(self, given: Mapping[str, Any], key: bytes) -> AnswerSettings:
         passed = {name: value for name, value in given.items() if name in self._passed}
-        variables = _template_variables(given.get(_TEMPLATE_FIELD))
-        return AnswerSettings(_generation(given), None, variables, passed or None, key)
+        return AnswerSettings(_generation(given), None, _template_variables(given), passed or None, key)
 
 
 def _check_sizes(fields: Mapping[str, Any]) -> None:
@@ -140,12 +140,8 @@ def _explicit(generation: GenerationParams) -> dict[str, Any]:
     return generation.model_dump(exclude_unset=True)
 
 
-def _template_variables(given: Any) -> Mapping[str, Any] | None:
-    if given is None:
-        return None
-    if not isinstance(given, dict):
-        raise bad_request(f"{_TEMPLATE_FIELD}: should be an object.", _TEMPLATE_FIELD)
-    variables = cast(dict[str, Any], given)
+def _template_variables(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    variables = object_field(fields, _TEMPLATE_FIELD)
     for name, value in variables.items():
         if name not in TEMPLATE_VARIABLES:
             raise _not_allowed(name)

@@ -6,12 +6,12 @@ Source: OpenAI's API reference ("Create chat completion") and openai-python 3.57
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from asyncinfer.serve.answer_settings import AnswerSettings, SettingsReader
 from asyncinfer.serve.api_errors import bad_request
 from asyncinfer.serve.conversation_policy import read_conversation
-from asyncinfer.serve.request_fields import boolean_field, string_field
+from asyncinfer.serve.request_fields import boolean_field, object_field, string_field
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.types.conversation import Conversation
 
@@ -75,7 +75,7 @@ async def read_chat_request(
         read_settings(fields),
         _choices(fields.get("n"), server.max_choices),
         stream,
-        stream and _includes_usage(fields),
+        stream and boolean_field(object_field(fields, "stream_options"), "include_usage"),
     )
 
 
@@ -85,12 +85,3 @@ def _choices(given: Any, limit: int) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= limit:
         raise bad_request(f"n: should be an integer from 1 to {limit}.", "n")
     return given
-
-
-def _includes_usage(fields: Mapping[str, Any]) -> bool:
-    options: Any = fields.get("stream_options")
-    if options is None:
-        return False
-    if not isinstance(options, dict):
-        raise bad_request("stream_options: should be an object.", "stream_options")
-    return boolean_field(cast(dict[str, Any], options), "include_usage")

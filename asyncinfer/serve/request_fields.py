@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from asyncinfer.serve.api_errors import bad_request
 
@@ -30,3 +30,27 @@ def boolean_field(fields: Mapping[str, Any], name: str) -> bool:
     if value is not None and not isinstance(value, bool):
         raise bad_request(f"{name}: should be true or false.", name)
     return bool(value)
+
+
+def object_field(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a field that holds an object; an empty one if it is missing.
+
+    Raises:
+        ApiError: It holds something else.
+    """
+    value: Any = fields.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise bad_request(f"{name}: should be an object.", name)
+    return cast(dict[str, Any], value or {})
+
+
+def list_field(fields: Mapping[str, Any], name: str) -> list[Any]:
+    """Return a field that holds a list; an empty one if it is missing.
+
+    Raises:
+        ApiError: It holds something else.
+    """
+    value: Any = fields.get(name)
+    if value is not None and not isinstance(value, list):
+        raise bad_request(f"{name}: should be a list.", name)
+    return cast(list[Any], value or [])

@@ -7,7 +7,7 @@ Source: OpenAI's API reference ("Create a model response") and `ResponseCreatePa
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from asyncinfer.dialects.fields import as_object
 from asyncinfer.dialects.openai.responses.input_reader import InvalidInputError, LocatedMessage, problem_of, read_input
@@ -16,7 +16,7 @@ from asyncinfer.dialects.openai.responses.tools import read_tool_choice, read_to
 from asyncinfer.serve.answer_settings import AnswerSettings, SettingsReader
 from asyncinfer.serve.api_errors import ApiError, bad_request
 from asyncinfer.serve.conversation_policy import check_content
-from asyncinfer.serve.request_fields import boolean_field, string_field
+from asyncinfer.serve.request_fields import boolean_field, list_field, string_field
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.tools import ToolDefinition
@@ -58,7 +58,7 @@ async def read_responses_request(
         if fields.get(name):
             raise bad_request(f"{name}: this server stores no responses; send the whole input.", name)
     messages = _messages(fields)
-    conversation = Conversation(messages=[item.message for item in messages], tools=_tools(fields.get("tools")))
+    conversation = Conversation(messages=[item.message for item in messages], tools=_tools(fields))
     await check_content(conversation, server, [item.location for item in messages])
     return ResponsesRequest(
         string_field(fields, "model"),
@@ -79,11 +79,10 @@ def _messages(fields: Mapping[str, Any]) -> list[LocatedMessage]:
     return messages
 
 
-def _tools(given: Any) -> list[ToolDefinition] | None:
-    if given is not None and not isinstance(given, list):
-        raise bad_request("tools: should be a list.", "tools")
+def _tools(fields: Mapping[str, Any]) -> list[ToolDefinition] | None:
+    given = list_field(fields, "tools")
     try:
-        return read_tools(cast(list[Any], given or [])) or None
+        return read_tools(given) or None
     except ValueError as error:
         raise bad_request(f"tools: {problem_of(error)}.", "tools") from None
 
@@ -109,7 +108,7 @@ def _as_chat_fields(fields: Mapping[str, Any], passed: Set[str]) -> dict[str, An
         chat["max_completion_tokens"] = fields["max_output_tokens"]
     if effort := as_object(fields.get("reasoning")).get("effort"):
         chat["reasoning_effort"] = effort
-    if INCLUDE_LOGPROBS in _included(fields):
+    if INCLUDE_LOGPROBS in list_field(fields, "include"):
         chat |= {"logprobs": True, "top_logprobs": fields.get("top_logprobs")}
     if fields.get("tool_choice") is not None:
         try:
@@ -120,13 +119,6 @@ def _as_chat_fields(fields: Mapping[str, Any], passed: Set[str]) -> dict[str, An
     if form := _response_format(written.get("format")):
         chat["response_format"] = form
     return chat | ({"verbosity": written["verbosity"]} if written.get("verbosity") else {})
-
-
-def _included(fields: Mapping[str, Any]) -> list[Any]:
-    include: Any = fields.get("include") or []
-    if not isinstance(include, list):
-        raise bad_request("include: should be a list.", "include")
-    return cast(list[Any], include)
 
 
 def _response_format(given: Any) -> dict[str, Any] | None:
