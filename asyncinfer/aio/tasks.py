@@ -1,4 +1,4 @@
-"""Task groups that raise single errors, cleanups, calls of foreign code, and long work in short slices."""
+"""Task groups that raise single errors, work that may end early, cleanups, foreign code, and work in short slices."""
 
 from __future__ import annotations
 
@@ -48,6 +48,34 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
         raise _first(group) from None
     if not complete:
         raise UnexpectedCancellationError(f"a part of this work was cancelled by other code. {_RESUME}")
+
+
+async def done_before(
+    end: Callable[[], Awaitable[object]],
+    work: Callable[[], Awaitable[object]],
+    scope: anyio.CancelScope | None = None,
+) -> bool:
+    """Do `work` until it is completed or `end` returns. Then the other one is cancelled.
+
+    Args:
+        scope: The scope in which `work` is done, and which is not entered yet. Others may cancel it too.
+
+    Returns:
+        Whether `work` was completed.
+    """
+    scope, is_complete = scope or anyio.CancelScope(), False
+
+    async def wait() -> None:
+        await end()
+        scope.cancel()
+
+    with scope:
+        async with task_group() as tasks:
+            tasks.start_soon(wait)
+            await work()
+            is_complete = True
+            tasks.cancel_scope.cancel()
+    return is_complete
 
 
 def in_own_task(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:

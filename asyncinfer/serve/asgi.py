@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from asyncinfer.aio.tasks import task_group
+from asyncinfer.aio.tasks import done_before
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -93,17 +93,9 @@ async def until_disconnect(receive: Receive, work: Callable[[], Awaitable[None]]
     Returns:
         Whether the work was completed.
     """
-    is_complete = False
-    with scope:
-        async with task_group() as tasks:
 
-            async def watch() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                scope.cancel()
+    async def disconnect() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
-            tasks.start_soon(watch)
-            await work()
-            is_complete = True
-            tasks.cancel_scope.cancel()
-    return is_complete
+    return await done_before(disconnect, work, scope)

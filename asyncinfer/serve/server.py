@@ -11,7 +11,7 @@ from dataclasses import replace
 import anyio
 
 from asyncinfer.aio.limiters import NAMES
-from asyncinfer.aio.tasks import task_group
+from asyncinfer.aio.tasks import done_before, task_group
 from asyncinfer.config import GenerationParams, InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.local.engine import LocalInferenceEngine
@@ -107,19 +107,11 @@ async def _load(engine: BaseInferenceEngine, stop: Stop) -> bool:
     """Load a model in this process, by answering one token. Returns False if `stop` was requested before the end."""
     if not isinstance(engine, LocalInferenceEngine):
         return True
-    is_loaded = False
-    with anyio.CancelScope() as scope:
-        async with task_group() as tasks:
 
-            async def cancel_on_stop() -> None:
-                await stop.wait()
-                scope.cancel()
+    async def load() -> None:
+        await engine.agenerate("Hi", InferenceConfig(generation=GenerationParams(max_new_tokens=1)))
 
-            tasks.start_soon(cancel_on_stop)
-            await engine.agenerate("Hi", InferenceConfig(generation=GenerationParams(max_new_tokens=1)))
-            is_loaded = True
-            tasks.cancel_scope.cancel()
-    return is_loaded
+    return await done_before(stop.wait, load)
 
 
 def _config(app: Starlette) -> uvicorn.Config:
