@@ -17,6 +17,8 @@ from asyncinfer.config import GenerationParams
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.serve import ServerSettings, create_app
+from asyncinfer.serve.addresses import url_of
+from asyncinfer.serve.server import _Server
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta
 
@@ -149,29 +151,17 @@ class RunningServer:
             return response.status, await response.text()
 
 
-class _Server(uvicorn.Server):
-    """Tells when it listens. Its methods `serve` and `run` would handle the signals of the test's process."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = anyio.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-
 @asynccontextmanager
 async def serving(engine: BaseInferenceEngine, *, app: Any = None, **settings: Any) -> AsyncGenerator[RunningServer]:
     """Serve an engine on a free port."""
     app = app or create_app(engine, ServerSettings(**settings), owns_engine=True)
-    server = _Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5))
+    config, ready = uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5), anyio.Event()
+    server = _Server(config, ready.set)
     async with anyio.create_task_group() as tasks, ClientSession() as session:
-        tasks.start_soon(server._serve)
-        await server.ready.wait()
+        tasks.start_soon(server.serve)
+        await ready.wait()
         [listening] = server.servers
-        port = listening.sockets[0].getsockname()[1]
-        running = RunningServer(f"http://127.0.0.1:{port}", app, session)
+        running = RunningServer(url_of(listening.sockets[0]), app, session)
         try:
             yield running
         finally:

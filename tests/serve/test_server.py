@@ -48,6 +48,34 @@ class Running:
             return response.status, await response.json()
 
 
+@asynccontextmanager
+async def running_server(engine: ScriptedEngine, **settings: Any) -> AsyncGenerator[tuple[Running, anyio.CancelScope]]:
+    """A server, and the scope whose cancellation ends it."""
+    async with ClientSession() as session, anyio.create_task_group() as tasks:
+        running, scope = Running(session), anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await serve(engine, ServerSettings(**settings), port=0, stop=running.stop, on_listening=running.note)
+
+        tasks.start_soon(run)
+        await running.listening.wait()
+        yield running, scope
+
+
+async def unfinished(_: Conversation) -> AsyncIterator[StreamDelta]:
+    """The beginning of an answer, whose rest never comes."""
+    yield StreamDelta("Hel")
+    await anyio.sleep_forever()
+
+
+async def endless(_: Conversation) -> AsyncIterator[StreamDelta]:
+    """More than the buffers of the system can hold."""
+    while True:
+        yield StreamDelta("a" * 100_000)
+        await anyio.lowlevel.checkpoint()
+
+
 @pytest.mark.model
 async def test_model_in_this_process_is_loaded_before_the_server_listens() -> None:
     model = ModelParams(model_name=PACKAGED, model_max_length=256, model_kwargs=ONE_THREAD)
@@ -64,14 +92,7 @@ async def test_model_in_this_process_is_loaded_before_the_server_listens() -> No
 
 async def test_engine_stays_open_and_gets_no_requests_of_the_server_itself() -> None:
     engine = ScriptedEngine()
-    async with ClientSession() as session, anyio.create_task_group() as tasks:
-        running = Running(session)
-
-        async def run() -> None:
-            await serve(engine, port=0, stop=running.stop, on_listening=running.note)
-
-        tasks.start_soon(run)
-        await running.listening.wait()
+    async with running_server(engine) as (running, _):
         assert engine.asked == []
         assert running.url.startswith("http://127.0.0.1:")
         assert (await running.chat())[0] == 200
@@ -87,17 +108,11 @@ async def test_running_answers_finish_and_new_requests_are_refused_while_the_ser
         await release.wait()
         return HELLO
 
-    async with ClientSession() as session, anyio.create_task_group() as tasks:
-        running = Running(session)
-
-        async def run() -> None:
-            await serve(ScriptedEngine(answer), port=0, stop=running.stop, on_listening=running.note)
+    async with running_server(ScriptedEngine(answer)) as (running, _), anyio.create_task_group() as tasks:
 
         async def ask() -> None:
             statuses.append((await running.chat())[0])
 
-        tasks.start_soon(run)
-        await running.listening.wait()
         tasks.start_soon(ask)
         await begun.wait()
         running.stop.request()
@@ -122,18 +137,11 @@ async def test_answers_that_take_too_long_are_cut_off_when_the_server_stops() ->
         return HELLO
 
     engine = ScriptedEngine(answer)
-    async with ClientSession() as session, anyio.create_task_group() as tasks:
-        running = Running(session)
-        settings = ServerSettings(shutdown_grace=0)
-
-        async def run() -> None:
-            await serve(engine, settings, port=0, stop=running.stop, on_listening=running.note)
+    async with running_server(engine, shutdown_grace=0) as (running, _), anyio.create_task_group() as tasks:
 
         async def ask() -> None:
             answers.append(await running.chat())
 
-        tasks.start_soon(run)
-        await running.listening.wait()
         tasks.start_soon(ask)
         await begun.wait()
         running.stop.request()
@@ -144,53 +152,17 @@ async def test_answers_that_take_too_long_are_cut_off_when_the_server_stops() ->
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 async def test_stream_that_is_cut_off_ends_with_an_error_event(path: str) -> None:
-    streamed = list[bytes]()
-
-    async def deltas(_: Conversation) -> AsyncIterator[StreamDelta]:
-        yield StreamDelta("Hel")
-        await anyio.sleep_forever()
-
     engine = ScriptedEngine()
-    engine.deltas = deltas
-    async with ClientSession() as session, anyio.create_task_group() as tasks:
-        running = Running(session)
-        settings = ServerSettings(shutdown_grace=0)
-
-        async def run() -> None:
-            await serve(engine, settings, port=0, stop=running.stop, on_listening=running.note)
-
-        tasks.start_soon(run)
-        await running.listening.wait()
+    engine.deltas = unfinished
+    async with running_server(engine, shutdown_grace=0) as (running, _):
         fields = {**ASK, "input": "Hi", "stream": True}
-        async with session.post(f"{running.url}{path}", json=fields) as response:
-            streamed.append(await response.content.readline())
+        async with running.session.post(f"{running.url}{path}", json=fields) as response:
+            await response.content.readline()
             running.stop.request()
-            streamed.append(await response.content.read())
-    last = json.loads(streamed[-1].split(b"data: ")[-1])
+            streamed = await response.content.read()
+    last = json.loads(streamed.split(b"data: ")[-1])
     error = last["response"]["error"] if "response" in last else last["error"]
     assert error["message"] == "The server was shut down before the answer was complete."
-
-
-@asynccontextmanager
-async def running_server(engine: ScriptedEngine, **settings: Any) -> AsyncGenerator[tuple[Running, anyio.CancelScope]]:
-    """A server, and the scope whose cancellation ends it."""
-    async with ClientSession() as session, anyio.create_task_group() as tasks:
-        running, scope = Running(session), anyio.CancelScope()
-
-        async def run() -> None:
-            with scope:
-                await serve(engine, ServerSettings(**settings), port=0, stop=running.stop, on_listening=running.note)
-
-        tasks.start_soon(run)
-        await running.listening.wait()
-        yield running, scope
-
-
-async def endless(_: Conversation) -> AsyncIterator[StreamDelta]:
-    """More than the buffers of the system can hold."""
-    while True:
-        yield StreamDelta("a" * 100_000)
-        await anyio.lowlevel.checkpoint()
 
 
 async def test_client_that_stops_reading_frees_its_slot(caplog: pytest.LogCaptureFixture) -> None:
@@ -261,12 +233,8 @@ async def test_request_with_half_a_body_is_refused_when_the_server_stops(caplog:
 
 
 async def test_cancelled_server_ends_its_streams_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    async def deltas(_: Conversation) -> AsyncIterator[StreamDelta]:
-        yield StreamDelta("Hel")
-        await anyio.sleep_forever()
-
     engine = ScriptedEngine()
-    engine.deltas = deltas
+    engine.deltas = unfinished
     async with running_server(engine) as (running, scope):
         ask = {**ASK, "input": "Hi", "stream": True}
         async with running.session.post(f"{running.url}/v1/responses", json=ask) as response:
