@@ -12,8 +12,17 @@ import openai
 import uvicorn
 from aiohttp import ClientSession
 
-from asyncinfer import Conversation, FinishReason, Message, ModelParams, RemoteParams, Role, Usage
-from asyncinfer.config import GenerationParams
+from asyncinfer import (
+    Conversation,
+    FinishReason,
+    GenerationParams,
+    Message,
+    ModelParams,
+    RemoteInferenceEngine,
+    RemoteParams,
+    Role,
+    Usage,
+)
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.serve import ServerSettings, create_app
@@ -108,6 +117,17 @@ class _Bound(BoundEngine):
                 yield delta
         finally:
             engine.in_flight -= 1
+
+
+def remote_engine(
+    url: str, *, model: str = "my-model", generation: GenerationParams | None = None, **remote: Any
+) -> RemoteInferenceEngine:
+    """An engine that asks the API at this URL."""
+    return RemoteInferenceEngine(
+        ModelParams(model_name=model),
+        generation_params=generation,
+        remote_params=RemoteParams(api_url=url, **remote),
+    )
 
 
 class RunningServer:

@@ -24,7 +24,6 @@ from asyncinfer import (
     Message,
     ModelParams,
     RemoteInferenceEngine,
-    RemoteParams,
     RequestError,
     Role,
 )
@@ -32,7 +31,7 @@ from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.tools import FunctionCall, ToolCall
 from tests.fakes import question, questions
-from tests.serve.serving import ASK, HELLO, QUESTION, RunningServer, ScriptedEngine, serving
+from tests.serve.serving import ASK, HELLO, QUESTION, RunningServer, ScriptedEngine, remote_engine, serving
 from tests.smollm2 import ONE_THREAD, PACKAGED
 
 CALL = ToolCall(id="call_1", function=FunctionCall(name="get_weather", arguments='{"city": "Paris"}'))
@@ -53,10 +52,7 @@ async def answer_or_call(conversation: Conversation, _: CallSettings) -> Complet
 
 
 def remote(server: RunningServer, **settings: Any) -> RemoteInferenceEngine:
-    return RemoteInferenceEngine(
-        ModelParams(model_name=settings.pop("model", "my-model")),
-        remote_params=RemoteParams(api_url=server.api, max_retries=0, **settings),
-    )
+    return remote_engine(server.api, **{"max_retries": 0, **settings})
 
 
 def smollm2() -> LlamaCppInferenceEngine:
@@ -116,9 +112,7 @@ class TestOwnEngine:
     async def test_many_conversations_with_a_small_queue_are_all_answered(self) -> None:
         async with (
             serving(ScriptedEngine(), max_concurrency=4, max_queue=8) as server,
-            RemoteInferenceEngine(
-                ModelParams(model_name="my-model"), remote_params=RemoteParams(api_url=server.api, num_workers=30)
-            ) as engine,
+            remote_engine(server.api, num_workers=30) as engine,
         ):
             answers = await engine.ainfer(questions(200))
         assert [answer.text for answer in answers] == ["Hello."] * 200

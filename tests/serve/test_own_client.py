@@ -11,9 +11,7 @@ from asyncinfer import (
     FinishReason,
     GenerationParams,
     Message,
-    ModelParams,
     RemoteInferenceEngine,
-    RemoteParams,
     Role,
     ToolCallDelta,
     Usage,
@@ -21,7 +19,7 @@ from asyncinfer import (
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
-from tests.serve.serving import ScriptedEngine, serving
+from tests.serve.serving import ScriptedEngine, remote_engine, serving
 
 CALLS = [
     ToolCall(id="call_1", function=FunctionCall(name="get_weather", arguments='{"city": "Paris"}')),
@@ -32,9 +30,8 @@ ANSWER = Message(role=Role.ASSISTANT, content="Wait.", reasoning_content="Hm.", 
 ANSWERED = Completion(ANSWER, FinishReason.TOOL_CALLS, Usage(3, 4, 7, cached_tokens=2, reasoning_tokens=1))
 
 
-def client(url: str) -> RemoteInferenceEngine:
-    remote = RemoteParams(api_url=url, api="responses", max_retries=0)
-    return RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
+def client(url: str, generation: GenerationParams | None = None) -> RemoteInferenceEngine:
+    return remote_engine(url, generation=generation, api="responses", max_retries=0)
 
 
 async def pieces(_: Conversation) -> AsyncIterator[StreamDelta]:
@@ -85,15 +82,8 @@ async def test_engine_behind_the_server_gets_the_whole_chat_back() -> None:
 async def test_settings_arrive_at_the_engine() -> None:
     engine = ScriptedEngine()
     given = GenerationParams(max_new_tokens=7, temperature=0.5, top_p=0.9, logprobs=True, top_logprobs=2)
-    remote = RemoteParams(max_retries=0, api="responses")
-    async with serving(engine) as server:
-        own = RemoteInferenceEngine(
-            ModelParams(model_name="my-model"),
-            generation_params=given,
-            remote_params=remote.model_copy(update={"api_url": server.url}),
-        )
-        async with own:
-            await own.agenerate("Hello?")
+    async with serving(engine) as server, client(server.url, given) as own:
+        await own.agenerate("Hello?")
     arrived = engine.generation
     for name in ("max_new_tokens", "temperature", "top_p", "logprobs", "top_logprobs"):
         assert getattr(arrived, name) == getattr(given, name)

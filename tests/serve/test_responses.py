@@ -15,9 +15,6 @@ from asyncinfer import (
     FinishReason,
     InferenceErrorType,
     Message,
-    ModelParams,
-    RemoteInferenceEngine,
-    RemoteParams,
     RequestError,
     Role,
     ToolCallDelta,
@@ -27,7 +24,7 @@ from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
 from tests.recorder import Recorder
-from tests.serve.serving import ScriptedEngine, serving
+from tests.serve.serving import ScriptedEngine, remote_engine, serving
 
 ASK: Any = {"model": "my-model", "input": "What is the capital of Japan?"}
 WEATHER: Any = {
@@ -195,13 +192,10 @@ async def test_wrong_value_is_a_bad_request_that_names_the_field(fields: dict[st
 
 
 async def test_fields_for_the_api_of_the_engine_are_passed_on() -> None:
-    async with Recorder() as api:
-        remote = RemoteParams(api_url=api.url)
-        engine = RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
-        async with serving(engine, passed_fields=frozenset({"custom"})) as server:
-            passed = {"prompt_cache_key": "key", "safety_identifier": "user", "top_k": 5, "custom": {"a": 1}}
-            nested = {"reasoning": {"effort": "low"}, "text": {"verbosity": "low"}}
-            status, _ = await server.post({**ASK, **passed, **nested, "other": 1}, "/v1/responses")
+    async with Recorder() as api, serving(remote_engine(api.url), passed_fields=frozenset({"custom"})) as server:
+        passed = {"prompt_cache_key": "key", "safety_identifier": "user", "top_k": 5, "custom": {"a": 1}}
+        nested = {"reasoning": {"effort": "low"}, "text": {"verbosity": "low"}}
+        status, _ = await server.post({**ASK, **passed, **nested, "other": 1}, "/v1/responses")
     assert status == 200
     [sent] = api.sent
     assert sent.body.items() >= {**passed, "reasoning_effort": "low", "verbosity": "low"}.items()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from asyncinfer import ModelParams, RemoteInferenceEngine, RemoteParams
+from asyncinfer import GenerationParams
 from asyncinfer.errors import ConfigError
 from asyncinfer.serve.access_control import host_of, is_loopback
 from asyncinfer.serve.api_errors import ApiError
@@ -18,7 +18,7 @@ from asyncinfer.serve.request_body import parsed_object
 from asyncinfer.serve.server import checked_settings
 from asyncinfer.serve.settings import ServerSettings
 from tests.recorder import Recorder
-from tests.serve.serving import ASK, QUESTION, ScriptedEngine, serving
+from tests.serve.serving import ASK, QUESTION, ScriptedEngine, remote_engine, serving
 from tests.work import counted_calls
 
 KEYS = (SecretStr("first-key"), SecretStr("second-key"))
@@ -280,10 +280,8 @@ async def test_number_of_entries_of_a_setting_is_limited(name: str, value: Any) 
 class TestRemoteEngine:
     async def test_only_known_fields_are_passed_to_the_api_and_those_of_the_operator_stay(self) -> None:
         async with Recorder() as api:
-            engine = RemoteInferenceEngine(
-                ModelParams(model_name="my-model"), remote_params=RemoteParams(api_url=api.url)
-            )
-            engine._generation_params.extra_body = {"provider": {"data_collection": "deny"}}
+            own = GenerationParams(extra_body={"provider": {"data_collection": "deny"}})
+            engine = remote_engine(api.url, generation=own)
             async with serving(engine, passed_fields=frozenset({"custom"})) as server:
                 fields = {"reasoning_effort": "low", "custom": 1, "provider": {}, "models": ["other"], "plugins": []}
                 assert (await server.chat(**fields))[0] == 200
@@ -294,15 +292,9 @@ class TestRemoteEngine:
 
     async def test_model_of_the_request_is_asked_for_only_if_the_server_accepts_any(self) -> None:
         async with Recorder() as api:
-            engine = RemoteInferenceEngine(
-                ModelParams(model_name="my-model"), remote_params=RemoteParams(api_url=api.url)
-            )
-            async with serving(engine) as server:
+            async with serving(remote_engine(api.url)) as server:
                 assert (await server.chat(model="other"))[0] == 404
-            engine = RemoteInferenceEngine(
-                ModelParams(model_name="my-model"), remote_params=RemoteParams(api_url=api.url)
-            )
-            async with serving(engine, any_model=True) as server:
+            async with serving(remote_engine(api.url), any_model=True) as server:
                 assert (await server.chat(model="org/other"))[1]["model"] == "org/other"
                 assert (await server.chat(model="../admin"))[0] == 404
         assert [sent.body["model"] for sent in api.sent] == ["org/other"]
@@ -310,18 +302,14 @@ class TestRemoteEngine:
     async def test_model_that_the_provider_does_not_have_is_not_found(self) -> None:
         async with Recorder() as api:
             api.answers({"error": {"message": "The model does not exist", "code": "model_not_found"}}, status=404)
-            remote = RemoteParams(api_url=api.url, max_retries=0)
-            engine = RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
-            async with serving(engine, any_model=True) as server:
+            async with serving(remote_engine(api.url, max_retries=0), any_model=True) as server:
                 status, body = await server.chat(model="other")
         assert (status, body["error"]["code"]) == (404, "model_not_found")
 
     async def test_problem_with_the_key_of_the_server_is_not_a_problem_of_the_client(self) -> None:
         async with Recorder() as api:
             api.answers({"error": {"message": "Incorrect API key provided: sk-secret"}}, status=401)
-            remote = RemoteParams(api_url=api.url, max_retries=0)
-            engine = RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
-            async with serving(engine) as server:
+            async with serving(remote_engine(api.url, max_retries=0)) as server:
                 status, body = await server.post({"messages": QUESTION})
         assert status in (502, 503)
         assert "sk-secret" not in json.dumps(body)

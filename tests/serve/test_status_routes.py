@@ -17,8 +17,6 @@ from asyncinfer import (
     InferenceConfig,
     InferenceErrorType,
     ModelParams,
-    RemoteInferenceEngine,
-    RemoteParams,
     RequestError,
     Usage,
 )
@@ -31,7 +29,7 @@ from asyncinfer.types.answer import Completion
 from asyncinfer.types.stream import StreamDelta
 from tests.fakes import FakeEngine
 from tests.recorder import Recorder
-from tests.serve.serving import ASK, ScriptedEngine, serving, until
+from tests.serve.serving import ASK, ScriptedEngine, remote_engine, serving, until
 
 
 async def test_list_has_the_model_of_the_engine() -> None:
@@ -254,18 +252,14 @@ async def test_mistake_of_a_client_is_not_in_the_log(caplog: pytest.LogCaptureFi
 async def test_wrong_url_of_the_server_is_not_a_missing_model() -> None:
     async with Recorder() as api:
         api.answers({"detail": "Not Found"}, status=404)
-        remote = RemoteParams(api_url=api.url, max_retries=0)
-        engine = RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
-        async with serving(engine) as server:
+        async with serving(remote_engine(api.url, max_retries=0)) as server:
             status, body = await server.chat()
     assert status == 503
     assert body["error"]["code"] is None
 
 
 async def test_address_of_a_provider_that_is_not_reached_is_not_shown() -> None:
-    remote = RemoteParams(api_url="http://127.0.0.1:9/internal/v1", max_retries=0)
-    engine = RemoteInferenceEngine(ModelParams(model_name="my-model"), remote_params=remote)
-    async with serving(engine) as server:
+    async with serving(remote_engine("http://127.0.0.1:9/internal/v1", max_retries=0)) as server:
         _, body = await server.chat()
     assert "127.0.0.1" not in json.dumps(body)
 
