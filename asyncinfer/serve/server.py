@@ -95,8 +95,7 @@ async def serve(
             return
         server = _Server(_config(app), lambda: on_listening and on_listening(url_of(sockets[0])))
         async with task_group() as tasks:
-            tasks.start_soon(_stop_later, server, admission, stop, settings.shutdown_grace)
-            tasks.start_soon(_stop_when_cancelled, server, admission)
+            tasks.start_soon(_end_later, server, admission, stop, settings.shutdown_grace)
             # uvicorn leaves its requests behind if it is cancelled.
             with listening_errors(host, port), anyio.CancelScope(shield=True):
                 await server.serve(sockets=sockets)
@@ -154,21 +153,14 @@ class _Server(uvicorn.Server):
         self._on_listening()
 
 
-async def _stop_later(server: uvicorn.Server, admission: Admission, stop: Stop, grace: float) -> None:
-    """Once `stop` is requested, wait until the running answers are finished, and end the server."""
-    await stop.wait()
-    with anyio.move_on_after(grace) as scope:
-        await admission.drain()
-    if scope.cancelled_caught:
-        log.warning("%d answers were not finished after %g s: they are cut off", admission.cut_off(), grace)
-    admission.cut_off()  # Requests whose bodies have not arrived.
-    server.should_exit = True
-
-
-async def _stop_when_cancelled(server: uvicorn.Server, admission: Admission) -> None:
-    """End the server at once when the task group is cancelled."""
+async def _end_later(server: uvicorn.Server, admission: Admission, stop: Stop, grace: float) -> None:
+    """End the server: after the running answers once `stop` is requested, and at once when this task is cancelled."""
     try:
-        await anyio.sleep_forever()
+        await stop.wait()
+        with anyio.move_on_after(grace) as scope:
+            await admission.drain()
+        if scope.cancelled_caught:
+            log.warning("%d answers were not finished after %g s: they are cut off", admission.cut_off(), grace)
     finally:
-        admission.cut_off()
+        admission.cut_off()  # After a drain, only requests whose bodies have not arrived are left.
         server.should_exit = True
