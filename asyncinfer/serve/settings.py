@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 
@@ -57,7 +57,7 @@ class ServerSettings:
     max_images: int = 16
     max_choices: int = 16
     allow_image_urls: bool = False
-    passed_fields: frozenset[str] = field(default_factory=frozenset[str])
+    passed_fields: frozenset[str] = frozenset()
     allowed_hosts: frozenset[str] | None = None
     write_timeout: float = 30.0
     shutdown_grace: float = 30.0
