@@ -372,7 +372,9 @@ async def test_parameters_that_the_engine_does_not_support_are_left_out() -> Non
     assert (status, answer["choices"][0]["message"]["content"]) == (200, "answer to What is the capital of Japan?")
 
 
-def test_engine_without_the_name_of_a_model_is_served_under_its_own_name() -> None:
+async def test_engine_without_the_name_of_a_model_is_served_under_its_own_name() -> None:
     engine = FakeEngine(model="")
     assert isinstance(create_app(engine), Starlette)
     assert ModelParams().model_name == ""
+    async with serving(engine) as server:
+        assert [model.id async for model in server.openai().models.list()] == [engine.engine_type]
