@@ -53,7 +53,7 @@ class Server(NamedTuple):
 
 @contextmanager
 def running(command: list[str], port: int | None = None) -> Generator[Server]:
-    """Start a server. `port`: where it listens; None if it prints that."""
+    """Start a server. `port`: the port that it listens on; None if it prints the port."""
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=subprocess.PIPE if port is None else quiet, stderr=quiet) as process:
         try:
@@ -86,7 +86,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 def overhead(requests: int, clients: int) -> dict[str, float]:
     """CPU time in microseconds, of the server and of the engine called directly.
 
-    The time of a delta is that of a streamed answer without that of a whole one, divided by the number of deltas.
+    The time of a delta is the time of a streamed answer minus the time of a whole one, divided by the number of deltas.
     """
     program = str(HERE / "server_engine.py")
     done = subprocess.run([sys.executable, program, "direct", str(requests)], check=True, capture_output=True)
@@ -177,12 +177,12 @@ def main() -> None:
     if args.rounds:
         results["smollm2"] = models = model_servers(args)
         base = models["llama_cpp.server"]["tokens_per_s"]
+        ratios = {name: got["tokens_per_s"] / base for name, got in models.items()}
         print(f"{'server':>18} {'tokens/s':>9} {'ratio':>6} {'first token':>12} {'CPU/token':>10}")
         for name, got in models.items():
-            ratio, first, cpu = got["tokens_per_s"] / base, got["first_token_ms"], got["cpu_ms_per_token"]
-            print(f"{name:>18} {got['tokens_per_s']:>9.1f} {ratio:>6.2f} {first:>9.0f} ms {cpu:>7.2f} ms")
-        ratios = {name: got["tokens_per_s"] / base for name, got in models.items()}
-        plot_ratios(ratios, "tokens/s, in those of llama_cpp.server", args.out / "server.png", wanted=2.0)
+            rate, first, cpu = got["tokens_per_s"], got["first_token_ms"], got["cpu_ms_per_token"]
+            print(f"{name:>18} {rate:>9.1f} {ratios[name]:>6.2f} {first:>9.0f} ms {cpu:>7.2f} ms")
+        plot_ratios(ratios, "tokens/s, relative to llama_cpp.server", args.out / "server.png", wanted=2.0)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "server.json").write_text(json.dumps(results, indent=2) + "\n")
 
