@@ -21,8 +21,8 @@ _TEMPLATE_FIELD = "chat_template_kwargs"
 _MAX_KEPT, _MAX_KEY_LENGTH = 64, 65_536
 # The most entries of fields that are checked one by one, which blocks the event loop, or that slow down each token.
 _MAX_ENTRIES = {"logit_bias": 1024, "stop": 64, _TEMPLATE_FIELD: 64}
-# What OpenAI's API does where this package has other defaults: no limit of the length but that of the model, and
-# sampling with the default temperature. Source: OpenAI's API reference ("Create chat completion"), November 2026.
+# The defaults of OpenAI's API where this package has others: the length is limited only by the model, and the model
+# samples with its default temperature. Source: OpenAI's API reference ("Create chat completion"), November 2026.
 _API_DEFAULTS: Mapping[str, Any] = {"max_new_tokens": None, "temperature": None, "use_sampling": True}
 
 

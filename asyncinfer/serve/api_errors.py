@@ -27,7 +27,7 @@ from asyncinfer.errors import (
 from asyncinfer.serve.asgi import Headers
 from asyncinfer.serve.client_message import client_message
 
-# Statuses of a provider that concern the account of the server, not that of the client.
+# Statuses of a provider that concern the account of the server, not the account of the client.
 _OF_ACCOUNT = frozenset({401, 402, 403, 407})
 # What a client is asked to wait when nothing better is known (seconds).
 _WAIT = 1.0
@@ -38,7 +38,7 @@ _STATUS_OF_ERROR_TYPE = {
     InferenceErrorType.PARSE_ERROR: HTTPStatus.BAD_GATEWAY,
     InferenceErrorType.ENGINE_FAILURE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-# What the message of an engine has if its URL is probably wrong.
+# A part of the message of an engine whose URL is probably wrong.
 _WRONG_URL = "(remote_params.api_url)"
 # The beginning of a message by which clients such as LiteLLM 1.110 recognise this error, whatever its code.
 _TOO_LONG = "prompt is too long"
@@ -113,8 +113,8 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
 def api_error(error: BaseException) -> ApiError:
     """Return the error that a client receives for an error of an engine.
 
-    It has no URLs, settings and paths of the server. It has no text of an unexpected exception, which may contain
-    secrets.
+    It contains no URLs, settings or paths of the server. It does not contain the text of an unexpected exception, which
+    may contain secrets.
     """
     match error:
         case ApiError():

@@ -1,10 +1,10 @@
 """Reads the messages and the tools of a request to `/v1/chat/completions`.
 
-Only fields and parts are accepted that this server knows. An engine may pass other ones on to its API, which could read
-a URL, or a stored file of another client, in them. Unknown fields are ignored; unknown parts are errors.
+Only fields and parts that this server knows are accepted. An engine may pass fields on to its API, and an unknown field
+may name a URL or a stored file of another client. Unknown fields are ignored; unknown parts are errors.
 
 Source: `ChatCompletionMessageParam` and `ChatCompletionToolParam` of openai-python 3.57, November 2026. `cache_control`
-is that of Anthropic and OpenRouter.
+is a field of the APIs of Anthropic and OpenRouter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One route of the server: checks a request, has it handled, and sends errors in OpenAI's format."""
+"""One route of the server: checks and handles a request, and sends errors in OpenAI's format."""
 
 from __future__ import annotations
 

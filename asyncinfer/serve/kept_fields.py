@@ -1,7 +1,7 @@
 """Reads the fields of earlier answers that a client sends back, such as signed reasoning.
 
-An API reads them in its own format, in which a block may also name a URL or a stored file. So only those blocks and
-fields are accepted that answers have. Others are ignored.
+An API reads them in its own format, in which a block may also name a URL or a stored file. So only blocks and fields
+that answers contain are accepted. Others are ignored.
 """
 
 from __future__ import annotations

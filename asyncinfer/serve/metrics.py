@@ -42,7 +42,7 @@ class Metrics:
         self._children: dict[tuple[Any, ...], Any] = {}
 
     def watch_queues(self, admission: Admission, semaphore: AdaptiveSemaphore) -> None:
-        """Add gauges for the slots of a server and the permits of its engine. They are read when the metrics are."""
+        """Add gauges for the slots of a server and the permits of its engine. Each read of the metrics updates them."""
         watch = self._watch
         watch("asyncinfer_answers_in_progress", "Answers in progress.", lambda: admission.in_use)
         watch("asyncinfer_requests_waiting", "Requests that wait for a slot.", lambda: admission.waiting)

@@ -41,7 +41,7 @@ def checked_settings(settings: ServerSettings, host: str, *, insecure: bool = Fa
     """Return the settings of a server that listens on `host`.
 
     A server without keys on a local address accepts only requests to localhost, to IP addresses and to
-    `settings.allowed_hosts`. So a web page cannot reach it by a host name of its own that leads to this machine.
+    `settings.allowed_hosts`. So a web page cannot reach it through a host name of the page that leads to this machine.
 
     Raises:
         ConfigError: Other machines could reach the server, it has no key, and `insecure` is not set.

@@ -35,7 +35,7 @@ class ServerSettings:
         max_queue: The maximum number of requests that wait for a slot. Further ones are refused with status 429.
         max_body_bytes: The maximum size of the body of a request.
         max_images: The maximum number of images and documents in one request.
-        max_choices: The maximum of `n`.
+        max_choices: The maximum value of `n`.
         allow_image_urls: Let requests name images and documents by http and https URLs of public addresses. Otherwise
             only data URLs are accepted.
         passed_fields: Fields of requests that this package does not know, and that are passed to the API of a remote

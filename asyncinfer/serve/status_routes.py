@@ -91,7 +91,7 @@ class NotFoundEndpoint(Endpoint):
             await super().__call__(scope, receive, send)
 
     def check_method(self, method: str) -> None:
-        """Accept every method: the path is what is wrong."""
+        """Accept every method: the error is about the path."""
 
     async def handle(self, exchange: Exchange, backend: OpenBackend) -> None:
         """Send status 404."""

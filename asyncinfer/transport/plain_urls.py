@@ -1,7 +1,7 @@
-"""Reads URLs that every client must read alike.
+"""Reads URLs that every client reads in the same way.
 
 A URL from an untrusted source is checked here, and fetched by another program, such as a proxy or an API. If the two
-read different hosts in it, the check is worth nothing. So only URLs without room for interpretation are accepted.
+read different hosts in it, the check is useless. So only unambiguous URLs are accepted.
 
 Sources: RFC 3986; WHATWG's URL Standard, November 2026, for the characters that browsers and clients remove or replace.
 """

@@ -1,4 +1,4 @@
-"""A program that asks a server through LiteLLM, and prints what it got as JSON: `python litellm_client.py URL`."""
+"""A program that asks a server through LiteLLM, and prints the answers as JSON: `python litellm_client.py URL`."""
 
 from __future__ import annotations
 

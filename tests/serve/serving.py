@@ -1,4 +1,4 @@
-"""A real server on a free port, and an engine that answers as a test tells it to."""
+"""A real server on a free port, and an engine whose answers a test chooses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class ScriptedEngine(BaseInferenceEngine):
-    """Answers with what `answer` returns, or with the deltas of `deltas`; notes what it is asked.
+    """Answers with what `answer` returns, or with the deltas of `deltas`; records the requests.
 
     `asked` has the conversation and the settings of each attempt. `in_flight` counts the attempts in progress.
     """

@@ -2,8 +2,8 @@
 
 Sources: OpenAI's API reference ("Create chat completion", response and streaming) and the types
 `ChatCompletion` and `ChatCompletionChunk` of openai-python 3.57, November 2026. `reasoning_content` is the field of
-DeepSeek, vLLM and SGLang; `images` is that of OpenRouter. Other additional fields of messages and calls are written as
-they are.
+DeepSeek, vLLM and SGLang; `images` is a field of OpenRouter. Other additional fields of messages and calls are written
+unchanged.
 """
 
 from __future__ import annotations
