@@ -66,9 +66,9 @@ class Job:
     def environment(self) -> dict[str, str]:
         return {**environment(), "SCRIPT": json.dumps({"log": str(self.log), **self.script})}
 
-    def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
-        """Start `asyncinfer infer -c config.yaml *args`."""
-        command = [sys.executable, "-m", "tests.cli.scripted", "infer", "-c", str(self.folder / "config.yaml"), *args]
+    def start(self, *args: str, command: str = "infer", **options: Any) -> subprocess.Popen[str]:
+        """Start `asyncinfer <command> -c config.yaml *args`."""
+        program = [sys.executable, "-m", "tests.cli.scripted", command, "-c", str(self.folder / "config.yaml"), *args]
         pipes: dict[str, Any] = {
             "env": self.environment(),
             "stdin": subprocess.DEVNULL,
@@ -78,7 +78,7 @@ class Job:
             # The tests may run under nohup, which ignores SIGHUP; a child inherits that.
             "preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         }
-        return subprocess.Popen(command, cwd=ROOT, **{**pipes, **options})
+        return subprocess.Popen(program, cwd=ROOT, **{**pipes, **options})
 
     def run(self, *args: str, input: str | None = None) -> Completed:
         """Run `asyncinfer infer -c config.yaml *args`, and wait for its end."""

@@ -23,16 +23,7 @@ ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 def started(job: Job, *args: str, **environment: str) -> subprocess.Popen[str]:
-    config = ["-c", str(job.folder / "config.yaml")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.scripted", "serve", *config, *args],
-        cwd=ROOT,
-        env={**job.environment(), **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return job.start(*args, command="serve", env={**job.environment(), **environment})
 
 
 def finished(job: Job, *args: str, **environment: str) -> Completed:
