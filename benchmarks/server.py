@@ -1,7 +1,7 @@
 """What the server costs: CPU per request and per delta against the engine called directly, and tokens a second of a real
 model with 32 clients, against `llama_cpp.server` and llama.cpp's own `llama-server`.
 
-Each server has a process of its own. Rounds alternate between the servers. The CPU time is that of the server's process.
+Each server runs in its own process, whose CPU time is measured. Rounds alternate between the servers.
 
     python benchmarks/server.py [--requests 2000] [--clients 32] [--tokens 32] [--rounds 3] [--out benchmarks/results]
 

@@ -48,7 +48,7 @@ def create_app(
 
     Args:
         engine: What answers the requests.
-        settings: The settings of the server; by default, those of `ServerSettings()`.
+        settings: The settings of the server; by default, `ServerSettings()`.
         owns_engine: Close the engine when the application ends. An application that mounts this one must close the
             engine itself, because Starlette and FastAPI do not tell mounted applications about their end.
 

@@ -55,7 +55,7 @@ def read_message(location: str, given: Any) -> Json:
 
 
 def read_tool(given: Any) -> Any:
-    """Return the fields of a tool. What is not an object is returned as it is."""
+    """Return the fields of a tool. Anything but an object is returned unchanged."""
     if not isinstance(given, dict):
         return given
     tool = cast(Json, given)
@@ -84,7 +84,7 @@ def _call(given: Any) -> Any:
 
 
 def _function(owner: Mapping[str, Any], names: Collection[str]) -> Any:
-    """Return these fields of the function in a tool or a call. What is not an object is returned as it is."""
+    """Return these fields of the function in a tool or a call. Anything but an object is returned unchanged."""
     function: Any = owner.get("function")
     return _selected(cast(Json, function), names) if isinstance(function, dict) else function
 

@@ -101,7 +101,7 @@ def _as_chat_fields(fields: Mapping[str, Any], passed: Set[str]) -> dict[str, An
     """Return the settings under the names that they have in chat completions.
 
     Args:
-        passed: The names of the fields that are passed to the API of the engine as they are.
+        passed: The names of the fields that are passed unchanged to the API of the engine.
     """
     chat = {name: fields[name] for name in _SHARED | passed if name in fields}
     if fields.get("max_output_tokens") is not None:

@@ -76,7 +76,7 @@ async def serve(
 
     Args:
         engine: What answers the requests.
-        settings: The settings of the server; by default, those of `ServerSettings()`.
+        settings: The settings of the server; by default, `ServerSettings()`.
         host: The host name or address to listen on. A name with several addresses means all of them.
         port: 0: any free port.
         insecure: Allow a server without keys that other machines can reach.

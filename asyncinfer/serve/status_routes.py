@@ -45,7 +45,7 @@ def _described(name: str, backend: OpenBackend) -> dict[str, Any]:
 
 
 async def _names(backend: OpenBackend) -> list[str]:
-    """Return the names of the served models. If any name is accepted, those of the engine's provider too."""
+    """Return the names of the served models. If any name is accepted, also the names of the provider's models."""
     names = dict.fromkeys(backend.models.names)
     if backend.settings.any_model:
         names |= dict.fromkeys(await backend.engine.alist_models())
