@@ -31,6 +31,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.envi
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 from distributed_engine import SleepingEngine, sleeping_model  # noqa: E402
+from plots import plot_ratios  # noqa: E402
 
 from asyncinfer import (  # noqa: E402
     DistributedInferenceEngine,
@@ -190,6 +191,16 @@ def table(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def ratios(found: list[dict[str, Any]]) -> dict[str, float]:
+    """The rows a second of each number of replicas, against linear growth and against Ray Data."""
+    named: dict[str, float] = {}
+    for row in found:
+        named[f"{row['replicas']} of linear"] = row["rate"] / row["ideal"]
+        if "ray_data" in row:
+            named[f"{row['replicas']} to Ray Data"] = row["steady"] / row["ray_data"]
+    return named
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4, 8])
@@ -197,12 +208,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--no-ray-data", dest="ray_data", action="store_false")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     found = measure(arguments)
     print(table(found))
-    if arguments.out is not None:
-        (arguments.out / "distributed.json").write_text(json.dumps(found, indent=1) + "\n")
+    (arguments.out / "distributed.json").write_text(json.dumps(found, indent=1) + "\n")
+    plot_ratios(ratios(found), "rows a second, by number of replicas", arguments.out / "distributed.png")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ own. asyncinfer knows only their URLs. In the second case, the third server refu
 
     python benchmarks/endpoints.py [--quick] [--out FOLDER]
 
-Prints a table, and writes `endpoints.json`. Takes about two minutes. The servers count during the case's time, which
+Prints a table, and writes `endpoints.json` and `endpoints.png`. Takes about two minutes. The servers count during the case's time, which
 begins with the first request. The job has a few more rows than the servers can take in that time, and runs to its end,
 which shows the lost rows.
 """
@@ -27,6 +27,7 @@ from typing import Any
 
 from adaptive_cases import Case, Outage
 from adaptive_limits import Bucket
+from plots import plot_ratios
 
 from asyncinfer import EndpointParams, ModelParams, RemoteInferenceEngine, RemoteParams, RowFinished, RunEvent
 
@@ -177,6 +178,8 @@ def main() -> None:
     if out is not None:
         data = {"rates": RATES, "load": load, "results": [{**asdict(r), "as_wanted": r.is_met} for r in results]}
         (out / "endpoints.json").write_text(json.dumps(data, indent=1) + "\n")
+        used = {result.case: result.used for result in results}
+        plot_ratios(used, "share of the servers' capacity", out / "endpoints.png", wanted=0.92)
 
 
 if __name__ == "__main__":
