@@ -6,8 +6,8 @@ An endpoint is put aside if
 - it rejects 5 rows in a row, and the responses do not say that the rows are the reason;
 - 5 attempts at 3 rows or more fail, without an answer in between. With more than 20 attempts in flight, a quarter of
   these must fail;
-- it stands still: attempts are in flight, but none has ended for 30 s, or for 3 times as long as its slowest answer
-  took; and meanwhile another endpoint has received requests and answered them.
+- it stands still: attempts are in flight, but none has ended, and no part of a stream has arrived, for 30 s or for 3
+  times as long as its slowest answer took; and meanwhile another endpoint has received requests and answered them.
 
 An endpoint that is put aside gets single attempts, called probes. The pause between two probes starts at half a second
 and doubles up to 4 s, and after a minute up to 15 s. A response to a probe ends this if it shows that the endpoint
@@ -95,6 +95,12 @@ class Aside:
         self.newest = max(self.newest, sent)
         self._works(sent)
 
+    def part_arrived(self, now: float, sent: float) -> None:
+        """A part of the answer to the attempt that started at `sent` has arrived."""
+        self._heard = now
+        if self.is_still:
+            self._works(sent)
+
     def failed(self, now: float, sent: float, error: RequestError | None, row: Hashable) -> None:
         """The attempt that started at `sent` failed with `error`, or was cancelled. `row`: identifies the row."""
         in_flight = self.in_flight
@@ -121,7 +127,7 @@ class Aside:
             self._works(sent)
 
     def is_silent(self, now: float) -> bool:
-        """Whether attempts are in flight, and none has ended for a long time."""
+        """Whether attempts are in flight, and nothing has arrived for a long time."""
         if not self.in_flight or not self._slowest or self.reason is not None:
             return False
         return now - self._heard > max(_STILL_SECONDS, _STILL_FACTOR * self._slowest)

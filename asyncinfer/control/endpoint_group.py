@@ -149,6 +149,9 @@ class EndpointGroup(PermitSource):
     def rejects_rows(self, endpoint: int) -> bool:
         return self._members[endpoint].aside.rejects_rows
 
+    def part_arrived(self, permit: Permit, now: float) -> None:
+        self._members[permit.endpoint].aside.part_arrived(now, permit.sent)
+
     def stands_still(self, endpoint: int, now: float) -> bool:
         self.update(now)
         return self._members[endpoint].aside.is_still and self.alternative(endpoint) is Alternative.NOW

@@ -142,6 +142,10 @@ class PermitSource(ABC):
         """Whether an endpoint has rejected the last rows, or all so far, so that the rows may not be the reason."""
         return False
 
+    def part_arrived(self, permit: Permit, now: float) -> None:
+        """A part of a streamed answer has arrived. Only several endpoints need to know this."""
+        return
+
     def stands_still(self, endpoint: int, now: float) -> bool:
         """Whether an endpoint answers nothing while others answer, so that its rows should go to these."""
         return False

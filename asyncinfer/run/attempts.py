@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Generator, Hashable
+from contextlib import contextmanager
 from typing import Protocol
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.control.permit import Permit
@@ -14,7 +16,8 @@ from asyncinfer.control.permit_source import Alternative
 from asyncinfer.control.retry import FaultShare, Retry
 from asyncinfer.errors import InferenceErrorType, RequestError, UnexpectedCancellationError
 from asyncinfer.run.access import EngineAccess
-from asyncinfer.run.bound_engine import BoundEngine, ObservedLimits
+from asyncinfer.run.bound_engine import ObservedLimits
+from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation, Message
 from asyncinfer.types.finish_reason import FinishReason
@@ -76,7 +79,8 @@ class Attempts:
                 with foreign_code("the engine"):
                     completion = await engine.generate(conversation())
             else:
-                completion = await _unless_still(access, permit, engine, conversation())
+                with _unless_still(access.semaphore, permit), foreign_code("the engine"):
+                    completion = await engine.generate(conversation())
             answer = _checked(completion)
         except RequestError as error:
             failure = error
@@ -108,15 +112,17 @@ class Attempts:
             UnexpectedCancellationError: The engine raised CancelledError by itself.
             Exception: As in `generate`.
         """
-        last, failure = StreamDelta(), None
+        last, failure, semaphore = StreamDelta(), None, access.semaphore
         try:
-            with foreign_code("the engine"):
+            with _unless_still(semaphore, permit) as part_arrived, foreign_code("the engine"):
                 async for part in access.engine.at(permit.endpoint).stream(conversation):
                     if isinstance(part, ObservedLimits):
-                        access.semaphore.observe_limits(permit, part.limits)
-                    else:
-                        last = _checked_delta(part)
-                        deliver(last)
+                        semaphore.observe_limits(permit, part.limits)
+                        continue
+                    last = _checked_delta(part)
+                    if part_arrived is not None:
+                        await part_arrived()
+                    deliver(last)
         except RequestError as error:
             failure = error
             raise
@@ -193,26 +199,37 @@ class Attempts:
         return retry
 
 
-async def _unless_still(
-    access: EngineAccess, permit: Permit, engine: BoundEngine, conversation: Conversation
-) -> Completion:
-    """Answer a conversation at one of several endpoints. Give up if it stands still while others answer.
+@contextmanager
+def _unless_still(semaphore: AdaptiveSemaphore, permit: Permit) -> Generator[Callable[[], Awaitable[None]] | None]:
+    """Give an attempt up if its endpoint stands still while others answer. Does nothing if there is only one endpoint.
+
+    Yields what must be awaited for each part of the answer. After the first part, the attempt is not given up any more.
 
     Raises:
-        RequestError: The attempt failed, or the endpoint stands still.
+        RequestError: The endpoint stands still.
     """
+    if semaphore.size == 1:
+        yield None
+        return
     with anyio.CancelScope() as scope:
-        call_off = access.semaphore.call_if_still(permit.endpoint, scope.cancel)
+        call_off = semaphore.call_if_still(permit.endpoint, scope.cancel)
+
+        async def part_arrived() -> None:
+            if scope.cancel_called:
+                await checkpoint()  # The attempt is given up already: ends the block before the part is delivered.
+            call_off()
+            semaphore.part_arrived(permit)
+
         try:
-            with foreign_code("the engine"):
-                return await engine.generate(conversation)
+            yield part_arrived
         finally:
             call_off()
-    raise RequestError(
-        "no answer for a long time, while other endpoints answered",
-        error_type=InferenceErrorType.TIMEOUT,
-        is_retryable=True,
-    )
+    if scope.cancelled_caught:
+        raise RequestError(
+            "no answer for a long time, while other endpoints answered",
+            error_type=InferenceErrorType.TIMEOUT,
+            is_retryable=True,
+        )
 
 
 def _cancelled_by_the_engine() -> RequestError:

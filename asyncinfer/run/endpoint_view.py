@@ -85,6 +85,11 @@ class EndpointView:
         """Whether an endpoint has rejected the last rows, or all so far, so that the rows may not be the reason."""
         return self._endpoint.rejects_rows(endpoint)
 
+    def part_arrived(self, permit: Permit) -> None:
+        """Report that a part of a streamed answer has arrived, so that its endpoint does not stand still."""
+        with self._lock:
+            self._endpoint.part_arrived(permit, self._clock.now())
+
     def call_if_still(self, endpoint: int, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` if the endpoint stands still while others answer. The result calls it off."""
 

@@ -7,7 +7,7 @@ import math
 from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from pydantic_core import to_json
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.tasks import clean_up, run_callback, task_group
 from asyncinfer.errors import AsyncInferError, RequestError, ScratchLockedError, error_repr
-from asyncinfer.run.endpoint_stats import EndpointStats
+from asyncinfer.run.endpoint_stats import EndpointStats, Problems, one_endpoint
 from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
 from asyncinfer.run.executor import Executor
 from asyncinfer.run.failures import Failures
@@ -46,13 +46,21 @@ class RunStats:
 
     Args:
         keep_failures: Keep the failure of every row.
+        problems: Returns why each of several endpoints is put aside, by its name; None if it is in use.
 
     Attributes:
         failures_path: The file of the failed rows, once it is written.
         endpoints: The counts of each endpoint, if there are several.
     """
 
-    def __init__(self, clock: Clock, total: int | None = None, *, keep_failures: bool = False) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        total: int | None = None,
+        *,
+        keep_failures: bool = False,
+        problems: Problems = one_endpoint,
+    ) -> None:
         self._clock, self._began = clock, clock.now()
         self.total = total
         self.completed = self.resumed = 0
@@ -60,7 +68,7 @@ class RunStats:
         self.cut_by_length = self.filtered = 0
         self.failures = Failures(keep_all=keep_failures)
         self.failures_path: Path | None = None
-        self.endpoints = EndpointStats()
+        self.endpoints = EndpointStats(problems)
         self.waiting: str | None = None
         self.state, self.error = RunState.RUNNING, None
         self._usage = UsageSum()
@@ -146,10 +154,10 @@ class RunStats:
             filtered=self.filtered,
             commonest_failure=self.failures.commonest,
             error=self.error,
+            endpoints=tuple(self.endpoints.summaries()),
         )
 
-    def summary(self, problems: Mapping[str, str | None] | None = None) -> RunSummary:
-        """Return the counts. `problems`: why each of several endpoints is put aside; None if it is in use."""
+    def summary(self) -> RunSummary:
         total = self.total if self.total is not None else self.completed + self.failed
         return RunSummary(
             total=total,
@@ -167,7 +175,7 @@ class RunStats:
             retryable=self.failures.retryable,
             commonest_failure=self.failures.commonest,
             failures_path=self.failures_path,
-            endpoints=self.endpoints.summaries(problems or {}),
+            endpoints=self.endpoints.summaries(),
         )
 
 
@@ -304,6 +312,7 @@ async def write_snapshot(path: Path, progress: Progress) -> None:
         "tokens": progress.usage.to_dict(),
         "seconds": round(progress.seconds, 1),
         "waiting": progress.waiting,
+        "endpoints": [asdict(endpoint) for endpoint in progress.endpoints],
         "error": progress.error,
         "updated_at": datetime.now(UTC).isoformat(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from asyncinfer.aio.gc_tuning import relaxed_gc
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
 from asyncinfer.errors import EngineConfigError, EngineDeadError
+from asyncinfer.run.endpoint_stats import Problems, one_endpoint
 from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor
 from asyncinfer.run.failures import FailedRows, NoFailedRows
@@ -42,10 +43,6 @@ log = logging.getLogger("asyncinfer")
 
 def _nothing() -> None:
     return
-
-
-def _one_endpoint() -> Mapping[str, str | None]:
-    return {}
 
 
 @dataclass
@@ -75,7 +72,7 @@ class Run:
     reuse_output: bool = False
     relax_gc: bool = False
     release_idle: Callable[[], None] = _nothing
-    problems: Callable[[], Mapping[str, str | None]] = _one_endpoint
+    problems: Problems = one_endpoint
     observers: Sequence[Observer] = ()
     stop: Stop = field(default_factory=Stop)
     saved_in: Path | None = field(default=None, init=False)
@@ -98,7 +95,7 @@ class Run:
             return await self._run(source, deliver)
 
     async def _run(self, source: Source, deliver: DeliverOutcome | None) -> RunSummary:
-        stats = RunStats(self.clock, keep_failures=self.output_path is not None)
+        stats = RunStats(self.clock, keep_failures=self.output_path is not None, problems=self.problems)
         async with failure_in_file(stats, self.progress_path):
             rows = ValidatedInput(source, self.keys, partial=self.partial)
             await in_slices(rows.validate_input())
@@ -122,7 +119,7 @@ class Run:
                     await self._finish(flow, statuses, stats, scratch, failed_rows)
                 if scratch is not None and claims is not None and not stats.failed:
                     await remove_finished(scratch, claims.unclaimed, lambda key, n: rows.index.find(key, n) is None)
-        return stats.summary(self.problems())
+        return stats.summary()
 
     @in_own_task
     async def stream(
@@ -142,7 +139,7 @@ class Run:
             RunInterruptedError: `stop` was requested before the end.
         """
         await DISK.run(check_paths, None, self.output_path, self.progress_path)
-        stats, statuses = RunStats(self.clock), RowStatusTable()
+        stats, statuses = RunStats(self.clock, problems=self.problems), RowStatusTable()
         async with failure_in_file(stats, self.progress_path):
             events, executor = Events([stats.observe, *self.observers]), self.make_executor(None)
             previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
@@ -223,9 +220,7 @@ class Run:
         if flow.stopped and done != stats.total:
             where = f" They are in {scratch.path}; run the same again to go on." if scratch is not None else ""
             of = f" of {stats.total}" if stats.total is not None else ""
-            raise RunInterruptedError(
-                f"Stopped: {statuses.saved_count}{of} rows are saved.{where}", stats.summary(self.problems())
-            )
+            raise RunInterruptedError(f"Stopped: {statuses.saved_count}{of} rows are saved.{where}", stats.summary())
 
     async def _write_output(self, scratch: ScratchFile | None, statuses: RowStatusTable, stats: RunStats) -> None:
         """Write the output. A run without any answer does not replace an older output."""

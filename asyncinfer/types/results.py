@@ -106,6 +106,27 @@ class CommonFailure(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
+class EndpointSummary(ShortRepr):
+    """What one of several endpoints did in a run.
+
+    Args:
+        endpoint: Its name: the URL, without credentials.
+        answered: The number of rows that it answered.
+        attempts: The number of requests to it.
+        refused: The number of requests that it refused because it was busy.
+        failed: The number of requests that failed for another reason.
+        problem: Why it is put aside, or was at the end of the run; None if it is in use.
+    """
+
+    endpoint: str
+    answered: int = 0
+    attempts: int = 0
+    refused: int = 0
+    failed: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
 class Progress(ShortRepr):
     """The progress of a run.
 
@@ -123,6 +144,7 @@ class Progress(ShortRepr):
         filtered: The number of answers, also resumed ones, that a content filter stopped.
         commonest_failure: The commonest reason why rows failed; None if none failed.
         error: Why the run ended early.
+        endpoints: What each endpoint has done so far; empty if the engine has only one.
     """
 
     total: int | None = None
@@ -140,27 +162,7 @@ class Progress(ShortRepr):
     filtered: int = 0
     commonest_failure: CommonFailure | None = None
     error: str | None = None
-
-
-@dataclass(frozen=True, repr=False)
-class EndpointSummary(ShortRepr):
-    """What one of several endpoints did in a run.
-
-    Args:
-        endpoint: Its name: the URL, without credentials.
-        answered: The number of rows that it answered.
-        attempts: The number of requests to it.
-        refused: The number of requests that it refused because it was busy.
-        failed: The number of requests that failed for another reason.
-        problem: Why it was put aside at the end of the run; None if it was in use.
-    """
-
-    endpoint: str
-    answered: int = 0
-    attempts: int = 0
-    refused: int = 0
-    failed: int = 0
-    problem: str | None = None
+    endpoints: tuple[EndpointSummary, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

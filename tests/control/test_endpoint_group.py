@@ -271,6 +271,30 @@ class TestAside:
         assert client.group.stands_still(0, client.now)
         assert client.problem(1) is None
 
+    def test_endpoint_that_sends_parts_of_a_stream_does_not_stand_still(self) -> None:
+        client = standing_still()
+        for _ in range(10):
+            client.now += 25.0
+            client.group.part_arrived(client.waiting, client.now)
+            client.group.update(client.now)
+            assert client.problem(0) is None
+
+    def test_part_of_a_stream_shows_that_an_endpoint_does_not_stand_still_any_more(self) -> None:
+        client = standing_still()
+        client.now += 31.0
+        client.group.update(client.now)
+        assert client.problem(0) is not None
+        client.group.part_arrived(client.waiting, client.now)
+        assert client.problem(0) is None
+
+    def test_part_of_an_older_stream_does_not_show_that_a_failing_endpoint_works(self) -> None:
+        client = two()
+        older = client.permit()
+        client.now += 1.0
+        client.fail_at(0, connection_lost(), 5)
+        client.group.part_arrived(older, client.now)
+        assert client.problem(0) == "connection reset"
+
     def test_no_endpoint_stands_still_if_the_others_do_not_answer_either(self) -> None:
         client = two()
         for permit in (client.permit(), client.permit()):

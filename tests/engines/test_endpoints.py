@@ -25,11 +25,12 @@ from asyncinfer import (
     OpenAIInferenceEngine,
     RemoteInferenceEngine,
     RemoteParams,
+    RequestError,
     build_engine,
 )
 from asyncinfer.scratch.keys import RowKeys
 from tests.fakes import answer_to, question, questions, read_jsonl, write_jsonl
-from tests.faults import FaultServer, Script, status
+from tests.faults import FaultServer, Script, sse, stall, status
 
 MODEL = ModelParams(model_name="m")
 MODELS = ["chatty", "text-embedding-x"]
@@ -112,6 +113,17 @@ async def test_stream_moves_to_the_other_endpoint_before_its_first_delta() -> No
         for _ in range(4):
             async with engine.astream("hello") as stream:
                 assert "".join([delta.content async for delta in stream]) == answer_to("hello")
+
+
+async def test_stream_fails_if_its_endpoint_stands_still_after_the_first_delta() -> None:
+    async with two_servers(lambda _: sse(["Hel"], stall), lambda _: sse(["Hel"], stall), stream_idle_timeout=0.1) as (
+        engine,
+        servers,
+    ):
+        with pytest.raises(RequestError, match=r"stream_idle_timeout"):
+            async with engine.astream("hello") as stream:
+                assert [delta.content async for delta in stream] == ["Hel"]
+    assert sum(len(server.asks) for server in servers) == 1
 
 
 async def test_models_of_all_endpoints_are_listed(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 
+import anyio
 import pytest
 
 from asyncinfer import (
@@ -16,11 +20,13 @@ from asyncinfer import (
     InferenceConfig,
     LimitsChanged,
     ModelParams,
+    Progress,
     RemoteParams,
     RequestError,
     RowFinished,
     RunEvent,
     RunSummary,
+    StreamDelta,
     Usage,
 )
 from asyncinfer.control.endpoint_group import EndpointGroup
@@ -76,6 +82,22 @@ class Server:
         await self._clock.sleep(self._latency)
         self.answered.append(self._clock.now())
 
+    async def next_word(self) -> None:
+        """Wait until the next word of a stream. Without a wait by default."""
+
+
+class Hanging(Server):
+    """Answers so many requests, and then no other."""
+
+    def __init__(self, clock: QuickClock, after: int) -> None:
+        super().__init__(clock)
+        self._answers = after
+
+    async def __call__(self, text: str) -> None:
+        await super().__call__(text)
+        if len(self.asked) > self._answers:
+            await self._clock.sleep(10_000.0)
+
 
 class _BoundServer(BoundEngine):
     def __init__(self, server: Server) -> None:
@@ -85,6 +107,13 @@ class _BoundServer(BoundEngine):
         text = str(conversation.messages[-1].content)
         await self._server(text)
         return Completion(Message(role=Role.ASSISTANT, content=answer_to(text)), FinishReason.STOP, Usage(3, 4, 7))
+
+    async def stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta]:
+        completion = await self.generate(conversation)
+        for word in re.findall(r"\S+\s*", str(completion.message.content)):
+            yield StreamDelta(word)
+            await self._server.next_word()
+        yield StreamDelta(finish_reason=completion.finish_reason, usage=completion.usage)
 
 
 class Servers(SimpleEngine):
@@ -286,13 +315,7 @@ class TestRuns:
     async def test_rows_of_an_endpoint_that_stands_still_go_elsewhere(
         self, clock: QuickClock, config: InferenceConfig
     ) -> None:
-        class Hanging(Server):
-            async def __call__(self, text: str) -> None:
-                await super().__call__(text)
-                if len(self.asked) > 20:
-                    await clock.sleep(10_000.0)
-
-        hanging, other = Hanging(clock), Server(clock, latency=3.0)
+        hanging, other = Hanging(clock, after=20), Server(clock, latency=3.0)
         summary = await run(Servers(clock, hanging, other, max_retries=0), clock, config)
         assert (summary.completed, summary.failed) == (ROWS, 0)
         assert clock.now() < 300.0
@@ -305,6 +328,19 @@ class TestRuns:
         assert min(fallback.asked) >= 2.0
         assert max(fallback.asked) < 8.0
         assert summary.endpoints[1].answered == len(fallback.asked)
+
+    async def test_progress_and_its_file_have_the_counts_of_each_endpoint(
+        self, clock: QuickClock, config: InferenceConfig, tmp_path: Path
+    ) -> None:
+        engine, reported = Servers(clock, Server(clock, revoked(), 1.0), Server(clock)), list[Progress]()
+        watched = config.model_copy(update={"progress_path": str(tmp_path / "progress.json")})
+        async with passing(clock):
+            summary = await engine.arun(watched, on_progress=reported.append)
+        assert list(reported[-1].endpoints) == summary.endpoints
+        written = json.loads((tmp_path / "progress.json").read_text())["endpoints"]
+        assert written == [asdict(endpoint) for endpoint in summary.endpoints]
+        assert [endpoint["problem"] for endpoint in written] == ["the key was revoked", None]
+        assert sum(endpoint["answered"] for endpoint in written) == ROWS
 
     async def test_events_name_the_endpoint(self, clock: QuickClock, config: InferenceConfig) -> None:
         events: list[RunEvent] = []
@@ -366,6 +402,54 @@ class TestSingleCalls:
         engine = Servers(clock, Server(clock, connection_lost()), Server(clock), max_retries=0)
         async with passing(clock), engine.astream(question("hello")) as stream:
             assert "".join([delta.content async for delta in stream]) == answer_to("hello")
+
+    async def test_stream_goes_to_another_endpoint_if_one_stands_still_before_the_first_part(
+        self, clock: QuickClock
+    ) -> None:
+        hanging = Hanging(clock, after=10)
+        engine = Servers(clock, hanging, Server(clock, latency=1.0), workers=8, max_retries=0)
+        texts: list[str] = []
+
+        async def stream() -> None:
+            async with engine.astream(question("hello")) as parts:
+                texts.append("".join([delta.content async for delta in parts]))
+
+        async with passing(clock), anyio.create_task_group() as tasks:
+            await engine.ainfer(questions(10))
+            for _ in range(8):
+                tasks.start_soon(stream)
+            await engine.ainfer(questions(300))
+        assert texts == [answer_to("hello")] * 8
+        assert len(hanging.asked) > 10
+        assert clock.now() < 200.0
+
+    async def test_stream_that_has_begun_goes_on_however_long_it_takes(
+        self, clock: QuickClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Slow(Server):
+            async def next_word(self) -> None:
+                await clock.sleep(25.0)
+
+        engine = Servers(clock, Slow(clock, latency=1.0), Server(clock, latency=1.0))
+        words = " ".join(f"word{number}" for number in range(10))
+
+        async def stream() -> None:
+            async with engine.astream(question(words)) as parts:
+                assert "".join([delta.content async for delta in parts]) == answer_to(words)
+
+        async def others() -> None:
+            while True:
+                await engine.agenerate(question("hello"))
+
+        async with passing(clock), anyio.create_task_group() as tasks:
+            await engine.ainfer(questions(10))
+            tasks.start_soon(others)
+            async with anyio.create_task_group() as streams:
+                for _ in range(4):  # Some of them are at the slow endpoint.
+                    streams.start_soon(stream)
+            tasks.cancel_scope.cancel()
+        assert clock.now() > 250.0
+        assert "put aside" not in caplog.text
 
     async def test_call_fails_if_every_endpoint_refuses_the_account(self, clock: QuickClock) -> None:
         engine = Servers(clock, Server(clock, revoked("wrong key")), Server(clock, revoked("no credit")))
