@@ -39,5 +39,8 @@ class DistributedParams(Params):
     """Ray's runtime environment of the replicas, such as `{env_vars: {...}, working_dir: ...}`."""
     max_restarts: Unhashed[Natural] = 3
     """How often in succession a replica may die without an answer. After that it is not restarted."""
+    start_timeout: Unhashed[NonNegative] = 300.0
+    """Seconds to wait until the cluster has a machine that is large enough for a replica. It may be one that an
+    autoscaler starts. Ray that is started on this machine has no other machine, so that is an error at once."""
     heartbeat_timeout: Unhashed[Positive] = 120.0
     """Seconds without a sign of life after which a replica is killed and restarted."""

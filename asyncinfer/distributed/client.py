@@ -34,6 +34,10 @@ class ReplicaGone(ReplicaLost):
     """The replica died, and is not restarted."""
 
 
+class NoRoom(Exception):
+    """No machine is large enough for a replica. The message is for the user."""
+
+
 class ReplicaHandle(Protocol):
     """Calls the methods of a `Replica` in another process.
 
@@ -43,7 +47,13 @@ class ReplicaHandle(Protocol):
 
     name: str
 
-    async def ping(self) -> str: ...
+    async def ping(self) -> str:
+        """Wait until the replica runs, and return the name of its machine.
+
+        Raises:
+            NoRoom: No machine can run it.
+        """
+        ...
 
     async def open(self, client: str) -> Opened: ...
 
@@ -83,7 +93,7 @@ class ClientOwner(Protocol):
         ...
 
     def unusable(self, error: EngineConfigError) -> None:
-        """No replica can build the engine."""
+        """No replica can run."""
         ...
 
     def finished(self, client: ReplicaClient) -> None:
@@ -156,6 +166,8 @@ class ReplicaClient:
                 try:
                     if await self._connect():
                         await self._exchange()
+                except NoRoom as error:
+                    self._refuse(str(error))
                 except ReplicaGone as gone:
                     self._lose(str(gone), is_gone=True)
                 except ReplicaLost as lost:
@@ -179,12 +191,7 @@ class ReplicaClient:
         self._place = await self._wait_until_it_runs()
         opened = await self._handle.open(self._id)
         if opened.problem is not None:
-            where = f"{self._handle.name} on {self._place}"
-            error = EngineConfigError(
-                f"{where} cannot build the engine: {opened.problem}", error_type=InferenceErrorType.CONFIG
-            )
-            self._is_gone = True
-            self._owner.unusable(error)
+            self._refuse(f"{self._handle.name} on {self._place} cannot build the engine: {opened.problem}")
             return False
         self._token = opened.token
         self._known.clear()
@@ -202,6 +209,11 @@ class ReplicaClient:
                 log.debug("%s is not running: %s", self._handle.name, lost)
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _refuse(self, why: str) -> None:
+        """Stop for good: with these settings, no replica can run."""
+        self._is_gone = True
+        self._owner.unusable(EngineConfigError(why, error_type=InferenceErrorType.CONFIG))
 
     def _lose(self, cause: str, *, is_gone: bool) -> None:
         """Give the rows back. Their answers, if there are any, do not arrive any more."""

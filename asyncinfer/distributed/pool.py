@@ -82,7 +82,7 @@ class ReplicaPool:
         """Why no row is answered; None if a replica works."""
         if len(self._routing) or self._dead is not None:
             return None
-        return f"{len(self._starting)} replicas start, and none is ready"
+        return f"no replica is ready; starting: {len(self._starting)}"
 
     async def close(self) -> None:
         """Stop the exchange with the replicas. Rows that are left fail."""

@@ -8,16 +8,19 @@ raises ActorUnavailableError. ActorDiedError means that Ray does not restart it,
 from __future__ import annotations
 
 import logging
-import socket
-import threading
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import anyio
+
+from asyncinfer.aio.limiters import MODELS
 from asyncinfer.config import DistributedParams
-from asyncinfer.distributed.client import ReplicaGone, ReplicaLost
+from asyncinfer.distributed.client import NoRoom, ReplicaGone, ReplicaLost
+from asyncinfer.distributed.connection import CONNECTION, cause_of
+from asyncinfer.distributed.placement import Needs
 from asyncinfer.distributed.replica import Replica
 from asyncinfer.distributed.session import Recipe
 from asyncinfer.distributed.wire import Opened
@@ -28,10 +31,8 @@ log = logging.getLogger("asyncinfer")
 
 T = TypeVar("T")
 
-# The most characters of a message of Ray that errors contain.
-_LONGEST_CAUSE = 600
-# How long a cluster has to accept a connection (seconds).
-_CONNECT_SECONDS = 10.0
+# The shortest time between two checks whether a machine has room for a replica (seconds).
+_SHORTEST_START = 0.1
 
 
 class RayReplicas:
@@ -62,12 +63,15 @@ class RayReplicas:
         """
         own_job = CONNECTION.acquire(self._ray, self._params)
         try:
-            self._actors = self._create(own_job)
+            needs = self._needs()
+            self._check_room(needs)
+            self._actors = self._create(needs, own_job=own_job)
         except BaseException:
             CONNECTION.release(self._ray)
             raise
+        start = Start(needs, self._params.start_timeout)
         return [
-            RayReplica(self._ray, actor, self._recipe, f"replica {number} of {len(self._actors)}")
+            RayReplica(self._ray, actor, self._recipe, f"replica {number} of {len(self._actors)}", start)
             for number, actor in enumerate(self._actors, 1)
         ]
 
@@ -78,8 +82,14 @@ class RayReplicas:
         self._actors = []
         CONNECTION.release(self._ray)
 
-    def _create(self, own_job: bool) -> list[Any]:
-        options = self._options()
+    def _create(self, needs: Needs, *, own_job: bool) -> list[Any]:
+        options: dict[str, Any] = {
+            "num_cpus": needs.num_cpus,
+            "num_gpus": needs.num_gpus,
+            "resources": dict(needs.custom),
+            "max_restarts": -1,
+            "max_task_retries": 0,
+        }
         if not own_job and self._params.runtime_env:
             options["runtime_env"] = self._params.runtime_env
         try:
@@ -88,40 +98,58 @@ class RayReplicas:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"distributed: Ray does not accept the parameters: {error_text(error)}") from None
 
-    def _options(self) -> dict[str, Any]:
-        """The options of an actor. Warns if the cluster has no room for all of them."""
-        needs, total = self._params.resources_per_replica, self._ray.cluster_resources()
-        gpus = needs.num_gpus
+    def _needs(self) -> Needs:
+        each, gpus = self._params.resources_per_replica, self._params.resources_per_replica.num_gpus
         if gpus is None:
-            gpus = self._gpus if total.get("GPU") else 0
-        wanted = {"CPU": needs.num_cpus, "GPU": gpus, **needs.custom}
-        room = min((int(total.get(name, 0) / amount) for name, amount in wanted.items() if amount), default=None)
-        if room is not None and room < self._params.num_replicas:
-            each = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount)
-            log.warning(
-                "The Ray cluster has room for %d of %d replicas at most: each needs %s. The others start once there is "
-                "more (distributed.resources_per_replica)",
-                room,
-                self._params.num_replicas,
-                each,
+            gpus = self._gpus if self._ray.cluster_resources().get("GPU") else 0
+        return Needs(each.num_cpus, gpus, each.custom)
+
+    def _check_room(self, needs: Needs) -> None:
+        """Warn if the cluster has no room for all replicas.
+
+        Raises:
+            ConfigError: Ray was started on this machine, which is too small for a replica.
+        """
+        machines, count = resources_of_machines(self._ray), self._params.num_replicas
+        room = needs.room(machines)
+        if room == 0 and CONNECTION.is_local:
+            has = needs.text(machines[0] if machines else {})
+            raise ConfigError(
+                f"distributed.resources_per_replica: a replica needs {needs}, and this machine has only {has}"
             )
-        return {
-            "num_cpus": needs.num_cpus,
-            "num_gpus": gpus,
-            "resources": dict(needs.custom),
-            "max_restarts": -1,
-            "max_task_retries": 0,
-        }
+        if room < count:
+            log.warning(
+                "The Ray cluster has room for %d of %d replicas at most: each needs %s on one machine. The others "
+                "start once there is more (distributed.resources_per_replica)",
+                room,
+                count,
+                needs,
+            )
+
+
+class Start(NamedTuple):
+    """What a replica needs to start, and how long it waits for a machine that has it (seconds)."""
+
+    needs: Needs
+    timeout: float
 
 
 class RayReplica:
     """The handle of one actor. Its async methods raise ReplicaLost or ReplicaGone; see `ReplicaHandle`."""
 
-    def __init__(self, ray: Any, actor: Any, recipe: Recipe, name: str) -> None:
-        self._ray, self._actor, self._recipe, self.name = ray, actor, recipe, name
+    def __init__(self, ray: Any, actor: Any, recipe: Recipe, name: str, start: Start) -> None:
+        self._ray, self._actor, self._recipe, self.name, self._start = ray, actor, recipe, name, start
 
     async def ping(self) -> str:
-        return await self._result(self._actor.ping.remote())
+        reference, (needs, timeout) = self._actor.ping.remote(), self._start
+        while True:
+            with anyio.move_on_after(max(timeout, _SHORTEST_START)):
+                return await self._result(reference)
+            if not needs.room(await MODELS.run(resources_of_machines, self._ray)):
+                raise NoRoom(
+                    f"distributed.resources_per_replica: a replica needs {needs}, and the Ray cluster has had no "
+                    f"machine with that for {timeout:g} s (distributed.start_timeout)"
+                )
 
     async def open(self, client: str) -> Opened:
         return await self._result(self._actor.open.remote(client, self._recipe))
@@ -145,72 +173,11 @@ class RayReplica:
         try:
             return await reference
         except (errors.ActorDiedError, errors.ActorUnschedulableError, errors.RuntimeEnvSetupError) as error:
-            raise ReplicaGone(_cause(error)) from None
+            raise ReplicaGone(cause_of(error)) from None
         except errors.RayError as error:
-            raise ReplicaLost(_cause(error)) from None
+            raise ReplicaLost(cause_of(error)) from None
 
 
-class Connection:
-    """The connection of this process to Ray, which all engines share."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._is_own = False
-
-    def acquire(self, ray: Any, params: DistributedParams) -> bool:
-        """Connect, unless the process is connected already. Returns whether this call has connected it.
-
-        Raises:
-            ConfigError: There is no cluster at the address, or Ray cannot be started.
-        """
-        with self._lock:
-            is_new = not ray.is_initialized()
-            if is_new:
-                _connect(ray, params)
-                self._is_own, self._users = True, 0
-            self._users += 1
-            return is_new
-
-    def release(self, ray: Any) -> None:
-        """Disconnect if the last engine releases a connection that `acquire` has made."""
-        with self._lock:
-            self._users -= 1
-            if self._is_own and self._users <= 0:
-                self._is_own = False
-                ray.shutdown()
-
-
-CONNECTION = Connection()
-
-
-def _connect(ray: Any, params: DistributedParams) -> None:
-    where = params.address or "this machine"
-    try:
-        _check_address(params.address)
-        ray.init(
-            address=params.address,
-            runtime_env=params.runtime_env or None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        why = f"cannot use Ray at {where}: {_cause(error)}"
-        raise ConfigError(f"distributed.address: {why}. `ray status` shows whether a cluster runs") from None
-
-
-def _check_address(address: str | None) -> None:
-    """Check that something listens at an address such as `10.0.0.1:6379`. Ray itself would try for minutes.
-
-    Raises:
-        OSError: Nothing listens there.
-    """
-    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-
-
-def _cause(error: BaseException) -> str:
-    """The message of an error of Ray, in one line."""
-    text = " ".join(error_text(error).split())
-    return text if len(text) <= _LONGEST_CAUSE else text[:_LONGEST_CAUSE] + "..."
+def resources_of_machines(ray: Any) -> list[Mapping[str, float]]:
+    """The resources of each machine of the cluster. Blocks."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

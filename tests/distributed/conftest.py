@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ NODE = "node_slot"
 
 @pytest.fixture(scope="session")
 def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the processes of Ray inherit: the path of this package, and a key for their connections."""
-    with pytest.MonkeyPatch.context() as patch:
+    """What the processes of Ray inherit: the path of this package, a folder, and a key for their connections."""
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder, pytest.MonkeyPatch.context() as patch:
+        # Ray's sockets need a short path. A folder of its own also keeps this cluster apart from others of the machine.
+        patch.setenv("RAY_TMPDIR", folder)
         token = tmp_path_factory.mktemp("ray") / "token"
         token.write_text("0123456789abcdef" * 4)
         patch.setenv("RAY_AUTH_MODE", "token")

@@ -290,7 +290,7 @@ class TestStream:
 async def test_pool_says_that_its_replicas_start() -> None:
     handle = LocalHandle(FakeEngine())
     pool = pool_of(handle)
-    assert pool.why_waiting() == "1 replicas start, and none is ready"
+    assert pool.why_waiting() == "no replica is ready; starting: 1"
     await ask(pool, question("q"))
     assert pool.why_waiting() is None
     await pool.close()

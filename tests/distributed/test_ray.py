@@ -26,6 +26,7 @@ from asyncinfer import (
     ModelParams,
     RemoteInferenceEngine,
     RemoteParams,
+    ReplicaResources,
     RequestError,
     RowFinished,
     RunEvent,
@@ -163,6 +164,45 @@ async def test_missing_cluster_is_a_config_error(ray_environment: None) -> None:
     async with DistributedInferenceEngine(ScriptedEngine(model()), params) as engine:
         with pytest.raises(ConfigError, match=r"distributed.address: cannot use Ray at 127.0.0.1:1"):
             await engine.agenerate("hello")
+
+
+async def test_run_ends_if_no_machine_of_the_cluster_is_large_enough(
+    cluster: RayCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    each = ReplicaResources(num_cpus=4, custom={"rare": 1})
+    params = DistributedParams(num_replicas=2, address=cluster.address, resources_per_replica=each, start_timeout=0.5)
+    async with DistributedInferenceEngine(ScriptedEngine(model()), params) as engine:
+        why = r"a replica needs 4 CPU, 1 rare, and the Ray cluster has had no machine with that for 0.5 s"
+        with pytest.raises(EngineConfigError, match=why):
+            await engine.agenerate("hello")
+    assert "room for 0 of 2 replicas at most: each needs 4 CPU, 1 rare on one machine" in caplog.text
+
+
+async def test_dead_replica_fails_a_stream_that_has_begun_and_answers_the_next(cluster: RayCluster) -> None:
+    async with engine_on(cluster, 1, seconds=0.2) as engine:
+        victim = (await engine.agenerate("hello")).metadata["pid"]
+        with pytest.raises(RequestError, match="the replica died while it streamed the answer"):
+            async with engine.astream("hello") as stream:
+                async for _ in stream:
+                    os.kill(victim, signal.SIGKILL)
+        async with engine.astream("hello") as stream:
+            assert "".join([delta.content async for delta in stream]) == "answer to hello "
+
+
+async def test_single_call_survives_a_replica_that_is_killed_again_and_again(cluster: RayCluster) -> None:
+    async with engine_on(cluster, 1, seconds=0.5) as engine:
+        for _ in range(3):
+            victim = (await engine.agenerate("first")).metadata["pid"]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(kill_later, victim)
+                answered = await engine.agenerate("hello")
+            assert answered.text == "answer to hello"
+            assert answered.metadata["pid"] != victim
+
+
+async def kill_later(process: int) -> None:
+    await anyio.sleep(0.2)
+    os.kill(process, signal.SIGKILL)
 
 
 async def test_two_engines_share_the_connection(cluster: RayCluster) -> None:

@@ -18,22 +18,24 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 def pipeline(cluster: RayCluster, config: InferenceConfig, folder: Path) -> list[dict[str, Any]]:
     """Write questions, have them answered by two actors, and read the answers. Blocks."""
+    import pyarrow.parquet
     import ray
     import ray.data
 
+    rows = [{"id": i, "messages": [{"role": "user", "content": f"question {i}"}]} for i in range(20)]
+    (folder / "in").mkdir()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "in" / "rows.parquet", row_group_size=5)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        rows = [{"id": i, "messages": [{"role": "user", "content": f"question {i}"}]} for i in range(20)]
-        ray.data.from_items(rows).write_parquet(str(folder / "in"))
         actors = ray.data.ActorPoolStrategy(size=2)
         ds = ray.data.read_parquet(str(folder / "in"), override_num_blocks=4)
         ds = ds.map_batches(
             AnswerRows, fn_constructor_args=[config], compute=actors, num_cpus=0, batch_size=5, batch_format="pyarrow"
         )
         ds.write_parquet(str(folder / "out"))
-        return ray.data.read_parquet(str(folder / "out")).take_all()
+        return pyarrow.parquet.read_table(folder / "out").to_pylist()
     finally:
         ray.shutdown()
 

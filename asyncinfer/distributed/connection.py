@@ -1,0 +1,95 @@
+"""The connection of this process to Ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from typing import Any
+
+from asyncinfer.config import DistributedParams
+from asyncinfer.errors import ConfigError, error_text
+
+# The most characters of a message of Ray that errors contain.
+_LONGEST_CAUSE = 600
+# How long a cluster has to accept a connection (seconds).
+_CONNECT_SECONDS = 10.0
+
+
+class Connection:
+    """The connection of this process to Ray, which all engines share.
+
+    Attributes:
+        is_local: `acquire` has started Ray on this machine, so there is no other machine.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._is_own = self.is_local = False
+
+    def acquire(self, ray: Any, params: DistributedParams) -> bool:
+        """Connect, unless the process is connected already. Returns whether this call has connected it.
+
+        Raises:
+            ConfigError: There is no cluster at the address, or Ray cannot be started.
+        """
+        with self._lock:
+            is_new = not ray.is_initialized()
+            if is_new:
+                session = _connect(ray, params)
+                # The name of a session ends with the process that has started Ray.
+                self.is_local = session.endswith(f"_{os.getpid()}")
+                self._is_own, self._users = True, 0
+            self._users += 1
+            return is_new
+
+    def release(self, ray: Any) -> None:
+        """Disconnect if the last engine releases a connection that `acquire` has made."""
+        with self._lock:
+            self._users -= 1
+            if self._is_own and self._users <= 0:
+                self._is_own = self.is_local = False
+                ray.shutdown()
+
+
+CONNECTION = Connection()
+
+
+def _connect(ray: Any, params: DistributedParams) -> str:
+    """Connect to Ray, or start it. Returns the folder of its session.
+
+    Raises:
+        ConfigError: There is no cluster at the address, or Ray cannot be started.
+    """
+    where = params.address or "this machine"
+    try:
+        _check_address(params.address)
+        context = ray.init(
+            address=params.address,
+            runtime_env=params.runtime_env or None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        return str(getattr(context, "address_info", {}).get("session_dir"))
+    except (OSError, RuntimeError, ValueError) as error:
+        why = f"cannot use Ray at {where}: {cause_of(error)}"
+        raise ConfigError(f"distributed.address: {why}. `ray status` shows whether a cluster runs") from None
+
+
+def _check_address(address: str | None) -> None:
+    """Check that something listens at an address such as `10.0.0.1:6379`. Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nothing listens there.
+    """
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+
+
+def cause_of(error: BaseException) -> str:
+    """The message of an error of Ray, in one line."""
+    text = " ".join(error_text(error).split())
+    return text if len(text) <= _LONGEST_CAUSE else text[:_LONGEST_CAUSE] + "..."
