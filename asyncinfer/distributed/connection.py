@@ -15,6 +15,11 @@ from asyncinfer.errors import ConfigError, error_text
 _LONGEST_CAUSE = 600
 # How long a cluster has to accept a connection (seconds).
 _CONNECT_SECONDS = 10.0
+# Ray replaces these hosts by the address of this machine.
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+# How HTTP/2 begins: the preface and empty settings. A frame has a head of 9 bytes; the fourth is its type.
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_FRAME_HEAD, _SETTINGS = 9, 4
 
 
 class Connection:
@@ -65,7 +70,7 @@ def _connect(ray: Any, params: DistributedParams) -> str:
     """
     where = params.address or "this machine"
     try:
-        _check_address(params.address)
+        _check_address(ray, params.address)
         context = ray.init(
             address=params.address,
             runtime_env=params.runtime_env or None,
@@ -78,15 +83,33 @@ def _connect(ray: Any, params: DistributedParams) -> str:
         raise ConfigError(f"distributed.address: {why}. `ray status` shows whether a cluster runs") from None
 
 
-def _check_address(address: str | None) -> None:
-    """Check that something listens at an address such as `10.0.0.1:6379`. Ray itself would try for minutes.
+def _check_address(ray: Any, address: str | None) -> None:
+    """Check that a cluster listens at an address such as `10.0.0.1:6379`. Ray itself would try for a minute, and then
+    end the process.
 
     Raises:
-        OSError: Nothing listens there.
+        OSError: Nothing listens there, or something else.
     """
-    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    scheme, _, place = (address or "").rpartition("://")
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    if host in _THIS_MACHINE and not scheme:
+        host = ray.util.get_node_ip_address()  # As Ray does.
+    with socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS) as connection:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("0", "false", ""):
+            _check_protocol(connection)
+
+
+def _check_protocol(connection: socket.socket) -> None:
+    """Check that a gRPC server has accepted the connection: it answers the begin of HTTP/2 (RFC 9113, 3.4)."""
+    try:
+        connection.sendall(_HTTP2_PREFACE)
+        answer = connection.recv(_FRAME_HEAD)
+    except TimeoutError:
+        answer = b""
+    if len(answer) < _FRAME_HEAD or answer[3] != _SETTINGS:
+        raise OSError("the server there is not Ray")
 
 
 def cause_of(error: BaseException) -> str:

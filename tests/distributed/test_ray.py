@@ -166,6 +166,16 @@ async def test_missing_cluster_is_a_config_error(ray_environment: None) -> None:
             await engine.agenerate("hello")
 
 
+async def test_other_server_at_the_address_is_a_config_error(ray_environment: None) -> None:
+    async with FaultServer() as server:
+        host, port = server.url.split("/")[2].split(":")
+        async with DistributedInferenceEngine(
+            ScriptedEngine(model()), DistributedParams(address=f"ray://{host}:{port}")
+        ) as engine:
+            with pytest.raises(ConfigError, match=r"the server there is not Ray"):
+                await engine.agenerate("hello")
+
+
 async def test_run_ends_if_no_machine_of_the_cluster_is_large_enough(
     cluster: RayCluster, caplog: pytest.LogCaptureFixture
 ) -> None:

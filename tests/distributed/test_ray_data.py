@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 def pipeline(cluster: RayCluster, config: InferenceConfig, folder: Path) -> list[dict[str, Any]]:
     """Write questions, have them answered by two actors, and read the answers. Blocks."""
-    import pyarrow.parquet
     import ray
     import ray.data
 
+    arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+
     rows = [{"id": i, "messages": [{"role": "user", "content": f"question {i}"}]} for i in range(20)]
     (folder / "in").mkdir()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "in" / "rows.parquet", row_group_size=5)
+    parquet.write_table(arrow.Table.from_pylist(rows), folder / "in" / "rows.parquet", row_group_size=5)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
         context = ray.data.DataContext.get_current()
@@ -35,7 +37,7 @@ def pipeline(cluster: RayCluster, config: InferenceConfig, folder: Path) -> list
             AnswerRows, fn_constructor_args=[config], compute=actors, num_cpus=0, batch_size=5, batch_format="pyarrow"
         )
         ds.write_parquet(str(folder / "out"))
-        return pyarrow.parquet.read_table(folder / "out").to_pylist()
+        return parquet.read_table(folder / "out").to_pylist()
     finally:
         ray.shutdown()
 
