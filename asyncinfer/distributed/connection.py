@@ -45,7 +45,7 @@ class Connection:
             if is_new:
                 session = _connect(ray, params)
                 # The name of a session ends with the process that has started Ray.
-                self.is_local = session.endswith(f"_{os.getpid()}")
+                self.is_local = params.address in (None, "local") and session.endswith(f"_{os.getpid()}")
                 self._is_own, self._users = True, 0
             self._users += 1
             return is_new
