@@ -67,6 +67,14 @@ if TYPE_CHECKING:
     from asyncinfer.run.saver import RowOutcome
     from asyncinfer.run.stop import Stop
     from asyncinfer.types.answer import Completion
+    from asyncinfer.types.batch import (
+        BatchInfo,
+        BatchListResponse,
+        BatchResult,
+        BatchStatus,
+        FileInfo,
+        FileListResponse,
+    )
     from asyncinfer.types.conversation import ContentItem, Conversation, ConversationLike, Message, Role, Type
     from asyncinfer.types.finish_reason import FinishReason
     from asyncinfer.types.results import (
@@ -92,6 +100,10 @@ __all__ = [
     "AttemptFailed",
     "BackgroundIterator",
     "BaseInferenceEngine",
+    "BatchInfo",
+    "BatchListResponse",
+    "BatchResult",
+    "BatchStatus",
     "BoundEngine",
     "CallSettings",
     "CommonFailure",
@@ -108,6 +120,8 @@ __all__ = [
     "EngineDeadError",
     "EngineSpec",
     "FailureDetail",
+    "FileInfo",
+    "FileListResponse",
     "FinishReason",
     "GenerationParams",
     "GuidedDecodingParams",
@@ -185,6 +199,12 @@ _MODULES = {
     "ScratchLockedError": "asyncinfer.errors",
     "UnexpectedCancellationError": "asyncinfer.errors",
     "Completion": "asyncinfer.types.answer",
+    "BatchInfo": "asyncinfer.types.batch",
+    "BatchListResponse": "asyncinfer.types.batch",
+    "BatchResult": "asyncinfer.types.batch",
+    "BatchStatus": "asyncinfer.types.batch",
+    "FileInfo": "asyncinfer.types.batch",
+    "FileListResponse": "asyncinfer.types.batch",
     "ContentItem": "asyncinfer.types.conversation",
     "Conversation": "asyncinfer.types.conversation",
     "ConversationLike": "asyncinfer.types.conversation",

@@ -9,6 +9,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from asyncinfer.dialects.base import Dialect
+from asyncinfer.dialects.batch import BatchDialect
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.errors import ConfigError
 from asyncinfer.providers.auth import Auth, Key, environment_variable
@@ -50,6 +51,8 @@ class Provider:
             replaces it in URLs.
         start_hint: For a server that users run themselves: how to start it, as a sentence for the error if nothing
             listens at the URL.
+        batch: The batch API; None if there is none.
+        batch_auth: How requests to other services are authorised that the batch API needs, by `Exchange.service`.
     """
 
     name: str
@@ -72,6 +75,8 @@ class Provider:
     responses_models: re.Pattern[str] | None = None
     other_path: str = ""
     start_hint: str = ""
+    batch: BatchDialect | None = None
+    batch_auth: Mapping[str, Auth] = field(default_factory=dict[str, Auth])
 
     def __post_init__(self) -> None:
         if not self.class_name:

@@ -6,6 +6,7 @@
 | `merging` | joins adjacent messages of one role |
 | `limits` | rate limits in headers |
 | `finish_reason`, `usage`, `logprobs`, `stream`, `answer` | what a model answers: in parts, and whole |
+| `batch` | batch jobs and files of a provider |
 | `results`, `run_errors` | what a run returns: answers, failures and summaries |
 | `http` | requests and responses |
 

@@ -1,0 +1,261 @@
+"""The interface of a provider's batch API.
+
+Each operation is a generator that yields steps, and is sent the response of each step. It does no I/O: the caller sends
+the requests. So an operation may take one request or several, and a test needs no server:
+
+    def status(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
+        response = yield Exchange(context.get(f"/batches/{batch_id}"))
+        return info_of(json_object(response))
+
+A response that is not a success is sent to the operation like any other. `json_object` raises its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from asyncinfer.dialects.http import HEADERS
+from asyncinfer.errors import RequestError
+from asyncinfer.types.batch import BatchInfo, BatchListResponse, FileInfo, FileListResponse, earliest
+from asyncinfer.types.http import HttpRequest, HttpResponse, ResponseLimits
+
+T = TypeVar("T")
+
+# The key in `BatchInfo.metadata` of the mark that the client gave the job, by which it can be found again. Providers
+# without metadata store the mark elsewhere, for instance in the display name; their dialect reports it under this key.
+TAG = "asyncinfer_job"
+
+# Who authorises a request, if not the API's own signer: nobody, because the URL itself is signed (`NOBODY`), or the
+# signer that the provider's row has for this service.
+API, NOBODY, S3, GCS = "", "nobody", "s3", "gcs"
+
+
+class Exchange(NamedTuple):
+    """A request whose whole response the operation needs.
+
+    Args:
+        service: Who authorises the request: `API`, `NOBODY`, or the name of a service.
+    """
+
+    request: HttpRequest
+    service: str = API
+
+
+class Upload(NamedTuple):
+    """A request with a body that is streamed from a file. Its length is known, and sent as `Content-Length`.
+
+    Args:
+        request: The request without its body.
+        path: The file.
+        before: What the body has before the content of the file.
+        after: What the body has after it.
+        service: As in `Exchange`.
+    """
+
+    request: HttpRequest
+    path: Path
+    before: bytes = b""
+    after: bytes = b""
+    service: str = API
+
+
+Step = Exchange | Upload
+Steps = Generator[Step, HttpResponse, T]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchContext:
+    """What all operations of one engine share.
+
+    Args:
+        chat_url: The URL for chats, with the model in it if the API has it there.
+        base_url: `chat_url` without the path of the chat dialect and without a query, such as
+            `https://api.openai.com/v1`.
+        query: The query of `chat_url`, such as `api-version=2025-04-01`.
+        model: The name of the model; empty if the operation is not about a model.
+        headers: The headers of every request, without those that authorise it.
+        timeout: Seconds for one request. Uploads and downloads take as long as they need.
+        limits: The limits of each response that is read as a whole.
+        storage: The bucket and prefix for the files of jobs, such as `s3://bucket/prefix` or `gs://bucket/prefix`.
+        role: The role that the provider assumes to read and write these files (Bedrock).
+        variables: The environment variables in `BatchDialect.variables` that are set.
+    """
+
+    chat_url: str
+    base_url: str
+    query: str = ""
+    model: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
+    timeout: float = 300.0
+    limits: ResponseLimits = field(default_factory=ResponseLimits)
+    storage: str | None = None
+    role: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def request(self, method: str, path: str, body: bytes = b"", *, query: str = "") -> HttpRequest:
+        """Return a request for a path below `base_url`, or for a whole URL.
+
+        Args:
+            query: The query, already encoded. The query of `chat_url` is added.
+        """
+        url = path if "://" in path else self.base_url + path
+        both = "&".join(part for part in (query, self.query if "://" not in path else "") if part)
+        if both:
+            url = f"{url}{'&' if '?' in url else '?'}{both}"
+        return HttpRequest(url, self.headers, body, method, self.timeout, self.limits)
+
+
+class JobFile(NamedTuple):
+    """The file of a job's requests: the lines that `BatchDialect.line` made, joined by `BatchDialect.separator`."""
+
+    path: Path
+    size: int
+    rows: int
+
+
+class BatchLimits(NamedTuple):
+    """The limits of one job.
+
+    Args:
+        rows: The most requests.
+        bytes: The largest file of requests.
+        line_bytes: The longest line; None if there is no limit besides `bytes`.
+        least_rows: The fewest requests. Fewer rows are sent one by one.
+    """
+
+    rows: int = 50_000
+    bytes: int = 200 * 10**6
+    line_bytes: int | None = None
+    least_rows: int = 1
+
+
+class BatchAnswer(NamedTuple):
+    """One line of a job's results. It has a response or an error.
+
+    Args:
+        custom_id: The id that the request was given.
+        response: What the chat dialect decodes. It may be an error response.
+        error: Why there is no response.
+    """
+
+    custom_id: str
+    response: HttpResponse | None = None
+    error: RequestError | None = None
+
+
+class SentJob(NamedTuple):
+    """A job that may have been submitted.
+
+    Args:
+        file: Its file of requests.
+        window: Its completion window.
+        since: It was not submitted before this time (UTC).
+    """
+
+    tag: str
+    file: JobFile
+    window: str
+    since: datetime
+
+
+class FileQuery(NamedTuple):
+    """Which files to list. The values are those of the caller; None: the provider's default."""
+
+    purpose: str | None = None
+    limit: int | None = None
+    order: str = "desc"
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilesApi:
+    """The files that a provider stores.
+
+    Args:
+        listing: One page of the list.
+        get: The data of one file, by its id.
+        delete: Deletes a file. Returns whether it was deleted.
+        content: The request whose response is the content of a file.
+    """
+
+    listing: Callable[[BatchContext, FileQuery], Steps[FileListResponse]]
+    get: Callable[[BatchContext, str], Steps[FileInfo]]
+    delete: Callable[[BatchContext, str], Steps[bool]]
+    content: Callable[[BatchContext, str], Steps[Exchange]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDialect:
+    """A provider's batch API. It can be pickled and compared: its functions are defined at the top level of a module.
+
+    An operation raises RequestError for a response that is not a success, and ConfigError if a setting is missing.
+
+    Args:
+        line: Makes one line of a job's file, without a line break, from the id of the row (letters, digits and `-`, at
+            most 64) and the request of the chat dialect.
+        submit: Uploads the file and starts the job, marked with the tag. Returns the id of the job. The arguments are
+            the file, the tag and the completion window, such as `24h`.
+        status: A job, by its id.
+        cancel: Cancels a job. Returns it as it is then.
+        listing: One page of the jobs, newest first where the provider sorts them. The arguments are the cursor
+            (`BatchListResponse.last_id` of the page before, or None) and the most jobs of the page (or None).
+        results: The requests whose responses are JSON lines: all results that a job has, complete or not. Called for
+            jobs that have ended. Redirects are followed without credentials.
+        answer: Reads one line of the results. Raises RequestError if that is not possible.
+        limits: The limits of one job.
+        separator: What is between two lines of the file. Nothing follows the last line.
+        find: Finds the jobs with a tag, earliest first. None: those in `listing` that have it in their metadata.
+        files: The files that the provider stores; None if it has no such API.
+        variables: The environment variables that operations read from `BatchContext.variables`.
+        docs: Where the API is described.
+    """
+
+    line: Callable[[BatchContext, str, HttpRequest], bytes]
+    submit: Callable[[BatchContext, JobFile, str, str], Steps[str]]
+    status: Callable[[BatchContext, str], Steps[BatchInfo]]
+    cancel: Callable[[BatchContext, str], Steps[BatchInfo]]
+    listing: Callable[[BatchContext, str | None, int | None], Steps[BatchListResponse]]
+    results: Callable[[BatchContext, BatchInfo], Steps[list[Exchange]]]
+    answer: Callable[[bytes], BatchAnswer]
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    separator: bytes = b"\n"
+    find: Callable[[BatchContext, SentJob], Steps[list[BatchInfo]]] | None = None
+    files: FilesApi | None = None
+    variables: tuple[str, ...] = ()
+    docs: str = ""
+
+    def find_jobs(self, context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
+        """Find the jobs with the tag of `job`, earliest first. There may be several after an unclear error."""
+        if self.find is not None:
+            return (yield from self.find(context, job))
+        return (yield from _tagged(self, context, job))
+
+
+# How many pages of a list of jobs are searched. They are sorted by time, or short.
+_PAGES = 1000
+# Clocks of different machines differ by less (seconds).
+_CLOCK_DIFFERENCE = 3600.0
+
+
+def _tagged(dialect: BatchDialect, context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
+    """Search the list of jobs. Newer ones come first, so a page of much older jobs ends the search."""
+    found: list[BatchInfo] = []
+    after: str | None = None
+    for _ in range(_PAGES):
+        page = yield from dialect.listing(context, after, 100)
+        found += [batch for batch in page.batches if (batch.metadata or {}).get(TAG) == job.tag]
+        if not page.has_more or page.last_id in (None, after) or _is_older(page.batches, job.since):
+            break
+        after = page.last_id
+    return earliest(found)
+
+
+def _is_older(batches: list[BatchInfo], since: datetime) -> bool:
+    """Whether all jobs of a page were created long before `since`, and are sorted by time, newest first."""
+    times = [batch.created_at.timestamp() for batch in batches if batch.created_at is not None]
+    is_sorted = len(times) == len(batches) and times == sorted(times, reverse=True)
+    return bool(times) and is_sorted and times[0] < since.timestamp() - _CLOCK_DIFFERENCE
