@@ -13,10 +13,11 @@ A response that is not a success is sent to the operation like any other. `json_
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from types import MethodType
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from asyncinfer.dialects.http import HEADERS
 from asyncinfer.errors import RequestError
@@ -171,8 +172,25 @@ class FileQuery(NamedTuple):
     after: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FilesApi:
+class _ByValue:
+    """A base class of dataclasses with functions, which must have `eq=False`. Methods of equal objects are equal."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, _ByValue) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def _values(self) -> tuple[object, ...]:
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple((v.__func__, v.__self__) if isinstance(v, MethodType) else v for v in values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilesApi(_ByValue):
     """The files that a provider stores.
 
     Args:
@@ -188,9 +206,10 @@ class FilesApi:
     content: Callable[[BatchContext, str], Steps[Exchange]]
 
 
-@dataclass(frozen=True, slots=True)
-class BatchDialect:
-    """A provider's batch API. It can be pickled and compared: its functions are defined at the top level of a module.
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchDialect(_ByValue):
+    """A provider's batch API. It can be pickled and compared: its functions are defined at the top level of a module,
+    or are methods of a frozen dataclass.
 
     An operation raises RequestError for a response that is not a success, and ConfigError if a setting is missing.
 

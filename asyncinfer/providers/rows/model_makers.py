@@ -13,6 +13,7 @@ import re
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
+from asyncinfer.dialects.openai.batches import openai_batches
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, DocumentForm, Files, Quirks, Schemas
 from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
@@ -44,6 +45,7 @@ OPENAI = Provider(
         ),
         responses=ResponsesQuirks(),
     ),
+    batch=openai_batches(),
     non_chat_prefixes=(
         "babbage-",
         "chatgpt-image-",
