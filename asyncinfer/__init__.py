@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from asyncinfer.aio.background_iterator import BackgroundIterator
     from asyncinfer.config import (
         AdaptiveConcurrencyParams,
+        BatchParams,
         DistributedParams,
         EndpointParams,
         GenerationParams,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from asyncinfer.engines.spec import EngineSpec
     from asyncinfer.errors import (
         AsyncInferError,
+        BatchError,
         ConfigError,
         EngineConfigError,
         EngineDeadError,
@@ -100,8 +102,10 @@ __all__ = [
     "AttemptFailed",
     "BackgroundIterator",
     "BaseInferenceEngine",
+    "BatchError",
     "BatchInfo",
     "BatchListResponse",
+    "BatchParams",
     "BatchResult",
     "BatchStatus",
     "BoundEngine",
@@ -178,6 +182,7 @@ __all__ = [
 ]
 _MODULES = {
     "AdaptiveConcurrencyParams": "asyncinfer.config",
+    "BatchParams": "asyncinfer.config",
     "DistributedParams": "asyncinfer.config",
     "EndpointParams": "asyncinfer.config",
     "GenerationParams": "asyncinfer.config",
@@ -199,6 +204,7 @@ _MODULES = {
     "ScratchLockedError": "asyncinfer.errors",
     "UnexpectedCancellationError": "asyncinfer.errors",
     "Completion": "asyncinfer.types.answer",
+    "BatchError": "asyncinfer.errors",
     "BatchInfo": "asyncinfer.types.batch",
     "BatchListResponse": "asyncinfer.types.batch",
     "BatchResult": "asyncinfer.types.batch",

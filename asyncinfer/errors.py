@@ -10,6 +10,7 @@ AsyncInferError
 │   └── EngineConfigError            The settings of the engine are the reason. Also a ConfigError.
 ├── ScratchError                     Results cannot be saved. Free the disk or the path, then run again to resume.
 │   └── ScratchLockedError           Another run is writing to the same file.
+├── BatchError                       A batch job has no results. The message says what to do. Also a RuntimeError.
 ├── InferenceFailedError             Some rows failed. `.result` contains the other rows. (types/run_errors.py)
 ├── RunInterruptedError              The run was stopped on request. Run it again to resume. (types/run_errors.py)
 └── UnexpectedCancellationError      Other code cancelled a part of the run or stream. Run it again to resume.
@@ -172,6 +173,10 @@ class ScratchError(AsyncInferError):
 
 class ScratchLockedError(ScratchError):
     """Another run has locked the scratch file."""
+
+
+class BatchError(AsyncInferError, RuntimeError):
+    """A batch job of a provider has no results: it has not ended, it failed, or it was cancelled."""
 
 
 class UnexpectedCancellationError(AsyncInferError):

@@ -1,6 +1,7 @@
 """The parameter classes, and how they are read from YAML files and the command line."""
 
 from asyncinfer.config.base import merged
+from asyncinfer.config.batch import BatchParams
 from asyncinfer.config.distributed import DistributedParams, ReplicaResources
 from asyncinfer.config.endpoint import EndpointParams
 from asyncinfer.config.engine_type import InferenceEngineType
@@ -12,6 +13,7 @@ from asyncinfer.config.remote import AdaptiveConcurrencyParams, RemoteParams
 
 __all__ = [
     "AdaptiveConcurrencyParams",
+    "BatchParams",
     "DistributedParams",
     "EndpointParams",
     "GenerationParams",

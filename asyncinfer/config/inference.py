@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self, TextIO, TypeVar
 from pydantic import Field, ValidationError
 
 from asyncinfer.config.base import Group, OptionalPath, Params
+from asyncinfer.config.batch import BatchParams
 from asyncinfer.config.distributed import DistributedParams
 from asyncinfer.config.engine_type import EngineName
 from asyncinfer.config.generation import GenerationParams
@@ -50,6 +51,8 @@ class InferenceConfig(Params):
     """Take answers for these rows from the file at `output_path`, and send only the other rows."""
     distributed: DistributedParams | None = None
     """Replicas of the engine in other processes, on this machine or in a cluster; null: one engine in this process."""
+    batch: BatchParams | None = None
+    """Send the rows of a run as batch jobs of the provider; null: one request for each row."""
 
     @classmethod
     def from_yaml(

@@ -12,6 +12,7 @@ from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
 from asyncinfer.aio.tasks import clean_up
 from asyncinfer.config import InferenceConfig
 from asyncinfer.display.shown_progress import shown_progress
+from asyncinfer.engines.batch_async import AsyncBatchMethods, uses_batches
 from asyncinfer.engines.call_input import (
     absolute_path,
     check_many,
@@ -21,7 +22,6 @@ from asyncinfer.engines.call_input import (
     is_one_small_row,
     source_of,
 )
-from asyncinfer.engines.core import EngineCore
 from asyncinfer.errors import ConfigError, EngineConfigError
 from asyncinfer.run import single
 from asyncinfer.run.events import Observer
@@ -35,7 +35,7 @@ from asyncinfer.types.run_errors import InferenceFailedError
 from asyncinfer.types.stream import StreamDelta
 
 
-class AsyncMethods(EngineCore):
+class AsyncMethods(AsyncBatchMethods):
     """Answers conversations with the settings of each call. `BaseInferenceEngine` adds the blocking twins."""
 
     async def agenerate(
@@ -103,7 +103,9 @@ class AsyncMethods(EngineCore):
             InputError: Rows are not valid; nothing was sent.
             ScratchError: Answers cannot be saved.
         """
-        is_watched = on_progress is not None or progress or observers or stop is not None
+        is_watched = (
+            on_progress is not None or progress or observers or stop is not None or uses_batches(inference_config)
+        )
         if is_one_small_row(input, inference_config) and not is_watched:
             return [await self._run_one(input[0], inference_config)]
         async with shown_progress(progress, on_progress) as report:
@@ -359,7 +361,7 @@ class AsyncMethods(EngineCore):
         access, keys = await self._setup_for(config, check=check)
         config = config or InferenceConfig()
         return Run(
-            lambda total: self._new_executor(access, total),
+            self._executors(access, config.batch),
             self._clock,
             keys,
             output_path=absolute_path(config.output_path, "output_path"),

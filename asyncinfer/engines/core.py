@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.clock import Clock, MonotonicClock
 from asyncinfer.aio.tasks import foreign_code
-from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, RemoteParams
+from asyncinfer.batch.api import BatchApi
+from asyncinfer.config import BatchParams, GenerationParams, InferenceConfig, ModelParams, RemoteParams
 from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.permit_source import PermitSource
@@ -119,6 +120,17 @@ class EngineCore(ABC):
             total: The number of rows of the run; None if it is unknown.
         """
         return OnlineExecutor(access, is_only_row=total == 1)
+
+    def _batch_api(self, settings: CallSettings, params: BatchParams) -> BatchApi:
+        """The provider's batch API. By default, there is none.
+
+        Raises:
+            ConfigError: There is no batch API, or the settings are wrong.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} has no batch API. Use `infer` or `run` without `batch`, which send one request for "
+            "each row"
+        )
 
     async def _close(self) -> None:
         """Free what the engine owns. An engine that is used again opens it again. By default, nothing."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from asyncinfer.aio.clock import Clock
-from asyncinfer.config import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
+from asyncinfer.batch.api import BatchApi
+from asyncinfer.config import BatchParams, GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 from asyncinfer.config.endpoint import EndpointParams
 from asyncinfer.control.endpoint_group import EndpointGroup
 from asyncinfer.control.member import EndpointRole
@@ -22,6 +23,7 @@ from asyncinfer.engines.endpoints import model_at, plans_of_all, remote_at, role
 from asyncinfer.engines.model_listing import ModelListing, models_of_all
 from asyncinfer.engines.redaction import secrets_of
 from asyncinfer.engines.refusal import with_start_hint
+from asyncinfer.engines.remote_batch import BatchTarget, batch_api
 from asyncinfer.engines.request_plan import RequestPlan, response_limits
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.api_choice import provider_with_chosen_api, remote_with_resolved_api
@@ -206,6 +208,16 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             return RequestPlan(target, dialect, dialect.encoder_for(call), sign, limits, fallback, likely, hint)
 
         return planned(provider.dialect)
+
+    def _batch_api(self, settings: CallSettings, params: BatchParams) -> BatchApi:
+        remote = settings.remote
+        if remote.endpoints:
+            raise ConfigError("batch: not available with remote_params.endpoints; set api_url to one of them")
+        remote = remote_with_resolved_api(self.provider(), remote, settings.model.model_name)
+        provider = provider_with_chosen_api(self.provider(), remote)
+        url, sign = self._reach(remote)
+        target = BatchTarget(provider, str(self.engine_type), url, settings.model.model_name, remote, params)
+        return batch_api(target, self._transport, sign, lambda: self.plan(settings))
 
     def _endpoint_name(self, remote: RemoteParams) -> str:
         if not remote.endpoints:

@@ -106,6 +106,10 @@ class Events:
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._observers = list(observers)
 
+    def subscribe(self, observer: Observer) -> None:
+        """Pass all further events to this observer, too."""
+        self._observers.append(observer)
+
     def emit(self, event: RunEvent) -> None:
         for observer in self._observers:
             try:

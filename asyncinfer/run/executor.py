@@ -6,8 +6,9 @@ nothing of files. `asyncinfer.run.online` is the executor that sends one request
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.events import Events, Latency
@@ -47,6 +48,24 @@ class OutcomeSink(Protocol):
     def ended_early(self, error: EngineDeadError) -> None:
         """No other row can be answered. The executor reports all further rows as failed."""
         ...
+
+
+class RunInfo(NamedTuple):
+    """What an executor may need to know of its run.
+
+    Args:
+        total: The number of rows; None if it is unknown.
+        scratch: The locked scratch file of the run; None if nothing is saved.
+        has_row: Whether the input is known to have a row with this key and occurrence.
+    """
+
+    total: int | None
+    scratch: Path | None = None
+    has_row: Callable[[bytes, int], bool] = lambda key, n: False
+
+
+class ExpectedWait(str):
+    """A reason to wait that is part of the work, and no problem. It is shown, but not logged as a warning."""
 
 
 class Executor(Protocol):

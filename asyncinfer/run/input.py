@@ -49,6 +49,10 @@ class ValidatedInput:
             return guess
         return self.index.find(key, n)
 
+    def has(self, key: bytes, n: int) -> bool:
+        """Whether the input has a row with this identity."""
+        return self.index.find(key, n) is not None
+
     def validate_input(self) -> Generator[None]:
         """Read and validate every row. Blocks; yields every 64 rows.
 

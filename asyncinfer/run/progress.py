@@ -20,7 +20,7 @@ from asyncinfer.aio.tasks import clean_up, run_callback, task_group
 from asyncinfer.errors import AsyncInferError, RequestError, ScratchLockedError, error_repr
 from asyncinfer.run.endpoint_stats import EndpointStats, Problems, one_endpoint
 from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
-from asyncinfer.run.executor import Executor
+from asyncinfer.run.executor import Executor, ExpectedWait
 from asyncinfer.run.failures import Failures
 from asyncinfer.scratch.atomic import async_replacing
 from asyncinfer.types.finish_reason import FinishReason
@@ -230,10 +230,12 @@ class Reporter:
         silent_for = self._executor.silent_for
         self._stats.waiting = self._executor.why_waiting() if silent_for >= _SILENT_SECONDS else None
         now = self._stats.seconds
-        if self._stats.waiting is not None and now - self._warned_at >= _WARNING_SECONDS:
-            self._warned_at = now
-            log.warning("Nothing was sent for %.0f s: %s", silent_for, self._stats.waiting)
-            self._events.emit(RunWaits(silent_for, self._stats.waiting))
+        waiting = self._stats.waiting
+        if waiting is None or isinstance(waiting, ExpectedWait) or now - self._warned_at < _WARNING_SECONDS:
+            return
+        self._warned_at = now
+        log.warning("Nothing was sent for %.0f s: %s", silent_for, waiting)
+        self._events.emit(RunWaits(silent_for, waiting))
 
     async def _report(self, progress: Progress) -> None:
         if self._callback is None:

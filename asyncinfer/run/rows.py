@@ -47,6 +47,13 @@ class Row:
             content = self._content = with_id(conversation, self.key, self.n)
         return content
 
+    def text(self) -> bytes:
+        """The JSON of the conversation."""
+        content = self._content
+        if not isinstance(content, Conversation) and content.given is None:
+            return content.text
+        return self.conversation().to_json_bytes()
+
     @property
     def is_large(self) -> bool:
         """Whether parsing and writing it would delay an event loop."""

@@ -18,7 +18,7 @@ from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
 from asyncinfer.errors import EngineConfigError, EngineDeadError
 from asyncinfer.run.endpoint_stats import Problems, one_endpoint
 from asyncinfer.run.events import Events, Observer
-from asyncinfer.run.executor import Executor
+from asyncinfer.run.executor import Executor, RunInfo
 from asyncinfer.run.failures import FailedRows, NoFailedRows
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
@@ -50,7 +50,7 @@ class Run:
     """One run, with the settings of the call that started it.
 
     Attributes:
-        make_executor: Makes the executor. Its argument is the number of rows; None if that is unknown.
+        make_executor: Makes the executor of this run.
         partial: Write the existing answers even if rows failed. A row whose file cannot be read is one of these rows.
         reuse_output: Take answers from an existing file at `output_path`.
         relax_gc: Let Python collect garbage less often during the run.
@@ -62,7 +62,7 @@ class Run:
         dead: The reason why the engine could not go on, after the run.
     """
 
-    make_executor: Callable[[int | None], Executor]
+    make_executor: Callable[[RunInfo], Executor]
     clock: Clock
     keys: RowKeys
     output_path: Path | None = None
@@ -101,9 +101,11 @@ class Run:
             await in_slices(rows.validate_input())
             stats.begin(len(rows))
             statuses = RowStatusTable(len(rows))
-            events, executor = Events([stats.observe, *self.observers]), self.make_executor(len(rows))
+            events = Events([stats.observe, *self.observers])
             previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
             async with self._scratch(rows) as scratch, previous_output.opened():
+                info = RunInfo(len(rows), self.saved_in, rows.has)
+                executor = self.make_executor(info)
                 claims = await self._claim(scratch, rows, statuses) if scratch is not None else None
                 await in_slices(previous_output.find_rows(rows, statuses))
                 if deliver is None and claims is not None:
@@ -141,9 +143,10 @@ class Run:
         await DISK.run(check_paths, None, self.output_path, self.progress_path)
         stats, statuses = RunStats(self.clock, problems=self.problems), RowStatusTable()
         async with failure_in_file(stats, self.progress_path):
-            events, executor = Events([stats.observe, *self.observers]), self.make_executor(None)
+            events = Events([stats.observe, *self.observers])
             previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
             async with self._scratch(None) as scratch, previous_output.opened():
+                executor = self.make_executor(RunInfo(None, self.saved_in))
                 saved: dict[tuple[bytes, int], SavedLine] = {}
                 if scratch is not None:
                     await in_slices(saved.update({(line.key, line.n): line}) for line in scratch.recover())

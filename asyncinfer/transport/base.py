@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 
+from asyncinfer.errors import EngineConfigError, InferenceErrorType
 from asyncinfer.types.http import HttpRequest, HttpResponse
+from asyncinfer.types.upload import FileBody
 
 
 class Transport(ABC):
@@ -36,6 +38,13 @@ class Transport(ABC):
 
         Leaving the context before the end of the body closes the connection. Raises as `send` does.
         """
+
+    async def upload(self, request: HttpRequest, body: FileBody) -> HttpResponse:
+        """Send a request whose body is streamed from a file, and read the whole response. Raises as `send` does.
+
+        An upload may take any time. It fails if nothing is sent for `request.timeout` seconds.
+        """
+        raise EngineConfigError("this transport cannot upload files", error_type=InferenceErrorType.CONFIG)
 
     def release_idle(self) -> None:
         """Close the connections of the running event loop that no request uses, to free their file descriptors."""

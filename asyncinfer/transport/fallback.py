@@ -15,6 +15,7 @@ from asyncinfer.transport.own_connector import OwnConnector
 from asyncinfer.transport.per_loop import PerLoop
 from asyncinfer.transport.session import SessionTransport
 from asyncinfer.types.http import HttpRequest, HttpResponse
+from asyncinfer.types.upload import FileBody
 
 
 class FallbackTransport(Transport):
@@ -32,6 +33,9 @@ class FallbackTransport(Transport):
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         return await (await self._transport()).send(request)
+
+    async def upload(self, request: HttpRequest, body: FileBody) -> HttpResponse:
+        return await (await self._transport()).upload(request, body)
 
     @asynccontextmanager
     async def stream(self, request: HttpRequest) -> AsyncGenerator[StreamedResponse]:

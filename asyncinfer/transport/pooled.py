@@ -9,7 +9,10 @@ from __future__ import annotations
 from asyncinfer.transport.connections import Connections
 from asyncinfer.transport.descriptors import open_public_socket, open_socket
 from asyncinfer.transport.exchange_transport import ExchangeTransport
+from asyncinfer.transport.fallback import FallbackTransport
 from asyncinfer.transport.per_loop import PerLoop
+from asyncinfer.types.http import HttpRequest, HttpResponse
+from asyncinfer.types.upload import FileBody
 
 
 class PooledTransport(ExchangeTransport):
@@ -27,6 +30,11 @@ class PooledTransport(ExchangeTransport):
     def __init__(self, *, public_only: bool = False) -> None:
         factory = open_public_socket if public_only else open_socket
         self._pools = PerLoop(lambda: Connections(factory))
+        # Uploads are rare and long. A session streams their bodies.
+        self._uploads = FallbackTransport(public_only=public_only)
+
+    async def upload(self, request: HttpRequest, body: FileBody) -> HttpResponse:
+        return await self._uploads.upload(request, body)
 
     async def _exchanges(self) -> Connections:
         return await self._pools.get()
@@ -36,4 +44,5 @@ class PooledTransport(ExchangeTransport):
             connections.release_idle()
 
     async def aclose(self) -> None:
+        await self._uploads.aclose()
         await self._pools.aclose()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import lru_cache
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -15,16 +15,19 @@ from yarl import URL
 from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
 from asyncinfer.transport import compat, timeouts
 from asyncinfer.transport.content_encoding import ACCEPTED
-from asyncinfer.transport.errors import FOREIGN
+from asyncinfer.transport.errors import FOREIGN, with_request_errors
+from asyncinfer.transport.exchange import read_response
 from asyncinfer.transport.exchange_transport import ExchangeTransport
+from asyncinfer.transport.file_body import pieces_of
 from asyncinfer.transport.memory import budget_for_bodies
 from asyncinfer.transport.open_bodies import OpenBodies
 from asyncinfer.transport.pooled_exchange import BUFFER
 from asyncinfer.transport.proxies import credentials_header, proxy_for, proxy_headers
 from asyncinfer.transport.request_head import check_headers
 from asyncinfer.transport.routes import parse_url
-from asyncinfer.types.http import HttpRequest
+from asyncinfer.types.http import HttpRequest, HttpResponse
 from asyncinfer.types.masking import mask_headers, mask_url, without_traceback
+from asyncinfer.types.upload import FileBody
 
 # The largest body that aiohttp takes as bytes without a warning (bytes).
 _MAX_BYTES_BODY = 2**20
@@ -85,15 +88,39 @@ class SessionTransport(ExchangeTransport):
 
     async def begin(self, request: HttpRequest, deadline: asyncio.Timeout) -> SessionExchange:
         """Send a request, and wait for the head of its response. The deadline stays as it is."""
-        target = _target(request, use_proxies=self._use_proxies)
         body = request.body if len(request.body) <= _MAX_BYTES_BODY else BytesIO(request.body)
+        return await self._begin(request, body or None)
+
+    async def upload(self, request: HttpRequest, body: FileBody) -> HttpResponse:
+        await self._exchanges()
+        return await with_request_errors(self._upload(request, body), request.timeout)
+
+    async def _upload(self, request: HttpRequest, body: FileBody) -> HttpResponse:
+        loop, seconds = asyncio.get_running_loop(), request.timeout
+        async with asyncio.timeout(seconds or None) as deadline:
+
+            def progressed() -> None:
+                if seconds:
+                    deadline.reschedule(loop.time() + seconds)
+
+            headers = {**request.headers, "Content-Length": str(body.size)}
+            async with aclosing(pieces_of(body, progressed)) as pieces:
+                exchange = await self._begin(request._replace(headers=headers), pieces)
+                try:
+                    return await read_response(exchange, request.limits, self.memory)
+                finally:
+                    exchange.close()
+
+    async def _begin(self, request: HttpRequest, body: Any) -> SessionExchange:
+        """Send a request with this body, and wait for the head of its response."""
+        target = _target(request, use_proxies=self._use_proxies)
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             response = await self._session.request(
                 request.method,
                 target.url,
-                data=body or None,
+                data=body,
                 headers=target.headers,
                 skip_auto_headers=("User-Agent", "Content-Type"),
                 allow_redirects=False,

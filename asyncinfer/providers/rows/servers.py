@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.media import IMAGES
+from asyncinfer.dialects.openai.batches import openai_batches
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks
 from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
@@ -54,6 +55,7 @@ REMOTE = Provider(
         Quirks(extensions=frozenset({"min_p", "stop_token_ids"}), may_lack_json_schema=True),
         responses=ResponsesQuirks(),
     ),
+    batch=openai_batches(),
 )
 REMOTE_VLLM = Provider(
     InferenceEngineType.REMOTE_VLLM,

@@ -1,0 +1,144 @@
+"""Handles a job that has ended: reports its results, and sends the rows without an answer again."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+
+import anyio
+
+from asyncinfer.aio.clock import Clock, wait_until
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.batch.custom_ids import RowId
+from asyncinfer.batch.job_maker import Added, JobMaker
+from asyncinfer.batch.job_state import JobState
+from asyncinfer.batch.jobs import Jobs, RunParts
+from asyncinfer.batch.results import JobResults
+from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.run.events import AttemptFailed, Events, Latency
+from asyncinfer.types.batch import BatchInfo, BatchStatus
+
+log = logging.getLogger("asyncinfer")
+
+# Reasons for which a job as a whole fails, and another one may not.
+_TEMPORARY = re.compile(r"token.{0,20}limit|enqueued|quota|capacity|internal|unavailable|timed? ?out|try again|rate")
+
+
+class EndedJobs:
+    """Handles jobs that have ended.
+
+    Args:
+        may_send: Whether rows may be sent again.
+    """
+
+    def __init__(
+        self,
+        parts: RunParts,
+        jobs: Jobs,
+        maker: JobMaker,
+        results: JobResults,
+        events: Events,
+        clock: Clock,
+        may_send: Callable[[], bool],
+    ) -> None:
+        self._parts, self._jobs, self._maker, self._results = parts, jobs, maker, results
+        self._events, self._clock, self._may_send = events, clock, may_send
+
+    async def handle(self, job: JobState, info: BatchInfo) -> None:
+        """Report the outcomes of a job's rows. Its saved state is removed once all answers are durable.
+
+        Raises:
+            EngineDeadError: The results cannot be read.
+        """
+        log.info("The batch job %s is %s: %d of %d rows", info.id, info.status, info.completed_requests, job.rows)
+        errors = await self._report_answers(job, info)
+        again = await self._handle_rest(job, info, errors)
+        await self._parts.outcomes.wait_durable(job.number)
+        if again is not None:
+            if info.status is BatchStatus.FAILED:  # The reason lasts for a while.
+                await wait_until(anyio.Event(), self._clock, self._clock.now() + self._parts.params.max_poll_interval)
+            await self._finish(again)
+        await DISK.run(self._parts.folder.remove, job)
+        self._jobs.close(job)
+
+    async def _report_answers(self, job: JobState, info: BatchInfo) -> dict[RowId, RequestError]:
+        """Report the answered rows, and return the errors of the others. An answer takes precedence over an error."""
+        errors: dict[RowId, RequestError] = {}
+        seconds = max(0.0, time.time() - job.created)
+        async for results in self._results.read(job, info):
+            for row_id, row, result in results:
+                if self._parts.rows.place(row_id, job.number) is None:
+                    continue  # A second result of the same row.
+                if isinstance(result, RequestError):
+                    errors[row_id] = result
+                else:
+                    errors.pop(row_id, None)
+                    await self._parts.outcomes.answered(row, result, Latency(0.0, seconds), job.number)
+        return errors
+
+    async def _handle_rest(self, job: JobState, info: BatchInfo, errors: dict[RowId, RequestError]) -> int | None:
+        """Let the rows without an answer fail, or send them again.
+
+        Returns:
+            In how many jobs the rows of a further job were; None if there is none.
+        """
+        missing = _missing(job, info)
+        attempt = job.attempt if job.is_cancelled else job.attempt + 1
+        has_further_job = False
+        for group in await self._parts.groups(job):
+            places: list[int] = []
+            for row in await self._parts.waiting(group, job):
+                row_id = (row.key, row.n)
+                error = errors.get(row_id, missing)
+                place = self._parts.rows.place(row_id, job.number)
+                is_again = place is not None and self._is_sent_again(job, error)
+                after = 0.0 if is_again else None
+                self._events.emit(AttemptFailed(row.index, error, after, Latency(0.0, 0.0)))
+                if not is_again or place is None:
+                    self._parts.outcomes.failed_with(row, self._parts.outcomes.dead or error)
+                elif self._parts.params.retry == "online" and not job.is_cancelled:
+                    self._parts.send_alone(row_id, job)
+                else:
+                    places.append(place)
+            if places:
+                has_further_job = True
+                await self._send(await self._maker.add_again(places, attempt))
+        return attempt if has_further_job else None
+
+    async def _send(self, added: Added) -> None:
+        for unsent in added.unsent:
+            self._parts.outcomes.failed_with(unsent.row, unsent.error)
+        for job in added.jobs:
+            await self._jobs.submit(job)
+
+    async def _finish(self, attempt: int) -> None:
+        job = await self._maker.finish(attempt)
+        if job is not None:
+            await self._jobs.submit(job)
+
+    def _is_sent_again(self, job: JobState, error: RequestError) -> bool:
+        if self._parts.outcomes.dead is not None or not self._may_send():
+            return False
+        if job.is_cancelled and error.error_type is InferenceErrorType.CANCELLED:
+            return True
+        is_cancelled = error.error_type is InferenceErrorType.CANCELLED
+        return error.is_retryable and not is_cancelled and job.attempt < self._parts.params.max_retries
+
+
+def _missing(job: JobState, info: BatchInfo) -> RequestError:
+    """The error of the rows that have no result."""
+    kind, is_retryable = InferenceErrorType.API_STATUS, True
+    match info.status:
+        case BatchStatus.CANCELLED:
+            kind = InferenceErrorType.CANCELLED
+            what = "was cancelled before this row was answered. Run the same again to send it"
+        case BatchStatus.EXPIRED:
+            what = "expired before this row was answered"
+        case BatchStatus.FAILED:
+            is_retryable = info.error is None or _TEMPORARY.search(info.error.lower()) is not None
+            what = f"failed: {info.error or 'the API does not say why'}"
+        case _:
+            what = "has no result for this row"
+    return RequestError(f"the batch job {job.batch_id} {what}", error_type=kind, is_retryable=is_retryable)

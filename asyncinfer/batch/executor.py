@@ -1,0 +1,203 @@
+"""The executor that sends the rows of a run as batch jobs of the provider."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.aio.tasks import task_group
+from asyncinfer.batch.api import BatchApi
+from asyncinfer.batch.ended_jobs import EndedJobs
+from asyncinfer.batch.job_maker import JobMaker
+from asyncinfer.batch.job_state import SPILL, JobFolder, batch_folder, shown
+from asyncinfer.batch.jobs import Jobs, RunParts
+from asyncinfer.batch.online_rows import OnlineRows
+from asyncinfer.batch.open_rows import OpenRows
+from asyncinfer.batch.outcomes import RowOutcomes
+from asyncinfer.batch.polling import Polling
+from asyncinfer.batch.results import JobResults
+from asyncinfer.batch.spill import Spill
+from asyncinfer.batch.submission import Submission
+from asyncinfer.config.batch import BatchParams
+from asyncinfer.control.run_end import duration
+from asyncinfer.errors import EngineDeadError
+from asyncinfer.run.access import EngineAccess
+from asyncinfer.run.events import Events
+from asyncinfer.run.executor import ExpectedWait, OutcomeSink, RowFeed, RunInfo
+from asyncinfer.run.online import OnlineExecutor
+
+log = logging.getLogger("asyncinfer")
+
+# How long cancelling the jobs may take when a run is stopped (seconds).
+_CANCEL_SECONDS = 20.0
+
+
+class BatchExecutor:
+    """Gets rows answered by batch jobs.
+
+    Rows are collected into jobs within the limits of the provider. Each job is submitted once, its state is asked for
+    seldom, and its results are read as a stream. Failed rows are sent in a further job, or one by one. The state of
+    each job is saved until the answers of its rows are durable: a run that was killed and is started again goes on with
+    the jobs that it had sent.
+
+    Args:
+        access: How single requests reach the engine, for rows that are sent one by one.
+        wall: The time of day, as Unix time.
+    """
+
+    def __init__(
+        self,
+        api: BatchApi,
+        access: EngineAccess,
+        params: BatchParams,
+        run: RunInfo,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._api, self._access, self._params, self._run, self._wall = api, access, params, run, wall
+        self._clock = access.clock
+        # The input is read ahead of the jobs. Rows wait on disk.
+        self.capacity = 2 * min(api.dialect.limits.rows, params.max_rows or api.dialect.limits.rows) * params.max_jobs
+        self._input_ended = False
+        self._has_stopped = False
+        self._parts: RunParts | None = None
+        self._jobs: Jobs | None = None
+        self._maker: JobMaker | None = None
+        self._single = OnlineExecutor(access)
+        self._began = self._clock.now()
+        self._feeding, self._working = anyio.CancelScope(), anyio.CancelScope()
+
+    async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:
+        folder = await DISK.run(_folder, self._run.scratch)
+        spill = await DISK.run(Spill, folder.path / SPILL)
+        rows = OpenRows()
+        self._parts = parts = RunParts(
+            self._api,
+            self._params,
+            folder,
+            rows,
+            spill,
+            RowOutcomes(rows, outcomes, events),
+            OnlineRows(lambda: self._has_stopped, spill.row),
+            Submission(self._api, folder, self._clock, self._params.poll_interval, self._wall),
+            Polling(self._api, self._clock, self._params, self._access.retry.max_outage),
+        )
+        self._jobs = jobs = Jobs(parts)
+        try:
+            with self._working:
+                await self._work(parts, jobs, feed, events)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._leave(parts, jobs)
+
+    def stop(self, grace: float) -> None:
+        self._has_stopped = True
+        self._feeding.cancel()
+        self._working.deadline = anyio.current_time() + grace
+        self._single.stop(grace)
+        if self._jobs is not None:
+            self._jobs.notify()
+
+    @property
+    def silent_for(self) -> float:
+        parts = self._parts
+        return self._clock.now() - (parts.submission.last_sent if parts is not None else self._began)
+
+    def why_waiting(self) -> str | None:
+        parts, open_jobs = self._parts, [*self._jobs.open.values()] if self._jobs is not None else []
+        if parts is None or not open_jobs:
+            return self._single.why_waiting()
+        infos = [info for job in open_jobs if (info := parts.polling.infos.get(job.batch_id or ""))]
+        done = sum(info.completed_requests + info.failed_requests for info in infos)
+        states = ", ".join(sorted({info.status.value for info in infos} or {"submitted"}))
+        count = f"{len(open_jobs)} batch jobs" if len(open_jobs) > 1 else "1 batch job"
+        total, asked = sum(job.rows for job in open_jobs), duration(parts.polling.seconds_left())
+        return ExpectedWait(f"{count} ({states}): {done:,} of {total:,} requests are done; asked again in {asked}")
+
+    async def _work(self, parts: RunParts, jobs: Jobs, feed: RowFeed, events: Events) -> None:
+        codec = self._api.codec()
+        try:
+            await jobs.adopt()
+        except EngineDeadError as error:
+            jobs.end(error)
+        self._maker = maker = JobMaker(
+            self._api, codec, self._params, parts.folder, parts.rows, parts.spill, jobs.first_own
+        )
+        results = JobResults(self._api, codec, parts.rows, parts.spill, self._clock)
+        ended = EndedJobs(parts, jobs, maker, results, events, self._clock, lambda: not self._has_stopped)
+        async with task_group() as tasks:
+            tasks.start_soon(self._single.run, parts.online, parts.outcomes, events)
+            async with task_group() as main:
+                main.start_soon(self._read, parts, jobs, maker, feed)
+                main.start_soon(self._follow, parts, jobs, ended)
+            parts.online.close()
+
+    async def _read(self, parts: RunParts, jobs: Jobs, maker: JobMaker, feed: RowFeed) -> None:
+        """Read the input, and send its rows."""
+        most = self._params.max_jobs
+        with self._feeding:
+            while (rows := await feed.read()) is not None:
+                added = await maker.add_new(rows)
+                for unsent in added.unsent:
+                    parts.outcomes.failed_with(unsent.row, unsent.error)
+                for job in added.jobs:
+                    await jobs.submit(job, most=most)
+            await jobs.leave_unread(self._run.has_row)
+            job = await maker.finish(0)
+            if job is not None:
+                await jobs.submit(job, most=most)
+            self._input_ended = True
+            jobs.notify()
+
+    async def _follow(self, parts: RunParts, jobs: Jobs, ended: EndedJobs) -> None:
+        """Ask for the state of the jobs, and handle those that have ended, until all rows have their outcomes."""
+        while not self._has_stopped and not (self._input_ended and jobs.are_done):
+            if not jobs.open:
+                await jobs.change()
+            elif await parts.polling.wait(jobs.changed):
+                parts.submission.last_sent = self._clock.now()
+                try:
+                    await self._poll(parts, jobs, ended)
+                except EngineDeadError as error:
+                    jobs.end(error)
+                    for job in [*jobs.open.values()]:
+                        await jobs.fail(job, error)
+                        jobs.close(job)
+
+    async def _poll(self, parts: RunParts, jobs: Jobs, ended: EndedJobs) -> None:
+        for job, info in await parts.polling.poll([*jobs.open.values()]):
+            # The results of an earlier run's job are matched with rows after the input was read.
+            while job.number < jobs.first_own and not self._input_ended and not self._has_stopped:
+                await jobs.change()
+            if job.number in jobs.open and not self._has_stopped:
+                await ended.handle(job, info)
+
+    async def _leave(self, parts: RunParts, jobs: Jobs) -> None:
+        """Close the files. Cancel the jobs that go on, if the user wants it; otherwise say how to come back."""
+        if self._maker is not None:
+            await DISK.run(self._maker.close)
+        await DISK.run(parts.spill.close)
+        ids = ", ".join(shown([*jobs.open.values()]))
+        if ids and self._params.cancel_on_exit:
+            with anyio.move_on_after(_CANCEL_SECONDS):
+                await jobs.cancel_all()
+            log.warning("Cancelled the batch jobs %s. Run the same again to get the answers that they have", ids)
+        elif ids:
+            log.warning(
+                "These batch jobs go on at the provider: %s. Run the same again to get their results; to end them, use "
+                "`asyncinfer batch cancel`",
+                ids,
+            )
+        await DISK.run(parts.folder.close)
+
+
+def _folder(scratch: Path | None) -> JobFolder:
+    """Make the folder for the state of the jobs. A run that saves nothing has a temporary one."""
+    folder = JobFolder(batch_folder(scratch) if scratch is not None else Path(tempfile.mkdtemp("asyncinfer")))
+    folder.make()
+    return folder

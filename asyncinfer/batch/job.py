@@ -1,0 +1,178 @@
+"""One job of a list of conversations: submitted, and its results in the order of the conversations."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import NamedTuple
+
+from anyio import CancelScope
+
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.batch.api import BatchApi, Codec
+from asyncinfer.batch.custom_ids import RowId, custom_id
+from asyncinfer.batch.job_state import new_tag
+from asyncinfer.config import GenerationParams, ModelParams
+from asyncinfer.dialects.batch import JobFile
+from asyncinfer.errors import BatchError, InputError, RequestError
+from asyncinfer.run.input import InvalidRows
+from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.types.batch import BatchInfo, BatchResult, BatchStatus
+from asyncinfer.types.conversation import Conversation
+
+# The ids of rows in jobs that Oumi submitted: their places in the input.
+_PLACE = re.compile(r"request-(\d+)")
+# The key of a row is that of its content: results may be read by an engine with other parameters.
+_CONTENT_KEYS = RowKeys("BATCH", ModelParams(), GenerationParams())
+_GROUP = 256
+
+
+class RowOutcome(NamedTuple):
+    """The answered conversation at a place, or why it has none."""
+
+    place: int
+    outcome: Conversation | RequestError
+
+
+def row_ids(conversations: Sequence[Conversation]) -> list[RowId]:
+    """Return the ids of conversations in a job. Blocks: it reads the files of conversations.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+    seen: Counter[bytes] = Counter()
+    problems, ids = InvalidRows("conversations"), list[RowId]()
+    for index, conversation in enumerate(conversations):
+        try:
+            key = _CONTENT_KEYS(conversation)
+        except InputError as error:
+            problems.add(None, index, str(error))
+            continue
+        ids.append((key, seen[key]))
+        seen[key] += 1
+    if problems:
+        raise problems.error()
+    return ids
+
+
+async def submit(api: BatchApi, conversations: Sequence[Conversation]) -> str:
+    """Submit a job, and return its id.
+
+    Raises:
+        InputError: There are no conversations, or one of them cannot be part of a job.
+        RequestError: The API did not accept the job.
+    """
+    path = await DISK.run(_temporary)
+    try:
+        job_file = await DISK.run(_write, path, api, conversations)
+        client = api.client
+        return await client.do(api.dialect.submit(client.context, job_file, new_tag(), api.window))
+    finally:
+        with CancelScope(shield=True):
+            await DISK.run(path.unlink)
+
+
+async def results(api: BatchApi, info: BatchInfo, conversations: Sequence[Conversation]) -> BatchResult:
+    """Return the results of a job that is completed.
+
+    Raises:
+        BatchError: The job is not completed.
+        RequestError: The results cannot be read.
+    """
+    _check_completed(info)
+    places = {custom_id(row): index for index, row in enumerate(await DISK.run(row_ids, conversations))}
+    answered: dict[int, Conversation] = {}
+    errors: dict[int, str] = {}
+    codec, client = api.codec(), api.client
+    for download in await client.do(api.dialect.results(client.context, info)):
+        async with aclosing(client.lines(download)) as lines:
+            group: list[bytes] = []
+            async for line in lines:
+                group.append(line)
+                if len(group) == _GROUP:
+                    _keep(await DISK.run(_outcomes, api, codec, group, places, conversations), answered, errors)
+                    group = []
+            _keep(await DISK.run(_outcomes, api, codec, group, places, conversations), answered, errors)
+    for index in range(len(conversations)):
+        if index not in answered:
+            errors.setdefault(index, "the results of the job do not have this row")
+    successful = sorted(answered.items())
+    return BatchResult(successful, sorted(errors), dict(sorted(errors.items())))
+
+
+def _check_completed(info: BatchInfo) -> None:
+    if not info.is_terminal:
+        raise BatchError(
+            f"the batch job {info.id} has not ended: it is {info.status} ({info.completed_requests} of "
+            f"{info.total_requests} requests are done). Get its results when `get_batch_status` says `is_terminal`"
+        )
+    if info.status is not BatchStatus.COMPLETED:
+        why = f": {info.error}" if info.error else ""
+        raise BatchError(f"the batch job {info.id} is {info.status}{why}. Submit its conversations again")
+
+
+def _keep(outcomes: Sequence[RowOutcome], answered: dict[int, Conversation], errors: dict[int, str]) -> None:
+    """Keep outcomes. The first answer of a row counts, and takes precedence over errors."""
+    for index, outcome in outcomes:
+        if isinstance(outcome, RequestError):
+            if index not in answered:
+                errors[index] = str(outcome)
+        elif index not in answered:
+            answered[index] = outcome
+            errors.pop(index, None)
+
+
+def _outcomes(
+    api: BatchApi, codec: Codec, lines: Sequence[bytes], places: dict[str, int], conversations: Sequence[Conversation]
+) -> list[RowOutcome]:
+    found: list[RowOutcome] = []
+    for line in lines:
+        try:
+            answer = api.dialect.answer(line)
+        except RequestError:
+            continue  # The row is reported as missing.
+        index = places.get(answer.custom_id)
+        if index is None and (match := _PLACE.fullmatch(answer.custom_id)):
+            index = int(match[1])
+        if index is None or index >= len(conversations):
+            continue
+        try:
+            completion = api.completion(codec, answer)
+        except RequestError as error:
+            found.append(RowOutcome(index, error))
+        else:
+            found.append(RowOutcome(index, completion.append_to(conversations[index])))
+    return found
+
+
+def _write(path: Path, api: BatchApi, conversations: Sequence[Conversation]) -> JobFile:
+    """Write the file of a job."""
+    codec, limits, size = api.codec(), api.dialect.limits, 0
+    problems = InvalidRows("conversations")
+    with path.open("wb") as file:
+        for index, (row, conversation) in enumerate(zip(row_ids(conversations), conversations, strict=True)):
+            try:
+                line = api.line(custom_id(row), codec.encode(conversation))
+            except RequestError as error:
+                problems.add(None, index, str(error))
+                continue
+            size += file.write(api.dialect.separator + line if index else line)
+    if problems:
+        raise problems.error()
+    rows = len(conversations)
+    if rows > limits.rows or size > limits.bytes or rows < limits.least_rows:
+        raise InputError(
+            f"a batch job of {api.name} may have {limits.least_rows:,} to {limits.rows:,} requests and "
+            f"{limits.bytes:,} bytes (found {rows:,} requests and {size:,} bytes). `run` with `batch` splits any "
+            "number of rows into jobs"
+        )
+    return JobFile(path, size, rows)
+
+
+def _temporary() -> Path:
+    with tempfile.NamedTemporaryFile(prefix="asyncinfer-", suffix=".jsonl", delete=False) as file:
+        return Path(file.name)

@@ -1,0 +1,174 @@
+"""What is saved about each job of a run, so that a killed run finds its jobs again.
+
+A folder beside the scratch file of the run has, for each job:
+
+- `TAG.json`: its state. It is written before each attempt to submit the job, and again with the id of the job.
+- `TAG.ids`: the ids of its rows, in records of 24 bytes.
+- `TAG.jsonl`: its requests, until it is submitted.
+
+All functions block. Whoever uses the folder holds the lock of the scratch file.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from struct import Struct
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from asyncinfer.batch.custom_ids import RowId
+from asyncinfer.errors import ScratchError
+from asyncinfer.scratch import disk
+from asyncinfer.scratch.atomic import discard_temporary, replacing
+
+RECORD = Struct(">16sQ")
+SPILL = "rows"
+_STATE, _IDS, _REQUESTS = ".json", ".ids", ".jsonl"
+
+
+def new_tag() -> str:
+    """Return the mark of a new job: random, and valid in names of files and in every provider's marks."""
+    return f"asyncinfer-{secrets.token_hex(12)}"
+
+
+@dataclass(slots=True)
+class JobState:
+    """The saved state of a job.
+
+    Attributes:
+        tag: The mark by which the provider's job can be found again.
+        number: Jobs of one folder are numbered in the order in which they were made.
+        attempt: In how many jobs the rows were before.
+        rows: The number of rows.
+        size: The bytes of the file of requests.
+        window: The completion window.
+        target: What the requests go to.
+        created: When the job was made (Unix time).
+        tried: When the last attempt to submit it began (Unix time); 0 before the first one.
+        batch_id: The provider's id; None until the job is known to be submitted.
+        is_cancelled: This run cancelled the job because it was stopped.
+    """
+
+    tag: str
+    number: int
+    attempt: int
+    rows: int
+    size: int
+    window: str
+    target: str
+    created: float
+    tried: float = 0.0
+    batch_id: str | None = None
+    is_cancelled: bool = False
+
+
+def batch_folder(scratch: Path) -> Path:
+    """Return the folder of the jobs of the run with this scratch file."""
+    return scratch.with_name(f"{scratch.name}.batch")
+
+
+class JobFolder:
+    """The saved jobs of one run.
+
+    Raises:
+        ScratchError: Every method raises it if the folder cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> list[JobState]:
+        """Return the saved jobs in the order of their numbers. Removes the files of jobs that were never saved."""
+        with _as_scratch_error(self.path):
+            if not self.path.is_dir():
+                return []
+            jobs = [_read(path) for path in sorted(self.path.glob(f"*{_STATE}"))]
+            known = {job.tag for job in jobs}
+            for path in sorted(self.path.iterdir()):
+                if path.suffix in (_IDS, _REQUESTS) and path.stem not in known:
+                    disk.remove(path)
+            return sorted(jobs, key=lambda job: job.number)
+
+    def make(self) -> None:
+        """Create the folder."""
+        with _as_scratch_error(self.path):
+            disk.make_folder(self.path, private=True)
+            disk.sync_folder(self.path.parent)
+
+    def write(self, job: JobState) -> None:
+        """Save the state of a job. It is durable when this returns."""
+        with _as_scratch_error(self.path), replacing(self._state(job)) as file:
+            file.write(to_json(asdict(job)) + b"\n")
+
+    def ids(self, job: JobState) -> Sequence[RowId]:
+        """Return the ids of a job's rows."""
+        with _as_scratch_error(self.path):
+            return [(key, n) for key, n in RECORD.iter_unpack(self.ids_path(job).read_bytes())]
+
+    def remove_requests(self, job: JobState) -> None:
+        """Remove the file of requests, after the job was submitted."""
+        with _as_scratch_error(self.path):
+            disk.remove(self.requests_path(job))
+
+    def remove(self, job: JobState) -> None:
+        """Remove everything about a job. Its state goes first: without it, the other files mean nothing."""
+        with _as_scratch_error(self.path):
+            discard_temporary(self._state(job))
+            disk.remove(self._state(job))
+            disk.remove(self.requests_path(job))
+            disk.remove(self.ids_path(job))
+
+    def close(self) -> None:
+        """Remove what belongs to no saved job, and the folder if it is empty then."""
+        with _as_scratch_error(self.path):
+            self.load()
+            if self.path.is_dir():
+                disk.remove(self.path / SPILL)
+                disk.remove_folder(self.path)
+
+    def requests_path(self, job: JobState) -> Path:
+        return self.path / f"{job.tag}{_REQUESTS}"
+
+    def ids_path(self, job: JobState) -> Path:
+        return self.path / f"{job.tag}{_IDS}"
+
+    def _state(self, job: JobState) -> Path:
+        return self.path / f"{job.tag}{_STATE}"
+
+
+def _read(path: Path) -> JobState:
+    try:
+        fields: dict[str, Any] = from_json(path.read_bytes())
+        return JobState(**fields)
+    except (ValueError, TypeError) as error:
+        raise ScratchError(
+            f"{path} is not the state of a batch job ({error}). If you know that its job is done, delete the file; "
+            "otherwise its rows would be sent, and paid, a second time."
+        ) from None
+
+
+class _as_scratch_error:
+    """Converts errors of the operating system."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise ScratchError(
+                f"the state of batch jobs in {self._path} cannot be read or written: {error.strerror or error}. "
+                "Jobs that were sent go on at the provider. Correct it, and run the same command again to resume."
+            ) from error
+
+
+def shown(jobs: Sequence[JobState]) -> Iterator[str]:
+    """Yield the ids of jobs, for messages; the tag of a job without an id."""
+    for job in jobs:
+        yield job.batch_id or job.tag

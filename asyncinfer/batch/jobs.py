@@ -1,0 +1,233 @@
+"""The jobs of a run: those of an earlier run, and those that it submits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.batch.api import BatchApi
+from asyncinfer.batch.custom_ids import RowId
+from asyncinfer.batch.job_state import JobFolder, JobState, shown
+from asyncinfer.batch.online_rows import OnlineRows
+from asyncinfer.batch.open_rows import NO_JOB, OpenRows
+from asyncinfer.batch.outcomes import RowOutcomes
+from asyncinfer.batch.polling import Polling
+from asyncinfer.batch.spill import Spill
+from asyncinfer.batch.submission import Submission
+from asyncinfer.config.batch import BatchParams
+from asyncinfer.errors import EngineDeadError, ErrorScope, RequestError
+from asyncinfer.run.rows import Row
+
+log = logging.getLogger("asyncinfer")
+
+_GROUP = 256
+
+
+@dataclass(slots=True)
+class RunParts:
+    """The parts of a batch run that its other parts use."""
+
+    api: BatchApi
+    params: BatchParams
+    folder: JobFolder
+    rows: OpenRows
+    spill: Spill
+    outcomes: RowOutcomes
+    online: OnlineRows
+    submission: Submission
+    polling: Polling
+
+    async def groups(self, job: JobState) -> Sequence[Sequence[RowId]]:
+        """The ids of a job's rows, in groups."""
+        ids = await DISK.run(self.folder.ids, job)
+        return [ids[start : start + _GROUP] for start in range(0, len(ids), _GROUP)]
+
+    async def waiting(self, ids: Sequence[RowId], job: JobState) -> list[Row]:
+        """The rows that still wait for a job."""
+
+        def load() -> list[Row]:
+            places = (self.rows.place(row, job.number) for row in ids)
+            return [self.spill.row(place) for place in places if place is not None]
+
+        return await DISK.run(load)
+
+    def send_alone(self, row: RowId, job: JobState) -> None:
+        """Send a row of a job as a single request."""
+        place = self.rows.place(row, job.number)
+        if place is not None:
+            self.rows.assign(row, NO_JOB)
+            self.online.add(place)
+
+
+class Jobs:
+    """The jobs that were submitted and have not been handled.
+
+    Attributes:
+        open: These jobs, by their numbers.
+        first_own: The number of the first job of this run. Earlier numbers are those of earlier runs.
+    """
+
+    def __init__(self, parts: RunParts) -> None:
+        self._parts = parts
+        self.open: dict[int, JobState] = {}
+        self.first_own = 0
+        self._submitting = 0
+        self._changed = anyio.Event()
+
+    @property
+    def are_done(self) -> bool:
+        """Whether no job is open, and none is being submitted."""
+        return not self.open and not self._submitting
+
+    async def adopt(self) -> None:
+        """Take over the jobs of an earlier run.
+
+        Raises:
+            EngineDeadError: It is not known whether a job was submitted.
+        """
+        parts = self._parts
+        saved = await DISK.run(parts.folder.load)
+        self.first_own = max((job.number for job in saved), default=0) + 1
+        for job in saved:
+            if job.target != parts.api.target:
+                log.warning("The batch job %s belongs to other settings (%s). It is left alone", job.tag, job.target)
+                continue
+            if job.batch_id is None and not (job.tried and await parts.submission.find(job)):
+                await DISK.run(parts.folder.remove, job)  # It was never submitted: its rows are sent now.
+                continue
+            for group in await parts.groups(job):
+                for row in group:
+                    parts.rows.expect(row, job.number)
+            self.open[job.number] = job
+        if self.open:
+            log.info("Goes on with batch jobs: %s", ", ".join(shown([*self.open.values()])))
+
+    async def leave_unread(self, has_row: Callable[[bytes, int], bool]) -> None:
+        """Forget the jobs of earlier runs without any row that needs an answer.
+
+        Args:
+            has_row: Whether the input of this run has a row.
+        """
+        parts = self._parts
+        for job in [job for job in self.open.values() if job.number < self.first_own]:
+            ids = await DISK.run(parts.folder.ids, job)
+            if any(parts.rows.place(row, job.number) is not None for row in ids):
+                continue
+            if all(has_row(*row) for row in ids):  # The answers are saved, or a later job has the rows.
+                await DISK.run(parts.folder.remove, job)
+            else:
+                log.warning(
+                    "The batch job %s has %d rows that belong to other input or settings. To get its results, run that "
+                    "input again; to discard them, delete %s",
+                    job.batch_id,
+                    len(ids),
+                    parts.folder.path,
+                )
+            for row in ids:
+                parts.rows.forget_unread(row, job.number)
+            self.close(job)
+
+    async def submit(self, job: JobState, *, most: int | None = None) -> None:
+        """Submit a job. If the API refuses it, its rows fail.
+
+        Args:
+            most: Wait until fewer jobs of this run are open.
+        """
+        parts = self._parts
+        self._submitting += 1
+        try:
+            while most is not None and sum(number >= self.first_own for number in self.open) >= most:
+                await self.change()
+            if parts.outcomes.dead is not None:
+                await self._give_up(job, parts.outcomes.dead)
+            elif job.rows < parts.api.dialect.limits.least_rows:
+                await self._send_alone(job)
+            else:
+                await self._submit(job)
+        finally:
+            self._submitting -= 1
+            self.notify()
+
+    async def _submit(self, job: JobState) -> None:
+        parts = self._parts
+        try:
+            await parts.submission.submit(job)
+        except RequestError as error:
+            if error.scope is ErrorScope.ACCOUNT:
+                self.end(_refused(parts.api.name, error))
+            await self._give_up(job, parts.outcomes.dead or error)
+        except EngineDeadError as error:
+            self.end(error)
+            await self.fail(job, error)
+        else:
+            self.open[job.number] = job
+            parts.polling.submitted()
+            log.info("Submitted %d rows as the batch job %s", job.rows, job.batch_id)
+
+    async def fail(self, job: JobState, error: Exception) -> None:
+        """The rows of a job get no answer in this run. Its state stays, so that the next run can get them."""
+        for group in await self._parts.groups(job):
+            for row in await self._parts.waiting(group, job):
+                self._parts.outcomes.failed_with(row, error)
+
+    async def _give_up(self, job: JobState, error: Exception) -> None:
+        """A job was not sent, and will not be."""
+        await self.fail(job, error)
+        await DISK.run(self._parts.folder.remove, job)
+
+    async def _send_alone(self, job: JobState) -> None:
+        """The provider does not accept a job of so few rows: send them as single requests."""
+        for group in await self._parts.groups(job):
+            for row in group:
+                self._parts.send_alone(row, job)
+        await DISK.run(self._parts.folder.remove, job)
+
+    def end(self, error: EngineDeadError) -> None:
+        """No other row can be answered."""
+        if self._parts.outcomes.dead is None:
+            log.error("%s", error)
+        self._parts.outcomes.ended_early(error)
+
+    def close(self, job: JobState) -> None:
+        """A job was handled."""
+        self.open.pop(job.number, None)
+        self._parts.polling.infos.pop(job.batch_id or "", None)
+        self.notify()
+
+    async def cancel_all(self) -> None:
+        """Ask the provider to cancel the open jobs. Their results so far are read by the next run."""
+        client, dialect = self._parts.api.client, self._parts.api.dialect
+        for job in self.open.values():
+            job.is_cancelled = True
+            await DISK.run(self._parts.folder.write, job)
+            try:
+                await client.do(dialect.cancel(client.context, job.batch_id or ""))
+            except RequestError as error:
+                log.warning("The batch job %s could not be cancelled: %s", job.batch_id, error)
+
+    @property
+    def changed(self) -> anyio.Event:
+        """Is set when a job is submitted or handled, and by `notify`."""
+        if self._changed.is_set():
+            self._changed = anyio.Event()
+        return self._changed
+
+    async def change(self) -> None:
+        await self.changed.wait()
+
+    def notify(self) -> None:
+        """Wake those who wait for a change."""
+        self._changed.set()
+
+
+def _refused(name: str, error: RequestError) -> EngineDeadError:
+    return EngineDeadError(
+        f"{name} does not accept batch jobs: {error}",
+        error_type=error.error_type,
+        status_code=error.status_code,
+        is_retryable=False,
+    )

@@ -1,0 +1,50 @@
+"""Rows of a batch run that are sent one by one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.run.executor import RowFeed
+from asyncinfer.run.rows import Row
+
+_GROUP = 64
+
+
+class OnlineRows(RowFeed):
+    """A feed of the rows that are sent one by one. It ends after `close`."""
+
+    def __init__(self, is_stopped: Callable[[], bool], load: Callable[[int], Row]) -> None:
+        self._is_stopped, self._load = is_stopped, load
+        self._places: deque[int] = deque()
+        self._is_closed = False
+        self._changed = anyio.Event()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._is_stopped()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, place: int) -> None:
+        """Add the row that is stored at this place."""
+        self._places.append(place)
+        self._changed.set()
+
+    def close(self) -> None:
+        """No more rows will be added."""
+        self._is_closed = True
+        self._changed.set()
+
+    async def read(self) -> Sequence[Row] | None:
+        while not self._places:
+            if self._is_closed:
+                return None
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        taken = [self._places.popleft() for _ in range(min(_GROUP, len(self._places)))]
+        return await DISK.run(lambda: [self._load(place) for place in taken])

@@ -1,0 +1,78 @@
+"""Reports the outcomes of rows, and knows which answers are durable."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import anyio
+
+from asyncinfer.batch.custom_ids import RowId
+from asyncinfer.batch.open_rows import OpenRows
+from asyncinfer.errors import EngineDeadError
+from asyncinfer.run.events import Events, Latency, RowFailed, RowFinished, RunEvent
+from asyncinfer.run.executor import OutcomeSink
+from asyncinfer.run.rows import Row
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.results import FailureDetail, failure_of
+
+# How many answers may wait to be durable. The reading of results then waits, so that memory does not grow.
+_MOST_WAITING = 2048
+_ALONE = -1
+
+
+class RowOutcomes(OutcomeSink):
+    """Reports outcomes to the run. A row that has its outcome is no longer open.
+
+    Attributes:
+        dead: Why no other row can be answered.
+    """
+
+    def __init__(self, rows: OpenRows, outcomes: OutcomeSink, events: Events) -> None:
+        self._rows, self._outcomes = rows, outcomes
+        self._saving: dict[int, int] = {}
+        self._of_job: Counter[int] = Counter()
+        self._changed = anyio.Event()
+        self.dead: EngineDeadError | None = None
+        events.subscribe(self._observe)
+
+    async def answered(self, row: Row, completion: Completion, latency: Latency, job: int = _ALONE) -> None:
+        """The row is answered. `job`: the number of the job that answered it."""
+        while len(self._saving) >= _MOST_WAITING:
+            await self._change()
+        self._rows.forget(_id(row))
+        self._saving[row.index] = job
+        self._of_job[job] += 1
+        await self._outcomes.answered(row, completion, latency)
+
+    def failed(self, row: Row, failure: FailureDetail) -> None:
+        self._rows.forget(_id(row))
+        self._outcomes.failed(row, failure)
+
+    def failed_with(self, row: Row, error: Exception) -> None:
+        """The row failed with this error."""
+        self.failed(row, failure_of(error))
+
+    def ended_early(self, error: EngineDeadError) -> None:
+        if self.dead is None:
+            self.dead = error
+            self._outcomes.ended_early(error)
+
+    async def wait_durable(self, job: int) -> None:
+        """Wait until all reported answers of a job are durable."""
+        while self._of_job[job]:
+            await self._change()
+        del self._of_job[job]
+
+    def _observe(self, event: RunEvent) -> None:
+        if isinstance(event, RowFinished | RowFailed) and event.index in self._saving:
+            self._of_job[self._saving.pop(event.index)] -= 1
+            self._changed.set()
+
+    async def _change(self) -> None:
+        if self._changed.is_set():
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+
+def _id(row: Row) -> RowId:
+    return row.key, row.n

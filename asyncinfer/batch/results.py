@@ -1,0 +1,108 @@
+"""The results of a job, as outcomes of rows. They are read as a stream, and may be larger than the memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import NamedTuple
+
+import anyio
+
+from asyncinfer.aio.clock import Clock, wait_until
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.batch.api import BatchApi, Codec
+from asyncinfer.batch.custom_ids import RowId, row_of
+from asyncinfer.batch.job_state import JobState
+from asyncinfer.batch.open_rows import OpenRows
+from asyncinfer.batch.spill import Spill
+from asyncinfer.errors import EngineDeadError, RequestError
+from asyncinfer.run.rows import Row
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.batch import BatchInfo
+
+log = logging.getLogger("asyncinfer")
+
+_GROUP_LINES, _GROUP_BYTES = 256, 1 << 20
+_MOST_ATTEMPTS = 6
+_FIRST_WAIT = 1.0
+
+
+class RowResult(NamedTuple):
+    """The result of one row: its answer, or why it has none."""
+
+    id: RowId
+    row: Row
+    result: Completion | RequestError
+
+
+class JobResults:
+    """Reads the results of jobs."""
+
+    def __init__(self, api: BatchApi, codec: Codec, rows: OpenRows, spill: Spill, clock: Clock) -> None:
+        self._api, self._codec, self._rows, self._spill, self._clock = api, codec, rows, spill, clock
+
+    async def read(self, job: JobState, info: BatchInfo) -> AsyncGenerator[list[RowResult]]:
+        """Yield the results of the rows that wait for this job. A row may come more than once.
+
+        If the connection breaks, the results are read again from the beginning.
+
+        Raises:
+            EngineDeadError: The results cannot be read to their end.
+        """
+        for attempt in range(_MOST_ATTEMPTS):
+            try:
+                client = self._api.client
+                downloads = await client.do(self._api.dialect.results(client.context, info))
+                for download in downloads:
+                    async with aclosing(self._groups(client.lines(download))) as groups:
+                        async for lines in groups:
+                            yield await DISK.run(self._results, job, lines)
+                return
+            except RequestError as error:
+                if not error.is_retryable or attempt == _MOST_ATTEMPTS - 1:
+                    raise _unreadable(job, error) from None
+                wait = max(error.retry_after or 0, _FIRST_WAIT * 2**attempt)
+                log.warning("The results of the batch job %s broke off: %s. They are read again", job.batch_id, error)
+            await wait_until(anyio.Event(), self._clock, self._clock.now() + wait)
+
+    async def _groups(self, lines: AsyncGenerator[bytes]) -> AsyncGenerator[list[bytes]]:
+        """Yield groups of lines, each enough work for a thread."""
+        group, size = list[bytes](), 0
+        async with aclosing(lines):
+            async for line in lines:
+                group.append(line)
+                size += len(line)
+                if len(group) >= _GROUP_LINES or size >= _GROUP_BYTES:
+                    yield group
+                    group, size = [], 0
+        if group:
+            yield group
+
+    def _results(self, job: JobState, lines: Sequence[bytes]) -> list[RowResult]:
+        """Return what lines of the results say about rows that wait for this job."""
+        found: list[RowResult] = []
+        for line in lines:
+            try:
+                answer = self._api.dialect.answer(line)
+            except RequestError as error:
+                log.warning("A line of the results of the batch job %s is not used: it %s", job.batch_id, error)
+                continue
+            row_id = row_of(answer.custom_id)
+            place = self._rows.place(row_id, job.number) if row_id is not None else None
+            if row_id is None or place is None:
+                continue
+            try:
+                result: Completion | RequestError = self._api.completion(self._codec, answer)
+            except RequestError as error:
+                result = error
+            found.append(RowResult(row_id, self._spill.row(place), result))
+        return found
+
+
+def _unreadable(job: JobState, error: RequestError) -> EngineDeadError:
+    return EngineDeadError(
+        f"the results of the batch job {job.batch_id} cannot be read: {error}. Run the same again to read them",
+        error_type=error.error_type,
+        status_code=error.status_code,
+    )

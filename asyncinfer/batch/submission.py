@@ -1,0 +1,157 @@
+"""Submits a job exactly once, whatever goes wrong.
+
+The state of the job is saved before each attempt. If it is unclear whether an attempt created the job, because the
+connection broke or the API answered with an error of its own, the job is looked for by its tag before another attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import anyio
+
+from asyncinfer.aio.clock import Clock, wait_until
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.batch.api import BatchApi
+from asyncinfer.batch.job_state import JobFolder, JobState
+from asyncinfer.control.run_end import duration
+from asyncinfer.dialects.batch import JobFile, SentJob
+from asyncinfer.errors import EngineDeadError, RequestError
+from asyncinfer.types.batch import BatchInfo
+
+log = logging.getLogger("asyncinfer")
+
+# How long a provider may take until a job appears in its list (seconds). Longer than any that is known.
+_APPEARS_SECONDS = 60.0
+_MOST_ATTEMPTS = 8
+_LONGEST_WAIT = 600.0
+
+
+class Submission:
+    """Submits jobs.
+
+    Args:
+        settle: After an unclear attempt, the job is looked for no sooner than this (seconds).
+        wall: The time of day, as Unix time.
+    """
+
+    def __init__(
+        self, api: BatchApi, folder: JobFolder, clock: Clock, settle: float, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._api, self._folder, self._clock, self._wall = api, folder, clock, wall
+        self._settle = min(settle, _APPEARS_SECONDS)
+        self.last_sent = clock.now()
+
+    async def submit(self, job: JobState) -> None:
+        """Submit a job, and save its id.
+
+        Raises:
+            RequestError: The API refused the job. It does not exist.
+            EngineDeadError: It is unclear whether the job exists, or the API does not accept jobs at present. The next
+                run looks for it.
+            ScratchError: The state cannot be saved.
+        """
+        attempt = 0
+        while True:
+            try:
+                batch_id = await self._attempt(job)
+            except RequestError as error:
+                if _is_refusal(error):
+                    raise
+                failure = error
+            else:
+                await self._save(job, batch_id)
+                return
+            wait = max(self._settle * 2**attempt, failure.retry_after or 0)
+            log.warning(
+                "The batch job %s was perhaps not submitted: %s. It is looked for in %s",
+                job.tag,
+                failure,
+                duration(wait),
+            )
+            await self._sleep(min(wait, _LONGEST_WAIT))
+            if await self.find(job):
+                return
+            attempt += 1
+            if attempt == _MOST_ATTEMPTS:
+                break
+        raise EngineDeadError(
+            f"the batch job {job.tag} could not be submitted in {_MOST_ATTEMPTS} attempts: {failure}. Run the same "
+            "again to go on: it looks for the job first",
+            error_type=failure.error_type,
+            status_code=failure.status_code,
+        )
+
+    async def find(self, job: JobState) -> bool:
+        """Look for a job by its tag. Returns whether it exists. Its id is saved then.
+
+        Raises:
+            EngineDeadError: The list of jobs could not be read.
+        """
+        await self._sleep(job.tried + self._settle - self._wall())
+        found = await self._found(job)
+        if not found:
+            return False
+        first, *others = found
+        for other in others:
+            await self._cancel(job, other)
+        await self._save(job, first.id)
+        log.info("The batch job %s was submitted before: it is %s", job.tag, first.id)
+        return True
+
+    async def _found(self, job: JobState) -> list[BatchInfo]:
+        since = datetime.fromtimestamp(job.created, UTC)
+        sent = SentJob(job.tag, self._file(job), job.window, since)
+        failure: RequestError | None = None
+        for attempt in range(_MOST_ATTEMPTS):
+            try:
+                self.last_sent = self._clock.now()
+                return await self._api.client.do(self._api.dialect.find_jobs(self._api.client.context, sent))
+            except RequestError as error:
+                failure = error
+            if not failure.is_retryable:
+                break
+            await self._sleep(max(failure.retry_after or 0, self._settle * 2**attempt))
+        assert failure is not None
+        raise EngineDeadError(
+            f"it is not known whether the batch job {job.tag} was submitted, because the list of jobs cannot be read: "
+            f"{failure}. Run the same again to go on",
+            error_type=failure.error_type,
+            status_code=failure.status_code,
+        )
+
+    async def _attempt(self, job: JobState) -> str:
+        self.last_sent = self._clock.now()
+        job.tried = self._wall()
+        await DISK.run(self._folder.write, job)
+        client = self._api.client
+        return await client.do(self._api.dialect.submit(client.context, self._file(job), job.tag, job.window))
+
+    async def _cancel(self, job: JobState, other: BatchInfo) -> None:
+        log.warning("The batch job %s exists twice; %s is cancelled", job.tag, other.id)
+        try:
+            await self._api.client.do(self._api.dialect.cancel(self._api.client.context, other.id))
+        except RequestError as error:
+            log.warning("The batch job %s could not be cancelled: %s. Cancel it yourself", other.id, error)
+
+    async def _save(self, job: JobState, batch_id: str) -> None:
+        job.batch_id = batch_id
+        with anyio.CancelScope(shield=True):
+            await DISK.run(self._folder.write, job)
+            await DISK.run(self._folder.remove_requests, job)
+
+    def _file(self, job: JobState) -> JobFile:
+        return JobFile(self._folder.requests_path(job), job.size, job.rows)
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            await wait_until(anyio.Event(), self._clock, self._clock.now() + seconds)
+
+
+def _is_refusal(error: RequestError) -> bool:
+    """Whether the API said that it does not accept the job, so that the job does not exist."""
+    status = error.status_code
+    return status is not None and 400 <= status < 500 and not error.is_retryable

@@ -1,0 +1,213 @@
+"""The async methods for batch jobs and files of a provider."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+from asyncinfer.batch import job
+from asyncinfer.batch.api import BatchApi
+from asyncinfer.batch.executor import BatchExecutor
+from asyncinfer.config import BatchParams, InferenceConfig
+from asyncinfer.dialects.batch import FileQuery, FilesApi
+from asyncinfer.engines.call_input import check_many, conversation_of
+from asyncinfer.engines.core import EngineCore
+from asyncinfer.errors import ConfigError
+from asyncinfer.run.access import EngineAccess
+from asyncinfer.run.executor import Executor, RunInfo
+from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchResult, FileInfo, FileListResponse
+from asyncinfer.types.conversation import Conversation, ConversationLike
+
+
+def uses_batches(config: InferenceConfig | None) -> bool:
+    """Whether the rows of a run are sent as batch jobs."""
+    return config is not None and config.batch is not None and config.batch.enabled
+
+
+class AsyncBatchMethods(EngineCore):
+    """Batch jobs of the provider, one at a time. `arun` with `batch` does it all, for any number of rows.
+
+    Engines without a batch API raise ConfigError.
+    """
+
+    async def ainfer_batch(
+        self, conversations: Sequence[ConversationLike], inference_config: InferenceConfig | None = None
+    ) -> str:
+        """Submit conversations as one batch job of the provider.
+
+        Args:
+            conversations: Each as `agenerate` takes it.
+            inference_config: Settings for this job. Only those that are set explicitly override the engine's.
+
+        Returns:
+            The id of the job.
+
+        Raises:
+            ConfigError: The engine has no batch API, or a setting is wrong.
+            InputError: A conversation is not valid, or they are too many for one job; nothing was sent.
+            RequestError: The API did not accept the job.
+        """
+        asked = _conversations(conversations)
+        return await job.submit(await self._batch(inference_config), asked)
+
+    async def aget_batch_status(self, batch_id: str) -> BatchInfo:
+        """Return the state of a batch job.
+
+        Raises:
+            ConfigError: The engine has no batch API.
+            RequestError: The API does not know the job, or refused the request.
+        """
+        api = await self._batch()
+        return await api.client.do(api.dialect.status(api.client.context, batch_id))
+
+    async def alist_batches(self, after: str | None = None, limit: int | None = None) -> BatchListResponse:
+        """List batch jobs, a page at a time.
+
+        Args:
+            after: `last_id` of the page before; None for the first page.
+            limit: The most jobs of the page.
+
+        Raises:
+            ConfigError: The engine has no batch API.
+            RequestError: The API refused the request.
+        """
+        api = await self._batch()
+        return await api.client.do(api.dialect.listing(api.client.context, after, limit))
+
+    async def acancel_batch(self, batch_id: str) -> BatchInfo:
+        """Cancel a batch job. Requests that are answered already are paid.
+
+        Raises:
+            ConfigError: The engine has no batch API.
+            RequestError: The API refused the request.
+        """
+        api = await self._batch()
+        return await api.client.do(api.dialect.cancel(api.client.context, batch_id))
+
+    async def aget_batch_results(self, batch_id: str, conversations: Sequence[ConversationLike]) -> list[Conversation]:
+        """Return the conversations of a completed batch job with their answers.
+
+        Rows that failed in the job are sent again, as single requests.
+
+        Args:
+            conversations: Those of the job, in any order.
+
+        Returns:
+            The conversations with their answers, in the order of `conversations`, as new objects.
+
+        Raises:
+            BatchError: The job has not ended, or it failed, expired or was cancelled.
+            InferenceFailedError: Rows failed again.
+            ConfigError: The engine has no batch API.
+            RequestError: The results cannot be read.
+        """
+        asked = _conversations(conversations)
+        result = await self.aget_batch_results_partial(batch_id, asked)
+        found = dict(result.successful)
+        if result.has_failures:
+            again = await self.ainfer([asked[index] for index in result.failed_indices])
+            found.update(zip(result.failed_indices, again, strict=True))
+        return [found[index] for index in range(len(asked))]
+
+    async def aget_batch_results_partial(self, batch_id: str, conversations: Sequence[ConversationLike]) -> BatchResult:
+        """Return the results of a completed batch job, without sending failed rows again.
+
+        Args:
+            conversations: Those of the job, in any order.
+
+        Raises:
+            BatchError: The job has not ended, or it failed, expired or was cancelled.
+            ConfigError: The engine has no batch API.
+            RequestError: The results cannot be read.
+        """
+        asked = _conversations(conversations)
+        api = await self._batch()
+        info = await api.client.do(api.dialect.status(api.client.context, batch_id))
+        return await job.results(api, info, asked)
+
+    async def alist_files(
+        self, purpose: str | None = None, limit: int | None = None, order: str = "desc", after: str | None = None
+    ) -> FileListResponse:
+        """List the files that the provider stores, a page at a time.
+
+        Args:
+            purpose: Only files with this purpose, such as `batch`.
+            limit: The most files of the page.
+            order: `desc`: the newest first. `asc`: the oldest first.
+            after: The id of the last file of the page before; None for the first page.
+
+        Raises:
+            ConfigError: The provider has no files.
+            RequestError: The API refused the request.
+        """
+        api, files = await self._files()
+        return await api.client.do(files.listing(api.client.context, FileQuery(purpose, limit, order, after)))
+
+    async def aget_file(self, file_id: str) -> FileInfo:
+        """Return the data of a file: its name, size, purpose and time.
+
+        Raises:
+            ConfigError: The provider has no files.
+            RequestError: The API does not know the file, or refused the request.
+        """
+        api, files = await self._files()
+        return await api.client.do(files.get(api.client.context, file_id))
+
+    async def adelete_file(self, file_id: str) -> bool:
+        """Delete a file. Returns whether it was deleted.
+
+        Raises:
+            ConfigError: The provider has no files.
+            RequestError: The API refused the request.
+        """
+        api, files = await self._files()
+        return await api.client.do(files.delete(api.client.context, file_id))
+
+    async def aget_file_content(self, file_id: str) -> str:
+        """Return the content of a text file. All of it is in memory.
+
+        Raises:
+            ConfigError: The provider has no files.
+            RequestError: The API does not know the file, or refused the request.
+        """
+        api, files = await self._files()
+        download = await api.client.do(files.content(api.client.context, file_id))
+        return await api.client.text(download)
+
+    # How the methods run
+
+    @abstractmethod
+    async def ainfer(self, input: Sequence[ConversationLike] | None = None) -> list[Conversation]:
+        """Answer conversations with single requests."""
+
+    def _executors(self, access: EngineAccess, batch: BatchParams | None) -> Callable[[RunInfo], Executor]:
+        """Make the executor of a run: one for single requests, or one for batch jobs.
+
+        Raises:
+            ConfigError: There should be batch jobs, and the engine has no batch API.
+        """
+        if batch is None or not batch.enabled:
+            return lambda info: self._new_executor(access, info.total)
+        api = self._batch_api(access.settings, batch)
+        return lambda info: BatchExecutor(api, access, batch, info)
+
+    async def _batch(self, config: InferenceConfig | None = None) -> BatchApi:
+        """The batch API, with the settings of a call.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        settings = await self._settings_of(config or InferenceConfig())
+        params = config.batch if config is not None else None
+        return self._batch_api(settings, params or BatchParams())
+
+    async def _files(self) -> tuple[BatchApi, FilesApi]:
+        api = await self._batch()
+        if api.dialect.files is None:
+            raise ConfigError(f"{type(self).__name__}: the API of this provider has no files")
+        return api, api.dialect.files
+
+
+def _conversations(given: Sequence[ConversationLike]) -> list[Conversation]:
+    check_many(given, "conversations")
+    return [conversation_of(conversation, None) for conversation in given]
