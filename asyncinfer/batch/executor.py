@@ -142,12 +142,17 @@ class BatchExecutor:
         most = self._params.max_jobs
         with self._feeding:
             while (rows := await feed.read()) is not None:
+                if parts.outcomes.dead is not None:
+                    for row in rows:
+                        parts.outcomes.failed_with(row, parts.outcomes.dead)
+                    continue
                 added = await maker.add_new(rows)
                 for unsent in added.unsent:
                     parts.outcomes.failed_with(unsent.row, unsent.error)
                 for job in added.jobs:
                     await jobs.submit(job, most=most)
-            await jobs.leave_unread(self._run.has_row)
+            if parts.outcomes.dead is None:
+                await jobs.leave_unread(self._run.has_row)
             job = await maker.finish(0)
             if job is not None:
                 await jobs.submit(job, most=most)
@@ -165,9 +170,19 @@ class BatchExecutor:
                     await self._poll(parts, jobs, ended)
                 except EngineDeadError as error:
                     jobs.end(error)
-                    for job in [*jobs.open.values()]:
-                        await jobs.fail(job, error)
-                        jobs.close(job)
+                    await self._fail_open(jobs, error)
+
+    async def _fail_open(self, jobs: Jobs, error: EngineDeadError) -> None:
+        """The rows of all open jobs fail, also those that are still read. The saved state of the jobs stays."""
+        is_last = False
+        while not is_last:
+            changed, is_last = jobs.changed, self._input_ended or self._has_stopped
+            for job in [*jobs.open.values()]:
+                await jobs.fail(job, error)
+            if not is_last:
+                await changed.wait()
+        for job in [*jobs.open.values()]:
+            jobs.close(job)
 
     async def _poll(self, parts: RunParts, jobs: Jobs, ended: EndedJobs) -> None:
         for job, info in await parts.polling.poll([*jobs.open.values()]):

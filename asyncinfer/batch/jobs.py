@@ -140,7 +140,7 @@ class Jobs:
         parts = self._parts
         self._submitting += 1
         try:
-            while most is not None and sum(number >= self.first_own for number in self.open) >= most:
+            while most is not None and self._own_count() >= most and parts.outcomes.dead is None:
                 await self.change()
             if parts.outcomes.dead is not None:
                 await self._give_up(job, parts.outcomes.dead)
@@ -151,6 +151,9 @@ class Jobs:
         finally:
             self._submitting -= 1
             self.notify()
+
+    def _own_count(self) -> int:
+        return sum(number >= self.first_own for number in self.open)
 
     async def _submit(self, job: JobState) -> None:
         parts = self._parts

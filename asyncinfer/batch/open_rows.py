@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 
 from asyncinfer.batch.custom_ids import RowId
 
@@ -22,21 +21,18 @@ class OpenRows:
         self._slots: dict[bytes, int] = {}
         self._places, self._jobs = array("q"), array("q")
         self._free: list[int] = []
-        self.read_count = 0
 
-    def expect(self, row: RowId, job: int) -> int | None:
-        """A job of an earlier run has this row. Returns the earlier job that had it; the later one counts."""
+    def expect(self, row: RowId, job: int) -> None:
+        """A job of an earlier run has this row. If several have it, the last one counts."""
         slot = self._slots.get(_packed(row))
         if slot is None:
             self._add(row, _UNREAD, job)
-            return None
-        before, self._jobs[slot] = self._jobs[slot], job
-        return before
+        else:
+            self._jobs[slot] = job
 
     def read(self, row: RowId, place: int) -> int | None:
         """The input has this row. Returns the number of the job that it waits for; None if it must be sent."""
         slot = self._slots.get(_packed(row))
-        self.read_count += 1
         if slot is None:
             self._add(row, place, NO_JOB)
             return None
@@ -55,22 +51,16 @@ class OpenRows:
         return self._places[slot]
 
     def forget(self, row: RowId) -> None:
-        """The row has its outcome, or no run has it."""
-        slot = self._slots.pop(_packed(row))
-        self.read_count -= self._places[slot] != _UNREAD
-        self._free.append(slot)
+        """The row has its outcome, or the input does not have it."""
+        slot = self._slots.pop(_packed(row), None)
+        if slot is not None:
+            self._free.append(slot)
 
     def forget_unread(self, row: RowId, job: int) -> None:
         """Forget the row if it waits for this job, and the input does not have it."""
         slot = self._slots.get(_packed(row))
         if slot is not None and self._jobs[slot] == job and self._places[slot] == _UNREAD:
             self.forget(row)
-
-    def all_read(self) -> Iterator[tuple[RowId, int]]:
-        """Yield the rows that the input has, and their places. Rows may be forgotten meanwhile."""
-        for packed, slot in list(self._slots.items()):
-            if self._places[slot] != _UNREAD and packed in self._slots:
-                yield (packed[:16], int.from_bytes(packed[16:])), self._places[slot]
 
     def _add(self, row: RowId, place: int, job: int) -> None:
         if self._free:

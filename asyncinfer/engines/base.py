@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asyncinfer.aio import portal
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.async_methods import AsyncMethods
+from asyncinfer.engines.batch_blocking import BatchMethods
 from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.saver import RowOutcome
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from asyncinfer.engines.spec import EngineSpec
 
 
-class BaseInferenceEngine(AsyncMethods):
+class BaseInferenceEngine(AsyncMethods, BatchMethods):
     """Runs chat models through one interface. Every `a` method has a blocking twin without the `a`.
 
     A twin runs its async method on an event loop in a thread of its own. An engine may be used from several event loops

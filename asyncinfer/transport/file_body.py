@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import BinaryIO
 
 from anyio import CancelScope
 
@@ -13,25 +15,46 @@ from asyncinfer.types.upload import FileBody
 _PIECE = 2**18
 
 
-async def pieces_of(body: FileBody, progressed: Callable[[], None]) -> AsyncGenerator[bytes]:
-    """Yield the body. `progressed` is called whenever the previous piece has been taken.
+class FilePieces(AsyncIterator[bytes]):
+    """The pieces of a body. The HTTP library may stop in the middle, when the server answers early.
+
+    Args:
+        progressed: Called when the previous piece has been taken.
+    """
+
+    def __init__(self, body: FileBody, file: BinaryIO, progressed: Callable[[], None]) -> None:
+        self._body, self._file, self._progressed = body, file, progressed
+        self._left = body.size - len(body.before) - len(body.after)
+        self._ends = [body.after, body.before]  # What is still to be sent around the file.
+
+    async def __anext__(self) -> bytes:
+        self._progressed()
+        if len(self._ends) == 2 and (before := self._ends.pop()):
+            return before
+        if self._left:
+            return await self._read()
+        if self._ends and (after := self._ends.pop()):
+            return after
+        raise StopAsyncIteration
+
+    async def _read(self) -> bytes:
+        piece = await DISK.run(self._file.read, min(_PIECE, self._left))
+        if not piece:
+            raise OSError(f"{self._body.path} became shorter while it was uploaded")
+        self._left -= len(piece)
+        return piece
+
+
+@asynccontextmanager
+async def pieces_of(body: FileBody, progressed: Callable[[], None]) -> AsyncGenerator[FilePieces]:
+    """The pieces of a body, with its file open.
 
     Raises:
         OSError: The file cannot be read, or is not as long as it was.
     """
     file = await DISK.run(lambda: body.path.open("rb"))
     try:
-        left = body.size - len(body.before) - len(body.after)
-        yield body.before
-        while left > 0:
-            piece = await DISK.run(file.read, min(_PIECE, left))
-            if not piece:
-                raise OSError(f"{body.path} became shorter while it was uploaded")
-            left -= len(piece)
-            progressed()
-            yield piece
-        progressed()
-        yield body.after
+        yield FilePieces(body, file, progressed)
     finally:
         with CancelScope(shield=True):
             await DISK.run(file.close)

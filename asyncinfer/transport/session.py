@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -104,7 +104,7 @@ class SessionTransport(ExchangeTransport):
                     deadline.reschedule(loop.time() + seconds)
 
             headers = {**request.headers, "Content-Length": str(body.size)}
-            async with aclosing(pieces_of(body, progressed)) as pieces:
+            async with pieces_of(body, progressed) as pieces:
                 exchange = await self._begin(request._replace(headers=headers), pieces)
                 try:
                     return await read_response(exchange, request.limits, self.memory)

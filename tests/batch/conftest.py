@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import anyio
 import pytest
 
 from asyncinfer import BatchParams, InferenceConfig, ModelParams, RemoteInferenceEngine, RemoteParams, RunSummary, Stop
@@ -23,11 +24,9 @@ class QuickClock:
         self.waits: list[float] = []
 
     def now(self) -> float:
-        return anyio.current_time() + self._offset
+        return time.monotonic() + self._offset
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
-        import asyncio
-
         def due() -> None:
             self._offset += max(0.0, seconds - 0.002)
             self.waits.append(seconds)

@@ -11,13 +11,13 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from aiohttp.test_utils import TestServer
 
 from tests.fakes import answer_to
@@ -81,7 +81,7 @@ class BatchServer:
         self.single: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
         self.on_request: Callable[[str, str], None] = lambda _method, _path: None
-        self.bodies: list[Line] = []
+        self.list_status: int | None = None
         self._numbers = itertools.count(1)
         self._folder = tempfile.TemporaryDirectory()
         app = web.Application(client_max_size=2**30)
@@ -130,6 +130,11 @@ class BatchServer:
             for line in file:
                 yield json.loads(line)
 
+    def add_copy(self, job: Job) -> None:
+        """Create a job once more, with the same mark."""
+        again = replace(job, id=f"batch_{next(self._numbers)}")
+        self.jobs[again.id] = again
+
     # Requests
 
     def _note(self, request: web.Request) -> None:
@@ -148,6 +153,7 @@ class BatchServer:
         file_id, name = f"file-{next(self._numbers)}", ""
         reader = await request.multipart()
         async for part in reader:
+            assert isinstance(part, BodyPartReader)
             if part.name == "purpose":
                 assert await part.text() == "batch"
             else:
@@ -181,6 +187,8 @@ class BatchServer:
 
     async def _list(self, request: web.Request) -> web.Response:
         self._note(request)
+        if self.list_status is not None:
+            return web.json_response({"error": {"message": "no"}}, status=self.list_status)
         limit, after = int(request.query.get("limit", 20)), request.query.get("after")
         newest = [*reversed(self.jobs.values())]
         start = next((place + 1 for place, job in enumerate(newest) if job.id == after), 0)

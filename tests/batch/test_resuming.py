@@ -1,0 +1,160 @@
+"""Runs that end early and are started again: they go on with the jobs that they had sent."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+import pytest
+
+from asyncinfer import RunInterruptedError, Stop
+from asyncinfer.batch.job_state import batch_folder
+from asyncinfer.scratch.file import scratch_path
+from tests.batch.conftest import BatchJob
+from tests.batch.server import Faults
+from tests.fakes import answer_to, question, write_jsonl
+
+
+async def stopped_after(job: BatchJob, polls: int, **batch: object) -> None:
+    """Stop a run after this many polls."""
+    stop = Stop(grace=5)
+
+    def watch(_method: str, _path: str) -> None:
+        if job.server.polls >= polls:
+            stop.request()
+
+    job.server.on_request = watch
+    with pytest.raises(RunInterruptedError):
+        await job.run(stop, **batch)
+    job.server.on_request = lambda _method, _path: None
+
+
+async def test_stopped_run_leaves_its_jobs_and_the_next_run_gets_their_results(
+    job: BatchJob, faults: Faults, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults.slow_polls = 10
+    job.write_input(6)
+    await stopped_after(job, 6, max_rows=3)
+    assert "go on at the provider: batch_2, batch_4. Run the same again to get their results" in caplog.text
+    await job.run(max_rows=3)
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(6)
+
+
+async def test_cancel_on_exit_cancels_the_jobs_and_the_next_run_sends_the_rest(job: BatchJob, faults: Faults) -> None:
+    faults.slow_polls = 4
+    faults.result = lambda text, line, of: None if text > "question 1" and of.status == "cancelled" else line
+    job.write_input(4)
+    await stopped_after(job, 2, cancel_on_exit=True)
+    assert [each.status for each in job.server.jobs.values()] == ["cancelled"]
+    await job.run()
+    assert job.server.asked == {"question 0": 1, "question 1": 1, "question 2": 2, "question 3": 2}
+    job.check_output(4)
+
+
+async def test_cancelled_run_is_resumed(job: BatchJob, faults: Faults) -> None:
+    faults.slow_polls = 4
+    job.write_input(4)
+    with anyio.CancelScope() as scope:
+        job.server.on_request = lambda _method, _path: scope.cancel() if job.server.polls >= 2 else None
+        await job.run()
+    assert scope.cancelled_caught
+    job.server.on_request = lambda _method, _path: None
+    await job.run()
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(4)
+
+
+async def test_rows_that_are_new_are_sent_in_a_further_job(job: BatchJob, faults: Faults) -> None:
+    faults.slow_polls = 4
+    job.write_input(4)
+    await stopped_after(job, 2)
+    job.write_input(6)
+    await job.run()
+    assert [len(each.custom_ids) for each in job.server.jobs.values()] == [4, 2]
+    job.check_output(6)
+
+
+async def test_job_of_other_input_is_left_alone(
+    job: BatchJob, faults: Faults, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults.slow_polls = 4
+    job.write_input(4)
+    await stopped_after(job, 2)
+    write_jsonl(job.folder / "in.jsonl", [question("other")])
+    await job.run()
+    assert "batch_2 has 4 rows that belong to other input or settings" in caplog.text
+    assert job.answers() == [answer_to("other")]
+    job.write_input(4)
+    await job.run()
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(4)
+
+
+async def test_job_that_the_api_does_not_know_is_not_sent_again(job: BatchJob, faults: Faults) -> None:
+    faults.slow_polls = 4
+    job.write_input(4)
+    await stopped_after(job, 2)
+    known = dict(job.server.jobs)
+    job.server.jobs.clear()
+    summary = await job.run()
+    assert summary.failed == 4
+    assert "does not know a batch job of this run" in summary.failure_samples[0][1].error_message
+    job.server.jobs.update(known)
+    await job.run()
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(4)
+
+
+async def test_list_that_cannot_be_read_means_that_nothing_is_sent(job: BatchJob, faults: Faults) -> None:
+    """After an error of a creation, a job is sent again only if the list of jobs shows that it does not exist."""
+    faults.create_statuses = [500]
+    job.write_input(4)
+    job.server.list_status = 500
+    summary = await job.run()
+    assert summary.failed == 4
+    assert "it is not known whether the batch job" in summary.failure_samples[0][1].error_message
+    job.server.list_status = None
+    await job.run()
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(4)
+
+
+async def test_state_of_a_job_that_cannot_be_read_stops_the_run(job: BatchJob, faults: Faults) -> None:
+    faults.slow_polls = 4
+    job.write_input(4)
+    await stopped_after(job, 2)
+    [state] = batch_folder(scratch_path(job.output)).glob("*.json")
+    state.write_text("{")
+    with pytest.raises(Exception, match="is not the state of a batch job"):
+        await job.run()
+    assert len(job.server.jobs) == 1
+
+
+async def test_saved_state_has_no_key_and_is_private(job: BatchJob, faults: Faults) -> None:
+    faults.slow_polls = 4
+    job.write_input(4)
+    await stopped_after(job, 2)
+    folder = batch_folder(scratch_path(job.output))
+    assert folder.stat().st_mode & 0o077 == 0
+    assert not [path for path in folder.iterdir() if path.suffix == ".jsonl"]
+
+
+async def test_job_that_exists_twice_is_used_once(
+    job: BatchJob, faults: Faults, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first one is used. The API must have created it late."""
+    faults.create_statuses = [500]
+    job.write_input(4)
+
+    def copy(method: str, path: str) -> None:
+        if method == "GET" and len(job.server.jobs) == 1:
+            [first] = job.server.jobs.values()
+            job.server.add_copy(first)
+
+    job.server.on_request = copy
+    caplog.set_level(logging.WARNING)
+    await job.run()
+    assert "exists twice; batch_3 is cancelled" in caplog.text
+    assert ("POST", "/v1/batches/batch_3/cancel") in job.server.requests
+    job.check_output(4)
