@@ -4,13 +4,9 @@ Each test calls the names of one block with the arguments of that block (August 
 page of the guide is in `test_seed_guide.py`, on real models. Here, remote engines talk to a recording server, and the
 libraries of local engines are replaced.
 
-Counts. The four other pages of the guide have 71 blocks of code. 52 run here; 11 concern other programs (`pip install`,
-`vllm serve` and the like), and need nothing here. 8 do not run:
-
-- 7 blocks are about batch jobs of providers (`infer_batch`, `get_batch_status`, `get_batch_results`,
-  `get_batch_results_partial`, `cancel_batch`, and the table of their states). This version has no such jobs. `infer`
-  answers the same conversations.
-- 1 block reads `message.usage`. Neither Oumi's messages nor ours have this field. Usage is in `conversation.metadata`.
+Counts. The four other pages of the guide have 71 blocks of code. 59 run here; 11 concern other programs (`pip install`,
+`vllm serve` and the like), and need nothing here. 1 block does not run: it reads `message.usage`. Neither Oumi's messages
+nor ours have this field. Usage is in `conversation.metadata`.
 
 Of the notebooks, 10 have 33 cells about inference: A Tour (3), Finetuning (4), Custom Evaluation (1), Bulk Inference (4),
 Distill (4), AlpacaEval (2), vLLM (5), Vision Language Models (6), and HallOumi, inference (3) and evaluation (1). The
@@ -31,6 +27,7 @@ from pydantic import BaseModel
 
 from asyncinfer import (
     AnthropicInferenceEngine,
+    BatchStatus,
     ContentItem,
     Conversation,
     FinishReason,
@@ -67,6 +64,8 @@ from asyncinfer.engines.local.vllm import engine as vllm_engine
 from asyncinfer.engines.local.vllm.args import GIB, Host, engine_args
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.types.answer import Completion
+from tests.batch.server import BatchServer, Faults
+from tests.conftest import BlockWatch
 from tests.recorder import CHAT, SUCCESS, Recorder
 
 HOST = Host(gpus=4, free_memory=8 * GIB, ranks=(8, 16), quantizations=("gguf",))
@@ -188,11 +187,43 @@ class TestCommonWorkflows:
         engine = OpenAIInferenceEngine(model_params=config.model, remote_params=config.remote_params)
         assert len(await in_thread(lambda: engine.infer([user("a"), user("b")], config))) == 2
 
-    def test_batch_window_is_accepted_and_batch_jobs_are_missing(self) -> None:
-        remote = RemoteParams(batch_completion_window="24h")
-        engine = OpenAIInferenceEngine(model_params=ModelParams(model_name="gpt-4"), remote_params=remote)
-        for name in ("infer_batch", "get_batch_status", "get_batch_results", "get_batch_results_partial"):
-            assert not hasattr(engine, name)
+    async def test_batch_jobs_with_a_config(self, monkeypatch: pytest.MonkeyPatch, block_watch: BlockWatch) -> None:
+        block_watch.off()  # The server reads files on this loop.
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+        async with BatchServer() as server:
+            config = InferenceConfig(
+                model=ModelParams(model_name="gpt-4"),
+                remote_params=RemoteParams(server.url, batch_completion_window="24h"),
+            )
+            engine = OpenAIInferenceEngine(model_params=config.model, remote_params=config.remote_params)
+            conversations = [user("What is 2+2?"), user("What is the capital of France?")]
+            batch_id = await in_thread(lambda: engine.infer_batch(conversations, config))
+            status = await in_thread(lambda: engine.get_batch_status(batch_id, config))
+            assert f"Progress: {status.completed_requests}/{status.total_requests}" == "Progress: 2/2"
+            results = await in_thread(lambda: engine.get_batch_results(batch_id, conversations, config))
+        answers = [(conv.messages[-2].content, conv.messages[-1].content) for conv in results]
+        assert answers[0] == ("What is 2+2?", "answer to What is 2+2?")
+
+    async def test_batch_jobs(self, monkeypatch: pytest.MonkeyPatch, block_watch: BlockWatch) -> None:
+        block_watch.off()
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+        async with BatchServer(Faults(slow_polls=2)) as server:
+            engine = OpenAIInferenceEngine(
+                model_params=ModelParams(model_name="gpt-4o-mini"), remote_params=RemoteParams(server.url)
+            )
+            conversations = [user("Hello!"), user("How are you?")]
+            batch_id = await in_thread(lambda: engine.infer_batch(conversations))
+            assert (await in_thread(lambda: engine.get_batch_status(batch_id))).status.value == "in_progress"
+            assert (await in_thread(lambda: engine.get_batch_status(batch_id))).status.value == "completed"
+            assert len(await in_thread(lambda: engine.get_batch_results(batch_id, conversations))) == 2
+            batch_info = await in_thread(lambda: engine.cancel_batch(batch_id))
+            assert f"Status: {batch_info.status}" == "Status: completed"
+            partial = await in_thread(lambda: engine.get_batch_results_partial(batch_id, conversations))
+            assert (len(partial.conversations), [failure.index for failure in partial.failures]) == (2, [])
+
+    def test_states_of_batch_jobs(self) -> None:
+        states = ("VALIDATING", "IN_PROGRESS", "COMPLETED", "FAILED", "EXPIRED", "CANCELLED")
+        assert [BatchStatus[name].value for name in states] == [name.lower() for name in states]
 
     def test_lora_adapter(self, model: EchoStepper, tmp_path: Path) -> None:
         (tmp_path / "adapter_config.json").write_text('{"r": 8}')

@@ -20,6 +20,7 @@ from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.dialects.batch import JobFile
 from asyncinfer.errors import BatchError, InputError, RequestError
 from asyncinfer.run.input import InvalidRows
+from asyncinfer.run.items import item_of
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.batch import BatchInfo, BatchResult, BatchStatus
 from asyncinfer.types.conversation import Conversation
@@ -48,7 +49,7 @@ def row_ids(conversations: Sequence[Conversation]) -> list[RowId]:
     problems, ids = InvalidRows("conversations"), list[RowId]()
     for index, conversation in enumerate(conversations):
         try:
-            key = _CONTENT_KEYS(conversation)
+            key = _CONTENT_KEYS(item_of(conversation).load())
         except InputError as error:
             problems.add(None, index, str(error))
             continue
@@ -77,13 +78,13 @@ async def submit(api: BatchApi, conversations: Sequence[Conversation]) -> str:
 
 
 async def results(api: BatchApi, info: BatchInfo, conversations: Sequence[Conversation]) -> BatchResult:
-    """Return the results of a job that is completed.
+    """Return the results of a job that has ended.
 
     Raises:
-        BatchError: The job is not completed.
+        BatchError: The job has not ended, or it failed.
         RequestError: The results cannot be read.
     """
-    _check_completed(info)
+    _check_ended(info)
     places = {custom_id(row): index for index, row in enumerate(await DISK.run(row_ids, conversations))}
     answered: dict[int, Conversation] = {}
     errors: dict[int, str] = {}
@@ -104,15 +105,23 @@ async def results(api: BatchApi, info: BatchInfo, conversations: Sequence[Conver
     return BatchResult(successful, sorted(errors), dict(sorted(errors.items())))
 
 
-def _check_completed(info: BatchInfo) -> None:
+def not_completed(info: BatchInfo) -> BatchError:
+    """Return the error for a job that ended before it was completed."""
+    why = f": {info.error}" if info.error else ""
+    return BatchError(
+        f"the batch job {info.id} is {info.status}{why}. `get_batch_results_partial` returns the answers that it has; "
+        "submit the other conversations again"
+    )
+
+
+def _check_ended(info: BatchInfo) -> None:
     if not info.is_terminal:
         raise BatchError(
             f"the batch job {info.id} has not ended: it is {info.status} ({info.completed_requests} of "
             f"{info.total_requests} requests are done). Get its results when `get_batch_status` says `is_terminal`"
         )
-    if info.status is not BatchStatus.COMPLETED:
-        why = f": {info.error}" if info.error else ""
-        raise BatchError(f"the batch job {info.id} is {info.status}{why}. Submit its conversations again")
+    if info.status is BatchStatus.FAILED:
+        raise BatchError(f"the batch job {info.id} failed: {info.error or 'the API does not say why'}")
 
 
 def _keep(outcomes: Sequence[RowOutcome], answered: dict[int, Conversation], errors: dict[int, str]) -> None:

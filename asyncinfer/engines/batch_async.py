@@ -15,7 +15,7 @@ from asyncinfer.engines.core import EngineCore
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.executor import Executor, RunInfo
-from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchResult, FileInfo, FileListResponse
+from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchResult, BatchStatus, FileInfo, FileListResponse
 from asyncinfer.types.conversation import Conversation, ConversationLike
 
 
@@ -50,14 +50,17 @@ class AsyncBatchMethods(EngineCore):
         asked = _conversations(conversations)
         return await job.submit(await self._batch(inference_config), asked)
 
-    async def aget_batch_status(self, batch_id: str) -> BatchInfo:
+    async def aget_batch_status(self, batch_id: str, inference_config: InferenceConfig | None = None) -> BatchInfo:
         """Return the state of a batch job.
+
+        Args:
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
 
         Raises:
             ConfigError: The engine has no batch API.
             RequestError: The API does not know the job, or refused the request.
         """
-        api = await self._batch()
+        api = await self._batch(inference_config)
         return await api.client.do(api.dialect.status(api.client.context, batch_id))
 
     async def alist_batches(self, after: str | None = None, limit: int | None = None) -> BatchListResponse:
@@ -84,13 +87,19 @@ class AsyncBatchMethods(EngineCore):
         api = await self._batch()
         return await api.client.do(api.dialect.cancel(api.client.context, batch_id))
 
-    async def aget_batch_results(self, batch_id: str, conversations: Sequence[ConversationLike]) -> list[Conversation]:
+    async def aget_batch_results(
+        self,
+        batch_id: str,
+        conversations: Sequence[ConversationLike],
+        inference_config: InferenceConfig | None = None,
+    ) -> list[Conversation]:
         """Return the conversations of a completed batch job with their answers.
 
         Rows that failed in the job are sent again, as single requests.
 
         Args:
             conversations: Those of the job, in any order.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
 
         Returns:
             The conversations with their answers, in the order of `conversations`, as new objects.
@@ -102,26 +111,40 @@ class AsyncBatchMethods(EngineCore):
             RequestError: The results cannot be read.
         """
         asked = _conversations(conversations)
-        result = await self.aget_batch_results_partial(batch_id, asked)
+        api = await self._batch(inference_config)
+        info = await api.client.do(api.dialect.status(api.client.context, batch_id))
+        if info.is_terminal and info.status is not BatchStatus.COMPLETED:
+            raise job.not_completed(info)
+        result = await job.results(api, info, asked)
         found = dict(result.successful)
         if result.has_failures:
-            again = await self.ainfer([asked[index] for index in result.failed_indices])
+            again = await self.ainfer(
+                [asked[index] for index in result.failed_indices], _for_single_requests(inference_config)
+            )
             found.update(zip(result.failed_indices, again, strict=True))
         return [found[index] for index in range(len(asked))]
 
-    async def aget_batch_results_partial(self, batch_id: str, conversations: Sequence[ConversationLike]) -> BatchResult:
-        """Return the results of a completed batch job, without sending failed rows again.
+    async def aget_batch_results_partial(
+        self,
+        batch_id: str,
+        conversations: Sequence[ConversationLike],
+        inference_config: InferenceConfig | None = None,
+    ) -> BatchResult:
+        """Return the results of a batch job that has ended, without sending failed rows again.
+
+        Of a job that expired or was cancelled, these are the answers that it has.
 
         Args:
             conversations: Those of the job, in any order.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
 
         Raises:
-            BatchError: The job has not ended, or it failed, expired or was cancelled.
+            BatchError: The job has not ended, or it failed.
             ConfigError: The engine has no batch API.
             RequestError: The results cannot be read.
         """
         asked = _conversations(conversations)
-        api = await self._batch()
+        api = await self._batch(inference_config)
         info = await api.client.do(api.dialect.status(api.client.context, batch_id))
         return await job.results(api, info, asked)
 
@@ -177,7 +200,9 @@ class AsyncBatchMethods(EngineCore):
     # How the methods run
 
     @abstractmethod
-    async def ainfer(self, input: Sequence[ConversationLike] | None = None) -> list[Conversation]:
+    async def ainfer(
+        self, input: Sequence[ConversationLike] | None = None, inference_config: InferenceConfig | None = None
+    ) -> list[Conversation]:
         """Answer conversations with single requests."""
 
     def _executors(self, access: EngineAccess, batch: BatchParams | None) -> Callable[[RunInfo], Executor]:
@@ -206,6 +231,12 @@ class AsyncBatchMethods(EngineCore):
         if api.dialect.files is None:
             raise ConfigError(f"{type(self).__name__}: the API of this provider has no files")
         return api, api.dialect.files
+
+
+def _for_single_requests(config: InferenceConfig | None) -> InferenceConfig | None:
+    """The settings without batch jobs and paths."""
+    without = {"batch": None, "input_path": None, "output_path": None, "progress_path": None}
+    return config.model_copy(update=without) if config is not None else None
 
 
 def _conversations(given: Sequence[ConversationLike]) -> list[Conversation]:

@@ -38,16 +38,19 @@ class BatchMethods(AsyncBatchMethods):
         """
         return portal.call(partial(self.ainfer_batch, conversations, inference_config))
 
-    def get_batch_status(self, batch_id: str) -> BatchInfo:
+    def get_batch_status(self, batch_id: str, inference_config: InferenceConfig | None = None) -> BatchInfo:
         """Return the state of a batch job.
 
         Blocks; `aget_batch_status` is the async method.
+
+        Args:
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
 
         Raises:
             ConfigError: The engine has no batch API.
             RequestError: The API does not know the job, or refused the request.
         """
-        return portal.call(partial(self.aget_batch_status, batch_id))
+        return portal.call(partial(self.aget_batch_status, batch_id, inference_config))
 
     def list_batches(self, after: str | None = None, limit: int | None = None) -> BatchListResponse:
         """List batch jobs, a page at a time.
@@ -75,7 +78,12 @@ class BatchMethods(AsyncBatchMethods):
         """
         return portal.call(partial(self.acancel_batch, batch_id))
 
-    def get_batch_results(self, batch_id: str, conversations: Sequence[ConversationLike]) -> list[Conversation]:
+    def get_batch_results(
+        self,
+        batch_id: str,
+        conversations: Sequence[ConversationLike],
+        inference_config: InferenceConfig | None = None,
+    ) -> list[Conversation]:
         """Return the conversations of a completed batch job with their answers.
 
         Blocks; `aget_batch_results` is the async method.
@@ -84,6 +92,7 @@ class BatchMethods(AsyncBatchMethods):
 
         Args:
             conversations: Those of the job, in any order.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
 
         Returns:
             The conversations with their answers, in the order of `conversations`, as new objects.
@@ -94,22 +103,30 @@ class BatchMethods(AsyncBatchMethods):
             ConfigError: The engine has no batch API.
             RequestError: The results cannot be read.
         """
-        return portal.call(partial(self.aget_batch_results, batch_id, conversations))
+        return portal.call(partial(self.aget_batch_results, batch_id, conversations, inference_config))
 
-    def get_batch_results_partial(self, batch_id: str, conversations: Sequence[ConversationLike]) -> BatchResult:
-        """Return the results of a completed batch job, without sending failed rows again.
+    def get_batch_results_partial(
+        self,
+        batch_id: str,
+        conversations: Sequence[ConversationLike],
+        inference_config: InferenceConfig | None = None,
+    ) -> BatchResult:
+        """Return the results of a batch job that has ended, without sending failed rows again.
 
         Blocks; `aget_batch_results_partial` is the async method.
 
+        Of a job that expired or was cancelled, these are the answers that it has.
+
         Args:
             conversations: Those of the job, in any order.
+            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
 
         Raises:
-            BatchError: The job has not ended, or it failed, expired or was cancelled.
+            BatchError: The job has not ended, or it failed.
             ConfigError: The engine has no batch API.
             RequestError: The results cannot be read.
         """
-        return portal.call(partial(self.aget_batch_results_partial, batch_id, conversations))
+        return portal.call(partial(self.aget_batch_results_partial, batch_id, conversations, inference_config))
 
     def list_files(
         self, purpose: str | None = None, limit: int | None = None, order: str = "desc", after: str | None = None

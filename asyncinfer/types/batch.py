@@ -108,6 +108,14 @@ class BatchListResponse(ShortRepr):
     has_more: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class BatchFailure:
+    """A conversation of a batch job without an answer: its place in the input, and the reason."""
+
+    index: int
+    error: str
+
+
 @dataclass(frozen=True, repr=False)
 class BatchResult(ShortRepr):
     """The results of a batch job.
@@ -122,6 +130,16 @@ class BatchResult(ShortRepr):
     successful: list[tuple[int, Conversation]]
     failed_indices: list[int]
     error_messages: dict[int, str]
+
+    @property
+    def conversations(self) -> list[Conversation]:
+        """The conversations with their answers, in input order."""
+        return [conversation for _, conversation in self.successful]
+
+    @property
+    def failures(self) -> list[BatchFailure]:
+        """The other conversations, in input order."""
+        return [BatchFailure(index, self.error_messages[index]) for index in self.failed_indices]
 
     @property
     def has_failures(self) -> bool:
