@@ -88,7 +88,7 @@ if TYPE_CHECKING:
         RunState,
         RunSummary,
     )
-    from asyncinfer.types.run_errors import InferenceFailedError, RunInterruptedError
+    from asyncinfer.types.run_errors import InferenceFailedError, InvalidAnswerError, RunInterruptedError
     from asyncinfer.types.stream import StreamDelta, ToolCallDelta
     from asyncinfer.types.tools import ToolCall, ToolDefinition
     from asyncinfer.types.usage import Usage
@@ -135,6 +135,7 @@ __all__ = [
     "InferenceFailedError",
     "InferenceResult",
     "InputError",
+    "InvalidAnswerError",
     "Latency",
     "LimitsChanged",
     "LlamaCppInferenceEngine",
@@ -226,6 +227,7 @@ _MODULES = {
     "RunState": "asyncinfer.types.results",
     "RunSummary": "asyncinfer.types.results",
     "InferenceFailedError": "asyncinfer.types.run_errors",
+    "InvalidAnswerError": "asyncinfer.types.run_errors",
     "RunInterruptedError": "asyncinfer.types.run_errors",
     "StreamDelta": "asyncinfer.types.stream",
     "ToolCallDelta": "asyncinfer.types.stream",

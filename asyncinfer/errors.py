@@ -6,6 +6,7 @@ AsyncInferError
 ├── InputError                       The input has invalid rows. Correct them; nothing has run.
 │   └── UnreadableFileError          An image or document of a row cannot be read.
 ├── RequestError                     One row failed. The other rows continue.
+│   └── InvalidAnswerError           The answer does not fit the `response_model`. (types/run_errors.py)
 ├── EngineDeadError                  The engine cannot answer any more rows. Finished rows are saved.
 │   └── EngineConfigError            The settings of the engine are the reason. Also a ConfigError.
 ├── ScratchError                     Results cannot be saved. Free the disk or the path, then run again to resume.
@@ -79,6 +80,7 @@ class InferenceErrorType(StrEnum):
     RUNTIME = "runtime"
     ENGINE_FAILURE = "engine_failure"
     CANCELLED = "cancelled"
+    INVALID_ANSWER = "invalid_answer"
     UNKNOWN = "unknown"
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 from pydantic import AfterValidator, BaseModel, Field, field_serializer, field_validator, model_validator
 from pydantic_core import from_json, to_json
 
+from asyncinfer.config import response_model as models
 from asyncinfer.config.base import Count, Fraction, Integer, Natural, NonNegative, Params, Real
 from asyncinfer.config.row_key import Hashed, Unhashed
 
@@ -136,6 +137,29 @@ class GenerationParams(Params):
     """Return the log probability of each token of the answer, in `metadata["logprobs"]`."""
     top_logprobs: Hashed[Annotated[int, Field(ge=0, le=20)] | None] = None
     """Also return this many of the most likely tokens at each place, from 0 to 20. Implies `logprobs`."""
+    response_model: Hashed[Any] = None
+    """The type of the answers: a pydantic model class, its name as `package.module:Class`, or a JSON schema. Answers
+    are parsed and validated; `conversation.parsed` has the result. An engine or an API that can constrains them to the
+    schema."""
+    max_validation_retries: Unhashed[Natural] = 2
+    """How often an answer that is cut off, or does not fit `response_model`, is asked again, with the problem as a
+    further message. After that, its row fails."""
+
+    @field_validator("response_model")
+    @classmethod
+    def _check_response_model(cls, model: Any) -> Any:
+        return models.checked(model)
+
+    @field_serializer("response_model", when_used="json")
+    def _serialize_response_model(self, model: Any) -> Any:
+        return models.written(model)
+
+    def hashed_values(self) -> dict[str, Any]:
+        """As in the base class. All forms of the same response model have the same value."""
+        values = super().hashed_values()
+        if self.response_model is not None:
+            values["response_model"] = models.schema_of(self.response_model)
+        return values
 
     def with_implied_sampling(self) -> GenerationParams:
         """Return these parameters with `use_sampling` if they explicitly set a temperature above 0, and do not set

@@ -144,6 +144,7 @@ class Dialect:
         entries: Reads one page of the list of models, as `model_entries` does.
         models_url: Makes the URL of the list of models from the URL for chats. Replaces `models_path`.
         responses: The dialect of OpenAI's Responses API, if the server has that API too.
+        guides_with_tools: In one request, the API accepts tools and a schema for the answer that calls no tool.
     """
 
     encoder: Callable[[EncoderSettings], Encoder]
@@ -160,6 +161,7 @@ class Dialect:
     entries: Callable[[HttpResponse], list[dict[str, Any]]] = model_entries
     models_url: Callable[[str], str] | None = None
     responses: Dialect | None = None
+    guides_with_tools: bool = False
 
     def encoder_for(self, settings: EncoderSettings) -> Encoder:
         """Return the encoder of one call.

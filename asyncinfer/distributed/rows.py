@@ -52,4 +52,8 @@ class PendingRow:
         return self.deaths == MOST_DEATHS - 1
 
     def request(self) -> RowRequest:
-        return RowRequest(self.number, self.call.number, self.conversation, self.is_stream, self.call.endpoint)
+        conversation = self.conversation
+        if conversation.parsed is not None:
+            # Its class may not be importable in the replica.
+            conversation = conversation.with_parsed(None)
+        return RowRequest(self.number, self.call.number, conversation, self.is_stream, self.call.endpoint)

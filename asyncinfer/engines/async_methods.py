@@ -30,6 +30,7 @@ from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.stop import Stop, unless_stopped
 from asyncinfer.types.conversation import Conversation, ConversationLike
+from asyncinfer.types.parsed import M, ResponseModel
 from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary
 from asyncinfer.types.run_errors import InferenceFailedError
 from asyncinfer.types.stream import StreamDelta
@@ -44,7 +45,8 @@ class AsyncMethods(AsyncBatchMethods):
         inference_config: InferenceConfig | None = None,
         *,
         stop: Stop | None = None,
-    ) -> Conversation:
+        response_model: ResponseModel[M] | None = None,
+    ) -> Conversation[M]:
         """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
 
         The settings of a config are prepared once and kept, so that repeated calls cost little.
@@ -54,11 +56,15 @@ class AsyncMethods(AsyncBatchMethods):
                 or of their dicts. It is not changed.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             stop: Ends the call early.
+            response_model: The type of the answer: a pydantic model class, or a JSON schema. Replaces that of the
+                settings (`generation.response_model`).
 
         Returns:
-            The conversation with the answer appended, as a new object. `.text` is the text of the answer.
+            The conversation with the answer appended, as a new object. `.text` is the text of the answer, and `.parsed`
+            the typed one if there is a `response_model`.
 
         Raises:
+            InvalidAnswerError: The answer does not fit the `response_model`, also after all retries.
             RunInterruptedError: `stop` ended the call before it was done.
             RequestError: The conversation was not answered, and no retry is left.
             EngineDeadError: The engine can answer no conversation with these settings.
@@ -66,7 +72,7 @@ class AsyncMethods(AsyncBatchMethods):
             InputError: The conversation is not valid.
         """
         asked = conversation_of(conversation, inference_config)
-        setup = await self._setup_for(inference_config)
+        setup = await self._setup_for(inference_config, response_model)
         answer = partial(single.generate, setup.access, self._attempts, asked)
         completion = await unless_stopped(stop, answer)
         return completion.append_to(asked)
@@ -80,7 +86,8 @@ class AsyncMethods(AsyncBatchMethods):
         progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> list[Conversation]:
+        response_model: ResponseModel[M] | None = None,
+    ) -> list[Conversation[M]]:
         """Answer many conversations. Saved rows are not sent again.
 
         `input` together with `input_path` is a ConfigError.
@@ -92,6 +99,7 @@ class AsyncMethods(AsyncBatchMethods):
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
+            response_model: The type of the answers, as for `agenerate`.
 
         Returns:
             The conversations with their answers, in input order, as new objects.
@@ -107,9 +115,11 @@ class AsyncMethods(AsyncBatchMethods):
             on_progress is not None or progress or observers or stop is not None or uses_batches(inference_config)
         )
         if is_one_small_row(input, inference_config) and not is_watched:
-            return [await self._run_one(input[0], inference_config)]
+            return [await self._run_one(input[0], inference_config, response_model)]
         async with shown_progress(progress, on_progress) as report:
-            run = await self._new_run(inference_config, report, observers, stop=stop, partial=False)
+            run = await self._new_run(
+                inference_config, report, observers, stop=stop, partial=False, response_model=response_model
+            )
             result = await self._collect(run, input, inference_config)
         if result.has_failures:
             raise InferenceFailedError(_failure_message(result, run.saved_in), result)
@@ -125,7 +135,8 @@ class AsyncMethods(AsyncBatchMethods):
         progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> InferenceResult:
+        response_model: ResponseModel[M] | None = None,
+    ) -> InferenceResult[M]:
         """As `ainfer`, but rows that fail are reported in the result; the others are still written.
 
         Args:
@@ -136,6 +147,7 @@ class AsyncMethods(AsyncBatchMethods):
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
+            response_model: The type of the answers, as for `agenerate`.
 
         Returns:
             The answered rows and the failures of the others, by their place in the input.
@@ -148,7 +160,13 @@ class AsyncMethods(AsyncBatchMethods):
         """
         async with shown_progress(progress, on_progress) as report:
             run = await self._new_run(
-                inference_config, report, observers, stop=stop, progress_path=progress_path, check=False
+                inference_config,
+                report,
+                observers,
+                stop=stop,
+                progress_path=progress_path,
+                check=False,
+                response_model=response_model,
             )
             return await self._collect(run, input, inference_config)
 
@@ -205,7 +223,8 @@ class AsyncMethods(AsyncBatchMethods):
         progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> BackgroundIterator[tuple[int, RowOutcome]]:
+        response_model: ResponseModel[M] | None = None,
+    ) -> BackgroundIterator[tuple[int, Conversation[M] | FailureDetail]]:
         """Yield rows as they finish, saved ones included.
 
         The rows in flight are cancelled as soon as the consumer stops; see `BackgroundIterator`.
@@ -219,6 +238,7 @@ class AsyncMethods(AsyncBatchMethods):
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
+            response_model: The type of the answers, as for `agenerate`.
 
         Yields:
             The place of a row in the source, and its answered conversation or its failure.
@@ -235,7 +255,7 @@ class AsyncMethods(AsyncBatchMethods):
 
         async def work(channel: Channel[tuple[int, RowOutcome]]) -> None:
             async with shown_progress(progress, on_progress) as report:
-                run = await self._new_run(inference_config, report, observers, stop=stop)
+                run = await self._new_run(inference_config, report, observers, stop=stop, response_model=response_model)
                 await run.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
 
         return BackgroundIterator(work)
@@ -246,8 +266,12 @@ class AsyncMethods(AsyncBatchMethods):
         inference_config: InferenceConfig | None = None,
         *,
         stop: Stop | None = None,
+        response_model: ResponseModel[Any] | None = None,
     ) -> BackgroundIterator[StreamDelta]:
         """Yield one answer in parts. Nothing is saved; failed attempts are retried until the first part.
+
+        With a `response_model`, the whole answer is validated before the last part is yielded, which then has it in
+        `parsed`. An answer that does not fit is an error; it is not asked again, because its parts were yielded.
 
         The generation is cancelled as soon as the consumer stops; see `BackgroundIterator`.
 
@@ -256,11 +280,13 @@ class AsyncMethods(AsyncBatchMethods):
                 or of their dicts. It is not changed.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             stop: Ends the stream early.
+            response_model: The type of the answer, as for `agenerate`.
 
         Yields:
             The parts of the answer. The last one has the finish reason and the usage.
 
         Raises:
+            InvalidAnswerError: The answer does not fit the `response_model`.
             RunInterruptedError: `stop` ended the stream before it was done.
             RequestError: The conversation was not answered, or the stream ended early.
             EngineDeadError: The engine can answer no conversation with these settings.
@@ -270,7 +296,7 @@ class AsyncMethods(AsyncBatchMethods):
         asked = conversation_of(conversation, inference_config)
 
         async def work(channel: Channel[StreamDelta]) -> None:
-            setup = await self._setup_for(inference_config)
+            setup = await self._setup_for(inference_config, response_model)
             answer = partial(single.stream, setup.access, self._attempts, asked, channel.send)
             await unless_stopped(stop, answer)
 
@@ -337,9 +363,9 @@ class AsyncMethods(AsyncBatchMethods):
         successful.sort(key=lambda pair: pair[0])
         return InferenceResult(successful, dict(sorted(failures.items())))
 
-    async def _run_one(self, row: object, config: InferenceConfig | None) -> Conversation:
+    async def _run_one(self, row: object, config: InferenceConfig | None, response_model: Any) -> Conversation:
         """`ainfer` for one row that is not saved, without the tasks and threads of a run."""
-        setup = await self._setup_for(config)
+        setup = await self._setup_for(config, response_model)
         outcome = await single.run_one(setup.access, self._attempts, setup.keys, row)
         if isinstance(outcome, FailureDetail):
             result = InferenceResult([], {0: outcome})
@@ -357,8 +383,9 @@ class AsyncMethods(AsyncBatchMethods):
         progress_path: str | Path | None = None,
         check: bool = True,
         relax_gc: bool = False,
+        response_model: Any = None,
     ) -> Run:
-        access, keys = await self._setup_for(config, check=check)
+        access, keys = await self._setup_for(config, response_model, check=check)
         config = config or InferenceConfig()
         return Run(
             self._executors(access, config.batch),
@@ -369,6 +396,7 @@ class AsyncMethods(AsyncBatchMethods):
             on_progress=on_progress,
             observers=observers,
             partial=partial,
+            restored=access.check.restored if access.check is not None else None,
             reuse_output=config.reuse_output,
             relax_gc=relax_gc,
             release_idle=access.engine.release_idle,

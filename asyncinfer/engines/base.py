@@ -13,10 +13,10 @@ from asyncinfer.engines.async_methods import AsyncMethods
 from asyncinfer.engines.batch_blocking import BatchMethods
 from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
-from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation, ConversationLike
-from asyncinfer.types.results import InferenceResult, RunSummary
+from asyncinfer.types.parsed import M, ResponseModel
+from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary
 from asyncinfer.types.stream import StreamDelta
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         inference_config: InferenceConfig | None = None,
         *,
         stop: Stop | None = None,
-    ) -> Conversation:
+        response_model: ResponseModel[M] | None = None,
+    ) -> Conversation[M]:
         """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
 
         The settings of a config are prepared once and kept, so that repeated calls cost little.
@@ -58,18 +59,24 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
                 or of their dicts. It is not changed.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             stop: Ends the call early.
+            response_model: The type of the answer: a pydantic model class, or a JSON schema. Replaces that of the
+                settings (`generation.response_model`).
 
         Returns:
-            The conversation with the answer appended, as a new object. `.text` is the text of the answer.
+            The conversation with the answer appended, as a new object. `.text` is the text of the answer, and `.parsed`
+            the typed one if there is a `response_model`.
 
         Raises:
+            InvalidAnswerError: The answer does not fit the `response_model`, also after all retries.
             RunInterruptedError: `stop` ended the call before it was done.
             RequestError: The conversation was not answered, and no retry is left.
             EngineDeadError: The engine can answer no conversation with these settings.
             ConfigError: A setting is wrong.
             InputError: The conversation is not valid.
         """
-        return portal.call(partial(self.agenerate, conversation, inference_config, stop=stop))
+        return portal.call(
+            partial(self.agenerate, conversation, inference_config, stop=stop, response_model=response_model)
+        )
 
     def infer(
         self,
@@ -80,7 +87,8 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> list[Conversation]:
+        response_model: ResponseModel[M] | None = None,
+    ) -> list[Conversation[M]]:
         """Answer many conversations. Saved rows are not sent again.
 
         Blocks; `ainfer` is the async method.
@@ -92,6 +100,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
+            response_model: The type of the answers, as for `generate`.
 
         Returns:
             The conversations with their answers, in input order, as new objects.
@@ -112,6 +121,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
                 progress=progress,
                 observers=observers,
                 stop=stop,
+                response_model=response_model,
             )
         )
 
@@ -125,7 +135,8 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> InferenceResult:
+        response_model: ResponseModel[M] | None = None,
+    ) -> InferenceResult[M]:
         """As `infer`, but rows that fail are reported in the result; the others are still written.
 
         Blocks; `ainfer_partial` is the async method.
@@ -138,6 +149,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
+            response_model: The type of the answers, as for `generate`.
 
         Returns:
             The answered rows and the failures of the others, by their place in the input.
@@ -158,6 +170,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
                 progress=progress,
                 observers=observers,
                 stop=stop,
+                response_model=response_model,
             )
         )
 
@@ -219,7 +232,8 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         progress: bool = False,
         observers: Sequence[Observer] = (),
         stop: Stop | None = None,
-    ) -> Iterator[tuple[int, RowOutcome]]:
+        response_model: ResponseModel[M] | None = None,
+    ) -> Iterator[tuple[int, Conversation[M] | FailureDetail]]:
         """Yield rows as they finish, saved ones included.
 
         Blocks between two rows; `ainfer_iter` is the async method. The rows in flight are cancelled when the iterator
@@ -234,6 +248,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
             stop: Ends the run early.
+            response_model: The type of the answers, as for `generate`.
 
         Yields:
             The place of a row in the source, and its answered conversation or its failure.
@@ -254,6 +269,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
                 progress=progress,
                 observers=observers,
                 stop=stop,
+                response_model=response_model,
             )
         )
 
@@ -263,8 +279,12 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         inference_config: InferenceConfig | None = None,
         *,
         stop: Stop | None = None,
+        response_model: ResponseModel[Any] | None = None,
     ) -> Iterator[StreamDelta]:
         """Yield one answer in parts. Nothing is saved; failed attempts are retried until the first part.
+
+        With a `response_model`, the whole answer is validated before the last part is yielded, which then has it in
+        `parsed`. An answer that does not fit is an error; it is not asked again, because its parts were yielded.
 
         Blocks; `astream` is the async method. The generation is cancelled when the iterator is
         closed or dropped.
@@ -274,18 +294,22 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
                 or of their dicts. It is not changed.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             stop: Ends the stream early.
+            response_model: The type of the answer, as for `generate`.
 
         Yields:
             The parts of the answer. The last one has the finish reason and the usage.
 
         Raises:
+            InvalidAnswerError: The answer does not fit the `response_model`.
             RunInterruptedError: `stop` ended the stream before it was done.
             RequestError: The conversation was not answered, or the stream ended early.
             EngineDeadError: The engine can answer no conversation with these settings.
             ConfigError: A setting is wrong.
             InputError: The conversation is not valid.
         """
-        return portal.iterate(partial(self.astream, conversation, inference_config, stop=stop))
+        return portal.iterate(
+            partial(self.astream, conversation, inference_config, stop=stop, response_model=response_model)
+        )
 
     def list_models(self, chat_only: bool = True) -> list[str]:
         """List the models that this engine can answer with.

@@ -21,6 +21,7 @@ class BoundEndpoints(BoundEngine):
 
     def __init__(self, endpoints: Sequence[BoundEngine]) -> None:
         self._endpoints = endpoints
+        self.guides_with_tools = all(engine.guides_with_tools for engine in endpoints)
         self.dropped_parameters = frozenset[str]().union(*(engine.dropped_parameters for engine in endpoints))
 
     def at(self, endpoint: int) -> BoundEngine:

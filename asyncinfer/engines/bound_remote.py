@@ -28,7 +28,7 @@ class BoundRemoteEngine(BoundEngine):
 
     def __init__(self, transport: Transport, fallen_back: set[tuple[str, str]], plan: RequestPlan) -> None:
         self._transport, self._fallen_back, self._preferred = transport, fallen_back, plan
-        self.supported_parameters = plan.dialect.supported
+        self.supported_parameters, self.guides_with_tools = plan.dialect.supported, plan.dialect.guides_with_tools
         self.dropped_parameters = self._plan().encode.dropped
 
     async def generate(self, conversation: Conversation) -> Completion:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
+
+from pydantic_core import to_json
 
 from asyncinfer.aio.event_loop import running_loop
 from asyncinfer.config import InferenceConfig
-from asyncinfer.engines.settings import is_same
+from asyncinfer.engines.settings import is_same, with_response_model
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.scratch.keys import RowKeys
 
@@ -25,6 +27,10 @@ class CallSetup(NamedTuple):
 
     access: EngineAccess
     keys: RowKeys
+
+
+# The id of a config, and the model of the answers.
+_Key = tuple[int, Hashable]
 
 
 class _Kept(NamedTuple):
@@ -44,22 +50,26 @@ class CallSetupCache:
     def __init__(self, make: Callable[[InferenceConfig], Awaitable[CallSetup]]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._kept: WeakKeyDictionary[asyncio.AbstractEventLoop, OrderedDict[int, _Kept]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[asyncio.AbstractEventLoop, OrderedDict[_Key, _Kept]] = WeakKeyDictionary()
         self._making: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
-    def find(self, config: InferenceConfig | None) -> CallSetup | None:
-        """The setup for `config`. None if it must be made, because the config is new or has changed."""
+    def find(self, config: InferenceConfig | None, response_model: Any = None) -> CallSetup | None:
+        """The setup for `config`. None if it must be made, because the config is new or has changed.
+
+        Args:
+            response_model: The model of the answers, in place of that of the config; None: that of the config.
+        """
         kept = self._kept.get(running_loop())
         if kept is None:
             return None
-        key = id(config)
+        key = _key(config, response_model)
         found = kept.get(key)
         if found is None or not is_same(found.config, config):
             return None
         kept.move_to_end(key)
         return found.setup
 
-    async def make(self, config: InferenceConfig | None) -> CallSetup:
+    async def make(self, config: InferenceConfig | None, response_model: Any = None) -> CallSetup:
         """Make the setup for `config`. Calls that come meanwhile share it.
 
         Raises:
@@ -69,16 +79,17 @@ class CallSetupCache:
         with self._lock:
             making = self._making.setdefault(loop, asyncio.Lock())
         async with making:
-            found = self.find(config)
+            found = self.find(config, response_model)
             if found is not None:
                 return found
             # A copy, since the caller may change the config later.
             copy = config.model_copy(deep=True) if config is not None else None
-            setup = await self._make(copy or InferenceConfig())
+            setup = await self._make(with_response_model(copy or InferenceConfig(), response_model))
             with self._lock:
                 kept = self._kept.setdefault(loop, OrderedDict())
-            kept[id(config)] = _Kept(copy, setup)
-            kept.move_to_end(id(config))
+            key = _key(config, response_model)
+            kept[key] = _Kept(copy, setup)
+            kept.move_to_end(key)
             if len(kept) > MOST_KEPT:
                 kept.popitem(last=False)
             return setup
@@ -87,3 +98,8 @@ class CallSetupCache:
         """Forget everything."""
         with self._lock:
             self._kept.clear()
+
+
+def _key(config: InferenceConfig | None, response_model: Any) -> _Key:
+    # A schema is no key of a dict, and may change.
+    return id(config), to_json(response_model, fallback=str) if isinstance(response_model, dict) else response_model

@@ -7,7 +7,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.clock import Clock, MonotonicClock
@@ -19,9 +19,11 @@ from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.engines.call_setup import CallSetup, CallSetupCache
-from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported
+from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported, with_response_model
+from asyncinfer.engines.typed_answers import typed_call, with_loaded_model
 from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
 from asyncinfer.run.access import EngineAccess
+from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.executor import Executor
@@ -154,22 +156,25 @@ class EngineCore(ABC):
         """
         return self._bind(settings)
 
-    async def _setup_for(self, config: InferenceConfig | None, *, check: bool = True) -> CallSetup:
+    async def _setup_for(
+        self, config: InferenceConfig | None, response_model: Any = None, *, check: bool = True
+    ) -> CallSetup:
         """The setup of calls with this config.
 
         Args:
+            response_model: The model of the answers, in place of that of the config; None: that of the config.
             check: Whether settings that cannot work raise a ConfigError. Otherwise each row fails with that error.
         """
         try:
-            return self._setups.find(config) or await self._setups.make(config)
+            return self._setups.find(config, response_model) or await self._setups.make(config, response_model)
         except ConfigError:
             if check:
                 raise
-        return await self._new_setup(config or InferenceConfig(), check=False)
+        return await self._new_setup(with_response_model(config or InferenceConfig(), response_model), check=False)
 
     async def _new_setup(self, config: InferenceConfig, *, check: bool = True) -> CallSetup:
-        access = await self._new_access(config, check=check)
-        return CallSetup(access, await self._row_keys(access.settings))
+        settings = await self._settings_of(config)
+        return CallSetup(self._access_with(settings, check), await self._row_keys(settings))
 
     async def _row_keys(self, settings: CallSettings) -> RowKeys:
         model, generation, remote = settings
@@ -179,8 +184,10 @@ class EngineCore(ABC):
 
     async def _new_access(self, config: InferenceConfig, *, check: bool = True) -> EngineAccess:
         """This engine with the settings of a call. `check` as in `_setup_for`."""
-        settings = await self._settings_of(config)
-        engine = self._bound(settings, check)
+        return self._access_with(await self._settings_of(config), check)
+
+    def _access_with(self, settings: CallSettings, check: bool) -> EngineAccess:
+        engine, sent, answer_check = self._bound(settings, check)
         dropped = self._dropped(settings.generation, engine)
         remote = settings.remote
         policy = RetryPolicy(
@@ -191,26 +198,29 @@ class EngineCore(ABC):
             remote.max_outage,
         )
         name = self._endpoint_name(remote)
-        return EngineAccess(engine, settings, self._semaphore(), policy, self._clock, name, dropped)
+        return EngineAccess(engine, sent, self._semaphore(), policy, self._clock, name, dropped, answer_check)
 
     async def _settings_of(self, config: InferenceConfig) -> CallSettings:
         """The settings in effect for a call: those of the engine, and those that the call sets."""
         with foreign_code("the engine"):
             model = await self._model_for(config.model)
-        generation = merge(self._generation_params, config.generation)
+        generation = await with_loaded_model(merge(self._generation_params, config.generation))
         if ignored := fixed_and_ignored(self._remote_params, config.remote_params):
             names = ", ".join(ignored)
             self._warn_once(f"remote_params: a call cannot change {names}; the values of the engine are used")
         remote = remote_in_effect(self._remote_params, config.remote_params) or RemoteParams()
         return CallSettings(model, generation, remote)
 
-    def _bound(self, settings: CallSettings, check: bool) -> BoundEngine:
+    def _bound(self, settings: CallSettings, check: bool) -> tuple[BoundEngine, CallSettings, AnswerCheck | None]:
+        """This engine with the settings of a call; the settings that are sent; and the check of the answers."""
         try:
-            return self._bind(settings)
+            if settings.generation.response_model is None:
+                return self._bind(settings), settings, None
+            return typed_call(settings, self._bind, self._warn_once, self.get_supported_params())
         except ConfigError as error:
             if check:
                 raise
-            return _Unusable(str(error))
+            return _Unusable(str(error)), settings, None
 
     def _dropped(self, generation: GenerationParams, engine: BoundEngine) -> tuple[str, ...]:
         """The names of the parameters that are set but not supported. Logs them once."""

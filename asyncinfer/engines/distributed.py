@@ -92,7 +92,9 @@ class DistributedInferenceEngine(BaseInferenceEngine):
         if supported is None:
             supported = frozenset(self._inner.get_supported_params())
         call = Call(next(self._numbers), settings)
-        return BoundReplicas(self._replicas, call, supported, inner.dropped_parameters)
+        bound = BoundReplicas(self._replicas, call, supported, inner.dropped_parameters)
+        bound.guides_with_tools = inner.guides_with_tools
+        return bound
 
     async def _model_for(self, call: ModelParams) -> ModelParams:
         return await self._inner._model_for(call)

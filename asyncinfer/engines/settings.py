@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from asyncinfer.config import GenerationParams, InferenceConfig, RemoteParams
 from asyncinfer.config.row_key import hashed_fields
@@ -24,8 +25,9 @@ _FIXED = frozenset(
     }
 )
 
-# Only NATIVE reads `use_sampling`. Other engines decide by the temperature, as in Oumi, without a warning.
-_IMPLIED = frozenset({"use_sampling"})
+# Only NATIVE reads `use_sampling`. Other engines decide by the temperature, as in Oumi, without a warning. Answers are
+# validated by `response_model` for every engine.
+_IMPLIED = frozenset({"response_model", "use_sampling"})
 
 
 def remote_in_effect(own: RemoteParams | None, call: RemoteParams | None) -> RemoteParams | None:
@@ -50,6 +52,22 @@ def fixed_and_ignored(own: RemoteParams | None, call: RemoteParams | None) -> li
         return []
     changed = call.model_fields_set & _FIXED
     return sorted(name for name in changed if getattr(call, name) != getattr(own, name))
+
+
+def with_response_model(config: InferenceConfig, response_model: Any) -> InferenceConfig:
+    """Return the config with this model of the answers; unchanged if it is None.
+
+    Raises:
+        ConfigError: It is not a model.
+    """
+    if response_model is None:
+        return config
+    given = {name: getattr(config.generation, name) for name in config.generation.model_fields_set}
+    try:
+        generation = GenerationParams(**{**given, "response_model": response_model})
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("GenerationParams: ", "")) from None
+    return config.model_copy(update={"generation": generation})
 
 
 def unsupported(generation: GenerationParams, supported: Iterable[str]) -> frozenset[str]:

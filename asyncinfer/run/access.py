@@ -12,6 +12,7 @@ from asyncinfer.control.rate_limits import ONE_REQUEST, Cost, estimate
 from asyncinfer.control.retry import Retry, RetryPolicy
 from asyncinfer.control.run_end import FailurePattern, RunEnd
 from asyncinfer.errors import RequestError
+from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.types.conversation import Conversation
@@ -24,6 +25,7 @@ class EngineAccess:
     Attributes:
         endpoint: The name of the engine in messages.
         dropped: The parameters that were set, but that the engine or the model does not support, in order.
+        check: Checks each answer before it counts as a success; None if every answer is one.
     """
 
     engine: BoundEngine
@@ -33,6 +35,7 @@ class EngineAccess:
     clock: Clock
     endpoint: str = "the engine"
     dropped: tuple[str, ...] = ()
+    check: AnswerCheck | None = None
 
     def cost(self, conversation: Callable[[], Conversation]) -> Cost:
         """What an attempt will take of the endpoint's limits. The conversation is needed only if tokens are limited."""

@@ -13,14 +13,16 @@ from anyio.lowlevel import checkpoint
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.permit_source import Alternative
-from asyncinfer.control.retry import FaultShare, Retry
+from asyncinfer.control.retry import NO_RETRY, FaultShare, Retry
 from asyncinfer.errors import InferenceErrorType, RequestError, UnexpectedCancellationError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.bound_engine import ObservedLimits
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.correction import Correction
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.run_errors import InvalidAnswerError
 from asyncinfer.types.stream import StreamDelta
 
 
@@ -34,6 +36,7 @@ class AttemptState(Protocol):
         endpoint: The endpoint that got the latest attempt.
         answers_seen: How many answers it had given when that attempt failed.
         moves: How often the conversation was sent to another endpoint because one had failed.
+        correction: What the model is told about its rejected answers; None if none was rejected.
     """
 
     attempts: int
@@ -42,6 +45,7 @@ class AttemptState(Protocol):
     endpoint: int
     answers_seen: int
     moves: int
+    correction: Correction | None
 
 
 # A row that fails at one endpoint after the other may be the reason. Per endpoint, it is sent on this often.
@@ -68,6 +72,7 @@ class Attempts:
             row_id: Identifies the conversation among those of all runs and calls.
 
         Raises:
+            InvalidAnswerError: The answer does not pass `access.check`. The attempt itself counts as a success.
             RequestError: The attempt failed.
             EngineDeadError: The engine can answer no conversation any more.
             Exception: The engine raised something else, or the conversation cannot be read.
@@ -75,12 +80,13 @@ class Attempts:
         answer, failure = None, None
         engine = access.engine.at(permit.endpoint)
         try:
+            asked = conversation() if row.correction is None else row.correction.applied_to(conversation())
             if access.semaphore.size == 1:
                 with foreign_code("the engine"):
-                    completion = await engine.generate(conversation())
+                    completion = await engine.generate(asked)
             else:
                 with _unless_still(access.semaphore, permit), foreign_code("the engine"):
-                    completion = await engine.generate(conversation())
+                    completion = await engine.generate(asked)
             answer = _checked(completion)
         except RequestError as error:
             failure = error
@@ -91,6 +97,8 @@ class Attempts:
         finally:
             self._end(access, permit, row, row_id, answer, failure)
             failure = None  # Its traceback refers to this frame: break the reference cycle.
+        if access.check is not None:
+            completion = await access.check(completion, row.correction)
         if access.dropped or engine.dropped_parameters:
             dropped = sorted({*access.dropped, *engine.dropped_parameters})
             completion.metadata = {**(completion.metadata or {}), "dropped_parameters": dropped}
@@ -163,6 +171,8 @@ class Attempts:
 
     def retry(self, access: EngineAccess, permit: Permit, row: AttemptState, error: RequestError) -> Retry:
         """Whether, and when, to try again after `error`."""
+        if isinstance(error, InvalidAnswerError):
+            return _after_rejection(row, error)
         semaphore, endpoint = access.semaphore, permit.endpoint
         answers, jitter = semaphore.answers_of(endpoint), self._jitter()
         retry = access.retry.decide(
@@ -179,6 +189,8 @@ class Attempts:
             retry = self._elsewhere(access, endpoint, row, error, retry, jitter)
         row.endpoint, row.answers_seen = endpoint, answers
         row.spent += retry.spends
+        if retry.is_final and row.correction is not None:
+            error.args = (f"{row.correction.problem}. The corrected answer was not received: {error}",)
         return retry
 
     def _elsewhere(
@@ -197,6 +209,15 @@ class Attempts:
         )
         row.moves += alternative is Alternative.NOW and retry is not alone and not error.is_overload
         return retry
+
+
+def _after_rejection(row: AttemptState, error: InvalidAnswerError) -> Retry:
+    """Ask again at once, if another answer is wanted. That is a new question, with attempts and retries of its own."""
+    if error.correction is None:
+        return NO_RETRY
+    row.correction = error.correction
+    row.attempts, row.spent, row.is_suspect = 0, 0, False
+    return Retry(is_final=False, spends=False)
 
 
 @contextmanager

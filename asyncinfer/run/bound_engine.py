@@ -34,10 +34,12 @@ class BoundEngine(ABC):
         supported_parameters: The generation parameters that the API of this call supports; None if all calls of the
             engine support the same.
         dropped_parameters: The parameters that were set, but are not sent to this model. An answer may add to them.
+        guides_with_tools: With guided decoding and tools, an answer is either guided or calls tools.
     """
 
     supported_parameters: frozenset[str] | None = None
     dropped_parameters: frozenset[str] = frozenset()
+    guides_with_tools: bool = False
 
     def at(self, endpoint: int) -> BoundEngine:
         """The engine that sends to the endpoint with this number. An engine with one endpoint returns itself."""

@@ -39,6 +39,7 @@ class RowFinished:
     """A row is answered, and its answer is durable if the run saves answers.
 
     Attributes:
+        usage: The tokens of the answer, and of answers to this row that were rejected before.
         endpoint: The name of the endpoint that answered; None if the engine has only one.
     """
 
@@ -59,10 +60,15 @@ class RowResumed:
 
 @dataclass(slots=True)
 class RowFailed:
-    """A row has no answer, and is not tried again in this run."""
+    """A row has no answer, and is not tried again in this run.
+
+    Attributes:
+        usage: The tokens of answers that were rejected; None if there are none.
+    """
 
     index: int
     failure: FailureDetail
+    usage: Usage | None = None
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from asyncinfer.run.events import Events, Latency
 from asyncinfer.run.rows import Row
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.results import FailureDetail
+from asyncinfer.types.usage import Usage
 
 
 class RowFeed(Protocol):
@@ -41,8 +42,8 @@ class OutcomeSink(Protocol):
         """The row is answered. The answer is not lost even if the run is cancelled now."""
         ...
 
-    def failed(self, row: Row, failure: FailureDetail) -> None:
-        """The row is not answered, and not tried again."""
+    def failed(self, row: Row, failure: FailureDetail, usage: Usage | None = None) -> None:
+        """The row is not answered, and not tried again. `usage`: the tokens of its rejected answers."""
         ...
 
     def ended_early(self, error: EngineDeadError) -> None:

@@ -68,7 +68,7 @@ def as_conversation(row: object) -> Conversation:
         InputError: It does not stand for a conversation. The message says why.
     """
     if isinstance(row, Conversation):
-        return row
+        return cast(Conversation, row)
     if isinstance(row, str):
         return Conversation(messages=[Message(role=Role.USER, content=row)])
     if isinstance(row, list | tuple):

@@ -21,6 +21,7 @@ from asyncinfer.run.executor import OutcomeSink, RowFeed
 from asyncinfer.run.row_queue import QueuedRow, RowQueue
 from asyncinfer.run.workers import Job, Workers
 from asyncinfer.types.results import failure_of
+from asyncinfer.types.run_errors import InvalidAnswerError
 
 log = logging.getLogger("asyncinfer")
 
@@ -223,5 +224,7 @@ class OnlineExecutor:
             self._outcomes.ended_early(error)
 
     def _fail(self, queued: QueuedRow, error: Exception | None) -> None:
-        self._outcomes.failed(queued.row, failure_of(error))
+        usage = queued.correction.usage if queued.correction is not None else None
+        usage = error.usage if isinstance(error, InvalidAnswerError) else usage
+        self._outcomes.failed(queued.row, failure_of(error), usage)
         self._queue.finish()

@@ -105,6 +105,8 @@ class RunStats:
                 self._count_end(event.finish_reason)
             case RowFailed():
                 self.failures.add(event.index, event.failure)
+                if event.usage is not None:
+                    self._usage.add(event.usage)
             case AttemptFailed():
                 self.attempts += 1
                 self.endpoints.failed(event)

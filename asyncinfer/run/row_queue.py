@@ -12,6 +12,7 @@ import anyio
 
 from asyncinfer.aio.clock import Clock, wait_until
 from asyncinfer.run.rows import Row
+from asyncinfer.types.correction import Correction
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +27,7 @@ class QueuedRow:
     endpoint: int = 0
     answers_seen: int = 0
     moves: int = 0
+    correction: Correction | None = None
 
 
 class RowQueue:

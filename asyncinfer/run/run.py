@@ -35,6 +35,7 @@ from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import RunSummary
 from asyncinfer.types.run_errors import RunInterruptedError
 
@@ -52,6 +53,7 @@ class Run:
     Attributes:
         make_executor: Makes the executor of this run.
         partial: Write the existing answers even if rows failed. A row whose file cannot be read is one of these rows.
+        restored: Adds what is not saved, such as the parsed answer, to a conversation with a saved answer.
         reuse_output: Take answers from an existing file at `output_path`.
         relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
@@ -69,6 +71,7 @@ class Run:
     progress_path: Path | None = None
     on_progress: OnProgress | None = None
     partial: bool = True
+    restored: Callable[[Conversation], Conversation] | None = None
     reuse_output: bool = False
     relax_gc: bool = False
     release_idle: Callable[[], None] = _nothing
@@ -111,7 +114,7 @@ class Run:
                 if deliver is None and claims is not None:
                     stats.skip(statuses.fresh_count, claims.finish_reasons)
                 flow = RowFlow(executor, statuses, events, scratch, deliver)
-                saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
+                saved_answers = self._saved_answers(statuses, scratch, previous_output)
                 reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
                 failed_rows = FailedRows(self.output_path, source, rows.checksums)
                 async with reporting(Reporter(stats, self.progress_path, self.on_progress, executor, events)):
@@ -156,7 +159,7 @@ class Run:
                     deliver(index, outcome, flow.taken)
 
                 flow = RowFlow(executor, statuses, events, scratch, hand_over, until_taken=True)
-                saved_answers = SavedAnswers(statuses, scratch, previous_output.output) if scratch is not None else None
+                saved_answers = self._saved_answers(statuses, scratch, previous_output)
                 reader = IterableReader(source, self.keys, statuses, saved_answers, saved, previous_output)
                 reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)
                 async with reporting(reporter), clean_up_after(reader.aclose):
@@ -185,6 +188,11 @@ class Run:
         if rows is None or len(rows) < 2:
             return None
         return await lock_in_cache(lambda: self.keys.run_hash(rows.keys))
+
+    def _saved_answers(
+        self, statuses: RowStatusTable, scratch: ScratchFile | None, previous: PreviousOutput
+    ) -> SavedAnswers | None:
+        return SavedAnswers(statuses, scratch, previous.output, self.restored) if scratch is not None else None
 
     async def _claim(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> ResumeMatcher:
         """Match saved lines with rows."""

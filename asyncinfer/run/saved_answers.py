@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from asyncinfer.errors import ScratchError
@@ -22,10 +23,21 @@ class _Saved(Protocol):
 
 
 class SavedAnswers:
-    """Reads saved answers from the scratch file, and reused answers from the finished output. Blocks."""
+    """Reads saved answers from the scratch file, and reused answers from the finished output. Blocks.
 
-    def __init__(self, statuses: RowStatusTable, scratch: _Saved, previous: FinishedOutput | None = None) -> None:
+    Args:
+        restored: Adds to a conversation what is not saved. Raises ValueError if the answer cannot be used.
+    """
+
+    def __init__(
+        self,
+        statuses: RowStatusTable,
+        scratch: _Saved,
+        previous: FinishedOutput | None = None,
+        restored: Callable[[Conversation], Conversation] | None = None,
+    ) -> None:
         self._statuses, self._scratch, self._previous = statuses, scratch, previous
+        self._restored = restored
         self._level = logging.WARNING
 
     def __call__(self, row: Row) -> Conversation | None:
@@ -35,7 +47,8 @@ class SavedAnswers:
             ScratchError: a file cannot be read.
         """
         try:
-            return self._answered(row)
+            answered = self._answered(row)
+            return answered if self._restored is None else self._restored(answered)
         except ValueError as error:
             self._statuses.forget(row.index)
             # Logged as a warning only once: all of a million rows may be damaged.

@@ -105,8 +105,8 @@ class ResultSaver:
         """The row cannot be used."""
         self._fail(row.index, failure_of(row.error))
 
-    def failed(self, row: Row, failure: FailureDetail) -> None:
-        self._fail(row.index, failure)
+    def failed(self, row: Row, failure: FailureDetail, usage: Usage | None = None) -> None:
+        self._fail(row.index, failure, usage)
 
     def ended_early(self, error: EngineDeadError) -> None:
         self._die(error)
@@ -126,9 +126,9 @@ class ResultSaver:
             self._deliver(answer.index, answer.finished)
         self._close()
 
-    def _fail(self, index: int, failure: FailureDetail) -> None:
+    def _fail(self, index: int, failure: FailureDetail, usage: Usage | None = None) -> None:
         self._statuses.fail(index)
-        self._events.emit(RowFailed(index, failure))
+        self._events.emit(RowFailed(index, failure, usage))
         if self._deliver is not None:
             self._deliver(index, failure)
         self._close()

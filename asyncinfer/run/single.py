@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import anyio
@@ -23,6 +23,7 @@ from asyncinfer.run.saver import RowOutcome
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.correction import Correction
 from asyncinfer.types.results import failure_of
 from asyncinfer.types.stream import StreamDelta
 
@@ -46,6 +47,7 @@ class _CallState:
     endpoint: int = 0
     answers_seen: int = 0
     moves: int = 0
+    correction: Correction | None = None
     is_final: bool = False
 
 
@@ -88,17 +90,29 @@ async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conve
 async def stream(
     access: EngineAccess, attempts: Attempts, conversation: Conversation, deliver: Callable[[StreamDelta], None]
 ) -> None:
-    """Answer `conversation` in parts; retry until the first part is delivered. Raises as `generate` does."""
-    call = _CallState()
+    """Answer `conversation` in parts; retry until the first part is delivered. Raises as `generate` does.
+
+    If there is an `access.check`, the last part is delivered only if the whole answer passes it.
+
+    Raises:
+        InvalidAnswerError: The answer does not pass it. No other follows, because its parts were delivered.
+    """
+    call, parts = _CallState(), list[StreamDelta]()
 
     def pass_on(delta: StreamDelta) -> None:
         call.is_final = True
-        deliver(delta)
+        if access.check is not None:
+            parts.append(delta)
+        if access.check is None or delta.finish_reason is None:
+            deliver(delta)
 
     def attempt(permit: Permit) -> Awaitable[None]:
         return attempts.stream(access, permit, call, conversation, id(call), pass_on)
 
     await _with_retries(access, attempts, conversation, call, attempt)
+    if access.check is not None:
+        answer = await access.check(Completion.from_deltas(parts))
+        deliver(replace(parts[-1], parsed=answer.parsed))
 
 
 async def _with_retries(

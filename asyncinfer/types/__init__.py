@@ -7,6 +7,7 @@
 | `limits` | rate limits in headers |
 | `finish_reason`, `usage`, `logprobs`, `stream`, `answer` | what a model answers: in parts, and whole |
 | `batch` | batch jobs and files of a provider |
+| `parsed`, `correction` | typed answers: the type of a parsed answer, and what follows a rejected one |
 | `results`, `run_errors` | what a run returns: answers, failures and summaries |
 | `http`, `upload` | requests, responses, and bodies that are streamed from a file |
 

@@ -19,6 +19,8 @@ from asyncinfer.types.usage import Usage
 REFUSAL = "refusal"
 # The metadata of an answer: the log probabilities of its tokens, as in `StreamDelta.logprobs`.
 LOGPROBS = "logprobs"
+# The metadata of an answer: how many earlier answers were rejected because they did not fit the `response_model`.
+VALIDATION_RETRIES = "validation_retries"
 # The metadata of a row in the file of failed rows: why it failed.
 FAILURE = "failure"
 # The metadata keys that an answer may add to its conversation. Only `finish_reason` is always added.
@@ -34,6 +36,7 @@ ANSWER_METADATA = (
     LOGPROBS,
     "dropped_parameters",
     "unsaved_metadata",
+    VALIDATION_RETRIES,
 )
 # The metadata keys that are removed from a conversation before those of its answer are added.
 _REPLACED = (*ANSWER_METADATA, FAILURE)
@@ -47,6 +50,7 @@ class Completion(ShortRepr):
         limits: The endpoint's rate limits, as the response shows them.
         first_byte: Seconds from the request to the first byte of the response; None if it is unknown.
         endpoint: The name of the endpoint that answered; None if the engine has only one.
+        parsed: The answer, parsed and validated, if the call has a `response_model`.
     """
 
     message: Message
@@ -56,6 +60,7 @@ class Completion(ShortRepr):
     limits: Mapping[str, LimitObservation] | None = field(default=None, compare=False)
     first_byte: float | None = field(default=None, compare=False)
     endpoint: str | None = field(default=None, compare=False)
+    parsed: Any = field(default=None, compare=False, repr=False)
 
     def _repr_markdown_(self) -> str:
         usage = () if self.usage is None else self.usage.to_dict().items()
@@ -79,7 +84,8 @@ class Completion(ShortRepr):
         metadata = last.metadata
         if whole.logprobs:
             metadata = {**(metadata or {}), LOGPROBS: [*whole.logprobs]}
-        return cls(message, last.finish_reason or FinishReason.UNKNOWN, last.usage, metadata)
+        reason = last.finish_reason or FinishReason.UNKNOWN
+        return cls(message, reason, last.usage, metadata, parsed=last.parsed)
 
     def last_delta(self, content: str = "") -> StreamDelta:
         """Return the last delta of a stream, for this answer.
@@ -111,4 +117,4 @@ class Completion(ShortRepr):
         if self.usage is not None:
             metadata["usage"] = self.usage.to_dict()
         metadata["finish_reason"] = self.finish_reason.value
-        return conversation.with_answer(self.message, metadata)
+        return conversation.with_answer(self.message, metadata, self.parsed)

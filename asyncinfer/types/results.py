@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from asyncinfer.errors import (
     ConfigError,
@@ -20,6 +20,7 @@ from asyncinfer.errors import (
 )
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.markdown import failure_lines, table
+from asyncinfer.types.parsed import ParsedT
 from asyncinfer.types.short_repr import ShortRepr, short_repr
 from asyncinfer.types.usage import Usage
 
@@ -57,10 +58,10 @@ def failure_of(error: Exception | None) -> FailureDetail:
 
 
 @dataclass(frozen=True, repr=False)
-class InferenceResult:
+class InferenceResult(Generic[ParsedT]):
     """The answered rows of a run, in input order, and the failures of the other rows."""
 
-    successful: list[tuple[int, Conversation]]
+    successful: list[tuple[int, Conversation[ParsedT]]]
     failures: dict[int, FailureDetail]
 
     def __repr__(self) -> str:

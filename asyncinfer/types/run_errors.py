@@ -1,9 +1,11 @@
-"""Errors that contain the results of a run."""
+"""Errors that contain the results of a run, or a rejected answer."""
 
 from __future__ import annotations
 
-from asyncinfer.errors import AsyncInferError
+from asyncinfer.errors import AsyncInferError, ErrorScope, InferenceErrorType, RequestError
+from asyncinfer.types.correction import Correction
 from asyncinfer.types.results import InferenceResult, RunSummary
+from asyncinfer.types.usage import Usage
 
 
 class InferenceFailedError(AsyncInferError):
@@ -20,3 +22,19 @@ class RunInterruptedError(AsyncInferError):
     def __init__(self, message: str, summary: RunSummary) -> None:
         super().__init__(message)
         self.summary = summary
+
+
+class InvalidAnswerError(RequestError):
+    """An answer was cut off, or does not fit the `response_model` of its call, also after the last retry.
+
+    Attributes:
+        text: The text of the rejected answer.
+        usage: The tokens of all rejected answers to this conversation; None if they are unknown.
+        correction: What the model is told before it answers again; None if the conversation is not answered again.
+    """
+
+    def __init__(
+        self, message: str, *, text: str = "", usage: Usage | None = None, correction: Correction | None = None
+    ) -> None:
+        super().__init__(message, error_type=InferenceErrorType.INVALID_ANSWER, is_retryable=True, scope=ErrorScope.ROW)
+        self.text, self.usage, self.correction = text, usage, correction

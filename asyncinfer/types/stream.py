@@ -44,6 +44,7 @@ class StreamDelta(ShortRepr):
         logprobs: The log probabilities of the tokens in this delta, in the format of OpenAI: objects with `token`,
             `logprob`, `bytes` and `top_logprobs`.
         is_refusal: `content` is a part of a refusal to answer. The last delta then has the whole refusal in `extra`.
+        parsed: The whole answer, parsed and validated, if the call has a `response_model`; only in the last delta.
     """
 
     content: str = ""
@@ -56,6 +57,7 @@ class StreamDelta(ShortRepr):
     extra: Mapping[str, Any] | None = None
     logprobs: tuple[dict[str, Any], ...] = ()
     is_refusal: bool = False
+    parsed: Any = None
 
     def _repr_markdown_(self) -> str:
         return text_block(self.reasoning_content + self.content)

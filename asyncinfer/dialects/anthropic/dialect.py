@@ -32,4 +32,5 @@ ANTHROPIC_MESSAGES = Dialect(
     models_path="/models?limit=1000",  # The maximum of a page.
     headers=VERSION_HEADERS,
     more_models=more_models,
+    guides_with_tools=True,
 )

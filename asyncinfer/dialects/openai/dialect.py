@@ -30,6 +30,7 @@ def openai_chat(quirks: Quirks = NO_QUIRKS, *, responses: ResponsesQuirks | None
         path="/chat/completions",
         fallback=_fallback(quirks),
         responses=openai_responses(quirks, responses) if responses is not None else None,
+        guides_with_tools=quirks.guides_with_tools,
     )
 
 

@@ -96,6 +96,7 @@ class Quirks:
         strict_subset: OpenAI's limits apply to schemas: few keywords in the strict mode, and no union at the top of the
             schema of a tool.
         object_root: In strict mode, the schema of an answer must describe an object, without a union at its top.
+        guides_with_tools: A request may have tools, and a schema for the answer that calls no tool.
 
     Messages:
         images: How the server accepts images.
@@ -133,6 +134,7 @@ class Quirks:
     schema_transform: Callable[[dict[str, Any]], dict[str, Any]] = _unchanged
     strict_subset: bool = True
     object_root: bool = False
+    guides_with_tools: bool = False
     images: Files = Files.ALL
     image_types: frozenset[str] = IMAGES
     documents: Files = Files.INLINE

@@ -29,6 +29,7 @@ AZURE_OPENAI = Provider(
         openai_chat(
             Quirks(
                 object_root=True,
+                guides_with_tools=True,
                 token_limit="max_completion_tokens",
                 reasoning_models=OPENAI_REASONING_MODELS,  # Many users name a deployment after its model.
                 hides_reasoning_models=True,

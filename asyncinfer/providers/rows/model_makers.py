@@ -39,6 +39,7 @@ OPENAI = Provider(
     openai_chat(
         Quirks(
             object_root=True,
+            guides_with_tools=True,
             token_limit="max_completion_tokens",
             user="safety_identifier",  # replaces `user`, which is deprecated
             reasoning_models=OPENAI_REASONING_MODELS,

@@ -30,7 +30,14 @@ def openai_responses(quirks: Quirks = NO_QUIRKS, responses: ResponsesQuirks = OP
     quirks = replace(quirks, patterns=patterns, schemas=schemas, documents=documents)
     encoders = _ResponsesEncoders(quirks, responses)
     supported = quirks.supported(SUPPORTED | responses.extensions)
-    return Dialect(encoders, decode, _stream_decoder, supported, path="/responses")
+    return Dialect(
+        encoders,
+        decode,
+        _stream_decoder,
+        supported,
+        path="/responses",
+        guides_with_tools=quirks.guides_with_tools,
+    )
 
 
 @dataclass(frozen=True, slots=True)

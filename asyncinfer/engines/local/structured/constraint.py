@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncinfer.config import GenerationParams
+from asyncinfer.dialects.json_schema.violation import violation
 from asyncinfer.engines.local.structured.bounds import BoundedSchema, bound_schema, rewritten
-from asyncinfer.engines.local.structured.check import violation
 from asyncinfer.engines.local.structured.fallbacks import without_failing, without_merged
 from asyncinfer.engines.local.structured.objects import lists_all_properties
 from asyncinfer.engines.local.structured.structure import Structure

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from asyncinfer import GenerationParams, RequestError
-from asyncinfer.engines.local.structured.check import violation
+from asyncinfer.dialects.json_schema.violation import violation
 from asyncinfer.engines.local.structured.constraint import Constraint
 from asyncinfer.engines.local.structured.guide import GuideFactory, make_tokenizer
 from asyncinfer.engines.local.structured.structure import MAX_TEXT, structure_of

@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, cast
+
+from asyncinfer.errors import MissingDependencyError
 
 MAX_STEPS = 50_000
 """The most keywords that are evaluated; about 0.2 s."""
@@ -18,6 +21,14 @@ REGEX_SECONDS = 0.5
 
 class _TooMuchWork(Exception):
     pass
+
+
+def require_packages() -> None:
+    """Raise MissingDependencyError if a package that `violation` needs is not installed."""
+    if find_spec("jsonschema") is None:
+        raise MissingDependencyError("jsonschema", "schema")
+    if find_spec("regex") is None:
+        raise MissingDependencyError("regex", "schema")
 
 
 def violation(schema: str, answer: Any) -> str | None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from asyncinfer.config import GenerationParams, ModelParams
+from asyncinfer.dialects.json_schema.violation import violation
 from asyncinfer.engines.local.request import Request
-from asyncinfer.engines.local.structured.check import violation
 from asyncinfer.engines.local.structured.constraint import Constraint, ReducedStructure
 from asyncinfer.engines.local.structured.structure import Structure
 from asyncinfer.types.answer import Completion

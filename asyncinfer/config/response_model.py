@@ -1,0 +1,158 @@
+"""The model of typed answers, as a setting: a pydantic class, its name `package.module:Class`, or a JSON schema."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, PydanticUserError, TypeAdapter
+from pydantic_core import from_json, to_json
+
+from asyncinfer.errors import ConfigError, error_text
+
+_NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_ALLOWED = "a pydantic model class, its name as package.module:Class, or a JSON schema"
+_KEY = "generation.response_model"
+
+
+def checked(model: Any) -> Any:
+    """Return the setting. A JSON schema may be JSON text. Nothing is imported.
+
+    Raises:
+        ValueError: It is not a model. The message says what is allowed.
+    """
+    if isinstance(model, str):
+        return _checked_text(model)
+    if isinstance(model, dict):
+        return _checked_schema(cast(dict[str, Any], model))
+    if model is not None and not is_model_class(model):
+        _adapter(model)
+    return model
+
+
+def is_model_class(model: Any) -> bool:
+    """Whether `model` is a class of pydantic models."""
+    return isinstance(model, type) and issubclass(model, BaseModel)
+
+
+def loaded(model: Any) -> Any:
+    """Return the class that a name stands for; other models unchanged. Imports its module, which may block for long.
+
+    The module may be in the working directory, as for a script that is there.
+
+    Raises:
+        ConfigError: The module cannot be imported, or has no such class.
+    """
+    if not isinstance(model, str):
+        return model
+    module_name, _, path = model.partition(":")
+    found: Any = _imported(module_name, model)
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise ConfigError(f"{_KEY}: {model}: the module {module_name} has no {path}")
+        found = getattr(found, name)
+    try:
+        return checked(found)
+    except ValueError as error:
+        raise ConfigError(f"{_KEY}: {model}: {error}") from None
+
+
+def schema_of(model: Any) -> dict[str, Any]:
+    """Return the JSON schema of a model.
+
+    Raises:
+        ConfigError: It is a name that cannot be imported.
+        ValueError: The model has no JSON schema.
+    """
+    found = loaded(model)
+    if isinstance(found, dict):
+        return cast(dict[str, Any], found)
+    try:
+        if is_model_class(found):
+            return cast(type[BaseModel], found).model_json_schema()
+        return _adapter(found).json_schema()
+    except PydanticUserError as error:
+        raise ValueError(f"{name_of(found)} has no JSON schema: {error_text(error).splitlines()[0]}") from None
+
+
+def name_of(model: Any) -> str:
+    """Return the name of a model in messages: that of its class, or the title of its schema."""
+    if isinstance(model, dict):
+        return str(cast(dict[str, Any], model).get("title") or "the JSON schema")
+    if isinstance(model, str):
+        return model.rpartition(":")[2]
+    return model.__name__ if isinstance(model, type) else str(model).replace("typing.", "")
+
+
+def written(model: Any) -> Any:
+    """Return the setting as it is written in YAML: a class by its name, other types as their JSON schema."""
+    if isinstance(model, str | dict | None):
+        return cast(Any, model)
+    if isinstance(model, type) and "<" not in model.__qualname__:
+        return f"{model.__module__}:{model.__qualname__}"
+    return schema_of(model)
+
+
+def _checked_text(text: str) -> Any:
+    if _NAME.fullmatch(text):
+        return text
+    try:
+        schema: Any = from_json(text)
+    except ValueError:
+        schema = None
+    if not isinstance(schema, dict):
+        raise ValueError(f"should be {_ALLOWED}")
+    return cast(dict[str, Any], schema)
+
+
+def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    try:
+        to_json(schema)
+    except ValueError as error:
+        raise ValueError(f"cannot be written as JSON: {error}") from None
+    return schema
+
+
+def _adapter(model: Any) -> TypeAdapter[Any]:
+    """Return pydantic's adapter of a type, such as `list[City]` or a dataclass."""
+    if isinstance(model, int | float | list | tuple | set):
+        raise ValueError(f"should be {_ALLOWED}")
+    try:
+        return TypeAdapter(model)
+    except (PydanticUserError, TypeError, NameError):
+        raise ValueError(f"should be {_ALLOWED}") from None
+
+
+def _imported(name: str, model: str) -> Any:
+    try:
+        with _working_directory_first():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise ConfigError(
+                f"{_KEY}: {model}: there is no module {error.name} in {Path.cwd()} or among the installed packages"
+            ) from None
+        problem = error_text(error)
+    except Exception as error:  # The code of the module may raise anything.
+        problem = f"{type(error).__name__}: {error_text(error)}"
+    raise ConfigError(f"{_KEY}: {model}: the module {name} cannot be imported: {problem}")
+
+
+@contextmanager
+def _working_directory_first() -> Generator[None]:
+    """Let imports find modules in the working directory, as Python does for a script that is there."""
+    folder = str(Path.cwd())
+    if "" in sys.path or folder in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)

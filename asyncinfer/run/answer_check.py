@@ -1,0 +1,150 @@
+"""Checks whether an answer is a success, before it counts as one.
+
+An executor calls `AnswerCheck` for each completion that arrives. If it raises, the row is not answered: its error says
+whether and how to ask again. `run/attempts.py` does so for requests; an executor of batch jobs sends
+`error.correction.applied_to(conversation)` in a later job, or as a request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+import anyio
+
+from asyncinfer.aio.limiters import ROWS
+from asyncinfer.run.answer_model import AnswerModel, InvalidValueError
+from asyncinfer.types.answer import REFUSAL, VALIDATION_RETRIES, Completion
+from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.correction import Correction
+from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.run_errors import InvalidAnswerError
+from asyncinfer.types.usage import Usage, UsageSum
+
+# A longer text is parsed in a thread (characters).
+_LONG = 1 << 15
+# How much of a text that was cut off is shown to the model again (characters).
+_SHOWN = 1000
+_AGAIN = "Answer again, with nothing but JSON that fits the schema."
+
+
+class AnswerCheck(Protocol):
+    """Decides whether an answer is a success."""
+
+    async def __call__(self, completion: Completion, correction: Correction | None = None) -> Completion:
+        """Return the answer, parsed, with the usage of the rejected answers before it.
+
+        Args:
+            correction: What the model was told about its earlier answers; None for the first answer.
+
+        Raises:
+            InvalidAnswerError: The answer cannot be used. `correction` is what to tell the model before it answers
+                again; None if the row fails.
+        """
+        ...
+
+    def restored(self, conversation: Conversation) -> Conversation:
+        """Return a conversation with a saved answer, and its parsed answer. Blocks.
+
+        Raises:
+            ValueError: The saved answer does not fit.
+        """
+        ...
+
+
+class TypedAnswerCheck:
+    """Parses and validates each answer by a model. Answers that only call tools are not checked.
+
+    Args:
+        max_retries: How many rejected answers to a conversation are followed by another one.
+    """
+
+    def __init__(self, model: AnswerModel, max_retries: int) -> None:
+        self._model, self._max_retries = model, max_retries
+
+    async def __call__(self, completion: Completion, correction: Correction | None = None) -> Completion:
+        message = completion.message
+        if message.tool_calls:
+            return _with_earlier(completion, correction)
+        text = message.compute_flattened_text_content("")
+        if stopped := _stopped_early(completion):
+            raise InvalidAnswerError(stopped, text=text, usage=_usage(completion, correction))
+        if completion.finish_reason is FinishReason.LENGTH:
+            problem = "it was cut off at the limit of its length"
+        else:
+            try:
+                parsed = await self._parse(text)
+            except InvalidValueError as error:
+                problem = str(error) if text.strip() else "it is empty"
+            else:
+                return _with_earlier(replace(completion, parsed=parsed), correction)
+        raise self._rejection(problem, completion, text, correction)
+
+    def restored(self, conversation: Conversation) -> Conversation:
+        message = conversation.messages[-1]
+        if message.tool_calls:
+            return conversation
+        try:
+            parsed = self._model.parse(message.compute_flattened_text_content(""))
+        except Exception as error:  # A validator of the user's model may raise anything.
+            raise ValueError(f"it does not fit {self._model.name}") from error
+        return conversation.with_parsed(parsed)
+
+    async def _parse(self, text: str) -> object:
+        if len(text) <= _LONG:
+            return self._model.parse(text)
+        with anyio.CancelScope(shield=True):  # The answer is not lost if the run is cancelled meanwhile.
+            return await ROWS.run(self._model.parse, text)
+
+    def _rejection(
+        self, problem: str, completion: Completion, text: str, correction: Correction | None
+    ) -> InvalidAnswerError:
+        usage, count = _usage(completion, correction), (correction.rejected if correction is not None else 0) + 1
+        times = f" ({count} answers were rejected)" if count > 1 else ""
+        message = f"the answer does not fit {self._model.name}: {problem}{times}"
+        following = None
+        if count <= self._max_retries:
+            turns = (*(correction.turns if correction is not None else ()), *_turns(problem, completion, text))
+            following = Correction(turns, count, usage, message)
+        return InvalidAnswerError(message, text=text, usage=usage, correction=following)
+
+
+def _stopped_early(completion: Completion) -> str | None:
+    """Why the model gives no answer, so that it is not asked again; None if it has answered."""
+    if completion.finish_reason is FinishReason.CONTENT_FILTER:
+        return "a content filter stopped the answer"
+    refusal = (completion.message.model_extra or {}).get(REFUSAL)
+    return f"the model refused to answer: {refusal}" if refusal else None
+
+
+def _turns(problem: str, completion: Completion, text: str) -> tuple[Message, ...]:
+    """What the model is told about its answer. Nothing about an empty one: APIs refuse empty messages."""
+    if not text.strip():
+        return ()
+    answer = completion.message
+    if completion.finish_reason is FinishReason.LENGTH:
+        # All of it might not fit into the context again.
+        answer = Message(role=Role.ASSISTANT, content=text if len(text) <= _SHOWN else f"{text[:_SHOWN]} [...]")
+        told = f"Your answer was cut off, because it was too long. Answer again, shorter. {_AGAIN}"
+    else:
+        told = f"Your answer cannot be used: {problem}. {_AGAIN}"
+    return answer, Message(role=Role.USER, content=told)
+
+
+def _with_earlier(completion: Completion, correction: Correction | None) -> Completion:
+    """Return the answer with the usage and the number of the rejected answers before it."""
+    if correction is None:
+        return completion
+    metadata = {**(completion.metadata or {}), VALIDATION_RETRIES: correction.rejected}
+    return replace(completion, usage=_usage(completion, correction), metadata=metadata)
+
+
+def _usage(completion: Completion, correction: Correction | None) -> Usage | None:
+    """Return the tokens of an answer and of the rejected ones before it; None if none are known."""
+    earlier = correction.usage if correction is not None else None
+    if completion.usage is None or earlier is None:
+        return completion.usage or earlier
+    total = UsageSum()
+    total.add(earlier)
+    total.add(completion.usage)
+    return total.total()

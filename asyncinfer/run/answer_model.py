@@ -1,0 +1,112 @@
+"""Parses and validates the text of an answer by the model of typed answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, to_json
+
+from asyncinfer.config import response_model as models
+from asyncinfer.dialects.json_answer import json_values
+from asyncinfer.dialects.json_schema.violation import require_packages, violation
+from asyncinfer.errors import ConfigError
+from asyncinfer.types.short_repr import short_repr
+
+_MOST_PROBLEMS = 5
+# The types of JSON that no plain text can be.
+_STRUCTURED = frozenset({"object", "array"})
+
+
+class InvalidValueError(ValueError):
+    """A text is not a value of the model. The message says what is wrong with which field."""
+
+
+class AnswerModel:
+    """The model of typed answers.
+
+    Args:
+        model: A type that pydantic can validate, or a JSON schema.
+
+    Attributes:
+        type: The model as it was given.
+        name: The name of the model in messages.
+        schema: Its JSON schema.
+
+    Raises:
+        ConfigError: The model has no JSON schema, or a package that validates schemas is missing.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.type, self.name = model, models.name_of(model)
+        try:
+            self.schema = models.schema_of(model)
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f"generation.response_model: {error}") from None
+        # An answer such as `positive` is a string, although it lacks the quotation marks of JSON.
+        self._may_be_text = self.schema.get("type") not in _STRUCTURED and "$ref" not in self.schema
+        self._validate: Callable[[bytes | str], Any]
+        if isinstance(model, dict):
+            require_packages()
+            self._validate = _SchemaValidator(self.schema)
+        else:
+            self._validate = TypeAdapter[Any](model).validate_json
+
+    def parse(self, text: str) -> Any:
+        """Return the value that the text of an answer means.
+
+        Raises:
+            InvalidValueError: No value in the text fits the model.
+        """
+        with suppress(ValidationError, InvalidValueError):
+            return self._validate(text)  # Most answers are nothing but JSON.
+        problems: list[str] = []
+        for value in (*json_values(text), *([text.strip()] if self._may_be_text else [])):
+            try:
+                return self._validate(to_json(value))
+            except (ValidationError, InvalidValueError) as error:
+                problems.append(_problems(error))
+            except ValueError:  # JSON cannot represent the value.
+                continue
+        raise InvalidValueError(problems[0] if problems else "it is not complete JSON")
+
+
+class _SchemaValidator:
+    """Validates JSON against a JSON schema."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = to_json(schema).decode()
+
+    def __call__(self, text: bytes | str) -> Any:
+        value: Any = _any_json.validate_json(text)
+        problem = violation(self._schema, value)
+        if problem is not None:
+            raise InvalidValueError(problem.removeprefix("$: ").removeprefix("$."))
+        return value
+
+
+_any_json = TypeAdapter[Any](Any)
+
+
+def _problems(error: ValidationError | InvalidValueError) -> str:
+    """Return what is wrong with which field, in one line."""
+    if isinstance(error, InvalidValueError):
+        return str(error)
+    details = error.errors(include_url=False, include_context=False)
+    shown = list(dict.fromkeys(map(_problem, details)))
+    more = [f"and {len(shown) - _MOST_PROBLEMS} more"] if len(shown) > _MOST_PROBLEMS else []
+    return "; ".join([*shown[:_MOST_PROBLEMS], *more])
+
+
+def _problem(detail: ErrorDetails) -> str:
+    place = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "missing":
+        return f"{place}: is missing"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    found = f" (found {short_repr(detail['input'])})" if detail["type"] != "extra_forbidden" else ""
+    text = f"{message[:1].lower()}{message[1:]}{found}"
+    return f"{place}: {text}" if place else text

@@ -1,0 +1,139 @@
+"""The setting `generation.response_model`: classes, their names, and JSON schemas."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from asyncinfer import ConfigError, GenerationParams, InferenceConfig
+from asyncinfer.config.response_model import loaded, schema_of
+
+MODULE = """
+from pydantic import BaseModel
+from {helper} import Name
+
+class Person(BaseModel):
+    name: Name
+
+class Outer:
+    class Inner(BaseModel):
+        n: int
+
+number = 5
+"""
+
+
+class City(BaseModel):
+    """At the top level of a module, so that it has a name that can be imported."""
+
+    name: str
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory of a program that is installed elsewhere, with two modules of the user."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(Path.cwd()))])
+    before = set(sys.modules)
+    (tmp_path / "typed_people.py").write_text(MODULE.format(helper="typed_names"))
+    (tmp_path / "typed_names.py").write_text("Name = str")
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith(("typed_", "broken_")):
+            del sys.modules[name]
+
+
+def test_class_is_imported_from_the_working_directory(folder: Path) -> None:
+    before = list(sys.path)
+    person = loaded("typed_people:Person")
+    assert person(name="Ada").name == "Ada"
+    assert loaded("typed_people:Outer.Inner")(n=1).n == 1
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("typed_nothing:Person", "typed_nothing:Person: there is no module typed_nothing in "),
+        ("typed_people:Nobody", "the module typed_people has no Nobody"),
+        ("typed_people:number", "typed_people:number: should be a pydantic model class, its name as"),
+        ("typed_people.inner:Person", "there is no module typed_people.inner in|cannot be imported"),
+        ("broken_code:A", "the module broken_code cannot be imported: ZeroDivisionError"),
+        ("broken_import:A", "the module broken_import cannot be imported: No module named 'typed_missing'"),
+    ],
+)
+def test_message_says_why_a_name_cannot_be_imported(folder: Path, name: str, message: str) -> None:
+    (folder / "broken_code.py").write_text("1 / 0")
+    (folder / "broken_import.py").write_text("import typed_missing")
+    with pytest.raises(ConfigError, match=f"generation.response_model: .*({message})"):
+        loaded(name)
+
+
+def test_name_is_not_imported_when_a_configuration_is_read() -> None:
+    config = InferenceConfig.from_str("generation: {response_model: 'typed_nowhere:Person'}")
+    assert config.generation.response_model == "typed_nowhere:Person"
+
+
+@pytest.mark.parametrize("text", ["Person", "a b:C", ":C", "a:", "[1, 2]", "3"])
+def test_text_that_is_no_name_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"response_model: should be .*package\.module:Class.* \(found"):
+        InferenceConfig.from_str("{}", [f"generation.response_model='{text}'"])
+
+
+def test_schema_may_be_written_in_yaml_or_as_json() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    for text in (str(schema), '\'{"type": "object", "properties": {"n": {"type": "integer"}}}\''):
+        config = InferenceConfig.from_str(f"generation:\n  response_model: {text}")
+        assert config.generation.response_model == schema
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@pytest.mark.parametrize(
+    ("model", "written"),
+    [
+        (City, "test_response_model:City"),
+        (Point, "test_response_model:Point"),
+        ("a.b:C", "a.b:C"),
+        ({"type": "integer"}, {"type": "integer"}),
+        (list[int], {"type": "array", "items": {"type": "integer"}}),
+    ],
+)
+def test_configuration_that_is_written_can_be_read_again(model: Any, written: Any, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    InferenceConfig(generation=GenerationParams(response_model=model)).to_yaml(path)
+    read = InferenceConfig.from_yaml(path).generation.response_model
+    assert read == written or read.endswith(written)
+
+
+def test_forms_of_one_schema_have_one_key(folder: Path) -> None:
+    person = loaded("typed_people:Person")
+    schema = person.model_json_schema()
+    for form in (person, "typed_people:Person", schema, to_json(schema).decode()):
+        assert GenerationParams(response_model=form).hashed_values() == {"response_model": schema}
+
+
+def test_retries_are_no_part_of_the_key() -> None:
+    assert GenerationParams(max_validation_retries=7).hashed_values() == {}
+
+
+def test_schema_of_any_type() -> None:
+    assert schema_of(list[int]) == {"type": "array", "items": {"type": "integer"}}
+
+
+def test_types_without_a_schema_are_refused() -> None:
+    class Odd:
+        pass
+
+    with pytest.raises(ConfigError, match="response_model: should be a pydantic model class"):
+        GenerationParams(response_model=Odd)
