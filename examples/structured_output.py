@@ -1,4 +1,5 @@
-"""Turn texts into objects. The model can only write JSON that fits a pydantic model.
+"""Turn texts into objects of a pydantic model. Models in this process can only write JSON that fits it; other answers
+that do not fit are asked again.
 
     python examples/structured_output.py                                             # SmolLM2, in this process
     python examples/structured_output.py engine=OPENAI model.model_name=gpt-5-mini   # the key is in OPENAI_API_KEY
@@ -14,15 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from asyncinfer import (
-    Conversation,
-    GenerationParams,
-    GuidedDecodingParams,
-    InferenceConfig,
-    Message,
-    Role,
-    build_engine,
-)
+from asyncinfer import Conversation, InferenceConfig, Message, Role, build_engine
 
 TEXTS = [
     "Ada Lovelace, a mathematician, was born in London in 1815.",
@@ -54,11 +47,10 @@ def question(text: str) -> Conversation:
 
 async def main() -> None:
     config = InferenceConfig.from_yaml(Path(__file__).with_name("quickstart.yaml"), overrides=sys.argv[1:])
-    as_person = InferenceConfig(generation=GenerationParams(guided_decoding=GuidedDecodingParams(json=Person)))
     async with build_engine(config) as engine:
         # All texts are read at the same time. The answers have the order of the texts.
-        for answered in await engine.ainfer([question(text) for text in TEXTS], as_person):
-            person = Person.model_validate_json(answered.text)
+        for answered in await engine.ainfer([question(text) for text in TEXTS], response_model=Person):
+            person = answered.parsed
             print(f"{person.name}, {person.profession}, born in {person.birth_year}")
 
 

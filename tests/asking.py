@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from asyncinfer import BaseInferenceEngine, Conversation, GenerationParams, InferenceConfig
 from asyncinfer.types.results import FailureDetail
@@ -128,3 +128,46 @@ def with_result(called: Conversation, content: str) -> Conversation:
     [call] = called.messages[-1].tool_calls or []
     result = {"role": "tool", "tool_call_id": call.id, "content": content}
     return Conversation.from_dict({"messages": [*called.to_dict()["messages"], result], "tools": [WEATHER]})
+
+
+def picky_city(rejects: int) -> type[City]:
+    """A model whose validator rejects the first answers, whatever they are. No schema expresses that."""
+    left = [rejects]
+
+    class PickyCity(City):
+        @model_validator(mode="after")
+        def _reject(self) -> PickyCity:
+            left[0] -= 1
+            if left[0] >= 0:
+                raise ValueError("should be another city")
+            return self
+
+    return PickyCity
+
+
+async def check_typed_answers(engine: BaseInferenceEngine) -> None:
+    """Check that the engine guides typed answers, so that they need no retry, and that others are asked again."""
+    answers = await engine.ainfer([CAPITAL, "Name a city."], config(max_new_tokens=CITY_TOKENS), response_model=City)
+    for answered in answers:
+        assert answered.parsed == City.model_validate_json(answered.text)
+        assert "validation_retries" not in answered.metadata
+    untold = await engine.agenerate(
+        question("Name a city.", tools=[WEATHER]),
+        config(max_new_tokens=CITY_TOKENS, tool_choice="none"),
+        response_model=City,
+    )
+    assert isinstance(untold.parsed, City)
+
+
+async def check_rejected_answers(engine: BaseInferenceEngine) -> None:
+    """Check that the engine asks again after an answer that does not fit, and fails the row after the last retry."""
+    again = await engine.agenerate(CAPITAL, config(max_new_tokens=CITY_TOKENS), response_model=picky_city(1))
+    assert isinstance(again.parsed, City)
+    assert again.metadata["validation_retries"] == 1
+    assert again.messages[:-1] == CAPITAL.messages
+    cut = config(max_new_tokens=3, max_validation_retries=1)
+    result = await engine.ainfer_partial([CAPITAL, "Name a city."], cut, response_model=City)
+    assert [failure.error_type for failure in result.failures.values()] == ["invalid_answer"] * 2
+    message = result.failures[0].error_message
+    assert "City: it was cut off at the limit of its length (generation.max_new_tokens" in message
+    assert "(2 answers were rejected)" in message

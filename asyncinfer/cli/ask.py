@@ -15,6 +15,7 @@ from asyncinfer.cli.images import image_items
 from asyncinfer.cli.messages import say, say_error, show_retries
 from asyncinfer.cli.model_engine import engine_for_model
 from asyncinfer.cli.turn import CUT, Turn, stream_answer
+from asyncinfer.cli.typed_view import show_typed
 from asyncinfer.config import InferenceConfig, InferenceEngineType
 from asyncinfer.config.variables import escaped
 from asyncinfer.engines.base import BaseInferenceEngine
@@ -68,6 +69,8 @@ async def run_ask(config: InferenceConfig, question: Question) -> int:
     is_data = config.generation.guided_decoding is not None
     markdown = question.markdown and not is_data
     answer = _stream if question.stream else _show
+    if config.generation.response_model is not None:
+        answer = _show_typed
     async with build_engine(config) as engine:
         try:
             await answer(engine, conversation, config, markdown)
@@ -87,6 +90,11 @@ async def _show(engine: BaseInferenceEngine, asked: Conversation, config: Infere
         await show(answered.text)
     if finish_reason_of(answered) is FinishReason.LENGTH:
         say(CUT)
+
+
+async def _show_typed(engine: BaseInferenceEngine, asked: Conversation, config: InferenceConfig, _: bool) -> None:
+    """Show the answer when it is validated: an answer that is asked again cannot be shown while it is generated."""
+    await show_typed(await engine.agenerate(asked, config))
 
 
 def question_text(argument: str | None, *, read_stdin: bool = True, patience: float = 3.0) -> str:

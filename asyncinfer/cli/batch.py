@@ -14,6 +14,7 @@ from asyncinfer.cli.display import Display, show_failures, show_summary
 from asyncinfer.cli.exit_codes import SOME_FAILED
 from asyncinfer.cli.interrupts import interruptible
 from asyncinfer.cli.messages import say
+from asyncinfer.cli.typed_view import typed_text
 from asyncinfer.config import InferenceConfig
 from asyncinfer.config.overrides import mask_arguments
 from asyncinfer.display.counts import progress_text
@@ -65,7 +66,9 @@ def _print_panels(result: InferenceResult) -> None:
 
 
 def _text(conversation: Conversation) -> str:
-    return "\n\n".join(f"{m.role}: {m.compute_flattened_text_content()}" for m in conversation.messages)
+    *asked, _ = conversation.messages
+    shown = [f"{m.role}: {m.compute_flattened_text_content()}" for m in asked]
+    return "\n\n".join([*shown, f"{conversation.messages[-1].role}: {typed_text(conversation)}"])
 
 
 def _interrupted(error: RunInterruptedError) -> str:

@@ -46,21 +46,21 @@ class DistributedInferenceEngine(BaseInferenceEngine):
         self, engine: BaseInferenceEngine, distributed: DistributedParams, *, clock: Clock | None = None
     ) -> None:
         self._inner, self._distributed = engine, distributed
-        self._recipe = engine.spec
-        config = self._recipe.config
+        self._spec = engine.spec
+        config = self._spec.config
         self._is_remote = config.remote_params is not None
         super().__init__(
             config.model, generation_params=config.generation, remote_params=config.remote_params, clock=clock
         )
         self._numbers = itertools.count()
-        replicas = RayReplicas(self._recipe, distributed, _gpus(config.model, is_remote=self._is_remote))
+        replicas = RayReplicas(_recipe(self._spec), distributed, _gpus(config.model, is_remote=self._is_remote))
         self._replicas = ReplicaSet(lambda: replicas, distributed, self._room())
 
     @property
     def spec(self) -> EngineSpec:
         """The picklable description of this engine, from which another process builds an equal one."""
-        config = self._recipe.config.model_copy(update={"distributed": self._distributed})
-        return replace(self._recipe, config=config)
+        config = self._spec.config.model_copy(update={"distributed": self._distributed})
+        return replace(self._spec, config=config)
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
@@ -111,6 +111,12 @@ class DistributedInferenceEngine(BaseInferenceEngine):
     async def _close(self) -> None:
         await self._replicas.aclose()
         await self._inner.aclose()
+
+
+def _recipe(spec: EngineSpec) -> EngineSpec:
+    """What a replica builds. Answers are parsed here, and the class for that may not be importable there."""
+    generation = spec.config.generation.model_copy(update={"response_model": None})
+    return replace(spec, config=spec.config.model_copy(update={"generation": generation}))
 
 
 def _gpus(model: ModelParams, *, is_remote: bool) -> float:

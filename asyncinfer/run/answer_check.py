@@ -70,7 +70,7 @@ class TypedAnswerCheck:
         if stopped := _stopped_early(completion):
             raise InvalidAnswerError(stopped, text=text, usage=_usage(completion, correction))
         if completion.finish_reason is FinishReason.LENGTH:
-            problem = "it was cut off at the limit of its length"
+            problem = "it was cut off at the limit of its length (generation.max_new_tokens, or that of the model)"
         else:
             try:
                 parsed = await self._parse(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -62,10 +61,15 @@ class AnswerModel:
         Raises:
             InvalidValueError: No value in the text fits the model.
         """
-        with suppress(ValidationError, InvalidValueError):
-            return self._validate(text)  # Most answers are nothing but JSON.
         problems: list[str] = []
-        for value in (*json_values(text), *([text.strip()] if self._may_be_text else [])):
+        try:
+            return self._validate(text)  # Most answers are nothing but JSON.
+        except (ValidationError, InvalidValueError) as error:
+            if not _is_no_json(error):
+                problems.append(_problems(error))
+        # If the whole text is JSON, its value comes first, and was just validated.
+        values = [*json_values(text)][len(problems) :]
+        for value in (*values, *([text.strip()] if self._may_be_text else [])):
             try:
                 return self._validate(to_json(value))
             except (ValidationError, InvalidValueError) as error:
@@ -90,6 +94,10 @@ class _SchemaValidator:
 
 
 _any_json = TypeAdapter[Any](Any)
+
+
+def _is_no_json(error: ValidationError | InvalidValueError) -> bool:
+    return isinstance(error, ValidationError) and error.errors(include_input=False)[0]["type"] == "json_invalid"
 
 
 def _problems(error: ValidationError | InvalidValueError) -> str:

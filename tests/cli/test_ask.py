@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from asyncinfer import ConfigError, GuidedDecodingParams, InferenceEngineType, Type
+from asyncinfer import ConfigError, GuidedDecodingParams, InferenceEngineType, Message, Role, Type
 from asyncinfer.cli.ask import Question, load_config, question_text, schema_in
+from asyncinfer.cli.typed_view import show_typed
 from tests.cli.conftest import ROOT, Completed, environment
 from tests.cli.terminal import CTRL_C, Terminal, plain
+from tests.fakes import question
 
 MODEL = ("-m", "m", "--api-url", "http://localhost:1")
 
@@ -176,6 +178,32 @@ class TestOutput:
             terminal.type(CTRL_C)
             assert terminal.ends() == 130
             assert "Traceback" not in terminal.shown
+
+
+class TestTypedAnswers:
+    MODEL = (*MODEL, "--response-model", "tests.asking:City")
+
+    def test_valid_answer_is_shown_as_indented_json(self) -> None:
+        script = {"text": '```json\n{"name": "Z\u00fcrich", "big": true}\n```'}
+        done = ask(*self.MODEL, "hi", script=script)
+        assert (done.code, done.out) == (0, '{\n  "name": "Z\u00fcrich",\n  "big": true\n}\n')
+
+    def test_answer_that_does_not_fit_is_not_shown(self) -> None:
+        done = ask(*self.MODEL, "hi", script={"text": '{"name": "Rome"}'})
+        assert (done.code, done.out) == (1, "")
+        assert done.err.count("City: big: is missing") == 3  # Two retries, and the failure.
+
+    def test_message_names_the_class_that_cannot_be_imported(self) -> None:
+        done = ask(*MODEL, "--response-model", "tests.asking:Cities", "hi")
+        assert done.code == 2
+        assert (
+            done.err
+            == "asyncinfer: generation.response_model: tests.asking:Cities: the module tests.asking has no Cities\n"
+        )
+
+    async def test_answer_without_a_value_is_shown_as_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        await show_typed(question("hi").with_answer(Message(role=Role.ASSISTANT, content="Hello."), {}))
+        assert capsys.readouterr().out == "Hello.\n"
 
 
 class TestSettings:

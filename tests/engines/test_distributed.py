@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from asyncinfer import (
     ConfigError,
@@ -23,6 +24,8 @@ from asyncinfer import (
     ReplicaResources,
     build_engine,
 )
+from asyncinfer.distributed.rows import Call, PendingRow
+from asyncinfer.engines import distributed as engine_module
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.distributed import _gpus
 from tests.distributed.engines import ScriptedEngine, model
@@ -162,3 +165,27 @@ async def test_replicas_share_the_permits_of_several_endpoints() -> None:
     access = await engine.access()
     assert engine._endpoint.size == 2
     assert access.engine.at(1) is not access.engine
+
+
+async def test_replicas_get_the_schema_and_not_the_class_of_typed_answers() -> None:
+    class Local(BaseModel):  # A replica could not import it.
+        name: str
+
+    typed = GenerationParams(response_model=Local)
+    engine = distributed()
+    access = await engine.access(InferenceConfig(generation=typed))
+    settings = access.settings
+    assert settings.generation.response_model is None
+    assert settings.generation.guided_decoding is not None
+    assert settings.generation.guided_decoding.schema_dict() == Local.model_json_schema()
+    assert access.check is not None
+    assert engine_module._recipe(distributed().spec).config.generation.response_model is None
+    own = OpenAIInferenceEngine(ModelParams("m"), generation_params=typed)
+    pickle.loads(pickle.dumps(engine_module._recipe(own.spec)))
+
+
+def test_typed_answer_of_an_earlier_turn_is_not_sent_to_a_replica() -> None:
+    asked = question("a").with_parsed(object)
+    row = PendingRow(1, Call(1, distributed().settings), asked, False, 0, print)
+    assert row.request().conversation.parsed is None
+    assert asked.parsed is object

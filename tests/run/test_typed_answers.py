@@ -7,7 +7,7 @@ import json
 import pickle
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, assert_type
 
 import pytest
 from pydantic import BaseModel, Field, field_validator
@@ -78,8 +78,7 @@ def typed(**more: Any) -> InferenceConfig:
 async def test_answer_is_parsed(api: Recorder) -> None:
     api.answers(reply(TOKYO))
     answered = await engine_at(api).agenerate(ASKED, response_model=City)
-    assert answered.parsed == CITY
-    assert answered.parsed.people == 14
+    assert assert_type(answered.parsed, City) == CITY
     assert answered.text == TOKYO
     assert len(answered.messages) == 2
 
@@ -373,6 +372,7 @@ class TestRuns:
 
     async def test_rows_that_never_fit_fail(self, api: Recorder) -> None:
         result = await engine_at(api).ainfer_partial(["good", "late", "bad"], response_model=City)
+        assert_type(result.successful[0][1].parsed, City)
         assert [(index, answered.parsed) for index, answered in result.successful] == [(0, CITY), (1, CITY)]
         failure = result.failures[2]
         assert failure.error_type is InferenceErrorType.INVALID_ANSWER
@@ -387,7 +387,7 @@ class TestRuns:
 
     async def test_single_row_is_checked_like_a_run(self, api: Recorder) -> None:
         [answered] = await engine_at(api).ainfer(["late"], response_model=City)
-        assert answered.parsed == CITY
+        assert assert_type(answered.parsed, City) == CITY
 
     async def test_rows_arrive_typed_one_by_one(self, api: Recorder) -> None:
         async with engine_at(api).ainfer_iter(["good", "bad", "late"], response_model=City) as outcomes:

@@ -50,6 +50,14 @@ def ask(
     schema: Annotated[
         str | None, typer.Option("--schema", help="A file with a JSON schema that the answer fits.")
     ] = None,
+    response_model: Annotated[
+        str | None,
+        typer.Option(
+            "--response-model",
+            help="A pydantic class, as package.module:Class, that the answer fits. It is validated, and asked again "
+            "if it does not fit.",
+        ),
+    ] = None,
     stream: Annotated[
         bool,
         typer.Option("--stream/--no-stream", help="Show the answer while it is generated, or when it is complete."),
@@ -89,6 +97,7 @@ def ask(
             "generation.max_new_tokens": max_tokens,
             "generation.temperature": temperature,
             "generation.guided_decoding": None if wanted is None else {"json": wanted},
+            "generation.response_model": response_model,
         }
         loaded = load_config(None if config is None else config_path(config), settings)
         asked = Question(

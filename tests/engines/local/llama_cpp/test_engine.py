@@ -23,7 +23,20 @@ from asyncinfer.engines.local.structured.guide import Guide
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.run_errors import InferenceFailedError
-from tests.asking import CITY_TOKENS, ENDLESS, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
+from tests.asking import (
+    CITY_TOKENS,
+    ENDLESS,
+    TOKENS,
+    TOOL_TEMPLATE,
+    WEATHER,
+    City,
+    ask,
+    check_rejected_answers,
+    check_typed_answers,
+    config,
+    refusal,
+    said,
+)
 from tests.fakes import question
 from tests.smollm2 import ONE_THREAD, PACKAGED
 from tests.tiny_gguf import text_model
@@ -497,3 +510,11 @@ class TestLogprobs:
 
     async def test_answer_has_no_log_probabilities_unless_requested(self, engine: LlamaCppInferenceEngine) -> None:
         assert "logprobs" not in (await ask(engine, QUESTIONS[0], max_new_tokens=2)).metadata
+
+
+async def test_typed_answers_need_no_retry(engine: LlamaCppInferenceEngine) -> None:
+    await check_typed_answers(engine)
+
+
+async def test_answers_that_do_not_fit_are_asked_again(engine: LlamaCppInferenceEngine) -> None:
+    await check_rejected_answers(engine)

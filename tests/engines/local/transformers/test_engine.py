@@ -29,7 +29,19 @@ from asyncinfer import (
 from asyncinfer.engines.local.transformers import engine as engine_module
 from asyncinfer.engines.local.transformers import load as load_module
 from tests import tiny_models
-from tests.asking import CITY_TOKENS, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
+from tests.asking import (
+    CITY_TOKENS,
+    TOKENS,
+    TOOL_TEMPLATE,
+    WEATHER,
+    City,
+    ask,
+    check_rejected_answers,
+    check_typed_answers,
+    config,
+    refusal,
+    said,
+)
 from tests.conftest import BlockWatch
 from tests.fakes import question
 from tests.file_server import FileServer
@@ -461,3 +473,11 @@ def _logprobs(folder: Path, text: str, answer: str) -> list[tuple[float, list[fl
         logits: Any = model(torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1]
     logprobs = logits.float().log_softmax(dim=-1)
     return [(float(row[token]), row.topk(3).values.tolist()) for row, token in zip(logprobs, tokens, strict=True)]
+
+
+async def test_typed_answers_need_no_retry(engine: NativeTextInferenceEngine) -> None:
+    await check_typed_answers(engine)
+
+
+async def test_answers_that_do_not_fit_are_asked_again(engine: NativeTextInferenceEngine) -> None:
+    await check_rejected_answers(engine)

@@ -29,7 +29,21 @@ from asyncinfer.errors import ConfigError, EngineDeadError
 from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
 from asyncinfer.types.run_errors import InferenceFailedError
 from tests import tiny_models
-from tests.asking import CITY_TOKENS, ENDLESS, FORCED, TOKENS, TOOL_TEMPLATE, WEATHER, City, ask, config, refusal, said
+from tests.asking import (
+    CITY_TOKENS,
+    ENDLESS,
+    FORCED,
+    TOKENS,
+    TOOL_TEMPLATE,
+    WEATHER,
+    City,
+    ask,
+    check_rejected_answers,
+    check_typed_answers,
+    config,
+    refusal,
+    said,
+)
 from tests.fakes import question
 from tests.smollm2 import Smollm2
 from tests.tiny_vision import tiny_vision
@@ -545,3 +559,11 @@ async def test_log_probabilities_of_a_stream_are_those_of_the_answer(engine: VLL
     assert entries == [entry["token"] for entry in answered.metadata["logprobs"]]
     assert "".join(entries) == said(answered) == ANSWER
     assert all(entry["top_logprobs"] == [] for entry in answered.metadata["logprobs"])
+
+
+async def test_typed_answers_need_no_retry(engine: VLLMInferenceEngine) -> None:
+    await check_typed_answers(engine)
+
+
+async def test_answers_that_do_not_fit_are_asked_again(engine: VLLMInferenceEngine) -> None:
+    await check_rejected_answers(engine)
