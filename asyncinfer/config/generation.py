@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, field_serializer, field_v
 from pydantic_core import from_json, to_json
 
 from asyncinfer.config import response_model as models
-from asyncinfer.config.base import Count, Fraction, Integer, Natural, NonNegative, Params, Real
+from asyncinfer.config.base import Count, Fraction, Integer, Natural, NonNegative, Params, Positive, Real
 from asyncinfer.config.row_key import Hashed, Unhashed
 
 
@@ -19,6 +19,7 @@ def _token_id(key: int | str) -> int | str:
 
 
 TokenId = Annotated[int | str, AfterValidator(_token_id)]
+TopK = Annotated[Integer, Field(ge=-1)]
 Bias = Annotated[Real, Field(ge=-100, le=100)]
 
 with warnings.catch_warnings():
@@ -137,6 +138,17 @@ class GenerationParams(Params):
     """Return the log probability of each token of the answer, in `metadata["logprobs"]`."""
     top_logprobs: Hashed[Annotated[int, Field(ge=0, le=20)] | None] = None
     """Also return this many of the most likely tokens at each place, from 0 to 20. Implies `logprobs`."""
+    n: Hashed[Count] = 1
+    """How many answers to generate. All of them are in `metadata["choices"]`; the first one is the answer."""
+    top_k: Hashed[TopK | None] = None
+    """Sample only from this many of the most likely tokens; 0 or -1: from all; null: the default of the engine or of
+    the API."""
+    repetition_penalty: Hashed[Positive] = 1.0
+    """Above 1, tokens that have occurred become less likely. Their scores are divided by it, or multiplied if they are
+    negative."""
+    reasoning_effort: Hashed[Annotated[str, Field(min_length=1)] | None] = None
+    """How much a model reasons before it answers, in the words of the API, such as `none`, `low`, `medium` or `high`.
+    For models in this process, a variable of the chat template."""
     response_model: Hashed[Any] = None
     """The type of the answers: a pydantic model class, its name as `package.module:Class`, or a JSON schema. Answers
     are parsed and validated; `conversation.parsed` has the result. An engine or an API that can constrains them to the

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from asyncinfer.dialects.call_assembler import CallAssembler
@@ -33,6 +33,7 @@ class StreamEnd:
     _continued: bool = False  # A part of the answer arrived after the reason.
     _reason_comes_last: bool = False  # A part of the answer arrived without a reason.
     _stray: RequestError | None = None  # The error of the first event that was ignored.
+    _open: set[Hashable] = field(default_factory=set[Hashable])  # The other choices that are not complete.
 
     def add_part(self, finish: Finish | None = None) -> None:
         """Record that a part of the answer has arrived, possibly with a finish reason."""
@@ -45,6 +46,13 @@ class StreamEnd:
         """Record a finish reason. An unknown reason does not replace a known one."""
         if finish is not None and (self.finish is None or finish.is_known or not self.finish.is_known):
             self.finish, self._continued = finish, False
+
+    def set_open(self, choice: Hashable, *, is_open: bool) -> None:
+        """Record whether another choice of the same request, after the first one, needs more events."""
+        if is_open:
+            self._open.add(choice)
+        else:
+            self._open.discard(choice)
 
     def mark_end(self) -> None:
         """Record that the end mark has arrived."""
@@ -67,7 +75,7 @@ class StreamEnd:
 
         False for servers that send a reason with every part, because more parts may follow.
         """
-        return self.is_complete and (self.marked or self._reason_comes_last)
+        return self.is_complete and (self.marked or (self._reason_comes_last and not self._open))
 
     def report_error(self, error: RequestError) -> None:
         """Raise an error of the API, unless the answer ended well before it."""

@@ -25,9 +25,7 @@ from asyncinfer.types.usage import Usage
 
 # Fields beyond OpenAI's standard parameters that APIs in OpenAI's format know. None of these fields can select another
 # model, address or file.
-PASSED_FIELDS = frozenset(
-    {"prompt_cache_key", "reasoning_effort", "repetition_penalty", "safety_identifier", "top_k", "verbosity"}
-)
+PASSED_FIELDS = frozenset({"prompt_cache_key", "safety_identifier", "verbosity"})
 
 
 class Backend:

@@ -23,7 +23,12 @@ from asyncinfer.types.tools import ToolDefinition
 
 _STORED = ("background", "conversation", "previous_response_id", "prompt")
 # Fields with the same name and meaning as in chat completions.
-_SHARED = frozenset({"chat_template_kwargs", "parallel_tool_calls", "temperature", "top_p", "seed", "stop", "min_p"})
+_SHARED = frozenset(
+    {
+        *("chat_template_kwargs", "min_p", "parallel_tool_calls", "repetition_penalty", "seed", "stop"),
+        *("temperature", "top_k", "top_p"),
+    }
+)
 # The names of fields in chat completions, and those here.
 _NAMES = {"max_completion_tokens": "max_output_tokens", "response_format": "text.format"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ REFUSAL = "refusal"
 LOGPROBS = "logprobs"
 # The metadata of an answer: how many earlier answers were rejected because they did not fit the `response_model`.
 VALIDATION_RETRIES = "validation_retries"
+# The metadata of an answer: all answers to the request, if there are several. See `choice_fields`.
+CHOICES = "choices"
 # The metadata of a row in the file of failed rows: why it failed.
 FAILURE = "failure"
 # The metadata keys that an answer may add to its conversation. Only `finish_reason` is always added.
@@ -37,9 +39,38 @@ ANSWER_METADATA = (
     "dropped_parameters",
     "unsaved_metadata",
     VALIDATION_RETRIES,
+    CHOICES,
 )
 # The metadata keys that are removed from a conversation before those of its answer are added.
 _REPLACED = (*ANSWER_METADATA, FAILURE)
+
+
+def choice_fields(
+    index: int, message: Message, finish_reason: FinishReason, logprobs: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Return one of several answers to a request, as `metadata["choices"]` has it: in OpenAI's form."""
+    choice: dict[str, Any] = {
+        "index": index,
+        "message": message.model_dump(mode="json", exclude_none=True),
+        "finish_reason": finish_reason.value,
+    }
+    return {**choice, LOGPROBS: [*logprobs]} if logprobs else choice
+
+
+def _with_first_choice(choices: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return all choices. The last delta of a stream may lack the first one, because earlier deltas have it."""
+    has_first = any(choice.get("index") == 0 for choice in choices)
+    return [*choices] if has_first else [first, *choices]
+
+
+def choices_of(answers: Iterable[Completion]) -> dict[str, Any]:
+    """Return the metadata of the first of several answers to one conversation."""
+    return {
+        CHOICES: [
+            choice_fields(index, answer.message, answer.finish_reason, (answer.metadata or {}).get(LOGPROBS, ()))
+            for index, answer in enumerate(answers)
+        ]
+    }
 
 
 @dataclass(slots=True, repr=False)
@@ -85,6 +116,9 @@ class Completion(ShortRepr):
         if whole.logprobs:
             metadata = {**(metadata or {}), LOGPROBS: [*whole.logprobs]}
         reason = last.finish_reason or FinishReason.UNKNOWN
+        if metadata and CHOICES in metadata:
+            first = choice_fields(0, message, reason, whole.logprobs)
+            metadata = {**metadata, CHOICES: _with_first_choice(metadata[CHOICES], first)}
         return cls(message, reason, last.usage, metadata, parsed=last.parsed)
 
     def last_delta(self, content: str = "") -> StreamDelta:

@@ -129,7 +129,8 @@ class TestOumiFiles:
         assert config.model_fields_set | {"distributed", "reuse_output"} == InferenceConfig.model_fields.keys()
         ours = {"allow_private_urls", "max_image_pixels"}
         assert config.model.model_fields_set | ours == ModelParams.model_fields.keys()
-        ours = {"extra_body", "logprobs", "max_validation_retries", "response_model", "top_logprobs"}
+        ours = {"extra_body", "logprobs", "max_validation_retries", "n", "reasoning_effort", "repetition_penalty"}
+        ours |= {"response_model", "top_k", "top_logprobs"}
         assert config.generation.model_fields_set | ours == GenerationParams.model_fields.keys()
         assert config.remote_params is not None
         ours = {"max_compression_ratio", "max_outage", "max_response_bytes", "max_wait", "stream_idle_timeout"}

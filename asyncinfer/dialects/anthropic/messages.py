@@ -1,6 +1,6 @@
 """Encodes requests to Anthropic's Messages API, and decodes its responses.
 
-Sources: Anthropic's API reference ("Create a Message", "Errors", "Versions"), "Structured outputs", "Prompt
+Sources: Anthropic's API reference ("Create a Message", "Errors", "Versions"), "Structured outputs", "Effort", "Prompt
 caching: automatic caching", "Stop reasons and fallback", and anthropic-python 2.14, November 2026.
 
 Requests use version 2023-06-01 of the API, not 2026-10-21, which the SDK uses. The newer version refuses `temperature`
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from asyncinfer.config import GenerationParams, GuidedDecodingParams
+from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.answer_text import is_typed_text, json_of_unread, reasoning_of, text_in
 from asyncinfer.dialects.anthropic.content import (
     SENT_KEYS,
@@ -45,9 +45,11 @@ SUPPORTED = frozenset(
         "guided_decoding",
         "max_new_tokens",
         "parallel_tool_calls",
+        "reasoning_effort",
         "stop_strings",
         "temperature",
         "tool_choice",
+        "top_k",
         "top_p",
     }
 )
@@ -76,7 +78,7 @@ class MessagesEncoder:
             **sampling_fields,
             **({"stop_sequences": generation.stop_strings} if generation.stop_strings else {}),
             **({"metadata": {"user_id": settings.user_id}} if settings.user_id is not None else {}),
-            **_guided(generation.guided_decoding, name),
+            **_output_config(generation, name),
         }
         self._choice = _tool_choice(generation)
         self._extra = merged_under("output_config", self._shared, generation.extra_body)
@@ -131,9 +133,16 @@ def _sampling(name: str, generation: GenerationParams) -> Sampling:
     return Sampling(sent, dropped)
 
 
-def _guided(guided: GuidedDecodingParams | None, name: str) -> Json:
-    schema = output_schema(name, guided)
-    return {"output_config": {"format": {"type": "json_schema", "schema": schema}}} if schema is not None else {}
+def _output_config(generation: GenerationParams, name: str) -> Json:
+    """Return the field for a JSON schema and for the effort.
+
+    Raises:
+        ConfigError: The model does not support the schema.
+    """
+    schema, effort = output_schema(name, generation.guided_decoding), generation.reasoning_effort
+    fields: Json = {} if schema is None else {"format": {"type": "json_schema", "schema": schema}}
+    fields |= {} if effort is None else {"effort": effort}
+    return {"output_config": fields} if fields else {}
 
 
 def _tool_choice(generation: GenerationParams) -> Json:

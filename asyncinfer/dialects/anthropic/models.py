@@ -39,25 +39,35 @@ def default_answer_limit(name: str) -> int:
 
 
 class Sampling(NamedTuple):
-    """The values of `temperature` and `top_p` that are sent, and which of them were set but are not sent."""
+    """The sampling parameters that are sent, and those that were set but are not sent."""
 
     sent: dict[str, float]
     dropped: frozenset[str]
 
 
 def sampling(name: str, generation: GenerationParams, *, thinks: bool) -> Sampling:
-    """Return the values of `temperature` and `top_p` that the model accepts.
+    """Return the values of `temperature`, `top_p` and `top_k` that the model accepts.
 
     If it accepts only one of them, a temperature that was set takes precedence over `top_p`.
     """
     given = {field: value for field in _LEAST_WITH_THINKING if (value := getattr(generation, field)) is not None}
-    sent = _accepted(name, given, thinks, "temperature" if "temperature" in generation.model_fields_set else "top_p")
+    keep = "temperature" if "temperature" in generation.model_fields_set else "top_p"
+    sent = _accepted(name, given, thinks, keep)
+    if (top_k := generation.top_k) is not None and top_k > 0:
+        given["top_k"] = top_k
+        # The same models that refuse a temperature refuse this, and so does extended thinking.
+        sent |= {} if thinks or _refuses_sampling(name) else {"top_k": top_k}
     return Sampling(sent, frozenset(given.keys() & generation.model_fields_set - sent.keys()))
+
+
+def _refuses_sampling(name: str) -> bool:
+    version = _version(name)
+    return version is not None and version >= _NO_SAMPLING_SINCE
 
 
 def _accepted(name: str, given: dict[str, float], thinks: bool, keep: str) -> dict[str, float]:
     version = _version(name)
-    if version is not None and version >= _NO_SAMPLING_SINCE:
+    if _refuses_sampling(name):
         return {}
     if thinks:
         given = {field: value for field, value in given.items() if value >= _LEAST_WITH_THINKING[field]}

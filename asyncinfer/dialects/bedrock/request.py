@@ -17,6 +17,7 @@ from asyncinfer.dialects.anthropic.content import input_schema
 from asyncinfer.dialects.anthropic.models import Sampling, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.bedrock.blocks import SENT_KEYS, cache_point, system_blocks, turns, uses_tools
+from asyncinfer.dialects.bedrock.models import model_fields
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.http import HEADERS, json_body, merged_under
 from asyncinfer.dialects.tools import chosen_function
@@ -30,9 +31,11 @@ SUPPORTED = frozenset(
         "extra_body",
         "guided_decoding",
         "max_new_tokens",
+        "reasoning_effort",
         "stop_strings",
         "temperature",
         "tool_choice",
+        "top_k",
         "top_p",
     }
 )
@@ -51,13 +54,17 @@ class ConverseEncoder:
 
     def __init__(self, settings: EncoderSettings) -> None:
         model, generation = settings.model.model_name, settings.generation
-        sampling_fields, self.dropped = _sampling(settings)
+        sampling_fields, dropped = _sampling(settings)
+        own, unknown = model_fields(model, generation, sampling_fields.pop("top_k", None))
+        self.dropped = dropped | unknown
+        # What the user sets for the model takes precedence.
+        own |= settings.model.model_kwargs
         self._url, self._timeout = f"{settings.url.rstrip('/')}/model/{quote(model, safe='')}", settings.timeout
         self._warn = settings.warn
         self._shared: dict[str, Any] = {
             "inferenceConfig": _inference(generation, sampling_fields),
             **_format(generation.guided_decoding, model),
-            **({"additionalModelRequestFields": settings.model.model_kwargs} if settings.model.model_kwargs else {}),
+            **({"additionalModelRequestFields": own} if own else {}),
             **({"requestMetadata": {"user_id": settings.user_id}} if settings.user_id is not None else {}),
         }
         self._extra = merged_under("outputConfig", self._shared, generation.extra_body)
@@ -94,7 +101,7 @@ def _inference(generation: GenerationParams, sampling_fields: Mapping[str, float
 
 
 def _sampling(settings: EncoderSettings) -> Sampling:
-    """Return the values of `temperature` and `top_p` that the model accepts. The default temperature is always sent."""
+    """Return the sampling parameters that the model accepts. The default temperature is always sent."""
     own = object_at(settings.generation.extra_body, "additionalModelRequestFields") or settings.model.model_kwargs
     thinks = (object_at(own, "thinking") or object_at(own, "reasoning_config")).get("type", "disabled") != "disabled"
     return sampling(settings.model.model_name, settings.generation, thinks=thinks)

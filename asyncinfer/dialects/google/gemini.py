@@ -157,7 +157,7 @@ def _native_parameter(generation: GenerationParams) -> str | None:
         schema = guided.schema_dict()
         if guided.choice is not None or (schema is not None and not can_inline(schema)):
             return f"guided_decoding.{'choice' if schema is None else 'json (a schema that needs references)'}"
-    for name in ("seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs"):
+    for name in ("n", "top_k", "seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs"):
         if getattr(generation, name) != GenerationParams.model_fields[name].default:
             return name
     return next((f"extra_body.{key}" for key in sorted(_NATIVE_FIELDS & generation.extra_body.keys())), None)

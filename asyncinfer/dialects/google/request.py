@@ -40,11 +40,14 @@ SUPPORTED = frozenset(
         "guided_decoding",
         "logprobs",
         "max_new_tokens",
+        "n",
         "presence_penalty",
+        "reasoning_effort",
         "seed",
         "stop_strings",
         "temperature",
         "tool_choice",
+        "top_k",
         "top_logprobs",
         "top_p",
     }
@@ -78,9 +81,11 @@ class GenerateEncoder:
         name = settings.model.model_name or ""
         path = name if name.startswith(("models/", "tunedModels/")) else f"models/{name}"
         self._url, self._timeout = f"{base}/{quote(path)}", settings.timeout
-        self._config = _config(settings.generation)
         version = _VERSION.search(name)
-        self.takes_files_in_results = version is not None and int(version[1]) >= 3
+        has_levels = version is None or int(version[1]) >= 3
+        thinking = _thinking(settings.generation.reasoning_effort, has_levels=has_levels)
+        self._config = _config(settings.generation) | thinking
+        self.takes_files_in_results = version is not None and has_levels
         self._tool_config = _tool_config(settings.generation.tool_choice)
         self._extra, self._warn = settings.generation.extra_body, settings.warn
 
@@ -227,6 +232,10 @@ def _config(generation: GenerationParams) -> dict[str, Any]:
         config["temperature"] = generation.temperature
     if generation.top_p is not None:
         config["topP"] = generation.top_p
+    if generation.top_k is not None and generation.top_k > 0:
+        config["topK"] = generation.top_k
+    if generation.n > 1:
+        config["candidateCount"] = generation.n
     if generation.stop_strings:
         config["stopSequences"] = generation.stop_strings
     if generation.seed is not None:
@@ -240,6 +249,29 @@ def _config(generation: GenerationParams) -> dict[str, Any]:
     if generation.top_logprobs:
         config["logprobs"] = generation.top_logprobs
     return config | _guided(generation.guided_decoding)
+
+
+# Tokens of thoughts for each effort, for models before Gemini 3. As in the table of "OpenAI compatibility: thinking".
+_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
+
+
+def _thinking(effort: str | None, *, has_levels: bool) -> dict[str, Any]:
+    """Return the setting for how much the model thinks.
+
+    Args:
+        has_levels: The model takes a level. Older ones take a number of tokens.
+
+    Raises:
+        ConfigError: The model has no such effort.
+    """
+    if effort is None:
+        return {}
+    if has_levels and effort != "none":
+        return {"thinkingConfig": {"thinkingLevel": effort.upper()}}
+    if has_levels or effort not in _BUDGETS:
+        known = "minimal, low, medium, high, xhigh" if has_levels else ", ".join(_BUDGETS)
+        raise ConfigError(f"generation.reasoning_effort: this model accepts {known} (found {effort!r})")
+    return {"thinkingConfig": {"thinkingBudget": _BUDGETS[effort]}}
 
 
 def _guided(guided: GuidedDecodingParams | None) -> dict[str, Any]:

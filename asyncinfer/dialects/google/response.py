@@ -5,7 +5,7 @@ Sources: Google's "Generate content" reference (`GenerateContentResponse`) and g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
@@ -28,7 +28,7 @@ from asyncinfer.dialects.response_metadata import description, logprobs_metadata
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tools import read_calls, tool_call
-from asyncinfer.types.answer import Completion
+from asyncinfer.types.answer import CHOICES, LOGPROBS, Completion, choice_fields
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.http import HttpResponse
@@ -82,7 +82,14 @@ def decode(response: HttpResponse) -> Completion:
             raise error_in(data["error"], response.body)
         if not piece.answered and piece.blocked is None:
             raise ValueError("neither a candidate nor a reason why there is none")
-        return _completion([piece], piece.finish)
+        completion = _completion([piece], piece.finish)
+        candidates = _candidates(data.get("candidates"))
+        others = [one for one in candidates if not _is_first(one)]
+        if others and len(candidates) > 1:
+            pieces = [(as_count(one["index"]) or 0, [_read(one, _Piece(), is_whole=True)]) for one in others]
+            completion.metadata = {**(completion.metadata or {}), CHOICES: _choices(pieces)}
+            return _with_first_choice(completion)
+        return completion
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
 
@@ -101,6 +108,7 @@ class GeminiEventDecoder:
     _passed_on: int = 0  # The number of calls that earlier deltas have.
     _json: EventJson = field(default_factory=EventJson)
     done: bool = False
+    _others: dict[int, list[_Piece]] = field(default_factory=dict[int, list[_Piece]])  # Of the other candidates.
 
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
         """Yield the deltas that `event` brings.
@@ -118,6 +126,7 @@ class GeminiEventDecoder:
             raise unreadable(event, problem) from None
         if error:
             self.end.report_error(error_in(error, event.data.encode()))
+        self._add_others(data)
         if piece.text or piece.reasoning or piece.calls:
             self.end.add_part(piece.finish)
         else:
@@ -135,8 +144,18 @@ class GeminiEventDecoder:
         """
         blocked = any(piece.blocked is not None for piece in self._pieces)
         finish = None if blocked and self.end.finish is None else self.end.require_finish(has_mark=False)
-        last = _completion(self._pieces, finish).last_delta(self._json.rest())
+        completion = _completion(self._pieces, finish)
+        if self._others:
+            completion.metadata = {**(completion.metadata or {}), CHOICES: _choices(sorted(self._others.items()))}
+        last = completion.last_delta(self._json.rest())
         return replace(last, tool_call_deltas=last.tool_call_deltas[self._passed_on :])
+
+    def _add_others(self, data: Mapping[str, Any]) -> None:
+        candidates = _candidates(data.get("candidates"))
+        for candidate in candidates if len(candidates) > 1 or self._others else ():
+            if not _is_first(candidate):
+                index = as_count(candidate["index"]) or 0
+                self._others.setdefault(index, []).append(_read(candidate, _Piece(), is_whole=False))
 
     def _pass_on(self, calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
         """Return the pieces of the calls up to the last one with arguments.
@@ -149,6 +168,28 @@ class GeminiEventDecoder:
             self._calls.append(call)
             self._passed_on = self._passed_on if lacks_arguments(call) else len(self._calls)
         return deltas_of_calls(self._calls[first : self._passed_on], first)
+
+
+def _is_first(candidate: Mapping[str, Any]) -> bool:
+    """Whether a candidate is the answer, if there are several."""
+    return as_count(candidate.get("index")) in (0, None)
+
+
+def _choices(others: Iterable[tuple[int, list[_Piece]]]) -> list[dict[str, Any]]:
+    """Return the other candidates as `metadata["choices"]` has them."""
+    return [_choice(index, pieces) for index, pieces in others]
+
+
+def _choice(index: int, pieces: list[_Piece]) -> dict[str, Any]:
+    finish = next((piece.finish for piece in reversed(pieces) if piece.finish is not None), None)
+    answer = _completion(pieces, finish)
+    return choice_fields(index, answer.message, answer.finish_reason, (answer.metadata or {}).get(LOGPROBS, ()))
+
+
+def _with_first_choice(completion: Completion) -> Completion:
+    metadata = completion.metadata or {}
+    first = choice_fields(0, completion.message, completion.finish_reason, metadata.get(LOGPROBS, ()))
+    return replace(completion, metadata={**metadata, CHOICES: [first, *metadata[CHOICES]]})
 
 
 def _completion(pieces: list[_Piece], finish: Finish | None) -> Completion:
@@ -182,7 +223,7 @@ def _piece(data: Mapping[str, Any], *, is_whole: bool = False) -> _Piece:
     piece = _Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None, described=_described_by(data))
     # If there are several candidates, the first one is the answer.
     for candidate in candidates:
-        if (is_whole and len(candidates) == 1) or as_count(candidate.get("index")) in (0, None):
+        if (is_whole and len(candidates) == 1) or _is_first(candidate):
             return _read(candidate, piece, is_whole=is_whole)
     return piece
 

@@ -58,6 +58,21 @@ class Patterns(Enum):
     LLAMACPP = "grammar"
 
 
+def effort_field(effort: str) -> dict[str, Any]:
+    """Return the field of OpenAI's chat completions for `reasoning_effort`."""
+    return {"reasoning_effort": effort}
+
+
+def effort_as_variable(effort: str) -> dict[str, Any]:
+    """Return the effort as a variable of the chat template, for servers that have no field for it."""
+    return {"chat_template_kwargs": {"reasoning_effort": effort}}
+
+
+def effort_or_no_thinking(effort: str) -> dict[str, Any]:
+    """Return DeepSeek's fields: no effort is a setting of its own."""
+    return {"thinking": {"type": "disabled"}} if effort == "none" else effort_field(effort)
+
+
 def _unchanged(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
@@ -73,6 +88,9 @@ class Quirks:
         unsupported_by_prefix: Further unsupported parameters, by the prefix of a model's name. The longest prefix that
             matches counts.
         seed: The field for the seed.
+        repetition_penalty: The field for the repetition penalty.
+        no_top_k: The value of `top_k` with which tokens are sampled from all.
+        effort: Returns the fields for `reasoning_effort`.
         user: The field for the id of the end user, or None.
         adapter: The field for the name of a LoRA adapter. `model` if the adapter replaces the name of the base model.
         template_kwargs: The server passes the field `chat_template_kwargs` to the chat template.
@@ -117,6 +135,9 @@ class Quirks:
     unsupported: frozenset[str] = frozenset()
     unsupported_by_prefix: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     seed: str = "seed"
+    repetition_penalty: str = "repetition_penalty"
+    no_top_k: int = 0
+    effort: Callable[[str], dict[str, Any]] = effort_field
     user: str | None = "user"
     adapter: str | None = None
     template_kwargs: bool = False

@@ -13,7 +13,7 @@ from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.http import HEADERS, json_body
 from asyncinfer.dialects.openai.guided import guided_fields
 from asyncinfer.dialects.openai.messages import SENT_KEYS, encoded_messages
-from asyncinfer.dialects.openai.quirks import Quirks
+from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks
 from asyncinfer.dialects.openai.tools import tool_fields, tool_offer
 from asyncinfer.dialects.unsent_keys import warn_of_names
 from asyncinfer.types.conversation import Conversation
@@ -31,8 +31,17 @@ SAMPLING_FIELDS = {
     "min_p": "min_p",
     "skip_special_tokens": "skip_special_tokens",
     "stop_token_ids": "stop_token_ids",
+    "n": "n",
+    "top_k": "top_k",
+    "repetition_penalty": "repetition_penalty",
 }
-_OPENAI_SAMPLING = frozenset(SAMPLING_FIELDS) - {"min_p", "skip_special_tokens", "stop_token_ids"}
+_OPENAI_SAMPLING = frozenset(SAMPLING_FIELDS) - {
+    "min_p",
+    "repetition_penalty",
+    "skip_special_tokens",
+    "stop_token_ids",
+    "top_k",
+}
 # The parameters that ask for log probabilities.
 LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 SUPPORTED = _OPENAI_SAMPLING | {
@@ -41,6 +50,7 @@ SUPPORTED = _OPENAI_SAMPLING | {
     "guided_decoding",
     "max_new_tokens",
     "parallel_tool_calls",
+    "reasoning_effort",
     "tool_choice",
 }
 # Parameters that a reasoning model refuses with an error, and those of them that it accepts without reasoning.
@@ -60,7 +70,7 @@ class ChatEncoder:
 
     def __init__(self, settings: EncoderSettings, quirks: Quirks) -> None:
         model, generation = settings.model, settings.generation
-        effort = generation.extra_body.get("reasoning_effort")
+        effort = generation.extra_body.get("reasoning_effort", generation.reasoning_effort)
         refused = refused_parameters(model.model_name, quirks, effort=effort)
         unsupported = quirks.unsupported | refused
         self.dropped = refused & explicit_parameters(generation)
@@ -68,10 +78,11 @@ class ChatEncoder:
         self._shared: dict[str, Any] = {
             "model": model.model_name,
             **({} if generation.max_new_tokens is None else {quirks.token_limit: generation.max_new_tokens}),
-            **sampling_fields(generation, (_OPENAI_SAMPLING | quirks.extensions) - unsupported, quirks.seed),
+            **sampling_fields(generation, (_OPENAI_SAMPLING | quirks.extensions) - unsupported, quirks),
             **({} if LOGPROBS & unsupported else _logprobs(generation, quirks)),
             **guided_fields(generation.guided_decoding, quirks),
             **server_fields(settings, quirks),
+            **({} if "reasoning_effort" in unsupported else effort_fields(settings, quirks)),
         }
         self._offer, self._extra = tool_offer(generation, quirks, unsupported), generation.extra_body
 
@@ -109,6 +120,18 @@ def server_fields(settings: EncoderSettings, quirks: Quirks) -> dict[str, Any]:
     return fields
 
 
+def effort_fields(settings: EncoderSettings, quirks: Quirks) -> dict[str, Any]:
+    """Return the fields that say how much the model reasons."""
+    effort = settings.generation.reasoning_effort
+    if effort is None:
+        return {}
+    fields = quirks.effort(effort)
+    # A variable of the chat template that the user sets takes precedence.
+    variables: Any = fields.get("chat_template_kwargs")
+    given = settings.model.chat_template_kwargs or {}
+    return {**fields, "chat_template_kwargs": {**variables, **given}} if variables else fields
+
+
 def refused_parameters(model: str, quirks: Quirks, *, effort: Any = None) -> frozenset[str]:
     """Return the parameters that this model refuses. The name of a fine-tuned model contains the name of its base.
 
@@ -123,18 +146,19 @@ def refused_parameters(model: str, quirks: Quirks, *, effort: Any = None) -> fro
     return refused | (_REFUSED_WITH_REASONING if reasons else _REFUSED_WITH_REASONING - _ACCEPTED_WITHOUT_REASONING)
 
 
-def sampling_fields(generation: GenerationParams, supported: frozenset[str], seed: str = "seed") -> dict[str, Any]:
-    """Return the sampling fields. Defaults are left out, except that of the temperature.
-
-    Args:
-        seed: The field for the seed.
-    """
+def sampling_fields(
+    generation: GenerationParams, supported: frozenset[str], quirks: Quirks = NO_QUIRKS
+) -> dict[str, Any]:
+    """Return the sampling fields. Defaults are left out, except that of the temperature."""
+    names = {"seed": quirks.seed, "repetition_penalty": quirks.repetition_penalty}
     fields: dict[str, Any] = {}
     for name, field in SAMPLING_FIELDS.items():
         value = getattr(generation, name)
         at_default = value == GenerationParams.model_fields[name].default or value in ([], {})
         if name in supported and value is not None and (name == "temperature" or not at_default):
-            fields[seed if name == "seed" else field] = value
+            fields[names.get(name, field)] = value
+    if fields.get("top_k", 1) < 1:
+        fields["top_k"] = quirks.no_top_k
     return fields
 
 

@@ -19,7 +19,9 @@ from asyncinfer.errors import ConfigError
 
 # The fields of a request, each with its generation parameter. Of two fields with the same parameter, the later wins.
 _PARAMETERS = {
-    **{field: parameter for parameter, field in SAMPLING_FIELDS.items()},
+    # The server makes several answers itself, for engines that cannot.
+    **{field: parameter for parameter, field in SAMPLING_FIELDS.items() if parameter != "n"},
+    "reasoning_effort": "reasoning_effort",
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
     "logprobs": "logprobs",

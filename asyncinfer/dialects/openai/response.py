@@ -5,7 +5,7 @@ Sources: OpenAI's API reference ("Create chat completion", response) and openai-
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ from asyncinfer.dialects.openai.logprobs import logprobs_in
 from asyncinfer.dialects.response_metadata import NAMES, description, logprobs_metadata, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
-from asyncinfer.types.answer import REFUSAL, Completion
+from asyncinfer.types.answer import CHOICES, REFUSAL, Completion, choice_fields
 from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.usage import Usage
@@ -45,12 +45,13 @@ def decode(response: HttpResponse) -> Completion:
     if error := error_of(data, response.body):
         raise error
     try:
-        choice = _first_choice(choices_in(data))
+        choices = choices_in(data)
+        choice = _first_choice(choices)
         finish = finish_in(choice.get("finish_reason"))
         message = _answer(message_in(choice), finish)
         reason = reason_of(finish, message.tool_calls)
         usage = usage_in(data.get("usage")) or usage_in(choice.get("usage"))
-        described = description(data, NAMES) | logprobs_metadata(logprobs_in(choice))
+        described = description(data, NAMES) | logprobs_metadata(logprobs_in(choice)) | _all_choices(choices)
         return Completion(message, reason, usage, metadata_of(finish, reason, described))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
@@ -118,6 +119,25 @@ def _first_choice(choices: Any) -> Mapping[str, Any]:
     """Return the choice with index 0, or the first one if no choice has this index."""
     [first, *others] = choices
     return first if not others or is_first(first) else next(filter(is_first, others), first)
+
+
+def _all_choices(choices: Sequence[Any]) -> dict[str, Any]:
+    """Return the metadata with all choices of a response; an empty dict if there is only one."""
+    if len(choices) < 2:
+        return {}
+    return {CHOICES: [_choice_fields(index, choice) for index, choice in enumerate(choices)]}
+
+
+def _choice_fields(index: int, choice: Any) -> dict[str, Any]:
+    """Return one of several choices. One that cannot be read is kept as it came."""
+    try:
+        finish = finish_in(choice.get("finish_reason"))
+        message = _answer(message_in(choice), finish)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {"index": index, "unreadable": choice}
+    number = as_count(choice.get("index"))
+    reason = reason_of(finish, message.tool_calls)
+    return choice_fields(index if number is None else number, message, reason, logprobs_in(choice))
 
 
 def _answer(message: Mapping[str, Any], finish: Finish | None) -> Message:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from asyncinfer.dialects.answer_text import reasoning_in, refusal_in, text_of, thoughts_of, transcript_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import piece_in
-from asyncinfer.dialects.fields import as_text, checked_depth, object_at
+from asyncinfer.dialects.fields import as_count, as_text, checked_depth, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.json_text import EventJson
@@ -27,7 +27,8 @@ from asyncinfer.dialects.openai.response import (
 from asyncinfer.dialects.response_metadata import NAMES, description
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
-from asyncinfer.types.answer import REFUSAL
+from asyncinfer.errors import RequestError
+from asyncinfer.types.answer import CHOICES, LOGPROBS, REFUSAL, Completion, choice_fields
 from asyncinfer.types.http import malformed_response
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta, joined, with_first
 from asyncinfer.types.usage import Usage
@@ -51,7 +52,7 @@ class OpenAIEventDecoder:
     _usage: Usage | None = None
     _thinking: bool = False
     _has_first: bool = False  # A choice with the index 0 has arrived.
-    _others: list[Json] = field(default_factory=list[Json])  # Until then, the other choices.
+    _others: list[Json] = field(default_factory=list[Json])  # The pieces of the other choices.
     _refusal: list[str] = field(default_factory=list[str])
     _is_answered: bool = False  # A text has arrived that is not a refusal.
     _has_text: bool = False  # A piece of the text has arrived.
@@ -98,12 +99,21 @@ class OpenAIEventDecoder:
             RequestError: The stream ended before the answer was complete.
         """
         described = description(self._first, NAMES) | description(self._last, NAMES)
-        other = self._of_other_choice() if self._others else None
+        other = self._of_other_choice() if self._others and not self._has_first else None
         extra = (signed(self._signature) if self._signature else {}) | self._details.extra()
         if self._refusal and not self._is_answered and not self._has_calls:
             extra[REFUSAL] = "".join(self._refusal)
         last = self.end.last_delta(self._calls, self._usage, described, content=self._json.rest(), extra=extra)
+        if self._others and other is None:
+            return replace(last, metadata={**(last.metadata or {}), CHOICES: self._other_choices()})
         return with_first(other, last) if other is not None else last
+
+    def _other_choices(self) -> list[dict[str, Any]]:
+        """Return the other choices as `metadata["choices"]` has them. The first one was yielded while it arrived."""
+        pieces: dict[int, list[Json]] = {}
+        for piece in self._others:
+            pieces.setdefault(as_count(piece.get("index")) or 0, []).append(piece)
+        return [_other_choice(index, pieces[index]) for index in sorted(pieces)]
 
     def _deltas(self, data: Json) -> list[StreamDelta]:
         """Return the deltas of an event. If there are several choices, the first one is the answer."""
@@ -113,11 +123,15 @@ class OpenAIEventDecoder:
             self._first, self._last = self._first or data, data
         choices = choices_in(data) if data.get("choices") else []
         first = [choice for choice in choices if is_first(choice)]
-        if first:
-            self._has_first, self._others = True, []
-        elif not self._has_first:
-            self._others += choices
+        self._has_first |= bool(first)
+        if len(first) < len(choices):
+            self._add_others(choice for choice in choices if not is_first(choice))
         return [delta for choice in first for delta in self._choice(choice)]
+
+    def _add_others(self, choices: Iterable[Json]) -> None:
+        for choice in choices:
+            self._others.append(choice)
+            self.end.set_open(choice.get("index"), is_open=finish_in(choice.get("finish_reason")) is None)
 
     def _of_other_choice(self) -> StreamDelta:
         """Return the whole answer of another choice, for servers whose only choice does not have the index 0.
@@ -227,6 +241,18 @@ class OpenAIEventDecoder:
             if delta := self._calls.add(piece_in(part), {"extra_content": extra} if extra else None):
                 deltas.append(delta)
         return tuple(deltas)
+
+
+def _other_choice(index: int, pieces: Sequence[Json]) -> dict[str, Any]:
+    """Return one of several choices from its pieces. One that cannot be read, or was cut off, is kept as it came."""
+    decoder = OpenAIEventDecoder()
+    try:
+        deltas = [delta for piece in pieces for delta in decoder._deltas({"choices": [{**piece, "index": 0}]})]
+        decoder.end.mark_end()
+        answer = Completion.from_deltas([*deltas, decoder.finish()])
+    except (RequestError, ValueError, AttributeError, KeyError, TypeError):
+        return {"index": index, "unreadable": list(pieces)}
+    return choice_fields(index, answer.message, answer.finish_reason, (answer.metadata or {}).get(LOGPROBS, ()))
 
 
 def _has_content(delta: Json) -> bool:

@@ -16,7 +16,8 @@ from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.provider import Provider
 
-_MIN_P = frozenset({"min_p"})
+_SAMPLING = frozenset({"repetition_penalty", "top_k"})
+_OPEN_MODELS = _SAMPLING | {"min_p"}
 
 FIREWORKS = Provider(
     InferenceEngineType.FIREWORKS,
@@ -24,7 +25,7 @@ FIREWORKS = Provider(
     Key("FIREWORKS_API_KEY"),
     openai_chat(
         Quirks(
-            extensions=_MIN_P,
+            extensions=_OPEN_MODELS,
             patterns=Patterns.FIREWORKS,
             documents=Files.NONE,
             reasoning="reasoning_content",
@@ -44,7 +45,7 @@ TOGETHER = Provider(
     Key("TOGETHER_API_KEY"),
     openai_chat(
         Quirks(
-            extensions=_MIN_P,
+            extensions=_OPEN_MODELS,
             unsupported=frozenset({"parallel_tool_calls"}),
             counts_logprobs=True,
             user=None,
@@ -63,7 +64,8 @@ OPENROUTER = Provider(
     openai_chat(
         Quirks(
             token_limit="max_completion_tokens",
-            extensions=_MIN_P,
+            extensions=_OPEN_MODELS,
+            unsupported=frozenset({"n"}),
             documents=Files.ALL,
             reasoning="reasoning",
             passthrough=frozenset({"reasoning_details"}),
@@ -78,6 +80,7 @@ SAMBANOVA = Provider(
     Key("SAMBANOVA_API_KEY"),
     openai_chat(
         Quirks(
+            extensions=_SAMPLING,
             unsupported=frozenset({"frequency_penalty", "presence_penalty"}),  # accepted, but not implemented
             user=None,
             template_kwargs=True,
@@ -108,7 +111,7 @@ HUGGING_FACE_ROUTER = Provider(
     Key("HF_TOKEN"),
     openai_chat(
         Quirks(
-            unsupported=frozenset({"logit_bias", "parallel_tool_calls"}),
+            unsupported=frozenset({"logit_bias", "parallel_tool_calls", "reasoning_effort"}),
             user=None,
             documents=Files.NONE,
         ),
@@ -123,7 +126,9 @@ GROQ = Provider(
     openai_chat(
         Quirks(
             token_limit="max_completion_tokens",
-            unsupported=frozenset({"frequency_penalty", "logit_bias", "logprobs", "presence_penalty", "top_logprobs"}),
+            unsupported=frozenset(
+                {"frequency_penalty", "logit_bias", "logprobs", "n", "presence_penalty", "top_logprobs"}
+            ),
             documents=Files.NONE,
             reasoning="reasoning",
             name_roles=frozenset(),

@@ -15,7 +15,14 @@ from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
 from asyncinfer.dialects.openai.batches import openai_batches
 from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, DocumentForm, Files, Quirks, Schemas
+from asyncinfer.dialects.openai.quirks import (
+    OPENAI_REASONING_MODELS,
+    DocumentForm,
+    Files,
+    Quirks,
+    Schemas,
+    effort_or_no_thinking,
+)
 from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.provider import Provider
@@ -79,8 +86,9 @@ DEEPSEEK = Provider(
         Quirks(
             # The API accepts the penalties and ignores them. It ignores the temperature while thinking is on.
             unsupported=frozenset(
-                {"frequency_penalty", "logit_bias", "parallel_tool_calls", "presence_penalty", "seed"}
+                {"frequency_penalty", "logit_bias", "n", "parallel_tool_calls", "presence_penalty", "seed"}
             ),
+            effort=effort_or_no_thinking,
             user="user_id",
             schemas=Schemas.NONE,
             documents=Files.NONE,
@@ -99,6 +107,7 @@ MISTRAL = Provider(
     # The API refuses fields that it does not know.
     openai_chat(
         Quirks(
+            extensions=frozenset({"repetition_penalty", "top_k"}),
             unsupported=frozenset({"logit_bias"}),
             seed="random_seed",
             user=None,

@@ -16,7 +16,7 @@ from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.media import IMAGES
 from asyncinfer.dialects.openai.batches import openai_batches
 from asyncinfer.dialects.openai.dialect import openai_chat
-from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks
+from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, effort_as_variable
 from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
 from asyncinfer.providers.auth import OptionalKey
 from asyncinfer.providers.provider import Provider
@@ -25,7 +25,8 @@ from asyncinfer.providers.provider import Provider
 _WORKERS = 8
 _OLLAMA_PORT = 11434
 _UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-_VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"})
+_SAMPLING = frozenset({"repetition_penalty", "top_k"})
+_VLLM = frozenset({"min_p", "skip_special_tokens", "stop_token_ids"}) | _SAMPLING
 _PILLOW_IMAGES = IMAGES | {"image/bmp", "image/tiff"}  # vLLM and SGLang read images with Pillow.
 # Beyond OpenAI's: the parameters of vLLM's Responses API.
 _VLLM_RESPONSES = _VLLM | {"frequency_penalty", "logit_bias", "presence_penalty", "seed", "stop_strings"}
@@ -52,7 +53,7 @@ def ollama_url(url: str) -> str:
 REMOTE = Provider(
     InferenceEngineType.REMOTE,
     dialect=openai_chat(
-        Quirks(extensions=frozenset({"min_p", "stop_token_ids"}), may_lack_json_schema=True),
+        Quirks(extensions=frozenset({"min_p", "stop_token_ids"}) | _SAMPLING, may_lack_json_schema=True),
         responses=ResponsesQuirks(),
     ),
     batch=openai_batches(),
@@ -83,6 +84,7 @@ SGLANG = Provider(
     dialect=openai_chat(
         Quirks(
             extensions=_VLLM,
+            no_top_k=-1,
             adapter="lora_path",  # `model:adapter` is ambiguous if the model's name contains a colon
             template_kwargs=True,
             patterns=Patterns.SGLANG,
@@ -101,7 +103,7 @@ OLLAMA = Provider(
     OptionalKey("OLLAMA_API_KEY"),
     openai_chat(
         Quirks(
-            unsupported=frozenset({"logit_bias", "parallel_tool_calls", "tool_choice"}),
+            unsupported=frozenset({"logit_bias", "n", "parallel_tool_calls", "tool_choice"}),
             user=None,
             strict_subset=False,
             images=Files.INLINE,
@@ -133,7 +135,9 @@ LM_STUDIO = Provider(
     OptionalKey("LM_API_TOKEN"),
     openai_chat(
         Quirks(
-            unsupported=frozenset({"logprobs", "parallel_tool_calls", "top_logprobs"}),
+            extensions=_SAMPLING,
+            unsupported=frozenset({"logprobs", "n", "parallel_tool_calls", "reasoning_effort", "top_logprobs"}),
+            repetition_penalty="repeat_penalty",
             user=None,
             named_tool_choice=False,
             strict_subset=False,
@@ -154,7 +158,9 @@ REMOTE_LLAMACPP = Provider(
     OptionalKey("LLAMA_API_KEY"),
     openai_chat(
         Quirks(
-            extensions=frozenset({"min_p"}),
+            extensions=frozenset({"min_p"}) | _SAMPLING,
+            repetition_penalty="repeat_penalty",
+            effort=effort_as_variable,
             user=None,
             named_tool_choice=False,
             template_kwargs=True,

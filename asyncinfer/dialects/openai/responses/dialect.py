@@ -29,7 +29,8 @@ def openai_responses(quirks: Quirks = NO_QUIRKS, responses: ResponsesQuirks = OP
     schemas, documents = responses.schemas or quirks.schemas, responses.documents or quirks.documents
     quirks = replace(quirks, patterns=patterns, schemas=schemas, documents=documents)
     encoders = _ResponsesEncoders(quirks, responses)
-    supported = quirks.supported(SUPPORTED | responses.extensions)
+    # This API has a field for the effort, whatever the server's chat completions have.
+    supported = quirks.supported(SUPPORTED | responses.extensions) | {"reasoning_effort"}
     return Dialect(
         encoders,
         decode,

@@ -41,6 +41,7 @@ SUPPORTED = _SAMPLING | {
     *LOGPROBS,
     "max_new_tokens",
     "parallel_tool_calls",
+    "reasoning_effort",
     "tool_choice",
 }
 # Fields of chat completions, and the object and the field that have the same meaning here.
@@ -84,6 +85,8 @@ class ResponsesEncoder:
         model, generation = settings.model, settings.generation
         self._url, self._timeout, self._quirks, self._warn = settings.url, settings.timeout, quirks, settings.warn
         extra = _extra_body(generation.extra_body)
+        if generation.reasoning_effort is not None:
+            extra["reasoning"] = {"effort": generation.reasoning_effort, **object_at(extra, "reasoning")}
         effort = object_at(extra, "reasoning").get("effort")
         refused = refused_parameters(model.model_name, quirks, effort=effort)
         unsupported = quirks.unsupported | refused
