@@ -396,7 +396,7 @@ class AsyncMethods(AsyncBatchMethods):
             on_progress=on_progress,
             observers=observers,
             partial=partial,
-            restored=access.check.restored if access.check is not None else None,
+            restored=access.restored,
             reuse_output=config.reuse_output,
             relax_gc=relax_gc,
             release_idle=access.engine.release_idle,

@@ -7,6 +7,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -19,6 +20,7 @@ from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.engines.call_setup import CallSetup, CallSetupCache
+from asyncinfer.engines.row_settings import EngineSettings, RowSettings
 from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported, with_response_model
 from asyncinfer.engines.typed_answers import typed_call, with_loaded_model
 from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
@@ -103,6 +105,14 @@ class EngineCore(ABC):
         """The model parameters in effect for a call whose config sets some of its own."""
         return merge(self._model_params, call)
 
+    def _with_model_name(self, model: ModelParams, name: str) -> ModelParams:
+        """The model parameters in effect for a row that names a model.
+
+        Raises:
+            ConfigError: The engine cannot answer with this model.
+        """
+        return model.model_copy(update={"model_name": name})
+
     async def _model_files(self) -> Sequence[ModelFile]:
         """The model's files, which are part of the rows' keys. By default, none."""
         return ()
@@ -174,7 +184,10 @@ class EngineCore(ABC):
 
     async def _new_setup(self, config: InferenceConfig, *, check: bool = True) -> CallSetup:
         settings = await self._settings_of(config)
-        return CallSetup(self._access_with(settings, check), await self._row_keys(settings))
+        access, keys = self._access_with(settings, check), await self._row_keys(settings)
+        rows = RowSettings(settings, access, keys, self._with_model_name, self._engine_settings)
+        keys.own = rows.keys
+        return CallSetup(replace(access, rows=rows), keys)
 
     async def _row_keys(self, settings: CallSettings) -> RowKeys:
         model, generation, remote = settings
@@ -187,8 +200,7 @@ class EngineCore(ABC):
         return self._access_with(await self._settings_of(config), check)
 
     def _access_with(self, settings: CallSettings, check: bool) -> EngineAccess:
-        engine, sent, answer_check = self._bound(settings, check)
-        dropped = self._dropped(settings.generation, engine)
+        engine, sent, answer_check, dropped = self._engine_settings(settings, check=check)
         remote = settings.remote
         policy = RetryPolicy(
             remote.max_retries,
@@ -210,6 +222,10 @@ class EngineCore(ABC):
             self._warn_once(f"remote_params: a call cannot change {names}; the values of the engine are used")
         remote = remote_in_effect(self._remote_params, config.remote_params) or RemoteParams()
         return CallSettings(model, generation, remote)
+
+    def _engine_settings(self, settings: CallSettings, *, check: bool = True) -> EngineSettings:
+        engine, sent, answer_check = self._bound(settings, check)
+        return EngineSettings(engine, sent, answer_check, self._dropped(settings.generation, engine))
 
     def _bound(self, settings: CallSettings, check: bool) -> tuple[BoundEngine, CallSettings, AnswerCheck | None]:
         """This engine with the settings of a call; the settings that are sent; and the check of the answers."""

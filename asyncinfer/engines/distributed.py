@@ -99,6 +99,9 @@ class DistributedInferenceEngine(BaseInferenceEngine):
     async def _model_for(self, call: ModelParams) -> ModelParams:
         return await self._inner._model_for(call)
 
+    def _with_model_name(self, model: ModelParams, name: str) -> ModelParams:
+        return self._inner._with_model_name(model, name)
+
     async def _row_keys(self, settings: CallSettings) -> RowKeys:
         return await self._inner._row_keys(settings)
 

@@ -150,6 +150,12 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         )
         return most
 
+    def _with_model_name(self, model: ModelParams, name: str) -> ModelParams:
+        remote = self._remote_params
+        if remote is not None and any(endpoint.model_name is not None for endpoint in remote.endpoints):
+            raise ConfigError("model_name: the endpoints have model names of their own, which a row cannot replace")
+        return super()._with_model_name(model, name)
+
     def _new_endpoint(self) -> PermitSource:
         remote = self._remote_params
         if remote is None or not remote.endpoints:

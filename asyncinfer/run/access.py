@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.control.permit import Permit
@@ -14,6 +14,7 @@ from asyncinfer.control.run_end import FailurePattern, RunEnd
 from asyncinfer.errors import RequestError
 from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
+from asyncinfer.run.row_access import RowAccess
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.types.conversation import Conversation
 
@@ -26,6 +27,7 @@ class EngineAccess:
         endpoint: The name of the engine in messages.
         dropped: The parameters that were set, but that the engine or the model does not support, in order.
         check: Checks each answer before it counts as a success; None if every answer is one.
+        rows: Knows the settings of rows that have their own; None if rows cannot have any.
     """
 
     engine: BoundEngine
@@ -36,10 +38,33 @@ class EngineAccess:
     endpoint: str = "the engine"
     dropped: tuple[str, ...] = ()
     check: AnswerCheck | None = None
+    rows: RowAccess | None = field(default=None, repr=False)
+
+    def of(self, conversation: Conversation) -> EngineAccess:
+        """How a conversation reaches the engine: with its own settings, if it has any.
+
+        Raises:
+            RowSettingsError: Its settings are wrong.
+            ConfigError: The engine does not support them.
+        """
+        return self.rows.access(conversation) if self.rows is not None and conversation.has_settings else self
+
+    def restored(self, conversation: Conversation) -> Conversation:
+        """Add what is not saved, such as the parsed answer, to a conversation with a saved answer. Blocks.
+
+        Raises:
+            ValueError: The answer cannot be used.
+        """
+        check = self.of(conversation).check
+        return conversation if check is None else check.restored(conversation)
 
     def cost(self, conversation: Callable[[], Conversation]) -> Cost:
         """What an attempt will take of the endpoint's limits. The conversation is needed only if tokens are limited."""
-        return estimate(conversation(), self.settings.generation) if self.semaphore.counts_tokens else ONE_REQUEST
+        if not self.semaphore.counts_tokens:
+            return ONE_REQUEST
+        asked = conversation()
+        settings = self.rows.settings(asked) if self.rows is not None and asked.has_settings else self.settings
+        return estimate(asked, settings.generation)
 
     def failure_pattern(self) -> FailurePattern:
         """What watches the failures of one run or call."""

@@ -78,9 +78,13 @@ class Attempts:
             Exception: The engine raised something else, or the conversation cannot be read.
         """
         answer, failure = None, None
-        engine = access.engine.at(permit.endpoint)
         try:
-            asked = conversation() if row.correction is None else row.correction.applied_to(conversation())
+            asked = conversation()
+            if asked.generation is not None or asked.model_name is not None:
+                access = access.of(asked)
+            engine = access.engine.at(permit.endpoint)
+            if row.correction is not None:
+                asked = row.correction.applied_to(asked)
             if access.semaphore.size == 1:
                 with foreign_code("the engine"):
                     completion = await engine.generate(asked)

@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 from asyncinfer.errors import InputError, UnreadableFileError
 from asyncinfer.run.items import Item
+from asyncinfer.run.row_access import RowSettingsError
 from asyncinfer.run.sources import Source
 from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_repeats
 from asyncinfer.scratch.keys import RowKeys
@@ -81,7 +82,10 @@ class ValidatedInput:
             conversation = item.load()
             self.keys += self._row_keys(conversation)
         except InputError as error:
-            if self._partial and isinstance(error, UnreadableFileError):
+            if isinstance(error, RowSettingsError):
+                place = f"row {len(self)}" + (f" (line {item.line})" if item.line is not None else "")
+                self.rejected[len(self)] = RowSettingsError(f"{place}: {error}")
+            elif self._partial and isinstance(error, UnreadableFileError):
                 self.rejected[len(self)] = error
             else:
                 problems.add(item.line, len(self), str(error))

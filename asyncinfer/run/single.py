@@ -18,6 +18,7 @@ from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.input import InvalidRows
 from asyncinfer.run.items import item_of
+from asyncinfer.run.row_access import RowSettingsError
 from asyncinfer.run.rows import Row
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.scratch.keys import RowKeys
@@ -76,6 +77,8 @@ async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conve
     item = item_of(conversation)
     try:
         key = keys(item.load())
+    except RowSettingsError as error:
+        return failure_of(InputError(f"row 0: {error}"))
     except InputError as error:
         problems = InvalidRows("input")
         problems.add(item.line, 0, str(error))
@@ -97,6 +100,7 @@ async def stream(
     Raises:
         InvalidAnswerError: The answer does not pass it. No other follows, because its parts were delivered.
     """
+    access = access.of(conversation)
     call, parts = _CallState(), list[StreamDelta]()
 
     def pass_on(delta: StreamDelta) -> None:

@@ -5,7 +5,7 @@ The parameter classes and the engines declare which settings those are; see `con
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -26,7 +26,12 @@ class RowKeys:
         remote: None for a model in this process.
         files: The files of a local model.
         unhashed_model_kwargs: The `model_kwargs` that do not change an answer of this engine.
+
+    Attributes:
+        own: Returns what makes the key of a row with settings of its own; None: such settings are not part of the key.
     """
+
+    own: Callable[[Conversation], RowKeys] | None = None
 
     def __init__(
         self,
@@ -37,6 +42,7 @@ class RowKeys:
         files: Sequence[ModelFile] = (),
         unhashed_model_kwargs: Collection[str] = (),
     ) -> None:
+        self._engine, self._remote, self._files, self._unhashed = engine, remote, files, unhashed_model_kwargs
         endpoint = remote.hashed_values() if remote is not None else {}
         url = endpoint.pop("api_url", None)
         shared = [engine, _model_values(model, unhashed_model_kwargs), generation.hashed_values(), url]
@@ -45,12 +51,18 @@ class RowKeys:
         if files:
             self._shared.update(to_json(files))
 
+    def with_settings(self, model: ModelParams, generation: GenerationParams) -> RowKeys:
+        """What makes the keys of rows with other settings."""
+        return RowKeys(self._engine, model, generation, self._remote, self._files, self._unhashed)
+
     def __call__(self, conversation: Conversation) -> bytes:
         """The key of a conversation. It depends on the bytes of local files, but not on the id and the metadata.
 
         Raises:
-            InputError: A file cannot be read.
+            InputError: A file cannot be read, or the conversation's own settings are wrong.
         """
+        if self.own is not None and (conversation.generation is not None or conversation.model_name is not None):
+            return self.own(conversation)(conversation)
         digest = self._shared.copy()
         for message in conversation.messages:
             _add_message(digest.update, message)

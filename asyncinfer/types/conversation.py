@@ -306,7 +306,8 @@ else:
 class Conversation(ParsedAnswer[ParsedT], BaseModel):
     """Messages in order, and the tools that the model may use.
 
-    `tools` accepts definitions, their dicts, or Python functions with type hints.
+    `tools` accepts definitions, their dicts, or Python functions with type hints. `generation` (a mapping, such as
+    `{"temperature": 1}`) and `model_name` are settings for this conversation, which override those of the call.
     """
 
     model_config = ConfigDict(extra="allow", ser_json_inf_nan="constants")
@@ -315,12 +316,20 @@ class Conversation(ParsedAnswer[ParsedT], BaseModel):
     messages: _Messages
     metadata: dict[str, Any] = Field(default_factory=dict)
     tools: _Tools = NONE
+    # Any value is accepted, so that a wrong one fails its row only.
+    generation: Any = None
+    model_name: Any = None
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return short_fields(self, super().__repr_args__())
 
     def _repr_markdown_(self) -> str:
         return conversation_markdown(self)
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether the conversation has settings of its own."""
+        return self.generation is not None or self.model_name is not None
 
     @property
     def text(self) -> str:

@@ -151,8 +151,7 @@ class GeminiEventDecoder:
         return replace(last, tool_call_deltas=last.tool_call_deltas[self._passed_on :])
 
     def _add_others(self, data: Mapping[str, Any]) -> None:
-        candidates = _candidates(data.get("candidates"))
-        for candidate in candidates if len(candidates) > 1 or self._others else ():
+        for candidate in _candidates(data.get("candidates")):
             if not _is_first(candidate):
                 index = as_count(candidate["index"]) or 0
                 self._others.setdefault(index, []).append(_read(candidate, _Piece(), is_whole=False))

@@ -85,7 +85,7 @@ class OpenAIEventDecoder:
             return
         try:
             error = error_of(data, event.data.encode())
-            deltas = self._deltas(data)
+            deltas = self.deltas(data)
         except (ValueError, AttributeError, KeyError, TypeError) as problem:
             raise unreadable(event, problem) from None
         yield from deltas
@@ -115,7 +115,7 @@ class OpenAIEventDecoder:
             pieces.setdefault(as_count(piece.get("index")) or 0, []).append(piece)
         return [_other_choice(index, pieces[index]) for index in sorted(pieces)]
 
-    def _deltas(self, data: Json) -> list[StreamDelta]:
+    def deltas(self, data: Json) -> list[StreamDelta]:
         """Return the deltas of an event. If there are several choices, the first one is the answer."""
         if usage := data.get("usage"):
             self._usage = usage_in(usage) or self._usage
@@ -247,7 +247,7 @@ def _other_choice(index: int, pieces: Sequence[Json]) -> dict[str, Any]:
     """Return one of several choices from its pieces. One that cannot be read, or was cut off, is kept as it came."""
     decoder = OpenAIEventDecoder()
     try:
-        deltas = [delta for piece in pieces for delta in decoder._deltas({"choices": [{**piece, "index": 0}]})]
+        deltas = [delta for piece in pieces for delta in decoder.deltas({"choices": [{**piece, "index": 0}]})]
         decoder.end.mark_end()
         answer = Completion.from_deltas([*deltas, decoder.finish()])
     except (RequestError, ValueError, AttributeError, KeyError, TypeError):

@@ -27,6 +27,8 @@ ConversationRenderer = Callable[..., str]
 # The built-in templates, by the names that `model.chat_template` accepts.
 TEMPLATES = Path(__file__).parent / "templates"
 _PROBE = "6d756368"
+# The variable of a template for `generation.reasoning_effort`, as in the templates of gpt-oss.
+EFFORT = "reasoning_effort"
 
 
 def template_file(setting: str | None) -> Path | None:
@@ -64,7 +66,9 @@ def resolve_chat_template(params: ModelParams) -> ModelParams:
 
 def template_variables(request: Request) -> dict[str, Any]:
     """The variables of a template besides the messages."""
-    return {"tools": request.tools or None, **(request.model.chat_template_kwargs or {})}
+    effort = request.generation.reasoning_effort
+    own = {} if effort is None else {EFFORT: effort}
+    return {"tools": request.tools or None, **own, **(request.model.chat_template_kwargs or {})}
 
 
 def _image_placeholder(_: ContentItem) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from asyncinfer.dialects.tool_results import with_files_after_results
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.call_input import conversation_of
 from asyncinfer.engines.local.chat_prompt import ConversationRenderer, resolve_chat_template
+from asyncinfer.engines.local.choices import BoundChoices, settings_of_choices
 from asyncinfer.engines.local.delivery import Deliver, EngineEvent
 from asyncinfer.engines.local.model_loop import closed_error
 from asyncinfer.engines.local.model_paths import model_paths
@@ -46,14 +47,18 @@ _SUPPORTED = frozenset(
         "logprobs",
         "max_new_tokens",
         "min_p",
+        "n",
         "parallel_tool_calls",
         "presence_penalty",
+        "reasoning_effort",
+        "repetition_penalty",
         "seed",
         "skip_special_tokens",
         "stop_strings",
         "stop_token_ids",
         "temperature",
         "tool_choice",
+        "top_k",
         "top_logprobs",
         "top_p",
     }
@@ -148,6 +153,11 @@ class LocalInferenceEngine(BaseInferenceEngine):
         own_of_call = {name: getattr(call, name) for name in call.model_fields_set & _PER_CALL_FIELDS}
         return await MODELS.run(resolve_chat_template, own.model_copy(update=own_of_call))
 
+    def _with_model_name(self, model: ModelParams, name: str) -> ModelParams:
+        if name in (model.model_name, self._given_params.model_name):
+            return model
+        raise ConfigError(f"model_name: this engine was made with {model.model_name!r}, and has no model {name!r}")
+
     async def aapply_chat_template(self, conversation: ConversationLike, **tokenizer_kwargs: Any) -> str:
         """As in the base class. Loads the tokenizer, but not the model."""
         asked = conversation_of(conversation, None)
@@ -174,7 +184,11 @@ class LocalInferenceEngine(BaseInferenceEngine):
         return self._files
 
     def _bind(self, settings: CallSettings) -> BoundEngine:
-        return _BoundLocalEngine(self, settings._replace(generation=self._in_effect(settings.generation)))
+        generation = self._in_effect(settings.generation)
+        if generation.n == 1:
+            return _BoundLocalEngine(self, settings._replace(generation=generation))
+        each = settings_of_choices(generation)
+        return BoundChoices([_BoundLocalEngine(self, settings._replace(generation=one)) for one in each])
 
     async def _close(self) -> None:
         with self._thread_lock:

@@ -19,13 +19,15 @@ PENALTY_WINDOW = 64
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. Temperature 0 means the likeliest token."""
+    """How tokens are chosen. Temperature 0 means the likeliest token, and `top_k` 0 all tokens."""
 
     temperature: float = 0.0
+    top_k: int = TOP_K
     top_p: float = 1.0
     min_p: float = 0.0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int = 0
     logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
 
@@ -142,14 +144,14 @@ def _adjusting_samplers(s: Sampling, vocabulary: int) -> Iterator[Any]:
     if s.logit_bias:
         biases = (api().llama_logit_bias * len(s.logit_bias))(*s.logit_bias.items())
         yield api().llama_sampler_init_logit_bias(vocabulary, len(s.logit_bias), biases)
-    if s.frequency_penalty or s.presence_penalty:
+    if s.frequency_penalty or s.presence_penalty or s.repetition_penalty != 1.0:
         yield api().llama_sampler_init_penalties(
-            vocabulary, PENALTY_WINDOW, 1.0, s.frequency_penalty, s.presence_penalty
+            vocabulary, PENALTY_WINDOW, s.repetition_penalty, s.frequency_penalty, s.presence_penalty
         )
 
 
 def _choosing_samplers(s: Sampling) -> Iterator[Any]:
-    yield api().llama_sampler_init_top_k(TOP_K)
+    yield api().llama_sampler_init_top_k(s.top_k)
     yield api().llama_sampler_init_top_p(s.top_p, 1)
     yield api().llama_sampler_init_min_p(s.min_p, 1)
     yield api().llama_sampler_init_temp(s.temperature)

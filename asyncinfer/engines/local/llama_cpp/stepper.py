@@ -15,7 +15,7 @@ from asyncinfer.engines.local.llama_cpp.context import Part
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
 from asyncinfer.engines.local.llama_cpp.prompt import Prompt
 from asyncinfer.engines.local.llama_cpp.render import build_prompt
-from asyncinfer.engines.local.llama_cpp.sampler import Sampler, Sampling
+from asyncinfer.engines.local.llama_cpp.sampler import TOP_K, Sampler, Sampling
 from asyncinfer.engines.local.logit_bias import token_biases
 from asyncinfer.engines.local.logprobs import logprobs_of_token, text_of_bytes
 from asyncinfer.engines.local.request import Request
@@ -201,10 +201,12 @@ def _sampling(generation: GenerationParams, vocabulary: int) -> Sampling:
     seed = random.getrandbits(32) if generation.seed is None else generation.seed
     return Sampling(
         temperature=effective_temperature(generation.temperature),
+        top_k=TOP_K if generation.top_k is None else max(0, min(generation.top_k, vocabulary)),
         top_p=1.0 if generation.top_p is None else generation.top_p,
         min_p=generation.min_p,
         frequency_penalty=_in_float(generation.frequency_penalty),
         presence_penalty=_in_float(generation.presence_penalty),
+        repetition_penalty=_in_float(generation.repetition_penalty),
         # llama.cpp takes the largest value as a request for a random seed.
         seed=seed % (2**32 - 1),
         logit_bias=token_biases(generation, vocabulary),

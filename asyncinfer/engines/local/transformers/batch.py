@@ -177,6 +177,10 @@ def generation_config(model: TransformersModel, rows: Sequence[ActiveRow]) -> An
             "top_p": settings.top_p,
             "min_p": settings.min_p or None,
         }
+        if settings.top_k is not None:
+            sampling["top_k"] = settings.top_k
+    if settings.repetition_penalty != 1.0:
+        sampling["repetition_penalty"] = settings.repetition_penalty
     ends = model.end_tokens.union(*(row.request.generation.stop_token_ids or () for row in rows))
     return import_module("transformers").GenerationConfig(  # type: ignore[attr-defined]
         **sampling,

@@ -28,16 +28,20 @@ class BatchSettings(NamedTuple):
 
     Args:
         temperature: 0 means the likeliest token.
+        top_k: 0 means all tokens; None means the default of the model.
+        repetition_penalty: 1 means the default of the model.
         beam_search: Further settings of a beam search, which ends for all its rows together and samples for all of
             them.
     """
 
     temperature: float
     top_p: float
+    top_k: int | None
     min_p: float
     beams: int
     use_cache: bool
     batch_size: int | None
+    repetition_penalty: float = 1.0
     beam_search: tuple[Any, ...] = ()
 
 
@@ -45,6 +49,8 @@ def settings_of(generation: GenerationParams) -> BatchSettings:
     return BatchSettings(
         temperature=effective_temperature(generation.temperature),
         top_p=1.0 if generation.top_p is None else generation.top_p,
+        top_k=None if generation.top_k is None else max(0, generation.top_k),
+        repetition_penalty=generation.repetition_penalty,
         min_p=generation.min_p,
         beams=generation.num_beams,
         use_cache=generation.use_cache,

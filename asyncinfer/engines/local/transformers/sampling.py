@@ -15,5 +15,5 @@ def unused_without_sampling(generation: GenerationParams) -> frozenset[str]:
     """The names of the settings that have no effect because `use_sampling` is not set."""
     if generation.use_sampling:
         return frozenset()
-    set_values = {"temperature": generation.temperature, "top_p": generation.top_p, "min_p": generation.min_p}
+    set_values = {name: getattr(generation, name) for name in ("temperature", "top_p", "top_k", "min_p")}
     return frozenset(name for name, value in set_values.items() if value)

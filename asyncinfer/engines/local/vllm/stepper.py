@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from asyncinfer.dialects.finish_reasons import with_calls
 from asyncinfer.dialects.response_metadata import logprobs_metadata
-from asyncinfer.engines.local.chat_prompt import tools_unsupported
+from asyncinfer.engines.local.chat_prompt import template_variables, tools_unsupported
 from asyncinfer.engines.local.memo import Memo
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit, row_errors
@@ -124,7 +124,7 @@ class VllmStepper:
         if tools and source is not None and "tools" not in source:
             raise tools_unsupported()
         messages = messages_of(request.conversation, takes_images=self._model.takes_images)
-        return self._model.render(messages, template, request.model.chat_template_kwargs or {}, tools)
+        return self._model.render(messages, template, _variables(request), tools)
 
     def _room(self, prompt: Any) -> int:
         """How many tokens the context holds after the prompt."""
@@ -159,7 +159,7 @@ class VllmStepper:
     ) -> _AnswerFormat:
         """The format with vLLM's parsers. They may need another structure, and special tokens in the text."""
         parsed_tools = _strict_tools(tools, request) if self._parses_tools else []
-        generation, kwargs = request.generation, request.model.chat_template_kwargs
+        generation, kwargs = request.generation, _variables(request) or None
         chat = chat_request(
             model=self._model.config.model,
             messages=text_messages(request.conversation),
@@ -200,6 +200,11 @@ class VllmStepper:
         if output.finished:
             del self._rows[number]
             emit(number, _completion(row, output))
+
+
+def _variables(request: Request) -> dict[str, Any]:
+    """The variables of the chat template."""
+    return {name: value for name, value in template_variables(request).items() if name != "tools"}
 
 
 def _completion(row: _ActiveRow, output: Any) -> Completion | RequestError:
