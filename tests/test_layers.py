@@ -28,6 +28,7 @@ LAYERS = (
     "run",
     "batch",
     "display",
+    "report",
     "distributed",
     "engines",
     "serve",

@@ -11,6 +11,7 @@ from asyncinfer.cli.commands.ask import ask
 from asyncinfer.cli.commands.engines import engines
 from asyncinfer.cli.commands.infer import infer
 from asyncinfer.cli.commands.options import DOTTED_PATHS
+from asyncinfer.cli.commands.report import report
 from asyncinfer.cli.commands.serve import serve
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.command(context_settings=DOTTED_PATHS)(infer)
 app.command(context_settings=DOTTED_PATHS)(serve)
 app.command()(ask)
 app.command()(engines)
+app.command()(report)
 
 
 @app.callback(invoke_without_command=True)

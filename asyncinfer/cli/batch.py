@@ -13,7 +13,7 @@ from asyncinfer.cli.answer_view import without_controls
 from asyncinfer.cli.display import Display, show_failures, show_summary
 from asyncinfer.cli.exit_codes import SOME_FAILED
 from asyncinfer.cli.interrupts import interruptible
-from asyncinfer.cli.messages import say
+from asyncinfer.cli.messages import say, show_reports
 from asyncinfer.cli.typed_view import typed_text
 from asyncinfer.config import InferenceConfig
 from asyncinfer.config.overrides import mask_arguments
@@ -29,6 +29,7 @@ from asyncinfer.types.run_errors import RunInterruptedError
 async def run_batch(config: InferenceConfig) -> int:
     """Answer the rows of `config.input_path`, and return the exit code. Without an output path, print the answers."""
     stop = Stop()
+    show_reports()
     async with build_engine(config) as engine:
         try:
             async with interruptible(stop):

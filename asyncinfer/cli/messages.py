@@ -36,8 +36,17 @@ def configure_logging(level: str, log_format: str) -> None:
 
 def show_retries() -> None:
     """Show why the first answer is late: each failed attempt that is followed by another one."""
+    _show_all_of("asyncinfer.retries")
+
+
+def show_reports() -> None:
+    """Show where the report of a run was written."""
+    _show_all_of("asyncinfer.report")
+
+
+def _show_all_of(logger: str) -> None:
     if logging.getLogger("asyncinfer").level <= logging.WARNING:
-        logging.getLogger("asyncinfer.retries").setLevel(logging.INFO)
+        logging.getLogger(logger).setLevel(logging.INFO)
 
 
 def say(text: str, **fields: Any) -> None:

@@ -43,6 +43,10 @@ class InferenceConfig(Params):
     """The JSONL file for the answered conversations, in input order."""
     progress_path: OptionalPath = NONE
     """A JSON file with the progress of the run, which other programs can read."""
+    report_path: OptionalPath = NONE
+    """An HTML page about the run. It is written at the end, also of a run that failed or was interrupted."""
+    save_events: bool = False
+    """Save the events of the run in `<output_path>.events.json`, from which a report can be written later."""
     engine: EngineName | None = None
     """Which engine runs the model; null: NATIVE."""
     remote_params: RemoteParams | None = None

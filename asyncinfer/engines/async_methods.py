@@ -22,6 +22,7 @@ from asyncinfer.engines.call_input import (
     is_one_small_row,
     source_of,
 )
+from asyncinfer.engines.call_recorders import recorders_of
 from asyncinfer.errors import ConfigError, EngineConfigError
 from asyncinfer.run import single
 from asyncinfer.run.events import Observer
@@ -395,6 +396,7 @@ class AsyncMethods(AsyncBatchMethods):
             progress_path=absolute_path(progress_path or config.progress_path, "progress_path"),
             on_progress=on_progress,
             observers=observers,
+            recorders=recorders_of(config, str(self.engine_type), access),
             partial=partial,
             restored=access.restored,
             reuse_output=config.reuse_output,

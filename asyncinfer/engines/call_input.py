@@ -15,6 +15,8 @@ from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.types.conversation import Conversation, ConversationLike, Message
 from asyncinfer.types.paths import expanded
 
+# The settings that need a run.
+_FILES = ("input_path", "output_path", "progress_path", "report_path", "save_events", "reuse_output")
 # The largest row that is prepared on the event loop, in characters.
 _SMALL = 1 << 14
 
@@ -54,7 +56,7 @@ def is_one_small_row(
     """Whether there is one row of text, small enough for the event loop, and nothing is to be saved."""
     if not isinstance(input, list | tuple) or len(input) != 1:
         return False
-    if config is not None and (config.input_path or config.output_path or config.progress_path or config.reuse_output):
+    if config is not None and any(getattr(config, name) for name in _FILES):
         return False
     row = input[0]
     if isinstance(row, str):

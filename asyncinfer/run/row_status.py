@@ -58,6 +58,14 @@ class RowStatusTable:
         """The saved answers' spans, in row order."""
         return (self.span(row) for row, state in enumerate(self._state) if state == _SAVED)
 
+    def next_saved(self, row: int) -> int | None:
+        """The first row from `row` on whose answer is in the scratch file; None if there is none."""
+        found = self._state.find(_SAVED, row)
+        return None if found < 0 else found
+
+    def __len__(self) -> int:
+        return len(self._state)
+
     @property
     def fresh_count(self) -> int:
         """How many rows are saved under the id and metadata that the input has."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, closing, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.progress import OnProgress, Reporter, RunStats, failure_in_file, reporting
 from asyncinfer.run.reader import InputReader, IterableReader, ResumeMatcher
+from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_answers import SavedAnswers
@@ -57,6 +58,7 @@ class Run:
         reuse_output: Take answers from an existing file at `output_path`.
         relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
+        recorders: Observers that also see the begin and the end of the run.
         release_idle: Closes connections that no request uses. Called before the output is written if file descriptors
             are scarce.
         problems: Returns the reason why each of several endpoints is put aside, by name; None if it is in use.
@@ -77,6 +79,7 @@ class Run:
     release_idle: Callable[[], None] = _nothing
     problems: Problems = one_endpoint
     observers: Sequence[Observer] = ()
+    recorders: Sequence[RunRecorder] = ()
     stop: Stop = field(default_factory=Stop)
     saved_in: Path | None = field(default=None, init=False)
     dead: EngineDeadError | None = field(default=None, init=False)
@@ -93,7 +96,7 @@ class Run:
             ScratchError: Answers cannot be saved.
             RunInterruptedError: `stop` was requested before the end.
         """
-        await DISK.run(check_paths, source.path, self.output_path, self.progress_path)
+        await DISK.run(check_paths, source.path, self.output_path, self.progress_path, self._recorded_paths())
         with relaxed_gc() if self.relax_gc else nullcontext():
             return await self._run(source, deliver)
 
@@ -104,7 +107,7 @@ class Run:
             await in_slices(rows.validate_input())
             stats.begin(len(rows))
             statuses = RowStatusTable(len(rows))
-            events = Events([stats.observe, *self.observers])
+            events = self._events(stats)
             previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
             async with self._scratch(rows) as scratch, previous_output.opened():
                 info = RunInfo(len(rows), self.saved_in, rows.has)
@@ -117,7 +120,8 @@ class Run:
                 saved_answers = self._saved_answers(statuses, scratch, previous_output)
                 reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
                 failed_rows = FailedRows(self.output_path, source, rows.checksums)
-                async with reporting(Reporter(stats, self.progress_path, self.on_progress, executor, events)):
+                reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)
+                async with self._recorded(stats, statuses, scratch), reporting(reporter):
                     with closing(reader):
                         await flow.run(reader, self.stop)
                     self.dead = flow.dead
@@ -143,10 +147,10 @@ class Run:
             EngineDeadError: No further row can be answered.
             RunInterruptedError: `stop` was requested before the end.
         """
-        await DISK.run(check_paths, None, self.output_path, self.progress_path)
+        await DISK.run(check_paths, None, self.output_path, self.progress_path, self._recorded_paths())
         stats, statuses = RunStats(self.clock, problems=self.problems), RowStatusTable()
         async with failure_in_file(stats, self.progress_path):
-            events = Events([stats.observe, *self.observers])
+            events = self._events(stats)
             previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
             async with self._scratch(None) as scratch, previous_output.opened():
                 executor = self.make_executor(RunInfo(None, self.saved_in))
@@ -162,7 +166,11 @@ class Run:
                 saved_answers = self._saved_answers(statuses, scratch, previous_output)
                 reader = IterableReader(source, self.keys, statuses, saved_answers, saved, previous_output)
                 reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)
-                async with reporting(reporter), clean_up_after(reader.aclose):
+                async with (
+                    self._recorded(stats, statuses, scratch),
+                    reporting(reporter),
+                    clean_up_after(reader.aclose),
+                ):
                     await flow.run(reader, self.stop)
                     if flow.dead is not None:
                         raise flow.dead
@@ -170,6 +178,20 @@ class Run:
                     await self._finish(flow, statuses, stats, scratch, NoFailedRows(self.output_path))
                 if scratch is not None and not stats.failed:
                     await remove_finished(scratch, len(saved), lambda key, n: (key, n) in saved)
+
+    def _events(self, stats: RunStats) -> Events:
+        return Events([stats.observe, *self.observers, *(recorder.observe for recorder in self.recorders)])
+
+    def _recorded_paths(self) -> dict[str, Path]:
+        return {name: path for recorder in self.recorders for name, path in recorder.paths.items()}
+
+    def _recorded(
+        self, stats: RunStats, statuses: RowStatusTable, scratch: ScratchFile | None
+    ) -> AbstractAsyncContextManager[None]:
+        if not self.recorders:
+            return nullcontext()
+        run = RecordedRun(stats, statuses, scratch, self.output_path, lambda: stats.summary(self.problems()))
+        return recorded(self.recorders, run)
 
     @asynccontextmanager
     async def _scratch(self, rows: ValidatedInput | None) -> AsyncGenerator[ScratchFile | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from asyncinfer.errors import ConfigError
@@ -10,14 +11,25 @@ from asyncinfer.scratch.atomic import as_config_error, check_replaceable, check_
 from asyncinfer.scratch.file import scratch_path
 
 
-def check_paths(input_path: Path | None, output_path: Path | None, progress_path: Path | None) -> None:
+def check_paths(
+    input_path: Path | None,
+    output_path: Path | None,
+    progress_path: Path | None,
+    others: Mapping[str, Path] | None = None,
+) -> None:
     """Check that the files can be written, and that no two settings name the same file. Blocks.
+
+    Args:
+        others: Further files that are written, by the names of their settings.
 
     Raises:
         ConfigError: A path cannot be used.
     """
+    written = {**(others or {})}
     if progress_path is not None:
-        check_replaceable(progress_path, "progress_path")
+        written["progress_path"] = progress_path
+    for name, path in written.items():
+        check_replaceable(path, name)
     paths: dict[str, Path] = {}
     if output_path is not None:
         check_target(output_path, "output_path")
@@ -28,8 +40,7 @@ def check_paths(input_path: Path | None, output_path: Path | None, progress_path
         }
     if input_path is not None:
         paths["input_path"] = input_path
-    if progress_path is not None:
-        paths["progress_path"] = progress_path
+    paths |= written
     names: dict[Path, str] = {}
     for name, path in paths.items():
         with as_config_error(path, name, "read" if name == "input_path" else "written"):

@@ -126,7 +126,10 @@ remote_params:
 class TestOumiFiles:
     def test_file_with_every_oumi_key_sets_every_field(self) -> None:
         config = InferenceConfig.from_str(EVERY_KEY)
-        assert config.model_fields_set | {"distributed", "reuse_output"} == InferenceConfig.model_fields.keys()
+        assert (
+            config.model_fields_set | {"distributed", "report_path", "reuse_output", "save_events"}
+            == InferenceConfig.model_fields.keys()
+        )
         ours = {"allow_private_urls", "max_image_pixels"}
         assert config.model.model_fields_set | ours == ModelParams.model_fields.keys()
         ours = {"extra_body", "logprobs", "max_validation_retries", "n", "reasoning_effort", "repetition_penalty"}

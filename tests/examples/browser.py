@@ -23,11 +23,16 @@ CHROMIUM = which("chromium") or which("chromium-browser")
 
 
 class Page:
-    """One page of the browser."""
+    """One page of the browser.
+
+    Attributes:
+        events: The events of the browser so far: each has a `method` and `params`.
+    """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._ids = count(1)
+        self.events: list[dict[str, Any]] = []
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol, and return its result."""
@@ -65,6 +70,8 @@ class Page:
     async def _receive(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         while True:
             message = await self._socket.receive_json()
+            if "method" in message:
+                self.events.append(message)
             if wanted(message):
                 return message
 
@@ -72,13 +79,19 @@ class Page:
 @asynccontextmanager
 async def open_page(url: str, profile: Path) -> AsyncGenerator[Page]:
     """The page at `url`, in a browser of its own. `profile`: a folder for the files of the browser."""
+    async with new_page(profile) as page:
+        await page.open(url)
+        yield page
+
+
+@asynccontextmanager
+async def new_page(profile: Path) -> AsyncGenerator[Page]:
+    """An empty page, in a browser of its own. `profile` as in `open_page`."""
     async with _browser(profile) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
         async with session.get("/json/list") as response:
             [target] = [one for one in await response.json() if one["type"] == "page"]
         async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-            page = Page(socket)
-            await page.open(url)
-            yield page
+            yield Page(socket)
 
 
 @asynccontextmanager

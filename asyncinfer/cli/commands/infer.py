@@ -47,6 +47,13 @@ def infer(
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Keep the answers in the output file, and send only the other rows.")
     ] = False,
+    report: Annotated[
+        str | None,
+        typer.Option("--report", help="The HTML page about the run, which is written at its end, whatever ends it."),
+    ] = None,
+    save_events: Annotated[
+        bool, typer.Option("--save-events", help="Save the events beside the output, for asyncinfer report.")
+    ] = False,
     image: Images = None,
     system: System = None,
     history: Annotated[
@@ -69,12 +76,14 @@ def infer(
         from asyncinfer.cli.batch import run_batch
         from asyncinfer.cli.chat import run_chat
 
-        arguments = [*context.args, *(["--reuse_output", "true"] if reuse else [])]
+        flags = {"--reuse_output": reuse, "--save_events": save_events}
+        arguments = [*context.args, *(text for name, on in flags.items() if on for text in (name, "true"))]
         options = {
             "engine": engine,
             "model.model_name": model,
             "input_path": input_path,
             "output_path": output_path,
+            "report_path": report,
         }
         loaded = load_config(config, arguments, options)
         if loaded.input_path is not None and (input_path is not None or not interactive):
