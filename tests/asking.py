@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, model_validator
 
 from asyncinfer import BaseInferenceEngine, Conversation, GenerationParams, InferenceConfig
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.results import FailureDetail
 from asyncinfer.types.stream import StreamDelta
 from tests.fakes import question, questions, read_jsonl, write_jsonl
@@ -171,3 +172,30 @@ async def check_rejected_answers(engine: BaseInferenceEngine) -> None:
     message = result.failures[0].error_message
     assert "City: it was cut off at the limit of its length (generation.max_new_tokens" in message
     assert "(2 answers were rejected)" in message
+
+
+async def check_reach_of_sampling(engine: BaseInferenceEngine) -> None:
+    """Check `top_k` and `repetition_penalty`."""
+    greedy, counting = await engine.ainfer([CAPITAL, "Say yes yes yes yes yes yes."], config())
+    one = config(temperature=1.0, use_sampling=True, top_k=1)
+    assert (await engine.agenerate(CAPITAL, one)).text == greedy.text
+    penalised = await engine.agenerate("Say yes yes yes yes yes yes.", config(repetition_penalty=20.0))
+    assert penalised.text != counting.text
+
+
+async def check_several_answers(engine: BaseInferenceEngine) -> None:
+    """Check `n`: all answers are in the metadata, whole and streamed, and each has a seed of its own."""
+    several = config(n=3, temperature=1.0, use_sampling=True, seed=7)
+    answered = await engine.agenerate(CAPITAL, several)
+    texts = [choice["message"]["content"] for choice in answered.metadata["choices"]]
+    assert texts[0] == answered.text
+    assert len(set(texts)) > 1
+    alone = config(temperature=1.0, use_sampling=True, seed=8)
+    assert (await engine.agenerate(CAPITAL, alone)).text == texts[1]
+    usage = answered.metadata["usage"]
+    assert TOKENS < usage["completion_tokens"] <= 3 * TOKENS
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    async with engine.astream(CAPITAL, several) as stream:
+        completion = Completion.from_deltas([delta async for delta in stream])
+    assert completion.metadata is not None
+    assert [choice["message"]["content"] for choice in completion.metadata["choices"]] == texts

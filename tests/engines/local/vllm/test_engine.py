@@ -38,7 +38,9 @@ from tests.asking import (
     WEATHER,
     City,
     ask,
+    check_reach_of_sampling,
     check_rejected_answers,
+    check_several_answers,
     check_typed_answers,
     config,
     refusal,
@@ -567,3 +569,11 @@ async def test_typed_answers_need_no_retry(engine: VLLMInferenceEngine) -> None:
 
 async def test_answers_that_do_not_fit_are_asked_again(engine: VLLMInferenceEngine) -> None:
     await check_rejected_answers(engine)
+
+
+async def test_top_k_and_repetition_penalty_have_their_effect(engine: VLLMInferenceEngine) -> None:
+    await check_reach_of_sampling(engine)
+
+
+async def test_several_answers_to_one_conversation(engine: VLLMInferenceEngine) -> None:
+    await check_several_answers(engine)
