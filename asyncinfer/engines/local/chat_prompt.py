@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from asyncinfer.types.conversation import ContentItem, Message
 from asyncinfer.types.merging import merged_messages
 from asyncinfer.types.paths import expanded, is_file, read_text
 from asyncinfer.types.tools import ToolCall
+
+log = logging.getLogger("asyncinfer")
 
 Render = Callable[..., str]
 Content = Callable[[Message], Any]
@@ -69,6 +72,17 @@ def template_variables(request: Request) -> dict[str, Any]:
     effort = request.generation.reasoning_effort
     own = {} if effort is None else {EFFORT: effort}
     return {"tools": request.tools or None, **own, **(request.model.chat_template_kwargs or {})}
+
+
+def check_effort(request: Request, template: str | None) -> None:
+    """Log a warning if the request sets a reasoning effort that its template does not read. Once for each template."""
+    if request.generation.reasoning_effort is not None and EFFORT not in (template or ""):
+        _warn_of_unread_effort(template)
+
+
+@lru_cache(maxsize=8)
+def _warn_of_unread_effort(template: str | None) -> None:
+    log.warning("generation.reasoning_effort: no effect, because the model's chat template has no variable %r", EFFORT)
 
 
 def _image_placeholder(_: ContentItem) -> dict[str, Any]:

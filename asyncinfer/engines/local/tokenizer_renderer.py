@@ -10,6 +10,7 @@ from asyncinfer.config import ModelParams
 from asyncinfer.engines.local.chat_prompt import (
     Content,
     Render,
+    check_effort,
     render_prompt,
     template_names,
     text_content,
@@ -82,7 +83,9 @@ class TokenizerRenderer:
             RequestError: The template does not support this conversation, or there is none.
         """
         template = request.model.chat_template or self._template
-        supports_tools = "tools" in (template or self._own_template(request))
+        text = template or self._own_template(request)
+        check_effort(request, text)
+        supports_tools = "tools" in text
         content = self._content(request, self._render(template, {}))
         render = self._render(template, arguments)
         return render_prompt(request, render, supports_tools=supports_tools, content=content)

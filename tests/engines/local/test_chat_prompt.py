@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from asyncinfer import Conversation, GenerationParams, ModelParams, RequestError
-from asyncinfer.engines.local.chat_prompt import render_prompt, text_content, vision_content
+from asyncinfer.engines.local.chat_prompt import (
+    check_effort,
+    render_prompt,
+    template_variables,
+    text_content,
+    vision_content,
+)
 from asyncinfer.engines.local.request import Request
 
 IMAGE = {"type": "image_url", "content": "data:,"}
@@ -116,3 +122,22 @@ def test_adjacent_messages_stay_apart_if_the_template_accepts_them() -> None:
 def test_error_is_that_of_the_conversation_as_it_was_given() -> None:
     with pytest.raises(RequestError, match="rejects this conversation: Conversation roles must alternate"):
         prompt(said(("assistant", "a"), ("assistant", "b"), ("user", "c")), alternating, takes_images=False)
+
+
+def test_reasoning_effort_is_a_variable_of_the_template() -> None:
+    request = request_with(TEXT)
+    effort = request._replace(generation=GenerationParams(reasoning_effort="low"))
+    assert template_variables(effort) == {"tools": None, "reasoning_effort": "low", "ending": "!"}
+    own = effort._replace(model=ModelParams(chat_template_kwargs={"reasoning_effort": "high"}))
+    assert template_variables(own)["reasoning_effort"] == "high"
+    assert "reasoning_effort" not in template_variables(request)
+
+
+def test_effort_that_a_template_does_not_read_is_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
+    request = request_with(TEXT)._replace(generation=GenerationParams(reasoning_effort="low"))
+    for _ in range(2):
+        check_effort(request, "{{ no_effort_in_this_test }}")
+        check_effort(request, "{{ reasoning_effort }}")
+    assert [record.message for record in caplog.records] == [
+        "generation.reasoning_effort: no effect, because the model's chat template has no variable 'reasoning_effort'"
+    ]

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from asyncinfer.engines.local.chat_prompt import Content, content_parts, render_prompt, text_content
+from asyncinfer.engines.local.chat_prompt import Content, check_effort, content_parts, render_prompt, text_content
 from asyncinfer.engines.local.llama_cpp.compat import api, attach_log, unsuppressed_output
 from asyncinfer.engines.local.llama_cpp.template import Template, compile_template
 from asyncinfer.engines.local.request import Request
@@ -76,6 +76,7 @@ class ChatRenderer:
         text = request.model.chat_template or self._source.template
         if text is None:
             raise invalid_request("the GGUF file has no chat template: set model.chat_template")
+        check_effort(request, text)
         return self.compile(text)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from asyncinfer.dialects.finish_reasons import with_calls
 from asyncinfer.dialects.response_metadata import logprobs_metadata
-from asyncinfer.engines.local.chat_prompt import template_variables, tools_unsupported
+from asyncinfer.engines.local.chat_prompt import check_effort, template_variables, tools_unsupported
 from asyncinfer.engines.local.memo import Memo
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit, row_errors
@@ -121,6 +121,7 @@ class VllmStepper:
     def _prompt(self, request: Request, tools: list[dict[str, Any]]) -> Any:
         template = request.model.chat_template
         source = template or self._model.chat_template
+        check_effort(request, source)
         if tools and source is not None and "tools" not in source:
             raise tools_unsupported()
         messages = messages_of(request.conversation, takes_images=self._model.takes_images)
