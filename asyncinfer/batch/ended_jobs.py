@@ -16,9 +16,12 @@ from asyncinfer.batch.job_maker import Added, JobMaker
 from asyncinfer.batch.job_state import JobState
 from asyncinfer.batch.jobs import Jobs, RunParts
 from asyncinfer.batch.results import JobResults
-from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.errors import InferenceErrorType, RequestError, error_str
+from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.events import AttemptFailed, Events, Latency
+from asyncinfer.types.answer import Completion
 from asyncinfer.types.batch import BatchInfo, BatchStatus
+from asyncinfer.types.run_errors import InvalidAnswerError
 
 log = logging.getLogger("asyncinfer")
 
@@ -30,6 +33,7 @@ class EndedJobs:
     """Handles jobs that have ended.
 
     Args:
+        access: Has the check of the answers.
         may_send: Whether rows may be sent again.
     """
 
@@ -41,8 +45,10 @@ class EndedJobs:
         results: JobResults,
         events: Events,
         clock: Clock,
+        access: EngineAccess,
         may_send: Callable[[], bool],
     ) -> None:
+        self._check = access.check
         self._parts, self._jobs, self._maker, self._results = parts, jobs, maker, results
         self._events, self._clock, self._may_send = events, clock, may_send
 
@@ -71,12 +77,24 @@ class EndedJobs:
             for row_id, row, result in results:
                 if self._parts.rows.place(row_id, job.number) is None:
                     continue  # A second result of the same row.
-                if isinstance(result, RequestError):
-                    errors[row_id] = result
+                checked = await self._checked(result)
+                if isinstance(checked, RequestError):
+                    errors[row_id] = checked
                 else:
                     errors.pop(row_id, None)
-                    await self._parts.outcomes.answered(row, result, Latency(0.0, seconds), job.number)
+                    await self._parts.outcomes.answered(row, checked, Latency(0.0, seconds), job.number)
         return errors
+
+    async def _checked(self, result: Completion | RequestError) -> Completion | RequestError:
+        """Return the result; an error in place of an answer that does not pass the check of the run."""
+        if self._check is None or isinstance(result, RequestError):
+            return result
+        try:
+            return await self._check(result)
+        except RequestError as error:
+            return error
+        except Exception as error:  # A validator of the user's model may raise anything.
+            return RequestError(f"{type(error).__name__}: {error_str(error)}", error_type=InferenceErrorType.RUNTIME)
 
     async def _handle_rest(self, job: JobState, info: BatchInfo, errors: dict[RowId, RequestError]) -> int | None:
         """Let the rows without an answer fail, or send them again.
@@ -98,7 +116,9 @@ class EndedJobs:
                 self._events.emit(AttemptFailed(row.index, error, after, Latency(0.0, 0.0)))
                 if not is_again or place is None:
                     self._parts.outcomes.failed_with(row, self._parts.outcomes.dead or error)
-                elif self._parts.params.retry == "online" and not job.is_cancelled:
+                elif isinstance(error, InvalidAnswerError) or (
+                    self._parts.params.retry == "online" and not job.is_cancelled
+                ):
                     self._parts.send_alone(row_id, job)
                 else:
                     places.append(place)
@@ -110,6 +130,8 @@ class EndedJobs:
     async def _send(self, added: Added) -> None:
         for unsent in added.unsent:
             self._parts.outcomes.failed_with(unsent.row, unsent.error)
+        for place in added.alone:
+            self._parts.online.add(place)
         for job in added.jobs:
             await self._jobs.submit(job)
 
@@ -123,6 +145,8 @@ class EndedJobs:
             return False
         if job.is_cancelled and error.error_type is InferenceErrorType.CANCELLED:
             return True
+        if isinstance(error, InvalidAnswerError):  # It is sent alone, and asked again as any other row.
+            return error.correction is not None
         is_cancelled = error.error_type is InferenceErrorType.CANCELLED
         return error.is_retryable and not is_cancelled and job.attempt < self._parts.params.max_retries
 

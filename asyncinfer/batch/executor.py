@@ -126,10 +126,17 @@ class BatchExecutor:
         except EngineDeadError as error:
             jobs.end(error)
         self._maker = maker = JobMaker(
-            self._api, codec, self._params, parts.folder, parts.rows, parts.spill, jobs.first_own
+            self._api,
+            codec,
+            self._params,
+            parts.folder,
+            parts.rows,
+            parts.spill,
+            jobs.first_own,
+            self._access.as_sent,
         )
         results = JobResults(self._api, codec, parts.rows, parts.spill, self._clock)
-        ended = EndedJobs(parts, jobs, maker, results, events, self._clock, lambda: not self._has_stopped)
+        ended = EndedJobs(parts, jobs, maker, results, events, self._clock, self._access, lambda: not self._has_stopped)
         async with task_group() as tasks:
             tasks.start_soon(self._single.run, parts.online, parts.outcomes, events)
             async with task_group() as main:
@@ -149,6 +156,8 @@ class BatchExecutor:
                 added = await maker.add_new(rows)
                 for unsent in added.unsent:
                     parts.outcomes.failed_with(unsent.row, unsent.error)
+                for place in added.alone:
+                    parts.online.add(place)
                 for job in added.jobs:
                     await jobs.submit(job, most=most)
             if parts.outcomes.dead is None:

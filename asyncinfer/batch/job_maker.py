@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from asyncinfer.aio.limiters import DISK
@@ -10,11 +10,12 @@ from asyncinfer.batch.api import BatchApi, Codec
 from asyncinfer.batch.custom_ids import RowId, custom_id
 from asyncinfer.batch.job_state import JobFolder, JobState, new_tag
 from asyncinfer.batch.job_writer import JobWriter
-from asyncinfer.batch.open_rows import OpenRows
+from asyncinfer.batch.open_rows import NO_JOB, OpenRows
 from asyncinfer.batch.spill import Spill
 from asyncinfer.config.batch import BatchParams
 from asyncinfer.errors import RequestError, invalid_request
 from asyncinfer.run.rows import Row
+from asyncinfer.types.conversation import Conversation
 
 
 class Unsent(NamedTuple):
@@ -25,10 +26,17 @@ class Unsent(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What became of rows that were added: jobs that are full, and rows that cannot be part of a job."""
+    """What became of rows that were added.
+
+    Args:
+        jobs: Jobs that are full.
+        unsent: Rows that cannot be part of a job.
+        alone: Where rows are stored whose requests need other settings than those of the jobs.
+    """
 
     jobs: list[JobState]
     unsent: list[Unsent]
+    alone: list[int]
 
 
 class JobMaker:
@@ -36,6 +44,7 @@ class JobMaker:
 
     Args:
         first_number: The number of the first job.
+        as_sent: Returns a conversation as its request contains it; None if the request needs settings of its own.
     """
 
     def __init__(
@@ -47,7 +56,9 @@ class JobMaker:
         rows: OpenRows,
         spill: Spill,
         first_number: int,
+        as_sent: Callable[[Conversation], Conversation | None],
     ) -> None:
+        self._as_sent = as_sent
         self._api, self._codec, self._folder, self._rows, self._spill = api, codec, folder, rows, spill
         limits = api.dialect.limits
         self.most_rows = min(limits.rows, params.max_rows or limits.rows)
@@ -77,22 +88,28 @@ class JobMaker:
         self._writers.clear()
 
     def _add_new(self, rows: Sequence[Row]) -> Added:
-        added = Added([], [])
+        added = Added([], [], [])
         for row in rows:
-            if self._rows.read((row.key, row.n), self._spill.add(row)) is None:
-                self._add(row, 0, added)
+            place = self._spill.add(row)
+            if self._rows.read((row.key, row.n), place) is None:
+                self._add(row, place, 0, added)
         return added
 
     def _add_again(self, places: Sequence[int], attempt: int) -> Added:
-        added = Added([], [])
+        added = Added([], [], [])
         for place in places:
-            self._add(self._spill.row(place), attempt, added)
+            self._add(self._spill.row(place), place, attempt, added)
         return added
 
-    def _add(self, row: Row, attempt: int, added: Added) -> None:
+    def _add(self, row: Row, place: int, attempt: int, added: Added) -> None:
         row_id: RowId = (row.key, row.n)
+        asked = self._as_sent(row.conversation())
+        if asked is None:
+            self._rows.assign(row_id, NO_JOB)
+            added.alone.append(place)
+            return
         try:
-            line = self._api.line(custom_id(row_id), self._codec.encode(row.conversation()))
+            line = self._api.line(custom_id(row_id), self._codec.encode(asked))
             if len(line) > self._most_line:
                 raise invalid_request(
                     f"its request has {len(line):,} bytes; in a batch job, it may have {self._most_line:,}"

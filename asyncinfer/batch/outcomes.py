@@ -14,6 +14,8 @@ from asyncinfer.run.executor import OutcomeSink
 from asyncinfer.run.rows import Row
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.results import FailureDetail, failure_of
+from asyncinfer.types.run_errors import InvalidAnswerError
+from asyncinfer.types.usage import Usage
 
 # How many answers may wait to be durable. The reading of results then waits, so that memory does not grow.
 _MOST_WAITING = 2048
@@ -44,13 +46,13 @@ class RowOutcomes(OutcomeSink):
         self._of_job[job] += 1
         await self._outcomes.answered(row, completion, latency)
 
-    def failed(self, row: Row, failure: FailureDetail) -> None:
+    def failed(self, row: Row, failure: FailureDetail, usage: Usage | None = None) -> None:
         self._rows.forget(_id(row))
-        self._outcomes.failed(row, failure)
+        self._outcomes.failed(row, failure, usage)
 
     def failed_with(self, row: Row, error: Exception) -> None:
         """The row failed with this error."""
-        self.failed(row, failure_of(error))
+        self.failed(row, failure_of(error), error.usage if isinstance(error, InvalidAnswerError) else None)
 
     def ended_early(self, error: EngineDeadError) -> None:
         if self.dead is None:

@@ -222,7 +222,7 @@ class AsyncBatchMethods(EngineCore):
         Raises:
             ConfigError: There is none.
         """
-        settings = await self._settings_of(config or InferenceConfig())
+        settings = (await self.access(config)).settings
         params = config.batch if config is not None else None
         return self._batch_api(settings, params or BatchParams())
 

@@ -49,6 +49,10 @@ class EngineAccess:
         """
         return self.rows.access(conversation) if self.rows is not None and conversation.has_settings else self
 
+    def as_sent(self, conversation: Conversation) -> Conversation | None:
+        """The conversation as a request with `settings` contains it; None if its request needs other settings."""
+        return None if self.rows is not None and conversation.has_settings else self.engine.as_sent(conversation)
+
     def restored(self, conversation: Conversation) -> Conversation:
         """Add what is not saved, such as the parsed answer, to a conversation with a saved answer. Blocks.
 

@@ -56,6 +56,13 @@ class BoundEngine(ABC):
             EngineDeadError: No conversation can be answered any more.
         """
 
+    def as_sent(self, conversation: Conversation) -> Conversation | None:
+        """The conversation as requests with the settings of this call contain it; None if its request needs others.
+
+        For executors that make requests themselves. By default, unchanged.
+        """
+        return conversation
+
     def release_idle(self) -> None:
         """Close connections that no request uses, because file descriptors are scarce."""
         return

@@ -46,6 +46,11 @@ class TypedEngine(BoundEngine):
         engine, asked = self._chosen(conversation)
         return engine.stream(asked)
 
+    def as_sent(self, conversation: Conversation) -> Conversation | None:
+        engine, asked = self._chosen(conversation)
+        # The settings of the call are those of the guided form, if there is one.
+        return asked if self._guided is None or engine is self._guided else None
+
     def release_idle(self) -> None:
         self._free.release_idle()
 

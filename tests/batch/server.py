@@ -54,6 +54,7 @@ class Faults:
         outcome: The final status of a job.
         order: Changes the order of the result lines.
         create_status: The statuses of the next responses to a creation, after the job was created.
+        single: Returns the answer to a single request, by its body.
         cut_uploads: How many of the next uploads break off in the middle.
         cut_results: How many of the next downloads break off in the middle.
         poll_statuses: The statuses of the next responses to polls.
@@ -65,6 +66,7 @@ class Faults:
     outcome: Callable[[Job], str] = lambda _: "completed"
     order: Callable[[list[Line]], list[Line]] = lambda lines: lines
     create_statuses: list[int] = field(default_factory=list[int])
+    single: Callable[[dict[str, Any]], str] = lambda body: f"single {answer_to(text_of(body))}"
     cut_uploads: int = 0
     cut_results: int = 0
     poll_statuses: list[int] = field(default_factory=list[int])
@@ -278,7 +280,7 @@ class BatchServer:
         self._note(request)
         body = await request.json()
         self.single[text_of(body)] += 1
-        return web.json_response(chat_completion(f"single {answer_to(text_of(body))}"))
+        return web.json_response(chat_completion(self.faults.single(body)))
 
     # States
 
