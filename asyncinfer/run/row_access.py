@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from asyncinfer.errors import InputError
+from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.types.conversation import Conversation
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from asyncinfer.run.access import EngineAccess
 
 
-class RowSettingsError(InputError):
+class RowSettingsError(InputError, ConfigError):
     """The settings of one row are wrong. Only this row fails."""
 
 

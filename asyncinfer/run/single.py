@@ -78,7 +78,7 @@ async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conve
     try:
         key = keys(item.load())
     except RowSettingsError as error:
-        return failure_of(InputError(f"row 0: {error}"))
+        return failure_of(RowSettingsError(f"row 0: {error}"))
     except InputError as error:
         problems = InvalidRows("input")
         problems.add(item.line, 0, str(error))

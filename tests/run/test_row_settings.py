@@ -117,7 +117,7 @@ async def test_wrong_settings_fail_their_row_only(api: Recorder, wrong: dict[str
     assert [index for index, _ in result.successful] == [0]
     failure = result.failures[1]
     assert failure.error_message.startswith("row 1: ")
-    assert not failure.is_retryable
+    assert (failure.is_retryable, failure.error_type) == (False, "config")
     with pytest.raises(InferenceFailedError, match=f"row 1: row 1: {message}"):
         await engine_at(api).ainfer(rows)
     with pytest.raises(InferenceFailedError, match=message):
