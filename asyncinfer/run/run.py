@@ -190,7 +190,7 @@ class Run:
     ) -> AbstractAsyncContextManager[None]:
         if not self.recorders:
             return nullcontext()
-        run = RecordedRun(stats, statuses, scratch, self.output_path, lambda: stats.summary(self.problems()))
+        run = RecordedRun(stats, statuses, scratch, self.output_path, stats.summary)
         return recorded(self.recorders, run)
 
     @asynccontextmanager

@@ -93,7 +93,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
         self._given_params = model_params.model_copy()  # A call may repeat what the caller gave.
         self._renderer: ConversationRenderer | None = None
         self._thread: ModelThread | None = None
-        self._files: Sequence[ModelFile] | None = None
+        self._identified_files: Sequence[ModelFile] | None = None
         self._stop_when_collected: weakref.finalize[[], LocalInferenceEngine] | None = None
         self._thread_lock = threading.Lock()
         self._validate()
@@ -179,9 +179,9 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     async def _model_files(self) -> Sequence[ModelFile]:
         """The files as they were at the first call, before the model was loaded."""
-        if self._files is None:
-            self._files = await DISK.run(lambda: identify(model_paths(self._model_params)))
-        return self._files
+        if self._identified_files is None:
+            self._identified_files = await DISK.run(lambda: identify(model_paths(self._model_params)))
+        return self._identified_files
 
     def _bind(self, settings: CallSettings) -> BoundEngine:
         generation = self._in_effect(settings.generation)
@@ -192,7 +192,7 @@ class LocalInferenceEngine(BaseInferenceEngine):
 
     async def _close(self) -> None:
         with self._thread_lock:
-            thread, self._thread, self._files = self._thread, None, None
+            thread, self._thread, self._identified_files = self._thread, None, None
             if self._stop_when_collected is not None:
                 self._stop_when_collected.detach()
         if thread is not None:
