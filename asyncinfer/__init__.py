@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ModelParams,
         RemoteParams,
         ReplicaResources,
+        TelemetryParams,
     )
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.calls import ainfer, infer, infer_interactive
@@ -165,6 +166,7 @@ __all__ = [
     "ScratchLockedError",
     "Stop",
     "StreamDelta",
+    "TelemetryParams",
     "ToolCall",
     "ToolCallDelta",
     "ToolDefinition",
@@ -193,6 +195,7 @@ _MODULES = {
     "ModelParams": "asyncinfer.config",
     "RemoteParams": "asyncinfer.config",
     "ReplicaResources": "asyncinfer.config",
+    "TelemetryParams": "asyncinfer.config",
     "AsyncInferError": "asyncinfer.errors",
     "ConfigError": "asyncinfer.errors",
     "EngineConfigError": "asyncinfer.errors",

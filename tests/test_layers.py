@@ -29,6 +29,7 @@ LAYERS = (
     "batch",
     "display",
     "report",
+    "telemetry",
     "distributed",
     "engines",
     "serve",
@@ -97,7 +98,7 @@ def test_every_layer_is_known() -> None:
 def test_importing_the_package_loads_no_heavy_module() -> None:
     heavy = (
         "{'aiohttp', 'botocore', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml', 'google.auth', "
-        "'ray'}"
+        "'ray', 'plotly', 'jinja2', 'opentelemetry'}"
     )
     code = f"import sys, asyncinfer; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -118,7 +119,7 @@ NebiusInferenceEngine Observer OllamaInferenceEngine OnProgress OpenAIInferenceE
 ParasailInferenceEngine Progress RemoteInferenceEngine RemoteLlamaCppInferenceEngine RemoteParams
 RemoteVLLMInferenceEngine ReplicaResources Request RequestError Role RowFailed RowFinished RowOutcome RowResumed
 RunEvent RunInterruptedError RunState RunSummary RunWaits SGLangInferenceEngine SambanovaInferenceEngine ScratchError
-ScratchLockedError Stop StreamDelta TogetherInferenceEngine ToolCall ToolCallDelta ToolDefinition Type
+ScratchLockedError Stop StreamDelta TelemetryParams TogetherInferenceEngine ToolCall ToolCallDelta ToolDefinition Type
 UnexpectedCancellationError Usage VLLMInferenceEngine XAIInferenceEngine ainfer build_engine build_inference_engine
 get_engine infer infer_interactive register_engine register_provider
 """

@@ -24,6 +24,7 @@ from asyncinfer import (
     ModelParams,
     RemoteParams,
     ReplicaResources,
+    TelemetryParams,
 )
 from asyncinfer.cli.engines import BEGIN, END, markdown_table
 from asyncinfer.config import engine_type
@@ -64,7 +65,16 @@ def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize(
-    "group", [InferenceConfig, ModelParams, GenerationParams, RemoteParams, DistributedParams, ReplicaResources]
+    "group",
+    [
+        InferenceConfig,
+        ModelParams,
+        GenerationParams,
+        RemoteParams,
+        DistributedParams,
+        ReplicaResources,
+        TelemetryParams,
+    ],
 )
 def test_every_setting_is_in_the_readme(group: type[BaseModel]) -> None:
     written = set(re.findall(r"`(?:[a-z_]+\.)*([a-z_]+)`", README))

@@ -55,13 +55,14 @@ class Display:
         elif time.monotonic() - self._last_line >= _LINE_INTERVAL:
             self._last_line = time.monotonic()
             done = progress.completed + progress.failed
-            log_progress(f"{done}/{progress.total} rows, {progress_text(progress)}", progress=_fields(progress))
+            log_progress(f"{done}/{progress.total} rows, {progress_text(progress)}", progress=summary_fields(progress))
 
 
 def show_summary(summary: RunSummary, output_path: str | None) -> None:
     """Print the summary of a run."""
     if is_json():
-        say(f"{summary.completed} of {summary.total} rows finished", summary=_fields(summary))
+        fields = {"summary": summary_fields(summary), "output_path": output_path}
+        say(f"{summary.completed} of {summary.total} rows finished", **fields)
         return
     lines = [*_summary_lines(summary, output_path)]
     width = max(len(name) for name, _ in lines)
@@ -126,7 +127,7 @@ def _endpoint(endpoint: EndpointSummary) -> str:
     return f"{endpoint.endpoint}: {', '.join(counts)}{problem}"
 
 
-def _fields(counts: Progress | RunSummary) -> dict[str, object]:
-    """The values that are set, for JSON."""
+def summary_fields(counts: Progress | RunSummary) -> dict[str, object]:
+    """Return the counts that are set, for the JSON lines of the log."""
     values = asdict(counts) | {"usage": counts.usage.to_dict(), "seconds": round(counts.seconds, 1)}
     return {name: value for name, value in values.items() if value is not None}

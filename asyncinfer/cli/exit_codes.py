@@ -23,7 +23,9 @@ def exit_code(command: Callable[[], int], *, verbose: bool) -> int:
     except (ConfigError, InputError) as error:
         return _report(error, CONFIG_ERROR, verbose=verbose)
     except RunInterruptedError as error:
-        return _report(error, INTERRUPTED, verbose=verbose)
+        from asyncinfer.cli.display import summary_fields
+
+        return _report(error, INTERRUPTED, verbose=verbose, summary=summary_fields(error.summary))
     except AsyncInferError as error:
         return _report(error, RUN_ERROR, verbose=verbose)
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -36,8 +38,9 @@ def exit_code(command: Callable[[], int], *, verbose: bool) -> int:
         return _report(f"{type(error).__name__}: {error}", RUN_ERROR, verbose=verbose)
 
 
-def _report(error: object, code: int, *, verbose: bool) -> int:
+def _report(error: object, code: int, *, verbose: bool, **fields: object) -> int:
     if verbose:
         say(traceback.format_exc().rstrip())
-    say_error(str(error))
+    kind = {"error": type(error).__name__} if isinstance(error, Exception) else {}
+    say_error(str(error), **kind, exit_code=code, **fields)
     return code

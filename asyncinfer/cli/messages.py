@@ -61,10 +61,10 @@ def say(text: str, **fields: Any) -> None:
         _print(text)
 
 
-def say_error(text: str) -> None:
-    """Write the error that ends the command."""
+def say_error(text: str, **fields: Any) -> None:
+    """Write the error that ends the command. `fields` as in `say`."""
     if is_json():
-        _messages.error("%s", text)
+        _messages.error("%s", text, extra={_FIELDS: fields})
     else:
         _print(f"asyncinfer: {text}")
 

@@ -10,6 +10,7 @@ from asyncinfer.config.inference import InferenceConfig
 from asyncinfer.config.model import ModelParams
 from asyncinfer.config.overrides import parse_cli_overrides
 from asyncinfer.config.remote import AdaptiveConcurrencyParams, RemoteParams
+from asyncinfer.config.telemetry import TelemetryParams
 
 __all__ = [
     "AdaptiveConcurrencyParams",
@@ -23,6 +24,7 @@ __all__ = [
     "ModelParams",
     "RemoteParams",
     "ReplicaResources",
+    "TelemetryParams",
     "merged",
     "parse_cli_overrides",
 ]

@@ -18,6 +18,7 @@ from asyncinfer.config.model import ModelParams
 from asyncinfer.config.overrides import override
 from asyncinfer.config.problems import Location, problems_in, value_at
 from asyncinfer.config.remote import RemoteParams
+from asyncinfer.config.telemetry import TelemetryParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
 from asyncinfer.errors import ConfigError
@@ -53,6 +54,8 @@ class InferenceConfig(Params):
     """The endpoint of the model, its key and its limits."""
     reuse_output: bool = False
     """Take answers for these rows from the file at `output_path`, and send only the other rows."""
+    telemetry: TelemetryParams | None = None
+    """What is reported to OpenTelemetry; null: nothing."""
     distributed: DistributedParams | None = None
     """Replicas of the engine in other processes, on this machine or in a cluster; null: one engine in this process."""
     batch: BatchParams | None = None

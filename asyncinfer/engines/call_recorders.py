@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from io import StringIO
+from pathlib import Path
 
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.call_input import absolute_path
@@ -18,9 +19,12 @@ def recorders_of(config: InferenceConfig, engine_type: str, access: EngineAccess
     Raises:
         ConfigError: A path is wrong, or missing.
     """
-    if config.report_path is None and not config.save_events:
-        return []
-    return [_report_recorder(config, engine_type, access)]
+    recorders: list[RunRecorder] = []
+    if config.report_path is not None or config.save_events:
+        recorders.append(_report_recorder(config, engine_type, access))
+    if access.tracing is not None:
+        recorders.append(access.tracing.run_recorder(Path(config.output_path or "").name or "rows"))
+    return recorders
 
 
 def _report_recorder(config: InferenceConfig, engine_type: str, access: EngineAccess) -> RunRecorder:

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.clock import Clock, MonotonicClock
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.batch.api import BatchApi
-from asyncinfer.config import BatchParams, GenerationParams, InferenceConfig, ModelParams, RemoteParams
+from asyncinfer.config import BatchParams, GenerationParams, InferenceConfig, ModelParams, RemoteParams, TelemetryParams
 from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.permit_source import PermitSource
@@ -31,13 +32,22 @@ from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.executor import Executor
 from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.semaphore import AdaptiveSemaphore
+from asyncinfer.run.tracing import CallTracing
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import ModelFile
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+    from asyncinfer.telemetry.instruments import Instruments
+
 log = logging.getLogger("asyncinfer")
 
+# Makes what traces the calls with one configuration. Its first argument is the type of the engine.
+Instrument = Callable[[str, EngineAccess], CallTracing]
 # The most warnings of an engine. Some name keys in conversations, which may be different in each row.
 _MOST_WARNINGS = 50
 
@@ -67,6 +77,31 @@ class EngineCore(ABC):
         self._attempts = Attempts()
         self._setups = CallSetupCache(self._new_setup)
         self._warned = set[str]()
+        self._instrument: Instrument | None = None
+
+    def instrument(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        capture_content: bool = False,
+    ) -> None:
+        """Report the calls and runs of this engine to OpenTelemetry, from now on.
+
+        Args:
+            tracer_provider: Gets the spans. By default, the one of the process, if the program has set it.
+            meter_provider: Gets the metrics. By default, the one of the process.
+            capture_content: Add the messages and the answers of single calls to their spans.
+
+        Raises:
+            MissingDependencyError: OpenTelemetry is not installed.
+        """
+        from asyncinfer.telemetry.instruments import instruments_of
+
+        self._instrument = partial(
+            _tracing, instruments_of(tracer_provider, meter_provider), capture_content=capture_content
+        )
+        self._setups.clear()
 
     @property
     def settings(self) -> CallSettings:
@@ -184,7 +219,8 @@ class EngineCore(ABC):
 
     async def _new_setup(self, config: InferenceConfig, *, check: bool = True) -> CallSetup:
         settings = await self._settings_of(config)
-        access, keys = self._access_with(settings, check), await self._row_keys(settings)
+        access = self._traced(self._access_with(settings, check), config.telemetry)
+        keys = await self._row_keys(settings)
         rows = RowSettings(settings, access, keys, self._with_model_name, self._engine_settings)
         keys.own = rows.keys
         return CallSetup(replace(access, rows=rows), keys)
@@ -211,6 +247,17 @@ class EngineCore(ABC):
         )
         name = self._endpoint_name(remote)
         return EngineAccess(engine, sent, self._semaphore(), policy, self._clock, name, dropped, answer_check)
+
+    def _traced(self, access: EngineAccess, params: TelemetryParams | None) -> EngineAccess:
+        """`access`, with tracing if the engine or the call asks for it."""
+        instrument = self._instrument
+        if instrument is None and params is not None:
+            from asyncinfer.telemetry.instruments import instruments_of
+
+            instrument = partial(_tracing, instruments_of(), capture_content=params.capture_content)
+        if instrument is None:
+            return access
+        return replace(access, tracing=instrument(str(self.engine_type), access))
 
     async def _settings_of(self, config: InferenceConfig) -> CallSettings:
         """The settings in effect for a call: those of the engine, and those that the call sets."""
@@ -269,6 +316,12 @@ class EngineCore(ABC):
             with self._lock:
                 self._semaphores[loop] = semaphore
         return semaphore
+
+
+def _tracing(instruments: Instruments, engine_type: str, access: EngineAccess, *, capture_content: bool) -> CallTracing:
+    from asyncinfer.telemetry.tracing import CallTelemetry
+
+    return CallTelemetry(instruments, engine_type, access, capture_content=capture_content)
 
 
 class _Unusable(BoundEngine):

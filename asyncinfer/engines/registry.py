@@ -98,7 +98,10 @@ def build_engine(config: InferenceConfig) -> BaseInferenceEngine:
     if kind is None:
         raise ConfigError(f"engine: {name} is not available in this version; it has: {', '.join(ENGINES)}")
     engine = kind(config.model, generation_params=config.generation, remote_params=config.remote_params)
-    return with_replicas(engine, config)
+    engine = with_replicas(engine, config)
+    if config.telemetry is not None:
+        engine.instrument(capture_content=config.telemetry.capture_content)
+    return engine
 
 
 def with_replicas(engine: BaseInferenceEngine, config: InferenceConfig) -> BaseInferenceEngine:

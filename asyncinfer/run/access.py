@@ -16,6 +16,7 @@ from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.row_access import RowAccess
 from asyncinfer.run.semaphore import AdaptiveSemaphore
+from asyncinfer.run.tracing import CallTracing
 from asyncinfer.types.conversation import Conversation
 
 
@@ -28,6 +29,7 @@ class EngineAccess:
         dropped: The parameters that were set, but that the engine or the model does not support, in order.
         check: Checks each answer before it counts as a success; None if every answer is one.
         rows: Knows the settings of rows that have their own; None if rows cannot have any.
+        tracing: Traces the calls; None by default.
     """
 
     engine: BoundEngine
@@ -39,6 +41,7 @@ class EngineAccess:
     dropped: tuple[str, ...] = ()
     check: AnswerCheck | None = None
     rows: RowAccess | None = field(default=None, repr=False)
+    tracing: CallTracing | None = None
 
     def of(self, conversation: Conversation) -> EngineAccess:
         """How a conversation reaches the engine: with its own settings, if it has any.

@@ -65,7 +65,12 @@ async def generate(access: EngineAccess, attempts: Attempts, conversation: Conve
     def attempt(permit: Permit) -> Awaitable[Completion]:
         return attempts.generate(access, permit, call, lambda: conversation, id(call))
 
-    return await _with_retries(access, attempts, conversation, call, attempt)
+    if access.tracing is None:
+        return await _with_retries(access, attempts, conversation, call, attempt)
+    with access.tracing.chat(conversation) as trace:
+        completion = await _with_retries(access, attempts, conversation, call, attempt)
+        trace.answered(completion)
+        return completion
 
 
 async def run_one(access: EngineAccess, attempts: Attempts, keys: RowKeys, conversation: object) -> RowOutcome:
@@ -101,6 +106,21 @@ async def stream(
         InvalidAnswerError: The answer does not pass it. No other follows, because its parts were delivered.
     """
     access = access.of(conversation)
+    if access.tracing is None:
+        await _stream(access, attempts, conversation, deliver)
+        return
+    with access.tracing.chat(conversation, is_stream=True) as trace:
+
+        def trace_and_deliver(delta: StreamDelta) -> None:
+            trace.delta(delta)
+            deliver(delta)
+
+        await _stream(access, attempts, conversation, trace_and_deliver)
+
+
+async def _stream(
+    access: EngineAccess, attempts: Attempts, conversation: Conversation, deliver: Callable[[StreamDelta], None]
+) -> None:
     call, parts = _CallState(), list[StreamDelta]()
 
     def pass_on(delta: StreamDelta) -> None:

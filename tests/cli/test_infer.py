@@ -174,7 +174,10 @@ class TestLogs:
                 time.sleep(0.01)
             process.terminate()
             _, err = process.communicate(timeout=60)
-        assert [json.loads(line)["level"] for line in err.splitlines()] == ["INFO", "ERROR"]
+        lines = [json.loads(line) for line in err.splitlines()]
+        assert [line["level"] for line in lines] == ["INFO", "ERROR"]
+        assert (lines[-1]["error"], lines[-1]["exit_code"]) == ("RunInterruptedError", 130)
+        assert lines[-1]["summary"]["total"] == 10
 
     def test_unknown_log_format_is_an_error(self, job: Job) -> None:
         done = job.run("--log-format", "xml")
