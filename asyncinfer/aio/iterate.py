@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -36,6 +37,16 @@ async def iterate(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
                 yield item[0]
         finally:
             thread.stop()
+
+
+async def first_of(source: Iterable[T] | AsyncIterable[T], count: int) -> AsyncGenerator[T]:
+    """Iterate as `iterate` does over the first `count` items. No further item is read."""
+    async with aclosing(iterate(source)) as items:
+        async for item in items:
+            yield item
+            count -= 1
+            if not count:
+                return
 
 
 class _End:

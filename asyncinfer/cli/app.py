@@ -13,6 +13,7 @@ from asyncinfer.cli.commands.infer import infer
 from asyncinfer.cli.commands.options import DOTTED_PATHS
 from asyncinfer.cli.commands.report import report
 from asyncinfer.cli.commands.serve import serve
+from asyncinfer.cli.commands.show import show
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +25,7 @@ app.command(context_settings=DOTTED_PATHS)(serve)
 app.command()(ask)
 app.command()(engines)
 app.command()(report)
+app.command()(show)
 
 
 @app.callback(invoke_without_command=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self, TextIO, TypeVar
 
 from pydantic import Field, ValidationError
 
-from asyncinfer.config.base import Group, OptionalPath, Params
+from asyncinfer.config.base import Count, Group, OptionalPath, Params
 from asyncinfer.config.batch import BatchParams
 from asyncinfer.config.distributed import DistributedParams
 from asyncinfer.config.engine_type import EngineName
@@ -54,6 +54,8 @@ class InferenceConfig(Params):
     """The endpoint of the model, its key and its limits."""
     reuse_output: bool = False
     """Take answers for these rows from the file at `output_path`, and send only the other rows."""
+    limit: Count | None = None
+    """Run only so many rows, the first ones of the input; null: all."""
     telemetry: TelemetryParams | None = None
     """What is reported to OpenTelemetry; null: nothing."""
     distributed: DistributedParams | None = None

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
+from asyncinfer.aio.iterate import first_of
 from asyncinfer.aio.tasks import clean_up
 from asyncinfer.config import InferenceConfig
 from asyncinfer.display.shown_progress import shown_progress
@@ -19,6 +20,7 @@ from asyncinfer.engines.call_input import (
     check_no_path,
     conversation_of,
     file_source,
+    first_rows,
     is_one_small_row,
     source_of,
 )
@@ -210,7 +212,7 @@ class AsyncMethods(AsyncBatchMethods):
             raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
         async with shown_progress(progress, on_progress) as report:
             run = await self._new_run(inference_config, report, observers, stop=stop, relax_gc=relax_gc)
-            summary = await run.run(file_source(inference_config.input_path))
+            summary = await run.run(first_rows(file_source(inference_config.input_path), inference_config))
         if isinstance(run.dead, EngineConfigError):
             raise run.dead
         return summary
@@ -257,7 +259,9 @@ class AsyncMethods(AsyncBatchMethods):
         async def work(channel: Channel[tuple[int, RowOutcome]]) -> None:
             async with shown_progress(progress, on_progress) as report:
                 run = await self._new_run(inference_config, report, observers, stop=stop, response_model=response_model)
-                await run.stream(source, lambda i, outcome, taken: channel.send((i, outcome), taken))
+                limit = inference_config.limit if inference_config is not None else None
+                rows = source if limit is None else first_of(source, limit)
+                await run.stream(rows, lambda i, outcome, taken: channel.send((i, outcome), taken))
 
         return BackgroundIterator(work)
 

@@ -10,7 +10,7 @@ from typing import TypeGuard, cast
 from asyncinfer.config import InferenceConfig
 from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.items import as_conversation, require_messages
-from asyncinfer.run.sources import FileSource, ListSource, Source
+from asyncinfer.run.sources import FileSource, FirstRows, ListSource, Source
 from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.types.conversation import Conversation, ConversationLike, Message
 from asyncinfer.types.paths import expanded
@@ -87,10 +87,15 @@ def source_of(input: Sequence[ConversationLike] | None, config: InferenceConfig 
     if input is not None:
         check_many(input, "input")
         check_no_path(config)
-        return ListSource(list(input)) if input else None
+        return first_rows(ListSource(list(input)), config) if input else None
     if path is None:
         raise ConfigError("there is nothing to run: pass input=[...] or set input_path")
-    return file_source(path)
+    return first_rows(file_source(path), config)
+
+
+def first_rows(source: Source, config: InferenceConfig | None) -> Source:
+    """The source, or its first rows if `config` limits their number."""
+    return source if config is None or config.limit is None else FirstRows(source, config.limit)
 
 
 def file_source(path: str) -> Source:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Generator, Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from zlib import crc32
@@ -80,3 +82,19 @@ class ListSource:
     def items(self) -> Generator[Item]:
         for conversation in self._conversations:
             yield item_of(conversation)
+
+
+class FirstRows:
+    """The first rows of a source."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self._source, self._count = source, count
+        self.name = source.name
+
+    @property
+    def path(self) -> Path | None:
+        return self._source.path
+
+    def items(self) -> Generator[Item]:
+        with closing(self._source.items()) as items:
+            yield from islice(items, self._count)

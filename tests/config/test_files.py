@@ -127,7 +127,8 @@ class TestOumiFiles:
     def test_file_with_every_oumi_key_sets_every_field(self) -> None:
         config = InferenceConfig.from_str(EVERY_KEY)
         assert (
-            config.model_fields_set | {"distributed", "report_path", "reuse_output", "save_events", "telemetry"}
+            config.model_fields_set
+            | {"distributed", "limit", "report_path", "reuse_output", "save_events", "telemetry"}
             == InferenceConfig.model_fields.keys()
         )
         ours = {"allow_private_urls", "max_image_pixels"}

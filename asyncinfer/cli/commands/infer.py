@@ -54,6 +54,7 @@ def infer(
     save_events: Annotated[
         bool, typer.Option("--save-events", help="Save the events beside the output, for asyncinfer report.")
     ] = False,
+    limit: Annotated[int | None, typer.Option("--limit", help="Run only so many rows, the first ones.")] = None,
     image: Images = None,
     system: System = None,
     history: Annotated[
@@ -84,6 +85,7 @@ def infer(
             "input_path": input_path,
             "output_path": output_path,
             "report_path": report,
+            "limit": str(limit) if limit is not None else None,
         }
         loaded = load_config(config, arguments, options)
         if loaded.input_path is not None and (input_path is not None or not interactive):

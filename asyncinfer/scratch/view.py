@@ -1,0 +1,75 @@
+"""Reads the rows of a run for display: from its output, its failed rows, or its scratch file, also while it grows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import ValidationError
+
+from asyncinfer.errors import InputError
+from asyncinfer.scratch.file import scratch_path
+from asyncinfer.scratch.format import FIRST_BYTES, decode
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.lines import bounded_lines, is_cut, skip_line
+from asyncinfer.types.paths import PATH_ERRORS, open_regular, os_error_text
+
+
+class RowFile:
+    """A file of rows, from its begin. Blocks.
+
+    Args:
+        path: The file. If it does not exist, the scratch file of the run that will write it is read.
+
+    Raises:
+        InputError: There is no such file, or it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        scratch = scratch_path(path)
+        try:
+            self.path = path if path.exists() or not scratch.exists() else scratch
+            self._file: BinaryIO = open_regular(self.path)
+        except FileNotFoundError:
+            raise InputError(f"{path} does not exist, and no run saves rows for it") from None
+        except PATH_ERRORS as error:
+            raise InputError(f"{path} cannot be read: {os_error_text(error)}") from None
+        self._complete = 0
+        self.unreadable = 0
+
+    def rows(self) -> Iterator[Conversation]:
+        """Yield the complete rows that were not read yet. Lines that hold no conversation are counted."""
+        self._file.seek(self._complete)
+        for line in bounded_lines(self._file):
+            if is_cut(line):
+                skip_line(self._file)
+            elif not line.endswith(b"\n"):
+                return  # The rest of the line will come, or was lost.
+            self._complete = self._file.tell()
+            if (row := self._row(line)) is not None:
+                yield row
+
+    def is_replaced(self) -> bool:
+        """Whether the path no longer names this file: a scratch file is removed when its run has finished."""
+        try:
+            return not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _row(self, line: bytes) -> Conversation | None:
+        if line.isspace():
+            return None
+        if line.startswith(FIRST_BYTES):
+            saved = decode(line, 0)
+            line = line[saved.offset : saved.offset + saved.length] if saved is not None else b""
+        try:
+            return Conversation.from_json(line)
+        except ValidationError:
+            self.unreadable += 1
+            return None

@@ -1,0 +1,55 @@
+"""`limit` runs the first rows of any input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asyncinfer import ConfigError, Conversation, InferenceConfig
+from tests.fakes import FakeEngine, question, questions, write_jsonl
+
+
+async def test_first_rows_of_a_list_are_answered() -> None:
+    engine = FakeEngine()
+    assert len(await engine.ainfer(questions(10), InferenceConfig(limit=3))) == 3
+    assert set(engine.asked) == {"question 0", "question 1", "question 2"}
+
+
+async def test_first_rows_of_a_file_are_answered(tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "in.jsonl", questions(10))
+    engine = FakeEngine()
+    config = InferenceConfig(input_path=rows, output_path=tmp_path / "out.jsonl", limit=4)
+    assert (await engine.arun(config)).total == 4
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
+
+
+async def test_whole_run_after_a_limited_one_reuses_its_answers(tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "in.jsonl", questions(10))
+    engine = FakeEngine()
+    config = InferenceConfig(input_path=rows, output_path=tmp_path / "out.jsonl", limit=4)
+    await engine.arun(config)
+    summary = await engine.arun(config.model_copy(update={"limit": None, "reuse_output": True}))
+    assert (summary.completed, summary.resumed) == (10, 4)
+    assert max(engine.asked.values()) == 1
+
+
+async def test_no_item_after_the_first_rows_is_read() -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[Conversation]:
+        number = 0
+        while True:
+            read.append(number)
+            yield question(f"question {number}")
+            number += 1
+
+    async with FakeEngine().ainfer_iter(endless(), InferenceConfig(limit=3)) as outcomes:
+        assert sorted([index async for index, _ in outcomes]) == [0, 1, 2]
+    assert read == [0, 1, 2]
+
+
+def test_limit_of_zero_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="limit"):
+        InferenceConfig(limit=0)
