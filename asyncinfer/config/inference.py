@@ -18,6 +18,7 @@ from asyncinfer.config.model import ModelParams
 from asyncinfer.config.overrides import override
 from asyncinfer.config.problems import Location, problems_in, value_at
 from asyncinfer.config.remote import RemoteParams
+from asyncinfer.config.shards import ShardParams
 from asyncinfer.config.telemetry import TelemetryParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
@@ -56,6 +57,8 @@ class InferenceConfig(Params):
     """Take answers for these rows from the file at `output_path`, and send only the other rows."""
     limit: Count | None = None
     """Run only so many rows, the first ones of the input; null: all."""
+    output: ShardParams | None = None
+    """How the output is written; null: as one file, at the end."""
     telemetry: TelemetryParams | None = None
     """What is reported to OpenTelemetry; null: nothing."""
     distributed: DistributedParams | None = None

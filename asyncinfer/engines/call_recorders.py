@@ -11,6 +11,7 @@ from asyncinfer.engines.call_input import absolute_path
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.recording import RunRecorder
+from asyncinfer.run.shards import ShardWriter
 
 
 def recorders_of(config: InferenceConfig, engine_type: str, access: EngineAccess) -> list[RunRecorder]:
@@ -22,6 +23,8 @@ def recorders_of(config: InferenceConfig, engine_type: str, access: EngineAccess
     recorders: list[RunRecorder] = []
     if config.report_path is not None or config.save_events:
         recorders.append(_report_recorder(config, engine_type, access))
+    if config.output is not None and config.output.shards is not None:
+        recorders.append(ShardWriter(config.output.shards))
     if access.tracing is not None:
         recorders.append(access.tracing.run_recorder(Path(config.output_path or "").name or "rows"))
     return recorders

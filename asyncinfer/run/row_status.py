@@ -54,9 +54,14 @@ class RowStatusTable:
     def span(self, row: int) -> tuple[int, int]:
         return self._offsets[row], self._lengths[row]
 
-    def spans(self) -> Iterator[tuple[int, int]]:
-        """The saved answers' spans, in row order."""
-        return (self.span(row) for row, state in enumerate(self._state) if state == _SAVED)
+    def spans(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int]]:
+        """The saved answers' spans, in row order. `start` and `stop`: only those of the rows in this range."""
+        rows = range(*slice(start, stop).indices(len(self._state)))
+        return (self.span(row) for row in rows if self._state[row] == _SAVED)
+
+    def done_count(self, start: int, stop: int) -> int:
+        """How many rows in this range have their outcome: they are saved or have failed."""
+        return self._state.count(_SAVED, start, stop) + self._state.count(_FAILED, start, stop)
 
     def next_saved(self, row: int) -> int | None:
         """The first row from `row` on whose answer is in the scratch file; None if there is none."""

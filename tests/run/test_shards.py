@@ -1,0 +1,99 @@
+"""Parts of the output that are written while a run is in progress."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import anyio
+import pytest
+
+from asyncinfer import ConfigError, InferenceConfig, RunInterruptedError, Stop
+from asyncinfer.scratch.file import ScratchFile
+from tests.fakes import FakeEngine, questions, read_jsonl, rejection, write_jsonl
+
+
+def settings(folder: Path, shards: int, **more: object) -> InferenceConfig:
+    return InferenceConfig.model_validate(
+        {"output_path": str(folder / "out.jsonl"), "output": {"shards": shards}, **more}
+    )
+
+
+def shards_in(folder: Path) -> dict[str, list[str]]:
+    """The ids of the rows of each shard."""
+    return {path.name: [row["conversation_id"] for row in read_jsonl(path)] for path in sorted(folder.glob("out-*"))}
+
+
+async def test_shards_are_parts_of_the_output_in_input_order(tmp_path: Path) -> None:
+    await FakeEngine().ainfer(questions(10), settings(tmp_path, 4))
+    assert shards_in(tmp_path) == {
+        "out-00000-of-00003.jsonl": ["q0", "q1", "q2", "q3"],
+        "out-00001-of-00003.jsonl": ["q4", "q5", "q6", "q7"],
+        "out-00002-of-00003.jsonl": ["q8", "q9"],
+    }
+    joined = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("out-*")))
+    assert joined == (tmp_path / "out.jsonl").read_bytes()
+
+
+async def test_shard_is_written_as_soon_as_its_rows_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_shard, assemble = anyio.Event(), ScratchFile.assemble
+
+    async def watched(*args: object) -> None:
+        await assemble(*args)  # pyright: ignore
+        first_shard.set()
+
+    async def script(text: str, _: int) -> None:
+        if text == "question 5":
+            await first_shard.wait()
+
+    monkeypatch.setattr(ScratchFile, "assemble", watched)
+    with anyio.fail_after(30):
+        await FakeEngine(script).ainfer(questions(6), settings(tmp_path, 3))
+    assert len(shards_in(tmp_path)) == 2
+
+
+async def test_failed_row_is_left_out_until_it_is_answered(tmp_path: Path) -> None:
+    def script(text: str, _: int) -> None:
+        if text == "question 1":
+            raise rejection()
+
+    await FakeEngine(script).ainfer_partial(questions(4), settings(tmp_path, 2))
+    assert shards_in(tmp_path)["out-00000-of-00002.jsonl"] == ["q0"]
+    engine = FakeEngine()
+    await engine.ainfer_partial(questions(4), settings(tmp_path, 2))
+    assert shards_in(tmp_path)["out-00000-of-00002.jsonl"] == ["q0", "q1"]
+    assert set(engine.asked) == {"question 1"}
+
+
+@pytest.mark.parametrize("method", ["arun", "ainfer_partial"])
+async def test_interrupted_run_leaves_whole_shards_and_resumes(tmp_path: Path, method: str) -> None:
+    rows, stop = write_jsonl(tmp_path / "in.jsonl", questions(40)), Stop(grace=0)
+    config = settings(tmp_path, 4, input_path=str(rows))
+    engine = FakeEngine(lambda text, _: stop.request() if text == "question 20" else None, workers=1)
+    with pytest.raises(RunInterruptedError):
+        await getattr(engine, method)(inference_config=config, stop=stop)
+    written = shards_in(tmp_path)
+    assert 0 < len(written) < 10
+    assert {len(ids) for ids in written.values()} == {4}
+    await getattr(FakeEngine(), method)(inference_config=config)
+    assert [number for ids in shards_in(tmp_path).values() for number in ids] == [f"q{n}" for n in range(40)]
+
+
+async def test_shard_that_cannot_be_written_does_not_end_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "out-00000-of-00002.jsonl").mkdir()
+    with caplog.at_level(logging.WARNING):
+        await FakeEngine().ainfer(questions(4), settings(tmp_path, 2))
+    assert "out-00000-of-00002.jsonl cannot be written" in caplog.text
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
+
+
+async def test_shards_need_an_output_and_a_known_number_of_rows(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"output\.shards: set output_path too"):
+        await FakeEngine().ainfer(questions(2), settings(tmp_path, 2, output_path=None))
+    with pytest.raises(ConfigError, match=r"output\.shards: ainfer_iter does not know"):
+        async with FakeEngine().ainfer_iter(questions(2), settings(tmp_path, 2)) as outcomes:
+            assert not [outcome async for outcome in outcomes]
