@@ -57,6 +57,9 @@ class InferenceConfig(Params):
     """Take answers for these rows from the file at `output_path`, and send only the other rows."""
     limit: Count | None = None
     """Run only so many rows, the first ones of the input; null: all."""
+    retry_failures: bool = False
+    """Run only the rows in `<output_path>.failures.jsonl`, which may be corrected there, and merge their answers into
+    the file at `output_path`. `input_path` is not read."""
     output: ShardParams | None = None
     """How the output is written; null: as one file, at the end."""
     telemetry: TelemetryParams | None = None

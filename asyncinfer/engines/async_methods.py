@@ -25,6 +25,7 @@ from asyncinfer.engines.call_input import (
     source_of,
 )
 from asyncinfer.engines.call_recorders import recorders_of
+from asyncinfer.engines.failed_rows import retry_failures
 from asyncinfer.errors import ConfigError, EngineConfigError
 from asyncinfer.run import single
 from asyncinfer.run.events import Observer
@@ -208,6 +209,11 @@ class AsyncMethods(AsyncBatchMethods):
             InputError: Rows are not valid; nothing was sent.
             ScratchError: Answers cannot be saved.
         """
+        if inference_config.retry_failures:
+            again = partial(
+                self.arun, on_progress=on_progress, progress=progress, observers=observers, stop=stop, relax_gc=relax_gc
+            )
+            return await retry_failures(inference_config, again)
         if inference_config.input_path is None or inference_config.output_path is None:
             raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
         async with shown_progress(progress, on_progress) as report:

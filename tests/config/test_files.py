@@ -128,7 +128,17 @@ class TestOumiFiles:
         config = InferenceConfig.from_str(EVERY_KEY)
         assert (
             config.model_fields_set
-            | {"batch", "distributed", "limit", "output", "report_path", "reuse_output", "save_events", "telemetry"}
+            | {
+                "batch",
+                "distributed",
+                "limit",
+                "output",
+                "report_path",
+                "retry_failures",
+                "reuse_output",
+                "save_events",
+                "telemetry",
+            }
             == InferenceConfig.model_fields.keys()
         )
         ours = {"allow_private_urls", "max_image_pixels"}

@@ -55,6 +55,10 @@ def infer(
         bool, typer.Option("--save-events", help="Save the events beside the output, for asyncinfer report.")
     ] = False,
     limit: Annotated[int | None, typer.Option("--limit", help="Run only so many rows, the first ones.")] = None,
+    retry_failures: Annotated[
+        bool,
+        typer.Option("--retry-failures", help="Run only OUTPUT.failures.jsonl, and merge the answers into the output."),
+    ] = False,
     image: Images = None,
     system: System = None,
     history: Annotated[
@@ -77,7 +81,7 @@ def infer(
         from asyncinfer.cli.batch import run_batch
         from asyncinfer.cli.chat import run_chat
 
-        flags = {"--reuse_output": reuse, "--save_events": save_events}
+        flags = {"--reuse_output": reuse, "--save_events": save_events, "--retry_failures": retry_failures}
         arguments = [*context.args, *(text for name, on in flags.items() if on for text in (name, "true"))]
         options = {
             "engine": engine,
@@ -88,7 +92,8 @@ def infer(
             "limit": str(limit) if limit is not None else None,
         }
         loaded = load_config(config, arguments, options)
-        if loaded.input_path is not None and (input_path is not None or not interactive):
+        has_rows = loaded.input_path is not None or loaded.retry_failures
+        if has_rows and (input_path is not None or not interactive):
             if interactive:
                 log.warning("--interactive has no effect with --input_path: the file is answered")
             return await run_batch(loaded)
