@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -26,8 +27,8 @@ from asyncinfer.types.results import RunSummary
 # The command line shows all of its records.
 log = logging.getLogger("asyncinfer.report")
 
-# Between two replacements of the file of events while the run is in progress (seconds).
-_SAVE_SECONDS = 10.0
+# Between two replacements of the file of events while the run is in progress (seconds): at first, and at most.
+_FIRST_SAVE, _LAST_SAVE = 1.0, 10.0
 
 
 class ReportRecorder:
@@ -79,9 +80,11 @@ class ReportRecorder:
 
     async def _save_repeatedly(self, run: RecordedRun, path: Path) -> None:
         """Save the events, so that a killed process leaves them."""
+        pause = _FIRST_SAVE
         while True:
             await self._save(run, path)
-            await anyio.sleep(_SAVE_SECONDS)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LAST_SAVE)
 
     async def _save(self, run: RecordedRun, path: Path) -> None:
         self._update(run)
@@ -116,6 +119,9 @@ def _copy_counts(record: RunRecord, summary: RunSummary, total: int | None) -> N
         setattr(counts, name, getattr(summary, name))
     counts.cut_by_length, counts.filtered, counts.retryable = summary.cut_by_length, summary.filtered, summary.retryable
     counts.prompt_tokens, counts.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+    # An engine without prices has no cost.
+    cost: Any = getattr(summary, "cost", None)
+    counts.cost = cost.text if cost is not None else None
     counts.cached_tokens, counts.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
     record.endpoints = [
         EndpointCounts(
