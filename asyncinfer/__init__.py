@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from asyncinfer.config import (
         AdaptiveConcurrencyParams,
         BatchParams,
+        CostPerMillion,
         DistributedParams,
         EndpointParams,
         GenerationParams,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         RowFailed,
         RowFinished,
         RowResumed,
+        RowReused,
         RunEvent,
         RunWaits,
     )
@@ -79,6 +81,8 @@ if TYPE_CHECKING:
         FileListResponse,
     )
     from asyncinfer.types.conversation import ContentItem, Conversation, ConversationLike, Message, Role, Type
+    from asyncinfer.types.costs import RunCost
+    from asyncinfer.types.estimates import Estimate, Interval
     from asyncinfer.types.finish_reason import FinishReason
     from asyncinfer.types.results import (
         CommonFailure,
@@ -89,7 +93,12 @@ if TYPE_CHECKING:
         RunState,
         RunSummary,
     )
-    from asyncinfer.types.run_errors import InferenceFailedError, InvalidAnswerError, RunInterruptedError
+    from asyncinfer.types.run_errors import (
+        InferenceFailedError,
+        InvalidAnswerError,
+        RunInterruptedError,
+        SpendingLimitError,
+    )
     from asyncinfer.types.stream import StreamDelta, ToolCallDelta
     from asyncinfer.types.tools import ToolCall, ToolDefinition
     from asyncinfer.types.usage import Usage
@@ -117,6 +126,7 @@ __all__ = [
     "ContentItem",
     "Conversation",
     "ConversationLike",
+    "CostPerMillion",
     "DistributedInferenceEngine",
     "DistributedParams",
     "EndpointParams",
@@ -124,6 +134,7 @@ __all__ = [
     "EngineConfigError",
     "EngineDeadError",
     "EngineSpec",
+    "Estimate",
     "FailureDetail",
     "FileInfo",
     "FileListResponse",
@@ -136,6 +147,7 @@ __all__ = [
     "InferenceFailedError",
     "InferenceResult",
     "InputError",
+    "Interval",
     "InvalidAnswerError",
     "Latency",
     "LimitsChanged",
@@ -157,6 +169,8 @@ __all__ = [
     "RowFinished",
     "RowOutcome",
     "RowResumed",
+    "RowReused",
+    "RunCost",
     "RunEvent",
     "RunInterruptedError",
     "RunState",
@@ -164,6 +178,7 @@ __all__ = [
     "RunWaits",
     "ScratchError",
     "ScratchLockedError",
+    "SpendingLimitError",
     "Stop",
     "StreamDelta",
     "TelemetryParams",
@@ -264,6 +279,12 @@ _MODULES = {
     "get_engine": "asyncinfer.engines.registry",
     "register_engine": "asyncinfer.engines.registry",
     "register_provider": "asyncinfer.engines.registry",
+    "CostPerMillion": "asyncinfer.config",
+    "RunCost": "asyncinfer.types.costs",
+    "SpendingLimitError": "asyncinfer.types.run_errors",
+    "RowReused": "asyncinfer.run.events",
+    "Estimate": "asyncinfer.types.estimates",
+    "Interval": "asyncinfer.types.estimates",
 }
 _NAMES = frozenset(__all__)
 if not TYPE_CHECKING:

@@ -14,6 +14,7 @@ AsyncInferError
 ├── BatchError                       A batch job has no results. The message says what to do. Also a RuntimeError.
 ├── InferenceFailedError             Some rows failed. `.result` contains the other rows. (types/run_errors.py)
 ├── RunInterruptedError              The run was stopped on request. Run it again to resume. (types/run_errors.py)
+│   └── SpendingLimitError           `max_cost` or `max_tokens` is reached. Raise it, and run again to resume.
 └── UnexpectedCancellationError      Other code cancelled a part of the run or stream. Run it again to resume.
 """
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from asyncinfer.types.limits import LimitObservation
+    from asyncinfer.types.usage import Usage
 
 
 # Control characters, those that change the direction of text, and half surrogate pairs. A terminal obeys
@@ -109,6 +111,8 @@ class RequestError(AsyncInferError):
 
     Attributes:
         limits: The endpoint's rate limits, as the response shows them.
+        usage: The tokens that the failed attempts at this conversation used, if the responses report them; otherwise
+            None.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class RequestError(AsyncInferError):
         self.scope = scope
         self.is_quota = is_quota
         self.limits: Mapping[str, LimitObservation] | None = None
+        self.usage: Usage | None = None
 
 
 def printable(text: str) -> str:

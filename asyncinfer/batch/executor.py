@@ -51,6 +51,8 @@ class BatchExecutor:
         wall: The time of day, as Unix time.
     """
 
+    is_batch = True
+
     def __init__(
         self,
         api: BatchApi,
@@ -83,7 +85,7 @@ class BatchExecutor:
             rows,
             spill,
             RowOutcomes(rows, outcomes, events),
-            OnlineRows(lambda: self._has_stopped, spill.row),
+            OnlineRows(lambda: self._has_stopped, spill.row, feed),
             Submission(self._api, folder, self._clock, self._params.poll_interval, self._wall),
             Polling(self._api, self._clock, self._params, self._access.retry.max_outage),
         )

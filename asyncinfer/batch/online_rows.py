@@ -10,15 +10,20 @@ import anyio
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.run.executor import RowFeed
 from asyncinfer.run.rows import Row
+from asyncinfer.types.usage import Usage
 
 _GROUP = 64
 
 
 class OnlineRows(RowFeed):
-    """A feed of the rows that are sent one by one. It ends after `close`."""
+    """A feed of the rows that are sent one by one. It ends after `close`.
 
-    def __init__(self, is_stopped: Callable[[], bool], load: Callable[[int], Row]) -> None:
-        self._is_stopped, self._load = is_stopped, load
+    Args:
+        feed: The feed that the rows come from.
+    """
+
+    def __init__(self, is_stopped: Callable[[], bool], load: Callable[[int], Row], feed: RowFeed) -> None:
+        self._is_stopped, self._load, self._feed = is_stopped, load, feed
         self._places: deque[int] = deque()
         self._is_closed = False
         self._changed = anyio.Event()
@@ -26,6 +31,9 @@ class OnlineRows(RowFeed):
     @property
     def is_stopped(self) -> bool:
         return self._is_stopped()
+
+    def attempt_failed(self, row: Row, usage: Usage, endpoint: str | None) -> bool:
+        return self._feed.attempt_failed(row, usage, endpoint)
 
     def __len__(self) -> int:
         return len(self._places)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from asyncinfer.cli.commands.ask import ask
+from asyncinfer.cli.commands.cache import cache
 from asyncinfer.cli.commands.engines import engines
 from asyncinfer.cli.commands.infer import infer
 from asyncinfer.cli.commands.options import DOTTED_PATHS
@@ -26,6 +27,7 @@ app.command()(ask)
 app.command()(engines)
 app.command()(report)
 app.command()(show)
+app.add_typer(cache)
 
 
 @app.callback(invoke_without_command=True)

@@ -23,7 +23,7 @@ from asyncinfer.engines.registry import build_engine
 from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import InferenceResult
-from asyncinfer.types.run_errors import RunInterruptedError
+from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
 
 
 async def run_batch(config: InferenceConfig) -> int:
@@ -35,7 +35,7 @@ async def run_batch(config: InferenceConfig) -> int:
             async with interruptible(stop):
                 return await (_save if config.output_path is not None else _show)(engine, config, stop)
         except RunInterruptedError as error:
-            raise RunInterruptedError(_interrupted(error), error.summary) from None
+            raise type(error)(_interrupted(error), error.summary) from None
 
 
 async def _save(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop) -> int:
@@ -77,6 +77,10 @@ def _interrupted(error: RunInterruptedError) -> str:
     failed = error.summary.failed
     where = f" See {error.summary.failures_path}." if error.summary.failures_path is not None else ""
     lines = [str(error), f"{failed} row(s) failed.{where}"] if failed else [str(error)]
+    if error.summary.cost is not None:
+        lines.append(f"Cost of this run: {error.summary.cost.text}{error.summary.cost.price_list}")
+    if isinstance(error, SpendingLimitError):
+        lines.append("The command that goes on, once the limit is higher:")
     return "\n".join([*lines, f"  {_command()}"])
 
 

@@ -97,6 +97,8 @@ def _summary_lines(summary: RunSummary, output_path: str | None) -> Iterator[tup
     usage = summary.usage
     resumed = f" ({summary.resumed} resumed)" if summary.resumed else ""
     yield "rows", f"{summary.completed} of {summary.total} finished{resumed}"
+    if summary.deduplicated or summary.cached:
+        yield "not sent", f"{summary.deduplicated} rows equal to others, {summary.cached} answered from the cache"
     yield "failures", str(summary.failed)
     common = summary.commonest_failure
     if common is not None and common.rows > 1:
@@ -110,6 +112,8 @@ def _summary_lines(summary: RunSummary, output_path: str | None) -> Iterator[tup
     for endpoint in summary.endpoints:
         yield "endpoint", _endpoint(endpoint)
     yield "tokens", f"{usage.prompt_tokens} in, {usage.completion_tokens} out"
+    if summary.cost is not None:
+        yield "cost", f"{summary.cost.text}{summary.cost.price_list}"
     yield "tokens/s", f"{usage.completion_tokens / max(summary.seconds, 1e-9):.1f}"
     yield "time", f"{summary.seconds:.1f} s"
     if summary.completed:

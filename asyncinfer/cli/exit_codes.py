@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 from asyncinfer.cli.messages import say, say_error
 from asyncinfer.errors import AsyncInferError, ConfigError, InputError
-from asyncinfer.types.run_errors import RunInterruptedError
+from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
 
-# Rows or questions have no answer, a wrong configuration or input, an error of the run, an interrupted run.
-SOME_FAILED, CONFIG_ERROR, RUN_ERROR, INTERRUPTED = 1, 2, 3, 130
+# Rows or questions have no answer, a wrong configuration or input, an error of the run, a limit on cost or tokens, an
+# interrupted run.
+SOME_FAILED, CONFIG_ERROR, RUN_ERROR, LIMIT_REACHED, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def exit_code(command: Callable[[], int], *, verbose: bool) -> int:
@@ -22,6 +23,8 @@ def exit_code(command: Callable[[], int], *, verbose: bool) -> int:
         return command()
     except (ConfigError, InputError) as error:
         return _report(error, CONFIG_ERROR, verbose=verbose)
+    except SpendingLimitError as error:
+        return _report(error, LIMIT_REACHED, verbose=verbose)
     except RunInterruptedError as error:
         from asyncinfer.cli.display import summary_fields
 

@@ -2,6 +2,7 @@
 
 from asyncinfer.config.base import merged
 from asyncinfer.config.batch import BatchParams
+from asyncinfer.config.cost import CostPerMillion
 from asyncinfer.config.distributed import DistributedParams, ReplicaResources
 from asyncinfer.config.endpoint import EndpointParams
 from asyncinfer.config.engine_type import InferenceEngineType
@@ -15,6 +16,7 @@ from asyncinfer.config.telemetry import TelemetryParams
 __all__ = [
     "AdaptiveConcurrencyParams",
     "BatchParams",
+    "CostPerMillion",
     "DistributedParams",
     "EndpointParams",
     "GenerationParams",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr
 
 from asyncinfer.config.base import Params, Positive
+from asyncinfer.config.cost import CostPerMillion
 from asyncinfer.config.headers import Headers
 from asyncinfer.types.field_types import NONE, Accepts
 from asyncinfer.types.masking import mask_url, masked_if_secret
@@ -44,3 +45,5 @@ class EndpointParams(Params):
     """Use the endpoint only while no other one works. An endpoint that is busy works."""
     headers: HeaderValues = Field(default_factory=no_headers)
     """HTTP headers for this endpoint, in addition to those for all endpoints."""
+    cost_per_million: CostPerMillion | None = None
+    """US dollars per million tokens at this endpoint; null: as for all endpoints."""

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Self, TextIO, TypeVar
 
 from pydantic import Field, ValidationError
 
-from asyncinfer.config.base import Count, Group, OptionalPath, Params
+from asyncinfer.config.base import Count, Group, OptionalPath, Params, Positive
 from asyncinfer.config.batch import BatchParams
+from asyncinfer.config.cost import CostPerMillion
 from asyncinfer.config.distributed import DistributedParams
 from asyncinfer.config.engine_type import EngineName
 from asyncinfer.config.generation import GenerationParams
@@ -68,6 +69,21 @@ class InferenceConfig(Params):
     """Replicas of the engine in other processes, on this machine or in a cluster; null: one engine in this process."""
     batch: BatchParams | None = None
     """Send the rows of a run as batch jobs of the provider; null: one request for each row."""
+    deduplicate: bool | None = None
+    """Send one of several identical rows, and give its answer to all; null: if the temperature is 0."""
+    cache: bool = False
+    """Keep answers in a local file, and take them from there in later runs and calls."""
+    cache_path: OptionalPath = NONE
+    """The file of the cache; null: in the user's cache folder."""
+    cache_max_mib: Count = 1024
+    """The largest size of the cache, in MiB. The answers that were not used for the longest time are removed first."""
+    cost_per_million: CostPerMillion | None = None
+    """US dollars per million tokens; null: the prices of the package genai-prices, if it is installed."""
+    max_cost: Positive | None = None
+    """US dollars that the job may cost, earlier runs of it included. At the limit the run ends, and can be resumed."""
+    max_tokens: Count | None = None
+    """Tokens that the job may use, prompts and answers, earlier runs of it included. At the limit the run ends, and can
+    be resumed."""
 
     @classmethod
     def from_yaml(

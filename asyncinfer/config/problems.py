@@ -100,11 +100,11 @@ def value_at(data: Any, place: Location) -> Any:
 def _suggestion(place: Location, root: type[BaseModel]) -> str:
     *above, key = map(str, place)
     known = _known_keys(root, above)
-    if close := get_close_matches(key, known, n=1):
-        return f"; did you mean {close[0]!r}?"
     for group in root.model_fields:
         if key in _known_keys(root, [group]):
             return f"; it belongs under {group!r}"
+    if close := get_close_matches(key, known, n=1):
+        return f"; did you mean {close[0]!r}?"
     return f"; known keys here: {', '.join(sorted(known))}"
 
 

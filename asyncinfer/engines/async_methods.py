@@ -16,6 +16,7 @@ from asyncinfer.display.shown_progress import shown_progress
 from asyncinfer.engines.batch_async import AsyncBatchMethods, uses_batches
 from asyncinfer.engines.call_input import (
     absolute_path,
+    cache_file,
     check_many,
     check_no_path,
     conversation_of,
@@ -28,12 +29,15 @@ from asyncinfer.engines.call_recorders import recorders_of
 from asyncinfer.engines.failed_rows import retry_failures
 from asyncinfer.errors import ConfigError, EngineConfigError
 from asyncinfer.run import single
+from asyncinfer.run.answer_cache import AnswerCache, answer_once
 from asyncinfer.run.events import Observer
+from asyncinfer.run.pilot import Pace
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.stop import Stop, unless_stopped
 from asyncinfer.types.conversation import Conversation, ConversationLike
+from asyncinfer.types.estimates import Estimate
 from asyncinfer.types.parsed import M, ResponseModel
 from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary
 from asyncinfer.types.run_errors import InferenceFailedError
@@ -53,7 +57,8 @@ class AsyncMethods(AsyncBatchMethods):
     ) -> Conversation[M]:
         """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
 
-        The settings of a config are prepared once and kept, so that repeated calls cost little.
+        The settings of a config are prepared once and kept, so that repeated calls cost little. With `cache`, the
+        answer is kept, and an equal call takes it from the cache.
 
         Args:
             conversation: The conversation to answer: a `Conversation`, a text (one user message), or a list of messages
@@ -78,6 +83,9 @@ class AsyncMethods(AsyncBatchMethods):
         asked = conversation_of(conversation, inference_config)
         setup = await self._setup_for(inference_config, response_model)
         answer = partial(single.generate, setup.access, self._attempts, asked)
+        if inference_config is not None and inference_config.cache:
+            file = cache_file(inference_config)
+            answer = partial(answer_once, *file, setup.access.restored, asked, setup.keys, answer)
         completion = await unless_stopped(stop, answer)
         return completion.append_to(asked)
 
@@ -222,6 +230,45 @@ class AsyncMethods(AsyncBatchMethods):
         if isinstance(run.dead, EngineConfigError):
             raise run.dead
         return summary
+
+    async def aestimate(
+        self,
+        input: Sequence[ConversationLike] | None = None,
+        inference_config: InferenceConfig | None = None,
+        *,
+        rows: int = 20,
+        on_progress: OnProgress | None = None,
+        progress: bool = False,
+        stop: Stop | None = None,
+    ) -> Estimate:
+        """Answer some rows of a job, chosen at random, and estimate what the others will take.
+
+        The answers are saved as those of the job. The job takes them from there, and does not pay for them again.
+
+        Args:
+            input: The conversations, each as `agenerate` takes it. None: the rows of `inference_config.input_path`.
+            inference_config: Settings for the job. Only those that are set explicitly override the engine's.
+            rows: How many rows to answer now.
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
+            stop: Ends the pilot early.
+
+        Returns:
+            The tokens, the cost and the time of the rows that are left, with 95% confidence intervals.
+
+        Raises:
+            EngineDeadError: The engine can answer no row.
+            RunInterruptedError: `stop` ended the pilot, or a limit was reached.
+            ConfigError: A setting is wrong; nothing was sent.
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
+        """
+        async with shown_progress(progress, on_progress) as report:
+            run = await self._new_run(inference_config, report, (), stop=stop)
+            source = source_of(input, inference_config)
+            if source is None:
+                return Estimate(0, 0, 0)
+            return await run.pilot(source, rows, await self._pace(inference_config))
 
     def ainfer_iter(
         self,
@@ -383,6 +430,18 @@ class AsyncMethods(AsyncBatchMethods):
             raise InferenceFailedError(_failure_message(result, None), result)
         return outcome
 
+    async def _pace(self, config: InferenceConfig | None) -> Pace:
+        """How fast rows of a job can be answered."""
+        access, _ = await self._setup_for(config)
+        remote, generation = access.settings.remote, access.settings.generation
+        return Pace(
+            access.semaphore.most,
+            remote.requests_per_minute,
+            remote.input_tokens_per_minute,
+            remote.output_tokens_per_minute,
+            generation.max_new_tokens,
+        )
+
     async def _new_run(
         self,
         config: InferenceConfig | None,
@@ -413,6 +472,9 @@ class AsyncMethods(AsyncBatchMethods):
             relax_gc=relax_gc,
             release_idle=access.engine.release_idle,
             problems=access.semaphore.problems,
+            spending=self._new_spending(access, config),
+            repeats=self._repeats(access, config),
+            cache=AnswerCache(*cache_file(config), access.restored) if config.cache else None,
             stop=stop or Stop(),
         )
 

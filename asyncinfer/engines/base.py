@@ -15,6 +15,7 @@ from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation, ConversationLike
+from asyncinfer.types.estimates import Estimate
 from asyncinfer.types.parsed import M, ResponseModel
 from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary
 from asyncinfer.types.stream import StreamDelta
@@ -50,7 +51,8 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
     ) -> Conversation[M]:
         """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
 
-        The settings of a config are prepared once and kept, so that repeated calls cost little.
+        The settings of a config are prepared once and kept, so that repeated calls cost little. With `cache`, the
+        answer is kept, and an equal call takes it from the cache.
 
         Blocks; `agenerate` is the async method.
 
@@ -220,6 +222,52 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
                 observers=observers,
                 stop=stop,
                 relax_gc=relax_gc,
+            )
+        )
+
+    def estimate(
+        self,
+        input: Sequence[ConversationLike] | None = None,
+        inference_config: InferenceConfig | None = None,
+        *,
+        rows: int = 20,
+        on_progress: OnProgress | None = None,
+        progress: bool = False,
+        stop: Stop | None = None,
+    ) -> Estimate:
+        """Answer some rows of a job, chosen at random, and estimate what the others will take.
+
+        The answers are saved as those of the job. The job takes them from there, and does not pay for them again.
+
+        Blocks; `aestimate` is the async method.
+
+        Args:
+            input: The conversations, each as `generate` takes it. None: the rows of `inference_config.input_path`.
+            inference_config: Settings for the job. Only those that are set explicitly override the engine's.
+            rows: How many rows to answer now.
+            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
+            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
+            stop: Ends the pilot early.
+
+        Returns:
+            The tokens, the cost and the time of the rows that are left, with 95% confidence intervals.
+
+        Raises:
+            EngineDeadError: The engine can answer no row.
+            RunInterruptedError: `stop` ended the pilot, or a limit was reached.
+            ConfigError: A setting is wrong; nothing was sent.
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
+        """
+        return portal.call(
+            partial(
+                self.aestimate,
+                input,
+                inference_config,
+                rows=rows,
+                on_progress=on_progress,
+                progress=progress,
+                stop=stop,
             )
         )
 

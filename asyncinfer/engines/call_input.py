@@ -11,12 +11,24 @@ from asyncinfer.config import InferenceConfig
 from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.items import as_conversation, require_messages
 from asyncinfer.run.sources import FileSource, FirstRows, ListSource, Source
+from asyncinfer.scratch.answer_store import DEFAULT_PATH
 from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.types.conversation import Conversation, ConversationLike, Message
 from asyncinfer.types.paths import expanded
 
 # The settings that need a run.
-_FILES = ("input_path", "output_path", "progress_path", "report_path", "save_events", "reuse_output")
+_OF_RUNS = (
+    "input_path",
+    "output_path",
+    "progress_path",
+    "report_path",
+    "save_events",
+    "reuse_output",
+    "cache",
+    "cost_per_million",
+    "max_cost",
+    "max_tokens",
+)
 # The largest row that is prepared on the event loop, in characters.
 _SMALL = 1 << 14
 
@@ -53,10 +65,10 @@ def check_many(given: object, name: str) -> None:
 def is_one_small_row(
     input: Sequence[object] | None, config: InferenceConfig | None
 ) -> TypeGuard[Sequence[ConversationLike]]:
-    """Whether there is one row of text, small enough for the event loop, and nothing is to be saved."""
+    """Whether there is one row of text, small enough for the event loop, and nothing is to be saved or limited."""
     if not isinstance(input, list | tuple) or len(input) != 1:
         return False
-    if config is not None and any(getattr(config, name) for name in _FILES):
+    if config is not None and any(getattr(config, name) for name in _OF_RUNS):
         return False
     row = input[0]
     if isinstance(row, str):
@@ -117,3 +129,14 @@ def absolute_path(given: str | Path | None, setting: str) -> Path | None:
         raise ConfigError(f"{setting}: {os.fspath(given)} is the path of a folder; give the path of a file to write")
     with as_config_error(path, setting):
         return path.absolute()
+
+
+def cache_file(config: InferenceConfig) -> tuple[Path, int]:
+    """The file of the cache, and its largest size in bytes.
+
+    Raises:
+        ConfigError: No file can have this path.
+    """
+    path = absolute_path(config.cache_path or DEFAULT_PATH, "cache_path")
+    assert path is not None, "there is a default"
+    return path, config.cache_max_mib << 20

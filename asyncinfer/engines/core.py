@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,13 +25,16 @@ from asyncinfer.engines.row_settings import EngineSettings, RowSettings
 from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported, with_response_model
 from asyncinfer.engines.typed_answers import typed_call, with_loaded_model
 from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
+from asyncinfer.providers.prices import Priced
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.executor import Executor
 from asyncinfer.run.online import OnlineExecutor
+from asyncinfer.run.repeats import FindSaved, Repeats, is_deterministic
 from asyncinfer.run.semaphore import AdaptiveSemaphore
+from asyncinfer.run.spending import Spending, SpendingLimits
 from asyncinfer.run.tracing import CallTracing
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import ModelFile
@@ -179,6 +182,13 @@ class EngineCore(ABC):
             "each row"
         )
 
+    def _priced(self, settings: CallSettings) -> Mapping[str | None, Priced]:
+        """What the prices of answers depend on, for each endpoint by its name. By default, answers cost nothing.
+
+        The name is None if there is only one endpoint.
+        """
+        return {None: Priced(self.model_name)}
+
     async def _close(self) -> None:
         """Free what the engine owns. An engine that is used again opens it again. By default, nothing."""
         return
@@ -295,6 +305,32 @@ class EngineCore(ABC):
             names, others = ", ".join(sorted(dropped)), ", ".join(sorted(supported - dropped))
             self._warn_once(f"{type(self).__name__} does not support {names}: ignored. It supports: {others}.")
         return tuple(sorted(dropped | self._without_effect(generation)))
+
+    def _new_spending(self, access: EngineAccess, config: InferenceConfig) -> Spending | None:
+        """What counts the cost of a run; None if its answers cost nothing and there is no limit."""
+        endpoints, own = self._priced(access.settings), config.cost_per_million
+        has_limit = config.max_cost is not None or config.max_tokens is not None
+        has_price = own is not None or any(one.provider or one.url or one.own for one in endpoints.values())
+        if not has_limit and not has_price:
+            return None
+        limits = SpendingLimits(config.max_cost, config.max_tokens)
+        return Spending(endpoints, own, access.generation_of, limits, self._clock.now)
+
+    def _repeats(self, access: EngineAccess, config: InferenceConfig) -> Callable[[FindSaved | None], Repeats] | None:
+        """Makes what gives identical rows one answer. None if each row is sent."""
+        if config.deduplicate or (config.deduplicate is None and self._is_deterministic(access)):
+            return partial(Repeats, sends_own_settings=not config.deduplicate)
+        return None
+
+    def _is_deterministic(self, access: EngineAccess) -> bool:
+        """Whether equal conversations get equal answers."""
+        if access.settings.generation.temperature != 0:
+            return False
+        # Only a temperature that is set explicitly is among the parameters that an engine names as not supported.
+        generation = access.settings.generation.model_copy(update={"temperature": 0.0})
+        engine, *_ = self._bound(access.settings._replace(generation=generation), check=False)
+        supported = engine.supported_parameters or self.get_supported_params()
+        return is_deterministic(generation, engine, supported)
 
     def _warn_once(self, text: str) -> None:
         """Log a warning about settings. Each one is logged once for this engine, however many calls it has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote, urlsplit
@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from asyncinfer.aio.clock import Clock
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.config import BatchParams, GenerationParams, InferenceEngineType, ModelParams, RemoteParams
+from asyncinfer.config.cost import CostPerMillion
 from asyncinfer.config.endpoint import EndpointParams
 from asyncinfer.control.endpoint_group import EndpointGroup
 from asyncinfer.control.member import EndpointRole
@@ -28,8 +29,9 @@ from asyncinfer.engines.request_plan import RequestPlan, response_limits
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.api_choice import provider_with_chosen_api, remote_with_resolved_api
 from asyncinfer.providers.auth import Signer
-from asyncinfer.providers.base_url import chat_url, likely_url
+from asyncinfer.providers.base_url import chat_url, is_local, likely_url
 from asyncinfer.providers.catalog import CATALOG
+from asyncinfer.providers.prices import Priced
 from asyncinfer.providers.provider import Provider
 from asyncinfer.providers.user_headers import with_user_headers
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
@@ -177,6 +179,27 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             CallSettings(model_at(model, endpoint), generation, self._with_url(remote_at(remote, endpoint)))
             for endpoint in remote.endpoints
         ]
+
+    def _priced(self, settings: CallSettings) -> Mapping[str | None, Priced]:
+        remote = settings.remote
+        if not remote.endpoints:
+            return {None: self._priced_at(settings, None)}
+        names = [role.name for role in self._roles(remote.endpoints)]
+        prices = [endpoint.cost_per_million for endpoint in remote.endpoints]
+        return {
+            name: self._priced_at(endpoint, own)
+            for name, endpoint, own in zip(names, self._at_endpoints(settings), prices, strict=True)
+        }
+
+    def _priced_at(self, settings: CallSettings, own: CostPerMillion | None) -> Priced:
+        """What the prices of one endpoint depend on. A server that is not in the public internet costs nothing."""
+        model, provider = settings.model.model_name, self.provider().prices
+        url = without_credentials(settings.remote.api_url or "")
+        if "://" not in url:
+            url = f"https://{url}"
+        if provider is None or is_local(urlsplit(url).hostname or ""):
+            return Priced(model, own=own)
+        return Priced(model, provider, "" if provider else url, own)
 
     def _roles(self, endpoints: Sequence[EndpointParams]) -> list[EndpointRole]:
         """Return the part of each endpoint in the group. `endpoints`: those of the engine's own settings."""

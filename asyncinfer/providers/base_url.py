@@ -76,10 +76,11 @@ def _with_scheme(url: str) -> str:
     """`url` with `http` for a host that is not public, and otherwise with `https`, so that the key is encrypted."""
     secure = "https://" + url
     parts = _parts(secure)
-    return secure if parts is None or not _is_local(parts.hostname or "") else "http://" + url
+    return secure if parts is None or not is_local(parts.hostname or "") else "http://" + url
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Return whether a host is not in the public internet, as far as its name or its address shows it."""
     try:
         return not ip_address(host).is_global
     except ValueError:

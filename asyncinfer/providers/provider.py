@@ -53,6 +53,8 @@ class Provider:
             listens at the URL.
         batch: The batch API; None if there is none.
         batch_auth: How requests to other services are authorised that the batch API needs, by `Exchange.service`.
+        prices: The id of the provider in the package genai-prices. Empty: it is found by the URL, if it has one. None:
+            its answers cost nothing.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Provider:
     start_hint: str = ""
     batch: BatchDialect | None = None
     batch_auth: Mapping[str, Auth] = field(default_factory=dict[str, Auth])
+    prices: str | None = ""
 
     def __post_init__(self) -> None:
         if not self.class_name:

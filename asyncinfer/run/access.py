@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from asyncinfer.aio.clock import Clock
+from asyncinfer.config import GenerationParams
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.permit_source import Alternative
 from asyncinfer.control.rate_limits import ONE_REQUEST, Cost, estimate
@@ -70,8 +71,13 @@ class EngineAccess:
         if not self.semaphore.counts_tokens:
             return ONE_REQUEST
         asked = conversation()
-        settings = self.rows.settings(asked) if self.rows is not None and asked.has_settings else self.settings
-        return estimate(asked, settings.generation)
+        return estimate(asked, self.generation_of(asked))
+
+    def generation_of(self, conversation: Conversation) -> GenerationParams:
+        """The generation parameters in effect for a conversation, which may have some of its own."""
+        if self.rows is None or not conversation.has_settings:
+            return self.settings.generation
+        return self.rows.settings(conversation).generation
 
     def failure_pattern(self) -> FailurePattern:
         """What watches the failures of one run or call."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from asyncinfer.control.decisions import Decision
 from asyncinfer.errors import error_repr
@@ -41,6 +42,7 @@ class RowFinished:
     Attributes:
         usage: The tokens of the answer, and of answers to this row that were rejected before.
         endpoint: The name of the endpoint that answered; None if the engine has only one.
+        cost: What the answer cost, in US dollars; None if that is unknown, or if it costs nothing.
     """
 
     index: int
@@ -48,6 +50,7 @@ class RowFinished:
     latency: Latency
     finish_reason: FinishReason = FinishReason.UNKNOWN
     endpoint: str | None = None
+    cost: float | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +58,15 @@ class RowResumed:
     """A row was answered by an earlier run."""
 
     index: int
+    finish_reason: FinishReason = FinishReason.UNKNOWN
+
+
+@dataclass(slots=True)
+class RowReused:
+    """A row has an answer that was not requested for it: that of an identical row, or one from the cache."""
+
+    index: int
+    source: Literal["duplicate", "cache"]
     finish_reason: FinishReason = FinishReason.UNKNOWN
 
 
@@ -102,7 +114,7 @@ class RunWaits:
     reason: str
 
 
-RunEvent = RowFinished | RowResumed | RowFailed | AttemptFailed | LimitsChanged | RunWaits
+RunEvent = RowFinished | RowResumed | RowReused | RowFailed | AttemptFailed | LimitsChanged | RunWaits
 Observer = Callable[[RunEvent], object]
 
 

@@ -30,7 +30,17 @@ class RowFeed(Protocol):
         """The next rows. The list may be empty while more rows may come. Returns None at the end.
 
         A row is open until its outcome is reported. This waits while too many rows are open, but never while fewer than
-        the executor's `capacity` are: an executor may collect that many rows before it answers any.
+        the executor's `capacity` are: an executor may collect that many rows before it answers any. The one exception:
+        under a limit on cost or tokens, an executor with `is_batch` false may have to wait for its own answers.
+        """
+        ...
+
+    def attempt_failed(self, row: Row, usage: Usage, endpoint: str | None) -> bool:
+        """Report the tokens that the failed attempts at a row used. Returns whether the limits leave room for another.
+
+        Args:
+            usage: The tokens of all failed attempts at the row so far.
+            endpoint: The name of the endpoint; None if there is only one.
         """
         ...
 
@@ -74,9 +84,12 @@ class Executor(Protocol):
 
     Attributes:
         capacity: How many rows may be open at the same time: enough that the executor is never idle.
+        is_batch: Rows are sent in batch jobs, which have prices of their own. Under a limit on cost or tokens, the feed
+            ends for such an executor as soon as no further row fits.
     """
 
     capacity: int
+    is_batch: bool
 
     async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:
         """Report an outcome for each row of `feed`, and return. After `stop`, rows without an outcome may remain."""

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Collection
+
 import anyio
 
+from asyncinfer.run.answer_reuse import AnswerReuse
+from asyncinfer.run.budget import Budget
 from asyncinfer.run.reader import RowReader
 from asyncinfer.run.rows import Row, SavedRow
 from asyncinfer.run.saver import ResultSaver
+from asyncinfer.run.spending import Spending
 from asyncinfer.run.stop import Stop
+from asyncinfer.types.usage import Usage
 
 
 class InputFeed:
     """Reads rows for an executor. Rows that need no answer go to the saver at once.
 
     A row is open from the time when it is read until `close` is called for it. At most `capacity` rows are open.
+
+    Args:
+        spending: Counts what failed attempts cost.
+        reuse: Finds answers for rows that need no request; None if each row is sent.
     """
 
-    def __init__(self, reader: RowReader, saver: ResultSaver, capacity: int, stop: Stop) -> None:
+    def __init__(
+        self,
+        reader: RowReader,
+        saver: ResultSaver,
+        capacity: int,
+        stop: Stop,
+        spending: Spending | None = None,
+        reuse: AnswerReuse | None = None,
+    ) -> None:
         self._reader, self._saver, self._capacity, self._stop = reader, saver, capacity, stop
+        self._spending, self._reuse = spending, reuse
         self._open = 0
         self._changed: anyio.Event | None = None
 
@@ -26,9 +46,9 @@ class InputFeed:
         return self._stop.is_requested
 
     async def read(self) -> list[Row] | None:
-        while self._open >= self._capacity:
-            await self._change()
-        rows = await self._reader.read(self._capacity - self._open)
+        while (busy := self._busy()) >= self._capacity:
+            await self.change()
+        rows = await self._reader.read(self._capacity - busy)
         if rows is None:
             return None
         self._open += len(rows)
@@ -40,11 +60,23 @@ class InputFeed:
                 await self._saver.resumed(row)
             else:
                 self._saver.rejected(row)
-        return wanted
+        return wanted if self._reuse is None else await self._reuse.unanswered(wanted)
 
-    def close(self) -> None:
-        """Close one row."""
-        self._open -= 1
+    def attempt_failed(self, row: Row, usage: Usage, endpoint: str | None) -> bool:
+        return self._spending is None or self._spending.attempt_failed(row, usage, endpoint)
+
+    def _busy(self) -> int:
+        """How many open rows the executor has. Rows that wait for an identical row are not among them."""
+        return self._open if self._reuse is None else self._open - self._reuse.waiting
+
+    def abandon(self, rows: Collection[Row]) -> None:
+        """Close rows that will have no outcome, and those that wait for them."""
+        waiting = self._reuse.abandon(rows) if self._reuse is not None else 0
+        self.close(len(rows) + waiting)
+
+    def close(self, rows: int = 1) -> None:
+        """Close rows; by default, one."""
+        self._open -= rows
         if self._changed is not None:
             self._changed.set()
             self._changed = None
@@ -52,9 +84,59 @@ class InputFeed:
     async def wait_closed(self) -> None:
         """Wait until no row is open."""
         while self._open:
-            await self._change()
+            await self.change()
 
-    async def _change(self) -> None:
+    async def change(self) -> None:
+        """Wait until a row is closed."""
         if self._changed is None:
             self._changed = anyio.Event()
         await self._changed.wait()
+
+
+class LimitedFeed:
+    """Hands out the rows of a feed for which there is room under the limits of a job.
+
+    A row that does not fit waits until others have their outcomes. If it still does not fit, the feed ends.
+
+    Args:
+        is_batch: The executor sends no row before it has all. The feed then ends as soon as a row does not fit.
+
+    Attributes:
+        full: Why the feed has ended although there are more rows; None if it has not.
+    """
+
+    def __init__(self, feed: InputFeed, budget: Budget, *, is_batch: bool) -> None:
+        self._feed, self._budget, self._is_batch = feed, budget, is_batch
+        self._waiting: deque[Row] = deque()
+        self.full: str | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._feed.is_stopped
+
+    async def read(self) -> list[Row] | None:
+        while self.full is None:
+            if not self._waiting:
+                rows = await self._feed.read()
+                if rows is None:
+                    return None
+                self._waiting.extend(rows)
+            fitting = self._fitting()
+            if fitting or not self._waiting:
+                return fitting
+            if self._is_batch or not self._budget.has_reservations:
+                self.full = self._budget.why(self._waiting[0])
+                self._feed.abandon(self._waiting)
+            else:
+                await self._feed.change()
+        return None
+
+    def attempt_failed(self, row: Row, usage: Usage, endpoint: str | None) -> bool:
+        return self._feed.attempt_failed(row, usage, endpoint)
+
+    def _fitting(self) -> list[Row]:
+        """Take the rows from the front that fit."""
+        rows: list[Row] = []
+        while self._waiting and self._budget.reserve(self._waiting[0]):
+            rows.append(self._waiting.popleft())
+        return rows

@@ -8,12 +8,16 @@ import anyio
 
 from asyncinfer.aio.tasks import task_group
 from asyncinfer.errors import EngineDeadError
+from asyncinfer.run.answer_cache import AnswerCache
+from asyncinfer.run.answer_reuse import AnswerReuse
 from asyncinfer.run.events import Events
 from asyncinfer.run.executor import Executor
-from asyncinfer.run.feed import InputFeed
+from asyncinfer.run.feed import InputFeed, LimitedFeed
 from asyncinfer.run.reader import RowReader
+from asyncinfer.run.repeats import Repeats
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.saver import DeliverOutcome, ResultSaver
+from asyncinfer.run.spending import Spending
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
 
@@ -32,6 +36,7 @@ class RowFlow:
     Attributes:
         dead: Why no other row could be answered.
         stopped: The run was asked to stop.
+        full: Why there is no room for more rows under the limits of the job; None if there is.
     """
 
     def __init__(
@@ -43,13 +48,22 @@ class RowFlow:
         deliver: DeliverOutcome | None,
         *,
         until_taken: bool = False,
+        spending: Spending | None = None,
+        repeats: Repeats | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         self._executor, self._events, self._until_taken = executor, events, until_taken
-        self._saver = ResultSaver(statuses, events, scratch, deliver, close=self._row_done, die=self._die)
+        self._spending = spending
+        self._saver = ResultSaver(
+            statuses, events, scratch, deliver, spending, repeats, cache, close=self._row_done, die=self._die
+        )
+        self._cache = cache
+        self._reuse = AnswerReuse(self._saver, repeats, cache) if repeats is not None or cache is not None else None
         self._feed: InputFeed | None = None
         self._finishing = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
         self.stopped = False
+        self.full: str | None = None
 
     async def run(self, reader: RowReader, stop: Stop) -> None:
         """Run until every row has its outcome, the engine is dead, or the run is stopped. Answers that have arrived by
@@ -60,21 +74,26 @@ class RowFlow:
             InputError: The input changed while it was read.
         """
         capacity = self._executor.capacity + (0 if self._until_taken else _SAVING)
-        feed = self._feed = InputFeed(reader, self._saver, capacity, stop)
+        feed = self._feed = InputFeed(reader, self._saver, capacity, stop, self._spending, self._reuse)
+        budget = self._spending.budget if self._spending is not None else None
+        limited = LimitedFeed(feed, budget, is_batch=self._executor.is_batch) if budget is not None else None
         writer = self._saver.writer
         async with task_group() as tasks:
-            if writer is not None:
-                tasks.start_soon(writer.run)
+            for background in (writer, self._cache):
+                if background is not None:
+                    tasks.start_soon(background.run)
             try:
                 async with task_group() as watchers:
                     watchers.start_soon(self._watch, stop)
-                    await self._executor.run(feed, self._saver, self._events)
+                    await self._executor.run(limited or feed, self._saver, self._events)
                     with self._finishing:
                         await feed.wait_closed()
                     watchers.cancel_scope.cancel()
+                self.full = limited.full if limited is not None else None
             finally:
-                if writer is not None:
-                    writer.close()
+                for background in (writer, self._cache):
+                    if background is not None:
+                        background.close()
 
     def taken(self) -> None:
         """The outcome of one row was consumed."""

@@ -40,6 +40,11 @@ class ValidatedInput:
     def __len__(self) -> int:
         return len(self.checksums)
 
+    @property
+    def has_repeats(self) -> bool:
+        """Whether rows are identical."""
+        return self._occurrences is not None
+
     def identity(self, row: int) -> tuple[bytes, int]:
         """The row's key, and how often it came before."""
         return self.index.key(row), self._occurrences[row] if self._occurrences else 0

@@ -36,6 +36,8 @@ class OnlineExecutor:
         is_only_row: The run has one row, so that a rejection of it ends the run.
     """
 
+    is_batch = False
+
     def __init__(
         self, access: EngineAccess, *, is_only_row: bool = False, jitter: Callable[[], float] = random.random
     ) -> None:
@@ -201,8 +203,9 @@ class OnlineExecutor:
         )
         if end is not None:
             self._end_early(end, error)
-        index, is_final = queued.row.index, retry.is_final or self._dead is not None
         name = self._semaphore.names[permit.endpoint]
+        has_room = error.usage is None or self._feed.attempt_failed(queued.row, error.usage, name)
+        index, is_final = queued.row.index, retry.is_final or self._dead is not None or not has_room
         self._events.emit(AttemptFailed(index, error, None if is_final else retry.after, latency, name))
         if is_final:
             self._fail(queued, self._dead if end is not None else error)

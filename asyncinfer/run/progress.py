@@ -19,10 +19,20 @@ from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.tasks import clean_up, run_callback, task_group
 from asyncinfer.errors import AsyncInferError, RequestError, ScratchLockedError, error_repr
 from asyncinfer.run.endpoint_stats import EndpointStats, Problems, one_endpoint
-from asyncinfer.run.events import AttemptFailed, Events, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
+from asyncinfer.run.events import (
+    AttemptFailed,
+    Events,
+    RowFailed,
+    RowFinished,
+    RowResumed,
+    RowReused,
+    RunEvent,
+    RunWaits,
+)
 from asyncinfer.run.executor import Executor, ExpectedWait
 from asyncinfer.run.failures import Failures
 from asyncinfer.scratch.atomic import async_replacing
+from asyncinfer.types.costs import RunCost
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.results import Progress, RunState, RunSummary
 from asyncinfer.types.run_errors import RunInterruptedError
@@ -41,6 +51,10 @@ _SILENT_SECONDS, _WARNING_SECONDS = 10.0, 60.0
 _LAST_CALLBACK_SECONDS = 10.0
 
 
+def _no_cost() -> RunCost | None:
+    return None
+
+
 class RunStats:
     """The counts and the state of one run. `observe` keeps the counts.
 
@@ -51,6 +65,7 @@ class RunStats:
     Attributes:
         failures_path: The file of the failed rows, once it is written.
         endpoints: The counts of each endpoint, if there are several.
+        cost: Returns what the answers cost so far; None if they cost nothing.
     """
 
     def __init__(
@@ -66,9 +81,11 @@ class RunStats:
         self.completed = self.resumed = 0
         self.attempts = self.refused = self.retried = 0
         self.cut_by_length = self.filtered = 0
+        self.deduplicated = self.cached = 0
         self.failures = Failures(keep_all=keep_failures)
         self.failures_path: Path | None = None
         self.endpoints = EndpointStats(problems)
+        self.cost: Callable[[], RunCost | None] = _no_cost
         self.waiting: str | None = None
         self.state, self.error = RunState.RUNNING, None
         self._usage = UsageSum()
@@ -102,6 +119,11 @@ class RunStats:
             case RowResumed():
                 self.completed += 1
                 self.resumed += 1
+                self._count_end(event.finish_reason)
+            case RowReused():
+                self.completed += 1
+                self.deduplicated += event.source == "duplicate"
+                self.cached += event.source == "cache"
                 self._count_end(event.finish_reason)
             case RowFailed():
                 self.failures.add(event.index, event.failure)
@@ -157,6 +179,9 @@ class RunStats:
             commonest_failure=self.failures.commonest,
             error=self.error,
             endpoints=tuple(self.endpoints.summaries()),
+            cost=self.cost(),
+            deduplicated=self.deduplicated,
+            cached=self.cached,
         )
 
     def summary(self) -> RunSummary:
@@ -178,6 +203,9 @@ class RunStats:
             commonest_failure=self.failures.commonest,
             failures_path=self.failures_path,
             endpoints=self.endpoints.summaries(),
+            cost=self.cost(),
+            deduplicated=self.deduplicated,
+            cached=self.cached,
         )
 
 
@@ -309,11 +337,14 @@ async def write_snapshot(path: Path, progress: Progress) -> None:
         "resumed": progress.resumed,
         "cut_by_length": progress.cut_by_length,
         "filtered": progress.filtered,
+        "deduplicated": progress.deduplicated,
+        "cached": progress.cached,
         "attempts": progress.attempts,
         "refused": progress.refused,
         "retried": progress.retried,
         "commonest_failure": progress.commonest_failure and progress.commonest_failure._asdict(),
         "tokens": progress.usage.to_dict(),
+        "cost": progress.cost.to_dict() if progress.cost is not None else None,
         "seconds": round(progress.seconds, 1),
         "waiting": progress.waiting,
         "endpoints": [asdict(endpoint) for endpoint in progress.endpoints],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, Generator, Iterable, MutableMapping, Sequence
+from collections.abc import AsyncIterable, Collection, Generator, Iterable, MutableMapping, Sequence
 from time import perf_counter
 from typing import Protocol
 
@@ -37,7 +37,11 @@ class RowReader(Protocol):
 
 
 class InputReader:
-    """Rows of a source that was validated. Rows whose answer is saved are left out unless `deliver_saved`."""
+    """Rows of a source that was validated. Rows whose answer is saved are left out unless `deliver_saved`.
+
+    Args:
+        only: The rows to read; None: all.
+    """
 
     def __init__(
         self,
@@ -47,12 +51,15 @@ class InputReader:
         saved_answers: SavedAnswers | None,
         *,
         deliver_saved: bool,
+        only: Collection[int] | None = None,
     ) -> None:
         self._source, self._validated, self._statuses = source, validated, statuses
         self._saved_answers, self._deliver_saved = saved_answers, deliver_saved
         self._items = source.items()
-        self._next = 0
+        self._next, self._only = 0, only
         self._left = len(validated) if deliver_saved else len(validated) - statuses.fresh_count
+        if only is not None:
+            self._left = len(only)
 
     async def read(self, room: int) -> list[InputRow] | None:
         return await DISK.run(self._chunk, min(room, _CHUNK_ROWS))
@@ -79,6 +86,8 @@ class InputReader:
     def _skip(self, index: int, item: Item) -> bool:
         if index >= len(self._validated) or item.checksum != self._validated.checksums[index]:
             raise self._changed(index)
+        if self._only is not None:
+            return index not in self._only
         return self._statuses.saved(index) and not (self._deliver_saved or self._statuses.must_save_again(index))
 
     def _changed(self, index: int) -> InputError:

@@ -71,6 +71,10 @@ class RowStatusTable:
     def __len__(self) -> int:
         return len(self._state)
 
+    def all_spans(self) -> Iterator[tuple[int, int]]:
+        """The spans of all answers in the scratch file, outdated ones included."""
+        return (self.span(row) for row, state in enumerate(self._state) if state in (_SAVED, _OUTDATED))
+
     @property
     def fresh_count(self) -> int:
         """How many rows are saved under the id and metadata that the input has."""

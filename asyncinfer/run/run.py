@@ -16,29 +16,36 @@ from asyncinfer.aio.gc_tuning import relaxed_gc
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
 from asyncinfer.errors import EngineConfigError, EngineDeadError
+from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.endpoint_stats import Problems, one_endpoint
 from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor, RunInfo
 from asyncinfer.run.failures import FailedRows, NoFailedRows
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
+from asyncinfer.run.pilot import Pace, Pilot
 from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.progress import OnProgress, Reporter, RunStats, failure_in_file, reporting
 from asyncinfer.run.reader import InputReader, IterableReader, ResumeMatcher
 from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
+from asyncinfer.run.repeats import FindSaved, Repeats
 from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.run.rows import Row
 from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_answers import SavedAnswers
+from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.saver import DeliverOutcome, RowOutcome
 from asyncinfer.run.scratch_use import lock_for_output, lock_in_cache, remove_finished
 from asyncinfer.run.sources import Source
+from asyncinfer.run.spending import Spending
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.estimates import Estimate
 from asyncinfer.types.results import RunSummary
-from asyncinfer.types.run_errors import RunInterruptedError
+from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
 
 log = logging.getLogger("asyncinfer")
 
@@ -59,6 +66,10 @@ class Run:
         relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
         recorders: Observers that also see the begin and the end of the run.
+        spending: Counts what answers cost, and limits it; None if they cost nothing and there is no limit.
+        repeats: Makes what gives identical rows one answer, from a function that finds saved answers. None: each row
+            is sent.
+        cache: Keeps answers across runs; None if there is none.
         release_idle: Closes connections that no request uses. Called before the output is written if file descriptors
             are scarce.
         problems: Returns the reason why each of several endpoints is put aside, by name; None if it is in use.
@@ -80,6 +91,9 @@ class Run:
     problems: Problems = one_endpoint
     observers: Sequence[Observer] = ()
     recorders: Sequence[RunRecorder] = ()
+    spending: Spending | None = None
+    repeats: Callable[[FindSaved | None], Repeats] | None = None
+    cache: AnswerCache | None = None
     stop: Stop = field(default_factory=Stop)
     saved_in: Path | None = field(default=None, init=False)
     dead: EngineDeadError | None = field(default=None, init=False)
@@ -112,12 +126,18 @@ class Run:
             async with self._scratch(rows) as scratch, previous_output.opened():
                 info = RunInfo(len(rows), self.saved_in, rows.has)
                 executor = self.make_executor(info)
+                spending = await self._prepared_spending(executor, stats)
                 claims = await self._claim(scratch, rows, statuses) if scratch is not None else None
                 await in_slices(previous_output.find_rows(rows, statuses))
                 if deliver is None and claims is not None:
                     stats.skip(statuses.fresh_count, claims.finish_reasons)
-                flow = RowFlow(executor, statuses, events, scratch, deliver)
+                if scratch is not None:
+                    await count_saved(spending, scratch, statuses.all_spans())
                 saved_answers = self._saved_answers(statuses, scratch, previous_output)
+                repeats = self._repeats_in(rows, statuses, saved_answers)
+                flow = RowFlow(
+                    executor, statuses, events, scratch, deliver, spending=spending, repeats=repeats, cache=self.cache
+                )
                 reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
                 failed_rows = FailedRows(self.output_path, source, rows.checksums)
                 reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)
@@ -154,15 +174,28 @@ class Run:
             previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
             async with self._scratch(None) as scratch, previous_output.opened():
                 executor = self.make_executor(RunInfo(None, self.saved_in))
+                spending = await self._prepared_spending(executor, stats)
                 saved: dict[tuple[bytes, int], SavedLine] = {}
                 if scratch is not None:
                     await in_slices(saved.update({(line.key, line.n): line}) for line in scratch.recover())
                     await in_slices(previous_output.index())
+                    await count_saved(spending, scratch, [(line.offset, line.length) for line in saved.values()])
 
                 def hand_over(index: int, outcome: RowOutcome) -> None:
                     deliver(index, outcome, flow.taken)
 
-                flow = RowFlow(executor, statuses, events, scratch, hand_over, until_taken=True)
+                repeats = self.repeats(None) if self.repeats is not None else None
+                flow = RowFlow(
+                    executor,
+                    statuses,
+                    events,
+                    scratch,
+                    hand_over,
+                    until_taken=True,
+                    spending=spending,
+                    repeats=repeats,
+                    cache=self.cache,
+                )
                 saved_answers = self._saved_answers(statuses, scratch, previous_output)
                 reader = IterableReader(source, self.keys, statuses, saved_answers, saved, previous_output)
                 reporter = Reporter(stats, self.progress_path, self.on_progress, executor, events)
@@ -192,6 +225,72 @@ class Run:
             return nullcontext()
         run = RecordedRun(stats, statuses, scratch, self.output_path, stats.summary)
         return recorded(self.recorders, run)
+
+    @in_own_task
+    async def pilot(self, source: Source, size: int, pace: Pace) -> Estimate:
+        """Answer some rows of `source`, chosen at random, and save their answers. Nothing else is written.
+
+        Args:
+            size: How many rows to answer. Those with saved answers are among them.
+
+        Returns:
+            What the other rows will take.
+
+        Raises:
+            InputError: Rows are not valid; nothing was sent.
+            ScratchError: Answers cannot be saved.
+            EngineDeadError: No row can be answered.
+            RunInterruptedError: `stop` was requested, or a limit was reached, before the end.
+        """
+        await DISK.run(check_paths, source.path, self.output_path, None)
+        stats, rows = RunStats(self.clock), ValidatedInput(source, self.keys, partial=self.partial)
+        await in_slices(rows.validate_input())
+        statuses = RowStatusTable(len(rows))
+        previous_output = PreviousOutput(self.output_path if self.reuse_output else None, reuse=self.reuse_output)
+        async with self._scratch(rows) as scratch, previous_output.opened():
+            executor = self.make_executor(RunInfo(len(rows), self.saved_in, rows.has))
+            spending = await self._prepared_spending(executor, stats)
+            if scratch is not None:
+                await self._claim(scratch, rows, statuses)
+                await in_slices(previous_output.find_rows(rows, statuses))
+                await count_saved(spending, scratch, statuses.all_spans())
+            saved_answers = self._saved_answers(statuses, scratch, previous_output)
+            pilot = Pilot(rows, statuses, size, deduplicates=self.repeats is not None)
+            stats.begin(len(pilot.chosen))
+            events = Events([stats.observe, pilot.observe, *self.observers])
+            flow = RowFlow(executor, statuses, events, scratch, pilot.outcome, spending=spending, cache=self.cache)
+            reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=True, only=pilot.chosen)
+            async with reporting(Reporter(stats, None, self.on_progress, executor, events)):
+                with closing(reader):
+                    await flow.run(reader, self.stop)
+                if flow.dead is not None:
+                    raise flow.dead
+                if stats.completed + stats.failed != stats.total:
+                    raise self._ended_early(flow, statuses, stats, scratch)
+        return pilot.estimate(pace, stats.cost())
+
+    async def _prepared_spending(self, executor: Executor, stats: RunStats) -> Spending | None:
+        """What counts the cost of this run; None if its answers cost nothing and there is no limit."""
+        spending = self.spending
+        if spending is None or not await DISK.run(lambda: spending.prepare(is_batch=executor.is_batch)):
+            return None
+        stats.cost = spending.total
+        return spending
+
+    def _repeats_in(
+        self, rows: ValidatedInput, statuses: RowStatusTable, saved_answers: SavedAnswers | None
+    ) -> Repeats | None:
+        """What gives identical rows one answer; None if there are none, or if each is to be sent."""
+        if self.repeats is None or not rows.has_repeats:
+            return None
+
+        def find_saved(row: Row) -> Conversation | None:
+            leader = rows.index.find(row.key, 0)
+            if saved_answers is None or leader is None or not statuses.saved(leader):
+                return None
+            return saved_answers.copied(row, leader)
+
+        return self.repeats(find_saved if saved_answers is not None else None)
 
     @asynccontextmanager
     async def _scratch(self, rows: ValidatedInput | None) -> AsyncGenerator[ScratchFile | None]:
@@ -242,18 +341,31 @@ class Run:
 
         Raises:
             RunInterruptedError: Rows have no outcome, because the run was stopped.
+            SpendingLimitError: Rows have no outcome, because there is no room for them under the limits.
         """
         if flow.dead is not None:
             stats.end(flow.dead)
         done = stats.completed + stats.failed
-        if not flow.stopped or done == stats.total:
+        is_complete = done == stats.total or not (flow.stopped or flow.full is not None)
+        if is_complete:
             await self._write_output(scratch, statuses, stats)
         if not isinstance(flow.dead, EngineConfigError):
             stats.failures_path = await failed_rows.write(stats.failures)
-        if flow.stopped and done != stats.total:
+        if not is_complete:
+            raise self._ended_early(flow, statuses, stats, scratch)
+
+    def _ended_early(
+        self, flow: RowFlow, statuses: RowStatusTable, stats: RunStats, scratch: ScratchFile | None
+    ) -> RunInterruptedError:
+        """The error for a run that ends before every row has its outcome: it was stopped, or a limit is reached."""
+        of = f" of {stats.total}" if stats.total is not None else ""
+        saved = f"{statuses.saved_count}{of} rows are saved"
+        summary = stats.summary()
+        if flow.stopped or flow.full is None:
             where = f" They are in {scratch.path}; run the same again to go on." if scratch is not None else ""
-            of = f" of {stats.total}" if stats.total is not None else ""
-            raise RunInterruptedError(f"Stopped: {statuses.saved_count}{of} rows are saved.{where}", stats.summary())
+            return RunInterruptedError(f"Stopped: {saved}.{where}", summary)
+        where = f", in {scratch.path}. To go on, raise the limit and run the same again" if scratch is not None else ""
+        return SpendingLimitError(f"Stopped at a limit: {flow.full}. {saved}{where}.", summary)
 
     async def _write_output(self, scratch: ScratchFile | None, statuses: RowStatusTable, stats: RunStats) -> None:
         """Write the output. A run without any answer does not replace an older output."""

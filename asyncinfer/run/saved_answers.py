@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from asyncinfer.errors import ScratchError
+from asyncinfer.run.repeats import marked_copy
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
 from asyncinfer.scratch.finished import ROW_KEY, FinishedOutput
@@ -56,6 +57,23 @@ class SavedAnswers:
             log.log(
                 level, "row %d: its saved answer cannot be used (%s); such rows are sent again", row.index, _why(error)
             )
+            return None
+
+    def copied(self, row: Row, leader: int) -> Conversation | None:
+        """The row with the answer of the identical row `leader`; None if that cannot be used.
+
+        Raises:
+            ScratchError: The scratch file cannot be read.
+        """
+        offset, length = self._statuses.span(leader)
+        try:
+            if self._statuses.reused(leader):
+                data = self._previous.read(offset, length) if self._previous is not None else b""
+            else:
+                data = self._scratch.read(offset, length)
+            copy = marked_copy(_with_answer(row, Conversation.from_json(data)), row)
+            return copy if self._restored is None else self._restored(copy)
+        except (ValueError, OSError):
             return None
 
     def _answered(self, row: Row) -> Conversation:

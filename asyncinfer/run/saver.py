@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 import anyio
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.errors import EngineDeadError, RequestError
+from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.answer_json import answer_json, conversation_json
-from asyncinfer.run.events import Events, Latency, RowFailed, RowFinished, RowResumed
+from asyncinfer.run.events import Events, Latency, RowFailed, RowFinished, RowResumed, RowReused
+from asyncinfer.run.repeats import Repeats, copy_for
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import RejectedRow, Row, SavedRow
+from asyncinfer.run.spending import Spending
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
@@ -26,13 +29,18 @@ from asyncinfer.types.usage import Usage
 RowOutcome = Conversation | FailureDetail
 DeliverOutcome = Callable[[int, RowOutcome], None]
 
+Reused = Literal["duplicate", "cache"]
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Answer:
-    """An answered row. `latency` is None if an earlier run answered it. `finished` is None if nobody wants it."""
+    """An answered row. `latency` is None if no request of this run answered it. `finished` is None if nobody wants it.
+
+    `reused`: where the answer comes from if it was not requested for this row.
+    """
 
     index: int
     usage: Usage | None
@@ -40,6 +48,8 @@ class _Answer:
     finished: Conversation | None
     finish_reason: FinishReason = FinishReason.UNKNOWN
     endpoint: str | None = None
+    cost: float | None = None
+    reused: Reused | None = None
 
 
 class ResultSaver:
@@ -48,6 +58,9 @@ class ResultSaver:
     Args:
         scratch: Where answers are saved; None if they are not.
         deliver: Called on the loop with the outcome of each row, once it is durable or has failed.
+        spending: Counts what answers cost; None if they cost nothing.
+        repeats: The rows that wait for the answers of identical rows; None if each row is sent.
+        cache: Keeps answers across runs; None if there is none.
         close: Called when a row has its outcome.
         die: Called when no other row can be answered.
     """
@@ -58,37 +71,49 @@ class ResultSaver:
         events: Events,
         scratch: ScratchFile | None,
         deliver: DeliverOutcome | None,
+        spending: Spending | None = None,
+        repeats: Repeats | None = None,
+        cache: AnswerCache | None = None,
         *,
         close: Callable[[], None],
         die: Callable[[EngineDeadError], None],
     ) -> None:
         self._statuses, self._events, self._deliver = statuses, events, deliver
+        self._spending, self._repeats, self._cache = spending, repeats, cache
         self._close, self._die = close, die
         self.writer = ScratchWriter[_Answer](scratch, self._saved) if scratch is not None else None
 
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
-        if self.writer is None:
-            finished = row.finished(completion) if self._deliver is not None else None
-            self._done(_answer(row, completion, latency, finished))
-            return
-        try:
-            if row.is_large:
-                text, finished = await _in_a_thread(answer_json, row, completion)
-            else:
-                text, finished = answer_json(row, completion)
-        except RequestError as error:  # The answer cannot be saved as JSON.
-            self.failed(row, failure_of(error))
-            return
-        # Without `deliver` the conversation is freed here: it may have to wait for the disk.
-        wanted = finished if self._deliver is not None else None
-        answer = _answer(row, completion, latency, wanted)
-        self.writer.put(answer, encode(row.key, row.n, row.checksum, text))
+        cost = self._spending.answered(row, completion) if self._spending is not None else None
+        is_kept = await self._save(row, completion, _answer(row, completion, latency, cost))
+        if self._cache is not None and is_kept:
+            self._cache.keep(row, completion)
+        if self._repeats is not None and is_kept:
+            await self._share(self._repeats, row, completion)
 
-    async def resumed(self, saved: SavedRow) -> None:
-        """The row was answered by an earlier run. It is saved again if its saved line is of another input or file."""
+    async def cached(self, row: Row, completion: Completion) -> None:
+        """The cache has the answer to the row."""
+        is_kept = await self._save(row, completion, _answer(row, completion, reused="cache"))
+        if self._repeats is not None and is_kept:
+            await self._share(self._repeats, row, completion)
+
+    async def copied(self, row: Row, outcome: Completion | FailureDetail) -> None:
+        """The row gets the outcome of an identical row."""
+        if isinstance(outcome, FailureDetail):
+            self._fail(row.index, outcome)
+            return
+        copy = copy_for(outcome, row)
+        await self._save(row, copy, _answer(row, copy, reused="duplicate"))
+
+    async def resumed(self, saved: SavedRow, reused: Reused | None = None) -> None:
+        """The answer to the row is saved. It is saved again if its saved line is of another row, input or file.
+
+        Args:
+            reused: Where the answer comes from if it was not requested for this row.
+        """
         row, finished = saved
-        answer = _Answer(row.index, None, None, finished, finish_reason_of(finished))
-        if self.writer is None or not self._statuses.must_save_again(row.index):
+        answer = _Answer(row.index, None, None, finished, finish_reason_of(finished), reused=reused)
+        if self.writer is None or (reused is None and not self._statuses.must_save_again(row.index)):
             self._done(answer)
             return
         try:
@@ -97,7 +122,7 @@ class ResultSaver:
             else:
                 text = conversation_json(finished)
         except RequestError as error:
-            self.failed(row, failure_of(error))
+            self._fail(row.index, failure_of(error))
             return
         self.writer.put(answer, encode(row.key, row.n, row.checksum, text))
 
@@ -107,26 +132,59 @@ class ResultSaver:
 
     def failed(self, row: Row, failure: FailureDetail, usage: Usage | None = None) -> None:
         self._fail(row.index, failure, usage)
+        if self._repeats is not None:
+            for copy in self._repeats.release(row, failure):
+                self._fail(copy.index, failure)
 
     def ended_early(self, error: EngineDeadError) -> None:
         self._die(error)
+
+    async def _save(self, row: Row, completion: Completion, answer: _Answer) -> bool:
+        """Save an answer, and hand it out once it is durable. Returns False if it cannot be saved: the row failed."""
+        if self.writer is None:
+            answer.finished = row.finished(completion) if self._deliver is not None else None
+            self._done(answer)
+            return True
+        try:
+            if row.is_large:
+                text, finished = await _in_a_thread(answer_json, row, completion)
+            else:
+                text, finished = answer_json(row, completion)
+        except RequestError as error:  # The answer cannot be saved as JSON.
+            self.failed(row, failure_of(error))
+            return False
+        # Without `deliver` the conversation is freed here: it may have to wait for the disk.
+        answer.finished = finished if self._deliver is not None else None
+        self.writer.put(answer, encode(row.key, row.n, row.checksum, text))
+        return True
+
+    async def _share(self, repeats: Repeats, row: Row, completion: Completion) -> None:
+        """Give the answer to the identical rows that wait for it."""
+        for copy in repeats.release(row, completion):
+            await self.copied(copy, completion)
 
     def _saved(self, answer: _Answer, offset: int, length: int) -> None:
         self._statuses.save(answer.index, offset, length)
         self._done(answer)
 
     def _done(self, answer: _Answer) -> None:
-        if answer.latency is None:
+        if answer.reused is not None:
+            self._events.emit(RowReused(answer.index, answer.reused, answer.finish_reason))
+        elif answer.latency is None:
             self._events.emit(RowResumed(answer.index, answer.finish_reason))
         else:
             self._events.emit(
-                RowFinished(answer.index, answer.usage, answer.latency, answer.finish_reason, answer.endpoint)
+                RowFinished(
+                    answer.index, answer.usage, answer.latency, answer.finish_reason, answer.endpoint, answer.cost
+                )
             )
         if self._deliver is not None and answer.finished is not None:
             self._deliver(answer.index, answer.finished)
         self._close()
 
     def _fail(self, index: int, failure: FailureDetail, usage: Usage | None = None) -> None:
+        if self._spending is not None:
+            self._spending.failed(index)
         self._statuses.fail(index)
         self._events.emit(RowFailed(index, failure, usage))
         if self._deliver is not None:
@@ -134,8 +192,15 @@ class ResultSaver:
         self._close()
 
 
-def _answer(row: Row, completion: Completion, latency: Latency, finished: Conversation | None) -> _Answer:
-    return _Answer(row.index, completion.usage, latency, finished, completion.finish_reason, completion.endpoint)
+def _answer(
+    row: Row,
+    completion: Completion,
+    latency: Latency | None = None,
+    cost: float | None = None,
+    reused: Reused | None = None,
+) -> _Answer:
+    usage, reason = completion.usage, completion.finish_reason
+    return _Answer(row.index, usage, latency, None, reason, completion.endpoint, cost, reused)
 
 
 async def _in_a_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -23,6 +23,11 @@ LOGPROBS = "logprobs"
 VALIDATION_RETRIES = "validation_retries"
 # The metadata of an answer: all answers to the request, if there are several. See `choice_fields`.
 CHOICES = "choices"
+# The metadata of an answer: its cost in US dollars.
+COST = "cost"
+# The metadata of an answer that was not requested for this row: the identity of the identical row that it was requested
+# for, and whether it comes from the cache.
+DUPLICATE_OF, FROM_CACHE = "duplicate_of", "from_cache"
 # The metadata of a row in the file of failed rows: why it failed.
 FAILURE = "failure"
 # The metadata keys that an answer may add to its conversation. Only `finish_reason` is always added.
@@ -36,6 +41,9 @@ ANSWER_METADATA = (
     "system_fingerprint",
     "service_tier",
     LOGPROBS,
+    COST,
+    DUPLICATE_OF,
+    FROM_CACHE,
     "dropped_parameters",
     "unsaved_metadata",
     VALIDATION_RETRIES,

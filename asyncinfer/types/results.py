@@ -19,6 +19,7 @@ from asyncinfer.errors import (
     error_str,
 )
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.costs import RunCost
 from asyncinfer.types.markdown import failure_lines, table
 from asyncinfer.types.parsed import ParsedT
 from asyncinfer.types.short_repr import ShortRepr, short_repr
@@ -146,6 +147,9 @@ class Progress(ShortRepr):
         commonest_failure: The commonest reason why rows failed; None if none failed.
         error: Why the run ended early.
         endpoints: What each endpoint has done so far; empty if the engine has only one.
+        cost: What the answers of this run cost; None if they cost nothing, as those of a model in this process.
+        deduplicated: The number of rows that got the answer of an identical row.
+        cached: The number of rows whose answer came from the cache.
     """
 
     total: int | None = None
@@ -164,6 +168,9 @@ class Progress(ShortRepr):
     commonest_failure: CommonFailure | None = None
     error: str | None = None
     endpoints: tuple[EndpointSummary, ...] = ()
+    cost: RunCost | None = None
+    deduplicated: int = 0
+    cached: int = 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -181,6 +188,9 @@ class RunSummary(ShortRepr):
         commonest_failure: The commonest reason why rows failed; None if none failed.
         failures_path: The file with the failed rows; None if there is none.
         endpoints: What each endpoint did; empty if the engine has only one.
+        cost: What the answers of this run cost; None if they cost nothing, as those of a model in this process.
+        deduplicated: The number of rows that got the answer of an identical row.
+        cached: The number of rows whose answer came from the cache.
     """
 
     total: int
@@ -199,12 +209,17 @@ class RunSummary(ShortRepr):
     commonest_failure: CommonFailure | None = None
     failures_path: Path | None = None
     endpoints: list[EndpointSummary] = field(default_factory=list[EndpointSummary])
+    cost: RunCost | None = None
+    deduplicated: int = 0
+    cached: int = 0
 
     def _repr_markdown_(self) -> str:
-        names = ("total", "completed", "resumed", "failed", "cut_by_length", "filtered", "refused", "retried")
+        names = ("total", "completed", "resumed", "deduplicated", "cached", "failed", "cut_by_length", "filtered")
+        names += ("refused", "retried")
         counts = [(name.replace("_", " "), f"{getattr(self, name):,}") for name in names if getattr(self, name)]
         tokens = f"{self.usage.prompt_tokens:,} in, {self.usage.completion_tokens:,} out"
-        facts = table([*counts, ("tokens", tokens), ("time", f"{self.seconds:.1f} s")])
+        cost = [("cost", self.cost.text)] if self.cost is not None else []
+        facts = table([*counts, ("tokens", tokens), *cost, ("time", f"{self.seconds:.1f} s")])
         return _with_failures(facts, self.failure_samples, self.failed)
 
 

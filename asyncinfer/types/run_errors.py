@@ -38,3 +38,10 @@ class InvalidAnswerError(RequestError):
     ) -> None:
         super().__init__(message, error_type=InferenceErrorType.INVALID_ANSWER, is_retryable=True, scope=ErrorScope.ROW)
         self.text, self.usage, self.correction = text, usage, correction
+
+
+class SpendingLimitError(RunInterruptedError):
+    """The run ended because another request might exceed `max_cost` or `max_tokens`.
+
+    Its rows are saved as those of any interrupted run. A run with a higher limit answers the others.
+    """

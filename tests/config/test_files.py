@@ -126,21 +126,10 @@ remote_params:
 class TestOumiFiles:
     def test_file_with_every_oumi_key_sets_every_field(self) -> None:
         config = InferenceConfig.from_str(EVERY_KEY)
-        assert (
-            config.model_fields_set
-            | {
-                "batch",
-                "distributed",
-                "limit",
-                "output",
-                "report_path",
-                "retry_failures",
-                "reuse_output",
-                "save_events",
-                "telemetry",
-            }
-            == InferenceConfig.model_fields.keys()
-        )
+        ours = {"batch", "distributed", "limit", "output", "report_path", "retry_failures", "reuse_output", "save_events"}
+        ours |= {"telemetry"}
+        ours |= {"deduplicate", "cache", "cache_path", "cache_max_mib", "cost_per_million", "max_cost", "max_tokens"}
+        assert config.model_fields_set | ours == InferenceConfig.model_fields.keys()
         ours = {"allow_private_urls", "max_image_pixels"}
         assert config.model.model_fields_set | ours == ModelParams.model_fields.keys()
         ours = {"extra_body", "logprobs", "max_validation_retries", "n", "reasoning_effort", "repetition_penalty"}

@@ -42,6 +42,7 @@ class BatchExecutor:
     """
 
     capacity = 100
+    is_batch = True
     silent_for = 0.0
 
     def __init__(self, refused: str = "", deadly: str = "", limit: int | None = None) -> None:

@@ -413,8 +413,8 @@ class TestResume:
         assert answers(config.output_path) == [answer_to("new"), *EXPECTED[3:]]
 
     async def test_equal_rows_are_told_apart_by_their_number(self, tmp_path: Path) -> None:
-        write_jsonl(tmp_path / "in.jsonl", [question("same")] * 10)
-        config = InferenceConfig(input_path=str(tmp_path / "in.jsonl"), output_path=str(tmp_path / "out.jsonl"))
+        source, output = write_jsonl(tmp_path / "in.jsonl", [question("same")] * 10), tmp_path / "out.jsonl"
+        config = InferenceConfig(input_path=source, output_path=output, deduplicate=False)
         first = await self.interrupted(config, after=4)
         second = FakeEngine()
         summary = await second.arun(config)

@@ -154,6 +154,7 @@ class TestReuse:
         assert engine.asked.total() == ROWS
 
     async def test_equal_rows_are_distinguished_by_their_number(self, config: InferenceConfig) -> None:
+        config = config.model_copy(update={"deduplicate": False})
         write_input(config, [question("same")] * 4)
         await FakeEngine().arun(config)
         write_input(config, [question("same")] * 6)

@@ -59,6 +59,16 @@ def infer(
         bool,
         typer.Option("--retry-failures", help="Run only OUTPUT.failures.jsonl, and merge the answers into the output."),
     ] = False,
+    estimate: Annotated[
+        int | None,
+        typer.Option(
+            "--estimate",
+            min=1,
+            metavar="N",
+            help="Answer N rows, chosen at random, and print the tokens, the cost and the time of the others. The "
+            "answers are saved: the job does not pay for them again.",
+        ),
+    ] = None,
     image: Images = None,
     system: System = None,
     history: Annotated[
@@ -80,6 +90,7 @@ def infer(
     async def run() -> int:
         from asyncinfer.cli.batch import run_batch
         from asyncinfer.cli.chat import run_chat
+        from asyncinfer.cli.estimate import run_estimate
 
         flags = {"--reuse_output": reuse, "--save_events": save_events, "--retry_failures": retry_failures}
         arguments = [*context.args, *(text for name, on in flags.items() if on for text in (name, "true"))]
@@ -96,7 +107,9 @@ def infer(
         if has_rows and (input_path is not None or not interactive):
             if interactive:
                 log.warning("--interactive has no effect with --input_path: the file is answered")
-            return await run_batch(loaded)
+            return await run_batch(loaded) if estimate is None else await run_estimate(loaded, estimate)
+        if estimate is not None:
+            raise ConfigError("--estimate needs the rows of a job: give --input_path FILE")
         if not interactive and not sys.stdin.isatty():
             raise ConfigError("there is nothing to run: give --input_path FILE, or -i to chat")
         return await run_chat(loaded, images=image or (), system_prompt=system, markdown=markdown, save_history=history)

@@ -45,6 +45,7 @@ AZURE_OPENAI = Provider(
     responses_models=OPENAI_RESPONSES_MODELS,
     extra="azure",
     requires="azure.identity",
+    prices="azure",
 )
 BEDROCK = Provider(
     InferenceEngineType.BEDROCK,
@@ -64,6 +65,7 @@ BEDROCK = Provider(
         "eu.anthropic.",
         "global.anthropic.",
     ),
+    prices="aws",
 )
 GOOGLE_GEMINI = Provider(
     InferenceEngineType.GOOGLE_GEMINI,
@@ -81,6 +83,7 @@ GOOGLE_GEMINI = Provider(
     ),
     class_name="GoogleGeminiInferenceEngine",
     model_prefixes=("gemini-",),
+    prices="google",
 )
 GOOGLE_VERTEX = Provider(
     InferenceEngineType.GOOGLE_VERTEX,
@@ -105,4 +108,5 @@ GOOGLE_VERTEX = Provider(
     url_transform=vertex_url,
     extra="vertex",
     requires="google.auth",
+    prices="google",
 )

@@ -32,6 +32,7 @@ FIREWORKS = Provider(
         ),
         responses=ResponsesQuirks(encrypted_reasoning=False),
     ),
+    prices="fireworks",
 )
 PARASAIL = Provider(
     InferenceEngineType.PARASAIL,
@@ -56,6 +57,7 @@ TOGETHER = Provider(
         )
     ),
     chat_types=frozenset({"chat"}),
+    prices="together",
 )
 OPENROUTER = Provider(
     InferenceEngineType.OPENROUTER,
@@ -73,6 +75,7 @@ OPENROUTER = Provider(
         responses=ResponsesQuirks(),
     ),
     class_name="OpenRouterInferenceEngine",
+    prices="openrouter",
 )
 SAMBANOVA = Provider(
     InferenceEngineType.SAMBANOVA,
@@ -104,6 +107,7 @@ CEREBRAS = Provider(
             reasoning="reasoning",
         )
     ),
+    prices="cerebras",
 )
 HUGGING_FACE_ROUTER = Provider(
     InferenceEngineType.HUGGING_FACE_ROUTER,
@@ -142,6 +146,7 @@ GROQ = Provider(
         "playai-tts",
         "whisper-",
     ),
+    prices="groq",
 )
 NEBIUS = Provider(
     InferenceEngineType.NEBIUS,

@@ -37,6 +37,7 @@ ANTHROPIC = Provider(
     ANTHROPIC_MESSAGES,
     chat_types=frozenset({"model"}),
     model_prefixes=("claude-",),
+    prices="anthropic",
 )
 OPENAI = Provider(
     InferenceEngineType.OPENAI,
@@ -77,6 +78,7 @@ OPENAI = Provider(
     class_name="OpenAIInferenceEngine",
     model_prefixes=("chatgpt-", "gpt-3", "gpt-4", "gpt-5", "gpt-6", "o1", "o3", "o4"),
     responses_models=OPENAI_RESPONSES_MODELS,
+    prices="openai",
 )
 DEEPSEEK = Provider(
     InferenceEngineType.DEEPSEEK,
@@ -99,6 +101,7 @@ DEEPSEEK = Provider(
     ),
     class_name="DeepSeekInferenceEngine",
     model_prefixes=("deepseek-",),
+    prices="deepseek",
 )
 MISTRAL = Provider(
     InferenceEngineType.MISTRAL,
@@ -123,6 +126,7 @@ MISTRAL = Provider(
     ),
     chat_types=frozenset({"base", "fine-tuned"}),
     model_prefixes=("codestral-", "devstral-", "magistral-", "ministral-", "mistral-", "open-mistral-", "pixtral-"),
+    prices="mistral",
 )
 XAI = Provider(
     InferenceEngineType.XAI,
@@ -154,4 +158,5 @@ XAI = Provider(
     class_name="XAIInferenceEngine",
     model_prefixes=("grok-",),
     responses_models=re.compile(r"grok-[\d.]+-multi-agent\b"),
+    prices="x-ai",
 )

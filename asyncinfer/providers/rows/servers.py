@@ -75,6 +75,7 @@ REMOTE_VLLM = Provider(
         ),
         responses=ResponsesQuirks(_VLLM_RESPONSES, encrypted_reasoning=False),
     ),
+    prices=None,
 )
 # The OpenAI endpoint, not `/generate`. `/generate` supports no tools, does not separate reasoning from the
 # answer, and needs the chat template to be applied here. Both support `regex` and `lora_path`.
@@ -96,6 +97,7 @@ SGLANG = Provider(
         responses=ResponsesQuirks(encrypted_reasoning=False),
     ),
     replaced_paths=("/generate",),  # as in configurations for Oumi
+    prices=None,
 )
 OLLAMA = Provider(
     InferenceEngineType.OLLAMA,
@@ -128,6 +130,7 @@ OLLAMA = Provider(
     variable_defaults={"OLLAMA_HOST": f"http://127.0.0.1:{_OLLAMA_PORT}"},
     url_transform=ollama_url,
     start_hint="Start Ollama with `ollama serve`, or set OLLAMA_HOST or remote_params.api_url to its address",
+    prices=None,
 )
 LM_STUDIO = Provider(
     InferenceEngineType.LM_STUDIO,
@@ -151,6 +154,7 @@ LM_STUDIO = Provider(
     non_chat_prefixes=("text-embedding-",),
     class_name="LMStudioInferenceEngine",
     start_hint="Start the server of LM Studio with `lms server start`, or set remote_params.api_url to its address",
+    prices=None,
 )
 REMOTE_LLAMACPP = Provider(
     InferenceEngineType.REMOTE_LLAMACPP,
@@ -179,4 +183,5 @@ REMOTE_LLAMACPP = Provider(
         "Start the server with `llama-server -m MODEL.gguf --port 9931`, or set remote_params.api_url to its address; "
         "older versions listen at http://localhost:8080"
     ),
+    prices=None,
 )

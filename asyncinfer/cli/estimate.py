@@ -1,0 +1,70 @@
+"""Answers a few rows of a job, and prints what the others will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+from asyncinfer.cli.display import Display, show_failures
+from asyncinfer.cli.exit_codes import SOME_FAILED
+from asyncinfer.cli.interrupts import interruptible
+from asyncinfer.cli.messages import is_json, say
+from asyncinfer.config import InferenceConfig
+from asyncinfer.control.run_end import duration
+from asyncinfer.engines.registry import build_engine
+from asyncinfer.run.stop import Stop
+from asyncinfer.types.costs import usd_text
+from asyncinfer.types.estimates import Estimate, Interval
+
+_METHOD = (
+    "The rows of the pilot were chosen at random. Ranges are 95% confidence intervals (Student's t). Rare long answers "
+    "may exceed them, and the time assumes that the server accepts all requests that the settings allow."
+)
+
+
+async def run_estimate(config: InferenceConfig, rows: int) -> int:
+    """Answer `rows` rows of `config.input_path`, print the estimate for the others, and return the exit code."""
+    stop = Stop()
+    async with build_engine(config) as engine, interruptible(stop):
+        with Display() as display:
+            estimate = await engine.aestimate(None, config, rows=rows, on_progress=display.update, stop=stop)
+    if is_json():
+        say(f"estimate for {estimate.left} rows", estimate=asdict(estimate))
+    else:
+        lines = [*_lines(estimate)]
+        width = max(len(name) for name, _ in lines)
+        for name, value in lines:
+            say(f"{name:<{width}}  {value}")
+        say(_METHOD)
+    show_failures(estimate.failures, len(estimate.failures))
+    return SOME_FAILED if estimate.failures else 0
+
+
+def _lines(estimate: Estimate) -> Iterator[tuple[str, str]]:
+    paid = f", for {estimate.paid.text}" if estimate.paid is not None else ""
+    yield "pilot", f"{estimate.sample} rows answered{paid}; their answers are saved"
+    yield "rows left", f"{estimate.left:,} of {estimate.rows:,}"
+    if estimate.prompt_tokens is None or estimate.completion_tokens is None:
+        yield "estimate", "none: no answer of the pilot says how many tokens it used"
+        return
+    yield "tokens in", _range(estimate.prompt_tokens, _tokens)
+    yield "tokens out", _range(estimate.completion_tokens, _tokens)
+    if estimate.cost is not None:
+        source = estimate.paid.price_list if estimate.paid is not None else ""
+        yield "cost", f"{_range(estimate.cost, usd_text)}{source}"
+    elif estimate.paid is not None:
+        yield "cost", estimate.paid.text
+    if estimate.seconds is not None:
+        yield "time", _range(estimate.seconds, duration)
+    else:
+        yield "time", "unknown: the rows of the pilot were answered earlier"
+
+
+def _range(value: Interval, text: Callable[[float], str]) -> str:
+    if value.low is None or value.high is None:
+        return f"about {text(value.expected)} (no range: the pilot has one row)"
+    return f"about {text(value.expected)} ({text(value.low)} to {text(value.high)})"
+
+
+def _tokens(count: float) -> str:
+    return f"{count:,.0f}"

@@ -1,0 +1,117 @@
+"""A pilot: some rows of a job, chosen at random, which show what the others will take."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from asyncinfer.run.events import RowFinished, RunEvent
+from asyncinfer.run.input import ValidatedInput
+from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.run.saver import RowOutcome
+from asyncinfer.types.answer import COST, FROM_CACHE
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.costs import RunCost
+from asyncinfer.types.estimates import Estimate, Interval, estimated_total
+from asyncinfer.types.results import FailureDetail
+
+# The same rows are chosen each time, so that a second pilot needs no requests.
+_SEED = "asyncinfer"
+
+
+class Pace(NamedTuple):
+    """How fast rows can be answered: how many at once, and the limits per minute. None: no limit.
+
+    Args:
+        most_tokens: The most tokens of one answer.
+    """
+
+    at_once: int
+    requests_per_minute: int | None = None
+    input_tokens_per_minute: int | None = None
+    output_tokens_per_minute: int | None = None
+    most_tokens: int | None = None
+
+
+class Pilot:
+    """The rows of a pilot, and what they show.
+
+    Args:
+        size: How many rows to choose.
+        deduplicates: Of identical rows, only the first one is sent.
+
+    Attributes:
+        chosen: The rows of the pilot.
+    """
+
+    def __init__(self, rows: ValidatedInput, statuses: RowStatusTable, size: int, *, deduplicates: bool) -> None:
+        self._rows, self._statuses = rows, statuses
+        skips_copies = deduplicates and rows.has_repeats
+        self._sent = [
+            row for row in range(len(rows)) if row not in rows.rejected and not (skips_copies and rows.identity(row)[1])
+        ]
+        self.chosen = frozenset(random.Random(_SEED).sample(self._sent, min(size, len(self._sent))))
+        self._prompts, self._answers, self._costs = list[float](), list[float](), list[float | None]()
+        self._seconds: list[float] = []
+        self._failures: list[tuple[int, FailureDetail]] = []
+        self._answered = 0
+
+    def observe(self, event: RunEvent) -> None:
+        """Note how long an answer took."""
+        if isinstance(event, RowFinished):
+            self._seconds.append(event.latency.total)
+
+    def outcome(self, row: int, outcome: RowOutcome) -> None:
+        """Note what an answer took."""
+        if isinstance(outcome, FailureDetail):
+            self._failures.append((row, outcome))
+            return
+        self._answered += 1
+        usage = _usage(outcome)
+        if usage is not None:
+            self._prompts.append(usage.get("prompt_tokens", 0))
+            self._answers.append(usage.get("completion_tokens", 0))
+            cost: float | None = outcome.metadata.get(COST, 0.0 if FROM_CACHE in outcome.metadata else None)
+            self._costs.append(cost)
+
+    def estimate(self, pace: Pace, paid: RunCost | None) -> Estimate:
+        """What the rows will take that have no answer yet."""
+        left = sum(not self._statuses.saved(row) for row in self._sent)
+        if not self._prompts:
+            return Estimate(len(self._rows), left, self._answered, paid=paid, failures=self._failures)
+        prompts = estimated_total(self._prompts, left)
+        answers = estimated_total(self._answers, left, pace.most_tokens or float("inf"))
+        costs = [cost for cost in self._costs if cost is not None]
+        return Estimate(
+            len(self._rows),
+            left,
+            self._answered,
+            prompts,
+            answers,
+            estimated_total(costs, left) if len(costs) == len(self._costs) else None,
+            self._time(pace, left, prompts, answers),
+            paid,
+            self._failures,
+        )
+
+    def _time(self, pace: Pace, left: int, prompts: Interval, answers: Interval) -> Interval | None:
+        if not self._seconds:
+            return None
+        one_by_one = estimated_total(self._seconds, left)
+        at_once = max(1, min(pace.at_once, left))
+        low, high = (end / at_once if end is not None else None for end in one_by_one[1:])
+        time = Interval(one_by_one.expected / at_once, low, high)
+        limits = (pace.requests_per_minute, pace.input_tokens_per_minute, pace.output_tokens_per_minute)
+        for total, limit in zip((left, prompts.expected, answers.expected), limits, strict=True):
+            if limit is not None:
+                time = time.at_least(total / limit * 60)
+        return time
+
+
+def _usage(answer: Conversation) -> Mapping[str, int] | None:
+    """The tokens of an answer; empty for one from the cache, which takes none; None if they are unknown."""
+    usage: Any = answer.metadata.get("usage")
+    if isinstance(usage, dict):
+        return cast(Mapping[str, int], usage)
+    return {} if FROM_CACHE in answer.metadata else None

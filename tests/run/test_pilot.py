@@ -1,0 +1,170 @@
+"""Estimates of what a job will take, from some of its rows."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from pathlib import Path
+
+import pytest
+
+from asyncinfer import (
+    Conversation,
+    Estimate,
+    FinishReason,
+    InferenceConfig,
+    Message,
+    Role,
+    RunInterruptedError,
+    SpendingLimitError,
+    Stop,
+    Usage,
+)
+from asyncinfer.types.answer import Completion
+from asyncinfer.types.estimates import Interval, estimated_total, t_quantile
+from tests.fakes import FakeEngine, question, questions, read_jsonl, rejection, write_jsonl
+
+
+def job(tmp_path: Path, rows: list[Conversation], **more: object) -> InferenceConfig:
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    prices = {"cost_per_million": {"input": 1, "output": 2}}
+    return InferenceConfig.model_validate(
+        {"input_path": str(source), "output_path": str(tmp_path / "out.jsonl"), **prices, **more}
+    )
+
+
+class Varied(FakeEngine):
+    """The answer to question N has N tokens."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        await super()._generate(conversation)
+        number = int(str(conversation.messages[-1].content).split()[-1])
+        usage = Usage(10, number, number + 10)
+        return Completion(Message(role=Role.ASSISTANT, content="yes"), FinishReason.STOP, usage)
+
+
+async def test_pilot_answers_only_some_rows_and_the_job_does_not_send_them_again(tmp_path: Path) -> None:
+    engine, config = Varied(), job(tmp_path, questions(200))
+    estimate = await engine.aestimate(None, config, rows=20)
+    assert engine.asked.total() == 20
+    assert (estimate.rows, estimate.left, estimate.sample) == (200, 180, 20)
+    assert not (tmp_path / "out.jsonl").exists()
+    summary = await engine.arun(config)
+    assert engine.asked.total() == 200
+    assert summary.resumed == 20
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 200
+
+
+async def test_interval_contains_what_the_job_then_takes(tmp_path: Path) -> None:
+    engine, config = Varied(), job(tmp_path, questions(300))
+    estimate = await engine.aestimate(None, config, rows=30)
+    summary = await engine.arun(config)
+    tokens, cost = estimate.completion_tokens, estimate.cost
+    assert tokens is not None
+    assert cost is not None
+    assert tokens.low is not None
+    assert tokens.high is not None
+    assert tokens.low < summary.usage.completion_tokens < tokens.high
+    assert estimate.prompt_tokens == Interval(2700, 2700, 2700)
+    assert summary.cost is not None
+    assert cost.low is not None
+    assert cost.high is not None
+    assert cost.low < summary.cost.usd < cost.high
+    assert estimate.seconds is not None
+    assert estimate.paid is not None
+    assert estimate.paid.usd > 0
+
+
+async def test_second_pilot_needs_no_requests(tmp_path: Path) -> None:
+    engine, config = Varied(), job(tmp_path, questions(100))
+    first = await engine.aestimate(None, config, rows=10)
+    second = await engine.aestimate(None, config, rows=10)
+    assert engine.asked.total() == 10
+    assert second.completion_tokens == first.completion_tokens
+    assert second.cost == first.cost
+    assert second.seconds is None  # Nothing was measured.
+    larger = await engine.aestimate(None, config, rows=15)
+    assert engine.asked.total() <= 25
+    assert larger.sample == 15
+
+
+async def test_rows_may_be_given_as_a_list_without_a_path() -> None:
+    engine = Varied()
+    estimate = await engine.aestimate(questions(50), rows=5)
+    assert estimate.left == 45
+    assert estimate.cost is None
+    await engine.ainfer(questions(50))
+    assert engine.asked.total() == 50
+
+
+async def test_identical_rows_are_estimated_once(tmp_path: Path) -> None:
+    engine = Varied()
+    estimate = await engine.aestimate(None, job(tmp_path, [question(f"q {i % 10}") for i in range(100)]), rows=4)
+    assert (estimate.rows, estimate.left) == (100, 6)
+
+
+async def test_pilot_larger_than_the_job_answers_every_row(tmp_path: Path) -> None:
+    estimate = await Varied().aestimate(None, job(tmp_path, questions(5)), rows=50)
+    assert (estimate.sample, estimate.left) == (5, 0)
+    assert estimate.completion_tokens == Interval(0, 0, 0)
+
+
+async def test_failed_rows_of_the_pilot_are_reported(tmp_path: Path) -> None:
+    def script(*_: object) -> None:
+        raise rejection()
+
+    estimate = await FakeEngine(script).aestimate(None, job(tmp_path, questions(100)), rows=3)
+    assert (estimate.sample, estimate.left) == (0, 100)
+    assert len(estimate.failures) == 3
+    assert estimate.completion_tokens is None
+
+
+async def test_limits_hold_for_the_pilot_too(tmp_path: Path) -> None:
+    config = job(tmp_path, questions(100), max_tokens=1500)
+    with pytest.raises(SpendingLimitError):
+        await Varied().aestimate(None, config, rows=50)
+
+
+async def test_pilot_can_be_stopped(tmp_path: Path) -> None:
+    stop = Stop()
+    engine = FakeEngine(lambda *_: stop.request(), workers=1)
+    with pytest.raises(RunInterruptedError):
+        await engine.aestimate(None, job(tmp_path, questions(100)), rows=50, stop=stop)
+
+
+async def test_no_rows_take_nothing() -> None:
+    assert await FakeEngine().aestimate([]) == Estimate(0, 0, 0)
+
+
+def test_blocking_twin_estimates(tmp_path: Path) -> None:
+    assert Varied().estimate(None, job(tmp_path, questions(20)), rows=2).left == 18
+
+
+def test_one_row_gives_no_interval() -> None:
+    assert estimated_total([5.0], 10) == Interval(50.0, None, None)
+
+
+def test_interval_is_bounded_by_what_a_row_can_have() -> None:
+    total = estimated_total([1, 100], 10, most=100)
+    assert total.low == 0
+    assert total.high == 1000
+
+
+def test_95_of_100_intervals_contain_the_sum() -> None:
+    chance, inside = random.Random(7), 0
+    rows = [chance.gauss(100, 30) for _ in range(1_000)]
+    for _ in range(400):
+        sample = chance.sample(range(1_000), 12)
+        rest = sum(rows) - sum(rows[i] for i in sample)
+        total = estimated_total([rows[i] for i in sample], 988)
+        assert total.low is not None
+        assert total.high is not None
+        inside += total.low <= rest <= total.high
+    assert 0.92 < inside / 400 < 0.98
+
+
+def test_quantiles_continue_those_of_the_table() -> None:
+    values = [t_quantile(degrees) for degrees in range(1, 60)]
+    assert values == sorted(values, reverse=True)
+    assert t_quantile(40) == pytest.approx(2.0211, abs=1e-3)
+    assert t_quantile(10**6) == pytest.approx(statistics.NormalDist().inv_cdf(0.975), abs=1e-4)

@@ -1,0 +1,182 @@
+"""The file of the cache of answers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from asyncinfer.scratch.answer_store import AnswerStore
+
+DAY = 24 * 3600
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(16)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "answers.sqlite3"
+
+
+@pytest.fixture
+def store(path: Path) -> AnswerStore:
+    return AnswerStore(path)
+
+
+def test_answers_are_found_by_key_and_occurrence(store: AnswerStore) -> None:
+    store.put([(key(1), 0, b"one"), (key(1), 1, b"other"), (key(2), 0, b"two")])
+    assert store.get([(key(2), 0), (key(1), 1), (key(1), 0), (key(3), 0)]) == [b"two", b"other", b"one", None]
+    store.close()
+
+
+def test_answers_are_there_after_the_file_is_closed(store: AnswerStore, path: Path) -> None:
+    store.put([(key(1), 0, b"one")])
+    store.close()
+    again = AnswerStore(path)
+    assert again.get([(key(1), 0)]) == [b"one"]
+    again.close()
+
+
+def test_thousands_of_answers_are_found_at_once(store: AnswerStore) -> None:
+    store.put((key(number), 0, b"%d" % number) for number in range(3_000))
+    found = store.get([(key(number), 0) for number in range(3_000)])
+    assert found == [b"%d" % number for number in range(3_000)]
+    store.close()
+
+
+def test_only_this_user_may_read_the_file(store: AnswerStore, path: Path) -> None:
+    store.put([(key(1), 0, b"one")])
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    store.close()
+
+
+def test_answers_that_were_not_used_for_longest_are_removed_at_the_limit(path: Path) -> None:
+    now = 0.0
+    store = AnswerStore(path, 1 << 20, now=lambda: now)
+    for number in range(10):
+        now = number * 2 * DAY
+        store.put([(key(number * 100 + i), 0, b"x" * 1_000) for i in range(100)])
+        assert store.get([(key(0), 0)]) == [b"x" * 1_000]  # This answer is in use.
+    now = 30 * DAY
+    store.put([(key(10_000 + i), 0, b"x" * 1_000) for i in range(200)])
+    info = store.info()
+    assert info is not None
+    assert info.size <= 1 << 20
+    assert store.get([(key(1), 0), (key(0), 0), (key(10_199), 0)]) == [None, b"x" * 1_000, b"x" * 1_000]
+    store.close()
+
+
+def test_info_and_clear(store: AnswerStore, path: Path) -> None:
+    assert store.info() is None
+    assert store.clear() == 0
+    assert not path.exists()
+    store.put([(key(number), 0, b"x" * 10_000) for number in range(100)])
+    info = store.info()
+    assert info is not None
+    assert info.answers == 100
+    assert store.clear() == 100
+    cleared = store.info()
+    assert cleared is not None
+    assert cleared.answers == 0
+    assert cleared.size < info.size / 10
+    store.close()
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"\0" * 5_000])
+def test_file_that_is_no_cache_is_set_aside_with_a_warning(
+    content: bytes, store: AnswerStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    store.put([(key(1), 0, b"one")])
+    assert store.get([(key(1), 0)]) == [b"one"]
+    store.close()
+    [aside] = path.parent.glob("*.damaged-*")
+    assert aside.read_bytes() == content
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert aside.name in caplog.text
+
+
+def test_damaged_pages_are_noticed(store: AnswerStore, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store.put([(key(number), 0, b"x" * 500) for number in range(1_000)])
+    store.close()
+    data = bytearray(path.read_bytes())
+    data[4096:-4096] = os.urandom(len(data) - 8192)
+    path.write_bytes(data)
+    store.get([(key(number), 0) for number in range(1_000)])
+    store.put([(key(1), 0, b"one")])
+    assert store.get([(key(1), 0)]) == [b"one"]
+    store.close()
+    assert list(path.parent.glob("*.damaged-*"))
+
+
+def test_database_of_another_program_is_set_aside(store: AnswerStore, path: Path) -> None:
+    path.parent.mkdir()
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE t (a)")
+    other.commit()
+    other.close()
+    store.put([(key(1), 0, b"one")])
+    assert store.get([(key(1), 0)]) == [b"one"]
+    store.close()
+
+
+def test_cache_that_cannot_be_opened_is_ignored_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    store = AnswerStore(tmp_path / "file" / "answers.sqlite3")
+    with caplog.at_level(logging.WARNING, "asyncinfer"):
+        store.put([(key(1), 0, b"one")])
+        assert store.get([(key(1), 0)]) == [None]
+    assert len(caplog.records) == 1
+    assert "the cache is not used" in caplog.text
+    store.close()
+
+
+def test_threads_share_a_store(store: AnswerStore) -> None:
+    def work(start: int) -> None:
+        for number in range(start, start + 50):
+            store.put([(key(number), 0, b"x")])
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in (0, 100, 200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    info = store.info()
+    assert info is not None
+    assert info.answers == 150
+    store.close()
+
+
+@pytest.mark.slow
+def test_processes_share_a_file(store: AnswerStore, path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from asyncinfer.scratch.answer_store import AnswerStore
+store, start = AnswerStore(Path(sys.argv[1])), int(sys.argv[2])
+for number in range(start, start + 100):
+    store.put([(number.to_bytes(16), 0, b"x")])
+store.close()
+"""
+    command = [sys.executable, "-W", "error", "-c", code, str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    writers = [subprocess.Popen([*command, str(start)], env=environment) for start in (0, 1000, 2000, 3000)]
+    assert [writer.wait() for writer in writers] == [0, 0, 0, 0]
+    info = store.info()
+    assert info is not None
+    assert info.answers == 400
+    store.close()
