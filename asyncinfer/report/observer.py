@@ -7,7 +7,16 @@ from collections.abc import Callable
 from asyncinfer.errors import RequestError
 from asyncinfer.report.record import RunRecord, Wait
 from asyncinfer.report.slices import TimeSlice
-from asyncinfer.run.events import AttemptFailed, LimitsChanged, RowFailed, RowFinished, RowResumed, RunEvent, RunWaits
+from asyncinfer.run.events import (
+    AttemptFailed,
+    LimitsChanged,
+    RowFailed,
+    RowFinished,
+    RowResumed,
+    RowReused,
+    RunEvent,
+    RunWaits,
+)
 from asyncinfer.types.results import failure_of
 
 _MOST_WAITS = 100
@@ -40,7 +49,7 @@ class EventSums:
             case RunWaits(seconds, reason):
                 if len(self._record.waits) < _MOST_WAITS:
                     self._record.waits.append(Wait(at=self._elapsed(), seconds=seconds, reason=reason))
-            case RowResumed():
+            case RowResumed() | RowReused():
                 pass  # The counts of the run have them.
 
     def _finished(self, event: RowFinished) -> None:
