@@ -88,7 +88,8 @@ class EndpointGroup(PermitSource):
 
     def _candidates(self) -> list[Member]:
         """The endpoints that may get attempts: the fallbacks only while no other endpoint works."""
-        return self._primary if any(member.is_usable for member in self._primary) else self._members
+        is_enough = any(member.is_usable and not member.aside.is_failing for member in self._primary)
+        return self._primary if is_enough else self._members
 
     # What happens to attempts
 
@@ -152,9 +153,10 @@ class EndpointGroup(PermitSource):
     def part_arrived(self, permit: Permit, now: float) -> None:
         self._members[permit.endpoint].aside.part_arrived(now, permit.sent)
 
-    def stands_still(self, endpoint: int, now: float) -> bool:
+    def is_given_up(self, permit: Permit, now: float) -> bool:
         self.update(now)
-        return self._members[endpoint].aside.is_still and self.alternative(endpoint) is Alternative.NOW
+        is_given_up = self._members[permit.endpoint].aside.is_given_up(now, permit.sent)
+        return is_given_up and self.alternative(permit.endpoint) is Alternative.NOW
 
     def problems(self) -> Mapping[str, str | None]:
         return {member.role.name: member.aside.reason for member in self._members}

@@ -115,6 +115,7 @@ class Member:
     def update(self, now: float) -> None:
         """Do what is due at this time."""
         self.endpoint.update(now)
+        self.aside.update(now)
         self._report(now)
 
     def _report(self, now: float) -> None:

@@ -146,8 +146,8 @@ class PermitSource(ABC):
         """A part of a streamed answer has arrived. Only several endpoints need to know this."""
         return
 
-    def stands_still(self, endpoint: int, now: float) -> bool:
-        """Whether an endpoint answers nothing while others answer, so that its rows should go to these."""
+    def is_given_up(self, permit: Permit, now: float) -> bool:
+        """Whether an attempt should go to another endpoint: its own answers nothing for a long time, others answer."""
         return False
 
     def problems(self) -> Mapping[str, str | None]:

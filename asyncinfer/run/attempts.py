@@ -237,7 +237,7 @@ def _unless_still(semaphore: AdaptiveSemaphore, permit: Permit) -> Generator[Cal
         yield None
         return
     with anyio.CancelScope() as scope:
-        call_off = semaphore.call_if_still(permit.endpoint, scope.cancel)
+        call_off = semaphore.call_if_still(permit, scope.cancel)
 
         async def part_arrived() -> None:
             if scope.cancel_called:

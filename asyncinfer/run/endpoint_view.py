@@ -90,14 +90,18 @@ class EndpointView:
         with self._lock:
             self._endpoint.part_arrived(permit, self._clock.now())
 
-    def call_if_still(self, endpoint: int, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` if the endpoint stands still while others answer. The result calls it off."""
+    def call_if_still(self, permit: Permit, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` if the endpoint of an attempt stands still while others answer.
+
+        Returns:
+            A function that stops the checks.
+        """
 
         def check() -> None:
             nonlocal call_off
             with self._lock:
-                is_still = self._endpoint.stands_still(endpoint, self._clock.now())
-            if is_still:
+                is_given_up = self._endpoint.is_given_up(permit, self._clock.now())
+            if is_given_up:
                 callback()
             else:
                 call_off = self._clock.call_later(_STILL_CHECK, check)

@@ -139,6 +139,13 @@ class TestChoice:
         assert client.permits(10) == {1: 10}
         assert client.permit().endpoint == 0
 
+    @pytest.mark.parametrize("error", [connection_lost(), rejection()], ids=["failure", "rejection"])
+    def test_endpoint_that_failed_once_is_chosen_again_after_4_s(self, error: RequestError) -> None:
+        client = two()
+        client.fail_at(0, error)
+        client.now += 4.0
+        assert client.permits(10) == {0: 5, 1: 5}
+
 
 class TestAside:
     @pytest.mark.parametrize("error", [revoked(), quota(), quota(100_000.0)], ids=["key", "quota", "long quota"])
@@ -211,6 +218,17 @@ class TestAside:
         assert sum(pauses[:19]) == pytest.approx(65.0, abs=5.0)
         assert pauses[19:] == pytest.approx([8.0, *[15.0] * 5])
 
+    def test_pause_before_the_next_probe_begins_again_when_a_probe_fails(self) -> None:
+        client = two()
+        client.fail_at(0, connection_lost(), 5)
+        client.now += 0.5
+        probe = client.permit()
+        assert probe.endpoint == 0
+        client.now += 300.0
+        client.fail(probe, timeout())
+        assert client.permits(10) == {1: 10}
+        assert client.start() == pytest.approx(1.0)
+
     @pytest.mark.parametrize("response", ["answer", "busy", "rejected row"])
     def test_a_response_to_a_probe_brings_the_endpoint_back(self, response: str) -> None:
         client = two()
@@ -268,8 +286,36 @@ class TestAside:
         client.now += 2.0
         client.group.update(client.now)
         assert client.problem(0) == "none of 1 requests has ended for 32 s"
-        assert client.group.stands_still(0, client.now)
+        assert client.group.is_given_up(client.waiting, client.now)
         assert client.problem(1) is None
+
+    def test_probe_of_a_standstill_gets_as_much_time_as_other_attempts(self) -> None:
+        client = standing_still()
+        client.now += 31.0
+        client.group.update(client.now)
+        client.now += 1.0
+        probe = client.permit()
+        assert probe.endpoint == 0
+        client.now += 29.0
+        assert client.group.is_given_up(client.waiting, client.now)
+        assert not client.group.is_given_up(probe, client.now)
+        client.now += 2.0
+        assert client.group.is_given_up(probe, client.now)
+
+    def test_probe_that_stands_still_is_given_up(self) -> None:
+        client = two()
+        for _ in range(2):
+            client.answer(client.permit())
+        client.fail_at(0, timeout(), 5)
+        client.now += 1.0
+        probe, other = client.permit(), client.permit()
+        assert (probe.endpoint, other.endpoint) == (0, 1)
+        client.answer(other)
+        client.now += 31.0
+        while (another := client.permit()).endpoint == 0:
+            continue  # Another probe.
+        client.answer(another)
+        assert client.group.is_given_up(probe, client.now)
 
     def test_endpoint_that_sends_parts_of_a_stream_does_not_stand_still(self) -> None:
         client = standing_still()
@@ -366,6 +412,25 @@ class TestFallback:
         assert probe.endpoint == 0, "the other endpoint is still probed"
         client.answer(probe)
         assert client.permits(3) == {0: 3}
+
+    def test_fallback_is_used_by_a_row_that_failed_five_times(self) -> None:
+        client = with_fallback()
+        for _ in range(5):
+            permit = client.permit()
+            assert permit.endpoint == 0
+            client.fail(permit, connection_lost())
+        assert client.problem(0) is None, "the row may be the reason"
+        assert client.permits(3) == {1: 3}
+        client.now += 4.0
+        assert client.permit().endpoint == 0
+
+    def test_fallback_is_unused_while_another_attempt_may_be_answered(self) -> None:
+        client = with_fallback()
+        client.permit()
+        for _ in range(10):
+            permit = client.permit()
+            assert permit.endpoint == 0
+            client.fail(permit, connection_lost())
 
     def test_fallback_is_used_while_all_others_refuse_every_request(self) -> None:
         remote = RemoteParams()

@@ -320,6 +320,36 @@ class TestRuns:
         assert (summary.completed, summary.failed) == (ROWS, 0)
         assert clock.now() < 300.0
 
+    @pytest.mark.parametrize("latency", [5.0, 20.0])
+    async def test_endpoint_that_stood_still_is_used_again_as_soon_as_it_answers(
+        self, latency: float, clock: QuickClock, config: InferenceConfig
+    ) -> None:
+        class Pausing(Server):
+            async def __call__(self, text: str) -> None:
+                await super().__call__(text)
+                if 50.0 <= self.asked[-1] < 300.0:
+                    await self._clock.sleep(10_000.0)
+
+        pausing, other = Pausing(clock, latency=latency), Server(clock, latency=20.0)
+        summary = await run(Servers(clock, pausing, other, workers=5, max_retries=0), clock, config)
+        assert (summary.completed, summary.failed, summary.endpoints[0].problem) == (ROWS, 0, None)
+        assert any(300.0 < at < 400.0 for at in pausing.answered)
+
+    async def test_last_rows_do_not_go_to_a_hanging_endpoint_again_and_again(
+        self, clock: QuickClock, config: InferenceConfig
+    ) -> None:
+        class Silent(Server):
+            async def __call__(self, text: str) -> None:
+                await super().__call__(text)
+                if len(self.asked) > 20:
+                    await self._clock.sleep(300.0)
+                    raise timeout()
+
+        servers = Silent(clock), Server(clock, fallback=True)
+        summary = await run(Servers(clock, *servers, workers=5, max_retries=0), clock, config)
+        assert (summary.completed, summary.failed) == (ROWS, 0)
+        assert clock.now() < 700.0, "some rows wait for a timeout, and one more is a probe"
+
     async def test_fallback_is_used_only_during_an_outage(self, clock: QuickClock, config: InferenceConfig) -> None:
         main, fallback = Server(clock, fault(500), 2.0, 4.0), Server(clock, fallback=True)
         summary = await run(Servers(clock, main, fallback), clock, config)
@@ -397,6 +427,18 @@ class TestSingleCalls:
                 answered = await engine.agenerate(question("hello"))
                 assert answered.text == answer_to("hello")
                 assert clock.now() - began < 0.2
+
+    async def test_single_calls_use_the_fallback_while_the_other_endpoint_is_dead(self, clock: QuickClock) -> None:
+        dead, fallback = Server(clock, connection_lost()), Server(clock, fallback=True)
+        engine, times = Servers(clock, dead, fallback, max_retries=0), list[float]()
+        async with passing(clock):
+            for number in range(10):
+                began = clock.now()
+                assert (await engine.agenerate(question(f"question {number}"))).text == answer_to(f"question {number}")
+                times.append(clock.now() - began)
+        assert max(times) < 5.0
+        assert sum(times) < 10.0
+        assert len(dead.asked) < 15
 
     async def test_stream_goes_to_another_endpoint_at_once(self, clock: QuickClock) -> None:
         engine = Servers(clock, Server(clock, connection_lost()), Server(clock), max_retries=0)
