@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from asyncinfer.types.masking import is_secret_name
+from asyncinfer.types.masking import is_secret_name, mask_url
 
 Location = tuple[int | str, ...]
 
@@ -72,6 +72,8 @@ def _quotation(place: Location, value: Any, *, is_group: bool) -> str:
     kind = type(value).__name__
     if is_group or isinstance(value, list):
         return f" (found a {kind})"
+    if isinstance(value, str) and "://" in value:
+        value = mask_url(value)
     return f" (found {_brief.repr(value)})" if isinstance(value, str | int | float | None) else ""
 
 
@@ -90,7 +92,7 @@ def value_at(data: Any, place: Location) -> Any:
         if isinstance(data, dict):
             items = cast(dict[Any, Any], data).items()
             data = next((value for key, value in items if str(key) == str(part)), None)
-        elif isinstance(data, list) and isinstance(part, int):
+        elif isinstance(data, list) and isinstance(part, int) and part < len(cast(list[Any], data)):
             data = cast(list[Any], data)[part]
         else:
             return None

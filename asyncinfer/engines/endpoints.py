@@ -45,7 +45,15 @@ def plans_of_all(makers: Sequence[Callable[[], RequestPlan]]) -> Iterator[Reques
         except MissingDependencyError:
             raise
         except ConfigError as error:
-            raise ConfigError(f"remote_params.endpoints.{number}: {error}") from None
+            raise ConfigError(_at_number(number, str(error))) from None
+
+
+def _at_number(number: int, message: str) -> str:
+    """Return the message of one endpoint with the path of its setting."""
+    path, colon, rest = message.removeprefix("remote_params.").partition(":")
+    place = f"remote_params.endpoints.{number}"
+    is_of_endpoint = colon and path in EndpointParams.model_fields
+    return f"{place}.{path}:{rest}" if is_of_endpoint else f"{place}: {message}"
 
 
 def roles_of(remotes: Sequence[RemoteParams], endpoints: Sequence[EndpointParams]) -> list[EndpointRole]:

@@ -153,10 +153,22 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         return most
 
     def _with_model_name(self, model: ModelParams, name: str) -> ModelParams:
-        remote = self._remote_params
-        if remote is not None and any(endpoint.model_name is not None for endpoint in remote.endpoints):
-            raise ConfigError("model_name: the endpoints have model names of their own, which a row cannot replace")
+        self._check_model_name(name, "model_name", "a row")
         return super()._with_model_name(model, name)
+
+    def _check_model_name(self, name: str | None, key: str, who: str) -> None:
+        """Check that endpoints know the model. Their own names are those of the engine's model.
+
+        Raises:
+            ConfigError: The model is another one, and endpoints have names of their own.
+        """
+        endpoints = self._remote_params.endpoints if self._remote_params is not None else []
+        if name == self._model_params.model_name or all(endpoint.model_name is None for endpoint in endpoints):
+            return
+        raise ConfigError(
+            f"{key}: the endpoints have model names of their own, which {who} cannot replace. Make an engine for "
+            f"the model {name!r}"
+        )
 
     def _new_endpoint(self) -> PermitSource:
         remote = self._remote_params
@@ -167,6 +179,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
     def _bind(self, settings: CallSettings) -> BoundEngine:
         if not settings.remote.endpoints:
             return BoundRemoteEngine(self._transport, self._fallen_back, self.plan(settings))
+        self._check_model_name(settings.model.model_name, "model.model_name", "a call")
         plans = plans_of_all([partial(self.plan, endpoint) for endpoint in self._at_endpoints(settings)])
         return BoundEndpoints([BoundEndpoint(self._transport, self._fallen_back, plan) for plan in plans])
 

@@ -178,6 +178,7 @@ def test_endpoints_come_from_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
         ("{api_url: 'http://a', endpoints: [{api_url: 'http://b'}]}", "exclude each other; add the URL to endpoints"),
         ("{endpoints: [{api_url: 'http://b', fallback: true}]}", "at least one must not be a fallback"),
         ("{endpoints: [{api_ulr: 'http://b'}]}", "endpoints.0.api_ulr: unknown key; did you mean 'api_url'?"),
+        ("{endpoints: 'http://ann:pass-1@b'}", "endpoints: should be a valid list (found 'http://**********@b')"),
         ("{endpoints: [{api_url: 'http://b', weight: 0}]}", "endpoints.0.weight: should be greater than 0"),
     ],
 )
@@ -187,10 +188,18 @@ def test_wrong_endpoints_are_refused_with_advice(remote: str, message: str) -> N
     assert message in str(error.value)
 
 
+def test_wrong_override_of_a_shorter_list_is_refused_with_advice() -> None:
+    text = "remote_params: {endpoints: [{api_url: 'http://a'}]}"
+    with pytest.raises(ConfigError, match=r"override remote_params\.endpoints\.1: should be a mapping of settings"):
+        InferenceConfig.from_str(text, overrides=["remote_params.endpoints=[{api_url: 'http://b'}, 'http://c']"])
+
+
 async def test_missing_key_is_reported_with_the_number_of_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UNSET_KEY", raising=False)
     good = EndpointParams(api_url="http://a/v1")
-    with pytest.raises(ConfigError, match=r"remote_params\.endpoints\.1: .*the environment variable UNSET_KEY"):
+    with pytest.raises(
+        ConfigError, match=r"^remote_params\.endpoints\.1\.api_key: .*the environment variable UNSET_KEY"
+    ):
         await engine_for(good, EndpointParams(api_url="http://b/v1", api_key_env_varname="UNSET_KEY")).access()
 
 
@@ -221,6 +230,19 @@ async def test_call_cannot_change_the_endpoints() -> None:
     with pytest.raises(ConfigError, match=r"api_url: the engine has several endpoints"):
         await engine.access(InferenceConfig(remote_params=RemoteParams(api_url="http://c/v1")))
     assert (await engine.access(InferenceConfig(remote_params=engine.settings.remote))).semaphore.size == 2
+
+
+async def test_call_cannot_choose_another_model_if_endpoints_have_names_of_their_own() -> None:
+    other = InferenceConfig(model=ModelParams(model_name="other"))
+    async with FaultServer() as a, FaultServer() as b:
+        first, second = EndpointParams(api_url=a.url), EndpointParams(api_url=b.url, model_name="m-fp8")
+        async with engine_for(first, second) as engine:
+            with pytest.raises(ConfigError, match=r"model_name: the endpoints have model names of their own"):
+                await engine.agenerate("hello", other)
+            await engine.agenerate("hello", InferenceConfig(model=MODEL))
+        async with engine_for(first) as engine:
+            await engine.agenerate("hello", other)
+    assert a.asks[-1].body["model"] == "other"
 
 
 async def test_number_of_workers_is_for_each_endpoint() -> None:
