@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from asyncinfer.cli.commands.ask import ask
+from asyncinfer.cli.commands.batch import batch
 from asyncinfer.cli.commands.cache import cache
 from asyncinfer.cli.commands.engines import engines
 from asyncinfer.cli.commands.infer import infer
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command(context_settings=DOTTED_PATHS)(infer)
 app.command(context_settings=DOTTED_PATHS)(serve)
+app.add_typer(batch, name="batch")
 app.command()(ask)
 app.command()(engines)
 app.command()(report)

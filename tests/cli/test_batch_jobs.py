@@ -1,0 +1,123 @@
+"""`asyncinfer batch`: its output, exit codes and messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from asyncinfer import InferenceConfig, InputError
+from asyncinfer.cli import batch_jobs
+from asyncinfer.cli.app import app
+from asyncinfer.errors import ConfigError
+from tests.batch.server import BatchServer, Faults, failed
+from tests.conftest import BlockWatch
+from tests.fakes import answer_to, questions, read_jsonl, write_jsonl
+
+
+@pytest.fixture
+async def server(block_watch: BlockWatch) -> AsyncIterator[BatchServer]:
+    block_watch.off()  # The server reads files on the loop of the test.
+    async with BatchServer() as server:
+        yield server
+
+
+@pytest.fixture
+def config(tmp_path: Path, server: BatchServer) -> InferenceConfig:
+    write_jsonl(tmp_path / "in.jsonl", questions(3))
+    text = f"""
+        engine: REMOTE
+        model: {{model_name: m}}
+        remote_params: {{api_url: {server.url}}}
+        batch: {{poll_interval: 0.01}}
+        input_path: {tmp_path}/in.jsonl
+        output_path: {tmp_path}/out.jsonl
+    """
+    return InferenceConfig.from_str(text)
+
+
+def answers(tmp_path: Path) -> list[str]:
+    return [row["messages"][-1]["content"] for row in read_jsonl(tmp_path / "out.jsonl")]
+
+
+async def test_run_answers_the_file_with_a_job(
+    config: InferenceConfig, server: BatchServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await batch_jobs.run_jobs(config) == 0
+    assert answers(tmp_path) == [answer_to(f"question {i}") for i in range(3)]
+    assert len(server.jobs) == 1
+    assert "3 of 3 finished" in capsys.readouterr().err
+
+
+async def test_run_needs_an_output(config: InferenceConfig) -> None:
+    with pytest.raises(ConfigError, match="give --input_path FILE and --output_path FILE"):
+        await batch_jobs.run_jobs(config.model_copy(update={"output_path": None}))
+
+
+async def test_job_is_submitted_shown_and_written(
+    config: InferenceConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await batch_jobs.submit_job(config) == 0
+    batch_id = capsys.readouterr().out.strip()
+    assert batch_id == "batch_2"
+    assert await batch_jobs.show_status(config, batch_id) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"state +completed", shown)
+    assert "3 of 3 (100 %)" in shown
+    assert await batch_jobs.list_jobs(config, None, 20) == 0
+    assert re.search(r"batch_2 +completed +3/3 +0 +2023-11-14", capsys.readouterr().out)
+    assert await batch_jobs.write_results(config, batch_id) == 0
+    assert answers(tmp_path) == [answer_to(f"question {i}") for i in range(3)]
+
+
+async def test_failed_rows_of_a_job_are_named(
+    config: InferenceConfig, server: BatchServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.faults = Faults(result=lambda text, line, _: failed(line, 400, "too long") if text[-1] == "1" else line)
+    await batch_jobs.submit_job(config)
+    await batch_jobs.show_status(config, "batch_2")
+    assert await batch_jobs.write_results(config, "batch_2") == 1
+    assert "row 1 failed: HTTP 400: too long" in capsys.readouterr().err
+    assert answers(tmp_path) == [answer_to("question 0"), answer_to("question 2")]
+
+
+async def test_job_is_cancelled(
+    config: InferenceConfig, server: BatchServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.faults.slow_polls = 10
+    await batch_jobs.submit_job(config)
+    assert await batch_jobs.cancel_job(config, "batch_2") == 0
+    assert "batch_2 is cancelled" in capsys.readouterr().err
+
+
+async def test_more_jobs_are_on_the_next_page(config: InferenceConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        await batch_jobs.submit_job(config)
+    capsys.readouterr()
+    await batch_jobs.list_jobs(config, None, 2)
+    assert "More: asyncinfer batch list --after batch_4" in capsys.readouterr().err
+    await batch_jobs.list_jobs(config, "batch_4", 2)
+    assert capsys.readouterr().out.count("batch_") == 1
+
+
+async def test_broken_input_is_an_error_before_anything_is_sent(
+    config: InferenceConfig, server: BatchServer, tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"messages": []}\n')
+    with pytest.raises(InputError, match="the conversation has no messages"):
+        await batch_jobs.submit_job(config)
+    assert not server.requests
+
+
+def test_each_command_has_one_line_of_help() -> None:
+    shown = CliRunner().invoke(app, ["batch", "--help"], env={"COLUMNS": "100"}).output
+    for name in ("run", "submit", "status", "list", "cancel", "results"):
+        assert re.search(rf"│ {name} +\w[^│]+\. +│\n", shown), name
+
+
+def test_error_of_a_command_is_its_exit_code() -> None:
+    result = CliRunner().invoke(app, ["batch", "status", "b", "--engine", "REMOTE"])
+    assert result.exit_code == 2
