@@ -18,6 +18,7 @@ import pytest
 from pydantic import BaseModel
 
 from asyncinfer import (
+    BatchParams,
     DistributedParams,
     GenerationParams,
     InferenceConfig,
@@ -29,6 +30,9 @@ from asyncinfer import (
 from asyncinfer.cli.engines import BEGIN, END, markdown_table
 from asyncinfer.config import engine_type
 from asyncinfer.engines import registry
+from tests.batch.server import BatchServer
+from tests.conftest import BlockWatch
+from tests.fakes import questions, write_jsonl
 from tests.faults import Ask, Fault, FaultServer, says, sse
 
 FOLDER = Path(__file__).parent.parent
@@ -50,6 +54,10 @@ def unregistered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def needs_a_model(sample: str) -> bool:
     return "LlamaCpp" in sample
+
+
+def needs_batches(sample: str) -> bool:
+    return "batch_engine" in sample
 
 
 def is_installed(sample: str) -> bool:
@@ -75,6 +83,7 @@ def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
         ReplicaResources,
         TelemetryParams,
     ],
+    [InferenceConfig, ModelParams, GenerationParams, RemoteParams, DistributedParams, ReplicaResources, BatchParams],
 )
 def test_every_setting_is_in_the_readme(group: type[BaseModel]) -> None:
     written = set(re.findall(r"`(?:[a-z_]+\.)*([a-z_]+)`", README))
@@ -101,12 +110,28 @@ async def test_the_samples_for_servers_run_one_after_the_other(
     defined: dict[str, Any] = {}
     with serving() as url:
         for sample in SAMPLES:
-            if not needs_a_model(sample) and is_installed(sample):
+            if not needs_a_model(sample) and not needs_batches(sample) and is_installed(sample):
                 await run(sample.replace(SERVER, url), defined)
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 100
     assert defined["city"].name == "Paris"
     assert "It is sunny in Paris." in capsys.readouterr().out
     await defined["engine"].aclose()
+
+
+async def test_the_samples_for_batch_jobs_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], block_watch: BlockWatch
+) -> None:
+    block_watch.off()  # The server reads files on this loop.
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", questions(3))
+    defined: dict[str, Any] = {}
+    async with BatchServer() as server:
+        for sample in filter(needs_batches, SAMPLES):
+            quick = sample.replace("BatchParams()", "BatchParams(poll_interval=0.01)")
+            await run(quick.replace(SERVER, server.url), defined)
+        await defined["batch_engine"].aclose()
+    assert defined["summary"].completed == 3
+    assert "completed 100.0\nanswer to What is 2+2? []" in capsys.readouterr().out
 
 
 @pytest.mark.model

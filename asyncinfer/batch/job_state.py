@@ -27,7 +27,7 @@ from asyncinfer.scratch.atomic import discard_temporary, replacing
 
 RECORD = Struct(">16sQ")
 SPILL = "rows"
-_STATE, _IDS, _REQUESTS = ".json", ".ids", ".jsonl"
+_STATE, _IDS, _REQUESTS, _TEMPORARY = ".json", ".ids", ".jsonl", ".tmp"
 
 
 def new_tag() -> str:
@@ -82,14 +82,14 @@ class JobFolder:
         self.path = path
 
     def load(self) -> list[JobState]:
-        """Return the saved jobs in the order of their numbers. Removes the files of jobs that were never saved."""
+        """Return the saved jobs in the order of their numbers. Removes what a killed run left and no job needs."""
         with _as_scratch_error(self.path):
             if not self.path.is_dir():
                 return []
             jobs = [_read(path) for path in sorted(self.path.glob(f"*{_STATE}"))]
             known = {job.tag for job in jobs}
             for path in sorted(self.path.iterdir()):
-                if path.suffix in (_IDS, _REQUESTS) and path.stem not in known:
+                if path.suffix == _TEMPORARY or (path.suffix in (_IDS, _REQUESTS) and path.stem not in known):
                     disk.remove(path)
             return sorted(jobs, key=lambda job: job.number)
 

@@ -83,7 +83,10 @@ class BatchServer:
         self.single: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
         self.on_request: Callable[[str, str], None] = lambda _method, _path: None
+        # Called with what has just been done, before the response is sent.
+        self.on_step: Callable[[str], None] = lambda _step: None
         self.list_status: int | None = None
+        self.piece = 2**16  # The bytes of results that are sent at once.
         self._numbers = itertools.count(1)
         self._folder = tempfile.TemporaryDirectory()
         app = web.Application(client_max_size=2**30)
@@ -163,8 +166,10 @@ class BatchServer:
                 with self.path(file_id).open("wb") as file:
                     while chunk := await part.read_chunk(2**18):
                         file.write(chunk)
+                        self.on_step("received")
         assert request.content.total_bytes == length
         self.files[file_id] = name
+        self.on_step("uploaded")
         return web.json_response(self._file_object(file_id))
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -183,12 +188,14 @@ class BatchServer:
             self.asked[text_of(line["body"])] += 1
         assert len(set(job.custom_ids)) == len(job.custom_ids)
         self.jobs[job.id] = job
+        self.on_step("created")
         if self.faults.create_statuses:
             return web.json_response({"error": {"message": "down"}}, status=self.faults.create_statuses.pop(0))
         return web.json_response(self._object(job))
 
     async def _list(self, request: web.Request) -> web.Response:
         self._note(request)
+        self.on_step("polled")
         if self.list_status is not None:
             return web.json_response({"error": {"message": "no"}}, status=self.list_status)
         limit, after = int(request.query.get("limit", 20)), request.query.get("after")
@@ -204,6 +211,7 @@ class BatchServer:
 
     async def _status(self, request: web.Request) -> web.Response:
         self._note(request)
+        self.on_step("polled")
         if self.faults.poll_statuses:
             return web.json_response({"error": {"message": "no"}}, status=self.faults.poll_statuses.pop(0))
         job = self.jobs.get(request.match_info["id"])
@@ -228,6 +236,7 @@ class BatchServer:
         count = 0
         async for piece in self._pieces(file_id):
             await response.write(piece)
+            self.on_step("sent")
             count += 1
             if cut:
                 await response.write(b'{"custom_id": "half a li')
@@ -247,7 +256,7 @@ class BatchServer:
         for line in self._results(self.jobs[job_id], kind == "errors"):
             piece.append(json.dumps(line).encode() + b"\n")
             size += len(piece[-1])
-            if size > 2**16:
+            if size > self.piece:
                 yield b"".join(piece)
                 piece, size = [], 0
                 await anyio.lowlevel.checkpoint()
