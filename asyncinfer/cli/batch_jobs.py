@@ -16,6 +16,7 @@ from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.items import Item
 from asyncinfer.scratch.atomic import async_replacing
+from asyncinfer.serve.batch_file import answer_batch_file
 from asyncinfer.types.batch import BatchInfo
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import FailureDetail
@@ -93,6 +94,18 @@ async def write_results(config: InferenceConfig, batch_id: str) -> int:
     failures = [(failure.index, FailureDetail(failure.error)) for failure in result.failures]
     show_failures(failures, len(failures))
     return SOME_FAILED if failures else 0
+
+
+async def answer_locally(config: InferenceConfig) -> int:
+    """Answer a file of requests in OpenAI's batch format with the engine. Returns the exit code."""
+    source = absolute_path(config.input_path, "input_path")
+    output = absolute_path(config.output_path, "output_path")
+    if source is None or output is None:
+        raise ConfigError("give --input_path FILE with the requests, and --output_path FILE for the responses")
+    async with build_engine(config) as engine:
+        summary = await answer_batch_file(engine, source, output)
+    say(f"{summary.completed:,} requests are answered, {summary.failed:,} failed. See {output}")
+    return SOME_FAILED if summary.failed else 0
 
 
 async def _conversations(config: InferenceConfig) -> list[Conversation]:

@@ -86,7 +86,7 @@ async def test_kill_at_any_file_operation_sends_no_row_twice(
             code = await run_in_child(folder, server.url, Faults(at, before=before))
             assert code in (0, -signal.SIGKILL)
             if code:
-                assert await run_in_child(folder, server.url) == 0
+                assert await run_in_child(folder, server.url, reuse=True) == 0
             check(folder, server, 10)
         shutil.rmtree(folder)
         if code == 0:

@@ -114,7 +114,7 @@ async def test_broken_input_is_an_error_before_anything_is_sent(
 
 def test_each_command_has_one_line_of_help() -> None:
     shown = CliRunner().invoke(app, ["batch", "--help"], env={"COLUMNS": "100"}).output
-    for name in ("run", "submit", "status", "list", "cancel", "results"):
+    for name in ("run", "submit", "status", "list", "cancel", "results", "local"):
         assert re.search(rf"│ {name} +\w[^│]+\. +│\n", shown), name
 
 

@@ -157,6 +157,25 @@ def results(
     _run(context, config, options, lambda c: write_results(c, batch_id), log_level, log_format, verbose=verbose)
 
 
+@batch.command(context_settings=DOTTED_PATHS)
+def local(
+    context: typer.Context,
+    config: Config = None,
+    engine: Engine = None,
+    model: Model = None,
+    input_path: _Input = None,
+    output_path: _Output = None,
+    log_level: LogLevel = "warning",
+    log_format: LogFormat = "text",
+    verbose: Verbose = False,
+) -> None:
+    """Answer a file of OpenAI batch requests here, with any engine."""
+    from asyncinfer.cli.batch_jobs import answer_locally
+
+    options = {"engine": engine, "model.model_name": model, "input_path": input_path, "output_path": output_path}
+    _run(context, config, options, answer_locally, log_level, log_format, verbose=verbose)
+
+
 def _run(
     context: typer.Context,
     config: str | None,
