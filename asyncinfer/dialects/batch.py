@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MethodType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.http import HEADERS
 from asyncinfer.errors import RequestError
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, FileInfo, FileListResponse, earliest
@@ -227,7 +228,10 @@ class BatchDialect(_ByValue):
         answer: Reads one line of the results. Raises RequestError if that is not possible.
         limits: The limits of one job.
         separator: What is between two lines of the file. Nothing follows the last line.
-        find: Finds the jobs with a tag, earliest first. None: those in `listing` that have it in their metadata.
+        find: Finds the jobs with a tag, earliest first. None: those in `listing` that have it in their metadata. If the
+            API can mark no jobs, it returns those that may be the one. They do not have `TAG` in their metadata. The
+            caller compares the ids in their results with those of the job before it uses or cancels one.
+        chat: The wire format of the requests and answers in a job, by the name of the model. None: that of chats.
         files: The files that the provider stores; None if it has no such API.
         variables: The environment variables that operations read from `BatchContext.variables`.
         docs: Where the API is described.
@@ -243,9 +247,18 @@ class BatchDialect(_ByValue):
     limits: BatchLimits = field(default_factory=BatchLimits)
     separator: bytes = b"\n"
     find: Callable[[BatchContext, SentJob], Steps[list[BatchInfo]]] | None = None
+    chat: Callable[[str], Dialect] | None = None
     files: FilesApi | None = None
     variables: tuple[str, ...] = ()
     docs: str = ""
+
+    def dialect_for(self, model: str, chat: Dialect) -> Dialect:
+        """Return the wire format of the requests in a job.
+
+        Args:
+            chat: The wire format of chats.
+        """
+        return self.chat(model) if self.chat is not None else chat
 
     def find_jobs(self, context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
         """Find the jobs with the tag of `job`, earliest first. There may be several after an unclear error."""
