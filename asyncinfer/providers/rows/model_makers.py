@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.anthropic.batches import ANTHROPIC_BATCHES
 from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
 from asyncinfer.dialects.openai.batches import openai_batches
 from asyncinfer.dialects.openai.dialect import openai_chat
@@ -35,6 +36,7 @@ ANTHROPIC = Provider(
     "https://api.anthropic.com/v1/messages",
     Key("ANTHROPIC_API_KEY", header="x-api-key", scheme=""),
     ANTHROPIC_MESSAGES,
+    batch=ANTHROPIC_BATCHES,
     chat_types=frozenset({"model"}),
     model_prefixes=("claude-",),
     prices="anthropic",

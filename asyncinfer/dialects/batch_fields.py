@@ -1,0 +1,104 @@
+"""Reads fields of batch jobs and of their results. A field may be missing or have any type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+from pydantic_core import to_json
+
+from asyncinfer.dialects.error_body import excerpt
+from asyncinfer.dialects.fields import as_list
+from asyncinfer.dialects.json_size import has_too_many_values
+from asyncinfer.dialects.json_text import read_json
+from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.types.http import HttpResponse, malformed_response
+from asyncinfer.types.times import parse_date
+
+
+def line_object(line: bytes) -> dict[str, Any]:
+    """Return the JSON object in a line of the results of a job.
+
+    Raises:
+        RequestError: The line is not a JSON object.
+    """
+    if has_too_many_values(line):
+        raise malformed_response("has a line with more values than any answer has")
+    try:
+        value = read_json(line)
+    except ValueError as error:
+        raise malformed_response(f"has a line that is not JSON ({error}): {excerpt(line)}") from None
+    if not isinstance(value, dict):
+        raise malformed_response(f"has a line that is not a JSON object: {excerpt(line)}")
+    return cast(dict[str, Any], value)
+
+
+def required_text(data: Mapping[str, Any], key: str) -> str:
+    """Return the text under `key`.
+
+    Raises:
+        RequestError: There is no text, or it is empty.
+    """
+    value = data.get(key)
+    if not isinstance(value, str) or not value:
+        raise malformed_response(f"has no {key}")
+    return value
+
+
+def optional_text(data: Mapping[str, Any], key: str) -> str | None:
+    """Return the text under `key`; None if there is no text, or it is empty."""
+    value = data.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def row_id(*candidates: object) -> str:
+    """Return the first of several values that may be the id of a row.
+
+    Raises:
+        RequestError: None of them is a text.
+    """
+    found = next((value for value in candidates if isinstance(value, str) and value), None)
+    if found is None:
+        raise malformed_response("has a line without the id of a row")
+    return found
+
+
+def objects_at(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the objects in the list under `key`. Other members are left out."""
+    return [entry for entry in as_list(data.get(key)) if isinstance(entry, dict)]
+
+
+def time_at(data: Mapping[str, Any], key: str) -> datetime | None:
+    """Return the time under `key`, an RFC 3339 text, in UTC."""
+    value = data.get(key)
+    seconds = parse_date(value) if isinstance(value, str) else None
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+
+
+def as_response(value: Any, status: int = 200) -> HttpResponse:
+    """Return the response that a part of a line stands for.
+
+    Raises:
+        RequestError: The part is nested too deeply.
+    """
+    try:
+        return HttpResponse(status, {}, to_json(value, inf_nan_mode="constants"))
+    except (ValueError, RecursionError) as error:
+        raise malformed_response(f"has a line that cannot be read: {error}") from None
+
+
+def unanswered(why: str) -> RequestError:
+    """Return the error for a request that a job did not get to. It may succeed in another job."""
+    return RequestError(why, error_type=InferenceErrorType.API_STATUS, is_retryable=True)
+
+
+def segment(name: str) -> str:
+    """Return `name` as one segment of a path."""
+    return quote(name, safe="")
+
+
+def query_of(**values: object) -> str:
+    """Return a query with the values that are not None."""
+    return urlencode({name: value for name, value in values.items() if value is not None})
