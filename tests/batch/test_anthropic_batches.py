@@ -21,6 +21,7 @@ from asyncinfer.types.batch import BatchStatus
 from tests.batch.driver import Driver, questions, texts, write_job
 from tests.batch.fake_anthropic import KEY, FakeAnthropicBatches, finish
 from tests.batch.fake_jobs import START, Outcome
+from tests.batch.json_values import json_values
 
 MODEL = "claude-sonnet-4-6"
 
@@ -221,13 +222,6 @@ def test_message_is_read_without_its_type() -> None:
     completion = ANTHROPIC.dialect.decode(response)
     assert isinstance(completion, Completion)
     assert completion.message.content == "Hello."
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
 
 
 @given(st.dictionaries(st.sampled_from(["custom_id", "result", "error", "type"]), json_values))

@@ -69,9 +69,9 @@ class GeminiEncoder:
     dropped: frozenset[str] = frozenset()
 
     def __init__(self, settings: EncoderSettings) -> None:
-        base = masked_if_secret(settings.url.removesuffix(PATH).removesuffix("/openai"))
+        base = native_base(settings.url)
         native_only = _native_parameter(settings.generation)
-        obstacle = _native_obstacle(settings)
+        obstacle = native_obstacle(settings)
         if native_only is not None and obstacle is not None:
             raise ConfigError(f"generation.{native_only} needs Gemini's own API; {obstacle}")
         self._native_obstacle = obstacle
@@ -150,6 +150,11 @@ def _is_native(body: bytes | str) -> bool | None:
     return False if keys & _COMPATIBLE_RESPONSE else True if keys & _NATIVE_RESPONSE else None
 
 
+def native_base(chat_url: str) -> str:
+    """Return the URL of Gemini's own API, with its version, from the URL for chats of the compatible endpoint."""
+    return masked_if_secret(chat_url.removesuffix(PATH).removesuffix("/openai"))
+
+
 def _native_parameter(generation: GenerationParams) -> str | None:
     """Return the name of a parameter that only Gemini's own API supports; None if none is set."""
     guided = generation.guided_decoding
@@ -163,7 +168,7 @@ def _native_parameter(generation: GenerationParams) -> str | None:
     return next((f"extra_body.{key}" for key in sorted(_NATIVE_FIELDS & generation.extra_body.keys())), None)
 
 
-def _native_obstacle(settings: EncoderSettings) -> str | None:
+def native_obstacle(settings: EncoderSettings) -> str | None:
     """Return the reason why Gemini's own API cannot be used with these settings; None if it can."""
     if not settings.url.endswith(PATH):
         return f"remote_params.api_url does not end with {PATH}, so the URL of that API is unknown"

@@ -9,11 +9,14 @@ from dataclasses import replace
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
+from asyncinfer.dialects.google.batches import GEMINI_BATCHES
 from asyncinfer.dialects.google.gemini import GEMINI
+from asyncinfer.dialects.google.native_api import NATIVE
 from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Quirks
 from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
+from asyncinfer.providers.auth import Key
 from asyncinfer.providers.aws import Aws
 from asyncinfer.providers.azure import CHATS, AzureAuth, azure_models_url, azure_url, with_api_version
 from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
@@ -72,6 +75,8 @@ GOOGLE_GEMINI = Provider(
     "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
     GeminiKey(),
     GEMINI,
+    batch=GEMINI_BATCHES,
+    batch_auth={NATIVE: Key("GEMINI_API_KEY", "x-goog-api-key", "")},
     non_chat_prefixes=(
         "aqa",
         "embedding-",
