@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.batch import GCS
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.batches import GEMINI_BATCHES
 from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.google.native_api import NATIVE
 from asyncinfer.dialects.google.vertex import VERTEX
+from asyncinfer.dialects.google.vertex_batches import VERTEX_BATCHES
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Quirks
 from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
@@ -95,6 +97,8 @@ GOOGLE_VERTEX = Provider(
     f"{_VERTEX}/projects/{{PROJECT_ID}}/locations/{{REGION}}/endpoints/openapi/chat/completions",
     GoogleTokens(),
     VERTEX,
+    batch=VERTEX_BATCHES,
+    batch_auth={GCS: GoogleTokens()},
     listing=f"{_VERTEX}/publishers/google/models",
     non_chat_prefixes=(
         "google/chirp",
