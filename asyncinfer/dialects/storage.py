@@ -47,12 +47,12 @@ def storage_of(context: BatchContext, scheme: str) -> Place:
     Raises:
         ConfigError: The setting is missing, or is not a URI of this scheme.
     """
-    setting, example = "the storage for the files of batch jobs", f"{scheme}://my-bucket/my-prefix"
+    example = f"{scheme}://my-bucket/my-prefix"
     if not context.storage:
-        raise ConfigError(f"{setting} is not set; give a bucket to which you can write, such as {example}")
+        raise ConfigError(f"batch.storage: not set; give a bucket for the files of batch jobs, such as {example}")
     place = place_of(context.storage)
     if place is None or place.scheme != scheme or not _KEY.fullmatch(place.key):
-        raise ConfigError(f"{setting} should be like {example} (found {context.storage!r})")
+        raise ConfigError(f"batch.storage: should be like {example} (found {context.storage!r})")
     return place
 
 

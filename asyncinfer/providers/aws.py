@@ -9,7 +9,6 @@ Bedrock.
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -18,12 +17,12 @@ from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import anyio
 
 from asyncinfer.aio.limiters import ROWS
 from asyncinfer.config import RemoteParams
+from asyncinfer.dialects.bedrock.hosts import region_in
 from asyncinfer.errors import EngineConfigError, InferenceErrorType, MissingDependencyError, RequestError
 from asyncinfer.providers.auth import Key, Signer, environment_variable
 from asyncinfer.types.http import HttpRequest
@@ -34,7 +33,6 @@ from asyncinfer.types.masking import MASK, MaskedStr, mask_headers
 _RELOAD_SECONDS = 60.0
 # Bodies with more bytes are signed in a worker thread.
 _LARGE_BODY = 2**18
-_REGION = re.compile(r"\.([a-z]{2,}(?:-[a-z]+)+-\d+)\.(?:[a-z.]+\.)?(?:amazonaws\.com|api\.aws|on\.aws)")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
@@ -59,10 +57,33 @@ class Aws:
         has_key = remote.api_key is not None or remote.api_key_env_varname
         if has_key or environment_variable(environ, self.token_variable).strip():
             return Key(self.token_variable).signer(name, remote, environ)
-        if find_spec("botocore") is None:
-            raise MissingDependencyError("botocore", "bedrock")
-        region = next((value for value in (environment_variable(environ, key) for key in _REGIONS) if value), None)
-        return SigV4Signer(self, name, region, _credential_chain(_settings(environ)))
+        return _sigv4_signer(self, name, environ)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Auth:
+    """Signs requests to S3. An API key of Bedrock is not sent there.
+
+    The bodies of requests are not signed, because they are sent from files. TLS protects them.
+    """
+
+    service: str = "s3"
+    token_variable: str = ""
+    variable: str | None = None
+
+    @property
+    def needs(self) -> str:
+        return "AWS credentials"
+
+    def signer(self, name: str, remote: RemoteParams, environ: Mapping[str, str] | None = None) -> Signer:
+        return _sigv4_signer(self, name, environ)
+
+
+def _sigv4_signer(auth: Aws | S3Auth, name: str, environ: Mapping[str, str] | None) -> SigV4Signer:
+    if find_spec("botocore") is None:
+        raise MissingDependencyError("botocore", "bedrock")
+    region = next((value for value in (environment_variable(environ, key) for key in _REGIONS) if value), None)
+    return SigV4Signer(auth, name, region, _credential_chain(_settings(environ)))
 
 
 def _settings(environ: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
@@ -93,7 +114,7 @@ class LoadedCredentials(NamedTuple):
 class SigV4Signer:
     """Signs each request. Credentials are loaded and renewed in a worker thread."""
 
-    def __init__(self, auth: Aws, name: str, region: str | None, chain: CredentialChain) -> None:
+    def __init__(self, auth: Aws | S3Auth, name: str, region: str | None, chain: CredentialChain) -> None:
         self._auth, self._name, self._region, self._chain = auth, name, region, chain
         self._load_lock = anyio.Lock()
 
@@ -105,12 +126,12 @@ class SigV4Signer:
 
     async def __call__(self, request: HttpRequest) -> HttpRequest:
         loaded = await self._credentials()
-        region = _region_in(request.url) or self._region or loaded.region
+        region = region_in(request.url) or self._region or loaded.region
         if region is None:
             raise self._config_error("no AWS region is known; set the environment variable AWS_REGION")
         if len(request.body) > _LARGE_BODY:
-            return await ROWS.run(_signed, request, loaded, self._auth.service, region)
-        return _signed(request, loaded, self._auth.service, region)
+            return await ROWS.run(_signed, request, loaded, self._auth, region)
+        return _signed(request, loaded, self._auth, region)
 
     async def _credentials(self) -> LoadedCredentials:
         """Return credentials. While one row renews them, the other rows use the present ones."""
@@ -131,9 +152,9 @@ class SigV4Signer:
         else:
             if loaded is not None:
                 return loaded
+            key = f", or an API key in {self._auth.token_variable}" if self._auth.token_variable else ""
             failure = self._config_error(
-                "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or an"
-                f" API key in {self._auth.token_variable}"
+                f"no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE{key}"
             )
         raise failure  # Outside `except`: the context would keep botocore's frames, which hold credentials.
 
@@ -199,6 +220,7 @@ class _Botocore(NamedTuple):
 
     Session: Any
     SigV4Auth: Any
+    S3SigV4Auth: Any
     AWSRequest: Any
     errors: Any
 
@@ -209,22 +231,26 @@ def _botocore() -> _Botocore:
     return _Botocore(
         import_module("botocore.session").Session,
         import_module("botocore.auth").SigV4Auth,
+        import_module("botocore.auth").S3SigV4Auth,
         import_module("botocore.awsrequest").AWSRequest,
         import_module("botocore.exceptions"),
     )
 
 
-def _signed(request: HttpRequest, loaded: LoadedCredentials, service: str, region: str) -> HttpRequest:
+def _signed(request: HttpRequest, loaded: LoadedCredentials, auth: Aws | S3Auth, region: str) -> HttpRequest:
     aws = _botocore()
     signed = aws.AWSRequest(method=request.method, url=request.url, data=request.body, headers=dict(request.headers))
-    aws.SigV4Auth(loaded.credentials, service, region).add_auth(signed)
+    if isinstance(auth, S3Auth):
+        sigv4 = aws.S3SigV4Auth(loaded.credentials, auth.service, region)
+        sigv4.payload = _unsigned_payload
+    else:
+        sigv4 = aws.SigV4Auth(loaded.credentials, auth.service, region)
+    sigv4.add_auth(signed)
     return request._replace(headers=mask_headers(signed.headers))
 
 
-def _region_in(url: str) -> str | None:
-    """The region in the name of a host of AWS; None for other hosts."""
-    found = _REGION.search(urlsplit(url).hostname or "")
-    return found.group(1) if found else None
+def _unsigned_payload(request: Any) -> str:
+    return "UNSIGNED-PAYLOAD"
 
 
 def _is_temporary(error: Any) -> bool:

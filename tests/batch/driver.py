@@ -79,7 +79,7 @@ class Driver:
             step = next(steps)
             while True:
                 try:
-                    response = await self._send(step)
+                    response = await self.send(step)
                 except RequestError as error:
                     step = steps.throw(error)
                 else:
@@ -102,7 +102,7 @@ class Driver:
         info = await self.status(batch_id)
         answers = list[BatchAnswer]()
         for exchange in await self.run(self.dialect.results(self.context, info)):
-            response = await self._send(exchange)
+            response = await self.send(exchange)
             assert response.is_success, response.body
             for line in response.body.splitlines():
                 try:
@@ -125,7 +125,7 @@ class Driver:
         except RequestError as error:
             return error
 
-    async def _send(self, step: Step) -> HttpResponse:
+    async def send(self, step: Step) -> HttpResponse:
         request = step.request
         if step.service != NOBODY:
             request = await self._signers[step.service](request)

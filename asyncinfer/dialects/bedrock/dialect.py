@@ -5,12 +5,12 @@ Source of the list of models: Bedrock API reference ("ListFoundationModels"), No
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.bedrock.event_stream import is_frame_stream
+from asyncinfer.dialects.bedrock.hosts import control_plane
 from asyncinfer.dialects.bedrock.request import SUPPORTED, ConverseEncoder
 from asyncinfer.dialects.bedrock.response import decode
 from asyncinfer.dialects.bedrock.stream import ConverseStreamDecoder
@@ -34,7 +34,7 @@ def model_summaries(response: HttpResponse) -> list[dict[str, Any]]:
 
 def models_url(url: str) -> str:
     """Return the URL of the list of models. One service runs the models, and another one lists them."""
-    return f"{re.sub(r'(?<=://)bedrock-runtime(?=[.-])', 'bedrock', url).rstrip('/')}/foundation-models"
+    return f"{control_plane(url)}/foundation-models"
 
 
 def _type(entry: Mapping[str, Any]) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asyncinfer.config import InferenceEngineType
-from asyncinfer.dialects.batch import GCS
+from asyncinfer.dialects.batch import GCS, S3
+from asyncinfer.dialects.bedrock.batches import BEDROCK_BATCHES
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.batches import GEMINI_BATCHES
 from asyncinfer.dialects.google.gemini import GEMINI
@@ -19,7 +20,7 @@ from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Quirks
 from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
 from asyncinfer.providers.auth import Key
-from asyncinfer.providers.aws import Aws
+from asyncinfer.providers.aws import Aws, S3Auth
 from asyncinfer.providers.azure import CHATS, AzureAuth, azure_models_url, azure_url, with_api_version
 from asyncinfer.providers.google import GeminiKey, GoogleTokens, vertex_url
 from asyncinfer.providers.provider import Provider
@@ -57,6 +58,8 @@ BEDROCK = Provider(
     "https://bedrock-runtime.{AWS_REGION}.amazonaws.com",
     Aws("bedrock", "AWS_BEARER_TOKEN_BEDROCK"),
     BEDROCK_CONVERSE,
+    batch=BEDROCK_BATCHES,
+    batch_auth={S3: S3Auth()},
     non_chat_prefixes=("amazon.rerank-", "cohere.rerank-"),
     chat_types=frozenset({"chat"}),
     variable_aliases={"AWS_REGION": ("AWS_DEFAULT_REGION",)},
