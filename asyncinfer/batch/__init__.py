@@ -9,6 +9,7 @@
 | `job_writer` | writes rows into the files of jobs |
 | `spill` | rows on disk while they wait for their answers |
 | `open_rows` | which rows wait for which job |
+| `recognition` | recognises a job by its results, if the provider can mark no jobs |
 | `submission` | submits a job exactly once, whatever goes wrong |
 | `polling` | the state of all jobs, with few requests |
 | `results` | the results of a job, as outcomes of rows |

@@ -93,6 +93,12 @@ class JobFolder:
                     disk.remove(path)
             return sorted(jobs, key=lambda job: job.number)
 
+    def batch_ids(self) -> frozenset[str]:
+        """Return the ids of the jobs that are known to be submitted."""
+        with _as_scratch_error(self.path):
+            jobs = [_read(path) for path in sorted(self.path.glob(f"*{_STATE}"))]
+        return frozenset(job.batch_id for job in jobs if job.batch_id is not None)
+
     def make(self) -> None:
         """Create the folder."""
         with _as_scratch_error(self.path):

@@ -17,6 +17,7 @@ from asyncinfer.aio.clock import Clock, wait_until
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.job_state import JobFolder, JobState
+from asyncinfer.batch.recognition import Recognition
 from asyncinfer.control.run_end import duration
 from asyncinfer.dialects.batch import JobFile, SentJob
 from asyncinfer.errors import EngineDeadError, RequestError
@@ -43,6 +44,7 @@ class Submission:
     ) -> None:
         self._api, self._folder, self._clock, self._wall = api, folder, clock, wall
         self._settle = min(settle, _APPEARS_SECONDS)
+        self._recognition = Recognition(api, folder, clock, settle, self._note_request)
         self.last_sent = clock.now()
 
     async def submit(self, job: JobState) -> None:
@@ -108,8 +110,9 @@ class Submission:
         failure: RequestError | None = None
         for attempt in range(_MOST_ATTEMPTS):
             try:
-                self.last_sent = self._clock.now()
-                return await self._api.client.do(self._api.dialect.find_jobs(self._api.client.context, sent))
+                self._note_request()
+                found = await self._api.client.do(self._api.dialect.find_jobs(self._api.client.context, sent))
+                return await self._recognition.proven(job, found)
             except RequestError as error:
                 failure = error
             if not failure.is_retryable:
@@ -123,8 +126,11 @@ class Submission:
             status_code=failure.status_code,
         )
 
-    async def _attempt(self, job: JobState) -> str:
+    def _note_request(self) -> None:
         self.last_sent = self._clock.now()
+
+    async def _attempt(self, job: JobState) -> str:
+        self._note_request()
         job.tried = self._wall()
         await DISK.run(self._folder.write, job)
         client = self._api.client

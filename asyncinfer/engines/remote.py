@@ -225,8 +225,11 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         provider = self.provider()
         return remote.model_copy(update={"api_url": provider.resolve_url(provider.url)})
 
-    def plan(self, settings: CallSettings) -> RequestPlan:
+    def plan(self, settings: CallSettings, dialect: Dialect | None = None) -> RequestPlan:
         """Return the plan for the requests of one call.
+
+        Args:
+            dialect: The wire format; by default, that of the provider.
 
         Raises:
             ConfigError: The settings are wrong.
@@ -249,7 +252,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             fallback = planned(dialect.fallback.dialect) if dialect.fallback is not None else None
             return RequestPlan(target, dialect, dialect.encoder_for(call), sign, limits, fallback, likely, hint)
 
-        return planned(provider.dialect)
+        return planned(dialect or provider.dialect)
 
     def _batch_api(self, settings: CallSettings, params: BatchParams) -> BatchApi:
         remote = settings.remote
@@ -258,8 +261,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         remote = remote_with_resolved_api(self.provider(), remote, settings.model.model_name)
         provider = provider_with_chosen_api(self.provider(), remote)
         url, sign = self._reach(remote)
-        target = BatchTarget(provider, str(self.engine_type), url, settings.model.model_name, remote, params)
-        return batch_api(target, self._transport, sign, lambda: self.plan(settings))
+        model, batch = settings.model.model_name, provider.batch
+        target = BatchTarget(provider, str(self.engine_type), url, model, remote, params)
+        dialect = batch.dialect_for(model, provider.dialect) if batch is not None else None
+        return batch_api(target, self._transport, sign, lambda: self.plan(settings, dialect))
 
     def _endpoint_name(self, remote: RemoteParams) -> str:
         if not remote.endpoints:
