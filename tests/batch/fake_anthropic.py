@@ -49,7 +49,7 @@ class FakeAnthropicBatches(FakeJobs):
         page = newest[start : start + limit]
         return web.json_response(
             {
-                "data": [self.shown(job) for job in page],
+                "data": [self.shown(self.polled(job)) for job in page],
                 "has_more": start + limit < len(newest),
                 "first_id": page[0].id if page else None,
                 "last_id": page[-1].id if page else None,
@@ -58,7 +58,9 @@ class FakeAnthropicBatches(FakeJobs):
 
     async def _get(self, request: web.Request) -> web.Response:
         job = self.jobs.get(request.match_info["id"])
-        return web.json_response(self.shown(job)) if job else _error(404, "not_found_error", "no such batch")
+        return (
+            web.json_response(self.shown(self.polled(job))) if job else _error(404, "not_found_error", "no such batch")
+        )
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = self.jobs[request.match_info["id"]]

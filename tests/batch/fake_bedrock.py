@@ -29,6 +29,7 @@ class FakeBedrockBatches(FakeJobs):
 
     Attributes:
         objects: The contents of objects, by bucket and key.
+        single: The questions that were asked in single requests.
         least_rows: Jobs with fewer records fail.
         may_list: Whether the role of the client may list objects.
         home: The region of the bucket.
@@ -38,6 +39,7 @@ class FakeBedrockBatches(FakeJobs):
         super().__init__()
         self.objects: dict[tuple[str, str], bytes] = {}
         self.tokens: dict[str, Job] = {}
+        self.single: list[str] = []
         self.least_rows, self.may_list, self.home = 1, True, REGION
 
     @property
@@ -48,6 +50,7 @@ class FakeBedrockBatches(FakeJobs):
         return [
             web.post("/model-invocation-job", self._create),
             web.get("/model-invocation-jobs", self._list),
+            web.post("/model/{model}/converse", self._converse),
             web.get("/model-invocation-job/{arn}", self._get),
             web.post("/model-invocation-job/{arn}/stop", self._stop),
             web.put("/s3/{bucket}/{key:.+}", self._put),
@@ -83,7 +86,9 @@ class FakeBedrockBatches(FakeJobs):
         name, size = request.query.get("nameContains", ""), int(request.query.get("maxResults", "2"))
         jobs = [job for job in self.jobs.values() if name in job.name][::-1]
         start = int(request.query.get("nextToken", "0"))
-        page: dict[str, Any] = {"invocationJobSummaries": [self.shown(job) for job in jobs[start : start + size]]}
+        page: dict[str, Any] = {
+            "invocationJobSummaries": [self.shown(self.polled(job)) for job in jobs[start : start + size]]
+        }
         if start + size < len(jobs):
             page["nextToken"] = str(start + size)
         return web.json_response(page)
@@ -92,7 +97,11 @@ class FakeBedrockBatches(FakeJobs):
         if (refusal := await self._refusal(request)) is not None:
             return refusal
         job = self.jobs.get(request.match_info["arn"])
-        return web.json_response(self.shown(job)) if job else _error(404, "ResourceNotFoundException", "no such job")
+        return (
+            web.json_response(self.shown(self.polled(job)))
+            if job
+            else _error(404, "ResourceNotFoundException", "no such job")
+        )
 
     async def _stop(self, request: web.Request) -> web.Response:
         self.jobs[request.match_info["arn"]].state = "Stopping"
@@ -120,8 +129,13 @@ class FakeBedrockBatches(FakeJobs):
         uri = job.asked["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         folder = f"{prefix}{job.id.rpartition('/')[2]}"
-        self.objects[bucket, f"{folder}/input.jsonl.out"] = job.results(_line)
+        self.objects[bucket, f"{folder}/input.jsonl.out"] = job.results(_result)
         self.objects[bucket, f"{folder}/manifest.json.out"] = json.dumps({"totalRecordCount": len(job.rows)}).encode()
+
+    async def _converse(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.single.append(body["messages"][-1]["content"][0]["text"])
+        return web.json_response(_line("", body, "answered")["modelOutput"])
 
     # S3
 
@@ -178,9 +192,11 @@ def _problem(asked: Any) -> str | None:
     return report.generate_report() or (f"unknown: {unknown}" if unknown else None)
 
 
-def _line(record_id: str, body: Any, kind: str) -> dict[str, Any] | None:
-    if kind == "unanswered":
-        return None
+def _result(record_id: str, body: Any, kind: str) -> dict[str, Any] | None:
+    return None if kind == "unanswered" else _line(record_id, body, kind)
+
+
+def _line(record_id: str, body: Any, kind: str) -> dict[str, Any]:
     if kind == "errors":
         error = {"errorCode": 400, "errorMessage": "bad request"}
         return {"recordId": record_id, "modelInput": body, "error": error}

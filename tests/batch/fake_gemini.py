@@ -106,7 +106,7 @@ class FakeGeminiBatches(FakeJobs):
     async def _list(self, request: web.Request) -> web.Response:
         jobs, size = list(self.jobs.values())[::-1], int(request.query.get("pageSize", "2"))
         start = int(request.query.get("pageToken", "0"))
-        page: dict[str, Any] = {"operations": [self.shown(job) for job in jobs[start : start + size]]}
+        page: dict[str, Any] = {"operations": [self.shown(self.polled(job)) for job in jobs[start : start + size]]}
         if start + size < len(jobs):
             page["nextPageToken"] = str(start + size)
         return web.json_response(page)
@@ -115,7 +115,7 @@ class FakeGeminiBatches(FakeJobs):
         if (refusal := _refusal(request)) is not None:
             return refusal
         job = self.jobs.get(f"batches/{request.match_info['id']}")
-        return web.json_response(self.shown(job)) if job else _error(404, "NOT_FOUND")
+        return web.json_response(self.shown(self.polled(job))) if job else _error(404, "NOT_FOUND")
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self.jobs[f"batches/{request.match_info['id']}"].end("BATCH_STATE_CANCELLED")

@@ -93,12 +93,14 @@ class FakeJobs:
         lost_creations: How many of the next jobs are created, but answered with 500.
         cut_uploads: How many of the next uploads are cut off in the middle.
         failing_requests: How many of the next requests are answered with 503, before they have any effect.
+        on_poll: What happens to a job that has not ended when its state is asked for.
     """
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.sent: list[tuple[str, str, dict[str, str], bytes]] = []
         self.lost_creations = self.cut_uploads = self.failing_requests = 0
+        self.on_poll: Callable[[Job], None] = lambda job: None
 
     @property
     def root(self) -> str:
@@ -123,6 +125,12 @@ class FakeJobs:
             self.lost_creations -= 1
             return web.json_response({"error": {"message": "internal error", "code": 500}}, status=500)
         return web.json_response(body)
+
+    def polled(self, job: Job) -> Job:
+        """The job, after its state was asked for."""
+        if not job.has_ended:
+            self.on_poll(job)
+        return job
 
     def requests(self, method: str, part: str) -> list[tuple[str, str, dict[str, str], bytes]]:
         """The requests with this method whose path contains `part`."""

@@ -99,13 +99,15 @@ class FakeVertexBatches(FakeJobs):
             assert name, wanted
             jobs = [job for job in jobs if job.name == name[1]]
         start = int(request.query.get("pageToken", "0"))
-        page: dict[str, Any] = {"batchPredictionJobs": [self.shown(job) for job in jobs[start : start + size]]}
+        page: dict[str, Any] = {
+            "batchPredictionJobs": [self.shown(self.polled(job)) for job in jobs[start : start + size]]
+        }
         if start + size < len(jobs):
             page["nextPageToken"] = str(start + size)
         return web.json_response(page)
 
     async def _get(self, request: web.Request) -> web.Response:
-        return web.json_response(self.shown(self.jobs[_id(request)]))
+        return web.json_response(self.shown(self.polled(self.jobs[_id(request)])))
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self.jobs[_id(request)].state = "JOB_STATE_CANCELLING"
