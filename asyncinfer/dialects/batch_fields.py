@@ -89,9 +89,14 @@ def as_response(value: Any, status: int = 200) -> HttpResponse:
         raise malformed_response(f"has a line that cannot be read: {error}") from None
 
 
-def unanswered(why: str) -> RequestError:
-    """Return the error for a request that a job did not get to. It may succeed in another job."""
-    return RequestError(why, error_type=InferenceErrorType.API_STATUS, is_retryable=True)
+def unanswered(why: str, *, is_cancelled: bool = False) -> RequestError:
+    """Return the error for a request that a job did not get to. It may succeed in another job.
+
+    Args:
+        is_cancelled: Somebody cancelled the job. The next run sends the request again.
+    """
+    kind = InferenceErrorType.CANCELLED if is_cancelled else InferenceErrorType.API_STATUS
+    return RequestError(why, error_type=kind, is_retryable=True)
 
 
 def segment(name: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -184,9 +185,14 @@ class FakeBedrockBatches(FakeJobs):
         return _s3_error(403, "SignatureDoesNotMatch") if is_s3 else _error(403, "InvalidSignatureException", "wrong")
 
 
+@cache
+def _creation() -> Any:
+    return Session().get_service_model("bedrock").operation_model("CreateModelInvocationJob")
+
+
 def _problem(asked: Any) -> str | None:
     """What botocore says about the body of a request."""
-    model = Session().get_service_model("bedrock").operation_model("CreateModelInvocationJob")
+    model = _creation()
     report = ParamValidator().validate(asked, model.input_shape)
     unknown = asked.keys() - model.input_shape.members.keys()
     return report.generate_report() or (f"unknown: {unknown}" if unknown else None)

@@ -94,6 +94,7 @@ class FakeJobs:
         cut_uploads: How many of the next uploads are cut off in the middle.
         failing_requests: How many of the next requests are answered with 503, before they have any effect.
         on_poll: What happens to a job that has not ended when its state is asked for.
+        on_created: Called when a job was created, before the response.
     """
 
     def __init__(self) -> None:
@@ -101,6 +102,7 @@ class FakeJobs:
         self.sent: list[tuple[str, str, dict[str, str], bytes]] = []
         self.lost_creations = self.cut_uploads = self.failing_requests = 0
         self.on_poll: Callable[[Job], None] = lambda job: None
+        self.on_created: Callable[[], None] = lambda: None
 
     @property
     def root(self) -> str:
@@ -121,6 +123,7 @@ class FakeJobs:
 
     def created(self, body: Any) -> web.Response:
         """The answer to the creation of a job, which may be lost."""
+        self.on_created()
         if self.lost_creations:
             self.lost_creations -= 1
             return web.json_response({"error": {"message": "internal error", "code": 500}}, status=500)

@@ -132,7 +132,7 @@ def answer(result_line: bytes) -> BatchAnswer:
         return BatchAnswer(custom_id, as_response(message))
     kind = result.get("type")
     if isinstance(kind, str) and kind in _UNANSWERED:
-        return BatchAnswer(custom_id, error=unanswered(_UNANSWERED[kind]))
+        return BatchAnswer(custom_id, error=unanswered(_UNANSWERED[kind], is_cancelled=kind == "canceled"))
     return BatchAnswer(custom_id, error=_error(result))
 
 
