@@ -24,13 +24,15 @@ from asyncinfer import (
     RunSummary,
 )
 from asyncinfer.types.batch import BatchStatus
-from tests.batch import fake_anthropic, fake_gemini, fake_vertex
 from tests.batch.conftest import QuickClock
-from tests.batch.fake_anthropic import FakeAnthropicBatches
-from tests.batch.fake_bedrock import ENVIRONMENT, ROLE, FakeBedrockBatches
-from tests.batch.fake_gemini import FakeGeminiBatches
-from tests.batch.fake_jobs import FakeJobs, Job, Outcome
-from tests.batch.fake_vertex import FakeVertexBatches
+from tests.batch.fakes import anthropic as fake_anthropic
+from tests.batch.fakes import gemini as fake_gemini
+from tests.batch.fakes import vertex as fake_vertex
+from tests.batch.fakes.anthropic import FakeAnthropicBatches
+from tests.batch.fakes.bedrock import ENVIRONMENT, ROLE, FakeBedrockBatches
+from tests.batch.fakes.gemini import FakeGeminiBatches
+from tests.batch.fakes.jobs import FakeJobs, Job, Outcome
+from tests.batch.fakes.vertex import FakeVertexBatches
 from tests.fakes import questions, read_jsonl, write_jsonl
 
 

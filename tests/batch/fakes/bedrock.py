@@ -16,7 +16,7 @@ from aiohttp import web
 from botocore.session import Session  # pyright: ignore[reportMissingTypeStubs]
 from botocore.validate import ParamValidator  # pyright: ignore[reportMissingTypeStubs]
 
-from tests.batch.fake_jobs import FakeJobs, Job, rfc3339
+from tests.batch.fakes.jobs import FakeJobs, Job, rfc3339
 from tests.boto import KEY_ID, REGION, SECRET, signature
 from tests.recorder import CONVERSED, Sent
 

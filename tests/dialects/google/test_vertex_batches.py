@@ -22,9 +22,9 @@ from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.rows.cloud_platforms import GOOGLE_VERTEX
 from asyncinfer.types.batch import BatchStatus
 from tests.batch.driver import Driver, questions, texts, write_job
-from tests.batch.fake_jobs import START, Outcome
-from tests.batch.fake_vertex import PARENT, TOKEN, FakeVertexBatches
-from tests.batch.json_values import json_values
+from tests.batch.fakes.jobs import START, Outcome
+from tests.batch.fakes.json_values import json_values
+from tests.batch.fakes.vertex import PARENT, TOKEN, FakeVertexBatches
 
 MODEL = "google/gemini-2.5-flash"
 

@@ -27,9 +27,9 @@ from asyncinfer.providers.rows.cloud_platforms import BEDROCK
 from asyncinfer.types.batch import BatchStatus
 from asyncinfer.types.conversation import Conversation
 from tests.batch.driver import Driver, questions, texts, write_job
-from tests.batch.fake_bedrock import ARN, ENVIRONMENT, ROLE, FakeBedrockBatches
-from tests.batch.fake_jobs import START, Outcome
-from tests.batch.json_values import json_values
+from tests.batch.fakes.bedrock import ARN, ENVIRONMENT, ROLE, FakeBedrockBatches
+from tests.batch.fakes.jobs import START, Outcome
+from tests.batch.fakes.json_values import json_values
 from tests.boto import KEY_ID, KEYS, REGION, SECRET
 
 NOVA, CLAUDE = "amazon.nova-lite-v1:0", "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"

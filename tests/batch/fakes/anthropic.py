@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.batch.fake_jobs import FakeJobs, Job, Outcome, rfc3339
+from tests.batch.fakes.jobs import FakeJobs, Job, Outcome, rfc3339
 
 KEY = "sk-ant-secret"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.batch.fake_gemini import generated
-from tests.batch.fake_jobs import FakeJobs, Job, rfc3339
+from tests.batch.fakes.gemini import generated
+from tests.batch.fakes.jobs import FakeJobs, Job, rfc3339
 
 TOKEN = "ya29.secret"
 PARENT = "projects/p1/locations/us-central1"

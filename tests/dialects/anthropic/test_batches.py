@@ -19,9 +19,9 @@ from asyncinfer.providers.rows.model_makers import ANTHROPIC
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.batch import BatchStatus
 from tests.batch.driver import Driver, questions, texts, write_job
-from tests.batch.fake_anthropic import KEY, FakeAnthropicBatches, finish
-from tests.batch.fake_jobs import START, Outcome
-from tests.batch.json_values import json_values
+from tests.batch.fakes.anthropic import KEY, FakeAnthropicBatches, finish
+from tests.batch.fakes.jobs import START, Outcome
+from tests.batch.fakes.json_values import json_values
 
 MODEL = "claude-sonnet-4-6"
 

@@ -21,9 +21,9 @@ from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.rows.cloud_platforms import GOOGLE_GEMINI
 from asyncinfer.types.batch import BatchStatus
 from tests.batch.driver import Driver, questions, texts, write_job
-from tests.batch.fake_gemini import KEY, FakeGeminiBatches
-from tests.batch.fake_jobs import START, Outcome
-from tests.batch.json_values import json_values
+from tests.batch.fakes.gemini import KEY, FakeGeminiBatches
+from tests.batch.fakes.jobs import START, Outcome
+from tests.batch.fakes.json_values import json_values
 
 MODEL = "gemini-2.5-flash"
 SUCCEEDED = "BATCH_STATE_SUCCEEDED"

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.batch.fake_jobs import FakeJobs, Job, rfc3339
+from tests.batch.fakes.jobs import FakeJobs, Job, rfc3339
 
 KEY = "AIza-secret"
 _ENDED = {"BATCH_STATE_SUCCEEDED", "BATCH_STATE_FAILED", "BATCH_STATE_CANCELLED", "BATCH_STATE_EXPIRED"}
