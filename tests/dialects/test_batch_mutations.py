@@ -48,7 +48,7 @@ class Api(NamedTuple):
         scheme = "gs" if self.provider is GOOGLE_VERTEX else "s3"
         return BatchContext(
             self.url, self.url.removesuffix(self.provider.dialect.path), model=self.model,
-            storage=f"{scheme}://bucket", role="arn:aws:iam::1:role/x",
+            storage=f"{scheme}://bucket", role="arn:aws:iam::123456789012:role/x",
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ single requests.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import ceil
 from typing import Any
@@ -51,6 +52,7 @@ from asyncinfer.types.http import HttpRequest, HttpResponse, malformed_response
 from asyncinfer.types.times import parse_duration
 
 _LEAST_HOURS, _MOST_HOURS = 24, 168
+_ROLE = re.compile(r"arn:aws(?:-[^:]+)?:iam::[0-9]{12}:role/.+")
 _STATUSES = {
     "Submitted": BatchStatus.VALIDATING,
     "Validating": BatchStatus.VALIDATING,
@@ -73,17 +75,16 @@ def submit(context: BatchContext, job_file: JobFile, tag: str, window: str) -> S
     """Upload the file and create a job. If a job with this tag exists already, return its id.
 
     Raises:
-        ConfigError: The storage or the role is not set.
+        ConfigError: The storage or the role is not set, or not valid.
     """
     storage = storage_of(context, "s3")
-    if not context.role:
-        raise ConfigError("batch.role: not set; give the ARN of a role with which Bedrock can use the bucket")
+    role = _role(context)
     yield from upload(context, input_place(storage, tag), job_file)
     job = {
         "jobName": tag,
         "clientRequestToken": tag,
         "modelId": context.model,
-        "roleArn": context.role,
+        "roleArn": role,
         "modelInvocationType": invocation_type(context.model),
         "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": input_place(storage, tag).uri}},
         "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{output_place(storage, tag).uri}/"}},
@@ -179,6 +180,17 @@ def _state(job: Mapping[str, Any]) -> BatchStatus:
 def _window(job: Mapping[str, Any]) -> str | None:
     hours = count_at(job, "timeoutDurationInHours")
     return f"{hours}h" if hours is not None else None
+
+
+def _role(context: BatchContext) -> str:
+    role = (context.role or "").strip()
+    if not _ROLE.fullmatch(role):
+        found = f"found {role!r}" if role else "not set"
+        raise ConfigError(
+            "batch.role: should be the ARN of a role with which Bedrock can use the bucket, such as "
+            f"arn:aws:iam::123456789012:role/batch ({found})"
+        )
+    return role
 
 
 def _hours(window: str) -> int:

@@ -258,7 +258,8 @@ async def test_bucket_in_another_region_is_named(tmp_path: Path) -> None:
         ({"storage": None}, "s3://my-bucket/my-prefix"),
         ({"storage": "gs://bucket"}, "s3://my-bucket/my-prefix"),
         ({"storage": "s3://bucket/a//b"}, "s3://my-bucket/my-prefix"),
-        ({"role": None}, "ARN of a role"),
+        ({"role": None}, r"ARN of a role.*\(not set\)"),
+        ({"role": "batch"}, r"ARN of a role.*\(found 'batch'\)"),
     ],
 )
 async def test_missing_settings_are_errors_before_any_request(
