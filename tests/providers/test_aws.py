@@ -23,7 +23,7 @@ from asyncinfer import (
     RequestError,
 )
 from asyncinfer.providers import aws
-from asyncinfer.providers.aws import Aws, CredentialChain, SigV4Signer
+from asyncinfer.providers.aws import Aws, CredentialChain, S3Auth, SigV4Signer
 from asyncinfer.types.http import HttpRequest
 from tests.boto import KEY_ID, SECRET, TOKEN, authorised_by_environment, base, scope, signature
 from tests.fakes import question
@@ -324,4 +324,22 @@ async def test_error_of_a_source_that_worked_before_is_retried(source: Source, m
     await sign(HELLO)
     source.error = errors.CredentialRetrievalError(provider="process", error_msg="busy")
     with pytest.raises(RequestError, match="busy"):
+        await sign(HELLO)
+
+
+async def test_s3_gets_no_api_key_and_leaves_the_body_unsigned(source: Source) -> None:
+    remote = RemoteParams(api_key="bedrock-key")
+    sign = S3Auth().signer("BEDROCK", remote, {"AWS_BEARER_TOKEN_BEDROCK": "k", "AWS_REGION": "eu-west-3"})
+    signed = await sign(HELLO._replace(url="https://b.s3.eu-west-3.amazonaws.com/a%20b", method="PUT"))
+    assert signed.headers["X-Amz-Content-SHA256"] == "UNSIGNED-PAYLOAD"
+    assert "/eu-west-3/s3/aws4_request" in signed.headers["Authorization"]
+    assert "bedrock-key" not in str(dict(signed.headers))
+    assert SECRET in sign.secrets
+    assert SECRET not in repr(signed)
+
+
+async def test_error_about_missing_credentials_of_s3_names_no_api_key(source: Source) -> None:
+    source.get_credentials = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
+    sign = S3Auth().signer("BEDROCK", RemoteParams(), {"AWS_REGION": "eu-west-2"})
+    with pytest.raises(EngineConfigError, match="AWS_PROFILE$"):
         await sign(HELLO)

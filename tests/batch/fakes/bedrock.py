@@ -84,14 +84,16 @@ class FakeBedrockBatches(FakeJobs):
         return self.created({"jobArn": job.id})
 
     async def _list(self, request: web.Request) -> web.Response:
+        if (refusal := await self._refusal(request)) is not None:
+            return refusal
         name, size = request.query.get("nameContains", ""), int(request.query.get("maxResults", "2"))
         jobs = [job for job in self.jobs.values() if name in job.name][::-1]
-        start = int(request.query.get("nextToken", "0"))
+        start = int(request.query.get("nextToken", "0").partition("+")[0])
         page: dict[str, Any] = {
             "invocationJobSummaries": [self.shown(self.polled(job)) for job in jobs[start : start + size]]
         }
         if start + size < len(jobs):
-            page["nextToken"] = str(start + size)
+            page["nextToken"] = f"{start + size}+/="
         return web.json_response(page)
 
     async def _get(self, request: web.Request) -> web.Response:
@@ -105,6 +107,8 @@ class FakeBedrockBatches(FakeJobs):
         )
 
     async def _stop(self, request: web.Request) -> web.Response:
+        if (refusal := await self._refusal(request)) is not None:
+            return refusal
         self.jobs[request.match_info["arn"]].state = "Stopping"
         return web.json_response({})
 
