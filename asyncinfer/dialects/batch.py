@@ -111,6 +111,9 @@ class BatchContext:
         return HttpRequest(url, self.headers, body, method, self.timeout, self.limits)
 
 
+Listing = Callable[[BatchContext, str | None, int | None], Steps[BatchListResponse]]
+
+
 class JobFile(NamedTuple):
     """The file of a job's requests: the lines that `BatchDialect.line` made, joined by `BatchDialect.separator`."""
 
@@ -241,7 +244,7 @@ class BatchDialect(_ByValue):
     submit: Callable[[BatchContext, JobFile, str, str], Steps[str]]
     status: Callable[[BatchContext, str], Steps[BatchInfo]]
     cancel: Callable[[BatchContext, str], Steps[BatchInfo]]
-    listing: Callable[[BatchContext, str | None, int | None], Steps[BatchListResponse]]
+    listing: Listing
     results: Callable[[BatchContext, BatchInfo], Steps[list[Exchange]]]
     answer: Callable[[bytes], BatchAnswer]
     limits: BatchLimits = field(default_factory=BatchLimits)
@@ -274,16 +277,29 @@ _CLOCK_DIFFERENCE = 3600.0
 
 
 def _tagged(dialect: BatchDialect, context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
-    """Search the list of jobs. Newer ones come first, so a page of much older jobs ends the search."""
+    batches = yield from jobs_since(dialect.listing, context, job.since)
+    return earliest(batch for batch in batches if (batch.metadata or {}).get(TAG) == job.tag)
+
+
+def jobs_since(
+    listing: Listing, context: BatchContext, since: datetime, limit: int | None = 100
+) -> Steps[list[BatchInfo]]:
+    """Return the jobs created since a time, and perhaps older ones.
+
+    Newer ones come first in most lists, so a page of much older jobs ends the search.
+
+    Args:
+        limit: The most jobs of a page; None: as many as the provider returns.
+    """
     found: list[BatchInfo] = []
     after: str | None = None
     for _ in range(_PAGES):
-        page = yield from dialect.listing(context, after, 100)
-        found += [batch for batch in page.batches if (batch.metadata or {}).get(TAG) == job.tag]
-        if not page.has_more or page.last_id in (None, after) or _is_older(page.batches, job.since):
+        page = yield from listing(context, after, limit)
+        found += page.batches
+        if not page.has_more or page.last_id in (None, after) or _is_older(page.batches, since):
             break
         after = page.last_id
-    return earliest(found)
+    return found
 
 
 def _is_older(batches: list[BatchInfo], since: datetime) -> bool:

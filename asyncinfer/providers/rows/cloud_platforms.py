@@ -16,6 +16,8 @@ from asyncinfer.dialects.google.gemini import GEMINI
 from asyncinfer.dialects.google.native_api import NATIVE
 from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.google.vertex_batches import VERTEX_BATCHES
+from asyncinfer.dialects.openai.batches.azure import AZURE as AZURE_BATCHES
+from asyncinfer.dialects.openai.batches.dialect import openai_batches
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import OPENAI_REASONING_MODELS, Files, Quirks
 from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
@@ -45,6 +47,7 @@ AZURE_OPENAI = Provider(
         ),
         models_url=azure_models_url,
     ),
+    batch=openai_batches(AZURE_BATCHES),
     url_transform=azure_url,
     completed_url=with_api_version,
     class_name="AzureOpenAIInferenceEngine",

@@ -10,6 +10,11 @@ OpenAI's format, and nothing more. Lambda has no row: it closed its inference AP
 from __future__ import annotations
 
 from asyncinfer.config import InferenceEngineType
+from asyncinfer.dialects.batch import BatchLimits
+from asyncinfer.dialects.openai.batches.dialect import openai_batches
+from asyncinfer.dialects.openai.batches.fireworks import FIREWORKS_BATCHES
+from asyncinfer.dialects.openai.batches.quirks import BatchQuirks, Paging, Windows
+from asyncinfer.dialects.openai.batches.together import TOGETHER as TOGETHER_BATCHES
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks
 from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
@@ -33,12 +38,20 @@ FIREWORKS = Provider(
         responses=ResponsesQuirks(encrypted_reasoning=False),
     ),
     prices="fireworks",
+    batch=FIREWORKS_BATCHES,
 )
 PARASAIL = Provider(
     InferenceEngineType.PARASAIL,
     "https://api.parasail.io/v1/chat/completions",
     Key("PARASAIL_API_KEY"),
     openai_chat(Quirks(documents=Files.NONE)),
+    batch=openai_batches(
+        BatchQuirks(
+            "PARASAIL",
+            limits=BatchLimits(rows=50_000, bytes=100 * 10**6),
+            docs="https://docs.parasail.io/parasail-docs/batch",
+        )
+    ),
 )
 TOGETHER = Provider(
     InferenceEngineType.TOGETHER,
@@ -56,6 +69,7 @@ TOGETHER = Provider(
             reasoning="reasoning",
         )
     ),
+    batch=openai_batches(TOGETHER_BATCHES),
     chat_types=frozenset({"chat"}),
     prices="together",
 )
@@ -138,6 +152,16 @@ GROQ = Provider(
             name_roles=frozenset(),
         ),
         responses=ResponsesQuirks(encrypted_reasoning=False),
+    ),
+    batch=openai_batches(
+        BatchQuirks(
+            "GROQ",
+            limits=BatchLimits(rows=50_000, bytes=100 * 10**6),
+            windows=Windows(24, 168),
+            job_pages=Paging.CURSOR,
+            file_pages=Paging.NONE,
+            docs="https://console.groq.com/docs/batch",
+        )
     ),
     non_chat_prefixes=(
         "canopylabs/orpheus-",

@@ -14,7 +14,8 @@ import re
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.anthropic.batches import ANTHROPIC_BATCHES
 from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
-from asyncinfer.dialects.openai.batches import openai_batches
+from asyncinfer.dialects.openai.batches.dialect import openai_batches
+from asyncinfer.dialects.openai.batches.mistral import MISTRAL as MISTRAL_BATCHES
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import (
     OPENAI_REASONING_MODELS,
@@ -126,6 +127,7 @@ MISTRAL = Provider(
             name_roles=frozenset({Role.TOOL}),
         )
     ),
+    batch=openai_batches(MISTRAL_BATCHES),
     chat_types=frozenset({"base", "fine-tuned"}),
     model_prefixes=("codestral-", "devstral-", "magistral-", "ministral-", "mistral-", "open-mistral-", "pixtral-"),
     prices="mistral",

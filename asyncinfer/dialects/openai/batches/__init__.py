@@ -1,0 +1,1 @@
+"""Batch jobs in OpenAI's format: a file of requests, a job, and files of results."""
