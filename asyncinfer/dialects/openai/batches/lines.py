@@ -15,7 +15,7 @@ from asyncinfer.dialects.batch import BatchAnswer, BatchContext
 from asyncinfer.dialects.fields import as_count, as_object
 from asyncinfer.dialects.http import as_response_json, error_within
 from asyncinfer.dialects.json_text import read_json
-from asyncinfer.dialects.openai.batches.fields import id_at
+from asyncinfer.dialects.openai.batches.fields import id_at, text_at
 from asyncinfer.dialects.openai.batches.quirks import BatchQuirks
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.http import HttpRequest, HttpResponse, is_success, malformed_response
@@ -69,19 +69,19 @@ def _response(value: Any) -> HttpResponse | None:
         return None
     is_wrapped = "body" in found or "status_code" in found
     body = found.get("body") if is_wrapped else found
-    status = as_count(found.get("status_code")) if is_wrapped else None
-    if not body and (status is None or is_success(status)):
+    status = (as_count(found.get("status_code")) or 0) if is_wrapped else 200
+    status = status if 100 <= status < 600 else 200
+    if not body and is_success(status):
         return None
     text = body.encode() if isinstance(body, str) else as_response_json(body)
-    return HttpResponse(200 if status is None else status, {}, text)
+    return HttpResponse(status, {}, text)
 
 
 def _error(error: Any) -> RequestError:
     """Return the error of a request that has no response."""
     fields: Mapping[str, Any] = as_object(error)
-    code = fields.get("code")
+    code = text_at(fields, "code")
     if code in _UNANSWERED:
         message = f"{_FAILED}: {fields.get('message') or code}"
         return RequestError(message, error_type=InferenceErrorType.API_STATUS, is_retryable=True)
-    status = _STATUSES.get(code) if isinstance(code, str) else None
-    return error_within(as_response_json({"error": error}), _FAILED, status)
+    return error_within(as_response_json({"error": error}), _FAILED, _STATUSES.get(code or ""))

@@ -18,6 +18,8 @@ from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchStatus, ea
 
 # The largest page of a list of jobs.
 _PAGE = 100
+# How many pages of a list of files are searched.
+_PAGES = 1000
 # Statuses of a job that can no longer be cancelled.
 _TOO_LATE = frozenset({400, 409})
 
@@ -80,7 +82,8 @@ def listing(
             cursor = text_at(object_at(fields, "paging"), "next_cursor")
             has_more = cursor is not None
         case Paging.NUMBER:
-            cursor, has_more = str(number + 1), (number + 1) * size < (as_count(fields.get("total")) or 0)
+            has_more = bool(batches) and (number + 1) * size < (as_count(fields.get("total")) or 0)
+            cursor = str(number + 1)
         case Paging.NONE:
             batches, has_more = _cut(batches, after, limit)
             cursor = None
@@ -112,12 +115,13 @@ def _uploaded(quirks: BatchQuirks, context: BatchContext, tag: str) -> Steps[set
     """Return the ids of the files with the name of the file of a job."""
     found = set[str]()
     after: str | None = None
-    while True:
+    for _ in range(_PAGES):
         page = yield from list_files(quirks, context, FileQuery(after=after))
         found |= {file.id for file in page.files if file.filename == file_name(tag)}
         if not page.has_more or page.files[-1].id == after:
-            return found
+            break
         after = page.files[-1].id
+    return found
 
 
 def _cut(batches: list[BatchInfo], after: str | None, limit: int | None) -> tuple[list[BatchInfo], bool]:
