@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from asyncinfer.config import InferenceEngineType
 from asyncinfer.dialects.media import IMAGES
-from asyncinfer.dialects.openai.batches import openai_batches
+from asyncinfer.dialects.openai.batches.dialect import openai_batches
+from asyncinfer.dialects.openai.batches.quirks import CHAT, RESPONSES, BatchQuirks, Windows
 from asyncinfer.dialects.openai.dialect import openai_chat
 from asyncinfer.dialects.openai.quirks import Files, Patterns, Quirks, effort_as_variable
 from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
@@ -56,7 +57,8 @@ REMOTE = Provider(
         Quirks(extensions=frozenset({"min_p", "stop_token_ids"}) | _SAMPLING, may_lack_json_schema=True),
         responses=ResponsesQuirks(),
     ),
-    batch=openai_batches(),
+    # A server of the user's may have any window.
+    batch=openai_batches(BatchQuirks("REMOTE", windows=Windows(1, 9999), paths=frozenset({CHAT, RESPONSES}))),
 )
 REMOTE_VLLM = Provider(
     InferenceEngineType.REMOTE_VLLM,
