@@ -134,7 +134,7 @@ class FireworksBatchServer(FakeBatchServer):
 
     async def _list(self, request: web.Request) -> web.Response:
         start, size = int(request.query.get("pageToken", 0)), int(request.query.get("pageSize", 50))
-        jobs = [self.job_json(job) for job in self.jobs.values()]
+        jobs = [self.job_json(self.poll(job)) for job in [*self.jobs.values()]]
         more = str(start + size) if start + size < len(jobs) else ""
         page = {"batchInferenceJobs": jobs[start : start + size], "nextPageToken": more, "totalSize": len(jobs)}
         return web.json_response(page)

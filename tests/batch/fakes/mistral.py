@@ -113,7 +113,7 @@ class MistralBatchServer(FakeBatchServer):
         return web.json_response(self.job_json(self.cancel(self.job(request))))
 
     async def _list(self, request: web.Request) -> web.Response:
-        jobs = [self.job_json(job) for job in reversed(self.jobs.values())]
+        jobs = [self.job_json(self.poll(job)) for job in [*self.jobs.values()][::-1]]
         return web.json_response(self._page(jobs, request))
 
     async def _list_files(self, request: web.Request) -> web.Response:

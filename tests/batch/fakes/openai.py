@@ -133,7 +133,7 @@ class OpenAIBatchServer(FakeBatchServer):
         return web.json_response(self.job_json(self.cancel(job)))
 
     async def _list(self, request: web.Request) -> web.Response:
-        jobs = [self.job_json(job) for job in reversed(self.jobs.values())]
+        jobs = [self.job_json(self.poll(job)) for job in [*self.jobs.values()][::-1]]
         return web.json_response(self.job_page(jobs, request))
 
     def job_page(self, jobs: list[Json], request: web.Request) -> Json:

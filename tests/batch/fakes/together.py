@@ -121,7 +121,7 @@ class TogetherBatchServer(FakeBatchServer):
 
     async def _list(self, request: web.Request) -> web.Response:
         self.require(not request.query, f"query {request.query_string}")
-        return web.json_response([self.job_json(job) for job in reversed(self.jobs.values())])
+        return web.json_response([self.job_json(self.poll(job)) for job in [*self.jobs.values()][::-1]])
 
     async def _list_files(self, request: web.Request) -> web.Response:
         self.require(not request.query, f"query {request.query_string}")
