@@ -6,15 +6,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
 import pytest
 
 from asyncinfer import (
     BatchParams,
     BatchStatus,
+    ConfigError,
     InferenceConfig,
     ModelParams,
     RemoteInferenceEngine,
     RemoteParams,
+    RequestError,
     RunSummary,
 )
 from asyncinfer.engines.registry import engine_class
@@ -116,6 +119,25 @@ async def test_missing_and_expired_rows_are_sent_in_further_job(provider: Provid
     provider.check(await provider.run(), twice=2)
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 7, 10])
+async def test_run_that_was_cancelled_at_any_response_submits_no_row_twice(provider: ProviderRun, number: int) -> None:
+    """The server has done what the request asks for, and the run ends before it gets the response."""
+    provider.server.plan = lambda number: Plan(polls=1)
+
+    async def cancel(response: int) -> None:
+        if response == number:
+            scope.cancel()
+            await anyio.sleep(0.05)  # The client closes the connection first.
+
+    provider.server.on_response = cancel
+    with anyio.CancelScope() as scope:
+        await provider.run()
+    provider.server.on_response = None
+    assert scope.cancelled_caught
+
+    provider.check(await provider.run())
+
+
 async def test_row_that_the_api_refuses_fails_alone(provider: ProviderRun) -> None:
     provider.server.plan = lambda number: Plan(
         outcome=lambda question: Outcome.FAILED if question == "question 7" else Outcome.ANSWERED
@@ -141,3 +163,44 @@ async def test_job_that_somebody_else_cancelled_keeps_its_answers(provider: Prov
     assert "was cancelled before this row was answered" in detail.error_message
     provider.server.plan = lambda number: Plan()
     provider.check(await provider.run(), twice=1)
+
+
+async def test_single_operations_of_the_engine(provider: ProviderRun) -> None:
+    conversations = questions(3)
+    async with provider.engine() as engine:
+        job = await engine.ainfer_batch(conversations)
+        info = await engine.aget_batch_status(job)
+        answered = await engine.aget_batch_results(job, conversations)
+        listed = await engine.alist_batches(limit=5)
+        cancelled = await engine.acancel_batch(job)
+
+    assert (info.id, info.status, info.is_terminal) == (job, BatchStatus.COMPLETED, True)
+    assert [one.messages[-1].content for one in answered] == [answer_to(f"question {number}") for number in range(3)]
+    assert [batch.id for batch in listed.batches] == [job]
+    assert cancelled.status is BatchStatus.COMPLETED
+    assert provider.server.questions.total() == 3
+
+
+async def test_files_of_the_engine(provider: ProviderRun) -> None:
+    async with provider.engine() as engine:
+        await engine.ainfer_batch(questions(1))
+        if provider.engine_type == "FIREWORKS":
+            with pytest.raises(ConfigError, match="has no files"):
+                await engine.alist_files()
+            return
+        [file] = (await engine.alist_files()).files
+        content = await engine.aget_file_content(file.id)
+
+        assert (await engine.aget_file(file.id)).filename == file.filename
+        assert "question 0" in content
+        assert await engine.adelete_file(file.id)
+        assert (await engine.alist_files()).files == []
+
+
+async def test_failed_operation_shows_no_key(provider: ProviderRun) -> None:
+    async with provider.engine() as engine:
+        with pytest.raises(RequestError) as failure:
+            await engine.aget_batch_status("unknown")
+
+    assert KEY not in str(failure.value)
+    assert failure.value.status_code == 404

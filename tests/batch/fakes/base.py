@@ -100,6 +100,8 @@ class Job:
 class FakeBatchServer:
     """A batch API. Its subclasses have the routes and the shapes of a provider.
 
+    `on_response` is called with the number of each response before it is sent.
+
     Faults: `cuts` uploads are cut off in the middle. `refused` requests for a job are answered with 500, and `lost`
     ones too, but their job exists.
     """
@@ -113,6 +115,7 @@ class FakeBatchServer:
         self.questions: Counter[str] = Counter()
         self.problems: list[str] = []
         self.requests: list[str] = []
+        self.on_response: Callable[[int], Awaitable[None]] | None = None
         self.cuts = self.lost = self.refused = 0
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -269,7 +272,12 @@ class FakeBatchServer:
                 self.require(not has_key, f"the key was sent to {request.path}")
             elif not has_key:
                 return web.json_response({"error": {"message": "no key"}}, status=401)
-            return await handler(request)
+            number = len(self.requests)
+            try:
+                return await handler(request)
+            finally:
+                if self.on_response is not None:
+                    await self.on_response(number)
 
         return middleware
 
