@@ -12,7 +12,6 @@ import pytest
 from asyncinfer import (
     BatchParams,
     BatchStatus,
-    ConfigError,
     InferenceConfig,
     ModelParams,
     RemoteInferenceEngine,
@@ -184,10 +183,6 @@ async def test_single_operations_of_the_engine(provider: ProviderRun) -> None:
 async def test_files_of_the_engine(provider: ProviderRun) -> None:
     async with provider.engine() as engine:
         await engine.ainfer_batch(questions(1))
-        if provider.engine_type == "FIREWORKS":
-            with pytest.raises(ConfigError, match="has no files"):
-                await engine.alist_files()
-            return
         [file] = (await engine.alist_files()).files
         content = await engine.aget_file_content(file.id)
 

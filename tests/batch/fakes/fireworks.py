@@ -33,7 +33,9 @@ class FireworksBatchServer(FakeBatchServer):
     def add_routes(self, router: web.UrlDispatcher) -> None:
         root = f"/v1/accounts/{ACCOUNT}"
         router.add_post(f"{root}/datasets", self._create_dataset)
+        router.add_get(f"{root}/datasets", self._list_datasets)
         router.add_get(f"{root}/datasets/{{id:[^:]+}}", self._get_dataset)
+        router.add_delete(f"{root}/datasets/{{id:[^:]+}}", self._delete_dataset)
         router.add_post(f"{root}/datasets/{{id:[^:]+}}:upload", self._upload)
         router.add_get(f"{root}/datasets/{{id:[^:]+}}:getDownloadEndpoint", self._downloads)
         router.add_get(f"{SIGNED}{{id}}/{{name}}", self._content)
@@ -99,6 +101,16 @@ class FireworksBatchServer(FakeBatchServer):
     async def _get_dataset(self, request: web.Request) -> web.Response:
         return web.json_response(self._dataset(self.file(request)))
 
+    async def _list_datasets(self, request: web.Request) -> web.Response:
+        start, size = int(request.query.get("pageToken", 0)), int(request.query.get("pageSize", 50))
+        datasets = [self._dataset(file) for file in self.files.values()]
+        more = str(start + size) if start + size < len(datasets) else ""
+        return web.json_response({"datasets": datasets[start : start + size], "nextPageToken": more})
+
+    async def _delete_dataset(self, request: web.Request) -> web.Response:
+        self.files.pop(self.file(request).id)
+        return web.json_response({})
+
     async def _upload(self, request: web.Request) -> web.Response:
         file = self.file(request)
         self.require(not file.content, f"{file.id} is uploaded twice")
@@ -140,7 +152,10 @@ class FireworksBatchServer(FakeBatchServer):
         return web.json_response(page)
 
     async def _downloads(self, request: web.Request) -> web.Response:
-        job = self.jobs.get(request.match_info["id"].removesuffix("-results"))
+        name = request.match_info["id"]
+        if name in self.files:
+            return web.json_response({"filenameToSignedUrls": {f"dataset/{name}": f"{self.host}{SIGNED}{name}/input"}})
+        job = self.jobs.get(name.removesuffix("-results"))
         if job is None or job.error is not None:
             return web.json_response({"code": 5, "message": "resource not found", "details": []}, status=404)
         signed = f"{self.host}{SIGNED}{job.id}"
@@ -149,8 +164,11 @@ class FireworksBatchServer(FakeBatchServer):
         return web.json_response({"filenameToSignedUrls": urls})
 
     async def _content(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name == "input":
+            return web.Response(body=self.file(request).content)
         job = self.job(request)
-        file = job.output if request.match_info["name"] == "output" else job.errors
+        file = job.output if name == "output" else job.errors
         return web.Response(body=file.content if file else b"")
 
 

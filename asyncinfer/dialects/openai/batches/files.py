@@ -58,7 +58,7 @@ def _form(fields: Mapping[str, str]) -> bytes:
 def list_files(quirks: BatchQuirks, context: BatchContext, wanted: FileQuery) -> Steps[FileListResponse]:
     """Return one page of the files. If the API has no cursor, the page is cut from the whole list."""
     if quirks.file_pages is not Paging.AFTER:
-        return _cut((yield from _all_files(quirks, context)), wanted)
+        return cut((yield from _all_files(quirks, context)), wanted)
     query = query_of(purpose=wanted.purpose, limit=wanted.limit, order=wanted.order, after=wanted.after)
     page = json_object((yield Exchange(quirks.send(context, "GET", FILES, query=query))))
     files = files_in(page)
@@ -104,7 +104,7 @@ def _all_files(quirks: BatchQuirks, context: BatchContext) -> Steps[list[FileInf
     return found
 
 
-def _cut(files: list[FileInfo], wanted: FileQuery) -> FileListResponse:
+def cut(files: list[FileInfo], wanted: FileQuery) -> FileListResponse:
     """Return the part of the whole list that was asked for."""
     files = [file for file in files if wanted.purpose in (None, file.purpose)]
     files.sort(key=lambda file: file.created_at, reverse=wanted.order == "desc")

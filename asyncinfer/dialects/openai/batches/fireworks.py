@@ -14,12 +14,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic_core import from_json, to_json
 
 from asyncinfer.dialects.batch import (
-    NOBODY,
     TAG,
     BatchContext,
     BatchDialect,
@@ -31,6 +29,16 @@ from asyncinfer.dialects.batch import (
 )
 from asyncinfer.dialects.fields import as_object, object_at
 from asyncinfer.dialects.http import json_object, status_error
+from asyncinfer.dialects.openai.batches.datasets import (
+    ACCOUNT,
+    DATASETS,
+    LARGEST_PAGE,
+    account_of,
+    account_request,
+    downloads,
+    short_id,
+    upload_dataset,
+)
 from asyncinfer.dialects.openai.batches.fields import (
     first_count,
     id_at,
@@ -40,21 +48,17 @@ from asyncinfer.dialects.openai.batches.fields import (
     text_at,
     time_at,
 )
-from asyncinfer.dialects.openai.batches.files import file_upload
 from asyncinfer.dialects.openai.batches.jobs import status_of
 from asyncinfer.dialects.openai.batches.lines import answer
 from asyncinfer.dialects.openai.batches.quirks import CHAT, ONE_DAY, BatchQuirks
-from asyncinfer.errors import ConfigError
+from asyncinfer.errors import RequestError
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchStatus
-from asyncinfer.types.http import HttpRequest, HttpResponse
+from asyncinfer.types.http import HttpRequest
 
-ACCOUNT = "FIREWORKS_ACCOUNT_ID"
 _QUIRKS = BatchQuirks("FIREWORKS", names_endpoint=False)
-_OWN_PATH = re.compile(r"(?:/inference)?(?:/v1)?$")
 _CONFLICT, _NOT_FOUND = 409, 404
 # Statuses of a server that cannot cancel jobs.
 _NO_CANCEL = frozenset({404, 405, 501})
-_LARGEST_PAGE = 200
 
 
 def line(context: BatchContext, custom_id: str, request: HttpRequest) -> bytes:
@@ -72,32 +76,16 @@ def submit(context: BatchContext, file: JobFile, tag: str, window: str) -> Steps
     """Upload the dataset of a job and start the job. Returns its id. A job that exists already is not started again."""
     ONE_DAY.hours(window, "FIREWORKS")
     name = _resource_id(tag)
-    yield from _upload(context, file, name)
-    body = {"model": context.model, "displayName": tag, "inputDatasetId": f"{_account(context)}/datasets/{name}"}
+    yield from upload_dataset(context, file, name)
+    body = {"model": context.model, "displayName": tag, "inputDatasetId": f"{account_of(context)}/datasets/{name}"}
     query = query_of(batchInferenceJobId=name)
-    response = yield Exchange(_request(context, "POST", "/batchInferenceJobs", to_json(body), query=query))
-    return name if response.status == _CONFLICT else _short_id(id_at(json_object(response), "name"))
-
-
-def _upload(context: BatchContext, file: JobFile, name: str) -> Steps[None]:
-    """Upload a dataset, unless that has been done before."""
-    body: dict[str, Any] = {"datasetId": name, "dataset": {"userUploaded": {}, "exampleCount": str(file.rows)}}
-    response = yield Exchange(_request(context, "POST", "/datasets", to_json(body)))
-    if response.status == _CONFLICT:
-        dataset = json_object((yield Exchange(_request(context, "GET", f"/datasets/{name}"))))
-        if dataset.get("state") == "READY":
-            return
-    elif not response.is_success:
-        raise status_error(response)
-    request = _request(context, "POST", f"/datasets/{name}:upload")
-    uploaded = yield file_upload(request, file, name, {})
-    if not uploaded.is_success:
-        raise status_error(uploaded)
+    response = yield Exchange(account_request(context, "POST", "/batchInferenceJobs", to_json(body), query=query))
+    return name if response.status == _CONFLICT else short_id(id_at(json_object(response), "name"))
 
 
 def status(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
     """Return a job."""
-    return job_info(json_object((yield Exchange(_request(context, "GET", _job(batch_id))))))
+    return job_info(json_object((yield Exchange(account_request(context, "GET", _job(batch_id))))))
 
 
 def cancel(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
@@ -105,9 +93,9 @@ def cancel(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
     info = yield from status(context, batch_id)
     if info.is_terminal:
         return info
-    response = yield Exchange(_request(context, "POST", f"{_job(batch_id)}:cancel", b"{}"))
+    response = yield Exchange(account_request(context, "POST", f"{_job(batch_id)}:cancel", b"{}"))
     if response.status in _NO_CANCEL:
-        response = yield Exchange(_request(context, "DELETE", _job(batch_id)))
+        response = yield Exchange(account_request(context, "DELETE", _job(batch_id)))
     if not response.is_success:
         raise status_error(response)
     return (yield from _after_cancel(context, info))
@@ -115,7 +103,7 @@ def cancel(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
 
 def _after_cancel(context: BatchContext, info: BatchInfo) -> Steps[BatchInfo]:
     """Return a job that was cancelled. It may have been deleted."""
-    response = yield Exchange(_request(context, "GET", _job(info.id)))
+    response = yield Exchange(account_request(context, "GET", _job(info.id)))
     if response.status == _NOT_FOUND:
         return replace(info, status=BatchStatus.CANCELLED)
     return job_info(json_object(response))
@@ -123,8 +111,8 @@ def _after_cancel(context: BatchContext, info: BatchInfo) -> Steps[BatchInfo]:
 
 def listing(context: BatchContext, after: str | None, limit: int | None) -> Steps[BatchListResponse]:
     """Return one page of the jobs."""
-    query = query_of(pageToken=after, pageSize=None if limit is None else min(limit, _LARGEST_PAGE))
-    page = json_object((yield Exchange(_request(context, "GET", "/batchInferenceJobs", query=query))))
+    query = query_of(pageToken=after, pageSize=None if limit is None else min(limit, LARGEST_PAGE))
+    page = json_object((yield Exchange(account_request(context, "GET", "/batchInferenceJobs", query=query))))
     batches = [job_info(entry) for entry in listed_in(page, "batchInferenceJobs") if text_at(entry, "name")]
     token = text_at(page, "nextPageToken")
     first, last = (batches[0].id, batches[-1].id) if batches else (None, None)
@@ -133,23 +121,23 @@ def listing(context: BatchContext, after: str | None, limit: int | None) -> Step
 
 def find(context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
     """Find the job with a tag, which is its id."""
-    response = yield Exchange(_request(context, "GET", _job(_resource_id(job.tag))))
+    response = yield Exchange(account_request(context, "GET", _job(_resource_id(job.tag))))
     return [] if response.status == _NOT_FOUND else [job_info(json_object(response))]
 
 
 def results(context: BatchContext, info: BatchInfo) -> Steps[list[Exchange]]:
-    """Return the requests for the files of the dataset of results: answers first. A failed job has no such dataset."""
+    """Return the requests for the files of the dataset of results: answers first.
+
+    A job that did not complete may have no such dataset.
+    """
     if info.output_file_id is None:
         return []
-    path = f"/datasets/{segment(info.output_file_id)}:getDownloadEndpoint"
-    response = yield Exchange(_request(context, "GET", path))
-    return [] if response.status == _NOT_FOUND else _downloads(context, response)
-
-
-def _downloads(context: BatchContext, response: HttpResponse) -> list[Exchange]:
-    urls = object_at(json_object(response), "filenameToSignedUrls")
-    names = sorted((name for name, url in urls.items() if isinstance(url, str)), key=lambda name: "error" in name)
-    return [Exchange(context.request("GET", urls[name]), NOBODY) for name in names]
+    try:
+        return (yield from downloads(context, info.output_file_id))
+    except RequestError as error:
+        if error.status_code != _NOT_FOUND or info.status is BatchStatus.COMPLETED:
+            raise
+        return []
 
 
 def job_info(data: Mapping[str, Any]) -> BatchInfo:
@@ -163,7 +151,7 @@ def job_info(data: Mapping[str, Any]) -> BatchInfo:
     ended = time_at(lifecycle, "endTime") or time_at(data, "endTime")
     counts = [first_count(progress, key) or 0 for key in ("totalInputRequests", "totalProcessedRequests")]
     return BatchInfo(
-        id=_short_id(id_at(data, "name")),
+        id=short_id(id_at(data, "name")),
         status=status,
         total_requests=max(counts),
         completed_requests=first_count(progress, "successfullyProcessedRequests") or 0,
@@ -195,25 +183,8 @@ def _metadata(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in names.items() if value is not None}
 
 
-def _request(context: BatchContext, method: str, path: str, body: bytes = b"", *, query: str = "") -> HttpRequest:
-    """Return a request for a path below the account. The API for jobs is beside the one for chats."""
-    parts = urlsplit(context.base_url)
-    root = urlunsplit(parts._replace(path=_OWN_PATH.sub("", parts.path)))
-    return context.request(method, f"{root}/v1/{_account(context)}{path}", body, query=query)
-
-
-def _account(context: BatchContext) -> str:
-    account = context.variables.get(ACCOUNT, "").strip().removeprefix("accounts/")
-    if not account:
-        raise ConfigError(
-            f"batch jobs of FIREWORKS need the id of the account; set the environment variable {ACCOUNT} (`firectl "
-            "whoami` shows it)"
-        )
-    return f"accounts/{quote(account, safe='')}"
-
-
 def _job(batch_id: str) -> str:
-    return f"/batchInferenceJobs/{segment(_short_id(batch_id))}"
+    return f"/batchInferenceJobs/{segment(short_id(batch_id))}"
 
 
 def _resource_id(tag: str) -> str:
@@ -221,14 +192,9 @@ def _resource_id(tag: str) -> str:
     return re.sub(r"[^a-z0-9-]", "-", tag.lower())[:63].strip("-")
 
 
-def _short_id(name: str) -> str:
-    """Return the id at the end of the name of a resource, such as `accounts/a/datasets/d`."""
-    return name.rpartition("/")[2]
-
-
 def _optional_id(data: Mapping[str, Any], key: str) -> str | None:
     name = text_at(as_object(data), key)
-    return None if name is None else _short_id(name)
+    return None if name is None else short_id(name)
 
 
 FIREWORKS_BATCHES = BatchDialect(
@@ -241,6 +207,7 @@ FIREWORKS_BATCHES = BatchDialect(
     answer=answer,
     limits=BatchLimits(rows=500_000, bytes=150 * 10**6),
     find=find,
+    files=DATASETS,
     variables=(ACCOUNT,),
     docs="https://docs.fireworks.ai/guides/batch-inference",
 )

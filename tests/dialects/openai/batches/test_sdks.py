@@ -194,6 +194,7 @@ async def test_fireworks_sdk_runs_same_job(path: Path) -> None:
         await client.datasets.create(dataset_id="d", dataset={"example_count": "2", "user_uploaded": {}})
         await client.datasets.upload("d", file=(path.name, path.read_bytes()))
         assert (await client.datasets.get("d")).state == "READY"
+        assert len([one async for one in client.datasets.list(page_size=1)]) == len(api.server.files)
         job = await client.batch_inference_jobs.create(
             batch_inference_job_id="j", model=MODEL, input_dataset_id=f"accounts/{ACCOUNT}/datasets/d"
         )
