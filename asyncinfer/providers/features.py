@@ -84,6 +84,7 @@ def providers_table(providers: Iterable[tuple[str, Provider]]) -> str:
         "extra",
         *Feature,
         "Responses API",
+        "batch jobs",
         "additional parameters",
         "unsupported parameters",
     ]
@@ -100,6 +101,7 @@ def _cells(name: str, provider: Provider) -> Iterator[str]:
     yield f"`{provider.extra}`" if provider.extra else ""
     yield from ("yes" if feature in found else "" for feature in Feature)
     yield "yes" if provider.dialect.responses is not None else ""
+    yield "yes" if provider.batch is not None else ""
     yield ", ".join(f"`{parameter}`" for parameter in sorted(supported - COMMON))
     yield ", ".join(f"`{parameter}`" for parameter in sorted(COMMON - supported))
 

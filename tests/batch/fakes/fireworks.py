@@ -24,11 +24,12 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 class FireworksBatchServer(FakeBatchServer):
     """Fireworks' batch API: datasets in place of files, and jobs with ids of the client.
 
-    `cancels`: the server has `:cancel`; otherwise jobs can only be deleted.
+    `cancels`: the server has `:cancel`; otherwise jobs can only be deleted. `orders`: it accepts an order of its lists.
     """
 
     prefix = "/inference/v1"
     cancels = True
+    orders = True
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         root = f"/v1/accounts/{ACCOUNT}"
@@ -146,7 +147,11 @@ class FireworksBatchServer(FakeBatchServer):
 
     async def _list(self, request: web.Request) -> web.Response:
         start, size = int(request.query.get("pageToken", 0)), int(request.query.get("pageSize", 50))
-        jobs = [self.job_json(self.poll(job)) for job in [*self.jobs.values()]]
+        order = request.query.get("orderBy")
+        if order not in (None, "create_time desc") or (order and not self.orders):
+            return web.json_response({"code": 3, "message": "invalid order_by"}, status=400)
+        listed = [*self.jobs.values()][:: -1 if order else 1]
+        jobs = [self.job_json(self.poll(job)) for job in listed]
         more = str(start + size) if start + size < len(jobs) else ""
         page = {"batchInferenceJobs": jobs[start : start + size], "nextPageToken": more, "totalSize": len(jobs)}
         return web.json_response(page)

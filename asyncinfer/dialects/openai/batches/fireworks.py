@@ -56,7 +56,8 @@ from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchStatus
 from asyncinfer.types.http import HttpRequest
 
 _QUIRKS = BatchQuirks("FIREWORKS", names_endpoint=False)
-_CONFLICT, _NOT_FOUND = 409, 404
+_BAD_REQUEST, _NOT_FOUND, _CONFLICT = 400, 404, 409
+_NEWEST_FIRST = "create_time desc"
 # Statuses of a server that cannot cancel jobs.
 _NO_CANCEL = frozenset({404, 405, 501})
 
@@ -110,9 +111,14 @@ def _after_cancel(context: BatchContext, info: BatchInfo) -> Steps[BatchInfo]:
 
 
 def listing(context: BatchContext, after: str | None, limit: int | None) -> Steps[BatchListResponse]:
-    """Return one page of the jobs."""
-    query = query_of(pageToken=after, pageSize=None if limit is None else min(limit, LARGEST_PAGE))
-    page = json_object((yield Exchange(account_request(context, "GET", "/batchInferenceJobs", query=query))))
+    """Return one page of the jobs, newest first, or as the API sorts them if it does not accept the order."""
+    size = None if limit is None else min(limit, LARGEST_PAGE)
+    query = query_of(pageToken=after, pageSize=size, orderBy=_NEWEST_FIRST)
+    response = yield Exchange(account_request(context, "GET", "/batchInferenceJobs", query=query))
+    if response.status == _BAD_REQUEST:
+        query = query_of(pageToken=after, pageSize=size)
+        response = yield Exchange(account_request(context, "GET", "/batchInferenceJobs", query=query))
+    page = json_object(response)
     batches = [job_info(entry) for entry in listed_in(page, "batchInferenceJobs") if text_at(entry, "name")]
     token = text_at(page, "nextPageToken")
     first, last = (batches[0].id, batches[-1].id) if batches else (None, None)

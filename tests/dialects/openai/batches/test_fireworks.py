@@ -86,6 +86,20 @@ async def test_job_is_deleted_where_it_cannot_be_cancelled(path: Path) -> None:
         assert server.jobs == {}
 
 
+@pytest.mark.parametrize("orders", [True, False])
+async def test_newest_jobs_come_first_where_the_server_can_sort(path: Path, orders: bool) -> None:
+    server = FireworksBatchServer()
+    server.orders = orders
+    async with running(Engine.FIREWORKS, server=server) as api:
+        jobs = [await api.submit(path, "Hello?", tag=f"asyncinfer-{number}") for number in range(3)]
+
+        page = await api.do(api.dialect.listing(api.context, None, 2))
+        rest = await api.do(api.dialect.listing(api.context, page.last_id, 2))
+
+        seen = [batch.id for batch in (*page.batches, *rest.batches)]
+        assert seen == (jobs[::-1] if orders else jobs)
+
+
 def test_processed_requests_count_if_the_dataset_declared_fewer() -> None:
     progress = {"totalInputRequests": 1, "totalProcessedRequests": 3, "successfullyProcessedRequests": 3}
 
