@@ -155,7 +155,7 @@ class Aside:
         return self.in_flight > 0 and not self.is_still and self._is_long(now - self._heard)
 
     def is_given_up(self, now: float, sent: float) -> bool:
-        """Whether the attempt that started at `sent` should go elsewhere. A probe gets as much time as other attempts."""
+        """Whether the attempt that started at `sent` should go elsewhere. A probe gets as much time as others."""
         return self.is_still and self._is_long(now - sent)
 
     def _is_long(self, seconds: float) -> bool:
