@@ -97,7 +97,28 @@ def operations(api: Api) -> Iterator[Callable[[], Steps[Any]]]:
 
 
 STATUSES = st.sampled_from([200, 200, 200, 204, 301, 400, 403, 404, 409, 429, 500, 503])
-KEYS = ["id", "name", "jobArn", "jobName", "data", "operations", "batchPredictionJobs", "invocationJobSummaries", "metadata", "file", "items", "nextPageToken", "nextToken", "has_more", "displayName", "error", "done"]
+KEYS = [
+    "id",
+    "name",
+    "jobArn",
+    "jobName",
+    "data",
+    "operations",
+    "batchPredictionJobs",
+    "invocationJobSummaries",
+    "metadata",
+    "file",
+    "items",
+    "nextPageToken",
+    "nextToken",
+    "has_more",
+    "displayName",
+    "error",
+    "done",
+]
+_LISTS = ("data", "operations", "batchPredictionJobs", "invocationJobSummaries", "items")
+_NAMES = ("id", "name", "jobArn", "jobName", "displayName", "nextPageToken", "nextToken")
+KEYS = [*_LISTS, *_NAMES, "metadata", "file", "has_more", "error", "done"]
 FIELDS = st.dictionaries(st.sampled_from(KEYS), json_values | st.lists(st.fixed_dictionaries({"id": st.just("b")})))
 BODIES = (json_values | FIELDS).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50)
 HEADERS = st.dictionaries(st.sampled_from(["X-Goog-Upload-URL", "Location"]), st.text(max_size=20))
