@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncinfer import BatchParams, ConfigError, InferenceConfig
+from asyncinfer import BatchParams, ConfigError, CostPerMillion, InferenceConfig
 from tests.batch.conftest import BatchJob
 from tests.batch.server import Faults, Job, expired, failed
 from tests.fakes import FakeEngine, answer_to, question, questions, read_jsonl, write_jsonl
@@ -52,9 +52,29 @@ async def test_results_in_another_order_are_matched_by_the_key_of_the_row(job: B
 
 async def test_equal_rows_are_different_rows_of_the_job(job: BatchJob) -> None:
     write_jsonl(job.folder / "in.jsonl", [question("question 0")] * 3)
-    await job.run()
+    async with job.engine() as engine:
+        await engine.arun(job.config().model_copy(update={"deduplicate": False}), relax_gc=False)
     assert job.server.asked == {"question 0": 3}
     assert job.answers() == [answer_to("question 0")] * 3
+
+
+async def test_equal_rows_of_a_deterministic_call_are_one_row_of_the_job(job: BatchJob) -> None:
+    write_jsonl(job.folder / "in.jsonl", [question("question 0")] * 3)
+    summary = await job.run()
+    assert job.server.asked == {"question 0": 1}
+    assert job.answers() == [answer_to("question 0")] * 3
+    assert summary.deduplicated == 2
+
+
+async def test_rows_of_jobs_have_the_price_of_batches(job: BatchJob) -> None:
+    job.write_input(3)
+    prices = CostPerMillion(input=1, output=1, batch_discount=0.5)
+    async with job.engine() as engine:
+        config = job.config().model_copy(update={"cost_per_million": prices})
+        summary = await engine.arun(config, relax_gc=False)
+    assert summary.cost is not None
+    assert summary.usage.total_tokens > 0
+    assert summary.cost.usd == pytest.approx(summary.usage.total_tokens * 0.5e-6)
 
 
 async def test_second_result_of_a_row_is_ignored(job: BatchJob, faults: Faults) -> None:
