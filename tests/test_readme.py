@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from asyncinfer import (
     BatchParams,
+    CostPerMillion,
     DistributedParams,
     GenerationParams,
     InferenceConfig,
@@ -83,6 +84,7 @@ def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
         ReplicaResources,
         TelemetryParams,
         BatchParams,
+        CostPerMillion,
     ],
 )
 def test_every_setting_is_in_the_readme(group: type[BaseModel]) -> None:
