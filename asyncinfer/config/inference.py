@@ -46,16 +46,16 @@ class InferenceConfig(Params):
     """The JSONL file for the answered conversations, in input order."""
     progress_path: OptionalPath = NONE
     """A JSON file with the progress of the run, which other programs can read."""
-    report_path: OptionalPath = NONE
-    """An HTML page about the run. It is written at the end, also of a run that failed or was interrupted."""
-    save_events: bool = False
-    """Save the events of the run in `<output_path>.events.json`, from which a report can be written later."""
     engine: EngineName | None = None
     """Which engine runs the model; null: NATIVE."""
     remote_params: RemoteParams | None = None
     """The endpoint of the model, its key and its limits."""
     reuse_output: bool = False
     """Take answers for these rows from the file at `output_path`, and send only the other rows."""
+    report_path: OptionalPath = NONE
+    """An HTML page about the run. It is written at the end, also of a run that failed or was interrupted."""
+    save_events: bool = False
+    """Save the events of the run in `<output_path>.events.json`, from which a report can be written later."""
     limit: Count | None = None
     """Run only so many rows, the first ones of the input; null: all."""
     retry_failures: bool = False
