@@ -285,9 +285,16 @@ class ReplicaClient:
             data = await self._handle.collect(token, self._heartbeat_timeout / _BEATS_PER_TIMEOUT)
             if data is None:
                 raise ReplicaLost("it was restarted")
-            return decode_events(data)
+            return self._decoded(data)
         self._handle.kill(restart=True)
         raise ReplicaLost(f"it gave no sign of life for {self._heartbeat_timeout:g} s, and was killed")
+
+    def _decoded(self, data: bytes) -> Sequence[tuple[int, RowEvent]]:
+        """The events, or ReplicaLost if they cannot be unpickled. Then no one knows which rows they belong to."""
+        try:
+            return decode_events(data)
+        except Exception as error:  # `__reduce__` of any class may raise anything.
+            raise ReplicaLost(f"its results cannot be read: {type(error).__name__}: {error_str(error)}") from None
 
     def _deliver(self, events: Sequence[tuple[int, RowEvent]]) -> None:
         died: EngineDeadError | None = None

@@ -85,6 +85,12 @@ def decode_events(data: bytes) -> Sequence[tuple[int, RowEvent]]:
 
 def portable(error: Exception) -> Exception:
     """The error as the other process can read it."""
+    copy = _copy_of(error)
+    return copy if copy is not None and _can_be_read(copy) else _as_text(error)
+
+
+def _copy_of(error: Exception) -> Exception | None:
+    """The error without its traceback; None if the other process may not have its class."""
     if type(error).__module__ == "builtins":
         return error.with_traceback(None)
     for kind in type(error).__mro__:
@@ -92,7 +98,20 @@ def portable(error: Exception) -> Exception:
             copy = kind.__new__(kind, *error.args)
             copy.__dict__.update(error.__dict__)
             return copy
+    return None
+
+
+def _as_text(error: Exception) -> Exception:
     return RuntimeError(f"{type(error).__name__}: {error_str(error)}")
+
+
+def _can_be_read(error: Exception) -> bool:
+    """Whether the error can be pickled and unpickled. Its arguments may be objects of any class."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
 
 
 def _picklable(event: RowEvent) -> RowEvent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import anyio.lowlevel
@@ -113,6 +113,47 @@ async def test_foreign_error_becomes_a_runtime_error_with_its_name() -> None:
     pool = pool_of(LocalHandle(FakeEngine(fail)))
     with pytest.raises(RuntimeError, match="OddError: why"):
         await ask(pool, question("q"))
+    await pool.close()
+
+
+class Unreadable:
+    """What can be pickled, but not unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return int, ("not a number",)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("why", Unreadable()),
+        ExceptionGroup("why", [ValueError(Unreadable())]),
+    ],
+    ids=["argument", "group"],
+)
+async def test_error_that_cannot_be_unpickled_fails_only_its_row(error: Exception) -> None:
+    def fail(text: str, attempt: int) -> None:
+        if text == "bad":
+            raise error
+
+    pool = pool_of(LocalHandle(FakeEngine(fail)))
+    with anyio.fail_after(5), pytest.raises(RuntimeError, match="why"):
+        await ask(pool, question("bad"))
+    assert await ask(pool, question("good")) == "answer to good"
+    await pool.close()
+
+
+async def test_answer_that_cannot_be_unpickled_fails_only_its_row() -> None:
+    class Odd(FakeEngine):
+        async def _generate(self, conversation: Conversation) -> Completion:
+            completion = await super()._generate(conversation)
+            completion.metadata = {"odd": Unreadable()} if conversation.messages[-1].content == "bad" else None
+            return completion
+
+    pool = pool_of(LocalHandle(Odd()))
+    with anyio.fail_after(20), pytest.raises(RequestError, match="replicas died while they worked on this row"):
+        await ask(pool, question("bad"))
+    assert await ask(pool, question("good")) == "answer to good"
     await pool.close()
 
 
