@@ -15,7 +15,7 @@ from asyncinfer.types.stream import StreamDelta
 
 
 class BoundReplicas(BoundEngine):
-    """Has each attempt made by the engine of a replica.
+    """Sends each attempt to a replica, whose engine makes it.
 
     Args:
         supported: The generation parameters that the engine supports.

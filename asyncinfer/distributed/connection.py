@@ -102,7 +102,7 @@ def _check_address(ray: Any, address: str | None) -> None:
 
 
 def _check_protocol(connection: socket.socket) -> None:
-    """Check that a gRPC server has accepted the connection: it answers the begin of HTTP/2 (RFC 9113, 3.4)."""
+    """Check that a gRPC server has accepted the connection: it answers the first bytes of HTTP/2 (RFC 9113, 3.4)."""
     try:
         connection.sendall(_HTTP2_PREFACE)
         answer = connection.recv(_FRAME_HEAD)

@@ -17,7 +17,7 @@ class Needs(NamedTuple):
     custom: Mapping[str, float]
 
     def room(self, machines: Iterable[Mapping[str, float]]) -> float:
-        """How many replicas the machines have room for, other uses left aside; infinite if a replica needs nothing.
+        """How many replicas the machines have room for, if nothing else used them; infinite if a replica needs nothing.
 
         Args:
             machines: The resources of each machine, by their names.

@@ -43,7 +43,7 @@ class ReplicaPool:
         self._starting = set(self._clients)
 
     async def generate(self, call: Call, conversation: Conversation) -> Answer:
-        """Have one attempt made at a conversation.
+        """Let a replica make one attempt at a conversation, and return the answer.
 
         Raises:
             Exception: What the engine of the replica raised.
@@ -66,7 +66,7 @@ class ReplicaPool:
             self._abort(number)
 
     async def stream(self, call: Call, conversation: Conversation) -> AsyncGenerator[StreamDelta | ObservedLimits]:
-        """Have one attempt made at a conversation, and yield the parts of the answer. Raises as `generate` does."""
+        """Let a replica make one attempt at a conversation, and yield the parts of the answer. Raises as `generate` does."""
         events: asyncio.Queue[RowEvent] = asyncio.Queue()
         number = self._submit(call, conversation, events.put_nowait, is_stream=True)
         try:

@@ -56,7 +56,7 @@ class RayReplicas:
         return import_module("ray")
 
     def open(self) -> Sequence[RayReplica]:
-        """Connect to Ray, or start it, and have the actors created. Blocks.
+        """Connect to Ray, or start it, and create the actors. Blocks.
 
         Raises:
             ConfigError: There is no cluster at the address, or Ray does not accept the parameters.

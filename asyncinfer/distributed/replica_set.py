@@ -19,10 +19,10 @@ class Replicas(Protocol):
     """The processes of the replicas. All methods block."""
 
     def open(self) -> Sequence[ReplicaHandle]:
-        """Have the processes started, and do not wait for them.
+        """Start the processes, without waiting until they run.
 
         Raises:
-            ConfigError: There is nothing that can start them.
+            ConfigError: They cannot be started.
         """
         ...
 
