@@ -66,7 +66,7 @@ class ReplicaPool:
             self._abort(number)
 
     async def stream(self, call: Call, conversation: Conversation) -> AsyncGenerator[StreamDelta | ObservedLimits]:
-        """Let a replica make one attempt at a conversation, and yield the parts of the answer. Raises as `generate` does."""
+        """Let a replica make one attempt at a conversation, and yield the parts. Raises as `generate` does."""
         events: asyncio.Queue[RowEvent] = asyncio.Queue()
         number = self._submit(call, conversation, events.put_nowait, is_stream=True)
         try:
