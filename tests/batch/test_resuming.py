@@ -15,12 +15,12 @@ from tests.batch.server import Faults
 from tests.fakes import answer_to, question, write_jsonl
 
 
-async def stopped_after(job: BatchJob, polls: int, **batch: object) -> None:
-    """Stop a run after this many polls."""
+async def stopped_after(job: BatchJob, polls: int, *, jobs: int = 1, **batch: object) -> None:
+    """Stop a run after this many polls and jobs."""
     stop = Stop(grace=5)
 
     def watch(_method: str, _path: str) -> None:
-        if job.server.polls >= polls:
+        if job.server.polls >= polls and len(job.server.jobs) >= jobs:
             stop.request()
 
     job.server.on_request = watch
@@ -32,9 +32,10 @@ async def stopped_after(job: BatchJob, polls: int, **batch: object) -> None:
 async def test_stopped_run_leaves_its_jobs_and_the_next_run_gets_their_results(
     job: BatchJob, faults: Faults, caplog: pytest.LogCaptureFixture
 ) -> None:
-    faults.slow_polls = 10
+    faults.slow_polls = 1000
     job.write_input(6)
-    await stopped_after(job, 6, max_rows=3)
+    await stopped_after(job, 2, jobs=2, max_rows=3)
+    faults.slow_polls = 4
     assert "go on at the provider: batch_2, batch_4. Run the same again to get their results" in caplog.text
     await job.run(max_rows=3)
     assert set(job.server.asked.values()) == {1}
