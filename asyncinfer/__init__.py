@@ -19,11 +19,14 @@ if TYPE_CHECKING:
         GuidedDecodingParams,
         InferenceConfig,
         InferenceEngineType,
+        InputParams,
         ModelParams,
+        OutputParams,
         RemoteParams,
         ReplicaResources,
         TelemetryParams,
     )
+    from asyncinfer.data.rows import Rows, rows_from
     from asyncinfer.engines.base import BaseInferenceEngine
     from asyncinfer.engines.calls import ainfer, infer, infer_interactive
     from asyncinfer.engines.distributed import DistributedInferenceEngine
@@ -147,6 +150,7 @@ __all__ = [
     "InferenceFailedError",
     "InferenceResult",
     "InputError",
+    "InputParams",
     "Interval",
     "InvalidAnswerError",
     "Latency",
@@ -158,6 +162,7 @@ __all__ = [
     "NativeTextInferenceEngine",
     "Observer",
     "OnProgress",
+    "OutputParams",
     "Progress",
     "RemoteInferenceEngine",
     "RemoteParams",
@@ -170,6 +175,7 @@ __all__ = [
     "RowOutcome",
     "RowResumed",
     "RowReused",
+    "Rows",
     "RunCost",
     "RunEvent",
     "RunInterruptedError",
@@ -197,6 +203,7 @@ __all__ = [
     "infer_interactive",
     "register_engine",
     "register_provider",
+    "rows_from",
 ]
 _MODULES = {
     "AdaptiveConcurrencyParams": "asyncinfer.config",
@@ -207,7 +214,9 @@ _MODULES = {
     "GuidedDecodingParams": "asyncinfer.config",
     "InferenceConfig": "asyncinfer.config",
     "InferenceEngineType": "asyncinfer.config",
+    "InputParams": "asyncinfer.config",
     "ModelParams": "asyncinfer.config",
+    "OutputParams": "asyncinfer.config",
     "RemoteParams": "asyncinfer.config",
     "ReplicaResources": "asyncinfer.config",
     "TelemetryParams": "asyncinfer.config",
@@ -257,6 +266,8 @@ _MODULES = {
     "OnProgress": "asyncinfer.run.progress",
     "Request": "asyncinfer.engines.local.request",
     "RowOutcome": "asyncinfer.run.saver",
+    "Rows": "asyncinfer.data.rows",
+    "rows_from": "asyncinfer.data.rows",
     "BaseInferenceEngine": "asyncinfer.engines.base",
     "DistributedInferenceEngine": "asyncinfer.engines.distributed",
     "EngineSpec": "asyncinfer.engines.spec",

@@ -25,6 +25,7 @@ LAYERS = (
     "dialects",
     "providers",
     "transport",
+    "data",
     "run",
     "batch",
     "display",
@@ -98,7 +99,8 @@ def test_every_layer_is_known() -> None:
 def test_importing_the_package_loads_no_heavy_module() -> None:
     heavy = (
         "{'aiohttp', 'botocore', 'llama_cpp', 'torch', 'transformers', 'vllm', 'typer', 'rich', 'yaml', 'google.auth', "
-        "'ray', 'plotly', 'jinja2', 'opentelemetry'}"
+        "'ray', 'plotly', 'jinja2', 'opentelemetry', "
+        "'pyarrow', 'fsspec', 'pandas', 'polars', 'datasets', 'zstandard'}"
     )
     code = f"import sys, asyncinfer; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -113,16 +115,16 @@ Conversation ConversationLike CostPerMillion DeepSeekInferenceEngine Distributed
 EndpointParams EndpointSummary EngineConfigError EngineDeadError EngineSpec Estimate FailureDetail FileInfo
 FileListResponse FinishReason FireworksInferenceEngine GenerationParams GoogleGeminiInferenceEngine
 GoogleVertexInferenceEngine GroqInferenceEngine GuidedDecodingParams HuggingFaceRouterInferenceEngine InferenceConfig
-InferenceEngineType InferenceErrorType InferenceFailedError InferenceResult InputError Interval InvalidAnswerError
-LMStudioInferenceEngine Latency LimitsChanged LlamaCppInferenceEngine Message MissingDependencyError
+InferenceEngineType InferenceErrorType InferenceFailedError InferenceResult InputError InputParams Interval
+InvalidAnswerError LMStudioInferenceEngine Latency LimitsChanged LlamaCppInferenceEngine Message MissingDependencyError
 MistralInferenceEngine ModelParams NativeTextInferenceEngine NebiusInferenceEngine Observer OllamaInferenceEngine
-OnProgress OpenAIInferenceEngine OpenRouterInferenceEngine ParasailInferenceEngine Progress RemoteInferenceEngine
-RemoteLlamaCppInferenceEngine RemoteParams RemoteVLLMInferenceEngine ReplicaResources Request RequestError Role
-RowFailed RowFinished RowOutcome RowResumed RowReused RunCost RunEvent RunInterruptedError RunState RunSummary RunWaits
-SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError SpendingLimitError Stop StreamDelta
-TelemetryParams TogetherInferenceEngine ToolCall ToolCallDelta ToolDefinition Type UnexpectedCancellationError Usage
-VLLMInferenceEngine XAIInferenceEngine ainfer build_engine build_inference_engine get_engine infer infer_interactive
-register_engine register_provider
+OnProgress OpenAIInferenceEngine OpenRouterInferenceEngine OutputParams ParasailInferenceEngine Progress
+RemoteInferenceEngine RemoteLlamaCppInferenceEngine RemoteParams RemoteVLLMInferenceEngine ReplicaResources Request
+RequestError Role RowFailed RowFinished RowOutcome RowResumed RowReused Rows RunCost RunEvent RunInterruptedError
+RunState RunSummary RunWaits SGLangInferenceEngine SambanovaInferenceEngine ScratchError ScratchLockedError
+SpendingLimitError Stop StreamDelta TelemetryParams TogetherInferenceEngine ToolCall ToolCallDelta ToolDefinition Type
+UnexpectedCancellationError Usage VLLMInferenceEngine XAIInferenceEngine ainfer build_engine build_inference_engine
+get_engine infer infer_interactive register_engine register_provider rows_from
 """
 
 

@@ -23,7 +23,9 @@ from asyncinfer import (
     DistributedParams,
     GenerationParams,
     InferenceConfig,
+    InputParams,
     ModelParams,
+    OutputParams,
     RemoteParams,
     ReplicaResources,
     TelemetryParams,
@@ -85,11 +87,13 @@ def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
         TelemetryParams,
         BatchParams,
         CostPerMillion,
+        InputParams,
+        OutputParams,
     ],
 )
 def test_every_setting_is_in_the_readme(group: type[BaseModel]) -> None:
     written = set(re.findall(r"`(?:[a-z_]+\.)*([a-z_]+)`", README))
-    assert set(group.model_fields) - {"model", "generation", "remote_params"} <= written
+    assert set(group.model_fields) - {"model", "generation", "remote_params", "input", "output"} <= written
 
 
 @pytest.mark.parametrize("text", ["README.md", ".github/CONTRIBUTING.md"])

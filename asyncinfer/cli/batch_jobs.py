@@ -11,10 +11,10 @@ from asyncinfer.cli.display import show_failures
 from asyncinfer.cli.exit_codes import SOME_FAILED
 from asyncinfer.cli.messages import say
 from asyncinfer.config import BatchParams, InferenceConfig
-from asyncinfer.engines.call_input import absolute_path, file_source
+from asyncinfer.engines.call_input import absolute_path, source_of
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import ConfigError
-from asyncinfer.run.items import Item
+from asyncinfer.run.sources import prepared
 from asyncinfer.scratch.atomic import async_replacing
 from asyncinfer.serve.batch_file import answer_batch_file
 from asyncinfer.types.batch import BatchInfo
@@ -111,13 +111,10 @@ async def answer_locally(config: InferenceConfig) -> int:
 async def _conversations(config: InferenceConfig) -> list[Conversation]:
     if config.input_path is None:
         raise ConfigError("there are no conversations: give --input_path FILE")
-    source = file_source(config.input_path)
-
-    def load() -> list[Conversation]:
-        items: list[Item] = list(source.items())
-        return [item.load() for item in items]
-
-    return await DISK.run(load)
+    source = await DISK.run(source_of, None, config)
+    assert source is not None, "a file is a source"
+    async with prepared(source):
+        return await DISK.run(lambda: [item.load() for item in source.items()])
 
 
 def _without_paths(config: InferenceConfig) -> InferenceConfig:

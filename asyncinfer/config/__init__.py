@@ -3,6 +3,7 @@
 from asyncinfer.config.base import merged
 from asyncinfer.config.batch import BatchParams
 from asyncinfer.config.cost import CostPerMillion
+from asyncinfer.config.data import InputFormat, InputParams, OutputFormat, OutputParams
 from asyncinfer.config.distributed import DistributedParams, ReplicaResources
 from asyncinfer.config.endpoint import EndpointParams
 from asyncinfer.config.engine_type import InferenceEngineType
@@ -23,7 +24,11 @@ __all__ = [
     "GuidedDecodingParams",
     "InferenceConfig",
     "InferenceEngineType",
+    "InputFormat",
+    "InputParams",
     "ModelParams",
+    "OutputFormat",
+    "OutputParams",
     "RemoteParams",
     "ReplicaResources",
     "TelemetryParams",

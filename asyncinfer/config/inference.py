@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self, TextIO, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from asyncinfer.config.base import Count, Group, OptionalPath, Params, Positive
 from asyncinfer.config.batch import BatchParams
 from asyncinfer.config.cost import CostPerMillion
+from asyncinfer.config.data import InputParams, OutputParams
 from asyncinfer.config.distributed import DistributedParams
 from asyncinfer.config.engine_type import EngineName
 from asyncinfer.config.generation import GenerationParams
@@ -19,7 +20,6 @@ from asyncinfer.config.model import ModelParams
 from asyncinfer.config.overrides import override
 from asyncinfer.config.problems import Location, problems_in, value_at
 from asyncinfer.config.remote import RemoteParams
-from asyncinfer.config.shards import ShardParams
 from asyncinfer.config.telemetry import TelemetryParams
 from asyncinfer.config.variables import escaped, fill_in
 from asyncinfer.config.yaml import dump, parse, read
@@ -41,9 +41,9 @@ class InferenceConfig(Params):
     model: Annotated[ModelParams, Group] = Field(default_factory=ModelParams, kw_only=False)
     generation: Annotated[GenerationParams, Group] = Field(default_factory=GenerationParams, kw_only=False)
     input_path: OptionalPath = NONE
-    """A JSONL file with one conversation per line."""
+    """A file with one conversation or row per line. `input` says how a row becomes a conversation."""
     output_path: OptionalPath = NONE
-    """The JSONL file for the answered conversations, in input order."""
+    """The file for the answers, in input order: JSONL for conversations, CSV or Parquet for rows."""
     progress_path: OptionalPath = NONE
     """A JSON file with the progress of the run, which other programs can read."""
     engine: EngineName | None = None
@@ -61,8 +61,6 @@ class InferenceConfig(Params):
     retry_failures: bool = False
     """Run only the rows in `<output_path>.failures.jsonl`, which may be corrected there, and merge their answers into
     the file at `output_path`. `input_path` is not read."""
-    output: ShardParams | None = None
-    """How the output is written; null: as one file, at the end."""
     telemetry: TelemetryParams | None = None
     """What is reported to OpenTelemetry; null: nothing."""
     distributed: DistributedParams | None = None
@@ -84,6 +82,23 @@ class InferenceConfig(Params):
     max_tokens: Count | None = None
     """Tokens that the job may use, prompts and answers, earlier runs of it included. At the limit the run ends, and can
     be resumed."""
+    input: InputParams | None = None
+    """The rows of a table, a URL or a data set, and how each becomes a conversation; null: a file of conversations."""
+    output: OutputParams | None = None
+    """How the output is written; null: in the format of the extension of `output_path`, as one file at the end."""
+
+    @model_validator(mode="after")
+    def _take_paths(self) -> Self:
+        """Let `input.path` and `output.path` set `input_path` and `output_path`, which all other code reads."""
+        for name, group in (("input", self.input), ("output", self.output)):
+            path, at_top = group.path if group is not None else None, f"{name}_path"
+            if path is None or getattr(self, at_top) == path:
+                continue
+            if getattr(self, at_top) is not None:
+                raise ValueError(f"{name}.path and {at_top} name different files; set one of them")
+            object.__setattr__(self, at_top, path)  # An assignment would validate, and so call this method again.
+            self.__pydantic_fields_set__.add(at_top)
+        return self
 
     @classmethod
     def from_yaml(

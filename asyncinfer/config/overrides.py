@@ -14,6 +14,8 @@ from asyncinfer.types.masking import mask_url
 
 HIDDEN = "<hidden>"
 _INDEX = re.compile(r"\[(\d+)\]")
+# Templates are always text. YAML would read `Summarise: {{ text }}` as a mapping.
+_TEXTS = frozenset(["input.prompt", "input.system", "input.delimiter"])
 
 
 def override(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -38,12 +40,25 @@ def _parsed(text: str, path: str) -> Any:
     if is_secret(parts) and parts[-1] != HEADERS:
         # A secret is always text, also if YAML reads it as a number, and no message may quote it.
         return None if text == "null" else text
+    if path in _TEXTS:
+        return _unquoted(text)
     try:
         return load(text, f"override {path}")
     except ConfigError as error:
         if is_secret(parts):
             raise ConfigError(f"override {path}: not valid YAML") from None
         raise ConfigError(f"{error}; text with special characters goes in quotes") from None
+
+
+def _unquoted(text: str) -> str | None:
+    """The text as it is, or without quotes if they enclose it as in YAML; None for `null`."""
+    if text == "null" or text[:1] not in ("'", '"'):
+        return None if text == "null" else text
+    try:
+        value = load(text, "")
+    except ConfigError:  # For instance `"{{ a }}" and "{{ b }}"`.
+        return text
+    return value if isinstance(value, str) else text
 
 
 def _with_value(data: Any, parts: list[str], value: Any, path: str) -> Any:
@@ -88,12 +103,18 @@ def parse_cli_overrides(args: list[str]) -> list[str]:
 def mask_arguments(args: Iterable[str]) -> list[str]:
     """Command line arguments as they may be shown: secrets are replaced."""
     shown: list[str] = []
-    secret_next = False
+    secret_next = text_next = False
     for argument in args:
         name, equals, _ = argument.partition("=")
-        secret = "://" not in name and is_secret(name.removeprefix("--").split("."))
-        hidden = f"{name}={HIDDEN}" if secret and equals else HIDDEN if secret_next else _without_credentials(argument)
-        secret_next = secret and not equals
+        path = name.removeprefix("--")
+        secret = "://" not in name and is_secret(path.split("."))
+        if text_next or (path in _TEXTS and equals):
+            hidden = mask_url(argument) if "://" in argument else argument
+        elif secret and equals:
+            hidden = f"{name}={HIDDEN}"
+        else:
+            hidden = HIDDEN if secret_next else _without_credentials(argument)
+        secret_next, text_next = secret and not equals, path in _TEXTS and not equals
         shown.append(hidden)
     return shown
 

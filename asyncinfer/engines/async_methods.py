@@ -10,24 +10,28 @@ from typing import Any, Self
 
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
 from asyncinfer.aio.iterate import first_of
+from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up
 from asyncinfer.config import InferenceConfig
 from asyncinfer.display.shown_progress import shown_progress
 from asyncinfer.engines.batch_async import AsyncBatchMethods, uses_batches
 from asyncinfer.engines.call_input import (
+    ManyRows,
     absolute_path,
+    answer_schema,
     cache_file,
     check_many,
     check_no_path,
     conversation_of,
-    file_source,
-    first_rows,
     is_one_small_row,
+    iterable_of,
+    kept_columns,
+    layout_of,
     source_of,
 )
 from asyncinfer.engines.call_recorders import recorders_of
 from asyncinfer.engines.failed_rows import retry_failures
-from asyncinfer.errors import ConfigError, EngineConfigError
+from asyncinfer.errors import ConfigError, EngineConfigError, InputError
 from asyncinfer.run import single
 from asyncinfer.run.answer_cache import AnswerCache, answer_once
 from asyncinfer.run.events import Observer
@@ -35,6 +39,7 @@ from asyncinfer.run.pilot import Pace
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
+from asyncinfer.run.sources import Source
 from asyncinfer.run.stop import Stop, unless_stopped
 from asyncinfer.types.conversation import Conversation, ConversationLike
 from asyncinfer.types.estimates import Estimate
@@ -91,7 +96,7 @@ class AsyncMethods(AsyncBatchMethods):
 
     async def ainfer(
         self,
-        input: Sequence[ConversationLike] | None = None,
+        input: ManyRows | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
@@ -105,7 +110,8 @@ class AsyncMethods(AsyncBatchMethods):
         `input` together with `input_path` is a ConfigError.
 
         Args:
-            input: The conversations, each as `agenerate` takes it. None: the rows of `inference_config.input_path`.
+            input: The conversations, each as `agenerate` takes it, or the rows of a table: from `rows_from`, or dicts
+                if `inference_config.input` has a prompt. None: the rows of `inference_config.input_path`.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
@@ -130,7 +136,13 @@ class AsyncMethods(AsyncBatchMethods):
             return [await self._run_one(input[0], inference_config, response_model)]
         async with shown_progress(progress, on_progress) as report:
             run = await self._new_run(
-                inference_config, report, observers, stop=stop, partial=False, response_model=response_model
+                inference_config,
+                report,
+                observers,
+                stop=stop,
+                partial=False,
+                response_model=response_model,
+                input=input,
             )
             result = await self._collect(run, input, inference_config)
         if result.has_failures:
@@ -139,7 +151,7 @@ class AsyncMethods(AsyncBatchMethods):
 
     async def ainfer_partial(
         self,
-        input: Sequence[ConversationLike] | None = None,
+        input: ManyRows | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         progress_path: str | Path | None = None,
@@ -152,7 +164,8 @@ class AsyncMethods(AsyncBatchMethods):
         """As `ainfer`, but rows that fail are reported in the result; the others are still written.
 
         Args:
-            input: The conversations, each as `agenerate` takes it. None: the rows of `inference_config.input_path`.
+            input: The conversations, each as `agenerate` takes it, or the rows of a table: from `rows_from`, or dicts
+                if `inference_config.input` has a prompt. None: the rows of `inference_config.input_path`.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             progress_path: A JSON file with the progress of the run. By default, that of `inference_config`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
@@ -179,6 +192,7 @@ class AsyncMethods(AsyncBatchMethods):
                 progress_path=progress_path,
                 check=False,
                 response_model=response_model,
+                input=input,
             )
             return await self._collect(run, input, inference_config)
 
@@ -186,6 +200,7 @@ class AsyncMethods(AsyncBatchMethods):
         self,
         inference_config: InferenceConfig,
         *,
+        input: ManyRows | None = None,
         on_progress: OnProgress | None = None,
         progress: bool = False,
         observers: Sequence[Observer] = (),
@@ -200,6 +215,7 @@ class AsyncMethods(AsyncBatchMethods):
 
         Args:
             inference_config: Settings for this run, with `input_path` and `output_path`.
+            input: Rows in place of those of `input_path`, as `ainfer` takes them.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
@@ -222,11 +238,14 @@ class AsyncMethods(AsyncBatchMethods):
                 self.arun, on_progress=on_progress, progress=progress, observers=observers, stop=stop, relax_gc=relax_gc
             )
             return await retry_failures(inference_config, again)
-        if inference_config.input_path is None or inference_config.output_path is None:
+        if (inference_config.input_path is None and input is None) or inference_config.output_path is None:
             raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
+        source = await _source(input, inference_config)
+        if source is None:
+            raise InputError("input: there are no conversations in it")
         async with shown_progress(progress, on_progress) as report:
-            run = await self._new_run(inference_config, report, observers, stop=stop, relax_gc=relax_gc)
-            summary = await run.run(first_rows(file_source(inference_config.input_path), inference_config))
+            run = await self._new_run(inference_config, report, observers, stop=stop, relax_gc=relax_gc, input=input)
+            summary = await run.run(source)
         if isinstance(run.dead, EngineConfigError):
             raise run.dead
         return summary
@@ -265,7 +284,7 @@ class AsyncMethods(AsyncBatchMethods):
         """
         async with shown_progress(progress, on_progress) as report:
             run = await self._new_run(inference_config, report, (), stop=stop)
-            source = source_of(input, inference_config)
+            source = await _source(input, inference_config)
             if source is None:
                 return Estimate(0, 0, 0)
             return await run.pilot(source, rows, await self._pace(inference_config))
@@ -286,8 +305,8 @@ class AsyncMethods(AsyncBatchMethods):
         The rows in flight are cancelled as soon as the consumer stops; see `BackgroundIterator`.
 
         Args:
-            source: Yields conversations, each as `agenerate` takes it. It may be async and endless: it is read only as
-                fast as rows are answered and consumed.
+            source: Yields conversations, each as `agenerate` takes it, or rows as `ainfer` takes them. It may be
+                async and endless: it is read only as fast as rows are answered and consumed.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's. Rows
                 are saved, and resumed, only with an `output_path`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
@@ -308,13 +327,14 @@ class AsyncMethods(AsyncBatchMethods):
         """
         check_many(source, "source")
         check_no_path(inference_config)
+        rows = iterable_of(source, inference_config)
 
         async def work(channel: Channel[tuple[int, RowOutcome]]) -> None:
             async with shown_progress(progress, on_progress) as report:
                 run = await self._new_run(inference_config, report, observers, stop=stop, response_model=response_model)
                 limit = inference_config.limit if inference_config is not None else None
-                rows = source if limit is None else first_of(source, limit)
-                await run.stream(rows, lambda i, outcome, taken: channel.send((i, outcome), taken))
+                first = rows if limit is None else first_of(rows, limit)
+                await run.stream(first, lambda i, outcome, taken: channel.send((i, outcome), taken))
 
         return BackgroundIterator(work)
 
@@ -401,11 +421,9 @@ class AsyncMethods(AsyncBatchMethods):
 
     # How the methods run
 
-    async def _collect(
-        self, run: Run, input: Sequence[ConversationLike] | None, config: InferenceConfig | None
-    ) -> InferenceResult:
+    async def _collect(self, run: Run, input: ManyRows | None, config: InferenceConfig | None) -> InferenceResult:
         """Run, keeping every outcome."""
-        source = source_of(input, config)
+        source = await _source(input, config)
         if source is None:
             return InferenceResult([], {})
         successful: list[tuple[int, Conversation]] = []
@@ -454,6 +472,7 @@ class AsyncMethods(AsyncBatchMethods):
         check: bool = True,
         relax_gc: bool = False,
         response_model: Any = None,
+        input: ManyRows | None = None,
     ) -> Run:
         access, keys = await self._setup_for(config, response_model, check=check)
         config = config or InferenceConfig()
@@ -462,6 +481,9 @@ class AsyncMethods(AsyncBatchMethods):
             self._clock,
             keys,
             output_path=absolute_path(config.output_path, "output_path"),
+            layout=layout_of(config),
+            keep=kept_columns(input, config),
+            answer_schema=answer_schema(access),
             progress_path=absolute_path(progress_path or config.progress_path, "progress_path"),
             on_progress=on_progress,
             observers=observers,
@@ -477,6 +499,11 @@ class AsyncMethods(AsyncBatchMethods):
             cache=AnswerCache(*cache_file(config), access.restored) if config.cache else None,
             stop=stop or Stop(),
         )
+
+
+async def _source(input: ManyRows | None, config: InferenceConfig | None) -> Source | None:
+    """Where the rows of a call come from. Files and folders are looked at in a thread."""
+    return await DISK.run(source_of, input, config) if input is None else source_of(input, config)
 
 
 def _failure_message(result: InferenceResult, saved_in: Path | None) -> str:

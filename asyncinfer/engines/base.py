@@ -11,6 +11,7 @@ from asyncinfer.aio import portal
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.async_methods import AsyncMethods
 from asyncinfer.engines.batch_blocking import BatchMethods
+from asyncinfer.engines.call_input import ManyRows
 from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.stop import Stop
@@ -82,7 +83,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
 
     def infer(
         self,
-        input: Sequence[ConversationLike] | None = None,
+        input: ManyRows | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         on_progress: OnProgress | None = None,
@@ -96,7 +97,8 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         Blocks; `ainfer` is the async method.
 
         Args:
-            input: The conversations, each as `generate` takes it. None: the rows of `inference_config.input_path`.
+            input: The conversations, each as `generate` takes it, or the rows of a table: from `rows_from`, or dicts
+                if `inference_config.input` has a prompt. None: the rows of `inference_config.input_path`.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
@@ -129,7 +131,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
 
     def infer_partial(
         self,
-        input: Sequence[ConversationLike] | None = None,
+        input: ManyRows | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         progress_path: str | Path | None = None,
@@ -144,7 +146,8 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         Blocks; `ainfer_partial` is the async method.
 
         Args:
-            input: The conversations, each as `generate` takes it. None: the rows of `inference_config.input_path`.
+            input: The conversations, each as `generate` takes it, or the rows of a table: from `rows_from`, or dicts
+                if `inference_config.input` has a prompt. None: the rows of `inference_config.input_path`.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
             progress_path: A JSON file with the progress of the run. By default, that of `inference_config`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
@@ -180,6 +183,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         self,
         inference_config: InferenceConfig,
         *,
+        input: ManyRows | None = None,
         on_progress: OnProgress | None = None,
         progress: bool = False,
         observers: Sequence[Observer] = (),
@@ -196,6 +200,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
 
         Args:
             inference_config: Settings for this run, with `input_path` and `output_path`.
+            input: Rows in place of those of `input_path`, as `infer` takes them.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
             progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
             observers: Called with each event of the run, on its event loop.
@@ -217,6 +222,7 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
             partial(
                 self.arun,
                 inference_config,
+                input=input,
                 on_progress=on_progress,
                 progress=progress,
                 observers=observers,
@@ -288,8 +294,9 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         is closed or dropped.
 
         Args:
-            source: Yields conversations, each as `generate` takes it. It may be async and endless: it is read only as
-                fast as rows are answered and consumed. It is read in another thread.
+            source: Yields conversations, each as `generate` takes it, or rows as `infer` takes them. It may be
+                async and endless: it is read only as fast as rows are answered and consumed. It is read in another
+                thread.
             inference_config: Settings for this call. Only those that are set explicitly override the engine's. Rows
                 are saved, and resumed, only with an `output_path`.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
-from asyncinfer.config import InferenceConfig
+from asyncinfer.config import InferenceConfig, InputFormat, InputParams
+from asyncinfer.data.dict_table import DictTable, row_values
+from asyncinfer.data.json_table import JsonTable
+from asyncinfer.data.layout import OutputLayout, input_layout, output_layout
+from asyncinfer.data.open_table import table_at
+from asyncinfer.data.row_prompt import RowPrompt
+from asyncinfer.data.rows import Rows
+from asyncinfer.data.table import Table
 from asyncinfer.errors import ConfigError, InputError
+from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.items import as_conversation, require_messages
 from asyncinfer.run.sources import FileSource, FirstRows, ListSource, Source
+from asyncinfer.run.table_source import TableSource
 from asyncinfer.scratch.answer_store import DEFAULT_PATH
 from asyncinfer.scratch.atomic import as_config_error
 from asyncinfer.types.conversation import Conversation, ConversationLike, Message
@@ -29,6 +38,10 @@ _OF_RUNS = (
     "max_cost",
     "max_tokens",
 )
+# What methods take as many conversations.
+ManyRows = Sequence[ConversationLike] | Rows
+
+
 # The largest row that is prepared on the event loop, in characters.
 _SMALL = 1 << 14
 
@@ -63,12 +76,14 @@ def check_many(given: object, name: str) -> None:
 
 
 def is_one_small_row(
-    input: Sequence[object] | None, config: InferenceConfig | None
+    input: Sequence[object] | Rows | None, config: InferenceConfig | None
 ) -> TypeGuard[Sequence[ConversationLike]]:
     """Whether there is one row of text, small enough for the event loop, and nothing is to be saved or limited."""
     if not isinstance(input, list | tuple) or len(input) != 1:
         return False
     if config is not None and any(getattr(config, name) for name in _OF_RUNS):
+        return False
+    if config is not None and config.input is not None:
         return False
     row = input[0]
     if isinstance(row, str):
@@ -88,31 +103,92 @@ def check_no_path(config: InferenceConfig | None) -> None:
         )
 
 
-def source_of(input: Sequence[ConversationLike] | None, config: InferenceConfig | None) -> Source | None:
+def source_of(input: ManyRows | None, config: InferenceConfig | None) -> Source | None:
     """Where the rows come from; None for an empty list, which needs no run.
 
     Raises:
         InputError: `input` is one conversation, and not a list of them.
-        ConfigError: There is no input, or there are two.
+        ConfigError: There is no input, or there are two, or a setting contradicts the file.
     """
-    path = config.input_path if config is not None else None
+    config = config or InferenceConfig()
+    source = _whole_source(input, config)
+    return source if config.limit is None or source is None else FirstRows(source, config.limit)
+
+
+def _whole_source(input: ManyRows | None, config: InferenceConfig) -> Source | None:
+    layout = layout_of(config)
+    if isinstance(input, Rows):
+        check_no_path(config)
+        return _table_source(input.table, input.params, layout)
     if input is not None:
         check_many(input, "input")
         check_no_path(config)
-        return first_rows(ListSource(list(input)), config) if input else None
-    if path is None:
+        rows = list(input)
+        if config.input is not None and rows:
+            return _table_source(DictTable(rows), config.input, layout)
+        return ListSource(rows) if rows else None
+    if config.input_path is None:
         raise ConfigError("there is nothing to run: pass input=[...] or set input_path")
-    return first_rows(file_source(path), config)
+    return _file_source(config.input_path, config.input or InputParams(), layout)
 
 
-def first_rows(source: Source, config: InferenceConfig | None) -> Source:
-    """The source, or its first rows if `config` limits their number."""
-    return source if config is None or config.limit is None else FirstRows(source, config.limit)
+def layout_of(config: InferenceConfig) -> OutputLayout:
+    """The format of the output."""
+    return output_layout(config.output_path, config.output)
 
 
-def file_source(path: str) -> Source:
-    """The source that reads the file at `path`."""
-    return FileSource(expanded(path, "input_path"))
+def kept_columns(input: object, config: InferenceConfig) -> Sequence[str] | None:
+    """The columns of the input that the output has; None: all."""
+    params = input.params if isinstance(input, Rows) else config.input
+    return params.keep if params is not None else None
+
+
+def answer_schema(access: EngineAccess) -> Mapping[str, Any] | None:
+    """The JSON schema of the answers; None if they are text."""
+    if access.check is not None and access.check.schema is not None:
+        return access.check.schema
+    guided = access.settings.generation.guided_decoding
+    return guided.schema_dict() if guided is not None else None
+
+
+def iterable_of(
+    source: Iterable[object] | AsyncIterable[object], config: InferenceConfig | None
+) -> Iterable[object] | AsyncIterable[object]:
+    """The conversations of a source that is read once."""
+    if isinstance(source, Rows):
+        return source.conversations()
+    if config is None or config.input is None:
+        return source
+    prompt = RowPrompt(config.input, keeps_metadata=True)
+    if isinstance(source, AsyncIterable):
+        return (_prompted(prompt, row) async for row in source)
+    return (_prompted(prompt, row) for row in source)
+
+
+def _prompted(prompt: RowPrompt, row: object) -> Conversation | InputError:
+    values = row_values(row)
+    if isinstance(values, InputError):
+        return values
+    try:
+        return prompt.conversation(values)
+    except InputError as error:
+        return error
+
+
+def _file_source(path: str, params: InputParams, layout: OutputLayout) -> Source:
+    """The source that reads the file, the URL or the data set at `path`."""
+    table = table_at(path, params)
+    found = input_layout(path, params)
+    has_conversations = params.prompt is None and params.id is None and params.keep is None
+    if has_conversations and isinstance(table, JsonTable) and found.format is InputFormat.JSONL:
+        return FileSource(path, found.compression)
+    return _table_source(table, params, layout)
+
+
+def _table_source(table: Table, params: InputParams, layout: OutputLayout) -> Source:
+    if params.keep and not layout.has_rows:
+        params.check_metadata()
+    return TableSource(table, RowPrompt(params, keeps_metadata=not layout.has_rows))
 
 
 def absolute_path(given: str | Path | None, setting: str) -> Path | None:

@@ -12,7 +12,7 @@ from anyio import CancelScope
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_slices
 from asyncinfer.config import InferenceConfig
-from asyncinfer.engines.call_input import absolute_path
+from asyncinfer.engines.call_input import absolute_path, layout_of
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.retried_rows import RetriedRows
 from asyncinfer.scratch.file import ScratchFile, scratch_path
@@ -41,6 +41,11 @@ async def retry_failures(
     output = absolute_path(config.output_path, "output_path")
     if output is None:
         raise ConfigError("retry_failures: set output_path, the output whose failed rows are tried again")
+    if not layout_of(config).is_plain:
+        raise ConfigError(
+            "retry_failures: answers can be merged into a JSONL file of conversations only. Run the same again without "
+            "retry_failures: the rows that are answered are not sent again"
+        )
     scratch = ScratchFile(scratch_path(output))
     await DISK.run(scratch.acquire)  # No other run may write this output.
     async with clean_up_after(lambda: DISK.run(scratch.close)):
@@ -57,7 +62,7 @@ async def retry_failures(
 
 def _for_retry(config: InferenceConfig, retried: RetriedRows) -> InferenceConfig:
     changes = {"input_path": str(retried.failures), "output_path": str(retried.answers)}
-    off = {"retry_failures": False, "reuse_output": False, "save_events": False, "output": None}
+    off = {"retry_failures": False, "reuse_output": False, "save_events": False, "input": None, "output": None}
     return config.model_copy(update=changes | off)
 
 

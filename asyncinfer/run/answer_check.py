@@ -7,8 +7,9 @@ whether and how to ask again. `run/attempts.py` does so for requests; an executo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
@@ -29,7 +30,13 @@ _AGAIN = "Answer again, with nothing but JSON that fits the schema."
 
 
 class AnswerCheck(Protocol):
-    """Decides whether an answer is a success."""
+    """Decides whether an answer is a success.
+
+    Attributes:
+        schema: The JSON schema of the answers; None if they have none.
+    """
+
+    schema: Mapping[str, Any] | None
 
     async def __call__(self, completion: Completion, correction: Correction | None = None) -> Completion:
         """Return the answer, parsed, with the usage of the rejected answers before it.
@@ -61,6 +68,7 @@ class TypedAnswerCheck:
 
     def __init__(self, model: AnswerModel, max_retries: int) -> None:
         self._model, self._max_retries = model, max_retries
+        self.schema: Mapping[str, Any] | None = model.schema
 
     async def __call__(self, completion: Completion, correction: Correction | None = None) -> Completion:
         message = completion.message

@@ -11,7 +11,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_slices
 from asyncinfer.control.run_end import without_details
 from asyncinfer.errors import InputError
-from asyncinfer.run.items import Item
+from asyncinfer.run.items import InputItem
 from asyncinfer.run.sources import ListSource, Source
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import replacing
@@ -150,7 +150,7 @@ class NoFailedRows(FailedRows):
         return await super().write(Failures(keep_all=False))
 
 
-def _line(item: Item, row: int, failure: FailureDetail) -> bytes:
+def _line(item: InputItem, row: int, failure: FailureDetail) -> bytes:
     conversation = item.load()
     detail = {
         "row": row,

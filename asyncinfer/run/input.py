@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Generator
 
 from asyncinfer.errors import InputError, UnreadableFileError
-from asyncinfer.run.items import Item
+from asyncinfer.run.items import InputItem
 from asyncinfer.run.row_access import RowSettingsError
 from asyncinfer.run.sources import Source
 from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_repeats
@@ -82,7 +82,7 @@ class ValidatedInput:
         self.index = KeyIndex(self.keys)
         self._occurrences = self.index.occurrences()
 
-    def _admit(self, item: Item, problems: InvalidRows) -> Conversation | None:
+    def _admit(self, item: InputItem, problems: InvalidRows) -> Conversation | None:
         try:
             conversation = item.load()
             self.keys += self._row_keys(conversation)

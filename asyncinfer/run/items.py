@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
 from zlib import crc32
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from asyncinfer.errors import InputError
 from asyncinfer.scratch.format import UNREADABLE, is_readable
@@ -16,8 +17,44 @@ from asyncinfer.types.conversation import Conversation, Message, Role
 _validate_json = Conversation.__pydantic_validator__.validate_json
 
 
+class InputItem(Protocol):
+    """One row as it is read."""
+
+    @property
+    def line(self) -> int | None:
+        """The number of its line, from 1; None for a row that is not from a text file."""
+        ...
+
+    @property
+    def checksum(self) -> int:
+        """A CRC-32 that changes with the row."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it has."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other code refers to the conversation that `load` returns."""
+        ...
+
+    def load(self) -> Conversation:
+        """The conversation.
+
+        Raises:
+            InputError: The row is not a valid conversation. The message says why.
+        """
+        ...
+
+    def columns(self) -> Mapping[str, Any]:
+        """The columns of the row, for an output of rows. Call it only for a row that is valid."""
+        ...
+
+
 class Item(NamedTuple):
-    """One row as it is read.
+    """One row as it is read: a conversation.
 
     Args:
         line: The number of its line, from 1; None for a row that is not from a file.
@@ -45,9 +82,19 @@ class Item(NamedTuple):
         require_messages(conversation)
         return conversation
 
+    @property
+    def is_shared(self) -> bool:
+        return self.given is not None
+
+    def columns(self) -> Mapping[str, Any]:
+        """The keys of the conversation."""
+        return self.given.to_dict() if isinstance(self.given, Conversation) else from_json(self.text)
+
 
 def item_of(row: object) -> Item:
-    """A row given as an object: anything that `as_conversation` takes."""
+    """A row given as an object: anything that `as_conversation` takes, or the reason why there is none."""
+    if isinstance(row, InputError):
+        return Item(None, 0, 0, b"", row)
     try:
         conversation = as_conversation(row)
     except InputError as error:

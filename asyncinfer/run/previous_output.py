@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 
 from asyncinfer.aio.limiters import DISK
+from asyncinfer.data.layout import OutputLayout
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.row_status import RowStatusTable
@@ -26,12 +27,18 @@ class PreviousOutput:
     """The answers that `output_path` holds when a run begins.
 
     With `reuse`, rows take their answers from there. Without it, a warning is logged before such rows are sent again.
+    Answers can be found only in plain JSONL files of conversations.
     """
 
-    def __init__(self, path: Path | None, *, reuse: bool) -> None:
+    def __init__(self, path: Path | None, *, reuse: bool, layout: OutputLayout) -> None:
         if reuse and path is None:
             raise ConfigError("reuse_output: set output_path too; the answers are taken from that file")
-        self._path, self._reuse = path, reuse
+        if reuse and not layout.is_plain:
+            raise ConfigError(
+                f"reuse_output: {path} does not hold what identifies a row; answers can be taken only from an "
+                "uncompressed JSONL file of conversations. Leave reuse_output out to send all rows"
+            )
+        self._path, self._reuse, self._layout = path, reuse, layout
         self.output: FinishedOutput | None = None
         self._spans: dict[tuple[bytes, int], tuple[int, int]] = {}
 
@@ -79,7 +86,13 @@ class PreviousOutput:
 
     def _warn_of_foreign_content(self) -> None:
         """Warn if the file has content, but no answers of a run."""
-        if self.output is not None and self.output.size:
+        if not self._layout.is_plain and self.output is not None and self.output.size:
+            log.warning(
+                "%s exists already. Its rows are sent again, and the file is replaced at the end. To keep it, stop and "
+                "copy the file, or choose another output_path.",
+                self._path,
+            )
+        elif self.output is not None and self.output.size:
             self._warn_of_loss("content that is not from a run")
 
     def _warn_of_loss(self, what: str) -> None:
@@ -129,7 +142,7 @@ class PreviousOutput:
             yield row, span
 
     def _lines(self) -> Generator[tuple[tuple[bytes, int], tuple[int, int]]]:
-        if self.output is None:
+        if self.output is None or not self._layout.is_plain:
             return
         try:
             for line in self.output.lines():

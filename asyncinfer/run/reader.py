@@ -12,7 +12,7 @@ from asyncinfer.aio.limiters import DISK, ROWS
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.errors import InputError
 from asyncinfer.run.input import ValidatedInput
-from asyncinfer.run.items import Item, item_of
+from asyncinfer.run.items import InputItem, item_of
 from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import InputRow, RejectedRow, Row, SavedRow, with_id
@@ -83,7 +83,7 @@ class InputReader:
                 return rows
         raise self._changed(len(self._validated))
 
-    def _skip(self, index: int, item: Item) -> bool:
+    def _skip(self, index: int, item: InputItem) -> bool:
         if index >= len(self._validated) or item.checksum != self._validated.checksums[index]:
             raise self._changed(index)
         if self._only is not None:
@@ -95,7 +95,7 @@ class InputReader:
             f"{self._source.name}: changed while it was read (row {index}). Run again to go on with what it holds now."
         )
 
-    def _row(self, index: int, item: Item) -> InputRow:
+    def _row(self, index: int, item: InputItem) -> InputRow:
         if (error := self._validated.rejected.get(index)) is not None:
             return RejectedRow(index, error)
         row = Row(index, *self._validated.identity(index), item.checksum, item.size, item)

@@ -51,6 +51,10 @@ class RowStatusTable:
     def reused(self, row: int) -> bool:
         return self._state[row] == _REUSED
 
+    def is_fresh(self, row: int) -> bool:
+        """Whether the row is saved under the id and metadata that the input has, as those in `spans` are."""
+        return row < len(self._state) and self._state[row] == _SAVED
+
     def span(self, row: int) -> tuple[int, int]:
         return self._offsets[row], self._lengths[row]
 

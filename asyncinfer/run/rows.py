@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from asyncinfer.errors import InputError
-from asyncinfer.run.items import Item
+from asyncinfer.run.items import InputItem, Item
 from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.scratch.keys import row_id
 from asyncinfer.types.answer import Completion
@@ -32,7 +32,9 @@ class Row:
 
     __slots__ = ("_content", "checksum", "index", "key", "n", "size")
 
-    def __init__(self, index: int, key: bytes, n: int, checksum: int, size: int, content: Item | Conversation) -> None:
+    def __init__(
+        self, index: int, key: bytes, n: int, checksum: int, size: int, content: InputItem | Conversation
+    ) -> None:
         self.index, self.key, self.n, self.checksum, self.size = index, key, n, checksum, size
         self._content = content
 
@@ -41,7 +43,7 @@ class Row:
         content = self._content
         if not isinstance(content, Conversation):
             conversation = content.load()
-            if conversation.conversation_id is None and content.given is None:
+            if conversation.conversation_id is None and not content.is_shared:
                 # It was just parsed: no other code refers to it.
                 conversation.conversation_id = row_id(self.key, self.n)
             content = self._content = with_id(conversation, self.key, self.n)
@@ -50,7 +52,7 @@ class Row:
     def text(self) -> bytes:
         """The JSON of the conversation."""
         content = self._content
-        if not isinstance(content, Conversation) and content.given is None:
+        if isinstance(content, Item) and content.given is None:
             return content.text
         return self.conversation().to_json_bytes()
 

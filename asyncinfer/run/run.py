@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from array import array
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from anyio.lowlevel import checkpoint
 
@@ -15,7 +17,8 @@ from asyncinfer.aio.descriptors import are_scarce
 from asyncinfer.aio.gc_tuning import relaxed_gc
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
-from asyncinfer.errors import EngineConfigError, EngineDeadError
+from asyncinfer.data.layout import OutputLayout, output_layout
+from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.endpoint_stats import Problems, one_endpoint
 from asyncinfer.run.events import Events, Observer
@@ -29,6 +32,7 @@ from asyncinfer.run.progress import OnProgress, Reporter, RunStats, failure_in_f
 from asyncinfer.run.reader import InputReader, IterableReader, ResumeMatcher
 from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
 from asyncinfer.run.repeats import FindSaved, Repeats
+from asyncinfer.run.row_output import RowOutput, write_compressed
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
 from asyncinfer.run.run_paths import check_paths
@@ -36,7 +40,7 @@ from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.saver import DeliverOutcome, RowOutcome
 from asyncinfer.run.scratch_use import lock_for_output, lock_in_cache, remove_finished
-from asyncinfer.run.sources import Source
+from asyncinfer.run.sources import Source, prepared
 from asyncinfer.run.spending import Spending
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
@@ -62,6 +66,9 @@ class Run:
         make_executor: Makes the executor of this run.
         partial: Write the existing answers even if rows failed. A row whose file cannot be read is one of these rows.
         restored: Adds what is not saved, such as the parsed answer, to a conversation with a saved answer.
+        layout: The format of the output.
+        keep: The columns of the input that an output of rows has; None: all.
+        answer_schema: The JSON schema of the answers, for an output of rows; None if they are text.
         reuse_output: Take answers from an existing file at `output_path`.
         relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
@@ -81,6 +88,9 @@ class Run:
     clock: Clock
     keys: RowKeys
     output_path: Path | None = None
+    layout: OutputLayout = field(default_factory=lambda: output_layout(None, None))
+    keep: Sequence[str] | None = None
+    answer_schema: Mapping[str, Any] | None = None
     progress_path: Path | None = None
     on_progress: OnProgress | None = None
     partial: bool = True
@@ -112,17 +122,19 @@ class Run:
         """
         await DISK.run(check_paths, source.path, self.output_path, self.progress_path, self._recorded_paths())
         with relaxed_gc() if self.relax_gc else nullcontext():
-            return await self._run(source, deliver)
+            async with prepared(source):
+                return await self._run(source, deliver)
 
     async def _run(self, source: Source, deliver: DeliverOutcome | None) -> RunSummary:
         stats = RunStats(self.clock, keep_failures=self.output_path is not None, problems=self.problems)
         async with failure_in_file(stats, self.progress_path):
             rows = ValidatedInput(source, self.keys, partial=self.partial)
             await in_slices(rows.validate_input())
+            row_output = await self._row_output(source)
             stats.begin(len(rows))
             statuses = RowStatusTable(len(rows))
             events = self._events(stats)
-            previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
+            previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output, layout=self.layout)
             async with self._scratch(rows) as scratch, previous_output.opened():
                 info = RunInfo(len(rows), self.saved_in, rows.has)
                 executor = self.make_executor(info)
@@ -145,7 +157,8 @@ class Run:
                     with closing(reader):
                         await flow.run(reader, self.stop)
                     self.dead = flow.dead
-                    await self._finish(flow, statuses, stats, scratch, failed_rows)
+                    write = self._writing(scratch, statuses, row_output, source, rows.checksums)
+                    await self._finish(flow, statuses, stats, scratch, failed_rows, write)
                 if scratch is not None and claims is not None and not stats.failed:
                     await remove_finished(scratch, claims.unclaimed, lambda key, n: rows.index.find(key, n) is None)
         return stats.summary()
@@ -163,15 +176,21 @@ class Run:
                 delays the reading of others, until `taken()` is called.
 
         Raises:
+            ConfigError: The output has rows, for which the source would be read twice.
             ScratchError: Answers cannot be saved.
             EngineDeadError: No further row can be answered.
             RunInterruptedError: `stop` was requested before the end.
         """
+        if self.layout.has_rows and self.output_path is not None:
+            raise ConfigError(
+                "ainfer_iter reads its source only once, so it cannot write the columns of the rows: give the "
+                "conversations a path that ends with .jsonl, or use arun or ainfer"
+            )
         await DISK.run(check_paths, None, self.output_path, self.progress_path, self._recorded_paths())
         stats, statuses = RunStats(self.clock, problems=self.problems), RowStatusTable()
         async with failure_in_file(stats, self.progress_path):
             events = self._events(stats)
-            previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output)
+            previous_output = PreviousOutput(self.output_path, reuse=self.reuse_output, layout=self.layout)
             async with self._scratch(None) as scratch, previous_output.opened():
                 executor = self.make_executor(RunInfo(None, self.saved_in))
                 spending = await self._prepared_spending(executor, stats)
@@ -208,7 +227,8 @@ class Run:
                     if flow.dead is not None:
                         raise flow.dead
                     # The caller gets each failure. A file of failed rows is of an earlier run.
-                    await self._finish(flow, statuses, stats, scratch, NoFailedRows(self.output_path))
+                    write = self._writing(scratch, statuses)
+                    await self._finish(flow, statuses, stats, scratch, NoFailedRows(self.output_path), write)
                 if scratch is not None and not stats.failed:
                     await remove_finished(scratch, len(saved), lambda key, n: (key, n) in saved)
 
@@ -242,11 +262,16 @@ class Run:
             EngineDeadError: No row can be answered.
             RunInterruptedError: `stop` was requested, or a limit was reached, before the end.
         """
+        async with prepared(source):
+            return await self._pilot(source, size, pace)
+
+    async def _pilot(self, source: Source, size: int, pace: Pace) -> Estimate:
         await DISK.run(check_paths, source.path, self.output_path, None)
         stats, rows = RunStats(self.clock), ValidatedInput(source, self.keys, partial=self.partial)
         await in_slices(rows.validate_input())
         statuses = RowStatusTable(len(rows))
-        previous_output = PreviousOutput(self.output_path if self.reuse_output else None, reuse=self.reuse_output)
+        output_path = self.output_path if self.reuse_output else None
+        previous_output = PreviousOutput(output_path, reuse=self.reuse_output, layout=self.layout)
         async with self._scratch(rows) as scratch, previous_output.opened():
             executor = self.make_executor(RunInfo(len(rows), self.saved_in, rows.has))
             spending = await self._prepared_spending(executor, stats)
@@ -336,6 +361,7 @@ class Run:
         stats: RunStats,
         scratch: ScratchFile | None,
         failed_rows: FailedRows,
+        write: Callable[[], Awaitable[None]],
     ) -> None:
         """Write the output and the failed rows, after every row has its outcome or the run was stopped.
 
@@ -348,7 +374,7 @@ class Run:
         done = stats.completed + stats.failed
         is_complete = done == stats.total or not (flow.stopped or flow.full is not None)
         if is_complete:
-            await self._write_output(scratch, statuses, stats)
+            await self._write_output(scratch, statuses, stats, write)
         if not isinstance(flow.dead, EngineConfigError):
             stats.failures_path = await failed_rows.write(stats.failures)
         if not is_complete:
@@ -367,7 +393,13 @@ class Run:
         where = f", in {scratch.path}. To go on, raise the limit and run the same again" if scratch is not None else ""
         return SpendingLimitError(f"Stopped at a limit: {flow.full}. {saved}{where}.", summary)
 
-    async def _write_output(self, scratch: ScratchFile | None, statuses: RowStatusTable, stats: RunStats) -> None:
+    async def _write_output(
+        self,
+        scratch: ScratchFile | None,
+        statuses: RowStatusTable,
+        stats: RunStats,
+        write: Callable[[], Awaitable[None]],
+    ) -> None:
         """Write the output. A run without any answer does not replace an older output."""
         if scratch is None:
             return
@@ -376,4 +408,35 @@ class Run:
             if are_scarce():
                 self.release_idle()
                 await checkpoint()  # The event loop closes them.
-            await scratch.assemble(self.output_path, statuses.spans())
+            await write()
+
+    async def _row_output(self, source: Source) -> RowOutput | None:
+        """What writes the output, if it has rows."""
+        if self.output_path is None or not self.layout.has_rows:
+            return None
+        row_output = RowOutput(self.output_path, self.layout, self.keep, self.answer_schema)
+        await in_slices(row_output.prepare(source))
+        return row_output
+
+    def _writing(
+        self,
+        scratch: ScratchFile | None,
+        statuses: RowStatusTable,
+        row_output: RowOutput | None = None,
+        source: Source | None = None,
+        checksums: array[int] | None = None,
+    ) -> Callable[[], Awaitable[None]]:
+        """The function that writes the saved answers to the output."""
+        path, layout = self.output_path, self.layout
+
+        async def write() -> None:
+            assert scratch is not None, "only a saved run writes an output"
+            assert path is not None, "only a run with an output writes one"
+            if layout.is_plain:
+                await scratch.assemble(path, statuses.spans())
+            elif row_output is not None and source is not None and checksums is not None:
+                await in_slices(row_output.write(source, checksums, scratch, statuses))
+            else:
+                await in_slices(write_compressed(path, layout, scratch, statuses))
+
+        return write

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, closing
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, Protocol
 from zlib import crc32
 
-from asyncinfer.errors import InputError
-from asyncinfer.run.items import Item, item_of
-from asyncinfer.types import lines
-from asyncinfer.types.paths import NotAFileError, open_regular, os_error_text
+import anyio
 
-_BUFFER = 1 << 18
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.aio.tasks import in_slices
+from asyncinfer.data.compression import Compression
+from asyncinfer.data.json_table import numbered_lines
+from asyncinfer.data.stored_file import StoredFile
+from asyncinfer.errors import InputError
+from asyncinfer.run.items import InputItem, Item, item_of
 
 
 class Source(Protocol):
@@ -28,53 +30,72 @@ class Source(Protocol):
 
     @property
     def path(self) -> Path | None:
-        """The file that is read; None if the rows are not in a file."""
-        ...
+        """The local file that is read; None if the rows are not in a local file."""
+        return None
 
-    def items(self) -> Generator[Item]: ...
+    def items(self) -> Generator[InputItem]: ...
+
+    def prepare(self) -> Generator[None]:
+        """Do what must be done once before rows are read, such as a download. Blocks; yields often.
+
+        Raises:
+            InputError: The rows cannot be read.
+        """
+        yield
+
+    def column_names(self) -> tuple[str, ...] | None:
+        """The names of the columns, for an output of rows; None if each row may have others."""
+        return None
+
+    def arrow_schema(self) -> Any | None:
+        """The Arrow schema of the columns, if there is one."""
+        return None
+
+    def close(self) -> None:
+        """Free what `prepare` took. Blocks."""
 
 
-class FileSource:
-    """A JSONL file with one conversation per line. Blank lines are ignored."""
+@asynccontextmanager
+async def prepared(source: Source) -> AsyncGenerator[None]:
+    """Prepare the source, and close it at the end of the block."""
+    try:
+        await in_slices(source.prepare())
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await DISK.run(source.close)
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.name = str(path)
+
+class FileSource(Source):
+    """A JSONL file with one conversation per line, which may be compressed. Blank lines are ignored."""
+
+    def __init__(self, path: str | Path, compression: Compression = Compression.NONE) -> None:
+        self._file = StoredFile(str(path))
+        self._compression = compression
+        self.name = self._file.name
+
+    @property
+    def path(self) -> Path | None:
+        return self._file.path
+
+    def prepare(self) -> Generator[None]:
+        yield from self._file.prepare()
 
     def items(self) -> Generator[Item]:
-        try:
-            with open_regular(self.path, _BUFFER) as file:
-                self._skip_byte_order_mark(file)
-                for number, text in enumerate(lines.bounded_lines(file), 1):
-                    if lines.is_cut(text):
-                        yield _too_long(number, file)
-                    elif not text.isspace():
-                        yield Item(number, crc32(text), len(text), text)
-        except NotAFileError as error:
-            what = f"{os_error_text(error)}; a run reads its input twice, so save it to a file first"
-            raise InputError(f"{self.name}: {what}") from None
-        except OSError as error:
-            raise InputError(f"{self.name}: cannot be read: {os_error_text(error)}") from error
+        for number, text in numbered_lines(self._file.local, self._compression, self.name):
+            if isinstance(text, InputError):
+                yield Item(number, 0, 0, b"", text)
+            else:
+                yield Item(number, crc32(text), len(text), text)
 
-    def _skip_byte_order_mark(self, file: BinaryIO) -> None:
-        beginning = file.read(len(BOM_UTF8))
-        if beginning.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-            raise InputError(f"{self.name}: is in UTF-16 or UTF-32; save it as UTF-8 first")
-        if beginning != BOM_UTF8:
-            file.seek(0)
+    def close(self) -> None:
+        self._file.close()
 
 
-def _too_long(number: int, file: BinaryIO) -> Item:
-    """The item for a line that is too long. Reads the rest of the line."""
-    lines.skip_line(file)
-    return Item(number, 0, 0, b"", InputError(f"the line is longer than {lines.MAX_LINE >> 20} MiB"))
-
-
-class ListSource:
+class ListSource(Source):
     """Conversations in memory."""
 
     name = "input"
-    path: Path | None = None
 
     def __init__(self, conversations: Sequence[object]) -> None:
         self._conversations = conversations
@@ -84,7 +105,7 @@ class ListSource:
             yield item_of(conversation)
 
 
-class FirstRows:
+class FirstRows(Source):
     """The first rows of a source."""
 
     def __init__(self, source: Source, count: int) -> None:
@@ -95,6 +116,18 @@ class FirstRows:
     def path(self) -> Path | None:
         return self._source.path
 
-    def items(self) -> Generator[Item]:
+    def prepare(self) -> Generator[None]:
+        yield from self._source.prepare()
+
+    def column_names(self) -> tuple[str, ...] | None:
+        return self._source.column_names()
+
+    def arrow_schema(self) -> Any | None:
+        return self._source.arrow_schema()
+
+    def items(self) -> Generator[InputItem]:
         with closing(self._source.items()) as items:
             yield from islice(items, self._count)
+
+    def close(self) -> None:
+        self._source.close()

@@ -94,7 +94,7 @@ class ScratchFile:
             ScratchLockedError: Another run holds the lock.
             ScratchError: The folder cannot be written.
         """
-        with _as_scratch_error(self.path, "cannot be opened"):
+        with as_scratch_error(self.path, "cannot be opened"):
             try:
                 self._take_lock()
             except Timeout:
@@ -127,7 +127,7 @@ class ScratchFile:
         Raises:
             ScratchError: The file cannot be read, or another program wrote it.
         """
-        with _as_scratch_error(self.path, "cannot be read"):
+        with as_scratch_error(self.path, "cannot be read"):
             try:
                 yield from self._saved_lines()
             except FileNotFoundError:
@@ -169,14 +169,14 @@ class ScratchFile:
             ScratchError: It cannot be written. The file is as before.
         """
         assert self._file is not None, "append before recover"
-        with _as_scratch_error(self.path, "cannot be written"):
+        with as_scratch_error(self.path, "cannot be written"):
             await async_file(self._file).write(data)
         offset, self._size = self._size, self._size + len(data)
         return offset
 
     def read(self, offset: int, length: int) -> bytes:
         assert self._file is not None, "read before recover"
-        with _as_scratch_error(self.path, "cannot be read"):
+        with as_scratch_error(self.path, "cannot be read"):
             return self._file.read_at(offset, length)
 
     def _read_whole(self, offset: int, length: int, ahead: int) -> bytes:
@@ -192,7 +192,7 @@ class ScratchFile:
         Args:
             spans: Offsets and lengths in bytes.
         """
-        with _as_scratch_error(output, "cannot be written"):
+        with as_scratch_error(output, "cannot be written"):
             async with async_replacing(output) as file:
                 blocks = self._blocks(spans)
                 while block := await DISK.run(lambda: next(blocks, b"")):
@@ -202,17 +202,25 @@ class ScratchFile:
     def _blocks(self, spans: Iterable[tuple[int, int]]) -> Generator[bytes]:
         """The JSON at `spans` in blocks of whole lines."""
         lines, size = list[bytes](), 0
-        ahead, start = b"", 0
-        for offset, length in spans:
-            # Rows are nearly in order, so that one read is enough for many rows.
-            if not start <= offset <= offset + length <= start + len(ahead):
-                ahead, start = self._read_whole(offset, length, _BLOCK), offset
-            lines.append(ahead[offset - start : offset - start + length] + b"\n")
-            size += length
+        for text in self.texts(spans):
+            lines.append(text + b"\n")
+            size += len(text)
             if size > _OUTPUT_BLOCK or len(lines) > _OUTPUT_LINES:
                 yield b"".join(lines)
                 lines, size = [], 0
         yield b"".join(lines)
+
+    def texts(self, spans: Iterable[tuple[int, int]]) -> Generator[bytes]:
+        """The JSON at each of `spans`. Blocks.
+
+        Args:
+            spans: Offsets and lengths in bytes. If they are nearly in order, few reads are needed.
+        """
+        ahead, start = b"", 0
+        for offset, length in spans:
+            if not start <= offset <= offset + length <= start + len(ahead):
+                ahead, start = self._read_whole(offset, length, _BLOCK), offset
+            yield ahead[offset - start : offset - start + length]
 
     def keep(self, wanted: Callable[[bytes, int], bool], every: int = 512) -> Generator[None]:
         """Rewrite the file with only the lines whose row `(key, n)` is wanted, as one atomic replacement.
@@ -223,7 +231,7 @@ class ScratchFile:
             every: After how many lines to yield, so that a caller can do other things.
         """
         with (
-            _as_scratch_error(self.path, "cannot be written"),
+            as_scratch_error(self.path, "cannot be written"),
             open_regular(self.path) as old,
             replacing(self.path) as new,
         ):
@@ -277,7 +285,8 @@ def _lock_path(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _as_scratch_error(path: Path, what: str) -> Generator[None]:
+def as_scratch_error(path: Path, what: str) -> Generator[None]:
+    """Convert errors about a file to a ScratchError that says what to do. `what`: for instance `cannot be written`."""
     try:
         yield
     except OSError as error:

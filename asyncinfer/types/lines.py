@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from functools import partial
-from typing import BinaryIO
+from io import BufferedReader
+from typing import BinaryIO, cast
 
 MAX_LINE = 1 << 28
 """The most bytes of one line that are in memory."""
@@ -24,3 +26,13 @@ def skip_line(file: BinaryIO) -> None:
     """Read the rest of a line that was cut."""
     while is_cut(file.readline(MAX_LINE)):
         pass
+
+
+def skip_byte_order_mark(file: BinaryIO) -> bool:
+    """Read the mark of UTF-8 at the beginning of a buffered file. Returns False if the mark is that of UTF-16 or 32."""
+    beginning = cast(BufferedReader, file).peek(len(BOM_UTF8))
+    if beginning.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return False
+    if beginning.startswith(BOM_UTF8):
+        file.read(len(BOM_UTF8))
+    return True

@@ -126,8 +126,8 @@ remote_params:
 class TestOumiFiles:
     def test_file_with_every_oumi_key_sets_every_field(self) -> None:
         config = InferenceConfig.from_str(EVERY_KEY)
-        ours = {"batch", "distributed", "limit", "output", "report_path", "retry_failures", "reuse_output"}
-        ours |= {"save_events", "telemetry"}
+        ours = {"batch", "distributed", "input", "limit", "output", "report_path", "retry_failures"}
+        ours |= {"reuse_output", "save_events", "telemetry"}
         ours |= {"deduplicate", "cache", "cache_path", "cache_max_mib", "cost_per_million", "max_cost", "max_tokens"}
         assert config.model_fields_set | ours == InferenceConfig.model_fields.keys()
         ours = {"allow_private_urls", "max_image_pixels"}

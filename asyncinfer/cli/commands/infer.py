@@ -38,11 +38,17 @@ def infer(
     interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Chat on the terminal.")] = False,
     input_path: Annotated[
         str | None,
-        typer.Option("--input_path", "--input-path", help="A JSONL file of conversations, one JSON object per line."),
+        typer.Option(
+            "--input_path",
+            "--input-path",
+            help="The input: JSONL of conversations, or a table (CSV, Parquet, ...) with --input.prompt.",
+        ),
     ] = None,
     output_path: Annotated[
         str | None,
-        typer.Option("--output_path", "--output-path", help="The JSONL file for the answers. null: print them."),
+        typer.Option(
+            "--output_path", "--output-path", help="The file for the answers: JSONL, CSV or Parquet. null: print them."
+        ),
     ] = None,
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Keep the answers in the output file, and send only the other rows.")

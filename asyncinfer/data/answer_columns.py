@@ -1,0 +1,83 @@
+"""The columns that an answer adds to a row of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic_core import from_json
+
+from asyncinfer.data.arrow_table import pyarrow
+from asyncinfer.data.column_types import Kind, arrow_type
+from asyncinfer.data.json_values import json_text
+from asyncinfer.data.schema_fields import fields_of, fitting
+from asyncinfer.types.conversation import Conversation, Message
+
+_ANSWER, _REASON = "answer", "finish_reason"
+_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+# The columns that an output has only if an answer has a value for them, with the keys that show it in JSON.
+_REASONING, _CALLS = "reasoning_content", "tool_calls"
+_KEYS = {_REASONING: b'"reasoning_content":', _CALLS: b'"tool_calls":'}
+
+
+class AnswerColumns:
+    """The columns of the answers of one run.
+
+    Typed answers have a column for each property of their schema, and no column `answer`, unless an answer does not fit
+    the schema. Such an answer is whole in `answer`, and its properties are null.
+
+    Args:
+        schema: The JSON schema of the answers; None if they are text.
+    """
+
+    def __init__(self, schema: Mapping[str, Any] | None = None) -> None:
+        self._fields = fields_of(schema)
+        self._found = set[str]() if self._fields else {_ANSWER}
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """The names that columns of the input must not have."""
+        return frozenset([*self._fields, _ANSWER, _REASON, *_TOKENS, *_KEYS])
+
+    def look_at(self, text: bytes) -> None:
+        """Learn from the JSON of an answered conversation which columns the output needs."""
+        self._found.update(name for name, key in _KEYS.items() if key in text)
+        if self._fields and _ANSWER not in self._found and self._typed(Conversation.from_json(text)) is None:
+            self._found.add(_ANSWER)
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The columns, with what their values are."""
+        first = {_ANSWER: Kind.TEXT} if _ANSWER in self._found else {}
+        last = {name: Kind.TEXT for name in _KEYS if name in self._found}
+        return {**self._fields, **first, _REASON: Kind.TEXT, **dict.fromkeys(_TOKENS, Kind.INTEGER), **last}
+
+    def arrow_fields(self) -> list[Any]:
+        """The Arrow fields of the columns."""
+        return [pyarrow().field(name, arrow_type(kind)) for name, kind in self.kinds.items()]
+
+    def values(self, conversation: Conversation) -> dict[str, Any]:
+        """The values of an answered conversation. Columns that are null may be missing."""
+        answer = conversation.messages[-1]
+        usage: Mapping[str, Any] = conversation.metadata.get("usage") or {}
+        typed = self._typed(conversation) if self._fields else None
+        values = typed or {_ANSWER: answer.text if answer.content is not None else None}
+        values |= {_REASON: conversation.metadata.get(_REASON), **{name: usage.get(name) for name in _TOKENS}}
+        if self._found:
+            others = {_REASONING: answer.reasoning_content, _CALLS: _calls(answer)}
+            values |= {name: value for name, value in others.items() if name in self._found}
+        return values
+
+    def _typed(self, conversation: Conversation) -> dict[str, Any] | None:
+        """The properties of a typed answer; None if it does not fit the schema."""
+        try:
+            parsed: object = from_json(conversation.messages[-1].text)
+        except ValueError:
+            return None
+        return fitting(self._fields, cast(dict[str, Any], parsed)) if isinstance(parsed, dict) else None
+
+
+def _calls(answer: Message) -> str | None:
+    if not answer.tool_calls:
+        return None
+    return json_text([call.model_dump(mode="json", exclude_none=True) for call in answer.tool_calls]).decode()

@@ -1,0 +1,111 @@
+"""The columns of an output file and their Arrow types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from asyncinfer.data.arrow_table import pyarrow
+
+_INT64 = 1 << 63
+
+
+class Kind(StrEnum):
+    """What the values of a column without an Arrow type are. The value is the name of the Arrow type."""
+
+    BOOLEAN = "bool_"
+    INTEGER = "int64"
+    NUMBER = "float64"
+    TEXT = "string"
+    BYTES = "binary"
+    DATE = "date32"
+    TIME = "timestamp"
+
+
+class Columns:
+    """The columns of the input that an output has, in order.
+
+    Args:
+        names: The names of the columns.
+        schema: The Arrow schema of the input; None if it has none.
+        kinds: What the values of the columns are, for an input without a schema.
+    """
+
+    def __init__(self, names: Sequence[str], schema: Any | None, kinds: Mapping[str, Kind]) -> None:
+        self.names = tuple(names)
+        self._schema, self._kinds = schema, kinds
+
+    def arrow_fields(self) -> list[Any]:
+        """The Arrow fields of the columns."""
+        arrow = pyarrow()
+        if self._schema is not None:
+            fields = [self._schema.field(name) for name in self.names]
+            return [field.with_type(_storage_type(field.type)).with_nullable(True) for field in fields]
+        return [arrow.field(name, arrow_type(self._kinds.get(name, Kind.TEXT))) for name in self.names]
+
+
+class ColumnScan:
+    """Collects the columns of rows that may have different ones, and what their values are."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Kind | None] = {}
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            known = self._kinds.setdefault(name, None)
+            if value is not None and known is not Kind.TEXT:
+                kind = kind_of(value)
+                self._kinds[name] = kind if known is None else common_kind((known, kind))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, in the order in which they occurred first."""
+        return tuple(self._kinds)
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """What the values of each column are. Columns without any value are missing."""
+        return {name: kind for name, kind in self._kinds.items() if kind is not None}
+
+
+def arrow_type(kind: Kind) -> Any:
+    """The Arrow type of a kind of values."""
+    arrow = pyarrow()
+    return arrow.timestamp("us", tz="UTC") if kind is Kind.TIME else getattr(arrow, kind.value)()
+
+
+def kind_of(value: Any) -> Kind:
+    """What a value is. What has no kind of its own, such as a list, is written as text."""
+    match value:
+        case bool():
+            return Kind.BOOLEAN
+        case int():
+            return Kind.INTEGER if -_INT64 <= value < _INT64 else Kind.TEXT
+        case float():
+            return Kind.NUMBER
+        case bytes():
+            return Kind.BYTES
+        case datetime():
+            return Kind.TIME if value.tzinfo is not None else Kind.TEXT
+        case date():
+            return Kind.DATE
+        case _:
+            return Kind.TEXT
+
+
+def common_kind(kinds: Iterable[Kind]) -> Kind:
+    """The kind that can represent values of all these kinds."""
+    found = set(kinds)
+    if found == {Kind.INTEGER, Kind.NUMBER}:
+        return Kind.NUMBER
+    return found.pop() if len(found) == 1 else Kind.TEXT
+
+
+def _storage_type(kind: Any) -> Any:
+    """A type that every Parquet reader knows, for dictionary-encoded columns and extension types."""
+    types = pyarrow("pyarrow.types")
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return kind.value_type
+    return kind.storage_type if isinstance(kind, pyarrow().BaseExtensionType) else kind

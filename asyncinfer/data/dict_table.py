@@ -1,0 +1,52 @@
+"""Rows that are dicts in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from asyncinfer.data.table import TableRow
+from asyncinfer.errors import InputError
+
+
+class DictTable:
+    """Any iterable of dicts.
+
+    Args:
+        rows: An iterator is read into a list by `prepare`, because it can be read only once.
+    """
+
+    path: Path | None = None
+
+    def __init__(self, rows: Iterable[object], name: str = "input") -> None:
+        self._rows = rows
+        self.name = name
+
+    def prepare(self) -> Generator[None]:
+        if isinstance(self._rows, Iterator):
+            kept: list[object] = []
+            for row in self._rows:
+                kept.append(row)
+                yield
+            self._rows = kept
+
+    def columns(self) -> None:
+        return None
+
+    def arrow_schema(self) -> None:
+        return None
+
+    def rows(self) -> Generator[TableRow]:
+        for row in self._rows:
+            yield TableRow(None, row_values(row))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def row_values(row: object) -> Mapping[str, Any] | InputError:
+    """The columns of a row that is given as an object, or why it is not valid."""
+    if isinstance(row, Mapping):
+        return cast(Mapping[str, Any], row)
+    return InputError(f"should be a dict with the columns (found {type(row).__name__})")

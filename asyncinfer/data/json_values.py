@@ -1,0 +1,51 @@
+"""Values of columns as JSON and as text."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic_core import to_json, to_jsonable_python
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def as_json(value: Any) -> Any:
+    """Return a value that JSON can represent: dates in ISO 8601, bytes in base64, decimals as text.
+
+    Half of a surrogate pair, which UTF-8 cannot represent, becomes a question mark.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return b64encode(value).decode("ascii")
+    if isinstance(value, Mapping):
+        return {as_text(key): as_json(part) for key, part in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [as_json(part) for part in cast(list[Any], value)]
+    return to_jsonable_python(value, fallback=str)
+
+
+def json_text(value: Any) -> bytes:
+    """Return a value as JSON without line breaks."""
+    return to_json(as_json(value), inf_nan_mode="constants")
+
+
+def as_text(value: Any) -> str:
+    """Return a value as the text of a CSV field. A null is empty; lists and dicts are JSON."""
+    match value:
+        case str():
+            return value
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case list() | tuple() | dict():
+            return json_text(cast(Any, value)).decode()
+        case _:
+            return str(as_json(value))

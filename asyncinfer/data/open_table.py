@@ -1,0 +1,86 @@
+"""Finds the table that a path or an object stands for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, cast
+
+from asyncinfer.config import InputFormat, InputParams
+from asyncinfer.data.arrow_table import ArrowFileTable, MemoryTable, ParquetTable, pyarrow
+from asyncinfer.data.csv_table import CsvTable
+from asyncinfer.data.dict_table import DictTable
+from asyncinfer.data.hub_table import DatasetTable, HubTable
+from asyncinfer.data.json_table import JsonTable
+from asyncinfer.data.layout import input_layout, is_url
+from asyncinfer.data.stored_file import StoredFile
+from asyncinfer.data.table import Table
+from asyncinfer.errors import InputError, error_text
+from asyncinfer.types.paths import expanded, is_folder
+
+
+def table_at(path: str, params: InputParams) -> Table:
+    """The table in a file, behind a URL, in a folder, or of a name on the Hugging Face hub.
+
+    Raises:
+        ConfigError: The settings contradict the path.
+    """
+    layout = input_layout(path, params)
+    is_dataset = params.format is None and not is_url(path) and is_folder(expanded(path, "input_path"))
+    if is_dataset or layout.format is InputFormat.DATASETS:
+        return HubTable(path, params.split, params.subset)
+    file = StoredFile(path)
+    match layout.format:
+        case InputFormat.CSV:
+            return CsvTable(file, layout.compression, layout.delimiter)
+        case InputFormat.PARQUET:
+            return ParquetTable(file)
+        case InputFormat.ARROW:
+            return ArrowFileTable(file)
+        case _:
+            return JsonTable(file, layout.compression)
+
+
+def table_of(data: object) -> Table:
+    """The table that `data` is: a path or URL, a data frame, an Arrow table, a data set, or an iterable of dicts.
+
+    Raises:
+        InputError: It is none of these.
+        ConfigError: The path cannot be used.
+        MissingDependencyError: pyarrow, which reads data frames, is not installed.
+    """
+    if isinstance(data, str | os.PathLike):
+        return table_at(os.fspath(cast(os.PathLike[str], data)), InputParams())
+    frame: Any = data
+    library, kind = type(data).__module__.partition(".")[0], type(data).__name__
+    match library, kind:
+        case "pandas", "DataFrame":
+            return _from_pandas(frame)
+        case "polars", "DataFrame":
+            pyarrow()
+            return MemoryTable(frame.to_arrow())
+        case "polars", "LazyFrame":
+            return table_of(frame.collect())
+        case "pyarrow", "Table":
+            return MemoryTable(frame)
+        case "pyarrow", "RecordBatch":
+            return MemoryTable(pyarrow().Table.from_batches([frame]))
+        case "pyarrow", "RecordBatchReader":
+            return MemoryTable(frame.read_all())
+        case "datasets", "Dataset":
+            return DatasetTable(frame)
+        case "datasets", "DatasetDict":
+            raise InputError(f"data has several splits; pass one of them, such as data[{next(iter(frame))!r}]")
+        case _ if isinstance(data, Iterable) and not isinstance(data, bytes | dict):
+            return DictTable(cast(Iterable[object], data))
+        case _:
+            raise InputError(f"data should be a path, a data frame or an iterable of dicts (found {kind})")
+
+
+def _from_pandas(frame: Any) -> Table:
+    """The rows of a pandas frame. Missing values (NaN, NaT, NA) are nulls."""
+    arrow = pyarrow()
+    try:
+        return MemoryTable(arrow.Table.from_pandas(frame, preserve_index=False))
+    except Exception as error:  # For instance a column with texts and numbers.
+        raise InputError(f"the data frame cannot be converted to Arrow: {error_text(error)}") from None

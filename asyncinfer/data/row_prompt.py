@@ -1,0 +1,152 @@
+"""Makes a conversation of each row of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from asyncinfer.config import InputFormat, InputParams
+from asyncinfer.config.prompt_template import PromptTemplate
+from asyncinfer.data.json_values import as_json
+from asyncinfer.data.openai_batch import conversation_of_request
+from asyncinfer.data.row_images import image_items
+from asyncinfer.errors import InputError
+from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+
+MESSAGES = "messages"
+# The columns of a row without a prompt that are parts of its conversation. In CSV files, they are JSON texts.
+_PARTS = (MESSAGES, "conversation_id", "metadata", "tools")
+
+
+class RowPrompt:
+    """The settings in `input`, prepared for all rows.
+
+    Args:
+        keeps_metadata: Whether the columns in `keep` become metadata of the conversations.
+
+    Raises:
+        ConfigError: A template is wrong.
+    """
+
+    def __init__(self, params: InputParams, *, keeps_metadata: bool = False) -> None:
+        self._params = params
+        self._prompt = _template(params.prompt)
+        self._system = _template(params.system)
+        self._kept = tuple(params.keep or ()) if keeps_metadata else ()
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Changes with the settings that determine the id and the metadata of a conversation."""
+        return repr((self._params.id, self._kept)).encode(errors="surrogatepass")
+
+    def check_columns(self, columns: tuple[str, ...], name: str) -> None:
+        """Check that the table has the columns that the settings name.
+
+        Raises:
+            InputError: It does not.
+        """
+        for setting, needed in self._needed():
+            if missing := sorted(needed - set(columns)):
+                what = f"{setting}: there is no column {missing[0]!r}"
+                raise InputError(f"{name}: {what}; the columns are {', '.join(columns)}")
+
+    def conversation(self, values: Mapping[str, Any]) -> Conversation:
+        """Return the conversation that a row asks.
+
+        Raises:
+            InputError: The row does not have a column, or a column has a value that cannot be used.
+        """
+        if self._params.format is InputFormat.OPENAI_BATCH:
+            conversation = conversation_of_request(values)
+        elif self._prompt is None:
+            conversation = _given_conversation(values)
+        else:
+            conversation = Conversation(messages=[*self._system_message(values), self._question(self._prompt, values)])
+        if self._params.id is not None:
+            given = _column(values, self._params.id, "input.id")
+            conversation.conversation_id = None if given is None else str(given)
+        if self._kept:
+            kept = {name: as_json(_column(values, name, "input.keep")) for name in self._kept}
+            conversation.metadata = {**conversation.metadata, **kept}
+        return conversation
+
+    def _needed(self) -> list[tuple[str, set[str]]]:
+        """The settings, each with the columns that it names."""
+        params = self._params
+        return [
+            ("input.prompt", set(self._prompt.columns) if self._prompt is not None else self._messages()),
+            ("input.system", set(self._system.columns) if self._system is not None else set()),
+            ("input.images", {params.images} if params.images is not None else set()),
+            ("input.id", {params.id} if params.id is not None else set()),
+            ("input.keep", set(params.keep or ())),
+        ]
+
+    def _messages(self) -> set[str]:
+        return set() if self._params.format is InputFormat.OPENAI_BATCH else {MESSAGES}
+
+    def _system_message(self, values: Mapping[str, Any]) -> list[Message]:
+        if self._system is None:
+            return []
+        text = _rendered(self._system, values, "input.system")
+        return [Message(role=Role.SYSTEM, content=text)] if text.strip() else []
+
+    def _question(self, prompt: PromptTemplate, values: Mapping[str, Any]) -> Message:
+        text = _rendered(prompt, values, "input.prompt")
+        if self._params.images is None:
+            return Message(role=Role.USER, content=text)
+        images = image_items(_column(values, self._params.images, "input.images"))
+        content = [*images, ContentItem(type=Type.TEXT, content=text)] if images else text
+        return Message(role=Role.USER, content=content)
+
+
+def _template(source: str | None) -> PromptTemplate | None:
+    return PromptTemplate(source) if source is not None else None
+
+
+def _rendered(template: PromptTemplate, values: Mapping[str, Any], setting: str) -> str:
+    try:
+        return template.render(values)
+    except ValueError as error:
+        raise InputError(f"{setting}: {error}") from None
+
+
+def _column(values: Mapping[str, Any], name: str, setting: str) -> Any:
+    try:
+        return values[name]
+    except KeyError:
+        columns = ", ".join(map(str, values))
+        raise InputError(f"{setting}: there is no column {name!r}; the columns are {columns}") from None
+
+
+def _given_conversation(values: Mapping[str, Any]) -> Conversation:
+    """The conversation in the column `messages` of a row, and in columns beside it."""
+    if MESSAGES not in values:
+        columns = ", ".join(map(str, values))
+        raise InputError(f"there is no column {MESSAGES!r}, so set input.prompt; the columns are {columns}")
+    data = {name: _part(name, values[name]) for name in _PARTS if values.get(name) is not None}
+    try:
+        return Conversation.from_dict(data)
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        path = ".".join(str(part) for part in detail["loc"] if isinstance(part, int) or str(part).isidentifier())
+        raise InputError(f"{path}: {detail['msg'].removeprefix('Value error, ')}") from None
+
+
+def _part(name: str, value: Any) -> Any:
+    """A part of a conversation, without the nulls that Arrow adds for keys of other rows."""
+    if isinstance(value, str) and name != "conversation_id":
+        try:
+            value = from_json(value)
+        except ValueError as error:
+            raise InputError(f"column {name!r}: not valid JSON: {error}") from None
+    return _without_nulls(value) if name != "conversation_id" else str(value)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        items = cast(Mapping[str, Any], value).items()
+        return {key: _without_nulls(part) for key, part in items if part is not None}
+    return [_without_nulls(part) for part in cast(list[Any], value)] if isinstance(value, list) else value

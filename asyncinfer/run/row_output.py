@@ -1,0 +1,133 @@
+"""Writes the output of a run that is not plain JSONL of conversations: rows, or compressed files."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from asyncinfer.data.answer_columns import AnswerColumns
+from asyncinfer.data.column_types import Columns, ColumnScan
+from asyncinfer.data.compression import compressing
+from asyncinfer.data.layout import OutputLayout
+from asyncinfer.data.row_writer import row_writer
+from asyncinfer.errors import ConfigError, InputError
+from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.run.sources import Source
+from asyncinfer.scratch.atomic import replacing
+from asyncinfer.scratch.file import ScratchFile, as_scratch_error
+from asyncinfer.types.conversation import Conversation
+
+_EVERY = 64  # rows
+
+
+def write_compressed(
+    path: Path, layout: OutputLayout, scratch: ScratchFile, statuses: RowStatusTable
+) -> Generator[None]:
+    """Write the answered conversations. Blocks; yields every 64 rows.
+
+    Raises:
+        ScratchError: The file cannot be written.
+    """
+    with (
+        as_scratch_error(path, "cannot be written"),
+        replacing(path) as file,
+        compressing(file, layout.compression) as stream,
+    ):
+        for count, text in enumerate(scratch.texts(statuses.spans())):
+            stream.write(text + b"\n")
+            if count % _EVERY == 0:
+                yield
+
+
+class RowOutput:
+    """Writes the columns of the input and the answers, in the order of the input.
+
+    Args:
+        keep: The columns of the input that the output has; None: all.
+        schema: The JSON schema of the answers; None if they are text.
+    """
+
+    def __init__(
+        self, path: Path, layout: OutputLayout, keep: Sequence[str] | None, schema: Mapping[str, Any] | None
+    ) -> None:
+        self._path, self._layout, self._keep = path, layout, keep
+        self._answers = AnswerColumns(schema)
+        self._columns = Columns((), None, {})
+
+    def prepare(self, source: Source) -> Generator[None]:
+        """Find the columns of the output, before anything is sent. Blocks; yields every 64 rows.
+
+        Raises:
+            InputError: There is no column of this name.
+            ConfigError: The answer has a column of the same name.
+        """
+        names, scan = source.column_names(), ColumnScan()
+        if names is None:
+            for count, item in enumerate(source.items()):
+                scan.add(item.columns())
+                if count % _EVERY == 0:
+                    yield
+            names = scan.names
+        self._columns = Columns(self._kept(names, source.name), source.arrow_schema(), scan.kinds)
+
+    def write(
+        self, source: Source, checksums: array[int], scratch: ScratchFile, statuses: RowStatusTable
+    ) -> Generator[None]:
+        """Write the answered rows. Blocks; yields every 64 rows.
+
+        Args:
+            checksums: The checksum of each row, from the first reading.
+
+        Raises:
+            InputError: The input has changed.
+            ScratchError: The file cannot be written.
+        """
+        answers = self._answers
+        for count, text in enumerate(scratch.texts(statuses.spans())):
+            answers.look_at(text)
+            if count % _EVERY == 0:
+                yield
+        names = [*self._columns.names, *answers.kinds]
+        fields = [*self._columns.arrow_fields(), *answers.arrow_fields()] if self._layout.has_schema else []
+        with (
+            as_scratch_error(self._path, "cannot be written"),
+            replacing(self._path) as file,
+            row_writer(file, self._layout, names, fields) as writer,
+            closing(_answered(source, checksums, scratch, statuses)) as rows,
+        ):
+            for row, columns, conversation in rows:
+                kept = {name: columns[name] for name in self._columns.names if name in columns}
+                writer.write(kept | answers.values(conversation))
+                if row % _EVERY == 0:
+                    yield
+
+    def _kept(self, names: Sequence[str], source: str) -> Sequence[str]:
+        kept = names if self._keep is None else self._keep
+        if missing := [name for name in kept if name not in names]:
+            what = f"input.keep: there is no column {missing[0]!r}; the columns are {', '.join(names)}"
+            raise InputError(f"{source}: {what}")
+        if taken := [name for name in kept if name in self._answers.reserved]:
+            raise ConfigError(
+                f"{source}: the column {taken[0]!r} has the name of a column of the answer; rename it, or name the "
+                "columns of the output in input.keep"
+            )
+        return kept
+
+
+def _answered(
+    source: Source, checksums: array[int], scratch: ScratchFile, statuses: RowStatusTable
+) -> Generator[tuple[int, Mapping[str, Any], Conversation]]:
+    """The rows that are answered, each with its place, its columns and its finished conversation."""
+    texts = scratch.texts(statuses.spans())
+    with closing(source.items()) as items:
+        for row, item in enumerate(items):
+            if row >= len(checksums) or item.checksum != checksums[row]:
+                raise InputError(
+                    f"{source.name}: changed while it was read (row {row}), so the output is not written. The answers "
+                    f"are saved in {scratch.path}; run again to go on with what the input holds now."
+                )
+            if statuses.is_fresh(row):
+                yield row, item.columns(), Conversation.from_json(next(texts))

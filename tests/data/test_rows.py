@@ -1,0 +1,207 @@
+"""Rows in calls from Python."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from asyncinfer import Conversation, FailureDetail, InferenceConfig, InputError, InputParams, rows_from
+from tests.fakes import ONE_ATTEMPT, FakeEngine, rejection
+
+DICTS = [{"text": "a", "n": 1}, {"text": "b", "n": None}]
+PROMPT = "{{ text }} {{ n }}"
+
+
+def pandas_frame() -> pd.DataFrame:
+    return pd.DataFrame({"text": ["a", "b"], "n": pd.array([1, None], dtype="Int64")}, index=[10, 20])
+
+
+def dataset() -> Any:
+    return pytest.importorskip("datasets").Dataset.from_list(DICTS)
+
+
+SOURCES = {
+    "pandas": pandas_frame,
+    "polars": lambda: pl.DataFrame(DICTS),
+    "lazy polars": lambda: pl.DataFrame(DICTS).lazy(),
+    "arrow": lambda: pa.Table.from_pylist(DICTS),
+    "arrow batch": lambda: pa.RecordBatch.from_pylist(DICTS),
+    "arrow reader": lambda: pa.Table.from_pylist(DICTS).to_reader(),
+    "datasets": dataset,
+    "dicts": lambda: DICTS,
+    "tuple": lambda: tuple(DICTS),
+    "iterator": lambda: iter(DICTS),
+}
+
+
+@pytest.fixture(params=SOURCES)
+def data(request: pytest.FixtureRequest) -> Any:
+    return SOURCES[request.param]()
+
+
+async def test_rows_of_any_table_are_answered_in_order(data: Any) -> None:
+    answers = await FakeEngine().ainfer(rows_from(data, prompt=PROMPT))
+    assert [answer.text for answer in answers] == ["answer to a 1", "answer to b "]
+
+
+async def test_rows_of_any_table_are_answered_as_they_come(data: Any) -> None:
+    found: dict[int, str] = {}
+    async with FakeEngine().ainfer_iter(rows_from(data, prompt=PROMPT)) as outcomes:
+        async for index, outcome in outcomes:
+            assert isinstance(outcome, Conversation)
+            found[index] = outcome.text
+    assert found == {0: "answer to a 1", 1: "answer to b "}
+
+
+async def test_rows_of_any_table_are_written_to_a_file(data: Any, tmp_path: Path) -> None:
+    config = InferenceConfig(output_path=tmp_path / "out.parquet")
+    summary = await FakeEngine().arun(config, input=rows_from(data, prompt=PROMPT, keep=["n"]))
+    assert summary.completed == 2
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [(row["n"], row["answer"]) for row in rows] == [(1, "answer to a 1"), (None, "answer to b ")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("pandas", pd.DataFrame),
+        ("polars", pl.DataFrame),
+        ("lazy polars", pl.DataFrame),
+        ("arrow", pa.Table),
+        ("datasets", object),
+        ("dicts", list),
+        ("iterator", list),
+    ],
+)
+async def test_answers_become_columns_of_a_frame_of_the_same_kind(kind: str, expected: type[object]) -> None:
+    rows = rows_from(SOURCES[kind](), prompt=PROMPT)
+    frame = rows.with_answers(await FakeEngine().ainfer(rows))
+    assert isinstance(frame, expected)
+    found = as_dicts(frame)
+    assert [row["answer"] for row in found] == ["answer to a 1", "answer to b "]
+    assert [row["total_tokens"] for row in found] == [7, 7]
+    assert list(found[0]) == [
+        "text", "n", "answer", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens",
+    ]  # fmt: skip
+
+
+def as_dicts(frame: Any) -> list[dict[str, Any]]:
+    match frame:
+        case pd.DataFrame():
+            return frame.to_dict("records")
+        case pl.DataFrame():
+            return frame.to_dicts()
+        case pa.Table():
+            return frame.to_pylist()
+        case _:
+            return list(frame)
+
+
+async def test_index_of_a_pandas_frame_is_kept() -> None:
+    rows = rows_from(pandas_frame(), prompt=PROMPT)
+    assert list(rows.with_answers(await FakeEngine().ainfer(rows)).index) == [10, 20]
+
+
+def refuse_b(text: str, attempt: int) -> None:
+    if text.startswith("b"):
+        raise rejection()
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "dicts"])
+async def test_rows_that_failed_have_a_reason_and_no_answer(kind: str) -> None:
+    data = SOURCES[kind]()
+    rows = rows_from(data, prompt=PROMPT)
+    frame = rows.with_answers(await FakeEngine(refuse_b).ainfer_partial(rows, ONE_ATTEMPT))
+    table = pa.Table.from_pylist(frame) if isinstance(frame, list) else pl.DataFrame(frame).to_arrow()
+    assert table["answer"].to_pylist() == ["answer to a 1", None]
+    assert table["error"].to_pylist() == [None, "bad request"]
+    assert table["total_tokens"].to_pylist() == [7, None]
+
+
+async def test_answers_of_other_rows_are_refused() -> None:
+    rows = rows_from(DICTS, prompt=PROMPT)
+    answers = await FakeEngine().ainfer(rows)
+    with pytest.raises(InputError, match="there are 1 answers for 2 rows"):
+        rows.with_answers(answers[:1])
+    with pytest.raises(InputError, match="have a column 'answer' already"):
+        rows_from([{"answer": 1}] * 2, prompt="a").with_answers(answers)
+
+
+async def test_dicts_take_the_prompt_of_the_configuration() -> None:
+    config = InferenceConfig(input=InputParams(prompt=PROMPT, id="n"))
+    answers = await FakeEngine().ainfer(DICTS, config)
+    assert [answer.text for answer in answers] == ["answer to a 1", "answer to b "]
+    assert answers[0].conversation_id == "1"
+
+
+async def endless() -> AsyncIterator[dict[str, Any]]:
+    number = 0
+    while True:
+        yield {"text": number, "n": None}
+        number += 1
+
+
+@pytest.mark.parametrize("as_async", [True, False])
+async def test_sources_that_are_read_once_take_the_prompt_of_the_configuration(as_async: bool) -> None:
+    config = InferenceConfig(input=InputParams(prompt="{{ text }}"))
+    source = endless() if as_async else ({"text": number} for number in range(10**9))
+    async with FakeEngine().ainfer_iter(source, config) as outcomes:
+        async for index, outcome in outcomes:
+            assert isinstance(outcome, Conversation)
+            assert outcome.messages[0].content == str(index)
+            if index == 5:
+                break
+
+
+async def test_bad_row_of_a_source_that_is_read_once_fails_alone() -> None:
+    found: dict[int, object] = {}
+    rows = rows_from([{"text": "a"}, {"txt": "b"}, 3, {"text": "c"}], prompt="{{ text }}")
+    async with FakeEngine().ainfer_iter(rows) as outcomes:
+        async for index, outcome in outcomes:
+            found[index] = outcome
+    assert isinstance(found[0], Conversation)
+    assert isinstance(found[3], Conversation)
+    first, second = found[1], found[2]
+    assert isinstance(first, FailureDetail)
+    assert isinstance(second, FailureDetail)
+    assert "there is no column 'text'; the columns are txt" in first.error_message
+    assert "should be a dict with the columns (found int)" in second.error_message
+
+
+async def test_bad_rows_are_listed_before_anything_is_sent() -> None:
+    engine = FakeEngine()
+    with pytest.raises(InputError, match=r"2 bad row\(s\); nothing was run:\n  row 1: input.prompt: .*\n  row 2: "):
+        await engine.ainfer(rows_from([{"text": "a"}, {"txt": "b"}, 3], prompt="{{ text }}"))
+    assert not engine.asked
+
+
+async def test_missing_column_of_a_frame_is_one_error() -> None:
+    engine = FakeEngine()
+    with pytest.raises(InputError, match="input: input.prompt: there is no column 'txt'; the columns are text, n"):
+        await engine.ainfer(rows_from(pandas_frame(), prompt="{{ txt }}"))
+    assert not engine.asked
+
+
+def test_conversations_can_be_looked_at() -> None:
+    first, second = rows_from(DICTS, prompt=PROMPT, keep=["n"])
+    assert (first.messages[0].content, first.metadata) == ("a 1", {"n": 1})
+    assert second.metadata == {"n": None}
+
+
+@pytest.mark.parametrize("data", [3, {"text": "a"}, b"abc", None])
+def test_other_objects_are_refused(data: object) -> None:
+    with pytest.raises(InputError, match="data should be a path, a data frame or an iterable of dicts"):
+        rows_from(data, prompt="a")
+
+
+def test_missing_values_of_pandas_are_nulls() -> None:
+    frame = pd.DataFrame({"a": [float("nan")], "b": [None], "c": [pd.NaT], "d": [pd.NA]})
+    [row] = rows_from(frame, prompt="[{{ a }}{{ b }}{{ c }}{{ d }}]")
+    assert row.messages[0].content == "[]"

@@ -1,0 +1,63 @@
+"""Columns of typed answers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from asyncinfer.data.column_types import Kind
+from asyncinfer.data.schema_fields import fields_of, fitting
+
+
+class Mood(StrEnum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Review(BaseModel):
+    title: str
+    stars: int
+    score: float | None
+    mood: Mood
+    is_long: bool = False
+    topics: list[str]
+    either: int | str
+
+
+def test_properties_of_a_model_have_the_types_of_its_fields() -> None:
+    assert fields_of(Review.model_json_schema()) == {
+        "title": Kind.TEXT,
+        "stars": Kind.INTEGER,
+        "score": Kind.NUMBER,
+        "mood": Kind.TEXT,
+        "is_long": Kind.BOOLEAN,
+        "topics": Kind.TEXT,
+        "either": Kind.TEXT,
+    }
+
+
+@pytest.mark.parametrize("schema", [None, {}, {"type": "string"}, {"type": "array", "items": {"type": "object"}}])
+def test_other_schemas_have_no_columns(schema: dict[str, Any] | None) -> None:
+    assert fields_of(schema) == {}
+
+
+def test_list_of_types_with_null_is_the_other_type() -> None:
+    assert fields_of({"properties": {"a": {"type": ["integer", "null"]}}}) == {"a": Kind.INTEGER}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"n": 1, "x": 2}, {"n": 1, "x": 2.0}),
+        ({"n": None}, {"n": None, "x": None}),
+        ({"n": "1", "x": 2}, None),
+        ({"n": True, "x": 2}, None),
+        ({"n": 2**70, "x": 2}, None),
+        ({"n": 1, "x": 2, "more": 3}, None),
+    ],
+)
+def test_value_that_does_not_fit_has_no_columns(value: dict[str, Any], expected: dict[str, Any] | None) -> None:
+    assert fitting({"n": Kind.INTEGER, "x": Kind.NUMBER}, value) == expected
