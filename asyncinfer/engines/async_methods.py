@@ -36,6 +36,7 @@ from asyncinfer.run import single
 from asyncinfer.run.answer_cache import AnswerCache, answer_once
 from asyncinfer.run.events import Observer
 from asyncinfer.run.pilot import Pace
+from asyncinfer.run.pilot_run import run_pilot
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
 from asyncinfer.run.saver import RowOutcome
@@ -287,7 +288,7 @@ class AsyncMethods(AsyncBatchMethods):
             source = await _source(input, inference_config)
             if source is None:
                 return Estimate(0, 0, 0)
-            return await run.pilot(source, rows, await self._pace(inference_config))
+            return await run_pilot(run, source, rows, await self._pace(inference_config))
 
     def ainfer_iter(
         self,

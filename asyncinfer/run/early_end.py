@@ -1,0 +1,23 @@
+"""The error of a run that ends before every row has its outcome."""
+
+from __future__ import annotations
+
+from asyncinfer.run.flow import RowFlow
+from asyncinfer.run.progress import RunStats
+from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.scratch.file import ScratchFile
+from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
+
+
+def ended_early(
+    flow: RowFlow, statuses: RowStatusTable, stats: RunStats, scratch: ScratchFile | None
+) -> RunInterruptedError:
+    """The error for a run that ends before every row has its outcome: it was stopped, or a limit is reached."""
+    of = f" of {stats.total}" if stats.total is not None else ""
+    saved = f"{statuses.saved_count}{of} rows are saved"
+    summary = stats.summary()
+    if flow.stopped or flow.full is None:
+        where = f" They are in {scratch.path}; run the same again to go on." if scratch is not None else ""
+        return RunInterruptedError(f"Stopped: {saved}.{where}", summary)
+    where = f", in {scratch.path}. To go on, raise the limit and run the same again" if scratch is not None else ""
+    return SpendingLimitError(f"Stopped at a limit: {flow.full}. {saved}{where}.", summary)

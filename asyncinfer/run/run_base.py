@@ -1,0 +1,170 @@
+"""What runs of every kind share: the settings of the call, and the steps before the first row is sent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asyncinfer.aio.clock import Clock
+from asyncinfer.aio.limiters import DISK
+from asyncinfer.aio.tasks import clean_up_after, in_slices
+from asyncinfer.data.layout import OutputLayout, output_layout
+from asyncinfer.errors import EngineDeadError
+from asyncinfer.run.answer_cache import AnswerCache
+from asyncinfer.run.endpoint_stats import Problems, one_endpoint
+from asyncinfer.run.events import Events, Observer
+from asyncinfer.run.executor import Executor, RunInfo
+from asyncinfer.run.input import ValidatedInput
+from asyncinfer.run.previous_output import PreviousOutput
+from asyncinfer.run.progress import OnProgress, RunStats
+from asyncinfer.run.reader import ResumeMatcher
+from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
+from asyncinfer.run.repeats import FindSaved, Repeats
+from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.run.rows import Row
+from asyncinfer.run.saved_answers import SavedAnswers
+from asyncinfer.run.scratch_use import lock_for_output, lock_in_cache
+from asyncinfer.run.spending import Spending
+from asyncinfer.run.stop import Stop
+from asyncinfer.scratch.file import ScratchFile
+from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.types.conversation import Conversation
+
+log = logging.getLogger("asyncinfer")
+
+
+def _nothing() -> None:
+    return
+
+
+@dataclass
+class RunBase:
+    """The settings of the call that starts a run, and the steps that runs share.
+
+    Attributes:
+        make_executor: Makes the executor of this run.
+        partial: Write the existing answers even if rows failed. A row whose file cannot be read is one of these rows.
+        restored: Adds what is not saved, such as the parsed answer, to a conversation with a saved answer.
+        layout: The format of the output.
+        keep: The columns of the input that an output of rows has; None: all.
+        answer_schema: The JSON schema of the answers, for an output of rows; None if they are text.
+        reuse_output: Take answers from an existing file at `output_path`.
+        relax_gc: Let Python collect garbage less often during the run.
+        observers: Get every event of the run.
+        recorders: Observers that also see the begin and the end of the run.
+        spending: Counts what answers cost, and limits it; None if they cost nothing and there is no limit.
+        repeats: Makes what gives identical rows one answer, from a function that finds saved answers. None: each row
+            is sent.
+        cache: Keeps answers across runs; None if there is none.
+        release_idle: Closes connections that no request uses. Called before the output is written if file descriptors
+            are scarce.
+        problems: Returns the reason why each of several endpoints is put aside, by name; None if it is in use.
+        saved_in: The scratch file, after the run.
+        dead: The reason why the engine could not go on, after the run.
+    """
+
+    make_executor: Callable[[RunInfo], Executor]
+    clock: Clock
+    keys: RowKeys
+    output_path: Path | None = None
+    layout: OutputLayout = field(default_factory=lambda: output_layout(None, None))
+    keep: Sequence[str] | None = None
+    answer_schema: Mapping[str, Any] | None = None
+    progress_path: Path | None = None
+    on_progress: OnProgress | None = None
+    partial: bool = True
+    restored: Callable[[Conversation], Conversation] | None = None
+    reuse_output: bool = False
+    relax_gc: bool = False
+    release_idle: Callable[[], None] = _nothing
+    problems: Problems = one_endpoint
+    observers: Sequence[Observer] = ()
+    recorders: Sequence[RunRecorder] = ()
+    spending: Spending | None = None
+    repeats: Callable[[FindSaved | None], Repeats] | None = None
+    cache: AnswerCache | None = None
+    stop: Stop = field(default_factory=Stop)
+    saved_in: Path | None = field(default=None, init=False)
+    dead: EngineDeadError | None = field(default=None, init=False)
+
+    def events(self, stats: RunStats) -> Events:
+        """The observers that get the events of this run."""
+        return Events([stats.observe, *self.observers, *(recorder.observe for recorder in self.recorders)])
+
+    def recorded_paths(self) -> dict[str, Path]:
+        """The files that the recorders write, by the names of their settings."""
+        return {name: path for recorder in self.recorders for name, path in recorder.paths.items()}
+
+    def recorded(
+        self, stats: RunStats, statuses: RowStatusTable, scratch: ScratchFile | None
+    ) -> AbstractAsyncContextManager[None]:
+        """A context in which the recorders record this run."""
+        if not self.recorders:
+            return nullcontext()
+        run = RecordedRun(stats, statuses, scratch, self.output_path, stats.summary)
+        return recorded(self.recorders, run)
+
+    async def prepared_spending(self, executor: Executor, stats: RunStats) -> Spending | None:
+        """What counts the cost of this run; None if its answers cost nothing and there is no limit."""
+        spending = self.spending
+        if spending is None or not await DISK.run(lambda: spending.prepare(is_batch=executor.is_batch)):
+            return None
+        stats.cost = spending.total
+        return spending
+
+    def repeats_in(
+        self, rows: ValidatedInput, statuses: RowStatusTable, saved_answers: SavedAnswers | None
+    ) -> Repeats | None:
+        """What gives identical rows one answer; None if there are none, or if each is to be sent."""
+        if self.repeats is None or not rows.has_repeats:
+            return None
+
+        def find_saved(row: Row) -> Conversation | None:
+            leader = rows.index.find(row.key, 0)
+            if saved_answers is None or leader is None or not statuses.saved(leader):
+                return None
+            return saved_answers.copied(row, leader)
+
+        return self.repeats(find_saved if saved_answers is not None else None)
+
+    @asynccontextmanager
+    async def locked_scratch(self, rows: ValidatedInput | None) -> AsyncGenerator[ScratchFile | None]:
+        """The locked scratch file, or None for a run that is not saved."""
+        scratch = await self._lock(rows)
+        self.saved_in = scratch.path if scratch is not None else None
+        if scratch is None:
+            yield None
+            return
+        async with clean_up_after(lambda: DISK.run(scratch.close)):
+            yield scratch
+
+    async def _lock(self, rows: ValidatedInput | None) -> ScratchFile | None:
+        if self.output_path is not None:
+            return await DISK.run(lock_for_output, self.output_path)
+        if rows is None or len(rows) < 2:
+            return None
+        return await lock_in_cache(lambda: self.keys.run_hash(rows.keys))
+
+    def saved_answers(
+        self, statuses: RowStatusTable, scratch: ScratchFile | None, previous: PreviousOutput
+    ) -> SavedAnswers | None:
+        """What reads the saved answers; None for a run that is not saved."""
+        return SavedAnswers(statuses, scratch, previous.output, self.restored) if scratch is not None else None
+
+    async def match_saved(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> ResumeMatcher:
+        """Match saved lines with rows."""
+        claims = ResumeMatcher(rows, statuses)
+        await in_slices(claims.of(scratch.recover()))
+        if statuses.saved_count or claims.unclaimed:
+            log.info(
+                "%s: %d of %d rows are saved already; %d saved rows belong to other input or settings",
+                scratch.path,
+                statuses.saved_count,
+                len(rows),
+                claims.unclaimed,
+            )
+        return claims
