@@ -505,7 +505,7 @@ async def error_of(engine: Any) -> BaseException:
     """The error that a stream raises. No run converts it."""
     async with engine:
         try:
-            access = await engine._new_access(InferenceConfig())
+            access = await engine.access()
             await anext(aiter(access.engine.stream(question("a"))))
         except BaseException as error:
             return error
@@ -516,7 +516,7 @@ async def error_of_a_call(engine: Any) -> BaseException:
     """The error that an engine raises for a row, before a run converts it to a failure."""
     async with engine:
         try:
-            access = await engine._new_access(InferenceConfig())
+            access = await engine.access()
             await access.engine.generate(question("a"))
         except BaseException as error:
             return error

@@ -30,6 +30,7 @@ from asyncinfer.engines.call_input import (
     source_of,
 )
 from asyncinfer.engines.call_recorders import recorders_of
+from asyncinfer.engines.call_spending import spending_of
 from asyncinfer.engines.failed_rows import retry_failures
 from asyncinfer.errors import ConfigError, EngineConfigError, InputError
 from asyncinfer.run import single
@@ -495,7 +496,7 @@ class AsyncMethods(AsyncBatchMethods):
             relax_gc=relax_gc,
             release_idle=access.engine.release_idle,
             problems=access.semaphore.problems,
-            spending=self._new_spending(access, config),
+            spending=spending_of(config, self._priced_endpoints(access.settings), access, self._clock.now),
             repeats=self._repeats(access, config),
             cache=AnswerCache(*cache_file(config), access.restored) if config.cache else None,
             stop=stop or Stop(),

@@ -15,17 +15,19 @@ from weakref import WeakKeyDictionary
 from asyncinfer.aio.clock import Clock, MonotonicClock
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.batch.api import BatchApi
-from asyncinfer.config import BatchParams, GenerationParams, InferenceConfig, ModelParams, RemoteParams, TelemetryParams
+from asyncinfer.config import BatchParams, GenerationParams, InferenceConfig, ModelParams, RemoteParams
 from asyncinfer.config import merged as merge
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.engines.call_setup import CallSetup, CallSetupCache
+from asyncinfer.engines.call_tracing import TracingFactory, traced, tracing_of
 from asyncinfer.engines.row_settings import EngineSettings, RowSettings
 from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported, with_response_model
 from asyncinfer.engines.typed_answers import typed_call, with_loaded_model
-from asyncinfer.errors import ConfigError, EngineConfigError, InferenceErrorType
-from asyncinfer.providers.prices import Priced
+from asyncinfer.engines.unusable import UnusableEngine
+from asyncinfer.errors import ConfigError
+from asyncinfer.providers.prices import PricedEndpoint
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.attempts import Attempts
@@ -34,23 +36,16 @@ from asyncinfer.run.executor import Executor
 from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.repeats import FindSaved, Repeats, is_deterministic
 from asyncinfer.run.semaphore import AdaptiveSemaphore
-from asyncinfer.run.spending import Spending, SpendingLimits
-from asyncinfer.run.tracing import CallTracing
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.scratch.model_files import ModelFile
-from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import Conversation
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from asyncinfer.telemetry.instruments import Instruments
 
 log = logging.getLogger("asyncinfer")
 
-# Makes what traces the calls with one configuration. Its first argument is the type of the engine.
-Instrument = Callable[[str, EngineAccess], CallTracing]
 # The most warnings of an engine. Some name keys in conversations, which may be different in each row.
 _MOST_WARNINGS = 50
 
@@ -80,7 +75,7 @@ class EngineCore(ABC):
         self._attempts = Attempts()
         self._setups = CallSetupCache(self._new_setup)
         self._warned = set[str]()
-        self._instrument: Instrument | None = None
+        self._tracing: TracingFactory | None = None
 
     def instrument(
         self,
@@ -99,11 +94,7 @@ class EngineCore(ABC):
         Raises:
             MissingDependencyError: OpenTelemetry is not installed.
         """
-        from asyncinfer.telemetry.instruments import instruments_of
-
-        self._instrument = partial(
-            _tracing, instruments_of(tracer_provider, meter_provider), capture_content=capture_content
-        )
+        self._tracing = tracing_of(tracer_provider, meter_provider, capture_content=capture_content)
         self._setups.clear()
 
     @property
@@ -182,12 +173,12 @@ class EngineCore(ABC):
             "each row"
         )
 
-    def _priced(self, settings: CallSettings) -> Mapping[str | None, Priced]:
+    def _priced_endpoints(self, settings: CallSettings) -> Mapping[str | None, PricedEndpoint]:
         """What the prices of answers depend on, for each endpoint by its name. By default, answers cost nothing.
 
         The name is None if there is only one endpoint.
         """
-        return {None: Priced(self.model_name)}
+        return {None: PricedEndpoint(self.model_name)}
 
     async def _close(self) -> None:
         """Free what the engine owns. An engine that is used again opens it again. By default, nothing."""
@@ -229,7 +220,7 @@ class EngineCore(ABC):
 
     async def _new_setup(self, config: InferenceConfig, *, check: bool = True) -> CallSetup:
         settings = await self._settings_of(config)
-        access = self._traced(self._access_with(settings, check), config.telemetry)
+        access = traced(self._access_with(settings, check), str(self.engine_type), self._tracing, config.telemetry)
         keys = await self._row_keys(settings)
         rows = RowSettings(settings, access, keys, self._with_model_name, self._engine_settings)
         keys.own = rows.keys
@@ -240,10 +231,6 @@ class EngineCore(ABC):
         hashed_remote = remote if self._remote_params is not None else None
         files, unhashed = await self._model_files(), self.unhashed_model_kwargs
         return RowKeys(str(self.engine_type), model, generation, hashed_remote, files, unhashed)
-
-    async def _new_access(self, config: InferenceConfig, *, check: bool = True) -> EngineAccess:
-        """This engine with the settings of a call. `check` as in `_setup_for`."""
-        return self._access_with(await self._settings_of(config), check)
 
     def _access_with(self, settings: CallSettings, check: bool) -> EngineAccess:
         engine, sent, answer_check, dropped = self._engine_settings(settings, check=check)
@@ -257,17 +244,6 @@ class EngineCore(ABC):
         )
         name = self._endpoint_name(remote)
         return EngineAccess(engine, sent, self._semaphore(), policy, self._clock, name, dropped, answer_check)
-
-    def _traced(self, access: EngineAccess, params: TelemetryParams | None) -> EngineAccess:
-        """`access`, with tracing if the engine or the call asks for it."""
-        instrument = self._instrument
-        if instrument is None and params is not None:
-            from asyncinfer.telemetry.instruments import instruments_of
-
-            instrument = partial(_tracing, instruments_of(), capture_content=params.capture_content)
-        if instrument is None:
-            return access
-        return replace(access, tracing=instrument(str(self.engine_type), access))
 
     async def _settings_of(self, config: InferenceConfig) -> CallSettings:
         """The settings in effect for a call: those of the engine, and those that the call sets."""
@@ -293,7 +269,7 @@ class EngineCore(ABC):
         except ConfigError as error:
             if check:
                 raise
-            return _Unusable(str(error)), settings, None
+            return UnusableEngine(str(error)), settings, None
 
     def _dropped(self, generation: GenerationParams, engine: BoundEngine) -> tuple[str, ...]:
         """The names of the parameters that are set but not supported. Logs them once."""
@@ -305,16 +281,6 @@ class EngineCore(ABC):
             names, others = ", ".join(sorted(dropped)), ", ".join(sorted(supported - dropped))
             self._warn_once(f"{type(self).__name__} does not support {names}: ignored. It supports: {others}.")
         return tuple(sorted(dropped | self._without_effect(generation)))
-
-    def _new_spending(self, access: EngineAccess, config: InferenceConfig) -> Spending | None:
-        """What counts the cost of a run; None if its answers cost nothing and there is no limit."""
-        endpoints, own = self._priced(access.settings), config.cost_per_million
-        has_limit = config.max_cost is not None or config.max_tokens is not None
-        has_price = own is not None or any(one.provider or one.url or one.own for one in endpoints.values())
-        if not has_limit and not has_price:
-            return None
-        limits = SpendingLimits(config.max_cost, config.max_tokens)
-        return Spending(endpoints, own, access.generation_of, limits, self._clock.now)
 
     def _repeats(self, access: EngineAccess, config: InferenceConfig) -> Callable[[FindSaved | None], Repeats] | None:
         """Makes what gives identical rows one answer. None if each row is sent."""
@@ -352,19 +318,3 @@ class EngineCore(ABC):
             with self._lock:
                 self._semaphores[loop] = semaphore
         return semaphore
-
-
-def _tracing(instruments: Instruments, engine_type: str, access: EngineAccess, *, capture_content: bool) -> CallTracing:
-    from asyncinfer.telemetry.tracing import CallTelemetry
-
-    return CallTelemetry(instruments, engine_type, access, capture_content=capture_content)
-
-
-class _Unusable(BoundEngine):
-    """An engine whose settings cannot work: it answers no row."""
-
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    async def generate(self, conversation: Conversation) -> Completion:
-        raise EngineConfigError(self._why, error_type=InferenceErrorType.CONFIG)

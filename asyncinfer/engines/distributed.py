@@ -16,7 +16,7 @@ from asyncinfer.distributed.ray_replicas import RayReplicas
 from asyncinfer.distributed.replica_set import ReplicaSet
 from asyncinfer.distributed.rows import Call
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.providers.prices import Priced
+from asyncinfer.providers.prices import PricedEndpoint
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import ConversationLike
@@ -113,8 +113,8 @@ class DistributedInferenceEngine(BaseInferenceEngine):
     def _endpoint_name(self, remote: RemoteParams) -> str:
         return self._inner._endpoint_name(remote)
 
-    def _priced(self, settings: CallSettings) -> Mapping[str | None, Priced]:
-        return self._inner._priced(settings)
+    def _priced_endpoints(self, settings: CallSettings) -> Mapping[str | None, PricedEndpoint]:
+        return self._inner._priced_endpoints(settings)
 
     async def _close(self) -> None:
         await self._replicas.aclose()

@@ -31,7 +31,7 @@ from asyncinfer.providers.api_choice import provider_with_chosen_api, remote_wit
 from asyncinfer.providers.auth import Signer
 from asyncinfer.providers.base_url import chat_url, is_local, likely_url
 from asyncinfer.providers.catalog import CATALOG
-from asyncinfer.providers.prices import Priced
+from asyncinfer.providers.prices import PricedEndpoint
 from asyncinfer.providers.provider import Provider
 from asyncinfer.providers.user_headers import with_user_headers
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
@@ -193,7 +193,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             for endpoint in remote.endpoints
         ]
 
-    def _priced(self, settings: CallSettings) -> Mapping[str | None, Priced]:
+    def _priced_endpoints(self, settings: CallSettings) -> Mapping[str | None, PricedEndpoint]:
         remote = settings.remote
         if not remote.endpoints:
             return {None: self._priced_at(settings, None)}
@@ -204,15 +204,15 @@ class RemoteInferenceEngine(BaseInferenceEngine):
             for name, endpoint, own in zip(names, self._at_endpoints(settings), prices, strict=True)
         }
 
-    def _priced_at(self, settings: CallSettings, own: CostPerMillion | None) -> Priced:
+    def _priced_at(self, settings: CallSettings, own: CostPerMillion | None) -> PricedEndpoint:
         """What the prices of one endpoint depend on. A server that is not in the public internet costs nothing."""
         model, provider = settings.model.model_name, self.provider().prices
         url = without_credentials(settings.remote.api_url or "")
         if "://" not in url:
             url = f"https://{url}"
         if provider is None or is_local(urlsplit(url).hostname or ""):
-            return Priced(model, own=own)
-        return Priced(model, provider, "" if provider else url, own)
+            return PricedEndpoint(model, own=own)
+        return PricedEndpoint(model, provider, "" if provider else url, own)
 
     def _roles(self, endpoints: Sequence[EndpointParams]) -> list[EndpointRole]:
         """Return the part of each endpoint in the group. `endpoints`: those of the engine's own settings."""

@@ -30,7 +30,7 @@ _RATES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "o
 _OWN_PRICES = "cost_per_million"
 
 
-class Priced(NamedTuple):
+class PricedEndpoint(NamedTuple):
     """An endpoint whose answers have a price.
 
     Args:
@@ -66,7 +66,7 @@ class PriceList:
         self._data, self._is_batch = get_snapshot(), is_batch
         self.source, self.date = f"genai-prices {__version__}", _date_of(self._data)
 
-    def knows(self, endpoint: Priced) -> bool:
+    def knows(self, endpoint: PricedEndpoint) -> bool:
         """Whether the list has the provider of an endpoint."""
         try:
             self._data.find_provider(None, endpoint.provider or None, endpoint.url or None)
@@ -75,7 +75,7 @@ class PriceList:
         return True
 
     def find(
-        self, endpoint: Priced, model: str, tier: str | None = None, now: datetime | None = None
+        self, endpoint: PricedEndpoint, model: str, tier: str | None = None, now: datetime | None = None
     ) -> TokenPrice | None:
         """The price of a model at an endpoint; None if the list has none.
 

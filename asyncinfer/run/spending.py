@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from asyncinfer.config import CostPerMillion, GenerationParams
 from asyncinfer.errors import ConfigError, MissingDependencyError
-from asyncinfer.providers.prices import Priced, PriceList, own_price
+from asyncinfer.providers.prices import PricedEndpoint, PriceList, own_price
 from asyncinfer.run.budget import Amount, Budget, SpendingLimits, token_bound, tokens_of
 from asyncinfer.run.rows import Row
 from asyncinfer.types.answer import COST, Completion
@@ -40,7 +40,7 @@ class Spending:
 
     def __init__(
         self,
-        endpoints: Mapping[str | None, Priced],
+        endpoints: Mapping[str | None, PricedEndpoint],
         own: CostPerMillion | None,
         generation_of: Callable[[Conversation], GenerationParams],
         limits: SpendingLimits,
@@ -148,7 +148,7 @@ class Spending:
                     f"max_cost: the price of {endpoint.model!r}{where} is unknown{self._why()}; set cost_per_million"
                 )
 
-    def _is_listed(self, endpoint: Priced) -> bool:
+    def _is_listed(self, endpoint: PricedEndpoint) -> bool:
         """Whether the answers of an endpoint should have a price."""
         if self._list is None:
             return bool(endpoint.provider)
@@ -214,10 +214,10 @@ class Spending:
     def _why(self) -> str:
         return f" ({self._missing})" if self._missing is not None else ""
 
-    def _endpoint(self, name: str | None) -> Priced:
+    def _endpoint(self, name: str | None) -> PricedEndpoint:
         return self._endpoints.get(name) or next(iter(self._endpoints.values()))
 
-    def _own_of(self, endpoint: Priced) -> CostPerMillion | None:
+    def _own_of(self, endpoint: PricedEndpoint) -> CostPerMillion | None:
         return endpoint.own or self._own
 
     def _bound(self, row: Row) -> Amount:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from asyncinfer import MissingDependencyError, Usage
 from asyncinfer.config import CostPerMillion
 from asyncinfer.providers.catalog import CATALOG
-from asyncinfer.providers.prices import Priced, PriceList, own_price
+from asyncinfer.providers.prices import PricedEndpoint, PriceList, own_price
 
 MODELS = [(provider.id, model.id) for provider in get_snapshot().providers for model in provider.models]
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -34,7 +34,7 @@ def test_costs_are_those_of_the_library(model: tuple[str, str], prompt: int, ans
     batch = data.draw(st.booleans())
     cached = data.draw(st.integers(0, prompt))
     written, reasoned = data.draw(st.integers(0, prompt - cached)), data.draw(st.integers(0, answer))
-    price = PriceList(is_batch=batch).find(Priced(name, provider), name, tier or None, NOW)
+    price = PriceList(is_batch=batch).find(PricedEndpoint(name, provider), name, tier or None, NOW)
     if price is None:  # Its unit is not a token, as for models of speech.
         return
     usage = ListedUsage(
@@ -54,11 +54,11 @@ def test_costs_are_those_of_the_library(model: tuple[str, str], prompt: int, ans
 def test_every_provider_id_of_the_catalog_is_known(listed: PriceList) -> None:
     priced = {provider.prices for provider in CATALOG.values() if provider.prices}
     assert len(priced) > 10
-    assert all(listed.knows(Priced("", provider)) for provider in priced)
+    assert all(listed.knows(PricedEndpoint("", provider)) for provider in priced)
 
 
 def test_batch_jobs_have_prices_of_their_own(listed: PriceList) -> None:
-    usage, endpoint = Usage(1000, 1000, 2000), Priced("gpt-4o-mini", "openai")
+    usage, endpoint = Usage(1000, 1000, 2000), PricedEndpoint("gpt-4o-mini", "openai")
     alone = listed.find(endpoint, "gpt-4o-mini", None, NOW)
     batch = PriceList(is_batch=True).find(endpoint, "gpt-4o-mini", None, NOW)
     assert alone is not None
@@ -67,12 +67,12 @@ def test_batch_jobs_have_prices_of_their_own(listed: PriceList) -> None:
 
 
 def test_provider_is_found_by_the_url_of_its_api(listed: PriceList) -> None:
-    assert listed.find(Priced("sonar", url="https://api.perplexity.ai/chat/completions"), "sonar") is not None
-    assert not listed.knows(Priced("my-model", url="https://gpu.example.com/v1/chat/completions"))
+    assert listed.find(PricedEndpoint("sonar", url="https://api.perplexity.ai/chat/completions"), "sonar") is not None
+    assert not listed.knows(PricedEndpoint("my-model", url="https://gpu.example.com/v1/chat/completions"))
 
 
 def test_unknown_model_has_no_price(listed: PriceList) -> None:
-    assert listed.find(Priced("no-such-model", "openai"), "no-such-model") is None
+    assert listed.find(PricedEndpoint("no-such-model", "openai"), "no-such-model") is None
 
 
 def test_date_is_the_newest_day_that_the_data_name(listed: PriceList) -> None:

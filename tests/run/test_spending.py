@@ -30,6 +30,7 @@ from asyncinfer import (
     Stop,
     Usage,
 )
+from asyncinfer.engines.call_spending import spending_of
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.events import Events, Latency
 from asyncinfer.run.executor import Executor, OutcomeSink, RowFeed
@@ -154,7 +155,7 @@ class TestCost:
     async def test_unknown_price_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
         engine = FakeEngine()
         openai = OpenAIInferenceEngine(ModelParams(model_name="no-such-model"), remote_params=RemoteParams(api_key="k"))
-        engine._priced = lambda settings: openai._priced(openai.settings)
+        engine._priced_endpoints = lambda settings: openai._priced_endpoints(openai.settings)
         shown = list[Progress]()
         with caplog.at_level(logging.INFO, "asyncinfer"):
             await engine.ainfer(questions(4), on_progress=shown.append)
@@ -166,7 +167,9 @@ class TestCost:
     async def test_provider_at_a_local_address_has_no_price(self) -> None:
         remote = RemoteParams(api_key="k", api_url="http://localhost:8000/v1")
         engine = OpenAIInferenceEngine(ModelParams(model_name="gpt-4o"), remote_params=remote)
-        assert engine._new_spending(await engine.access(), InferenceConfig()) is None
+        access = await engine.access()
+        endpoints = engine._priced_endpoints(access.settings)
+        assert spending_of(InferenceConfig(), endpoints, access, access.clock.now) is None
 
 
 class TestLimits:

@@ -684,7 +684,7 @@ async def failure_of(failure: Failure, api: Recorder) -> RequestError:
     api.answers(failure.body, failure.status, failure.headers)
     with pytest.raises(RequestError, match=failure.message) as caught:
         async with engine_for(failure.engine, api) as engine:
-            access = await engine._new_access(InferenceConfig())
+            access = await engine.access()
             _ = [delta async for delta in access.engine.stream(question("Hello?"))]
     return caught.value
 
