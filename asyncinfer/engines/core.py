@@ -283,7 +283,7 @@ class EngineCore(ABC):
         return tuple(sorted(dropped | self._without_effect(generation)))
 
     def _repeats(self, access: EngineAccess, config: InferenceConfig) -> Callable[[FindSaved | None], Repeats] | None:
-        """Makes what gives identical rows one answer. None if each row is sent."""
+        """Return what makes the `Repeats` of a run. None if identical rows are all sent."""
         if config.deduplicate or (config.deduplicate is None and self._is_deterministic(access)):
             return partial(Repeats, sends_own_settings=not config.deduplicate)
         return None

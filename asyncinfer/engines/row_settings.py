@@ -25,7 +25,14 @@ _MOST_KEPT = 256
 
 
 class EngineSettings(NamedTuple):
-    """What an engine makes of settings: itself, bound to them; the settings as they are sent; and the answer check."""
+    """An engine bound to settings, and what its calls need besides.
+
+    Args:
+        engine: The bound engine.
+        sent: The settings as they are sent.
+        check: Checks the answers; None if every answer is a success.
+        dropped: The parameters that are set, but that the engine or the model does not support.
+    """
 
     engine: BoundEngine
     sent: CallSettings

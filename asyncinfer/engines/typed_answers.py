@@ -78,7 +78,7 @@ def typed_call(
         guided = _bound(bind, sent, model, warn)
     else:
         guided = None
-        warn(_told_in_prompt(model, "it has no guided decoding"))
+        warn(_schema_in_prompt_warning(model, "it has no guided decoding"))
     instruction = _INSTRUCTION.format(schema=to_json(model.schema).decode())
     guides_all = free.guides_with_tools or generation.tool_choice == "none"
     engine = TypedEngine(guided, free, instruction, guides_with_tools=guides_all)
@@ -100,11 +100,12 @@ def _bound(
     except MissingDependencyError:
         raise
     except ConfigError as error:
-        warn(_told_in_prompt(model, str(error).removeprefix("generation.guided_decoding.json: ")))
+        warn(_schema_in_prompt_warning(model, str(error).removeprefix("generation.guided_decoding.json: ")))
         return None
 
 
-def _told_in_prompt(model: AnswerModel, why: str) -> str:
+def _schema_in_prompt_warning(model: AnswerModel, why: str) -> str:
+    """Return the warning that the schema is in the prompt, because the API does not constrain the answers."""
     return (
         f"generation.response_model: the API does not constrain answers to {model.name}: {why}. The schema is added to "
         "the system prompt, and answers that do not fit are asked again"

@@ -31,7 +31,7 @@ _OWN_PRICES = "cost_per_million"
 
 
 class PricedEndpoint(NamedTuple):
-    """An endpoint whose answers have a price.
+    """An endpoint, with what the price of its answers depends on.
 
     Args:
         model: The name of the model in requests to it.

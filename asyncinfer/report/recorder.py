@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 
@@ -115,13 +114,11 @@ class ReportRecorder:
 def _copy_counts(record: RunRecord, summary: RunSummary, total: int | None) -> None:
     counts, usage = record.counts, summary.usage
     counts.total = total
-    for name in ("completed", "failed", "resumed", "attempts", "refused", "retried"):
-        setattr(counts, name, getattr(summary, name))
+    counts.completed, counts.failed, counts.resumed = summary.completed, summary.failed, summary.resumed
+    counts.attempts, counts.refused, counts.retried = summary.attempts, summary.refused, summary.retried
     counts.cut_by_length, counts.filtered, counts.retryable = summary.cut_by_length, summary.filtered, summary.retryable
     counts.prompt_tokens, counts.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-    # An engine without prices has no cost.
-    cost: Any = getattr(summary, "cost", None)
-    counts.cost = cost.text if cost is not None else None
+    counts.cost = summary.cost.text if summary.cost is not None else None
     counts.cached_tokens, counts.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
     record.endpoints = [
         EndpointCounts(

@@ -126,17 +126,17 @@ def _stopped_early(completion: Completion) -> str | None:
 
 
 def _turns(problem: str, completion: Completion, text: str) -> tuple[Message, ...]:
-    """What the model is told about its answer. Nothing about an empty one: APIs refuse empty messages."""
+    """The turns that ask the model to correct its answer; none for an empty one, because APIs refuse it."""
     if not text.strip():
         return ()
     answer = completion.message
     if completion.finish_reason is FinishReason.LENGTH:
         # All of it might not fit into the context again.
         answer = Message(role=Role.ASSISTANT, content=text if len(text) <= _SHOWN else f"{text[:_SHOWN]} [...]")
-        told = f"Your answer was cut off, because it was too long. Answer again, shorter. {_AGAIN}"
+        request = f"Your answer was cut off, because it was too long. Answer again, shorter. {_AGAIN}"
     else:
-        told = f"Your answer cannot be used: {problem}. {_AGAIN}"
-    return answer, Message(role=Role.USER, content=told)
+        request = f"Your answer cannot be used: {problem}. {_AGAIN}"
+    return answer, Message(role=Role.USER, content=request)
 
 
 def _with_earlier(completion: Completion, correction: Correction | None) -> Completion:

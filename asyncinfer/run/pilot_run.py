@@ -28,7 +28,9 @@ async def run_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> Esti
     """Answer some rows of `source`, chosen at random, and save their answers. Nothing else is written.
 
     Args:
+        run: The settings of the job.
         size: How many rows to answer. Those with saved answers are among them.
+        pace: How fast the engine can answer rows.
 
     Returns:
         What the other rows will take.

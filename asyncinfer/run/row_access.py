@@ -1,4 +1,4 @@
-"""The interface of what knows the settings of single rows."""
+"""The interface that prepares the settings of single rows."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ class RunBase:
         observers: Get every event of the run.
         recorders: Observers that also see the begin and the end of the run.
         spending: Counts what answers cost, and limits it; None if they cost nothing and there is no limit.
-        repeats: Makes what gives identical rows one answer, from a function that finds saved answers. None: each row
-            is sent.
+        repeats: Makes the `Repeats` of this run, given a function that finds saved answers. None: identical rows are
+            all sent.
         cache: Keeps answers across runs; None if there is none.
         release_idle: Closes connections that no request uses. Called before the output is written if file descriptors
             are scarce.

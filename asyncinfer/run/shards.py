@@ -37,7 +37,7 @@ class ShardWriter:
 
     @property
     def paths(self) -> Mapping[str, Path]:
-        """None is known before the number of rows is."""
+        """Empty: the names of the shards contain their number, which is known only later."""
         return {}
 
     def observe(self, event: RunEvent) -> None:

@@ -77,7 +77,7 @@ def server_attributes(url: str | None) -> Attributes:
 def request_attributes(access: EngineAccess) -> Attributes:
     """The parameters of the requests, except those that are not sent."""
     generation = access.settings.generation
-    values = {name: getattr(generation, name, None) for name in _PARAMETERS if name not in access.dropped}
+    values = {name: getattr(generation, name) for name in _PARAMETERS if name not in access.dropped}
     attributes = {_PARAMETERS[name]: value for name, value in values.items() if value not in (None, [])}
     guided = generation.guided_decoding
     if guided is not None and guided.json is not None:
