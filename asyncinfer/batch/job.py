@@ -16,6 +16,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi, Codec
 from asyncinfer.batch.custom_ids import RowId, custom_id
 from asyncinfer.batch.job_state import new_tag
+from asyncinfer.batch.line_counts import LineCounts
 from asyncinfer.config import GenerationParams, ModelParams
 from asyncinfer.dialects.batch import JobFile
 from asyncinfer.errors import BatchError, InputError, RequestError
@@ -89,15 +90,20 @@ async def results(api: BatchApi, info: BatchInfo, conversations: Sequence[Conver
     answered: dict[int, Conversation] = {}
     errors: dict[int, str] = {}
     codec, client = api.codec(), api.client
+    total = LineCounts()
     for download in await client.do(api.dialect.results(client.context, info)):
+        counts = LineCounts()
         async with aclosing(client.lines(download)) as lines:
             group: list[bytes] = []
             async for line in lines:
                 group.append(line)
                 if len(group) == _GROUP:
-                    _keep(await DISK.run(_outcomes, api, codec, group, places, conversations), answered, errors)
+                    _keep(await DISK.run(_outcomes, api, codec, group, places, conversations, counts), answered, errors)
                     group = []
-            _keep(await DISK.run(_outcomes, api, codec, group, places, conversations), answered, errors)
+            _keep(await DISK.run(_outcomes, api, codec, group, places, conversations, counts), answered, errors)
+        counts.check_format()
+        total.add(counts)
+    total.check_complete(info, is_last_attempt=True)
     for index in range(len(conversations)):
         if index not in answered:
             errors.setdefault(index, "the results of the job do not have this row")
@@ -136,14 +142,21 @@ def _keep(outcomes: Sequence[RowOutcome], answered: dict[int, Conversation], err
 
 
 def _outcomes(
-    api: BatchApi, codec: Codec, lines: Sequence[bytes], places: dict[str, int], conversations: Sequence[Conversation]
+    api: BatchApi,
+    codec: Codec,
+    lines: Sequence[bytes],
+    places: dict[str, int],
+    conversations: Sequence[Conversation],
+    counts: LineCounts,
 ) -> list[RowOutcome]:
     found: list[RowOutcome] = []
     for line in lines:
         try:
             answer = api.dialect.answer(line)
         except RequestError:
+            counts.unreadable += 1
             continue  # The row is reported as missing.
+        counts.read += 1
         index = places.get(answer.custom_id)
         if index is None and (match := _PLACE.fullmatch(answer.custom_id)):
             index = int(match[1])

@@ -14,6 +14,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi, Codec
 from asyncinfer.batch.custom_ids import RowId, row_of
 from asyncinfer.batch.job_state import JobState
+from asyncinfer.batch.line_counts import LineCounts
 from asyncinfer.batch.open_rows import OpenRows
 from asyncinfer.batch.spill import Spill
 from asyncinfer.errors import EngineDeadError, RequestError
@@ -25,6 +26,8 @@ log = logging.getLogger("asyncinfer")
 
 _GROUP_LINES, _GROUP_BYTES = 256, 1 << 20
 _MOST_ATTEMPTS = 6
+# How often results that lack lines are read. A proxy, or a file that is still written, may be the reason.
+_MOST_ATTEMPTS_FOR_LINES = 3
 _FIRST_WAIT = 1.0
 
 
@@ -45,25 +48,32 @@ class JobResults:
     async def read(self, job: JobState, info: BatchInfo) -> AsyncGenerator[list[RowResult]]:
         """Yield the results of the rows that wait for this job. A row may come more than once.
 
-        If the connection breaks, the results are read again from the beginning.
+        If the connection breaks, or lines are missing, the results are read again from the beginning.
 
         Raises:
-            EngineDeadError: The results cannot be read to their end.
+            EngineDeadError: The results cannot be read to their end, or are not results.
         """
         for attempt in range(_MOST_ATTEMPTS):
             try:
                 client = self._api.client
                 downloads = await client.do(self._api.dialect.results(client.context, info))
+                total = LineCounts()
                 for download in downloads:
+                    counts = LineCounts()
                     async with aclosing(self._groups(client.lines(download))) as groups:
                         async for lines in groups:
-                            yield await DISK.run(self._results, job, lines)
+                            yield await DISK.run(self._results, job, lines, counts)
+                    counts.check_format()
+                    total.add(counts)
+                total.check_complete(info, is_last_attempt=attempt >= _MOST_ATTEMPTS_FOR_LINES - 1)
                 return
             except RequestError as error:
                 if not error.is_retryable or attempt == _MOST_ATTEMPTS - 1:
                     raise _unreadable(job, error) from None
                 wait = max(error.retry_after or 0, _FIRST_WAIT * 2**attempt)
-                log.warning("The results of the batch job %s broke off: %s. They are read again", job.batch_id, error)
+                log.warning(
+                    "The results of the batch job %s are not complete: %s. They are read again", job.batch_id, error
+                )
             await wait_until(anyio.Event(), self._clock, self._clock.now() + wait)
 
     async def _groups(self, lines: AsyncGenerator[bytes]) -> AsyncGenerator[list[bytes]]:
@@ -79,15 +89,17 @@ class JobResults:
         if group:
             yield group
 
-    def _results(self, job: JobState, lines: Sequence[bytes]) -> list[RowResult]:
-        """Return what lines of the results say about rows that wait for this job."""
+    def _results(self, job: JobState, lines: Sequence[bytes], counts: LineCounts) -> list[RowResult]:
+        """Return what lines of the results say about rows that wait for this job. Counts the lines."""
         found: list[RowResult] = []
         for line in lines:
             try:
                 answer = self._api.dialect.answer(line)
             except RequestError as error:
                 log.warning("A line of the results of the batch job %s is not used: it %s", job.batch_id, error)
+                counts.unreadable += 1
                 continue
+            counts.read += 1
             row_id = row_of(answer.custom_id)
             place = self._rows.place(row_id, job.number) if row_id is not None else None
             if row_id is None or place is None:
@@ -102,7 +114,8 @@ class JobResults:
 
 def _unreadable(job: JobState, error: RequestError) -> EngineDeadError:
     return EngineDeadError(
-        f"the results of the batch job {job.batch_id} cannot be read: {error}. Run the same again to read them",
+        f"the results of the batch job {job.batch_id} cannot be read: {error}. Run the same again to read them. "
+        f"To send its rows, and pay for them, a second time instead, delete {job.tag}.json beside the scratch file",
         error_type=error.error_type,
         status_code=error.status_code,
     )
