@@ -10,7 +10,6 @@ from collections.abc import Callable
 import anyio
 
 from asyncinfer.aio.clock import Clock, wait_until
-from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.custom_ids import RowId
 from asyncinfer.batch.job_maker import Added, JobMaker
 from asyncinfer.batch.job_state import JobState
@@ -66,8 +65,7 @@ class EndedJobs:
             if info.status is BatchStatus.FAILED:  # The reason lasts for a while.
                 await wait_until(anyio.Event(), self._clock, self._clock.now() + self._parts.params.max_poll_interval)
             await self._finish(again)
-        await DISK.run(self._parts.folder.remove, job)
-        self._jobs.close(job)
+        await self._jobs.discard(job)
 
     async def _report_answers(self, job: JobState, info: BatchInfo) -> dict[RowId, RequestError]:
         """Report the answered rows, and return the errors of the others. An answer takes precedence over an error."""

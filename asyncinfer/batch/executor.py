@@ -152,7 +152,7 @@ class BatchExecutor:
         with self._feeding:
             while (rows := await feed.read()) is not None:
                 if parts.outcomes.dead is not None:
-                    for row in rows:
+                    for row in await maker.add_expected(rows):
                         parts.outcomes.failed_with(row, parts.outcomes.dead)
                     continue
                 added = await maker.add_new(rows)
@@ -162,8 +162,10 @@ class BatchExecutor:
                     parts.online.add(place)
                 for job in added.jobs:
                     await jobs.submit(job, most=most)
-            if parts.outcomes.dead is None:
+            if parts.outcomes.dead is None and not feed.is_cut:
                 await jobs.leave_unread(self._run.has_row)
+            else:
+                jobs.is_input_cut = True
             job = await maker.finish(0)
             if job is not None:
                 await jobs.submit(job, most=most)

@@ -72,6 +72,10 @@ class JobMaker:
         """Add rows of the input. Rows that a job of an earlier run has are only noted."""
         return await DISK.run(self._add_new, rows)
 
+    async def add_expected(self, rows: Sequence[Row]) -> list[Row]:
+        """Note the rows of the input that a job of an earlier run has. Returns the others."""
+        return await DISK.run(self._add_expected, rows)
+
     async def add_again(self, places: Sequence[int], attempt: int) -> Added:
         """Add rows that are stored at these places, and that were in `attempt` jobs before."""
         return await DISK.run(self._add_again, places, attempt)
@@ -94,6 +98,16 @@ class JobMaker:
             if self._rows.read((row.key, row.n), place) is None:
                 self._add(row, place, 0, added)
         return added
+
+    def _add_expected(self, rows: Sequence[Row]) -> list[Row]:
+        others: list[Row] = []
+        for row in rows:
+            row_id: RowId = (row.key, row.n)
+            if self._rows.is_expected(row_id):
+                self._rows.read(row_id, self._spill.add(row))
+            else:
+                others.append(row)
+        return others
 
     def _add_again(self, places: Sequence[int], attempt: int) -> Added:
         added = Added([], [], [])

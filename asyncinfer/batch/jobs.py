@@ -69,12 +69,14 @@ class Jobs:
     Attributes:
         open: These jobs, by their numbers.
         first_own: The number of the first job of this run. Earlier numbers are those of earlier runs.
+        is_input_cut: Not all rows of the input were read, or not all can be sent.
     """
 
     def __init__(self, parts: RunParts) -> None:
         self._parts = parts
         self.open: dict[int, JobState] = {}
         self.first_own = 0
+        self.is_input_cut = False
         self._submitting = 0
         self._changed = anyio.Event()
 
@@ -130,6 +132,16 @@ class Jobs:
             for row in ids:
                 parts.rows.forget_unread(row, job.number)
             self.close(job)
+
+    async def discard(self, job: JobState) -> None:
+        """Forget a job that was handled. If it has rows that were not read, its state stays for the next run."""
+        if self.is_input_cut and job.number < self.first_own:
+            ids = await DISK.run(self._parts.folder.ids, job)
+            if any(self._parts.rows.is_unread(row, job.number) for row in ids):
+                self.close(job)
+                return
+        await DISK.run(self._parts.folder.remove, job)
+        self.close(job)
 
     async def submit(self, job: JobState, *, most: int | None = None) -> None:
         """Submit a job. If the API refuses it, its rows fail.

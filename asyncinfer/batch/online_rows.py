@@ -32,6 +32,10 @@ class OnlineRows(RowFeed):
     def is_stopped(self) -> bool:
         return self._is_stopped()
 
+    @property
+    def is_cut(self) -> bool:
+        return False
+
     def attempt_failed(self, row: Row, usage: Usage, endpoint: str | None) -> bool:
         return self._feed.attempt_failed(row, usage, endpoint)
 

@@ -50,6 +50,16 @@ class OpenRows:
             return None
         return self._places[slot]
 
+    def is_unread(self, row: RowId, job: int) -> bool:
+        """Whether the row waits for this job, and has not been read from the input."""
+        slot = self._slots.get(_packed(row))
+        return slot is not None and self._jobs[slot] == job and self._places[slot] == _UNREAD
+
+    def is_expected(self, row: RowId) -> bool:
+        """Whether a job of an earlier run has this row, and it has not been read from the input."""
+        slot = self._slots.get(_packed(row))
+        return slot is not None and self._places[slot] == _UNREAD
+
     def forget(self, row: RowId) -> None:
         """The row has its outcome, or the input does not have it."""
         slot = self._slots.pop(_packed(row), None)
@@ -58,8 +68,7 @@ class OpenRows:
 
     def forget_unread(self, row: RowId, job: int) -> None:
         """Forget the row if it waits for this job, and the input does not have it."""
-        slot = self._slots.get(_packed(row))
-        if slot is not None and self._jobs[slot] == job and self._places[slot] == _UNREAD:
+        if self.is_unread(row, job):
             self.forget(row)
 
     def _add(self, row: RowId, place: int, job: int) -> None:

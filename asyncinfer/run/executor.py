@@ -26,6 +26,11 @@ class RowFeed(Protocol):
         """Whether no more work should be started."""
         ...
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it has ended although there are more rows, because a limit on cost or tokens is reached."""
+        ...
+
     async def read(self) -> Sequence[Row] | None:
         """The next rows. The list may be empty while more rows may come. Returns None at the end.
 

@@ -45,6 +45,10 @@ class InputFeed:
     def is_stopped(self) -> bool:
         return self._stop.is_requested
 
+    @property
+    def is_cut(self) -> bool:
+        return False
+
     async def read(self) -> list[Row] | None:
         while (busy := self._busy()) >= self._capacity:
             await self.change()
@@ -113,6 +117,10 @@ class LimitedFeed:
     @property
     def is_stopped(self) -> bool:
         return self._feed.is_stopped
+
+    @property
+    def is_cut(self) -> bool:
+        return self.full is not None
 
     async def read(self) -> list[Row] | None:
         while self.full is None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 
 import anyio
 import pytest
 
-from asyncinfer import RunInterruptedError, Stop
+from asyncinfer import GenerationParams, InferenceConfig, RunInterruptedError, SpendingLimitError, Stop
 from asyncinfer.batch.job_state import batch_folder
 from asyncinfer.scratch.file import scratch_path
 from tests.batch.conftest import BatchJob
 from tests.batch.server import Faults
-from tests.fakes import answer_to, question, write_jsonl
+from tests.fakes import answer_to, question, questions, write_jsonl
 
 
 async def stopped_after(job: BatchJob, polls: int, *, jobs: int = 1, **batch: object) -> None:
@@ -159,3 +160,62 @@ async def test_job_that_exists_twice_is_used_once(
     assert "exists twice; batch_3 is cancelled" in caplog.text
     assert ("POST", "/v1/batches/batch_3/cancel") in job.server.requests
     job.check_output(4)
+
+
+async def test_jobs_of_a_run_whose_further_rows_are_refused_keep_their_answers(job: BatchJob, faults: Faults) -> None:
+    """The run ends before it has read the rows of the earlier job."""
+    faults.slow_polls = 4
+    job.write_input(3)
+    await stopped_after(job, 2)
+    write_jsonl(job.folder / "in.jsonl", [question(f"new {i}") for i in range(600)] + questions(3))
+    faults.refuse = (401, {"error": {"message": "no credit", "code": "insufficient_quota"}})
+    summary = await job.run(max_rows=100)
+    assert summary.failed == 600
+    faults.refuse = None
+    await job.run(max_rows=1000)
+    assert set(job.server.asked.values()) == {1}
+
+
+async def test_jobs_of_a_run_that_cannot_look_for_another_job_keep_their_answers(job: BatchJob, faults: Faults) -> None:
+    """The second job may exist, and the list of jobs cannot be read: the first one is read all the same."""
+    job.write_input(6)
+    faults.slow_polls = 3
+    job.server.list_status = 500
+
+    def lose(step: str) -> None:
+        if step == "created" and len(job.server.jobs) == 2:
+            faults.create_statuses = [500]
+
+    job.server.on_step = lose
+    with anyio.CancelScope() as scope:
+        job.server.on_request = lambda method, path: (
+            scope.cancel() if (method, path) == ("GET", "/v1/batches") else None
+        )
+        await job.run(max_rows=3)
+    assert scope.cancelled_caught
+    job.server.on_request = lambda _method, _path: None
+    assert (await job.run(max_rows=3)).failed == 3
+    job.server.list_status = None
+    await job.run(max_rows=3)
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(6)
+
+
+async def test_job_whose_rows_are_above_the_limit_on_cost_is_kept(job: BatchJob, faults: Faults) -> None:
+    prices = {"input": 1, "output": 2}
+    config = job.config().model_copy(update={"generation": GenerationParams(max_new_tokens=10)})
+    faults.slow_polls = 4
+    job.write_input(6)
+    async with job.engine() as engine:
+        with anyio.CancelScope() as scope:
+            job.server.on_request = lambda _method, _path: scope.cancel() if job.server.polls >= 2 else None
+            await engine.arun(config, relax_gc=False)
+        assert scope.cancelled_caught
+        job.server.on_request = lambda _method, _path: None
+        for limit in (1e-9, 1e-4, 100.0):
+            limits = {"max_cost": limit, "cost_per_million": prices}
+            limited = InferenceConfig.model_validate(config.model_dump(exclude_unset=True) | limits)
+            with nullcontext() if limit == 100 else pytest.raises(SpendingLimitError):
+                await engine.arun(limited, relax_gc=False)
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(6)
